@@ -1,0 +1,152 @@
+//! User addresses and checked ranges of them: numbers that safe code can compare and cut, never follow.
+//!
+//! [`UserSlice`] is the only way into the copies, and [`UserSlice::new`] the only way to a non-empty one.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use crate::{Efault, UserMemory};
+
+/// An address in a user address space. A number: nothing here dereferences it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct UserAddr(usize);
+
+impl UserAddr {
+    /// The address `value`, not checked against anything.
+    #[must_use]
+    #[inline]
+    pub const fn new(value: usize) -> Self {
+        Self(value)
+    }
+
+    /// The address as a number.
+    #[must_use]
+    #[inline]
+    pub const fn get(self) -> usize {
+        self.0
+    }
+
+    /// The address `bytes` further on, with wrap-around: a [`UserSlice`] never wraps.
+    #[must_use]
+    #[inline]
+    pub const fn wrapping_add(self, bytes: usize) -> Self {
+        Self(self.0.wrapping_add(bytes))
+    }
+}
+
+impl fmt::Debug for UserAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user:{:#x}", self.0)
+    }
+}
+
+/// A range of user addresses.
+///
+/// # Invariants
+/// Empty, or inside the [`user_range`](UserMemory::user_range) of the memory it was checked against; so
+/// `addr + len` never wraps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserSlice {
+    addr: UserAddr,
+    len: usize,
+}
+
+impl UserSlice {
+    /// No bytes, nowhere.
+    pub const EMPTY: Self = Self { addr: UserAddr(0), len: 0 };
+
+    /// `len` bytes at `addr`, if they lie in the user range (U5). An empty range is always fine (U7).
+    /// Accesses nothing.
+    ///
+    /// # Errors
+    /// [`Efault`] with nothing completed if a byte lies outside `user`'s range or `addr + len` wraps.
+    #[inline]
+    pub fn new<U: UserMemory + ?Sized>(
+        user: &U,
+        addr: UserAddr,
+        len: usize,
+    ) -> Result<Self, Efault> {
+        let slice = Self { addr, len };
+        if slice.lies_in(user) { Ok(slice) } else { Err(Efault { expected: len, completed: 0 }) }
+    }
+
+    /// Where the range begins.
+    #[must_use]
+    #[inline]
+    pub const fn addr(&self) -> UserAddr {
+        self.addr
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The first `len` bytes, or all if there are fewer.
+    #[must_use]
+    #[inline]
+    pub const fn prefix(&self, len: usize) -> Self {
+        Self { addr: self.addr, len: if len < self.len { len } else { self.len } }
+    }
+
+    /// What follows the first `bytes` bytes; empty if there are no more.
+    #[must_use]
+    #[inline]
+    pub const fn skip(&self, bytes: usize) -> Self {
+        let bytes = if bytes < self.len { bytes } else { self.len };
+        Self { addr: self.addr.wrapping_add(bytes), len: self.len - bytes }
+    }
+
+    /// Whether every byte lies in `user`'s range. The copies ask again, since a slice may have been
+    /// checked against another address space.
+    #[must_use]
+    #[inline]
+    pub fn lies_in<U: UserMemory + ?Sized>(&self, user: &U) -> bool {
+        let range = user.user_range();
+        match self.addr.0.checked_add(self.len) {
+            Some(end) => range.start <= self.addr.0 && end <= range.end || self.len == 0,
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::scripted::Scripted;
+
+    #[test]
+    fn a_range_outside_or_wrapping_is_refused_before_any_access() {
+        let user = Scripted::new();
+        let range = user.user_range();
+        let refused = |addr, len| UserSlice::new(&user, UserAddr::new(addr), len).is_err();
+        assert!(!refused(range.start, range.len()));
+        assert!(refused(range.start, range.len() + 1));
+        assert!(refused(range.start - 1, 1));
+        assert!(refused(range.end, 1));
+        assert!(refused(usize::MAX, 2));
+        assert!(refused(range.start, usize::MAX));
+        assert!(!refused(usize::MAX, 0), "an empty range touches nothing (U7)");
+    }
+
+    #[test]
+    fn pieces_of_a_slice_stay_inside_it() {
+        let user = Scripted::new();
+        let at = UserAddr::new(user.user_range().start);
+        let slice = UserSlice::new(&user, at, 10).unwrap();
+        assert_eq!((slice.skip(4).addr(), slice.skip(4).len()), (at.wrapping_add(4), 6));
+        assert_eq!(slice.skip(11).len(), 0);
+        assert_eq!(slice.prefix(11), slice);
+        assert_eq!(slice.prefix(3).len(), 3);
+    }
+}

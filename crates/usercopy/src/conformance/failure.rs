@@ -1,0 +1,53 @@
+//! What the suite reports.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+/// The function of [`UserMemory`](crate::UserMemory) that broke its promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // named after the functions
+pub enum Operation {
+    CopyFromUser,
+    CopyFromUserAtomic,
+    CopyToUser,
+    CopyToUserAtomic,
+    ClearUser,
+    FaultInReadable,
+    FaultInWriteable,
+    UserRange,
+}
+
+/// A broken promise, and the smallest set of numbers that shows it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The function.
+    pub operation: Operation,
+    /// The rule, as it is numbered at [`UserMemory`](crate::UserMemory).
+    pub rule: &'static str,
+    /// What was seen.
+    pub seen: &'static str,
+    /// Length of the access in bytes.
+    pub len: usize,
+    /// Leading bytes of it that were accessible.
+    pub accessible: usize,
+    /// Leading bytes that the function said it had accessed; more than `len` if it returned more than that as left.
+    pub reported: usize,
+    /// Offset of the first wrong byte from the beginning of the access, if bytes are what is wrong.
+    pub at: Option<usize>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} breaks {}: {} (length {}, {} accessible, {} reported",
+            self.operation, self.rule, self.seen, self.len, self.accessible, self.reported
+        )?;
+        match self.at {
+            Some(at) => write!(f, ", byte {at})"),
+            None => f.write_str(")"),
+        }
+    }
+}
+
+impl core::error::Error for Failure {}

@@ -1,0 +1,220 @@
+//! The exception table: which kernel instructions may fault on user memory, and where to go on when they do.
+//!
+//! The entries are data, written by the assembly in [`arch`](crate::arch) into the section `__ex_table`; they are
+//! relative, so the table needs no relocation. The trap handler asks [`Table::find`]. Linkers do not sort the
+//! section by address: [`Table`] notices and searches linearly, until [`sort`] was run once over the writable
+//! image. This module owns no handler and knows no trap frame.
+#![forbid(unsafe_code)]
+
+use core::ptr;
+
+/// What the trap handler does first when an instruction of the table faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The ordinary fault handling, which may sleep; the fix-up only if that fails.
+    Faulting,
+    /// The fix-up, at once: locks may be held (U3).
+    Atomic,
+}
+
+impl Kind {
+    /// [`Kind::Faulting`] as the assembly writes it.
+    pub(crate) const FAULTING: u32 = 0;
+    /// [`Kind::Atomic`] as the assembly writes it.
+    pub(crate) const ATOMIC: u32 = 1;
+}
+
+/// One instruction that may fault.
+///
+/// `insn` and `fixup` are relative to the address of their own field, as `.long target - .` writes them: an entry
+/// means something only where it lies.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Entry {
+    /// Distance from this field to the instruction.
+    pub insn: i32,
+    /// Distance from this field to the place where execution goes on.
+    pub fixup: i32,
+    /// Numeric [`Kind`].
+    pub kind: u32,
+}
+
+static_assertions::const_assert_eq!(size_of::<Entry>(), 12);
+
+impl Entry {
+    /// Address of the instruction.
+    #[must_use]
+    pub fn insn(&self) -> usize {
+        follow(&self.insn)
+    }
+
+    /// Address of the fix-up.
+    #[must_use]
+    pub fn fixup(&self) -> usize {
+        follow(&self.fixup)
+    }
+
+    /// What to do first. An unknown number means the stricter [`Kind::Atomic`].
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self.kind {
+            Kind::FAULTING => Kind::Faulting,
+            _ => Kind::Atomic,
+        }
+    }
+
+    /// Points the entry, which lies at its final place, at absolute addresses. `None` if they are too far.
+    fn aim(&mut self, insn: usize, fixup: usize, kind: u32) -> Option<()> {
+        self.insn = distance(&self.insn, insn)?;
+        self.fixup = distance(&self.fixup, fixup)?;
+        self.kind = kind;
+        Some(())
+    }
+}
+
+/// The address that a relative field means.
+fn follow(field: &i32) -> usize {
+    ptr::from_ref(field).addr().wrapping_add_signed(*field as isize)
+}
+
+/// What `field` has to hold to mean `target`.
+fn distance(field: &i32, target: usize) -> Option<i32> {
+    let distance = target.wrapping_sub(ptr::from_ref(field).addr()).cast_signed();
+    i32::try_from(distance).ok()
+}
+
+/// Whether the entries are in ascending order of their instructions.
+#[must_use]
+pub fn is_sorted(table: &[Entry]) -> bool {
+    table.is_sorted_by_key(Entry::insn)
+}
+
+/// The entry for the instruction at `ip`, by binary search. The table must be sorted.
+#[must_use]
+pub fn find(table: &[Entry], ip: usize) -> Option<&Entry> {
+    let at = table.binary_search_by_key(&ip, Entry::insn).ok()?;
+    table.get(at)
+}
+
+/// The fix-up address for the instruction at `ip`, by binary search. The table must be sorted.
+#[must_use]
+#[doc(alias = "search_exception_tables")]
+pub fn search(table: &[Entry], ip: usize) -> Option<usize> {
+    find(table, ip).map(Entry::fixup)
+}
+
+/// Why a table could not be sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFar;
+
+impl core::fmt::Display for TooFar {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("an instruction lies more than 2 GiB away from the exception table")
+    }
+}
+
+impl core::error::Error for TooFar {}
+
+/// Sorts the table in place, where it is mapped writable: once, at early boot, before the first fault. Heapsort:
+/// no memory, no recursion.
+///
+/// # Errors
+/// [`TooFar`] if an entry would have to point further than its field can: the table is unusable then, which only an
+/// image of more than 2 GiB can bring about.
+#[doc(alias = "sort_extable")]
+pub fn sort(table: &mut [Entry]) -> Result<(), TooFar> {
+    for root in (0..table.len() / 2).rev() {
+        sift_down(table, root)?;
+    }
+    for end in (1..table.len()).rev() {
+        swap(table, 0, end)?;
+        sift_down(&mut table[..end], 0)?;
+    }
+    Ok(())
+}
+
+/// Restores the heap order (largest first) below `root`.
+fn sift_down(heap: &mut [Entry], mut root: usize) -> Result<(), TooFar> {
+    loop {
+        let left = 2 * root + 1;
+        let Some(child) = [left, left + 1]
+            .into_iter()
+            .filter(|&at| at < heap.len())
+            .max_by_key(|&at| heap[at].insn())
+        else {
+            return Ok(());
+        };
+        if heap[child].insn() <= heap[root].insn() {
+            return Ok(());
+        }
+        swap(heap, root, child)?;
+        root = child;
+    }
+}
+
+/// Exchanges what two entries mean.
+fn swap(table: &mut [Entry], a: usize, b: usize) -> Result<(), TooFar> {
+    let meaning = |entry: &Entry| (entry.insn(), entry.fixup(), entry.kind);
+    let (was_a, was_b) = (meaning(&table[a]), meaning(&table[b]));
+    table[a].aim(was_b.0, was_b.1, was_b.2).ok_or(TooFar)?;
+    table[b].aim(was_a.0, was_a.1, was_a.2).ok_or(TooFar)
+}
+
+/// An exception table as the trap handler uses it.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'t> {
+    entries: &'t [Entry],
+    order: Order,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Sorted,
+    Unsorted,
+}
+
+impl Table<'static> {
+    /// The table of this image. Takes no lock, allocates nothing; looks at every entry once, so a kernel keeps
+    /// the value.
+    #[must_use]
+    pub fn of_image() -> Self {
+        Self::new(table())
+    }
+}
+
+impl<'t> Table<'t> {
+    /// A table over `entries`, sorted or not.
+    #[must_use]
+    pub fn new(entries: &'t [Entry]) -> Self {
+        let order = if is_sorted(entries) { Order::Sorted } else { Order::Unsorted };
+        Self { entries, order }
+    }
+
+    /// The entries.
+    #[must_use]
+    pub const fn entries(&self) -> &'t [Entry] {
+        self.entries
+    }
+
+    /// The entry for the instruction at `ip`. Async-signal-safe: takes no lock, allocates nothing.
+    #[must_use]
+    pub fn find(&self, ip: usize) -> Option<&'t Entry> {
+        match self.order {
+            Order::Sorted => find(self.entries, ip),
+            Order::Unsorted => self.entries.iter().find(|entry| entry.insn() == ip),
+        }
+    }
+
+    /// The fix-up address for the instruction at `ip`.
+    #[must_use]
+    pub fn search(&self, ip: usize) -> Option<usize> {
+        self.find(ip).map(Entry::fixup)
+    }
+}
+
+/// The entries that the linker collected from this image, in link order. Empty on an architecture
+/// without an assembly back end.
+#[must_use]
+pub fn table() -> &'static [Entry] {
+    crate::arch::native::table()
+}

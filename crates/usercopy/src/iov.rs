@@ -1,0 +1,322 @@
+//! [`IovIter`]: where a vectored request stands.
+//!
+//! A cursor over checked segments that moves forward by what really landed and back by exactly that. It owns no
+//! memory and no policy: the write loop decides when to fault in and when to give up.
+
+use crate::{IovecError, MayFault, UserMemory, UserSlice};
+
+/// The most bytes that one request moves; a longer one is clipped to this (W7).
+pub const MAX_RW_COUNT: usize = 0x7fff_f000;
+
+/// The most segments that one request may have (W7).
+#[doc(alias = "UIO_MAXIOV")]
+pub const MAX_SEGMENTS: usize = 1024;
+
+/// A cursor over the segments of a request.
+///
+/// # Invariants
+/// `count > 0` implies that `current` is not empty: empty segments are stepped over as soon as
+/// the cursor comes to them (A1, A3), and never looked for when nothing remains (A2).
+/// `current` is the rest of `segments[next - 1]`; all segments before it are consumed.
+#[derive(Clone, Debug)]
+pub struct IovIter<'a> {
+    /// The rest of the segment that the cursor is in.
+    current: UserSlice,
+    /// Bytes that remain in the request.
+    count: usize,
+    segments: &'a [UserSlice],
+    /// Index of the segment after `current`.
+    next: usize,
+    /// Bytes already consumed: how far `revert` can go.
+    consumed: usize,
+    /// Bytes that `truncate` cut off: how far `reexpand` can go.
+    hidden: usize,
+}
+
+impl<'a> IovIter<'a> {
+    /// A cursor at the beginning of `segments`. A total beyond [`MAX_RW_COUNT`] is clipped to it; the
+    /// segments are not touched for that.
+    ///
+    /// # Errors
+    /// [`IovecError::Invalid`] for more than [`MAX_SEGMENTS`] segments or a total beyond `isize::MAX` (W7).
+    pub fn new(segments: &'a [UserSlice]) -> Result<Self, IovecError> {
+        if segments.len() > MAX_SEGMENTS {
+            return Err(IovecError::Invalid);
+        }
+        let total = segments.iter().try_fold(0_usize, |sum, s| sum.checked_add(s.len()));
+        match total {
+            Some(total) if isize::try_from(total).is_ok() => Ok(Self::begin(segments, total)),
+            _ => Err(IovecError::Invalid),
+        }
+    }
+
+    /// A cursor over one segment, clipped to [`MAX_RW_COUNT`].
+    #[must_use]
+    #[inline]
+    pub fn from_slice(slice: &'a UserSlice) -> Self {
+        Self {
+            current: *slice,
+            count: slice.len().min(MAX_RW_COUNT),
+            segments: core::slice::from_ref(slice),
+            next: 1,
+            consumed: 0,
+            hidden: 0,
+        }
+    }
+
+    fn begin(segments: &'a [UserSlice], total: usize) -> Self {
+        let count = total.min(MAX_RW_COUNT);
+        let current = UserSlice::EMPTY;
+        let mut iter = Self { current, count, segments, next: 0, consumed: 0, hidden: 0 };
+        iter.settle();
+        iter
+    }
+
+    /// Bytes that remain.
+    #[must_use]
+    #[inline]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether nothing remains.
+    #[must_use]
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What remains of the segment that the cursor is in, clipped to the request. Empty only when nothing
+    /// remains: empty segments are skipped.
+    #[must_use]
+    #[inline]
+    pub const fn segment(&self) -> UserSlice {
+        self.current.prefix(self.count)
+    }
+
+    /// Moves forward by `bytes`, or to the end if fewer remain.
+    #[inline]
+    pub fn advance(&mut self, bytes: usize) {
+        let mut bytes = bytes.min(self.count);
+        self.count -= bytes;
+        self.consumed += bytes;
+        loop {
+            let step = bytes.min(self.current.len());
+            self.current = self.current.skip(step);
+            bytes -= step;
+            if bytes == 0 {
+                break;
+            }
+            self.enter_next();
+        }
+        self.settle();
+    }
+
+    /// Moves back by `bytes`, or to the beginning if fewer were consumed: exactly where the cursor was then (C8).
+    #[doc(alias = "iov_iter_revert")]
+    pub fn revert(&mut self, bytes: usize) {
+        let mut bytes = bytes.min(self.consumed);
+        self.count += bytes;
+        self.consumed -= bytes;
+        while bytes > 0 {
+            let Some(segment) = self.next.checked_sub(1).and_then(|at| self.segments.get(at))
+            else {
+                return;
+            };
+            let used = segment.len() - self.current.len();
+            let step = bytes.min(used);
+            self.current = segment.skip(used - step);
+            bytes -= step;
+            if bytes > 0 {
+                self.next -= 1;
+                self.current = UserSlice::EMPTY;
+            }
+        }
+    }
+
+    /// Cuts the request to at most `count` remaining bytes; [`reexpand`](Self::reexpand) takes it back.
+    pub fn truncate(&mut self, count: usize) {
+        let cut = self.count.saturating_sub(count);
+        self.count -= cut;
+        self.hidden += cut;
+    }
+
+    /// Takes a [`truncate`](Self::truncate) back: `count` bytes remain then, or all that were cut off if that is
+    /// fewer. To take it back entirely, add what was cut to what remains now (C9).
+    pub fn reexpand(&mut self, count: usize) {
+        let grow = count.saturating_sub(self.count).min(self.hidden);
+        self.count += grow;
+        self.hidden -= grow;
+        self.settle();
+    }
+
+    /// Restores the invariant: if bytes remain, the cursor is in a segment that has some.
+    #[inline]
+    fn settle(&mut self) {
+        while self.count > 0 && self.current.is_empty() && self.next < self.segments.len() {
+            self.enter_next();
+        }
+    }
+
+    #[inline]
+    fn enter_next(&mut self) {
+        self.current = self.segments.get(self.next).copied().unwrap_or(UserSlice::EMPTY);
+        self.next += 1;
+    }
+
+    /// Runs `transfer(bytes done, piece)`, which returns bytes *not* transferred, over the next `len` bytes
+    /// piece by piece, and advances by what it did. Stops at the first short piece. Pieces that
+    /// are not in `user`'s range are never handed out (U5).
+    #[inline]
+    fn transfer<U: UserMemory + ?Sized>(
+        &mut self,
+        user: &U,
+        len: usize,
+        mut transfer: impl FnMut(usize, UserSlice) -> usize,
+    ) -> usize {
+        let len = len.min(self.count);
+        let mut done = 0;
+        while done < len {
+            let piece = self.current.prefix(len - done);
+            if !piece.lies_in(user) {
+                break;
+            }
+            let left = transfer(done, piece).min(piece.len());
+            let moved = piece.len() - left;
+            done += moved;
+            self.count -= moved;
+            self.consumed += moved;
+            self.current = self.current.skip(moved);
+            self.settle();
+            if left > 0 {
+                break;
+            }
+        }
+        done
+    }
+
+    /// Copies up to `len` bytes of the request to kernel memory without resolving a fault and without
+    /// sleeping (U3): callable under page locks. Returns the bytes copied and advances by them. `dst` past them is
+    /// unmodified (U1, U4).
+    ///
+    /// # Safety
+    /// `dst` is valid for writes of `len` bytes and shared only with code that tolerates racing stores.
+    #[doc(alias = "copy_page_from_iter_atomic")]
+    #[inline]
+    pub unsafe fn copy_from_atomic<U: UserMemory + ?Sized>(
+        &mut self,
+        user: &U,
+        dst: *mut u8,
+        len: usize,
+    ) -> usize {
+        self.transfer(user, len, |done, piece| {
+            let dst = dst.wrapping_add(done);
+            // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in range.
+            unsafe { user.raw_copy_from_user_atomic(dst, piece.addr(), piece.len()) }
+        })
+    }
+
+    /// As [`copy_from_atomic`](Self::copy_from_atomic), but resolves faults and may sleep (U3).
+    ///
+    /// # Safety
+    /// As for [`copy_from_atomic`](Self::copy_from_atomic).
+    pub unsafe fn copy_from<U: UserMemory + ?Sized>(
+        &mut self,
+        user: &U,
+        may: &mut MayFault,
+        dst: *mut u8,
+        len: usize,
+    ) -> usize {
+        self.transfer(user, len, |done, piece| {
+            let dst = dst.wrapping_add(done);
+            // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in range.
+            unsafe { user.raw_copy_from_user(may, dst, piece.addr(), piece.len()) }
+        })
+    }
+
+    /// Copies up to `len` bytes of kernel memory to the request's segments without resolving a fault and
+    /// without sleeping (U3). Returns the bytes copied and advances by them (U1).
+    ///
+    /// # Safety
+    /// `src` is valid for reads of `len` bytes, which may change meanwhile only by user space or by asm copies.
+    #[doc(alias = "copy_page_to_iter_nofault")]
+    #[inline]
+    pub unsafe fn copy_to_atomic<U: UserMemory + ?Sized>(
+        &mut self,
+        user: &U,
+        src: *const u8,
+        len: usize,
+    ) -> usize {
+        self.transfer(user, len, |done, piece| {
+            let src = src.wrapping_add(done);
+            // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in range.
+            unsafe { user.raw_copy_to_user_atomic(piece.addr(), src, piece.len()) }
+        })
+    }
+
+    /// As [`copy_to_atomic`](Self::copy_to_atomic), but resolves faults and may sleep (U3).
+    ///
+    /// # Safety
+    /// As for [`copy_to_atomic`](Self::copy_to_atomic).
+    pub unsafe fn copy_to<U: UserMemory + ?Sized>(
+        &mut self,
+        user: &U,
+        may: &mut MayFault,
+        src: *const u8,
+        len: usize,
+    ) -> usize {
+        self.transfer(user, len, |done, piece| {
+            let src = src.wrapping_add(done);
+            // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in range.
+            unsafe { user.raw_copy_to_user(may, piece.addr(), src, piece.len()) }
+        })
+    }
+
+    /// Zeroes up to `len` bytes of the request's segments; resolves faults, may sleep. Returns the bytes zeroed
+    /// and advances by them.
+    pub fn clear<U: UserMemory + ?Sized>(
+        &mut self,
+        user: &U,
+        may: &mut MayFault,
+        len: usize,
+    ) -> usize {
+        self.transfer(user, len, |_, piece| {
+            // SAFETY: `transfer` hands out only pieces that lie in range.
+            unsafe { user.raw_clear_user(may, piece.addr(), piece.len()) }
+        })
+    }
+
+    /// Makes the next `len` bytes readable, every page of every segment (U6, A6); resolves faults, may
+    /// sleep. Returns how many of them (of the remaining ones if fewer than `len` remain) could not be reached.
+    /// The cursor stays.
+    pub fn fault_in_readable<U: UserMemory + ?Sized>(
+        &self,
+        user: &U,
+        may: &mut MayFault,
+        len: usize,
+    ) -> usize {
+        self.unreached(user, len, |piece| user.fault_in_readable(may, piece))
+    }
+
+    /// Makes the next `len` bytes writeable without changing them. Otherwise as
+    /// [`fault_in_readable`](Self::fault_in_readable).
+    pub fn fault_in_writeable<U: UserMemory + ?Sized>(
+        &self,
+        user: &U,
+        may: &mut MayFault,
+        len: usize,
+    ) -> usize {
+        self.unreached(user, len, |piece| user.fault_in_writeable(may, piece))
+    }
+
+    fn unreached<U: UserMemory + ?Sized>(
+        &self,
+        user: &U,
+        len: usize,
+        probe: impl FnMut(UserSlice) -> usize,
+    ) -> usize {
+        let len = len.min(self.count);
+        let mut probe = probe;
+        len - self.clone().transfer(user, len, |_, piece| probe(piece))
+    }
+}
