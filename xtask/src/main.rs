@@ -1,2 +1,54 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: the commands of the workspace, one module each.
+//!
+//! | command | what it does | module |
+//! |---|---|---|
+//! | `test` | everything that can be checked, one line a step | [`mod@test`] |
+//! | `check` | the house rules that a tool can check | [`check`] |
+//! | `probe` | the core crates without std and without an allocator | [`probe`] |
+//!
+//! Nothing in the workspace depends on this crate.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod probe;
+mod process;
+mod test;
+mod workspace;
+
+/// The commands of the Faultless workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every check there is: one line a step with its time, and a summary.
+    Test(test::Options),
+    /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
+    Check,
+    /// Build, link and run a static library of the core crates without std and without an allocator.
+    Probe,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Check => check::run(),
+        Command::Probe => probe::run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

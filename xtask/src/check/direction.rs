@@ -1,0 +1,125 @@
+//! Which crate may need which: DESIGN's "`page` and `usercopy` do not know each other; `filemap`
+//! needs both; `host` needs all three; nothing needs `xtask`".
+
+#![forbid(unsafe_code)]
+
+use super::{Facts, Package, Violation};
+
+const PAGE: &str = "faultless-page";
+const USERCOPY: &str = "faultless-usercopy";
+const FILEMAP: &str = "faultless-filemap";
+const HOST: &str = "faultless-host";
+const FAULTLESS: &str = "faultless";
+
+/// Crates of the workspace, each with those of the workspace that it may need.
+const ALLOWED: &[(&str, &[&str])] = &[
+    (PAGE, &[]),
+    (USERCOPY, &[]),
+    (FILEMAP, &[PAGE, USERCOPY]),
+    (HOST, &[PAGE, USERCOPY, FILEMAP]),
+    (FAULTLESS, &[PAGE, USERCOPY, FILEMAP]),
+    ("faultless-tests", &[PAGE, USERCOPY, FILEMAP, HOST, FAULTLESS]),
+    ("xtask", &[PAGE, USERCOPY, FILEMAP, HOST, FAULTLESS]),
+];
+
+/// The crates that an embedder's kernel links.
+const CORE: &[&str] = &[PAGE, USERCOPY, FILEMAP, FAULTLESS];
+
+/// What the core crates may need from elsewhere: all of it `no_std` and without alloc.
+const OUTSIDE: &[&str] = &["spin", "bitflags", "heapless", "static_assertions"];
+
+/// A crate needs another crate of the workspace only if it stands above it, in tests as well.
+pub(super) fn between_crates(facts: &Facts) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for package in &facts.packages {
+        let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == package.name) else {
+            found.push(Violation::new(&package.name, "a crate without a place in the order"));
+            continue;
+        };
+        for needed in package.needs.iter().chain(&package.needs_for_tests) {
+            let ours = facts.packages.iter().any(|other| other.name == *needed);
+            if ours && !allowed.contains(&needed.as_str()) {
+                found.push(Violation::new(&package.name, format!("must not need {needed}")));
+            }
+        }
+    }
+    found
+}
+
+/// A core crate needs nothing from outside but the crates agreed on. Its tests may.
+pub(super) fn to_the_outside(facts: &Facts) -> Vec<Violation> {
+    let core = |package: &&Package| CORE.contains(&package.name.as_str());
+    let mut found = Vec::new();
+    for package in facts.packages.iter().filter(core) {
+        for needed in &package.needs {
+            let ours = facts.packages.iter().any(|other| other.name == *needed);
+            if !ours && !OUTSIDE.contains(&needed.as_str()) {
+                let what = format!("needs {needed}, which is not among {}", OUTSIDE.join(", "));
+                found.push(Violation::new(&package.name, what));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::objects;
+
+    fn package(name: &str, needs: &[&str], needs_for_tests: &[&str]) -> Package {
+        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        Package {
+            name: name.into(),
+            license: None,
+            needs: owned(needs),
+            needs_for_tests: owned(needs_for_tests),
+        }
+    }
+
+    fn facts(packages: Vec<Package>) -> Facts {
+        Facts { files: vec![], packages }
+    }
+
+    #[test]
+    fn the_order_of_the_design_passes() {
+        let found = between_crates(&facts(vec![
+            package(PAGE, &["spin"], &[]),
+            package(USERCOPY, &[], &[]),
+            package(FILEMAP, &[PAGE, USERCOPY], &[]),
+            package(HOST, &[PAGE, FILEMAP], &[]),
+            package("xtask", &[HOST], &[]),
+        ]));
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn page_that_needs_usercopy_is_found() {
+        let planted = facts(vec![package(PAGE, &[USERCOPY], &[]), package(USERCOPY, &[], &[])]);
+        objects(&between_crates(&planted), "faultless-page: must not need faultless-usercopy");
+    }
+
+    #[test]
+    fn tests_of_a_core_crate_that_need_the_host_are_found() {
+        let planted = facts(vec![package(FILEMAP, &[], &[HOST]), package(HOST, &[], &[])]);
+        objects(&between_crates(&planted), "must not need faultless-host");
+    }
+
+    #[test]
+    fn a_crate_that_needs_xtask_is_found() {
+        let planted = facts(vec![package(HOST, &["xtask"], &[]), package("xtask", &[], &[])]);
+        objects(&between_crates(&planted), "must not need xtask");
+    }
+
+    #[test]
+    fn a_crate_that_the_order_does_not_know_is_found() {
+        objects(&between_crates(&facts(vec![package("faultless-new", &[], &[])])), "faultless-new");
+    }
+
+    #[test]
+    fn a_core_crate_that_needs_an_unknown_crate_is_found() {
+        let planted = facts(vec![package(PAGE, &["spin", "hashbrown"], &["rand"])]);
+        objects(&to_the_outside(&planted), "needs hashbrown");
+        assert_eq!(to_the_outside(&planted).len(), 1, "tests may need what they like");
+    }
+}

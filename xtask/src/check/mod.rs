@@ -1,0 +1,182 @@
+//! `cargo xtask check`: the house rules that a tool can check.
+//!
+//! Every rule is a function from [`Facts`] to violations, so that each has a test with a planted
+//! violation. What clippy and rustdoc check is not repeated here.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::workspace::{self, TextFile};
+
+mod direction;
+mod files;
+mod links;
+mod source;
+mod tokens;
+
+/// What the rules look at.
+#[derive(Debug, Default)]
+struct Facts {
+    /// Every text file of the repository.
+    files: Vec<TextFile>,
+    /// The workspace's packages.
+    packages: Vec<Package>,
+}
+
+/// A package of the workspace, as far as the rules care.
+#[derive(Clone, Debug, Default)]
+struct Package {
+    name: String,
+    license: Option<String>,
+    /// Names of all packages that it needs to build, tests excluded.
+    needs: Vec<String>,
+    /// Names of all packages that its tests need besides.
+    needs_for_tests: Vec<String>,
+}
+
+/// Something that a rule forbids.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Violation {
+    place: String,
+    what: String,
+}
+
+impl Violation {
+    fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { place: place.into(), what: what.into() }
+    }
+
+    fn at_line(file: &TextFile, line: usize, what: impl Into<String>) -> Self {
+        Self::new(format!("{}:{line}", file.path), what)
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+/// Which of the rules a run looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Those about dependencies.
+    Direction,
+    /// Those about links in Markdown files.
+    Links,
+    /// The others.
+    House,
+}
+
+/// A house rule.
+struct Rule {
+    part: Part,
+    name: &'static str,
+    find: fn(&Facts) -> Vec<Violation>,
+}
+
+const fn rule(part: Part, name: &'static str, find: fn(&Facts) -> Vec<Violation>) -> Rule {
+    Rule { part, name, find }
+}
+
+const RULES: &[Rule] = &[
+    rule(Part::Direction, "dependencies point downwards", direction::between_crates),
+    rule(Part::Direction, "core crates use only the agreed crates", direction::to_the_outside),
+    rule(Part::House, "core crates are no_std and need no alloc", source::no_std),
+    rule(Part::House, "modules without unsafe forbid it", source::forbid_unsafe),
+    rule(Part::House, "no bool parameters", source::no_bool_parameters),
+    rule(Part::House, "nothing is postponed", source::nothing_postponed),
+    rule(Part::House, "modules open with their purpose", source::module_docs),
+    rule(Part::House, "files are short", files::short),
+    rule(Part::House, "no paths of one machine", files::no_machine_paths),
+    rule(Part::House, "lints are inherited", files::lints_inherited),
+    rule(Part::House, "licences are there", files::licences),
+    rule(Part::Links, "links lead somewhere", links::check),
+];
+
+/// Violations of one rule that are shown.
+const SHOWN: usize = 25;
+
+/// `cargo xtask check`.
+pub(crate) fn run() -> Result<ExitCode> {
+    let facts = gather()?;
+    let mut failed = 0;
+    for rule in RULES {
+        let violations = (rule.find)(&facts);
+        println!("{:<6} {}", if violations.is_empty() { "ok" } else { "FAILED" }, rule.name);
+        for line in some(&violations) {
+            println!("       {line}");
+        }
+        failed += usize::from(!violations.is_empty());
+    }
+    for note in files::long_files(&facts) {
+        println!("note   {note}");
+    }
+    println!("Rules: {} passed, {failed} failed", RULES.len() - failed);
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The first violations in words, and how many more there are.
+fn some(violations: &[Violation]) -> Vec<String> {
+    let mut lines: Vec<String> = violations.iter().take(SHOWN).map(ToString::to_string).collect();
+    if violations.len() > SHOWN {
+        lines.push(format!("and {} more", violations.len() - SHOWN));
+    }
+    lines
+}
+
+/// What a part of the rules found: how many rules, and the violations with the rule's name.
+pub(crate) fn part(part: Part) -> Result<(usize, Vec<String>)> {
+    let facts = gather()?;
+    let rules: Vec<&Rule> = RULES.iter().filter(|rule| rule.part == part).collect();
+    let mut found = Vec::new();
+    for rule in &rules {
+        found.extend(some(&(rule.find)(&facts)).iter().map(|v| format!("{}: {v}", rule.name)));
+    }
+    Ok((rules.len(), found))
+}
+
+fn gather() -> Result<Facts> {
+    let packages = workspace::metadata()?
+        .packages
+        .into_iter()
+        .map(|package| {
+            let (tests, build): (Vec<_>, Vec<_>) = package
+                .dependencies
+                .iter()
+                .partition(|d| d.kind == cargo_metadata::DependencyKind::Development);
+            let names = |list: Vec<&cargo_metadata::Dependency>| {
+                list.into_iter().map(|d| d.name.clone()).collect()
+            };
+            Package {
+                name: package.name.to_string(),
+                license: package.license,
+                needs: names(build),
+                needs_for_tests: names(tests),
+            }
+        })
+        .collect();
+    Ok(Facts { files: workspace::text_files()?, packages })
+}
+
+#[cfg(test)]
+mod testing {
+    //! Helpers for the rules' tests.
+
+    use super::*;
+
+    /// Facts of one file.
+    pub(super) fn file(path: &str, text: &str) -> Facts {
+        Facts { files: vec![TextFile { path: path.into(), text: text.into() }], packages: vec![] }
+    }
+
+    /// Asserts that a rule objects to a file, in words that contain `what`.
+    #[track_caller]
+    pub(super) fn objects(found: &[Violation], what: &str) {
+        assert!(found.iter().any(|v| v.to_string().contains(what)), "not found: {what}: {found:?}");
+    }
+}

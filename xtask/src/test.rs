@@ -1,0 +1,226 @@
+//! `cargo xtask test`: everything that can be checked, one line a step, and a summary.
+//!
+//! What a step prints is shown only when it fails. A step that this machine lacks a tool for is
+//! skipped and says so; where `CI=true`, that is a failure.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use steps::STEPS;
+
+mod steps;
+mod tally;
+
+/// What to run.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct Options {
+    /// Run only these steps (see --list). May be given several times.
+    #[arg(long, value_name = "STEP")]
+    only: Vec<String>,
+    /// Leave out the slow steps.
+    #[arg(long, conflicts_with = "only")]
+    quick: bool,
+    /// List the steps and stop.
+    #[arg(long)]
+    list: bool,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+enum Outcome {
+    /// All is well; a remark such as a count, or nothing.
+    Passed(String),
+    /// What was wrong, to be shown in full.
+    Failed(String),
+    /// Why it could not be run here.
+    Skipped(String),
+}
+
+/// One thing to check.
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    pace: Pace,
+    run: fn() -> Result<Outcome>,
+}
+
+/// Whether `--quick` leaves a step out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Quick,
+    Slow,
+}
+
+/// What to make of a step that cannot be run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Skips {
+    /// Say so.
+    Tolerated,
+    /// It is a failure: nobody reads the output of a green CI.
+    Forbidden,
+}
+
+/// Sums of a run.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Summary {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Summary {
+    /// The closing line.
+    fn line(&self) -> String {
+        let mut line = format!("Summary: {} passed, {} failed", self.passed, self.failed);
+        if self.skipped > 0 {
+            line.push_str(&format!(", {} skipped", self.skipped));
+        }
+        line
+    }
+
+    fn is_success(&self) -> bool {
+        self.failed == 0 && self.passed > 0
+    }
+}
+
+/// `cargo xtask test`.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if options.list {
+        for step in STEPS {
+            let slow = if step.pace == Pace::Slow { " (not with --quick)" } else { "" };
+            println!("{:<12} {}{slow}", step.name, step.about);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let chosen = choose(options)?;
+    let skips = if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        Skips::Forbidden
+    } else {
+        Skips::Tolerated
+    };
+    let summary = run_steps(&chosen, skips);
+    if options.quick {
+        let left_out: Vec<&str> =
+            STEPS.iter().filter(|s| s.pace == Pace::Slow).map(|s| s.name).collect();
+        println!("NOT RUN because of --quick: {}", left_out.join(", "));
+    }
+    println!("{}", summary.line());
+    Ok(if summary.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn choose(options: &Options) -> Result<Vec<&'static Step>> {
+    for name in &options.only {
+        if !STEPS.iter().any(|step| step.name == name) {
+            let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+            bail!("there is no step {name}; there are {}", names.join(", "));
+        }
+    }
+    let wanted = |step: &&Step| {
+        (options.only.is_empty() || options.only.iter().any(|name| name == step.name))
+            && !(options.quick && step.pace == Pace::Slow)
+    };
+    Ok(STEPS.iter().filter(wanted).collect())
+}
+
+fn run_steps(steps: &[&Step], skips: Skips) -> Summary {
+    let mut summary = Summary::default();
+    for step in steps {
+        print!("{:<12} ", step.name);
+        // A line that cannot be shown early is shown late.
+        let _ = std::io::stdout().flush();
+        let begin = Instant::now();
+        let outcome = match (step.run)() {
+            Ok(Outcome::Skipped(why)) if skips == Skips::Forbidden => {
+                Outcome::Failed(format!("CI=true, and this could not be run: {why}\n"))
+            }
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Failed(format!("{error:#}\n")),
+        };
+        report(step, &outcome, begin.elapsed());
+        match outcome {
+            Outcome::Passed(_) => summary.passed += 1,
+            Outcome::Failed(_) => summary.failed += 1,
+            Outcome::Skipped(_) => summary.skipped += 1,
+        }
+    }
+    summary
+}
+
+fn report(step: &Step, outcome: &Outcome, took: Duration) {
+    let seconds = took.as_secs_f64();
+    match outcome {
+        Outcome::Passed(remark) if remark.is_empty() => println!("ok      {seconds:7.1} s"),
+        Outcome::Passed(remark) => println!("ok      {seconds:7.1} s  {remark}"),
+        Outcome::Skipped(why) => println!("SKIPPED {seconds:7.1} s  {why}"),
+        Outcome::Failed(output) => {
+            println!("FAILED  {seconds:7.1} s");
+            for line in output.lines() {
+                println!("    {line}");
+            }
+            println!("    to see this alone: cargo xtask test --only {}", step.name);
+        }
+    }
+}
+
+/// Runs a command: passed with no remark, or failed with all that it printed.
+fn passes(command: &mut Command) -> Result<Outcome> {
+    let finished = crate::process::capture(command)?;
+    Ok(if finished.success {
+        Outcome::Passed(String::new())
+    } else {
+        Outcome::Failed(finished.output)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(name: &'static str, run: fn() -> Result<Outcome>) -> Step {
+        Step { name, about: "", pace: Pace::Quick, run }
+    }
+
+    #[test]
+    fn the_closing_line_counts_what_happened() {
+        let steps = [
+            step("good", || Ok(Outcome::Passed("5 tests".into()))),
+            step("bad", || Ok(Outcome::Failed("planted\n".into()))),
+            step("worse", || bail!("planted")),
+            step("absent", || Ok(Outcome::Skipped("planted".into()))),
+        ];
+        let steps: Vec<&Step> = steps.iter().collect();
+        let summary = run_steps(&steps, Skips::Tolerated);
+        assert_eq!(summary.line(), "Summary: 1 passed, 2 failed, 1 skipped");
+        assert!(!summary.is_success());
+    }
+
+    #[test]
+    fn a_skipped_step_fails_where_skipping_is_forbidden() {
+        let absent = step("absent", || Ok(Outcome::Skipped("planted".into())));
+        assert_eq!(run_steps(&[&absent], Skips::Forbidden).failed, 1);
+    }
+
+    #[test]
+    fn a_run_without_any_step_is_no_success() {
+        assert!(!Summary::default().is_success());
+    }
+
+    #[test]
+    fn an_unknown_step_is_an_error_that_names_the_known_ones() {
+        let options = Options { only: vec!["nonsense".into()], ..Options::default() };
+        let error = choose(&options).err().expect("refused").to_string();
+        assert!(error.contains("nonsense") && error.contains("clippy"), "{error}");
+    }
+
+    #[test]
+    fn quick_leaves_out_exactly_the_slow_steps() {
+        let quick = choose(&Options { quick: true, ..Options::default() }).expect("steps");
+        assert!(!quick.is_empty());
+        assert!(quick.iter().all(|step| step.pace == Pace::Quick));
+    }
+}

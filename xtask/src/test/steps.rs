@@ -1,0 +1,110 @@
+//! The steps of `cargo xtask test`, in the order in which they run: cheap ones first.
+
+#![forbid(unsafe_code)]
+
+use anyhow::Result;
+
+use super::tally::tally;
+use super::{Outcome, Pace, Step, passes};
+use crate::check::{self, Part};
+use crate::probe;
+use crate::process::{capture, cargo, on_path};
+
+const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
+    Step { name, about, pace: Pace::Quick, run }
+}
+
+const fn slow(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
+    Step { name, about, pace: Pace::Slow, run }
+}
+
+pub(super) const STEPS: &[Step] = &[
+    quick("format", "cargo fmt finds nothing to do", format),
+    quick("direction", "dependencies point the way the design says", || rules(Part::Direction)),
+    quick("house", "the other house rules of cargo xtask check", || rules(Part::House)),
+    quick("links", "relative links in Markdown lead somewhere", || rules(Part::Links)),
+    quick("clippy", "no warning, in any target", clippy),
+    quick("tests", "unit and integration tests", || tests(&["--lib", "--bins", "--tests"])),
+    quick("doctests", "examples in the documentation", || tests(&["--doc"])),
+    slow("docs", "documentation without warnings, no broken link", docs),
+    quick("probe", "the core crates link and run without std and without an allocator", no_std),
+];
+
+/// Manifests of crates that are formatted and linted with the workspace but do not belong to it.
+const OUTSIDE: &[&str] = &["tests/probe/Cargo.toml"];
+
+/// Why a step must be skipped when a program is missing.
+fn missing(program: &str, how_to_get: &str) -> Option<Outcome> {
+    (!on_path(program))
+        .then(|| Outcome::Skipped(format!("{program} is not installed: {how_to_get}")))
+}
+
+fn format() -> Result<Outcome> {
+    if let Some(skipped) = missing("cargo-fmt", "rustup component add rustfmt") {
+        return Ok(skipped);
+    }
+    let outcome = passes(&mut cargo(["fmt", "--all", "--check"]))?;
+    let Outcome::Passed(_) = outcome else { return Ok(outcome) };
+    for manifest in OUTSIDE {
+        let outcome = passes(&mut cargo(["fmt", "--check", "--manifest-path", manifest]))?;
+        let Outcome::Passed(_) = outcome else { return Ok(outcome) };
+    }
+    Ok(outcome)
+}
+
+fn rules(part: Part) -> Result<Outcome> {
+    let (count, found) = check::part(part)?;
+    Ok(if found.is_empty() {
+        Outcome::Passed(format!("{count} rules"))
+    } else {
+        Outcome::Failed(found.join("\n"))
+    })
+}
+
+fn clippy() -> Result<Outcome> {
+    if let Some(skipped) = missing("cargo-clippy", "rustup component add clippy") {
+        return Ok(skipped);
+    }
+    let deny = ["--locked", "--", "-D", "warnings"];
+    let outcome = passes(cargo(["clippy", "--workspace", "--all-targets"]).args(deny))?;
+    let Outcome::Passed(_) = outcome else { return Ok(outcome) };
+    for manifest in OUTSIDE {
+        let outcome = passes(cargo(["clippy", "--manifest-path", manifest]).args(deny))?;
+        let Outcome::Passed(_) = outcome else { return Ok(outcome) };
+    }
+    Ok(outcome)
+}
+
+fn tests(which: &[&str]) -> Result<Outcome> {
+    let args = ["test", "--workspace", "--locked", "--no-fail-fast"].iter().chain(which);
+    let finished = capture(&mut cargo(args))?;
+    let sum = tally(&finished.output);
+    Ok(if !finished.success {
+        Outcome::Failed(finished.output)
+    } else if sum.passed == 0 {
+        Outcome::Failed(format!("{}\nno test ran\n", finished.output))
+    } else if sum.ignored > 0 {
+        Outcome::Failed(format!("{}\n{} tests were ignored\n", finished.output, sum.ignored))
+    } else {
+        Outcome::Passed(format!("{} tests", sum.passed))
+    })
+}
+
+fn docs() -> Result<Outcome> {
+    let args = ["doc", "--workspace", "--no-deps", "--locked"];
+    let public = passes(cargo(args).env("RUSTDOCFLAGS", "-D warnings"))?;
+    let Outcome::Passed(_) = public else { return Ok(public) };
+    passes(cargo(args).arg("--document-private-items").env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn no_std() -> Result<Outcome> {
+    if let Some(skipped) = missing("cc", "a C compiler is needed to link") {
+        return Ok(skipped);
+    }
+    Ok(match probe::probe(&[])? {
+        probe::Verdict::Runs => Outcome::Passed("built, linked and run".into()),
+        probe::Verdict::Refused { stage, output } => {
+            Outcome::Failed(format!("the no_std probe did not {stage}:\n{output}"))
+        }
+    })
+}

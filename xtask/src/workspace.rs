@@ -1,0 +1,69 @@
+//! Where the workspace is, which files it has, and which packages.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{Metadata, MetadataCommand};
+
+/// The folder that holds the workspace's `Cargo.toml`.
+pub(crate) fn root() -> PathBuf {
+    let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest_dir.parent().unwrap_or(manifest_dir).to_path_buf()
+}
+
+/// What cargo knows of the workspace, without its external dependencies.
+pub(crate) fn metadata() -> Result<Metadata> {
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .context("cargo metadata")
+}
+
+/// Where build output goes.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    Ok(metadata()?.target_directory.into_std_path_buf())
+}
+
+/// A text file of the repository.
+#[derive(Clone, Debug)]
+pub(crate) struct TextFile {
+    /// Path from the root of the workspace, with `/` between the parts.
+    pub(crate) path: String,
+    /// What it holds.
+    pub(crate) text: String,
+}
+
+impl TextFile {
+    /// The extension, or nothing.
+    pub(crate) fn extension(&self) -> &str {
+        Path::new(&self.path).extension().and_then(|e| e.to_str()).unwrap_or("")
+    }
+}
+
+/// Every text file that git tracks or would track. Files that are not UTF-8 are left out.
+pub(crate) fn text_files() -> Result<Vec<TextFile>> {
+    let root = root();
+    let listed = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(&root)
+        .output()
+        .context("cannot run git")?;
+    if !listed.status.success() {
+        bail!("git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
+    }
+    let mut files = Vec::new();
+    for path in String::from_utf8(listed.stdout)?.split_terminator('\0') {
+        // A file that was deleted but not yet committed is listed and cannot be read.
+        if let Ok(bytes) = std::fs::read(root.join(path))
+            && let Ok(text) = String::from_utf8(bytes)
+        {
+            files.push(TextFile { path: path.to_owned(), text });
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
