@@ -1,0 +1,135 @@
+//! Frames that belong to nobody else yet.
+
+use core::marker::PhantomData;
+use core::mem;
+use core::ptr::NonNull;
+
+use crate::debug::kernel_debug;
+use crate::{FrameNumber, Frames, Kernel, PAGE_SIZE, PageCache, Trace};
+
+/// A few consecutive frames from [`PageCache::allocate`]. Dropping it releases those not taken.
+///
+/// # Invariants
+/// The batch owns one count of each of the `left` frames from number `next` on.
+#[must_use]
+pub struct FrameBatch<'c, K: Kernel> {
+    cache: &'c PageCache<K>,
+    next: FrameNumber,
+    left: u32,
+}
+
+impl<'c, K: Kernel> FrameBatch<'c, K> {
+    /// # Safety
+    /// The caller owns one count of each of these frames of the cache, and gives them away.
+    pub(crate) unsafe fn new(cache: &'c PageCache<K>, next: FrameNumber, left: u32) -> Self {
+        // INVARIANT: the caller's promise.
+        Self { cache, next, left }
+    }
+
+    /// Takes the first frame.
+    pub fn take_first(&mut self) -> Option<OwnedFrame<'c, K>> {
+        self.left = self.left.checked_sub(1)?;
+        let frame = self.next;
+        // INVARIANT: one less, and the next one is the first. (After the last number there is none, and none is left.)
+        self.next = frame.checked_add(1).unwrap_or(frame);
+        // INVARIANT of the frame: the batch owned a count, and doesn't any more.
+        Some(OwnedFrame { cache: self.cache, frame, owned: PhantomData })
+    }
+
+    /// Whether the frames are those of `cache`.
+    pub(crate) fn is_of(&self, cache: &PageCache<K>) -> bool {
+        core::ptr::eq(self.cache, cache)
+    }
+
+    /// How many frames are left.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.left as usize
+    }
+
+    /// Whether no frame is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+}
+
+impl<K: Kernel> Drop for FrameBatch<'_, K> {
+    fn drop(&mut self) {
+        while self.take_first().is_some() {}
+    }
+}
+
+/// A frame that nobody else knows. Dropping it releases it. Also serves as a temporary page (strategy A).
+///
+/// # Invariants
+/// It owns one count of the frame, and there is no other.
+#[must_use]
+pub struct OwnedFrame<'c, K: Kernel> {
+    cache: &'c PageCache<K>,
+    frame: FrameNumber,
+    owned: PhantomData<NonNull<u8>>,
+}
+
+// SAFETY: it owns memory, which can be used from any thread; frames are `Send + Sync`.
+unsafe impl<K: Kernel> Send for OwnedFrame<'_, K> {}
+// SAFETY: through `&self` it can only be read by safe code.
+unsafe impl<K: Kernel> Sync for OwnedFrame<'_, K> {}
+
+impl<K: Kernel> OwnedFrame<'_, K> {
+    /// The frame's number.
+    #[must_use]
+    pub fn number(&self) -> FrameNumber {
+        self.frame
+    }
+
+    /// The frame's first byte: [`PAGE_SIZE`] bytes, arbitrary at first, writable while the value lives.
+    #[must_use]
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.cache.frames().address(self.frame)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; PAGE_SIZE] {
+        // SAFETY: `Frames::address` is valid for a page of initialised bytes; nobody else writes a frame
+        // with one owner, and we are borrowed.
+        unsafe { self.as_ptr().cast().as_ref() }
+    }
+
+    /// The bytes, to write.
+    #[must_use]
+    pub fn bytes_mut(&mut self) -> &mut [u8; PAGE_SIZE] {
+        // SAFETY: as for `bytes`, and we are borrowed uniquely.
+        unsafe { self.as_ptr().cast().as_mut() }
+    }
+
+    /// Sets all bytes to zero. Traces [`Trace::Zeroed`].
+    pub fn zero(&mut self) {
+        self.bytes_mut().fill(0);
+        K::trace(Trace::Zeroed(PAGE_SIZE));
+    }
+
+    /// Gives up ownership: whoever has the number owns the count.
+    #[must_use]
+    pub fn into_number(self) -> FrameNumber {
+        let frame = self.frame;
+        mem::forget(self);
+        frame
+    }
+
+    /// Whether the frame is one of `cache`.
+    pub(crate) fn is_of(&self, cache: &PageCache<K>) -> bool {
+        core::ptr::eq(self.cache, cache)
+    }
+}
+
+impl<K: Kernel> Drop for OwnedFrame<'_, K> {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant the count is ours, and nothing uses the frame after this.
+        unsafe { self.cache.frames().release(self.frame) };
+    }
+}
+
+kernel_debug!(FrameBatch<'_, K>, |this| { next: this.next, left: this.left });
+kernel_debug!(OwnedFrame<'_, K>, |this| { frame: this.frame });

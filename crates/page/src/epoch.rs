@@ -1,0 +1,139 @@
+//! Grace periods: how long a frame or a node must lie still after it was taken out of a mapping.
+//!
+//! Neighbours: [`ReadSection`](crate::ReadSection) and the tree's internal walks enter, [`Removed`](crate::Removed) and
+//! pruning synchronise. The epoch does not own what is waited for.
+#![forbid(unsafe_code)]
+
+use core::array;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::debug::kernel_debug;
+use crate::mutex::RawMutex;
+use crate::{Kernel, SyncFamily, Wait, WaitKey, Word, Word64};
+
+/// Counters are spread over this many cache lines; readers on different CPUs then share none.
+const STRIPES: usize = 16;
+
+/// Striped reader counters with a two-phase grace period.
+///
+/// A reader counts itself in a stripe, under one of two phases, and out of the same counter again. [`synchronize`](Self::synchronize)
+/// needs to see *each* counter at zero once: whoever was inside when it began is then gone. So that new readers can't
+/// keep a counter from zero, it first waits for the phase that nobody enters (stragglers only), then turns
+/// new readers to it, and waits for the other one.
+///
+/// # Why it is enough
+/// Remover: (1) takes the thing out by a sequentially consistent operation, (2) loads the counters, sequentially consistent.
+/// Reader: (3) counts itself in by such a read-modify-write, (4) finds the thing by such a load.
+/// In the one order of all four, if (2) misses (3), then (1) < (2) < (3) < (4), so the reader does not find the thing any more.
+/// Leaving is a release and the remover's load an acquire, so the reader's last access is over before reuse.
+pub struct Epoch<K: Kernel> {
+    stripes: [Stripe<K>; STRIPES],
+    /// The phase that new readers enter is its lowest bit.
+    phase: Word64<K>,
+    /// Not 0: a remover sleeps, and a reader who leaves has to wake it.
+    waiting: Word64<K>,
+    /// One grace period at a time.
+    grace: RawMutex<K>,
+}
+
+#[repr(align(64))]
+struct Stripe<K: Kernel> {
+    readers: [Word64<K>; 2],
+}
+
+/// A reader inside an [`Epoch`]. It must not sleep, nor wait for a grace period.
+#[must_use]
+pub struct EpochGuard<'a, K: Kernel> {
+    epoch: &'a Epoch<K>,
+    wait: &'a K::Wait,
+    counter: &'a Word64<K>,
+}
+
+impl<K: Kernel> Epoch<K> {
+    /// An epoch without readers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            stripes: array::from_fn(|_| Stripe { readers: [Word::new(0), Word::new(0)] }),
+            phase: Word::new(0),
+            waiting: Word::new(0),
+            grace: RawMutex::new(),
+        }
+    }
+
+    /// Begins a read section. `wait` is what [`synchronize`](Self::synchronize) is given, too.
+    #[inline]
+    pub fn enter<'a>(&'a self, wait: &'a K::Wait) -> EpochGuard<'a, K> {
+        let stripe = &self.stripes[K::cpu() % STRIPES];
+        let counter = &stripe.readers[self.phase.load(Relaxed) as usize % 2];
+        counter.fetch_add(1, SeqCst);
+        EpochGuard { epoch: self, wait, counter }
+    }
+
+    /// Waits until every section that is open now has ended. May sleep, but never for a page lock.
+    pub fn synchronize(&self, wait: &K::Wait) {
+        let held = self.grace.lock(wait);
+        let phase = self.phase.load(Relaxed) % 2;
+        self.drain(phase ^ 1, wait);
+        self.phase.store(phase ^ 1, SeqCst);
+        self.drain(phase, wait);
+        drop(held);
+    }
+
+    /// Waits until each counter of a phase was seen at zero.
+    fn drain(&self, phase: u64, wait: &K::Wait) {
+        let mut stripe = 0;
+        let mut quiet = || {
+            while stripe < STRIPES {
+                if self.stripes[stripe].readers[phase as usize].load(SeqCst) != 0 {
+                    return false;
+                }
+                stripe += 1;
+            }
+            true
+        };
+        for _ in 0..=K::Sync::SPIN_ROUNDS {
+            if quiet() {
+                return;
+            }
+            K::Sync::relax();
+        }
+        // `Wait` is a safe trait and may return too early: ask again.
+        while !quiet() {
+            wait.wait_until(self.key(), &mut || {
+                // Announced before the look, as a waiter for a page lock is.
+                self.waiting.store(1, SeqCst);
+                quiet()
+            });
+        }
+        self.waiting.store(0, Relaxed);
+    }
+
+    #[cold]
+    fn wake(&self, wait: &K::Wait) {
+        wait.wake(self.key());
+    }
+
+    fn key(&self) -> WaitKey {
+        WaitKey(core::ptr::from_ref(&self.waiting).addr())
+    }
+}
+
+impl<K: Kernel> Default for Epoch<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Kernel> Drop for EpochGuard<'_, K> {
+    #[inline]
+    fn drop(&mut self) {
+        self.counter.fetch_sub(1, SeqCst);
+        if self.epoch.waiting.load(SeqCst) != 0 {
+            self.epoch.wake(self.wait);
+        }
+    }
+}
+
+kernel_debug!(Epoch<K>, |this| { phase: this.phase.load(Relaxed) });
+kernel_debug!(EpochGuard<'_, K>, |this| { epoch: this.epoch });

@@ -1,0 +1,60 @@
+//! The error numbers that the page cache returns, with Linux's values.
+
+use core::fmt;
+
+/// Why an operation failed. The numbers are Linux's, so that a system call can return `-errno`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+#[non_exhaustive]
+pub enum Errno {
+    /// A fatal signal arrived before the first byte landed (W10).
+    Interrupted = 4,
+    /// The backing store failed.
+    Io = 5,
+    /// A non-blocking operation would have to block.
+    WouldBlock = 11,
+    /// No frame, or no room for an index node, could be allocated (P8).
+    NoMemory = 12,
+    /// An address that the user may not access in that way (U5, W1).
+    Fault = 14,
+    /// An argument out of range: too many segments, a negative or overflowing length (W7).
+    Invalid = 22,
+    /// The write begins at or beyond a limit of size (W8).
+    FileTooBig = 27,
+    /// The backing store is full.
+    NoSpace = 28,
+    /// The backing store refuses modification.
+    ReadOnly = 30,
+}
+
+impl Errno {
+    /// The positive error number.
+    #[must_use]
+    pub const fn code(self) -> i32 {
+        self as i32
+    }
+
+    /// The name in `errno.h`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interrupted => "EINTR",
+            Self::Io => "EIO",
+            Self::WouldBlock => "EAGAIN",
+            Self::NoMemory => "ENOMEM",
+            Self::Fault => "EFAULT",
+            Self::Invalid => "EINVAL",
+            Self::FileTooBig => "EFBIG",
+            Self::NoSpace => "ENOSPC",
+            Self::ReadOnly => "EROFS",
+        }
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl core::error::Error for Errno {}

@@ -1,0 +1,86 @@
+//! Filling a page front to back, so that what was not filled is known.
+
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+use crate::PAGE_SIZE;
+
+/// A page that a store reads into, forward only. What stays unfilled is zeroed by the core.
+///
+/// # Invariants
+/// `page` is valid for writes of `len` bytes for `'a`, and nobody else uses them; `filled <= len`.
+#[derive(Debug)]
+pub struct FillBuf<'a> {
+    page: NonNull<u8>,
+    len: usize,
+    filled: usize,
+    /// Invariant, so that a store can't put another buffer in this one's place.
+    borrow: PhantomData<*mut &'a mut [u8]>,
+}
+
+impl<'a> FillBuf<'a> {
+    /// A buffer over `bytes`: for tests of stores, and for stores that wrap another.
+    #[must_use]
+    pub fn new(bytes: &'a mut [u8]) -> Self {
+        let len = bytes.len();
+        // INVARIANT: a unique borrow of `len` bytes.
+        Self { page: NonNull::from(bytes).cast(), len, filled: 0, borrow: PhantomData }
+    }
+
+    /// A buffer over the page at `page`.
+    ///
+    /// # Safety
+    /// Valid for writes of [`PAGE_SIZE`] bytes for `'a`, and nobody else reads or writes them meanwhile.
+    pub(crate) unsafe fn over(page: NonNull<u8>) -> Self {
+        // INVARIANT: the caller's promise.
+        Self { page, len: PAGE_SIZE, filled: 0, borrow: PhantomData }
+    }
+
+    /// Bytes filled so far, from the front.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Bytes still to fill.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.len - self.filled
+    }
+
+    /// Appends as much of `bytes` as fits; returns how much.
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        let len = bytes.len().min(self.remaining());
+        let to = self.unfilled();
+        // SAFETY: `len` bytes from there lie in the buffer, by the invariant; a unique borrow doesn't overlap `bytes`.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, len) };
+        self.filled += len;
+        len
+    }
+
+    /// Appends up to `len` zeros; returns how many.
+    pub fn skip_zero(&mut self, len: usize) -> usize {
+        let len = len.min(self.remaining());
+        let to = self.unfilled();
+        // SAFETY: `len` bytes from there lie in the buffer, by the invariant.
+        unsafe { ptr::write_bytes(to, 0, len) };
+        self.filled += len;
+        len
+    }
+
+    /// Where the unfilled part begins: [`remaining`](Self::remaining) bytes, for a device to write. Say so by
+    /// [`advance`](Self::advance).
+    #[must_use]
+    pub fn unfilled(&mut self) -> *mut u8 {
+        // SAFETY: `filled <= len`, so this is at most one past the end of the page.
+        unsafe { self.page.add(self.filled) }.as_ptr()
+    }
+
+    /// Declares the next `len` bytes filled (clipped).
+    ///
+    /// # Safety
+    /// They were written through [`unfilled`](Self::unfilled). Otherwise recycled memory would be shown to users (W5).
+    pub unsafe fn advance(&mut self, len: usize) {
+        self.filled += len.min(self.remaining());
+    }
+}

@@ -1,0 +1,72 @@
+//! Frames: page-sized pieces of physical memory, and the seam that supplies them.
+
+use core::num::NonZeroU32;
+use core::ptr::NonNull;
+
+use crate::Errno;
+
+/// The number of a frame. Frame `n + 1` follows frame `n` in memory. Zero is never a frame, so that an
+/// empty slot of a leaf is a zero word. 32 bits of 4 KiB frames address 16 TiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[doc(alias = "pfn")]
+pub struct FrameNumber(NonZeroU32);
+
+impl FrameNumber {
+    /// The frame with this number, or `None` for zero.
+    #[must_use]
+    pub const fn new(number: u32) -> Option<Self> {
+        match NonZeroU32::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The frame `n` after this one, if numbers last.
+    #[must_use]
+    pub const fn checked_add(self, n: u32) -> Option<Self> {
+        match self.0.checked_add(n) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+}
+
+/// The embedder's frame allocator: memory, addresses and a reference count beside each frame.
+///
+/// # Safety
+/// The implementor promises, for every frame it has handed out and that is not yet free again:
+/// - it is handed out once: no other owner reads or writes it, but for user mappings and pins that
+///   hold a count;
+/// - [`address`](Self::address) returns the same address each time, aligned to and valid for reads
+///   and writes of [`PAGE_SIZE`](crate::PAGE_SIZE) bytes, and never null;
+/// - frames with consecutive numbers have consecutive addresses, in one allocated object as Rust
+///   sees it, so that a run of them may be copied in one go;
+/// - it is freed only when its count has fallen to zero.
+///
+/// The contents of a fresh frame are arbitrary, but initialised (a poison pattern is fine).
+pub unsafe trait Frames: Send + Sync {
+    /// Allocates up to `pages` (1..=64) consecutive frames with a count of 1 each and returns the first one
+    /// and how many there are: at least 1, at most `pages`. May sleep and reclaim: no page lock is held.
+    ///
+    /// # Errors
+    /// [`Errno::NoMemory`] when not even one frame can be had.
+    fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno>;
+
+    /// Adds one to the count of a frame: a user mapping or a pin now holds it too. Never sleeps.
+    fn retain(&self, frame: FrameNumber);
+
+    /// Takes one from the count of a frame and frees it at zero. Never sleeps.
+    ///
+    /// # Safety
+    /// The caller gives up one count that it owned, and does not touch the frame by it again.
+    unsafe fn release(&self, frame: FrameNumber);
+
+    /// Kernel address of the frame's first byte.
+    fn address(&self, frame: FrameNumber) -> NonNull<u8>;
+}

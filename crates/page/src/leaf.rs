@@ -1,0 +1,325 @@
+//! The leaf: the state of 64 pages, as one bit each in a few words, and their frames.
+//!
+//! Neighbours: [`tree`](crate::tree) finds leaves, [`LockedRun`](crate::LockedRun) is the only way to
+//! change one, [`pool`](crate::pool) supplies them. A leaf does not own the meaning of its
+//! marks; that is filemap's.
+//!
+//! # Words and who may change them
+//! - `locked`: by compare-and-swap and `fetch_and`; the words below belong to whoever has locked the slot. As slots share
+//!   words, every change is an atomic and/or.
+//! - `waiters`: anyone who waits for a slot sets its bit before each look; whoever frees a slot clears it and wakes.
+//! - `owner`, `base`: see [`Leaf::claim`] and [`Leaf::retire`].
+//! - `present` is set exactly for slots with a frame; every other mark is a subset of it.
+//! - `writeback` bits are cleared without the lock. Pages with the bit are not removed.
+//! - `contiguous`: bit `s` set ⇒ slots `s` and `s + 1` are present and their frames are consecutive. Set only with *both* slots
+//!   locked, cleared by removal of either under its lock; so it is exact for a holder of both, and never wrongly set.
+//! - `removals` counts removals, for lock-free readers: see [`Leaf::readable`].
+#![forbid(unsafe_code)]
+
+use core::array;
+use core::mem::{offset_of, size_of};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+
+use static_assertions::const_assert_eq;
+
+use crate::pool::Node;
+use crate::{
+    CoreSync, FrameNumber, PAGES_PER_LEAF, PageIndex, SlotMask, SyncFamily, Wait, WaitKey, Word,
+};
+
+// Six cache lines for 64 pages, the first of them all that a hot overwrite touches besides the frames.
+const_assert_eq!(size_of::<Leaf<CoreSync>>(), 384);
+const_assert_eq!(offset_of!(Leaf<CoreSync>, writeback), 64);
+
+/// No mapping has this id.
+const NOBODY: u64 = 0;
+
+#[repr(C, align(64))]
+pub(crate) struct Leaf<S: SyncFamily> {
+    owner: S::Word64,
+    base: S::Word64,
+    locked: S::Word64,
+    waiters: S::Word64,
+    present: S::Word64,
+    pub(crate) uptodate: S::Word64,
+    pub(crate) dirty: S::Word64,
+    pub(crate) backed: S::Word64,
+    // The first cache line ends here: a hot overwrite needs nothing of the second.
+    pub(crate) writeback: S::Word64,
+    contiguous: S::Word64,
+    pub(crate) scribbled: S::Word64,
+    removals: S::Word64,
+    next: S::Word64,
+    frames: [S::Word32; PAGES_PER_LEAF],
+}
+
+impl<S: SyncFamily> Node for Leaf<S> {
+    type Word = S::Word64;
+
+    fn fresh() -> Self {
+        Self {
+            owner: Word::new(NOBODY),
+            base: Word::new(0),
+            locked: Word::new(0),
+            waiters: Word::new(0),
+            present: Word::new(0),
+            uptodate: Word::new(0),
+            dirty: Word::new(0),
+            backed: Word::new(0),
+            writeback: Word::new(0),
+            contiguous: Word::new(0),
+            scribbled: Word::new(0),
+            removals: Word::new(0),
+            next: Word::new(0),
+            frames: array::from_fn(|_| Word::new(0)),
+        }
+    }
+
+    fn next(&self) -> &S::Word64 {
+        &self.next
+    }
+}
+
+/// Identity.
+impl<S: SyncFamily> Leaf<S> {
+    /// Gives a leaf that nobody owns to the mapping `owner`, at `base`. Before the leaf is linked.
+    ///
+    /// `base` first: whoever reads the new owner (acquire) then reads the new base. No lock is needed,
+    /// because a spurious locker sees either nobody or the new owner, and is right both times.
+    pub(crate) fn claim(&self, owner: u64, base: PageIndex) {
+        self.base.store(base.get(), Relaxed);
+        self.owner.store(owner, Release);
+    }
+
+    /// Takes the leaf from its owner. All slots are locked, or the owner is being dropped.
+    ///
+    /// A locker that found the leaf earlier gets its slots after the unlock that follows, so it sees this.
+    pub(crate) fn retire(&self) {
+        self.owner.store(NOBODY, Relaxed);
+    }
+
+    /// Whether the leaf belongs to mapping `owner` at `base`. The answer stays true while a slot is locked (P6).
+    #[inline]
+    pub(crate) fn is(&self, owner: u64, base: PageIndex) -> bool {
+        self.owner.load(Acquire) == owner && self.base.load(Relaxed) == base.get()
+    }
+}
+
+/// Locks.
+impl<S: SyncFamily> Leaf<S> {
+    /// Locks `slots` if none of them is locked: one locked instruction.
+    #[inline]
+    #[must_use]
+    pub(crate) fn try_lock(&self, slots: SlotMask) -> bool {
+        let mut seen = self.locked.load(Relaxed);
+        while seen & slots == 0 {
+            match self.locked.compare_exchange(seen, seen | slots, Acquire, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// [`try_lock`](Self::try_lock) by someone who has just announced itself in `waiters`.
+    ///
+    /// The announcement and this look, against an unlock and its look at `waiters`, are a store-buffering pattern: all
+    /// four are sequentially consistent, so one of the two sees the other.
+    fn try_lock_announced(&self, slots: SlotMask) -> bool {
+        let mut seen = self.locked.load(SeqCst);
+        while seen & slots == 0 {
+            match self.locked.compare_exchange(seen, seen | slots, SeqCst, SeqCst) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Locks `slots` that were busy a moment ago. Sleeps.
+    #[cold]
+    pub(crate) fn lock_contended(&self, slots: SlotMask, wait: &impl Wait) {
+        for _ in 0..S::SPIN_ROUNDS {
+            S::relax();
+            if self.try_lock(slots) {
+                return;
+            }
+        }
+        let mut held = false;
+        // `Wait` is a safe trait: it may return too early, or ask again after a yes.
+        while !held {
+            wait.wait_until(self.key(), &mut || {
+                if !held {
+                    self.waiters.fetch_or(slots, SeqCst);
+                    held = self.try_lock_announced(slots);
+                }
+                held
+            });
+        }
+    }
+
+    /// Unlocks `slots`: one locked instruction, and a look for sleepers.
+    #[inline]
+    pub(crate) fn unlock(&self, slots: SlotMask, wait: &impl Wait) {
+        self.locked.fetch_and(!slots, SeqCst);
+        self.wake_waiters(slots, wait);
+    }
+
+    /// Whether any slot is locked, by anyone.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.locked.load(Acquire) != 0
+    }
+
+    #[inline]
+    fn wake_waiters(&self, slots: SlotMask, wait: &impl Wait) {
+        if self.waiters.load(SeqCst) & slots != 0 {
+            self.wake_slowly(slots, wait);
+        }
+    }
+
+    /// Clears before it wakes: a bit set in between belongs to a waiter who is registered by then,
+    /// so the wake reaches it and it announces itself again.
+    #[cold]
+    fn wake_slowly(&self, slots: SlotMask, wait: &impl Wait) {
+        self.waiters.fetch_and(!slots, SeqCst);
+        wait.wake(self.key());
+    }
+
+    fn key(&self) -> WaitKey {
+        WaitKey(core::ptr::from_ref(self).addr())
+    }
+}
+
+/// Pages. `slots` are locked by the caller, unless said otherwise.
+impl<S: SyncFamily> Leaf<S> {
+    #[inline]
+    pub(crate) fn present(&self) -> SlotMask {
+        self.present.load(Acquire)
+    }
+
+    /// The frame in `slot`.
+    #[inline]
+    pub(crate) fn frame(&self, slot: u32) -> Option<FrameNumber> {
+        FrameNumber::new(self.frames[slot as usize % PAGES_PER_LEAF].load(Acquire))
+    }
+
+    /// Puts frames into absent slots; `present` follows for all of them in [`set_present`](Self::set_present).
+    #[inline]
+    pub(crate) fn put(&self, slot: u32, frame: FrameNumber) {
+        self.frames[slot as usize % PAGES_PER_LEAF].store(frame.get(), Release);
+    }
+
+    #[inline]
+    pub(crate) fn set_present(&self, slots: SlotMask) {
+        self.present.fetch_or(slots, Release);
+    }
+
+    /// Empties present `slots`, calling `each` with their frames. They may not be reused before a grace period.
+    ///
+    /// The order is what [`readable`](Self::readable) relies on.
+    pub(crate) fn take(&self, slots: SlotMask, mut each: impl FnMut(FrameNumber)) {
+        self.uptodate.fetch_and(!slots, SeqCst);
+        self.contiguous.fetch_and(!(slots | slots >> 1), AcqRel);
+        self.removals.fetch_add(1, AcqRel);
+        self.present.fetch_and(!slots, AcqRel);
+        for word in [&self.dirty, &self.backed, &self.scribbled, &self.writeback] {
+            if word.load(Relaxed) & slots != 0 {
+                word.fetch_and(!slots, AcqRel);
+            }
+        }
+        let mut rest = slots;
+        while rest != 0 {
+            let slot = rest.trailing_zeros();
+            rest &= rest - 1;
+            if let Some(frame) = self.frame(slot) {
+                self.frames[slot as usize].store(0, Release);
+                each(frame);
+            }
+        }
+    }
+
+    /// How many pages from `slot` on lie in consecutive frames, `1..=limit`, where `frame` is in `slot`, and slots
+    /// `slot..slot + limit` are locked by the caller.
+    #[inline]
+    pub(crate) fn locked_stretch(&self, slot: u32, frame: FrameNumber, limit: u32) -> u32 {
+        let known = (self.contiguous.load(Relaxed) >> slot).trailing_ones() + 1;
+        if known >= limit { limit } else { self.learn_stretch(slot, frame, known, limit) }
+    }
+
+    /// Looks at the frames beyond the `known` ones, and remembers what it finds.
+    fn learn_stretch(&self, slot: u32, frame: FrameNumber, known: u32, limit: u32) -> u32 {
+        let pages = self.extend(slot, frame, known, limit);
+        if pages > known {
+            // Both slots of each pair are locked: nobody removes either while the bit is set.
+            self.contiguous.fetch_or(low_bits(pages - 1) << slot, Release);
+        }
+        pages
+    }
+
+    fn extend(&self, slot: u32, frame: FrameNumber, known: u32, limit: u32) -> u32 {
+        let mut pages = known;
+        while pages < limit {
+            let wanted = frame.checked_add(pages);
+            if wanted.is_none() || self.frame(slot + pages) != wanted {
+                break;
+            }
+            pages += 1;
+        }
+        pages
+    }
+
+    /// For a reader inside a read section, without locks: the frame of `slot` and how many uptodate pages
+    /// from there, at most `limit`, lie in consecutive frames. `None` if `slot` is not uptodate.
+    ///
+    /// Why no recycled byte is seen (W5). A frame is used only if its slot's uptodate bit was loaded, sequentially
+    /// consistent, before [`take`](Self::take) cleared it; so the section began before the grace period that `take`
+    /// is followed by, and the frame outlives the section. A frame put into the slot *after* such a load would be
+    /// taken for uptodate wrongly; but `take` counts in `removals` between the two, and whoever reads the new frame, or a
+    /// contiguous bit made from it (acquire), reads the new count too, and starts again.
+    #[inline]
+    pub(crate) fn readable(&self, slot: u32, limit: u32) -> Option<(FrameNumber, u32)> {
+        loop {
+            let removals = self.removals.load(Acquire);
+            let uptodate = self.uptodate.load(SeqCst) >> slot;
+            if uptodate & 1 == 0 {
+                return None;
+            }
+            let limit = limit.min(uptodate.trailing_ones());
+            let known = (self.contiguous.load(Acquire) >> slot).trailing_ones() + 1;
+            let frame = self.frame(slot);
+            let pages = match frame {
+                Some(_) if known >= limit => limit,
+                Some(frame) => self.extend(slot, frame, known, limit),
+                None => 0,
+            };
+            if self.removals.load(Relaxed) == removals {
+                return frame.map(|frame| (frame, pages));
+            }
+            S::relax();
+        }
+    }
+}
+
+/// Writeback, which ends without a page lock.
+impl<S: SyncFamily> Leaf<S> {
+    /// Which of `slots` are under writeback, as seen by one who announces itself as a waiter first.
+    pub(crate) fn writeback_announced(&self, slots: SlotMask) -> SlotMask {
+        self.waiters.fetch_or(slots, SeqCst);
+        self.writeback.load(SeqCst) & slots
+    }
+
+    pub(crate) fn end_writeback(&self, slots: SlotMask, wait: &impl Wait) {
+        self.writeback.fetch_and(!slots, SeqCst);
+        self.wake_waiters(slots, wait);
+    }
+
+    /// Sleeps until a waiter under this leaf's key is woken and `condition` says yes.
+    pub(crate) fn sleep(&self, wait: &impl Wait, condition: &mut dyn FnMut() -> bool) {
+        wait.wait_until(self.key(), condition);
+    }
+}
+
+/// A mask of the `n` lowest bits, `n` up to 64.
+const fn low_bits(n: u32) -> u64 {
+    if n >= 64 { u64::MAX } else { (1 << n) - 1 }
+}

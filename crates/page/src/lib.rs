@@ -1,0 +1,77 @@
+//! Page frames, page state in leaf bitmaps, page locks, mappings and their lock-free index.
+//!
+//! The lower half of Faultless. A [`PageCache`] owns memory; a [`Mapping`] is one file's cached pages;
+//! a [`LockedRun`] is some of them, locked; a [`ReadSection`] keeps them readable without a lock.
+//! This crate knows nothing of user memory, of system calls or of policy: `faultless-filemap` is above it,
+//! and `faultless-usercopy` beside it.
+//!
+//! # Lock order
+//! Page locks are taken in ascending order inside one mapping, one [`LockContext`] at a time. Below them are only
+//! the short locks of this crate (a mapping's tree, the node pools, neither nested in the other), which are
+//! never held across a call out of the crate. A grace period ([`Epoch`]) may be waited for under a
+//! page lock, because a read section never waits for anything.
+//!
+//! # How nodes and frames stay alive
+//! See [the leaf](LockedRun#locking) for locks and [the epoch](Epoch) for readers.
+//! - Node memory (leaves, inner nodes) is *type-stable*: it is carved from frames that go back to [`Frames`] only
+//!   when the [`PageCache`] is dropped, and a leaf is only ever reused as a leaf. A pointer to a node
+//!   therefore stays a pointer to a node of its kind, whatever happens.
+//! - Whoever locks pages needs nothing more: it locks slots of whatever leaf it found, then checks that the leaf
+//!   still belongs to its mapping at its index. A leaf changes hands only by way of *all* its slots
+//!   being locked, so the answer cannot change while the lock is held (P6). A lock of a
+//!   stale leaf is harmless: its new owner waits it out.
+//! - Readers in a [`ReadSection`] take no lock, so leaves, inner nodes and frames that have been taken out of a mapping are
+//!   reused only after a grace period.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod batch;
+mod cache;
+mod context;
+mod debug;
+mod epoch;
+mod errno;
+mod fill;
+mod frame;
+mod kernel;
+mod leaf;
+mod locked;
+mod locked_bytes;
+mod mapping;
+mod mutex;
+mod node;
+mod pool;
+mod prune;
+mod removed;
+mod seams;
+mod section;
+mod tree;
+mod units;
+mod writeback;
+
+pub use batch::{FrameBatch, OwnedFrame};
+pub use cache::PageCache;
+pub use context::LockContext;
+pub use epoch::{Epoch, EpochGuard};
+pub use errno::Errno;
+pub use fill::FillBuf;
+pub use frame::{FrameNumber, Frames};
+pub use kernel::{
+    CoreSync, Kernel, LockId, PageIndexRaw, Spin, SpinLock, SpinWait, SyncFamily, Trace, Wait,
+    WaitKey, Word, Word32, Word64,
+};
+pub use locked::LockedRun;
+pub use mapping::{Mapping, Mark, WritebackOutcome};
+pub use mutex::{SleepGuard, SleepMutex};
+pub use removed::Removed;
+pub use seams::{
+    AddressSpaceOperations, Backed, Begun, Contents, NoUserMappings, Strategy, SyncKind, Unmap,
+    UserMappings,
+};
+pub use section::ReadSection;
+pub use units::{
+    LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun, SlotMask,
+};
+pub use writeback::{WritebackPages, WritebackRun};

@@ -1,0 +1,255 @@
+//! Locked pages: the one way to change what is cached.
+//!
+//! Key type: [`LockedRun`]. Its access to bytes is in `locked_bytes`. It does not own the rules of what a mark means; filemap does.
+#![forbid(unsafe_code)]
+
+use core::marker::PhantomData;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use crate::debug::kernel_debug;
+use crate::leaf::Leaf;
+use crate::{
+    FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex, PageRun, Removed,
+    SlotMask, Trace, Word, WritebackPages,
+};
+
+/// A run of pages of one mapping, locked. Dropping it unlocks.
+///
+/// While it lives the pages do not leave or enter the mapping, and their marks change by this value only (but for the end
+/// of a writeback). The [`LockContext`] stays borrowed: nothing that may fault can be called. Slots in
+/// arguments that lie outside the run are ignored, and marks are only ever set on present pages.
+///
+/// # Locking
+/// One compare-and-swap of the leaf's lock word takes all slots of the run; one `fetch_and` gives them back, and is followed by a look at the
+/// word of waiters. A waiter sets its bits there before each look at the lock word. Of the two, at least one sees
+/// the other, because all four accesses are sequentially consistent: no wake-up is lost.
+/// The leaf is checked after the lock: it must belong to the mapping at that index. It can't stop to, because that takes
+/// the lock of all its slots.
+#[must_use]
+pub struct LockedRun<'t, K: Kernel> {
+    pub(crate) mapping: &'t Mapping<K>,
+    pub(crate) leaf: &'t Leaf<K::Sync>,
+    run: PageRun,
+    /// Unlocked by the thread that locked, as traces say.
+    context: PhantomData<(LockContext<'t>, *mut ())>,
+}
+
+impl<'t, K: Kernel> LockedRun<'t, K> {
+    #[inline]
+    pub(crate) fn new(
+        mapping: &'t Mapping<K>,
+        leaf: &'t Leaf<K::Sync>,
+        run: PageRun,
+        _context: LockContext<'t>,
+    ) -> Self {
+        Self { mapping, leaf, run, context: PhantomData }
+    }
+
+    /// The pages.
+    #[inline]
+    #[must_use]
+    pub fn run(&self) -> PageRun {
+        self.run
+    }
+
+    /// Their slots.
+    #[inline]
+    #[must_use]
+    pub fn mask(&self) -> SlotMask {
+        self.run.mask()
+    }
+
+    /// The mapping.
+    #[inline]
+    #[must_use]
+    pub fn mapping(&self) -> &'t Mapping<K> {
+        self.mapping
+    }
+
+    /// Slots of the run with a page.
+    #[inline]
+    #[must_use]
+    pub fn present(&self) -> SlotMask {
+        self.leaf.present() & self.mask()
+    }
+
+    /// Slots whose page is valid: every byte is defined and as new as the store (P1).
+    #[inline]
+    #[must_use]
+    pub fn uptodate(&self) -> SlotMask {
+        self.leaf.uptodate.load(Acquire) & self.mask()
+    }
+
+    /// Slots whose page is newer than the store.
+    #[inline]
+    #[must_use]
+    pub fn dirty(&self) -> SlotMask {
+        self.leaf.dirty.load(Relaxed) & self.mask()
+    }
+
+    /// Slots whose page is on its way to the store. Only this can change meanwhile: bits can go.
+    #[inline]
+    #[must_use]
+    pub fn writeback(&self) -> SlotMask {
+        self.leaf.writeback.load(Acquire) & self.mask()
+    }
+
+    /// Slots whose page has room on the store.
+    #[inline]
+    #[must_use]
+    pub fn backed(&self) -> SlotMask {
+        self.leaf.backed.load(Relaxed) & self.mask()
+    }
+
+    /// Slots whose page may hold bytes that a user mapping wrote past the end of the file (P2).
+    #[inline]
+    #[must_use]
+    pub fn scribbled(&self) -> SlotMask {
+        self.leaf.scribbled.load(Relaxed) & self.mask()
+    }
+
+    /// The frame of a page of the run.
+    #[inline]
+    #[must_use]
+    pub fn frame(&self, index: PageIndex) -> Option<FrameNumber> {
+        if self.run.contains(index) { self.leaf.frame(index.slot()) } else { None }
+    }
+
+    /// Puts a page at `index`, without any mark.
+    ///
+    /// # Errors
+    /// The frame, if `index` lies outside the run or has a page, or the frame is another cache's.
+    pub fn insert<'f>(
+        &mut self,
+        index: PageIndex,
+        frame: OwnedFrame<'f, K>,
+    ) -> Result<(), OwnedFrame<'f, K>> {
+        let bit = 1 << index.slot();
+        if !self.run.contains(index)
+            || self.present() & bit != 0
+            || !frame.is_of(self.mapping.cache())
+        {
+            return Err(frame);
+        }
+        self.leaf.put(index.slot(), frame.into_number());
+        self.leaf.set_present(bit);
+        Ok(())
+    }
+
+    /// Puts pages into the absent ones of `slots`, lowest first, as far as `frames` lasts. Returns the slots that were filled.
+    pub fn insert_batch(&mut self, slots: SlotMask, frames: &mut FrameBatch<'_, K>) -> SlotMask {
+        if !frames.is_of(self.mapping.cache()) {
+            return 0;
+        }
+        let mut rest = slots & self.mask() & !self.present();
+        let mut done = 0;
+        while rest != 0
+            && let Some(frame) = frames.take_first()
+        {
+            let slot = rest.trailing_zeros();
+            self.leaf.put(slot, frame.into_number());
+            done |= 1 << slot;
+            rest &= rest - 1;
+        }
+        self.leaf.set_present(done);
+        done
+    }
+
+    /// Takes pages out, with all their marks. Pages under writeback stay: wait for it first.
+    /// User mappings are the caller's to remove.
+    pub fn remove(&mut self, slots: SlotMask) -> Removed<'t, K> {
+        let slots = slots & self.present() & !self.writeback();
+        let mut removed = Removed::new(self.mapping.cache(), slots);
+        if slots != 0 {
+            self.leaf.take(slots, |frame| removed.push(frame));
+        }
+        removed
+    }
+
+    /// Marks pages valid, after their data is (release).
+    #[inline]
+    pub fn set_uptodate(&mut self, slots: SlotMask) {
+        self.set(&self.leaf.uptodate, slots);
+    }
+
+    /// Marks pages as backed by room on the store.
+    #[inline]
+    pub fn set_backed(&mut self, slots: SlotMask) {
+        self.set(&self.leaf.backed, slots);
+    }
+
+    /// Takes the mark back.
+    pub fn clear_backed(&mut self, slots: SlotMask) {
+        self.clear(&self.leaf.backed, slots);
+    }
+
+    /// Marks pages as newer than the store. Costs a locked instruction only if one was not.
+    #[inline]
+    pub fn set_dirty(&mut self, slots: SlotMask) {
+        self.set(&self.leaf.dirty, slots);
+    }
+
+    /// Takes the mark back: the pages were thrown away, or never changed.
+    pub fn clear_dirty(&mut self, slots: SlotMask) {
+        self.clear(&self.leaf.dirty, slots);
+    }
+
+    /// Marks pages that a user mapping may have written past the end of the file.
+    pub fn set_scribbled(&mut self, slots: SlotMask) {
+        self.set(&self.leaf.scribbled, slots);
+    }
+
+    /// Takes the mark back: what lies past the end is zero again.
+    pub fn clear_scribbled(&mut self, slots: SlotMask) {
+        self.clear(&self.leaf.scribbled, slots);
+    }
+
+    /// Turns dirty pages into pages under writeback. Those that are not dirty, or still under an earlier writeback, are left alone.
+    /// Returns the slots that were begun; [`Mapping::end_writeback`] is owed for them.
+    pub fn begin_writeback(&mut self, slots: SlotMask) -> SlotMask {
+        let slots = slots & self.dirty() & !self.writeback();
+        if slots != 0 {
+            // In this order, so that a look from outside never finds a page with neither mark.
+            self.leaf.writeback.fetch_or(slots, AcqRel);
+            self.leaf.dirty.fetch_and(!slots, AcqRel);
+        }
+        slots
+    }
+
+    /// Holds pages of `run` for the store, which will see zeros past `size` (P2). `None` if one is outside this run or absent.
+    #[must_use]
+    pub fn writeback_pages(&self, run: PageRun, size: u64) -> Option<WritebackPages<'t, K>> {
+        WritebackPages::hold(self.mapping.cache(), run, size, |index| self.frame(index))
+    }
+
+    /// Raises the file's size to `new` if it is smaller (P7): this run holds the page that makes it grow.
+    pub fn grow_size(&mut self, new: u64) {
+        self.mapping.raise_size(new);
+    }
+
+    #[inline]
+    fn set(&self, word: &impl Word<u64>, slots: SlotMask) {
+        let slots = slots & self.mask();
+        if word.load(Relaxed) & slots != slots {
+            word.fetch_or(slots & self.leaf.present(), Release);
+        }
+    }
+
+    fn clear(&self, word: &impl Word<u64>, slots: SlotMask) {
+        let slots = slots & self.mask();
+        if word.load(Relaxed) & slots != 0 {
+            word.fetch_and(!slots, Release);
+        }
+    }
+}
+
+impl<K: Kernel> Drop for LockedRun<'_, K> {
+    #[inline]
+    fn drop(&mut self) {
+        // Traced while nobody else can have it, so that a checker sees the events in order.
+        K::trace(Trace::Released(self.mapping.lock_id(self.run)));
+        self.leaf.unlock(self.mask(), self.mapping.cache().wait());
+    }
+}
+
+kernel_debug!(LockedRun<'_, K>, |this| { mapping: this.mapping.id(), run: this.run });

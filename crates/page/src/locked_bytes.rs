@@ -1,0 +1,95 @@
+//! The bytes of locked pages.
+//!
+//! Raw memory is given out as pointers: user mappings alias the same frames, so a reference would promise too much. Only the atomic copy of
+//! `faultless-usercopy` and the functions here write through them.
+
+use core::ptr::{self, NonNull};
+
+use crate::{Errno, FillBuf, FrameNumber, Frames, Kernel, LockedRun, PAGE_SIZE, PageIndex, Trace};
+
+impl<K: Kernel> LockedRun<'_, K> {
+    /// Contiguous memory that holds the file's bytes from `pos` on, at most `len`, inside the run: present pages, valid or not, with
+    /// adjacent frames merged. `None` if the page of `pos` is absent or outside the run. Good until the
+    /// pages are removed or unlocked.
+    #[inline]
+    #[must_use]
+    pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
+        let index = PageIndex::containing(pos);
+        let frame = self.frame(index)?;
+        let touched = pages_touched(pos, len);
+        let pages = if touched <= 1 {
+            1
+        } else {
+            let room = (self.run().end().get() - index.get()) as u32;
+            self.leaf.locked_stretch(index.slot(), frame, touched.min(room))
+        };
+        Some(bytes_at(self.mapping.cache().frames(), frame, pages, pos, len))
+    }
+
+    /// Sets the bytes `[pos, pos + len)` of the file to zero, in the run's present pages. Traces [`Trace::Zeroed`].
+    pub fn zero(&mut self, pos: u64, len: usize) {
+        let end = pos.saturating_add(len as u64).min(self.run().end().start());
+        let mut pos = pos.max(self.run().start());
+        while pos < end {
+            match self.span(pos, (end - pos) as usize) {
+                Some((memory, bytes)) => {
+                    // SAFETY: `span` gives memory of present pages, which stay while they are locked; it is valid for
+                    // writes by the contract of `Frames`.
+                    unsafe { ptr::write_bytes(memory.as_ptr(), 0, bytes) };
+                    K::trace(Trace::Zeroed(bytes));
+                    pos += bytes as u64;
+                }
+                None => pos = PageIndex::containing(pos).plus(1).start(),
+            }
+        }
+    }
+
+    /// Lets `read` fill a present page that is not uptodate, then zeroes what it left. The page is not marked uptodate: the caller
+    /// does that, once it holds what it should. A page that is uptodate is left alone.
+    ///
+    /// # Errors
+    /// [`Errno::Invalid`] if the page is absent or outside the run; what `read` says.
+    pub fn fill(
+        &mut self,
+        index: PageIndex,
+        read: impl FnOnce(&mut FillBuf<'_>) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let frame = self.frame(index).ok_or(Errno::Invalid)?;
+        if self.uptodate() & (1 << index.slot()) != 0 {
+            return Ok(());
+        }
+        let memory = self.mapping.cache().frames().address(frame);
+        // SAFETY: a page of this run, so it is ours while locked; it is not uptodate, so no reader and no
+        // user mapping looks at it.
+        let mut buf = unsafe { FillBuf::over(memory) };
+        read(&mut buf)?;
+        let zeroed = buf.skip_zero(PAGE_SIZE);
+        if zeroed > 0 {
+            K::trace(Trace::Zeroed(zeroed));
+        }
+        Ok(())
+    }
+}
+
+/// How many pages bytes `[pos, pos + len)` touch.
+#[inline]
+pub(crate) fn pages_touched(pos: u64, len: usize) -> u32 {
+    let offset = pos as usize % PAGE_SIZE;
+    offset.saturating_add(len).div_ceil(PAGE_SIZE).min(u32::MAX as usize) as u32
+}
+
+/// Memory of the file's bytes from `pos` on, at most `len`, where `frame` is the first of `pages` consecutive frames and holds `pos`.
+#[inline]
+pub(crate) fn bytes_at(
+    frames: &impl Frames,
+    frame: FrameNumber,
+    pages: u32,
+    pos: u64,
+    len: usize,
+) -> (NonNull<u8>, usize) {
+    let offset = pos as usize % PAGE_SIZE;
+    let room = pages as usize * PAGE_SIZE - offset;
+    // SAFETY: the offset lies inside the first page.
+    let memory = unsafe { frames.address(frame).add(offset) };
+    (memory, len.min(room))
+}

@@ -1,0 +1,197 @@
+//! Taking leaves out of a mapping's tree: pruning of empty ones, and the end of a mapping.
+//!
+//! Neighbours: [`tree`](crate::tree) has the other half. A leaf is unlinked by whoever holds all its slots, under the
+//! tree's short lock, together with the inner nodes that it leaves empty; it goes back to its pool after a
+//! grace period, because readers in a section may stand in it.
+
+use heapless::Vec;
+
+use crate::leaf::Leaf;
+use crate::node::{Inner, Link, MAX_LEVEL, leaf_number, slot_at};
+use crate::pool::Spare;
+use crate::tree::Tree;
+use crate::{FrameNumber, Kernel, Mapping, PAGES_PER_LEAF, PageIndex, PageRun, Spin, SyncFamily};
+
+/// Leaves that share a grace period.
+const BATCH: usize = 32;
+const ALL: u64 = u64::MAX;
+
+/// Nodes on their way back to the pools.
+struct Detached<'c, S: SyncFamily> {
+    leaves: Vec<Spare<'c, Leaf<S>>, BATCH>,
+    inners: Vec<Spare<'c, Inner<S>>, { BATCH + MAX_LEVEL as usize }>,
+}
+
+impl<S: SyncFamily> Detached<'_, S> {
+    fn new() -> Self {
+        Self { leaves: Vec::new(), inners: Vec::new() }
+    }
+
+    /// Whether the next leaf, with all the nodes above it, may not fit.
+    fn is_full(&self) -> bool {
+        self.leaves.is_full() || self.inners.len() > BATCH
+    }
+}
+
+impl<S: SyncFamily> Tree<S> {
+    /// Unlinks leaf `leaf`, number `number`, and the inner nodes left empty above it.
+    ///
+    /// # Safety
+    /// The leaf is linked under that number, and the caller holds all its slots or has the tree for itself: nobody else detaches
+    /// it. `out` is not full.
+    unsafe fn detach<'a>(&'a self, number: u64, leaf: &'a Leaf<S>, out: &mut Detached<'a, S>) {
+        let _held = self.lock.lock();
+        let mut path: Vec<(&Inner<S>, u32), { MAX_LEVEL as usize }> = Vec::new();
+        let mut link = self.root.get();
+        while link.level() > 0 {
+            // SAFETY: the level is not 0; the pools outlive the tree and so `'a`.
+            let inner: &'a Inner<S> = unsafe { link.inner() };
+            let slot = slot_at(number, link.level());
+            let _fits = path.push((inner, slot));
+            link = inner.child(slot);
+        }
+        debug_assert!(link == Link::to_leaf(leaf));
+        // SAFETY: it is unlinked below, still under the tree's lock, and by the caller's promise nobody else does.
+        let _fits = out.leaves.push(unsafe { Spare::from_unlinked(leaf) });
+        while let Some((inner, slot)) = path.pop() {
+            inner.clear_child(slot);
+            if inner.occupied() != 0 {
+                return;
+            }
+            // SAFETY: empty, and only ever unlinked here: by the next round, under the tree's lock.
+            let _fits = out.inners.push(unsafe { Spare::from_unlinked(inner) });
+        }
+        self.root.set(Link::EMPTY);
+    }
+}
+
+impl<K: Kernel> Mapping<K> {
+    /// Frees the leaves that cover pages `first..end`, have no page and no locked slot, and the inner nodes above
+    /// them. May wait for a grace period; page locks elsewhere may be held, but not a [`ReadSection`](crate::ReadSection).
+    pub fn prune(&self, first: PageIndex, end: PageIndex) {
+        if end <= first {
+            return;
+        }
+        let last = leaf_number(PageIndex::new(end.get() - 1));
+        let mut number = leaf_number(first);
+        let mut more = true;
+        while more {
+            let mut detached = Detached::new();
+            more = false;
+            while !detached.is_full() {
+                let Some(at) = self.prune_next(number, last, &mut detached) else { break };
+                number = at + 1;
+                more = true;
+            }
+            if !detached.leaves.is_empty() {
+                self.cache().synchronize();
+            }
+            self.give_back(detached);
+        }
+    }
+
+    /// Detaches the first leaf in `number..=last` if it is empty. Its number, either way.
+    fn prune_next<'a>(
+        &'a self,
+        number: u64,
+        last: u64,
+        detached: &mut Detached<'a, K::Sync>,
+    ) -> Option<u64> {
+        let cache = self.cache();
+        let section = cache.enter();
+        let (at, leaf) = self.tree().next_leaf(number, last)?;
+        if leaf.present() != 0 || !leaf.try_lock(ALL) {
+            return Some(at);
+        }
+        let base = PageIndex::new(at * PAGES_PER_LEAF as u64);
+        if leaf.is(self.id(), base) && leaf.present() == 0 {
+            leaf.retire();
+            // SAFETY: its identity says that it is linked, and while we hold all its slots nobody else
+            // gets here; the caller has looked that `detached` is not full.
+            unsafe { self.tree().detach(at, leaf, detached) };
+        }
+        leaf.unlock(ALL, cache.wait());
+        drop(section);
+        Some(at)
+    }
+
+    fn give_back(&self, detached: Detached<'_, K::Sync>) {
+        let nodes = self.cache().nodes();
+        detached.leaves.into_iter().for_each(|leaf| nodes.leaves.put(leaf));
+        detached.inners.into_iter().for_each(|inner| nodes.inners.put(inner));
+    }
+
+    /// Removes everything. For `drop`: nobody else uses the mapping, so there is nobody to wait for.
+    pub(crate) fn clear(&mut self) {
+        let this = &*self;
+        while let Some((number, leaf)) = this.tree().next_leaf(0, u64::MAX) {
+            leaf.take(leaf.present(), |frame| this.release(frame));
+            leaf.retire();
+            let mut detached = Detached::new();
+            // SAFETY: it was found linked, and the tree is ours alone.
+            unsafe { this.tree().detach(number, leaf, &mut detached) };
+            // A slot may be locked for an instant by someone who took the leaf for another mapping's, and for ever
+            // by a guard that was forgotten. Such a leaf is not used again.
+            if !this.settled(leaf) {
+                detached.leaves.clear();
+            }
+            this.give_back(detached);
+        }
+    }
+
+    fn settled(&self, leaf: &Leaf<K::Sync>) -> bool {
+        let mut rounds = 0;
+        while leaf.is_locked() && rounds < 1000 {
+            K::Sync::relax();
+            rounds += 1;
+        }
+        !leaf.is_locked()
+    }
+
+    fn release(&self, frame: FrameNumber) {
+        // SAFETY: it was in a leaf of this mapping, which owned the count, and was just taken out.
+        unsafe { crate::Frames::release(self.cache().frames(), frame) };
+    }
+
+    /// Pages in the cache. Walks all leaves; a snapshot.
+    #[must_use]
+    pub fn cached_pages(&self) -> u64 {
+        let _section = self.cache().enter();
+        let mut number = 0;
+        let mut pages = 0;
+        while let Some((at, leaf)) = self.tree().next_leaf(number, u64::MAX) {
+            pages += u64::from(leaf.present().count_ones());
+            number = at + 1;
+        }
+        pages
+    }
+
+    /// The next maximal run of pages with `mark` in `from..end`, inside one leaf. Takes no lock: by the time the caller has locked the
+    /// run, the marks may have changed. Does not sleep.
+    #[must_use]
+    pub fn find(&self, from: PageIndex, end: PageIndex, mark: crate::Mark) -> Option<PageRun> {
+        if end <= from {
+            return None;
+        }
+        let last_page = PageIndex::new(end.get() - 1);
+        let _section = self.cache().enter();
+        let mut number = leaf_number(from);
+        while let Some((at, leaf)) = self.tree().next_leaf(number, leaf_number(last_page)) {
+            let base = PageIndex::new(at * PAGES_PER_LEAF as u64);
+            let mut slots = leaf.marked(mark);
+            if base == from.leaf_base() {
+                slots &= ALL << from.slot();
+            }
+            if base == last_page.leaf_base() {
+                slots &= ALL >> (63 - last_page.slot());
+            }
+            if let Some(run) = PageRun::first_of(base, slots)
+                && leaf.is(self.id(), base)
+            {
+                return Some(run);
+            }
+            number = at + 1;
+        }
+        None
+    }
+}

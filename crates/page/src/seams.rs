@@ -1,0 +1,149 @@
+//! What stands behind a mapping: the backing store and the user mappings of its pages.
+
+use static_assertions::assert_obj_safe;
+
+use crate::{Errno, FillBuf, PageIndex, WritebackRun};
+
+/// Which of the two write algorithms a store is written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// B: `write_begin`, atomic copy, `write_end` (Linux afddba49).
+    #[default]
+    BeginEnd,
+    /// A: prepare, copy, commit, by way of a temporary page when the page is not uptodate (Linux 08291429cf).
+    PrepareCommit,
+}
+
+/// What [`AddressSpaceOperations::write_begin`] promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Bytes from `pos` that the store has room for: `1..=len`. Less than asked when it fills up midway;
+    /// the core then writes that much and asks again. (A value out of range is clipped by the core.)
+    pub len: usize,
+    /// What the page held before.
+    pub contents: Contents,
+    /// Whether every block of the page that lies below the file's maximum size now has room, so that the
+    /// store need not be asked again before it writes the page back.
+    pub backed: Backed,
+}
+
+/// What a page of the store holds before a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Data in at least one block: a partial write must read the page first.
+    Stored,
+    /// A hole: the page reads as zeros, and nothing needs to be read.
+    Hole,
+}
+
+/// Whether room is reserved for the whole page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backed {
+    /// For some blocks only: `write_begin` must be called for the others.
+    Partly,
+    /// For the whole page.
+    Fully,
+}
+
+/// How much `fsync` has to make durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncKind {
+    /// The data, and the metadata needed to read it back (`fdatasync`, `O_DSYNC`).
+    Data,
+    /// Everything (`fsync`, `O_SYNC`).
+    All,
+}
+
+/// The backing store of one file. One implementation serves both strategies; `&self` because stores lock
+/// for themselves, *inside* each call: a lock that is still held when a call returns would be held across
+/// the user copy (D3), and [`write_begin`](Self::write_begin) gives no way to do so.
+///
+/// The trait is safe: a store that lies can lose its own data but cannot make the core touch memory it
+/// does not own, or expose bytes that were never written.
+/// All calls may sleep unless said otherwise. Page locks are held where said.
+#[doc(alias = "address_space_operations")]
+pub trait AddressSpaceOperations: Send + Sync {
+    /// Reads a page into `buf`; what is not filled is zeroed by the core. The page is locked.
+    /// A hole, or a page past the end, is filled with nothing.
+    ///
+    /// # Errors
+    /// The page stays not uptodate, and whoever asked gets the error.
+    #[doc(alias = "readpage")]
+    #[doc(alias = "read_folio")]
+    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno>;
+
+    /// Makes room for bytes `[pos, pos + len)`, which lie in one page. The page is locked.
+    ///
+    /// # Errors
+    /// Nothing was begun: no [`write_end`](Self::write_end) follows.
+    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno>;
+
+    /// Ends what [`write_begin`](Self::write_begin) began at `pos`: `copied` of the `len` bytes that it granted
+    /// landed, `0..=len`. Room beyond them that lies past the file's end is given back with
+    /// [`trim`](Self::trim) afterwards. The page is locked. Infallible: there is nothing left to refuse.
+    fn write_end(&self, pos: u64, len: usize, copied: usize);
+
+    /// Sends a run of pages to the store. No page lock is held; the pages are marked as under writeback.
+    ///
+    /// # Errors
+    /// The pages are dirty again, and the next `fsync` reports the error once.
+    #[doc(alias = "writepages")]
+    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno>;
+
+    /// Gives back every block that lies wholly at or past `size`, and forgets what it knew of them. Called
+    /// after truncation and after a write that failed midway. No page lock is held. Must not fail.
+    fn trim(&self, size: u64);
+
+    /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it durable.
+    /// No page lock is held. Never sleeps.
+    fn set_size(&self, size: u64);
+
+    /// Makes durable what was sent by [`writeback`](Self::writeback), and with it the size.
+    ///
+    /// # Errors
+    /// What was sent may not be durable.
+    fn sync(&self, kind: SyncKind) -> Result<(), Errno>;
+
+    /// Which algorithm writes to this store.
+    fn strategy(&self) -> Strategy {
+        Strategy::BeginEnd
+    }
+
+    /// Largest size of a file on this store, in bytes (W8).
+    fn max_size(&self) -> u64 {
+        crate::MAX_FILE_SIZE
+    }
+
+    /// Whether pages can be dropped from the cache once they are clean and read back later. A store whose
+    /// only copy is the cache (tmpfs) says no.
+    fn keeps_data(&self) -> bool {
+        true
+    }
+}
+
+/// What is to happen to user mappings of a file's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmap {
+    /// Remove them: the next access faults.
+    Zap,
+    /// Make them read-only: the next store faults and calls the write-fault handler.
+    WriteProtect,
+}
+
+/// Finds user mappings of a file's pages: the reverse map of an address space. Called before and after pages leave
+/// their mapping. Page-table locks only: never M, never a page lock, never sleeps for them.
+#[doc(alias = "rmap")]
+pub trait UserMappings: Send + Sync {
+    /// Applies `how` to every user mapping of pages `first..end` of the mapping `id`, and flushes TLBs.
+    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap);
+}
+
+/// A kernel without `mmap` of files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoUserMappings;
+
+impl UserMappings for NoUserMappings {
+    fn unmap(&self, _id: u64, _first: PageIndex, _end: PageIndex, _how: Unmap) {}
+}
+
+assert_obj_safe!(AddressSpaceOperations, UserMappings, crate::Wait);

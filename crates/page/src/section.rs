@@ -1,0 +1,44 @@
+//! Reading pages without a lock.
+#![forbid(unsafe_code)]
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use crate::debug::kernel_debug;
+use crate::locked_bytes::{bytes_at, pages_touched};
+use crate::{EpochGuard, Kernel, LockContext, Mapping, PAGES_PER_LEAF, PageIndex};
+
+/// A time during which uptodate pages of a mapping can be read without locks: frames found in it are neither recycled nor freed
+/// before it ends, even if they leave the mapping.
+///
+/// Made from a [`LockContext`], because a fault in it could wait for a grace period that waits for the section.
+pub struct ReadSection<'t, K: Kernel> {
+    mapping: &'t Mapping<K>,
+    epoch: EpochGuard<'t, K>,
+    context: PhantomData<(LockContext<'t>, *mut ())>,
+}
+
+impl<'t, K: Kernel> ReadSection<'t, K> {
+    #[inline]
+    pub(crate) fn new(mapping: &'t Mapping<K>, _context: LockContext<'t>) -> Self {
+        Self { mapping, epoch: mapping.cache().enter(), context: PhantomData }
+    }
+
+    /// Contiguous memory that holds the file's bytes from `pos` on, at most `len`, inside one leaf: uptodate pages only.
+    /// `None` if the page of `pos` is not uptodate, or `len` is 0. Good for reading until the section ends. The file's size is not looked at.
+    #[inline]
+    #[must_use]
+    pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
+        let index = PageIndex::containing(pos);
+        let leaf = self.mapping.tree().lookup(index)?;
+        if len == 0 || !leaf.is(self.mapping.id(), index.leaf_base()) {
+            return None;
+        }
+        let slot = index.slot();
+        let limit = pages_touched(pos, len).min(PAGES_PER_LEAF as u32 - slot);
+        let (frame, pages) = leaf.readable(slot, limit)?;
+        Some(bytes_at(self.mapping.cache().frames(), frame, pages, pos, len))
+    }
+}
+
+kernel_debug!(ReadSection<'_, K>, |this| { mapping: this.mapping.id(), epoch: this.epoch });
