@@ -1,1 +1,28 @@
-//! faultless
+#![doc = include_str!("../GUIDE.md")]
+#![doc = "```"]
+#![doc = include_str!("../examples/tiny_kernel.rs")]
+#![doc = "```"]
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub use faultless_filemap as filemap;
+pub use faultless_page as page;
+pub use faultless_usercopy as usercopy;
+
+/// What nearly every embedder names.
+pub mod prelude {
+    pub use faultless_filemap::{
+        Access, FaultError, InFault, Inode, MappedFrame, MsyncKind, NoTask, OpenFile, OpenFlags,
+        PageLocks, Position, PrepareCommit, PrepareCommitStore, Protection, Strategy, SyncKind,
+        Task, WriteOptions, Written,
+    };
+    pub use faultless_page::{
+        AddressSpaceOperations, Backed, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber,
+        Frames, Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, SpinWait,
+        SyncFamily, Unmap, UserMappings, Wait, WaitKey, WritebackRun,
+    };
+    pub use faultless_usercopy::{
+        CurrentUser, Efault, IovIter, IovecError, MayFault, UserAddr, UserMemory, UserSlice,
+        copy_from_user, copy_to_user, import_iovec,
+    };
+}

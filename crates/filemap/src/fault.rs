@@ -1,0 +1,148 @@
+//! The fault handler's part for file pages.
+//!
+//! The embedder's handler has found a shared mapping of the file at the faulting address and holds M for reading. It
+//! calls [`Inode::fault`], which locks the page, fills it, prepares the store for a store, and calls back to set the
+//! page-table entry *while the page is locked*: truncation, which takes pages out under their locks and removes
+//! user mappings before and after, can then not miss one.
+//!
+//! Never takes I, never waits for a range, never touches user memory.
+#![forbid(unsafe_code)]
+
+use faultless_page::{
+    AddressSpaceOperations, Backed, Errno, FrameNumber, Kernel, LockedRun, PAGE_SIZE, PageIndex,
+    PageRun,
+};
+
+use crate::inode::Inode;
+use crate::token::{InFault, PageLocks};
+
+/// What the faulting instruction wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+}
+
+/// Whether the page-table entry may allow stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Loads only: a store has to fault, so that the page becomes dirty and the store gets to prepare.
+    ReadOnly,
+    /// Loads and stores.
+    Writable,
+}
+
+/// The frame to map. Valid while the callback runs; whoever keeps it in a page table first adds to its
+/// count ([`Frames::retain`](faultless_page::Frames::retain)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappedFrame {
+    /// The frame.
+    pub frame: FrameNumber,
+    /// What the entry may allow, at most.
+    pub protection: Protection,
+}
+
+/// Why a fault cannot be resolved. Each is `SIGBUS`, but for [`Errno::NoMemory`], where the embedder may retry or kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultError {
+    /// The page lies wholly past the end of the file.
+    PastEnd,
+    /// The page could not be filled, or the store has no room for it.
+    Failed(Errno),
+}
+
+impl From<Errno> for FaultError {
+    fn from(errno: Errno) -> Self {
+        Self::Failed(errno)
+    }
+}
+
+impl<K: Kernel> Inode<K> {
+    /// Resolves a fault of kind `access` on page `index` of a shared mapping of this file: `install` sets the
+    /// page-table entry, with the page locked, and its result is returned.
+    ///
+    /// `install` may take page-table locks; it must not take M, lock a page, sleep for long, or touch user memory.
+    /// May sleep (for the page's lock, for the store). M may be held for reading; no page lock is.
+    ///
+    /// # Errors
+    /// [`FaultError`]; `install` was not called.
+    #[doc(alias = "filemap_fault")]
+    #[doc(alias = "page_mkwrite")]
+    pub fn fault<R>(
+        &self,
+        fault: &mut InFault,
+        index: PageIndex,
+        access: Access,
+        install: impl FnOnce(MappedFrame) -> R,
+    ) -> Result<R, FaultError> {
+        let run = PageRun::single(index);
+        let mut wanted = 0;
+        loop {
+            if index.get() >= self.size().div_ceil(PAGE_SIZE as u64) {
+                return Err(FaultError::PastEnd);
+            }
+            let mut batch = match wanted {
+                0 => None,
+                pages => Some(self.mapping().cache().allocate(pages)?),
+            };
+            let mut locked = self.mapping().lock_or_create(fault.page_locks(), run)?;
+            wanted = self.fill_locked(&mut locked, &mut batch)?;
+            if wanted > 0 {
+                continue;
+            }
+            // Truncation may have come first (P6); the size is set before it takes pages out.
+            let Some(frame) = locked.frame(index) else { continue };
+            if index.start() >= self.size() {
+                continue;
+            }
+            let protection = match access {
+                Access::Read => Protection::ReadOnly,
+                Access::Write => self.make_writable(&mut locked, index)?,
+            };
+            return Ok(install(MappedFrame { frame, protection }));
+        }
+    }
+
+    /// Prepares an uptodate, locked page for stores through a mapping.
+    fn make_writable(
+        &self,
+        locked: &mut LockedRun<'_, K>,
+        index: PageIndex,
+    ) -> Result<Protection, Errno> {
+        let slot = 1 << index.slot();
+        if locked.backed() & slot == 0 {
+            self.back_page(locked, index)?;
+        }
+        self.note_writable_mapping();
+        locked.set_scribbled(slot);
+        locked.set_dirty(slot);
+        Ok(Protection::Writable)
+    }
+
+    /// Has the store make room for all of a page that lies before the end.
+    ///
+    /// # Errors
+    /// The store's; room it made before stays with blocks that lie inside the file.
+    pub(crate) fn back_page(
+        &self,
+        locked: &mut LockedRun<'_, K>,
+        index: PageIndex,
+    ) -> Result<(), Errno> {
+        let end = self.size().min(index.plus(1).start());
+        let mut pos = index.start();
+        while pos < end {
+            let len = (end - pos) as usize;
+            let begun = self.mapping().store().write_begin(pos, len)?;
+            let granted = begun.len.clamp(1, len);
+            self.mapping().store().write_end(pos, granted, granted);
+            pos += granted as u64;
+            if begun.backed == Backed::Fully {
+                locked.set_backed(1 << index.slot());
+                break;
+            }
+        }
+        Ok(())
+    }
+}

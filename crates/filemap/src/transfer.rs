@@ -1,0 +1,169 @@
+//! Bytes in motion: the only place of this crate that touches memory.
+//!
+//! Between user memory and locked or pinned pages there is only the atomic copy; the faulting copy has a
+//! temporary page on its other end. User space may map the pages and race with every copy: none of them is ever a
+//! Rust reference.
+
+use core::ptr::NonNull;
+
+use faultless_page::{
+    Errno, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, ReadSection, Trace,
+};
+use faultless_usercopy::{IovIter, MayFault, UserMemory, copy_kernel};
+
+/// Copies up to `len` bytes of `from` into the locked pages from `pos` on, without faulting; how many arrived.
+/// `from` moves on by as many. Bytes that did not arrive leave the pages as they were (U1).
+#[inline(always)]
+pub(crate) fn copy_in<K: Kernel, U: UserMemory>(
+    locked: &LockedRun<'_, K>,
+    user: &U,
+    from: &mut IovIter<'_>,
+    pos: u64,
+    len: usize,
+) -> usize {
+    let mut copied = 0;
+    while copied < len {
+        let Some((page, room)) = locked.span(pos + copied as u64, len - copied) else { break };
+        // SAFETY: `span` gave `room` bytes of frames whose pages are locked and so stay with this file;
+        // nobody has a Rust reference to them.
+        let got = unsafe { from.copy_from_atomic(user, page.as_ptr(), room) };
+        copied += got;
+        if got < room {
+            K::trace(Trace::ShortCopy);
+            break;
+        }
+    }
+    K::trace(Trace::Copied(copied));
+    copied
+}
+
+/// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a read section.
+/// How many arrived, and whether the pages or the user memory ended it.
+#[inline]
+pub(crate) fn copy_out<K: Kernel, U: UserMemory>(
+    section: &ReadSection<'_, K>,
+    user: &U,
+    to: &mut IovIter<'_>,
+    pos: u64,
+    len: usize,
+) -> (usize, CopyEnd) {
+    let mut copied = 0;
+    let mut end = CopyEnd::Done;
+    while copied < len {
+        let Some((page, room)) = section.span(pos + copied as u64, len - copied) else {
+            end = CopyEnd::NotUptodate;
+            break;
+        };
+        // SAFETY: the frames behind `span` are not reused while the section lasts.
+        let got = unsafe { to.copy_to_atomic(user, page.as_ptr(), room) };
+        copied += got;
+        if got < room {
+            K::trace(Trace::ShortCopy);
+            end = CopyEnd::UserMemory;
+            break;
+        }
+    }
+    K::trace(Trace::Copied(copied));
+    (copied, end)
+}
+
+/// What ended [`copy_out`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyEnd {
+    /// Everything arrived.
+    Done,
+    /// The next page is absent or not uptodate.
+    NotUptodate,
+    /// The next byte of user memory did not take its value.
+    UserMemory,
+}
+
+/// Up to a page of bytes on the way between user memory and a page, in a frame that nobody else sees.
+pub(crate) struct Bounce<'c, K: Kernel> {
+    frame: OwnedFrame<'c, K>,
+    /// Bytes that were put in: only these ever come out.
+    filled: usize,
+}
+
+impl<'c, K: Kernel> Bounce<'c, K> {
+    /// Gets the frame for it. No page lock is held (P3).
+    pub(crate) fn allocate(cache: &'c PageCache<K>) -> Result<Self, Errno> {
+        let frame = cache.allocate(1)?.take_first().ok_or(Errno::NoMemory)?;
+        Ok(Self { frame, filled: 0 })
+    }
+
+    /// Bytes in it.
+    pub(crate) fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Keeps only the first `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.filled = self.filled.min(len);
+    }
+
+    /// Fills it with the next `len` bytes of `from`, at most a page, faulting as needed. `from` moves on by what came.
+    pub(crate) fn fill_from<U: UserMemory>(
+        &mut self,
+        user: &U,
+        may: &mut MayFault,
+        from: &mut IovIter<'_>,
+        len: usize,
+    ) -> usize {
+        K::trace(Trace::MayFault);
+        let len = len.min(PAGE_SIZE);
+        // SAFETY: the frame is ours alone, and a page long.
+        self.filled = unsafe { from.copy_from(user, may, self.address(), len) };
+        K::trace(Trace::Bounced(self.filled));
+        self.filled
+    }
+
+    /// Fills it from uptodate pages at `pos`, inside a read section; how many bytes came.
+    pub(crate) fn fill_from_pages(
+        &mut self,
+        section: &ReadSection<'_, K>,
+        pos: u64,
+        len: usize,
+    ) -> usize {
+        self.filled = 0;
+        if let Some((page, room)) = section.span(pos, len.min(PAGE_SIZE)) {
+            // SAFETY: `room`, at most a page, bytes at `page` live as long as the section, and are not
+            // in our frame, which belongs to no file.
+            unsafe { copy_kernel(self.address(), page.as_ptr(), room) };
+            self.filled = room;
+        }
+        K::trace(Trace::Bounced(self.filled));
+        self.filled
+    }
+
+    /// Copies its first `len` bytes into the locked pages at `pos`, which lie in one page. Never faults, never falls short.
+    pub(crate) fn land(&self, locked: &LockedRun<'_, K>, pos: u64, len: usize) {
+        let len = len.min(self.filled);
+        if len == 0 {
+            return;
+        }
+        if let Some((page, room)) = locked.span(pos, len) {
+            // SAFETY: `room`, at most `filled`, bytes of a page that is locked; our frame is another one.
+            unsafe { copy_kernel(page.as_ptr(), self.address(), room) };
+        }
+        K::trace(Trace::Copied(len));
+    }
+
+    /// Sends its bytes to `to`, faulting as needed; how many arrived. `to` moves on by as many.
+    pub(crate) fn send_to<U: UserMemory>(
+        &self,
+        user: &U,
+        may: &mut MayFault,
+        to: &mut IovIter<'_>,
+    ) -> usize {
+        K::trace(Trace::MayFault);
+        // SAFETY: `filled` bytes of our own frame, which were all written.
+        let sent = unsafe { to.copy_to(user, may, self.address(), self.filled) };
+        K::trace(Trace::Copied(sent));
+        sent
+    }
+
+    fn address(&self) -> *mut u8 {
+        NonNull::as_ptr(self.frame.as_ptr())
+    }
+}

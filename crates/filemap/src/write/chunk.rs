@@ -1,0 +1,254 @@
+//! One locked run on the way of a write: make its pages ready, and settle what landed.
+//!
+//! A run's pages are prepared in ascending order, then filled by one copy, then settled. What
+//! preparation found is kept as bit masks over the leaf's slots, like the page state itself.
+#![forbid(unsafe_code)]
+
+use faultless_page::{
+    AddressSpaceOperations, Backed, Contents, Errno, FrameBatch, Kernel, LockedRun, PAGE_SIZE,
+    PageIndex, PageRun, Removed, SlotMask,
+};
+
+use super::Mode;
+use crate::inode::Inode;
+
+/// What was prepared for the bytes `[pos, pos + len)` of a locked run.
+pub(super) struct Plan {
+    pos: u64,
+    /// Bytes that may be copied now. 0 with an `error`, or with frames `missing`.
+    pub(super) len: usize,
+    /// End of the bytes for which the store was asked; not below `pos + len`.
+    begun_end: u64,
+    /// The store was asked for these pages, and has to be told how it went.
+    begun: SlotMask,
+    /// A frame was put in for this write: it goes again if nothing lands in it.
+    inserted: SlotMask,
+    /// Every byte was defined before the copy.
+    valid: SlotMask,
+    /// Not valid, but every byte around the copied ones is, or would be, zero.
+    hole: SlotMask,
+    /// The store has room for the whole page.
+    backed: SlotMask,
+    /// Pages for which frames have to be allocated before the run is locked again.
+    missing: u32,
+    /// Why preparation ended before the end of the chunk.
+    error: Option<Errno>,
+}
+
+/// What became of a chunk, once its pages are unlocked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    /// Bytes that were ready to be copied into.
+    pub(super) offered: usize,
+    /// Bytes that count: not more than were copied.
+    pub(super) accepted: usize,
+    /// Frames that the rest of the chunk needs.
+    pub(super) missing: u32,
+    /// Why preparation ended before the end of the chunk.
+    pub(super) error: Option<Errno>,
+    /// The store was asked for more than landed, and the file may end before it.
+    pub(super) overreached: bool,
+}
+
+const fn bit(index: PageIndex) -> SlotMask {
+    1 << index.slot()
+}
+
+/// Prepares as much of `[pos, pos + len)` as can be had. Never fails as a whole: the error, if any, stands in the plan.
+/// Frames come from `batch`; nothing is allocated here, for the run is locked (P3).
+pub(super) fn prepare<K: Kernel>(
+    inode: &Inode<K>,
+    locked: &mut LockedRun<'_, K>,
+    batch: &mut Option<FrameBatch<'_, K>>,
+    pos: u64,
+    len: usize,
+) -> Plan {
+    let mut plan = Plan {
+        pos,
+        len: 0,
+        begun_end: pos,
+        begun: 0,
+        inserted: 0,
+        valid: 0,
+        hole: 0,
+        backed: 0,
+        missing: 0,
+        error: None,
+    };
+    while plan.len < len {
+        let at = pos + plan.len as u64;
+        let page_end = PageIndex::containing(at).plus(1).start();
+        let piece = (len - plan.len).min((page_end - at) as usize);
+        match plan.prepare_page(inode, locked, batch, at, piece) {
+            Ok(ready) => {
+                plan.len += ready;
+                if ready < piece {
+                    break;
+                }
+            }
+            Err(errno) => {
+                plan.error = errno;
+                break;
+            }
+        }
+    }
+    plan
+}
+
+impl Plan {
+    /// Prepares one page for the bytes `[pos, pos + len)`; how many of them may be copied. `Err(None)`: no frame at hand.
+    fn prepare_page<K: Kernel>(
+        &mut self,
+        inode: &Inode<K>,
+        locked: &mut LockedRun<'_, K>,
+        batch: &mut Option<FrameBatch<'_, K>>,
+        pos: u64,
+        len: usize,
+    ) -> Result<usize, Option<Errno>> {
+        let index = PageIndex::containing(pos);
+        let slot = bit(index);
+        let absent = locked.mask() & !locked.present();
+        let frame = if absent & slot == 0 {
+            None
+        } else {
+            match batch.as_mut().and_then(FrameBatch::take_first) {
+                Some(frame) => Some(frame),
+                None => {
+                    self.missing = (absent >> index.slot()).count_ones();
+                    return Err(None);
+                }
+            }
+        };
+        let (ready, contents) = self.begin(inode, locked, pos, len)?;
+        if locked.uptodate() & slot != 0 {
+            self.valid |= slot;
+            return Ok(ready);
+        }
+        if let Some(frame) = frame {
+            // The slot is absent and locked by us: the frame cannot be refused.
+            if locked.insert(index, frame).is_ok() {
+                self.inserted |= slot;
+            }
+        }
+        self.define_rest(inode, locked, pos, ready, contents)?;
+        Ok(ready)
+    }
+
+    /// Asks the store for room, unless it has said that the whole page has some.
+    fn begin<K: Kernel>(
+        &mut self,
+        inode: &Inode<K>,
+        locked: &LockedRun<'_, K>,
+        pos: u64,
+        len: usize,
+    ) -> Result<(usize, Contents), Errno> {
+        let slot = bit(PageIndex::containing(pos));
+        if locked.backed() & slot != 0 {
+            return Ok((len, Contents::Stored));
+        }
+        let begun = inode.mapping().store().write_begin(pos, len)?;
+        let granted = begun.len.clamp(1, len);
+        self.begun |= slot;
+        self.begun_end = pos + granted as u64;
+        if begun.backed == Backed::Fully {
+            self.backed |= slot;
+        }
+        Ok((granted, begun.contents))
+    }
+
+    /// Gives the bytes of a page that is not uptodate, around the `len` at `pos`, a value.
+    fn define_rest<K: Kernel>(
+        &mut self,
+        inode: &Inode<K>,
+        locked: &mut LockedRun<'_, K>,
+        pos: u64,
+        len: usize,
+        contents: Contents,
+    ) -> Result<(), Errno> {
+        let index = PageIndex::containing(pos);
+        let size = inode.size();
+        let before = (pos - index.start()) as usize;
+        let after = PAGE_SIZE - before - len;
+        let end = pos + len as u64;
+        if contents == Contents::Hole || index.start() >= size {
+            self.hole |= bit(index);
+            locked.zero(index.start(), before);
+            locked.zero(end, after);
+        } else if before == 0 && (after == 0 || end >= size) {
+            // All that the file holds of this page is about to be replaced.
+            locked.zero(end, after);
+        } else {
+            inode.read_page(locked, index)?;
+            self.valid |= bit(index);
+            // Worth keeping, whatever becomes of the write.
+            self.inserted &= !bit(index);
+        }
+        Ok(())
+    }
+
+    /// Ends what was prepared, after `copied` bytes arrived: pages become uptodate and dirty, the store is
+    /// told, frames that got nothing are taken back (the caller drops them once nothing is locked). A page that is neither valid nor a hole accepts its
+    /// bytes whole or not at all, so that every byte of an uptodate page is defined (P1).
+    pub(super) fn settle<'t, K: Kernel>(
+        &self,
+        inode: &Inode<K>,
+        locked: &mut LockedRun<'t, K>,
+        mode: Mode,
+        copied: usize,
+    ) -> (Outcome, Option<Removed<'t, K>>) {
+        let accepted = self.accept(locked, copied);
+        let end = self.pos + accepted as u64;
+        let landed = PageRun::covering(self.pos, accepted).map_or(0, PageRun::mask);
+        self.tell_store(inode, locked, end);
+        // A page of which a part was refused may lose blocks again: only whole pieces stay backed.
+        let whole =
+            if accepted == self.len { landed } else { landed & !bit(PageIndex::containing(end)) };
+        locked.set_uptodate(landed & !self.valid);
+        locked.set_backed(self.backed & whole);
+        locked.set_dirty(landed);
+        if mode == Mode::Grow && accepted > 0 {
+            locked.grow_size(end);
+        }
+        let refused = self.inserted & !landed;
+        let outcome = Outcome {
+            offered: self.len,
+            accepted,
+            missing: self.missing,
+            error: self.error,
+            overreached: mode == Mode::Grow && self.begun != 0 && self.begun_end > end,
+        };
+        (outcome, (refused != 0).then(|| locked.remove(refused)))
+    }
+
+    /// How many of the `copied` bytes count, with the rest of a hole's last page zeroed.
+    fn accept<K: Kernel>(&self, locked: &mut LockedRun<'_, K>, copied: usize) -> usize {
+        if copied >= self.len {
+            return self.len;
+        }
+        let stop = self.pos + copied as u64;
+        let index = PageIndex::containing(stop);
+        let piece_start = index.start().max(self.pos);
+        if stop == piece_start || self.valid & bit(index) != 0 {
+            return copied;
+        }
+        if self.hole & bit(index) == 0 {
+            return (piece_start - self.pos) as usize;
+        }
+        let piece_end = index.plus(1).start().min(self.pos + self.len as u64);
+        locked.zero(stop, (piece_end - stop) as usize);
+        copied
+    }
+
+    fn tell_store<K: Kernel>(&self, inode: &Inode<K>, locked: &LockedRun<'_, K>, end: u64) {
+        let mut rest = self.begun;
+        while rest != 0 {
+            let slot = rest.trailing_zeros();
+            rest &= rest - 1;
+            let index = locked.run().first().leaf_base().plus(u64::from(slot));
+            let start = index.start().max(self.pos);
+            let stop = index.plus(1).start().min(self.begun_end);
+            let landed = end.clamp(start, stop) - start;
+            inode.mapping().store().write_end(start, (stop - start) as usize, landed as usize);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! One step of a write: lock a run, admit, copy without faulting, settle; and what follows when nothing came.
+#![forbid(unsafe_code)]
+
+use faultless_page::{Errno, FrameBatch, Kernel, PAGE_SIZE, PageRun, Strategy, Trace};
+use faultless_usercopy::UserMemory;
+
+use super::chunk::{self, Outcome};
+use super::{MAX_FRUITLESS_ROUNDS, Mode, Stop, Writer};
+use crate::inode::Inode;
+use crate::ranges::{ByteRange, RangeGuard};
+use crate::task::Task;
+use crate::token::PageLocks;
+use crate::transfer::{Bounce, copy_in};
+
+/// Whether a run that was just locked may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    Granted,
+    /// Somebody holds a range over these bytes.
+    Foreign(ByteRange),
+    /// The bytes do not lie inside the size any more: truncation need not hold our locks (P6).
+    OutsideSize,
+}
+
+/// What an attempt achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// This many bytes landed, not 0.
+    Landed(usize),
+    /// Nothing landed: the source did not answer.
+    Nothing,
+    /// Something had to be waited for, or got, without locks: try again.
+    Again,
+    /// Not every page is ready for this kind of attempt.
+    NotReady,
+}
+
+impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
+    /// Strategy B: copy first, and fault in only what did not come.
+    #[inline]
+    pub(super) fn step_begin_end(&mut self) -> Result<(), Stop> {
+        let Some((mut run, mut len)) = self.next_chunk(self.reachable) else { return Ok(()) };
+        if len < self.from.count() {
+            self.hold_range();
+            // Holding it may have meant starting again.
+            let Some(chunk) = self.next_chunk(self.reachable) else { return Ok(()) };
+            (run, len) = chunk;
+        }
+        // A page past the end is not there yet: looking for it would be a lock for nothing.
+        let ready = self.fresh_pages(run) == 0;
+        let attempt = if ready { self.straight(run, len)? } else { Attempt::NotReady };
+        match attempt {
+            Attempt::Landed(bytes) => {
+                self.progressed(bytes);
+                Ok(())
+            }
+            other => self.prepare_or_fault_in(other, run, len),
+        }
+    }
+
+    fn prepare_or_fault_in(
+        &mut self,
+        attempt: Attempt,
+        run: PageRun,
+        len: usize,
+    ) -> Result<(), Stop> {
+        let attempt = match attempt {
+            Attempt::NotReady => self.prepared(run, len)?,
+            other => other,
+        };
+        match attempt {
+            Attempt::Landed(bytes) => self.progressed(bytes),
+            Attempt::Nothing => self.fault_in_or_bounce(len)?,
+            Attempt::Again | Attempt::NotReady => {}
+        }
+        Ok(())
+    }
+
+    /// Strategy A: fault in first, one page at a time; straight into an uptodate page, else by a temporary one.
+    pub(super) fn step_prepare_commit(&mut self) -> Result<(), Stop> {
+        let Some(mut len) = self.next_piece() else { return Ok(()) };
+        if len < self.from.count() {
+            self.hold_range();
+            len = self.next_piece().unwrap_or(len);
+        }
+        let reached = self.fault_in(len)?;
+        let Some(run) = PageRun::covering(self.pos, reached) else { return Ok(()) };
+        let mut attempt = Attempt::NotReady;
+        if self.fresh_pages(run) == 0 {
+            attempt = self.straight(run, reached)?;
+            if attempt == Attempt::NotReady {
+                attempt = self.prepared(run, reached)?;
+            }
+        }
+        match attempt {
+            Attempt::Landed(bytes) => self.progressed(bytes),
+            Attempt::Again => {}
+            Attempt::NotReady => self.bounce(reached)?,
+            Attempt::Nothing => {
+                self.fruitless += 1;
+                if self.fruitless > MAX_FRUITLESS_ROUNDS {
+                    self.bounce(reached)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many of the next bytes go to one page; `None` when there are none.
+    fn next_piece(&self) -> Option<usize> {
+        let (run, len) = self.next_chunk(self.reachable)?;
+        Some(PageRun::single(run.first()).clip_len(self.pos, len))
+    }
+
+    /// Pages of `run` that lie wholly past the end, where only a growing write gets to.
+    #[inline(always)]
+    fn fresh_pages(&self, run: PageRun) -> u32 {
+        if self.mode == Mode::Overwrite {
+            return 0;
+        }
+        let first_new = self.inode.size().div_ceil(PAGE_SIZE as u64).max(run.first().get());
+        run.end().get().saturating_sub(first_new) as u32
+    }
+
+    /// The hot path: every page uptodate and backed; lock, copy, mark, unlock.
+    #[inline(always)]
+    fn straight(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
+        let inode = self.inode;
+        let Some(mut locked) = inode.mapping().lock(self.may.page_locks(), run) else {
+            return Ok(Attempt::NotReady);
+        };
+        match admit(inode, self.mode, self.range.as_ref(), self.pos, len) {
+            Admission::Granted => {}
+            refused => {
+                drop(locked);
+                return self.wait_for_admission(refused);
+            }
+        }
+        if locked.uptodate() & locked.backed() != locked.mask() {
+            return Ok(Attempt::NotReady);
+        }
+        let copied = copy_in(&locked, self.user, self.from, self.pos, len);
+        let Some(landed) = PageRun::covering(self.pos, copied) else {
+            return Ok(Attempt::Nothing);
+        };
+        K::trace(Trace::Straight(landed.pages()));
+        locked.set_dirty(landed.mask());
+        if self.mode == Mode::Grow {
+            locked.grow_size(self.pos + copied as u64);
+        }
+        if copied < len && self.range.is_none() {
+            let end = self.pos + (copied + self.from.count()) as u64;
+            self.range = keep_range(inode, self.start, end);
+        }
+        Ok(Attempt::Landed(copied))
+    }
+
+    /// The general path: pages are prepared under their locks, then filled. Strategy A comes here only for
+    /// pages that are uptodate.
+    fn prepared(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
+        let inode = self.inode;
+        let mut batch = self.take_frames(run)?;
+        let mut locked = inode.mapping().lock_or_create(self.may.page_locks(), run)?;
+        match admit(inode, self.mode, self.range.as_ref(), self.pos, len) {
+            Admission::Granted => {}
+            refused => {
+                drop(locked);
+                return self.wait_for_admission(refused);
+            }
+        }
+        if self.strategy == Strategy::PrepareCommit && locked.uptodate() != locked.mask() {
+            return Ok(Attempt::NotReady);
+        }
+        let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, len);
+        let copied = copy_in(&locked, self.user, self.from, self.pos, plan.len);
+        let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, copied);
+        self.from.revert(copied - outcome.accepted);
+        if outcome.accepted > 0 && !self.from.is_empty() && self.range.is_none() {
+            let end = self.pos + (outcome.accepted + self.from.count()) as u64;
+            self.range = keep_range(inode, self.start, end);
+        }
+        drop(locked);
+        drop(removed);
+        self.judge(outcome)
+    }
+
+    fn judge(&mut self, outcome: Outcome) -> Result<Attempt, Stop> {
+        self.overreached |= outcome.overreached;
+        self.wanted_frames = outcome.missing;
+        match outcome {
+            Outcome { accepted: 1.., .. } => Ok(Attempt::Landed(outcome.accepted)),
+            Outcome { offered: 1.., .. } => Ok(Attempt::Nothing),
+            Outcome { error: Some(errno), .. } => Err(Stop::Failed(errno)),
+            Outcome { .. } => Ok(Attempt::Again),
+        }
+    }
+
+    /// Frames for `run`, allocated while nothing is locked (P3).
+    fn take_frames(&mut self, run: PageRun) -> Result<Option<FrameBatch<'w, K>>, Stop> {
+        match core::mem::take(&mut self.wanted_frames).max(self.fresh_pages(run)) {
+            0 => Ok(None),
+            pages => Ok(Some(self.inode.mapping().cache().allocate(pages)?)),
+        }
+    }
+
+    #[cold]
+    fn wait_for_admission(&mut self, refused: Admission) -> Result<Attempt, Stop> {
+        match refused {
+            Admission::OutsideSize => Err(Stop::MustGrow),
+            Admission::Granted => Ok(Attempt::Again),
+            Admission::Foreign(range) => {
+                let wait = self.inode.mapping().cache().wait();
+                self.inode.ranges.wait_for(wait, range, self.range.as_ref());
+                Ok(Attempt::Again)
+            }
+        }
+    }
+
+    /// Nothing came: make the source present, or, after too many rounds, carry the piece by hand.
+    #[cold]
+    fn fault_in_or_bounce(&mut self, len: usize) -> Result<(), Stop> {
+        self.fruitless += 1;
+        if self.fruitless > MAX_FRUITLESS_ROUNDS {
+            let piece = self.next_piece().unwrap_or(len);
+            if piece < self.from.count() {
+                self.hold_range();
+            }
+            return self.bounce(self.next_piece().unwrap_or(piece));
+        }
+        self.reachable = self.fault_in(len)?;
+        Ok(())
+    }
+
+    /// Faults in the next `len` bytes of the source, no more than the copy will use; how many can be read, not 0.
+    fn fault_in(&mut self, len: usize) -> Result<usize, Stop> {
+        K::trace(Trace::FaultIn(len));
+        K::trace(Trace::MayFault);
+        let missed = self.from.fault_in_readable(self.user, self.may, len);
+        match len.saturating_sub(missed) {
+            0 => Err(Stop::Failed(Errno::Fault)),
+            reached => Ok(reached),
+        }
+    }
+
+    /// Carries `len` bytes, which go to one page, through a temporary page: the copy may fault, since nothing is
+    /// locked, and either moves bytes or fails for good (W6).
+    #[cold]
+    fn bounce(&mut self, len: usize) -> Result<(), Stop> {
+        let inode = self.inode;
+        let cache = inode.mapping().cache();
+        let mut temporary = Bounce::allocate(cache)?;
+        let got = temporary.fill_from(self.user, self.may, self.from, len);
+        self.from.revert(got);
+        let Some(run) = PageRun::covering(self.pos, got) else {
+            return Err(Stop::Failed(Errno::Fault));
+        };
+        let mut batch = self.take_frames(run)?;
+        let mut locked = inode.mapping().lock_or_create(self.may.page_locks(), run)?;
+        match admit(inode, self.mode, self.range.as_ref(), self.pos, got) {
+            Admission::Granted => {}
+            refused => {
+                drop(locked);
+                return self.wait_for_admission(refused).map(|_| ());
+            }
+        }
+        let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, got);
+        temporary.land(&locked, self.pos, plan.len);
+        let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, plan.len);
+        drop(locked);
+        drop(removed);
+        self.from.advance(outcome.accepted);
+        if let Attempt::Landed(bytes) = self.judge(outcome)? {
+            self.progressed(bytes);
+        }
+        Ok(())
+    }
+}
+
+/// Looks again at what may have changed before the lock was ours (P6).
+#[inline(always)]
+fn admit<K: Kernel>(
+    inode: &Inode<K>,
+    mode: Mode,
+    own: Option<&RangeGuard<'_, K>>,
+    pos: u64,
+    len: usize,
+) -> Admission {
+    let range = ByteRange { start: pos, end: pos + len as u64 };
+    if mode == Mode::Overwrite && range.end > inode.size() {
+        Admission::OutsideSize
+    } else if inode.ranges.conflicts(range, own) {
+        Admission::Foreign(range)
+    } else {
+        Admission::Granted
+    }
+}
+
+/// Tries to hold the rest of the request while its first part is still locked. Never waits: with `None` the
+/// request starts again once it has the range.
+#[cold]
+fn keep_range<K: Kernel>(inode: &Inode<K>, start: u64, end: u64) -> Option<RangeGuard<'_, K>> {
+    inode.ranges.try_acquire(inode.mapping().cache().wait(), ByteRange { start, end })
+}

@@ -1,0 +1,18 @@
+//! DL1: a faulting copy into a page that is locked. The fault handler would want the same page.
+use faultless::page::PageRun;
+use faultless::prelude::*;
+
+fn dl1<K: Kernel, U: UserMemory>(
+    inode: &Inode<K>,
+    user: &U,
+    may: &mut MayFault,
+    source: UserSlice,
+) {
+    let run = PageRun::single(PageIndex::ZERO);
+    let locked = inode.mapping().lock(may.page_locks(), run);
+    let mut bytes = [0; 64];
+    let _ = copy_from_user(user, may, &mut bytes, source);
+    drop(locked);
+}
+
+fn main() {}

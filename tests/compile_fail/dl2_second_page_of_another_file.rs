@@ -1,0 +1,13 @@
+//! DL2: a page lock while another one is held, in an order that nobody checks.
+use faultless::page::PageRun;
+use faultless::prelude::*;
+
+fn dl2<K: Kernel>(a: &Inode<K>, b: &Inode<K>, may: &mut MayFault) {
+    let run = PageRun::single(PageIndex::ZERO);
+    let first = a.mapping().lock(may.page_locks(), run);
+    let second = b.mapping().lock(may.page_locks(), run);
+    drop(first);
+    drop(second);
+}
+
+fn main() {}

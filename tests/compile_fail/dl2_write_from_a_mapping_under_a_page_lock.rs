@@ -1,0 +1,18 @@
+//! DL2: a whole write, which faults in its source, while a page of another file is locked.
+use faultless::page::PageRun;
+use faultless::prelude::*;
+
+fn dl2<K: Kernel, U: UserMemory>(
+    a: &Inode<K>,
+    b: &Inode<K>,
+    user: &U,
+    may: &mut MayFault,
+    from: &mut IovIter<'_>,
+) {
+    let run = PageRun::single(PageIndex::ZERO);
+    let locked = a.mapping().lock(may.page_locks(), run);
+    let _ = b.write(may, user, from, &WriteOptions::at(0), &NoTask);
+    drop(locked);
+}
+
+fn main() {}

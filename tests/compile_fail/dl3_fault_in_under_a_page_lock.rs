@@ -1,0 +1,17 @@
+//! DL3: faulting in takes the address-space lock, behind which somebody may wait who wants the locked page.
+use faultless::page::PageRun;
+use faultless::prelude::*;
+
+fn dl3<K: Kernel, U: UserMemory>(
+    inode: &Inode<K>,
+    user: &U,
+    may: &mut MayFault,
+    source: UserSlice,
+) {
+    let run = PageRun::single(PageIndex::ZERO);
+    let locked = inode.mapping().lock(may.page_locks(), run);
+    let _ = user.fault_in_readable(may, source);
+    drop(locked);
+}
+
+fn main() {}

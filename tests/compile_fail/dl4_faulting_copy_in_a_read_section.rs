@@ -1,0 +1,15 @@
+//! DL4: a faulting copy inside a read section, for which a grace period would have to wait.
+use faultless::prelude::*;
+
+fn dl4<K: Kernel, U: UserMemory>(
+    inode: &Inode<K>,
+    user: &U,
+    may: &mut MayFault,
+    target: UserSlice,
+) {
+    let section = inode.mapping().read_section(may.page_locks());
+    let _ = copy_to_user(user, may, target, &[0; 64]);
+    drop(section);
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! Writeback locks pages: not while one is locked (P4).
+use faultless::page::PageRun;
+use faultless::prelude::*;
+
+fn sync<K: Kernel>(inode: &Inode<K>, may: &mut MayFault) {
+    let locked = inode.mapping().lock(may.page_locks(), PageRun::single(PageIndex::ZERO));
+    let _ = inode.fsync(may, SyncKind::All);
+    drop(locked);
+}
+
+fn main() {}
