@@ -1,5 +1,7 @@
 //! Type parameters of the back ends: how the CPU is told that a user access is meant, and what its fault does.
 
+use core::marker::PhantomData;
+
 use crate::extable::Kind;
 
 /// Opens and closes the CPU's window to user memory (SMAP, PAN, SUM) around an access. A type, so that a
@@ -41,6 +43,27 @@ unsafe impl AccessWindow for NoWindow {
 
     #[inline(always)]
     unsafe fn close() {}
+}
+
+/// The window `W`, with string moves from `MIN` bytes on instead.
+#[derive(Debug)]
+pub struct StringMoveFrom<const MIN: usize, W = NoWindow>(PhantomData<W>);
+
+// SAFETY: that of `W`.
+unsafe impl<const MIN: usize, W: AccessWindow> AccessWindow for StringMoveFrom<MIN, W> {
+    const STRING_MOVE_MIN: usize = MIN;
+
+    #[inline(always)]
+    unsafe fn open() {
+        // SAFETY: the same contract.
+        unsafe { W::open() }
+    }
+
+    #[inline(always)]
+    unsafe fn close() {
+        // SAFETY: the same contract.
+        unsafe { W::close() }
+    }
 }
 
 mod sealed {

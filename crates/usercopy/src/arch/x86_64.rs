@@ -1,2 +1,487 @@
-//! x86-64.
-pub use super::portable::*;
+//! x86-64: general registers only (a kernel keeps no vector state), `rep movsb` and `rep stosb` for long lengths.
+//!
+//! `rep` instructions are precise: after a fault `rcx` is the exact number of bytes left.
+
+use core::arch::asm;
+
+use super::blocks::{self, Blocks};
+use super::{AccessWindow, FaultPolicy, Faulting, portable};
+use crate::extable::{Entry, Kind};
+
+/// Whether a fault ends a copy with an exact count.
+pub const EXACT_FAULTS: bool = true;
+
+/// From how many bytes on mapped memory is copied by `rep movsb`.
+const MAPPED_STRING_MOVE_MIN: usize = 64;
+
+/// Supervisor-mode access prevention: `stac` … `clac`. Only for a kernel on a CPU that has it and runs with
+/// `CR4.SMAP`; both are invalid instructions elsewhere.
+#[derive(Debug)]
+pub struct Smap;
+
+// SAFETY: RFLAGS.AC opens user memory to supervisor accesses, and at privilege level 0 does nothing else.
+unsafe impl AccessWindow for Smap {
+    #[inline(always)]
+    unsafe fn open() {
+        // SAFETY: the implementor of a kernel with SMAP chose this window; memory accesses stay inside.
+        unsafe { asm!("stac", options(nostack)) }
+    }
+
+    #[inline(always)]
+    unsafe fn close() {
+        // SAFETY: as above.
+        unsafe { asm!("clac", options(nostack)) }
+    }
+}
+
+/// An exception-table entry for the instruction at a numeric label, to go on at label 99.
+macro_rules! on_fault {
+    ($($insn:literal)+) => {
+        concat!(
+            ".pushsection __ex_table,\"aR\",@progbits\n.balign 4\n",
+            $(".long ", $insn, "b - .\n.long 99f - .\n.long {kind}\n",)+
+            ".popsection"
+        )
+    };
+}
+
+/// Moves the first and the last `$width` bytes of `$len` bytes; 0 when done.
+macro_rules! move_ends {
+    ($F:ident, $dst:ident, $src:ident, $len:ident, $width:literal, $a:literal, $b:literal) => {{
+        let mut left = $len;
+        // SAFETY: both words lie in the caller's regions; a fault leaves to label 99 with `left` not 0.
+        unsafe {
+            asm!(
+                concat!("20: mov ", $a, ", [{src}]"),
+                concat!("21: mov ", $b, ", [{src} + {left} - ", $width, "]"),
+                concat!("22: mov [{dst}], ", $a),
+                concat!("23: mov [{dst} + {left} - ", $width, "], ", $b),
+                "xor {left:e}, {left:e}",
+                on_fault!(20 21 22 23),
+                "99:",
+                src = in(reg) $src,
+                dst = in(reg) $dst,
+                left = inout(reg) left,
+                a = out(reg) _,
+                b = out(reg) _,
+                kind = const $F::KIND,
+                options(nostack),
+            );
+        }
+        left
+    }};
+}
+
+/// The primitives of [`Blocks`].
+struct Moves;
+
+// SAFETY: every load and store below has an exception-table entry that leaves with `left` not 0, which only the
+// instruction before label 99 clears; in the byte loops `left` is what was not stored.
+unsafe impl Blocks for Moves {
+    #[inline(always)]
+    unsafe fn block<F: FaultPolicy>(dst: *mut u8, src: *const u8) -> usize {
+        let mut left = 1_usize;
+        // SAFETY: 64 bytes of the caller's regions; a fault leaves to label 99 with `left` not 0.
+        unsafe {
+            asm!(
+                "20: mov {a}, [{src}]",
+                "21: mov {b}, [{src} + 8]",
+                "22: mov {c}, [{src} + 16]",
+                "23: mov {d}, [{src} + 24]",
+                "24: mov [{dst}], {a}",
+                "25: mov [{dst} + 8], {b}",
+                "26: mov [{dst} + 16], {c}",
+                "27: mov [{dst} + 24], {d}",
+                "30: mov {a}, [{src} + 32]",
+                "31: mov {b}, [{src} + 40]",
+                "32: mov {c}, [{src} + 48]",
+                "33: mov {d}, [{src} + 56]",
+                "34: mov [{dst} + 32], {a}",
+                "35: mov [{dst} + 40], {b}",
+                "36: mov [{dst} + 48], {c}",
+                "37: mov [{dst} + 56], {d}",
+                "xor {left:e}, {left:e}",
+                on_fault!(20 21 22 23 24 25 26 27 30 31 32 33 34 35 36 37),
+                "99:",
+                src = in(reg) src,
+                dst = in(reg) dst,
+                left = inout(reg) left,
+                a = out(reg) _,
+                b = out(reg) _,
+                c = out(reg) _,
+                d = out(reg) _,
+                kind = const F::KIND,
+                options(nostack),
+            );
+        }
+        left
+    }
+
+    #[inline(always)]
+    unsafe fn ends_16<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
+        let mut left = len;
+        // SAFETY: both pairs lie in the caller's regions; a fault leaves to label 99 with `left` not 0.
+        unsafe {
+            asm!(
+                "20: mov {a}, [{src}]",
+                "21: mov {b}, [{src} + 8]",
+                "22: mov {c}, [{src} + {left} - 16]",
+                "23: mov {d}, [{src} + {left} - 8]",
+                "24: mov [{dst}], {a}",
+                "25: mov [{dst} + 8], {b}",
+                "26: mov [{dst} + {left} - 16], {c}",
+                "27: mov [{dst} + {left} - 8], {d}",
+                "xor {left:e}, {left:e}",
+                on_fault!(20 21 22 23 24 25 26 27),
+                "99:",
+                src = in(reg) src,
+                dst = in(reg) dst,
+                left = inout(reg) left,
+                a = out(reg) _,
+                b = out(reg) _,
+                c = out(reg) _,
+                d = out(reg) _,
+                kind = const F::KIND,
+                options(nostack),
+            );
+        }
+        left
+    }
+
+    #[inline(always)]
+    unsafe fn ends_8<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
+        move_ends!(F, dst, src, len, 8, "{a}", "{b}")
+    }
+
+    #[inline(always)]
+    unsafe fn ends_4<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
+        move_ends!(F, dst, src, len, 4, "{a:e}", "{b:e}")
+    }
+
+    #[inline(always)]
+    unsafe fn ends_2<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
+        move_ends!(F, dst, src, len, 2, "{a:x}", "{b:x}")
+    }
+
+    #[inline(always)]
+    unsafe fn byte<F: FaultPolicy>(dst: *mut u8, src: *const u8) -> usize {
+        let mut left = 1_usize;
+        // SAFETY: one byte of the caller's regions; a fault leaves to label 99 with `left` still 1.
+        unsafe {
+            asm!(
+                "20: movzx {a:e}, byte ptr [{src}]",
+                "21: mov [{dst}], {a:l}",
+                "xor {left:e}, {left:e}",
+                on_fault!(20 21),
+                "99:",
+                src = in(reg) src,
+                dst = in(reg) dst,
+                left = inout(reg) left,
+                a = out(reg) _,
+                kind = const F::KIND,
+                options(nostack),
+            );
+        }
+        left
+    }
+
+    #[inline(always)]
+    unsafe fn bytes<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
+        let mut left = len;
+        // SAFETY: `len > 0` bytes of the caller's regions; a fault leaves with the bytes not yet stored.
+        unsafe {
+            asm!(
+                "20: movzx {a:e}, byte ptr [{src}]",
+                "21: mov [{dst}], {a:l}",
+                "inc {src}",
+                "inc {dst}",
+                "dec {left}",
+                "jnz 20b",
+                on_fault!(20 21),
+                "99:",
+                src = inout(reg) src => _,
+                dst = inout(reg) dst => _,
+                left = inout(reg) left,
+                a = out(reg) _,
+                kind = const F::KIND,
+                options(nostack),
+            );
+        }
+        left
+    }
+
+    #[inline(always)]
+    unsafe fn zero_block<F: FaultPolicy>(dst: *mut u8) -> usize {
+        let mut left = 1_usize;
+        // SAFETY: 64 bytes of the caller's region; a fault leaves to label 99 with `left` not 0.
+        unsafe {
+            asm!(
+                "20: mov [{dst}], {zero}",
+                "21: mov [{dst} + 8], {zero}",
+                "22: mov [{dst} + 16], {zero}",
+                "23: mov [{dst} + 24], {zero}",
+                "24: mov [{dst} + 32], {zero}",
+                "25: mov [{dst} + 40], {zero}",
+                "26: mov [{dst} + 48], {zero}",
+                "27: mov [{dst} + 56], {zero}",
+                "xor {left:e}, {left:e}",
+                on_fault!(20 21 22 23 24 25 26 27),
+                "99:",
+                dst = in(reg) dst,
+                zero = in(reg) 0_usize,
+                left = inout(reg) left,
+                kind = const F::KIND,
+                options(nostack),
+            );
+        }
+        left
+    }
+
+    #[inline(always)]
+    unsafe fn zero_ends_8<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
+        let mut left = len;
+        // SAFETY: both words lie in the caller's region; a fault leaves to label 99 with `left` not 0.
+        unsafe {
+            asm!(
+                "20: mov [{dst}], {zero}",
+                "21: mov [{dst} + {left} - 8], {zero}",
+                "xor {left:e}, {left:e}",
+                on_fault!(20 21),
+                "99:",
+                dst = in(reg) dst,
+                zero = in(reg) 0_usize,
+                left = inout(reg) left,
+                kind = const F::KIND,
+                options(nostack),
+            );
+        }
+        left
+    }
+
+    #[inline(always)]
+    unsafe fn zero_bytes<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
+        let mut left = len;
+        // SAFETY: `len > 0` bytes of the caller's region; a fault leaves with the bytes not yet stored.
+        unsafe {
+            asm!(
+                "20: mov byte ptr [{dst}], 0",
+                "inc {dst}",
+                "dec {left}",
+                "jnz 20b",
+                on_fault!(20),
+                "99:",
+                dst = inout(reg) dst => _,
+                left = inout(reg) left,
+                kind = const F::KIND,
+                options(nostack),
+            );
+        }
+        left
+    }
+}
+
+/// Copies `len` bytes between kernel and user memory, in either direction; returns bytes **not** copied, exact to
+/// the byte that faults (U1, U2).
+///
+/// # Safety
+/// Each side is either a user address that never belongs to Rust, or valid for `len` bytes and shared only with code that
+/// tolerates races. The trap handler serves the exception table.
+#[inline(always)]
+pub unsafe fn copy<W: AccessWindow, F: FaultPolicy>(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+) -> usize {
+    if len > 16 {
+        // SAFETY: the caller's promise.
+        return unsafe { copy_long::<W, F>(dst, src, len) };
+    }
+    // SAFETY: closed below; only the copy lies between.
+    unsafe { W::open() };
+    // SAFETY: the caller's promise; at most 16 bytes.
+    let left = unsafe { blocks::copy_small::<Moves, F>(dst, src, len) };
+    // SAFETY: opened above.
+    unsafe { W::close() };
+    left
+}
+
+/// Copies more than 16 bytes.
+///
+/// # Safety
+/// As for [`copy`].
+#[inline(never)]
+unsafe fn copy_long<W: AccessWindow, F: FaultPolicy>(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+) -> usize {
+    // SAFETY: closed below; only the copy lies between.
+    unsafe { W::open() };
+    let left = if len >= W::STRING_MOVE_MIN {
+        // SAFETY: the caller's promise.
+        unsafe { string_move::<F>(dst, src, len) }
+    } else {
+        // SAFETY: the caller's promise; at least 17 bytes.
+        unsafe { blocks::copy_blocks::<Moves, F>(dst, src, len) }
+    };
+    // SAFETY: opened above.
+    unsafe { W::close() };
+    left
+}
+
+/// Copies `len` bytes by `rep movsb`; returns bytes left.
+#[inline(always)]
+unsafe fn string_move<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
+    let mut left = len;
+    // SAFETY: the caller's regions; a fault leaves with `rcx` bytes not stored. The direction flag is clear by the ABI.
+    unsafe {
+        asm!(
+            "20: rep movsb",
+            on_fault!(20),
+            "99:",
+            inout("rcx") left,
+            inout("rdi") dst => _,
+            inout("rsi") src => _,
+            kind = const F::KIND,
+            options(nostack, preserves_flags),
+        );
+    }
+    left
+}
+
+/// Zeroes `len` bytes of user memory; returns bytes **not** zeroed.
+///
+/// # Safety
+/// As for [`copy`] with respect to `dst`.
+pub unsafe fn clear<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
+    // SAFETY: closed below; only the stores lie between.
+    unsafe { W::open() };
+    let left = if len >= W::STRING_MOVE_MIN {
+        // SAFETY: the caller's promise.
+        unsafe { string_store::<F>(dst, len) }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { blocks::clear_blocks::<Moves, F>(dst, len) }
+    };
+    // SAFETY: opened above.
+    unsafe { W::close() };
+    left
+}
+
+/// Zeroes `len` bytes by `rep stosb`; returns bytes left.
+#[inline(always)]
+unsafe fn string_store<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
+    let mut left = len;
+    // SAFETY: the caller's region; a fault leaves with `rcx` bytes not stored. The direction flag is clear by the ABI.
+    unsafe {
+        asm!(
+            "20: rep stosb",
+            on_fault!(20),
+            "99:",
+            inout("rcx") left,
+            inout("rdi") dst => _,
+            in("al") 0_u8,
+            kind = const F::KIND,
+            options(nostack, preserves_flags),
+        );
+    }
+    left
+}
+
+/// Loads the byte at `addr` of user memory; may fault and sleep. Returns bytes not reached: 0 or 1.
+///
+/// # Safety
+/// As for [`copy`] with respect to `addr`.
+pub unsafe fn probe_read<W: AccessWindow>(addr: *const u8) -> usize {
+    let mut byte = 0_u8;
+    // SAFETY: `byte` is ours; `addr` is the caller's.
+    unsafe { copy::<W, Faulting>(&raw mut byte, addr, 1) }
+}
+
+/// Stores to the byte at `addr` of user memory without changing it: a locked `or` with 0, so that no
+/// concurrent change is undone. May fault and sleep. Returns bytes not reached: 0 or 1.
+///
+/// # Safety
+/// As for [`copy`] with respect to `addr`.
+pub unsafe fn probe_write<W: AccessWindow>(addr: *mut u8) -> usize {
+    let mut left = 1_usize;
+    // SAFETY: closed below; only the probe lies between.
+    unsafe { W::open() };
+    // SAFETY: the caller's byte; a fault leaves to label 99 with `left` still 1.
+    unsafe {
+        asm!(
+            "20: lock or byte ptr [{addr}], 0",
+            "xor {left:e}, {left:e}",
+            on_fault!(20),
+            "99:",
+            addr = in(reg) addr,
+            left = inout(reg) left,
+            kind = const Kind::FAULTING,
+            options(nostack),
+        );
+    }
+    // SAFETY: opened above.
+    unsafe { W::close() };
+    left
+}
+
+/// Copies mapped kernel memory; no fault is expected or fixed up.
+///
+/// # Safety
+/// As for [`copy_kernel`](crate::copy_kernel).
+#[inline]
+pub unsafe fn copy_mapped(dst: *mut u8, src: *const u8, len: usize) {
+    if len < MAPPED_STRING_MOVE_MIN {
+        // SAFETY: the same contract.
+        return unsafe { portable::copy_mapped(dst, src, len) };
+    }
+    // SAFETY: the caller's regions. The direction flag is clear by the ABI.
+    unsafe {
+        asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rdi") dst => _,
+            inout("rsi") src => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Zeroes mapped kernel memory; no fault is expected or fixed up.
+///
+/// # Safety
+/// As for [`clear_kernel`](crate::clear_kernel).
+#[inline]
+pub unsafe fn clear_mapped(dst: *mut u8, len: usize) {
+    if len < MAPPED_STRING_MOVE_MIN {
+        // SAFETY: the same contract.
+        return unsafe { portable::clear_mapped(dst, len) };
+    }
+    // SAFETY: the caller's region. The direction flag is clear by the ABI.
+    unsafe {
+        asm!(
+            "rep stosb",
+            inout("rcx") len => _,
+            inout("rdi") dst => _,
+            in("al") 0_u8,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// The exception table that the linker collected.
+#[must_use]
+pub fn table() -> &'static [Entry] {
+    // An entry of its own, for an instruction that cannot fault: the section then exists in every image that asks.
+    // SAFETY: a `nop`.
+    unsafe {
+        asm!(
+            "20: nop",
+            on_fault!(20),
+            "99:",
+            kind = const Kind::FAULTING,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    super::linked_table()
+}

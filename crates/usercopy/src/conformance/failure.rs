@@ -17,6 +17,13 @@ pub enum Operation {
     UserRange,
 }
 
+impl Operation {
+    /// Whether user memory is the destination.
+    pub(super) fn writes_user(self) -> bool {
+        matches!(self, Self::CopyToUser | Self::CopyToUserAtomic | Self::ClearUser)
+    }
+}
+
 /// A broken promise, and the smallest set of numbers that shows it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -32,8 +39,23 @@ pub struct Failure {
     pub accessible: usize,
     /// Leading bytes that the function said it had accessed; more than `len` if it returned more than that as left.
     pub reported: usize,
-    /// Offset of the first wrong byte from the beginning of the access, if bytes are what is wrong.
+    /// Offset of the first wrong byte from the beginning of the access, if bytes are what is wrong; one before the
+    /// access wraps.
     pub at: Option<usize>,
+}
+
+impl Failure {
+    pub(super) const fn new(operation: Operation, rule: &'static str, seen: &'static str) -> Self {
+        Self { operation, rule, seen, len: 0, accessible: 0, reported: 0, at: None }
+    }
+
+    pub(super) const fn with_counts(self, len: usize, accessible: usize, reported: usize) -> Self {
+        Self { len, accessible, reported, ..self }
+    }
+
+    pub(super) const fn with_byte(self, at: usize) -> Self {
+        Self { at: Some(at), ..self }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -44,7 +66,7 @@ impl fmt::Display for Failure {
             self.operation, self.rule, self.seen, self.len, self.accessible, self.reported
         )?;
         match self.at {
-            Some(at) => write!(f, ", byte {at})"),
+            Some(at) => write!(f, ", byte {})", at.cast_signed()),
             None => f.write_str(")"),
         }
     }

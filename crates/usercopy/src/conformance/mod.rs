@@ -5,19 +5,21 @@
 //! is allocated, so the suite also runs in a kernel. [`scripted`] is an implementor without an MMU.
 //! It does not own the means to make a page inaccessible: that is the layout's.
 
+mod case;
 mod failure;
+mod probes;
 pub mod scripted;
 mod suite;
 
 pub use failure::{Failure, Operation};
-pub use suite::check;
+pub use suite::{check, check_exact};
 
 use crate::{UserAddr, UserMemory};
 
 /// Five consecutive pages of user memory: read-write, **inaccessible**, read-write, read-write,
 /// **read-only**.
 ///
-/// The protection is fixed while the suite runs. Contents are the suite's to change, with [`poke`](Self::poke).
+/// The protection is fixed while the suite runs, and the accessible pages stay resident, so that atomic copies reach them. Contents are the suite's to change, with [`poke`](Self::poke).
 pub trait Layout {
     /// The implementor under test.
     type User: UserMemory + ?Sized;

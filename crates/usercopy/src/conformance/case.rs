@@ -1,0 +1,213 @@
+//! One access: laid out, run, and all bytes of both sides compared.
+
+use super::{Failure, Layout, Operation};
+use crate::{MayFault, UserAddr, UserMemory};
+
+/// Longest access of the suite in bytes.
+pub(super) const MAX_LEN: usize = 2048;
+
+/// Bytes on both sides of an access that must not change.
+const GUARD: usize = 32;
+
+/// Kernel-side bytes: guards, the access, room for alignment.
+const KERNEL: usize = GUARD + 8 + MAX_LEN + GUARD;
+
+/// How much is asked of the implementor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Promise {
+    /// U1–U7.
+    Contract,
+    /// Exact to the byte that faults.
+    Exact,
+}
+
+/// Byte `at` of the kernel side: never zero, never a user-side byte.
+fn kernel_byte(at: usize) -> u8 {
+    (at.wrapping_mul(31) & 0x7f) as u8 | 1
+}
+
+/// Byte at `addr` of the user side: never zero, never a kernel-side byte.
+pub(super) fn user_byte(addr: usize) -> u8 {
+    (addr.wrapping_mul(29) & 0x7f) as u8 | 0x80
+}
+
+/// Fills `len` bytes at `addr` with the user-side pattern.
+pub(super) fn poke_pattern<L: Layout + ?Sized>(layout: &L, addr: UserAddr, len: usize) {
+    let mut chunk = [0_u8; 256];
+    let mut done = 0;
+    while done < len {
+        let piece = (len - done).min(chunk.len());
+        let at = addr.wrapping_add(done);
+        for (i, byte) in chunk.iter_mut().enumerate().take(piece) {
+            *byte = user_byte(at.get().wrapping_add(i));
+        }
+        layout.poke(at, &chunk[..piece]);
+        done += piece;
+    }
+}
+
+/// Offset of the first of `len` user bytes at `addr` that is not `expected(offset)`.
+pub(super) fn first_wrong<L: Layout + ?Sized>(
+    layout: &L,
+    addr: UserAddr,
+    len: usize,
+    expected: impl Fn(usize) -> u8,
+) -> Option<usize> {
+    let mut chunk = [0_u8; 256];
+    let mut done = 0;
+    while done < len {
+        let piece = (len - done).min(chunk.len());
+        layout.peek(addr.wrapping_add(done), &mut chunk[..piece]);
+        let wrong = (0..piece).find(|&i| chunk[i] != expected(done + i));
+        if let Some(i) = wrong {
+            return Some(done + i);
+        }
+        done += piece;
+    }
+    None
+}
+
+/// The state of a sweep over one operation.
+pub(super) struct Case<'l, L: Layout + ?Sized> {
+    layout: &'l L,
+    may: &'l mut MayFault,
+    promise: Promise,
+    pub(super) operation: Operation,
+    kernel: [u8; KERNEL],
+}
+
+/// What one run did, for the comparisons.
+struct Run {
+    start: UserAddr,
+    /// Index of the access in the kernel-side bytes.
+    offset: usize,
+    len: usize,
+    accessible: usize,
+    reported: usize,
+}
+
+impl<'l, L: Layout + ?Sized> Case<'l, L> {
+    pub(super) fn new(layout: &'l L, may: &'l mut MayFault, promise: Promise) -> Self {
+        let operation = Operation::CopyFromUser;
+        Self { layout, may, promise, operation, kernel: [0; KERNEL] }
+    }
+
+    pub(super) fn base(&self) -> UserAddr {
+        self.layout.base()
+    }
+
+    pub(super) fn page_size(&self) -> usize {
+        self.layout.page_size()
+    }
+
+    /// Runs the operation on `len` bytes of which the first `accessible` lie before `edge`, where (unless that is all
+    /// of them) it must stop. The kernel side is misaligned by `alignment % 8`.
+    pub(super) fn run(
+        &mut self,
+        edge: UserAddr,
+        len: usize,
+        accessible: usize,
+        alignment: usize,
+    ) -> Result<(), Failure> {
+        let start = edge.wrapping_add(accessible.wrapping_neg());
+        let offset = GUARD + alignment % 8;
+        poke_pattern(self.layout, start.wrapping_add(GUARD.wrapping_neg()), GUARD + accessible);
+        for (at, byte) in self.kernel.iter_mut().enumerate() {
+            *byte = kernel_byte(at);
+        }
+        let left = self.perform(start, offset, len);
+        let reported = len.wrapping_sub(left);
+        let run = Run { start, offset, len, accessible, reported };
+        self.check_count(&run)?;
+        self.check_kernel_side(&run)?;
+        self.check_user_side(&run)
+    }
+
+    /// Calls the function under test; returns bytes left.
+    fn perform(&mut self, user_addr: UserAddr, offset: usize, len: usize) -> usize {
+        let user = self.layout.user();
+        let kernel = self.kernel[offset..offset + len].as_mut_ptr();
+        match self.operation {
+            // SAFETY: `kernel` is ours and `len` long; the layout vouches for the range, which `suite` checked.
+            Operation::CopyFromUser => unsafe {
+                user.raw_copy_from_user(self.may, kernel, user_addr, len)
+            },
+            // SAFETY: as above.
+            Operation::CopyFromUserAtomic => unsafe {
+                user.raw_copy_from_user_atomic(kernel, user_addr, len)
+            },
+            // SAFETY: as above.
+            Operation::CopyToUser => unsafe {
+                user.raw_copy_to_user(self.may, user_addr, kernel, len)
+            },
+            // SAFETY: as above.
+            Operation::CopyToUserAtomic => unsafe {
+                user.raw_copy_to_user_atomic(user_addr, kernel, len)
+            },
+            // SAFETY: the range, as above.
+            _ => unsafe { user.raw_clear_user(self.may, user_addr, len) },
+        }
+    }
+
+    fn fail(&self, run: &Run, rule: &'static str, seen: &'static str) -> Failure {
+        Failure::new(self.operation, rule, seen).with_counts(run.len, run.accessible, run.reported)
+    }
+
+    fn check_count(&self, run: &Run) -> Result<(), Failure> {
+        if run.reported > run.len {
+            return Err(self.fail(run, "U1", "more left than asked for"));
+        }
+        if run.reported > run.accessible {
+            return Err(self.fail(run, "U1", "reports bytes that were not accessible"));
+        }
+        if run.reported == 0 && run.accessible > 0 {
+            return Err(self.fail(
+                run,
+                "U2",
+                "nothing done although the first byte was accessible",
+            ));
+        }
+        if self.promise == Promise::Exact && run.reported < run.accessible {
+            return Err(self.fail(run, "exactness", "stops before the byte that faults"));
+        }
+        Ok(())
+    }
+
+    /// The kernel's bytes: the reported prefix is the user's (when copying from there), all others are as before.
+    fn check_kernel_side(&self, run: &Run) -> Result<(), Failure> {
+        let written = if self.operation.writes_user() { 0 } else { run.reported };
+        let expected = |at: usize| match at.checked_sub(run.offset) {
+            Some(i) if i < written => user_byte(run.start.get().wrapping_add(i)),
+            _ => kernel_byte(at),
+        };
+        let Some(at) = (0..KERNEL).find(|&at| self.kernel[at] != expected(at)) else {
+            return Ok(());
+        };
+        let seen = match at.checked_sub(run.offset) {
+            Some(i) if i < written => "a copied byte is not the source's",
+            _ if self.operation.writes_user() => "the source was changed",
+            _ => "a byte past the reported ones was changed",
+        };
+        Err(self.fail(run, "U1", seen).with_byte(at.wrapping_sub(run.offset)))
+    }
+
+    /// The user's bytes: the reported prefix is the kernel's or zero (when writing there), all others are as before.
+    fn check_user_side(&self, run: &Run) -> Result<(), Failure> {
+        let written = if self.operation.writes_user() { run.reported } else { 0 };
+        let before = run.start.wrapping_add(GUARD.wrapping_neg());
+        let expected = |at: usize| match at.checked_sub(GUARD) {
+            Some(i) if i < written && self.operation == Operation::ClearUser => 0,
+            Some(i) if i < written => kernel_byte(run.offset + i),
+            _ => user_byte(before.get().wrapping_add(at)),
+        };
+        let Some(at) = first_wrong(self.layout, before, GUARD + run.accessible, expected) else {
+            return Ok(());
+        };
+        let seen = match at.checked_sub(GUARD) {
+            Some(i) if i < written => "a written byte is wrong",
+            _ if self.operation.writes_user() => "a byte past the reported ones was changed",
+            _ => "the source was changed",
+        };
+        Err(self.fail(run, "U1", seen).with_byte(at.wrapping_sub(GUARD)))
+    }
+}
