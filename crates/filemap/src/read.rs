@@ -62,7 +62,7 @@ impl<K: Kernel> Inode<K> {
                 continue;
             }
             let next = match end {
-                CopyEnd::NotUptodate => self.bring_in(may, run, at, wanted),
+                CopyEnd::NotUptodate => self.bring_in(may, at, wanted),
                 CopyEnd::UserMemory if fruitless < MAX_FRUITLESS_ROUNDS => {
                     fruitless += 1;
                     fault_in::<K, U>(may, user, to, wanted)
@@ -87,17 +87,15 @@ impl<K: Kernel> Inode<K> {
         (len as u64).min(self.size().saturating_sub(pos)) as usize
     }
 
-    /// Makes the pages that hold `[pos, pos + len)`, all in `run`, uptodate, as far as that goes. The first of them at least.
+    /// Makes the pages that hold `[pos, pos + len)`, all in one leaf, uptodate: the first of them at least.
     #[cold]
-    fn bring_in(
-        &self,
-        may: &mut MayFault,
-        run: PageRun,
-        pos: u64,
-        len: usize,
-    ) -> Result<(), Errno> {
-        let run = PageRun::covering(pos, len).unwrap_or(run);
-        self.make_uptodate(may, run)
+    fn bring_in(&self, may: &mut MayFault, pos: u64, len: usize) -> Result<(), Errno> {
+        let Some(run) = PageRun::covering(pos, len) else { return Ok(()) };
+        match self.make_uptodate(may, run) {
+            // A bad page further on must not hide the good ones before it.
+            Err(_) if run.pages() > 1 => self.make_uptodate(may, PageRun::single(run.first())),
+            other => other,
+        }
     }
 
     /// Carries the next bytes through a temporary page: the copy to user memory may fault, since nothing is locked.

@@ -83,15 +83,15 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// [`trim`](Self::trim) afterwards. The page is locked. Infallible: there is nothing left to refuse.
     fn write_end(&self, pos: u64, len: usize, copied: usize);
 
-    /// Sends a run of pages to the store. No page lock is held; the pages are marked as under writeback.
+    /// Sends a run of pages to the store. Blocks for which it was never asked to make room hold zeros, and need none. No page lock is held; the pages are marked as under writeback.
     ///
     /// # Errors
     /// The pages are dirty again, and the next `fsync` reports the error once.
     #[doc(alias = "writepages")]
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno>;
 
-    /// Gives back every block that lies wholly at or past `size`, and forgets what it knew of them. Called
-    /// after truncation and after a write that failed midway. No page lock is held. Must not fail.
+    /// Gives back every block that lies wholly at or past `size`, forgets what it knew of them, and sees to it
+    /// that the bytes past `size` in the last block that stays read as zeros (P2). Called after truncation and after a write that failed midway. No page lock is held. Must not fail.
     fn trim(&self, size: u64);
 
     /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it durable.
