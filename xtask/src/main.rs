@@ -4,16 +4,16 @@
 //! |---|---|---|
 //! | `test` | everything that can be checked, one line a step | [`mod@test`] |
 //! | `check` | the house rules that a tool can check | [`check`] |
+//! | `bench` | the scoreboard | [`bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
 //!
 //! Nothing in the workspace depends on this crate.
-
-#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod check;
 mod probe;
 mod process;
@@ -32,6 +32,8 @@ struct Cli {
 enum Command {
     /// Run every check there is: one line a step with its time, and a summary.
     Test(test::Options),
+    /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
+    Bench(bench::Options),
     /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
     Check,
     /// Build, link and run a static library of the core crates without std and without an allocator.
@@ -41,6 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Check => check::run(),
         Command::Probe => probe::run(),
     };

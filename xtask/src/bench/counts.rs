@@ -1,0 +1,139 @@
+//! The rows of the scoreboard that count. They are exact, and tests besides.
+
+use std::cell::Cell;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use faultless_filemap::WriteOptions;
+use faultless_usercopy::{MayFault, UserAddr, UserMemory};
+
+use super::kernel::{Layout, Rig};
+use super::memory::Arena;
+
+/// A row that counts.
+pub(super) struct Count {
+    pub(super) number: u32,
+    pub(super) title: &'static str,
+    pub(super) found: f64,
+    pub(super) must: f64,
+    pub(super) stretch: f64,
+}
+
+/// A user that counts what is done to its memory.
+struct Watched<'a, U> {
+    inner: &'a U,
+    /// Atomic copies.
+    copies: Cell<u64>,
+    /// Everything else: probes and faulting accesses.
+    touches: Cell<u64>,
+}
+
+impl<U> Watched<'_, U> {
+    fn touched(&self) {
+        self.touches.set(self.touches.get() + 1);
+    }
+}
+
+// SAFETY: every access is handed on unchanged to an implementor that keeps the contract.
+unsafe impl<U: UserMemory> UserMemory for Watched<'_, U> {
+    fn user_range(&self) -> Range<usize> {
+        self.inner.user_range()
+    }
+
+    unsafe fn raw_copy_from_user(
+        &self,
+        may: &mut MayFault,
+        dst: *mut u8,
+        src: UserAddr,
+        len: usize,
+    ) -> usize {
+        self.touched();
+        // SAFETY: the same contract.
+        unsafe { self.inner.raw_copy_from_user(may, dst, src, len) }
+    }
+
+    unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
+        self.copies.set(self.copies.get() + 1);
+        // SAFETY: the same contract.
+        unsafe { self.inner.raw_copy_from_user_atomic(dst, src, len) }
+    }
+
+    unsafe fn raw_copy_to_user(
+        &self,
+        may: &mut MayFault,
+        dst: UserAddr,
+        src: *const u8,
+        len: usize,
+    ) -> usize {
+        self.touched();
+        // SAFETY: the same contract.
+        unsafe { self.inner.raw_copy_to_user(may, dst, src, len) }
+    }
+
+    unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
+        self.copies.set(self.copies.get() + 1);
+        // SAFETY: the same contract.
+        unsafe { self.inner.raw_copy_to_user_atomic(dst, src, len) }
+    }
+
+    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+        self.touched();
+        // SAFETY: the same contract.
+        unsafe { self.inner.raw_clear_user(may, dst, len) }
+    }
+}
+
+/// Counts everything that there is to count.
+///
+/// # Errors
+/// The system's, when memory is short.
+pub(super) fn all() -> io::Result<Vec<Count>> {
+    const FILE: usize = 64 << 20;
+    const STEP: usize = 1 << 20;
+    let memory = Arc::new(Arena::new(STEP)?);
+    let rig = Rig::new(Arena::new(FILE + (16 << 20))?, Layout::Contiguous, memory);
+    for pos in (0..FILE).step_by(STEP) {
+        rig.write(&WriteOptions::at(pos as u64), STEP);
+    }
+    let metadata = rig.metadata_per_page();
+    let before = rig.allocated();
+    let user = Watched { inner: rig.user(), copies: Cell::new(0), touches: Cell::new(0) };
+    for len in [1, 64, 4096, 65536] {
+        for pos in [0, 4095, 5 << 20] {
+            rig.write_as(&user, &WriteOptions::at(pos), len);
+        }
+    }
+    assert!(user.copies.get() > 0, "nothing was copied");
+    let exact = |number, title, found, bar| Count { number, title, found, must: bar, stretch: bar };
+    Ok(vec![
+        exact(18, "user touches besides the copy", user.touches.get() as f64, 0.0),
+        Count {
+            number: 19,
+            title: "bytes of metadata for each cached page",
+            found: metadata,
+            must: 32.0,
+            stretch: 10.0,
+        },
+        exact(20, "allocations for cached overwrites", (rig.allocated() - before) as f64, 0.0),
+        // The injector is another implementor of the trait; this one is what ships.
+        exact(
+            21,
+            "bytes of short-copy injector in a user's address space",
+            std::mem::size_of_val(rig.user()) as f64 - std::mem::size_of::<Range<usize>>() as f64,
+            0.0,
+        ),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_count_is_within_what_a_release_needs() {
+        for count in all().expect("memory") {
+            assert!(count.found <= count.must, "row {}: {}", count.number, count.found);
+        }
+    }
+}

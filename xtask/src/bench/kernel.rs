@@ -1,0 +1,228 @@
+//! The smallest real kernel: memory from one mapping, no tracing, no lock checker, no fault handler.
+//!
+//! What is measured is what ships: the types are those that an embedder would use, [`CurrentUser`] with this
+//! CPU's own instructions included. User memory is resident, so nothing faults.
+
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use faultless_filemap::{Inode, NoTask, WriteOptions};
+use faultless_page::{
+    AddressSpaceOperations, Backed, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber, Frames,
+    Kernel, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, SpinWait, SyncKind, WritebackRun,
+};
+use faultless_usercopy::arch::NoWindow;
+use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserMemory, UserSlice};
+
+use super::memory::Arena;
+use super::stats::Dice;
+
+/// How frames lie that are allocated one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Side by side.
+    Contiguous,
+    /// Anywhere.
+    Scattered,
+}
+
+/// Frames from an arena, first in, first out, so that a frame is cold when it is used again.
+#[derive(Debug)]
+pub(super) struct ArenaFrames {
+    arena: Arena,
+    /// Reference counts. Frame 1 is the first: zero is never a frame.
+    counts: Vec<AtomicU32>,
+    free: Mutex<VecDeque<u32>>,
+    /// Frames ever handed out.
+    allocated: AtomicU64,
+}
+
+impl ArenaFrames {
+    fn new(arena: Arena, layout: Layout) -> Self {
+        let pages = (arena.bytes() / PAGE_SIZE) as u32;
+        let mut free: Vec<u32> = (1..=pages).collect();
+        if layout == Layout::Scattered {
+            Dice::new(0x5ca7).shuffle(&mut free);
+        }
+        Self {
+            arena,
+            counts: (0..=pages).map(|_| AtomicU32::new(0)).collect(),
+            free: Mutex::new(free.into()),
+            allocated: AtomicU64::new(0),
+        }
+    }
+
+    fn free(&self) -> MutexGuard<'_, VecDeque<u32>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, frame: u32) -> &AtomicU32 {
+        &self.counts[frame as usize]
+    }
+}
+
+// SAFETY: a number is on the free list or has a count, never both, and comes back only at zero. Numbers are
+// offsets into one mapping, whose every page is writable, initialised and lives as long as `self`.
+unsafe impl Frames for ArenaFrames {
+    fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        let mut free = self.free();
+        let first = free.pop_front().ok_or(Errno::NoMemory)?;
+        let mut len = 1;
+        while len < pages && free.front() == Some(&(first + len)) {
+            free.pop_front();
+            len += 1;
+        }
+        drop(free);
+        for frame in first..first + len {
+            self.count(frame).store(1, Ordering::Relaxed);
+        }
+        self.allocated.fetch_add(u64::from(len), Ordering::Relaxed);
+        Ok((FrameNumber::new(first).ok_or(Errno::NoMemory)?, len))
+    }
+
+    fn retain(&self, frame: FrameNumber) {
+        self.count(frame.get()).fetch_add(1, Ordering::Relaxed);
+    }
+
+    unsafe fn release(&self, frame: FrameNumber) {
+        if self.count(frame.get()).fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.free().push_back(frame.get());
+        }
+    }
+
+    #[inline]
+    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
+        let offset = (frame.get() as usize - 1) * PAGE_SIZE;
+        // SAFETY: a frame that was handed out lies in the arena.
+        unsafe { self.arena.start().add(offset) }
+    }
+}
+
+/// A store whose files are all holes with room everywhere: the cache is the only copy.
+#[derive(Clone, Copy, Debug)]
+struct Roomy;
+
+impl AddressSpaceOperations for Roomy {
+    fn read(&self, _index: PageIndex, _buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {
+        Ok(Begun { len, contents: Contents::Hole, backed: Backed::Fully })
+    }
+    fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
+    fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn trim(&self, _size: u64) {}
+    fn set_size(&self, _size: u64) {}
+    fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn keeps_data(&self) -> bool {
+        false
+    }
+}
+
+/// The kernel.
+#[derive(Debug)]
+pub(super) enum Bare {}
+
+// SAFETY: words and locks are those of the page crate; clones of an `Arc` deref to the same cache.
+unsafe impl Kernel for Bare {
+    type Sync = CoreSync;
+    type Frames = ArenaFrames;
+    type Wait = SpinWait;
+    type Cache = Arc<PageCache<Self>>;
+    type Store = Box<dyn AddressSpaceOperations>;
+    type UserMappings = NoUserMappings;
+}
+
+/// One file, and a user with some memory.
+pub(super) struct Rig {
+    inode: Inode<Bare>,
+    user: CurrentUser<NoWindow>,
+    base: usize,
+    /// The user's memory.
+    memory: Arc<Arena>,
+}
+
+impl Rig {
+    /// An empty file over `frames`, and a user who owns `memory`.
+    pub(super) fn new(frames: Arena, layout: Layout, memory: Arc<Arena>) -> Self {
+        let cache = Arc::new(PageCache::new(ArenaFrames::new(frames, layout), SpinWait));
+        let base = memory.start().as_ptr().expose_provenance();
+        // SAFETY: the arena is reached by raw copies only, and `self` keeps it; all of it is mapped, so no
+        // trap handler is needed; a process needs no window to its own memory.
+        let user = unsafe { CurrentUser::new(base..base + memory.bytes()) };
+        let store: Box<dyn AddressSpaceOperations> = Box::new(Roomy);
+        Self { inode: Inode::new(cache, store, NoUserMappings, 0), user, base, memory }
+    }
+
+    /// The same user with another view of its memory.
+    pub(super) fn user(&self) -> &CurrentUser<NoWindow> {
+        &self.user
+    }
+
+    /// The user's memory.
+    pub(super) fn memory(&self) -> &Arc<Arena> {
+        &self.memory
+    }
+
+    /// A system call: write the first `len` bytes of the user's memory.
+    #[inline]
+    pub(super) fn write(&self, options: &WriteOptions, len: usize) {
+        self.write_as(&self.user, options, len);
+    }
+
+    /// The same for a user that looks on.
+    #[inline]
+    pub(super) fn write_as<U: UserMemory>(&self, user: &U, options: &WriteOptions, len: usize) {
+        let slice = self.slice(user, len);
+        let mut from = IovIter::from_slice(&slice);
+        let written = self.inode.write(&mut entry(), user, &mut from, options, &NoTask);
+        assert!(matches!(written, Ok(w) if w.bytes == len), "{written:?}");
+    }
+
+    /// A system call: read `len` bytes to the beginning of the user's memory.
+    #[inline]
+    pub(super) fn read(&self, pos: u64, len: usize) {
+        let slice = self.slice(&self.user, len);
+        let mut to = IovIter::from_slice(&slice);
+        let read = self.inode.read(&mut entry(), &self.user, &mut to, pos, &NoTask);
+        assert!(matches!(read, Ok(n) if n == len), "{read:?}");
+    }
+
+    /// Truncates or extends.
+    pub(super) fn set_size(&self, size: u64) {
+        let done = self.inode.set_size(&mut entry(), size, &NoTask);
+        assert!(done.is_ok(), "{done:?}");
+    }
+
+    /// Frames handed out so far.
+    pub(super) fn allocated(&self) -> u64 {
+        self.inode.mapping().cache().frames().allocated.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of index for each cached page.
+    pub(super) fn metadata_per_page(&self) -> f64 {
+        let mapping = self.inode.mapping();
+        mapping.cache().metadata_bytes() as f64 / mapping.cached_pages().max(1) as f64
+    }
+
+    #[inline]
+    fn slice<U: UserMemory>(&self, user: &U, len: usize) -> UserSlice {
+        match UserSlice::new(user, UserAddr::new(self.base), len) {
+            Ok(slice) => slice,
+            Err(error) => panic!("the user's memory is too small: {error:?}"),
+        }
+    }
+}
+
+/// The beginning of a system call.
+#[inline]
+fn entry() -> MayFault {
+    // SAFETY: called by system calls at their entry, where nothing is locked; there is no fault handler.
+    unsafe { MayFault::assert() }
+}

@@ -1,0 +1,194 @@
+//! Paired rounds: every contestant of a row runs in every round, in shuffled order.
+//!
+//! What counts is the ratio inside a round, so that a machine that speeds up or slows down does so
+//! for all. Rounds in which the thread was made to give up the CPU are dropped.
+
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use super::memory::involuntary_switches;
+use super::stats::{Dice, Spread};
+
+/// How long one sample of one contestant should take.
+const SAMPLE: Duration = Duration::from_micros(150);
+/// Rounds that may be dropped and repeated, as a multiple of those wanted.
+const PATIENCE: usize = 4;
+
+/// Something whose speed is measured.
+pub(super) struct Contestant {
+    pub(super) role: Role,
+    /// Does the operation this many times.
+    run: Box<dyn FnMut(u64)>,
+    /// Puts everything back after a sample, unmeasured.
+    reset: Box<dyn FnMut()>,
+    /// The most operations that can be done before a reset.
+    most: u64,
+}
+
+/// Which part a contestant plays in the ratios.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// What is measured.
+    Subject,
+    /// The same once more: its ratio to the subject must be 1.
+    Control,
+    /// One of the plain copies (or fills) of which the best counts.
+    Memcpy,
+    /// The subject's twin at a low offset of a small file.
+    Near,
+    /// The cache in a `BTreeMap` under a mutex.
+    Tree,
+    /// The same with a copy of the request beforehand.
+    TreeWithBounce,
+    /// Linux tmpfs, including the system call.
+    Tmpfs,
+    /// A system call that does nothing.
+    NullSyscall,
+}
+
+impl Contestant {
+    pub(super) fn new(role: Role, run: impl FnMut(u64) + 'static) -> Self {
+        Self { role, run: Box::new(run), reset: Box::new(|| {}), most: u64::MAX }
+    }
+
+    /// With a clean-up that is not measured, due after at most `most` operations.
+    pub(super) fn with_reset(mut self, most: u64, reset: impl FnMut() + 'static) -> Self {
+        self.most = most;
+        self.reset = Box::new(reset);
+        self
+    }
+
+    /// Nanoseconds for one operation, from a sample of `iterations` after a warm-up call.
+    fn sample(&mut self, iterations: u64) -> f64 {
+        (self.run)(1);
+        let begin = Instant::now();
+        (self.run)(iterations);
+        let took = begin.elapsed();
+        (self.reset)();
+        took.as_nanos() as f64 / iterations as f64
+    }
+
+    /// How many operations fill a sample.
+    fn calibrate(&mut self) -> u64 {
+        let most = self.most.saturating_sub(1).max(1);
+        let mut iterations = 1;
+        loop {
+            let took = self.sample(iterations) * iterations as f64;
+            if took >= SAMPLE.as_nanos() as f64 / 2.0 || iterations >= most {
+                let wanted = iterations as f64 * SAMPLE.as_nanos() as f64 / took.max(1.0);
+                return (wanted as u64).clamp(1, most);
+            }
+            iterations = (iterations * 2).min(most);
+        }
+    }
+}
+
+/// Nanoseconds of one operation, by contestant, in one round.
+#[derive(Clone, Debug)]
+struct Round(Vec<(Role, f64)>);
+
+impl Round {
+    /// The best time of those who play a part.
+    fn best(&self, role: Role) -> Option<f64> {
+        let times = self.0.iter().filter(|(played, _)| *played == role).map(|(_, time)| *time);
+        times.reduce(f64::min)
+    }
+
+    /// What the subject is compared with. Tmpfs is what it takes beyond the system call.
+    fn reference(&self, role: Role) -> Option<f64> {
+        let time = self.best(role)?;
+        if role != Role::Tmpfs {
+            return Some(time);
+        }
+        Some(time - self.best(Role::NullSyscall).unwrap_or(0.0)).filter(|time| *time > 0.0)
+    }
+}
+
+/// The rounds of one row.
+pub(super) struct Measured {
+    rounds: Vec<Round>,
+    /// Rounds that were dropped for a switch of threads.
+    pub(super) dropped: usize,
+}
+
+impl Measured {
+    /// The subject's time relative to another's.
+    pub(super) fn ratio(&self, role: Role) -> Option<Spread> {
+        let ratio = |round: &Round| Some(round.best(Role::Subject)? / round.reference(role)?);
+        Spread::of(self.rounds.iter().filter_map(ratio).collect())
+    }
+
+    /// Nanoseconds of one operation.
+    pub(super) fn time(&self, role: Role) -> Option<Spread> {
+        Spread::of(self.rounds.iter().filter_map(|round| round.reference(role)).collect())
+    }
+}
+
+/// Runs the rounds. `tick` is called after each.
+pub(super) fn measure(
+    contestants: &mut [Contestant],
+    wanted: usize,
+    dice: &mut Dice,
+    mut tick: impl FnMut(),
+) -> Measured {
+    let iterations: Vec<u64> = contestants.iter_mut().map(Contestant::calibrate).collect();
+    let mut order: Vec<usize> = (0..contestants.len()).collect();
+    let mut measured = Measured { rounds: Vec::with_capacity(wanted), dropped: 0 };
+    while measured.rounds.len() < wanted {
+        dice.shuffle(&mut order);
+        let switches = involuntary_switches();
+        let times = order
+            .iter()
+            .map(|&at| (contestants[at].role, contestants[at].sample(iterations[at])))
+            .collect();
+        // On a machine that is never quiet, a disturbed round is better than none.
+        if involuntary_switches() != switches && measured.dropped < wanted * PATIENCE {
+            measured.dropped += 1;
+            continue;
+        }
+        measured.rounds.push(Round(times));
+        tick();
+    }
+    measured
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(rounds: &[&[(Role, f64)]]) -> Measured {
+        Measured { rounds: rounds.iter().map(|r| Round(r.to_vec())).collect(), dropped: 0 }
+    }
+
+    #[test]
+    fn ratios_are_taken_inside_a_round_and_against_the_best_copy() {
+        let measured = measured(&[
+            &[(Role::Subject, 30.0), (Role::Memcpy, 20.0), (Role::Memcpy, 15.0)],
+            &[(Role::Subject, 60.0), (Role::Memcpy, 30.0), (Role::Memcpy, 40.0)],
+        ]);
+        assert_eq!(measured.ratio(Role::Memcpy).map(|s| s.median), Some(2.0));
+        assert_eq!(measured.ratio(Role::Tree), None);
+    }
+
+    #[test]
+    fn tmpfs_is_counted_without_the_system_call() {
+        let measured =
+            measured(&[&[(Role::Subject, 10.0), (Role::Tmpfs, 300.0), (Role::NullSyscall, 100.0)]]);
+        assert_eq!(measured.ratio(Role::Tmpfs).map(|s| s.median), Some(0.05));
+        assert_eq!(measured.time(Role::Tmpfs).map(|s| s.median), Some(200.0));
+    }
+
+    #[test]
+    fn a_contestant_is_never_asked_for_more_than_it_can_do_before_a_reset() {
+        let left = std::rc::Rc::new(std::cell::Cell::new(100_u64));
+        let (run, reset) = (left.clone(), left);
+        let mut contestants = [Contestant::new(Role::Subject, move |n| {
+            run.set(run.get().checked_sub(n).expect("more than can be done"));
+        })
+        .with_reset(100, move || reset.set(100))];
+        let mut rounds = 0;
+        measure(&mut contestants, 3, &mut Dice::new(1), || rounds += 1);
+        assert_eq!(rounds, 3);
+    }
+}

@@ -1,0 +1,196 @@
+//! Memory to copy between, and the copies that everything is compared with.
+//!
+//! The unsafe part of the benchmarks that does not concern the kernel under test: mappings, raw copies, and
+//! the few system calls that std does not offer.
+
+use std::arch::asm;
+use std::fs::File;
+use std::io;
+use std::os::fd::FromRawFd;
+use std::ptr::NonNull;
+
+/// Anonymous memory, zeroed, page-aligned, resident, in huge pages where the system gives some, so
+/// that every contestant has the same chance with the TLB.
+#[derive(Debug)]
+pub(super) struct Arena {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Arena {
+    /// Maps and touches memory.
+    ///
+    /// # Errors
+    /// The system's, when there is not enough.
+    pub(super) fn new(bytes: usize) -> io::Result<Self> {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a fresh mapping wherever the system likes; nothing existing is touched.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: advice about a mapping that is ours alone. Without huge pages all are alike, too.
+        let _ = unsafe { libc::madvise(at, bytes, libc::MADV_HUGEPAGE) };
+        let start = NonNull::new(at.cast()).ok_or_else(io::Error::last_os_error)?;
+        let arena = Self { start, bytes };
+        // SAFETY: all of the mapping, which is writable and ours alone.
+        unsafe { start.write_bytes(0xa5, bytes) };
+        Ok(arena)
+    }
+
+    /// The first byte.
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// The size.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The byte at `offset`, from which `len` bytes lie in the arena.
+    #[track_caller]
+    #[inline]
+    fn at(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset <= self.bytes && len <= self.bytes - offset, "outside the arena");
+        self.start.as_ptr().wrapping_add(offset)
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours alone, and whoever keeps its address keeps the arena.
+        let _ = unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+// SAFETY: the arena is a number and a size; its bytes are reached by raw copies only.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+/// How bytes are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copier {
+    /// The C library's `memcpy`.
+    Libc,
+    /// The CPU's string instruction.
+    RepMovsb,
+}
+
+/// Copies `len` bytes between two arenas.
+#[inline]
+pub(super) fn copy(how: Copier, to: (&Arena, usize), from: (&Arena, usize), len: usize) {
+    let (dst, src) = (to.0.at(to.1, len), from.0.at(from.1, len));
+    match how {
+        // SAFETY: both ranges lie in arenas, as `at` checked; arenas do not overlap unless they are the same,
+        // and nothing here copies inside one.
+        Copier::Libc => unsafe {
+            libc::memcpy(dst.cast(), src.cast(), len);
+        },
+        // SAFETY: as above.
+        Copier::RepMovsb => unsafe { rep_movsb(dst, src, len) },
+    }
+}
+
+/// # Safety
+/// As `memcpy`.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+unsafe fn rep_movsb(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: copies exactly the bytes that the caller vouches for, upwards: the direction flag is clear.
+    unsafe {
+        asm!(
+            "rep movsb",
+            inout("rcx") len => _, inout("rdi") dst => _, inout("rsi") src => _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// # Safety
+/// As `memcpy`.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+unsafe fn rep_movsb(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the same contract.
+    unsafe { std::ptr::copy_nonoverlapping(src, dst, len) };
+}
+
+/// Sets `len` bytes of an arena.
+#[inline]
+pub(super) fn fill(arena: &Arena, offset: usize, len: usize) {
+    let dst = arena.at(offset, len);
+    // SAFETY: the range lies in the arena, as `at` checked.
+    unsafe {
+        libc::memset(dst.cast(), 0, len);
+    }
+}
+
+/// A copy of some bytes of an arena, for contestants that take a slice.
+pub(super) fn bytes_of(arena: &Arena, offset: usize, len: usize) -> Vec<u8> {
+    let src = arena.at(offset, len);
+    let mut bytes = vec![0; len];
+    // SAFETY: the range lies in the arena and the vector is fresh.
+    unsafe { std::ptr::copy_nonoverlapping(src, bytes.as_mut_ptr(), len) };
+    bytes
+}
+
+/// An empty file on tmpfs.
+///
+/// # Errors
+/// The system's.
+pub(super) fn tmpfs_file() -> io::Result<File> {
+    // SAFETY: the name is a C string; no flags.
+    let fd = unsafe { libc::memfd_create(c"bench".as_ptr(), 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that was just made and that nothing else owns.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// The cheapest system call, past any cache in the C library.
+#[inline]
+pub(super) fn null_syscall() {
+    // SAFETY: the call has no arguments and no effect.
+    let _ = unsafe { libc::syscall(libc::SYS_getppid) };
+}
+
+/// Keeps this thread on one CPU: the last of those it may use.
+///
+/// # Errors
+/// The system's.
+pub(super) fn pin() -> io::Result<usize> {
+    // SAFETY: an all-zero CPU set is an empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let size = std::mem::size_of_val(&set);
+    // SAFETY: the set is ours and of the size given.
+    if unsafe { libc::sched_getaffinity(0, size, &raw mut set) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let allowed = |cpu: &usize| {
+        // SAFETY: the number is below the size of the set.
+        unsafe { libc::CPU_ISSET(*cpu, &set) }
+    };
+    let cpu = (0..libc::CPU_SETSIZE as usize).rev().find(allowed).unwrap_or(0);
+    // SAFETY: an all-zero CPU set is an empty one.
+    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the number came from such a set.
+    unsafe { libc::CPU_SET(cpu, &mut one) };
+    // SAFETY: the set is ours and of the size given.
+    if unsafe { libc::sched_setaffinity(0, size, &raw const one) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(cpu)
+}
+
+/// How often this thread was made to give up the CPU.
+pub(super) fn involuntary_switches() -> i64 {
+    // SAFETY: all fields are integers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure is ours.
+    let _ = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    usage.ru_nivcsw
+}

@@ -1,0 +1,124 @@
+//! What a kernel would have without Faultless: a `BTreeMap` of boxed pages under a mutex, and Linux itself.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
+
+use faultless_page::PAGE_SIZE;
+
+/// The page cache of many hobby kernels, with the same duties: lookup, lock, dirty mark, size.
+#[derive(Debug, Default)]
+pub(super) struct TreeCache {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    pages: BTreeMap<u64, Page>,
+    size: u64,
+}
+
+#[derive(Debug)]
+struct Page {
+    bytes: Box<[u8; PAGE_SIZE]>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Clean,
+    Dirty,
+}
+
+impl TreeCache {
+    /// Copies straight into the pages, under the mutex.
+    pub(super) fn write(&self, pos: u64, source: &[u8]) {
+        let mut inner = self.lock();
+        let mut done = 0;
+        while done < source.len() {
+            let at = pos + done as u64;
+            let offset = (at % PAGE_SIZE as u64) as usize;
+            let len = (PAGE_SIZE - offset).min(source.len() - done);
+            let page = inner
+                .pages
+                .entry(at / PAGE_SIZE as u64)
+                .or_insert_with(|| Page { bytes: Box::new([0; PAGE_SIZE]), state: State::Clean });
+            page.bytes[offset..offset + len].copy_from_slice(&source[done..done + len]);
+            if page.state == State::Clean {
+                page.state = State::Dirty;
+            }
+            done += len;
+        }
+        inner.size = inner.size.max(pos + source.len() as u64);
+    }
+
+    /// Copies the request away first, as is done to keep faults out of the mutex.
+    pub(super) fn write_with_bounce(&self, pos: u64, source: &[u8]) {
+        let bounce = source.to_vec();
+        self.write(pos, std::hint::black_box(&bounce));
+    }
+
+    /// Copies out of the pages, under the mutex.
+    pub(super) fn read(&self, pos: u64, target: &mut [u8]) {
+        let inner = self.lock();
+        let len = target.len().min(inner.size.saturating_sub(pos) as usize);
+        let mut done = 0;
+        while done < len {
+            let at = pos + done as u64;
+            let offset = (at % PAGE_SIZE as u64) as usize;
+            let step = (PAGE_SIZE - offset).min(len - done);
+            let piece = &mut target[done..done + step];
+            match inner.pages.get(&(at / PAGE_SIZE as u64)) {
+                Some(page) => piece.copy_from_slice(&page.bytes[offset..offset + step]),
+                None => piece.fill(0),
+            }
+            done += step;
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        *self.lock() = Inner::default();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Writes to a file on tmpfs. A benchmark that cannot write has nothing to report.
+pub(super) fn pwrite(file: &File, pos: u64, source: &[u8]) {
+    let written = file.write_at(source, pos);
+    assert!(matches!(written, Ok(n) if n == source.len()), "tmpfs: {written:?}");
+}
+
+/// Reads from a file on tmpfs.
+pub(super) fn pread(file: &File, pos: u64, target: &mut [u8]) {
+    let read = file.read_at(target, pos);
+    assert!(matches!(read, Ok(n) if n == target.len()), "tmpfs: {read:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_gives_back_what_was_written_across_pages_and_zeros_in_holes() {
+        let cache = TreeCache::default();
+        cache.write(4090, b"abcdefghij");
+        cache.write_with_bounce(3 * 4096, b"xyz");
+        let mut all = vec![0xff; 3 * 4096 + 3];
+        cache.read(0, &mut all);
+        let mut expected = vec![0; 3 * 4096 + 3];
+        expected[4090..4100].copy_from_slice(b"abcdefghij");
+        expected[3 * 4096..].copy_from_slice(b"xyz");
+        assert_eq!(all, expected);
+        cache.clear();
+        let mut untouched = [7];
+        cache.read(0, &mut untouched);
+        assert_eq!(untouched, [7], "nothing lies past the end");
+    }
+}
