@@ -75,3 +75,8 @@ pub use units::{
     LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun, SlotMask,
 };
 pub use writeback::{WritebackPages, WritebackRun};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

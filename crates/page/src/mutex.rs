@@ -30,7 +30,8 @@ impl<K: Kernel> RawMutex<K> {
     #[inline]
     pub(crate) fn try_lock<'a>(&'a self, wait: &'a K::Wait) -> Option<RawGuard<'a, K>> {
         let free = self.0.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok();
-        free.then_some(RawGuard { mutex: self, wait })
+        // Not `then_some`: a guard that is made must be meant.
+        free.then(|| RawGuard { mutex: self, wait })
     }
 
     #[inline]

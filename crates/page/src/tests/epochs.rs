@@ -1,0 +1,96 @@
+//! Grace periods: nothing is released under a reader.
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::testing::{Machine, POISON, cx, populate, run, with_watchdog};
+use crate::{PAGE_SIZE, PageIndex};
+
+#[test]
+fn no_frame_is_released_while_a_section_that_saw_it_is_open() {
+    with_watchdog(|| {
+        let machine: Machine = Machine::new(64);
+        let mapping = machine.mapping();
+        for _ in 0..4 {
+            populate(&mapping, run(0, 8), |_| 5);
+            let section = mapping.read_section(cx());
+            let (memory, len) = section.span(0, usize::MAX).unwrap();
+            assert_eq!(len, 8 * PAGE_SIZE);
+            thread::scope(|scope| {
+                let (done, finished) = channel();
+                let mapping = &mapping;
+                scope.spawn(move || {
+                    let removed = mapping.lock(cx(), run(0, 8)).unwrap().remove(u64::MAX);
+                    assert_eq!(removed.len(), 8);
+                    drop(removed);
+                    done.send(()).unwrap();
+                });
+                let waited = finished.recv_timeout(Duration::from_millis(30));
+                assert_eq!(waited, Err(RecvTimeoutError::Timeout), "did not wait for the reader");
+                // SAFETY: the section is still open.
+                let bytes = unsafe { core::slice::from_raw_parts(memory.as_ptr(), len) };
+                assert!(bytes.iter().all(|&b| b == 5));
+                assert_ne!(bytes[0], POISON);
+                drop(section);
+                finished.recv().unwrap();
+            });
+            assert_eq!(mapping.cached_pages(), 0);
+        }
+        drop(mapping);
+        machine.assert_balanced();
+    });
+}
+
+#[test]
+fn new_readers_do_not_hold_up_a_grace_period() {
+    with_watchdog(|| {
+        let machine: Machine = Machine::new(64);
+        let stop = core::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    // Always inside: the next section begins before the last one ends.
+                    let mut inside = machine.cache.enter();
+                    while !stop.load(core::sync::atomic::Ordering::Relaxed) {
+                        let next = machine.cache.enter();
+                        drop(core::mem::replace(&mut inside, next));
+                    }
+                });
+            }
+            for _ in 0..500 {
+                machine.cache.synchronize();
+            }
+            stop.store(true, core::sync::atomic::Ordering::Relaxed);
+        });
+    });
+}
+
+#[test]
+fn removal_may_be_finished_under_its_own_page_lock() {
+    let machine: Machine = Machine::new(64);
+    let mapping = machine.mapping();
+    populate(&mapping, run(0, 3), |_| 5);
+    let mut locked = mapping.lock(cx(), run(0, 3)).unwrap();
+    let frame = locked.frame(PageIndex::new(1)).unwrap();
+    drop(locked.remove(0b010));
+    assert_eq!(machine.frames.count(frame), 0);
+    assert_eq!(locked.present(), 0b101);
+}
+
+#[test]
+fn concurrent_grace_periods_all_end() {
+    with_watchdog(|| {
+        let machine: Machine = Machine::new(64);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..300 {
+                        drop(machine.cache.enter());
+                        machine.cache.synchronize();
+                    }
+                });
+            }
+        });
+    });
+}

@@ -1,0 +1,10 @@
+//! Tests of the crate as a whole. What needs only one module's types is tested beside it.
+
+mod concurrency;
+mod epochs;
+mod index;
+mod locks;
+mod memory;
+mod pages;
+mod shape;
+mod writebacks;

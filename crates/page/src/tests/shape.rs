@@ -1,0 +1,55 @@
+//! What types promise at compile time, and what they cost.
+
+use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+use crate::testing::Test;
+use crate::{
+    Epoch, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, PageRun, ReadSection,
+    Removed, SleepMutex, WritebackPages, WritebackRun,
+};
+
+type K = Test;
+
+assert_impl_all!(PageCache<K>: Send, Sync);
+assert_impl_all!(Mapping<K>: Send, Sync);
+assert_impl_all!(Epoch<K>: Send, Sync);
+assert_impl_all!(SleepMutex<K>: Send, Sync);
+assert_impl_all!(OwnedFrame<'_, K>: Send, Sync);
+assert_impl_all!(Removed<'_, K>: Send);
+assert_impl_all!(WritebackRun<'_>: Send, Sync);
+assert_not_impl_any!(LockedRun<'_, K>: Send, Sync, Clone);
+assert_not_impl_any!(ReadSection<'_, K>: Send, Sync, Clone);
+assert_not_impl_any!(WritebackPages<'_, K>: Clone);
+
+#[test]
+fn a_lock_is_four_words() {
+    assert!(size_of::<LockedRun<'_, K>>() <= 32);
+    assert!(size_of::<ReadSection<'_, K>>() <= 32);
+}
+
+#[test]
+fn a_run_is_cut_at_the_end_of_its_leaf() {
+    let page = PAGE_SIZE as u64;
+    let run = PageRun::covering(62 * page + 1, 10 * PAGE_SIZE).unwrap();
+    assert_eq!((run.first(), run.end()), (PageIndex::new(62), PageIndex::new(64)));
+    assert_eq!(run.mask(), 0b11 << 62);
+    assert_eq!(run.clip_len(62 * page + 1, 10 * PAGE_SIZE), 2 * PAGE_SIZE - 1);
+    assert_eq!(PageRun::covering(5, 0), None);
+    assert_eq!(PageRun::new(PageIndex::new(70), 1000).pages(), 58);
+    assert_eq!(PageRun::new(PageIndex::new(70), 0).pages(), 1);
+}
+
+#[test]
+fn the_first_group_of_slots_is_a_run() {
+    let run = PageRun::first_of(PageIndex::new(128), 0b1011_1000).unwrap();
+    assert_eq!((run.first(), run.pages()), (PageIndex::new(131), 3));
+    assert_eq!(PageRun::first_of(PageIndex::ZERO, 0), None);
+    assert_eq!(PageRun::first_of(PageIndex::ZERO, u64::MAX).unwrap().pages(), 64);
+}
+
+#[test]
+fn the_last_page_number_of_all_does_not_overflow() {
+    let last = PageRun::single(PageIndex::new(u64::MAX));
+    assert_eq!(last.mask(), 1 << 63);
+    assert_eq!(last.end(), PageIndex::new(u64::MAX));
+}
