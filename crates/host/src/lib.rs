@@ -1,1 +1,48 @@
-//! host
+//! The host shim: one Linux process that behaves like a machine with an MMU.
+//!
+//! A [`Machine`] has memory (a memfd, mapped once), wait queues with a watchdog, a page cache, a lock checker, and
+//! address spaces, whose faults are [real](mm_real) signals or [scripted](mm_scripted). Stores and a reference model
+//! complete it. Tests, fuzz targets and benches of the core crates run on it.
+//!
+//! | concept | module |
+//! |---|---|
+//! | [`HostKernel`], its flavours | [`kernel`] |
+//! | frames, poison, failing allocations | [`memory`] |
+//! | sleeping with a watchdog | [`wait`] |
+//! | deadlocks that did not happen | [`lockcheck`] |
+//! | exact counts | [`counters`], [`counting`] |
+//! | address spaces, M, the fault handler, the user program | [`space`] |
+//! | the two MMUs behind one seam | [`mmu`], [`mm_real`], [`mm_scripted`] |
+//! | what goes wrong, and when | [`script`] |
+//! | backing stores | [`stores`] |
+//!
+//! It owns no logic of the page cache: whatever a kernel would not have to write for itself is in the core crates.
+
+pub mod counters;
+pub mod counting;
+pub mod kernel;
+pub mod lockcheck;
+mod machine;
+pub mod memory;
+pub mod mm_real;
+pub mod mm_scripted;
+pub mod mmu;
+mod rmap;
+pub mod rng;
+pub mod script;
+pub mod space;
+pub mod stores;
+pub mod wait;
+
+pub use counters::{Counters, counting};
+pub use kernel::{Bare, Checked, Counted, CountingKernel, Flavor, HostKernel};
+pub use lockcheck::{Kind, LockCheck, Report};
+pub use machine::{Machine, MachineConfig, RealMachine, ScriptedMachine, syscall};
+pub use memory::{FrameOrder, HostFrames, POISON, PhysicalMemory, Poisoning};
+pub use mm_real::RealMmu;
+pub use mm_scripted::ScriptedMmu;
+pub use mmu::{Access, Mmu, Protection, UserFault};
+pub use rmap::HostUserMappings;
+pub use script::{Action, Event, Rule, Script, When};
+pub use space::AddressSpace;
+pub use wait::{HostWait, Watchdog};

@@ -1,0 +1,130 @@
+//! The host's implementation of [`Kernel`], in three flavours.
+//!
+//! [`HostKernel<Checked>`](Checked) is what tests use: it counts and checks locks. [`Counted`] moreover counts every
+//! locked instruction. [`Bare`] does nothing besides the work: for measurements.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use faultless_page::{AddressSpaceOperations, CoreSync, Kernel, PageCache, SyncFamily, Trace};
+
+use crate::counters::Counters;
+use crate::counting::CountingSync;
+use crate::lockcheck::{self, Lock};
+use crate::memory::HostFrames;
+use crate::rmap::HostUserMappings;
+use crate::wait::HostWait;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// What a host kernel does besides the work. Sealed: the three flavours of this module.
+pub trait Flavor: sealed::Sealed + fmt::Debug + Send + Sync + 'static {
+    /// Its words.
+    type Sync: SyncFamily;
+    /// Whether the address spaces tell the lock checker about every access that may fault.
+    const CHECKED: bool;
+    /// What it does with an event of the core.
+    fn trace(event: Trace);
+}
+
+/// Counters and the lock checker.
+#[derive(Clone, Copy, Debug)]
+pub enum Checked {}
+
+/// As [`Checked`], with words that count locked instructions.
+#[derive(Clone, Copy, Debug)]
+pub enum Counted {}
+
+/// Nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum Bare {}
+
+impl sealed::Sealed for Checked {}
+impl sealed::Sealed for Counted {}
+impl sealed::Sealed for Bare {}
+
+impl Flavor for Checked {
+    type Sync = CoreSync;
+    const CHECKED: bool = true;
+    fn trace(event: Trace) {
+        observe(event);
+    }
+}
+
+impl Flavor for Counted {
+    type Sync = CountingSync;
+    const CHECKED: bool = true;
+    fn trace(event: Trace) {
+        observe(event);
+    }
+}
+
+impl Flavor for Bare {
+    type Sync = CoreSync;
+    const CHECKED: bool = false;
+    #[inline(always)]
+    fn trace(_event: Trace) {}
+}
+
+/// A kernel that runs as a Linux process.
+pub struct HostKernel<F: Flavor = Checked>(PhantomData<fn() -> F>);
+
+/// The host kernel whose words count.
+pub type CountingKernel = HostKernel<Counted>;
+
+impl<F: Flavor> fmt::Debug for HostKernel<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HostKernel")
+    }
+}
+
+// SAFETY: the words are core's or pass on to core's; the short locks are spin's or std's mutexes; an `Arc` keeps its
+// content alive at one address.
+unsafe impl<F: Flavor> Kernel for HostKernel<F> {
+    type Sync = F::Sync;
+    type Frames = HostFrames;
+    type Wait = HostWait;
+    type Cache = Arc<PageCache<Self>>;
+    type Store = Arc<dyn AddressSpaceOperations>;
+    type UserMappings = HostUserMappings;
+
+    #[inline]
+    fn cpu() -> usize {
+        CPU.try_with(|cpu| {
+            if cpu.get() == usize::MAX {
+                cpu.set(NEXT_CPU.fetch_add(1, Ordering::Relaxed));
+            }
+            cpu.get()
+        })
+        .unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn trace(event: Trace) {
+        F::trace(event);
+    }
+}
+
+static NEXT_CPU: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Each thread counts as a CPU of its own.
+    static CPU: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+fn observe(event: Trace) {
+    Counters::count(event);
+    match event {
+        Trace::Acquiring(id) => lockcheck::acquiring(Lock::Core(id)),
+        Trace::Acquired(id) => lockcheck::acquired(Lock::Core(id)),
+        Trace::Released(id) => lockcheck::released(Lock::Core(id)),
+        Trace::MayFault => lockcheck::may_fault_somewhere(),
+        Trace::FaultIn(_) => lockcheck::may_sleep("a fault-in"),
+        _ => {}
+    }
+}

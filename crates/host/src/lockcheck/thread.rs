@@ -1,0 +1,108 @@
+//! What one thread holds and waits for, and which machine it belongs to at the moment.
+
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::LockCheck;
+use super::instance::Instance;
+
+/// Remembered events: a thread that does the same under the same locks again need not ask the graph.
+const REMEMBERED: usize = 64;
+
+/// A thread's locks. Shared with the machine, so that a watchdog can tell the whole story.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) name: String,
+    pub(super) held: Vec<Instance>,
+    pub(super) waiting: Option<Instance>,
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "thread '{}' holds", self.name)?;
+        if self.held.is_empty() {
+            f.write_str(" nothing")?;
+        }
+        for held in &self.held {
+            write!(f, " [{held}]")?;
+        }
+        match self.waiting {
+            Some(lock) => write!(f, " and waits for {lock}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The calling thread's side of the checker.
+pub(super) struct Local {
+    pub(super) record: Arc<Mutex<Record>>,
+    pub(super) check: RefCell<Option<Arc<LockCheck>>>,
+    seen: [Cell<u64>; REMEMBERED],
+}
+
+thread_local! {
+    static LOCAL: Local = Local {
+        record: Arc::new(Mutex::new(Record {
+            name: std::thread::current().name().unwrap_or("unnamed").to_owned(),
+            held: Vec::new(),
+            waiting: None,
+        })),
+        check: const { RefCell::new(None) },
+        seen: const { [const { Cell::new(0) }; REMEMBERED] },
+    };
+}
+
+impl Local {
+    /// Runs `f` with the calling thread's side; `None` while the thread is being torn down.
+    pub(super) fn with<R>(f: impl FnOnce(&Self) -> R) -> Option<R> {
+        LOCAL.try_with(f).ok()
+    }
+
+    pub(super) fn record(&self) -> MutexGuard<'_, Record> {
+        lock(&self.record)
+    }
+
+    /// The machine that the thread works for.
+    pub(super) fn check(&self) -> Option<Arc<LockCheck>> {
+        self.check.borrow().clone()
+    }
+
+    /// Whether this event has been seen lately by this thread, in the same state; remembers it.
+    pub(super) fn seen(&self, check: &LockCheck, held: &[Instance], event: impl Hash) -> bool {
+        let mut mix = Mix(0xcbf2_9ce4_8422_2325);
+        (check.stamp(), held, event).hash(&mut mix);
+        let hash = mix.finish() | 1;
+        let place = &self.seen[(hash >> 32) as usize % REMEMBERED];
+        place.replace(hash) == hash
+    }
+}
+
+/// Locks a mutex whose holder may have panicked: what it guards here is only told, never relied upon.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A small multiplicative hash: this runs at every lock.
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+    fn write_u64(&mut self, value: u64) {
+        let mixed = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ (mixed >> 29);
+    }
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,51 @@
+//! The reverse map of a machine: from a page of a file to the address spaces that map it.
+//!
+//! Key type: [`HostUserMappings`]. Each address space keeps, under its page-table lock, which of its entries show which
+//! page of which file; this module only asks them all. It takes no M and no page lock.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use faultless_page::{PageIndex, Unmap, UserMappings};
+
+/// Something with page-table entries that show pages of files.
+pub(crate) trait ShowsFiles: Send + Sync {
+    /// Applies `how` to the entries that show pages `first..end` of mapping `id`. Page-table lock only.
+    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap);
+}
+
+/// The address spaces of a machine, for [`UserMappings`].
+#[derive(Clone, Default)]
+pub struct HostUserMappings {
+    spaces: Arc<Mutex<Vec<Weak<dyn ShowsFiles>>>>,
+}
+
+impl HostUserMappings {
+    /// Asks this address space too from now on, until it is dropped.
+    pub(crate) fn register(&self, space: Weak<dyn ShowsFiles>) {
+        let mut spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
+        spaces.retain(|space| space.strong_count() > 0);
+        spaces.push(space);
+    }
+}
+
+impl UserMappings for HostUserMappings {
+    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
+        // Not under the lock: to drop the last handle of a space is to drop its files.
+        let spaces: Vec<Arc<dyn ShowsFiles>> = {
+            let spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
+            spaces.iter().filter_map(Weak::upgrade).collect()
+        };
+        for space in spaces {
+            space.unmap(id, first, end, how);
+        }
+    }
+}
+
+impl fmt::Debug for HostUserMappings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HostUserMappings")
+    }
+}

@@ -1,0 +1,225 @@
+//! The address space as the kernel's user memory: every access goes past the lock checker and the script, and then to
+//! the MMU.
+
+use std::ops::Range;
+
+use faultless_page::PAGE_SIZE;
+use faultless_usercopy::{MayFault, UserAddr, UserMemory, UserSlice};
+
+use super::{AddressSpace, Space};
+use crate::counters::Counters;
+use crate::kernel::Flavor;
+use crate::lockcheck;
+use crate::mmu::{Mmu, Operation, Outcome, Policy};
+use crate::script::{Action, Event, Moment};
+
+/// What a script has decided about an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing.
+    Go,
+    /// A copy ends after so many bytes.
+    Limit(usize),
+    /// A fault-in does nothing and says that all is well.
+    Lie,
+    /// A fault-in does nothing and says that nothing can be reached.
+    Refuse,
+}
+
+impl<M: Mmu, F: Flavor> Space<M, F> {
+    /// Carries out what the script has for this event.
+    pub(super) fn play(&self, event: Event, addr: usize, len: usize) -> Verdict {
+        let (number, actions) = self.script.at(event);
+        let mut verdict = Verdict::Go;
+        for action in actions {
+            let pages = self.pages_of(addr, len);
+            match action {
+                Action::Short(bytes) => verdict = Verdict::Limit(bytes),
+                Action::Steal => self.swap_out(pages),
+                Action::StealAll => self.swap_out(0..self.pages),
+                // Another thread would take M; what is mapped stays consistent without it.
+                Action::Unmap => drop(self.take_away(pages)),
+                Action::Protect(protection) => self.set_protection(pages, protection),
+                Action::Lie => verdict = Verdict::Lie,
+                Action::Refuse => verdict = Verdict::Refuse,
+                Action::Call(call) => call(Moment { number, addr, len }),
+            }
+        }
+        verdict
+    }
+
+    /// Tells the lock checker that an access is about to be made that may fault.
+    pub(super) fn announce(&self, addr: usize, len: usize) {
+        if F::CHECKED {
+            self.watchdog.check().adopt();
+            lockcheck::may_fault(self.id, &self.reachable(self.pages_of(addr, len)));
+        }
+    }
+
+    /// One access of the kernel.
+    ///
+    /// # Safety
+    /// As for [`Mmu::access`].
+    pub(super) unsafe fn access(
+        &self,
+        operation: Operation,
+        addr: UserAddr,
+        len: usize,
+        policy: Policy,
+    ) -> Outcome {
+        if len == 0 {
+            return Outcome { left: 0, fault: None };
+        }
+        let event = match policy {
+            Policy::Atomic => Event::AtomicCopy,
+            Policy::Faulting => Event::FaultingCopy,
+        };
+        let probe = matches!(operation, Operation::ProbeRead | Operation::ProbeWrite);
+        let verdict = if probe { Verdict::Go } else { self.play(event, addr.get(), len) };
+        if policy == Policy::Faulting {
+            self.announce(addr.get(), len);
+        }
+        let now = match verdict {
+            Verdict::Limit(bytes) => bytes.min(len),
+            _ => len,
+        };
+        if now == 0 {
+            return Outcome { left: len, fault: None };
+        }
+        // SAFETY: the caller's promise; `now <= len`.
+        let outcome = unsafe { self.mmu.access(self, operation, addr.get(), now, policy) };
+        Outcome { left: outcome.left + (len - now), fault: outcome.fault }
+    }
+}
+
+/// The address space with the crate's own fault-in, below the script.
+struct Plain<'a, M: Mmu, F: Flavor>(&'a Space<M, F>);
+
+// SAFETY: U1, U2, U3 and U7 are `Mmu::access`'s, shortened at most by a script; U5: the range is fixed at reservation
+// and holds user memory only; U6: the probes are accesses of one byte that change nothing.
+unsafe impl<M: Mmu, F: Flavor> UserMemory for Plain<'_, M, F> {
+    fn user_range(&self) -> Range<usize> {
+        let base = self.0.mmu.base();
+        base..base + self.0.pages * PAGE_SIZE
+    }
+
+    unsafe fn raw_copy_from_user(
+        &self,
+        _may: &mut MayFault,
+        dst: *mut u8,
+        src: UserAddr,
+        len: usize,
+    ) -> usize {
+        // SAFETY: the same promise.
+        unsafe { self.0.access(Operation::Load(dst), src, len, Policy::Faulting) }.left
+    }
+
+    unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
+        // SAFETY: the same promise.
+        unsafe { self.0.access(Operation::Load(dst), src, len, Policy::Atomic) }.left
+    }
+
+    unsafe fn raw_copy_to_user(
+        &self,
+        _may: &mut MayFault,
+        dst: UserAddr,
+        src: *const u8,
+        len: usize,
+    ) -> usize {
+        // SAFETY: the same promise.
+        unsafe { self.0.access(Operation::Store(src), dst, len, Policy::Faulting) }.left
+    }
+
+    unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
+        // SAFETY: the same promise.
+        unsafe { self.0.access(Operation::Store(src), dst, len, Policy::Atomic) }.left
+    }
+
+    unsafe fn raw_clear_user(&self, _may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+        // SAFETY: the same promise.
+        unsafe { self.0.access(Operation::Clear, dst, len, Policy::Faulting) }.left
+    }
+
+    unsafe fn raw_probe_readable(&self, _may: &mut MayFault, addr: UserAddr) -> usize {
+        Counters::update(|counters| counters.touches += 1);
+        // SAFETY: the same promise.
+        unsafe { self.0.access(Operation::ProbeRead, addr, 1, Policy::Faulting) }.left
+    }
+
+    unsafe fn raw_probe_writeable(&self, _may: &mut MayFault, addr: UserAddr) -> usize {
+        Counters::update(|counters| counters.touches += 1);
+        // SAFETY: the same promise.
+        unsafe { self.0.access(Operation::ProbeWrite, addr, 1, Policy::Faulting) }.left
+    }
+}
+
+// SAFETY: as for `Plain`, to which everything is passed on, except that a script may make a fault-in lie: then U6 is
+// broken on purpose, which no memory safety depends on.
+unsafe impl<M: Mmu, F: Flavor> UserMemory for AddressSpace<M, F> {
+    fn user_range(&self) -> Range<usize> {
+        Plain(&self.inner).user_range()
+    }
+
+    unsafe fn raw_copy_from_user(
+        &self,
+        may: &mut MayFault,
+        dst: *mut u8,
+        src: UserAddr,
+        len: usize,
+    ) -> usize {
+        // SAFETY: the same promise.
+        unsafe { Plain(&self.inner).raw_copy_from_user(may, dst, src, len) }
+    }
+
+    unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
+        // SAFETY: the same promise.
+        unsafe { Plain(&self.inner).raw_copy_from_user_atomic(dst, src, len) }
+    }
+
+    unsafe fn raw_copy_to_user(
+        &self,
+        may: &mut MayFault,
+        dst: UserAddr,
+        src: *const u8,
+        len: usize,
+    ) -> usize {
+        // SAFETY: the same promise.
+        unsafe { Plain(&self.inner).raw_copy_to_user(may, dst, src, len) }
+    }
+
+    unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
+        // SAFETY: the same promise.
+        unsafe { Plain(&self.inner).raw_copy_to_user_atomic(dst, src, len) }
+    }
+
+    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+        // SAFETY: the same promise.
+        unsafe { Plain(&self.inner).raw_clear_user(may, dst, len) }
+    }
+
+    unsafe fn raw_probe_readable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+        // SAFETY: the same promise.
+        unsafe { Plain(&self.inner).raw_probe_readable(may, addr) }
+    }
+
+    unsafe fn raw_probe_writeable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+        // SAFETY: the same promise.
+        unsafe { Plain(&self.inner).raw_probe_writeable(may, addr) }
+    }
+
+    fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+        match self.inner.play(Event::FaultIn, slice.addr().get(), slice.len()) {
+            Verdict::Lie => 0,
+            Verdict::Refuse => slice.len(),
+            Verdict::Go | Verdict::Limit(_) => Plain(&self.inner).fault_in_readable(may, slice),
+        }
+    }
+
+    fn fault_in_writeable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+        match self.inner.play(Event::FaultIn, slice.addr().get(), slice.len()) {
+            Verdict::Lie => 0,
+            Verdict::Refuse => slice.len(),
+            Verdict::Go | Verdict::Limit(_) => Plain(&self.inner).fault_in_writeable(may, slice),
+        }
+    }
+}

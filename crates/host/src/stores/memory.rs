@@ -1,0 +1,197 @@
+//! Stores in memory: one that keeps pages, and one that keeps nothing because the cache is the only copy (tmpfs).
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use faultless_page::{
+    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex,
+    Strategy, SyncKind, WritebackRun,
+};
+
+use super::Medium;
+
+/// A store that keeps whole pages in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<MemoryState>,
+    strategy: Strategy,
+}
+
+/// What a [`MemoryStore`] holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryState {
+    pages: BTreeMap<u64, Vec<u8>>,
+    size: u64,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// An empty store that is written by this algorithm.
+    #[must_use]
+    pub fn with_strategy(strategy: Strategy) -> Arc<Self> {
+        Arc::new(Self { strategy, ..Self::default() })
+    }
+
+    /// A store that holds a file of these bytes.
+    #[must_use]
+    pub fn with_contents(bytes: &[u8]) -> Arc<Self> {
+        let store = Self::new();
+        for (index, piece) in bytes.chunks(PAGE_SIZE).enumerate() {
+            let mut page = piece.to_vec();
+            page.resize(PAGE_SIZE, 0);
+            store.lock().pages.insert(index as u64, page);
+        }
+        store.lock().size = bytes.len() as u64;
+        store
+    }
+
+    /// The file as it would be read after a remount: as many bytes as the recorded size says.
+    #[must_use]
+    pub fn contents(&self) -> Vec<u8> {
+        let state = self.lock();
+        let mut bytes = vec![0; state.size as usize];
+        for (index, page) in &state.pages {
+            let start = (*index as usize * PAGE_SIZE).min(bytes.len());
+            let len = PAGE_SIZE.min(bytes.len() - start);
+            bytes[start..start + len].copy_from_slice(&page[..len]);
+        }
+        bytes
+    }
+
+    /// What the store holds of a page, to the end of the page (P2).
+    #[must_use]
+    pub fn page(&self, index: PageIndex) -> Option<Vec<u8>> {
+        self.lock().pages.get(&index.get()).cloned()
+    }
+
+    /// The size that the core recorded last.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.lock().size
+    }
+
+    /// Pages held.
+    #[must_use]
+    pub fn pages(&self) -> usize {
+        self.lock().pages.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AddressSpaceOperations for MemoryStore {
+    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        if let Some(page) = self.lock().pages.get(&index.get()) {
+            buf.write(page);
+        }
+        Ok(())
+    }
+
+    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let contents = match self.lock().pages.contains_key(&PageIndex::containing(pos).get()) {
+            true => Contents::Stored,
+            false => Contents::Hole,
+        };
+        Ok(Begun { len, contents, backed: Backed::Fully })
+    }
+
+    fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
+
+    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
+        super::each_page(run, |index, bytes, inside| self.put_page(index, bytes, inside))
+    }
+
+    fn trim(&self, size: u64) {
+        self.lock().pages.retain(|index, _| PageIndex::new(*index).start() < size);
+    }
+
+    fn set_size(&self, size: u64) {
+        self.lock().size = size;
+    }
+
+    fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+}
+
+impl Medium for MemoryStore {
+    type State = MemoryState;
+
+    fn save(&self) -> MemoryState {
+        self.lock().clone()
+    }
+
+    fn restore(&self, state: &MemoryState) {
+        *self.lock() = state.clone();
+    }
+
+    fn put_page(&self, index: PageIndex, page: &[u8], _inside: usize) -> Result<(), Errno> {
+        self.lock().pages.insert(index.get(), page.to_vec());
+        Ok(())
+    }
+}
+
+/// A store whose only copy is the cache, as tmpfs: pages are never dropped, and there is nothing to read.
+#[derive(Debug, Default)]
+pub struct VolatileStore {
+    strategy: Strategy,
+}
+
+impl VolatileStore {
+    /// The store of an empty file.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The same, written by this algorithm.
+    #[must_use]
+    pub fn with_strategy(strategy: Strategy) -> Arc<Self> {
+        Arc::new(Self { strategy })
+    }
+}
+
+impl AddressSpaceOperations for VolatileStore {
+    fn read(&self, _index: PageIndex, _buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {
+        Ok(Begun { len, contents: Contents::Hole, backed: Backed::Fully })
+    }
+
+    fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
+
+    fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn trim(&self, _size: u64) {}
+
+    fn set_size(&self, _size: u64) {}
+
+    fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    fn keeps_data(&self) -> bool {
+        false
+    }
+}

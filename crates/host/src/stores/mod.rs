@@ -1,0 +1,50 @@
+//! Backing stores for tests, fuzzing and benches.
+//!
+//! | store | what it is for |
+//! |---|---|
+//! | [`MemoryStore`] | keeps whole pages |
+//! | [`VolatileStore`] | tmpfs: the cache is the only copy |
+//!
+//! [`Medium`] is what a store has to offer so that a crash can be played on it.
+
+#![forbid(unsafe_code)]
+
+mod memory;
+
+use std::fmt;
+
+use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, WritebackRun};
+
+pub use self::memory::{MemoryState, MemoryStore, VolatileStore};
+
+/// A store whose state can be saved and brought back, and that takes single pages.
+pub trait Medium: AddressSpaceOperations {
+    /// All that it holds.
+    type State: Clone + fmt::Debug + Send;
+
+    /// A copy of what it holds.
+    fn save(&self) -> Self::State;
+
+    /// Goes back to what it held.
+    fn restore(&self, state: &Self::State);
+
+    /// Writes one page, of which the first `inside` bytes lie inside the file.
+    ///
+    /// # Errors
+    /// As for a writeback.
+    fn put_page(&self, index: PageIndex, page: &[u8], inside: usize) -> Result<(), Errno>;
+}
+
+/// Calls `put` with each page of the run, its bytes, and how many of them lie inside the file.
+fn each_page(
+    run: &WritebackRun<'_>,
+    mut put: impl FnMut(PageIndex, &[u8], usize) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let mut bytes = vec![0; PAGE_SIZE];
+    for page in 0..u64::from(run.pages()) {
+        let offset = page as usize * PAGE_SIZE;
+        run.copy_to(offset, &mut bytes);
+        put(run.first().plus(page), &bytes, run.len().saturating_sub(offset).min(PAGE_SIZE))?;
+    }
+    Ok(())
+}
