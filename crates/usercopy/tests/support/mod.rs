@@ -147,6 +147,7 @@ impl<W: AccessWindow> Pages<W> {
 
     /// Takes the pages away until a fault brings each back. One test of the process at a time may do so.
     pub(crate) fn make_lazy(&self, pages: Range<usize>) {
+        assert!(!pages.is_empty());
         LAZY[0].store(self.address(pages.start).get(), Ordering::Relaxed);
         LAZY[1].store(self.address(pages.end).get(), Ordering::Relaxed);
         RESOLVED.store(0, Ordering::Relaxed);

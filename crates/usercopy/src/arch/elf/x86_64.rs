@@ -4,9 +4,11 @@
 
 use core::arch::asm;
 
+pub use super::linked::table;
+
 use super::blocks::{self, Blocks};
-use super::{AccessWindow, FaultPolicy, Faulting, portable};
-use crate::extable::{Entry, Kind};
+use crate::arch::{AccessWindow, FaultPolicy, Faulting, portable};
+use crate::extable::Kind;
 
 /// Whether a fault ends a copy with an exact count.
 pub const EXACT_FAULTS: bool = true;
@@ -32,17 +34,6 @@ unsafe impl AccessWindow for Smap {
         // SAFETY: as above.
         unsafe { asm!("clac", options(nostack)) }
     }
-}
-
-/// An exception-table entry for the instruction at a numeric label, to go on at label 99.
-macro_rules! on_fault {
-    ($($insn:literal)+) => {
-        concat!(
-            ".pushsection __ex_table,\"aR\",@progbits\n.balign 4\n",
-            $(".long ", $insn, "b - .\n.long 99f - .\n.long {kind}\n",)+
-            ".popsection"
-        )
-    };
 }
 
 /// Moves the first and the last `$width` bytes of `$len` bytes; 0 when done.
@@ -467,21 +458,4 @@ pub unsafe fn clear_mapped(dst: *mut u8, len: usize) {
             options(nostack, preserves_flags),
         );
     }
-}
-
-/// The exception table that the linker collected.
-#[must_use]
-pub fn table() -> &'static [Entry] {
-    // An entry of its own, for an instruction that cannot fault: the section then exists in every image that asks.
-    // SAFETY: a `nop`.
-    unsafe {
-        asm!(
-            "20: nop",
-            on_fault!(20),
-            "99:",
-            kind = const Kind::FAULTING,
-            options(nomem, nostack, preserves_flags),
-        );
-    }
-    super::linked_table()
 }
