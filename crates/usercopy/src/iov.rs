@@ -151,7 +151,6 @@ impl<'a> IovIter<'a> {
     }
 
     /// Restores the invariant: if bytes remain, the cursor is in a segment that has some.
-    #[inline]
     fn settle(&mut self) {
         while self.count > 0 && self.current.is_empty() && self.next < self.segments.len() {
             self.enter_next();
@@ -162,6 +161,27 @@ impl<'a> IovIter<'a> {
     fn enter_next(&mut self) {
         self.current = self.segments.get(self.next).copied().unwrap_or(UserSlice::EMPTY);
         self.next += 1;
+    }
+
+    /// The next `len` bytes, not 0, if the segment that the cursor is in has them all, in `user`'s range: what most
+    /// requests are, and need no loop for.
+    #[inline(always)]
+    fn whole_piece<U: UserMemory + ?Sized>(&self, user: &U, len: usize) -> Option<UserSlice> {
+        let piece = self.current.prefix(len);
+        let whole = len != 0 && len <= self.current.len() && len <= self.count;
+        (whole && piece.lies_in(user)).then_some(piece)
+    }
+
+    /// Moves forward inside the segment that the cursor is in, and out of it if that was all.
+    #[inline(always)]
+    fn consume(&mut self, bytes: usize) -> usize {
+        self.count -= bytes;
+        self.consumed += bytes;
+        self.current = self.current.skip(bytes);
+        if self.current.is_empty() {
+            self.settle();
+        }
+        bytes
     }
 
     /// Runs `transfer(bytes done, piece)`, which returns bytes *not* transferred, over the next `len` bytes
@@ -209,6 +229,11 @@ impl<'a> IovIter<'a> {
         dst: *mut u8,
         len: usize,
     ) -> usize {
+        if let Some(piece) = self.whole_piece(user, len) {
+            // SAFETY: `len` bytes are valid at `dst`; the piece is as long, and lies in range.
+            let left = unsafe { user.raw_copy_from_user_atomic(dst, piece.addr(), len) };
+            return self.consume(len - left.min(len));
+        }
         self.transfer(user, len, |done, piece| {
             let dst = dst.wrapping_add(done);
             // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in range.
@@ -247,6 +272,11 @@ impl<'a> IovIter<'a> {
         src: *const u8,
         len: usize,
     ) -> usize {
+        if let Some(piece) = self.whole_piece(user, len) {
+            // SAFETY: `len` bytes are valid at `src`; the piece is as long, and lies in range.
+            let left = unsafe { user.raw_copy_to_user_atomic(piece.addr(), src, len) };
+            return self.consume(len - left.min(len));
+        }
         self.transfer(user, len, |done, piece| {
             let src = src.wrapping_add(done);
             // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in range.
