@@ -53,9 +53,9 @@ extern "C" fn rust_eh_personality() {}
 unsafe fn copy_forward(to: *mut u8, from: *const u8, len: usize) {
     for at in 0..len {
         // SAFETY: the caller vouches for `len` bytes from `from`.
-        let byte = unsafe { from.add(at).read_volatile() };
+        let byte = unsafe { from.wrapping_add(at).read_volatile() };
         // SAFETY: the caller vouches for `len` bytes from `to`.
-        unsafe { to.add(at).write_volatile(byte) };
+        unsafe { to.wrapping_add(at).write_volatile(byte) };
     }
 }
 
@@ -83,9 +83,9 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u
     }
     for at in (0..len).rev() {
         // SAFETY: the caller vouches for `len` bytes from `from`.
-        let byte = unsafe { from.add(at).read_volatile() };
+        let byte = unsafe { from.wrapping_add(at).read_volatile() };
         // SAFETY: the caller vouches for `len` bytes from `to`.
-        unsafe { to.add(at).write_volatile(byte) };
+        unsafe { to.wrapping_add(at).write_volatile(byte) };
     }
     to
 }
@@ -98,7 +98,7 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
     for at in 0..len {
         // SAFETY: the caller vouches for `len` bytes from `to`.
-        unsafe { to.add(at).write_volatile(byte as u8) };
+        unsafe { to.wrapping_add(at).write_volatile(byte as u8) };
     }
     to
 }
@@ -111,9 +111,9 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
     for at in 0..len {
         // SAFETY: the caller vouches for `len` bytes from `a`.
-        let x = unsafe { a.add(at).read_volatile() };
+        let x = unsafe { a.wrapping_add(at).read_volatile() };
         // SAFETY: the caller vouches for `len` bytes from `b`.
-        let y = unsafe { b.add(at).read_volatile() };
+        let y = unsafe { b.wrapping_add(at).read_volatile() };
         if x != y {
             return i32::from(x) - i32::from(y);
         }
