@@ -157,6 +157,11 @@ impl<W: AccessWindow> Pages<W> {
 
 impl<W> Drop for Pages<W> {
     fn drop(&mut self) {
+        // Before the addresses can be given to another test.
+        let end = self.base + self.pages * page_size();
+        if (self.base..end).contains(&LAZY[0].load(Ordering::Relaxed)) {
+            LAZY[1].store(0, Ordering::Relaxed);
+        }
         let start = ptr::with_exposed_provenance_mut(self.base);
         // SAFETY: our own mapping, to which no reference exists.
         unsafe { libc::munmap(start, self.pages * page_size()) };
