@@ -215,7 +215,13 @@ unsafe impl<S: SyncFamily + Send + Sync> Kernel for Test<S> {
     }
 
     fn trace(event: Trace) {
-        TRACES.with(|traces| traces.borrow_mut().push(event));
+        TRACES.with(|traces| {
+            let mut traces = traces.borrow_mut();
+            // Stress tests look at none.
+            if traces.len() < 1_000 {
+                traces.push(event);
+            }
+        });
     }
 }
 

@@ -89,14 +89,20 @@ fn no_reader_ever_sees_recycled_bytes_and_no_page_is_lost() {
                 });
             }
             let writers: [_; 3] = core::array::from_fn(|_| {
-                let (random, mappings) = (random.fork(), &mappings);
-                scope.spawn(move || churn(mappings, random, 6_000))
+                let (mut random, mappings, words) = (random.fork(), &mappings, &words);
+                scope.spawn(move || {
+                    let mut left = 150;
+                    // Until the readers, who may be late, have seen enough.
+                    while left > 0 || words.load(Ordering::Relaxed) < 1_000_000 {
+                        churn(mappings, random.fork(), 1_000);
+                        left = i32::max(left - 1, 0);
+                    }
+                })
             });
             let results = writers.map(|writer| writer.join());
             stop.store(true, Ordering::Relaxed);
             results.into_iter().for_each(|result| result.expect("a writer failed"));
         });
-        assert!(words.into_inner() > 0, "the readers saw nothing");
         for mapping in mappings {
             let mut from = PageIndex::ZERO;
             while let Some(run) = mapping.find(from, PageIndex::new(u64::MAX), Mark::Present) {
@@ -121,11 +127,11 @@ fn mappings_come_and_go_while_nodes_are_reused() {
         thread::scope(|scope| {
             for _ in 0..2 {
                 let random = random.fork();
-                scope.spawn(|| churn(&shared, random, 4_000));
+                scope.spawn(|| churn(&shared, random, 40_000));
             }
             let (mut random, machine) = (random.fork(), &machine);
             scope.spawn(move || {
-                for _ in 0..150 {
+                for _ in 0..1_500 {
                     let own = [machine.mapping()];
                     churn(&own, random.fork(), 20);
                     for n in 0..3 {
