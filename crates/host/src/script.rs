@@ -132,7 +132,7 @@ impl Script {
 }
 
 impl When {
-    fn is(self, number: u64) -> bool {
+    pub(crate) fn is(self, number: u64) -> bool {
         match self {
             Self::Nth(n) => number == n,
             Self::From(n) => number >= n,

@@ -4,17 +4,31 @@
 //! |---|---|
 //! | [`MemoryStore`] | keeps whole pages |
 //! | [`VolatileStore`] | tmpfs: the cache is the only copy |
+//! | [`FileStore`] | a real file of the host |
+//! | [`BlockStore`] | blocks smaller than a page, holes, a capacity, poison |
+//! | [`FaultyStore`] | any of them, failing, deferring, shortening, reordering, crashing on request |
+//! | [`LockingStore`] | any of them, under a lock of its own that its read takes too (DL4) |
 //!
 //! [`Medium`] is what a store has to offer so that a crash can be played on it.
 
 #![forbid(unsafe_code)]
 
+mod block;
+mod faulty;
+mod file;
+mod locking;
 mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, WritebackRun};
 
+pub use self::block::{BlockState, BlockStore};
+pub use self::faulty::{Call, FaultyStore};
+pub use self::file::FileStore;
+pub use self::locking::{LockingStore, StoreGuard};
 pub use self::memory::{MemoryState, MemoryStore, VolatileStore};
 
 /// A store whose state can be saved and brought back, and that takes single pages.

@@ -1,0 +1,185 @@
+//! Each store under a real file: what was written comes back after everything was thrown out of the cache.
+
+use std::sync::Arc;
+
+use faultless_filemap::{Inode, NoTask, SyncKind, WriteOptions};
+use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE};
+use faultless_usercopy::IovIter;
+
+use super::{BlockStore, Call, FaultyStore, FileStore, LockingStore, MemoryStore, VolatileStore};
+use crate::kernel::HostKernel;
+use crate::machine::ScriptedMachine;
+use crate::mmu::Protection;
+use crate::rng::Rng;
+use crate::script::When;
+
+type File = Arc<Inode<HostKernel>>;
+
+struct Bench {
+    machine: ScriptedMachine,
+    space: crate::space::AddressSpace<crate::mm_scripted::ScriptedMmu>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let machine = ScriptedMachine::new();
+        let space = machine.space();
+        space.map_anonymous(0, 64, Protection::ReadWrite);
+        Self { machine, space }
+    }
+
+    fn write(&self, file: &File, pos: u64, bytes: &[u8]) -> Result<usize, Errno> {
+        self.space.store(self.space.at(0, 0), bytes).expect("user memory");
+        let segments = [self.space.slice(0, 0, bytes.len())];
+        let mut iter = IovIter::new(&segments).expect("a request");
+        let options = WriteOptions::at(pos);
+        self.machine
+            .syscall(|may| file.write(may, &self.space, &mut iter, &options, &NoTask))
+            .map(|done| done.bytes)
+    }
+
+    fn read(&self, file: &File, pos: u64, len: usize) -> Result<Vec<u8>, Errno> {
+        let segments = [self.space.slice(0, 0, len)];
+        let mut iter = IovIter::new(&segments).expect("a request");
+        let read =
+            self.machine.syscall(|may| file.read(may, &self.space, &mut iter, pos, &NoTask))?;
+        Ok(self.space.read_vec(self.space.at(0, 0), read).expect("user memory"))
+    }
+
+    fn fsync(&self, file: &File) -> Result<(), Errno> {
+        self.machine.syscall(|may| file.fsync(may, SyncKind::All))
+    }
+
+    /// Writes here and there, syncs, and compares with a model: in the cache, and in a new inode over the same store.
+    fn round_trip<S: AddressSpaceOperations + 'static>(&self, store: &Arc<S>) -> Vec<u8> {
+        let file = self.machine.inode(store, 0);
+        let mut model: Vec<u8> = Vec::new();
+        let mut rng = Rng::new(3);
+        for _ in 0..40 {
+            let bytes = rng.clone().bytes(rng.range(1..9000));
+            let pos = rng.range(0..60_000);
+            assert_eq!(self.write(&file, pos as u64, &bytes), Ok(bytes.len()));
+            model.resize(model.len().max(pos + bytes.len()), 0);
+            model[pos..pos + bytes.len()].copy_from_slice(&bytes);
+        }
+        assert_eq!(self.read(&file, 0, 100_000).as_ref(), Ok(&model));
+        self.fsync(&file).expect("nothing fails");
+        drop(file);
+        let file = self.machine.inode(store, model.len() as u64);
+        if store.keeps_data() {
+            assert_eq!(self.read(&file, 0, 100_000).as_ref(), Ok(&model));
+        }
+        model
+    }
+}
+
+#[test]
+fn every_store_gives_back_what_was_written() {
+    let bench = Bench::new();
+    let memory = MemoryStore::new();
+    assert_eq!(bench.round_trip(&memory), memory.contents());
+    for block_size in [512, 1024, 4096] {
+        let blocks = BlockStore::new(block_size, 1000);
+        assert_eq!(bench.round_trip(&blocks), blocks.contents());
+        assert_eq!(blocks.complaints(), Vec::<String>::new());
+        assert_eq!(blocks.blocks_past(blocks.size()), 0);
+    }
+    let _ = bench.round_trip(&VolatileStore::new());
+    let _ = bench.round_trip(&LockingStore::new(MemoryStore::new()));
+    assert!(bench.machine.check().take_report().is_none());
+}
+
+#[test]
+fn a_real_file_gives_back_what_was_written() {
+    let path = std::env::temp_dir().join(format!("faultless-{}", std::process::id()));
+    let open =
+        std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+    let store = FileStore::new(open.expect("a file")).expect("its size");
+    let model = Bench::new().round_trip(&store);
+    let kept = std::fs::read(&path);
+    std::fs::remove_file(&path).expect("the file");
+    assert_eq!(kept.expect("the file"), model);
+}
+
+#[test]
+fn a_full_device_gives_a_short_count_and_then_no_space() {
+    let bench = Bench::new();
+    let store = BlockStore::new(1024, 6);
+    let file = bench.machine.inode(&store, 0);
+    assert_eq!(bench.write(&file, 0, &[1; 3 * PAGE_SIZE]), Ok(6 * 1024));
+    assert_eq!(bench.write(&file, 6 * 1024, &[1; 10]), Err(Errno::NoSpace));
+    assert_eq!((file.size(), store.allocated(), store.free()), (6 * 1024, 6, 0));
+    assert_eq!(store.blocks_past(file.size()), 0);
+}
+
+#[test]
+fn a_faulty_store_fails_when_it_is_told_to() {
+    let bench = Bench::new();
+    let store = FaultyStore::new(MemoryStore::new(), bench.machine.watchdog());
+    let file = bench.machine.inode(&store, 0);
+    store.fail_next(Call::WriteBegin, Errno::Io);
+    assert_eq!(bench.write(&file, 0, &[1; 10]), Err(Errno::Io));
+    assert_eq!((bench.write(&file, 0, &[1; 10]), file.size()), (Ok(10), 10));
+    store.fail(Call::Writeback, When::From(1), Errno::Io);
+    assert_eq!(bench.fsync(&file), Err(Errno::Io));
+    store.heal();
+    assert_eq!(bench.fsync(&file), Ok(()));
+    assert_eq!(store.inner().contents(), [1; 10]);
+    store.shorten_grants(3);
+    assert_eq!(bench.write(&file, 5000, &[2; 100]), Ok(100));
+}
+
+#[test]
+fn a_crash_loses_what_was_not_synced() {
+    let bench = Bench::new();
+    let store = FaultyStore::new(MemoryStore::new(), bench.machine.watchdog());
+    let file = bench.machine.inode(&store, 0);
+    assert_eq!(bench.write(&file, 0, &[1; PAGE_SIZE]), Ok(PAGE_SIZE));
+    bench.fsync(&file).expect("nothing fails");
+    assert_eq!(bench.write(&file, 0, &[2; 3 * PAGE_SIZE]), Ok(3 * PAGE_SIZE));
+    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX)).expect("nothing fails");
+    assert_eq!(store.inner().contents().first(), Some(&2));
+    store.crash();
+    assert_eq!(store.inner().contents(), [1; PAGE_SIZE]);
+}
+
+#[test]
+fn reordered_writeback_arrives_by_the_next_sync_or_in_part() {
+    let bench = Bench::new();
+    let store = FaultyStore::new(MemoryStore::new(), bench.machine.watchdog());
+    store.reorder(11);
+    let file = bench.machine.inode(&store, 0);
+    assert_eq!(bench.write(&file, 0, &[1; 8 * PAGE_SIZE]), Ok(8 * PAGE_SIZE));
+    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX)).expect("nothing fails");
+    assert_eq!(store.inner().pages(), 0);
+    bench.fsync(&file).expect("nothing fails");
+    assert_eq!(store.inner().contents(), [1; 8 * PAGE_SIZE]);
+    assert_eq!(bench.write(&file, 0, &[2; 8 * PAGE_SIZE]), Ok(8 * PAGE_SIZE));
+    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX)).expect("nothing fails");
+    store.crash();
+    let contents = store.inner().contents();
+    assert!(
+        contents.chunks(PAGE_SIZE).all(|page| page == [1; PAGE_SIZE] || page == [2; PAGE_SIZE])
+    );
+    assert!(contents.contains(&1) && contents.contains(&2), "some pages arrive and some do not");
+}
+
+#[test]
+fn a_deferred_call_waits_until_it_is_released() {
+    let bench = Bench::new();
+    let store = FaultyStore::new(MemoryStore::new(), bench.machine.watchdog());
+    let file = bench.machine.inode(&store, 0);
+    assert_eq!(bench.write(&file, 0, &[1; 10]), Ok(10));
+    store.defer(Call::Writeback);
+    std::thread::scope(|scope| {
+        let machine = &bench.machine;
+        let syncing = scope.spawn(|| machine.syscall(|may| file.fsync(may, SyncKind::All)));
+        while store.waiting() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(store.inner().pages(), 0);
+        store.release(Call::Writeback);
+        assert_eq!(syncing.join().expect("the thread"), Ok(()));
+    });
+    assert_eq!(store.inner().contents(), [1; 10]);
+}
