@@ -19,7 +19,12 @@ pub(super) fn check(facts: &Facts) -> Vec<Violation> {
     }
     let mut found = Vec::new();
     for file in facts.files.iter().filter(|file| file.extension() == "md") {
+        let is_documentation = included_by_source(facts, file);
         for (target, offset) in links(&file.text) {
+            // Paths of items are rustdoc's to check.
+            if is_documentation && target.contains("::") {
+                continue;
+            }
             if let Err(what) = follow(facts, &known, file, &target) {
                 let line = file.text[..offset].matches('\n').count() + 1;
                 found.push(Violation::at_line(file, line, format!("{target}: {what}")));
@@ -27,6 +32,20 @@ pub(super) fn check(facts: &Facts) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// Whether the file is part of a crate's documentation.
+fn included_by_source(facts: &Facts, file: &TextFile) -> bool {
+    let name = file.path.rsplit('/').next().unwrap_or(&file.path);
+    let folder = file.path.strip_suffix(name).unwrap_or("");
+    facts.files.iter().any(|source| {
+        source.extension() == "rs"
+            && source.path.starts_with(folder)
+            && source
+                .text
+                .lines()
+                .any(|line| line.contains("include_str!") && line.contains(&format!("/{name}\")")))
+    })
 }
 
 /// A path, and every folder on the way to it.
@@ -155,6 +174,17 @@ mod tests {
         let mut facts = file("a.md", "[f](docs/b.md) [d](docs) [d](docs/) [w](https://docs.rs)");
         facts.files.extend(file("docs/b.md", "[back](../a.md) [root](..)").files);
         assert_eq!(check(&facts), []);
+    }
+
+    #[test]
+    fn paths_of_items_pass_only_in_a_file_that_rustdoc_reads() {
+        let mut facts = file("crates/x/GUIDE.md", "[`f`](page::f) [gone](gone.md)");
+        objects(&check(&facts), "page::f");
+        let source = "#![doc = include_str!(\"../GUIDE.md\")]\n";
+        facts.files.extend(file("crates/x/src/lib.rs", source).files);
+        let found = check(&facts);
+        objects(&found, "gone.md");
+        assert_eq!(found.len(), 1, "{found:?}");
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn no_std(facts: &Facts) -> Vec<Violation> {
     found
 }
 
-/// A module forbids unsafe code unless it, or a module inside it, has some.
+/// A module forbids unsafe code unless it, or a module inside it, has some. Modules of tests are left alone.
 pub(super) fn forbid_unsafe(facts: &Facts) -> Vec<Violation> {
     let files: Vec<(&TextFile, Vec<(String, usize)>)> = rust(facts, &["crates/", "xtask/src/"])
         .filter(|file| file.path.contains("/src/"))
@@ -54,7 +54,8 @@ pub(super) fn forbid_unsafe(facts: &Facts) -> Vec<Violation> {
                 && contains(tokens, &["unsafe"])
         });
         let forbids = contains(flat, &["#", "!", "[", "forbid", "(", "unsafe_code", ")", "]"]);
-        if !has_unsafe && !forbids {
+        let of_tests = file.path.ends_with("/tests.rs") || file.path.contains("/src/tests/");
+        if !has_unsafe && !forbids && !of_tests {
             found.push(Violation::new(&file.path, "no unsafe: say #![forbid(unsafe_code)]"));
         }
     }
@@ -161,10 +162,11 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// A module's file opens with `//!`: its purpose, its key types, its neighbours.
+/// A module's file opens with its documentation: its purpose, its key types, its neighbours.
 pub(super) fn module_docs(facts: &Facts) -> Vec<Violation> {
+    let opens = |file: &TextFile| ["//!", "#![doc"].iter().any(|way| file.text.starts_with(way));
     rust(facts, &["crates/", "xtask/", "tests/"])
-        .filter(|file| file.path.contains("/src/") && !file.text.starts_with("//!"))
+        .filter(|file| file.path.contains("/src/") && !opens(file))
         .map(|file| Violation::new(&file.path, "does not open with //!"))
         .collect()
 }
@@ -197,6 +199,7 @@ mod tests {
         let fine = "//! x\n#![forbid(unsafe_code)]\nfn f() {}";
         assert_eq!(forbid_unsafe(&file("crates/page/src/x.rs", fine)), []);
         assert_eq!(forbid_unsafe(&file("crates/page/src/x.rs", "unsafe fn f() {}")), []);
+        assert_eq!(forbid_unsafe(&file("crates/page/src/tests.rs", "fn f() {}")), []);
     }
 
     #[test]
@@ -234,5 +237,7 @@ mod tests {
     fn a_module_that_does_not_say_what_it_is_for_is_found() {
         objects(&module_docs(&file("crates/page/src/x.rs", "fn f() {}")), "//!");
         assert_eq!(module_docs(&file("crates/page/src/x.rs", "//! x\n")), []);
+        let included = "#![doc = include_str!(\"../GUIDE.md\")]\n";
+        assert_eq!(module_docs(&file("crates/faultless/src/lib.rs", included)), []);
     }
 }
