@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
 use std::fs::File;
 use std::hint::black_box;
 use std::io;
@@ -15,9 +14,11 @@ use faultless_page::PAGE_SIZE;
 
 use super::kernel::{Layout, Rig};
 use super::measure::{Contestant, Role};
-use super::memory::{Arena, Copier, bytes_of, copy, fill, null_syscall, tmpfs_file};
+use super::memory::{Arena, Copier, bytes_of, copy, null_syscall, tmpfs_file};
 use super::rivals::{TreeCache, pread, pwrite};
 use super::stats::Dice;
+
+mod growing;
 
 /// One KiB.
 const KIB: usize = 1024;
@@ -72,10 +73,10 @@ pub(super) const ROWS: &[Row] = &[
     row(5, "64 KiB overwrite, scattered frames", (MEMCPY, 1.08), (MEMCPY, 1.0), scattered),
     row(6, "64 KiB overwrite, cold", (MEMCPY, 1.12), (MEMCPY, 1.05), || cold(64 * KIB)),
     row(6, "1 MiB overwrite, cold", (MEMCPY, 1.06), (MEMCPY, 1.02), || cold(MIB)),
-    row(7, "append 4 KiB", (MEMCPY, 1.2), (MEMCPY, 1.1), || append(4 * KIB)),
-    row(8, "append 64 KiB", (MEMCPY, 1.25), (MEMCPY, 1.1), || append(64 * KIB)),
-    row(8, "append 1 MiB", (MEMCPY, 1.05), (MEMCPY, 1.02), || append(MIB)),
-    row(9, "1 B into a new page (vs memset)", (MEMCPY, 1.15), (MEMCPY, 1.08), new_page),
+    row(7, "append 4 KiB", (MEMCPY, 1.2), (MEMCPY, 1.1), || growing::append(4 * KIB)),
+    row(8, "append 64 KiB", (MEMCPY, 1.25), (MEMCPY, 1.1), || growing::append(64 * KIB)),
+    row(8, "append 1 MiB", (MEMCPY, 1.05), (MEMCPY, 1.02), || growing::append(MIB)),
+    row(9, "1 B into a new page (vs memset)", (MEMCPY, 1.15), (MEMCPY, 1.08), growing::new_page),
     row(13, "4 KiB hot at 512 GiB vs at 0", (Role::Near, 1.05), (Role::Near, 1.02), || flat(1)),
     row(13, "4 KiB cold at 512 GiB vs at 0", (Role::Near, 1.15), (Role::Near, 1.02), || {
         flat(FLAT / (4 * KIB) as u64)
@@ -280,104 +281,6 @@ fn scattered() -> io::Result<Vec<Contestant>> {
     let source = bytes_of(rig.memory(), 0, LEN);
     all.extend(tree_writes(&places, LEN, &source));
     all.extend(tmpfs_writes(&places, LEN, source)?);
-    Ok(all)
-}
-
-/// Bytes that a growing file may reach before it is emptied, outside the measured time.
-const GROWN: usize = COLD / 2;
-
-/// A file of `size` bytes, all holes, over cold frames, and the subject's two contestants: `write` gets the
-/// number of the operation since the file was like that.
-fn growing(
-    size: u64,
-    bytes_per_operation: usize,
-    write: impl Fn(&Rig, u64) + Clone + 'static,
-) -> io::Result<(Rc<Rig>, Vec<Contestant>)> {
-    let frames = Arena::new(COLD)?;
-    let rig = Rc::new(Rig::new(frames, Layout::Contiguous, user_memory()?));
-    rig.set_size(size);
-    let most = (GROWN / bytes_per_operation) as u64;
-    let contestant = |role| {
-        let (subject, emptied, write) = (rig.clone(), rig.clone(), write.clone());
-        let next = Rc::new(Cell::new(0));
-        let first = next.clone();
-        let run = move |n| {
-            for operation in next.get()..next.get() + n {
-                write(&subject, operation);
-            }
-            next.set(next.get() + n);
-        };
-        Contestant::new(role, run).with_reset(most, move || {
-            emptied.set_size(0);
-            emptied.set_size(size);
-            first.set(0);
-        })
-    };
-    let both = TWICE.map(contestant).into();
-    Ok((rig, both))
-}
-
-fn append(len: usize) -> io::Result<Vec<Contestant>> {
-    let (rig, mut all) = growing(0, len, move |rig, _| rig.write(&WriteOptions::append(), len))?;
-    let source = bytes_of(rig.memory(), 0, len);
-
-    let plain = Rc::new(Arena::new(COLD)?);
-    // Far apart, so that neither finds what the other has just touched.
-    for (how, start) in [(Copier::Libc, 0), (Copier::RepMovsb, COLD / 2)] {
-        let (to, from, mut at) = (plain.clone(), rig.memory().clone(), start);
-        all.push(Contestant::new(Role::Memcpy, move |n| {
-            for _ in 0..n {
-                copy(how, (&to, at), (&from, 0), black_box(len));
-                at = (at + len) % to.bytes();
-            }
-        }));
-    }
-
-    let most = (GROWN / len) as u64;
-    let tree = Rc::new(TreeCache::default());
-    let end = Rc::new(Cell::new(0));
-    let (cleared, start, data) = (tree.clone(), end.clone(), source.clone());
-    let run = move |n| {
-        for _ in 0..n {
-            tree.write(end.get(), black_box(&data));
-            end.set(end.get() + len as u64);
-        }
-    };
-    all.push(Contestant::new(Role::Tree, run).with_reset(most, move || {
-        cleared.clear();
-        start.set(0);
-    }));
-
-    let file = Rc::new(tmpfs_file()?);
-    let end = Rc::new(Cell::new(0));
-    let (emptied, start) = (file.clone(), end.clone());
-    let run = move |n| {
-        for _ in 0..n {
-            pwrite(&file, end.get(), &source);
-            end.set(end.get() + len as u64);
-        }
-    };
-    all.push(Contestant::new(Role::Tmpfs, run).with_reset(most, move || {
-        let emptied = emptied.set_len(0);
-        assert!(emptied.is_ok(), "tmpfs: {emptied:?}");
-        start.set(0);
-    }));
-    all.push(nothing());
-    Ok(all)
-}
-
-fn new_page() -> io::Result<Vec<Contestant>> {
-    let (_, mut all) = growing(GROWN as u64, PAGE_SIZE, |rig, operation| {
-        rig.write(&WriteOptions::at(operation * PAGE_SIZE as u64), 1);
-    })?;
-    let plain = Rc::new(Arena::new(COLD)?);
-    let mut at = 0;
-    all.push(Contestant::new(Role::Memcpy, move |n| {
-        for _ in 0..n {
-            fill(&plain, at, black_box(PAGE_SIZE));
-            at = (at + PAGE_SIZE) % plain.bytes();
-        }
-    }));
     Ok(all)
 }
 
