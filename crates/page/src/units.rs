@@ -24,42 +24,49 @@ impl PageIndex {
 
     /// The page with this number.
     #[must_use]
+    #[inline]
     pub const fn new(index: u64) -> Self {
         Self(index)
     }
 
     /// The page that holds byte `pos` of the file.
     #[must_use]
+    #[inline]
     pub const fn containing(pos: u64) -> Self {
         Self(pos >> PAGE_SHIFT)
     }
 
     /// The number itself.
     #[must_use]
+    #[inline]
     pub const fn get(self) -> u64 {
         self.0
     }
 
     /// Position in the file of the page's first byte. Meaningful below [`MAX_FILE_SIZE`].
     #[must_use]
+    #[inline]
     pub const fn start(self) -> u64 {
         self.0 << PAGE_SHIFT
     }
 
     /// Slot of the page in its leaf, `0..64`.
     #[must_use]
+    #[inline]
     pub const fn slot(self) -> u32 {
         (self.0 % PAGES_PER_LEAF as u64) as u32
     }
 
     /// First page of the leaf that covers this page.
     #[must_use]
+    #[inline]
     pub const fn leaf_base(self) -> Self {
         Self(self.0 & !(PAGES_PER_LEAF as u64 - 1))
     }
 
     /// The page `pages` further on; stops at the last number.
     #[must_use]
+    #[inline]
     pub const fn plus(self, pages: u64) -> Self {
         Self(self.0.saturating_add(pages))
     }
@@ -87,6 +94,7 @@ pub struct PageRun {
 impl PageRun {
     /// The run of the single page `index`.
     #[must_use]
+    #[inline]
     pub const fn single(index: PageIndex) -> Self {
         // INVARIANT: a slot is below 64, so one page fits in its leaf.
         Self { first: index, len: 1 }
@@ -95,6 +103,7 @@ impl PageRun {
     /// The pages that hold bytes `[pos, pos + len)`, cut at the end of the first page's leaf.
     /// `None` for an empty range.
     #[must_use]
+    #[inline]
     pub const fn covering(pos: u64, len: usize) -> Option<Self> {
         if len == 0 {
             return None;
@@ -109,6 +118,7 @@ impl PageRun {
 
     /// `pages` pages from `first` on, cut at the end of its leaf. At least one page.
     #[must_use]
+    #[inline]
     pub const fn new(first: PageIndex, pages: u64) -> Self {
         let room = PAGES_PER_LEAF as u64 - first.slot() as u64;
         let len = if pages == 0 {
@@ -125,6 +135,7 @@ impl PageRun {
     /// The lowest maximal group of adjacent slots of `slots`, in the leaf whose first page is `base`.
     /// `None` for no slots.
     #[must_use]
+    #[inline]
     pub const fn first_of(base: PageIndex, slots: SlotMask) -> Option<Self> {
         if slots == 0 {
             return None;
@@ -137,8 +148,23 @@ impl PageRun {
         })
     }
 
+    /// The pages that hold bytes `[pos, pos + len)`, if they lie in one leaf. `None` for an empty range, too.
+    #[must_use]
+    #[inline]
+    pub const fn covering_all(pos: u64, len: usize) -> Option<Self> {
+        let in_leaf = pos % LEAF_SIZE as u64;
+        if len == 0 || len > LEAF_SIZE || in_leaf + len as u64 > LEAF_SIZE as u64 {
+            return None;
+        }
+        let first = PageIndex::containing(pos);
+        let last = PageIndex::containing(pos + len as u64 - 1);
+        // INVARIANT: both pages lie in the leaf, the last one not before the first.
+        Some(Self { first, len: (last.0 - first.0 + 1) as u32 })
+    }
+
     /// The whole leaf that covers `index`.
     #[must_use]
+    #[inline]
     pub const fn leaf(index: PageIndex) -> Self {
         // INVARIANT: the base's slot is 0.
         Self { first: index.leaf_base(), len: PAGES_PER_LEAF as u32 }
@@ -146,48 +172,56 @@ impl PageRun {
 
     /// First page of the run.
     #[must_use]
+    #[inline]
     pub const fn first(self) -> PageIndex {
         self.first
     }
 
     /// The page after the last one.
     #[must_use]
+    #[inline]
     pub const fn end(self) -> PageIndex {
         self.first.plus(self.len as u64)
     }
 
     /// Pages in the run, `1..=64`.
     #[must_use]
+    #[inline]
     pub const fn pages(self) -> u32 {
         self.len
     }
 
     /// Position in the file of the run's first byte.
     #[must_use]
+    #[inline]
     pub const fn start(self) -> u64 {
         self.first.start()
     }
 
     /// First page of the leaf that the run lies in.
     #[must_use]
+    #[inline]
     pub const fn leaf_base(self) -> PageIndex {
         self.first.leaf_base()
     }
 
     /// Whether `index` is one of the run's pages.
     #[must_use]
+    #[inline]
     pub const fn contains(self, index: PageIndex) -> bool {
         index.0 >= self.first.0 && index.0 - self.first.0 < self.len as u64
     }
 
     /// The run's slots.
     #[must_use]
+    #[inline]
     pub const fn mask(self) -> SlotMask {
         (u64::MAX >> (64 - self.len)) << self.first.slot()
     }
 
     /// Bytes of the file in `[pos, pos + len)` that lie in this run, where `pos` lies in its first page.
     #[must_use]
+    #[inline]
     pub const fn clip_len(self, pos: u64, len: usize) -> usize {
         let room = self.end().start().saturating_sub(pos);
         if (len as u64) < room { len } else { room as usize }

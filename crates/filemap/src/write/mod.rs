@@ -1,6 +1,7 @@
 //! `write`: user memory into the page cache, without ever faulting under a page lock.
 //!
 //! This module is the driver: limits, the choice between overwriting and growing, and the loop. Around it:
+//! - [`hot`]: one run that needs no preparation;
 //! - [`chunk`]: one locked run: prepare pages, settle what landed;
 //! - [`step`]: the two strategies' single steps, and the temporary page they share.
 //!
@@ -10,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod chunk;
+mod hot;
 pub(crate) mod limits;
 mod step;
 
@@ -46,6 +48,13 @@ impl From<Errno> for Stop {
     fn from(errno: Errno) -> Self {
         Self::Failed(errno)
     }
+}
+
+/// Where a request begins, and how far its first attempt came.
+struct Start<'w, K: Kernel> {
+    pos: u64,
+    landed: usize,
+    range: Option<RangeGuard<'w, K>>,
 }
 
 /// One request on its way.
@@ -133,13 +142,42 @@ impl<K: Kernel> Inode<K> {
         let len = limits::clip(self.max_size(), pos, asked, task)?;
         from.truncate(len);
         self.touch(task);
-        let mode = if pos + len as u64 <= self.size() { Mode::Overwrite } else { Mode::Grow };
-        let mut writer = Writer::new(self, may, user, from, pos, options, task);
-        let stop = match mode {
-            Mode::Overwrite => writer.run(),
-            Mode::Grow => Err(Stop::MustGrow),
-        };
-        let stop = match stop {
+        let end = pos + len as u64;
+        let mut writer = Start { pos, landed: 0, range: None };
+        if end <= self.size()
+            && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
+            && !task.fatal_signal_pending()
+            && let Some(run) = PageRun::covering_all(pos, len)
+        {
+            let place = hot::Place { mode: Mode::Overwrite, start: pos, pos, run, len };
+            let tried = hot::attempt(self, may, user, from, &place, &mut writer.range);
+            if let Ok(hot::Attempt::Landed(bytes)) = tried {
+                if bytes == len {
+                    from.reexpand(asked - len);
+                    return Ok(Written { bytes, end });
+                }
+                writer.landed = bytes;
+            }
+        }
+        self.write_in_steps(may, user, from, writer, asked, options, task)
+    }
+
+    /// Goes on where the first attempt ended.
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "the request as it stands, taken apart")]
+    fn write_in_steps<U: UserMemory, T: Task>(
+        &self,
+        may: &mut MayFault,
+        user: &U,
+        from: &mut IovIter<'_>,
+        start: Start<'_, K>,
+        asked: usize,
+        options: &WriteOptions,
+        task: &T,
+    ) -> Result<Written, Errno> {
+        let mut writer = Writer::new(self, may, user, from, start, options, task);
+        let inside = writer.request().end <= self.size();
+        let stop = match if inside { writer.run() } else { Err(Stop::MustGrow) } {
             Err(Stop::MustGrow) => {
                 writer.let_go();
                 let _size_lock = self.lock.lock(self.mapping().cache().wait());
@@ -164,7 +202,8 @@ impl<K: Kernel> Inode<K> {
         let len = limits::clip(self.max_size(), pos, asked, task)?;
         from.truncate(len);
         self.touch(task);
-        let mut writer = Writer::new(self, may, user, from, pos, options, task);
+        let start = Start { pos, landed: 0, range: None };
+        let mut writer = Writer::new(self, may, user, from, start, options, task);
         let stop = writer.grow();
         let written = writer.finish(stop, asked);
         drop(size_lock);
@@ -179,14 +218,11 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         may: &'w mut MayFault,
         user: &'w U,
         from: &'w mut IovIter<'i>,
-        pos: u64,
+        start: Start<'w, K>,
         options: &WriteOptions,
         task: &'w T,
     ) -> Self {
-        let strategy = match options.strategy {
-            Some(strategy) => strategy,
-            None => inode.strategy(),
-        };
+        let strategy = options.strategy.unwrap_or(inode.strategy());
         Self {
             inode,
             may,
@@ -195,9 +231,9 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
             task,
             strategy,
             mode: Mode::Overwrite,
-            start: pos,
-            pos,
-            range: None,
+            start: start.pos,
+            pos: start.pos + start.landed as u64,
+            range: start.range,
             reachable: usize::MAX,
             wanted_frames: 0,
             fruitless: 0,

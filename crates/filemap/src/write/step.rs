@@ -5,35 +5,11 @@ use faultless_page::{Errno, FrameBatch, Kernel, PAGE_SIZE, PageRun, Strategy, Tr
 use faultless_usercopy::UserMemory;
 
 use super::chunk::{self, Outcome};
+use super::hot::{self, Attempt, Place, Refused, admit, keep_range};
 use super::{MAX_FRUITLESS_ROUNDS, Mode, Stop, Writer};
-use crate::inode::Inode;
-use crate::ranges::{ByteRange, RangeGuard};
 use crate::task::Task;
 use crate::token::PageLocks;
 use crate::transfer::{Bounce, copy_in};
-
-/// Whether a run that was just locked may be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Admission {
-    Granted,
-    /// Somebody holds a range over these bytes.
-    Foreign(ByteRange),
-    /// The bytes do not lie inside the size any more: truncation need not hold our locks (P6).
-    OutsideSize,
-}
-
-/// What an attempt achieved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attempt {
-    /// This many bytes landed, not 0.
-    Landed(usize),
-    /// Nothing landed: the source did not answer.
-    Nothing,
-    /// Something had to be waited for, or got, without locks: try again.
-    Again,
-    /// Not every page is ready for this kind of attempt.
-    NotReady,
-}
 
 impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     /// Strategy B: copy first, and fault in only what did not come.
@@ -122,37 +98,16 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         run.end().get().saturating_sub(first_new) as u32
     }
 
-    /// The hot path: every page uptodate and backed; lock, copy, mark, unlock.
-    #[inline(always)]
+    /// The hot path, tried first: every page uptodate and backed.
+    #[inline]
     fn straight(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
-        let inode = self.inode;
-        let Some(mut locked) = inode.mapping().lock(self.may.page_locks(), run) else {
-            return Ok(Attempt::NotReady);
-        };
-        match admit(inode, self.mode, self.range.as_ref(), self.pos, len) {
-            Admission::Granted => {}
-            refused => {
-                drop(locked);
-                return self.wait_for_admission(refused);
-            }
+        let place = Place { mode: self.mode, start: self.start, pos: self.pos, run, len };
+        let tried =
+            hot::attempt(self.inode, self.may, self.user, self.from, &place, &mut self.range);
+        match tried {
+            Ok(attempt) => Ok(attempt),
+            Err(refused) => self.wait_for_admission(refused),
         }
-        if locked.uptodate() & locked.backed() != locked.mask() {
-            return Ok(Attempt::NotReady);
-        }
-        let copied = copy_in(&locked, self.user, self.from, self.pos, len);
-        let Some(landed) = PageRun::covering(self.pos, copied) else {
-            return Ok(Attempt::Nothing);
-        };
-        K::trace(Trace::Straight(landed.pages()));
-        locked.set_dirty(landed.mask());
-        if self.mode == Mode::Grow {
-            locked.grow_size(self.pos + copied as u64);
-        }
-        if copied < len && self.range.is_none() {
-            let end = self.pos + (copied + self.from.count()) as u64;
-            self.range = keep_range(inode, self.start, end);
-        }
-        Ok(Attempt::Landed(copied))
     }
 
     /// The general path: pages are prepared under their locks, then filled. Strategy A comes here only for
@@ -161,12 +116,9 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let inode = self.inode;
         let mut batch = self.take_frames(run)?;
         let mut locked = inode.mapping().lock_or_create(self.may.page_locks(), run)?;
-        match admit(inode, self.mode, self.range.as_ref(), self.pos, len) {
-            Admission::Granted => {}
-            refused => {
-                drop(locked);
-                return self.wait_for_admission(refused);
-            }
+        if let Err(refused) = admit(inode, self.mode, self.range.as_ref(), self.pos, len) {
+            drop(locked);
+            return self.wait_for_admission(refused);
         }
         if self.strategy == Strategy::PrepareCommit && locked.uptodate() != locked.mask() {
             return Ok(Attempt::NotReady);
@@ -204,11 +156,10 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     }
 
     #[cold]
-    fn wait_for_admission(&mut self, refused: Admission) -> Result<Attempt, Stop> {
+    fn wait_for_admission(&mut self, refused: Refused) -> Result<Attempt, Stop> {
         match refused {
-            Admission::OutsideSize => Err(Stop::MustGrow),
-            Admission::Granted => Ok(Attempt::Again),
-            Admission::Foreign(range) => {
+            Refused::OutsideSize => Err(Stop::MustGrow),
+            Refused::Foreign(range) => {
                 let wait = self.inode.mapping().cache().wait();
                 self.inode.ranges.wait_for(wait, range, self.range.as_ref());
                 Ok(Attempt::Again)
@@ -256,12 +207,9 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         };
         let mut batch = self.take_frames(run)?;
         let mut locked = inode.mapping().lock_or_create(self.may.page_locks(), run)?;
-        match admit(inode, self.mode, self.range.as_ref(), self.pos, got) {
-            Admission::Granted => {}
-            refused => {
-                drop(locked);
-                return self.wait_for_admission(refused).map(|_| ());
-            }
+        if let Err(refused) = admit(inode, self.mode, self.range.as_ref(), self.pos, got) {
+            drop(locked);
+            return self.wait_for_admission(refused).map(|_| ());
         }
         let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, got);
         temporary.land(&locked, self.pos, plan.len);
@@ -274,30 +222,4 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
         Ok(())
     }
-}
-
-/// Looks again at what may have changed before the lock was ours (P6).
-#[inline(always)]
-fn admit<K: Kernel>(
-    inode: &Inode<K>,
-    mode: Mode,
-    own: Option<&RangeGuard<'_, K>>,
-    pos: u64,
-    len: usize,
-) -> Admission {
-    let range = ByteRange { start: pos, end: pos + len as u64 };
-    if mode == Mode::Overwrite && range.end > inode.size() {
-        Admission::OutsideSize
-    } else if inode.ranges.conflicts(range, own) {
-        Admission::Foreign(range)
-    } else {
-        Admission::Granted
-    }
-}
-
-/// Tries to hold the rest of the request while its first part is still locked. Never waits: with `None` the
-/// request starts again once it has the range.
-#[cold]
-fn keep_range<K: Kernel>(inode: &Inode<K>, start: u64, end: u64) -> Option<RangeGuard<'_, K>> {
-    inode.ranges.try_acquire(inode.mapping().cache().wait(), ByteRange { start, end })
 }
