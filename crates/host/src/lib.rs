@@ -10,28 +10,35 @@
 //! | frames, poison, failing allocations | [`memory`] |
 //! | sleeping with a watchdog | [`wait`] |
 //! | deadlocks that did not happen | [`lockcheck`] |
-//! | exact counts | [`counters`], [`counting`] |
+//! | exact counts | [`counters`], [`counting`], [`touches`] |
 //! | address spaces, M, the fault handler, the user program | [`space`] |
 //! | the two MMUs behind one seam | [`mmu`], [`mm_real`], [`mm_scripted`] |
 //! | what goes wrong, and when | [`script`] |
-//! | backing stores | [`stores`] |
+//! | user memory for measurements | [`mm_plain`] |
+//! | backing stores, and one that fails | [`stores`] |
+//! | what every run is compared with | [`model`] |
+//! | historical write paths, for the checkers to fail on | [`controls`] |
 //!
 //! It owns no logic of the page cache: whatever a kernel would not have to write for itself is in the core crates.
 
+pub mod controls;
 pub mod counters;
 pub mod counting;
 pub mod kernel;
 pub mod lockcheck;
 mod machine;
 pub mod memory;
+pub mod mm_plain;
 pub mod mm_real;
 pub mod mm_scripted;
 pub mod mmu;
+pub mod model;
 mod rmap;
 pub mod rng;
 pub mod script;
 pub mod space;
 pub mod stores;
+pub mod touches;
 pub mod wait;
 
 pub use counters::{Counters, counting};
@@ -39,10 +46,13 @@ pub use kernel::{Bare, Checked, Counted, CountingKernel, Flavor, HostKernel};
 pub use lockcheck::{Kind, LockCheck, Report};
 pub use machine::{Machine, MachineConfig, RealMachine, ScriptedMachine, syscall};
 pub use memory::{FrameOrder, HostFrames, POISON, PhysicalMemory, Poisoning};
+pub use mm_plain::PlainMemory;
 pub use mm_real::RealMmu;
 pub use mm_scripted::ScriptedMmu;
 pub use mmu::{Access, Mmu, Protection, UserFault};
+pub use model::{Limits, Model, Piece, assert_same};
 pub use rmap::HostUserMappings;
 pub use script::{Action, Event, Rule, Script, When};
 pub use space::AddressSpace;
+pub use touches::{CountingUser, Touches};
 pub use wait::{HostWait, Watchdog};

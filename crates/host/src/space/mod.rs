@@ -7,6 +7,7 @@
 //! Lock order: M (`lock`) → page lock (inside `Inode::fault`) → page table (`table`). The areas have a short lock of their
 //! own, so that the lock checker can look at them at any time; who changes them holds M for writing.
 
+mod calls;
 mod fault;
 mod lock;
 mod program;

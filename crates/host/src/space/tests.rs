@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use faultless_filemap::{Inode, NoTask, WriteOptions};
+use faultless_filemap::{Inode, WriteOptions};
 use faultless_page::{PAGE_SIZE, PageIndex, Unmap, UserMappings};
+use faultless_usercopy::conformance::{self, Layout};
 use faultless_usercopy::{
-    IovIter, MayFault, UserMemory, UserSlice, copy_from_user, copy_from_user_atomic,
-    copy_to_user_atomic,
+    UserAddr, UserMemory, copy_from_user, copy_from_user_atomic, copy_to_user_atomic,
 };
 
 use super::AddressSpace;
@@ -24,19 +24,6 @@ type File = Arc<Inode<HostKernel>>;
 fn file<M: Mmu>(machine: &Machine<M>, pages: usize) -> File {
     let bytes: Vec<u8> = (0..pages * PAGE_SIZE).map(|at| (at / PAGE_SIZE + 1) as u8).collect();
     machine.inode(&MemoryStore::with_contents(&bytes), bytes.len() as u64)
-}
-
-/// Writes user memory to the file.
-fn write<M: Mmu>(
-    file: &File,
-    may: &mut MayFault,
-    space: &AddressSpace<M>,
-    from: UserSlice,
-    pos: u64,
-) -> Result<usize, faultless_page::Errno> {
-    let segments = [from];
-    let mut iter = IovIter::new(&segments).expect("a request");
-    file.write(may, space, &mut iter, &WriteOptions::at(pos), &NoTask).map(|done| done.bytes)
 }
 
 on_both_mmus! {
@@ -214,11 +201,11 @@ on_both_mmus! {
         let file = file(machine, 2);
         let space = machine.space();
         space.map_file(0, 2, &file, PageIndex::ZERO, Protection::ReadWrite);
-        let from = space.slice(1, 0, PAGE_SIZE);
-        let written = machine.syscall(|may| write(&file, may, &space, from, PAGE_SIZE as u64));
-        assert_eq!(written, Ok(PAGE_SIZE));
-        let from = space.slice(1, 0, 100);
-        assert_eq!(machine.syscall(|may| write(&file, may, &space, from, 50)), Ok(100));
+        let write = |from, pos| {
+            space.sys_write(&file, &[from], &WriteOptions::at(pos)).map(|done| done.bytes)
+        };
+        assert_eq!(write(space.slice(1, 0, PAGE_SIZE), PAGE_SIZE as u64), Ok(PAGE_SIZE));
+        assert_eq!(write(space.slice(1, 0, 100), 50), Ok(100));
         assert_eq!(space.read_vec(space.at(0, 49), 102).map(|b| (b[0], b[1], b[101])), Ok((1, 2, 1)));
         assert!(machine.check().take_report().is_none());
     }
@@ -244,4 +231,56 @@ fn everything_is_given_back() {
     drop(file);
     drop(space);
     machine.finish();
+}
+
+/// Five pages for the conformance suite: read-write, inaccessible, read-write, read-write, read-only.
+struct Five<'s, M: Mmu>(&'s AddressSpace<M>);
+
+impl<M: Mmu> Layout for Five<'_, M> {
+    type User = AddressSpace<M>;
+
+    fn user(&self) -> &AddressSpace<M> {
+        self.0
+    }
+    fn page_size(&self) -> usize {
+        PAGE_SIZE
+    }
+    fn base(&self) -> UserAddr {
+        self.0.at(0, 0)
+    }
+    fn peek(&self, addr: UserAddr, bytes: &mut [u8]) {
+        self.0.peek(addr, bytes);
+    }
+    fn poke(&self, addr: UserAddr, bytes: &[u8]) {
+        self.0.poke(addr, bytes);
+    }
+}
+
+on_both_mmus! {
+    fn the_address_space_keeps_the_contract_of_user_memory(machine) {
+        let space = machine.space();
+        space.map_anonymous(0, 5, Protection::ReadWrite);
+        space.populate(0, 5).expect("mapped");
+        space.protect(1, 1, Protection::None);
+        space.protect(4, 1, Protection::Read);
+        machine.syscall(|may| conformance::check_exact(&Five(&space), may)).expect("the contract");
+    }
+
+    fn an_iovec_is_imported_from_user_memory(machine) {
+        let space = machine.space();
+        space.map_anonymous(0, 4, Protection::ReadWrite);
+        space.store(space.at(0, 0), b"hello, world").expect("mapped");
+        let segments = [(space.at(0, 7).get(), 5), (space.at(0, 0).get(), 0), (space.at(0, 4).get(), 1)];
+        let vector = space.at(1, PAGE_SIZE - 20);
+        space.store_vector(vector, &segments).expect("mapped");
+        space.evict(0, 4);
+        let file = machine.inode(&MemoryStore::new(), 0);
+        let written = space.sys_writev(&file, vector, 3, &WriteOptions::append());
+        assert_eq!(written.map(|done| done.bytes), Ok(6));
+        assert_eq!(space.sys_read_all(&file, space.slice(2, 0, 100)).as_deref(), Ok(&b"worldo"[..]));
+        assert_eq!(space.sys_truncate(&file, 2), Ok(()));
+        assert_eq!(space.sys_read_all(&file, space.slice(2, 0, 1)).as_deref(), Ok(&b"wo"[..]));
+        let none = space.sys_writev(&file, space.at(9, 0), 1, &WriteOptions::append());
+        assert_eq!(none, Err(faultless_page::Errno::Fault));
+    }
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use faultless_filemap::{Inode, NoTask, SyncKind, WriteOptions};
+use faultless_filemap::{Inode, SyncKind, WriteOptions};
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE};
-use faultless_usercopy::IovIter;
 
 use super::{BlockStore, Call, FaultyStore, FileStore, LockingStore, MemoryStore, VolatileStore};
 use crate::kernel::HostKernel;
@@ -30,24 +29,16 @@ impl Bench {
 
     fn write(&self, file: &File, pos: u64, bytes: &[u8]) -> Result<usize, Errno> {
         self.space.store(self.space.at(0, 0), bytes).expect("user memory");
-        let segments = [self.space.slice(0, 0, bytes.len())];
-        let mut iter = IovIter::new(&segments).expect("a request");
-        let options = WriteOptions::at(pos);
-        self.machine
-            .syscall(|may| file.write(may, &self.space, &mut iter, &options, &NoTask))
-            .map(|done| done.bytes)
+        let from = [self.space.slice(0, 0, bytes.len())];
+        self.space.sys_write(file, &from, &WriteOptions::at(pos)).map(|done| done.bytes)
     }
 
-    fn read(&self, file: &File, pos: u64, len: usize) -> Result<Vec<u8>, Errno> {
-        let segments = [self.space.slice(0, 0, len)];
-        let mut iter = IovIter::new(&segments).expect("a request");
-        let read =
-            self.machine.syscall(|may| file.read(may, &self.space, &mut iter, pos, &NoTask))?;
-        Ok(self.space.read_vec(self.space.at(0, 0), read).expect("user memory"))
+    fn read(&self, file: &File) -> Result<Vec<u8>, Errno> {
+        self.space.sys_read_all(file, self.space.slice(0, 0, 10_000))
     }
 
     fn fsync(&self, file: &File) -> Result<(), Errno> {
-        self.machine.syscall(|may| file.fsync(may, SyncKind::All))
+        self.space.sys_fsync(file, SyncKind::All)
     }
 
     /// Writes here and there, syncs, and compares with a model: in the cache, and in a new inode over the same store.
@@ -62,12 +53,12 @@ impl Bench {
             model.resize(model.len().max(pos + bytes.len()), 0);
             model[pos..pos + bytes.len()].copy_from_slice(&bytes);
         }
-        assert_eq!(self.read(&file, 0, 100_000).as_ref(), Ok(&model));
+        assert_eq!(self.read(&file).as_ref(), Ok(&model));
         self.fsync(&file).expect("nothing fails");
         drop(file);
         let file = self.machine.inode(store, model.len() as u64);
         if store.keeps_data() {
-            assert_eq!(self.read(&file, 0, 100_000).as_ref(), Ok(&model));
+            assert_eq!(self.read(&file).as_ref(), Ok(&model));
         }
         model
     }
