@@ -137,3 +137,47 @@ impl<K: Kernel> Drop for EpochGuard<'_, K> {
 
 kernel_debug!(Epoch<K>, |this| { phase: this.phase.load(Relaxed) });
 kernel_debug!(EpochGuard<'_, K>, |this| { epoch: this.epoch });
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::{Machine, Test, with_watchdog};
+
+    /// A reader that read the phase, and was then held up until the phase had been turned once.
+    fn enter_late<'a>(
+        epoch: &'a Epoch<Test>,
+        wait: &'a <Test as Kernel>::Wait,
+    ) -> EpochGuard<'a, Test> {
+        let other = 1 - epoch.phase.load(Relaxed) as usize % 2;
+        let counter = &epoch.stripes[3].readers[other];
+        counter.fetch_add(1, SeqCst);
+        EpochGuard { epoch, wait, counter }
+    }
+
+    #[test]
+    fn a_reader_who_counted_itself_under_the_old_phase_is_waited_for() {
+        with_watchdog(|| {
+            let machine: Machine = Machine::new(1);
+            let epoch = Epoch::<Test>::new();
+            for _ in 0..2 {
+                let late = enter_late(&epoch, &machine.wait);
+                thread::scope(|scope| {
+                    let (done, finished) = channel();
+                    let (epoch, wait) = (&epoch, &machine.wait);
+                    scope.spawn(move || {
+                        epoch.synchronize(wait);
+                        done.send(()).unwrap();
+                    });
+                    let waited = finished.recv_timeout(Duration::from_millis(30));
+                    assert_eq!(waited, Err(RecvTimeoutError::Timeout), "did not wait");
+                    drop(late);
+                    finished.recv().unwrap();
+                });
+            }
+        });
+    }
+}

@@ -105,6 +105,14 @@ impl<S: SyncFamily> Leaf<S> {
     }
 }
 
+/// For tests: who the leaf says it belongs to.
+#[cfg(test)]
+impl<K: crate::Kernel> crate::LockedRun<'_, K> {
+    pub(crate) fn leaf_identity(&self) -> (u64, u64) {
+        (self.leaf.owner.load(Acquire), self.leaf.base.load(Acquire))
+    }
+}
+
 /// Locks.
 impl<S: SyncFamily> Leaf<S> {
     /// Locks `slots` if none of them is locked: one locked instruction.

@@ -3,11 +3,15 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::testing::{Machine, Random, Test, cx, run, with_watchdog};
-use crate::{Errno, LockContext, Mapping, Mark, PAGE_SIZE, PageIndex};
+use crate::testing::{Machine, Random, Test, Yielding, cx, run, with_watchdog};
+use crate::{CoreSync, Errno, LockContext, Mapping, Mark, PAGE_SIZE, PageIndex, SyncFamily};
+
+/// A family of words to run the tests with.
+trait Family: SyncFamily + Send + Sync {}
+impl<S: SyncFamily + Send + Sync> Family for S {}
 
 /// What every word of a page holds: whose it is. Never the poison, never another page's.
-fn stamp(mapping: &Mapping<Test>, index: PageIndex) -> u64 {
+fn stamp<S: Family>(mapping: &Mapping<Test<S>>, index: PageIndex) -> u64 {
     mapping.id() << 40 | index.get()
 }
 
@@ -17,7 +21,7 @@ fn place(random: &mut Random) -> PageIndex {
     PageIndex::new(bases[random.below(6) as usize] + random.below(3))
 }
 
-fn insert(mapping: &Mapping<Test>, index: PageIndex) -> Result<(), Errno> {
+fn insert<S: Family>(mapping: &Mapping<Test<S>>, index: PageIndex) -> Result<(), Errno> {
     let Some(frame) = mapping.cache().allocate(1)?.take_first() else { return Ok(()) };
     let mut locked = mapping.lock_or_create(cx(), run(index.get(), 1))?;
     if locked.insert(index, frame).is_ok() {
@@ -34,7 +38,7 @@ fn insert(mapping: &Mapping<Test>, index: PageIndex) -> Result<(), Errno> {
     Ok(())
 }
 
-fn remove(mapping: &Mapping<Test>, index: PageIndex) {
+fn remove<S: Family>(mapping: &Mapping<Test<S>>, index: PageIndex) {
     if let Some(mut locked) = mapping.lock(cx(), run(index.get(), 1)) {
         let removed = locked.remove(locked.mask());
         drop(locked);
@@ -43,7 +47,7 @@ fn remove(mapping: &Mapping<Test>, index: PageIndex) {
 }
 
 /// Looks at three pages from `index` on without a lock; how many words were seen.
-fn read(mapping: &Mapping<Test>, context: LockContext<'_>, index: PageIndex) -> u64 {
+fn read<S: Family>(mapping: &Mapping<Test<S>>, context: LockContext<'_>, index: PageIndex) -> u64 {
     let section = mapping.read_section(context);
     let Some((memory, len)) = section.span(index.start(), 3 * PAGE_SIZE) else { return 0 };
     for word in 0..len / 8 {
@@ -57,7 +61,7 @@ fn read(mapping: &Mapping<Test>, context: LockContext<'_>, index: PageIndex) -> 
     len as u64 / 8
 }
 
-fn churn(mappings: &[Mapping<Test>], mut random: Random, rounds: u32) {
+fn churn<S: Family>(mappings: &[Mapping<Test<S>>], mut random: Random, rounds: u32) {
     for _ in 0..rounds {
         let mapping = &mappings[random.below(mappings.len() as u64) as usize];
         let index = place(&mut random);
@@ -71,8 +75,17 @@ fn churn(mappings: &[Mapping<Test>], mut random: Random, rounds: u32) {
 
 #[test]
 fn no_reader_ever_sees_recycled_bytes_and_no_page_is_lost() {
+    readers_and_writers::<CoreSync>(150);
+}
+
+#[test]
+fn nor_do_they_if_threads_are_switched_between_any_two_words() {
+    readers_and_writers::<Yielding>(8);
+}
+
+fn readers_and_writers<S: Family>(rounds: u32) {
     with_watchdog(|| {
-        let machine: Machine = Machine::new(600);
+        let machine: Machine<S> = Machine::new(600);
         let mut random = Random::new("no_reader_ever_sees_recycled_bytes");
         let mappings = [machine.mapping(), machine.mapping()];
         let stop = AtomicBool::new(false);
@@ -91,11 +104,11 @@ fn no_reader_ever_sees_recycled_bytes_and_no_page_is_lost() {
             let writers: [_; 3] = core::array::from_fn(|_| {
                 let (mut random, mappings, words) = (random.fork(), &mappings, &words);
                 scope.spawn(move || {
-                    let mut left = 150;
+                    let mut left = rounds;
                     // Until the readers, who may be late, have seen enough.
                     while left > 0 || words.load(Ordering::Relaxed) < 1_000_000 {
                         churn(mappings, random.fork(), 1_000);
-                        left = i32::max(left - 1, 0);
+                        left = left.saturating_sub(1);
                     }
                 })
             });
@@ -120,18 +133,27 @@ fn no_reader_ever_sees_recycled_bytes_and_no_page_is_lost() {
 
 #[test]
 fn mappings_come_and_go_while_nodes_are_reused() {
+    come_and_go::<CoreSync>(1_500);
+}
+
+#[test]
+fn nodes_are_reused_while_threads_are_switched_between_any_two_words() {
+    come_and_go::<Yielding>(150);
+}
+
+fn come_and_go<S: Family>(lives: u32) {
     with_watchdog(|| {
-        let machine: Machine = Machine::new(600);
+        let machine: Machine<S> = Machine::new(600);
         let mut random = Random::new("mappings_come_and_go");
         let shared = [machine.mapping()];
         thread::scope(|scope| {
             for _ in 0..2 {
                 let random = random.fork();
-                scope.spawn(|| churn(&shared, random, 40_000));
+                scope.spawn(|| churn(&shared, random, 30 * lives));
             }
             let (mut random, machine) = (random.fork(), &machine);
             scope.spawn(move || {
-                for _ in 0..1_500 {
+                for _ in 0..lives {
                     let own = [machine.mapping()];
                     churn(&own, random.fork(), 20);
                     for n in 0..3 {

@@ -94,3 +94,26 @@ fn concurrent_grace_periods_all_end() {
         });
     });
 }
+
+#[test]
+fn no_node_is_reused_while_a_section_is_open() {
+    with_watchdog(|| {
+        let machine: Machine = Machine::new(64);
+        let mapping = machine.mapping();
+        drop(mapping.lock_or_create(cx(), run(1 << 20, 1)).unwrap());
+        let section = mapping.read_section(cx());
+        thread::scope(|scope| {
+            let (done, finished) = channel();
+            let mapping = &mapping;
+            scope.spawn(move || {
+                mapping.prune(PageIndex::ZERO, PageIndex::new(u64::MAX));
+                done.send(()).unwrap();
+            });
+            let waited = finished.recv_timeout(Duration::from_millis(30));
+            assert_eq!(waited, Err(RecvTimeoutError::Timeout), "did not wait for the reader");
+            drop(section);
+            finished.recv().unwrap();
+        });
+        assert!(mapping.lock(cx(), run(1 << 20, 1)).is_none());
+    });
+}

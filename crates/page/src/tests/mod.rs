@@ -3,6 +3,7 @@
 mod concurrency;
 mod epochs;
 mod index;
+mod intrusions;
 mod locks;
 mod memory;
 mod pages;
