@@ -114,7 +114,11 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     /// pages that are uptodate.
     fn prepared(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
         let inode = self.inode;
-        let mut batch = self.take_frames(run)?;
+        let mut batch = match self.strategy {
+            Strategy::BeginEnd => self.take_frames(run)?,
+            // A page without a frame is not uptodate: the frame is for the temporary page to land in.
+            Strategy::PrepareCommit => None,
+        };
         let mut locked = inode.mapping().lock_or_create(self.may.page_locks(), run)?;
         if let Err(refused) = admit(inode, self.mode, self.range.as_ref(), self.pos, len) {
             drop(locked);
@@ -205,21 +209,24 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let Some(run) = PageRun::covering(self.pos, got) else {
             return Err(Stop::Failed(Errno::Fault));
         };
-        let mut batch = self.take_frames(run)?;
-        let mut locked = inode.mapping().lock_or_create(self.may.page_locks(), run)?;
-        if let Err(refused) = admit(inode, self.mode, self.range.as_ref(), self.pos, got) {
+        loop {
+            let mut batch = self.take_frames(run)?;
+            let mut locked = inode.mapping().lock_or_create(self.may.page_locks(), run)?;
+            if let Err(refused) = admit(inode, self.mode, self.range.as_ref(), self.pos, got) {
+                drop(locked);
+                return self.wait_for_admission(refused).map(|_| ());
+            }
+            let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, got);
+            temporary.land(&locked, self.pos, plan.len);
+            let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, plan.len);
             drop(locked);
-            return self.wait_for_admission(refused).map(|_| ());
+            drop(removed);
+            self.from.advance(outcome.accepted);
+            if let Attempt::Landed(bytes) = self.judge(outcome)? {
+                self.progressed(bytes);
+                return Ok(());
+            }
+            // A frame was missing. The bytes are at hand: with a frame nothing can come between (W6).
         }
-        let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, got);
-        temporary.land(&locked, self.pos, plan.len);
-        let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, plan.len);
-        drop(locked);
-        drop(removed);
-        self.from.advance(outcome.accepted);
-        if let Attempt::Landed(bytes) = self.judge(outcome)? {
-            self.progressed(bytes);
-        }
-        Ok(())
     }
 }
