@@ -135,6 +135,12 @@ impl<T: fmt::Debug> fmt::Debug for CountingGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Counted;
+    use crate::machine::{Machine, MachineConfig};
+    use crate::mm_scripted::ScriptedMmu;
+    use crate::mmu::Protection;
+    use crate::stores::VolatileStore;
+    use faultless_filemap::WriteOptions;
 
     #[test]
     fn only_locked_instructions_count() {
@@ -148,5 +154,23 @@ mod tests {
         word.store(2, Ordering::SeqCst);
         drop(CountingSpin::new(()).lock());
         assert_eq!(locked() - before, 4);
+    }
+
+    #[test]
+    fn a_hot_overwrite_locks_the_page_and_unlocks_it_and_that_is_all() {
+        let machine = Machine::<ScriptedMmu, Counted>::build(MachineConfig::new());
+        let file = machine.inode(&VolatileStore::new(), 0);
+        let space = machine.space();
+        space.map_anonymous(0, 1, Protection::ReadWrite);
+        space.fill(space.at(0, 0), 1, 4096).expect("mapped");
+        let write = || {
+            let before = locked();
+            let from = [space.slice(0, 0, 64)];
+            let written = space.sys_write(&file, &from, &WriteOptions::at(0));
+            assert_eq!(written.map(|done| done.bytes), Ok(64));
+            locked() - before
+        };
+        let _cold = write();
+        assert_eq!([write(), write()], [2, 2]);
     }
 }

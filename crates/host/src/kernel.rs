@@ -18,11 +18,11 @@ use crate::memory::HostFrames;
 use crate::rmap::HostUserMappings;
 use crate::wait::HostWait;
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
-/// What a host kernel does besides the work. Sealed: the three flavours of this module.
+/// What a host kernel does besides the work. Sealed: the three flavours of this module, and the theatre's.
 pub trait Flavor: sealed::Sealed + fmt::Debug + Send + Sync + 'static {
     /// Its words.
     type Sync: SyncFamily;

@@ -4,6 +4,8 @@
 //! Key type: [`RealMmu`]. `signal` owns the handler and the thread's idea of "the current access".
 
 mod signal;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::c_void;
 use std::ptr::NonNull;

@@ -11,6 +11,8 @@ mod calls;
 mod fault;
 mod lock;
 mod program;
+#[cfg(test)]
+mod stress;
 mod table;
 #[cfg(test)]
 mod tests;
