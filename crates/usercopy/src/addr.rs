@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::ops::Range;
 
 use crate::{Efault, UserMemory};
 
@@ -68,7 +69,11 @@ impl UserSlice {
         len: usize,
     ) -> Result<Self, Efault> {
         let slice = Self { addr, len };
-        if slice.lies_in(user) { Ok(slice) } else { Err(Efault { expected: len, completed: 0 }) }
+        let wraps = addr.0.checked_add(len).is_none();
+        if wraps && len > 0 || !slice.lies_in(user) {
+            return Err(Efault { expected: len, completed: 0 });
+        }
+        Ok(slice)
     }
 
     /// Where the range begins.
@@ -112,11 +117,14 @@ impl UserSlice {
     #[must_use]
     #[inline]
     pub fn lies_in<U: UserMemory + ?Sized>(&self, user: &U) -> bool {
-        let range = user.user_range();
-        match self.addr.0.checked_add(self.len) {
-            Some(end) => range.start <= self.addr.0 && end <= range.end || self.len == 0,
-            None => false,
-        }
+        self.is_within(&user.user_range())
+    }
+
+    /// [`lies_in`](Self::lies_in) for the range of a [`UserMemory`], relying on the invariant that nothing wraps.
+    #[inline]
+    pub(crate) fn is_within(&self, range: &Range<usize>) -> bool {
+        self.is_empty()
+            || range.start <= self.addr.0 && self.addr.0.wrapping_add(self.len) <= range.end
     }
 }
 

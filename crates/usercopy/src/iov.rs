@@ -169,7 +169,7 @@ impl<'a> IovIter<'a> {
     fn whole_piece<U: UserMemory + ?Sized>(&self, user: &U, len: usize) -> Option<UserSlice> {
         let piece = self.current.prefix(len);
         let whole = len != 0 && len <= self.current.len() && len <= self.count;
-        (whole && piece.lies_in(user)).then_some(piece)
+        (whole && piece.is_within(&user.user_range())).then_some(piece)
     }
 
     /// Moves forward inside the segment that the cursor is in, and out of it if that was all.
@@ -195,23 +195,29 @@ impl<'a> IovIter<'a> {
         mut transfer: impl FnMut(usize, UserSlice) -> usize,
     ) -> usize {
         let len = len.min(self.count);
+        let range = user.user_range();
         let mut done = 0;
         while done < len {
+            if self.current.is_empty() {
+                // There is a next one: bytes remain (A2).
+                self.enter_next();
+                continue;
+            }
             let piece = self.current.prefix(len - done);
-            if !piece.lies_in(user) {
+            if !piece.is_within(&range) {
                 break;
             }
             let left = transfer(done, piece).min(piece.len());
             let moved = piece.len() - left;
             done += moved;
-            self.count -= moved;
-            self.consumed += moved;
             self.current = self.current.skip(moved);
-            self.settle();
             if left > 0 {
                 break;
             }
         }
+        self.count -= done;
+        self.consumed += done;
+        self.settle();
         done
     }
 
@@ -234,6 +240,21 @@ impl<'a> IovIter<'a> {
             let left = unsafe { user.raw_copy_from_user_atomic(dst, piece.addr(), len) };
             return self.consume(len - left.min(len));
         }
+        // SAFETY: the same contract.
+        unsafe { self.copy_pieces_from_atomic(user, dst, len) }
+    }
+
+    /// [`copy_from_atomic`](Self::copy_from_atomic) for more than one segment, kept out of the path of one.
+    ///
+    /// # Safety
+    /// As for `copy_from_atomic`.
+    #[inline(never)]
+    unsafe fn copy_pieces_from_atomic<U: UserMemory + ?Sized>(
+        &mut self,
+        user: &U,
+        dst: *mut u8,
+        len: usize,
+    ) -> usize {
         self.transfer(user, len, |done, piece| {
             let dst = dst.wrapping_add(done);
             // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in range.
@@ -277,6 +298,21 @@ impl<'a> IovIter<'a> {
             let left = unsafe { user.raw_copy_to_user_atomic(piece.addr(), src, len) };
             return self.consume(len - left.min(len));
         }
+        // SAFETY: the same contract.
+        unsafe { self.copy_pieces_to_atomic(user, src, len) }
+    }
+
+    /// [`copy_to_atomic`](Self::copy_to_atomic) for more than one segment, kept out of the path of one.
+    ///
+    /// # Safety
+    /// As for `copy_to_atomic`.
+    #[inline(never)]
+    unsafe fn copy_pieces_to_atomic<U: UserMemory + ?Sized>(
+        &mut self,
+        user: &U,
+        src: *const u8,
+        len: usize,
+    ) -> usize {
         self.transfer(user, len, |done, piece| {
             let src = src.wrapping_add(done);
             // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in range.

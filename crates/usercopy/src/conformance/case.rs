@@ -112,7 +112,7 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
         let start = edge.wrapping_add(accessible.wrapping_neg());
         let offset = GUARD + alignment % 8;
         poke_pattern(self.layout, start.wrapping_add(GUARD.wrapping_neg()), GUARD + accessible);
-        for (at, byte) in self.kernel.iter_mut().enumerate() {
+        for (at, byte) in self.kernel.iter_mut().enumerate().take(offset + len + GUARD) {
             *byte = kernel_byte(at);
         }
         let left = self.perform(start, offset, len);
@@ -180,7 +180,8 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
             Some(i) if i < written => user_byte(run.start.get().wrapping_add(i)),
             _ => kernel_byte(at),
         };
-        let Some(at) = (0..KERNEL).find(|&at| self.kernel[at] != expected(at)) else {
+        let mut bytes = self.kernel.iter().take(run.offset + run.len + GUARD).enumerate();
+        let Some((at, _)) = bytes.find(|&(at, &byte)| byte != expected(at)) else {
             return Ok(());
         };
         let seen = match at.checked_sub(run.offset) {

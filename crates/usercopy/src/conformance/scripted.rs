@@ -51,41 +51,29 @@ impl Scripted {
         self.hole.set((hole.start, hole.end));
     }
 
-    /// The byte behind `addr`, whatever its protection.
-    fn cell(&self, addr: usize) -> Option<&Cell<u8>> {
-        self.bytes.get(addr.checked_sub(BASE)?)
+    /// The `len` bytes behind `addr`, or as many as there are, whatever their protection.
+    fn cells(&self, addr: usize, len: usize) -> &[Cell<u8>] {
+        let start = addr.saturating_sub(BASE).min(BYTES);
+        &self.bytes[start..(start + len).min(BYTES)]
     }
 
-    /// The byte at `addr`, if `access` to it is allowed.
-    fn access(&self, addr: usize, access: Access) -> Option<&Cell<u8>> {
-        let (start, end) = self.hole.get();
-        let in_hole = start <= addr && addr < end;
-        let read_only = addr >= BASE + (PAGES - 1) * PROBE_STEP;
-        if in_hole || (read_only && access == Access::Write) {
-            return None;
+    /// The bytes that an access to `len` bytes at `addr` reaches before it faults.
+    fn access(&self, addr: UserAddr, len: usize, access: Access) -> &[Cell<u8>] {
+        let (addr, end) = (addr.get(), addr.get() + len);
+        let read_only = BASE + (PAGES - 1) * PROBE_STEP;
+        let (hole, hole_end) = self.hole.get();
+        let mut stop = end;
+        if addr < hole_end && hole < end {
+            stop = hole.max(addr);
         }
-        self.cell(addr)
-    }
-
-    /// Runs `each(index, byte)` upwards until a byte faults; returns bytes not reached.
-    fn walk(
-        &self,
-        addr: UserAddr,
-        len: usize,
-        access: Access,
-        mut each: impl FnMut(usize, &Cell<u8>),
-    ) -> usize {
-        for at in 0..len {
-            match self.access(addr.get() + at, access) {
-                Some(byte) => each(at, byte),
-                None => return len - at,
-            }
+        if access == Access::Write && read_only < stop {
+            stop = read_only.max(addr);
         }
-        0
+        self.cells(addr, stop - addr)
     }
 }
 
-// SAFETY: every function goes byte by byte and stops at the first that `access` denies (U1, U2, U7); nothing sleeps
+// SAFETY: every function touches exactly the bytes before the first that faults (U1, U2, U7); nothing sleeps
 // (U3); nothing is zeroed beyond (U4); the range is constant and holds no kernel memory (U5); the probes are the provided
 // ones, single-threaded here (U6).
 unsafe impl UserMemory for Scripted {
@@ -105,10 +93,12 @@ unsafe impl UserMemory for Scripted {
     }
 
     unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
-        self.walk(src, len, Access::Read, |at, byte| {
+        let reached = self.access(src, len, Access::Read);
+        for (at, byte) in reached.iter().enumerate() {
             // SAFETY: `at < len`, for which the caller vouches.
             unsafe { dst.wrapping_add(at).write(byte.get()) };
-        })
+        }
+        len - reached.len()
     }
 
     unsafe fn raw_copy_to_user(
@@ -123,14 +113,18 @@ unsafe impl UserMemory for Scripted {
     }
 
     unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
-        self.walk(dst, len, Access::Write, |at, byte| {
+        let reached = self.access(dst, len, Access::Write);
+        for (at, byte) in reached.iter().enumerate() {
             // SAFETY: `at < len`, for which the caller vouches.
             byte.set(unsafe { src.wrapping_add(at).read() });
-        })
+        }
+        len - reached.len()
     }
 
     unsafe fn raw_clear_user(&self, _may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
-        self.walk(dst, len, Access::Write, |_, byte| byte.set(0))
+        let reached = self.access(dst, len, Access::Write);
+        reached.iter().for_each(|byte| byte.set(0));
+        len - reached.len()
     }
 }
 
@@ -150,16 +144,14 @@ impl Layout for Scripted {
     }
 
     fn peek(&self, addr: UserAddr, bytes: &mut [u8]) {
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = self.cell(addr.get() + at).map_or(0, Cell::get);
+        for (byte, cell) in bytes.iter_mut().zip(self.cells(addr.get(), usize::MAX / 2)) {
+            *byte = cell.get();
         }
     }
 
     fn poke(&self, addr: UserAddr, bytes: &[u8]) {
-        for (at, byte) in bytes.iter().enumerate() {
-            if let Some(cell) = self.cell(addr.get() + at) {
-                cell.set(*byte);
-            }
+        for (byte, cell) in bytes.iter().zip(self.cells(addr.get(), usize::MAX / 2)) {
+            cell.set(*byte);
         }
     }
 }

@@ -71,36 +71,39 @@ pub(super) unsafe fn copy_small<B: Blocks, F: FaultPolicy>(
 /// As for the back ends' `copy`, with the access window open.
 #[inline]
 pub(super) unsafe fn copy_blocks<B: Blocks, F: FaultPolicy>(
-    dst: *mut u8,
-    src: *const u8,
+    mut dst: *mut u8,
+    mut src: *const u8,
     len: usize,
 ) -> usize {
-    let mut done = 0;
-    let mut failed = 0;
-    while failed == 0 && len - done >= BLOCK {
+    let mut left = len;
+    while left >= BLOCK {
         // SAFETY: a whole block is left.
-        failed = unsafe { B::block::<F>(dst.wrapping_add(done), src.wrapping_add(done)) };
-        done += if failed == 0 { BLOCK } else { 0 };
+        if unsafe { B::block::<F>(dst, src) } != 0 {
+            // SAFETY: the rest of the caller's region.
+            return unsafe { copy_to_the_fault::<B, F>(dst, src, left) };
+        }
+        (dst, src, left) = (dst.wrapping_add(BLOCK), src.wrapping_add(BLOCK), left - BLOCK);
     }
-    while failed == 0 && done < len {
-        // What is left, in at most two pieces of 16 to 32 bytes, of which the last may overlap what is done.
-        let rest = len - done;
-        let (at, piece) = if rest > 32 {
-            (done, 32)
-        } else if rest >= 16 {
-            (done, rest)
-        } else {
-            (len - 16, 16)
-        };
-        // SAFETY: `at + piece <= len`; `at` is not negative since `len >= 17`.
-        failed = unsafe { B::ends_16::<F>(dst.wrapping_add(at), src.wrapping_add(at), piece) };
-        done = if failed == 0 { at + piece } else { done };
+    if left > 32 {
+        // SAFETY: 32 bytes are left.
+        if unsafe { B::ends_16::<F>(dst, src, 32) } != 0 {
+            // SAFETY: the rest of the caller's region.
+            return unsafe { copy_to_the_fault::<B, F>(dst, src, left) };
+        }
+        (dst, src, left) = (dst.wrapping_add(32), src.wrapping_add(32), left - 32);
     }
-    if failed == 0 {
+    if left == 0 {
         return 0;
     }
-    // SAFETY: the rest of the caller's region.
-    unsafe { copy_to_the_fault::<B, F>(dst.wrapping_add(done), src.wrapping_add(done), len - done) }
+    // Less than 16 bytes: together with some that are done, of which there are enough since `len >= 17`.
+    let overlap = 16_usize.saturating_sub(left);
+    let (last_dst, last_src) = (dst.wrapping_sub(overlap), src.wrapping_sub(overlap));
+    // SAFETY: 16 to 32 bytes up to the end of the region.
+    if unsafe { B::ends_16::<F>(last_dst, last_src, left + overlap) } != 0 {
+        // SAFETY: the rest of the caller's region.
+        return unsafe { copy_to_the_fault::<B, F>(dst, src, left) };
+    }
+    0
 }
 
 /// After a fault: copies byte by byte up to the byte that faults; returns bytes left.
@@ -126,24 +129,28 @@ unsafe fn copy_to_the_fault<B: Blocks, F: FaultPolicy>(
 ///
 /// # Safety
 /// As for the back ends' `clear`, with the access window open.
-pub(super) unsafe fn clear_blocks<B: Blocks, F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
-    let mut done = 0;
-    let mut failed = 0;
-    while failed == 0 && len - done >= BLOCK {
-        // SAFETY: a whole block is left.
-        failed = unsafe { B::zero_block::<F>(dst.wrapping_add(done)) };
-        done += if failed == 0 { BLOCK } else { 0 };
+pub(super) unsafe fn clear_blocks<B: Blocks, F: FaultPolicy>(
+    mut dst: *mut u8,
+    len: usize,
+) -> usize {
+    let mut left = len;
+    // SAFETY: a whole block is left.
+    while left >= BLOCK && unsafe { B::zero_block::<F>(dst) } == 0 {
+        (dst, left) = (dst.wrapping_add(BLOCK), left - BLOCK);
     }
-    while failed == 0 && len - done >= 8 {
-        let piece = (len - done).min(16);
-        // SAFETY: 8 to 16 bytes, all inside.
-        failed = unsafe { B::zero_ends_8::<F>(dst.wrapping_add(done), piece) };
-        done += if failed == 0 { piece } else { 0 };
+    while left >= 8 {
+        let piece = left.min(16);
+        // SAFETY: 8 to 16 bytes are left.
+        if unsafe { B::zero_ends_8::<F>(dst, piece) } != 0 {
+            break;
+        }
+        (dst, left) = (dst.wrapping_add(piece), left - piece);
     }
-    if done == len {
+    if left == 0 {
         return 0;
     }
-    let block = (len - done).min(BLOCK);
+    // A tail of less than a word, or the word in which the fault is.
+    let block = left.min(BLOCK);
     // SAFETY: the rest of the caller's region, or a block of it.
-    len - done - block + unsafe { B::zero_bytes::<F>(dst.wrapping_add(done), block) }
+    left - block + unsafe { B::zero_bytes::<F>(dst, block) }
 }
