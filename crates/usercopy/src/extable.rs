@@ -4,6 +4,26 @@
 //! relative, so the table needs no relocation. The trap handler asks [`Table::find`]. Linkers do not sort the
 //! section by address: [`Table`] notices and searches linearly, until [`sort`] was run once over the writable
 //! image. This module owns no handler and knows no trap frame.
+//!
+//! # In a trap handler
+//! ```
+//! use faultless_usercopy::extable::{Resume, Table};
+//! # struct Frame { ip: usize }
+//! # fn handle_user_fault(_address: usize) -> bool { true }
+//!
+//! /// A page fault in kernel mode at a user address. (At a kernel address the table is not asked: that is a bug.)
+//! fn kernel_page_fault(table: &Table<'_>, frame: &mut Frame, address: usize) {
+//!     match table.resume(frame.ip, || handle_user_fault(address)) {
+//!         Some(Resume::Retry) => {}
+//!         Some(Resume::At(ip)) => frame.ip = ip,
+//!         None => panic!("kernel bug: unexpected access to {address:#x}"),
+//!     }
+//! }
+//! ```
+//!
+//! # In a linker script
+//! Linkers keep the section and define its symbols by themselves. A script that names every output section says
+//! `__ex_table : { __start___ex_table = .; KEEP(*(__ex_table)) __stop___ex_table = .; }`.
 #![forbid(unsafe_code)]
 
 use core::ptr;
@@ -210,6 +230,26 @@ impl<'t> Table<'t> {
     pub fn search(&self, ip: usize) -> Option<usize> {
         self.find(ip).map(Entry::fixup)
     }
+
+    /// Decides how to go on after a fault at `ip`. `resolve`, the ordinary fault handling, is called for
+    /// [`Kind::Faulting`] instructions only and says whether the access can be repeated; for [`Kind::Atomic`] ones
+    /// it must not run, since locks may be held (U3). `None`: no user access, but a bug.
+    pub fn resume(&self, ip: usize, resolve: impl FnOnce() -> bool) -> Option<Resume> {
+        let entry = self.find(ip)?;
+        if entry.kind() == Kind::Faulting && resolve() {
+            return Some(Resume::Retry);
+        }
+        Some(Resume::At(entry.fixup()))
+    }
+}
+
+/// Where execution goes on after a fault of a registered instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// At the same instruction: the fault was resolved.
+    Retry,
+    /// At this address: the copy ends there with its exact count.
+    At(usize),
 }
 
 /// The entries that the linker collected from this image, in link order. Empty on an architecture

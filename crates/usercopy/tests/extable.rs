@@ -2,7 +2,9 @@
 
 mod support;
 
-use faultless_usercopy::extable::{Entry, Kind, Table, find, is_sorted, search, sort, table};
+use faultless_usercopy::extable::{
+    Entry, Kind, Resume, Table, find, is_sorted, search, sort, table,
+};
 use support::{Random, seed};
 
 /// Points `entry`, where it lies, at `insn` and `fixup` bytes after `origin`.
@@ -78,6 +80,17 @@ fn an_unsorted_table_is_searched_all_the_same() {
         assert_eq!(table.search(origin + insn), Some(origin + insn + 1000));
     }
     assert_eq!(table.search(origin + 11), None);
+}
+
+#[test]
+fn only_faulting_instructions_have_their_fault_resolved() {
+    let (entries, origin) = build(&[0, 10]);
+    let table = Table::new(&entries);
+    assert_eq!(table.resume(origin, || true), Some(Resume::Retry));
+    assert_eq!(table.resume(origin, || false), Some(Resume::At(origin + 1000)));
+    let never = || -> bool { panic!("an atomic copy's fault was resolved") };
+    assert_eq!(table.resume(origin + 10, never), Some(Resume::At(origin + 1010)));
+    assert_eq!(table.resume(origin + 5, never), None);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use faultless_usercopy::arch::AccessWindow;
 use faultless_usercopy::conformance::Layout;
-use faultless_usercopy::extable::{Kind, Table};
+use faultless_usercopy::extable::{Resume, Table};
 use faultless_usercopy::{CurrentUser, MayFault, UserAddr};
 use libc::{c_int, c_void};
 
@@ -55,9 +55,9 @@ extern "C" fn on_sigsegv(_: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     let info = unsafe { &*info };
     // SAFETY: a SIGSEGV or SIGBUS has an address.
     let address = unsafe { info.si_addr() }.addr();
-    match TABLE.get().and_then(|table| table.find(*pc)) {
-        Some(entry) if entry.kind() == Kind::Faulting && bring_in(address) => {}
-        Some(entry) => *pc = entry.fixup(),
+    match TABLE.get().and_then(|table| table.resume(*pc, || bring_in(address))) {
+        Some(Resume::Retry) => {}
+        Some(Resume::At(fixup)) => *pc = fixup,
         // A genuine crash: the access is repeated with the default action.
         // SAFETY: async-signal-safe.
         None => unsafe {
