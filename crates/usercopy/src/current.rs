@@ -25,7 +25,8 @@ impl<W: AccessWindow> CurrentUser<W> {
     /// The user addresses `range` of whatever address space is current when a copy runs.
     ///
     /// # Safety
-    /// No address in `range` ever belongs to the kernel (a mapping that Rust code owns or refers to);
+    /// No address in `range` ever belongs to the kernel (a mapping that Rust code owns or refers to), and all are canonical,
+    /// so that a bad one is a page fault and no other trap;
     /// the trap handler serves the exception table as described at the type; `W` is right for
     /// this CPU. On an architecture without an assembly back end
     /// ([`native::EXACT_FAULTS`] is false) all of `range` must be mapped, for

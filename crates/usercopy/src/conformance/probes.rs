@@ -1,4 +1,5 @@
 //! Fault-in: truthful, and without a trace (U6).
+#![forbid(unsafe_code)]
 
 use super::case::{Promise, first_wrong, poke_pattern, user_byte};
 use super::{Failure, Layout, Operation};

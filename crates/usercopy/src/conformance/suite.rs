@@ -1,4 +1,5 @@
 //! Which cases are run: the sweeps.
+#![forbid(unsafe_code)]
 
 use super::case::{Case, Promise};
 use super::probes;
