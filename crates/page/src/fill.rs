@@ -84,3 +84,25 @@ impl<'a> FillBuf<'a> {
         self.filled += len.min(self.remaining());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FillBuf;
+
+    #[test]
+    fn what_does_not_fit_is_clipped_and_counted() {
+        let mut bytes = [0xff; 8];
+        let mut buf = FillBuf::new(&mut bytes);
+        assert_eq!(buf.write(b"abc"), 3);
+        let device = buf.unfilled();
+        // SAFETY: 5 bytes are left.
+        unsafe { device.write(b'D') };
+        // SAFETY: this byte was just written.
+        unsafe { buf.advance(1) };
+        assert_eq!((buf.filled(), buf.remaining()), (4, 4));
+        assert_eq!(buf.skip_zero(2), 2);
+        assert_eq!(buf.write(b"too long"), 2);
+        assert_eq!((buf.write(b"x"), buf.skip_zero(9), buf.remaining()), (0, 0, 0));
+        assert_eq!(&bytes, b"abcD\0\0to");
+    }
+}

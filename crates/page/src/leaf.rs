@@ -246,16 +246,21 @@ impl<S: SyncFamily> Leaf<S> {
         }
     }
 
-    /// How many pages from `slot` on lie in consecutive frames, `1..=limit`, where `frame` is in `slot`, and slots
-    /// `slot..slot + limit` are locked by the caller.
+    /// Whether `slot + 1` holds the frame that follows `frame`, which is in `slot`, as far as one look tells, whose answer is
+    /// final only if it is no: scattered frames are known by it.
     #[inline]
-    pub(crate) fn locked_stretch(&self, slot: u32, frame: FrameNumber, limit: u32) -> u32 {
-        let known = (self.contiguous.load(Relaxed) >> slot).trailing_ones() + 1;
-        if known >= limit { limit } else { self.learn_stretch(slot, frame, known, limit) }
+    pub(crate) fn continues(&self, slot: u32, frame: FrameNumber) -> bool {
+        let next = self.frames[(slot as usize + 1) % PAGES_PER_LEAF].load(Relaxed);
+        next == frame.get().wrapping_add(1)
     }
 
-    /// Looks at the frames beyond the `known` ones, and remembers what it finds.
-    fn learn_stretch(&self, slot: u32, frame: FrameNumber, known: u32, limit: u32) -> u32 {
+    /// How many pages from `slot` on lie in consecutive frames, `1..=limit`, where `frame` is in `slot`, and slots
+    /// `slot..slot + limit` are locked by the caller. Remembers what it finds.
+    pub(crate) fn locked_stretch(&self, slot: u32, frame: FrameNumber, limit: u32) -> u32 {
+        let known = (self.contiguous.load(Relaxed) >> slot).trailing_ones() + 1;
+        if known >= limit {
+            return limit;
+        }
         let pages = self.extend(slot, frame, known, limit);
         if pages > known {
             // Both slots of each pair are locked: nobody removes either while the bit is set.

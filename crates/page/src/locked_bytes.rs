@@ -16,14 +16,22 @@ impl<K: Kernel> LockedRun<'_, K> {
     pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
         let index = PageIndex::containing(pos);
         let frame = self.frame(index)?;
-        let touched = pages_touched(pos, len);
-        let pages = if touched <= 1 {
-            1
-        } else {
-            let room = (self.run().end().get() - index.get()) as u32;
-            self.leaf.locked_stretch(index.slot(), frame, touched.min(room))
-        };
-        Some(bytes_at(self.mapping.cache().frames(), frame, pages, pos, len))
+        let (memory, room) = bytes_at(self.mapping.cache().frames(), frame, pos);
+        if len <= room {
+            return Some((memory, len));
+        }
+        if !self.leaf.continues(index.slot(), frame) {
+            return Some((memory, room));
+        }
+        Some((memory, len.min(room + self.further_bytes(index, frame))))
+    }
+
+    /// How many bytes of the run follow the page `index` in the frames right after `frame`, which is its.
+    #[inline(never)]
+    fn further_bytes(&self, index: PageIndex, frame: FrameNumber) -> usize {
+        let limit = (self.run().end().get() - index.get()) as u32;
+        let pages = self.leaf.locked_stretch(index.slot(), frame, limit);
+        (pages as usize - 1) * PAGE_SIZE
     }
 
     /// Sets the bytes `[pos, pos + len)` of the file to zero, in the run's present pages. Traces [`Trace::Zeroed`].
@@ -71,25 +79,11 @@ impl<K: Kernel> LockedRun<'_, K> {
     }
 }
 
-/// How many pages bytes `[pos, pos + len)` touch.
+/// Memory of the file's byte `pos`, which lies in `frame`, and how many bytes there are from there to the frame's end.
 #[inline]
-pub(crate) fn pages_touched(pos: u64, len: usize) -> u32 {
+pub(crate) fn bytes_at(frames: &impl Frames, frame: FrameNumber, pos: u64) -> (NonNull<u8>, usize) {
     let offset = pos as usize % PAGE_SIZE;
-    offset.saturating_add(len).div_ceil(PAGE_SIZE).min(u32::MAX as usize) as u32
-}
-
-/// Memory of the file's bytes from `pos` on, at most `len`, where `frame` is the first of `pages` consecutive frames and holds `pos`.
-#[inline]
-pub(crate) fn bytes_at(
-    frames: &impl Frames,
-    frame: FrameNumber,
-    pages: u32,
-    pos: u64,
-    len: usize,
-) -> (NonNull<u8>, usize) {
-    let offset = pos as usize % PAGE_SIZE;
-    let room = pages as usize * PAGE_SIZE - offset;
-    // SAFETY: the offset lies inside the first page.
+    // SAFETY: the offset lies inside the page.
     let memory = unsafe { frames.address(frame).add(offset) };
-    (memory, len.min(room))
+    (memory, PAGE_SIZE - offset)
 }

@@ -5,8 +5,10 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::debug::kernel_debug;
-use crate::locked_bytes::{bytes_at, pages_touched};
-use crate::{EpochGuard, Kernel, LockContext, Mapping, PAGES_PER_LEAF, PageIndex};
+use crate::locked_bytes::bytes_at;
+use crate::{
+    EpochGuard, Kernel, LockContext, Mapping, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex,
+};
 
 /// A time during which uptodate pages of a mapping can be read without locks: frames found in it are neither recycled nor freed
 /// before it ends, even if they leave the mapping.
@@ -34,10 +36,12 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         if len == 0 || !leaf.is(self.mapping.id(), index.leaf_base()) {
             return None;
         }
-        let slot = index.slot();
-        let limit = pages_touched(pos, len).min(PAGES_PER_LEAF as u32 - slot);
-        let (frame, pages) = leaf.readable(slot, limit)?;
-        Some(bytes_at(self.mapping.cache().frames(), frame, pages, pos, len))
+        // One page too many at most: what is not asked for is clipped at the end.
+        let touched = (len >> PAGE_SHIFT).saturating_add(2);
+        let limit = touched.min(PAGES_PER_LEAF - index.slot() as usize) as u32;
+        let (frame, pages) = leaf.readable(index.slot(), limit)?;
+        let (memory, room) = bytes_at(self.mapping.cache().frames(), frame, pos);
+        Some((memory, len.min(room + (pages as usize - 1) * PAGE_SIZE)))
     }
 }
 

@@ -58,14 +58,16 @@ impl<S: SyncFamily> Tree<S> {
         'restart: loop {
             let mut link = self.root.get();
             let mut level = link.level();
-            if !reaches(level, number) {
+            let mut shift = FANOUT_SHIFT * level;
+            if number >> shift != 0 {
                 return None;
             }
             while level > 0 {
                 // SAFETY: the level is not 0; the pools outlive the tree and so `&self`.
                 let inner: &Inner<S> = unsafe { link.inner() };
-                link = inner.child(slot_at(number, level));
                 level -= 1;
+                shift -= FANOUT_SHIFT;
+                link = inner.child((number >> shift) as u32);
                 if link.level() != level {
                     if link.is_empty() {
                         return None;
