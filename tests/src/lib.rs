@@ -1,1 +1,45 @@
-//! tests
+//! What the workspace's integration tests share: system calls in one line, files over every store, sources that end at a
+//! given byte, tasks with limits, and assertions that name the first wrong byte.
+//!
+//! | for | module |
+//! |---|---|
+//! | one system call on a file | [`calls`] |
+//! | a program, a file, and what the file ought to hold | [`rig`] |
+//! | which store and which strategy | [`setup`], [`legacy`] |
+//! | bytes that cannot be confused with zeros or recycled memory | [`bytes`] |
+//! | a process with scratch memory; a test body on both MMUs, balanced at its end | [`process`] |
+//! | a store that checks the core's promises | [`strict`] |
+//! | workers against disturbers, under a watchdog | [`stress`] |
+//! | a task with limits, signals and a clock | [`tasks`] |
+//!
+//! It owns no assertion about the core that is not a test's own: those stand in `tests/`.
+#![forbid(unsafe_code)]
+
+pub mod bytes;
+pub mod calls;
+pub mod legacy;
+pub mod process;
+pub mod rig;
+pub mod setup;
+pub mod stress;
+pub mod strict;
+pub mod tasks;
+
+use std::sync::Arc;
+
+use faultless::filemap::Inode;
+use faultless_host::{Checked, HostKernel};
+
+pub use self::bytes::{assert_same, pattern};
+pub use self::rig::{Rig, Tail};
+pub use self::setup::{Backing, Setup, Store};
+pub use self::tasks::TestTask;
+
+/// The kernel that tests run on: it counts, and it checks locks.
+pub type Kernel = HostKernel<Checked>;
+
+/// A file of a test machine.
+pub type File = Arc<Inode<Kernel>>;
+
+/// Bytes of a page, short enough for arithmetic in tests.
+pub const PAGE: usize = faultless::page::PAGE_SIZE;

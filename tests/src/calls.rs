@@ -1,0 +1,121 @@
+//! System calls: each enters the kernel, does one thing and leaves. At return no lock may be held (P3), which the host checks.
+
+use faultless::filemap::{Inode, NoTask, SyncKind, Task, WriteOptions, Written};
+use faultless::page::Errno;
+use faultless::usercopy::{IovIter, UserSlice};
+use faultless_host::{AddressSpace, Flavor, HostKernel, Mmu, syscall};
+
+/// `pwritev2`: writes `segments` of `user` as `options` say, on behalf of `task`.
+///
+/// # Errors
+/// As [`Inode::write`].
+///
+/// # Panics
+/// If the segments are no request (W7), or the cursor does not stand just behind what was written.
+#[track_caller]
+pub fn write_as<M: Mmu, F: Flavor, T: Task>(
+    user: &AddressSpace<M, F>,
+    file: &Inode<HostKernel<F>>,
+    segments: &[UserSlice],
+    options: &WriteOptions,
+    task: &T,
+) -> Result<Written, Errno> {
+    let mut from = IovIter::new(segments).expect("a request");
+    let asked = from.count();
+    let result = syscall(|may| file.write(may, user, &mut from, options, task));
+    if options.sync.is_none() {
+        let landed = result.map_or(0, |written| written.bytes);
+        assert_eq!(asked - from.count(), landed, "the cursor stands behind what landed");
+    }
+    result
+}
+
+/// `pwritev`: how many bytes landed.
+///
+/// # Errors
+/// As [`Inode::write`].
+///
+/// # Panics
+/// As [`write_as`].
+#[track_caller]
+pub fn pwritev<M: Mmu, F: Flavor>(
+    user: &AddressSpace<M, F>,
+    file: &Inode<HostKernel<F>>,
+    pos: u64,
+    segments: &[UserSlice],
+) -> Result<usize, Errno> {
+    write_as(user, file, segments, &WriteOptions::at(pos), &NoTask).map(|written| written.bytes)
+}
+
+/// `pwrite`: how many bytes landed.
+///
+/// # Errors
+/// As [`Inode::write`].
+///
+/// # Panics
+/// As [`write_as`].
+#[track_caller]
+pub fn pwrite<M: Mmu, F: Flavor>(
+    user: &AddressSpace<M, F>,
+    file: &Inode<HostKernel<F>>,
+    pos: u64,
+    source: UserSlice,
+) -> Result<usize, Errno> {
+    pwritev(user, file, pos, &[source])
+}
+
+/// `preadv`: how many bytes arrived.
+///
+/// # Errors
+/// As [`Inode::read`].
+///
+/// # Panics
+/// If the segments are no request (W7).
+#[track_caller]
+pub fn preadv<M: Mmu, F: Flavor>(
+    user: &AddressSpace<M, F>,
+    file: &Inode<HostKernel<F>>,
+    pos: u64,
+    segments: &[UserSlice],
+) -> Result<usize, Errno> {
+    let mut to = IovIter::new(segments).expect("a request");
+    syscall(|may| file.read(may, user, &mut to, pos, &NoTask))
+}
+
+/// `pread`: how many bytes arrived.
+///
+/// # Errors
+/// As [`Inode::read`].
+#[track_caller]
+pub fn pread<M: Mmu, F: Flavor>(
+    user: &AddressSpace<M, F>,
+    file: &Inode<HostKernel<F>>,
+    pos: u64,
+    target: UserSlice,
+) -> Result<usize, Errno> {
+    preadv(user, file, pos, &[target])
+}
+
+/// `ftruncate`.
+///
+/// # Errors
+/// As [`Inode::set_size`].
+#[track_caller]
+pub fn truncate<F: Flavor>(file: &Inode<HostKernel<F>>, size: u64) -> Result<(), Errno> {
+    syscall(|may| file.set_size(may, size, &NoTask))
+}
+
+/// `fsync`.
+///
+/// # Errors
+/// As [`Inode::fsync`].
+#[track_caller]
+pub fn fsync<F: Flavor>(file: &Inode<HostKernel<F>>) -> Result<(), Errno> {
+    syscall(|may| file.fsync(may, SyncKind::All))
+}
+
+/// Drops every clean page of the file from the cache; how many.
+#[track_caller]
+pub fn evict<F: Flavor>(file: &Inode<HostKernel<F>>) -> u64 {
+    syscall(|may| file.evict(may, 0..u64::MAX))
+}
