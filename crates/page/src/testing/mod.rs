@@ -4,8 +4,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::alloc::{Layout, alloc, dealloc};
-use std::boxed::Box;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,8 +13,11 @@ use std::vec::Vec;
 use crate::{
     AddressSpaceOperations, Begun, CoreSync, Errno, FillBuf, FrameNumber, Frames, Kernel,
     LockContext, Mapping, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, PageRun, SyncFamily,
-    SyncKind, Trace, Wait, WaitKey, Word, WritebackRun,
+    SyncKind, Trace, Wait, WaitKey, WritebackRun,
 };
+
+mod observed;
+pub(crate) use observed::{Counting, Intruded, Yielding, intrude, take_locked_instructions};
 
 /// What freed frames are filled with.
 pub(crate) const POISON: u8 = 0xa5;
@@ -182,17 +184,11 @@ impl AddressSpaceOperations for NullStore {
 
 std::thread_local! {
     static TRACES: RefCell<Vec<Trace>> = const { RefCell::new(Vec::new()) };
-    static LOCKED_INSTRUCTIONS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// This thread's traces since the last call.
 pub(crate) fn take_traces() -> Vec<Trace> {
     TRACES.with(|traces| traces.take())
-}
-
-/// Locked read-modify-writes by this thread, through [`Counting`] words, since the last call.
-pub(crate) fn take_locked_instructions() -> u32 {
-    LOCKED_INSTRUCTIONS.with(|count| count.replace(0))
 }
 
 /// The test kernel, with words of a family.
@@ -249,162 +245,6 @@ impl Wait for Arc<TestWait> {
     }
     fn wake(&self, key: WaitKey) {
         (**self).wake(key);
-    }
-}
-
-/// What happens at each access of an [`Observed`] word.
-pub(crate) trait Observer: Send + Sync + 'static {
-    fn read_modify_write();
-    fn plain();
-}
-
-/// Counts read-modify-writes.
-pub(crate) struct Count;
-
-impl Observer for Count {
-    fn read_modify_write() {
-        LOCKED_INSTRUCTIONS.with(|count| count.set(count.get() + 1));
-    }
-    fn plain() {}
-}
-
-/// Gives the CPU away now and then, between any two accesses, so that narrow races are run into.
-pub(crate) struct Yield;
-
-impl Observer for Yield {
-    fn read_modify_write() {
-        Self::plain();
-    }
-    fn plain() {
-        std::thread_local!(static STATE: Cell<u64> = const { Cell::new(1) });
-        let mut state = STATE.get();
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        STATE.set(state);
-        if state.is_multiple_of(61) {
-            std::thread::yield_now();
-        }
-    }
-}
-
-type Intrusion = Box<dyn FnOnce()>;
-
-std::thread_local! {
-    /// Accesses until the intrusion happens, and what it is.
-    static INTRUSION: RefCell<Option<(u32, Intrusion)>> = const { RefCell::new(None) };
-}
-
-/// Lets a test do something between two chosen accesses of an operation.
-pub(crate) struct Intrude;
-
-impl Observer for Intrude {
-    fn read_modify_write() {
-        Self::plain();
-    }
-    fn plain() {
-        let now = INTRUSION.with(|slot| {
-            let mut slot = slot.borrow_mut();
-            match slot.as_mut() {
-                Some((0, _)) => slot.take().map(|(_, intrusion)| intrusion),
-                Some((left, _)) => {
-                    *left -= 1;
-                    None
-                }
-                None => None,
-            }
-        });
-        if let Some(intrusion) = now {
-            intrusion();
-        }
-    }
-}
-
-/// Runs `operation`, and `intrusion` in the middle of it: just before its access number `before` to an [`Intruded`]
-/// word. Tells whether it came to that.
-pub(crate) fn intrude<R>(
-    before: u32,
-    intrusion: impl FnOnce() + 'static,
-    operation: impl FnOnce() -> R,
-) -> (R, bool) {
-    INTRUSION.set(Some((before, Box::new(intrusion))));
-    let result = operation();
-    (result, INTRUSION.take().is_none())
-}
-
-/// `core::sync::atomic` under observation.
-pub(crate) struct Observed<O>(PhantomData<O>);
-
-pub(crate) type Counting = Observed<Count>;
-pub(crate) type Yielding = Observed<Yield>;
-pub(crate) type Intruded = Observed<Intrude>;
-
-pub(crate) struct ObservedWord<A, O>(A, PhantomData<O>);
-
-macro_rules! observed {
-    ($atomic:ty, $value:ty) => {
-        impl<O: Observer> Word<$value> for ObservedWord<$atomic, O> {
-            fn new(value: $value) -> Self {
-                Self(<$atomic>::new(value), PhantomData)
-            }
-            fn load(&self, order: Ordering) -> $value {
-                O::plain();
-                self.0.load(order)
-            }
-            fn store(&self, value: $value, order: Ordering) {
-                if order == Ordering::SeqCst {
-                    // An exchange on x86.
-                    O::read_modify_write();
-                } else {
-                    O::plain();
-                }
-                self.0.store(value, order);
-            }
-            fn swap(&self, value: $value, order: Ordering) -> $value {
-                O::read_modify_write();
-                self.0.swap(value, order)
-            }
-            fn fetch_add(&self, value: $value, order: Ordering) -> $value {
-                O::read_modify_write();
-                self.0.fetch_add(value, order)
-            }
-            fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
-                O::read_modify_write();
-                self.0.fetch_sub(value, order)
-            }
-            fn fetch_and(&self, value: $value, order: Ordering) -> $value {
-                O::read_modify_write();
-                self.0.fetch_and(value, order)
-            }
-            fn fetch_or(&self, value: $value, order: Ordering) -> $value {
-                O::read_modify_write();
-                self.0.fetch_or(value, order)
-            }
-            fn compare_exchange(
-                &self,
-                current: $value,
-                new: $value,
-                success: Ordering,
-                failure: Ordering,
-            ) -> Result<$value, $value> {
-                O::read_modify_write();
-                self.0.compare_exchange(current, new, success, failure)
-            }
-        }
-    };
-}
-
-observed!(core::sync::atomic::AtomicU64, u64);
-observed!(core::sync::atomic::AtomicU32, u32);
-
-impl<O: Observer> SyncFamily for Observed<O> {
-    type Word64 = ObservedWord<core::sync::atomic::AtomicU64, O>;
-    type Word32 = ObservedWord<core::sync::atomic::AtomicU32, O>;
-    type Spin<T: Send> = spin::Mutex<T>;
-    const SPIN_ROUNDS: u32 = 4;
-    fn fence(order: Ordering) {
-        O::read_modify_write();
-        core::sync::atomic::fence(order);
     }
 }
 
