@@ -189,6 +189,9 @@ pub fn assert_same(actual: &[u8], expected: &[u8]) {
 /// Where two files differ first, in words.
 #[must_use]
 pub fn difference(actual: &[u8], expected: &[u8]) -> Option<String> {
+    if actual == expected {
+        return None;
+    }
     let at = actual.iter().zip(expected).position(|(a, e)| a != e);
     let hex = |bytes: &[u8], at: usize| {
         let end = bytes.len().min(at + 8);
@@ -204,10 +207,7 @@ pub fn difference(actual: &[u8], expected: &[u8]) -> Option<String> {
             actual.len(),
             expected.len(),
         )),
-        None if actual.len() != expected.len() => {
-            Some(format!("size {} where {} was expected", actual.len(), expected.len()))
-        }
-        None => None,
+        None => Some(format!("size {} where {} was expected", actual.len(), expected.len())),
     }
 }
 

@@ -82,7 +82,8 @@ impl Watchdog {
 
 #[derive(Debug, Default)]
 struct Bucket {
-    mutex: Mutex<()>,
+    /// Threads that wait here: a wake without any costs no system call.
+    waiters: Mutex<usize>,
     condvar: Condvar,
 }
 
@@ -110,15 +111,33 @@ impl Wait for HostWait {
     fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool) {
         self.watchdog.check.adopt();
         let bucket = self.bucket(key);
-        let guard = bucket.mutex.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.watchdog.wait(&bucket.condvar, guard, "a wake", |()| condition()));
+        let mut guard = bucket.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        if condition() {
+            return;
+        }
+        *guard += 1;
+        let waiting = Waiting(bucket);
+        guard = self.watchdog.wait(&bucket.condvar, guard, "a wake", |_| condition());
+        drop(guard);
+        drop(waiting);
     }
 
     fn wake(&self, key: WaitKey) {
         let bucket = self.bucket(key);
         // The lock orders this wake after the evaluation of a waiter's condition.
-        drop(bucket.mutex.lock().unwrap_or_else(PoisonError::into_inner));
-        bucket.condvar.notify_all();
+        let waiters = *bucket.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiters > 0 {
+            bucket.condvar.notify_all();
+        }
+    }
+}
+
+/// Counts a waiter until it goes, also by a panic.
+struct Waiting<'a>(&'a Bucket);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
     }
 }
 

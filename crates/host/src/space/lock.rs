@@ -20,6 +20,7 @@ pub struct SpaceLock {
 struct State {
     readers: usize,
     queued_writers: usize,
+    queued_readers: usize,
     writer: Writer,
 }
 
@@ -47,12 +48,7 @@ impl SpaceLock {
     pub fn read(&self) -> SpaceGuard<'_> {
         self.watchdog.check().adopt();
         lockcheck::acquiring(Lock::Space(self.id, Mode::Read));
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self.watchdog.wait(&self.changed, state, "M for reading", |state| {
-            state.writer == Writer::No && state.queued_writers == 0
-        });
-        state.readers += 1;
-        drop(state);
+        self.enter("M for reading", State::readers_queue, State::admit_reader);
         self.held(Mode::Read)
     }
 
@@ -60,16 +56,7 @@ impl SpaceLock {
     pub fn write(&self) -> SpaceGuard<'_> {
         self.watchdog.check().adopt();
         lockcheck::acquiring(Lock::Space(self.id, Mode::Write));
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.queued_writers += 1;
-        let queued = Queued(self);
-        let mut state = self.watchdog.wait(&self.changed, state, "M for writing", |state| {
-            state.writer == Writer::No && state.readers == 0
-        });
-        std::mem::forget(queued);
-        state.queued_writers -= 1;
-        state.writer = Writer::Yes;
-        drop(state);
+        self.enter("M for writing", State::writers_queue, State::admit_writer);
         self.held(Mode::Write)
     }
 
@@ -79,19 +66,75 @@ impl SpaceLock {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).queued_writers
     }
 
+    /// Waits in `queue` until `admit` lets the thread in.
+    fn enter(
+        &self,
+        what: &str,
+        queue: fn(&mut State) -> &mut usize,
+        admit: fn(&mut State) -> Admitted,
+    ) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if admit(&mut state) == Admitted::Yes {
+            return;
+        }
+        *queue(&mut state) += 1;
+        let queued = Queued { lock: self, queue };
+        let ready = |state: &mut State| admit(state) == Admitted::Yes;
+        drop(self.watchdog.wait(&self.changed, state, what, ready));
+        drop(queued);
+    }
+
     fn held(&self, mode: Mode) -> SpaceGuard<'_> {
         lockcheck::acquired(Lock::Space(self.id, mode));
         SpaceGuard { lock: self, mode }
     }
 }
 
-/// Leaves the queue if the wait panics.
-struct Queued<'a>(&'a SpaceLock);
+#[derive(PartialEq, Eq)]
+enum Admitted {
+    No,
+    Yes,
+}
+
+impl State {
+    fn readers_queue(&mut self) -> &mut usize {
+        &mut self.queued_readers
+    }
+
+    fn writers_queue(&mut self) -> &mut usize {
+        &mut self.queued_writers
+    }
+
+    fn admit_reader(&mut self) -> Admitted {
+        if self.writer == Writer::Yes || self.queued_writers > 0 {
+            return Admitted::No;
+        }
+        self.readers += 1;
+        Admitted::Yes
+    }
+
+    fn admit_writer(&mut self) -> Admitted {
+        if self.writer == Writer::Yes || self.readers > 0 {
+            return Admitted::No;
+        }
+        self.writer = Writer::Yes;
+        Admitted::Yes
+    }
+}
+
+/// A thread in a queue: leaves it when it has been admitted, or gives up by a panic.
+struct Queued<'a> {
+    lock: &'a SpaceLock,
+    queue: fn(&mut State) -> &mut usize,
+}
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).queued_writers -= 1;
-        self.0.changed.notify_all();
+        let mut state = self.lock.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *(self.queue)(&mut state) -= 1;
+        drop(state);
+        // Readers may have waited for this writer to leave the queue.
+        self.lock.changed.notify_all();
     }
 }
 
@@ -102,8 +145,11 @@ impl Drop for SpaceGuard<'_> {
             Mode::Read => state.readers -= 1,
             Mode::Write | Mode::Exclusive => state.writer = Writer::No,
         }
+        let queued = state.queued_readers + state.queued_writers;
         drop(state);
-        self.lock.changed.notify_all();
+        if queued > 0 {
+            self.lock.changed.notify_all();
+        }
         lockcheck::released(Lock::Space(self.lock.id, self.mode));
     }
 }

@@ -168,6 +168,16 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         self.inner.swap_out(page..page + pages);
     }
 
+    /// Drops what is at `page` (`madvise(MADV_DONTNEED)`): private memory reads as zeros again, pages of a file come back
+    /// from the file. Takes M for reading.
+    pub fn discard(&self, page: usize, pages: usize) {
+        let _m = self.inner.lock.read();
+        let mut table = self.inner.table();
+        for page in page..(page + pages).min(self.inner.pages) {
+            table.clear(&self.inner.hardware(), page);
+        }
+    }
+
     /// Whether the page is resident.
     #[must_use]
     pub fn is_resident(&self, page: usize) -> bool {

@@ -38,6 +38,15 @@ on_both_mmus! {
         assert_eq!(space.read_vec(space.at(1, 4090), 16).as_deref(), Ok(&b"across two pages"[..]));
     }
 
+    fn discarded_private_memory_is_zero_and_a_discarded_file_page_comes_back(machine) {
+        let (file, space) = (file(machine, 1), machine.space());
+        space.map_anonymous(0, 1, Protection::ReadWrite);
+        space.map_file(1, 1, &file, PageIndex::ZERO, Protection::ReadWrite);
+        space.fill(space.at(0, 0), 9, 2 * PAGE_SIZE).expect("mapped");
+        space.discard(0, 2);
+        assert_eq!(space.read_vec(space.at(0, 4095), 2), Ok(vec![0, 9]));
+    }
+
     fn what_is_not_mapped_or_not_allowed_is_a_segv(machine) {
         let space = machine.space();
         space.map_anonymous(1, 1, Protection::Read);
