@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `test` | everything that can be checked, one line a step | [`mod@test`] |
 //! | `check` | the house rules that a tool can check | [`check`] |
+//! | `demo` | the main job on real input | [`demo`] |
 //! | `bench` | the scoreboard | [`bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
 //!
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod demo;
 mod probe;
 mod process;
 mod test;
@@ -32,6 +34,8 @@ struct Cli {
 enum Command {
     /// Run every check there is: one line a step with its time, and a summary.
     Test(test::Options),
+    /// Rewrite a real file from its own cold mapping, with real page faults, and compare the result.
+    Demo(demo::Options),
     /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
     Bench(bench::Options),
     /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Demo(options) => demo::run(&options),
         Command::Check => check::run(),
         Command::Probe => probe::run(),
     };

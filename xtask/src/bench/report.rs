@@ -61,7 +61,7 @@ impl Verdict {
 /// Prints the scoreboard for people.
 pub(super) fn table(lines: &[Line], counts: &[Count]) {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header([
         "#",

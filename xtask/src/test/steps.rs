@@ -27,6 +27,7 @@ pub(super) const STEPS: &[Step] = &[
     quick("tests", "unit and integration tests", || tests(&["--lib", "--bins", "--tests"])),
     quick("doctests", "examples in the documentation", || tests(&["--doc"])),
     slow("docs", "documentation without warnings, no broken link", docs),
+    quick("demo", "the main job on the workspace's own sources", demo),
     quick("probe", "the core crates link and run without std and without an allocator", no_std),
 ];
 
@@ -106,5 +107,19 @@ fn no_std() -> Result<Outcome> {
         probe::Verdict::Refused { stage, output } => {
             Outcome::Failed(format!("the no_std probe did not {stage}:\n{output}"))
         }
+    })
+}
+
+fn demo() -> Result<Outcome> {
+    let me = std::env::current_exe()?;
+    let finished =
+        capture(std::process::Command::new(me).args(["demo", "--json", "--chunk=1000,65536"]))?;
+    let answer = serde_json::from_str::<serde_json::Value>(&finished.output);
+    Ok(match answer {
+        Ok(answer) if finished.success && answer["ok"] == true => {
+            let runs = answer["runs"].as_array().map_or(0, Vec::len);
+            Outcome::Passed(format!("{runs} runs, right on disk"))
+        }
+        _ => Outcome::Failed(finished.output),
     })
 }
