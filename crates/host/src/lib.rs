@@ -10,7 +10,7 @@
 //! | frames, poison, failing allocations | [`memory`] |
 //! | sleeping with a watchdog | [`wait`] |
 //! | deadlocks that did not happen | [`lockcheck`] |
-//! | exact counts | [`counters`], [`counting`], [`touches`] |
+//! | exact counts | [`counters`], [`mod@counting`], [`touches`] |
 //! | address spaces, M, the fault handler, the user program | [`space`] |
 //! | the two MMUs behind one seam | [`mmu`], [`mm_real`], [`mm_scripted`] |
 //! | what goes wrong, and when | [`script`] |

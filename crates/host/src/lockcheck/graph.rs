@@ -59,9 +59,6 @@ pub(super) enum Through {
 impl Graph {
     /// Adds an edge. Returns whether it tells anything new.
     pub(super) fn insert(&mut self, edge: &Edge) -> bool {
-        if self.len >= LIMIT {
-            self.clear();
-        }
         let known = self.edges.entry(edge.from.node).or_default().entry(ends(edge));
         match known {
             Entry::Vacant(place) => {
@@ -71,6 +68,11 @@ impl Graph {
             }
             Entry::Occupied(mut known) => known.get_mut().merge(edge),
         }
+    }
+
+    /// Whether it is time to start anew.
+    pub(super) fn is_full(&self) -> bool {
+        self.len >= LIMIT
     }
 
     pub(super) fn clear(&mut self) {

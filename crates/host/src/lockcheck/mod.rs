@@ -131,6 +131,10 @@ impl LockCheck {
     /// Adds edges and says what is wrong with them.
     fn judge(&self, edges: &[Edge]) -> Vec<Report> {
         let mut graph = lock(&self.graph);
+        if graph.is_full() {
+            graph.clear();
+            self.generation.fetch_add(1, Ordering::Relaxed);
+        }
         let mut found = Vec::new();
         for edge in edges {
             if edge.from.conflicts(&edge.to) {

@@ -202,3 +202,20 @@ fn part_of_a_run_can_be_released() {
         nothing_held("at the end");
     });
 }
+
+#[test]
+fn a_graph_that_has_grown_too_large_starts_anew_and_goes_on_finding() {
+    let check = LockCheck::new();
+    let expected = check.expect();
+    on_thread(&check, "t", || {
+        for file in 0..20_000 {
+            take(Lock::Core(LockId::Inode(file)));
+            take(Lock::Core(page(file, 0)));
+            released(Lock::Core(page(file, 0)));
+            released(Lock::Core(LockId::Inode(file)));
+        }
+        write_with_a_fault_inside(page(1, 5), &[page(2, 0)]);
+        write_with_a_fault_inside(page(2, 0), &[page(1, 5)]);
+    });
+    let _ = expected.one(Kind::Abba);
+}

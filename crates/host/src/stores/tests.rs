@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use faultless_filemap::{Inode, SyncKind, WriteOptions};
-use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE};
+use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
+use faultless_usercopy::copy_from_user;
 
 use super::{BlockStore, Call, FaultyStore, FileStore, LockingStore, MemoryStore, VolatileStore};
 use crate::kernel::HostKernel;
+use crate::lockcheck::Kind;
 use crate::machine::ScriptedMachine;
 use crate::mmu::Protection;
 use crate::rng::Rng;
@@ -173,4 +175,22 @@ fn a_deferred_call_waits_until_it_is_released() {
         assert_eq!(syncing.join().expect("the thread"), Ok(()));
     });
     assert_eq!(store.inner().contents(), [1; 10]);
+}
+
+#[test]
+fn a_store_lock_held_over_a_copy_is_found_without_a_hang() {
+    let bench = Bench::new();
+    let store = LockingStore::new(MemoryStore::with_contents(&[1; PAGE_SIZE]));
+    let file = bench.machine.inode(&store, PAGE_SIZE as u64);
+    bench.space.map_file(0, 1, &file, PageIndex::ZERO, Protection::Read);
+    // The fault handler takes the store's lock under the page's.
+    assert_eq!(bench.space.read_vec(bench.space.at(0, 0), 1), Ok(vec![1]));
+    let expected = bench.machine.check().expect();
+    bench.machine.syscall(|may| {
+        let _held = store.lock();
+        let from = bench.space.slice(0, 0, 1);
+        copy_from_user(&bench.space, may, &mut [0], from).expect("the page is resident");
+    });
+    let report = expected.one(Kind::ReaderBehindQueuedWriter);
+    assert!(report.text.contains("holds store("), "{report}");
 }
