@@ -5,6 +5,7 @@
 //! | `test` | everything that can be checked, one line a step | [`mod@test`] |
 //! | `check` | the house rules that a tool can check | [`check`] |
 //! | `demo` | the main job on real input | [`demo`] |
+//! | `deadlocks` | the deadlock theatre | [`deadlocks`] |
 //! | `bench` | the scoreboard | [`bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
 //!
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod deadlocks;
 mod demo;
 mod probe;
 mod process;
@@ -36,6 +38,8 @@ enum Command {
     Test(test::Options),
     /// Rewrite a real file from its own cold mapping, with real page faults, and compare the result.
     Demo(demo::Options),
+    /// Stage the deadlocks DL1 to DL4 on every write path, and say which hang and why.
+    Deadlocks(deadlocks::Options),
     /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
     Bench(bench::Options),
     /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
+        Command::Deadlocks(options) => deadlocks::run(&options),
         Command::Check => check::run(),
         Command::Probe => probe::run(),
     };
