@@ -7,7 +7,8 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, Kernel, LockId, Mapping, SleepMutex, Strategy, Word, Word64,
+    AddressSpaceOperations, Errno, Kernel, LockId, Mapping, SleepMutex, Strategy, SyncFamily, Word,
+    Word64,
 };
 
 use crate::ranges::RangeLock;
@@ -30,6 +31,8 @@ pub struct Inode<K: Kernel> {
     set_id: Word64<K>,
     /// The first error of a writeback since the last `fsync`, as an errno code; 0 for none (W4).
     writeback_error: Word64<K>,
+    /// How often the file became shorter. Readers look at it before the size and after their copy.
+    shrinks: Word64<K>,
     /// Non-zero once a page was mapped writable: bytes past the end may then be anything (P2).
     mapped_writable: Word64<K>,
     /// What the store said when the file was opened; it does not change.
@@ -58,6 +61,7 @@ impl<K: Kernel> Inode<K> {
             ctime: Word::new(0),
             set_id: Word::new(0),
             writeback_error: Word::new(0),
+            shrinks: Word::new(0),
             mapped_writable: Word::new(0),
             strategy,
             max_size,
@@ -105,6 +109,28 @@ impl<K: Kernel> Inode<K> {
     #[inline(always)]
     pub(crate) const fn max_size(&self) -> u64 {
         self.max_size
+    }
+
+    /// Sets a smaller size and counts that. I is held. Zeroes that are stored from here on are seen together
+    /// with the count: see [`shrunk_since`](Self::shrunk_since).
+    pub(crate) fn shrink_size(&self, size: u64) {
+        self.mapping.truncate_size(size);
+        // After the size: whoever reads the new count reads the new size, or a later one.
+        self.shrinks.fetch_add(1, Ordering::AcqRel);
+        <K::Sync as SyncFamily>::fence(Ordering::Release);
+    }
+
+    /// How often the file became shorter so far. Read before the size.
+    pub(crate) fn shrinks(&self) -> u64 {
+        self.shrinks.load(Ordering::Acquire)
+    }
+
+    /// Whether bytes copied since [`shrinks`](Self::shrinks) said `before` may be those that a truncation put past the end. To
+    /// look at the size again would not do: a write may have moved it up meanwhile (W5).
+    pub(crate) fn shrunk_since(&self, before: u64) -> bool {
+        // After the copy: whoever has seen a zero sees the count.
+        <K::Sync as SyncFamily>::fence(Ordering::Acquire);
+        self.shrinks.load(Ordering::Relaxed) != before
     }
 
     /// A page is about to be mapped writable.

@@ -5,9 +5,7 @@
 //! uptodate is filled under its lock.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering;
-
-use faultless_page::{Errno, Kernel, PAGE_SIZE, PageRun, SyncFamily, Trace};
+use faultless_page::{Errno, Kernel, PAGE_SIZE, PageRun, Trace};
 use faultless_usercopy::{IovIter, MayFault, UserMemory};
 
 use crate::inode::Inode;
@@ -42,6 +40,7 @@ impl<K: Kernel> Inode<K> {
         let mut done = 0;
         let mut fruitless = 0;
         while !to.is_empty() {
+            let shrinks = self.shrinks();
             let at = match pos.checked_add(done as u64) {
                 Some(at) if at < self.size() => at,
                 _ => break,
@@ -52,9 +51,8 @@ impl<K: Kernel> Inode<K> {
                 let section = self.mapping().read_section(may.page_locks());
                 copy_out(&section, user, to, at, wanted)
             };
-            // A truncation that zeroed bytes we have just read set the size first: look at it last.
-            <K::Sync as SyncFamily>::fence(Ordering::Acquire);
-            let kept = self.bytes_before_end(at, copied);
+            // A truncation may have zeroed what we have just read.
+            let kept = if self.shrunk_since(shrinks) { 0 } else { copied };
             to.revert(copied - kept);
             done += kept;
             if kept > 0 {
@@ -109,13 +107,13 @@ impl<K: Kernel> Inode<K> {
         len: usize,
     ) -> Result<usize, Errno> {
         let mut temporary = Bounce::allocate(self.mapping().cache())?;
+        let shrinks = self.shrinks();
+        let len = self.bytes_before_end(pos, len.min(PAGE_SIZE));
         let filled = {
             let section = self.mapping().read_section(may.page_locks());
-            temporary.fill_from_pages(&section, pos, len.min(PAGE_SIZE))
+            temporary.fill_from_pages(&section, pos, len)
         };
-        <K::Sync as SyncFamily>::fence(Ordering::Acquire);
-        temporary.truncate(self.bytes_before_end(pos, filled));
-        if temporary.filled() == 0 {
+        if filled == 0 || self.shrunk_since(shrinks) {
             // Truncated or evicted meanwhile: the loop finds out which.
             return Ok(0);
         }

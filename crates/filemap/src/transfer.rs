@@ -92,16 +92,6 @@ impl<'c, K: Kernel> Bounce<'c, K> {
         Ok(Self { frame, filled: 0 })
     }
 
-    /// Bytes in it.
-    pub(crate) fn filled(&self) -> usize {
-        self.filled
-    }
-
-    /// Keeps only the first `len` bytes.
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.filled = self.filled.min(len);
-    }
-
     /// Fills it with the next `len` bytes of `from`, at most a page, faulting as needed. `from` moves on by what came.
     pub(crate) fn fill_from<U: UserMemory>(
         &mut self,

@@ -12,6 +12,7 @@ use faultless_page::{
 use faultless_usercopy::MayFault;
 
 use crate::inode::Inode;
+use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::PageLocks;
 use crate::write::limits;
@@ -62,7 +63,10 @@ impl<K: Kernel> Inode<K> {
         let first_gone = PageIndex::new(size.div_ceil(PAGE_SIZE as u64));
         let end = PageIndex::new(u64::MAX >> faultless_page::PAGE_SHIFT);
         let maps = mapping.user_mappings();
-        mapping.truncate_size(size);
+        // A write that is under way in steps comes before the truncation as a whole, or after it.
+        let gone = ByteRange { start: size, end: u64::MAX };
+        let _range = self.ranges.acquire(mapping.cache().wait(), gone);
+        self.shrink_size(size);
         maps.unmap(mapping.id(), first_gone, end, Unmap::Zap);
         self.remove_pages(may, first_gone, end);
         self.zero_tail(may, size);
