@@ -153,9 +153,16 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
 
     /// Frames for `run`, allocated while nothing is locked (P3).
     fn take_frames(&mut self, run: PageRun) -> Result<Option<FrameBatch<'w, K>>, Stop> {
-        match core::mem::take(&mut self.wanted_frames).max(self.fresh_pages(run)) {
+        let wanted = core::mem::take(&mut self.wanted_frames);
+        let fresh = self.fresh_pages(run);
+        match wanted.max(fresh) {
             0 => Ok(None),
-            pages => Ok(Some(self.inode.mapping().cache().allocate(pages)?)),
+            pages => match self.inode.mapping().cache().allocate(pages) {
+                Ok(batch) => Ok(Some(batch)),
+                // The pages before the end may be here: what they can take comes first (W9).
+                Err(_) if wanted == 0 && fresh < run.pages() => Ok(None),
+                Err(errno) => Err(errno.into()),
+            },
         }
     }
 
