@@ -16,7 +16,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     #[inline]
     pub(super) fn step_begin_end(&mut self) -> Result<(), Stop> {
         let Some((mut run, mut len)) = self.next_chunk(self.reachable) else { return Ok(()) };
-        if len < self.from.count() {
+        if self.takes_steps(len) {
             self.hold_range();
             // Holding it may have meant starting again.
             let Some(chunk) = self.next_chunk(self.reachable) else { return Ok(()) };
@@ -55,7 +55,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     /// Strategy A: fault in first, one page at a time; straight into an uptodate page, else by a temporary one.
     pub(super) fn step_prepare_commit(&mut self) -> Result<(), Stop> {
         let Some(mut len) = self.next_piece() else { return Ok(()) };
-        if len < self.from.count() {
+        if self.takes_steps(len) {
             self.hold_range();
             len = self.next_piece().unwrap_or(len);
         }
@@ -80,6 +80,12 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a step of `len` bytes is not all of the request: it then has to hold its range.
+    #[inline(always)]
+    fn takes_steps(&self, len: usize) -> bool {
+        len < self.from.count() || self.pos > self.start
     }
 
     /// How many of the next bytes go to one page; `None` when there are none.
@@ -184,7 +190,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         self.fruitless += 1;
         if self.fruitless > MAX_FRUITLESS_ROUNDS {
             let piece = self.next_piece().unwrap_or(len);
-            if piece < self.from.count() {
+            if self.takes_steps(piece) {
                 self.hold_range();
             }
             return self.bounce(self.next_piece().unwrap_or(piece));
