@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultless::filemap::{Inode, NoTask, SyncKind, Task, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE, PageIndex};
@@ -209,6 +210,22 @@ pub fn make_cold(file: &File) {
     fsync(file).expect("writeback");
     evict(file);
     assert_eq!(file.mapping().cached_pages(), 0, "a page stays in the cache");
+}
+
+/// An empty file of the host that nobody else can find.
+///
+/// # Panics
+/// If it cannot be made.
+#[must_use]
+pub fn temporary_file() -> std::fs::File {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("faultless-test-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).open(&path).expect("a file");
+    std::fs::remove_file(&path).expect("to unlink it");
+    file
 }
 
 /// `len` bytes, none of them zero, that depend on `seed` and on their place.
