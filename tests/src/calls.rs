@@ -2,8 +2,8 @@
 
 use faultless::filemap::{Inode, NoTask, SyncKind, Task, WriteOptions, Written};
 use faultless::page::Errno;
-use faultless::usercopy::{IovIter, UserSlice};
-use faultless_host::{AddressSpace, Flavor, HostKernel, Mmu, syscall};
+use faultless::usercopy::{IovIter, UserMemory, UserSlice};
+use faultless_host::{Flavor, HostKernel, syscall};
 
 /// `pwritev2`: writes `segments` of `user` as `options` say, on behalf of `task`.
 ///
@@ -13,8 +13,8 @@ use faultless_host::{AddressSpace, Flavor, HostKernel, Mmu, syscall};
 /// # Panics
 /// If the segments are no request (W7), or the cursor does not stand just behind what was written.
 #[track_caller]
-pub fn write_as<M: Mmu, F: Flavor, T: Task>(
-    user: &AddressSpace<M, F>,
+pub fn write_as<U: UserMemory, F: Flavor, T: Task>(
+    user: &U,
     file: &Inode<HostKernel<F>>,
     segments: &[UserSlice],
     options: &WriteOptions,
@@ -38,8 +38,8 @@ pub fn write_as<M: Mmu, F: Flavor, T: Task>(
 /// # Panics
 /// As [`write_as`].
 #[track_caller]
-pub fn pwritev<M: Mmu, F: Flavor>(
-    user: &AddressSpace<M, F>,
+pub fn pwritev<U: UserMemory, F: Flavor>(
+    user: &U,
     file: &Inode<HostKernel<F>>,
     pos: u64,
     segments: &[UserSlice],
@@ -55,8 +55,8 @@ pub fn pwritev<M: Mmu, F: Flavor>(
 /// # Panics
 /// As [`write_as`].
 #[track_caller]
-pub fn pwrite<M: Mmu, F: Flavor>(
-    user: &AddressSpace<M, F>,
+pub fn pwrite<U: UserMemory, F: Flavor>(
+    user: &U,
     file: &Inode<HostKernel<F>>,
     pos: u64,
     source: UserSlice,
@@ -72,8 +72,8 @@ pub fn pwrite<M: Mmu, F: Flavor>(
 /// # Panics
 /// If the segments are no request (W7).
 #[track_caller]
-pub fn preadv<M: Mmu, F: Flavor>(
-    user: &AddressSpace<M, F>,
+pub fn preadv<U: UserMemory, F: Flavor>(
+    user: &U,
     file: &Inode<HostKernel<F>>,
     pos: u64,
     segments: &[UserSlice],
@@ -87,8 +87,8 @@ pub fn preadv<M: Mmu, F: Flavor>(
 /// # Errors
 /// As [`Inode::read`].
 #[track_caller]
-pub fn pread<M: Mmu, F: Flavor>(
-    user: &AddressSpace<M, F>,
+pub fn pread<U: UserMemory, F: Flavor>(
+    user: &U,
     file: &Inode<HostKernel<F>>,
     pos: u64,
     target: UserSlice,
