@@ -1,4 +1,5 @@
 //! The error numbers that the page cache returns, with Linux's values.
+#![forbid(unsafe_code)]
 
 use core::fmt;
 

@@ -1,4 +1,5 @@
 //! What stands behind a mapping: the backing store and the user mappings of its pages.
+#![forbid(unsafe_code)]
 
 use static_assertions::assert_obj_safe;
 

@@ -1,4 +1,5 @@
 //! Units of a file: byte positions, page indices, and runs of pages inside one leaf.
+#![forbid(unsafe_code)]
 
 use core::fmt;
 

@@ -1,4 +1,5 @@
 //! Words under observation: counted, slowed down, or interrupted.
+#![forbid(unsafe_code)]
 
 use core::marker::PhantomData;
 use core::sync::atomic::Ordering;
