@@ -189,12 +189,10 @@ impl AddressSpaceOperations for StrictStore {
         let mut granted = 0;
         for number in self.blocks_of(pos, len) {
             let full = state.failures.capacity.is_some_and(|most| state.blocks.len() >= most);
-            if !state.blocks.contains_key(&number) {
-                if full {
-                    break;
-                }
-                state.blocks.insert(number, vec![0; self.block]);
+            if full && !state.blocks.contains_key(&number) {
+                break;
             }
+            state.blocks.entry(number).or_insert_with(|| vec![0; self.block]);
             granted = ((number + 1) * self.block as u64 - pos).min(len as u64) as usize;
         }
         if granted == 0 {

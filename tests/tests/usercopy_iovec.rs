@@ -14,8 +14,11 @@ use faultless_tests::process::{File, Process, assert_bytes, pattern};
 /// Where the vector lies: it may cross into the next pages.
 const VECTOR: usize = 40;
 
+/// A base and a length.
+type Record = (usize, usize);
+
 /// Puts the records at the end of the page before `VECTOR + pages`, so that the vector ends with the page.
-fn put<M: Mmu>(process: &Process<M>, pages: usize, records: &[(usize, usize)]) -> UserAddr {
+fn put<M: Mmu>(process: &Process<M>, pages: usize, records: &[Record]) -> UserAddr {
     let bytes: Vec<u8> = records
         .iter()
         .flat_map(|(base, len)| [base.to_ne_bytes(), len.to_ne_bytes()].concat())
@@ -51,7 +54,7 @@ balanced_on_both_mmus! {
         let good = (at(0), 10);
         let half = isize::MAX as usize / 2 + 1;
         let (invalid, fault) = (Err(IovecError::Invalid), Err(IovecError::Fault));
-        let table: [(&str, Vec<(usize, usize)>, Result<usize, IovecError>); 18] = [
+        let table: [(&str, Vec<Record>, Result<usize, IovecError>); 18] = [
             ("none", vec![], Ok(0)),
             ("one", vec![good], Ok(10)),
             ("empty ones only", vec![(at(0), 0); 5], Ok(0)),
@@ -99,7 +102,7 @@ balanced_on_both_mmus! {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
         process.space.store(process.space.at(0, 0), &pattern(2, PAGE_SIZE)).unwrap();
         let at = |n: usize| (process.space.at(0, n).get(), 1 + n % 3);
-        let records: Vec<(usize, usize)> = (0..MAX_SEGMENTS).map(at).collect();
+        let records: Vec<Record> = (0..MAX_SEGMENTS).map(at).collect();
         let vector = put(&process, 5, &records);
         let total = records.iter().map(|(_, len)| len).sum();
         assert_eq!(writev(&process, &file, vector, MAX_SEGMENTS), Ok(total));

@@ -17,8 +17,10 @@ fn msync(file: &File, range: std::ops::Range<u64>, kind: MsyncKind) -> Result<()
     syscall(|may| file.msync(may, range, kind))
 }
 
+type Sync = fn(&File) -> Result<(), Errno>;
+
 /// How bytes are made durable.
-const SYNCS: [fn(&File) -> Result<(), Errno>; 3] = [
+const SYNCS: [Sync; 3] = [
     |file| syscall(|may| file.fsync(may, SyncKind::All)),
     |file| syscall(|may| file.fsync(may, SyncKind::Data)),
     |file| msync(file, 0..u64::MAX, MsyncKind::Sync),
