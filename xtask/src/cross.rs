@@ -14,6 +14,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::process::{capture, on_path};
+use crate::tally::tally;
 use crate::workspace;
 
 /// The crates that an embedder's kernel links.
@@ -115,21 +116,12 @@ fn step(verb: &str, target: &str, command: &mut Command) -> Result<bool> {
         print!("{}", finished.output);
     }
     let outcome = if finished.success { "ok" } else { "FAILED" };
-    let tests = match passed(&finished.output) {
+    let tests = match tally(&finished.output).passed {
         0 => String::new(),
         passed => format!(", {passed} tests"),
     };
     println!("{verb:<5} {target:<28} {outcome} {:.1} s{tests}", start.elapsed().as_secs_f64());
     Ok(finished.success)
-}
-
-/// Tests that passed, by the closing lines of the test programs.
-fn passed(output: &str) -> u64 {
-    let counts = output.lines().filter_map(|line| {
-        let (_, rest) = line.split_once("test result: ok. ")?;
-        rest.split(' ').next()?.parse::<u64>().ok()
-    });
-    counts.sum()
 }
 
 impl Tool {
@@ -188,13 +180,6 @@ impl Toolchain {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_tests_that_passed_are_summed_over_the_programs() {
-        let output = "test result: ok. 7 passed; 0 failed\n noise\ntest result: ok. 3 passed;";
-        assert_eq!(passed(output), 10);
-        assert_eq!(passed("test result: FAILED. 7 passed; 1 failed"), 0);
-    }
 
     #[test]
     fn what_is_missing_comes_with_how_to_get_it() {

@@ -6,8 +6,9 @@
 //! | `check` | the house rules that a tool can check | [`check`] |
 //! | `demo` | the main job on real input | [`demo`] |
 //! | `deadlocks` | the deadlock theatre | [`deadlocks`] |
-//! | `bench` | the scoreboard | [`bench`] |
+//! | `bench` | the scoreboard | [`mod@bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
+//! | `cross` | other architectures, bare and emulated | [`cross`] |
 //!
 //! Nothing in the workspace depends on this crate.
 
@@ -17,10 +18,12 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod cross;
 mod deadlocks;
 mod demo;
 mod probe;
 mod process;
+mod tally;
 mod test;
 mod workspace;
 
@@ -44,6 +47,8 @@ enum Command {
     Bench(bench::Options),
     /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
     Check,
+    /// Build for bare metal, and run the user copies' fault tests on other architectures, emulated.
+    Cross,
     /// Build, link and run a static library of the core crates without std and without an allocator.
     Probe,
 }
@@ -55,6 +60,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Deadlocks(options) => deadlocks::run(&options),
         Command::Check => check::run(),
+        Command::Cross => cross::run(),
         Command::Probe => probe::run(),
     };
     match result {

@@ -4,9 +4,15 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
+
+/// This program's path as it was at the start: a build that runs meanwhile may replace the file.
+pub(crate) static SELF: LazyLock<PathBuf> =
+    LazyLock::new(|| std::env::current_exe().unwrap_or_else(|_| PathBuf::from("xtask")));
 
 /// How a program ended, and what it said.
 #[derive(Debug)]

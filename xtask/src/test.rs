@@ -7,6 +7,7 @@
 
 use std::io::Write;
 use std::process::{Command, ExitCode};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -14,7 +15,6 @@ use anyhow::{Result, bail};
 use steps::STEPS;
 
 mod steps;
-mod tally;
 
 /// What to run.
 #[derive(clap::Args, Debug, Default)]
@@ -97,6 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    LazyLock::force(&crate::process::SELF);
     let chosen = choose(options)?;
     let skips = if std::env::var("CI").is_ok_and(|ci| ci == "true") {
         Skips::Forbidden

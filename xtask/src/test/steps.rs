@@ -2,13 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+use std::process::Command;
+
 use anyhow::Result;
 
-use super::tally::tally;
 use super::{Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
-use crate::probe;
-use crate::process::{capture, cargo, on_path};
+use crate::process::{SELF, capture, cargo, on_path};
+use crate::tally::tally;
+use crate::{cross, probe};
 
 const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
     Step { name, about, pace: Pace::Quick, run }
@@ -24,11 +26,18 @@ pub(super) const STEPS: &[Step] = &[
     quick("house", "the other house rules of cargo xtask check", || rules(Part::House)),
     quick("links", "relative links in Markdown lead somewhere", || rules(Part::Links)),
     quick("clippy", "no warning, in any target", clippy),
-    quick("tests", "unit and integration tests", || tests(&["--lib", "--bins", "--tests"])),
+    quick("tests", "unit, integration and compile-fail tests", || {
+        tests(&["--lib", "--bins", "--tests"])
+    }),
     quick("doctests", "examples in the documentation", || tests(&["--doc"])),
     slow("docs", "documentation without warnings, no broken link", docs),
     quick("demo", "the main job on the workspace's own sources", demo),
     quick("probe", "the core crates link and run without std and without an allocator", no_std),
+    slow(
+        "cross",
+        "bare-metal builds; real faults on AArch64 and RISC-V 64 under emulation",
+        across,
+    ),
 ];
 
 /// Manifests of crates that are formatted and linted with the workspace but do not belong to it.
@@ -111,9 +120,8 @@ fn no_std() -> Result<Outcome> {
 }
 
 fn demo() -> Result<Outcome> {
-    let me = std::env::current_exe()?;
-    let finished =
-        capture(std::process::Command::new(me).args(["demo", "--json", "--chunk=1000,65536"]))?;
+    let mut demo = Command::new(SELF.as_path());
+    let finished = capture(demo.args(["demo", "--json", "--chunk=1000,65536"]))?;
     let answer = serde_json::from_str::<serde_json::Value>(&finished.output);
     Ok(match answer {
         Ok(answer) if finished.success && answer["ok"] == true => {
@@ -121,5 +129,19 @@ fn demo() -> Result<Outcome> {
             Outcome::Passed(format!("{runs} runs, right on disk"))
         }
         _ => Outcome::Failed(finished.output),
+    })
+}
+
+fn across() -> Result<Outcome> {
+    let missing = cross::missing();
+    if !missing.is_empty() {
+        return Ok(Outcome::Skipped(missing.join("; ")));
+    }
+    let finished = capture(Command::new(SELF.as_path()).arg("cross"))?;
+    let lines = finished.output.lines().filter(|line| line.contains(" ok ")).count();
+    Ok(if finished.success {
+        Outcome::Passed(format!("{lines} targets"))
+    } else {
+        Outcome::Failed(finished.output)
     })
 }

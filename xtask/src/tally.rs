@@ -4,14 +4,14 @@
 
 /// Sums over all `test result:` lines.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) passed: u64,
-    pub(super) failed: u64,
-    pub(super) ignored: u64,
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
 }
 
 /// Adds up the `test result:` lines of a run.
-pub(super) fn tally(output: &str) -> Tally {
+pub(crate) fn tally(output: &str) -> Tally {
     let mut sum = Tally::default();
     for line in output.lines().filter_map(|line| line.trim().strip_prefix("test result: ")) {
         let counts = line.split_once(". ").map_or("", |(_, counts)| counts);
