@@ -18,12 +18,14 @@
 //! | backing stores, and one that fails | [`stores`] |
 //! | what every run is compared with | [`model`] |
 //! | historical write paths, for the checkers to fail on | [`controls`] |
+//! | bodies of the fuzz targets | [`fuzz`] |
 //!
 //! It owns no logic of the page cache: whatever a kernel would not have to write for itself is in the core crates.
 
 pub mod controls;
 pub mod counters;
 pub mod counting;
+pub mod fuzz;
 pub mod kernel;
 pub mod lockcheck;
 mod machine;

@@ -1,0 +1,98 @@
+//! The bugs that can be planted, to see that a target finds them.
+
+#![forbid(unsafe_code)]
+
+/// Name of the environment variable that plants a bug.
+pub(super) const VARIABLE: &str = "FAULTLESS_PLANT";
+
+macro_rules! plants {
+    ($($(#[$meta:meta])* $name:ident = $target:literal, $text:literal, $shows:literal;)*) => {
+        /// A bug to plant, or none.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        pub enum Plant {
+            /// The code that ships.
+            #[default]
+            None,
+            $($(#[$meta])* $name,)*
+        }
+
+        impl Plant {
+            /// All bugs.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Its name, also in the environment.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    Self::None => "none",
+                    $(Self::$name => $text,)*
+                }
+            }
+
+            /// The target that has to find it.
+            #[must_use]
+            pub const fn target(self) -> &'static str {
+                match self {
+                    Self::None => "",
+                    $(Self::$name => $target,)*
+                }
+            }
+
+            /// A part of what the finding says: it was this bug that was found, and no other.
+            #[must_use]
+            pub const fn shows(self) -> &'static str {
+                match self {
+                    Self::None => "",
+                    $(Self::$name => $shows,)*
+                }
+            }
+        }
+    };
+}
+
+plants! {
+    /// B2: after a fault inside a block of eight, the copy reports the whole block.
+    CopyOverReports = "partial_copy", "copy-over-reports", "U1";
+    /// B3: the copy zeroes what it could not fill.
+    CopyZeroesTail = "partial_copy", "copy-zeroes-tail", "U1";
+    /// A8: a copy whose first block of sixteen faults copies nothing.
+    CopyAllOrNothing = "partial_copy", "copy-all-or-nothing", "U2";
+    /// A6: only the first page of a range is probed.
+    ProbeFirstPage = "partial_copy", "probe-first-page", "U6";
+    /// D3: the atomic copy resolves faults.
+    AtomicFaults = "partial_copy", "atomic-faults", "U3";
+    /// A cursor that moves on by what was asked, not by what came.
+    CursorOverruns = "partial_copy", "cursor-overruns", "cursor";
+    /// A page is lost when the tree grows by a level.
+    IndexLosesOnRaise = "index", "index-loses-on-raise", "lost";
+    /// A run that reaches the last slot of a leaf ends one page early.
+    IndexShortRun = "index", "index-short-run", "find";
+    /// Pruning takes leaves that still have a dirty page.
+    IndexPrunesDirty = "index", "index-prunes-dirty", "lost";
+    /// The binary search never looks at the last entry.
+    TableMissesLast = "extable", "table-misses-last", "not found";
+    /// Sorting exchanges relative fields without aiming them anew.
+    TableUnaimedSort = "extable", "table-unaimed-sort", "meaning";
+    /// The ordinary fault handling runs for an atomic access.
+    TableResolvesAtomic = "extable", "table-resolves-atomic", "U3";
+}
+
+impl Plant {
+    /// The bug of this name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|plant| plant.name() == name)
+    }
+
+    /// The bug that `FAULTLESS_PLANT` names.
+    ///
+    /// # Panics
+    /// If it names none.
+    pub(super) fn from_environment() -> Self {
+        match std::env::var(VARIABLE) {
+            Err(_) => Self::None,
+            Ok(name) if name.is_empty() || name == "none" => Self::None,
+            Ok(name) => Self::find(&name).expect("FAULTLESS_PLANT names a bug"),
+        }
+    }
+}

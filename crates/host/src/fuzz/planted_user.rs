@@ -1,0 +1,152 @@
+//! User memory with a bug: passes everything on to correct memory, and then does what the plant says.
+
+use std::ops::Range;
+
+use faultless_usercopy::{MayFault, UserAddr, UserMemory, UserSlice};
+
+use super::Plant;
+
+/// Block in which a planted copy reports.
+const BLOCK: usize = 8;
+/// Block that a planted copy moves whole or not at all.
+const WIDE: usize = 16;
+
+/// Correct user memory with a planted bug, or none.
+#[derive(Debug)]
+pub(super) struct PlantedUser<'u, U> {
+    inner: &'u U,
+    plant: Plant,
+}
+
+impl<'u, U: UserMemory> PlantedUser<'u, U> {
+    /// `inner` with this bug.
+    pub(super) const fn new(inner: &'u U, plant: Plant) -> Self {
+        Self { inner, plant }
+    }
+
+    /// What a copy that left `left` of `len` bytes says it left.
+    fn reported(&self, len: usize, left: usize) -> usize {
+        let done = len - left;
+        match self.plant {
+            Plant::CopyOverReports if left > 0 && done > 0 => {
+                len - done.next_multiple_of(BLOCK).min(len)
+            }
+            _ => left,
+        }
+    }
+
+    /// Whether nothing must come of a copy that could bring `reach` of `len` bytes.
+    fn gives_up(&self, len: usize, reach: usize) -> bool {
+        self.plant == Plant::CopyAllOrNothing && reach < WIDE && reach < len
+    }
+
+    /// Does to the kernel's side what the plant does after a copy to `dst`.
+    ///
+    /// # Safety
+    /// `dst` is valid for writes of `len` bytes.
+    unsafe fn spoil(&self, dst: *mut u8, len: usize, left: usize) {
+        if self.plant == Plant::CopyZeroesTail {
+            // SAFETY: the tail lies in what the caller vouches for.
+            let tail = unsafe { dst.add(len - left) };
+            // SAFETY: as above.
+            unsafe { tail.write_bytes(0, left) };
+        }
+    }
+
+    /// How many of `len` bytes at `src` an atomic copy brings.
+    fn reach(&self, src: UserAddr, len: usize) -> usize {
+        let mut byte = 0_u8;
+        let at = |at| src.wrapping_add(at);
+        // SAFETY: one byte of ours, from an address that the caller of the copy vouches for.
+        let ok = |i: &usize| unsafe {
+            self.inner.raw_copy_from_user_atomic(&raw mut byte, at(*i), 1) == 0
+        };
+        (0..len.min(WIDE)).take_while(ok).count()
+    }
+}
+
+// SAFETY: with no plant everything is passed on unchanged, so the contract is the inner memory's. With one it is broken on
+// purpose, but never outside the kernel memory that the caller passed and never outside the user range.
+unsafe impl<U: UserMemory> UserMemory for PlantedUser<'_, U> {
+    fn user_range(&self) -> Range<usize> {
+        self.inner.user_range()
+    }
+
+    unsafe fn raw_copy_from_user(
+        &self,
+        may: &mut MayFault,
+        dst: *mut u8,
+        src: UserAddr,
+        len: usize,
+    ) -> usize {
+        // SAFETY: the same promise.
+        let left = unsafe { self.inner.raw_copy_from_user(may, dst, src, len) };
+        // SAFETY: the same promise.
+        unsafe { self.spoil(dst, len, left) };
+        self.reported(len, left)
+    }
+
+    unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
+        if self.plant == Plant::CopyAllOrNothing && self.gives_up(len, self.reach(src, len)) {
+            return len;
+        }
+        if self.plant == Plant::AtomicFaults {
+            // SAFETY: for deadlocks only, which is what is planted here.
+            let mut may = unsafe { MayFault::assert() };
+            // SAFETY: the same promise.
+            return unsafe { self.inner.raw_copy_from_user(&mut may, dst, src, len) };
+        }
+        // SAFETY: the same promise.
+        let left = unsafe { self.inner.raw_copy_from_user_atomic(dst, src, len) };
+        // SAFETY: the same promise.
+        unsafe { self.spoil(dst, len, left) };
+        self.reported(len, left)
+    }
+
+    unsafe fn raw_copy_to_user(
+        &self,
+        may: &mut MayFault,
+        dst: UserAddr,
+        src: *const u8,
+        len: usize,
+    ) -> usize {
+        // SAFETY: the same promise.
+        let left = unsafe { self.inner.raw_copy_to_user(may, dst, src, len) };
+        self.reported(len, left)
+    }
+
+    unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
+        // SAFETY: the same promise.
+        let left = unsafe { self.inner.raw_copy_to_user_atomic(dst, src, len) };
+        self.reported(len, left)
+    }
+
+    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+        // SAFETY: the same promise.
+        unsafe { self.inner.raw_clear_user(may, dst, len) }
+    }
+
+    unsafe fn raw_probe_readable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+        // SAFETY: the same promise.
+        unsafe { self.inner.raw_probe_readable(may, addr) }
+    }
+
+    unsafe fn raw_probe_writeable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+        // SAFETY: the same promise.
+        unsafe { self.inner.raw_probe_writeable(may, addr) }
+    }
+
+    fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+        if self.plant == Plant::ProbeFirstPage && !slice.is_empty() {
+            return match self.inner.fault_in_readable(may, slice.prefix(1)) {
+                0 => 0,
+                _ => slice.len(),
+            };
+        }
+        self.inner.fault_in_readable(may, slice)
+    }
+
+    fn fault_in_writeable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+        self.inner.fault_in_writeable(may, slice)
+    }
+}
