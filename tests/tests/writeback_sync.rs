@@ -193,28 +193,31 @@ balanced_on_both_mmus! {
 
     /// Truncation waits for pages that are on their way, so that the blocks are still theirs.
     fn p6_truncation_waits_for_the_writeback_of_what_it_cuts(machine) {
-        let store = FaultyStore::new(BlockStore::new(512, 1000), machine.watchdog());
-        let (process, file) = (Process::new(machine), machine.inode(&store, 0));
-        assert_eq!(process.write(&file, 0, &pattern(8, 5 * PAGE_SIZE)), Ok(5 * PAGE_SIZE));
-        store.defer(Call::Writeback);
-        let spawn = |work: fn(&File)| {
-            let file = std::sync::Arc::clone(&file);
-            std::thread::spawn(move || work(&file))
-        };
-        let sender = spawn(|file| writeback(file, 0..u64::MAX).unwrap());
-        while store.waiting() == 0 {
-            std::thread::yield_now();
+        // With and without a last page that is cut in two.
+        for size in [PAGE + 5, PAGE] {
+            let store = FaultyStore::new(BlockStore::new(512, 1000), machine.watchdog());
+            let (process, file) = (Process::new(machine), machine.inode(&store, 0));
+            assert_eq!(process.write(&file, 0, &pattern(8, 5 * PAGE_SIZE)), Ok(5 * PAGE_SIZE));
+            store.defer(Call::Writeback);
+            let spawn = |work: fn(&File, u64)| {
+                let file = std::sync::Arc::clone(&file);
+                std::thread::spawn(move || work(&file, size))
+            };
+            let sender = spawn(|file, _| writeback(file, 0..u64::MAX).unwrap());
+            while store.waiting() == 0 {
+                std::thread::yield_now();
+            }
+            let cutter = spawn(|file, size| set_size(file, size).unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert_eq!(store.count(Call::Trim), 0, "blocks were given back under a writeback");
+            store.release(Call::Writeback);
+            sender.join().unwrap();
+            cutter.join().unwrap();
+            assert_eq!(store.inner().blocks_past(file.size()), 0);
+            assert_eq!(store.inner().complaints(), Vec::<String>::new());
+            make_cold(&file);
+            assert_bytes(&process.contents(&file), &pattern(8, size as usize), "what is left");
         }
-        let cutter = spawn(|file| set_size(file, PAGE + 5).unwrap());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        assert_eq!(store.count(Call::Trim), 0, "blocks were given back under a writeback");
-        store.release(Call::Writeback);
-        sender.join().unwrap();
-        cutter.join().unwrap();
-        assert_eq!(store.inner().blocks_past(file.size()), 0);
-        assert_eq!(store.inner().complaints(), Vec::<String>::new());
-        make_cold(&file);
-        assert_bytes(&process.contents(&file), &pattern(8, PAGE_SIZE + 5), "what is left");
     }
 
     /// fsync waits for a writeback that somebody else began.
