@@ -112,12 +112,20 @@ impl<K: Kernel> Inode<K> {
     }
 
     /// Sets a smaller size and counts that. I is held. Zeroes that are stored from here on are seen together
-    /// with the count: see [`shrunk_since`](Self::shrunk_since).
+    /// with the count: see [`shrunk_since`](Self::shrunk_since). Who puts a page in that is not found from here on sees the
+    /// new size: see [`size_after_insertion`](Self::size_after_insertion).
     pub(crate) fn shrink_size(&self, size: u64) {
         self.mapping.truncate_size(size);
         // After the size: whoever reads the new count reads the new size, or a later one.
         self.shrinks.fetch_add(1, Ordering::AcqRel);
-        <K::Sync as SyncFamily>::fence(Ordering::Release);
+        <K::Sync as SyncFamily>::fence(Ordering::SeqCst);
+    }
+
+    /// The size, for someone who has just put pages in, and holds their locks. Truncation sets the size and then looks for
+    /// pages; we put a page in and then look at the size. With a fence in each, one of the two sees the other.
+    pub(crate) fn size_after_insertion(&self) -> u64 {
+        <K::Sync as SyncFamily>::fence(Ordering::SeqCst);
+        self.size()
     }
 
     /// How often the file became shorter so far. Read before the size.

@@ -7,6 +7,7 @@ use faultless_usercopy::UserMemory;
 use super::chunk::{self, Outcome};
 use super::hot::{self, Attempt, Place, Refused, admit, keep_range};
 use super::{MAX_FRUITLESS_ROUNDS, Mode, Stop, Writer};
+use crate::inode::Inode;
 use crate::task::Task;
 use crate::token::PageLocks;
 use crate::transfer::{Bounce, copy_in};
@@ -134,7 +135,9 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             return Ok(Attempt::NotReady);
         }
         let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, len);
-        let copied = copy_in(&locked, self.user, self.from, self.pos, plan.len);
+        let ready = unless_cut_off(inode, self.mode, self.pos, plan.len);
+        self.overreached |= ready < plan.len;
+        let copied = copy_in(&locked, self.user, self.from, self.pos, ready);
         let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, copied);
         self.from.revert(copied - outcome.accepted);
         if outcome.accepted > 0 && !self.from.is_empty() && self.range.is_none() {
@@ -230,8 +233,10 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
                 return self.wait_for_admission(refused).map(|_| ());
             }
             let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, got);
-            temporary.land(&locked, self.pos, plan.len);
-            let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, plan.len);
+            let ready = unless_cut_off(inode, self.mode, self.pos, plan.len);
+            self.overreached |= ready < plan.len;
+            temporary.land(&locked, self.pos, ready);
+            let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, ready);
             drop(locked);
             drop(removed);
             self.from.advance(outcome.accepted);
@@ -239,7 +244,17 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
                 self.progressed(bytes);
                 return Ok(());
             }
-            // A frame was missing. The bytes are at hand: with a frame nothing can come between (W6).
+            // A frame was missing, or the file was cut off: admission will say so. The bytes are at hand: with a frame
+            // nothing else can come between (W6).
         }
     }
+}
+
+/// The `ready` bytes at `pos` that were prepared, or none of them if the file was truncated before their end meanwhile (P6).
+///
+/// Truncation waits for the pages that it finds, and does not find one that is put in after it looked. So an overwriter looks at the size once
+/// more when its pages are in. The next round grows the file, which also returns what the store began here past the end (W9).
+fn unless_cut_off<K: Kernel>(inode: &Inode<K>, mode: Mode, pos: u64, ready: usize) -> usize {
+    let inside = mode == Mode::Grow || pos + ready as u64 <= inode.size_after_insertion();
+    if inside { ready } else { 0 }
 }
