@@ -222,7 +222,8 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         WritebackPages::hold(self.mapping.cache(), run, size, |index| self.frame(index))
     }
 
-    /// Raises the file's size to `new` if it is smaller (P7): this run holds the page that makes it grow.
+    /// Raises the file's size to `new` if it is smaller (P7): this run holds the page that makes it grow. The caller
+    /// holds the inode lock (I), as for [`Mapping::truncate_size`].
     pub fn grow_size(&mut self, new: u64) {
         self.mapping.raise_size(new);
     }

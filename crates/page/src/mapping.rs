@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use core::ops::Deref;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
@@ -102,12 +102,9 @@ impl<K: Kernel> Mapping<K> {
     }
 
     pub(crate) fn raise_size(&self, new: u64) {
-        let mut size = self.size.load(Relaxed);
-        while size < new {
-            match self.size.compare_exchange(size, new, AcqRel, Relaxed) {
-                Ok(_) => return,
-                Err(now) => size = now,
-            }
+        // Whoever changes the size holds I, so nobody can have moved it between the look and the store.
+        if self.size.load(Relaxed) < new {
+            self.size.store(new, Release);
         }
     }
 

@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (HOST, &[PAGE, USERCOPY, FILEMAP]),
     (FAULTLESS, &[PAGE, USERCOPY, FILEMAP]),
     ("faultless-tests", &[PAGE, USERCOPY, FILEMAP, HOST, FAULTLESS]),
-    ("faultless-model", &[PAGE, USERCOPY, FILEMAP, FAULTLESS]),
+    ("faultless-model", &[PAGE, USERCOPY, FILEMAP, HOST, FAULTLESS]),
     ("xtask", &[PAGE, USERCOPY, FILEMAP, HOST, FAULTLESS]),
 ];
 

@@ -75,11 +75,14 @@ pub(super) fn prepare<K: Kernel>(
         missing: 0,
         error: None,
     };
+    if let Some(frames) = batch {
+        plan.inserted = locked.insert_batch(locked.mask(), frames);
+    }
     while plan.len < len {
         let at = pos + plan.len as u64;
         let page_end = PageIndex::containing(at).plus(1).start();
         let piece = (len - plan.len).min((page_end - at) as usize);
-        match plan.prepare_page(inode, locked, batch, at, piece) {
+        match plan.prepare_page(inode, locked, at, piece) {
             Ok(ready) => {
                 plan.len += ready;
                 if ready < piece {
@@ -101,34 +104,20 @@ impl Plan {
         &mut self,
         inode: &Inode<K>,
         locked: &mut LockedRun<'_, K>,
-        batch: &mut Option<FrameBatch<'_, K>>,
         pos: u64,
         len: usize,
     ) -> Result<usize, Option<Errno>> {
         let index = PageIndex::containing(pos);
         let slot = bit(index);
         let absent = locked.mask() & !locked.present();
-        let frame = if absent & slot == 0 {
-            None
-        } else {
-            match batch.as_mut().and_then(FrameBatch::take_first) {
-                Some(frame) => Some(frame),
-                None => {
-                    self.missing = (absent >> index.slot()).count_ones();
-                    return Err(None);
-                }
-            }
-        };
+        if absent & slot != 0 {
+            self.missing = (absent >> index.slot()).count_ones();
+            return Err(None);
+        }
         let (ready, contents) = self.begin(inode, locked, pos, len)?;
         if locked.uptodate() & slot != 0 {
             self.valid |= slot;
             return Ok(ready);
-        }
-        if let Some(frame) = frame {
-            // The slot is absent and locked by us: the frame cannot be refused.
-            if locked.insert(index, frame).is_ok() {
-                self.inserted |= slot;
-            }
         }
         self.define_rest(inode, locked, pos, ready, contents)?;
         Ok(ready)
