@@ -10,7 +10,7 @@ use super::{Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
 use crate::process::{SELF, capture, cargo, on_path};
 use crate::tally::tally;
-use crate::{cross, probe};
+use crate::{cross, probe, workspace};
 
 const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
     Step { name, about, pace: Pace::Quick, run }
@@ -26,10 +26,10 @@ pub(super) const STEPS: &[Step] = &[
     quick("house", "the other house rules of cargo xtask check", || rules(Part::House)),
     quick("links", "relative links in Markdown lead somewhere", || rules(Part::Links)),
     quick("clippy", "no warning, in any target", clippy),
-    quick("tests", "unit, integration and compile-fail tests", || {
-        tests(&["--lib", "--bins", "--tests"])
+    quick("tests", "unit, integration and compile-fail tests; replay of the fuzz corpora", || {
+        tests(&["--lib", "--bins", "--tests"], NEEDED)
     }),
-    quick("doctests", "examples in the documentation", || tests(&["--doc"])),
+    quick("doctests", "examples in the documentation", || tests(&["--doc"], &[])),
     slow("docs", "documentation without warnings, no broken link", docs),
     quick("demo", "the main job on the workspace's own sources", demo),
     quick("probe", "the core crates link and run without std and without an allocator", no_std),
@@ -40,8 +40,13 @@ pub(super) const STEPS: &[Step] = &[
     ),
 ];
 
-/// Manifests of crates that are formatted and linted with the workspace but do not belong to it.
-const OUTSIDE: &[&str] = &["tests/probe/Cargo.toml"];
+/// Manifest of a crate that is linted with the workspace but does not belong to it.
+const PROBE: &str = "tests/probe/Cargo.toml";
+/// Those that are formatted with it. The fuzz programs need a nightly compiler for the rest.
+const OUTSIDE: &[&str] = &[PROBE, "fuzz/Cargo.toml"];
+
+/// Test programs without which the tests are not complete.
+const NEEDED: &[&str] = &["tests/compile_fail.rs", "tests/fuzz_replay.rs"];
 
 /// Why a step must be skipped when a program is missing.
 fn missing(program: &str, how_to_get: &str) -> Option<Outcome> {
@@ -78,26 +83,38 @@ fn clippy() -> Result<Outcome> {
     let deny = ["--locked", "--", "-D", "warnings"];
     let outcome = passes(cargo(["clippy", "--workspace", "--all-targets"]).args(deny))?;
     let Outcome::Passed(_) = outcome else { return Ok(outcome) };
-    for manifest in OUTSIDE {
-        let outcome = passes(cargo(["clippy", "--manifest-path", manifest]).args(deny))?;
-        let Outcome::Passed(_) = outcome else { return Ok(outcome) };
-    }
-    Ok(outcome)
+    let target = workspace::target_dir()?.join("probe");
+    let mut probe = cargo(["clippy", "--manifest-path", PROBE, "--target-dir"]);
+    passes(probe.arg(target).args(deny))
 }
 
-fn tests(which: &[&str]) -> Result<Outcome> {
+/// Runs tests and counts them. `needed` are programs that must have been among them.
+fn tests(which: &[&str], needed: &[&str]) -> Result<Outcome> {
     let args = ["test", "--workspace", "--locked", "--no-fail-fast"].iter().chain(which);
     let finished = capture(&mut cargo(args))?;
     let sum = tally(&finished.output);
-    Ok(if !finished.success {
-        Outcome::Failed(finished.output)
+    let absent = needed.iter().find(|name| !finished.output.contains(&format!("Running {name}")));
+    let complaint = if !finished.success {
+        String::new()
+    } else if let Some(absent) = absent {
+        format!("{absent} did not run")
     } else if sum.passed == 0 {
-        Outcome::Failed(format!("{}\nno test ran\n", finished.output))
+        "no test ran".to_owned()
     } else if sum.ignored > 0 {
-        Outcome::Failed(format!("{}\n{} tests were ignored\n", finished.output, sum.ignored))
+        format!("{} tests were ignored", sum.ignored)
     } else {
-        Outcome::Passed(format!("{} tests", sum.passed))
-    })
+        return Ok(Outcome::Passed(format!("{} tests", sum.passed)));
+    };
+    Ok(Outcome::Failed(format!("{}\n{complaint}\n", without_good_news(&finished.output))))
+}
+
+/// What a run of tests printed, without the lines that say that all is well.
+fn without_good_news(output: &str) -> String {
+    let good = |line: &&str| {
+        let line = line.trim();
+        line.ends_with("... ok") || line.starts_with("Compiling ") || line.starts_with("running ")
+    };
+    output.lines().filter(|line| !good(line)).fold(String::new(), |all, line| all + line + "\n")
 }
 
 fn docs() -> Result<Outcome> {
@@ -144,4 +161,15 @@ fn across() -> Result<Outcome> {
     } else {
         Outcome::Failed(finished.output)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_shown_without_what_did_not() {
+        let output = "   Compiling x v0.1.0\nrunning 2 tests\ntest a ... ok\ntest b ... FAILED\n";
+        assert_eq!(without_good_news(output), "test b ... FAILED\n");
+    }
 }
