@@ -54,6 +54,8 @@ impl From<Errno> for Stop {
 struct Start<'w, K: Kernel> {
     pos: u64,
     landed: usize,
+    /// Bytes for which the source did not answer at all: to be faulted in before anything else.
+    unanswered: usize,
     range: Option<RangeGuard<'w, K>>,
 }
 
@@ -143,7 +145,7 @@ impl<K: Kernel> Inode<K> {
         from.truncate(len);
         self.touch(task);
         let end = pos + len as u64;
-        let mut writer = Start { pos, landed: 0, range: None };
+        let mut writer = Start { pos, landed: 0, unanswered: 0, range: None };
         if end <= self.size()
             && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
             && !task.fatal_signal_pending()
@@ -151,12 +153,14 @@ impl<K: Kernel> Inode<K> {
         {
             let place = hot::Place { mode: Mode::Overwrite, start: pos, pos, run, len };
             let tried = hot::attempt(self, may, user, from, &place, &mut writer.range);
-            if let Ok(hot::Attempt::Landed(bytes)) = tried {
-                if bytes == len {
+            match tried {
+                Ok(hot::Attempt::Landed(bytes)) if bytes == len => {
                     from.reexpand(asked - len);
                     return Ok(Written { bytes, end });
                 }
-                writer.landed = bytes;
+                Ok(hot::Attempt::Landed(bytes)) => writer.landed = bytes,
+                Ok(hot::Attempt::Nothing) => writer.unanswered = len,
+                Ok(hot::Attempt::Again | hot::Attempt::NotReady) | Err(_) => {}
             }
         }
         self.write_in_steps(may, user, from, writer, asked, options, task)
@@ -175,9 +179,14 @@ impl<K: Kernel> Inode<K> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
+        let unanswered = start.unanswered;
         let mut writer = Writer::new(self, may, user, from, start, options, task);
-        let inside = writer.request().end <= self.size();
-        let stop = match if inside { writer.run() } else { Err(Stop::MustGrow) } {
+        let stop = if writer.request().end <= self.size() {
+            writer.fault_in_unanswered(unanswered).and_then(|()| writer.run())
+        } else {
+            Err(Stop::MustGrow)
+        };
+        let stop = match stop {
             Err(Stop::MustGrow) => {
                 writer.let_go();
                 let _size_lock = self.lock.lock(self.mapping().cache().wait());
@@ -202,7 +211,7 @@ impl<K: Kernel> Inode<K> {
         let len = limits::clip(self.max_size(), pos, asked, task)?;
         from.truncate(len);
         self.touch(task);
-        let start = Start { pos, landed: 0, range: None };
+        let start = Start { pos, landed: 0, unanswered: 0, range: None };
         let mut writer = Writer::new(self, may, user, from, start, options, task);
         let stop = writer.grow();
         let written = writer.finish(stop, asked);

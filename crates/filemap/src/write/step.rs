@@ -187,6 +187,11 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
     }
 
+    /// What the first attempt could not read is faulted in before the second one.
+    pub(super) fn fault_in_unanswered(&mut self, len: usize) -> Result<(), Stop> {
+        if len == 0 { Ok(()) } else { self.fault_in_or_bounce(len) }
+    }
+
     /// Nothing came: make the source present, or, after too many rounds, carry the piece by hand.
     #[cold]
     fn fault_in_or_bounce(&mut self, len: usize) -> Result<(), Stop> {
