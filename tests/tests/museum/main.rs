@@ -8,6 +8,9 @@
 
 mod a_faults;
 mod a_loops;
+mod b_bytes;
+mod b_pages;
 mod copier;
 mod harness;
 mod planted;
+mod stores;
