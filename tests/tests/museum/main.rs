@@ -10,6 +10,8 @@ mod a_faults;
 mod a_loops;
 mod b_bytes;
 mod b_pages;
+mod c_blocks;
+mod c_counts;
 mod copier;
 mod harness;
 mod planted;
