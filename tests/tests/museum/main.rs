@@ -13,6 +13,7 @@ mod b_pages;
 mod c_blocks;
 mod c_counts;
 mod copier;
+mod d_deadlocks;
 mod harness;
 mod planted;
 mod stores;
