@@ -140,7 +140,7 @@ balanced_on_both_mmus! {
         });
     }
 
-    fn a01_the_first_cure_loops_on_an_empty_first_segment(machine) {
+    fn a01_an_empty_segment_probed_in_place_of_the_next_is_caught(machine) {
         let control = Subject::Control(Control::Linux2624Rc1(Defects::only(Defect::EmptySegmentLoop)));
         for second in [Second::Good, Second::Bad] {
             let rig = room(machine, Backing::Memory);
@@ -181,7 +181,7 @@ balanced_on_both_mmus! {
         });
     }
 
-    fn a02_looking_before_counting_reads_past_the_array(machine) {
+    fn a02_looking_before_counting_is_caught(machine) {
         let rig = room(machine, Backing::Memory);
         let (vector, _) = a02(&rig, 1);
         assert_eq!(walk(rig.user(), vector, 6000, Looks::AtTheSegmentFirst), Err(Errno::Fault));

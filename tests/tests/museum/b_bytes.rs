@@ -176,7 +176,7 @@ balanced_on_both_mmus! {
         });
     }
 
-    fn b01_a_copy_that_zeroes_what_it_could_not_get_shows_zeros_to_a_reader(machine) {
+    fn b01_a_copy_that_zeroes_what_it_could_not_get_is_caught(machine) {
         let rig = room(machine, Backing::Memory);
         let liar = Liar::new(rig.user(), Lie::ZeroesTheTail);
         let (answer, snapshots) = b01(&rig, FAULTLESS_B, &liar);

@@ -143,7 +143,7 @@ balanced_on_both_mmus! {
         });
     }
 
-    fn c02_blocks_that_are_not_taken_back_are_caught(machine) {
+    fn c02_a_block_that_is_not_taken_back_is_caught(machine) {
         let rig = room(machine, Backing::Blocks(512));
         assert_eq!(c02(&rig, Subject::Planted(Bug::NoTrim), 600), Ok(600));
         assert_eq!((rig.file().size(), blocks_past(&rig)), (600, 6), "the rest of the page");

@@ -140,7 +140,7 @@ balanced_on_both_mmus! {
         });
     }
 
-    fn d02_pages_locked_one_by_one_are_caught(machine) {
+    fn d02_locking_pages_one_by_one_is_caught(machine) {
         let rig = room(machine, Backing::Memory);
         rig.fill(&pattern(1, 2 * PAGE));
         rig.user().map_file(50, 2, rig.file(), PageIndex::ZERO, Protection::Read);

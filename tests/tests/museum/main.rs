@@ -12,6 +12,7 @@ mod b_bytes;
 mod b_pages;
 mod c_blocks;
 mod c_counts;
+mod catalogue;
 mod copier;
 mod d_deadlocks;
 mod harness;
