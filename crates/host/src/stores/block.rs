@@ -167,6 +167,14 @@ impl BlockState {
         self.free.push(device);
     }
 
+    /// Zeroes the block in which a file of `size` bytes ends, from there on (P2).
+    fn zero_from(&mut self, size: u64, block_size: usize) {
+        let last = self.blocks.get(&(size / block_size as u64));
+        if let Some(Block { device, written: Written::Yes }) = last {
+            self.device[*device][(size % block_size as u64) as usize..].fill(0);
+        }
+    }
+
     /// Writes a block, of which the first `inside` bytes lie inside the file.
     fn put(&mut self, block: u64, bytes: &[u8], inside: usize) {
         if let Some(place) = self.blocks.get_mut(&block) {
@@ -232,6 +240,7 @@ impl AddressSpaceOperations for BlockStore {
         let first = size.div_ceil(self.block_size as u64);
         let past: Vec<u64> = state.blocks.range(first..).map(|(block, _)| *block).collect();
         past.into_iter().for_each(|block| state.give_back(block));
+        state.zero_from(size, self.block_size);
     }
 
     fn set_size(&self, size: u64) {

@@ -111,7 +111,11 @@ impl AddressSpaceOperations for MemoryStore {
     }
 
     fn trim(&self, size: u64) {
-        self.lock().pages.retain(|index, _| PageIndex::new(*index).start() < size);
+        let mut state = self.lock();
+        state.pages.retain(|index, _| PageIndex::new(*index).start() < size);
+        if let Some(page) = state.pages.get_mut(&PageIndex::containing(size).get()) {
+            page[(size % PAGE_SIZE as u64) as usize..].fill(0);
+        }
     }
 
     fn set_size(&self, size: u64) {

@@ -67,6 +67,23 @@ impl Bench {
 }
 
 #[test]
+fn the_last_block_reads_as_zeros_from_the_end_on_after_a_truncation_that_found_no_page_in_the_cache()
+ {
+    let bench = Bench::new();
+    let (blocks, pages) = (BlockStore::new(512, 64), MemoryStore::new());
+    let files: [File; 2] = [bench.machine.inode(&blocks, 0), bench.machine.inode(&pages, 0)];
+    for file in files {
+        assert_eq!(bench.write(&file, 0, &[7; 3000]), Ok(3000));
+        bench.fsync(&file).expect("nothing fails");
+        assert!(bench.machine.syscall(|may| file.evict(may, 0..u64::MAX)) > 0);
+        bench.space.sys_truncate(&file, 1000).expect("nothing fails");
+        bench.space.sys_truncate(&file, 3000).expect("nothing fails");
+        let read = bench.read(&file).expect("nothing fails");
+        assert_eq!(read, [vec![7; 1000], vec![0; 2000]].concat());
+    }
+}
+
+#[test]
 fn every_store_gives_back_what_was_written() {
     let bench = Bench::new();
     let memory = MemoryStore::new();
