@@ -157,6 +157,18 @@ balanced_on_both_mmus! {
         });
     }
 
+    /// The other way in which a page loses blocks that it was known to have.
+    fn c03_a_page_forgets_the_blocks_that_a_truncation_gives_back(machine) {
+        exhibit(machine, SMALL, |rig, subject| {
+            let good = rig.source_at(8, 0, &pattern(2, PAGE));
+            assert_eq!(subject.write(rig, 0, &[good]), Ok(PAGE));
+            calls::truncate(rig.file(), 10).expect("a shorter file");
+            assert_eq!(blocks_past(rig), 0);
+            assert_eq!(subject.write(rig, 10, &[good.skip(10)]), Ok(PAGE - 10));
+            rig.assert_holds_for_good(&pattern(2, PAGE));
+        });
+    }
+
     fn c03_a_page_that_stays_backed_without_blocks_is_caught(machine) {
         let rig = room(machine, Backing::Blocks(1024));
         assert_eq!(c03(&rig, Subject::Planted(Bug::KeepsBacked)), [Ok(10), Ok(PAGE - 10)]);
