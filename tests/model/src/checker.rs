@@ -1,0 +1,82 @@
+//! What a model checker has to offer, and the kernel made from it.
+//!
+//! Neighbours: [`on_loom`](crate::on_loom) and [`on_shuttle`](crate::on_shuttle) implement [`Checker`]; everything
+//! else in this crate is generic over it. It does not own the models.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use faultless_page::{Kernel, PageCache, SyncFamily, Trace, UserMappings};
+
+use crate::memory::ModelFrames;
+use crate::store::ModelStore;
+use crate::wait::ModelWait;
+
+/// A model checker.
+pub trait Checker: Send + Sync + 'static {
+    /// Words and short locks.
+    type Sync: SyncFamily;
+    /// What one sleeper waits on.
+    type Bell: Bell;
+    /// What is known of one frame's memory.
+    type Watch: Watch;
+    /// How user mappings are removed.
+    type Maps: UserMappings + 'static;
+
+    /// An event of the code under test.
+    fn trace(event: Trace);
+
+    /// Somebody was just woken: for planted bugs.
+    fn after_wake() {}
+}
+
+/// What one sleeper waits on: a ring that comes before the wait is not lost.
+pub trait Bell: Send + Sync + 'static {
+    /// Not rung.
+    fn new() -> Self;
+    /// Sleeps until the bell is rung, then silences it. One sleeper only.
+    fn wait(&self);
+    /// Wakes the sleeper.
+    fn ring(&self);
+}
+
+/// What the checker knows of one frame's memory.
+pub trait Watch: Send + Sync + 'static {
+    /// A frame that holds version 0 of its bytes.
+    fn new() -> Self;
+    /// The frame is read or written, but not given away: it has to be alive.
+    fn used(&self);
+    /// The frame has an owner now.
+    fn taken(&self);
+    /// The frame is given away: every use must have happened before.
+    fn given_away(&self);
+    /// Its bytes are now those of `version`. A relaxed store, as a copy is.
+    fn publish(&self, version: u64);
+    /// The version that a copy sees which is made now. A relaxed load: it may be an old one.
+    fn observe(&self) -> u64;
+}
+
+/// The kernel that a checker explores.
+pub struct ModelKernel<C>(PhantomData<C>);
+
+// SAFETY: the families' words are atomic (the checkers' own), their short locks exclude; an `Arc` derefs to one
+// place and keeps it.
+unsafe impl<C: Checker> Kernel for ModelKernel<C> {
+    type Sync = C::Sync;
+    type Frames = ModelFrames<C>;
+    type Wait = ModelWait<C>;
+    type Cache = Arc<PageCache<Self>>;
+    type Store = Arc<ModelStore>;
+    type UserMappings = C::Maps;
+
+    fn trace(event: Trace) {
+        C::trace(event);
+    }
+}
+
+impl<C> fmt::Debug for ModelKernel<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ModelKernel")
+    }
+}

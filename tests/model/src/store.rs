@@ -1,0 +1,102 @@
+//! A store of a few bytes in plain memory, outside the checker: each of its calls is one step.
+#![forbid(unsafe_code)]
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use faultless_page::{
+    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PageIndex, Strategy, SyncKind,
+    WritebackRun,
+};
+
+use crate::memory;
+
+/// A file's bytes as the device has them.
+#[derive(Debug)]
+pub struct ModelStore {
+    state: Mutex<State>,
+    strategy: Strategy,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    bytes: Vec<u8>,
+    begun: u64,
+    ended: u64,
+}
+
+impl ModelStore {
+    /// A store that holds `bytes` and is written by `strategy`.
+    #[must_use]
+    pub fn new(bytes: &[u8], strategy: Strategy) -> Self {
+        Self { state: Mutex::new(State { bytes: bytes.to_vec(), ..State::default() }), strategy }
+    }
+
+    /// What the store holds.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.state().bytes.clone()
+    }
+
+    /// Calls of `write_begin` without their `write_end`.
+    #[must_use]
+    pub fn unbalanced(&self) -> u64 {
+        let state = self.state();
+        state.begun - state.ended
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AddressSpaceOperations for ModelStore {
+    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        let state = self.state();
+        let from = state.bytes.len().min(index.start() as usize);
+        let to = state.bytes.len().min(index.plus(1).start() as usize);
+        buf.write(&state.bytes[from..to]);
+        memory::settle();
+        Ok(())
+    }
+
+    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let mut state = self.state();
+        state.begun += 1;
+        let start = PageIndex::containing(pos).start();
+        let hole = start >= state.bytes.len() as u64;
+        let contents = if hole { Contents::Hole } else { Contents::Stored };
+        Ok(Begun { len, contents, backed: Backed::Fully })
+    }
+
+    fn write_end(&self, _pos: u64, len: usize, copied: usize) {
+        assert!(copied <= len, "more copied than was begun");
+        self.state().ended += 1;
+    }
+
+    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
+        let mut bytes = vec![0; run.len()];
+        run.copy_to(0, &mut bytes);
+        let mut state = self.state();
+        let start = run.pos() as usize;
+        let end = start + bytes.len();
+        if state.bytes.len() < end {
+            state.bytes.resize(end, 0);
+        }
+        state.bytes[start..end].copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn trim(&self, size: u64) {
+        self.state().bytes.truncate(size as usize);
+    }
+
+    fn set_size(&self, _size: u64) {}
+
+    fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+}
