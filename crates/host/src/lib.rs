@@ -18,6 +18,7 @@
 //! | backing stores, and one that fails | [`stores`] |
 //! | what every run is compared with | [`model`] |
 //! | historical write paths, for the checkers to fail on | [`controls`] |
+//! | Faultless and the running Linux kernel, compared | [`oracle`] |
 //! | bodies of the fuzz targets | [`fuzz`] |
 //!
 //! It owns no logic of the page cache: whatever a kernel would not have to write for itself is in the core crates.
@@ -35,6 +36,7 @@ pub mod mm_real;
 pub mod mm_scripted;
 pub mod mmu;
 pub mod model;
+pub mod oracle;
 mod rmap;
 pub mod rng;
 pub mod script;

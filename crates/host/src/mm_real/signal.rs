@@ -37,7 +37,7 @@ struct Installed {
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
 
 /// Installs the handler, the first time.
-pub(super) fn install() {
+pub(crate) fn install() {
     INSTALLED.get_or_init(|| {
         let mut action = default_action();
         action.sa_sigaction =
@@ -97,6 +97,16 @@ extern "C" fn on_segv(_signal: c_int, info: *mut libc::siginfo_t, context: *mut 
         None => hand_back(),
     }
     set_errno(errno);
+}
+
+/// Ends the access to user memory at which `context` stands, as a fault that cannot be resolved does. Whether there is one.
+pub(crate) fn end_access(context: &mut libc::ucontext_t) -> bool {
+    let ip = ip(context);
+    let entry = INSTALLED.get().and_then(|installed| installed.table.find(*ip as usize));
+    if let Some(entry) = entry {
+        *ip = entry.fixup() as Ip;
+    }
+    entry.is_some()
 }
 
 /// Whether the fault has been resolved, so that the instruction can run again.
