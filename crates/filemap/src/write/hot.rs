@@ -31,8 +31,8 @@ pub(super) enum Attempt {
     Nothing,
     /// Something had to be waited for, or got, without locks: try again.
     Again,
-    /// Not every page is ready for this kind of attempt.
-    NotReady,
+    /// Not every page is ready for this kind of attempt: so many of them have no frame.
+    NotReady(u32),
 }
 
 /// Where an attempt writes.
@@ -62,11 +62,12 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory>(
     range: &mut Option<RangeGuard<'w, K>>,
 ) -> Result<Attempt, Refused> {
     let Some(mut locked) = inode.mapping().lock(may.page_locks(), place.run) else {
-        return Ok(Attempt::NotReady);
+        return Ok(Attempt::NotReady(place.run.pages()));
     };
     admit(inode, place.mode, range.as_ref(), place.pos, place.len)?;
     if locked.uptodate() & locked.backed() != locked.mask() {
-        return Ok(Attempt::NotReady);
+        let absent = locked.mask() & !locked.present();
+        return Ok(Attempt::NotReady(absent.count_ones()));
     }
     let copied = copy_in(&locked, user, from, place.pos, place.len);
     let landed = if copied == place.len {

@@ -56,6 +56,8 @@ struct Start<'w, K: Kernel> {
     landed: usize,
     /// Bytes for which the source did not answer at all: to be faulted in before anything else.
     unanswered: usize,
+    /// Frames that are missing, if the pages are known not to be ready.
+    missing: Option<u32>,
     range: Option<RangeGuard<'w, K>>,
 }
 
@@ -77,6 +79,10 @@ struct Writer<'w, 'i, K: Kernel, U, T> {
     reachable: usize,
     /// Frames that the next step needs before it locks anything (P3).
     wanted_frames: u32,
+    /// The last allocation of frames failed, and nothing could be prepared since.
+    refused_frames: bool,
+    /// The next run was found not to be ready for a straight copy.
+    known_unready: bool,
     fruitless: u32,
     /// Bytes that landed before a restart (see [`Writer::hold_range`]).
     landed_before: usize,
@@ -145,7 +151,7 @@ impl<K: Kernel> Inode<K> {
         from.truncate(len);
         self.touch(task);
         let end = pos + len as u64;
-        let mut writer = Start { pos, landed: 0, unanswered: 0, range: None };
+        let mut writer = Start { pos, landed: 0, unanswered: 0, missing: None, range: None };
         if end <= self.size()
             && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
             && !task.fatal_signal_pending()
@@ -160,7 +166,8 @@ impl<K: Kernel> Inode<K> {
                 }
                 Ok(hot::Attempt::Landed(bytes)) => writer.landed = bytes,
                 Ok(hot::Attempt::Nothing) => writer.unanswered = len,
-                Ok(hot::Attempt::Again | hot::Attempt::NotReady) | Err(_) => {}
+                Ok(hot::Attempt::NotReady(missing)) => writer.missing = Some(missing),
+                Ok(hot::Attempt::Again) | Err(_) => {}
             }
         }
         self.write_in_steps(may, user, from, writer, asked, options, task)
@@ -211,7 +218,7 @@ impl<K: Kernel> Inode<K> {
         let len = limits::clip(self.max_size(), pos, asked, task)?;
         from.truncate(len);
         self.touch(task);
-        let start = Start { pos, landed: 0, unanswered: 0, range: None };
+        let start = Start { pos, landed: 0, unanswered: 0, missing: None, range: None };
         let mut writer = Writer::new(self, may, user, from, start, options, task);
         let stop = writer.grow();
         let written = writer.finish(stop, asked);
@@ -244,7 +251,9 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
             pos: start.pos + start.landed as u64,
             range: start.range,
             reachable: usize::MAX,
-            wanted_frames: 0,
+            wanted_frames: start.missing.unwrap_or(0),
+            refused_frames: false,
+            known_unready: start.missing.is_some(),
             fruitless: 0,
             landed_before: 0,
             overreached: false,

@@ -24,8 +24,10 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             (run, len) = chunk;
         }
         // A page past the end is not there yet: looking for it would be a lock for nothing.
-        let ready = self.fresh_pages(run) == 0;
-        let attempt = if ready { self.straight(run, len)? } else { Attempt::NotReady };
+        let fresh = self.fresh_pages(run);
+        let known = core::mem::take(&mut self.known_unready);
+        let attempt =
+            if fresh > 0 || known { Attempt::NotReady(fresh) } else { self.straight(run, len)? };
         match attempt {
             Attempt::Landed(bytes) => {
                 self.progressed(bytes);
@@ -42,13 +44,17 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         len: usize,
     ) -> Result<(), Stop> {
         let attempt = match attempt {
-            Attempt::NotReady => self.prepared(run, len)?,
+            Attempt::NotReady(missing) => {
+                self.wanted_frames = self.wanted_frames.max(missing);
+                self.prepared(run, len)?
+            }
             other => other,
         };
         match attempt {
             Attempt::Landed(bytes) => self.progressed(bytes),
             Attempt::Nothing => self.fault_in_or_bounce(len)?,
-            Attempt::Again | Attempt::NotReady => {}
+            // The run is known, and not ready: the next round need not find that out again.
+            Attempt::Again | Attempt::NotReady(_) => self.known_unready = self.wanted_frames > 0,
         }
         Ok(())
     }
@@ -62,17 +68,17 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
         let reached = self.fault_in(len)?;
         let Some(run) = PageRun::covering(self.pos, reached) else { return Ok(()) };
-        let mut attempt = Attempt::NotReady;
+        let mut attempt = Attempt::NotReady(0);
         if self.fresh_pages(run) == 0 {
             attempt = self.straight(run, reached)?;
-            if attempt == Attempt::NotReady {
+            if matches!(attempt, Attempt::NotReady(_)) {
                 attempt = self.prepared(run, reached)?;
             }
         }
         match attempt {
             Attempt::Landed(bytes) => self.progressed(bytes),
             Attempt::Again => {}
-            Attempt::NotReady => self.bounce(reached)?,
+            Attempt::NotReady(_) => self.bounce(reached)?,
             Attempt::Nothing => {
                 self.fruitless += 1;
                 if self.fruitless > MAX_FRUITLESS_ROUNDS {
@@ -132,7 +138,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             return self.wait_for_admission(refused);
         }
         if self.strategy == Strategy::PrepareCommit && locked.uptodate() != locked.mask() {
-            return Ok(Attempt::NotReady);
+            return Ok(Attempt::NotReady(0));
         }
         let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, len);
         let ready = unless_cut_off(inode, self.mode, self.pos, plan.len);
@@ -152,6 +158,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     fn judge(&mut self, outcome: Outcome) -> Result<Attempt, Stop> {
         self.overreached |= outcome.overreached;
         self.wanted_frames = outcome.missing;
+        self.refused_frames &= outcome.offered == 0;
         match outcome {
             Outcome { accepted: 1.., .. } => Ok(Attempt::Landed(outcome.accepted)),
             Outcome { offered: 1.., .. } => Ok(Attempt::Nothing),
@@ -160,16 +167,17 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
     }
 
-    /// Frames for `run`, allocated while nothing is locked (P3).
+    /// Frames for `run`, allocated while nothing is locked (P3). A refusal is an error only when it comes twice without
+    /// progress: the pages that are here already may take their bytes first (W9).
     fn take_frames(&mut self, run: PageRun) -> Result<Option<FrameBatch<'w, K>>, Stop> {
-        let wanted = core::mem::take(&mut self.wanted_frames);
-        let fresh = self.fresh_pages(run);
-        match wanted.max(fresh) {
+        match core::mem::take(&mut self.wanted_frames).max(self.fresh_pages(run)) {
             0 => Ok(None),
-            pages => match self.inode.mapping().cache().allocate(pages) {
+            pages => match self.inode.mapping().cache().allocate(pages.min(run.pages())) {
                 Ok(batch) => Ok(Some(batch)),
-                // The pages before the end may be here: what they can take comes first (W9).
-                Err(_) if wanted == 0 && fresh < run.pages() => Ok(None),
+                Err(_) if !self.refused_frames => {
+                    self.refused_frames = true;
+                    Ok(None)
+                }
                 Err(errno) => Err(errno.into()),
             },
         }
