@@ -15,6 +15,7 @@ use crate::workspace::{self, TextFile};
 mod direction;
 mod files;
 mod links;
+mod readme;
 mod source;
 mod tokens;
 
@@ -95,6 +96,7 @@ const RULES: &[Rule] = &[
     rule(Part::House, "no paths of one machine", files::no_machine_paths),
     rule(Part::House, "lints are inherited", files::lints_inherited),
     rule(Part::House, "licences are there", files::licences),
+    rule(Part::House, "the README's example is the compiled one", readme::example_is_current),
     rule(Part::Links, "links lead somewhere", links::check),
 ];
 
