@@ -45,13 +45,6 @@ impl Backing {
     /// Those that differ in what they do when a write begins: whole pages, parts of pages, and the old interface.
     pub const DISTINCT: &[Self] = &[Self::Memory, Self::Blocks(1024), Self::Legacy];
 
-    /// Whether the store's `trim` zeroes the rest of the last block that stays, as the seam asks. The host's stores of
-    /// pages and blocks leave it as it is.
-    #[must_use]
-    pub fn zeroes_tails(self) -> bool {
-        matches!(self, Self::Volatile | Self::HostFile)
-    }
-
     /// An empty store of this kind.
     ///
     /// # Panics

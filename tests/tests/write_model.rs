@@ -187,17 +187,6 @@ impl<'m, M: Mmu> Run<'m, M> {
         assert_eq!(calls::truncate(self.rig.file(), size), Ok(()));
         self.model.truncate(size);
         self.rig.store().assert_in_order(size);
-        if !self.rig.setup().backing.zeroes_tails() && !size.is_multiple_of(PAGE as u64) {
-            self.rewrite_last_byte();
-        }
-    }
-
-    /// Makes the last page dirty, so that its tail reaches the store as zeros whatever `trim` did there.
-    fn rewrite_last_byte(&mut self) {
-        let at = self.model.size() - 1;
-        let byte = self.model.read(at, 1).to_vec();
-        let source = self.rig.source_at(SOURCE, 0, &byte);
-        assert_eq!(self.rig.write(at, source), Ok(1));
     }
 
     fn step(&mut self) {
