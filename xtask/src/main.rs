@@ -6,6 +6,7 @@
 //! | `check` | the house rules that a tool can check | [`check`] |
 //! | `demo` | the main job on real input | [`demo`] |
 //! | `deadlocks` | the deadlock theatre | [`deadlocks`] |
+//! | `model` | the model checkers | [`model`] |
 //! | `bench` | the scoreboard | [`mod@bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
 //! | `cross` | other architectures, bare and emulated | [`cross`] |
@@ -21,6 +22,7 @@ mod check;
 mod cross;
 mod deadlocks;
 mod demo;
+mod model;
 mod probe;
 mod process;
 mod tally;
@@ -43,6 +45,8 @@ enum Command {
     Demo(demo::Options),
     /// Stage the deadlocks DL1 to DL4 on every write path, and say which hang and why.
     Deadlocks(deadlocks::Options),
+    /// Explore the interleavings of the code that ships, and show that planted bugs are found.
+    Model(model::Options),
     /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
     Bench(bench::Options),
     /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Deadlocks(options) => deadlocks::run(&options),
+        Command::Model(options) => model::run(&options),
         Command::Check => check::run(),
         Command::Cross => cross::run(),
         Command::Probe => probe::run(),

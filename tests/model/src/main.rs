@@ -143,7 +143,7 @@ fn all(arguments: &[String]) -> Result<ExitCode, String> {
             println!("{mark} {:42} {plant:18} {}", case.model, outcome.summary);
             if let Some(schedule) = outcome.schedule {
                 println!(
-                    "     to replay: faultless-model run {} --plant {} --replay {schedule}",
+                    "     to replay: cargo xtask model -- run {} --plant {} --replay {schedule}",
                     case.model,
                     case.plant.name()
                 );

@@ -30,7 +30,7 @@ pub enum Plant {
     NoGrace,
     /// A grace period waits only for the phase that readers are turned away from.
     OnePhase,
-    /// The size is raised without release order.
+    /// Stores are without release order, that of the size among them.
     RelaxedSize,
     /// A writer does not see who holds a range.
     BlindRange,

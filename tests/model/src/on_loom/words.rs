@@ -210,6 +210,8 @@ impl LoomWord {
         if order == Release {
             self.mark(OWNED);
         }
+        let weak = order == Release && plant::is(Plant::RelaxedSize);
+        let order = if weak { Relaxed } else { order };
         if order == Relaxed && value == 0 && self.is(OWNED) && plant::is(Plant::KeptIdentity) {
             return;
         }
@@ -276,14 +278,13 @@ impl LoomWord {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u64, u64> {
-        let weak = success == AcqRel && plant::is(Plant::RelaxedSize);
         let Some(word) = self.changing() else {
             return self.cold.compare_exchange(current, new, SeqCst, SeqCst);
         };
         if success == SeqCst {
             return word.compare_exchange(current, new, AcqRel, Acquire);
         }
-        word.compare_exchange(current, new, if weak { Relaxed } else { success }, failure)
+        word.compare_exchange(current, new, success, failure)
     }
 }
 
