@@ -7,6 +7,7 @@
 //! | `demo` | the main job on real input | [`demo`] |
 //! | `deadlocks` | the deadlock theatre | [`deadlocks`] |
 //! | `model` | the model checkers | [`model`] |
+//! | `oracle` | random operations, against the running Linux kernel | [`oracle`] |
 //! | `bench` | the scoreboard | [`mod@bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
 //! | `cross` | other architectures, bare and emulated | [`cross`] |
@@ -23,6 +24,7 @@ mod cross;
 mod deadlocks;
 mod demo;
 mod model;
+mod oracle;
 mod probe;
 mod process;
 mod tally;
@@ -47,6 +49,8 @@ enum Command {
     Deadlocks(deadlocks::Options),
     /// Explore the interleavings of the code that ships, and show that planted bugs are found.
     Model(model::Options),
+    /// Compare with the running Linux kernel: the same random operations, every result and every byte.
+    Oracle(oracle::Options),
     /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
     Bench(bench::Options),
     /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Deadlocks(options) => deadlocks::run(&options),
         Command::Model(options) => model::run(&options),
+        Command::Oracle(options) => oracle::run(&options),
         Command::Check => check::run(),
         Command::Cross => cross::run(),
         Command::Probe => probe::run(),

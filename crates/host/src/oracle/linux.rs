@@ -1,8 +1,7 @@
 //! The running Linux kernel as one of the systems: the case's operations as system calls of this process, on a file of
 //! tmpfs or of a folder's file system, with a window of its own.
 //!
-//! `RLIMIT_FSIZE` belongs to the whole process. It is set just around the calls that it concerns, and only in cases that have
-//! one.
+//! Neighbours: `process`, which knows limits and addresses; `signals`.
 
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
@@ -16,6 +15,7 @@ use faultless_page::PAGE_SIZE;
 use faultless_usercopy::arch::{Atomic, NoWindow, native};
 
 use super::op::{At, Bytes, Case, Form, GUARD, Op, OpenMode, Place, Transfer, WINDOW, pattern};
+use super::process::{Limit, TMPFS, end_of_user_addresses, kind_of};
 use super::signals;
 use super::system::{Answer, Signal, System};
 use crate::mmu::Protection;
@@ -40,8 +40,6 @@ pub(super) struct Linux {
     /// What is mapped: the rest of the window is only reserved, and `mprotect` must not touch it.
     mapped: [bool; WINDOW],
 }
-
-const TMPFS: &str = "tmpfs";
 
 /// Addresses, and nothing behind them.
 const NOTHING: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -319,74 +317,6 @@ impl Drop for Linux {
         // SAFETY: the range is ours (invariant), and nobody keeps an address in it.
         let _ = unsafe { libc::munmap(self.window.as_ptr(), (WINDOW + GUARD) * PAGE_SIZE) };
     }
-}
-
-/// `RLIMIT_FSIZE` of this process, for as long as this lives.
-struct Limit(Option<libc::rlimit>);
-
-impl Limit {
-    fn set(limit: Option<u64>) -> Self {
-        Self(limit.map(|limit| {
-            let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-            // SAFETY: points to a `rlimit`.
-            let result = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut before) };
-            assert_eq!(result, 0, "getrlimit: {}", io::Error::last_os_error());
-            apply_limit(&libc::rlimit { rlim_cur: limit, ..before });
-            before
-        }))
-    }
-}
-
-impl Drop for Limit {
-    fn drop(&mut self) {
-        if let Some(before) = &self.0 {
-            apply_limit(before);
-        }
-    }
-}
-
-fn apply_limit(limit: &libc::rlimit) {
-    // SAFETY: points to a `rlimit`.
-    let result = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, limit) };
-    assert_eq!(result, 0, "setrlimit: {}", io::Error::last_os_error());
-}
-
-/// The first address at which no user memory can begin, found by asking: a write of nothing at an address
-/// beyond is refused, and none that lies before.
-fn end_of_user_addresses(file: &File) -> io::Result<usize> {
-    let (mut good, mut bad) = (0, 1_usize << (usize::BITS - 1));
-    while bad - good > 1 {
-        let middle = good + (bad - good) / 2;
-        let addr = std::ptr::without_provenance(middle);
-        // SAFETY: nothing is read at that address: the length is 0.
-        if unsafe { libc::pwrite(file.as_raw_fd(), addr, 0, 0) } == 0 {
-            good = middle;
-        } else {
-            bad = middle;
-        }
-    }
-    if good < WINDOW * PAGE_SIZE {
-        return Err(io::Error::other("the end of user addresses cannot be found"));
-    }
-    Ok(good)
-}
-
-/// The name of the file system on which `file` lies.
-fn kind_of(file: &File) -> io::Result<String> {
-    // SAFETY: a `statfs` is integers, for all of which zero is a value.
-    let mut about: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: points to a `statfs`.
-    if unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut about) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(match about.f_type as u64 & 0xffff_ffff {
-        0xef53 => "ext4".into(),
-        0x5846_5342 => "xfs".into(),
-        0x9123_683e => "btrfs".into(),
-        0x0102_1994 => TMPFS.into(),
-        0x794c_7630 => "overlayfs".into(),
-        other => format!("file system {other:#x}"),
-    })
 }
 
 fn bits(protection: Protection) -> i32 {

@@ -8,7 +8,7 @@
 //! | concept | module |
 //! |---|---|
 //! | cases | `op`, `generate` |
-//! | the systems | `system`, `faultless` (with `store`), `linux` (with `signals`) |
+//! | the systems | `system`, `faultless` (with `store`), `linux` (with `process`, `signals`) |
 //! | the comparison, and what it forgives | `compare`, `settle`, `shadow`, `overlap` |
 //! | smaller cases | `shrink` |
 //!
@@ -23,6 +23,7 @@ mod generate;
 mod linux;
 mod op;
 mod overlap;
+mod process;
 mod settle;
 mod shadow;
 mod shrink;
