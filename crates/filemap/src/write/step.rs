@@ -250,9 +250,13 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             self.overreached |= ready < plan.len;
             temporary.land(&locked, self.pos, ready);
             let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, ready);
+            self.from.advance(outcome.accepted);
+            if outcome.accepted > 0 && !self.from.is_empty() && self.range.is_none() {
+                let end = self.pos + (outcome.accepted + self.from.count()) as u64;
+                self.range = keep_range(inode, self.start, end);
+            }
             drop(locked);
             drop(removed);
-            self.from.advance(outcome.accepted);
             if let Attempt::Landed(bytes) = self.judge(outcome)? {
                 self.progressed(bytes);
                 return Ok(());
