@@ -25,6 +25,7 @@ mod deadlocks;
 mod demo;
 mod model;
 mod oracle;
+mod pipe;
 mod probe;
 mod process;
 mod tally;
@@ -62,6 +63,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    pipe::end_quietly_when_closed();
     let result = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),

@@ -18,6 +18,8 @@ pub struct Counters {
     pub zeroed: u64,
     /// Bytes that a temporary page carried.
     pub bounced: u64,
+    /// Temporary pages that carried them.
+    pub temporary_pages: u64,
     /// Pages that took the straight copy.
     pub straight_pages: u64,
     /// Atomic copies that fell short.
@@ -46,6 +48,7 @@ impl Counters {
         copied: 0,
         zeroed: 0,
         bounced: 0,
+        temporary_pages: 0,
         straight_pages: 0,
         short_copies: 0,
         fault_ins: 0,
@@ -69,6 +72,7 @@ impl Counters {
             copied: self.copied - earlier.copied,
             zeroed: self.zeroed - earlier.zeroed,
             bounced: self.bounced - earlier.bounced,
+            temporary_pages: self.temporary_pages - earlier.temporary_pages,
             straight_pages: self.straight_pages - earlier.straight_pages,
             short_copies: self.short_copies - earlier.short_copies,
             fault_ins: self.fault_ins - earlier.fault_ins,
@@ -94,7 +98,10 @@ impl Counters {
         Self::update(|counters| match event {
             Trace::Copied(bytes) => counters.copied += bytes as u64,
             Trace::Zeroed(bytes) => counters.zeroed += bytes as u64,
-            Trace::Bounced(bytes) => counters.bounced += bytes as u64,
+            Trace::Bounced(bytes) => {
+                counters.bounced += bytes as u64;
+                counters.temporary_pages += 1;
+            }
             Trace::Straight(pages) => counters.straight_pages += u64::from(pages),
             Trace::ShortCopy => counters.short_copies += 1,
             Trace::FaultIn(_) => counters.fault_ins += 1,

@@ -48,7 +48,7 @@ pub(super) fn table(input: &Input, runs: &[Run]) {
         "retries",
         "page\nfaults",
         "under\na lock",
-        "by temp.\npage, KiB",
+        "temp.\npages",
         "MiB/s",
         "on disk",
     ]);
@@ -62,7 +62,7 @@ pub(super) fn table(input: &Input, runs: &[Run]) {
             HumanCount(counted.fault_ins).to_string(),
             HumanCount(counted.faults).to_string(),
             HumanCount(counted.faults_under_page_lock).to_string(),
-            kib(counted.bounced),
+            HumanCount(counted.temporary_pages).to_string(),
             format!("{:.1}", run.bytes_per_second() / f64::from(1 << 20)),
             if run.is_right() { "right" } else { "WRONG" }.to_owned(),
         ]);
@@ -121,6 +121,7 @@ pub(super) fn json(input: &Input, runs: &[Run]) -> Value {
                 "retries": counted.fault_ins,
                 "faults": counted.faults,
                 "faults_under_page_lock": counted.faults_under_page_lock,
+                "temporary_pages": counted.temporary_pages,
                 "temporary_page_bytes": counted.bounced,
                 "seconds": cost.took.as_secs_f64(),
                 "bytes_per_second": run.bytes_per_second(),
