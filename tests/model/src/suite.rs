@@ -1,6 +1,6 @@
 //! Runs models as child processes, since a deadlock under loom ends its process, and judges how they ended.
 //!
-//! [`cases`] lists what there is to run: each model by itself, and each with every bug that it must find. `main.rs` prints them, the
+//! The suite lists what there is to run: each model by itself, and each with every bug that it must find. `main.rs` prints them, the
 //! integration tests assert them.
 #![forbid(unsafe_code)]
 

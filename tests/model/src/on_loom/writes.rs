@@ -240,12 +240,12 @@ fn truncate_and_fill(size: u64) -> Run {
     Run { threads, end: Box::new(end) }
 }
 
-/// [`truncate_and_fill`] to nothing.
+/// `truncate_and_fill` to nothing.
 pub fn truncate_to_nothing_and_fill() -> Run {
     truncate_and_fill(0)
 }
 
-/// [`truncate_and_fill`] to half.
+/// `truncate_and_fill` to half.
 pub fn truncate_to_half_and_fill() -> Run {
     truncate_and_fill(4)
 }

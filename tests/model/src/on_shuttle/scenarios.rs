@@ -1,6 +1,6 @@
 //! Whole system calls against each other: write, fault, munmap, mlock, truncate, writeback, reclaim.
 //!
-//! Each scenario ends with [`Machine::check`]: nothing locked, nothing begun and not ended, no frame leaked or freed twice. A
+//! Each scenario ends with `Machine::check`: nothing locked, nothing begun and not ended, no frame leaked or freed twice. A
 //! deadlock, or a frame used after it was freed, ends it before.
 
 // A model asserts: that it panics is what it is for.
