@@ -8,6 +8,7 @@
 //! | `deadlocks` | the deadlock theatre | [`deadlocks`] |
 //! | `model` | the model checkers | [`model`] |
 //! | `oracle` | random operations, against the running Linux kernel | [`oracle`] |
+//! | `fuzz` | the fuzz targets, and their planted bugs | [`fuzz`] |
 //! | `bench` | the scoreboard | [`mod@bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
 //! | `cross` | other architectures, bare and emulated | [`cross`] |
@@ -23,6 +24,7 @@ mod check;
 mod cross;
 mod deadlocks;
 mod demo;
+mod fuzz;
 mod model;
 mod oracle;
 mod pipe;
@@ -52,6 +54,8 @@ enum Command {
     Model(model::Options),
     /// Compare with the running Linux kernel: the same random operations, every result and every byte.
     Oracle(oracle::Options),
+    /// Fuzz with libFuzzer, or show that each target finds its planted bugs.
+    Fuzz(fuzz::Options),
     /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
     Bench(bench::Options),
     /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Deadlocks(options) => deadlocks::run(&options),
         Command::Model(options) => model::run(&options),
         Command::Oracle(options) => oracle::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Check => check::run(),
         Command::Cross => cross::run(),
         Command::Probe => probe::run(),

@@ -15,6 +15,7 @@ use faultless_page::{
 
 use super::Plant;
 use super::reuse::reuse;
+use super::show::show;
 use crate::kernel::{Bare, HostKernel};
 use crate::machine::{Machine, MachineConfig};
 use crate::mm_scripted::ScriptedMmu;
@@ -124,11 +125,12 @@ fn play(
     let mapping = Mapping::<Kernel>::new(Arc::clone(machine.cache()), store, maps, 0);
     let mut index =
         Index { machine, mapping: &mapping, model: BTreeMap::new(), held: None, tags: 0, plant };
-    for _ in 0..STEPS {
+    for number in 0..STEPS {
         if input.is_empty() {
             break;
         }
         let step = Step::arbitrary(input)?;
+        show(format_args!("{number:>2} {step:?}"));
         index.step(step);
     }
     index.held = None;

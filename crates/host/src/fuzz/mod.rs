@@ -1,24 +1,32 @@
 //! Fuzz bodies: what the targets in `fuzz/` and the replay of their seeds run.
 //!
-//! | target | module | against |
-//! |---|---|---|
-//! | `partial_copy` | [`partial_copy`] | the contract U1–U7 at every offset; a model of the cursor |
-//! | `index` | [`index`] | a `BTreeMap` |
-//! | `extable` | [`extable`] | a list |
+//! | target, and module | against |
+//! |---|---|
+//! | `partial_copy` | the contract U1–U7 at every offset; a model of the cursor |
+//! | `tail` | the one legal value of each byte of a file |
+//! | `ops` | the same, what fsync promised, and the other strategy |
+//! | `concurrency` | the operations in some order, under a deterministic scheduler |
+//! | `index` | a `BTreeMap` |
+//! | `extable` | a list |
 //!
 //! A body reads a script from the input's bytes, plays it, and panics where the core breaks its contract. It does the same for
 //! the same bytes each time. Every target has [planted bugs](Plant) that it must find: `FAULTLESS_PLANT` names one.
 //!
 //! Key types: [`Target`], [`Plant`]; [`mod@hunt`] looks for a planted bug without a fuzzer. Machines are kept between runs, one
-//! for each thread ([`reuse`]).
+//! for each thread. With `FAULTLESS_SHOW` set, each step is printed before it is done.
 
+mod concurrency;
+mod contents;
 mod extable;
 pub mod hunt;
 mod index;
+mod ops;
 mod partial_copy;
 mod plant;
 mod planted_user;
 mod reuse;
+mod show;
+mod tail;
 
 use std::sync::OnceLock;
 
@@ -48,6 +56,24 @@ pub const TARGETS: &[Target] = &[
         about: "copies, cursor, fault-in and import against U1-U7 and W7",
         max_len: 256,
         body: partial_copy::body,
+    },
+    Target {
+        name: "tail",
+        about: "the end of a file, holes and recycled memory against the one legal value of each byte",
+        max_len: 160,
+        body: tail::body,
+    },
+    Target {
+        name: "ops",
+        about: "sequences of operations with faults, failures and crashes, by both strategies",
+        max_len: 512,
+        body: ops::body,
+    },
+    Target {
+        name: "concurrency",
+        about: "threads interrupted anywhere: no deadlock, no byte out of nowhere, some order of the writes",
+        max_len: 128,
+        body: concurrency::body,
     },
     Target {
         name: "index",

@@ -6,7 +6,7 @@
 pub(super) const VARIABLE: &str = "FAULTLESS_PLANT";
 
 macro_rules! plants {
-    ($($(#[$meta:meta])* $name:ident = $target:literal, $text:literal, $shows:literal;)*) => {
+    ($($(#[$meta:meta])* $name:ident = $target:literal, $text:literal, [$($shows:literal),+];)*) => {
         /// A bug to plant, or none.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         pub enum Plant {
@@ -38,12 +38,12 @@ macro_rules! plants {
                 }
             }
 
-            /// A part of what the finding says: it was this bug that was found, and no other.
+            /// Whether a finding that says this is what the bug does: it was found, and no other.
             #[must_use]
-            pub const fn shows(self) -> &'static str {
+            pub fn is_shown_by(self, what: &str) -> bool {
                 match self {
-                    Self::None => "",
-                    $(Self::$name => $shows,)*
+                    Self::None => false,
+                    $(Self::$name => [$($shows),+].iter().any(|shows| what.contains(shows)),)*
                 }
             }
         }
@@ -52,29 +52,57 @@ macro_rules! plants {
 
 plants! {
     /// B2: after a fault inside a block of eight, the copy reports the whole block.
-    CopyOverReports = "partial_copy", "copy-over-reports", "U1";
+    CopyOverReports = "partial_copy", "copy-over-reports", ["U1"];
     /// B3: the copy zeroes what it could not fill.
-    CopyZeroesTail = "partial_copy", "copy-zeroes-tail", "U1";
+    CopyZeroesTail = "partial_copy", "copy-zeroes-tail", ["U1"];
     /// A8: a copy whose first block of sixteen faults copies nothing.
-    CopyAllOrNothing = "partial_copy", "copy-all-or-nothing", "U2";
+    CopyAllOrNothing = "partial_copy", "copy-all-or-nothing", ["U2"];
     /// A6: only the first page of a range is probed.
-    ProbeFirstPage = "partial_copy", "probe-first-page", "U6";
+    ProbeFirstPage = "partial_copy", "probe-first-page", ["U6"];
     /// D3: the atomic copy resolves faults.
-    AtomicFaults = "partial_copy", "atomic-faults", "U3";
+    AtomicFaults = "partial_copy", "atomic-faults", ["U3"];
     /// A cursor that moves on by what was asked, not by what came.
-    CursorOverruns = "partial_copy", "cursor-overruns", "cursor";
+    CursorOverruns = "partial_copy", "cursor-overruns", ["cursor"];
+    /// B2 in a write: bytes that never came count as written.
+    TailCopyOverReports = "tail", "tail-copy-over-reports", ["W1: wrote", "recycled memory"];
+    /// B8: half of what a read transfers never arrives.
+    StoreShortTransfer = "tail", "store-short-transfer", ["recycled memory"];
+    /// B9: a hole reads as what the device happens to hold.
+    StoreStaleHole = "tail", "store-stale-hole", ["a stale block"];
+    /// The store says "hole" of a page that it has.
+    StoreForgetsData = "tail", "store-forgets-data", ["W2"];
+    /// C2: blocks past the end are not taken back.
+    StoreKeepsBlocks = "tail", "store-keeps-blocks", ["W9"];
+    /// DL1: strategy A's lane is written by 2.6.23, which copies under the page lock.
+    OpsLinux2623 = "ops", "ops-linux-2623", ["lock checker"];
+    /// S2 of 2.6.24-rc1: the size grows by what was asked.
+    OpsGrowsByAsked = "ops", "ops-grows-by-asked", ["W3: size"];
+    /// S3 of 2.6.24-rc1: a source that crosses into a bad page is refused as a whole.
+    OpsWholeChunkRefused = "ops", "ops-whole-chunk-refused", ["W1: EFAULT"];
+    /// S1 of 2.6.24-rc1: an empty first segment is probed in place of the next.
+    OpsEmptySegmentLoop = "ops", "ops-empty-segment-loop", ["W6"];
+    /// `sync` promises and does nothing.
+    StoreSyncsNothing = "ops", "store-syncs-nothing", ["crash"];
+    /// DL1-DL3': threads write by 2.6.23.
+    ConcurrencyLinux2623 = "concurrency", "concurrency-linux-2623", ["deadlock"];
+    /// The same by the pattern that probes first.
+    ConcurrencyPrefaultOnly = "concurrency", "concurrency-prefault-only", ["deadlock"];
+    /// A wake that comes between the look and the sleep is lost.
+    ConcurrencyLostWake = "concurrency", "concurrency-lost-wake", ["deadlock"];
+    /// Truncation leaves user mappings of the pages that it takes.
+    ConcurrencyNoZap = "concurrency", "concurrency-no-zap", ["P6"];
     /// A page is lost when the tree grows by a level.
-    IndexLosesOnRaise = "index", "index-loses-on-raise", "lost";
+    IndexLosesOnRaise = "index", "index-loses-on-raise", ["lost"];
     /// A run that reaches the last slot of a leaf ends one page early.
-    IndexShortRun = "index", "index-short-run", "find";
+    IndexShortRun = "index", "index-short-run", ["find"];
     /// Pruning takes leaves that still have a dirty page.
-    IndexPrunesDirty = "index", "index-prunes-dirty", "lost";
+    IndexPrunesDirty = "index", "index-prunes-dirty", ["lost"];
     /// The binary search never looks at the last entry.
-    TableMissesLast = "extable", "table-misses-last", "not found";
+    TableMissesLast = "extable", "table-misses-last", ["not found"];
     /// Sorting exchanges relative fields without aiming them anew.
-    TableUnaimedSort = "extable", "table-unaimed-sort", "meaning";
+    TableUnaimedSort = "extable", "table-unaimed-sort", ["meaning"];
     /// The ordinary fault handling runs for an atomic access.
-    TableResolvesAtomic = "extable", "table-resolves-atomic", "U3";
+    TableResolvesAtomic = "extable", "table-resolves-atomic", ["U3"];
 }
 
 impl Plant {

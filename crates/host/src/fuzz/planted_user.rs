@@ -28,7 +28,7 @@ impl<'u, U: UserMemory> PlantedUser<'u, U> {
     fn reported(&self, len: usize, left: usize) -> usize {
         let done = len - left;
         match self.plant {
-            Plant::CopyOverReports if left > 0 && done > 0 => {
+            Plant::CopyOverReports | Plant::TailCopyOverReports if left > 0 && done > 0 => {
                 len - done.next_multiple_of(BLOCK).min(len)
             }
             _ => left,

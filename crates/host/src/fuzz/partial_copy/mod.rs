@@ -18,6 +18,7 @@ use self::field::{Access, Bytes, Field, Policy, RealPages};
 use super::Plant;
 use super::planted_user::PlantedUser;
 use super::reuse::reuse;
+use super::show::show;
 use crate::machine::syscall;
 
 /// Segments of a request, at most.
@@ -158,6 +159,7 @@ fn requests<F: Field>(
             break;
         }
         let step = Step::arbitrary(input)?;
+        show(format_args!("{number:>2} {step:?}"));
         let mut run = Run {
             may: &mut *may,
             iter: &mut iter,

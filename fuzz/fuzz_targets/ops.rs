@@ -1,0 +1,4 @@
+//! Runs the body of the target `ops`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| faultless_host::fuzz::play("ops", input));
