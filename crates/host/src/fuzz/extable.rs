@@ -112,7 +112,11 @@ fn meanings(table: &[Entry]) -> Vec<Meaning> {
 
 fn sorted(table: &mut [Entry], plant: Plant) -> Result<(), TooFar> {
     if plant == Plant::TableUnaimedSort {
-        table.sort_by_key(Entry::insn);
+        // Each entry keeps its distances, wherever it goes.
+        for at in 0..table.len() {
+            let least = (at..table.len()).min_by_key(|&other| table[other].insn());
+            table.swap(at, least.unwrap_or(at));
+        }
         return Ok(());
     }
     sort(table)

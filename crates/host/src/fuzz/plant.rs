@@ -56,7 +56,7 @@ plants! {
     /// B3: the copy zeroes what it could not fill.
     CopyZeroesTail = "partial_copy", "copy-zeroes-tail", ["U1"];
     /// A8: a copy whose first block of sixteen faults copies nothing.
-    CopyAllOrNothing = "partial_copy", "copy-all-or-nothing", ["U2"];
+    CopyAllOrNothing = "partial_copy", "copy-all-or-nothing", ["U2", "U1: bytes from"];
     /// A6: only the first page of a range is probed.
     ProbeFirstPage = "partial_copy", "probe-first-page", ["U6"];
     /// D3: the atomic copy resolves faults.

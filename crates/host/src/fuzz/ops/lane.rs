@@ -289,11 +289,22 @@ impl<'m> Lane<'m> {
         self.durable.all_synced(&self.contents);
     }
 
-    /// The script's part of the file, by read.
+    /// The script's part of the file, by read. Before it there is a hole, of which the end is looked at.
     fn whole(&self) -> Vec<u8> {
-        let scratch = self.space.slice(WINDOW, 0, BYTES);
-        let mut bytes = self.space.sys_read_all(&self.file, scratch).expect("a store that works");
-        let rest = bytes.split_off(self.shape.origin.min(bytes.len()));
+        let before = self.shape.origin - self.shape.origin.min(PAGE_SIZE);
+        let (mut bytes, mut pos) = (Vec::new(), before);
+        loop {
+            let slice = self.space.slice(WINDOW, 0, BYTES);
+            let read = self.space.sys_read(&self.file, &[slice], pos as u64);
+            let got = read.expect("a store that works");
+            if got == 0 {
+                break;
+            }
+            bytes.extend(self.space.read_vec(slice.addr(), got).expect("memory"));
+            pos += got;
+        }
+        let hole = (self.shape.origin - before).min(bytes.len());
+        let rest = bytes.split_off(hole);
         assert!(is_zero(&bytes), "W5: data in a hole");
         rest
     }

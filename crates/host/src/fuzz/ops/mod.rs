@@ -69,8 +69,9 @@ fn play(
     machine.check().clear();
     let origin = ORIGINS[usize::from(input.arbitrary::<bool>()?)] * PAGE_SIZE;
     let block = 512 << input.int_in_range(0..=3)?;
-    let all = (BYTES + origin) / block;
-    let capacity = if input.ratio(1, 4)? { input.int_in_range(0..=BYTES / block)? } else { all };
+    // As a rule there is room for everything.
+    let all = BYTES / block;
+    let capacity = if input.ratio(1, 4)? { input.int_in_range(0..=all)? } else { all };
     show(format_args!("from byte {origin}, blocks of {block}, room for {capacity}"));
     let shape = lane::Shape { origin, block, capacity, plant, control: control(plant) };
     let mut a = Lane::new(machine, shape, Strategy::PrepareCommit);
