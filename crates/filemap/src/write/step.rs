@@ -144,12 +144,14 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let ready = unless_cut_off(inode, self.mode, self.pos, plan.len);
         self.overreached |= ready < plan.len;
         let copied = copy_in(&locked, self.user, self.from, self.pos, ready);
-        let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, copied);
-        self.from.revert(copied - outcome.accepted);
-        if outcome.accepted > 0 && !self.from.is_empty() && self.range.is_none() {
-            let end = self.pos + (outcome.accepted + self.from.count()) as u64;
+        // Before the bytes count: what the file has grown by is an invitation to overwrite it, and an append that had to
+        // start again for that would stand where the end no longer is.
+        if copied > 0 && !self.from.is_empty() && self.range.is_none() {
+            let end = self.pos + (copied + self.from.count()) as u64;
             self.range = keep_range(inode, self.start, end);
         }
+        let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, copied);
+        self.from.revert(copied - outcome.accepted);
         drop(locked);
         drop(removed);
         self.judge(outcome)
@@ -249,12 +251,13 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             let ready = unless_cut_off(inode, self.mode, self.pos, plan.len);
             self.overreached |= ready < plan.len;
             temporary.land(&locked, self.pos, ready);
-            let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, ready);
-            self.from.advance(outcome.accepted);
-            if outcome.accepted > 0 && !self.from.is_empty() && self.range.is_none() {
-                let end = self.pos + (outcome.accepted + self.from.count()) as u64;
+            // Before the bytes count, as after any short copy.
+            if ready > 0 && ready < self.from.count() && self.range.is_none() {
+                let end = self.pos + self.from.count() as u64;
                 self.range = keep_range(inode, self.start, end);
             }
+            let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, ready);
+            self.from.advance(outcome.accepted);
             drop(locked);
             drop(removed);
             if let Attempt::Landed(bytes) = self.judge(outcome)? {
