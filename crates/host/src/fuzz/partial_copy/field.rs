@@ -106,7 +106,7 @@ pub(super) trait Field {
 
 /// The bytes that have to answer for a claim on the first `claimed` of `len` bytes at `start`.
 fn probe_points(start: usize, len: usize, claimed: usize) -> impl Iterator<Item = usize> {
-    let next = start.next_multiple_of(PAGE_SIZE).max(start + 1);
+    let next = (start / PAGE_SIZE + 1) * PAGE_SIZE;
     let pages = (next..start + claimed).step_by(PAGE_SIZE);
     let first = (claimed > 0).then_some(start);
     let last = (claimed == len && len > 0).then(|| start + len - 1);
