@@ -188,7 +188,7 @@ balanced_on_both_mmus! {
         let source = rig.user().slice(50, 0, 8);
         let copied = under(&rig, &store, |may| copy_from_user(rig.user(), may, &mut [0; 8], source));
         // The fault handler takes it under the page lock that it needs.
-        assert_eq!(copied, Err(Failure::Deadlock(Kind::Abba)));
+        assert_eq!(copied, Err(Failure::Deadlock(Kind::ForeignLock)));
     }
 
     fn d04_every_window_is_faulted_in_with_no_page_locked(machine) {
@@ -302,7 +302,7 @@ balanced_on_both_mmus! {
             let mut from = faultless::usercopy::IovIter::new(&segments).expect("a request");
             rig.file().write(may, rig.user(), &mut from, &options, &faultless::filemap::NoTask)
         });
-        assert_eq!(written, Err(Failure::Deadlock(Kind::Abba)));
+        assert_eq!(written, Err(Failure::Deadlock(Kind::ForeignLock)));
     }
 }
 

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, Weak};
 use faultless_page::LockId;
 
 use self::graph::{Edge, Graph, Reach, Through};
-use self::instance::Instance;
+use self::instance::{Instance, Node};
 use self::thread::{Local, Record, lock};
 
 pub use self::instance::{Lock, Mode};
@@ -358,8 +358,11 @@ fn cycles(graph: &Graph, edge: &Edge, found: &mut Vec<Report>) {
             break;
         }
         let Some(cycle) = graph.cycle(edge, through) else { continue };
-        let spaces = cycle.iter().any(|edge| matches!(edge.from.node, instance::Node::Space(_)));
+        let passes = |kind: fn(&Node) -> bool| cycle.iter().any(|edge| kind(&edge.from.node));
+        let spaces = passes(|node| matches!(node, Node::Space(_)));
+        let foreign = passes(|node| matches!(node, Node::Other(..)));
         if spaces == (kind != Kind::Abba) {
+            let kind = if foreign && !spaces { Kind::ForeignLock } else { kind };
             found.push(Report::new(kind, "a cycle", &cycle));
         }
     }
@@ -367,7 +370,7 @@ fn cycles(graph: &Graph, edge: &Edge, found: &mut Vec<Report>) {
 
 /// The order that holds without any graph: I → range → M → P, ranges and pages ascending.
 fn against_order(edge: &Edge) -> Option<Report> {
-    use self::instance::Node::{Leaf, Ranges};
+    use Node::{Leaf, Ranges};
     let Edge { from, to, .. } = edge;
     let wrong = match (from.node, to.node) {
         _ if edge.reach == Reach::ByFault => None,
@@ -387,5 +390,5 @@ fn against_order(edge: &Edge) -> Option<Report> {
 }
 
 fn ranges_of_one_file(edge: &Edge) -> bool {
-    matches!(edge.from.node, instance::Node::Ranges(_)) && edge.from.node == edge.to.node
+    matches!(edge.from.node, Node::Ranges(_)) && edge.from.node == edge.to.node
 }

@@ -12,8 +12,10 @@ use super::instance::{Instance, Mode, Node};
 pub enum Kind {
     /// DL1: a thread waits for a lock that it holds.
     Recursive,
-    /// DL2: a cycle of page locks (or of other locks), no address-space lock in it.
+    /// DL2: a cycle of the core's locks, no address-space lock in it.
     Abba,
+    /// DL4: a cycle through a lock that is not the core's, such as a store's own, no address-space lock in it.
+    ForeignLock,
     /// DL3: a cycle through an address-space lock that is held for writing.
     PageAgainstSpace,
     /// DL3′: a cycle through an address-space lock that is only held for reading: it needs a queued writer.
@@ -66,6 +68,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Recursive => "recursive locking (DL1)",
             Self::Abba => "locks in both orders (DL2)",
+            Self::ForeignLock => "locks in both orders, a foreign one among them (DL4)",
             Self::PageAgainstSpace => "page lock against address-space lock (DL3)",
             Self::ReaderBehindQueuedWriter => "reader behind a queued writer (DL3')",
             Self::FaultUnderLock => {

@@ -55,6 +55,26 @@ fn dl2_two_pages_each_written_from_a_mapping_of_the_other() {
 }
 
 #[test]
+fn dl4_a_lock_of_the_store_held_at_an_access_that_may_fault() {
+    let check = LockCheck::new();
+    let expected = check.expect();
+    let store = Lock::Other("store", 1);
+    on_thread(&check, "t1", || {
+        take(store);
+        write_with_a_fault_inside(page(1, 5), &[page(2, 0)]);
+        released(store);
+    });
+    on_thread(&check, "t2", || {
+        take(Lock::Core(page(2, 0)));
+        take(store);
+        released(store);
+        released(Lock::Core(page(2, 0)));
+    });
+    let report = expected.one(Kind::ForeignLock);
+    assert!(report.text.contains("store") && report.text.contains("'t2'"), "{report}");
+}
+
+#[test]
 fn dl3_a_fault_under_a_page_against_populate_under_the_space_lock() {
     let check = LockCheck::new();
     let expected = check.expect();

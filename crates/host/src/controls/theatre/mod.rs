@@ -132,9 +132,10 @@ impl Scene {
     pub const fn kind(self) -> Kind {
         match self {
             Self::Dl1 => Kind::Recursive,
-            Self::Dl2 | Self::Dl4 => Kind::Abba,
+            Self::Dl2 => Kind::Abba,
             Self::Dl3 => Kind::PageAgainstSpace,
             Self::Dl3Prime => Kind::ReaderBehindQueuedWriter,
+            Self::Dl4 => Kind::ForeignLock,
         }
     }
 }
