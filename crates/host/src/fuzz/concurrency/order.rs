@@ -47,6 +47,9 @@ pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> 
 
 /// Whether some order of the operations on the file, each thread's in its own, leaves just `found`. `done` says of each tag
 /// whether it had an effect.
+///
+/// Writes and truncations come one after another: they hold the inode lock. A store through a mapping takes no lock, so it
+/// may also come between two cells of a write.
 pub(super) fn explains(
     script: &Script,
     file: FileNumber,
@@ -62,24 +65,92 @@ pub(super) fn explains(
     };
     let threads: Vec<Vec<Op>> =
         script.threads.iter().map(|ops| ops.iter().filter(changes).copied().collect()).collect();
-    search(&threads, &mut vec![0; threads.len()], &initial(script, file), found)
+    let cells = initial(script, file);
+    // Nearly always whole operations explain it, and they are quick to try.
+    [Grain::Whole, Grain::Cells].into_iter().any(|grain| {
+        let mut search = Search { threads: &threads, next: vec![0; threads.len()], found, grain };
+        search.from(&cells, None)
+    })
 }
 
-fn search(threads: &[Vec<Op>], next: &mut [usize], cells: &Cells, found: &[u8]) -> bool {
-    let mut at_end = true;
-    for thread in 0..threads.len() {
-        let Some(op) = threads[thread].get(next[thread]) else { continue };
-        at_end = false;
-        let mut after = cells.clone();
-        apply(op.deed, op.tag, &mut after);
-        next[thread] += 1;
-        let explained = search(threads, next, &after, found);
-        next[thread] -= 1;
-        if explained {
+/// What stores may come between.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Grain {
+    /// Operations.
+    Whole,
+    /// Cells of writes, too.
+    Cells,
+}
+
+/// A search through the orders.
+struct Search<'s> {
+    threads: &'s [Vec<Op>],
+    /// The next operation of each thread.
+    next: Vec<usize>,
+    found: &'s [u8],
+    grain: Grain,
+}
+
+/// A write of which not all cells have been written.
+#[derive(Clone, Copy)]
+struct Rest {
+    at: usize,
+    end: usize,
+    tag: u8,
+}
+
+impl Search<'_> {
+    /// Whether what is found can come of `cells` by what is yet to be done.
+    fn from(&mut self, cells: &Cells, rest: Option<Rest>) -> bool {
+        if let Some(rest) = rest
+            && self.piece(cells, rest)
+        {
             return true;
         }
+        let mut at_end = rest.is_none();
+        for thread in 0..self.threads.len() {
+            let Some(op) = self.threads[thread].get(self.next[thread]).copied() else { continue };
+            at_end = false;
+            if rest.is_some() && !matches!(op.deed, Deed::Store { .. }) {
+                continue;
+            }
+            self.next[thread] += 1;
+            let explained = self.after(op, cells, rest);
+            self.next[thread] -= 1;
+            if explained {
+                return true;
+            }
+        }
+        at_end && cells == self.found
     }
-    at_end && cells == found
+
+    /// The same when `op` comes next.
+    fn after(&mut self, op: Op, cells: &Cells, rest: Option<Rest>) -> bool {
+        let begun = match op.deed {
+            Deed::Write { at, cells } => Some((at, cells)),
+            Deed::Append { cells: number } => Some((cells.len(), number)),
+            _ => None,
+        };
+        if let (Some((at, number)), Grain::Cells) = (begun, self.grain) {
+            return self.from(cells, Some(Rest { at, end: at + number, tag: op.tag }));
+        }
+        let mut after = cells.clone();
+        apply(op.deed, op.tag, &mut after);
+        self.from(&after, rest)
+    }
+
+    /// The same when the next piece of a write comes next: the cells up to one that somebody stores to, or that one.
+    fn piece(&mut self, cells: &Cells, rest: Rest) -> bool {
+        let Rest { at, end, tag } = rest;
+        let stored = |cell: &usize| {
+            let mut ops = self.threads.iter().flatten();
+            ops.any(|op| matches!(op.deed, Deed::Store { cell: stored } if stored == *cell))
+        };
+        let until = (at + 1..end).find(|cell| stored(&(cell - 1)) || stored(cell)).unwrap_or(end);
+        let mut after = cells.clone();
+        apply(Deed::Write { at, cells: until - at }, tag, &mut after);
+        self.from(&after, (until < end).then_some(Rest { at: until, end, tag }))
+    }
 }
 
 /// What an operation does to the file when it is alone.
@@ -103,4 +174,56 @@ fn apply(deed: Deed, tag: u8, cells: &mut Cells) {
         _ => {}
     }
     debug_assert!(cells.len() <= CELLS + 9 * PER_PAGE, "a file of many cells");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Cached, Leaves};
+    use super::*;
+
+    const TWO_PAGES: Deed = Deed::Write { at: 0, cells: 2 * PER_PAGE };
+
+    /// Whether two threads that do this may leave `found`.
+    fn explained(deeds: [&[Deed]; 2], found: &[u8]) -> bool {
+        let mut tag = 0;
+        let threads = deeds.map(|deeds| {
+            let op = |deed: &Deed| {
+                tag += 1;
+                Op { file: 0, deed: *deed, tag }
+            };
+            deeds.iter().map(op).collect()
+        });
+        let script = Script {
+            initial: [2 * PER_PAGE; 2],
+            cached: Cached::Yes,
+            leaves: Leaves::One,
+            threads: threads.into(),
+        };
+        explains(&script, 0, found, &|_| true)
+    }
+
+    #[test]
+    fn a_store_may_come_between_the_pages_of_a_write() {
+        let stores = [Deed::Store { cell: 4 }, Deed::Store { cell: 15 }];
+        let mut found = [1; 2 * PER_PAGE];
+        found[4] = 2;
+        assert!(explained([&[TWO_PAGES], &stores], &found));
+        // What a thread stores after that is not lost to the page before.
+        let mut lost = [1; 2 * PER_PAGE];
+        lost[15] = 2;
+        assert!(!explained([&[TWO_PAGES], &[stores[1], stores[0]]], &lost));
+        // Nobody wrote what was there before.
+        found[5] = INITIAL;
+        assert!(!explained([&[TWO_PAGES], &stores], &found));
+    }
+
+    #[test]
+    fn two_writes_do_not_mix_and_a_truncation_does_not_come_between() {
+        let (mut mixed, mut short) = ([1; 2 * PER_PAGE], [1; 2 * PER_PAGE]);
+        mixed[PER_PAGE..].fill(2);
+        short[..PER_PAGE].fill(0);
+        assert!(!explained([&[TWO_PAGES], &[TWO_PAGES]], &mixed));
+        assert!(!explained([&[TWO_PAGES], &[Deed::Truncate { cells: 0 }]], &short));
+        assert!(explained([&[TWO_PAGES], &[TWO_PAGES]], &[2; 2 * PER_PAGE]));
+    }
 }
