@@ -69,6 +69,17 @@ struct Sent {
     inside: usize,
 }
 
+impl Sent {
+    /// The file ends at `size` now: the bytes from there on are zeros (P2).
+    fn cut_off(&mut self, size: u64) {
+        let inside = size.saturating_sub(self.index.start());
+        if inside < self.inside as u64 {
+            self.inside = inside as usize;
+            self.bytes[self.inside..].fill(0);
+        }
+    }
+}
+
 impl<S: Medium> FaultyStore<S> {
     /// `inner`, without failures yet; what it holds counts as durable. The watchdog watches deferred calls.
     #[must_use]
@@ -260,7 +271,11 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
 
     fn trim(&self, size: u64) {
         let _ = self.enter(Call::Trim, 0..0);
-        self.plan().pending.retain(|sent| sent.index.start() < size);
+        // What is under way is cut off as what has arrived is.
+        let mut plan = self.plan();
+        plan.pending.retain(|sent| sent.index.start() < size);
+        plan.pending.iter_mut().for_each(|sent| sent.cut_off(size));
+        drop(plan);
         self.inner.trim(size);
     }
 

@@ -175,6 +175,21 @@ fn reordered_writeback_arrives_by_the_next_sync_or_in_part() {
 }
 
 #[test]
+fn what_is_under_way_when_the_file_is_cut_off_arrives_cut_off() {
+    let bench = Bench::new();
+    let store = FaultyStore::new(BlockStore::new(PAGE_SIZE, 4), bench.machine.watchdog());
+    store.reorder(11);
+    let file = bench.machine.inode(&store, 0);
+    assert_eq!(bench.write(&file, 0, &[1; 100]), Ok(100));
+    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX)).expect("nothing fails");
+    bench.space.sys_truncate(&file, 70).expect("a size");
+    bench.space.sys_truncate(&file, 100).expect("a size");
+    bench.fsync(&file).expect("nothing fails");
+    let expected = [[1; 70].as_slice(), &[0; 30]].concat();
+    assert_eq!(store.inner().contents(), expected, "P2");
+}
+
+#[test]
 fn a_deferred_call_waits_until_it_is_released() {
     let bench = Bench::new();
     let store = FaultyStore::new(MemoryStore::new(), bench.machine.watchdog());
