@@ -2,28 +2,32 @@
 //!
 //! Programs are built by cargo-fuzz on nightly from `fuzz/`; their bodies are in `faultless_host::fuzz`. They begin from the
 //! committed seeds (`fuzz/seeds`) and from the corpus of earlier runs, which lies under `target/fuzz`. The seeds are
-//! replayed on stable Rust by `cargo test`, without any of this.
+//! replayed on stable Rust by `cargo test`, without any of this; `--replay` plays one input so.
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use faultless_host::fuzz::{Plant, TARGETS, Target};
+use faultless_host::fuzz::{self, Plant, TARGETS, Target};
+use indicatif::MultiProgress;
 
-use self::session::{Ending, Session};
-use crate::process::{capture, on_path};
-use crate::workspace;
+use self::places::Places;
+use self::planted::Begin;
+use self::session::{Ending, Report};
 
+mod places;
+mod planted;
 mod progress;
 mod session;
 
-/// How long a planted bug may take to be found.
-const PLANTED: Duration = Duration::from_secs(60);
+pub(crate) fn missing() -> Option<&'static str> {
+    places::missing()
+}
 
 /// What to fuzz.
 #[derive(clap::Args, Debug)]
@@ -34,25 +38,24 @@ pub(crate) struct Options {
     /// Seconds for each target.
     #[arg(long, value_name = "S", default_value_t = 60)]
     time: u64,
-    /// Plant each bug in turn, and see that it is found within a minute.
+    /// Targets that are fuzzed at the same time.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "planted")]
+    jobs: usize,
+    /// Plant each bug in turn, and see that it is found within a minute, by fuzzing: no seed that shows it takes part.
     #[arg(long, conflicts_with = "time")]
     planted: bool,
+    /// With --planted: begin without any seed.
+    #[arg(long, requires = "planted")]
+    no_seeds: bool,
+    /// Play one input of one target, without a fuzzer (FAULTLESS_SHOW=1 prints its steps, FAULTLESS_PLANT plants a bug).
+    #[arg(long, value_name = "HEX", conflicts_with_all = ["planted", "time", "jobs"])]
+    replay: Option<String>,
     /// Build with this sanitizer, for example address. (Much slower.)
     #[arg(long, value_name = "NAME", default_value = "none")]
     sanitizer: String,
     /// List the targets and their planted bugs, and stop.
     #[arg(long)]
     list: bool,
-}
-
-/// Where things lie.
-struct Places {
-    /// The folder of the fuzz package.
-    fuzz: PathBuf,
-    /// Where its build output and the corpus of earlier runs are.
-    output: PathBuf,
-    /// The built programs.
-    programs: PathBuf,
 }
 
 /// `cargo xtask fuzz`.
@@ -62,14 +65,21 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         list(&targets);
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(input) = &options.replay {
+        let [target] = options.targets.as_slice() else { bail!("--replay needs one target") };
+        fuzz::play(target, &from_hex(input)?);
+        println!("{target}: nothing is wrong with this input");
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(missing) = missing() {
         bail!("{missing}");
     }
     let places = Places::find()?;
-    build(&places, &options.sanitizer)?;
+    places.build(&options.sanitizer)?;
+    let begin = if options.no_seeds { Begin::Nothing } else { Begin::Seeds };
     let failures = match options.planted {
-        true => find_planted(&places, &targets)?,
-        false => fuzz(&places, &targets, Duration::from_secs(options.time))?,
+        true => planted::find(&places, &targets, begin)?,
+        false => fuzz(&places, &targets, Duration::from_secs(options.time), options.jobs)?,
     };
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -95,144 +105,88 @@ fn list(targets: &[&Target]) {
     }
 }
 
-/// What has to be installed first, and how.
-pub(crate) fn missing() -> Option<&'static str> {
-    if !on_path("cargo-fuzz") {
-        return Some("cargo-fuzz is not installed: cargo install cargo-fuzz --locked");
-    }
-    let nightly = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
-    if !nightly.is_ok_and(|output| output.status.success()) {
-        return Some("there is no nightly toolchain: rustup toolchain install nightly");
-    }
-    None
-}
-
-fn nightly<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new("rustup");
-    command.args(["run", "nightly"]).args(args).current_dir(workspace::root());
-    // What the cargo of this command said of itself is not true of nightly's.
-    for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-impl Places {
-    fn find() -> Result<Self> {
-        let output = workspace::target_dir()?.join("fuzz");
-        let version = capture(&mut nightly(["rustc", "-vV"]))?.output;
-        let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-        let host = host.context("rustc -vV names no host")?;
-        let programs = output.join(host).join("release");
-        Ok(Self { fuzz: workspace::root().join("fuzz"), output, programs })
-    }
-
-    fn session(&self, target: &'static Target) -> Session {
-        let artifacts = self.fuzz.join("artifacts").join(target.name);
-        Session { target, program: self.programs.join(target.name), artifacts }
-    }
-
-    fn seeds(&self, target: &Target) -> PathBuf {
-        self.fuzz.join("seeds").join(target.name)
-    }
-
-    /// An empty folder below the output.
-    fn fresh(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.output.join(name);
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
+/// Fuzzes each target for a while, `jobs` of them at a time; how many found something.
+fn fuzz(
+    places: &Places,
+    targets: &[&'static Target],
+    time: Duration,
+    jobs: usize,
+) -> Result<usize> {
+    let screen = MultiProgress::new();
+    let (next, reports) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let session = places.session(target, &screen);
+            let report = session.run(
+                &[&places.corpus(target)?, &places.seeds(target)],
+                time,
+                Plant::None,
+            )?;
+            screen.suspend(|| tell(target, &report));
+            reports.lock().expect("no panic").push((*target, report));
         }
-        fs::create_dir_all(&folder)?;
-        Ok(folder)
-    }
-}
-
-fn build(places: &Places, sanitizer: &str) -> Result<()> {
-    let target_dir = places.output.display().to_string();
-    println!("building the fuzz programs ...");
-    let args = ["cargo", "fuzz", "build", "--no-trace-compares", "--sanitizer", sanitizer];
-    let built = capture(nightly(args).args(["--target-dir", &target_dir]))?;
-    if !built.success {
-        bail!("the fuzz programs cannot be built:\n{}", built.output);
-    }
-    Ok(())
-}
-
-/// Fuzzes each target for a while; how many found something.
-fn fuzz(places: &Places, targets: &[&'static Target], time: Duration) -> Result<usize> {
-    let mut failures = 0;
-    for target in targets {
-        let corpus = places.output.join("corpus").join(target.name);
-        fs::create_dir_all(&corpus)?;
-        let session = places.session(target);
-        let report = session.run(&[&corpus, &places.seeds(target)], time, Plant::None)?;
-        println!("{:<14} {}", target.name, report.line());
-        if let Ending::Crashed { what, input } = &report.ending {
-            failures += 1;
-            println!("    {what}");
-            if let Some(input) = input {
-                let program = session.program.display();
-                println!("    again, step by step: FAULTLESS_SHOW=1 {program} {}", input.display());
-            }
-        }
-    }
-    println!("Summary: {} targets, {failures} with findings", targets.len());
+        anyhow::Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("no panic"))
+    })?;
+    let reports = reports.into_inner().expect("no panic");
+    let found = |report: &Report| matches!(report.ending, Ending::Crashed { .. });
+    let failures = reports.iter().filter(|(_, report)| found(report)).count();
+    println!("Summary: {}", summary(&reports, failures));
     Ok(failures)
 }
 
-/// Plants each bug; how many were not found, or not by what they do.
-fn find_planted(places: &Places, targets: &[&'static Target]) -> Result<usize> {
-    let (mut found, mut failures) = (0, 0);
-    for target in targets {
-        let seeds = common_seeds(places, target)?;
-        for plant in target.plants() {
-            let corpus = places.fresh("planted-corpus")?;
-            let mut session = places.session(target);
-            session.artifacts = places.fresh("planted-artifacts")?;
-            let report = session.run(&[&corpus, &seeds], PLANTED, plant)?;
-            let verdict = match &report.ending {
-                Ending::Crashed { what, .. } if plant.is_shown_by(what) => {
-                    found += 1;
-                    format!("found   {:6.1} s  {what}", report.took.as_secs_f64())
-                }
-                Ending::Crashed { what, .. } => {
-                    failures += 1;
-                    format!("MISTAKEN: not what this bug does: {what}")
-                }
-                Ending::TimeIsUp => {
-                    failures += 1;
-                    format!("MISSED  {}", report.line())
-                }
-            };
-            println!("{:<14} {:<26} {verdict}", target.name, plant.name());
-        }
+fn tell(target: &Target, report: &Report) {
+    println!("{:<14} {}", target.name, report.line());
+    let Ending::Crashed { what, input } = &report.ending else { return };
+    println!("    {what}");
+    if let Some(input) = input {
+        println!("    again, step by step, on stable Rust, by this input:");
+        println!(
+            "    FAULTLESS_SHOW=1 cargo xtask fuzz {} --replay {}",
+            target.name,
+            to_hex(input)
+        );
     }
-    println!("Summary: {found} planted bugs found, {failures} not");
-    Ok(failures)
 }
 
-/// The seeds of a target but for those that were kept because they show a planted bug.
-fn common_seeds(places: &Places, target: &Target) -> Result<PathBuf> {
-    let folder = places.fresh(&format!("planted-seeds-{}", target.name))?;
-    for entry in fs::read_dir(places.seeds(target))? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        if !name.starts_with("plant-") {
-            fs::copy(&path, folder.join(name))?;
-        }
-    }
-    Ok(folder)
+fn summary(reports: &[(&Target, Report)], failures: usize) -> String {
+    let inputs: u64 = reports.iter().map(|(_, report)| report.runs()).sum();
+    let speed =
+        |(target, report): &(&Target, Report)| format!("{} {:.0}", target.name, report.speed());
+    let speeds: Vec<String> = reports.iter().map(speed).collect();
+    format!(
+        "{} targets, {failures} with findings; {inputs} inputs; in a second of one core: {}",
+        reports.len(),
+        speeds.join(", ")
+    )
 }
 
-/// The newest file of a folder.
-fn newest(folder: &Path) -> Option<PathBuf> {
-    let files = fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    files.max_by_key(|path| fs::metadata(path).and_then(|file| file.modified()).ok())
+/// The bytes as they are given to `--replay`.
+fn to_hex(bytes: &[u8]) -> String {
+    // An input may be empty; an argument should not be.
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    std::iter::once("0x".to_owned()).chain(digits).collect()
+}
+
+fn from_hex(text: &str) -> Result<Vec<u8>> {
+    let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
+    let byte = |pair: &[u8]| {
+        let whole = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+        let pair = str::from_utf8(pair).ok().filter(|_| whole);
+        pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).context("not pairs of hex digits")
+    };
+    digits.chunks(2).map(byte).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::workspace;
 
     #[test]
     fn an_unknown_target_is_an_error_that_names_the_known_ones() {
@@ -247,6 +201,16 @@ mod tests {
         for target in TARGETS {
             assert!(manifest.contains(&format!("name = \"{}\"", target.name)), "{}", target.name);
             assert!(target.plants().next().is_some(), "{} has no planted bug", target.name);
+        }
+    }
+
+    #[test]
+    fn an_input_is_replayed_as_it_is_printed() {
+        for bytes in [&[][..], &[0], &[0, 0xff, 0x5a]] {
+            assert_eq!(from_hex(&to_hex(bytes)).expect("hex"), bytes);
+        }
+        for bad in ["0", "0x123", "xy", "+1"] {
+            assert!(from_hex(bad).is_err(), "{bad}");
         }
     }
 }

@@ -33,6 +33,11 @@ impl Status {
     }
 }
 
+/// Reads the number of inputs that were played from what is said at the end: a status line comes now and then only.
+pub(super) fn played(line: &str) -> Option<u64> {
+    line.strip_prefix("stat::number_of_executed_units:")?.trim().parse().ok()
+}
+
 /// What a panic said, in one line: the lines between `panicked at` and the backtrace.
 pub(super) fn finding(output: &str) -> Option<String> {
     let (_, told) = output.split_once("panicked at ")?;
@@ -55,6 +60,12 @@ mod tests {
         assert_eq!(Status::read(line), Some(status));
         assert_eq!(Status::read("INFO: Seed: 1"), None);
         assert_eq!(Status::read("#2\tINITED exec/s: 0 rss: 27Mb"), None);
+    }
+
+    #[test]
+    fn the_number_of_inputs_is_read_from_what_is_said_at_the_end() {
+        assert_eq!(played("stat::number_of_executed_units: 90210"), Some(90210));
+        assert_eq!(played("stat::average_exec_per_sec:     30070"), None);
     }
 
     #[test]

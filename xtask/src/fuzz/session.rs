@@ -6,20 +6,22 @@ use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use faultless_host::fuzz::{Plant, Target};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::newest;
-use super::progress::{Status, finding};
+use super::progress::{Status, finding, played};
 
 /// A program, and where it leaves what it finds.
-pub(super) struct Session {
+pub(super) struct Session<'s> {
     pub(super) target: &'static Target,
     pub(super) program: PathBuf,
     pub(super) artifacts: PathBuf,
+    /// Where the numbers are shown while it runs.
+    pub(super) screen: &'s MultiProgress,
 }
 
 /// How a run ended.
@@ -28,7 +30,7 @@ pub(super) enum Ending {
     /// Nothing was found.
     TimeIsUp,
     /// Something was: what, and by which input.
-    Crashed { what: String, input: Option<PathBuf> },
+    Crashed { what: String, input: Option<Vec<u8>> },
 }
 
 /// A run.
@@ -41,7 +43,7 @@ pub(super) struct Report {
     processor: Option<Duration>,
 }
 
-impl Session {
+impl Session<'_> {
     /// Runs for `time` at most; new inputs go to the first of `folders`.
     pub(super) fn run(&self, folders: &[&Path], time: Duration, plant: Plant) -> Result<Report> {
         fs::create_dir_all(&self.artifacts)?;
@@ -51,29 +53,40 @@ impl Session {
             .arg(format!("-max_len={}", self.target.max_len))
             .arg(format!("-artifact_prefix={}/", self.artifacts.display()))
             .args(["-len_control=0", "-report_slow_units=60", "-timeout=60"])
+            .arg("-print_final_stats=1")
             .args(folders)
             .env("FAULTLESS_PLANT", plant.name())
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let (began, processor) = (Instant::now(), children());
+        let (began, clock) = (Instant::now(), SystemTime::now());
         let name = self.program.display();
         let mut child = command.spawn().with_context(|| format!("cannot run {name}"))?;
         let output = child.stderr.take().context("a pipe")?;
         let (status, told) = self.watch(BufReader::new(output), plant)?;
+        let processor = processor_time(child.id());
         let success = child.wait()?.success();
         let took = began.elapsed();
-        let processor = children().zip(processor).map(|(after, before)| after - before);
         let ending = match success {
             true => Ending::TimeIsUp,
             false => {
                 let last = || told.lines().last().unwrap_or("it ended without a word").to_owned();
                 let what = finding(&told).unwrap_or_else(last);
-                Ending::Crashed { what, input: newest(&self.artifacts) }
+                Ending::Crashed { what, input: self.artifact(clock) }
             }
         };
         Ok(Report { ending, took, status, processor })
+    }
+
+    /// What the program has left since a time.
+    fn artifact(&self, since: SystemTime) -> Option<Vec<u8>> {
+        let files = fs::read_dir(&self.artifacts).ok()?.filter_map(Result::ok);
+        let times = files.filter_map(|file| Some((file.metadata().ok()?.modified().ok()?, file)));
+        let (time, newest) = times.max_by_key(|(time, _)| *time)?;
+        // File systems tell the time less finely than clocks.
+        let recent = time + Duration::from_secs(1) >= since;
+        recent.then(|| fs::read(newest.path()).ok())?
     }
 
     /// Shows the numbers as they come; returns the last ones, and what else was said.
@@ -84,6 +97,7 @@ impl Session {
         };
         let style = ProgressStyle::with_template("{prefix:<14} {spinner} {elapsed:>4}  {msg}")?;
         bar.set_style(style);
+        let bar = self.screen.add(bar);
         let planted = if plant == Plant::None { "" } else { plant.name() };
         bar.set_prefix(format!("{} {planted}", self.target.name));
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -96,6 +110,8 @@ impl Session {
                 bar.set_message(format!(
                     "{runs} inputs, {speed}/s, coverage {coverage}, corpus {corpus}"
                 ));
+            } else if let Some(runs) = played(&line) {
+                status.runs = runs;
             } else {
                 told.push_str(&line);
                 told.push('\n');
@@ -107,13 +123,26 @@ impl Session {
 }
 
 impl Report {
+    /// Inputs played.
+    pub(super) fn runs(&self) -> u64 {
+        self.status.runs
+    }
+
+    /// Inputs played in a second of one core: of processor time, where the system tells.
+    pub(super) fn speed(&self) -> f64 {
+        self.rate(self.processor.unwrap_or(self.took))
+    }
+
+    fn rate(&self, time: Duration) -> f64 {
+        self.status.runs as f64 / time.as_secs_f64().max(0.01)
+    }
+
     /// The summary of the run.
     pub(super) fn line(&self) -> String {
         let Status { runs, coverage, corpus, .. } = self.status;
-        let rate = |time: Duration| runs as f64 / time.as_secs_f64().max(0.01);
-        let mut line = format!("{runs} inputs, {:.0}/s", rate(self.took));
-        if let Some(processor) = self.processor {
-            line.push_str(&format!(" ({:.0}/s of processor time)", rate(processor)));
+        let mut line = format!("{runs} inputs, {:.0}/s", self.rate(self.took));
+        if self.processor.is_some() {
+            line.push_str(&format!(" ({:.0}/s of processor time)", self.speed()));
         }
         let crashes = usize::from(matches!(self.ending, Ending::Crashed { .. }));
         line.push_str(&format!(", coverage {coverage}, corpus {corpus}, {crashes} crashes"));
@@ -121,16 +150,23 @@ impl Report {
     }
 }
 
-/// Processor time of all children that have ended, where the system tells.
-fn children() -> Option<Duration> {
+/// Processor time of a child that is about to end and has not been waited for, where the system tells.
+fn processor_time(id: u32) -> Option<Duration> {
     /// Ticks of the clock that the system counts in, a second: fixed in Linux's interface.
     const TICKS: u64 = 100;
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name may hold blanks; it ends with the last parenthesis. Fields are counted from the one after it.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |field: usize| fields.get(field)?.parse::<u64>().ok();
-    let (user, system) = (ticks(13)?, ticks(14)?);
-    Some(Duration::from_millis((user + system) * 1000 / TICKS))
+    /// How often to look whether it has ended, a millisecond apart.
+    const LOOKS: u32 = 2_000;
+    for _ in 0..LOOKS {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name may hold blanks; it ends with the last parenthesis. Fields are counted from the one after it.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        if fields.first() == Some(&"Z") {
+            let ticks = |field: usize| fields.get(field)?.parse::<u64>().ok();
+            return Some(Duration::from_millis((ticks(11)? + ticks(12)?) * 1000 / TICKS));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    None
 }
 
 #[cfg(test)]
@@ -138,10 +174,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processor_time_of_children_does_not_fall() {
-        let before = children();
-        let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done";
-        assert!(Command::new("sh").args(["-c", script]).status().is_ok_and(|s| s.success()));
-        assert!(children() >= before);
+    fn processor_time_of_a_child_is_its_own() {
+        let play = |script: &str| {
+            let mut child = Command::new("sh").args(["-c", script]).spawn().expect("sh");
+            let time = processor_time(child.id());
+            assert!(child.wait().expect("an end").success());
+            time
+        };
+        let busy = play("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done");
+        let idle = play("exit 0");
+        assert!(busy > idle || (busy, idle) == (None, None), "{busy:?} {idle:?}");
     }
 }

@@ -231,7 +231,8 @@ impl<'m> Index<'m> {
             self.tags += 1;
             frame.bytes_mut()[..8].copy_from_slice(&self.tags.to_ne_bytes());
             let inserted = locked.insert(PageIndex::new(number), frame).is_ok();
-            assert_eq!(inserted, !self.model.contains_key(&number), "insert at {number}");
+            let free = !self.model.contains_key(&number);
+            assert_eq!(inserted, free, "insert at {number}: a page is lost, or nobody's");
             let page = Page { tag: self.tags, ..Page::default() };
             self.model.entry(number).or_insert(page);
         }

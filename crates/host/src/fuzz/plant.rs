@@ -82,7 +82,7 @@ plants! {
     /// S1 of 2.6.24-rc1: an empty first segment is probed in place of the next.
     OpsEmptySegmentLoop = "ops", "ops-empty-segment-loop", ["W6"];
     /// `sync` promises and does nothing.
-    StoreSyncsNothing = "ops", "store-syncs-nothing", ["crash"];
+    StoreSyncsNothing = "ops", "store-syncs-nothing", ["crash", "the store shows"];
     /// DL1-DL3': threads write by 2.6.23.
     ConcurrencyLinux2623 = "concurrency", "concurrency-linux-2623", ["deadlock"];
     /// The same by the pattern that probes first.
