@@ -10,7 +10,7 @@ use super::{Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
 use crate::process::{SELF, capture, cargo, on_path};
 use crate::tally::tally;
-use crate::{cross, probe, workspace};
+use crate::{cross, fuzz, probe, workspace};
 
 const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
     Step { name, about, pace: Pace::Quick, run }
@@ -38,6 +38,7 @@ pub(super) const STEPS: &[Step] = &[
         "bare-metal builds; real faults on AArch64 and RISC-V 64 under emulation",
         across,
     ),
+    slow("fuzz", "libFuzzer finds nothing in half a minute for each target", fuzzing),
 ];
 
 /// Manifest of a crate that is linted with the workspace but does not belong to it.
@@ -160,6 +161,21 @@ fn across() -> Result<Outcome> {
         Outcome::Passed(format!("{lines} targets"))
     } else {
         Outcome::Failed(finished.output)
+    })
+}
+
+/// Seconds for each target, two targets at a time.
+const FUZZING: [&str; 5] = ["fuzz", "--time", "30", "--jobs", "2"];
+
+fn fuzzing() -> Result<Outcome> {
+    if let Some(missing) = fuzz::missing() {
+        return Ok(Outcome::Skipped(missing.into()));
+    }
+    let finished = capture(Command::new(SELF.as_path()).args(FUZZING))?;
+    let summary = finished.output.lines().find_map(|line| line.strip_prefix("Summary: "));
+    Ok(match summary {
+        Some(summary) if finished.success => Outcome::Passed(summary.into()),
+        _ => Outcome::Failed(finished.output),
     })
 }
 
