@@ -9,6 +9,7 @@
 //! | bytes that cannot be confused with zeros or recycled memory | [`bytes`] |
 //! | a process with scratch memory; a test body on both MMUs, balanced at its end | [`process`] |
 //! | a store that checks the core's promises | [`strict`] |
+//! | crashes at every call of the store | [`crash`] |
 //! | workers against disturbers, under a watchdog | [`stress`] |
 //! | a task with limits, signals and a clock | [`tasks`] |
 //!
@@ -17,6 +18,7 @@
 
 pub mod bytes;
 pub mod calls;
+pub mod crash;
 pub mod legacy;
 pub mod process;
 pub mod rig;

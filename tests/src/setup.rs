@@ -173,7 +173,7 @@ impl fmt::Display for Setup {
 }
 
 /// A new file of the host without a name, in memory if there is a place for that.
-fn unlinked_file() -> File {
+pub(crate) fn unlinked_file() -> File {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let shared_memory = Path::new("/dev/shm");
     let place = if shared_memory.is_dir() { shared_memory.into() } else { std::env::temp_dir() };

@@ -41,7 +41,8 @@ pub struct Inode<K: Kernel> {
 }
 
 impl<K: Kernel> Inode<K> {
-    /// A file of `size` bytes whose pages are cached in `cache` and kept in `store`. Allocates nothing.
+    /// A file of `size` bytes whose pages are cached in `cache` and kept in `store`, which holds nothing but zeros past them.
+    /// Allocates nothing.
     #[must_use]
     pub fn new(
         cache: K::Cache,

@@ -59,6 +59,10 @@ pub enum SyncKind {
 /// for themselves, *inside* each call: a lock that is still held when a call returns would be held across
 /// the user copy (D3), and [`write_begin`](Self::write_begin) gives no way to do so.
 ///
+/// After a crash the store holds what completed [`sync`](Self::sync)s covered, and of what was sent since any part. Where that
+/// is data past the size that it recorded, it forgets it before the file is opened again, as [`trim`](Self::trim) would: the
+/// core takes what lies past the size for zeros, and shows it when the file grows (P2).
+///
 /// The trait is safe: a store that lies can lose its own data but cannot make the core touch memory it
 /// does not own, or expose bytes that were never written.
 /// All calls may sleep unless said otherwise. Page locks are held where said.
@@ -100,10 +104,11 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// No page lock is held. Never sleeps.
     fn set_size(&self, size: u64);
 
-    /// Makes durable what was sent by [`writeback`](Self::writeback), and with it the size.
+    /// Makes durable what was sent by [`writeback`](Self::writeback)s that returned before, and with it the size, which the
+    /// data cannot be found without: for both kinds.
     ///
     /// # Errors
-    /// What was sent may not be durable.
+    /// What was sent may not be durable. The core does not send it again: a later sync that succeeds covers it, too.
     fn sync(&self, kind: SyncKind) -> Result<(), Errno>;
 
     /// Which algorithm writes to this store.

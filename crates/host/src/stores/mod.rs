@@ -7,6 +7,7 @@
 //! | [`FileStore`] | a real file of the host |
 //! | [`BlockStore`] | blocks smaller than a page, holes, a capacity, poison |
 //! | [`FaultyStore`] | any of them, failing, deferring, shortening, reordering, crashing on request |
+//! | [`CrashStore`] | any of them, remembering each call, so that a crash can be played at each |
 //! | [`LockingStore`] | any of them, under a lock of its own that its read takes too (DL4) |
 //!
 //! [`Medium`] is what a store has to offer so that a crash can be played on it.
@@ -14,8 +15,10 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod crash;
 mod faulty;
 mod file;
+mod image;
 mod locking;
 mod memory;
 #[cfg(test)]
@@ -26,8 +29,10 @@ use std::fmt;
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, WritebackRun};
 
 pub use self::block::{BlockState, BlockStore};
+pub use self::crash::{CrashStore, Fate, Lie, Moment, Spell};
 pub use self::faulty::{Call, FaultyStore};
 pub use self::file::FileStore;
+pub use self::image::{Image, SECTOR, Sizing};
 pub use self::locking::{LockingStore, StoreGuard};
 pub use self::memory::{MemoryState, MemoryStore, VolatileStore};
 

@@ -1,0 +1,117 @@
+//! What is on a disk, sector by sector, when a machine stops: the part of a store that survives a crash.
+//!
+//! Key type: [`Image`]. [`CrashStore`](super::CrashStore) makes one for each way in which a crash may end; a store that is
+//! loaded with it is what the next mount finds. It knows nothing of calls, order or promises.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
+
+use super::Medium;
+
+/// Bytes that reach a disk together or not at all.
+pub const SECTOR: usize = 512;
+
+/// How a disk knows the size of its file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sizing {
+    /// It is recorded, by `set_size`.
+    #[default]
+    Recorded,
+    /// It is where the last byte ends that was written or cut off, as that of a host's file.
+    Length,
+}
+
+/// A file on a disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    sectors: BTreeMap<u64, Vec<u8>>,
+    size: u64,
+    sizing: Sizing,
+}
+
+impl Image {
+    /// An empty file.
+    #[must_use]
+    pub fn empty(sizing: Sizing) -> Self {
+        Self { sizing, ..Self::default() }
+    }
+
+    /// The size that a mount finds.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes up to the size.
+    #[must_use]
+    pub fn contents(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.size as usize];
+        for (number, sector) in &self.sectors {
+            let start = (*number as usize * SECTOR).min(bytes.len());
+            let len = SECTOR.min(bytes.len() - start);
+            bytes[start..start + len].copy_from_slice(&sector[..len]);
+        }
+        bytes
+    }
+
+    /// One sector arrives, of which the first `inside` bytes lie inside the file.
+    pub(super) fn write(&mut self, number: u64, bytes: &[u8], inside: usize) {
+        if self.sizing == Sizing::Recorded {
+            self.sectors.insert(number, bytes.to_vec());
+        } else if inside > 0 {
+            let start = number * SECTOR as u64;
+            self.size = self.size.max(start + inside as u64);
+            let sector = self.sectors.entry(number).or_insert_with(|| vec![0; SECTOR]);
+            sector[..inside].copy_from_slice(&bytes[..inside]);
+        }
+    }
+
+    /// What lies at or past `size` is given back, and the rest of the last sector is zero.
+    pub(super) fn trim(&mut self, size: u64) {
+        self.sectors.retain(|number, _| number * (SECTOR as u64) < size);
+        if let Some(last) = self.sectors.get_mut(&(size / SECTOR as u64)) {
+            last[(size % SECTOR as u64) as usize..].fill(0);
+        }
+        if self.sizing == Sizing::Length {
+            self.size = self.size.min(size);
+        }
+    }
+
+    /// The size is recorded.
+    pub(super) fn record_size(&mut self, size: u64) {
+        if self.sizing == Sizing::Recorded {
+            self.size = size;
+        }
+    }
+
+    /// A sync gives the file its length, where nothing else does.
+    pub(super) fn set_length(&mut self, size: u64) {
+        if self.sizing == Sizing::Length {
+            self.trim(size);
+            self.size = size;
+        }
+    }
+
+    /// Puts all of it on an empty store, what lies past the size included.
+    ///
+    /// # Errors
+    /// If the store has no room.
+    pub fn load<S: Medium>(&self, store: &S) -> Result<(), Errno> {
+        let mut pages = BTreeMap::<PageIndex, Vec<u8>>::new();
+        for (number, sector) in &self.sectors {
+            let pos = number * SECTOR as u64;
+            store.write_begin(pos, SECTOR)?;
+            store.write_end(pos, SECTOR, SECTOR);
+            let index = PageIndex::containing(pos);
+            let start = (pos - index.start()) as usize;
+            let page = pages.entry(index).or_insert_with(|| vec![0; PAGE_SIZE]);
+            page[start..start + SECTOR].copy_from_slice(sector);
+        }
+        pages.iter().try_for_each(|(index, page)| store.put_page(*index, page, PAGE_SIZE))?;
+        AddressSpaceOperations::set_size(store, self.size);
+        Ok(())
+    }
+}
