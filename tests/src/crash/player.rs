@@ -215,7 +215,7 @@ impl<'m, M: Mmu> Player<'m, M> {
     fn failed_writeback(&mut self, errno: Errno) {
         self.store.fail_next(Call::Writeback, errno);
         match syscall(|may| self.file.writeback(may, 0..u64::MAX)) {
-            Ok(()) => drop(self.store.heal()),
+            Ok(()) => self.store.heal(),
             Err(got) => {
                 assert_eq!(got, errno, "W4");
                 // The first one counts.

@@ -117,12 +117,17 @@ impl CrashStore {
         state.spell = Some((spell, errno));
     }
 
-    /// Nothing fails any more. How many calls have failed since [`fail`](Self::fail).
-    pub fn heal(&self) -> u64 {
+    /// Nothing fails any more.
+    pub fn heal(&self) {
         let mut state = self.state();
         state.failing.clear();
         state.spell = None;
-        state.failed
+    }
+
+    /// How many calls have failed since [`fail`](Self::fail).
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.state().failed
     }
 
     /// The next writeback waits inside the store until [`release`](Self::release): it is on its way.
@@ -236,6 +241,9 @@ impl AddressSpaceOperations for CrashStore {
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
         let (number, outcome) = self.begin(Call::Writeback, Effect::Write(self.sectors(run)));
         self.wait_while_held();
+        if self.lie == Lie::SwallowsErrors && outcome.is_err() {
+            return Ok(());
+        }
         outcome?;
         self.inner.writeback(run)?;
         self.end(number);

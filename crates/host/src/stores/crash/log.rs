@@ -24,7 +24,9 @@ pub enum Lie {
     TornWriteAcknowledged,
     /// What was trimmed is still on the disk.
     TrimForgotten,
-    /// A sync of data flushes the first of the writes only.
+    /// A writeback that failed is reported as done.
+    SwallowsErrors,
+    /// A sync flushes only the first of the writes since the one before.
     SyncKeepsFirstWrite,
 }
 
@@ -120,7 +122,7 @@ fn keeps(log: &[Entry], lie: Lie, nth: usize, at: usize) -> bool {
             let since = before.take_while(|entry| !matches!(entry.effect, Effect::Sync(..)));
             !is_write(&log[nth]) || since.filter(|entry| is_write(entry)).count() == 0
         }
-        Lie::None | Lie::TornWriteAcknowledged | Lie::TrimForgotten => true,
+        Lie::None | Lie::SwallowsErrors | Lie::TornWriteAcknowledged | Lie::TrimForgotten => true,
     }
 }
 
