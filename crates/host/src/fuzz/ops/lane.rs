@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use faultless_filemap::{Inode, MsyncKind, Strategy, SyncKind};
-use faultless_page::{Errno, PAGE_SIZE, PageIndex};
+use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
 
 use super::super::Plant;
 use super::super::contents::{Contents, data, scribble};
@@ -280,6 +280,8 @@ impl<'m> Lane<'m> {
         self.space.unmap(MAPPED, PAGES);
         self.space.unmap(READ_ONLY, PAGES);
         self.store.crash();
+        // What the store owes before it is opened again: no data past the size that it recorded.
+        self.blocks.trim(self.blocks.size());
         self.file = self.machine.inode(&self.store, self.blocks.size());
         self.map_file();
         let found = self.whole();
