@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use faultless_usercopy::conformance::scripted::Scripted;
@@ -36,14 +37,30 @@ enum Bug {
     ProbesTheEnds,
     /// Probes the first page only.
     ProbesTheFirstPage,
+    /// Says of several pages that only the first byte is there.
+    ReachesOneByte,
+    /// Stores a wrong byte.
+    GarblesTheTarget,
+    /// Writes to what it only has to read.
+    ChangesTheSource,
+    /// The user range is larger the second time.
+    RangeGrows,
+    /// No address is in the user range.
+    RangeIsEmpty,
 }
 
 struct Buggy {
     inner: Scripted,
     bug: Bug,
+    /// How often the user range was asked for.
+    asked: Cell<usize>,
 }
 
 impl Buggy {
+    fn new(bug: Bug) -> Self {
+        Self { inner: Scripted::new(), bug, asked: Cell::new(0) }
+    }
+
     /// Falsifies the bytes left of `len`.
     fn report(&self, left: usize, len: usize) -> usize {
         match self.bug {
@@ -69,7 +86,12 @@ impl Buggy {
 // sees, and its buffers have guards wider than any of the bugs.
 unsafe impl UserMemory for Buggy {
     fn user_range(&self) -> Range<usize> {
-        self.inner.user_range()
+        let asked = self.asked.replace(self.asked.get() + 1);
+        match self.bug {
+            Bug::RangeGrows if asked > 0 => 0..usize::MAX,
+            Bug::RangeIsEmpty => 0..0,
+            _ => self.inner.user_range(),
+        }
     }
 
     unsafe fn raw_copy_from_user(
@@ -88,6 +110,7 @@ unsafe impl UserMemory for Buggy {
             Bug::ZeroesTheTail => unsafe { dst.wrapping_add(done).write_bytes(0, left) },
             // SAFETY: `done < len`.
             Bug::StoresTooMuch if left > 0 => unsafe { dst.wrapping_add(done).write(0xee) },
+            Bug::ChangesTheSource if done > 0 => self.inner.poke(src, &[0]),
             _ => {}
         }
         self.report(left, len)
@@ -108,6 +131,9 @@ unsafe impl UserMemory for Buggy {
     ) -> usize {
         // SAFETY: the same contract.
         let left = unsafe { self.inner.raw_copy_to_user(may, dst, src, len) };
+        if self.bug == Bug::GarblesTheTarget && left < len {
+            self.inner.poke(dst, &[0]);
+        }
         self.report(left, len)
     }
 
@@ -140,6 +166,7 @@ unsafe impl UserMemory for Buggy {
                 if ends > 0 { slice.len() } else { 0 }
             }
             (Bug::ProbesTheFirstPage, 1..) if probe(may, 0) == 0 => 0,
+            (Bug::ReachesOneByte, 1..) if probe(may, 0) == 0 => slice.len() - 1,
             _ => self.inner.fault_in_readable(may, slice),
         }
     }
@@ -182,7 +209,7 @@ impl Layout for Buggy {
 }
 
 fn run(bug: Bug) -> Result<(), Failure> {
-    check(&Buggy { inner: Scripted::new(), bug }, &mut may_fault())
+    check(&Buggy::new(bug), &mut may_fault())
 }
 
 #[track_caller]
@@ -221,7 +248,7 @@ fn a_copy_of_nothing_although_one_byte_is_readable_is_caught() {
 #[test]
 fn a_copy_that_stops_early_conforms_but_is_not_exact() {
     assert_eq!(run(Bug::StopsShort), Ok(()));
-    let buggy = Buggy { inner: Scripted::new(), bug: Bug::StopsShort };
+    let buggy = Buggy::new(Bug::StopsShort);
     let failure = check_exact(&buggy, &mut may_fault()).unwrap_err();
     assert_eq!((failure.rule, failure.len), ("exactness", 9));
 }
@@ -236,6 +263,26 @@ fn a_fault_in_that_claims_unreachable_bytes_is_caught() {
     assert_caught(Bug::FaultsInByReading, Operation::FaultInWriteable, "U6");
     assert_caught(Bug::ProbesTheEnds, Operation::FaultInReadable, "U6");
     assert_caught(Bug::ProbesTheFirstPage, Operation::FaultInReadable, "U6");
+}
+
+#[test]
+fn a_fault_in_that_misses_bytes_which_are_there_is_caught() {
+    assert_caught(Bug::ReachesOneByte, Operation::FaultInReadable, "U6");
+}
+
+#[test]
+fn wrong_bytes_on_either_side_of_a_copy_are_caught() {
+    assert_caught(Bug::GarblesTheTarget, Operation::CopyToUser, "U1");
+    assert_caught(Bug::ChangesTheSource, Operation::CopyFromUser, "U1");
+}
+
+#[test]
+fn a_user_range_that_lets_the_kernel_in_or_the_user_out_is_caught() {
+    assert_caught(Bug::RangeGrows, Operation::UserRange, "U5");
+    assert_caught(Bug::RangeIsEmpty, Operation::UserRange, "U5");
+    let text = run(Bug::RangeIsEmpty).unwrap_err().to_string();
+    assert!(text.starts_with("UserRange breaks U5: the layout is not in range"), "{text}");
+    assert!(text.ends_with(" reported)"), "no byte is to blame: {text}");
 }
 
 #[test]

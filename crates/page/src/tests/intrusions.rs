@@ -113,6 +113,19 @@ fn a_locker_whose_nodes_are_reused_finds_nothing_and_breaks_nothing() {
 }
 
 #[test]
+fn a_trier_whose_nodes_are_reused_gets_its_own_leaf_or_nothing_and_locks_no_other() {
+    for shape in SHAPES {
+        for target in TARGETS {
+            sweep(target, shape, |mapping| {
+                if let Some(locked) = mapping.try_lock(cx(), run(target, 1)) {
+                    assert_eq!(locked.leaf_identity(), (mapping.id(), target / 64 * 64));
+                }
+            });
+        }
+    }
+}
+
+#[test]
 fn a_creator_whose_nodes_are_reused_makes_new_ones() {
     for shape in SHAPES {
         for target in TARGETS {

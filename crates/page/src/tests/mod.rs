@@ -8,4 +8,5 @@ mod locks;
 mod memory;
 mod pages;
 mod shape;
+mod surface;
 mod writebacks;

@@ -155,3 +155,56 @@ unsafe fn clear_bytes(dst: *mut u8, len: usize) {
 pub fn table() -> &'static [Entry] {
     &[]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::arch::Atomic;
+
+    std::thread_local! {
+        /// Windows opened, and how many of them are open.
+        static WINDOW: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    }
+
+    struct Counted;
+
+    // SAFETY: memory of this process is always accessible.
+    unsafe impl AccessWindow for Counted {
+        unsafe fn open() {
+            WINDOW.with(|window| window.set((window.get().0 + 1, window.get().1 + 1)));
+        }
+
+        unsafe fn close() {
+            WINDOW.with(|window| window.set((window.get().0, window.get().1 - 1)));
+        }
+    }
+
+    #[test]
+    fn every_access_goes_through_the_window_and_reaches_all_bytes() {
+        let source: [u8; 40] = core::array::from_fn(|at| at as u8 + 1);
+        let mut target = [0xff_u8; 40];
+        for (from, to, len) in [(0, 0, 40), (1, 3, 30), (8, 8, 17), (5, 5, 0)] {
+            target.fill(0xff);
+            let (src, dst) = (&raw const source[from], &raw mut target[to]);
+            // SAFETY: both have `len` bytes from there on, and they are different arrays.
+            let left = unsafe { copy::<Counted, Atomic>(dst, src, len) };
+            assert_eq!(left, 0);
+            assert_eq!(target[to..to + len], source[from..from + len]);
+            assert!(target[..to].iter().chain(&target[to + len..]).all(|&byte| byte == 0xff));
+            // SAFETY: as above.
+            let left = unsafe { clear::<Counted, Atomic>(&raw mut target[to], len) };
+            assert_eq!(left, 0);
+            assert!(target[to..to + len].iter().all(|&byte| byte == 0));
+        }
+        // SAFETY: a byte of ours.
+        assert_eq!(unsafe { probe_read::<Counted>(&raw const source[7]) }, 0);
+        target[7] = 0x5a;
+        // SAFETY: a byte of ours.
+        assert_eq!(unsafe { probe_write::<Counted>(&raw mut target[7]) }, 0);
+        assert_eq!(target[7], 0x5a, "the probe changed the byte (U6)");
+        assert_eq!(WINDOW.get(), (10, 0), "opened, and still open");
+        assert!(table().is_empty(), "nothing is fixed up");
+    }
+}
