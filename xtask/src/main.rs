@@ -9,6 +9,7 @@
 //! | `model` | the model checkers | [`model`] |
 //! | `oracle` | random operations, against the running Linux kernel | [`oracle`] |
 //! | `fuzz` | the fuzz targets, and their planted bugs | [`fuzz`] |
+//! | `coverage` | lines and branches of the core that the tests run | [`coverage`] |
 //! | `bench` | the scoreboard | [`mod@bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
 //! | `cross` | other architectures, bare and emulated | [`cross`] |
@@ -21,11 +22,13 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod coverage;
 mod cross;
 mod deadlocks;
 mod demo;
 mod fuzz;
 mod model;
+mod nightly;
 mod oracle;
 mod pipe;
 mod probe;
@@ -56,6 +59,8 @@ enum Command {
     Oracle(oracle::Options),
     /// Fuzz with libFuzzer, or show that each target finds its planted bugs.
     Fuzz(fuzz::Options),
+    /// Measure which lines and branches of the core the tests run; those they do not have to be explained.
+    Coverage(coverage::Options),
     /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
     Bench(bench::Options),
     /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
@@ -76,6 +81,7 @@ fn main() -> ExitCode {
         Command::Model(options) => model::run(&options),
         Command::Oracle(options) => oracle::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Coverage(options) => coverage::run(&options),
         Command::Check => check::run(),
         Command::Cross => cross::run(),
         Command::Probe => probe::run(),
