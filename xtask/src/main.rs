@@ -10,6 +10,7 @@
 //! | `oracle` | random operations, against the running Linux kernel | [`oracle`] |
 //! | `fuzz` | the fuzz targets, and their planted bugs | [`fuzz`] |
 //! | `coverage` | lines and branches of the core that the tests run | [`coverage`] |
+//! | `mutants` | changed code, and whether a test notices | [`mutants`] |
 //! | `bench` | the scoreboard | [`mod@bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
 //! | `cross` | other architectures, bare and emulated | [`cross`] |
@@ -28,6 +29,7 @@ mod deadlocks;
 mod demo;
 mod fuzz;
 mod model;
+mod mutants;
 mod nightly;
 mod oracle;
 mod pipe;
@@ -61,6 +63,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Measure which lines and branches of the core the tests run; those they do not have to be explained.
     Coverage(coverage::Options),
+    /// Change the core crates in two thousand ways, and see whether a test fails each time.
+    Mutants(mutants::Options),
     /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
     Bench(bench::Options),
     /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
@@ -82,6 +86,7 @@ fn main() -> ExitCode {
         Command::Oracle(options) => oracle::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Coverage(options) => coverage::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
         Command::Check => check::run(),
         Command::Cross => cross::run(),
         Command::Probe => probe::run(),

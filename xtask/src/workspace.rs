@@ -44,26 +44,33 @@ impl TextFile {
     }
 }
 
-/// Every text file that git tracks or would track. Files that are not UTF-8 are left out.
-pub(crate) fn text_files() -> Result<Vec<TextFile>> {
-    let root = root();
+/// Every file that git tracks or would track, sorted: paths from the root, with `/` between the parts.
+pub(crate) fn tracked_files() -> Result<Vec<String>> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(&root)
+        .current_dir(root())
         .output()
         .context("cannot run git")?;
     if !listed.status.success() {
         bail!("git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
     }
+    let text = String::from_utf8(listed.stdout)?;
+    let mut paths: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// Every text file that git tracks or would track, sorted. Files that are not UTF-8 are left out.
+pub(crate) fn text_files() -> Result<Vec<TextFile>> {
+    let root = root();
     let mut files = Vec::new();
-    for path in String::from_utf8(listed.stdout)?.split_terminator('\0') {
+    for path in tracked_files()? {
         // A file that was deleted but not yet committed is listed and cannot be read.
-        if let Ok(bytes) = std::fs::read(root.join(path))
+        if let Ok(bytes) = std::fs::read(root.join(&path))
             && let Ok(text) = String::from_utf8(bytes)
         {
-            files.push(TextFile { path: path.to_owned(), text });
+            files.push(TextFile { path, text });
         }
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }

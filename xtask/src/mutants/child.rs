@@ -1,0 +1,130 @@
+//! Running a test program that may misbehave: limited in memory and in time, and ended together with all that it started.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// Private writable memory that a test program may have. The host's machines are far smaller.
+const MOST_MEMORY_BYTES: libc::rlim_t = 3 << 30;
+
+/// How a test program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Its tests passed.
+    Passed,
+    /// A test failed, or the program crashed.
+    Failed,
+    /// It had to be ended.
+    TimedOut,
+}
+
+/// Runs these tests of a program, one after the other, and waits.
+pub(super) fn run(
+    program: &Path,
+    folder: &Path,
+    tests: &[&str],
+    environment: &[(&str, &str)],
+    limit: Duration,
+) -> Result<Ending> {
+    let mut command = Command::new(program);
+    command
+        .arg("--exact")
+        .args(tests)
+        .arg("--test-threads=1")
+        .current_dir(folder)
+        .env("CARGO_MANIFEST_DIR", folder)
+        .env("RUST_BACKTRACE", "0")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    // SAFETY: between fork and exec `limit_resources` only makes system calls: it neither allocates nor locks.
+    unsafe { command.pre_exec(limit_resources) };
+    let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+    let status = wait(&mut child, limit);
+    end_group(&child);
+    let status = match status? {
+        Some(status) => status,
+        None => {
+            child.wait()?;
+            return Ok(Ending::TimedOut);
+        }
+    };
+    Ok(if status.success() { Ending::Passed } else { Ending::Failed })
+}
+
+/// Waits for the program; `None` when the time is over.
+fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let (begin, mut nap) = (Instant::now(), Duration::from_micros(500));
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if begin.elapsed() > limit {
+            return Ok(None);
+        }
+        std::thread::sleep(nap);
+        nap = (nap * 2).min(Duration::from_millis(10));
+    }
+}
+
+/// Ends whatever is left of the program's process group.
+fn end_group(child: &Child) {
+    let Ok(group) = libc::pid_t::try_from(child.id()) else { return };
+    // SAFETY: no memory is passed. The group is one that this process made; while a member lives its number is not given
+    // away, and a group without members is an error that changes nothing.
+    unsafe { libc::kill(-group, libc::SIGKILL) };
+}
+
+fn limit_resources() -> std::io::Result<()> {
+    limit_resource(libc::RLIMIT_DATA, MOST_MEMORY_BYTES)?;
+    limit_resource(libc::RLIMIT_CORE, 0)
+}
+
+fn limit_resource(resource: libc::__rlimit_resource_t, most: libc::rlim_t) -> std::io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: `limit` is a whole `rlimit` that lives during the call.
+    match unsafe { libc::setrlimit(resource, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limit: Duration) -> Ending {
+        // `sh --exact FILE --test-threads=1` is no shell's language; a program that ignores its arguments is.
+        let folder = std::env::temp_dir().join(format!(
+            "xtask-child-{}-{}",
+            std::process::id(),
+            script.len()
+        ));
+        std::fs::create_dir_all(&folder).expect("a folder for a script");
+        let path = folder.join("script");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("a program");
+        let ending = run(&path, &folder, &["x"], &[], limit).expect("it runs");
+        std::fs::remove_dir_all(&folder).expect("cleaned up");
+        ending
+    }
+
+    #[test]
+    fn success_failure_and_a_crash_are_told_apart() {
+        let limit = Duration::from_secs(60);
+        assert_eq!(shell("exit 0", limit), Ending::Passed);
+        assert_eq!(shell("exit 101 ", limit), Ending::Failed);
+        assert_eq!(shell("kill -SEGV $$", limit), Ending::Failed);
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended_with_its_children() {
+        assert_eq!(shell("sleep 1000 & sleep 1000", Duration::from_millis(200)), Ending::TimedOut);
+    }
+}

@@ -1,0 +1,139 @@
+//! Which test reaches which mutants: every test runs once by itself, with no mutant active.
+//!
+//! What was found is kept in the scratch folder for as long as the test programs and the seed stay the same.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+
+use super::child::{self, Ending};
+use super::copy::Folders;
+
+/// A test alone may take this long with no mutant active.
+const MOST_ALONE: Duration = Duration::from_secs(300);
+
+/// A test and what it reaches.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Test {
+    pub(super) program: PathBuf,
+    /// Where it runs.
+    pub(super) folder: PathBuf,
+    pub(super) name: String,
+    pub(super) seconds: f64,
+    pub(super) reached: BTreeSet<u32>,
+}
+
+/// Reach data with what it was made from.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    key: Vec<String>,
+    tests: Vec<Test>,
+}
+
+/// What all the tests of these programs reach. `jobs` of them run at a time.
+pub(super) fn reach(
+    programs: &[(PathBuf, PathBuf)],
+    folders: &Folders,
+    seed: u64,
+    jobs: usize,
+    bar: &ProgressBar,
+) -> Result<Vec<Test>> {
+    let kept = folders.scratch.with_file_name("reach.json");
+    let key = key(programs, seed)?;
+    if let Ok(text) = std::fs::read(&kept)
+        && let Ok(data) = serde_json::from_slice::<Kept>(&text)
+        && data.key == key
+    {
+        return Ok(data.tests);
+    }
+    let tests = list(programs)?;
+    bar.set_length(tests.len() as u64);
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs)
+            .map(|worker| {
+                let (next, done, tests) = (&next, &done, &tests);
+                scope.spawn(move || -> Result<()> {
+                    while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let file = folders.scratch.join(format!("reach-{worker}"));
+                        let test = record(test.clone(), &file, folders, seed)?;
+                        bar.inc(1);
+                        done.lock().expect("no worker panics").push(test);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
+    })?;
+    let tests = done.into_inner().expect("no worker panics");
+    let data = Kept { key, tests };
+    std::fs::write(&kept, serde_json::to_vec(&data)?)?;
+    Ok(data.tests)
+}
+
+/// Names the programs as they are now.
+fn key(programs: &[(PathBuf, PathBuf)], seed: u64) -> Result<Vec<String>> {
+    let mut key = vec![seed.to_string()];
+    for (program, _) in programs {
+        let data = std::fs::metadata(program)?;
+        let changed = data.modified()?.duration_since(UNIX_EPOCH)?.as_nanos();
+        key.push(format!("{} {} {changed}", program.display(), data.len()));
+    }
+    Ok(key)
+}
+
+fn list(programs: &[(PathBuf, PathBuf)]) -> Result<Vec<Test>> {
+    let mut tests = Vec::new();
+    for (program, folder) in programs {
+        let output = Command::new(program)
+            .args(["--list", "--format", "terse"])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        for line in String::from_utf8(output.stdout)?.lines() {
+            let Some(name) = line.strip_suffix(": test") else { continue };
+            tests.push(Test {
+                program: program.clone(),
+                folder: folder.clone(),
+                name: name.to_owned(),
+                seconds: 0.0,
+                reached: BTreeSet::new(),
+            });
+        }
+    }
+    Ok(tests)
+}
+
+fn record(mut test: Test, file: &Path, folders: &Folders, seed: u64) -> Result<Test> {
+    std::fs::write(file, []).with_context(|| format!("cannot write {}", file.display()))?;
+    let environment = [
+        ("FAULTLESS_REACH", &*file.to_string_lossy()),
+        ("FAULTLESS_SEED", &seed.to_string()),
+        ("TMPDIR", &*folders.scratch.to_string_lossy()),
+    ];
+    let begin = Instant::now();
+    let ending = child::run(&test.program, &test.folder, &[&test.name], &environment, MOST_ALONE)?;
+    test.seconds = begin.elapsed().as_secs_f64();
+    if ending != Ending::Passed {
+        bail!(
+            "{} {ending:?} with no mutant: {} --exact {}",
+            test.name,
+            test.program.display(),
+            test.name
+        );
+    }
+    let bytes = std::fs::read(file)?.into_iter().zip(0_u32..);
+    test.reached = bytes.filter(|(byte, _)| *byte == 1).map(|(_, id)| id).collect();
+    Ok(test)
+}

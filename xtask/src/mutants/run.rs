@@ -1,0 +1,181 @@
+//! Runs for each mutant the tests that reach it, quickest first, until one fails.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use super::child::{self, Ending};
+use super::copy::Folders;
+use super::list::Mutant;
+use super::reach::Test;
+
+/// Tests of one program that run together take about this long, unless one alone takes longer.
+const BATCH_SECONDS: f64 = 0.5;
+/// Tests in one process at most: a mutant is often killed by the first.
+const MOST_IN_BATCH: usize = 16;
+
+/// What became of a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) enum Fate {
+    /// A test failed or crashed.
+    Killed,
+    /// A test did not end.
+    TimedOut,
+    /// All tests that reach it passed.
+    Survived,
+    /// No test reaches it.
+    NotReached,
+    /// It does not compile.
+    Unviable,
+    /// Its file is not compiled for this machine.
+    Elsewhere,
+    /// It must be built by itself, and was not.
+    LeftOut,
+}
+
+/// A fate, and how long it took to know.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged {
+    pub(super) fate: Fate,
+    pub(super) seconds: f64,
+}
+
+/// Settings of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting<'a> {
+    pub(super) folders: &'a Folders,
+    pub(super) seed: u64,
+    pub(super) jobs: usize,
+}
+
+/// Judges all these mutants, several at a time.
+pub(super) fn judge(
+    mutants: &[&Mutant],
+    tests: &[Test],
+    setting: Setting<'_>,
+    bar: &ProgressBar,
+) -> Result<BTreeMap<u32, Judged>> {
+    bar.set_length(mutants.len() as u64);
+    let (next, judged) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..setting.jobs)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let reaching: Vec<&Test> =
+                            tests.iter().filter(|test| test.reached.contains(&mutant.id)).collect();
+                        let verdict = judge_one(mutant.id, &reaching, setting)?;
+                        if matches!(verdict.fate, Fate::Survived | Fate::NotReached) {
+                            let line = format!("{:?}: {}", verdict.fate, mutant.title());
+                            bar.suspend(|| eprintln!("{line}"));
+                        }
+                        bar.inc(1);
+                        judged.lock().expect("no worker panics").insert(mutant.id, verdict);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
+    })?;
+    Ok(judged.into_inner().expect("no worker panics"))
+}
+
+/// Runs these tests with the mutant active. Id 0 is no mutant.
+pub(super) fn judge_one(id: u32, tests: &[&Test], setting: Setting<'_>) -> Result<Judged> {
+    let begin = Instant::now();
+    let judged = |fate| Judged { fate, seconds: begin.elapsed().as_secs_f64() };
+    if tests.is_empty() {
+        return Ok(judged(Fate::NotReached));
+    }
+    let (id, seed) = (id.to_string(), setting.seed.to_string());
+    let environment = [
+        ("FAULTLESS_MUTANT", id.as_str()),
+        ("FAULTLESS_SEED", seed.as_str()),
+        ("TMPDIR", &*setting.folders.scratch.to_string_lossy()),
+    ];
+    for batch in batches(tests) {
+        let limit = Duration::from_secs_f64(5.0 + 10.0 * batch.seconds);
+        match child::run(batch.program, batch.folder, &batch.names, &environment, limit)? {
+            Ending::Passed => {}
+            Ending::Failed => return Ok(judged(Fate::Killed)),
+            Ending::TimedOut => return Ok(judged(Fate::TimedOut)),
+        }
+    }
+    Ok(judged(Fate::Survived))
+}
+
+/// Tests that run in one process.
+struct Batch<'a> {
+    program: &'a Path,
+    folder: &'a Path,
+    names: Vec<&'a str>,
+    seconds: f64,
+}
+
+/// Puts tests of one program together, and the batches in the order in which they should run.
+fn batches<'a>(tests: &[&'a Test]) -> Vec<Batch<'a>> {
+    let mut tests = tests.to_vec();
+    tests.sort_by(|a, b| {
+        (&a.program, a.seconds)
+            .partial_cmp(&(&b.program, b.seconds))
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
+    let mut batches: Vec<Batch<'_>> = Vec::new();
+    for test in tests {
+        match batches.last_mut() {
+            Some(batch)
+                if batch.program == test.program
+                    && batch.names.len() < MOST_IN_BATCH
+                    && batch.seconds + test.seconds <= BATCH_SECONDS =>
+            {
+                batch.names.push(&test.name);
+                batch.seconds += test.seconds;
+            }
+            _ => batches.push(Batch {
+                program: &test.program,
+                folder: &test.folder,
+                names: vec![&test.name],
+                seconds: test.seconds,
+            }),
+        }
+    }
+    batches.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test(program: &str, name: &str, seconds: f64) -> Test {
+        Test {
+            program: program.into(),
+            folder: "f".into(),
+            name: name.into(),
+            seconds,
+            reached: Default::default(),
+        }
+    }
+
+    #[test]
+    fn quick_tests_of_a_program_run_together_and_slow_ones_last() {
+        let tests = [
+            test("a", "slow", 3.0),
+            test("b", "one", 0.15),
+            test("a", "quick", 0.1),
+            test("a", "too", 0.1),
+        ];
+        let batches = batches(&tests.iter().collect::<Vec<_>>());
+        let names: Vec<&[&str]> = batches.iter().map(|batch| &*batch.names).collect();
+        assert_eq!(names, [&["one"][..], &["quick", "too"], &["slow"]]);
+    }
+}
