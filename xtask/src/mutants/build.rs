@@ -32,7 +32,7 @@ pub(super) struct Loom {
     pub(super) unviable: BTreeMap<u32, String>,
     /// Mutants that a switch cannot choose.
     pub(super) apart: BTreeSet<u32>,
-    redirects: BTreeMap<String, BTreeSet<Redirect>>,
+    pub(super) redirects: BTreeMap<String, BTreeSet<Redirect>>,
     woven: BTreeMap<String, Woven>,
 }
 

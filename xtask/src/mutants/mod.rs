@@ -9,7 +9,7 @@
 //! | what to change | [`list`] |
 //! | a copy of the workspace | [`copy`], with the switch, `switch.rs` |
 //! | all changes in one text | [`weave`] |
-//! | until it compiles | [`build`] |
+//! | until it compiles | [`build`], [`learnt`] |
 //! | which test reaches what | [`reach`] |
 //! | whether a test fails | [`run`], [`child`] |
 //! | changes that must be known at compile time | [`apart`] |
@@ -32,6 +32,7 @@ use build::Loom;
 use copy::Folders;
 use known::Known;
 use list::Mutant;
+use reach::{Steadiness, Test};
 use run::{Fate, Judged, Setting};
 
 mod apart;
@@ -39,6 +40,7 @@ mod build;
 mod child;
 mod copy;
 mod known;
+mod learnt;
 mod list;
 mod reach;
 mod report;
@@ -200,11 +202,14 @@ fn judge<'a>(
     let say = |what: &str| eprintln!("{what}");
 
     let begin = Instant::now();
+    let learnt = folders.scratch.with_file_name("learnt.json");
+    learnt::recall(loom, mutants, &learnt);
     loom.settle(mutants, folders, LIBRARIES, &say)?;
     loom.settle(mutants, folders, CHECKED_TESTS, &say)?;
     let made = loom.settle(mutants, folders, TESTS, &say)?;
     let programs: Vec<_> = made.programs.into_iter().filter(|(path, _)| is_wanted(path)).collect();
     let compiled = build::compiled_files(folders, &folders.workspace)?;
+    learnt::keep(loom, mutants, &learnt)?;
     phase("build", begin);
 
     let begin = Instant::now();
@@ -215,6 +220,14 @@ fn judge<'a>(
         tests.len(),
         programs.len()
     );
+    for test in tests.iter().filter(|test| test.steadiness == Steadiness::Shaky) {
+        println!(
+            "NOT STEADY, not used: {} failed without a mutant, and passed when it ran again",
+            test.name
+        );
+    }
+    let tests: Vec<Test> =
+        tests.into_iter().filter(|test| test.steadiness == Steadiness::Steady).collect();
     phase("reach", begin);
 
     let begin = Instant::now();

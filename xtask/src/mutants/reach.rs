@@ -20,6 +20,8 @@ use super::copy::Folders;
 
 /// A test alone may take this long with no mutant active.
 const MOST_ALONE: Duration = Duration::from_secs(300);
+/// A test that fails with no mutant is tried so often, before the run is given up.
+const ATTEMPTS: usize = 3;
 
 /// A test and what it reaches.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +32,15 @@ pub(super) struct Test {
     pub(super) name: String,
     pub(super) seconds: f64,
     pub(super) reached: BTreeSet<u32>,
+    pub(super) steadiness: Steadiness,
+}
+
+/// Whether a test that passes has always passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Steadiness {
+    Steady,
+    /// It failed with no mutant: its failures say nothing.
+    Shaky,
 }
 
 /// Reach data with what it was made from.
@@ -109,6 +120,7 @@ fn list(programs: &[(PathBuf, PathBuf)]) -> Result<Vec<Test>> {
                 name: name.to_owned(),
                 seconds: 0.0,
                 reached: BTreeSet::new(),
+                steadiness: Steadiness::Steady,
             });
         }
     }
@@ -122,18 +134,21 @@ fn record(mut test: Test, file: &Path, folders: &Folders, seed: u64) -> Result<T
         ("FAULTLESS_SEED", &seed.to_string()),
         ("TMPDIR", &*folders.scratch.to_string_lossy()),
     ];
-    let begin = Instant::now();
-    let ending = child::run(&test.program, &test.folder, &[&test.name], &environment, MOST_ALONE)?;
-    test.seconds = begin.elapsed().as_secs_f64();
-    if ending != Ending::Passed {
-        bail!(
-            "{} {ending:?} with no mutant: {} --exact {}",
-            test.name,
-            test.program.display(),
-            test.name
-        );
+    let names = [test.name.as_str()];
+    for _ in 0..ATTEMPTS {
+        let begin = Instant::now();
+        let ending = child::run(&test.program, &test.folder, &names, &environment, MOST_ALONE)?;
+        test.seconds = begin.elapsed().as_secs_f64();
+        if ending == Ending::Passed {
+            return Ok(Test { reached: read(file)?, ..test });
+        }
+        test.steadiness = Steadiness::Shaky;
     }
+    bail!("with no mutant this fails: {} --exact {}", test.program.display(), test.name)
+}
+
+/// The ids whose byte is set.
+fn read(file: &Path) -> Result<BTreeSet<u32>> {
     let bytes = std::fs::read(file)?.into_iter().zip(0_u32..);
-    test.reached = bytes.filter(|(byte, _)| *byte == 1).map(|(_, id)| id).collect();
-    Ok(test)
+    Ok(bytes.filter(|(byte, _)| *byte == 1).map(|(_, id)| id).collect())
 }

@@ -22,6 +22,9 @@ const BATCH_SECONDS: f64 = 0.5;
 /// Tests in one process at most: a mutant is often killed by the first.
 const MOST_IN_BATCH: usize = 16;
 
+/// A failure of a batch that takes longer than this must be seen twice.
+const SLOW_SECONDS: f64 = 1.0;
+
 /// What became of a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum Fate {
@@ -104,7 +107,13 @@ pub(super) fn judge_one(id: u32, tests: &[&Test], setting: Setting<'_>) -> Resul
     ];
     for batch in batches(tests) {
         let limit = Duration::from_secs_f64(5.0 + 10.0 * batch.seconds);
-        match child::run(batch.program, batch.folder, &batch.names, &environment, limit)? {
+        let run = || child::run(batch.program, batch.folder, &batch.names, &environment, limit);
+        let ending = match run()? {
+            // A slow test may have failed because the machine is slow; then it will not fail again.
+            Ending::Failed if batch.seconds > SLOW_SECONDS => run()?,
+            ending => ending,
+        };
+        match ending {
             Ending::Passed => {}
             Ending::Failed => return Ok(judged(Fate::Killed)),
             Ending::TimedOut => return Ok(judged(Fate::TimedOut)),
@@ -155,6 +164,7 @@ fn batches<'a>(tests: &[&'a Test]) -> Vec<Batch<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutants::reach::Steadiness;
 
     fn test(program: &str, name: &str, seconds: f64) -> Test {
         Test {
@@ -163,6 +173,7 @@ mod tests {
             name: name.into(),
             seconds,
             reached: Default::default(),
+            steadiness: Steadiness::Steady,
         }
     }
 

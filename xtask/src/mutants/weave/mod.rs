@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use super::list::Mutant;
 use super::source::Source;
@@ -23,7 +24,7 @@ mod tests;
 pub(super) const TWIN: &str = "__const_";
 
 /// Which text of a function is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Copy {
     /// What stands where the original stood.
     Woven,
