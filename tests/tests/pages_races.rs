@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use faultless::filemap::{Strategy, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE};
 use faultless_host::rng::{Rng, seed};
-use faultless_host::stores::MemoryStore;
+use faultless_host::stores::{BlockStore, Call, FaultyStore, MemoryStore};
 use faultless_host::{Action, Event, Protection, UserFault, When};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
@@ -171,6 +171,83 @@ balanced_on_both_mmus! {
         assert_eq!(process.byte(addr.wrapping_add(PAGE_SIZE)), Err(UserFault::Bus));
         process.space.script().clear();
         assert_eq!(process.byte(addr), Ok(pattern(5, 1)[0]));
+    }
+
+    /// The last page is nowhere when truncation gives its blocks back, comes in, and finds them still there.
+    fn p6_room_that_truncation_is_about_to_give_back_is_not_relied_on(machine) {
+        for by_mapping in [false, true] {
+            let store = FaultyStore::new(BlockStore::new(1024, 100), machine.watchdog());
+            let (process, file) = (Process::new(machine), machine.inode(&store, 0));
+            assert_eq!(process.write(&file, 0, &pattern(1, PAGE_SIZE)), Ok(PAGE_SIZE));
+            make_cold(&file);
+            let addr = process.map(FREE, 1, &file, 0, Protection::ReadWrite);
+            store.defer(Call::Trim);
+            let cutter = Arc::clone(&file);
+            let cutter = std::thread::spawn(move || set_size(&cutter, 100).unwrap());
+            while store.waiting() == 0 {
+                std::thread::yield_now();
+            }
+            match by_mapping {
+                true => process.space.store(addr, b"late").unwrap(),
+                false => assert_eq!(process.write(&file, 0, b"late"), Ok(4)),
+            }
+            store.release(Call::Trim);
+            cutter.join().expect("the truncation");
+            let new = pattern(50, 3000);
+            assert_eq!(process.write(&file, 100, &new), Ok(3000));
+            make_cold(&file);
+            assert_eq!(store.inner().complaints(), Vec::<String>::new());
+            let want = [b"late", &pattern(1, 100)[4..], &new].concat();
+            assert_bytes(&process.contents(&file), &want, "from the store");
+        }
+    }
+
+    /// A fault has asked for room up to the old end when a write moves the end up: behind the old end it has to ask again.
+    fn p6_a_page_made_writable_while_the_end_moves_up_asks_again_for_the_rest(machine) {
+        let store = FaultyStore::new(BlockStore::new(1024, 100), machine.watchdog());
+        let (process, file) = (Process::new(machine), machine.inode(&store, 0));
+        assert_eq!(process.write(&file, 0, &pattern(1, 100)), Ok(100));
+        make_cold(&file);
+        let addr = process.map(FREE, 1, &file, 0, Protection::ReadWrite);
+        process.space.store(process.space.at(5, 0), b"far").unwrap();
+        process.space.evict(5, 1);
+        let (grown, begin) = (&AtomicBool::new(false), &Arc::new(AtomicBool::new(false)));
+        std::thread::scope(|scope| {
+            // The write has looked at the page of the old end when its source faults. Then the other fault begins.
+            let (faulty, go) = (Arc::clone(&store), Arc::clone(begin));
+            let other_fault = Action::Call(Arc::new(move |_| {
+                faulty.defer_next(Call::WriteBegin);
+                go.store(true, Ordering::Release);
+                while faulty.waiting() == 0 {
+                    std::thread::yield_now();
+                }
+            }));
+            process.space.script().add(Event::FaultIn, When::Nth(1), other_fault);
+            let (process, file) = (&process, &file);
+            let storing = scope.spawn(move || {
+                while !begin.load(Ordering::Acquire) {
+                    std::thread::yield_now();
+                }
+                process.space.store(addr, b"near")
+            });
+            let writing = scope.spawn(move || {
+                let source = process.space.slice(5, 0, 3);
+                let wrote = process.write_from(file, source, &WriteOptions::at(2 * PAGE));
+                grown.store(true, Ordering::Release);
+                wrote
+            });
+            let waits = || machine.check().describe().contains("waits for P(");
+            while !grown.load(Ordering::Acquire) && !waits() {
+                std::thread::yield_now();
+            }
+            store.release(Call::WriteBegin);
+            assert_eq!(writing.join().expect("the write"), Ok(3));
+            assert_eq!(storing.join().expect("the store"), Ok(()));
+        });
+        process.space.store(addr.wrapping_add(3000), b"behind").unwrap();
+        make_cold(&file);
+        assert_eq!(store.inner().complaints(), Vec::<String>::new());
+        assert_eq!(&process.read(&file, 3000, 6).unwrap(), b"behind");
     }
 
     /// The source is the page that is cut off while it is faulted in: the source ends there, and so does the write.

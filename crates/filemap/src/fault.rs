@@ -112,10 +112,11 @@ impl<K: Kernel> Inode<K> {
         index: PageIndex,
     ) -> Result<Protection, Errno> {
         let slot = 1 << index.slot();
+        // Before the size is looked at: see `end_moved`.
+        self.note_writable_mapping();
         if locked.backed() & slot == 0 {
             self.back_page(locked, index)?;
         }
-        self.note_writable_mapping();
         locked.set_scribbled(slot);
         locked.set_dirty(slot);
         Ok(Protection::Writable)
@@ -130,7 +131,7 @@ impl<K: Kernel> Inode<K> {
         locked: &mut LockedRun<'_, K>,
         index: PageIndex,
     ) -> Result<(), Errno> {
-        let end = self.size().min(index.plus(1).start());
+        let end = self.size_after_insertion().min(index.plus(1).start());
         let mut pos = index.start();
         while pos < end {
             let len = (end - pos) as usize;

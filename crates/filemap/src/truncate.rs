@@ -55,7 +55,7 @@ impl<K: Kernel> Inode<K> {
         let locked = self.mapping().lock(may.page_locks(), run);
         self.mapping().truncate_size(size);
         drop(locked);
-        self.end_moved(old);
+        self.end_moved(may, old);
     }
 
     fn shrink(&self, may: &mut MayFault, size: u64) {

@@ -97,7 +97,7 @@ pub trait AddressSpaceOperations: Send + Sync {
 
     /// Gives back every block that lies wholly at or past `size`, forgets what it knew of them, and sees to it
     /// that the bytes past `size` in the last block that stays read as zeros (P2). Called after truncation and
-    /// after a write that failed midway. The page that holds `size` may be locked, no other. Must not fail.
+    /// after a write that failed midway. No page lock is held. Must not fail.
     fn trim(&self, size: u64);
 
     /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it durable.

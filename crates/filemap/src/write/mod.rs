@@ -293,7 +293,7 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         }
         let size = self.inode.size();
         if size != old_size {
-            self.inode.end_moved(old_size);
+            self.inode.end_moved(self.may, old_size);
             self.inode.mapping().store().set_size(size);
         }
         stop

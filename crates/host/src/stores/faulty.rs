@@ -52,7 +52,7 @@ struct Plan<State> {
     failures: Vec<(Call, When, Errno)>,
     failing_pages: Vec<(Call, PageIndex, Errno)>,
     /// Calls that wait until they are released.
-    deferred: Vec<Call>,
+    deferred: Vec<(Call, When)>,
     /// How many calls wait.
     waiting: usize,
     longest_grant: usize,
@@ -145,7 +145,14 @@ impl<S: Medium> FaultyStore<S> {
 
     /// Such calls wait from now on, until [`release`](Self::release).
     pub fn defer(&self, call: Call) {
-        self.plan().deferred.push(call);
+        self.plan().deferred.push((call, When::From(0)));
+    }
+
+    /// The next such call waits, until [`release`](Self::release); those after it do not.
+    pub fn defer_next(&self, call: Call) {
+        let mut plan = self.plan();
+        let next = plan.counts[call as usize] + 1;
+        plan.deferred.push((call, When::Nth(next)));
     }
 
     /// Calls that wait at the moment.
@@ -156,7 +163,7 @@ impl<S: Medium> FaultyStore<S> {
 
     /// Such calls go on, and later ones do not wait.
     pub fn release(&self, call: Call) {
-        self.plan().deferred.retain(|deferred| *deferred != call);
+        self.plan().deferred.retain(|(deferred, _)| *deferred != call);
         self.released.notify_all();
     }
 
@@ -193,11 +200,14 @@ impl<S: Medium> FaultyStore<S> {
         let mut plan = self.plan();
         plan.counts[call as usize] += 1;
         let number = plan.counts[call as usize];
-        if plan.deferred.contains(&call) {
+        let deferred = |plan: &mut Plan<_>| {
+            plan.deferred.iter().any(|(which, when)| *which == call && when.is(number))
+        };
+        if deferred(&mut plan) {
             plan.waiting += 1;
-            plan = self.watchdog.wait(&self.released, plan, "a deferred call of a store", |plan| {
-                !plan.deferred.contains(&call)
-            });
+            plan = self
+                .watchdog
+                .wait(&self.released, plan, "a deferred call of a store", |plan| !deferred(plan));
             plan.waiting -= 1;
         }
         let by_number = plan.failures.iter().find(|(c, when, _)| *c == call && when.is(number));
