@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::build::{self, Loom};
 use super::list::Mutant;
 use super::reach::Test;
-use super::run::{Fate, Judged, Setting, judge_one};
+use super::run::{Fate, Judged, Kills, Setting, judge_one};
 use super::{LIBRARIES, TESTS, is_wanted};
 
 /// Judges these mutants one at a time, with all tests. `tests` tells how long each takes.
@@ -53,5 +53,5 @@ fn fate(tests: &[Test], setting: Setting<'_>) -> Result<Fate> {
         .iter()
         .filter(|test| made.iter().any(|(program, _)| *program == test.program))
         .collect();
-    Ok(judge_one(0, &tests, setting)?.fate)
+    Ok(judge_one(0, "", &tests, &Kills::default(), setting)?.fate)
 }

@@ -20,6 +20,8 @@ use super::copy::Folders;
 
 /// A test alone may take this long with no mutant active.
 const MOST_ALONE: Duration = Duration::from_secs(300);
+/// Ids that fit in a record: `MOST` in `switch.rs`.
+const RECORD_BYTES: usize = 1 << 16;
 /// A test that fails with no mutant is tried so often, before the run is given up.
 const ATTEMPTS: usize = 3;
 
@@ -128,7 +130,8 @@ fn list(programs: &[(PathBuf, PathBuf)]) -> Result<Vec<Test>> {
 }
 
 fn record(mut test: Test, file: &Path, folders: &Folders, seed: u64) -> Result<Test> {
-    std::fs::write(file, []).with_context(|| format!("cannot write {}", file.display()))?;
+    std::fs::write(file, [0; RECORD_BYTES])
+        .with_context(|| format!("cannot write {}", file.display()))?;
     let environment = [
         ("FAULTLESS_REACH", &*file.to_string_lossy()),
         ("FAULTLESS_SEED", &seed.to_string()),

@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ const BATCH_SECONDS: f64 = 0.5;
 /// Tests in one process at most: a mutant is often killed by the first.
 const MOST_IN_BATCH: usize = 16;
 
+/// Where there is no terminal for a bar, a line tells of so many mutants.
+const PROGRESS_STEP: u64 = 50;
 /// A failure of a batch that takes longer than this must be seen twice.
 const SLOW_SECONDS: f64 = 1.0;
 
@@ -59,6 +61,22 @@ pub(super) struct Setting<'a> {
     pub(super) jobs: usize,
 }
 
+/// How often a test program killed a mutant of a file: what killed a neighbour is asked first.
+#[derive(Debug, Default)]
+pub(super) struct Kills(Mutex<HashMap<(String, PathBuf), u32>>);
+
+impl Kills {
+    fn count(&self, file: &str, program: &Path) -> u32 {
+        let kills = self.0.lock().expect("no worker panics");
+        kills.get(&(file.to_owned(), program.to_owned())).copied().unwrap_or(0)
+    }
+
+    fn add(&self, file: &str, program: &Path) {
+        let mut kills = self.0.lock().expect("no worker panics");
+        *kills.entry((file.to_owned(), program.to_owned())).or_default() += 1;
+    }
+}
+
 /// Judges all these mutants, several at a time.
 pub(super) fn judge(
     mutants: &[&Mutant],
@@ -68,6 +86,7 @@ pub(super) fn judge(
 ) -> Result<BTreeMap<u32, Judged>> {
     bar.set_length(mutants.len() as u64);
     let (next, judged) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let kills = Kills::default();
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..setting.jobs)
             .map(|_| {
@@ -75,12 +94,16 @@ pub(super) fn judge(
                     while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let reaching: Vec<&Test> =
                             tests.iter().filter(|test| test.reached.contains(&mutant.id)).collect();
-                        let verdict = judge_one(mutant.id, &reaching, setting)?;
+                        let verdict =
+                            judge_one(mutant.id, &mutant.file, &reaching, &kills, setting)?;
                         if matches!(verdict.fate, Fate::Survived | Fate::NotReached) {
                             let line = format!("{:?}: {}", verdict.fate, mutant.title());
                             bar.suspend(|| eprintln!("{line}"));
                         }
                         bar.inc(1);
+                        if bar.is_hidden() && bar.position().is_multiple_of(PROGRESS_STEP) {
+                            eprintln!("{} of {} mutants", bar.position(), mutants.len());
+                        }
                         judged.lock().expect("no worker panics").insert(mutant.id, verdict);
                     }
                     Ok(())
@@ -92,8 +115,14 @@ pub(super) fn judge(
     Ok(judged.into_inner().expect("no worker panics"))
 }
 
-/// Runs these tests with the mutant active. Id 0 is no mutant.
-pub(super) fn judge_one(id: u32, tests: &[&Test], setting: Setting<'_>) -> Result<Judged> {
+/// Runs these tests with the mutant of this file active. Id 0 is no mutant.
+pub(super) fn judge_one(
+    id: u32,
+    file: &str,
+    tests: &[&Test],
+    kills: &Kills,
+    setting: Setting<'_>,
+) -> Result<Judged> {
     let begin = Instant::now();
     let judged = |fate| Judged { fate, seconds: begin.elapsed().as_secs_f64() };
     if tests.is_empty() {
@@ -105,8 +134,14 @@ pub(super) fn judge_one(id: u32, tests: &[&Test], setting: Setting<'_>) -> Resul
         ("FAULTLESS_SEED", seed.as_str()),
         ("TMPDIR", &*setting.folders.scratch.to_string_lossy()),
     ];
-    for batch in batches(tests) {
-        let limit = Duration::from_secs_f64(5.0 + 10.0 * batch.seconds);
+    let mut batches = batches(tests);
+    batches.sort_by_cached_key(|batch| {
+        // Quick batches take about as long as each other.
+        let slow = if batch.is_slow() { batch.seconds.ceil() as u64 } else { 0 };
+        (slow, u32::MAX - kills.count(file, batch.program))
+    });
+    for batch in batches {
+        let limit = batch.limit();
         let run = || child::run(batch.program, batch.folder, &batch.names, &environment, limit);
         let ending = match run()? {
             // A slow test may have failed because the machine is slow; then it will not fail again.
@@ -115,7 +150,10 @@ pub(super) fn judge_one(id: u32, tests: &[&Test], setting: Setting<'_>) -> Resul
         };
         match ending {
             Ending::Passed => {}
-            Ending::Failed => return Ok(judged(Fate::Killed)),
+            Ending::Failed => {
+                kills.add(file, batch.program);
+                return Ok(judged(Fate::Killed));
+            }
             Ending::TimedOut => return Ok(judged(Fate::TimedOut)),
         }
     }
@@ -130,22 +168,31 @@ struct Batch<'a> {
     seconds: f64,
 }
 
-/// Puts tests of one program together, and the batches in the order in which they should run.
+impl Batch<'_> {
+    fn is_slow(&self) -> bool {
+        self.seconds > BATCH_SECONDS
+    }
+
+    /// Time after which it hangs. Generous, for a machine that is busy with other things meanwhile.
+    fn limit(&self) -> Duration {
+        Duration::from_secs_f64(5.0 + (10.0 * self.seconds).min(60.0 + 3.0 * self.seconds))
+    }
+}
+
+/// Puts tests of one program together, and the batches in the order in which they should run. All slow tests of a program are
+/// one batch: they often share what makes them slow, and whoever comes to them has mostly come to stay.
 fn batches<'a>(tests: &[&'a Test]) -> Vec<Batch<'a>> {
     let mut tests = tests.to_vec();
-    tests.sort_by(|a, b| {
-        (&a.program, a.seconds)
-            .partial_cmp(&(&b.program, b.seconds))
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
+    tests.sort_by(|a, b| a.program.cmp(&b.program).then(a.seconds.total_cmp(&b.seconds)));
     let mut batches: Vec<Batch<'_>> = Vec::new();
     for test in tests {
+        let fits = |batch: &Batch<'_>| {
+            let quick =
+                batch.names.len() < MOST_IN_BATCH && batch.seconds + test.seconds <= BATCH_SECONDS;
+            batch.program == test.program && (quick || batch.is_slow())
+        };
         match batches.last_mut() {
-            Some(batch)
-                if batch.program == test.program
-                    && batch.names.len() < MOST_IN_BATCH
-                    && batch.seconds + test.seconds <= BATCH_SECONDS =>
-            {
+            Some(batch) if fits(batch) => {
                 batch.names.push(&test.name);
                 batch.seconds += test.seconds;
             }
@@ -181,12 +228,13 @@ mod tests {
     fn quick_tests_of_a_program_run_together_and_slow_ones_last() {
         let tests = [
             test("a", "slow", 3.0),
+            test("a", "slower", 4.0),
             test("b", "one", 0.15),
             test("a", "quick", 0.1),
             test("a", "too", 0.1),
         ];
         let batches = batches(&tests.iter().collect::<Vec<_>>());
         let names: Vec<&[&str]> = batches.iter().map(|batch| &*batch.names).collect();
-        assert_eq!(names, [&["one"][..], &["quick", "too"], &["slow"]]);
+        assert_eq!(names, [&["one"][..], &["quick", "too"], &["slow", "slower"]]);
     }
 }
