@@ -112,7 +112,7 @@ impl<K: Kernel> Inode<K> {
         index: PageIndex,
     ) -> Result<Protection, Errno> {
         let slot = 1 << index.slot();
-        // Before the size is looked at: see `end_moved`.
+        // Before anybody who moves the end can miss it: see `seal_end`.
         self.note_writable_mapping();
         if locked.backed() & slot == 0 {
             self.back_page(locked, index)?;
@@ -122,7 +122,7 @@ impl<K: Kernel> Inode<K> {
         Ok(Protection::Writable)
     }
 
-    /// Has the store make room for all of a page that lies before the end.
+    /// Has the store make room for all of a page that lies before the end, or more: see [`room_for_stores`](Self::room_for_stores).
     ///
     /// # Errors
     /// The store's; room it made before stays with blocks that lie inside the file.
@@ -131,7 +131,7 @@ impl<K: Kernel> Inode<K> {
         locked: &mut LockedRun<'_, K>,
         index: PageIndex,
     ) -> Result<(), Errno> {
-        let end = self.size_after_insertion().min(index.plus(1).start());
+        let end = self.room_for_stores(index);
         let mut pos = index.start();
         while pos < end {
             let len = (end - pos) as usize;

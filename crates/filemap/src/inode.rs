@@ -35,6 +35,8 @@ pub struct Inode<K: Kernel> {
     shrinks: Word64<K>,
     /// Non-zero once a page was mapped writable: bytes past the end may then be anything (P2).
     mapped_writable: Word64<K>,
+    /// Whether a fault has asked for room past the end, because the size was about to change. Set with the page locked.
+    pub(crate) spare_room: Word64<K>,
     /// What the store said when the file was opened; it does not change.
     strategy: Strategy,
     max_size: u64,
@@ -64,6 +66,7 @@ impl<K: Kernel> Inode<K> {
             writeback_error: Word::new(0),
             shrinks: Word::new(0),
             mapped_writable: Word::new(0),
+            spare_room: Word::new(0),
             strategy,
             max_size,
         }

@@ -4,44 +4,57 @@
 use core::sync::atomic::Ordering;
 
 use faultless_page::{
-    AddressSpaceOperations, Kernel, PAGE_SIZE, PageIndex, PageRun, SyncFamily, Unmap, UserMappings,
+    AddressSpaceOperations, Kernel, PAGE_SIZE, PageIndex, PageRun, Unmap, UserMappings, Word,
 };
 
 use crate::inode::Inode;
 use crate::token::PageLocks;
 
 impl<K: Kernel> Inode<K> {
-    /// Zeroes what a mapping stored past the end `size`, before the end moves up (P2). I is held, no page lock.
-    pub(crate) fn hide_scribbles(&self, may: &mut impl PageLocks, size: u64) {
+    /// Before the end moves up from `size`: what a mapping stored past it becomes zeros (P2), and the next store through a mapping
+    /// of that page asks the store for room again, since it may have some up to the old end only. I is held, no page lock.
+    #[doc(alias = "pagecache_isize_extended")]
+    pub(crate) fn seal_end(&self, may: &mut impl PageLocks, size: u64) {
         let in_page = (size % PAGE_SIZE as u64) as usize;
         if in_page == 0 || !self.was_mapped_writable() {
             return;
         }
         let run = PageRun::single(PageIndex::containing(size));
-        if let Some(mut locked) = self.mapping().lock(may.page_locks(), run)
-            && locked.present() & locked.scribbled() != 0
-        {
+        let mapping = self.mapping();
+        let Some(mut locked) = mapping.lock(may.page_locks(), run) else { return };
+        let scribbled = locked.present() & locked.scribbled() != 0;
+        mapping.user_mappings().unmap(mapping.id(), run.first(), run.end(), Unmap::WriteProtect);
+        if scribbled {
             locked.zero(size, PAGE_SIZE - in_page);
         }
     }
 
-    /// The end has moved up from `old`: the page in which the file ended may have been made writable for the bytes
-    /// before `old` only, so the next store through a mapping has to ask the store again. I is held, no page lock.
-    #[doc(alias = "pagecache_isize_extended")]
-    pub(crate) fn end_moved(&self, may: &mut impl PageLocks, old: u64) {
-        if old.is_multiple_of(PAGE_SIZE as u64) {
+    /// How far a page has to have room before it is mapped writable, so that no store ever lands in the file without: up to the end
+    /// of the file, or of the page if somebody may be about to move the end up. The page is locked, and
+    /// [`note_writable_mapping`](Self::note_writable_mapping) has been called.
+    pub(crate) fn room_for_stores(&self, index: PageIndex) -> u64 {
+        let page_end = index.plus(1).start();
+        if self.size() >= page_end {
+            return page_end;
+        }
+        if self.lock.is_locked() {
+            self.spare_room.store(1, Ordering::Relaxed);
+            return page_end.min(self.max_size());
+        }
+        // Whoever takes I from now on waits for this page in `seal_end`.
+        self.size().min(page_end)
+    }
+
+    /// At the end of a change of the size: gives back the room past the end that faults asked for meanwhile. I is held, no page lock.
+    pub(crate) fn give_back_spare_room(&self, may: &mut impl PageLocks) {
+        if self.spare_room.load(Ordering::Relaxed) == 0 {
             return;
         }
-        // A fault says that it maps writable, and then looks at the size; with a fence in each, one of the two sees the other.
-        <K::Sync as SyncFamily>::fence(Ordering::SeqCst);
-        if !self.was_mapped_writable() {
-            return;
-        }
-        let run = PageRun::single(PageIndex::containing(old));
-        let mapping = self.mapping();
-        // A fault that still goes by the old size sets its entry before it lets the page go.
-        let _locked = mapping.lock(may.page_locks(), run);
-        mapping.user_mappings().unmap(mapping.id(), run.first(), run.end(), Unmap::WriteProtect);
+        self.spare_room.store(0, Ordering::Relaxed);
+        let run = PageRun::single(PageIndex::containing(self.size()));
+        // The fault that said so holds the page until it has what it asked for.
+        drop(self.mapping().lock(may.page_locks(), run));
+        self.give_back(may);
     }
 
     /// Returns every block past the size to the store, and forgets that the last page was wholly backed: the cached

@@ -44,18 +44,18 @@ impl<K: Kernel> Inode<K> {
         } else if size > old {
             self.extend(may, old, size);
         }
+        self.give_back_spare_room(may);
         self.mapping().store().set_size(size);
         Ok(())
     }
 
     fn extend(&self, may: &mut MayFault, old: u64, size: u64) {
-        self.hide_scribbles(may, old);
+        self.seal_end(may, old);
         let run = PageRun::single(PageIndex::containing(old));
         // The size changes under the lock of the page in which the file ended, if there is one (P7).
         let locked = self.mapping().lock(may.page_locks(), run);
         self.mapping().truncate_size(size);
         drop(locked);
-        self.end_moved(may, old);
     }
 
     fn shrink(&self, may: &mut MayFault, size: u64) {

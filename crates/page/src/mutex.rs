@@ -3,7 +3,7 @@
 //! Neighbours: the kernel's [`Wait`]. It is not a page lock: it may be held while user memory is accessed (I → M → P).
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
 use crate::{Kernel, LockId, SyncFamily, Trace, Wait, WaitKey, Word, Word32};
@@ -112,6 +112,14 @@ impl<K: Kernel> SleepMutex<K> {
         let raw = Some(self.raw.try_lock(wait)?);
         K::trace(Trace::Acquired(self.id));
         Some(SleepGuard { raw, id: self.id })
+    }
+
+    /// Whether somebody holds the lock. Never sleeps. If not, whoever takes it from now on sees all that the caller has done
+    /// before.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        // A change to the same value: reads the latest one, and is what the next to lock acquires from.
+        self.raw.0.fetch_or(FREE, AcqRel) != FREE
     }
 }
 

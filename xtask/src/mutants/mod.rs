@@ -109,6 +109,9 @@ pub(crate) struct Options {
     /// Test programs at a time. Default: one for each processor.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Seconds of tests that a mutant has to survive, quick tests first. Without it, all that reach it.
+    #[arg(long, value_name = "SECONDS")]
+    patience: Option<f64>,
     /// Write the fate of every mutant to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -146,7 +149,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let (begin, seed) = (Instant::now(), options.seed.unwrap_or_else(rng::seed));
     let jobs = options.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
     let folders = Folders::new(&workspace::target_dir()?.join("mutants"))?;
-    let setting = Setting { folders: &folders, seed, jobs: jobs.unwrap_or(1).max(1) };
+    let setting = Setting {
+        folders: &folders,
+        seed,
+        jobs: jobs.unwrap_or(1).max(1),
+        patience: options.patience.unwrap_or(f64::INFINITY),
+    };
     println!("seed {seed}, {} at a time", setting.jobs);
 
     let mut loom = Loom::new(copy::copy(&folders, PACKAGES)?);

@@ -59,6 +59,8 @@ pub(super) struct Setting<'a> {
     pub(super) folders: &'a Folders,
     pub(super) seed: u64,
     pub(super) jobs: usize,
+    /// Tests of one mutant take this long at most when they pass, in seconds; then it survives.
+    pub(super) patience: f64,
 }
 
 /// How often a test program killed a mutant of a file: what killed a neighbour is asked first.
@@ -140,7 +142,12 @@ pub(super) fn judge_one(
         let slow = if batch.is_slow() { batch.seconds.ceil() as u64 } else { 0 };
         (slow, u32::MAX - kills.count(file, batch.program))
     });
+    let mut passed = 0.0;
     for batch in batches {
+        passed += batch.seconds;
+        if passed > setting.patience {
+            break;
+        }
         let limit = batch.limit();
         let run = || child::run(batch.program, batch.folder, &batch.names, &environment, limit);
         let ending = match run()? {

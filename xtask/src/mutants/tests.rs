@@ -79,7 +79,7 @@ fn survivors_hangs_unreached_and_unviable_mutants_are_reported_as_such() {
     let hidden = ProgressBar::hidden();
     let tests = reach::reach(&made.programs, &folders, 1, 1, &hidden).expect("the tests pass");
     assert_eq!(tests.len(), 1);
-    let setting = Setting { folders: &folders, seed: 1, jobs: 2 };
+    let setting = Setting { folders: &folders, seed: 1, jobs: 2, patience: f64::INFINITY };
     let judged = run::judge(&mutants.iter().take(4).collect::<Vec<_>>(), &tests, setting, &hidden);
     let judged = judged.expect("the programs run");
     let fates: Vec<Fate> = judged.values().map(|judged| judged.fate).collect();

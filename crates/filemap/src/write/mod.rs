@@ -285,15 +285,15 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         let old_size = self.inode.size();
         let end = self.pos + self.from.count() as u64;
         if end > old_size {
-            self.inode.hide_scribbles(self.may, old_size);
+            self.inode.seal_end(self.may, old_size);
         }
         let stop = self.run();
         if self.overreached {
             self.inode.give_back(self.may);
         }
+        self.inode.give_back_spare_room(self.may);
         let size = self.inode.size();
         if size != old_size {
-            self.inode.end_moved(self.may, old_size);
             self.inode.mapping().store().set_size(size);
         }
         stop
