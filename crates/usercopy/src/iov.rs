@@ -152,7 +152,8 @@ impl<'a> IovIter<'a> {
 
     /// Restores the invariant: if bytes remain, the cursor is in a segment that has some.
     fn settle(&mut self) {
-        while self.count > 0 && self.current.is_empty() && self.next < self.segments.len() {
+        // There is a next one: bytes remain (A2).
+        while self.count > 0 && self.current.is_empty() {
             self.enter_next();
         }
     }
@@ -163,12 +164,12 @@ impl<'a> IovIter<'a> {
         self.next += 1;
     }
 
-    /// The next `len` bytes, not 0, if the segment that the cursor is in has them all, in `user`'s range: what most
+    /// The next `len` bytes, if the segment that the cursor is in has them all, in `user`'s range: what most
     /// requests are, and need no loop for.
     #[inline(always)]
     fn whole_piece<U: UserMemory + ?Sized>(&self, user: &U, len: usize) -> Option<UserSlice> {
         let piece = self.current.prefix(len);
-        let whole = len != 0 && len <= self.current.len() && len <= self.count;
+        let whole = len <= self.current.len() && len <= self.count;
         (whole && piece.is_within(&user.user_range())).then_some(piece)
     }
 

@@ -146,6 +146,58 @@ fn data_goes_out_in_segment_order() {
 }
 
 #[test]
+fn a_copy_ends_where_the_request_was_truncated_and_not_where_its_segment_ends() {
+    let user = Scripted::new();
+    let one = slice(&user, GOOD, 10);
+    let mut iter = IovIter::from_slice(&one);
+    iter.truncate(4);
+    let mut buffer = [0x5a; 8];
+    // SAFETY: eight bytes.
+    assert_eq!(unsafe { iter.copy_from_atomic(&user, buffer.as_mut_ptr(), 8) }, 4);
+    assert_eq!(buffer, [0, 0, 0, 0, 0x5a, 0x5a, 0x5a, 0x5a]);
+    iter.revert(4);
+    // SAFETY: eight bytes.
+    assert_eq!(unsafe { iter.copy_to_atomic(&user, b"abcdefgh".as_ptr(), 8) }, 4);
+    let mut seen = [1; 5];
+    user.peek(one.addr(), &mut seen);
+    assert_eq!(&seen, b"abcd\0");
+    assert!(iter.is_empty());
+}
+
+/// A2: the count decides first. A request that has ended is where it ended, and in no segment after that.
+#[test]
+fn a_cursor_at_the_end_of_its_request_has_not_looked_for_another_segment() {
+    let user = Scripted::new();
+    let segments = [slice(&user, GOOD, 3), slice(&user, GOOD + 100, 4)];
+    let mut iter = IovIter::new(&segments).unwrap();
+    iter.truncate(3);
+    iter.advance(3);
+    assert_eq!(iter.segment(), segments[0].skip(3));
+    iter.revert(3);
+    // SAFETY: no byte more than the three.
+    assert_eq!(unsafe { iter.copy_to_atomic(&user, b"abc".as_ptr(), 3) }, 3);
+    assert_eq!(iter.segment(), segments[0].skip(3));
+    iter.reexpand(7);
+    assert_eq!((iter.count(), iter.segment()), (4, segments[1]));
+}
+
+#[test]
+fn a_transfer_of_no_bytes_leaves_the_cursor_and_the_bytes_alone() {
+    let user = Scripted::new();
+    let segments = [slice(&user, GOOD, 3), slice(&user, BAD, 4)];
+    let mut iter = IovIter::new(&segments).unwrap();
+    for at in 0..=3 {
+        let mut byte = 0x5a;
+        // SAFETY: no byte.
+        assert_eq!(unsafe { iter.copy_from_atomic(&user, &raw mut byte, 0) }, 0);
+        // SAFETY: no byte.
+        assert_eq!(unsafe { iter.copy_to_atomic(&user, &raw const byte, 0) }, 0);
+        assert_eq!((iter.count(), byte), (7 - at, 0x5a));
+        iter.advance(1);
+    }
+}
+
+#[test]
 fn one_slice_is_a_request_of_one_segment() {
     let user = Scripted::new();
     let one = slice(&user, GOOD, 5);

@@ -182,6 +182,17 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_the_head_is_aligned_and_the_head_shorter_than_a_word() {
+        for addr in 0x1000..0x1000 + 2 * WORD {
+            for len in 0..3 * WORD {
+                let head = unaligned_head(addr, len);
+                assert!(head < WORD && head <= len, "{addr:#x}: {head} of {len}");
+                assert!(head == len || (addr + head).is_multiple_of(WORD), "{addr:#x}: {head}");
+            }
+        }
+    }
+
+    #[test]
     fn every_access_goes_through_the_window_and_reaches_all_bytes() {
         let source: [u8; 40] = core::array::from_fn(|at| at as u8 + 1);
         let mut target = [0xff_u8; 40];

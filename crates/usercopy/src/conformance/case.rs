@@ -21,14 +21,17 @@ pub(super) enum Promise {
     Exact,
 }
 
+/// After how many bytes a pattern is repeated: no power of two, so that a whole block or page in the place of another shows.
+const PERIOD: usize = 127;
+
 /// Byte `at` of the kernel side: never zero, never a user-side byte.
 fn kernel_byte(at: usize) -> u8 {
-    (at.wrapping_mul(31) & 0x7f) as u8 | 1
+    1 + (at % PERIOD) as u8
 }
 
 /// Byte at `addr` of the user side: never zero, never a kernel-side byte.
 pub(super) fn user_byte(addr: usize) -> u8 {
-    (addr.wrapping_mul(29) & 0x7f) as u8 | 0x80
+    0x80 + (addr % PERIOD) as u8
 }
 
 /// Fills `len` bytes at `addr` with the user-side pattern.
@@ -210,5 +213,22 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
             _ => "the source was changed",
         };
         Err(self.fail(run, "U1", seen).with_byte(at.wrapping_sub(GUARD)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_byte_is_zero_or_of_the_other_side_or_that_of_another_block() {
+        for at in 0..2 * MAX_LEN {
+            assert!((0x01..0x80).contains(&kernel_byte(at)));
+            assert!(user_byte(at) >= 0x80);
+            for distance in (0..12).map(|power| 1 << power) {
+                assert_ne!(kernel_byte(at), kernel_byte(at + distance), "{at} and {distance} on");
+                assert_ne!(user_byte(at), user_byte(at + distance), "{at} and {distance} on");
+            }
+        }
     }
 }

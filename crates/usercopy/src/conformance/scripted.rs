@@ -63,11 +63,11 @@ impl Scripted {
         let read_only = BASE + (PAGES - 1) * PROBE_STEP;
         let (hole, hole_end) = self.hole.get();
         let mut stop = end;
-        if addr < hole_end && hole < end {
-            stop = hole.max(addr);
+        if addr < hole_end {
+            stop = stop.min(hole.max(addr));
         }
-        if access == Access::Write && read_only < stop {
-            stop = read_only.max(addr);
+        if access == Access::Write {
+            stop = stop.min(read_only.max(addr));
         }
         self.cells(addr, stop - addr)
     }

@@ -116,8 +116,9 @@ fn refuses_out_of_range<L: Layout + ?Sized>(layout: &L) -> Result<(), Failure> {
             return failure("a range outside was accepted", len);
         }
     }
-    if refused(layout.base().get(), 5 * layout.page_size()) {
-        return failure("the layout is not in range", 5 * layout.page_size());
+    let pages = 5 * layout.page_size();
+    if refused(layout.base().get(), pages) {
+        return failure("the layout is not in range", pages);
     }
     Ok(())
 }
