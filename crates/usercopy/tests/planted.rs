@@ -274,6 +274,7 @@ fn a_fault_in_that_misses_bytes_which_are_there_is_caught() {
 fn wrong_bytes_on_either_side_of_a_copy_are_caught() {
     assert_caught(Bug::GarblesTheTarget, Operation::CopyToUser, "U1");
     assert_caught(Bug::ChangesTheSource, Operation::CopyFromUser, "U1");
+    assert_eq!(run(Bug::ChangesTheSource).unwrap_err().seen, "the source was changed");
 }
 
 #[test]
