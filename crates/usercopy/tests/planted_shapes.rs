@@ -102,7 +102,9 @@ unsafe impl UserMemory for Buggy {
             // SAFETY: inside the caller's region, which in the suite is a mutable one.
             Bug::ChangesTheKernelSource if len > 0 => unsafe { src.cast_mut().write(0) },
             Bug::GarblesByte300 if len - left > 300 => self.zero(dst, 300),
-            Bug::LosesTheSecondPage if (dst.get()..dst.get() + len - left).contains(&border) => {
+            Bug::LosesTheSecondPage
+                if (dst.get() + 1..dst.get() + len - left).contains(&border) =>
+            {
                 self.zero(UserAddr::new(border), 0);
             }
             _ => {}
