@@ -270,9 +270,7 @@ pub unsafe trait Kernel: Sized + Send + Sync + 'static {
 
     /// Called at each event of interest; the default compiles to nothing.
     #[inline(always)]
-    fn trace(event: Trace) {
-        let _ = event;
-    }
+    fn trace(_event: Trace) {}
 }
 
 /// A 64-bit word of the kernel `K`.

@@ -38,7 +38,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         }
         // One page too many at most: what is not asked for is clipped at the end.
         let touched = (len >> PAGE_SHIFT).saturating_add(2);
-        let limit = touched.min(PAGES_PER_LEAF - index.slot() as usize) as u32;
+        let limit = touched.min(PAGES_PER_LEAF) as u32;
         let (frame, pages) = leaf.readable(index.slot(), limit)?;
         let (memory, room) = bytes_at(self.mapping.cache().frames(), frame, pos);
         Some((memory, len.min(room + (pages as usize - 1) * PAGE_SIZE)))

@@ -17,7 +17,9 @@ use crate::{
 };
 
 mod observed;
-pub(crate) use observed::{Counting, Intruded, Yielding, intrude, take_locked_instructions};
+pub(crate) use observed::{
+    Counting, Intruded, Yielding, intrude, take_accesses, take_locked_instructions,
+};
 
 /// What freed frames are filled with.
 pub(crate) const POISON: u8 = 0xa5;

@@ -1,4 +1,4 @@
-//! Words under observation: counted, slowed down, or interrupted.
+//! Words and short locks under observation: counted, slowed down, or interrupted.
 #![forbid(unsafe_code)]
 
 use core::marker::PhantomData;
@@ -6,10 +6,11 @@ use core::sync::atomic::Ordering;
 use std::boxed::Box;
 use std::cell::{Cell, RefCell};
 
-use crate::{SyncFamily, Word};
+use crate::{Spin, SyncFamily, Word};
 
 std::thread_local! {
     static LOCKED_INSTRUCTIONS: Cell<u32> = const { Cell::new(0) };
+    static ACCESSES: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Locked read-modify-writes by this thread, through [`Counting`] words, since the last call.
@@ -17,20 +18,28 @@ pub(crate) fn take_locked_instructions() -> u32 {
     LOCKED_INSTRUCTIONS.with(|count| count.replace(0))
 }
 
-/// What happens at each access of an [`Observed`] word.
+/// Accesses of any kind by this thread to [`Counting`] words, since the last call.
+pub(crate) fn take_accesses() -> u32 {
+    ACCESSES.with(|count| count.replace(0))
+}
+
+/// What happens just before each access of an [`Observed`] word, and before a short lock is taken.
 pub(crate) trait Observer: Send + Sync + 'static {
     fn read_modify_write();
     fn plain();
 }
 
-/// Counts read-modify-writes.
+/// Counts read-modify-writes, and accesses.
 pub(crate) struct Count;
 
 impl Observer for Count {
     fn read_modify_write() {
         LOCKED_INSTRUCTIONS.with(|count| count.set(count.get() + 1));
+        Self::plain();
     }
-    fn plain() {}
+    fn plain() {
+        ACCESSES.with(|count| count.set(count.get() + 1));
+    }
 }
 
 /// Gives the CPU away now and then, between any two accesses, so that narrow races are run into.
@@ -86,7 +95,7 @@ impl Observer for Intrude {
 }
 
 /// Runs `operation`, and `intrusion` in the middle of it: just before its access number `before` to an [`Intruded`]
-/// word. Tells whether it came to that.
+/// word or lock. Tells whether it came to that.
 pub(crate) fn intrude<R>(
     before: u32,
     intrusion: impl FnOnce() + 'static,
@@ -162,10 +171,26 @@ macro_rules! observed {
 observed!(core::sync::atomic::AtomicU64, u64);
 observed!(core::sync::atomic::AtomicU32, u32);
 
+pub(crate) struct ObservedSpin<T, O>(spin::Mutex<T>, PhantomData<O>);
+
+impl<T: Send, O: Observer> Spin<T> for ObservedSpin<T, O> {
+    type Guard<'a>
+        = spin::MutexGuard<'a, T>
+    where
+        T: 'a;
+    fn new(value: T) -> Self {
+        Self(spin::Mutex::new(value), PhantomData)
+    }
+    fn lock(&self) -> Self::Guard<'_> {
+        O::plain();
+        self.0.lock()
+    }
+}
+
 impl<O: Observer> SyncFamily for Observed<O> {
     type Word64 = ObservedWord<core::sync::atomic::AtomicU64, O>;
     type Word32 = ObservedWord<core::sync::atomic::AtomicU32, O>;
-    type Spin<T: Send> = spin::Mutex<T>;
+    type Spin<T: Send> = ObservedSpin<T, O>;
     const SPIN_ROUNDS: u32 = 4;
     fn fence(order: Ordering) {
         O::read_modify_write();

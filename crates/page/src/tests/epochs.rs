@@ -1,5 +1,7 @@
 //! Grace periods: nothing is released under a reader.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Barrier;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -46,22 +48,25 @@ fn no_frame_is_released_while_a_section_that_saw_it_is_open() {
 fn new_readers_do_not_hold_up_a_grace_period() {
     with_watchdog(|| {
         let machine: Machine = Machine::new(64);
-        let stop = core::sync::atomic::AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
+        let readers = Barrier::new(3);
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
                     // Always inside: the next section begins before the last one ends.
                     let mut inside = machine.cache.enter();
-                    while !stop.load(core::sync::atomic::Ordering::Relaxed) {
+                    readers.wait();
+                    while !stop.load(Ordering::Relaxed) {
                         let next = machine.cache.enter();
                         drop(core::mem::replace(&mut inside, next));
                     }
                 });
             }
+            readers.wait();
             for _ in 0..500 {
                 machine.cache.synchronize();
             }
-            stop.store(true, core::sync::atomic::Ordering::Relaxed);
+            stop.store(true, Ordering::Relaxed);
         });
     });
 }

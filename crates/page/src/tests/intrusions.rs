@@ -1,12 +1,15 @@
 //! One operation in the middle of another, at every possible place.
 
-use std::cell::RefCell;
+use std::boxed::Box;
+use std::cell::{Cell, RefCell};
+use std::format;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::vec::Vec;
 
+use crate::leaf::Leaf;
 use crate::testing::{Intruded, Machine, Test, cx, intrude, populate, run};
-use crate::{FrameNumber, Frames, Mapping, PAGE_SIZE, PageIndex};
+use crate::{FrameNumber, Frames, LockId, Mapping, PAGE_SIZE, PageIndex, SleepMutex, SyncFamily};
 
 type K = Test<Intruded>;
 
@@ -134,5 +137,153 @@ fn a_creator_whose_nodes_are_reused_makes_new_ones() {
                 assert_eq!(locked.leaf_identity(), (mapping.id(), target / 64 * 64));
             });
         }
+    }
+}
+
+#[test]
+fn a_creator_whose_leaf_is_pruned_gets_one_that_is_found_again() {
+    sweep_pruned(|mapping| {
+        let mut batch = mapping.cache().allocate(1).unwrap();
+        let mut locked = mapping.lock_or_create(cx(), run(70, 1)).unwrap();
+        assert_eq!(locked.insert_batch(1 << 6, &mut batch), 1 << 6);
+        drop(locked);
+        assert!(frame_at(mapping, 70).is_some(), "the page went into a leaf that nobody finds");
+    });
+}
+
+#[test]
+fn a_page_that_comes_in_while_its_empty_leaf_is_pruned_stays() {
+    for before in 0.. {
+        let machine: Machine<Intruded> = Machine::new(64);
+        let mapping = Arc::new(machine.mapping());
+        drop(mapping.lock_or_create(cx(), run(0, 1)).unwrap());
+        let inserted = Rc::new(Cell::new(0));
+        let (other, pages) = (mapping.clone(), inserted.clone());
+        let intrusion = move || {
+            let mut batch = other.cache().allocate(1).unwrap();
+            // None once the leaf is locked for good.
+            if let Some(mut locked) = other.try_lock(cx(), run(0, 1)) {
+                pages.set(u64::from(locked.insert_batch(1, &mut batch).count_ones()));
+            }
+        };
+        let all = (PageIndex::ZERO, PageIndex::new(u64::MAX));
+        let ((), fired) = intrude(before, intrusion, || mapping.prune(all.0, all.1));
+        assert_eq!(mapping.cached_pages(), inserted.get(), "before {before}");
+        assert_eq!(frame_at(&mapping, 0).is_some(), inserted.get() == 1, "before {before}");
+        drop(mapping);
+        machine.assert_balanced();
+        if !fired {
+            assert!(before > 5);
+            return;
+        }
+    }
+}
+
+/// Runs `operation` on a mapping with an empty leaf for page 70, pruned before each of its accesses.
+fn sweep_pruned(operation: impl Fn(&Mapping<K>)) {
+    for before in 0.. {
+        let machine: Machine<Intruded> = Machine::new(64);
+        let mapping = Arc::new(machine.mapping());
+        drop(mapping.lock_or_create(cx(), run(70, 1)).unwrap());
+        let other = mapping.clone();
+        let intrusion = move || other.prune(PageIndex::ZERO, PageIndex::new(u64::MAX));
+        let ((), fired) = intrude(before, intrusion, || operation(&mapping));
+        drop(mapping);
+        machine.assert_balanced();
+        if !fired {
+            assert!(before > 3);
+            return;
+        }
+    }
+}
+
+#[test]
+fn only_pages_that_are_locked_are_remembered_as_contiguous() {
+    for before in 0.. {
+        let machine: Machine<Intruded> = Machine::new(64);
+        let mapping = Arc::new(machine.mapping());
+        populate(&mapping, run(0, 3), |_| 1);
+        let locked = mapping.lock(cx(), run(0, 2)).unwrap();
+        let other = mapping.clone();
+        let intrusion = move || {
+            // Another frame takes the place of the third page's.
+            let mut fresh = other.cache().allocate(1).unwrap();
+            let mut locked = other.lock(cx(), run(2, 1)).unwrap();
+            drop(locked.remove(1 << 2));
+            assert_eq!(locked.insert_batch(1 << 2, &mut fresh), 1 << 2);
+        };
+        let (span, fired) = intrude(before, intrusion, || locked.span(0, usize::MAX));
+        assert_eq!(span.unwrap().1, 2 * PAGE_SIZE);
+        drop(locked);
+        let locked = mapping.lock(cx(), run(0, 3)).unwrap();
+        let expected = if fired { 2 } else { 3 };
+        assert_eq!(locked.span(0, usize::MAX).unwrap().1, expected * PAGE_SIZE, "before {before}");
+        if !fired {
+            assert!(before >= 4);
+            return;
+        }
+    }
+}
+
+#[test]
+fn nodes_of_a_frame_that_came_second_are_not_lost() {
+    let mut frames_taken = Vec::new();
+    for before in 0.. {
+        let machine: Machine<Intruded> = Machine::new(64);
+        let (mapping, other) = (machine.mapping(), Arc::new(machine.mapping()));
+        let creator = other.clone();
+        let intrusion = move || drop(creator.lock_or_create(cx(), run(0, 1)).unwrap());
+        let create = || drop(mapping.lock_or_create(cx(), run(0, 1)).unwrap());
+        let ((), fired) = intrude(before, intrusion, create);
+        let taken = machine.cache.metadata_bytes();
+        frames_taken.push(taken / PAGE_SIZE);
+        let leaves = taken / PAGE_SIZE * ((PAGE_SIZE - 64) / 384);
+        let mut mappings = Vec::new();
+        for _ in 1 + usize::from(fired)..leaves {
+            mappings.push(machine.mapping());
+            drop(mappings.last().unwrap().lock_or_create(cx(), run(0, 1)).unwrap());
+        }
+        assert_eq!(machine.cache.metadata_bytes(), taken, "before {before}");
+        drop((mapping, other, mappings));
+        machine.assert_balanced();
+        if !fired {
+            break;
+        }
+    }
+    assert!(frames_taken.contains(&2), "never met: {frames_taken:?}");
+}
+
+#[test]
+fn a_leaf_that_is_locked_for_an_instant_when_its_mapping_ends_is_used_again() {
+    let machine: Machine<Intruded> = Machine::new(64);
+    for before in 0..300 {
+        let mapping = machine.mapping();
+        drop(mapping.lock_or_create(cx(), run(0, 1)).unwrap());
+        let leaf: *const Leaf<Intruded> = mapping.tree().lookup(PageIndex::ZERO).unwrap();
+        // SAFETY: nodes are type-stable, and the machine outlives its cache's users.
+        let leaf: &'static Leaf<Intruded> = unsafe { &*leaf };
+        // By someone who took it for another mapping's.
+        assert!(leaf.try_lock(1));
+        let wait = machine.wait.clone();
+        let ((), unlocked) = intrude(before, move || leaf.unlock(1, &wait), || drop(mapping));
+        assert!(unlocked, "nobody waited, before {before}");
+        assert_eq!(machine.cache.metadata_bytes(), PAGE_SIZE);
+    }
+    machine.assert_balanced();
+}
+
+#[test]
+fn a_sleeping_lock_that_comes_free_while_its_taker_spins_is_taken_without_an_announcement() {
+    // The attempt, and a look in each round.
+    for before in 0..=Intruded::SPIN_ROUNDS {
+        let machine: Machine<Intruded> = Machine::new(1);
+        // For the guard that the intrusion drops.
+        let lock: &'static _ = Box::leak(Box::new(SleepMutex::<K>::new(LockId::Inode(1))));
+        let wait: &'static _ = Box::leak(Box::new(machine.wait.clone()));
+        let held = lock.lock(wait);
+        let (taken, fired) = intrude(before, move || drop(held), || lock.lock(wait));
+        assert!(fired);
+        assert_eq!(format!("{lock:?}"), "SleepMutex { id: Inode(1), state: 1, .. }", "{before}");
+        drop(taken);
     }
 }

@@ -160,6 +160,22 @@ fn the_sleeping_lock_excludes_and_wakes() {
 }
 
 #[test]
+fn whoever_sleeps_for_the_sleeping_lock_is_woken_by_its_unlock() {
+    with_watchdog(|| {
+        let machine: Machine = Machine::new(4);
+        let mutex = SleepMutex::<Test>::new(LockId::Inode(1));
+        let held = mutex.lock(machine.cache.wait());
+        thread::scope(|scope| {
+            scope.spawn(|| drop(mutex.lock(machine.cache.wait())));
+            while machine.wait.sleeping.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            drop(held);
+        });
+    });
+}
+
+#[test]
 fn size_grows_to_the_largest_asked_for() {
     let machine: Machine = Machine::new(16);
     let mapping = machine.mapping();

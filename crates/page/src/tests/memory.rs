@@ -1,7 +1,7 @@
 //! Where memory goes, and that it comes back, whatever fails.
 
 use crate::testing::{Machine, cx, populate, run};
-use crate::{Errno, PAGES_PER_LEAF, PageIndex};
+use crate::{Errno, PAGE_SIZE, PAGES_PER_LEAF, PageIndex};
 use core::sync::atomic::Ordering;
 
 #[test]
@@ -63,6 +63,33 @@ fn pruned_nodes_are_reused_and_only_empty_ones_are_pruned() {
     }
     assert_eq!(machine.cache.metadata_bytes(), before);
     drop(mapping);
+    machine.assert_balanced();
+}
+
+#[test]
+fn pruning_ends_where_its_range_ends() {
+    let machine: Machine = Machine::new(64);
+    let mapping = machine.mapping();
+    for index in [0, 64, 128] {
+        drop(mapping.lock_or_create(cx(), run(index, 1)).unwrap());
+    }
+    mapping.prune(PageIndex::new(64), PageIndex::new(128));
+    let left = [0, 64, 128].map(|index| mapping.lock(cx(), run(index, 1)).is_some());
+    assert_eq!(left, [true, false, true]);
+}
+
+#[test]
+fn nodes_use_a_frame_up_before_another_is_taken() {
+    let machine: Machine = Machine::new(64);
+    let leaves = (PAGE_SIZE - 64) / 384;
+    let mut mappings = std::vec::Vec::new();
+    for n in 1..=3 * leaves {
+        // The only leaf of a mapping needs no inner node.
+        mappings.push(machine.mapping());
+        drop(mappings[n - 1].lock_or_create(cx(), run(0, 1)).unwrap());
+        assert_eq!(machine.cache.metadata_bytes(), n.div_ceil(leaves) * PAGE_SIZE, "{n} leaves");
+    }
+    drop(mappings);
     machine.assert_balanced();
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the crate as a whole. What needs only one module's types is tested beside it.
 
 mod concurrency;
+mod costs;
 mod epochs;
 mod index;
 mod intrusions;

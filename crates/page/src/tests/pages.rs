@@ -40,6 +40,9 @@ fn marks_are_set_on_present_pages_of_the_run_only() {
     locked.clear_backed(0b10000);
     locked.clear_scribbled(u64::MAX);
     assert_eq!((locked.dirty(), locked.backed(), locked.scribbled()), (0b10000, 0b01000, 0));
+    // Exactly those that are set.
+    locked.clear_backed(0b01000);
+    assert_eq!(locked.backed(), 0);
     drop(locked);
     assert_eq!(mapping.lock(cx(), run(2, 1)).unwrap().dirty(), 0);
 }
@@ -72,8 +75,9 @@ fn a_batch_fills_absent_slots_in_order() {
     populate(&mapping, run(1, 1), |_| 1);
     let mut batch = machine.cache.allocate(3).unwrap();
     let mut locked = mapping.lock(cx(), run(0, 4)).unwrap();
+    assert_eq!((batch.len(), batch.is_empty()), (3, false));
     assert_eq!(locked.insert_batch(u64::MAX, &mut batch), 0b1101);
-    assert!(batch.is_empty());
+    assert_eq!((batch.len(), batch.is_empty()), (0, true));
     assert_eq!(locked.present(), 0b1111);
     assert_eq!(locked.uptodate(), 0b0010);
 }
@@ -200,6 +204,40 @@ fn filling_leaves_no_recycled_byte_and_no_mark() {
     let bytes = read_all(&section, 0, PAGE_SIZE);
     assert_eq!(&bytes[..6], b"abc\0\0d");
     assert!(bytes[6..].iter().all(|&b| b == 0));
+}
+
+#[test]
+fn filling_zeroes_and_reports_what_the_store_left_and_spares_valid_pages_in_any_slot() {
+    let machine: Machine = Machine::new(64);
+    let mapping = machine.mapping();
+    let mut batch = machine.cache.allocate(2).unwrap();
+    let mut locked = mapping.lock_or_create(cx(), run(5, 2)).unwrap();
+    locked.insert_batch(u64::MAX, &mut batch);
+    let (first, second) = (PageIndex::new(5), PageIndex::new(6));
+    take_traces();
+    locked.fill(first, |buf| (buf.write(&[1; 100]) == 100).then_some(()).ok_or(Errno::Io)).unwrap();
+    assert_eq!(take_traces(), [Trace::Zeroed(PAGE_SIZE - 100)]);
+    let whole = [2; PAGE_SIZE];
+    locked
+        .fill(second, |buf| (buf.write(&whole) == PAGE_SIZE).then_some(()).ok_or(Errno::Io))
+        .unwrap();
+    assert_eq!(take_traces(), []);
+    locked.set_uptodate(1 << 5);
+    assert_eq!(locked.fill(first, |_| Err(Errno::Io)), Ok(()));
+    assert_eq!(locked.fill(second, |_| Err(Errno::Io)), Err(Errno::Io));
+}
+
+#[test]
+fn a_reader_stops_there_even_if_the_frames_go_on_and_nobody_has_looked() {
+    let machine: Machine = Machine::new(64);
+    let mapping = machine.mapping();
+    let mut batch = machine.cache.allocate(3).unwrap();
+    let mut locked = mapping.lock_or_create(cx(), run(0, 3)).unwrap();
+    assert_eq!(locked.insert_batch(u64::MAX, &mut batch), 0b111);
+    locked.set_uptodate(0b011);
+    drop(locked);
+    let section = mapping.read_section(cx());
+    assert_eq!(section.span(0, usize::MAX).unwrap().1, 2 * PAGE_SIZE);
 }
 
 #[test]

@@ -142,3 +142,33 @@ fn frame_numbers_end() {
     assert_eq!((last.checked_add(1), last.checked_add(0)), (None, Some(last)));
     assert_eq!(FrameNumber::new(0), None);
 }
+
+#[test]
+fn no_mapping_has_the_number_that_stands_for_nobody() {
+    let machine: Machine = Machine::new(64);
+    let ids = [machine.mapping().id(), machine.mapping().id()];
+    assert!(ids[0] != ids[1] && !ids.contains(&0));
+}
+
+/// A kernel with more CPUs than anyone counts.
+struct Vast;
+
+// SAFETY: as for `Plain`.
+unsafe impl Kernel for Vast {
+    type Sync = CoreSync;
+    type Frames = Arc<TestFrames>;
+    type Wait = SpinWait;
+    type Cache = Arc<PageCache<Self>>;
+    type Store = &'static NullStore;
+    type UserMappings = NoUserMappings;
+    fn cpu() -> usize {
+        usize::MAX
+    }
+}
+
+#[test]
+fn any_number_will_do_for_a_cpu() {
+    let epoch = Epoch::<Vast>::new();
+    drop(epoch.enter(&SpinWait));
+    epoch.synchronize(&SpinWait);
+}

@@ -1,5 +1,6 @@
 //! Writeback: the mark, the view, and who waits.
 
+use core::sync::atomic::Ordering;
 use std::thread;
 use std::vec;
 
@@ -107,6 +108,39 @@ fn whoever_waits_for_writeback_is_woken_beside_lockers() {
                     }
                 });
             }
+        });
+    });
+}
+
+#[test]
+fn the_end_of_a_writeback_ends_no_other_and_marks_no_page_that_was_not_in_it() {
+    let machine: Machine = Machine::new(64);
+    let mapping = machine.mapping();
+    populate(&mapping, run(0, 3), |_| 3);
+    let mut locked = mapping.lock(cx(), run(0, 3)).unwrap();
+    locked.set_dirty(0b011);
+    assert_eq!(locked.begin_writeback(0b011), 0b011);
+    mapping.end_writeback(run(1, 2), WritebackOutcome::Redirty);
+    assert_eq!((locked.writeback(), locked.dirty()), (0b001, 0b010));
+}
+
+#[test]
+fn whoever_waits_for_writeback_sleeps_until_its_end() {
+    with_watchdog(|| {
+        let machine: Machine = Machine::new(64);
+        let mapping = machine.mapping();
+        populate(&mapping, run(0, 1), |_| 3);
+        let mut locked = mapping.lock(cx(), run(0, 1)).unwrap();
+        locked.set_dirty(1);
+        assert_eq!(locked.begin_writeback(1), 1);
+        drop(locked);
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| mapping.wait_writeback(run(0, 1)));
+            while machine.wait.sleeping.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            assert!(!waiter.is_finished());
+            mapping.end_writeback(run(0, 1), WritebackOutcome::Clean);
         });
     });
 }
