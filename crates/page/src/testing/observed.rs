@@ -173,6 +173,12 @@ observed!(core::sync::atomic::AtomicU32, u32);
 
 pub(crate) struct ObservedSpin<T, O>(spin::Mutex<T>, PhantomData<O>);
 
+impl<T, O> ObservedSpin<T, O> {
+    pub(crate) fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+}
+
 impl<T: Send, O: Observer> Spin<T> for ObservedSpin<T, O> {
     type Guard<'a>
         = spin::MutexGuard<'a, T>

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use crate::leaf::Leaf;
-use crate::testing::{Intruded, Machine, Test, cx, intrude, populate, run};
+use crate::testing::{Intruded, Machine, Test, cx, intrude, populate, run, with_watchdog};
 use crate::{FrameNumber, Frames, LockId, Mapping, PAGE_SIZE, PageIndex, SleepMutex, SyncFamily};
 
 type K = Test<Intruded>;
@@ -195,6 +195,47 @@ fn sweep_pruned(operation: impl Fn(&Mapping<K>)) {
             return;
         }
     }
+}
+
+/// Creates a leaf while `intrusion` changes how many nodes that takes, at every place but under the tree's lock.
+fn sweep_grafts(intrusion: fn(&Mapping<K>)) {
+    for before in 0.. {
+        let machine: Machine<Intruded> = Machine::new(64);
+        let mapping = Arc::new(machine.mapping());
+        drop(mapping.lock_or_create(cx(), run(1 << 18, 1)).unwrap());
+        let other = mapping.clone();
+        let unless_locked = move || {
+            if !other.tree().lock.is_locked() {
+                intrusion(&other);
+            }
+        };
+        let create = || populate(&mapping, run(1 << 30, 1), |_| 1);
+        let ((), fired) = intrude(before, unless_locked, create);
+        assert!(frame_at(&mapping, 1 << 30).is_some(), "before {before}");
+        assert_eq!(mapping.cached_pages(), 1);
+        drop(mapping);
+        machine.assert_balanced();
+        if !fired {
+            assert!(before > 10);
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_creator_who_has_more_nodes_than_are_still_needed_goes_on() {
+    with_watchdog(|| {
+        sweep_grafts(|mapping| {
+            drop(mapping.lock_or_create(cx(), run((1 << 30) + 64, 1)).unwrap());
+        });
+    });
+}
+
+#[test]
+fn a_creator_who_has_fewer_nodes_than_are_needed_now_gets_more() {
+    with_watchdog(|| {
+        sweep_grafts(|mapping| mapping.prune(PageIndex::ZERO, PageIndex::new(u64::MAX)));
+    });
 }
 
 #[test]

@@ -4,8 +4,8 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 use crate::testing::Test;
 use crate::{
-    Epoch, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, PageRun, ReadSection,
-    Removed, SleepMutex, WritebackPages, WritebackRun,
+    Epoch, LEAF_SIZE, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, PageRun,
+    ReadSection, Removed, SleepMutex, WritebackPages, WritebackRun,
 };
 
 type K = Test;
@@ -52,4 +52,16 @@ fn the_last_page_number_of_all_does_not_overflow() {
     let last = PageRun::single(PageIndex::new(u64::MAX));
     assert_eq!(last.mask(), 1 << 63);
     assert_eq!(last.end(), PageIndex::new(u64::MAX));
+}
+
+#[test]
+fn bytes_are_covered_as_a_whole_only_inside_one_leaf() {
+    let leaf = LEAF_SIZE as u64;
+    for pos in [0, 1, leaf - 1, leaf, leaf + 5000, 2 * leaf - 4096] {
+        for len in [0, 1, 2, 4096, LEAF_SIZE - 1, LEAF_SIZE, LEAF_SIZE + 1, usize::MAX] {
+            let inside = len > 0 && len as u64 <= leaf - pos % leaf;
+            let expected = if inside { PageRun::covering(pos, len) } else { None };
+            assert_eq!(PageRun::covering_all(pos, len), expected, "{len} bytes from {pos}");
+        }
+    }
 }

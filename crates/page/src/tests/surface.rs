@@ -79,7 +79,8 @@ fn an_error_is_called_what_errno_h_calls_it() {
 }
 
 #[test]
-fn a_lock_says_which_it_is() {
+fn a_lock_and_a_page_say_which_they_are() {
+    assert_eq!(PageIndex::new(7).to_string(), "page 7");
     assert_eq!(LockId::Inode(3).to_string(), "I(3)");
     assert_eq!(LockId::Range(3, 4096).to_string(), "R(3,4096)");
     let pages = |slots| LockId::Pages { mapping: 3, base: 64, slots };

@@ -144,3 +144,18 @@ fn whoever_waits_for_writeback_sleeps_until_its_end() {
         });
     });
 }
+
+#[test]
+fn a_part_is_no_longer_than_its_pages_and_a_copy_follows_the_frames_wherever_they_lie() {
+    let machine: Machine = Machine::new(64);
+    let mapping = machine.mapping();
+    machine.frames.scattered.store(true, Ordering::Relaxed);
+    populate(&mapping, run(0, 3), |i| i as u8 + 1);
+    let locked = mapping.lock(cx(), run(0, 3)).unwrap();
+    let pages = locked.writeback_pages(run(0, 3), 3 * PAGE_SIZE as u64).unwrap();
+    let part = pages.view().part(1, 1);
+    assert_eq!((part.pages(), part.len()), (1, PAGE_SIZE));
+    let mut piece = [0xff; 6];
+    pages.view().copy_to(PAGE_SIZE - 3, &mut piece);
+    assert_eq!(piece, [1, 1, 1, 2, 2, 2]);
+}
