@@ -1,4 +1,4 @@
-//! A store of blocks behind the interface of 2007: prepare and commit, and nothing that can be taken back.
+//! A store, of blocks as a rule, behind the interface of 2007: prepare and commit, and nothing that can be taken back.
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use faultless::page::{
 };
 use faultless_host::stores::BlockStore;
 
-/// The old interface over a [`BlockStore`].
+/// The old interface over a store of today.
 #[derive(Debug)]
-pub struct Legacy {
-    blocks: Arc<BlockStore>,
+pub struct Legacy<S = BlockStore> {
+    below: Arc<S>,
 }
 
-impl Legacy {
-    /// The old interface over `blocks`.
+impl<S: AddressSpaceOperations> Legacy<S> {
+    /// The old interface over `below`.
     #[must_use]
-    pub fn new(blocks: Arc<BlockStore>) -> Self {
-        Self { blocks }
+    pub fn new(below: Arc<S>) -> Self {
+        Self { below }
     }
 }
 
-impl PrepareCommit for Legacy {
+impl<S: AddressSpaceOperations> PrepareCommit for Legacy<S> {
     fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.blocks.read(index, buf)
+        self.below.read(index, buf)
     }
 
     fn prepare_write(&self, index: PageIndex, from: usize, to: usize) -> Result<Contents, Errno> {
@@ -32,7 +32,7 @@ impl PrepareCommit for Legacy {
         let mut contents = None;
         while pos < end {
             // All or nothing: the old interface knows no part of a piece.
-            let begun = self.blocks.write_begin(pos, (end - pos) as usize)?;
+            let begun = self.below.write_begin(pos, (end - pos) as usize)?;
             contents.get_or_insert(begun.contents);
             pos += begun.len as u64;
         }
@@ -44,22 +44,26 @@ impl PrepareCommit for Legacy {
     }
 
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.blocks.writeback(run)
+        self.below.writeback(run)
     }
 
     fn trim(&self, size: u64) {
-        self.blocks.trim(size);
+        self.below.trim(size);
     }
 
     fn set_size(&self, size: u64) {
-        AddressSpaceOperations::set_size(&*self.blocks, size);
+        self.below.set_size(size);
     }
 
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.blocks.sync(kind)
+        self.below.sync(kind)
     }
 
     fn max_size(&self) -> u64 {
-        self.blocks.max_size()
+        self.below.max_size()
+    }
+
+    fn keeps_data(&self) -> bool {
+        self.below.keeps_data()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use faultless::filemap::{Inode, NoTask, WriteOptions};
+use faultless::filemap::{Inode, NoTask, PrepareCommitStore, WriteOptions};
 use faultless::page::{AddressSpaceOperations, Strategy};
 use faultless::usercopy::UserSlice;
 use faultless_host::counting::locked;
@@ -12,6 +12,7 @@ use faultless_host::{
     AddressSpace, Counted, Counters, CountingKernel, CountingUser, FrameOrder, Machine,
     MachineConfig, Protection, ScriptedMmu, Touches, counting,
 };
+use faultless_tests::legacy::Legacy;
 use faultless_tests::setup::STRATEGIES;
 use faultless_tests::{PAGE, calls};
 
@@ -224,6 +225,16 @@ fn row_17_strategy_a_carries_just_the_bytes_of_pages_that_are_not_uptodate() {
     assert_eq!(evicted, 5, "all pages of the file");
     assert_eq!(write(100, 5000).bounced, 5000, "cold pages");
     assert_eq!(write(100, 5000).bounced, 0, "the same pages again");
+}
+
+#[test]
+fn row_17_a_store_of_the_old_kind_is_written_by_strategy_a_unless_the_caller_chooses() {
+    let old = Arc::new(PrepareCommitStore::new(Legacy::new(BlockStore::new(1024, 64))));
+    let bench = Bench::over(&old, FrameOrder::Contiguous);
+    assert_eq!(bench.write(0, 2 * PAGE).counted.bounced, 2 * PAGE as u64);
+    let options = WriteOptions::at(2 * PAGE as u64).with_strategy(Strategy::BeginEnd);
+    let cost = bench.write_as(&[bench.user.slice(0, 0, 2 * PAGE)], &options);
+    assert_eq!(cost.counted.bounced, 0);
 }
 
 #[test]

@@ -9,9 +9,12 @@ use faultless::page::{
     AddressSpaceOperations, Contents, Errno, FillBuf, MAX_FILE_SIZE, PageIndex, Strategy, SyncKind,
     WritebackRun,
 };
+use faultless::usercopy::IovIter;
 use faultless_host::script::Moment;
-use faultless_host::stores::BlockStore;
-use faultless_host::{Action, Event, Protection, When, on_both_mmus, syscall};
+use faultless_host::stores::{BlockStore, VolatileStore};
+use faultless_host::{
+    Action, Event, Machine, Protection, ScriptedMmu, When, on_both_mmus, syscall,
+};
 use faultless_tests::legacy::Legacy;
 use faultless_tests::{PAGE, Rig, Setup, assert_same, calls, pattern};
 
@@ -20,7 +23,7 @@ fn call(action: impl Fn(Moment) + Send + Sync + 'static) -> Action {
     Action::Call(Arc::new(action))
 }
 
-/// An old store that says no more than it has to.
+/// An old store that says no more than it has to, and cannot be synced.
 struct Terse;
 
 impl PrepareCommit for Terse {
@@ -43,7 +46,7 @@ impl PrepareCommit for Terse {
     fn set_size(&self, _: u64) {}
 
     fn sync(&self, _: SyncKind) -> Result<(), Errno> {
-        Ok(())
+        Err(Errno::Io)
     }
 }
 
@@ -54,6 +57,25 @@ fn an_old_store_that_names_no_limit_has_the_caches() {
     let blocks = BlockStore::with_max_size(1024, 16, 5000);
     let store = PrepareCommitStore::new(Legacy::new(blocks));
     assert_eq!((store.max_size(), store.inner().max_size()), (5000, 5000));
+}
+
+#[test]
+fn an_old_stores_answers_come_through_and_it_is_written_by_strategy_a() {
+    let store = PrepareCommitStore::new(Terse);
+    assert_eq!(store.strategy(), Strategy::PrepareCommit);
+    assert_eq!(store.sync(SyncKind::All), Err(Errno::Io));
+    assert!(!PrepareCommitStore::new(Legacy::new(VolatileStore::new())).keeps_data());
+}
+
+#[test]
+fn w3_an_append_of_nothing_leaves_the_position() {
+    let machine = Machine::<ScriptedMmu>::new();
+    let rig = Rig::holding(&machine, Setup::PLAIN, &pattern(1, 100));
+    let mut file = OpenFile::new(OpenFlags::APPEND);
+    assert_eq!(file.seek(7), Ok(()));
+    let mut from = IovIter::new(&[]).expect("a request");
+    let got = syscall(|may| file.write(rig.file(), may, rig.user(), &mut from, &NoTask));
+    assert_eq!((got, file.position()), (Ok(0), 7));
 }
 
 #[test]
@@ -174,7 +196,7 @@ on_both_mmus! {
         let target = rig.source_at(8, 10, &pattern(2, 3000));
         let task = faultless_tests::TestTask::new().killed_after(0);
         rig.user().script().add(Event::AtomicCopy, When::Every(1), Action::Short(0));
-        let mut to = faultless::usercopy::IovIter::from_slice(&target);
+        let mut to = IovIter::from_slice(&target);
         let got = syscall(|may| rig.file().read(may, rig.user(), &mut to, 0, &task));
         rig.user().script().clear();
         assert_eq!((got, to.count()), (Err(Errno::Interrupted), 3000));

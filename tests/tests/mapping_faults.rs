@@ -45,6 +45,21 @@ balanced_on_both_mmus! {
         }
     }
 
+    /// What the store said when the page became writable holds for whoever writes to the page later.
+    fn w9_a_page_that_got_room_by_a_store_through_a_mapping_asks_for_none_when_written(machine) {
+        let store = StrictStore::new(4096, Strategy::BeginEnd);
+        let (process, file) = (Process::new(machine), machine.inode(&store, 0));
+        set_size(&file, 3 * PAGE).unwrap();
+        let addr = process.map(FREE, 3, &file, 0, Protection::ReadWrite);
+        process.space.fill(addr, 7, 3 * PAGE_SIZE).unwrap();
+        assert_eq!(store.calls().begins, 3);
+        let bytes = pattern(1, 3 * PAGE_SIZE - 20);
+        assert_eq!(process.write(&file, 10, &bytes), Ok(bytes.len()));
+        assert_eq!(store.calls().begins, 3);
+        make_cold(&file);
+        assert_bytes(&process.read(&file, 10, bytes.len()).unwrap(), &bytes, "from the store");
+    }
+
     fn w9_a_store_is_refused_when_the_store_is_full_and_a_load_is_not(machine) {
         let store = StrictStore::new(4096, Strategy::BeginEnd);
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));

@@ -269,6 +269,19 @@ balanced_on_both_mmus! {
         }
     }
 
+    /// The size was looked at and the bytes not yet: the zeros that truncation put there were never in the file.
+    fn w5_a_read_that_a_truncation_overtakes_ends_where_the_file_ends_now(machine) {
+        let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
+        let content = pattern(1, 3000);
+        assert_eq!(process.write(&file, 0, &content), Ok(3000));
+        let cut = elsewhere(&file, |file| set_size(file, 1000).unwrap());
+        process.space.script().clear();
+        process.space.script().add(Event::AtomicCopy, When::Nth(1), cut);
+        let got = process.read(&file, 0, 3000).unwrap();
+        process.space.script().clear();
+        assert_bytes(&got, &content[..1000], "what was read");
+    }
+
     /// Readers against a truncating and growing file: old bytes, new bytes, zeros; never a recycled frame.
     fn p6_readers_never_see_a_recycled_frame(machine) {
         let seed = seed();

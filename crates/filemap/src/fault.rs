@@ -89,10 +89,7 @@ impl<K: Kernel> Inode<K> {
             };
             let mut locked = self.mapping().lock_or_create(fault.page_locks(), run)?;
             wanted = self.fill_locked(&mut locked, &mut batch)?;
-            if wanted > 0 {
-                continue;
-            }
-            // Truncation may have come first (P6); the size is set before it takes pages out.
+            // A frame has to be allocated, or truncation came first (P6): the size is set before it takes pages out.
             let Some(frame) = locked.frame(index) else { continue };
             if index.start() >= self.size() {
                 continue;
