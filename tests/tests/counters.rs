@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use faultless::filemap::{Inode, NoTask, PrepareCommitStore, WriteOptions};
-use faultless::page::{AddressSpaceOperations, Strategy};
+use faultless::page::{AddressSpaceOperations, PageIndex, Strategy};
 use faultless::usercopy::UserSlice;
 use faultless_host::counting::locked;
-use faultless_host::stores::{BlockStore, MemoryStore};
+use faultless_host::stores::{BlockStore, Call, FaultyStore, MemoryStore};
 use faultless_host::{
-    AddressSpace, Counted, Counters, CountingKernel, CountingUser, FrameOrder, Machine,
-    MachineConfig, Protection, ScriptedMmu, Touches, counting,
+    Action, AddressSpace, Counted, Counters, CountingKernel, CountingUser, Event, FrameOrder,
+    Machine, MachineConfig, Protection, ScriptedMmu, Touches, When, counting,
 };
 use faultless_tests::legacy::Legacy;
 use faultless_tests::setup::STRATEGIES;
@@ -273,4 +273,136 @@ fn an_overwrite_takes_no_inode_lock_and_an_append_takes_it_once() {
     // The second byte of the page: it is there and has room, so that only I is added.
     let again = bench.write_as(&[bench.user.slice(0, 0, 1)], &options).locked;
     assert!(again <= 5, "lock, unlock, I, its release, and nothing for the size: {again}");
+}
+
+#[test]
+fn a_hot_read_is_one_copy_and_takes_no_page_lock() {
+    let bench = Bench::hot(64);
+    let user = CountingUser::new(&bench.user);
+    let target = bench.user.slice(100, 5, 10 * PAGE + 7);
+    let (got, counted) = counting(|| calls::pread(&user, &bench.file, 3, target));
+    assert_eq!(got, Ok(target.len()));
+    assert_eq!((counted.page_locks, counted.allocations), (0, 0));
+    assert_eq!((counted.copied, user.touches().atomic_copies), (target.len() as u64, 1));
+}
+
+#[test]
+fn cold_pages_cost_one_frame_each_whether_read_or_written() {
+    let bench = Bench::new();
+    bench.fill(64 * PAGE);
+    assert_eq!(calls::fsync(&bench.file), Ok(()));
+    // What is dirty stays, and with it the leaf: frames are for pages only.
+    for page in [3, 13, 23, 60] {
+        let _ = bench.write(page * PAGE, 1);
+    }
+    assert_eq!(calls::evict(&bench.file), 60);
+    let read = |page: usize, pages: usize| {
+        let target = bench.user.slice(200, 0, pages * PAGE);
+        let (got, counted) =
+            counting(|| calls::pread(&bench.user, &bench.file, (page * PAGE) as u64, target));
+        assert_eq!(got, Ok(target.len()));
+        counted.allocations
+    };
+    assert_eq!((read(1, 1), read(2, 4)), (1, 3), "pages 1, 2, 4 and 5");
+    assert_eq!(bench.write(10 * PAGE + 5, 10).allocations, 1, "page 10");
+    assert_eq!(bench.write(12 * PAGE + 5, 3 * PAGE).counted.allocations, 3, "12, 14 and 15");
+    let (addr, first) = (bench.user.at(300, 77), PageIndex::new(20));
+    bench.user.map_file(300, 1, &bench.file, first, Protection::ReadWrite);
+    let (stored, counted) = counting(|| bench.user.store(addr, b"x"));
+    assert_eq!((stored, counted.allocations), (Ok(()), 1), "page 20");
+}
+
+#[test]
+fn w6_memory_that_never_answers_is_given_three_rounds_and_then_carried() {
+    let script = |bench: &Bench| {
+        bench.user.script().clear();
+        bench.user.script().add(Event::AtomicCopy, When::Every(1), Action::Short(0));
+    };
+    // Strategy A faults in before it copies.
+    for (strategy, rounds) in [(Strategy::BeginEnd, 3), (Strategy::PrepareCommit, 4)] {
+        let bench = Bench::hot(2);
+        script(&bench);
+        let options = WriteOptions::at(10).with_strategy(strategy);
+        let cost = bench.write_as(&[bench.user.slice(0, 0, 100)], &options);
+        assert_eq!((cost.touches.fault_ins, cost.counted.temporary_pages), (rounds, 1));
+    }
+    let bench = Bench::hot(2);
+    script(&bench);
+    let user = CountingUser::new(&bench.user);
+    let target = bench.user.slice(0, 0, 100);
+    let (got, counted) = counting(|| calls::pread(&user, &bench.file, 10, target));
+    assert_eq!(got, Ok(100));
+    assert_eq!((user.touches().fault_ins, counted.temporary_pages), (3, 1));
+}
+
+#[test]
+fn a_copy_that_falls_short_goes_on_where_it_stopped() {
+    // Over hot pages; over the end into new ones; over pages without room in the store yet.
+    for (pos, len, store) in [(7, 3 * PAGE, 4096), (PAGE + 9, 5 * PAGE, 4096), (7, 3 * PAGE, 512)] {
+        let bench = Bench::over(&BlockStore::new(store, 4096), FrameOrder::Contiguous);
+        bench.fill(4 * PAGE - 100);
+        bench.user.script().clear();
+        bench.user.script().add(Event::AtomicCopy, When::Nth(1), Action::Short(5000));
+        let cost = bench.write(pos, len);
+        assert_eq!(cost.counted.short_copies, 1, "{len} at {pos}");
+        assert_eq!(cost.counted.copied, len as u64, "{len} at {pos}: each byte once");
+    }
+}
+
+#[test]
+fn a_temporary_page_that_is_not_filled_at_once_goes_on_where_it_stopped() {
+    let bench = Bench::hot(2);
+    assert_eq!(calls::fsync(&bench.file), Ok(()));
+    let _ = calls::evict(&bench.file);
+    bench.user.script().clear();
+    bench.user.script().add(Event::FaultingCopy, When::Nth(1), Action::Short(300));
+    let options = WriteOptions::at(50).with_strategy(Strategy::PrepareCommit);
+    let cost = bench.write_as(&[bench.user.slice(0, 0, 1000)], &options);
+    // The page is uptodate after the first piece: the rest goes straight in.
+    assert_eq!((cost.counted.bounced, cost.counted.copied), (300, 1000));
+}
+
+#[test]
+fn w9_a_write_that_lands_whole_gives_nothing_back() {
+    for strategy in STRATEGIES {
+        let machine = Machine::<ScriptedMmu, Counted>::build(MachineConfig::new());
+        let store = FaultyStore::new(MemoryStore::new(), machine.watchdog());
+        let bench = Bench::over(&store, FrameOrder::Contiguous);
+        for (pos, len) in [(0, 10), (10, 10), (20, 3 * PAGE), (64 * PAGE - 5, 2 * PAGE), (7, 9)] {
+            let options = WriteOptions::at(pos as u64).with_strategy(strategy);
+            let _ = bench.write_as(&[bench.user.slice(0, 0, len)], &options);
+            assert_eq!(store.count(Call::Trim), 0, "{len} at {pos}, {strategy:?}");
+        }
+    }
+}
+
+#[test]
+fn row_1_each_kind_of_write_takes_just_the_locks_that_it_needs() {
+    let bench = Bench::hot(130);
+    let append = WriteOptions::append();
+    let of = |cost: Cost| (cost.counted.page_locks, cost.counted.straight_pages);
+    let two = [bench.user.slice(0, 0, 2 * PAGE)];
+    assert_eq!(of(bench.write_as(&two, &append)), (1, 0), "new pages are not looked for");
+    let _ = bench.write_as(&[bench.user.slice(0, 0, 10)], &append);
+    let ten = [bench.user.slice(0, 0, 10)];
+    assert_eq!(of(bench.write_as(&ten, &append)), (1, 1), "room in the last page");
+    assert_eq!(of(bench.write(7, 129 * PAGE)), (3, 130), "three leaves");
+    let options = WriteOptions::at(7).with_strategy(Strategy::PrepareCommit);
+    assert_eq!(of(bench.write_as(&two, &options)), (3, 3), "strategy A: page by page");
+}
+
+#[test]
+fn p2_only_a_scribbled_page_has_its_tail_zeroed_and_only_once() {
+    let bench = Bench::new();
+    bench.fill(100);
+    bench.user.map_file(300, 1, &bench.file, PageIndex::ZERO, Protection::ReadWrite);
+    bench.user.store(bench.user.at(300, 50), b"scribbled, for all that we know").expect("a store");
+    let sync = || {
+        let (synced, counted) = counting(|| calls::fsync(&bench.file));
+        assert_eq!(synced, Ok(()));
+        counted.zeroed
+    };
+    assert_eq!(sync(), (PAGE - 100) as u64);
+    assert_eq!(bench.write(100, 10).counted.zeroed, 0, "clean since");
+    assert_eq!(sync(), 0, "dirty and not scribbled");
 }

@@ -23,8 +23,11 @@ fn call(action: impl Fn(Moment) + Send + Sync + 'static) -> Action {
     Action::Call(Arc::new(action))
 }
 
-/// An old store that says no more than it has to, and cannot be synced.
-struct Terse;
+/// An old store that says no more than it has to, cannot be synced, and remembers what was committed.
+#[derive(Default)]
+struct Terse {
+    committed: Mutex<Vec<(PageIndex, usize, usize)>>,
+}
 
 impl PrepareCommit for Terse {
     fn read(&self, _: PageIndex, _: &mut FillBuf<'_>) -> Result<(), Errno> {
@@ -35,7 +38,9 @@ impl PrepareCommit for Terse {
         Ok(Contents::Hole)
     }
 
-    fn commit_write(&self, _: PageIndex, _: usize, _: usize) {}
+    fn commit_write(&self, index: PageIndex, from: usize, to: usize) {
+        self.committed.lock().expect("no panic").push((index, from, to));
+    }
 
     fn writeback(&self, _: &WritebackRun<'_>) -> Result<(), Errno> {
         Ok(())
@@ -52,7 +57,7 @@ impl PrepareCommit for Terse {
 
 #[test]
 fn an_old_store_that_names_no_limit_has_the_caches() {
-    let store = PrepareCommitStore::new(Terse);
+    let store = PrepareCommitStore::new(Terse::default());
     assert_eq!((store.max_size(), store.keeps_data()), (MAX_FILE_SIZE, true));
     let blocks = BlockStore::with_max_size(1024, 16, 5000);
     let store = PrepareCommitStore::new(Legacy::new(blocks));
@@ -61,9 +66,12 @@ fn an_old_store_that_names_no_limit_has_the_caches() {
 
 #[test]
 fn an_old_stores_answers_come_through_and_it_is_written_by_strategy_a() {
-    let store = PrepareCommitStore::new(Terse);
+    let store = PrepareCommitStore::new(Terse::default());
     assert_eq!(store.strategy(), Strategy::PrepareCommit);
     assert_eq!(store.sync(SyncKind::All), Err(Errno::Io));
+    store.write_end(2 * PAGE as u64 + 10, 100, 40);
+    let committed = store.inner().committed.lock().expect("no panic").clone();
+    assert_eq!(committed, [(PageIndex::new(2), 10, 50)]);
     assert!(!PrepareCommitStore::new(Legacy::new(VolatileStore::new())).keeps_data());
 }
 

@@ -3,7 +3,7 @@
 
 use faultless::filemap::{Strategy, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE};
-use faultless_host::stores::{MemoryStore, VolatileStore};
+use faultless_host::stores::{Call, FaultyStore, MemoryStore, VolatileStore};
 use faultless_host::{Protection, UserFault, counting};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
@@ -96,6 +96,24 @@ balanced_on_both_mmus! {
         process.space.store(addr.wrapping_add(3100), b"gap").unwrap();
         make_cold(&file);
         assert_eq!(&process.read(&file, 3100, 3).unwrap(), b"gap");
+    }
+
+    /// Room that the store has promised stays, and so does a writable mapping.
+    fn w9_a_size_that_stays_as_it_is_takes_nothing_from_anybody(machine) {
+        for size in [PAGE, PAGE + 100] {
+            let store = FaultyStore::new(MemoryStore::new(), machine.watchdog());
+            let (process, file) = (Process::new(machine), machine.inode(&store, 0));
+            assert_eq!(process.write(&file, 0, &pattern(1, size as usize)), Ok(size as usize));
+            let addr = process.map(FREE, 2, &file, 0, Protection::ReadWrite);
+            let end = addr.wrapping_add(size as usize - 1);
+            process.space.store(end, b"x").unwrap();
+            let before = [Call::WriteBegin, Call::Trim].map(|call| store.count(call));
+            set_size(&file, size).unwrap();
+            let (stored, counted) = counting(|| process.space.store(end, b"y"));
+            assert_eq!((stored, counted.faults), (Ok(()), 0), "{size}");
+            assert_eq!(process.write(&file, size - 5, b"z"), Ok(1));
+            assert_eq!([Call::WriteBegin, Call::Trim].map(|call| store.count(call)), before);
+        }
     }
 
     fn p6_an_access_wholly_past_the_end_is_a_bus_error(machine) {

@@ -2,6 +2,7 @@
 
 use faultless::filemap::{Strategy, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE};
+use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{Action, Event, POISON, Protection, UserFault, When};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
@@ -28,6 +29,16 @@ balanced_on_both_mmus! {
         store.fail(|failures| failures.read.clear());
         assert_bytes(&process.contents(&file), &content, "once the store answers");
         assert_eq!(process.byte(second), Ok(content[PAGE_SIZE]));
+    }
+
+    /// Further pages are left for later when one is bad; a single one is not asked for twice, which would hide the error.
+    fn w4_a_store_that_fails_once_is_heard_by_a_read_of_one_page(machine) {
+        let content = pattern(1, 2 * PAGE_SIZE);
+        let store = FaultyStore::new(MemoryStore::with_contents(&content), machine.watchdog());
+        let (process, file) = (Process::new(machine), machine.inode(&store, 2 * PAGE));
+        store.fail_next(Call::Read, Errno::Io);
+        assert_eq!((process.read(&file, 5, 10), store.count(Call::Read)), (Err(Errno::Io), 1));
+        assert_bytes(&process.contents(&file), &content, "afterwards");
     }
 
     fn p1_a_partial_write_to_an_unreadable_page_changes_nothing(machine) {

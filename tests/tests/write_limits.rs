@@ -6,7 +6,7 @@ use faultless::usercopy::IovIter;
 use faultless_host::stores::BlockStore;
 use faultless_host::{Machine, Mmu, on_both_mmus};
 use faultless_tests::bytes::overlay;
-use faultless_tests::{Backing, PAGE, Rig, Setup, Store, Tail, TestTask, pattern};
+use faultless_tests::{Backing, PAGE, Rig, Setup, Store, Tail, TestTask, calls, pattern};
 
 /// A file on a device of 1 KiB blocks that allows files of at most `max_size` bytes.
 fn small_rig<M: Mmu>(machine: &Machine<M>, strategy: Strategy, max_size: u64) -> Rig<'_, M> {
@@ -150,6 +150,13 @@ on_both_mmus! {
             }
             rig.assert_holds_for_good(&bytes);
         }
+    }
+
+    fn w8_a_file_may_be_made_as_large_as_the_store_allows_and_no_larger(machine) {
+        let rig = small_rig(machine, Strategy::BeginEnd, 5000);
+        assert_eq!(calls::truncate(rig.file(), 5001), Err(Errno::FileTooBig));
+        assert_eq!(calls::truncate(rig.file(), 5000), Ok(()));
+        rig.assert_holds_for_good(&[0; 5000]);
     }
 
     fn w8_a_file_may_be_cut_off_above_the_tasks_limit_but_not_extended(machine) {

@@ -3,13 +3,18 @@
 //! A write stands still where it holds its range and no page; another thread then writes, and the lock checker says
 //! whether that one waits.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use faultless::page::Strategy;
 use faultless_host::script::Moment;
-use faultless_host::{Action, Event, Machine, Mmu, Protection, When, on_both_mmus};
-use faultless_tests::{PAGE, Rig, Setup, assert_same, calls, pattern};
+use faultless_host::{
+    Action, Event, LockCheck, Machine, Mmu, Protection, Watchdog, When, counting, on_both_mmus,
+};
+use faultless_tests::{Backing, PAGE, Rig, Setup, assert_same, calls, pattern};
 
 /// The name of the thread that writes meanwhile.
 const OTHER: &str = "the other writer";
@@ -19,22 +24,79 @@ const OTHER: &str = "the other writer";
 enum Seen {
     Landed,
     Waiting,
+    Lost,
 }
 
-/// Overwrites pages 1 and 2 of four with a copy that is short and then finds its source gone; while it stands between the two
-/// with its range held, somebody writes `len` bytes at `pos`. Says what he was seen doing, his bytes, and the file in the end.
-fn meanwhile<M: Mmu>(
-    machine: &Machine<M>,
-    pos: usize,
-    len: usize,
-) -> (Seen, Vec<u8>, Vec<u8>, Vec<u8>) {
-    let old = pattern(1, 4 * PAGE);
-    let rig = Rig::holding(machine, Setup::PLAIN, &old);
-    let ours = pattern(2, 2 * PAGE);
+/// How a write comes to stand still with its range held and no page locked: it is faulting in.
+struct Case {
+    setup: Setup,
+    /// The pages that it overwrites, of 72.
+    pages: Range<usize>,
+    /// What happens before that.
+    rules: Vec<(Event, u64, Action)>,
+    /// The fault-in at which it stands still.
+    fault_in: u64,
+    /// Whether the file is in the cache.
+    warmth: Warmth,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Warmth {
+    Hot,
+    Cold,
+}
+
+/// Pages of the file.
+const PAGES: usize = 72;
+
+/// A copy is short, and the next one finds its source gone: straight into pages, and into pages that are prepared; a write over two
+/// leaves, whose second copy finds its source gone; a temporary page that is not filled at once.
+fn cases() -> Vec<Case> {
+    let plain = |backing, strategy| Setup { backing, strategy };
+    let short = || (Event::AtomicCopy, 1, Action::Short(PAGE));
+    let gone = || (Event::AtomicCopy, 2, Action::Steal);
+    let (b, a) = (Strategy::BeginEnd, Strategy::PrepareCommit);
+    let case =
+        |setup, pages, rules, fault_in, warmth| Case { setup, pages, rules, fault_in, warmth };
+    vec![
+        case(Setup::PLAIN, 1..3, vec![short(), gone()], 1, Warmth::Hot),
+        case(plain(Backing::Legacy, b), 1..3, vec![short(), gone()], 1, Warmth::Hot),
+        case(Setup::PLAIN, 60..70, vec![gone()], 1, Warmth::Hot),
+        case(plain(Backing::Legacy, b), 60..70, vec![gone()], 1, Warmth::Hot),
+        case(plain(Backing::Memory, a), 4..6, vec![], 2, Warmth::Hot),
+        case(
+            plain(Backing::Legacy, a),
+            5..6,
+            vec![(Event::FaultingCopy, 1, Action::Short(PAGE / 2))],
+            2,
+            Warmth::Cold,
+        ),
+    ]
+}
+
+/// What came of a case.
+struct Outcome {
+    /// What the other writer was seen doing, while the first one stood still.
+    seen: Seen,
+    theirs: Vec<u8>,
+    /// The file with the first write only, and as it is.
+    ours: Vec<u8>,
+    now: Vec<u8>,
+}
+
+/// Carries the case out; while its write stands still, somebody writes `len` bytes at `pos`.
+fn meanwhile<M: Mmu>(machine: &Machine<M>, case: &Case, pos: usize, len: usize) -> Outcome {
+    let mut whole = pattern(1, PAGES * PAGE);
+    let rig = Rig::holding(machine, case.setup, &whole);
+    if case.warmth == Warmth::Cold {
+        rig.chill();
+    }
+    let bytes = case.pages.start * PAGE..case.pages.end * PAGE;
+    let ours = pattern(2, bytes.len());
     let source = rig.source_at(8, 0, &ours);
     let theirs = pattern(3, len);
     let other = machine.space();
-    other.map_anonymous(0, 8, Protection::ReadWrite);
+    other.map_anonymous(0, 16, Protection::ReadWrite);
     other.store(other.at(0, 0), &theirs).expect("their source");
     let (go, gone) = channel();
     let seen = Arc::new(Mutex::new(None));
@@ -43,58 +105,83 @@ fn meanwhile<M: Mmu>(
         (Arc::clone(machine.check()), Arc::clone(&seen), Arc::clone(&landed));
     let stand_still = move |_: Moment| {
         go.send(()).expect("they wait for it");
-        let waits = |line: &str| line.contains(OTHER) && line.contains("waits for R(");
-        *result.lock().expect("no panic") = Some(loop {
-            if done.load(Ordering::Acquire) {
-                break Seen::Landed;
-            }
-            if check.describe().lines().any(waits) {
-                break Seen::Waiting;
-            }
-            std::thread::yield_now();
-        });
+        *result.lock().expect("no panic") = Some(watch(&check, &done));
     };
     let script = rig.user().script();
-    script.add(Event::AtomicCopy, When::Nth(1), Action::Short(PAGE));
-    script.add(Event::AtomicCopy, When::Nth(2), Action::Steal);
-    script.add(Event::FaultIn, When::Nth(1), Action::Call(Arc::new(stand_still)));
+    script.clear();
+    for (event, nth, action) in &case.rules {
+        script.add(*event, When::Nth(*nth), action.clone());
+    }
+    script.add(Event::FaultIn, When::Nth(case.fault_in), Action::Call(Arc::new(stand_still)));
     let (space, file) = (&other, rig.file());
     std::thread::scope(|scope| {
         let writes = move || {
             machine.check().adopt();
             gone.recv().expect("the first write stands still");
-            let got = calls::pwrite(space, file, pos as u64, space.slice(0, 0, len));
+            let (got, counted) =
+                counting(|| calls::pwrite(space, file, pos as u64, space.slice(0, 0, len)));
             landed.store(true, Ordering::Release);
             assert_eq!(got, Ok(len));
+            let most = 5 + 2 * (len / PAGE + 1) as u64;
+            assert!(counted.page_locks <= most, "waits asleep: {counted:?}");
         };
         let builder = std::thread::Builder::new().name(OTHER.to_owned());
         builder.spawn_scoped(scope, writes).expect("a thread");
-        assert_eq!(rig.write(PAGE as u64, source), Ok(ours.len()));
+        assert_eq!(rig.write(bytes.start as u64, source), Ok(ours.len()));
     });
     script.clear();
-    let mut before = old;
-    before[PAGE..3 * PAGE].copy_from_slice(&ours);
+    whole[bytes].copy_from_slice(&ours);
     let seen = seen.lock().expect("no panic").take().expect("a fault-in");
-    (seen, theirs, before, rig.contents())
+    Outcome { seen, theirs, ours: whole, now: rig.contents() }
+}
+
+/// Waits until the other writer has landed, or waits for a range.
+fn watch(check: &LockCheck, landed: &AtomicBool) -> Seen {
+    let began = Instant::now();
+    let waits = |line: &str| line.contains(OTHER) && line.contains("waits for R(");
+    while began.elapsed() < Watchdog::default_limit() {
+        if landed.load(Ordering::Acquire) {
+            return Seen::Landed;
+        }
+        if check.describe().lines().any(waits) {
+            // Whoever does not sleep now has time to be seen at it.
+            std::thread::sleep(Duration::from_millis(5));
+            return Seen::Waiting;
+        }
+        std::thread::yield_now();
+    }
+    Seen::Lost
+}
+
+/// Somebody writes `len` bytes at `pos` during the case, and is seen doing what he should; his bytes are there in the end.
+#[track_caller]
+fn check<M: Mmu>(machine: &Machine<M>, case: &Case, pos: usize, len: usize, expected: Seen) {
+    let outcome = meanwhile(machine, case, pos, len);
+    assert_eq!(outcome.seen, expected, "{len} bytes at {pos}");
+    let mut whole = outcome.ours;
+    whole[pos..pos + len].copy_from_slice(&outcome.theirs);
+    assert_same(&outcome.now, &whole, "the file");
 }
 
 on_both_mmus! {
     fn w2_a_write_over_one_that_is_under_way_comes_after_it_as_a_whole(machine) {
-        // Over its first half and its second; over its last byte and behind; over its first and before.
-        for (pos, len) in [(PAGE + PAGE / 2, PAGE), (3 * PAGE - 1, 100), (PAGE - 99, 100)] {
-            let (seen, theirs, mut expected, now) = meanwhile(machine, pos, len);
-            assert_eq!(seen, Seen::Waiting, "{len} bytes at {pos}");
-            expected[pos..pos + len].copy_from_slice(&theirs);
-            assert_same(&now, &expected, "the file");
+        for (nth, case) in cases().iter().enumerate() {
+            println!("case {nth}");
+            let (start, end) = (case.pages.start * PAGE, case.pages.end * PAGE);
+            // Over some of it that has landed and some that has not; over its last byte and behind; over its first and before.
+            for (pos, len) in [(start + 50, end - start - 100), (end - 1, 100), (start - 99, 100)] {
+                check(machine, case, pos, len, Seen::Waiting);
+            }
         }
     }
 
     fn w2_a_write_next_to_one_that_is_under_way_does_not_wait_for_it(machine) {
-        for (pos, len) in [(0, PAGE), (3 * PAGE, PAGE), (PAGE - 1, 1), (3 * PAGE, 1)] {
-            let (seen, theirs, mut expected, now) = meanwhile(machine, pos, len);
-            assert_eq!(seen, Seen::Landed, "{len} bytes at {pos}");
-            expected[pos..pos + len].copy_from_slice(&theirs);
-            assert_same(&now, &expected, "the file");
+        for (nth, case) in cases().iter().enumerate() {
+            println!("case {nth}");
+            let (start, end) = (case.pages.start * PAGE, case.pages.end * PAGE);
+            for (pos, len) in [(start - PAGE, PAGE), (end, PAGE), (start - 1, 1), (end, 1), (0, 9)] {
+                check(machine, case, pos, len, Seen::Landed);
+            }
         }
     }
 }

@@ -243,6 +243,60 @@ balanced_on_both_mmus! {
         assert_eq!(store.inner().contents(), b"on its way");
     }
 
+    /// A dirty page that truncation has cut off and not yet reached is sent to nobody.
+    fn p2_a_page_that_is_wholly_past_the_end_is_clean_without_the_store(machine) {
+        let store = FaultyStore::new(MemoryStore::new(), machine.watchdog());
+        let (process, file) = (Process::new(machine), machine.inode(&store, 0));
+        assert_eq!(process.write(&file, PAGE, b"in the way"), Ok(10));
+        store.defer(Call::Writeback);
+        let spawn = |work: fn(&File)| {
+            let file = std::sync::Arc::clone(&file);
+            std::thread::spawn(move || work(&file))
+        };
+        let sender = spawn(|file| writeback(file, PAGE..2 * PAGE).unwrap());
+        while store.waiting() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(process.write(&file, 70 * PAGE, b"cut off"), Ok(7));
+        // It comes to page 1 first, and waits for its writeback.
+        let cutter = spawn(|file| set_size(file, 100).unwrap());
+        while file.size() > 100 {
+            std::thread::yield_now();
+        }
+        assert_eq!(writeback(&file, 70 * PAGE..71 * PAGE), Ok(()));
+        assert_eq!(store.count(Call::Writeback), 1);
+        store.release(Call::Writeback);
+        sender.join().unwrap();
+        cutter.join().unwrap();
+        assert_eq!(process.contents(&file).len(), 100);
+    }
+
+    /// Of a page of one leaf that was scribbled on, the end of the file in another leaf knows nothing.
+    fn p2_a_scribble_is_zeroed_in_the_page_where_the_file_ends_and_nowhere_else(machine) {
+        for last in [0, 2, 63, 64] {
+            let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
+            let size = last * PAGE_SIZE + 100;
+            let mut want = pattern(5, size);
+            assert_eq!(process.write(&file, 0, &want), Ok(size));
+            fsync(&file).unwrap();
+            let addr = process.map(FREE, last + 1, &file, 0, Protection::ReadWrite);
+            // Page 1 stays clean, so that the pages around it are sent one after the other.
+            for page in [0, 62, last] {
+                if page <= last {
+                    process.space.store(addr.wrapping_add(page * PAGE_SIZE + 7), b"data").unwrap();
+                    want[page * PAGE_SIZE + 7..][..4].copy_from_slice(b"data");
+                }
+            }
+            process.space.store(addr.wrapping_add(size), b"scribble").unwrap();
+            fsync(&file).unwrap();
+            set_size(&file, (last as u64 + 1) * PAGE).unwrap();
+            want.resize((last + 1) * PAGE_SIZE, 0);
+            assert_bytes(&process.contents(&file), &want, &format!("from the cache, {last}"));
+            make_cold(&file);
+            assert_bytes(&process.contents(&file), &want, &format!("from the store, {last}"));
+        }
+    }
+
     fn p1_msync_async_sends_nothing_and_sync_sends_its_range(machine) {
         let store = StrictStore::new(4096, Strategy::BeginEnd);
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));

@@ -15,8 +15,7 @@ impl<K: Kernel> Inode<K> {
     /// of that page asks the store for room again, since it may have some up to the old end only. I is held, no page lock.
     #[doc(alias = "pagecache_isize_extended")]
     pub(crate) fn seal_end(&self, may: &mut impl PageLocks, size: u64) {
-        let in_page = (size % PAGE_SIZE as u64) as usize;
-        if in_page == 0 || !self.was_mapped_writable() {
+        if size.is_multiple_of(PAGE_SIZE as u64) || !self.was_mapped_writable() {
             return;
         }
         let run = PageRun::single(PageIndex::containing(size));
@@ -25,7 +24,8 @@ impl<K: Kernel> Inode<K> {
         let scribbled = locked.present() & locked.scribbled() != 0;
         mapping.user_mappings().unmap(mapping.id(), run.first(), run.end(), Unmap::WriteProtect);
         if scribbled {
-            locked.zero(size, PAGE_SIZE - in_page);
+            // Zeroing stops at the end of the run.
+            locked.zero(size, PAGE_SIZE);
         }
     }
 

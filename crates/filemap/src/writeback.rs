@@ -132,10 +132,10 @@ impl<K: Kernel> Inode<K> {
     fn clean_tail(&self, locked: &mut LockedRun<'_, K>, stretch: PageRun, size: u64) {
         let scribbled = locked.scribbled() & stretch.mask();
         let last = PageIndex::containing(size);
-        let in_page = (size % PAGE_SIZE as u64) as usize;
         let holds_end = stretch.first() <= last && last < stretch.end();
-        if in_page != 0 && holds_end && scribbled & (1 << last.slot()) != 0 {
-            locked.zero(size, PAGE_SIZE - in_page);
+        if holds_end && scribbled & (1 << last.slot()) != 0 {
+            // Should that be more than this page: the next one is not in the file either.
+            locked.zero(size, PAGE_SIZE);
         }
         locked.clear_scribbled(scribbled);
     }

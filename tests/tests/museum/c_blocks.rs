@@ -78,7 +78,8 @@ fn c11<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
         // Only where the range is ours is a look at it by the other more than a moment.
         let ours = check.describe().contains("[R(");
         let other = std::thread::spawn(move || calls::truncate(&file, 0));
-        while !other.is_finished() && !(ours && check.describe().contains("waits for R(")) {
+        let waits = || ours && check.describe().contains("waits for R(");
+        while !other.is_finished() && !waits() {
             std::thread::yield_now();
         }
         *thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(other);
