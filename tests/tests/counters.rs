@@ -354,12 +354,15 @@ fn a_temporary_page_that_is_not_filled_at_once_goes_on_where_it_stopped() {
     let bench = Bench::hot(2);
     assert_eq!(calls::fsync(&bench.file), Ok(()));
     let _ = calls::evict(&bench.file);
-    bench.user.script().clear();
-    bench.user.script().add(Event::FaultingCopy, When::Nth(1), Action::Short(300));
-    let options = WriteOptions::at(50).with_strategy(Strategy::PrepareCommit);
-    let cost = bench.write_as(&[bench.user.slice(0, 0, 1000)], &options);
-    // The page is uptodate after the first piece: the rest goes straight in.
-    assert_eq!((cost.counted.bounced, cost.counted.copied), (300, 1000));
+    // A cold page and a new one.
+    for pos in [50, 2 * PAGE] {
+        bench.user.script().clear();
+        bench.user.script().add(Event::FaultingCopy, When::Nth(1), Action::Short(300));
+        let options = WriteOptions::at(pos as u64).with_strategy(Strategy::PrepareCommit);
+        let cost = bench.write_as(&[bench.user.slice(0, 0, 1000)], &options);
+        // The page is uptodate after the first piece: the rest goes straight in.
+        assert_eq!((cost.counted.bounced, cost.counted.copied), (300, 1000), "{pos}");
+    }
 }
 
 #[test]
