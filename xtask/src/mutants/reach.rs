@@ -102,6 +102,8 @@ fn key(programs: &[(PathBuf, PathBuf)], seed: u64) -> Result<Vec<String>> {
         let changed = data.modified()?.duration_since(UNIX_EPOCH)?.as_nanos();
         key.push(format!("{} {} {changed}", program.display(), data.len()));
     }
+    // Cargo names the programs in the order in which they come to be ready.
+    key[1..].sort();
     Ok(key)
 }
 
@@ -154,4 +156,30 @@ fn record(mut test: Test, file: &Path, folders: &Folders, seed: u64) -> Result<T
 fn read(file: &Path) -> Result<BTreeSet<u32>> {
     let bytes = std::fs::read(file)?.into_iter().zip(0_u32..);
     Ok(bytes.filter(|(byte, _)| *byte == 1).map(|(_, id)| id).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_data_is_known_again_whatever_the_order_and_not_for_another_seed() {
+        let folder = std::env::temp_dir();
+        let base = format!("xtask-reach-{}", std::process::id());
+        let programs =
+            ["a", "b"].map(|name| (folder.join(format!("{base}-{name}")), folder.clone()));
+        for (program, _) in &programs {
+            std::fs::write(program, []).expect("a file");
+        }
+        let mut turned = programs.clone();
+        turned.reverse();
+        let first = key(&programs, 1).expect("the files are there");
+        assert_eq!(first, key(&turned, 1).expect("the files are there"));
+        assert_ne!(first, key(&programs, 2).expect("the files are there"));
+        std::fs::write(&programs[0].0, [1]).expect("another content");
+        assert_ne!(first, key(&programs, 1).expect("the files are there"));
+        for (program, _) in &programs {
+            std::fs::remove_file(program).expect("cleaned up");
+        }
+    }
 }
