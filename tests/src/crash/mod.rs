@@ -7,7 +7,7 @@
 //! | operations, fixed and random | [`script`] |
 //! | what each byte may be after a crash, and which sizes the file may have | [`promise`] |
 //! | performing the operations | [`player`] |
-//! | stopping the machine everywhere | [`sweep`] |
+//! | stopping the machine everywhere | [`mod@sweep`] |
 #![forbid(unsafe_code)]
 
 pub mod disk;
