@@ -126,17 +126,26 @@ impl<'c, K: Kernel> Bounce<'c, K> {
         self.filled
     }
 
-    /// Copies its first `len` bytes into the locked pages at `pos`, which lie in one page. Never faults, never falls short.
-    pub(crate) fn land(&self, locked: &LockedRun<'_, K>, pos: u64, len: usize) {
+    /// Copies its first `len` bytes into the locked pages at `pos`, which lie in one page; how many, which is `len` unless fewer
+    /// were filled in. Never faults. `from`, which they were read from, moves on by as many.
+    pub(crate) fn land(
+        &self,
+        locked: &LockedRun<'_, K>,
+        from: &mut IovIter<'_>,
+        pos: u64,
+        len: usize,
+    ) -> usize {
         let len = len.min(self.filled);
         if len == 0 {
-            return;
+            return 0;
         }
         if let Some((page, room)) = locked.span(pos, len) {
             // SAFETY: `room`, at most `filled`, bytes of a page that is locked; our frame is another one.
             unsafe { copy_kernel(page.as_ptr(), self.address(), room) };
         }
         K::trace(Trace::Copied(len));
+        from.advance(len);
+        len
     }
 
     /// Sends its bytes to `to`, faulting as needed; how many arrived. `to` moves on by as many.

@@ -76,10 +76,7 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory>(
         let Some(landed) = PageRun::covering(place.pos, copied) else {
             return Ok(Attempt::Nothing);
         };
-        if range.is_none() {
-            let end = place.pos + (copied + from.count()) as u64;
-            *range = keep_range(inode, place.start, end);
-        }
+        keep_rest(inode, range, place.start, place.pos + (copied + from.count()) as u64);
         landed
     };
     K::trace(Trace::Straight(landed.pages()));
@@ -112,13 +109,20 @@ pub(super) fn admit<K: Kernel>(
     }
 }
 
-/// Tries to hold the rest of the request while its first part is still locked. Never waits: with `None` the
-/// request starts again once it has the range.
+/// Tries to hold the request from `start` to `end` while its first part is still locked, unless it is held already. Never waits: without
+/// its range the request starts again once it has it.
+///
+/// To be called before the first part counts: what a file has grown by is an invitation to overwrite it, and an append that had
+/// to start again for that would stand where the end no longer is.
 #[cold]
-pub(super) fn keep_range<K: Kernel>(
-    inode: &Inode<K>,
+pub(super) fn keep_rest<'w, K: Kernel>(
+    inode: &'w Inode<K>,
+    range: &mut Option<RangeGuard<'w, K>>,
     start: u64,
     end: u64,
-) -> Option<RangeGuard<'_, K>> {
-    inode.ranges.try_acquire(inode.mapping().cache().wait(), ByteRange { start, end })
+) {
+    if range.is_none() {
+        let wait = inode.mapping().cache().wait();
+        *range = inode.ranges.try_acquire(wait, ByteRange { start, end });
+    }
 }

@@ -5,12 +5,21 @@ use faultless_page::{Errno, FrameBatch, Kernel, PAGE_SIZE, PageRun, Strategy, Tr
 use faultless_usercopy::UserMemory;
 
 use super::chunk::{self, Outcome};
-use super::hot::{self, Attempt, Place, Refused, admit, keep_range};
+use super::hot::{self, Attempt, Place, Refused, admit, keep_rest};
 use super::{MAX_FRUITLESS_ROUNDS, Mode, Stop, Writer};
 use crate::inode::Inode;
 use crate::task::Task;
 use crate::token::PageLocks;
 use crate::transfer::{Bounce, copy_in};
+
+/// Where the bytes of a step come from.
+#[derive(Clone, Copy)]
+enum Source<'b, 'c, K: Kernel> {
+    /// Straight from user memory, as far as the source answers.
+    User,
+    /// From a temporary page that was filled while nothing was locked.
+    Temporary(&'b Bounce<'c, K>),
+}
 
 impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     /// Strategy B: copy first, and fault in only what did not come.
@@ -46,7 +55,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let attempt = match attempt {
             Attempt::NotReady(missing) => {
                 self.wanted_frames = self.wanted_frames.max(missing);
-                self.prepared(run, len)?
+                self.prepared(run, len, Source::User)?
             }
             other => other,
         };
@@ -72,7 +81,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         if self.fresh_pages(run) == 0 {
             attempt = self.straight(run, reached)?;
             if matches!(attempt, Attempt::NotReady(_)) {
-                attempt = self.prepared(run, reached)?;
+                attempt = self.prepared(run, reached, Source::User)?;
             }
         }
         match attempt {
@@ -123,32 +132,37 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
     }
 
-    /// The general path: pages are prepared under their locks, then filled. Strategy A comes here only for
-    /// pages that are uptodate.
-    fn prepared(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
+    /// The general path: pages are prepared under their locks, then filled, and what came is settled.
+    fn prepared(
+        &mut self,
+        run: PageRun,
+        len: usize,
+        source: Source<'_, '_, K>,
+    ) -> Result<Attempt, Stop> {
         let inode = self.inode;
-        let mut batch = match self.strategy {
-            Strategy::BeginEnd => self.take_frames(run)?,
-            // A page without a frame is not uptodate: the frame is for the temporary page to land in.
-            Strategy::PrepareCommit => None,
-        };
+        // Strategy A copies only into pages that are uptodate; a page without a frame is not, and gets one for the temporary
+        // page to land in.
+        let uptodate_only =
+            self.strategy == Strategy::PrepareCommit && matches!(source, Source::User);
+        let mut batch = if uptodate_only { None } else { self.take_frames(run)? };
         let mut locked = inode.mapping().lock_or_create(self.may.page_locks(), run)?;
         if let Err(refused) = admit(inode, self.mode, self.range.as_ref(), self.pos, len) {
             drop(locked);
             return self.wait_for_admission(refused);
         }
-        if self.strategy == Strategy::PrepareCommit && locked.uptodate() != locked.mask() {
+        if uptodate_only && locked.uptodate() != locked.mask() {
             return Ok(Attempt::NotReady(0));
         }
         let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, len);
         let ready = unless_cut_off(inode, self.mode, self.pos, plan.len);
         self.overreached |= ready < plan.len;
-        let copied = copy_in(&locked, self.user, self.from, self.pos, ready);
-        // Before the bytes count: what the file has grown by is an invitation to overwrite it, and an append that had to
-        // start again for that would stand where the end no longer is.
-        if copied > 0 && !self.from.is_empty() && self.range.is_none() {
+        let copied = match source {
+            Source::User => copy_in(&locked, self.user, self.from, self.pos, ready),
+            Source::Temporary(page) => page.land(&locked, self.from, self.pos, ready),
+        };
+        if copied > 0 && !self.from.is_empty() {
             let end = self.pos + (copied + self.from.count()) as u64;
-            self.range = keep_range(inode, self.start, end);
+            keep_rest(inode, &mut self.range, self.start, end);
         }
         let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, copied);
         self.from.revert(copied - outcome.accepted);
@@ -165,7 +179,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             Outcome { accepted: 1.., .. } => Ok(Attempt::Landed(outcome.accepted)),
             Outcome { offered: 1.., .. } => Ok(Attempt::Nothing),
             Outcome { error: Some(errno), .. } => Err(Stop::Failed(errno)),
-            Outcome { .. } => Ok(Attempt::Again),
+            Outcome { .. } => Ok(Attempt::NotReady(outcome.missing)),
         }
     }
 
@@ -241,31 +255,16 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             return Err(Stop::Failed(Errno::Fault));
         };
         loop {
-            let mut batch = self.take_frames(run)?;
-            let mut locked = inode.mapping().lock_or_create(self.may.page_locks(), run)?;
-            if let Err(refused) = admit(inode, self.mode, self.range.as_ref(), self.pos, got) {
-                drop(locked);
-                return self.wait_for_admission(refused).map(|_| ());
+            match self.prepared(run, got, Source::Temporary(&temporary))? {
+                Attempt::Landed(bytes) => {
+                    self.progressed(bytes);
+                    return Ok(());
+                }
+                Attempt::Again => return Ok(()),
+                // A frame was missing, or the file was cut off: admission will say so. The bytes are at hand: with a
+                // frame nothing else can come between (W6).
+                Attempt::NotReady(_) | Attempt::Nothing => {}
             }
-            let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, got);
-            let ready = unless_cut_off(inode, self.mode, self.pos, plan.len);
-            self.overreached |= ready < plan.len;
-            temporary.land(&locked, self.pos, ready);
-            // Before the bytes count, as after any short copy.
-            if ready > 0 && ready < self.from.count() && self.range.is_none() {
-                let end = self.pos + self.from.count() as u64;
-                self.range = keep_range(inode, self.start, end);
-            }
-            let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, ready);
-            self.from.advance(outcome.accepted);
-            drop(locked);
-            drop(removed);
-            if let Attempt::Landed(bytes) = self.judge(outcome)? {
-                self.progressed(bytes);
-                return Ok(());
-            }
-            // A frame was missing, or the file was cut off: admission will say so. The bytes are at hand: with a frame
-            // nothing else can come between (W6).
         }
     }
 }
