@@ -100,15 +100,15 @@ impl<K: Kernel> Inode<K> {
     /// Zeroes the last page from `size` on, and waits for its writeback, so that blocks can go. The store does the same
     /// with its own copy in [`trim`](AddressSpaceOperations::trim): the page need not be read in or become dirty.
     fn zero_tail(&self, may: &mut MayFault, size: u64) {
-        let in_page = (size % PAGE_SIZE as u64) as usize;
-        if in_page == 0 {
+        if size.is_multiple_of(PAGE_SIZE as u64) {
             return;
         }
         let run = PageRun::single(PageIndex::containing(size));
         if let Some(mut locked) = self.mapping().lock(may.page_locks(), run)
             && locked.uptodate() != 0
         {
-            locked.zero(size, PAGE_SIZE - in_page);
+            // Zeroing stops at the end of the run.
+            locked.zero(size, PAGE_SIZE);
         }
         self.mapping().wait_writeback(run);
     }
