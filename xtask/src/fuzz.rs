@@ -6,10 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +17,7 @@ use indicatif::MultiProgress;
 use self::places::Places;
 use self::planted::Begin;
 use self::session::{Ending, Report};
+use crate::pool;
 
 mod places;
 mod planted;
@@ -113,25 +112,13 @@ fn fuzz(
     jobs: usize,
 ) -> Result<usize> {
     let screen = MultiProgress::new();
-    let (next, reports) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let session = places.session(target, &screen);
-            let report = session.run(
-                &[&places.corpus(target)?, &places.seeds(target)],
-                time,
-                Plant::None,
-            )?;
-            screen.suspend(|| tell(target, &report));
-            reports.lock().expect("no panic").push((*target, report));
-        }
-        anyhow::Ok(())
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("no panic"))
+    let reports = pool::each(targets, jobs, |_, target| {
+        let session = places.session(target, &screen);
+        let folders: [&Path; 2] = [&places.corpus(target)?, &places.seeds(target)];
+        let report = session.run(&folders, time, Plant::None)?;
+        screen.suspend(|| tell(target, &report));
+        Ok((*target, report))
     })?;
-    let reports = reports.into_inner().expect("no panic");
     let found = |report: &Report| matches!(report.ending, Ending::Crashed { .. });
     let failures = reports.iter().filter(|(_, report)| found(report)).count();
     println!("Summary: {}", summary(&reports, failures));

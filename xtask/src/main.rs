@@ -33,6 +33,7 @@ mod mutants;
 mod nightly;
 mod oracle;
 mod pipe;
+mod pool;
 mod probe;
 mod process;
 mod tally;

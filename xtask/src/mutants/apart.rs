@@ -11,7 +11,7 @@ use super::build::{self, Loom};
 use super::list::Mutant;
 use super::reach::Test;
 use super::run::{Fate, Judged, Kills, Setting, judge_one};
-use super::{LIBRARIES, TESTS, is_wanted};
+use super::{LIBRARIES, TESTS, UNIT_TESTS, is_wanted};
 
 /// Judges these mutants one at a time, with all tests. `tests` tells how long each takes.
 pub(super) fn judge(
@@ -42,16 +42,23 @@ fn fate(tests: &[Test], setting: Setting<'_>) -> Result<Fate> {
     if !build::cargo(setting.folders, LIBRARIES)?.success {
         return Ok(Fate::Unviable);
     }
-    let made = build::cargo(setting.folders, TESTS)?;
-    if !made.success {
-        // The libraries compile and a test does not: an assertion at compile time.
-        return Ok(Fate::Killed);
+    // Most constants are missed at once, and few programs are quicker built than all.
+    for programs in [UNIT_TESTS, TESTS] {
+        let made = build::cargo(setting.folders, programs)?;
+        if !made.success {
+            // The libraries compile and a test does not: an assertion at compile time.
+            return Ok(Fate::Killed);
+        }
+        let made: Vec<_> = made.programs.into_iter().filter(|(path, _)| is_wanted(path)).collect();
+        // The same programs under the same names: only what is in them differs.
+        let tests: Vec<&Test> = tests
+            .iter()
+            .filter(|test| made.iter().any(|(program, _)| *program == test.program))
+            .collect();
+        match judge_one(0, "", &tests, &Kills::default(), setting)?.fate {
+            Fate::Survived | Fate::NotReached => {}
+            fate => return Ok(fate),
+        }
     }
-    let made: Vec<_> = made.programs.into_iter().filter(|(path, _)| is_wanted(path)).collect();
-    // The same programs under the same names: only what is in them differs.
-    let tests: Vec<&Test> = tests
-        .iter()
-        .filter(|test| made.iter().any(|(program, _)| *program == test.program))
-        .collect();
-    Ok(judge_one(0, "", &tests, &Kills::default(), setting)?.fate)
+    Ok(Fate::Survived)
 }

@@ -7,8 +7,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{self, Ending};
 use super::copy::Folders;
+use crate::pool;
 
 /// A test alone may take this long with no mutant active.
 const MOST_ALONE: Duration = Duration::from_secs(300);
@@ -70,25 +69,12 @@ pub(super) fn reach(
     }
     let tests = list(programs)?;
     bar.set_length(tests.len() as u64);
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs)
-            .map(|worker| {
-                let (next, done, tests) = (&next, &done, &tests);
-                scope.spawn(move || -> Result<()> {
-                    while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let file = folders.scratch.join(format!("reach-{worker}"));
-                        let test = record(test.clone(), &file, folders, seed)?;
-                        bar.inc(1);
-                        done.lock().expect("no worker panics").push(test);
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
+    let tests = pool::each(&tests, jobs, |worker, test| {
+        let file = folders.scratch.join(format!("reach-{worker}"));
+        let test = record(test.clone(), &file, folders, seed)?;
+        bar.inc(1);
+        Ok(test)
     })?;
-    let tests = done.into_inner().expect("no worker panics");
     let data = Kept { key, tests };
     std::fs::write(&kept, serde_json::to_vec(&data)?)?;
     Ok(data.tests)

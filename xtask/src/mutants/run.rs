@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -16,6 +15,7 @@ use super::child::{self, Ending};
 use super::copy::Folders;
 use super::list::Mutant;
 use super::reach::Test;
+use crate::pool;
 
 /// Tests of one program that run together take about this long, unless one alone takes longer.
 const BATCH_SECONDS: f64 = 0.5;
@@ -87,34 +87,22 @@ pub(super) fn judge(
     bar: &ProgressBar,
 ) -> Result<BTreeMap<u32, Judged>> {
     bar.set_length(mutants.len() as u64);
-    let (next, judged) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let kills = Kills::default();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..setting.jobs)
-            .map(|_| {
-                scope.spawn(|| -> Result<()> {
-                    while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let reaching: Vec<&Test> =
-                            tests.iter().filter(|test| test.reached.contains(&mutant.id)).collect();
-                        let verdict =
-                            judge_one(mutant.id, &mutant.file, &reaching, &kills, setting)?;
-                        if matches!(verdict.fate, Fate::Survived | Fate::NotReached) {
-                            let line = format!("{:?}: {}", verdict.fate, mutant.title());
-                            bar.suspend(|| eprintln!("{line}"));
-                        }
-                        bar.inc(1);
-                        if bar.is_hidden() && bar.position().is_multiple_of(PROGRESS_STEP) {
-                            eprintln!("{} of {} mutants", bar.position(), mutants.len());
-                        }
-                        judged.lock().expect("no worker panics").insert(mutant.id, verdict);
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
+    let judged = pool::each(mutants, setting.jobs, |_, mutant| {
+        let reaching: Vec<&Test> =
+            tests.iter().filter(|test| test.reached.contains(&mutant.id)).collect();
+        let verdict = judge_one(mutant.id, &mutant.file, &reaching, &kills, setting)?;
+        if matches!(verdict.fate, Fate::Survived | Fate::NotReached) {
+            let line = format!("{:?}: {}", verdict.fate, mutant.title());
+            bar.suspend(|| eprintln!("{line}"));
+        }
+        bar.inc(1);
+        if bar.is_hidden() && bar.position().is_multiple_of(PROGRESS_STEP) {
+            eprintln!("{} of {} mutants", bar.position(), mutants.len());
+        }
+        Ok((mutant.id, verdict))
     })?;
-    Ok(judged.into_inner().expect("no worker panics"))
+    Ok(judged.into_iter().collect())
 }
 
 /// Runs these tests with the mutant of this file active. Id 0 is no mutant.
