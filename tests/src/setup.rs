@@ -56,11 +56,7 @@ impl Backing {
             Self::Memory => Store::plain(MemoryStore::new()),
             Self::Volatile => Store::plain(VolatileStore::new()),
             Self::Blocks(size) => Store::on_blocks(blocks(size)),
-            Self::Legacy => {
-                let blocks = blocks(1024);
-                let legacy = PrepareCommitStore::new(Legacy::new(Arc::clone(&blocks)));
-                Store { operations: Arc::new(legacy), blocks: Some(blocks) }
-            }
+            Self::Legacy => Store::behind_legacy(blocks(1024)),
             Self::HostFile => Store::plain(FileStore::new(unlinked_file()).expect("a file")),
         }
     }
@@ -85,6 +81,13 @@ impl Store {
     #[must_use]
     pub fn on_blocks(blocks: Arc<BlockStore>) -> Self {
         Self { operations: Arc::<BlockStore>::clone(&blocks), blocks: Some(blocks) }
+    }
+
+    /// Blocks behind the interface of 2007.
+    #[must_use]
+    pub fn behind_legacy(blocks: Arc<BlockStore>) -> Self {
+        let legacy = PrepareCommitStore::new(Legacy::new(Arc::clone(&blocks)));
+        Self::around_blocks(Arc::new(legacy), blocks)
     }
 
     /// A wrapper around a store of blocks, whose books are looked at.

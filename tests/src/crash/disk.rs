@@ -5,13 +5,11 @@ use std::fmt;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use faultless::filemap::PrepareCommitStore;
 use faultless::page::AddressSpaceOperations;
 use faultless_host::stores::{BlockStore, FileStore, Image, Medium, MemoryStore, Sizing};
 
 use super::PAGES;
 use crate::Store;
-use crate::legacy::Legacy;
 use crate::setup::unlinked_file;
 
 /// A kind of store that keeps what it is given.
@@ -72,11 +70,7 @@ impl Disk {
         let store = match self {
             Self::Memory => Store::plain(loaded(MemoryStore::new(), image)),
             Self::Blocks(size) => Store::on_blocks(loaded(blocks(size), image)),
-            Self::Legacy => {
-                let blocks = loaded(blocks(1024), image);
-                let legacy = Arc::new(PrepareCommitStore::new(Legacy::new(Arc::clone(&blocks))));
-                Store::around_blocks(legacy, blocks)
-            }
+            Self::Legacy => Store::behind_legacy(loaded(blocks(1024), image)),
             Self::HostFile => {
                 let file = unlinked_file();
                 file.write_all_at(&image.contents(), 0).expect("room on the host");
