@@ -4,6 +4,7 @@
 //! | for | module |
 //! |---|---|
 //! | one system call on a file | [`calls`] |
+//! | what a call costs, exactly | [`costs`] |
 //! | a program, a file, and what the file ought to hold | [`rig`] |
 //! | which store and which strategy | [`setup`], [`legacy`] |
 //! | bytes that cannot be confused with zeros or recycled memory | [`bytes`] |
@@ -18,6 +19,7 @@
 
 pub mod bytes;
 pub mod calls;
+pub mod costs;
 pub mod crash;
 pub mod legacy;
 pub mod process;

@@ -3,85 +3,18 @@
 
 use std::sync::Arc;
 
-use faultless::filemap::{Inode, NoTask, PrepareCommitStore, WriteOptions};
-use faultless::page::{AddressSpaceOperations, PageIndex, Strategy};
+use faultless::filemap::{PrepareCommitStore, WriteOptions};
+use faultless::page::{PageIndex, Strategy};
 use faultless::usercopy::UserSlice;
-use faultless_host::counting::locked;
 use faultless_host::stores::{BlockStore, Call, FaultyStore, MemoryStore};
 use faultless_host::{
-    Action, AddressSpace, Counted, Counters, CountingKernel, CountingUser, Event, FrameOrder,
-    Machine, MachineConfig, Protection, ScriptedMmu, Touches, When, counting,
+    Action, Counted, CountingUser, Event, FrameOrder, Machine, MachineConfig, Protection,
+    ScriptedMmu, When, counting,
 };
+use faultless_tests::costs::{Bench, Cost};
 use faultless_tests::legacy::Legacy;
 use faultless_tests::setup::STRATEGIES;
 use faultless_tests::{PAGE, calls};
-
-/// A machine, its program and a file.
-struct Bench {
-    machine: Machine<ScriptedMmu, Counted>,
-    user: AddressSpace<ScriptedMmu, Counted>,
-    file: Arc<Inode<CountingKernel>>,
-}
-
-/// What one write did.
-#[derive(Clone, Copy, Debug)]
-struct Cost {
-    locked: u64,
-    counted: Counters,
-    touches: Touches,
-    allocations: u64,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self::over(&MemoryStore::new(), FrameOrder::Contiguous)
-    }
-
-    fn over<S: AddressSpaceOperations + 'static>(store: &Arc<S>, order: FrameOrder) -> Self {
-        Self::with(store, MachineConfig::new().order(order))
-    }
-
-    fn with<S: AddressSpaceOperations + 'static>(store: &Arc<S>, config: MachineConfig) -> Self {
-        let machine = Machine::build(config);
-        let user = machine.space();
-        user.map_anonymous(0, 512, Protection::ReadWrite);
-        user.fill(user.at(0, 0), 7, 512 * PAGE).expect("user memory");
-        let file = machine.inode(store, 0);
-        Self { machine, user, file }
-    }
-
-    /// A file of `pages` full pages, in the cache and dirty.
-    fn hot(pages: usize) -> Self {
-        let bench = Self::new();
-        bench.fill(pages * PAGE);
-        bench
-    }
-
-    #[track_caller]
-    fn fill(&self, len: usize) {
-        let source = self.user.slice(0, 0, len);
-        assert_eq!(calls::pwrite(&self.user, &self.file, 0, source), Ok(len));
-    }
-
-    #[track_caller]
-    fn write(&self, pos: usize, len: usize) -> Cost {
-        self.write_as(&[self.user.slice(0, 0, len)], &WriteOptions::at(pos as u64))
-    }
-
-    #[track_caller]
-    fn write_as(&self, segments: &[UserSlice], options: &WriteOptions) -> Cost {
-        let user = CountingUser::new(&self.user);
-        let asked = segments.iter().map(UserSlice::len).sum();
-        let (allocations, before) = (self.machine.memory().allocation_calls(), locked());
-        let (got, counted) =
-            counting(|| calls::write_as(&user, &self.file, segments, options, &NoTask));
-        let locked = locked() - before;
-        let allocations = self.machine.memory().allocation_calls() - allocations;
-        assert_eq!(got.map(|written| written.bytes), Ok(asked));
-        assert_eq!(counted.faults_under_page_lock, 0);
-        Cost { locked, counted, touches: user.touches(), allocations }
-    }
-}
 
 #[test]
 fn row_1_a_hot_overwrite_of_one_byte_costs_two_locked_instructions() {
@@ -273,17 +206,6 @@ fn an_overwrite_takes_no_inode_lock_and_an_append_takes_it_once() {
     // The second byte of the page: it is there and has room, so that only I is added.
     let again = bench.write_as(&[bench.user.slice(0, 0, 1)], &options).locked;
     assert!(again <= 5, "lock, unlock, I, its release, and nothing for the size: {again}");
-}
-
-#[test]
-fn a_hot_read_is_one_copy_and_takes_no_page_lock() {
-    let bench = Bench::hot(64);
-    let user = CountingUser::new(&bench.user);
-    let target = bench.user.slice(100, 5, 10 * PAGE + 7);
-    let (got, counted) = counting(|| calls::pread(&user, &bench.file, 3, target));
-    assert_eq!(got, Ok(target.len()));
-    assert_eq!((counted.page_locks, counted.allocations), (0, 0));
-    assert_eq!((counted.copied, user.touches().atomic_copies), (target.len() as u64, 1));
 }
 
 #[test]
