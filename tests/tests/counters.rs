@@ -317,6 +317,15 @@ fn row_1_each_kind_of_write_takes_just_the_locks_that_it_needs() {
 }
 
 #[test]
+fn row_1_a_write_that_moves_the_end_locks_its_pages_once() {
+    let bench = Bench::new();
+    bench.fill(100);
+    for (pos, len) in [(100, 10), (0, 200), (150, 100)] {
+        assert_eq!(bench.write(pos, len).counted.page_locks, 1, "{len} at {pos}");
+    }
+}
+
+#[test]
 fn p2_only_a_scribbled_page_has_its_tail_zeroed_and_only_once() {
     let bench = Bench::new();
     bench.fill(100);

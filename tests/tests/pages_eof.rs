@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use faultless::filemap::{Strategy, WriteOptions};
-use faultless::page::PAGE_SIZE;
+use faultless::page::{Errno, PAGE_SIZE, PageIndex};
+use faultless_host::stores::{BlockStore, VolatileStore};
 use faultless_host::{Action, Event, Protection, UserFault, When};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
@@ -274,5 +275,56 @@ balanced_on_both_mmus! {
         assert_bytes(&process.contents(&file), &want, "what was written");
         set_size(&file, PAGE).unwrap();
         assert!(process.contents(&file)[110..].iter().all(|&byte| byte == 0));
+    }
+
+    /// However far away the write begins: the next page, or where no product of numbers fits any more.
+    fn p2_a_scribble_is_zeroed_before_a_write_far_past_it(machine) {
+        for pos in [PAGE, 1 << 40, 1 << 62] {
+            let store = VolatileStore::new();
+            let (process, file) = (Process::new(machine), machine.inode(&store, 0));
+            assert_eq!(process.write(&file, 0, &pattern(1, 100)), Ok(100));
+            let addr = process.map(FREE, 1, &file, 0, Protection::ReadWrite);
+            process.space.store(addr.wrapping_add(200), b"scribble").unwrap();
+            assert_eq!(process.write(&file, pos, b"four"), Ok(4));
+            assert_bytes(&process.read(&file, 100, 300).unwrap(), &[0; 300], "the gap");
+            set_size(&file, 0).unwrap();
+        }
+    }
+
+    /// A fault finds the file held by a write that may move the end, and asks for room for the whole page. The write gives back
+    /// what lies past its end (W9), whether it lands or ends in an error. Strategy A faults in before it asks for any room itself.
+    fn p2_room_for_a_store_past_the_end_does_not_outlast_the_write(machine) {
+        let strategies = [Strategy::BeginEnd, Strategy::PrepareCommit];
+        for (reachable, strategy) in [true, false].into_iter().flat_map(|r| strategies.map(|s| (r, s))) {
+            let store = BlockStore::new(512, 100);
+            let (process, file) = (Process::new(machine), machine.inode(&store, 0));
+            assert_eq!(process.write(&file, 0, &pattern(1, 100)), Ok(100));
+            make_cold(&file);
+            let source = process.space.slice(5, 0, 20);
+            process.space.store(process.space.at(5, 0), &pattern(2, 20)).unwrap();
+            process.space.evict(5, 1);
+            let other = machine.space();
+            other.map_file(0, 1, &file, PageIndex::ZERO, Protection::ReadWrite);
+            let stores = Action::Call(Arc::new(move |_| {
+                let other = other.clone();
+                let thread = std::thread::spawn(move || other.store(other.at(0, 0), b"stored"));
+                assert_eq!(thread.join().expect("no panic"), Ok(()));
+            }));
+            process.space.script().add(Event::FaultIn, When::Nth(1), stores);
+            if !reachable {
+                process.space.script().add(Event::FaultIn, When::Nth(1), Action::Refuse);
+            }
+            let wrote = process.write_from(&file, source, &WriteOptions::append().with_strategy(strategy));
+            assert_eq!(wrote, if reachable { Ok(20) } else { Err(Errno::Fault) });
+            process.space.script().clear();
+            assert_eq!(store.blocks_past(file.size()), 0, "blocks past the end");
+            make_cold(&file);
+            assert_eq!(store.complaints(), Vec::<String>::new());
+            let mut want = [b"stored", &pattern(1, 100)[6..]].concat();
+            if reachable {
+                want.extend_from_slice(&pattern(2, 20));
+            }
+            assert_bytes(&process.contents(&file), &want, "from the store");
+        }
     }
 }

@@ -174,4 +174,27 @@ on_both_mmus! {
         holds.resize(500, 0);
         rig.assert_holds_for_good(&holds);
     }
+
+    /// What the caller cut off his request is not the write's to give back, whichever way it took.
+    fn w8_a_request_that_the_caller_has_cut_short_stays_so(machine) {
+        for setup in Setup::simple() {
+            let rig = Rig::holding(machine, setup, &pattern(1, 1000));
+            let segments = [rig.source_at(8, 0, &pattern(2, 500))];
+            let limited = TestTask::new().limited_to(960);
+            for (task, options, landed) in [
+                (&TestTask::new(), rig.at(100), 200),
+                (&limited, rig.at(900), 60),
+                (&TestTask::new(), rig.at(900), 200),
+                (&TestTask::new(), rig.append(), 200),
+            ] {
+                let mut from = IovIter::new(&segments).expect("a request");
+                from.truncate(200);
+                let got = machine.syscall(|may| rig.file().write(may, rig.user(), &mut from, &options, task));
+                assert_eq!(got.map(|written| written.bytes), Ok(landed));
+                assert_eq!(from.count(), 200 - landed, "{options:?}");
+                from.reexpand(usize::MAX);
+                assert_eq!(from.count(), 500 - landed, "{options:?}");
+            }
+        }
+    }
 }

@@ -4,17 +4,29 @@
 //! whether that one waits.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use faultless::filemap::Task;
 use faultless::page::Strategy;
 use faultless_host::script::Moment;
+use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{
     Action, Event, LockCheck, Machine, Mmu, Protection, Watchdog, When, counting, on_both_mmus,
 };
-use faultless_tests::{Backing, PAGE, Rig, Setup, assert_same, calls, pattern};
+use faultless_tests::{Backing, PAGE, Rig, Setup, Store, assert_same, calls, pattern};
+
+/// A task that does something when it is asked for a signal, and has none.
+struct Asking<F: Fn()>(F);
+
+impl<F: Fn()> Task for Asking<F> {
+    fn fatal_signal_pending(&self) -> bool {
+        self.0();
+        false
+    }
+}
 
 /// The name of the thread that writes meanwhile.
 const OTHER: &str = "the other writer";
@@ -135,6 +147,18 @@ fn meanwhile<M: Mmu>(machine: &Machine<M>, case: &Case, pos: usize, len: usize) 
     Outcome { seen, theirs, ours: whole, now: rig.contents() }
 }
 
+/// Waits for what has to happen soon; whether it did.
+fn comes_true(condition: impl Fn() -> bool) -> bool {
+    let began = Instant::now();
+    while !condition() {
+        if began.elapsed() > Watchdog::default_limit() {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
+}
+
 /// Waits until the other writer has landed, or waits for a range.
 fn watch(check: &LockCheck, landed: &AtomicBool) -> Seen {
     let began = Instant::now();
@@ -182,6 +206,46 @@ on_both_mmus! {
             for (pos, len) in [(start - PAGE, PAGE), (end, PAGE), (start - 1, 1), (end, 1), (0, 9)] {
                 check(machine, case, pos, len, Seen::Landed);
             }
+        }
+    }
+
+    /// A write is about to hold its range when a truncation, which holds one, cuts off what it was to overwrite. Now it has to grow
+    /// the file: it lets its range go before it takes the inode lock, which ranks first (the lock checker would say so).
+    fn w2_an_overwrite_that_has_to_grow_the_file_after_all_waits_for_it_with_no_range(machine) {
+        // Strategy B looks for a signal once more, before its first attempt.
+        for (strategy, look) in [(Strategy::PrepareCommit, 1), (Strategy::BeginEnd, 2)] {
+            let store = FaultyStore::new(MemoryStore::new(), machine.watchdog());
+            let setup = Setup { strategy, ..Setup::PLAIN };
+            let rig = Rig::over(machine, setup, Store::plain(Arc::clone(&store)));
+            let (old, ours) = (pattern(1, 70 * PAGE), pattern(2, 66 * PAGE));
+            rig.fill(&old);
+            let source = rig.source_at(8, 0, &ours);
+            let (file, check, looks) = (rig.file(), machine.check(), AtomicU64::new(0));
+            std::thread::scope(|scope| {
+                // This look comes after the one at the size, and before the range.
+                let task = Asking(|| {
+                    if looks.fetch_add(1, Ordering::Relaxed) + 1 != look {
+                        return;
+                    }
+                    store.defer(Call::Trim);
+                    scope.spawn(|| {
+                        check.adopt();
+                        assert_eq!(calls::truncate(file, 100), Ok(()));
+                    });
+                    assert!(comes_true(|| store.waiting() > 0), "the truncation holds its range");
+                    scope.spawn(|| {
+                        let waits = comes_true(|| check.describe().contains("waits for R("));
+                        store.release(Call::Trim);
+                        assert!(waits, "the write waits for the range");
+                    });
+                });
+                let got = rig.write_as(&[source], &rig.at(PAGE as u64), &task);
+                assert_eq!(got.map(|written| written.bytes), Ok(ours.len()));
+            });
+            let mut whole = old[..100].to_vec();
+            whole.resize(PAGE, 0);
+            whole.extend_from_slice(&ours);
+            rig.assert_holds(&whole);
         }
     }
 }

@@ -128,4 +128,24 @@ on_both_mmus! {
             assert_eq!((rig.file().times(), rig.file().is_set_id()), ((9, 9), false));
         }
     }
+
+    /// However little there is to do: every page of the request is at hand.
+    fn w10_a_task_that_is_killed_already_writes_nothing(machine) {
+        for setup in Setup::simple() {
+            let rig = Rig::holding(machine, setup, &pattern(1, 100));
+            let source = rig.source_at(8, 0, &pattern(2, 10));
+            let task = TestTask::new().killed_after(0);
+            assert_eq!(rig.write_as(&[source], &rig.at(50), &task), Err(Errno::Interrupted));
+            assert_eq!(rig.write_as(&[source], &rig.append(), &task), Err(Errno::Interrupted));
+            rig.assert_holds(&pattern(1, 100));
+        }
+    }
+
+    fn w12_a_task_without_a_clock_stamps_zero(machine) {
+        let rig = Rig::holding(machine, Setup::PLAIN, &pattern(1, 100));
+        let source = rig.source_at(8, 0, &pattern(2, 10));
+        assert!(rig.write_as(&[source], &rig.at(0), &TestTask::new().at(9)).is_ok());
+        assert_eq!(rig.write(0, source), Ok(10));
+        assert_eq!(rig.file().times(), (0, 0));
+    }
 }
