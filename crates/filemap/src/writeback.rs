@@ -9,7 +9,7 @@ use core::ops::Range;
 
 use faultless_page::{
     AddressSpaceOperations, Errno, Kernel, LEAF_SIZE, LockedRun, Mark, PAGE_SIZE, PageIndex,
-    PageRun, SyncKind, Unmap, UserMappings, WritebackOutcome,
+    PageRun, SlotMask, SyncKind, Unmap, UserMappings, WritebackOutcome,
 };
 
 use crate::inode::Inode;
@@ -163,9 +163,8 @@ pub(crate) fn pages(range: &Range<u64>) -> (PageIndex, PageIndex) {
     (PageIndex::containing(range.start), PageIndex::new(end.div_ceil(PAGE_SIZE as u64)))
 }
 
-/// The first consecutive pages of `run` whose slots are in `marked`.
-fn first_stretch(run: PageRun, marked: u64) -> Option<PageRun> {
-    let marked = marked & run.mask();
+/// The first consecutive pages whose slots are in `marked`, which are some of those of `run`.
+fn first_stretch(run: PageRun, marked: SlotMask) -> Option<PageRun> {
     if marked == 0 {
         return None;
     }

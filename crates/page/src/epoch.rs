@@ -180,4 +180,32 @@ mod tests {
             }
         });
     }
+
+    /// Otherwise a stream of readers could keep a grace period from ever ending. Two in a row turn to either phase.
+    #[test]
+    fn a_reader_who_enters_during_a_grace_period_is_not_waited_for() {
+        with_watchdog(|| {
+            let machine: Machine = Machine::new(1);
+            let epoch = Epoch::<Test>::new();
+            for _ in 0..2 {
+                let early = epoch.enter(&machine.wait);
+                thread::scope(|scope| {
+                    let (done, finished) = channel();
+                    let (epoch, wait) = (&epoch, &machine.wait);
+                    scope.spawn(move || {
+                        epoch.synchronize(wait);
+                        done.send(()).unwrap();
+                    });
+                    while epoch.waiting.load(SeqCst) == 0 {
+                        thread::yield_now();
+                    }
+                    let late = epoch.enter(wait);
+                    drop(early);
+                    let ended = finished.recv_timeout(Duration::from_secs(5));
+                    drop(late);
+                    assert_eq!(ended, Ok(()), "waits for a late reader");
+                });
+            }
+        });
+    }
 }
