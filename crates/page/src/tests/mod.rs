@@ -3,6 +3,7 @@
 mod concurrency;
 mod costs;
 mod epochs;
+mod fences;
 mod index;
 mod intrusions;
 mod locks;
