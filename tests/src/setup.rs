@@ -21,6 +21,8 @@ pub enum Backing {
     Volatile,
     /// Blocks of so many bytes on a device with room for 1,024 pages.
     Blocks(usize),
+    /// The same, on a device that gives back at once what a write did not use.
+    Thrifty(usize),
     /// Blocks of 1 KiB behind the interface of 2007.
     Legacy,
     /// A file of the host.
@@ -38,6 +40,7 @@ impl Backing {
         Self::Blocks(512),
         Self::Blocks(1024),
         Self::Blocks(4096),
+        Self::Thrifty(1024),
         Self::Legacy,
         Self::HostFile,
     ];
@@ -56,6 +59,9 @@ impl Backing {
             Self::Memory => Store::plain(MemoryStore::new()),
             Self::Volatile => Store::plain(VolatileStore::new()),
             Self::Blocks(size) => Store::on_blocks(blocks(size)),
+            Self::Thrifty(size) => {
+                Store::on_blocks(BlockStore::thrifty(size, DEVICE_PAGES * (crate::PAGE / size)))
+            }
             Self::Legacy => Store::behind_legacy(blocks(1024)),
             Self::HostFile => Store::plain(FileStore::new(unlinked_file()).expect("a file")),
         }

@@ -23,7 +23,17 @@ const STALE: u8 = 0xDB;
 pub struct BlockStore {
     block_size: usize,
     max_size: u64,
+    thrift: Thrift,
     state: Mutex<BlockState>,
+}
+
+/// What becomes of room that a write asked for and did not use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Thrift {
+    /// It stays until the file is cut off before it: the core has to see to that.
+    Keep,
+    /// It goes when the write ends, wherever it lies.
+    GiveBack,
 }
 
 /// What a [`BlockStore`] holds.
@@ -33,6 +43,8 @@ pub struct BlockState {
     free: Vec<usize>,
     /// Blocks of the file.
     blocks: BTreeMap<u64, Block>,
+    /// Blocks that were allocated for the write which began at this position and has not ended.
+    begun: BTreeMap<u64, Vec<u64>>,
     size: u64,
     complaints: Vec<String>,
 }
@@ -51,6 +63,12 @@ enum Written {
     Yes,
 }
 
+/// Since when a block has room.
+enum Allocated {
+    Before,
+    New,
+}
+
 impl BlockStore {
     /// An empty file on a device of `capacity` blocks of `block_size` bytes.
     ///
@@ -62,10 +80,12 @@ impl BlockStore {
         Arc::new(Self {
             block_size,
             max_size: faultless_page::MAX_FILE_SIZE,
+            thrift: Thrift::Keep,
             state: Mutex::new(BlockState {
                 device: vec![vec![STALE; block_size]; capacity],
                 free: (0..capacity).rev().collect(),
                 blocks: BTreeMap::new(),
+                begun: BTreeMap::new(),
                 size: 0,
                 complaints: Vec::new(),
             }),
@@ -81,6 +101,20 @@ impl BlockStore {
         let mut store = Self::new(block_size, capacity);
         if let Some(store) = Arc::get_mut(&mut store) {
             store.max_size = max_size;
+        }
+        store
+    }
+
+    /// A store like [`new`](Self::new)'s, which gives a block back at once if nothing landed in it of the write that it was
+    /// allocated for, as delayed allocation does.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new) does.
+    #[must_use]
+    pub fn thrifty(block_size: usize, capacity: usize) -> Arc<Self> {
+        let mut store = Self::new(block_size, capacity);
+        if let Some(store) = Arc::get_mut(&mut store) {
+            store.thrift = Thrift::GiveBack;
         }
         store
     }
@@ -152,13 +186,13 @@ impl BlockState {
     }
 
     /// Gives a block room, if there is some.
-    fn allocate(&mut self, block: u64) -> Result<(), Errno> {
+    fn allocate(&mut self, block: u64) -> Result<Allocated, Errno> {
         if self.blocks.contains_key(&block) {
-            return Ok(());
+            return Ok(Allocated::Before);
         }
         let device = self.free.pop().ok_or(Errno::NoSpace)?;
         self.blocks.insert(block, Block { device, written: Written::No });
-        Ok(())
+        Ok(Allocated::New)
     }
 
     fn give_back(&mut self, block: u64) {
@@ -208,14 +242,17 @@ impl AddressSpaceOperations for BlockStore {
         let page = PageIndex::containing(pos);
         let stored = self.blocks_of(page).any(|block| state.bytes(block).is_some());
         let (first, last) = (pos / size, (pos + len as u64 - 1) / size);
-        let mut end = pos;
+        let (mut end, mut new) = (pos, Vec::new());
         for block in first..=last {
             match state.allocate(block) {
-                Ok(()) => end = (block + 1) * size,
+                Ok(Allocated::New) => new.push(block),
+                Ok(Allocated::Before) => {}
                 Err(errno) if block == first => return Err(errno),
                 Err(_) => break,
             }
+            end = (block + 1) * size;
         }
+        state.begun.insert(pos, new);
         let whole = self.blocks_of(page).all(|block| state.blocks.contains_key(&block));
         Ok(Begun {
             len: len.min((end - pos) as usize),
@@ -228,6 +265,13 @@ impl AddressSpaceOperations for BlockStore {
         if copied > len {
             let complaint = format!("write_end at {pos} landed {copied} of {len} bytes (B14)");
             self.lock().complaints.push(complaint);
+        }
+        let mut state = self.lock();
+        let landed = (pos + copied as u64).div_ceil(self.block_size as u64);
+        for block in state.begun.remove(&pos).unwrap_or_default() {
+            if self.thrift == Thrift::GiveBack && block >= landed {
+                state.give_back(block);
+            }
         }
     }
 
