@@ -17,7 +17,7 @@ pub(super) struct Plan {
     pos: u64,
     /// Bytes that may be copied now. 0 with an `error`, or with frames `missing`.
     pub(super) len: usize,
-    /// End of the bytes for which the store was asked; not below `pos + len`.
+    /// End of the bytes for which the store was asked; `pos` if it was not.
     begun_end: u64,
     /// The store was asked for these pages, and has to be told how it went.
     begun: SlotMask,
@@ -46,7 +46,7 @@ pub(super) struct Outcome {
     pub(super) missing: u32,
     /// Why preparation ended before the end of the chunk.
     pub(super) error: Option<Errno>,
-    /// The store was asked for more than landed, and the file may end before it.
+    /// The store was asked for more than landed: if the file ends before it, that has to go back.
     pub(super) overreached: bool,
 }
 
@@ -204,7 +204,7 @@ impl Plan {
             accepted,
             missing: self.missing,
             error: self.error,
-            overreached: mode == Mode::Grow && self.begun != 0 && self.begun_end > end,
+            overreached: self.begun_end > end,
         };
         (outcome, (refused != 0).then(|| locked.remove(refused)))
     }

@@ -81,7 +81,7 @@ struct Writer<'w, 'i, K: Kernel, U, T> {
     wanted_frames: u32,
     /// The last allocation of frames failed, and nothing could be prepared since.
     refused_frames: bool,
-    /// The next run was found not to be ready for a straight copy.
+    /// The first run was found not to be ready for a straight copy.
     known_unready: bool,
     fruitless: u32,
     /// Bytes that landed before a restart (see [`Writer::hold_range`]).

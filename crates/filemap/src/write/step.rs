@@ -62,8 +62,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         match attempt {
             Attempt::Landed(bytes) => self.progressed(bytes),
             Attempt::Nothing => self.fault_in_or_bounce(len)?,
-            // The run is known, and not ready: the next round need not find that out again.
-            Attempt::Again | Attempt::NotReady(_) => self.known_unready = self.wanted_frames > 0,
+            Attempt::Again | Attempt::NotReady(_) => {}
         }
         Ok(())
     }
