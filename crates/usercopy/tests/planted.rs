@@ -9,6 +9,7 @@ use faultless_usercopy::conformance::scripted::Scripted;
 use faultless_usercopy::conformance::{Failure, Layout, Operation, check, check_exact};
 use faultless_usercopy::{MayFault, PROBE_STEP, UserAddr, UserMemory, UserSlice};
 use support::may_fault;
+use support::planted::{Over, caught};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
@@ -184,38 +185,19 @@ unsafe impl UserMemory for Buggy {
     }
 }
 
-impl Layout for Buggy {
-    type User = Self;
-
-    fn user(&self) -> &Self {
-        self
-    }
-
-    fn page_size(&self) -> usize {
-        self.inner.page_size()
-    }
-
-    fn base(&self) -> UserAddr {
-        self.inner.base()
-    }
-
-    fn peek(&self, addr: UserAddr, bytes: &mut [u8]) {
-        self.inner.peek(addr, bytes);
-    }
-
-    fn poke(&self, addr: UserAddr, bytes: &[u8]) {
-        self.inner.poke(addr, bytes);
+impl support::planted::Buggy for Buggy {
+    fn inner(&self) -> &Scripted {
+        &self.inner
     }
 }
 
 fn run(bug: Bug) -> Result<(), Failure> {
-    check(&Buggy::new(bug), &mut may_fault())
+    check(&Over(Buggy::new(bug)), &mut may_fault())
 }
 
 #[track_caller]
 fn assert_caught(bug: Bug, operation: Operation, rule: &str) {
-    let failure = run(bug).expect_err("not caught");
-    assert_eq!((failure.operation, failure.rule), (operation, rule), "{failure}");
+    let _ = caught(Buggy::new(bug), operation, rule);
 }
 
 #[test]
@@ -248,7 +230,7 @@ fn a_copy_of_nothing_although_one_byte_is_readable_is_caught() {
 #[test]
 fn a_copy_that_stops_early_conforms_but_is_not_exact() {
     assert_eq!(run(Bug::StopsShort), Ok(()));
-    let buggy = Buggy::new(Bug::StopsShort);
+    let buggy = Over(Buggy::new(Bug::StopsShort));
     let failure = check_exact(&buggy, &mut may_fault()).unwrap_err();
     assert_eq!((failure.rule, failure.len), ("exactness", 9));
 }

@@ -8,6 +8,7 @@ use faultless_usercopy::conformance::scripted::Scripted;
 use faultless_usercopy::conformance::{Failure, Layout, Operation, check, check_exact};
 use faultless_usercopy::{MayFault, PROBE_STEP, UserAddr, UserMemory, UserSlice};
 use support::may_fault;
+use support::planted::Over;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
@@ -150,36 +151,15 @@ unsafe impl UserMemory for Buggy {
     }
 }
 
-impl Layout for Buggy {
-    type User = Self;
-
-    fn user(&self) -> &Self {
-        self
-    }
-
-    fn page_size(&self) -> usize {
-        self.inner.page_size()
-    }
-
-    fn base(&self) -> UserAddr {
-        self.inner.base()
-    }
-
-    fn peek(&self, addr: UserAddr, bytes: &mut [u8]) {
-        self.inner.peek(addr, bytes);
-    }
-
-    fn poke(&self, addr: UserAddr, bytes: &[u8]) {
-        self.inner.poke(addr, bytes);
+impl support::planted::Buggy for Buggy {
+    fn inner(&self) -> &Scripted {
+        &self.inner
     }
 }
 
 #[track_caller]
 fn caught(bug: Bug, operation: Operation, rule: &str) -> Failure {
-    let failure = check(&Buggy { inner: Scripted::new(), bug }, &mut may_fault());
-    let failure = failure.expect_err("not caught");
-    assert_eq!((failure.operation, failure.rule), (operation, rule), "{failure}");
-    failure
+    support::planted::caught(Buggy { inner: Scripted::new(), bug }, operation, rule)
 }
 
 #[test]
@@ -227,7 +207,7 @@ const REACHED_NOTHING: (&str, usize) =
 
 #[test]
 fn a_fault_in_that_reaches_less_before_a_hole_conforms_but_is_not_exact() {
-    let buggy = Buggy { inner: Scripted::new(), bug: Bug::ReachesAllOrOne };
+    let buggy = Over(Buggy { inner: Scripted::new(), bug: Bug::ReachesAllOrOne });
     assert_eq!(check(&buggy, &mut may_fault()), Ok(()));
     let failure = check_exact(&buggy, &mut may_fault()).unwrap_err();
     assert_eq!((failure.rule, failure.seen), ("U6", "did not reach accessible bytes"));

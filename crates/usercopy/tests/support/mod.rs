@@ -2,6 +2,8 @@
 //! optionally pages that the handler brings in, as a kernel's fault handler would.
 #![allow(dead_code)] // every test binary uses a part of it
 
+pub(crate) mod planted;
+
 use std::mem::{MaybeUninit, zeroed};
 use std::ops::Range;
 use std::ptr;
