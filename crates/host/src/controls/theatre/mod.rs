@@ -31,7 +31,7 @@ use crate::lockcheck::{Kind, Report};
 use self::stage::Stage;
 
 /// How long a wait for a lock may last before it counts as a hang. A scene that does not hang waits for microseconds.
-pub const LIMIT: Duration = Duration::from_secs(4);
+pub const LIMIT: Duration = Duration::from_secs(8);
 
 /// A deadlock of SEMANTICS section 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
