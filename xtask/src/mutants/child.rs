@@ -42,8 +42,7 @@ pub(super) fn run(
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0);
-    // SAFETY: between fork and exec `limit_resources` only makes system calls: it neither allocates nor locks.
-    unsafe { command.pre_exec(limit_resources) };
+    bind(&mut command);
     let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
     let status = wait(&mut child, limit);
     end_group(&child);
@@ -80,9 +79,23 @@ fn end_group(child: &Child) {
     unsafe { libc::kill(-group, libc::SIGKILL) };
 }
 
-fn limit_resources() -> std::io::Result<()> {
-    limit_resource(libc::RLIMIT_DATA, MOST_MEMORY_BYTES)?;
-    limit_resource(libc::RLIMIT_CORE, 0)
+/// What the command starts has limits, and does not outlive the thread that starts it: a mutant that hangs would run for ever.
+fn bind(command: &mut Command) {
+    let before_exec = || {
+        end_with_parent()?;
+        limit_resource(libc::RLIMIT_DATA, MOST_MEMORY_BYTES)?;
+        limit_resource(libc::RLIMIT_CORE, 0)
+    };
+    // SAFETY: between fork and exec it only makes system calls: it neither allocates nor locks.
+    unsafe { command.pre_exec(before_exec) };
+}
+
+fn end_with_parent() -> std::io::Result<()> {
+    // SAFETY: no memory is passed.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 fn limit_resource(resource: libc::__rlimit_resource_t, most: libc::rlim_t) -> std::io::Result<()> {
@@ -96,6 +109,8 @@ fn limit_resource(resource: libc::__rlimit_resource_t, most: libc::rlim_t) -> st
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     fn shell(script: &str, limit: Duration) -> Ending {
@@ -126,5 +141,20 @@ mod tests {
     #[test]
     fn a_program_that_hangs_is_ended_with_its_children() {
         assert_eq!(shell("sleep 1000 & sleep 1000", Duration::from_millis(200)), Ending::TimedOut);
+    }
+
+    #[test]
+    fn a_program_ends_with_whoever_started_it() {
+        let start = || {
+            let mut command = Command::new("sleep");
+            bind(command.arg("1000"));
+            command.spawn()
+        };
+        let mut child = std::thread::spawn(start).join().expect("no panic").expect("it runs");
+        let status = wait(&mut child, Duration::from_secs(30)).expect("a child");
+        // If it still runs, it has to go.
+        let _ = child.kill();
+        let signal = status.and_then(|status| status.signal());
+        assert_eq!(signal, Some(libc::SIGKILL));
     }
 }
