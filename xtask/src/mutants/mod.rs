@@ -107,7 +107,7 @@ pub(crate) struct Options {
     /// Only mutants whose name contains this.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Only so many mutants, chosen at random by the seed, and none that must be built by itself.
+    /// Only so many mutants, chosen at random by the seed: none that is listed as equivalent, or that must be built by itself.
     #[arg(long, value_name = "N")]
     sample: Option<usize>,
     /// Leave out mutants that must be built by themselves, each of which takes minutes.
@@ -170,10 +170,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut loom = Loom::new(copy::copy(&folders, PACKAGES)?);
     let mutants = list::mutants(PACKAGES, &loom.sources)?;
     let known = Known::read(&workspace::root().join(KNOWN))?;
-    let chosen = choose(options, &mutants, seed);
+    let chosen = choose(options, &mutants, &known, seed);
     println!("{} mutants, {} to be judged", mutants.len(), chosen.len());
 
-    let judged = judge(options, &mutants, &chosen, &mut loom, setting)?;
+    let judged = judge(options, &mutants, &chosen, &known, &mut loom, setting)?;
     if let Some(path) = &options.json {
         report::write_json(path, seed, &judged, &known, &loom.unviable)?;
     }
@@ -194,9 +194,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// The mutants to be judged.
-fn choose<'a>(options: &Options, mutants: &'a [Mutant], seed: u64) -> Vec<&'a Mutant> {
+fn choose<'a>(
+    options: &Options,
+    mutants: &'a [Mutant],
+    known: &Known,
+    seed: u64,
+) -> Vec<&'a Mutant> {
     let mut chosen: Vec<&Mutant> = mutants.iter().filter(|mutant| options.wants(mutant)).collect();
     if let Some(sample) = options.sample {
+        // A survivor costs as much as a hundred others, and that these survive is known.
+        chosen.retain(|mutant| !known.lists(mutant));
         let mut rng = Rng::new(seed);
         while chosen.len() > sample {
             chosen.swap_remove(rng.below(chosen.len() as u64) as usize);
@@ -211,6 +218,7 @@ fn judge<'a>(
     options: &Options,
     mutants: &[Mutant],
     chosen: &[&'a Mutant],
+    known: &Known,
     loom: &mut Loom,
     setting: Setting<'_>,
 ) -> Result<Vec<(&'a Mutant, Judged)>> {
@@ -252,20 +260,20 @@ fn judge<'a>(
     let mut judged = BTreeMap::new();
     let (mut switched, mut apart) = (Vec::new(), Vec::new());
     for mutant in chosen {
-        let known = |fate| Judged { fate, seconds: 0.0 };
+        let at_once = |fate| Judged { fate, seconds: 0.0 };
         if !compiled.contains(&mutant.file) {
-            judged.insert(mutant.id, known(Fate::Elsewhere));
+            judged.insert(mutant.id, at_once(Fate::Elsewhere));
         } else if loom.unviable.contains_key(&mutant.id) {
-            judged.insert(mutant.id, known(Fate::Unviable));
+            judged.insert(mutant.id, at_once(Fate::Unviable));
         } else if !loom.apart.contains(&mutant.id) {
             switched.push(*mutant);
         } else if options.sample.is_some() || options.switched_only {
-            judged.insert(mutant.id, known(Fate::LeftOut));
+            judged.insert(mutant.id, at_once(Fate::LeftOut));
         } else {
             apart.push(*mutant);
         }
     }
-    judged.extend(run::judge(&switched, &tests, setting, &bar("mutants"))?);
+    judged.extend(run::judge(&switched, known, &tests, setting, &bar("mutants"))?);
     phase("mutants", begin);
     if !apart.is_empty() {
         let begin = Instant::now();

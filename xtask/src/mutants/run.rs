@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::child::{self, Ending};
 use super::copy::Folders;
+use super::known::Known;
 use super::list::Mutant;
 use super::reach::Test;
 use crate::pool;
@@ -24,6 +25,8 @@ const MOST_IN_BATCH: usize = 16;
 
 /// Where there is no terminal for a bar, a line tells of so many mutants.
 const PROGRESS_STEP: u64 = 50;
+/// Seconds of tests for a mutant that is listed as equivalent.
+const LISTED_SECONDS: f64 = 10.0;
 /// A failure of a batch that takes longer than this must be seen twice.
 const SLOW_SECONDS: f64 = 1.0;
 
@@ -79,9 +82,11 @@ impl Kills {
     }
 }
 
-/// Judges all these mutants, several at a time.
+/// Judges all these mutants, several at a time. Those that are listed as equivalent are expected to survive: the quicker tests
+/// are enough to see whether they do.
 pub(super) fn judge(
     mutants: &[&Mutant],
+    known: &Known,
     tests: &[Test],
     setting: Setting<'_>,
     bar: &ProgressBar,
@@ -91,6 +96,8 @@ pub(super) fn judge(
     let judged = pool::each(mutants, setting.jobs, |_, mutant| {
         let reaching: Vec<&Test> =
             tests.iter().filter(|test| test.reached.contains(&mutant.id)).collect();
+        let patience = if known.lists(mutant) { LISTED_SECONDS } else { f64::INFINITY };
+        let setting = Setting { patience: setting.patience.min(patience), ..setting };
         let verdict = judge_one(mutant.id, &mutant.file, &reaching, &kills, setting)?;
         if matches!(verdict.fate, Fate::Survived | Fate::NotReached) {
             let line = format!("{:?}: {}", verdict.fate, mutant.title());

@@ -80,7 +80,8 @@ fn survivors_hangs_unreached_and_unviable_mutants_are_reported_as_such() {
     let tests = reach::reach(&made.programs, &folders, 1, 1, &hidden).expect("the tests pass");
     assert_eq!(tests.len(), 1);
     let setting = Setting { folders: &folders, seed: 1, jobs: 2, patience: f64::INFINITY };
-    let judged = run::judge(&mutants.iter().take(4).collect::<Vec<_>>(), &tests, setting, &hidden);
+    let four: Vec<_> = mutants.iter().take(4).collect();
+    let judged = run::judge(&four, &Known::default(), &tests, setting, &hidden);
     let judged = judged.expect("the programs run");
     let fates: Vec<Fate> = judged.values().map(|judged| judged.fate).collect();
     assert_eq!(fates, [Fate::Killed, Fate::TimedOut, Fate::Survived, Fate::NotReached]);
@@ -92,4 +93,17 @@ fn survivors_hangs_unreached_and_unviable_mutants_are_reported_as_such() {
     assert!(survivors[1].contains("(not reached)"), "{survivors:?}");
     assert_eq!(report::sums(&judged, &Known::default()).survived, 2);
     std::fs::remove_dir_all(&base).expect("cleaned up");
+}
+
+#[test]
+fn a_sample_leaves_out_what_is_listed() {
+    let text = "[[equivalent]]\nfile = \"src/lib.rs\"\nmutant = \"replace < with <=\"\ncode = \"n < 10\"\nreason = \"-\"";
+    let known = Known::parse(text).expect("a list");
+    let mutants = [mutant(1, 4, ">", "=="), mutant(2, 11, "<", "<="), mutant(3, 14, "==", "!=")];
+    for seed in 0..20 {
+        let options = Options { sample: Some(2), ..Options::default() };
+        let ids: Vec<u32> = choose(&options, &mutants, &known, seed).iter().map(|m| m.id).collect();
+        assert_eq!(ids, [1, 3], "seed {seed}");
+    }
+    assert_eq!(choose(&Options::default(), &mutants, &known, 0).len(), 3);
 }
