@@ -276,6 +276,18 @@ fn a_copy_that_falls_short_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_copy_that_falls_short_in_a_page_that_was_read_for_it_goes_on_there() {
+    let bench = Bench::over(&BlockStore::new(1024, 64), FrameOrder::Contiguous);
+    bench.fill(2 * PAGE);
+    assert_eq!(calls::fsync(&bench.file), Ok(()));
+    assert_eq!(calls::evict(&bench.file), 2);
+    bench.user.script().clear();
+    bench.user.script().add(Event::AtomicCopy, When::Nth(1), Action::Short(1000));
+    let cost = bench.write(50, 3000);
+    assert_eq!((cost.counted.short_copies, cost.counted.copied), (1, 3000), "each byte once");
+}
+
+#[test]
 fn a_temporary_page_that_is_not_filled_at_once_goes_on_where_it_stopped() {
     let bench = Bench::hot(2);
     assert_eq!(calls::fsync(&bench.file), Ok(()));
