@@ -2,16 +2,20 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::build::{self, Loom};
+use super::child::{self, Ending};
 use super::list::Mutant;
 use super::reach::Test;
 use super::run::{Fate, Judged, Kills, Setting, judge_one};
-use super::{LIBRARIES, TESTS, UNIT_TESTS, is_wanted};
+use super::{LIBRARIES, TESTS, is_wanted};
+
+/// All tests of a test program of the changed package, one after the other, may take this long.
+const OWN_LIMIT: Duration = Duration::from_secs(300);
 
 /// Judges these mutants one at a time, with all tests. `tests` tells how long each takes.
 pub(super) fn judge(
@@ -23,11 +27,18 @@ pub(super) fn judge(
     say: &dyn Fn(&str),
 ) -> Result<BTreeMap<u32, Judged>> {
     let mut judged = BTreeMap::new();
+    let packages: BTreeSet<&str> = wanted.iter().map(|mutant| mutant.package.as_str()).collect();
+    loom.weave(all, None, setting.folders)?;
+    for package in packages {
+        if own_tests(package, setting)? != Some(Fate::Survived) {
+            bail!("with no mutant, a test of {package} fails");
+        }
+    }
     for mutant in wanted {
         say(&mutant.title());
         let begin = Instant::now();
         loom.weave(all, Some(mutant), setting.folders)?;
-        let fate = fate(tests, setting)?;
+        let fate = fate(&mutant.package, tests, setting)?;
         let seconds = begin.elapsed().as_secs_f64();
         judged.insert(mutant.id, Judged { fate, seconds });
         if fate == Fate::Survived {
@@ -38,27 +49,48 @@ pub(super) fn judge(
     Ok(judged)
 }
 
-fn fate(tests: &[Test], setting: Setting<'_>) -> Result<Fate> {
+fn fate(package: &str, tests: &[Test], setting: Setting<'_>) -> Result<Fate> {
     if !build::cargo(setting.folders, LIBRARIES)?.success {
         return Ok(Fate::Unviable);
     }
-    // Most constants are missed at once, and few programs are quicker built than all.
-    for programs in [UNIT_TESTS, TESTS] {
-        let made = build::cargo(setting.folders, programs)?;
-        if !made.success {
-            // The libraries compile and a test does not: an assertion at compile time.
-            return Ok(Fate::Killed);
-        }
-        let made: Vec<_> = made.programs.into_iter().filter(|(path, _)| is_wanted(path)).collect();
-        // The same programs under the same names: only what is in them differs.
-        let tests: Vec<&Test> = tests
-            .iter()
-            .filter(|test| made.iter().any(|(program, _)| *program == test.program))
-            .collect();
-        match judge_one(0, "", &tests, &Kills::default(), setting)?.fate {
-            Fate::Survived | Fate::NotReached => {}
-            fate => return Ok(fate),
+    // Most constants are missed at once, and a few programs are quicker built than all.
+    match own_tests(package, setting)? {
+        Some(Fate::Survived) => {}
+        Some(fate) => return Ok(fate),
+        // The libraries compile and a test does not: an assertion at compile time.
+        None => return Ok(Fate::Killed),
+    }
+    let made = build::cargo(setting.folders, TESTS)?;
+    if !made.success {
+        return Ok(Fate::Killed);
+    }
+    let made: Vec<_> = made.programs.into_iter().filter(|(path, _)| is_wanted(path)).collect();
+    // The same programs under the same names: only what is in them differs.
+    let tests: Vec<&Test> = tests
+        .iter()
+        .filter(|test| made.iter().any(|(program, _)| *program == test.program))
+        .collect();
+    Ok(judge_one(0, "", &tests, &Kills::default(), setting)?.fate)
+}
+
+/// What the package's own tests say; `None` if they do not compile.
+fn own_tests(package: &str, setting: Setting<'_>) -> Result<Option<Fate>> {
+    let made =
+        build::cargo(setting.folders, &["test", "--no-run", "--lib", "--tests", "-p", package])?;
+    if !made.success {
+        return Ok(None);
+    }
+    let seed = setting.seed.to_string();
+    let environment = [
+        ("FAULTLESS_SEED", seed.as_str()),
+        ("TMPDIR", &*setting.folders.scratch.to_string_lossy()),
+    ];
+    for (program, folder) in &made.programs {
+        match child::run(program, folder, &[], &environment, OWN_LIMIT)? {
+            Ending::Passed => {}
+            Ending::Failed => return Ok(Some(Fate::Killed)),
+            Ending::TimedOut => return Ok(Some(Fate::TimedOut)),
         }
     }
-    Ok(Fate::Survived)
+    Ok(Some(Fate::Survived))
 }

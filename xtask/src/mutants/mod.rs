@@ -74,17 +74,7 @@ const TESTS: &[&str] = &[
     "-pfaultless-filemap",
     "-pfaultless-tests",
 ];
-/// Builds those of them that lie in the sources. The packages are the same, so that cargo makes the same programs.
-const UNIT_TESTS: &[&str] = &[
-    "test",
-    "--no-run",
-    "--lib",
-    "-pfaultless-page",
-    "-pfaultless-usercopy",
-    "-pfaultless-filemap",
-    "-pfaultless-tests",
-];
-/// Checks all of them.
+/// Checks the same.
 const CHECKED_TESTS: &[&str] = &[
     "check",
     "--keep-going",
@@ -113,6 +103,9 @@ pub(crate) struct Options {
     /// Leave out mutants that must be built by themselves, each of which takes minutes.
     #[arg(long)]
     switched_only: bool,
+    /// Only mutants that must be built by themselves.
+    #[arg(long, conflicts_with_all = ["switched_only", "sample"])]
+    apart_only: bool,
     /// Seed of the random tests and of the sample. Without it the clock decides.
     #[arg(long)]
     seed: Option<u64>,
@@ -266,7 +259,11 @@ fn judge<'a>(
         } else if loom.unviable.contains_key(&mutant.id) {
             judged.insert(mutant.id, at_once(Fate::Unviable));
         } else if !loom.apart.contains(&mutant.id) {
-            switched.push(*mutant);
+            if options.apart_only {
+                judged.insert(mutant.id, at_once(Fate::LeftOut));
+            } else {
+                switched.push(*mutant);
+            }
         } else if options.sample.is_some() || options.switched_only {
             judged.insert(mutant.id, at_once(Fate::LeftOut));
         } else {
