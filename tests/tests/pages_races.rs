@@ -236,6 +236,10 @@ balanced_on_both_mmus! {
                 grown.store(true, Ordering::Release);
                 wrote
             });
+            // The other fault stands still with its page locked: from here on, who waits for a page is the write.
+            while store.waiting() == 0 {
+                std::thread::yield_now();
+            }
             let waits = || machine.check().describe().contains("waits for P(");
             while !grown.load(Ordering::Acquire) && !waits() {
                 std::thread::yield_now();
