@@ -140,8 +140,8 @@ kernel_debug!(EpochGuard<'_, K>, |this| { epoch: this.epoch });
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{RecvTimeoutError, channel};
-    use std::thread;
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+    use std::thread::{self, Scope};
     use std::time::Duration;
 
     use super::*;
@@ -158,6 +158,20 @@ mod tests {
         EpochGuard { epoch, wait, counter }
     }
 
+    /// A grace period on a thread of its own, which says when it is over.
+    fn synchronize_beside<'s>(
+        scope: &'s Scope<'s, '_>,
+        epoch: &'s Epoch<Test>,
+        wait: &'s <Test as Kernel>::Wait,
+    ) -> Receiver<()> {
+        let (done, finished) = channel();
+        scope.spawn(move || {
+            epoch.synchronize(wait);
+            done.send(()).unwrap();
+        });
+        finished
+    }
+
     #[test]
     fn a_reader_who_counted_itself_under_the_old_phase_is_waited_for() {
         with_watchdog(|| {
@@ -166,12 +180,7 @@ mod tests {
             for _ in 0..2 {
                 let late = enter_late(&epoch, &machine.wait);
                 thread::scope(|scope| {
-                    let (done, finished) = channel();
-                    let (epoch, wait) = (&epoch, &machine.wait);
-                    scope.spawn(move || {
-                        epoch.synchronize(wait);
-                        done.send(()).unwrap();
-                    });
+                    let finished = synchronize_beside(scope, &epoch, &machine.wait);
                     let waited = finished.recv_timeout(Duration::from_millis(30));
                     assert_eq!(waited, Err(RecvTimeoutError::Timeout), "did not wait");
                     drop(late);
@@ -190,16 +199,11 @@ mod tests {
             for _ in 0..2 {
                 let early = epoch.enter(&machine.wait);
                 thread::scope(|scope| {
-                    let (done, finished) = channel();
-                    let (epoch, wait) = (&epoch, &machine.wait);
-                    scope.spawn(move || {
-                        epoch.synchronize(wait);
-                        done.send(()).unwrap();
-                    });
+                    let finished = synchronize_beside(scope, &epoch, &machine.wait);
                     while epoch.waiting.load(SeqCst) == 0 {
                         thread::yield_now();
                     }
-                    let late = epoch.enter(wait);
+                    let late = epoch.enter(&machine.wait);
                     drop(early);
                     let ended = finished.recv_timeout(Duration::from_secs(5));
                     drop(late);
