@@ -262,11 +262,11 @@ impl AddressSpaceOperations for BlockStore {
     }
 
     fn write_end(&self, pos: u64, len: usize, copied: usize) {
+        let mut state = self.lock();
         if copied > len {
             let complaint = format!("write_end at {pos} landed {copied} of {len} bytes (B14)");
-            self.lock().complaints.push(complaint);
+            state.complaints.push(complaint);
         }
-        let mut state = self.lock();
         let landed = (pos + copied as u64).div_ceil(self.block_size as u64);
         for block in state.begun.remove(&pos).unwrap_or_default() {
             if self.thrift == Thrift::GiveBack && block >= landed {
