@@ -13,6 +13,7 @@
 //! | crashes at every call of the store | [`crash`] |
 //! | workers against disturbers, under a watchdog | [`stress`] |
 //! | a task with limits, signals and a clock | [`tasks`] |
+//! | waiting for another thread, not for ever | [`waiting`] |
 //!
 //! It owns no assertion about the core that is not a test's own: those stand in `tests/`.
 #![forbid(unsafe_code)]
@@ -28,6 +29,7 @@ pub mod setup;
 pub mod stress;
 pub mod strict;
 pub mod tasks;
+pub mod waiting;
 
 use std::sync::Arc;
 

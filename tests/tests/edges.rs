@@ -16,6 +16,7 @@ use faultless_host::{
     Action, Event, Machine, Protection, ScriptedMmu, When, on_both_mmus, syscall,
 };
 use faultless_tests::legacy::Legacy;
+use faultless_tests::waiting::until;
 use faultless_tests::{PAGE, Rig, Setup, assert_same, calls, pattern};
 
 /// An action for a script.
@@ -128,9 +129,7 @@ on_both_mmus! {
                 assert_eq!(calls::evict(&file), 1);
             });
             *handle.lock().expect("no panic") = Some(thread);
-            while mapping.mapping().cached_pages() > 0 {
-                std::thread::yield_now();
-            }
+            until("the page is gone", || mapping.mapping().cached_pages() == 0);
         }));
         script.add(Event::AtomicCopy, When::Every(1), Action::Short(0));
         assert_eq!(calls::pread(rig.user(), rig.file(), 0, target), Ok(3000));

@@ -15,6 +15,7 @@ use faultless_tests::process::{
 };
 use faultless_tests::stress::{Job, Loop, against, rounds};
 use faultless_tests::strict::StrictStore;
+use faultless_tests::waiting::until;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 const STRATEGIES: [Strategy; 2] = [Strategy::BeginEnd, Strategy::PrepareCommit];
@@ -135,9 +136,7 @@ balanced_on_both_mmus! {
                             set_size(&file, PAGES as u64 * PAGE).unwrap();
                         }
                     });
-                    while !started.load(Ordering::Acquire) {
-                        std::thread::yield_now();
-                    }
+                    until("the other has started", || started.load(Ordering::Acquire));
                     std::thread::sleep(std::time::Duration::from_millis(30));
                     *cut.lock().unwrap() = Some(thread);
                 }))
@@ -184,9 +183,7 @@ balanced_on_both_mmus! {
             store.defer(Call::Trim);
             let cutter = Arc::clone(&file);
             let cutter = std::thread::spawn(move || set_size(&cutter, 100).unwrap());
-            while store.waiting() == 0 {
-                std::thread::yield_now();
-            }
+            until("a call of the store stands still", || store.waiting() > 0);
             match by_mapping {
                 true => process.space.store(addr, b"late").unwrap(),
                 false => assert_eq!(process.write(&file, 0, b"late"), Ok(4)),
@@ -218,16 +215,12 @@ balanced_on_both_mmus! {
             let other_fault = Action::Call(Arc::new(move |_| {
                 faulty.defer_next(Call::WriteBegin);
                 go.store(true, Ordering::Release);
-                while faulty.waiting() == 0 {
-                    std::thread::yield_now();
-                }
+                until("a call of the store stands still", || faulty.waiting() > 0);
             }));
             process.space.script().add(Event::FaultIn, When::Nth(1), other_fault);
             let (process, file) = (&process, &file);
             let storing = scope.spawn(move || {
-                while !begin.load(Ordering::Acquire) {
-                    std::thread::yield_now();
-                }
+                until("the write has looked at the page", || begin.load(Ordering::Acquire));
                 process.space.store(addr, b"near")
             });
             let writing = scope.spawn(move || {
@@ -237,13 +230,9 @@ balanced_on_both_mmus! {
                 wrote
             });
             // The other fault stands still with its page locked: from here on, who waits for a page is the write.
-            while store.waiting() == 0 {
-                std::thread::yield_now();
-            }
+            until("a call of the store stands still", || store.waiting() > 0);
             let waits = || machine.check().describe().contains("waits for P(");
-            while !grown.load(Ordering::Acquire) && !waits() {
-                std::thread::yield_now();
-            }
+            until("the write waits or is over", || grown.load(Ordering::Acquire) || waits());
             store.release(Call::WriteBegin);
             assert_eq!(writing.join().expect("the write"), Ok(3));
             assert_eq!(storing.join().expect("the store"), Ok(()));

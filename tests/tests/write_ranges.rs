@@ -16,6 +16,7 @@ use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{
     Action, Event, LockCheck, Machine, Mmu, Protection, Watchdog, When, counting, on_both_mmus,
 };
+use faultless_tests::waiting::until;
 use faultless_tests::{Backing, PAGE, Rig, Setup, Store, assert_same, calls, pattern};
 
 /// A task that does something when it is asked for a signal, and has none.
@@ -147,18 +148,6 @@ fn meanwhile<M: Mmu>(machine: &Machine<M>, case: &Case, pos: usize, len: usize) 
     Outcome { seen, theirs, ours: whole, now: rig.contents() }
 }
 
-/// Waits for what has to happen soon; whether it did.
-fn comes_true(condition: impl Fn() -> bool) -> bool {
-    let began = Instant::now();
-    while !condition() {
-        if began.elapsed() > Watchdog::default_limit() {
-            return false;
-        }
-        std::thread::yield_now();
-    }
-    true
-}
-
 /// Waits until the other writer has landed, or waits for a range.
 fn watch(check: &LockCheck, landed: &AtomicBool) -> Seen {
     let began = Instant::now();
@@ -232,11 +221,10 @@ on_both_mmus! {
                         check.adopt();
                         assert_eq!(calls::truncate(file, 100), Ok(()));
                     });
-                    assert!(comes_true(|| store.waiting() > 0), "the truncation holds its range");
+                    until("the truncation holds its range", || store.waiting() > 0);
                     scope.spawn(|| {
-                        let waits = comes_true(|| check.describe().contains("waits for R("));
+                        until("the write waits for the range", || check.describe().contains("waits for R("));
                         store.release(Call::Trim);
-                        assert!(waits, "the write waits for the range");
                     });
                 });
                 let got = rig.write_as(&[source], &rig.at(PAGE as u64), &task);

@@ -10,6 +10,7 @@ use faultless_tests::process::{
     writeback,
 };
 use faultless_tests::strict::StrictStore;
+use faultless_tests::waiting::until;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -174,9 +175,7 @@ balanced_on_both_mmus! {
                 let file = std::sync::Arc::clone(&file);
                 std::thread::spawn(move || writeback(&file, 0..u64::MAX).unwrap())
             };
-            while store.waiting() == 0 {
-                std::thread::yield_now();
-            }
+            until("a call of the store stands still", || store.waiting() > 0);
             // Nobody waits for the writeback to write to the page, or to read it.
             match by_mapping {
                 true => process.space.store(addr.wrapping_add(100), b"late").unwrap(),
@@ -204,9 +203,7 @@ balanced_on_both_mmus! {
                 std::thread::spawn(move || work(&file, size))
             };
             let sender = spawn(|file, _| writeback(file, 0..u64::MAX).unwrap());
-            while store.waiting() == 0 {
-                std::thread::yield_now();
-            }
+            until("a call of the store stands still", || store.waiting() > 0);
             let cutter = spawn(|file, size| set_size(file, size).unwrap());
             std::thread::sleep(std::time::Duration::from_millis(20));
             assert_eq!(store.count(Call::Trim), 0, "blocks were given back under a writeback");
@@ -231,9 +228,7 @@ balanced_on_both_mmus! {
             std::thread::spawn(move || work(&file))
         };
         let sender = spawn(|file| writeback(file, 0..u64::MAX).unwrap());
-        while store.waiting() == 0 {
-            std::thread::yield_now();
-        }
+        until("a call of the store stands still", || store.waiting() > 0);
         let syncer = spawn(|file| fsync(file).unwrap());
         std::thread::sleep(std::time::Duration::from_millis(20));
         assert_eq!((syncer.is_finished(), store.count(Call::Sync)), (false, 0));
@@ -254,15 +249,11 @@ balanced_on_both_mmus! {
             std::thread::spawn(move || work(&file))
         };
         let sender = spawn(|file| writeback(file, PAGE..2 * PAGE).unwrap());
-        while store.waiting() == 0 {
-            std::thread::yield_now();
-        }
+        until("a call of the store stands still", || store.waiting() > 0);
         assert_eq!(process.write(&file, 70 * PAGE, b"cut off"), Ok(7));
         // It comes to page 1 first, and waits for its writeback.
         let cutter = spawn(|file| set_size(file, 100).unwrap());
-        while file.size() > 100 {
-            std::thread::yield_now();
-        }
+        until("the size is set", || file.size() <= 100);
         assert_eq!(writeback(&file, 70 * PAGE..71 * PAGE), Ok(()));
         assert_eq!(store.count(Call::Writeback), 1);
         store.release(Call::Writeback);

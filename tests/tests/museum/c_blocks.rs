@@ -7,6 +7,7 @@ use faultless::page::{Errno, PageIndex};
 use faultless_host::stores::{BlockStore, Call, FaultyStore, MemoryStore};
 use faultless_host::{Action, Event, Mmu, POISON, Protection, When, syscall};
 use faultless_tests::bytes::overlay;
+use faultless_tests::waiting::until;
 use faultless_tests::{
     Backing, PAGE, Rig, Setup, Store, Tail, assert_same, balanced_on_both_mmus, calls, pattern,
 };
@@ -79,9 +80,7 @@ fn c11<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
         let ours = check.describe().contains("[R(");
         let other = std::thread::spawn(move || calls::truncate(&file, 0));
         let waits = || ours && check.describe().contains("waits for R(");
-        while !other.is_finished() && !waits() {
-            std::thread::yield_now();
-        }
+        until("the other waits or is over", || other.is_finished() || waits());
         *thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(other);
     }));
     rig.user().script().add(Event::FaultIn, When::Nth(1), cut_off);

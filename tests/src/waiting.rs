@@ -1,0 +1,21 @@
+//! Waiting for what another thread is about to do.
+
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use faultless_host::Watchdog;
+
+/// Waits until `condition` holds, which has to come soon. It is looked at again and again.
+///
+/// # Panics
+/// If it does not hold within the watchdog's limit: with `what` was waited for.
+#[track_caller]
+pub fn until(what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        let limit = Watchdog::default_limit();
+        assert!(began.elapsed() < limit, "after {limit:?} it is not so yet: {what}");
+        std::thread::yield_now();
+    }
+}
