@@ -154,7 +154,6 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
         let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, len);
         let ready = unless_cut_off(inode, self.mode, self.pos, plan.len);
-        self.overreached |= ready < plan.len;
         let copied = match source {
             Source::User => copy_in(&locked, self.user, self.from, self.pos, ready),
             Source::Temporary(page) => page.land(&locked, self.from, self.pos, ready),
