@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::build::{self, Loom};
-use super::child::{self, Ending};
+use super::child::Ending;
 use super::list::Mutant;
 use super::reach::Test;
-use super::run::{Fate, Judged, Kills, Setting, judge_one};
-use super::{LIBRARIES, TESTS, is_wanted};
+use super::run::{Fate, Judged, Kills, MUTANT, NONE, Setting, judge_one};
+use super::{LIBRARIES, TESTS};
 
 /// All tests of a test program of the changed package, one after the other, may take this long.
 const OWN_LIMIT: Duration = Duration::from_secs(300);
@@ -64,11 +64,10 @@ fn fate(package: &str, tests: &[Test], setting: Setting<'_>) -> Result<Fate> {
     if !made.success {
         return Ok(Fate::Killed);
     }
-    let made: Vec<_> = made.programs.into_iter().filter(|(path, _)| is_wanted(path)).collect();
     // The same programs under the same names: only what is in them differs.
     let tests: Vec<&Test> = tests
         .iter()
-        .filter(|test| made.iter().any(|(program, _)| *program == test.program))
+        .filter(|test| made.programs.iter().any(|(program, _)| *program == test.program))
         .collect();
     Ok(judge_one(0, "", &tests, &Kills::default(), setting)?.fate)
 }
@@ -80,13 +79,8 @@ fn own_tests(package: &str, setting: Setting<'_>) -> Result<Option<Fate>> {
     if !made.success {
         return Ok(None);
     }
-    let seed = setting.seed.to_string();
-    let environment = [
-        ("FAULTLESS_SEED", seed.as_str()),
-        ("TMPDIR", &*setting.folders.scratch.to_string_lossy()),
-    ];
     for (program, folder) in &made.programs {
-        match child::run(program, folder, &[], &environment, OWN_LIMIT)? {
+        match setting.test((program, folder), &[], (MUTANT, NONE), OWN_LIMIT)? {
             Ending::Passed => {}
             Ending::Failed => return Ok(Some(Fate::Killed)),
             Ending::TimedOut => return Ok(Some(Fate::TimedOut)),

@@ -232,7 +232,7 @@ fn judge<'a>(
     phase("build", begin);
 
     let begin = Instant::now();
-    let tests = reach::reach(&programs, folders, setting.seed, setting.jobs, &bar("tests"))?;
+    let tests = reach::reach(&programs, setting, &bar("tests"))?;
     let alone: f64 = tests.iter().map(|test| test.seconds).sum();
     println!(
         "{} tests in {} programs, {alone:.0} s one after the other",

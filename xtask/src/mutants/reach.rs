@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use super::child::{self, Ending};
-use super::copy::Folders;
+use super::child::Ending;
+use super::run::Setting;
 use crate::pool;
 
 /// A test alone may take this long with no mutant active.
@@ -54,13 +54,11 @@ struct Kept {
 /// What all the tests of these programs reach. `jobs` of them run at a time.
 pub(super) fn reach(
     programs: &[(PathBuf, PathBuf)],
-    folders: &Folders,
-    seed: u64,
-    jobs: usize,
+    setting: Setting<'_>,
     bar: &ProgressBar,
 ) -> Result<Vec<Test>> {
-    let kept = folders.scratch.with_file_name("reach.json");
-    let key = key(programs, seed)?;
+    let kept = setting.folders.scratch.with_file_name("reach.json");
+    let key = key(programs, setting.seed)?;
     if let Ok(text) = std::fs::read(&kept)
         && let Ok(data) = serde_json::from_slice::<Kept>(&text)
         && data.key == key
@@ -69,9 +67,9 @@ pub(super) fn reach(
     }
     let tests = list(programs)?;
     bar.set_length(tests.len() as u64);
-    let tests = pool::each(&tests, jobs, |worker, test| {
-        let file = folders.scratch.join(format!("reach-{worker}"));
-        let test = record(test.clone(), &file, folders, seed)?;
+    let tests = pool::each(&tests, setting.jobs, |worker, test| {
+        let file = setting.folders.scratch.join(format!("reach-{worker}"));
+        let test = record(test.clone(), &file, setting)?;
         bar.inc(1);
         Ok(test)
     })?;
@@ -117,18 +115,14 @@ fn list(programs: &[(PathBuf, PathBuf)]) -> Result<Vec<Test>> {
     Ok(tests)
 }
 
-fn record(mut test: Test, file: &Path, folders: &Folders, seed: u64) -> Result<Test> {
+fn record(mut test: Test, file: &Path, setting: Setting<'_>) -> Result<Test> {
     std::fs::write(file, [0; RECORD_BYTES])
         .with_context(|| format!("cannot write {}", file.display()))?;
-    let environment = [
-        ("FAULTLESS_REACH", &*file.to_string_lossy()),
-        ("FAULTLESS_SEED", &seed.to_string()),
-        ("TMPDIR", &*folders.scratch.to_string_lossy()),
-    ];
-    let names = [test.name.as_str()];
+    let record = ("FAULTLESS_REACH", &*file.to_string_lossy());
     for _ in 0..ATTEMPTS {
         let begin = Instant::now();
-        let ending = child::run(&test.program, &test.folder, &names, &environment, MOST_ALONE)?;
+        let program = (&*test.program, &*test.folder);
+        let ending = setting.test(program, &[&test.name], record, MOST_ALONE)?;
         test.seconds = begin.elapsed().as_secs_f64();
         if ending == Ending::Passed {
             return Ok(Test { reached: read(file)?, ..test });

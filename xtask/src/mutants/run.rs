@@ -23,6 +23,11 @@ const BATCH_SECONDS: f64 = 0.5;
 /// Tests in one process at most: a mutant is often killed by the first.
 const MOST_IN_BATCH: usize = 16;
 
+/// Names the mutant that is active, by its id, in a woven program: see `switch.rs`.
+pub(super) const MUTANT: &str = "FAULTLESS_MUTANT";
+/// The id of no mutant.
+pub(super) const NONE: &str = "0";
+
 /// Where there is no terminal for a bar, a line tells of so many mutants.
 const PROGRESS_STEP: u64 = 50;
 /// Seconds of tests for a mutant that is listed as equivalent.
@@ -64,6 +69,25 @@ pub(super) struct Setting<'a> {
     pub(super) jobs: usize,
     /// Tests of one mutant take this long at most when they pass, in seconds; then it survives.
     pub(super) patience: f64,
+}
+
+impl Setting<'_> {
+    /// Runs tests of a program with the run's seed; all of them if `tests` is empty. `switch` is for the woven programs.
+    pub(super) fn test(
+        &self,
+        (program, folder): (&Path, &Path),
+        tests: &[&str],
+        switch: (&str, &str),
+        limit: Duration,
+    ) -> Result<Ending> {
+        let seed = self.seed.to_string();
+        let environment = [
+            switch,
+            ("FAULTLESS_SEED", &seed),
+            ("TMPDIR", &self.folders.scratch.to_string_lossy()),
+        ];
+        child::run(program, folder, tests, &environment, limit)
+    }
 }
 
 /// How often a test program killed a mutant of a file: what killed a neighbour is asked first.
@@ -125,12 +149,7 @@ pub(super) fn judge_one(
     if tests.is_empty() {
         return Ok(judged(Fate::NotReached));
     }
-    let (id, seed) = (id.to_string(), setting.seed.to_string());
-    let environment = [
-        ("FAULTLESS_MUTANT", id.as_str()),
-        ("FAULTLESS_SEED", seed.as_str()),
-        ("TMPDIR", &*setting.folders.scratch.to_string_lossy()),
-    ];
+    let id = id.to_string();
     let mut batches = batches(tests);
     batches.sort_by_cached_key(|batch| {
         // Quick batches take about as long as each other.
@@ -144,7 +163,8 @@ pub(super) fn judge_one(
             break;
         }
         let limit = batch.limit();
-        let run = || child::run(batch.program, batch.folder, &batch.names, &environment, limit);
+        let program = (batch.program, batch.folder);
+        let run = || setting.test(program, &batch.names, (MUTANT, &id), limit);
         let ending = match run()? {
             // A slow test may have failed because the machine is slow; then it will not fail again.
             Ending::Failed if batch.seconds > SLOW_SECONDS => run()?,

@@ -77,9 +77,9 @@ fn survivors_hangs_unreached_and_unviable_mutants_are_reported_as_such() {
     assert!(loom.apart.is_empty());
 
     let hidden = ProgressBar::hidden();
-    let tests = reach::reach(&made.programs, &folders, 1, 1, &hidden).expect("the tests pass");
-    assert_eq!(tests.len(), 1);
     let setting = Setting { folders: &folders, seed: 1, jobs: 2, patience: f64::INFINITY };
+    let tests = reach::reach(&made.programs, setting, &hidden).expect("the tests pass");
+    assert_eq!(tests.len(), 1);
     let four: Vec<_> = mutants.iter().take(4).collect();
     let judged = run::judge(&four, &Known::default(), &tests, setting, &hidden);
     let judged = judged.expect("the programs run");
