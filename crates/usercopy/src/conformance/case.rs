@@ -115,7 +115,7 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
         let start = edge.wrapping_add(accessible.wrapping_neg());
         let offset = GUARD + alignment % 8;
         poke_pattern(self.layout, start.wrapping_add(GUARD.wrapping_neg()), GUARD + accessible);
-        for (at, byte) in self.kernel.iter_mut().enumerate().take(offset + len + GUARD) {
+        for (at, byte) in self.kernel[..offset + len + GUARD].iter_mut().enumerate() {
             *byte = kernel_byte(at);
         }
         let left = self.perform(start, offset, len);
@@ -183,7 +183,7 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
             Some(i) if i < written => user_byte(run.start.get().wrapping_add(i)),
             _ => kernel_byte(at),
         };
-        let mut bytes = self.kernel.iter().take(run.offset + run.len + GUARD).enumerate();
+        let mut bytes = self.kernel[..run.offset + run.len + GUARD].iter().enumerate();
         let Some((at, _)) = bytes.find(|&(at, &byte)| byte != expected(at)) else {
             return Ok(());
         };
