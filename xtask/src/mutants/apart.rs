@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 
 use super::build::{self, Loom};
 use super::child::Ending;
+use super::known::Known;
 use super::list::Mutant;
 use super::reach::Test;
 use super::run::{Fate, Judged, Kills, MUTANT, NONE, Setting, judge_one};
@@ -17,10 +18,11 @@ use super::{LIBRARIES, TESTS};
 /// All tests of a test program of the changed package, one after the other, may take this long.
 const OWN_LIMIT: Duration = Duration::from_secs(300);
 
-/// Judges these mutants one at a time, with all tests. `tests` tells how long each takes.
+/// Judges these mutants one at a time, each with all tests unless it is listed. `tests` tells how long each takes.
 pub(super) fn judge(
     wanted: &[&Mutant],
     all: &[Mutant],
+    known: &Known,
     loom: &mut Loom,
     tests: &[Test],
     setting: Setting<'_>,
@@ -38,7 +40,7 @@ pub(super) fn judge(
         say(&mutant.title());
         let begin = Instant::now();
         loom.weave(all, Some(mutant), setting.folders)?;
-        let fate = fate(&mutant.package, tests, setting)?;
+        let fate = fate(&mutant.package, tests, setting.with_patience_for(mutant, known))?;
         let seconds = begin.elapsed().as_secs_f64();
         judged.insert(mutant.id, Judged { fate, seconds });
         if fate == Fate::Survived {

@@ -275,7 +275,7 @@ fn judge<'a>(
     if !apart.is_empty() {
         let begin = Instant::now();
         println!("{} mutants are built by themselves", apart.len());
-        judged.extend(apart::judge(&apart, mutants, loom, &tests, setting, &say)?);
+        judged.extend(apart::judge(&apart, mutants, known, loom, &tests, setting, &say)?);
         phase("mutants built by themselves", begin);
     }
     Ok(chosen.iter().filter_map(|mutant| Some((*mutant, *judged.get(&mutant.id)?))).collect())

@@ -72,6 +72,15 @@ pub(super) struct Setting<'a> {
 }
 
 impl Setting<'_> {
+    /// The same, for a mutant: of one that is listed as equivalent it is expected that it survives, and the quicker tests are
+    /// enough to see whether it does.
+    pub(super) fn with_patience_for(mut self, mutant: &Mutant, known: &Known) -> Self {
+        if known.lists(mutant) {
+            self.patience = self.patience.min(LISTED_SECONDS);
+        }
+        self
+    }
+
     /// Runs tests of a program with the run's seed; all of them if `tests` is empty. `switch` is for the woven programs.
     pub(super) fn test(
         &self,
@@ -106,8 +115,7 @@ impl Kills {
     }
 }
 
-/// Judges all these mutants, several at a time. Those that are listed as equivalent are expected to survive: the quicker tests
-/// are enough to see whether they do.
+/// Judges all these mutants, several at a time.
 pub(super) fn judge(
     mutants: &[&Mutant],
     known: &Known,
@@ -120,8 +128,7 @@ pub(super) fn judge(
     let judged = pool::each(mutants, setting.jobs, |_, mutant| {
         let reaching: Vec<&Test> =
             tests.iter().filter(|test| test.reached.contains(&mutant.id)).collect();
-        let patience = if known.lists(mutant) { LISTED_SECONDS } else { f64::INFINITY };
-        let setting = Setting { patience: setting.patience.min(patience), ..setting };
+        let setting = setting.with_patience_for(mutant, known);
         let verdict = judge_one(mutant.id, &mutant.file, &reaching, &kills, setting)?;
         if matches!(verdict.fate, Fate::Survived | Fate::NotReached) {
             let line = format!("{:?}: {}", verdict.fate, mutant.title());
