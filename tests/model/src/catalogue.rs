@@ -5,9 +5,9 @@ use crate::on_loom::explore::Run;
 use crate::on_loom::{epoch, index, locks, marks, writes};
 use crate::on_shuttle::scenarios;
 use crate::plant::Plant::{
-    self, BlindRange, ClearAfterWake, FaultUnderLock, KeptIdentity, LateClean, LostWake, NoGrace,
-    NoLook, NoProtect, NoUnmap, OnePhase, PrefaultOnly, RelaxedPublish, RelaxedSize, Uncounted,
-    WeakFences, WeakSeqCst,
+    self, BlindRange, ClearAfterWake, FaultUnderLock, KeptIdentity, KeptRoom, LateClean, LostWake,
+    NoGrace, NoLook, NoProtect, NoUnmap, OnePhase, PrefaultOnly, RelaxedPublish, RelaxedSize,
+    Uncounted, WeakFences, WeakSeqCst,
 };
 
 /// A model for loom.
@@ -115,6 +115,7 @@ pub const SHUTTLE: &[ShuttleModel] = shuttle_models! {
     scenarios::truncate_and_fault, Exhaustive, [NoUnmap];
     scenarios::truncate_and_fill, Sampled, [];
     scenarios::truncate_and_overwrite, Sampled, [];
+    scenarios::truncate_and_fail, Sampled, [KeptRoom];
     scenarios::store_and_writeback, Exhaustive, [NoProtect];
     scenarios::everything, Sampled, [];
 };

@@ -46,10 +46,12 @@ pub enum Plant {
     NoUnmap,
     /// Writeback does not write-protect.
     NoProtect,
+    /// Room past the end is not given back.
+    KeptRoom,
 }
 
 /// All of them, with the names of the command line.
-pub const ALL: [(Plant, &str); 18] = [
+pub const ALL: [(Plant, &str); 19] = [
     (Plant::Nothing, "nothing"),
     (Plant::WeakSeqCst, "weak-seqcst"),
     (Plant::NoLook, "no-look"),
@@ -68,6 +70,7 @@ pub const ALL: [(Plant, &str); 18] = [
     (Plant::PrefaultOnly, "prefault-only"),
     (Plant::NoUnmap, "no-unmap"),
     (Plant::NoProtect, "no-protect"),
+    (Plant::KeptRoom, "kept-room"),
 ];
 
 static PLANTED: AtomicU8 = AtomicU8::new(Plant::Nothing as u8);

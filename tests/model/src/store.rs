@@ -9,6 +9,7 @@ use faultless_page::{
 };
 
 use crate::memory;
+use crate::plant::{self, Plant};
 
 /// A file's bytes as the device has them.
 #[derive(Debug)]
@@ -22,13 +23,17 @@ struct State {
     bytes: Vec<u8>,
     begun: u64,
     ended: u64,
+    /// End of the bytes for which room was asked, and not given back.
+    room: u64,
 }
 
 impl ModelStore {
     /// A store that holds `bytes` and is written by `strategy`.
     #[must_use]
     pub fn new(bytes: &[u8], strategy: Strategy) -> Self {
-        Self { state: Mutex::new(State { bytes: bytes.to_vec(), ..State::default() }), strategy }
+        let room = bytes.len() as u64;
+        let state = State { bytes: bytes.to_vec(), room, ..State::default() };
+        Self { state: Mutex::new(state), strategy }
     }
 
     /// What the store holds.
@@ -42,6 +47,12 @@ impl ModelStore {
     pub fn unbalanced(&self) -> u64 {
         let state = self.state();
         state.begun - state.ended
+    }
+
+    /// End of the bytes for which it has room.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.state().room
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -62,6 +73,7 @@ impl AddressSpaceOperations for ModelStore {
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
         let mut state = self.state();
         state.begun += 1;
+        state.room = state.room.max(pos + len as u64);
         let start = PageIndex::containing(pos).start();
         let hole = start >= state.bytes.len() as u64;
         let contents = if hole { Contents::Hole } else { Contents::Stored };
@@ -87,7 +99,11 @@ impl AddressSpaceOperations for ModelStore {
     }
 
     fn trim(&self, size: u64) {
-        self.state().bytes.truncate(size as usize);
+        let mut state = self.state();
+        state.bytes.truncate(size as usize);
+        if !plant::is(Plant::KeptRoom) {
+            state.room = state.room.min(size);
+        }
     }
 
     fn set_size(&self, _size: u64) {}

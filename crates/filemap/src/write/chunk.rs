@@ -54,10 +54,12 @@ const fn bit(index: PageIndex) -> SlotMask {
     1 << index.slot()
 }
 
-/// Prepares as much of `[pos, pos + len)` as can be had. Never fails as a whole: the error, if any, stands in the plan.
-/// Frames come from `batch`; nothing is allocated here, for the run is locked (P3).
+/// Prepares as much of `[pos, pos + len)` as can be had: nothing, if the file was truncated before its end meanwhile. Never
+/// fails as a whole: the error, if any, stands in the plan. Frames come from `batch`; nothing is allocated here, for the run
+/// is locked (P3).
 pub(super) fn prepare<K: Kernel>(
     inode: &Inode<K>,
+    mode: Mode,
     locked: &mut LockedRun<'_, K>,
     batch: &mut Option<FrameBatch<'_, K>>,
     pos: u64,
@@ -78,6 +80,9 @@ pub(super) fn prepare<K: Kernel>(
     if let Some(frames) = batch {
         plan.inserted = locked.insert_batch(locked.mask(), frames);
     }
+    if mode == Mode::Overwrite && cut_off(inode, pos + len as u64) {
+        return plan;
+    }
     while plan.len < len {
         let at = pos + plan.len as u64;
         let page_end = PageIndex::containing(at).plus(1).start();
@@ -96,6 +101,14 @@ pub(super) fn prepare<K: Kernel>(
         }
     }
     plan
+}
+
+/// Whether the file ends before `end`, for an overwriter whose pages are in (P6).
+///
+/// Truncation waits for the pages that it finds, and does not find one that is put in after it looked. Who puts one in looks at the size
+/// afterwards, and asks the store for nothing past it: nobody would give it back (W9). The next round grows the file.
+fn cut_off<K: Kernel>(inode: &Inode<K>, end: u64) -> bool {
+    end > inode.size_after_insertion()
 }
 
 impl Plan {

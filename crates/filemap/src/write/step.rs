@@ -7,7 +7,6 @@ use faultless_usercopy::UserMemory;
 use super::chunk::{self, Outcome};
 use super::hot::{self, Attempt, Place, Refused, admit, keep_rest};
 use super::{MAX_FRUITLESS_ROUNDS, Mode, Stop, Writer};
-use crate::inode::Inode;
 use crate::task::Task;
 use crate::token::PageLocks;
 use crate::transfer::{Bounce, copy_in};
@@ -152,11 +151,10 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         if uptodate_only && locked.uptodate() != locked.mask() {
             return Ok(Attempt::NotReady(0));
         }
-        let plan = chunk::prepare(inode, &mut locked, &mut batch, self.pos, len);
-        let ready = unless_cut_off(inode, self.mode, self.pos, plan.len);
+        let plan = chunk::prepare(inode, self.mode, &mut locked, &mut batch, self.pos, len);
         let copied = match source {
-            Source::User => copy_in(&locked, self.user, self.from, self.pos, ready),
-            Source::Temporary(page) => page.land(&locked, self.from, self.pos, ready),
+            Source::User => copy_in(&locked, self.user, self.from, self.pos, plan.len),
+            Source::Temporary(page) => page.land(&locked, self.from, self.pos, plan.len),
         };
         if copied > 0 && !self.from.is_empty() {
             let end = self.pos + (copied + self.from.count()) as u64;
@@ -265,13 +263,4 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             }
         }
     }
-}
-
-/// The `ready` bytes at `pos` that were prepared, or none of them if the file was truncated before their end meanwhile (P6).
-///
-/// Truncation waits for the pages that it finds, and does not find one that is put in after it looked. So an overwriter looks at the size once
-/// more when its pages are in. The next round grows the file, which also returns what the store began here past the end (W9).
-fn unless_cut_off<K: Kernel>(inode: &Inode<K>, mode: Mode, pos: u64, ready: usize) -> usize {
-    let inside = mode == Mode::Grow || pos + ready as u64 <= inode.size_after_insertion();
-    if inside { ready } else { 0 }
 }

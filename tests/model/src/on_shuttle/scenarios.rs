@@ -122,13 +122,17 @@ impl Machine {
         threads.into_iter().for_each(|thread| thread.join().expect("a thread panicked"));
         self.user.0.end();
         for file in files {
+            // What a fault asked for beside a change of the size goes back with the next one.
+            self.cut(&file, file.size());
             let mapping = file.mapping();
             // SAFETY: no other page is locked, and nothing here may fault.
             let cx = unsafe { LockContext::new() };
             let leaf = mapping.try_lock(cx, PageRun::leaf(PageIndex::ZERO));
             assert!(leaf.is_some() || mapping.cached_pages() == 0, "a page is locked (P5)");
             drop(leaf);
-            assert_eq!(mapping.store().unbalanced(), 0, "begun and not ended (P5)");
+            let store = mapping.store();
+            assert_eq!(store.unbalanced(), 0, "begun and not ended (P5)");
+            assert!(store.room() <= file.size(), "room past the end is kept (W9)");
             assert_eq!(Arc::strong_count(&file), 1, "a mapping outlives its address space");
         }
         let Self { memory, cache, user, .. } = self;
@@ -303,6 +307,19 @@ pub fn truncate_and_overwrite() {
         }
         machine.check(vec![], vec![file]);
     }
+}
+
+/// Truncation to nothing, and an overwrite that has asked for room when it finds out that its source is not there.
+pub fn truncate_and_fail() {
+    let machine = Machine::new(6);
+    let file = machine.file(b'a', 8, Strategy::BeginEnd);
+    machine.user.0.unmap(0);
+    let (writing, cutting) = (Arc::clone(&file), Arc::clone(&file));
+    let threads = vec![
+        machine.spawn(move |m| assert_eq!(m.write(&writing, 0, 0, 0, 8), Err(Errno::Fault))),
+        machine.spawn(move |m| m.cut(&cutting, 0)),
+    ];
+    machine.check(threads, vec![file]);
 }
 
 /// Stores through a mapping, while the page is written back and dropped: none is lost.
