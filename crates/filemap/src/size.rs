@@ -45,7 +45,8 @@ impl<K: Kernel> Inode<K> {
         self.size().min(page_end)
     }
 
-    /// At the end of a change of the size: gives back the room past the end that faults asked for meanwhile. I is held, no page lock.
+    /// At the end of a change of the size: gives back the room past the end that faults asked for meanwhile. A fault that asks after we
+    /// have looked, while I is still held, leaves its room to the next change. I is held, no page lock.
     pub(crate) fn give_back_spare_room(&self, may: &mut impl PageLocks) {
         if self.spare_room.load(Ordering::Relaxed) == 0 {
             return;
