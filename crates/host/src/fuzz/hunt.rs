@@ -49,10 +49,18 @@ pub fn hunt(
 /// # Errors
 /// What was seen where the contract was broken.
 pub fn attempt(target: &Target, input: &[u8], plant: Plant) -> Result<(), String> {
+    quietly(|| target.play(input, plant))
+}
+
+/// Does some work, whose panic is a finding.
+///
+/// # Errors
+/// What it panicked with.
+pub(super) fn quietly<R>(work: impl FnOnce() -> R) -> Result<R, String> {
     static QUIET: Once = Once::new();
     QUIET.call_once(be_quiet);
     EXPECTED.set(true);
-    let result = catch_unwind(AssertUnwindSafe(|| target.play(input, plant)));
+    let result = catch_unwind(AssertUnwindSafe(work));
     EXPECTED.set(false);
     result.map_err(|panic| text(panic.as_ref()))
 }

@@ -119,6 +119,27 @@ impl BlockStore {
         store
     }
 
+    /// A store like [`new`](Self::new)'s that holds `bytes`. Blocks of zeros are holes.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new) does, and if the device is too small.
+    #[must_use]
+    pub fn with_contents(block_size: usize, capacity: usize, bytes: &[u8]) -> Arc<Self> {
+        let store = Self::new(block_size, capacity);
+        let mut state = store.lock();
+        for (block, piece) in (0..).zip(bytes.chunks(block_size)) {
+            if piece.iter().any(|byte| *byte != 0) {
+                state.allocate(block).expect("room for the contents");
+                let mut data = piece.to_vec();
+                data.resize(block_size, 0);
+                state.put(block, &data, piece.len());
+            }
+        }
+        state.size = bytes.len() as u64;
+        drop(state);
+        store
+    }
+
     /// Blocks that the file has.
     #[must_use]
     pub fn allocated(&self) -> usize {

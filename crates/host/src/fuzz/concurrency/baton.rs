@@ -78,12 +78,17 @@ pub(super) fn point() {
         }
         let decision = run.decisions.get(run.next).copied();
         run.next += 1;
-        run.left = decision.map_or(u32::MAX, |decision| u32::from(decision & 0x3f));
+        run.left = decision.map_or(u32::MAX, points);
         decision.map(|decision| decision >> 6)
     });
     if let Some(whom) = preempted {
         pause(Pause::Preempted(whom));
     }
+}
+
+/// For how many points a decision lets a thread run.
+pub(super) fn points(decision: u8) -> u32 {
+    u32::from(decision & 0x3f)
 }
 
 /// The thread cannot go on before somebody else does something; it will look again.
@@ -120,16 +125,13 @@ pub(super) fn wake(key: usize) {
     });
 }
 
-/// Runs `threads` to their ends, interrupted as `decisions` say.
+/// Runs `threads` to their ends: the first for `first` points, then as `decisions` say. How many of those were used.
 ///
 /// # Panics
 /// With what a thread panicked with; for a deadlock, with who waits for what; if it does not end.
-pub(super) fn run(threads: Vec<Work>, decisions: &[u8]) {
-    let number = threads.len();
-    let left = decisions.first().map_or(u32::MAX, |first| u32::from(first & 0x3f));
-    let decisions = decisions.get(1..).unwrap_or_default().to_vec();
-    let blocked = (0..number).map(|_| None).collect();
-    RUN.set(Run { decisions, left, blocked, ..Run::default() });
+pub(super) fn run(threads: Vec<Work>, first: u32, decisions: &[u8]) -> usize {
+    let blocked = threads.iter().map(|_| None).collect();
+    RUN.set(Run { decisions: decisions.to_vec(), left: first, blocked, ..Run::default() });
     let mut threads: Vec<Option<Thread>> =
         threads.into_iter().map(Thread::start).map(Some).collect();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| to_the_end(&mut threads))) {
@@ -138,6 +140,7 @@ pub(super) fn run(threads: Vec<Work>, decisions: &[u8]) {
         threads.into_iter().for_each(std::mem::forget);
         std::panic::resume_unwind(panic);
     }
+    RUN.with_borrow(|run| run.next.min(run.decisions.len()))
 }
 
 fn to_the_end(threads: &mut [Option<Thread>]) {

@@ -2,11 +2,12 @@
 //!
 //! Whatever the interleaving: everybody comes to an end; every byte that is seen is one that was there or is written (W5); what is
 //! left is what some order of the writes, stores and truncations leaves; read, mapping and store agree on it; and all
-//! memory comes back.
+//! memory comes back, and so does all room past the ends.
 
 mod baton;
 mod kernel;
 mod order;
+mod pairs;
 mod script;
 mod space;
 
@@ -20,6 +21,7 @@ use faultless_page::{AddressSpaceOperations, PAGE_SIZE, PageCache, PageIndex};
 use faultless_usercopy::{IovIter, MayFault, UserSlice};
 
 use self::kernel::{BatonKernel, BatonWait};
+pub use self::pairs::pairs;
 use self::script::{CELL, CELLS, Cached, Deed, FileNumber, Op, PAGES, PER_PAGE, Script};
 use self::space::{Area, File, Maps, Space};
 use super::Plant;
@@ -27,7 +29,7 @@ use super::reuse::reuse;
 use super::show::show;
 use crate::controls::{Control, ControlFile, Request};
 use crate::memory::{FrameOrder, HostFrames, PhysicalMemory, Poisoning};
-use crate::stores::MemoryStore;
+use crate::stores::BlockStore;
 
 /// Pages at which a file is mapped, for each file; then those of the sources, then those to which threads read.
 const MAPPED: usize = 0;
@@ -39,6 +41,10 @@ const WINDOW: usize = PAGES + 2;
 /// Pages of the space: a window for each thread and one for the end.
 const SPACE: usize = WINDOWS + 4 * WINDOW;
 const FRAMES: usize = 256;
+/// Bytes of a block of the stores: two cells, so that a cell can be half of what has room.
+const BLOCK: usize = 2 * CELL;
+/// Blocks of a store: more than a file can come to have.
+const CAPACITY: usize = (CELLS + OPS * CELLS) * CELL / BLOCK;
 /// Rounds after which the loop of an old write path is taken for endless.
 const STEPS: u64 = 2_000;
 
@@ -47,30 +53,31 @@ thread_local! {
 }
 
 pub(super) fn body(input: &mut Unstructured<'_>, plant: Plant) -> arbitrary::Result<()> {
-    let make = || PhysicalMemory::new(FRAMES, FrameOrder::Contiguous, Poisoning::Checked);
-    reuse(&MEMORY, make, |memory| play(memory, input, plant))
-}
-
-fn play(
-    memory: &Arc<PhysicalMemory>,
-    input: &mut Unstructured<'_>,
-    plant: Plant,
-) -> arbitrary::Result<()> {
     let strategy = if input.arbitrary()? { Strategy::PrepareCommit } else { Strategy::BeginEnd };
     let script = Script::read(input)?;
     let decisions = input.bytes(input.len())?;
     show(format_args!("{strategy:?} {script:#?} {decisions:?}"));
-    let world = Rc::new(World::new(memory, script, strategy, plant));
-    let threads = (0..world.script.threads.len()).map(|thread| -> baton::Work {
-        let world = Rc::clone(&world);
-        Box::new(move || world.thread(thread))
-    });
-    baton::run(threads.collect(), decisions);
-    world.check();
-    world.space.tear_down();
-    drop(world);
-    assert_eq!(memory.in_use(), 0, "frames are still held (P5)");
+    let first = decisions.first().map_or(u32::MAX, |first| baton::points(*first));
+    play(script, strategy, plant, first, decisions.get(1..).unwrap_or_default());
     Ok(())
+}
+
+/// Plays a script with the first thread for `first` points, then as `decisions` say; how many of those were used.
+fn play(script: Script, strategy: Strategy, plant: Plant, first: u32, decisions: &[u8]) -> usize {
+    let make = || PhysicalMemory::new(FRAMES, FrameOrder::Contiguous, Poisoning::Checked);
+    reuse(&MEMORY, make, |memory| {
+        let world = Rc::new(World::new(memory, script, strategy, plant));
+        let threads = (0..world.script.threads.len()).map(|thread| -> baton::Work {
+            let world = Rc::clone(&world);
+            Box::new(move || world.thread(thread))
+        });
+        let used = baton::run(threads.collect(), first, decisions);
+        world.check();
+        world.space.tear_down();
+        drop(world);
+        assert_eq!(memory.in_use(), 0, "frames are still held (P5)");
+        used
+    })
 }
 
 /// What the threads share.
@@ -80,7 +87,7 @@ struct World {
     plant: Plant,
     space: Space,
     files: [File; 2],
-    stores: [Arc<MemoryStore>; 2],
+    stores: [Arc<BlockStore>; 2],
     /// Tags of operations that had no effect.
     failed: RefCell<Vec<u8>>,
 }
@@ -100,10 +107,10 @@ impl World {
         let stores = [0, 1].map(|file| {
             let mut bytes = vec![0; origin as usize * PAGE_SIZE];
             bytes.resize(bytes.len() + script.initial[file] * CELL, order::INITIAL + file as u8);
-            MemoryStore::with_contents(&bytes)
+            BlockStore::with_contents(BLOCK, CAPACITY, &bytes)
         });
         let files = [0, 1].map(|file: FileNumber| {
-            let store: Arc<dyn AddressSpaceOperations> = Arc::<MemoryStore>::clone(&stores[file]);
+            let store: Arc<dyn AddressSpaceOperations> = Arc::<BlockStore>::clone(&stores[file]);
             let size = stores[file].size();
             Arc::new(Inode::new(Arc::clone(&cache), store, maps.clone(), size))
         });
@@ -281,11 +288,26 @@ impl World {
             let stored = self.stores[file].contents();
             let start = (self.pos(0) as usize).min(stored.len());
             assert!(stored[start..] == bytes, "W2: the store does not hold what file {file} does");
+            self.check_room(file);
             let _ = self.files[file].evict(&mut enter(), 0..u64::MAX);
             let cached = self.files[file].mapping().cached_pages();
             assert_eq!(cached, 0, "pages of file {file} stay in the cache");
             assert!(self.contents(file) == bytes, "W2: file {file} changes when it is read back");
         }
+    }
+
+    /// No room is kept past the end, and data was only sent where there is room.
+    fn check_room(&self, file: FileNumber) {
+        let size = self.files[file].size();
+        // What a fault asked for beside a change of the size goes back with the next one.
+        assert_eq!(self.files[file].set_size(&mut enter(), size, &NoTask), Ok(()), "the same size");
+        assert_eq!(
+            self.stores[file].blocks_past(size),
+            0,
+            "W9: blocks past the end of file {file}"
+        );
+        let complaints = self.stores[file].complaints();
+        assert!(complaints.is_empty(), "W9, P2: file {file}: {complaints:?}");
     }
 
     /// The mapping, as the threads left it, shows the file.

@@ -1,0 +1,36 @@
+//! Any two operations on the same files, the second at every point of the first: a deterministic sweep of single hand-overs.
+
+use faultless::page::Strategy;
+use faultless_host::fuzz::{Plant, pairs};
+
+/// Every run keeps the contract, and there are as many as one would think.
+fn all_keep_the_contract(strategy: Strategy) {
+    match pairs(strategy, Plant::None) {
+        Ok(runs) => {
+            println!("{strategy:?}: {runs} runs");
+            assert!(runs > 10_000, "{runs} runs");
+        }
+        Err(found) => panic!("{found}"),
+    }
+}
+
+#[test]
+fn any_two_operations_may_meet_at_any_point_by_strategy_a() {
+    all_keep_the_contract(Strategy::PrepareCommit);
+}
+
+#[test]
+fn any_two_operations_may_meet_at_any_point_by_strategy_b() {
+    all_keep_the_contract(Strategy::BeginEnd);
+}
+
+/// All of the target `concurrency` but a lost wake-up, for which a thread has to be interrupted while it looks whether to wait.
+#[test]
+fn planted_bugs_are_met() {
+    use Plant::{ConcurrencyLinux2623, ConcurrencyNoZap, ConcurrencyPrefaultOnly};
+    for plant in [ConcurrencyLinux2623, ConcurrencyPrefaultOnly, ConcurrencyNoZap] {
+        let found = pairs(Strategy::BeginEnd, plant).expect_err(plant.name());
+        println!("{}: {found}", plant.name());
+        assert!(plant.is_shown_by(&found), "{} by: {found}", plant.name());
+    }
+}
