@@ -93,3 +93,17 @@ fn every_level_is_reached() {
     drop(mapping);
     machine.assert_balanced();
 }
+
+#[test]
+fn one_graft_raises_the_root_to_the_top_and_builds_the_path_down() {
+    let machine: Machine = Machine::new(512);
+    let mapping = machine.mapping();
+    for index in [0, u64::MAX] {
+        drop(mapping.lock_or_create(cx(), run(index, 1)).unwrap());
+    }
+    for index in [0, u64::MAX] {
+        assert!(mapping.lock(cx(), run(index, 1)).is_some(), "{index}");
+    }
+    drop(mapping);
+    machine.assert_balanced();
+}
