@@ -43,8 +43,8 @@ const SPACE: usize = WINDOWS + 4 * WINDOW;
 const FRAMES: usize = 256;
 /// Bytes of a block of the stores: two cells, so that a cell can be half of what has room.
 const BLOCK: usize = 2 * CELL;
-/// Blocks of a store: more than a file can come to have.
-const CAPACITY: usize = (CELLS + OPS * CELLS) * CELL / BLOCK;
+/// Blocks of a store: as many as the largest file can come to have, with a page of room for a fault behind it.
+const CAPACITY: usize = (CELLS + (OPS + 1) * PER_PAGE) * CELL / BLOCK;
 /// Rounds after which the loop of an old write path is taken for endless.
 const STEPS: u64 = 2_000;
 
