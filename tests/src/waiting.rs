@@ -12,9 +12,8 @@ use faultless_host::Watchdog;
 /// If it does not hold within the watchdog's limit: with `what` was waited for.
 #[track_caller]
 pub fn until(what: &str, condition: impl Fn() -> bool) {
-    let began = Instant::now();
+    let (began, limit) = (Instant::now(), Watchdog::default_limit());
     while !condition() {
-        let limit = Watchdog::default_limit();
         assert!(began.elapsed() < limit, "after {limit:?} it is not so yet: {what}");
         std::thread::yield_now();
     }
