@@ -5,19 +5,23 @@ use faultless_page::{Errno, MAX_FILE_SIZE};
 
 use crate::task::Task;
 
-/// The part of `len` bytes at `pos` that lies below the task's limit and `max_size`, the store's. `len` is not 0.
+/// The part of `len` bytes at `pos` that lies below the task's limit and `max_size`, the inode's. `len` is not 0.
+/// A limit of `u64::MAX` is none.
 ///
 /// # Errors
-/// [`Errno::FileTooBig`] when not a byte does; the task has then had its signal if the limit is its own.
+/// - [`Errno::Invalid`]: `pos` is above [`MAX_FILE_SIZE`], so it is not a position in a file.
+/// - [`Errno::FileTooBig`]: not a byte does; the task has then had its signal if the limit is its own.
 #[doc(alias = "generic_write_checks")]
 #[inline(always)]
 pub(crate) fn clip<T: Task>(max_size: u64, pos: u64, len: usize, task: &T) -> Result<usize, Errno> {
+    if pos > MAX_FILE_SIZE {
+        return Err(Errno::Invalid);
+    }
     let limit = task.file_size_limit();
     if pos >= limit {
         task.file_size_exceeded();
         return Err(Errno::FileTooBig);
     }
-    let max_size = max_size.min(MAX_FILE_SIZE);
     if pos >= max_size {
         return Err(Errno::FileTooBig);
     }
