@@ -44,6 +44,7 @@ mod mutex;
 mod node;
 mod pool;
 mod prune;
+mod queue;
 mod removed;
 mod seams;
 mod section;
@@ -65,6 +66,7 @@ pub use kernel::{
 pub use locked::LockedRun;
 pub use mapping::{Mapping, Mark, WritebackOutcome};
 pub use mutex::{SleepGuard, SleepMutex};
+pub use queue::{Linked, OwnRequest, Request, RequestList, Requests};
 pub use removed::Removed;
 pub use seams::{
     AddressSpaceOperations, Backed, Begun, Contents, NoUserMappings, Strategy, SyncKind, Unmap,

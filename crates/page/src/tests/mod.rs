@@ -9,6 +9,7 @@ mod intrusions;
 mod locks;
 mod memory;
 mod pages;
+mod queue;
 mod shape;
 mod surface;
 mod writebacks;
