@@ -4,7 +4,7 @@
 use core::ops::Range;
 
 use faultless_page::{
-    AddressSpaceOperations, Frames, Kernel, LockedRun, Mark, PageIndex, PageRun, Removals,
+    AddressSpaceOperations, Frames, Kernel, LockedRun, Mark, PageIndex, PageRun,
     SlotMask, Unmap, UserMappings,
 };
 
@@ -26,7 +26,7 @@ impl<K: Kernel> Inode<K> {
         }
         let (mut from, end) = pages(&range);
         let (first, mut evicted) = (from, 0);
-        let mut removals = Removals::new(mapping.cache());
+        let mut removals = mapping.removals();
         while let Some(run) = mapping.find(from, end, Mark::Present) {
             let Some(mut locked) = mapping.try_lock_free(may.page_locks(), run) else {
                 from = run.end();

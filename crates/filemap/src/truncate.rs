@@ -12,7 +12,7 @@ use core::pin::pin;
 
 use faultless_page::{
     AddressSpaceOperations, Errno, Kernel, MAX_FILE_SIZE, Mark, PAGE_SIZE, PageIndex, PageRun,
-    Removals, Unmap, UserMappings,
+    Unmap, UserMappings,
 };
 use faultless_usercopy::MayFault;
 
@@ -130,7 +130,7 @@ impl<K: Kernel> Inode<K> {
     ) -> Result<(), Errno> {
         let mapping = self.mapping();
         let killed = || task.fatal_signal_pending();
-        let mut removals = Removals::new(mapping.cache());
+        let mut removals = mapping.removals();
         let mut from = first;
         while let Some(run) = mapping.find(from, end, Mark::Present) {
             from = run.end();

@@ -215,6 +215,8 @@ pub enum Trace {
     Bounced(usize),
     /// A frame was allocated.
     Allocated,
+    /// A grace period is about to be waited for.
+    GracePeriod,
     /// About to make an access that may fault: no page lock may be held.
     MayFault,
 }

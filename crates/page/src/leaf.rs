@@ -10,7 +10,8 @@
 //! - `waiters`: anyone who waits for a slot sets its bit before each look; whoever frees a slot clears it and wakes.
 //! - `owner`, `base`: see [`Leaf::claim`] and [`Leaf::retire`].
 //! - `present` is set exactly for slots with a frame; every other mark is a subset of it.
-//! - `writeback` bits are cleared without the lock. Pages with the bit are not removed.
+//! - `writeback` bits are cleared without the lock, by their token, which before that sets `dirty` if it failed. Pages with the
+//!   bit are not removed. See [`clean`](Leaf::clean) and [`unclean`](Leaf::unclean) for the order of looks.
 //! - `contiguous`: bit `s` set ⇒ slots `s` and `s + 1` are present and their frames are consecutive. Set only with *both* slots
 //!   locked, cleared by removal of either under its lock; so it is exact for a holder of both, and never wrongly set.
 //! - `removals` counts removals, for lock-free readers: see [`Leaf::readable`].
@@ -321,7 +322,8 @@ impl<S: SyncFamily> Leaf<S> {
         self.writeback.load(SeqCst) & slots
     }
 
-    pub(crate) fn end_writeback(&self, slots: SlotMask, wait: &impl Wait) {
+    /// The pages are no longer under writeback; wakes waiters. By the token that set the mark.
+    pub(crate) fn clear_writeback(&self, slots: SlotMask, wait: &impl Wait) {
         self.writeback.fetch_and(!slots, SeqCst);
         self.wake_waiters(slots, wait);
     }

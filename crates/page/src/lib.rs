@@ -45,6 +45,7 @@ mod node;
 mod pool;
 mod prune;
 mod queue;
+mod racing;
 mod removed;
 mod seams;
 mod section;
@@ -64,10 +65,10 @@ pub use kernel::{
     WaitKey, Word, Word32, Word64,
 };
 pub use locked::LockedRun;
-pub use mapping::{Mapping, Mark, WritebackOutcome};
+pub use mapping::{Mapping, Mark};
 pub use mutex::{SleepGuard, SleepMutex};
 pub use queue::{Linked, OwnRequest, Request, RequestList, Requests};
-pub use removed::Removed;
+pub use removed::{Removals, Removed};
 pub use seams::{
     AddressSpaceOperations, Backed, Begun, Contents, NoUserMappings, Strategy, SyncKind, Unmap,
     UserMappings,
@@ -76,7 +77,7 @@ pub use section::ReadSection;
 pub use units::{
     LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun, SlotMask,
 };
-pub use writeback::{WritebackPages, WritebackRun};
+pub use writeback::{Writeback, WritebackOutcome, WritebackRun};
 
 #[cfg(test)]
 mod testing;

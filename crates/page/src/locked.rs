@@ -4,13 +4,13 @@
 #![forbid(unsafe_code)]
 
 use core::marker::PhantomData;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::{
     FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex, PageRun, Removed,
-    SlotMask, Trace, Word, WritebackPages,
+    SlotMask, Trace, Word,
 };
 
 /// A run of pages of one mapping, locked. Dropping it unlocks.
@@ -18,6 +18,9 @@ use crate::{
 /// While it lives the pages do not leave or enter the mapping, and their marks change by this value only (but for the end
 /// of a writeback). The [`LockContext`] stays borrowed: nothing that may fault can be called. Slots in
 /// arguments that lie outside the run are ignored, and marks are only ever set on present pages.
+///
+/// [`mem::forget`](core::mem::forget) of a run leaves its pages locked until the mapping is dropped, although the context
+/// comes back: lockers of them wait without end, and the memory of their leaf is leaked.
 ///
 /// # Locking
 /// One compare-and-swap of the leaf's lock word takes all slots of the run; one `fetch_and` gives them back, and is followed by a look at the
@@ -80,18 +83,33 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.leaf.uptodate.load(Acquire) & self.mask()
     }
 
-    /// Slots whose page is newer than the store.
+    /// Slots whose page is newer than the store. Bits can come meanwhile: those of a writeback that fails. Whether a page is clean is
+    /// what [`clean`](Self::clean) tells.
     #[inline]
     #[must_use]
     pub fn dirty(&self) -> SlotMask {
         self.leaf.dirty.load(Relaxed) & self.mask()
     }
 
-    /// Slots whose page is on its way to the store. Only this can change meanwhile: bits can go.
+    /// Slots whose page is on its way to the store. Bits can go meanwhile.
     #[inline]
     #[must_use]
     pub fn writeback(&self) -> SlotMask {
         self.leaf.writeback.load(Acquire) & self.mask()
+    }
+
+    /// Slots whose page is clean: present, not dirty and not under writeback. Such a page stays clean while it is locked, and can be
+    /// dropped without loss once it is unmapped (F5).
+    ///
+    /// Dirty and writeback are one state in two words. A writeback that fails sets dirty (release) *before* it clears
+    /// writeback (release); it holds no page lock. So this reads writeback first (acquire), then dirty: if the
+    /// first load no longer sees the mark of the writeback, the second one sees what became of its page. In the other
+    /// order a page could fail between the two loads and be taken for clean. The two methods [`dirty`](Self::dirty) and
+    /// [`writeback`](Self::writeback), combined by the caller, promise nothing of the kind.
+    #[inline]
+    #[must_use]
+    pub fn clean(&self) -> SlotMask {
+        self.leaf.clean(self.mask())
     }
 
     /// Slots whose page has room on the store.
@@ -158,15 +176,29 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Takes pages out, with all their marks. Pages under writeback stay: wait for it first.
     /// User mappings are the caller's to remove.
     pub fn remove(&mut self, slots: SlotMask) -> Removed<'t, K> {
-        let slots = slots & self.present() & !self.writeback();
+        let slots = self.removable(slots);
         let mut removed = Removed::new(self.mapping.cache(), slots);
-        if slots != 0 {
-            self.leaf.take(slots, |frame| removed.push(frame));
-        }
+        self.take_out(slots, |frame| removed.push(frame));
         removed
     }
 
+    /// Which of `slots` [`take_out`](Self::take_out) may empty.
+    pub(crate) fn removable(&self, slots: SlotMask) -> SlotMask {
+        slots & self.present() & !self.writeback()
+    }
+
+    /// Empties `slots`, which are [`removable`](Self::removable), and gives the counts of their frames to `each`.
+    pub(crate) fn take_out(&mut self, slots: SlotMask, each: impl FnMut(FrameNumber)) {
+        if slots != 0 {
+            self.leaf.take(slots, each);
+        }
+    }
+
     /// Marks pages valid, after their data is (release).
+    ///
+    /// The caller vouches for every byte (P1). A frame holds what its last user left, so a page that is marked before it was
+    /// filled shows that to its readers (W5). [`fill`](Self::fill) and [`zero`](Self::zero) define bytes; a copy
+    /// that came short does not define the rest. The mark is taken back only by removal.
     #[inline]
     pub fn set_uptodate(&mut self, slots: SlotMask) {
         self.set(&self.leaf.uptodate, slots);
@@ -189,7 +221,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.set(&self.leaf.dirty, slots);
     }
 
-    /// Takes the mark back: the pages were thrown away, or never changed.
+    /// Takes the mark back: the pages were thrown away, or never changed. What was stored in them is lost if neither is so.
     pub fn clear_dirty(&mut self, slots: SlotMask) {
         self.clear(&self.leaf.dirty, slots);
     }
@@ -202,24 +234,6 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Takes the mark back: what lies past the end is zero again.
     pub fn clear_scribbled(&mut self, slots: SlotMask) {
         self.clear(&self.leaf.scribbled, slots);
-    }
-
-    /// Turns dirty pages into pages under writeback. Those that are not dirty, or still under an earlier writeback, are left alone.
-    /// Returns the slots that were begun; [`Mapping::end_writeback`] is owed for them.
-    pub fn begin_writeback(&mut self, slots: SlotMask) -> SlotMask {
-        let slots = slots & self.dirty() & !self.writeback();
-        if slots != 0 {
-            // In this order, so that a look from outside never finds a page with neither mark.
-            self.leaf.writeback.fetch_or(slots, AcqRel);
-            self.leaf.dirty.fetch_and(!slots, AcqRel);
-        }
-        slots
-    }
-
-    /// Holds pages of `run` for the store, which will see zeros past `size` (P2). `None` if one is outside this run or absent.
-    #[must_use]
-    pub fn writeback_pages(&self, run: PageRun, size: u64) -> Option<WritebackPages<'t, K>> {
-        WritebackPages::hold(self.mapping.cache(), run, size, |index| self.frame(index))
     }
 
     /// Raises the file's size to `new` if it is smaller (P7): this run holds the page that makes it grow. The caller

@@ -12,7 +12,7 @@ use crate::leaf::Leaf;
 use crate::tree::Tree;
 use crate::{
     Errno, Kernel, LockContext, LockId, LockedRun, PageCache, PageIndex, PageRun, ReadSection,
-    SlotMask, Trace, Word, Word64,
+    Removals, SlotMask, Trace, Word, Word64,
 };
 
 /// The pages of one file that are in the cache.
@@ -36,15 +36,14 @@ pub enum Mark {
     Dirty,
     /// On their way to the store.
     Writeback,
-}
-
-/// How a writeback ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WritebackOutcome {
-    /// The store has the bytes.
-    Clean,
-    /// It has not: the pages are dirty again.
-    Redirty,
+    /// Dirty or under writeback: what a sync owes (F1).
+    ///
+    /// A writeback begins by setting writeback, then clearing dirty. The look loads dirty first (acquire), then
+    /// writeback, so a page on its way from the one to the other is found. One miss is left: a writeback that
+    /// fails between the two loads, setting dirty after the first and clearing writeback before the second. The error
+    /// sequence covers it: the failure is recorded *before* [`Writeback::end`](crate::Writeback::end), and a sync reads the sequence *after*
+    /// this look. The load that found writeback cleared (acquire) makes the record visible (F2).
+    Unclean,
 }
 
 impl<K: Kernel> Mapping<K> {
@@ -180,6 +179,11 @@ impl<K: Kernel> Mapping<K> {
         None
     }
 
+    /// Collects pages that leave this mapping, in several runs, so that they share grace periods.
+    pub fn removals(&self) -> Removals<'_, K> {
+        self.cache.removals()
+    }
+
     /// The run's identity in traces.
     #[inline]
     pub(crate) fn lock_id(&self, run: PageRun) -> LockId {
@@ -196,19 +200,6 @@ impl<K: Kernel> Mapping<K> {
     #[must_use]
     pub fn read_section<'t>(&'t self, cx: LockContext<'t>) -> ReadSection<'t, K> {
         ReadSection::new(self, cx)
-    }
-
-    /// The run's pages are no longer under writeback; wakes who waits for that. Takes no page lock and never sleeps. Pages of the
-    /// run that were not under writeback are left alone.
-    pub fn end_writeback(&self, run: PageRun, outcome: WritebackOutcome) {
-        let _section = self.cache.enter();
-        let Some(leaf) = self.leaf_of(run) else { return };
-        let slots = leaf.marked(Mark::Writeback) & run.mask();
-        if outcome == WritebackOutcome::Redirty {
-            // Still under writeback, so still present.
-            leaf.dirty.fetch_or(slots, Release);
-        }
-        leaf.end_writeback(slots, self.cache.wait());
     }
 
     /// Sleeps until no page of the run is under writeback. The caller holds no page lock.
@@ -246,6 +237,7 @@ impl<S: crate::SyncFamily> Leaf<S> {
             Mark::Present => self.present(),
             Mark::Dirty => self.dirty.load(Acquire),
             Mark::Writeback => self.writeback.load(Acquire),
+            Mark::Unclean => self.unclean(),
         }
     }
 }

@@ -68,8 +68,12 @@ pub enum SyncKind {
 /// All calls may sleep unless said otherwise. Page locks are held where said.
 #[doc(alias = "address_space_operations")]
 pub trait AddressSpaceOperations: Send + Sync {
-    /// Reads a page into `buf`; what is not filled is zeroed by the core. The page is locked.
-    /// A hole, or a page past the end, is filled with nothing.
+    /// Reads a page into `buf`, front to back. The page is locked.
+    ///
+    /// The store says how much there is (F8). A hole is declared in words, by [`FillBuf::skip_zero`] for a part of the page and
+    /// [`FillBuf::fill_hole`] for all the rest; so is what lies past the store's end, where nothing need be filled in.
+    /// An answer of `Ok` with less than the file's size says that there should be is a short read: every reader gets
+    /// [`Errno::Io`], never zeros in place of data. What lies past the file's size is zeroed by the core in any case.
     ///
     /// # Errors
     /// The page stays not uptodate, and whoever asked gets the error.
@@ -91,7 +95,8 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// Sends a run of pages to the store. Blocks for which it was never asked to make room hold zeros, and need none. No page lock is held; the pages are marked as under writeback.
     ///
     /// # Errors
-    /// The pages are dirty again, and the next `fsync` reports the error once.
+    /// The pages are dirty again, and the next `fsync` reports the error once. A panic counts as an error, in hosts that
+    /// unwind.
     #[doc(alias = "writepages")]
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno>;
 
@@ -128,20 +133,30 @@ pub trait AddressSpaceOperations: Send + Sync {
     }
 }
 
-/// What is to happen to user mappings of a file's pages.
+/// Why user mappings of a file's pages are to change, which decides what becomes of private copies: pages that a private mapping (copy on
+/// write) has in place of the file's, made when it was stored to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmap {
-    /// Remove them: the next access faults.
-    Zap,
-    /// Make them read-only: the next store faults and calls the write-fault handler.
+    /// The pages leave the file. Remove every mapping of them, private copies too: an access past the new end is `SIGBUS`, however
+    /// the mapping came by its bytes (POSIX `mmap`).
+    Truncate,
+    /// The pages leave the cache, and stay in the file. Remove mappings of the file's own pages: the next access faults and
+    /// reads them in again. Private copies stay: they exist nowhere else.
+    Evict,
+    /// The pages are being sent to the store, or are sealed at the end of the file. Make mappings of the file's own pages read-only:
+    /// the next CPU store faults and calls the write-fault handler. Private copies stay as they are.
     WriteProtect,
 }
 
 /// Finds user mappings of a file's pages: the reverse map of an address space. Called before and after pages leave
-/// their mapping. Page-table locks only: never M, never a page lock, never sleeps for them.
+/// their mapping, and before they are sent to the store.
 #[doc(alias = "rmap")]
 pub trait UserMappings: Send + Sync {
-    /// Applies `how` to every user mapping of pages `first..end` of the mapping `id`, and flushes TLBs.
+    /// Applies `how` to every user mapping of pages `first..end` of the mapping `id`, and flushes TLBs: when it returns, no CPU
+    /// uses an old entry, and each removed entry has given its count back ([`Frames::release`](crate::Frames::release)).
+    ///
+    /// Page locks may be held, of these pages or of others, and I may be held; so it takes page-table locks only, never M and never a
+    /// page lock, sleeps for nothing that a holder of either may keep, and allocates nothing (P3). It calls nothing of the mapping.
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap);
 }
 

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -32,6 +32,8 @@ pub(crate) struct TestFrames {
     /// Allocations left before every further one fails.
     pub(crate) budget: AtomicUsize,
     pub(crate) scattered: AtomicBool,
+    /// Added to what `allocate` says it has allocated: breaks its promise.
+    pub(crate) boast: AtomicI32,
 }
 
 // SAFETY: the block is memory like any other.
@@ -55,6 +57,7 @@ impl TestFrames {
             free: Mutex::new((0..frames).collect()),
             budget: AtomicUsize::new(usize::MAX),
             scattered: AtomicBool::new(false),
+            boast: AtomicI32::new(0),
         }
     }
 
@@ -64,10 +67,6 @@ impl TestFrames {
 
     pub(crate) fn in_use(&self) -> usize {
         self.counts.len() - unpoisoned(&self.free).len()
-    }
-
-    pub(crate) fn count(&self, frame: FrameNumber) -> u32 {
-        self.counts[frame.get() as usize - 1].load(Ordering::SeqCst)
     }
 }
 
@@ -100,12 +99,17 @@ unsafe impl Frames for TestFrames {
             assert_eq!(before, 0, "a free frame has a count");
             got += 1;
         }
-        Ok((FrameNumber::new(first + 1).unwrap(), got))
+        let claimed = got.saturating_add_signed(self.boast.load(Ordering::Relaxed));
+        Ok((FrameNumber::new(first + 1).unwrap(), claimed))
     }
 
     fn retain(&self, frame: FrameNumber) {
         let before = self.counts[frame.get() as usize - 1].fetch_add(1, Ordering::SeqCst);
         assert_ne!(before, 0, "retained a free frame");
+    }
+
+    fn references(&self, frame: FrameNumber) -> u32 {
+        self.counts[frame.get() as usize - 1].load(Ordering::SeqCst)
     }
 
     unsafe fn release(&self, frame: FrameNumber) {
@@ -231,6 +235,9 @@ unsafe impl Frames for Arc<TestFrames> {
     }
     fn retain(&self, frame: FrameNumber) {
         (**self).retain(frame);
+    }
+    fn references(&self, frame: FrameNumber) -> u32 {
+        (**self).references(frame)
     }
     unsafe fn release(&self, frame: FrameNumber) {
         // SAFETY: the caller's promise.
