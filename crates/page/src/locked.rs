@@ -9,8 +9,8 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::{
-    FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex, PageRun, Removed,
-    SlotMask, Trace, Word,
+    Errno, FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex, PageRun,
+    Removed, SlotMask, Trace, Word,
 };
 
 /// A run of pages of one mapping, locked. Dropping it unlocks.
@@ -24,10 +24,11 @@ use crate::{
 ///
 /// # Locking
 /// One compare-and-swap of the leaf's lock word takes all slots of the run; one `fetch_and` gives them back, and is followed by a look at the
-/// word of waiters. A waiter sets its bits there before each look at the lock word. Of the two, at least one sees
-/// the other, because all four accesses are sequentially consistent: no wake-up is lost.
+/// word of waiters. A request that finds a slot locked or waited for stands in a queue of the leaf, and is granted its slots in order of
+/// arrival, all at once, by the thread that frees the last of them. Once it has announced itself in the word of waiters, each other thread
+/// gets one of its slots before it at most once (L1).
 /// The leaf is checked after the lock: it must belong to the mapping at that index. It can't stop to, because that takes
-/// the lock of all its slots.
+/// the lock of all its slots. A waiter that finds the leaf to be another's stops waiting (L5).
 #[must_use]
 pub struct LockedRun<'t, K: Kernel> {
     pub(crate) mapping: &'t Mapping<K>,
@@ -234,6 +235,17 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Takes the mark back: what lies past the end is zero again.
     pub fn clear_scribbled(&mut self, slots: SlotMask) {
         self.clear(&self.leaf.scribbled, slots);
+    }
+
+    /// Sleeps until none of `slots` is under writeback, or `killed` says yes; see [`Mapping::lock_killable`]. No writeback
+    /// begins while the pages are locked, and the end of one takes no page lock: the wait is for one writeback of each page.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`] if `killed` said yes before the last writeback had ended (L3). The pages stay locked.
+    pub fn wait_writeback(&self, slots: SlotMask, killed: &impl Fn() -> bool) -> Result<(), Errno> {
+        let wait = self.mapping.cache().wait();
+        // The leaf cannot change hands while a slot is locked.
+        self.leaf.wait_writeback(slots & self.mask(), wait, &|| false, killed)
     }
 
     /// Raises the file's size to `new` if it is smaller (P7): this run holds the page that makes it grow. The caller

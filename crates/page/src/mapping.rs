@@ -9,6 +9,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
+use crate::page_lock::Waited;
 use crate::tree::Tree;
 use crate::{
     Errno, Kernel, LockContext, LockId, LockedRun, PageCache, PageIndex, PageRun, ReadSection,
@@ -107,20 +108,40 @@ impl<K: Kernel> Mapping<K> {
         }
     }
 
-    /// Locks the pages of `run`, present or not. `None` if no leaf covers them: none is present. May sleep; no page lock may
-    /// be held, but in ascending order (P4).
+    /// Locks the pages of `run`, present or not. `None` if no leaf covers them: none is present. May sleep, and cannot be
+    /// interrupted; no page lock may be held, but of lower pages in another leaf (P4).
+    ///
+    /// Requests for a page are served in order of arrival: once this one waits, each other thread gets in before it at most
+    /// once (L1). It waits for no pages but those of the run, and for no other mapping's (L4, L5).
     #[inline]
     #[must_use]
     pub fn lock<'t>(&'t self, cx: LockContext<'t>, run: PageRun) -> Option<LockedRun<'t, K>> {
+        // An error is an interruption, and this call is never interrupted.
+        self.lock_killable(cx, run, &never).unwrap_or(None)
+    }
+
+    /// As [`lock`](Self::lock), but a wait ends when `killed` says yes. The waiting thread asks `killed` whenever it looks whether its
+    /// wait is over, so the embedder's [`Wait`](crate::Wait) must look again when a fatal signal arrives. Pages that are
+    /// free are locked whatever `killed` says: it is not even asked.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`] if `killed` said yes before the pages were had (L3). Nothing is locked then.
+    #[inline]
+    pub fn lock_killable<'t>(
+        &'t self,
+        cx: LockContext<'t>,
+        run: PageRun,
+        killed: &impl Fn() -> bool,
+    ) -> Result<Option<LockedRun<'t, K>>, Errno> {
         loop {
-            let leaf = self.tree.lookup(run.first())?;
-            if let Some(locked) = self.lock_leaf(leaf, run) {
-                return Some(LockedRun::new(self, leaf, locked, cx));
+            let Some(leaf) = self.tree.lookup(run.first()) else { return Ok(None) };
+            if let Some(locked) = self.lock_leaf(leaf, run, killed)? {
+                return Ok(Some(LockedRun::new(self, leaf, locked, cx)));
             }
         }
     }
 
-    /// As [`lock`](Self::lock), but never sleeps. `None` if no leaf covers the run, or a page of it is locked.
+    /// As [`lock`](Self::lock), but never sleeps. `None` if no leaf covers the run, or a page of it is locked or waited for.
     #[inline]
     #[must_use]
     pub fn try_lock<'t>(&'t self, cx: LockContext<'t>, run: PageRun) -> Option<LockedRun<'t, K>> {
@@ -129,11 +150,30 @@ impl<K: Kernel> Mapping<K> {
             if !leaf.try_lock(run.mask()) {
                 return None;
             }
-            if leaf.is(self.id, run.leaf_base()) {
-                K::trace(Trace::Acquired(self.lock_id(run)));
-                return Some(LockedRun::new(self, leaf, run, cx));
+            if let Some(locked) = self.confirm(leaf, run) {
+                return Some(LockedRun::new(self, leaf, locked, cx));
             }
-            leaf.unlock(run.mask(), self.cache.wait());
+        }
+    }
+
+    /// Locks the first maximal stretch of pages of `run` that are neither locked nor waited for, and never sleeps. `None` if no leaf
+    /// covers the run, or there is no such page. A caller that wants all free pages goes on at the end of the
+    /// [run](LockedRun::run) that it got.
+    #[must_use]
+    pub fn try_lock_free<'t>(
+        &'t self,
+        cx: LockContext<'t>,
+        run: PageRun,
+    ) -> Option<LockedRun<'t, K>> {
+        loop {
+            let leaf = self.tree.lookup(run.first())?;
+            let stretch = PageRun::first_of(run.leaf_base(), leaf.unlocked() & run.mask())?;
+            // Another thread may have been faster with one of them: look again.
+            if leaf.try_lock(stretch.mask())
+                && let Some(locked) = self.confirm(leaf, stretch)
+            {
+                return Some(LockedRun::new(self, leaf, locked, cx));
+            }
         }
     }
 
@@ -148,12 +188,26 @@ impl<K: Kernel> Mapping<K> {
         cx: LockContext<'t>,
         run: PageRun,
     ) -> Result<LockedRun<'t, K>, Errno> {
+        self.lock_or_create_killable(cx, run, &never)
+    }
+
+    /// [`lock_or_create`](Self::lock_or_create) that can be interrupted, as [`lock_killable`](Self::lock_killable) can.
+    ///
+    /// # Errors
+    /// Of both. Nothing is locked then, and nothing is left behind.
+    #[inline]
+    pub fn lock_or_create_killable<'t>(
+        &'t self,
+        cx: LockContext<'t>,
+        run: PageRun,
+        killed: &impl Fn() -> bool,
+    ) -> Result<LockedRun<'t, K>, Errno> {
         loop {
             let leaf = match self.tree.lookup(run.first()) {
                 Some(leaf) => leaf,
                 None => self.create_leaf(run.first())?,
             };
-            if let Some(locked) = self.lock_leaf(leaf, run) {
+            if let Some(locked) = self.lock_leaf(leaf, run, killed)? {
                 return Ok(LockedRun::new(self, leaf, locked, cx));
             }
         }
@@ -166,11 +220,32 @@ impl<K: Kernel> Mapping<K> {
 
     /// Locks the run in `leaf`; `None`, with nothing locked, if the leaf turns out to be another one (P6).
     #[inline]
-    fn lock_leaf(&self, leaf: &Leaf<K::Sync>, run: PageRun) -> Option<PageRun> {
-        K::trace(Trace::Acquiring(self.lock_id(run)));
-        if !leaf.try_lock(run.mask()) {
-            leaf.lock_contended(run.mask(), self.cache.wait());
+    fn lock_leaf(
+        &self,
+        leaf: &Leaf<K::Sync>,
+        run: PageRun,
+        killed: &impl Fn() -> bool,
+    ) -> Result<Option<PageRun>, Errno> {
+        let id = self.lock_id(run);
+        K::trace(Trace::Acquiring(id));
+        let waited = if leaf.try_lock(run.mask()) {
+            Waited::Locked
+        } else {
+            let stale = || !leaf.is(self.id, run.leaf_base());
+            leaf.lock_contended(run.mask(), self.cache.wait(), &stale, killed)
+        };
+        if waited == Waited::Locked
+            && let Some(locked) = self.confirm(leaf, run)
+        {
+            return Ok(Some(locked));
         }
+        K::trace(Trace::GaveUp(id));
+        if waited == Waited::Killed { Err(Errno::Interrupted) } else { Ok(None) }
+    }
+
+    /// Keeps the run, just locked in `leaf`, if the leaf is the right one; otherwise unlocks it.
+    #[inline]
+    fn confirm(&self, leaf: &Leaf<K::Sync>, run: PageRun) -> Option<PageRun> {
         if leaf.is(self.id, run.leaf_base()) {
             K::trace(Trace::Acquired(self.lock_id(run)));
             return Some(run);
@@ -202,25 +277,38 @@ impl<K: Kernel> Mapping<K> {
         ReadSection::new(self, cx)
     }
 
-    /// Sleeps until no page of the run is under writeback. The caller holds no page lock.
+    /// Sleeps until each page of the run was seen not to be under writeback. The caller holds no page lock.
     pub fn wait_writeback(&self, run: PageRun) {
-        loop {
-            let section = self.cache.enter();
-            let Some(leaf) = self.leaf_of(run) else { return };
-            if leaf.marked(Mark::Writeback) & run.mask() == 0 {
-                return;
-            }
-            // Type-stable, so its key can be waited on; but its identity may change once the section is over.
-            drop(section);
-            leaf.sleep(self.cache.wait(), &mut || {
-                !leaf.is(self.id, run.leaf_base()) || leaf.writeback_announced(run.mask()) == 0
-            });
-        }
+        // An error is an interruption, and this call is never interrupted.
+        let _never_interrupted = self.wait_writeback_killable(run, &never);
+    }
+
+    /// As [`wait_writeback`](Self::wait_writeback), but the wait ends when `killed` says yes; see
+    /// [`lock_killable`](Self::lock_killable).
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`] if `killed` said yes before the last writeback had ended (L3).
+    pub fn wait_writeback_killable(
+        &self,
+        run: PageRun,
+        killed: &impl Fn() -> bool,
+    ) -> Result<(), Errno> {
+        let section = self.cache.enter();
+        let Some(leaf) = self.leaf_of(run) else { return Ok(()) };
+        // Type-stable, so its keys can be waited on; but its identity may change once the section is over.
+        drop(section);
+        let stale = || !leaf.is(self.id, run.leaf_base());
+        leaf.wait_writeback(run.mask(), self.cache.wait(), &stale, killed)
     }
 
     fn leaf_of(&self, run: PageRun) -> Option<&Leaf<K::Sync>> {
         self.tree.lookup(run.first()).filter(|leaf| leaf.is(self.id, run.leaf_base()))
     }
+}
+
+/// For waits that nothing interrupts.
+fn never() -> bool {
+    false
 }
 
 impl<K: Kernel> Drop for Mapping<K> {

@@ -61,6 +61,8 @@ struct Entry<S: SyncFamily, T> {
 pub struct Request<'l, S: SyncFamily, T: Copy + Send + 'static> {
     list: &'l RequestList<S, T>,
     entry: Entry<S, T>,
+    /// Whether the entry is linked; used by the requester only.
+    linked: Cell<bool>,
     _pinned: PhantomPinned,
 }
 
@@ -184,7 +186,7 @@ impl<'l, S: SyncFamily, T: Copy + Send + 'static> Request<'l, S, T> {
             value: Cell::new(None),
             signal: Word::new(0),
         };
-        Self { list, entry, _pinned: PhantomPinned }
+        Self { list, entry, linked: Cell::new(false), _pinned: PhantomPinned }
     }
 
     /// Takes the queue's lock.
@@ -225,7 +227,9 @@ impl<S: SyncFamily, T> Entry<S, T> {
 impl<S: SyncFamily, T: Copy + Send + 'static> Drop for Request<'_, S, T> {
     /// Unlinks the request. Wakes no other.
     fn drop(&mut self) {
-        let _value = self.lock_unpinned().unlink();
+        if self.linked.get() {
+            let _value = self.lock_unpinned().unlink();
+        }
     }
 }
 
@@ -237,6 +241,7 @@ impl<S: SyncFamily, T: Copy + Send + 'static> OwnRequest<'_, S, T> {
         if entry.value.replace(Some(value)).is_some() {
             return;
         }
+        self.request.linked.set(true);
         let this = NonNull::from(entry);
         match self.queue.first.0 {
             None => {
@@ -273,6 +278,7 @@ impl<S: SyncFamily, T: Copy + Send + 'static> OwnRequest<'_, S, T> {
                 self.queue.first.0 = Some(next);
             }
         }
+        self.request.linked.set(false);
         Some(value)
     }
 
@@ -287,6 +293,11 @@ impl<S: SyncFamily, T: Copy + Send + 'static> OwnRequest<'_, S, T> {
         if self.value().is_some() {
             self.request.entry.value.set(Some(value));
         }
+    }
+
+    /// Signals the request, as [`Linked::signal`] does.
+    pub fn signal(&self) {
+        self.request.entry.signal.store(1, Release);
     }
 
     /// Whether the value of a request that was linked before this one satisfies `predicate`. If this one is not linked, all
