@@ -37,8 +37,6 @@ pub struct Inode<K: Kernel> {
     pub(crate) size_changes: SizeChanges<K>,
     /// Non-zero once a page of the file was mapped by a user. Set with the page locked.
     mapped: Word64<K>,
-    /// Whether a fault has asked for room past the end, because the size was about to change. Set with the page locked.
-    pub(crate) spare_room: Word64<K>,
     /// What the store said when the file was opened; it does not change.
     strategy: Strategy,
     max_size: u64,
@@ -81,7 +79,6 @@ impl<K: Kernel> Inode<K> {
             errors: ErrorSequence::new(),
             size_changes: SizeChanges::new(id, size),
             mapped: Word::new(0),
-            spare_room: Word::new(0),
             strategy,
             max_size,
         }

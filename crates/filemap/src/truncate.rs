@@ -18,7 +18,7 @@ use faultless_usercopy::MayFault;
 
 use crate::inode::Inode;
 use crate::limits;
-use crate::ranges::{ByteRange, RangeRequest};
+use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::PageLocks;
 
@@ -84,8 +84,9 @@ impl<K: Kernel> Inode<K> {
     fn shrink<T: Task>(&self, may: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
         // A write that is under way in steps comes before the truncation as a whole, or after it.
         let gone = ByteRange { start: size, end: u64::MAX };
-        let range = pin!(RangeRequest::new());
-        self.ranges.acquire(range.as_ref(), gone, task)?;
+        let request = pin!(self.ranges.request());
+        let wait = self.mapping().cache().wait();
+        let _range = self.ranges.acquire(request.as_ref(), wait, gone, task)?;
         self.touch(task);
         self.cut_begins(size);
         self.shrink_size(size);

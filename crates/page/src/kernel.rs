@@ -206,8 +206,7 @@ pub enum Trace {
     Acquired(LockId),
     /// `lock` is no longer held by this thread.
     Released(LockId),
-    /// This thread no longer waits for `lock`, and does not hold it: it was interrupted, or the lock was not what it was
-    /// looking for.
+    /// The wait for `lock` is over, without it: given up, or what was waited for is gone.
     GaveUp(LockId),
     /// This many bytes were copied between user memory and pages (or a temporary page).
     Copied(usize),
@@ -236,6 +235,8 @@ pub enum LockId {
     Inode(u64),
     /// A range of the file held by a writer: the mapping's id, and the first byte.
     Range(u64, u64),
+    /// The lock under which the store of the mapping with this id is told the size. Nothing else is taken in it.
+    Size(u64),
     /// P: pages of the mapping with this id: the first page and the mask of slots from its leaf's base.
     Pages {
         /// The mapping's id.
@@ -295,6 +296,7 @@ impl fmt::Display for LockId {
         match *self {
             Self::Inode(id) => write!(f, "I({id})"),
             Self::Range(id, pos) => write!(f, "R({id},{pos})"),
+            Self::Size(id) => write!(f, "S({id})"),
             Self::Pages { mapping, base, slots } => {
                 write!(f, "P({mapping},{}", base + u64::from(slots.trailing_zeros()))?;
                 if slots.count_ones() > 1 {

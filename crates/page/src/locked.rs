@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use core::marker::PhantomData;
+use core::mem;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
@@ -47,6 +48,21 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         _context: LockContext<'t>,
     ) -> Self {
         Self { mapping, leaf, run, context: PhantomData }
+    }
+
+    /// Two guards: of the pages before `at`, which lies inside the run, and of the others.
+    pub(crate) fn split_at(self, at: PageIndex) -> (Self, Self) {
+        let (mapping, leaf, run) = (self.mapping, self.leaf, self.run);
+        debug_assert!(run.first() < at && at < run.end(), "both parts hold a page");
+        K::trace(Trace::Released(mapping.lock_id(run)));
+        // The locks go on as those of the two parts.
+        mem::forget(self);
+        let part = |first: PageIndex, end: PageIndex| {
+            let run = PageRun::new(first, end.get() - first.get());
+            K::trace(Trace::Acquired(mapping.lock_id(run)));
+            Self { mapping, leaf, run, context: PhantomData }
+        };
+        (part(run.first(), at), part(at, run.end()))
     }
 
     /// The pages.

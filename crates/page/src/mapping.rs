@@ -213,6 +213,53 @@ impl<K: Kernel> Mapping<K> {
         }
     }
 
+    /// Locks two runs at once, in ascending order (P4), and makes their leaves if there are none. `second` begins at or after the
+    /// end of `first`. The first guard covers what lies between them, too, if both lie in one leaf. May sleep and allocate, with no
+    /// page lock held (P3).
+    ///
+    /// # Errors
+    /// [`Errno::Invalid`] if the runs are in the wrong order; of [`lock_or_create_killable`](Self::lock_or_create_killable). Nothing is locked
+    /// then.
+    #[cold]
+    pub fn lock_both<'t>(
+        &'t self,
+        cx: LockContext<'t>,
+        first: PageRun,
+        second: PageRun,
+        killed: &impl Fn() -> bool,
+    ) -> Result<(LockedRun<'t, K>, LockedRun<'t, K>), Errno> {
+        if second.first() < first.end() {
+            return Err(Errno::Invalid);
+        }
+        if first.leaf_base() == second.leaf_base() {
+            // One request for both: a thread must not wait in a leaf's queue with a page of the leaf locked.
+            let pages = second.end().get() - first.first().get();
+            let both = PageRun::new(first.first(), pages);
+            let locked = self.lock_or_create_killable(cx, both, killed)?;
+            return Ok(locked.split_at(second.first()));
+        }
+        let mut cx = cx;
+        loop {
+            let leaf = match self.tree.lookup(second.first()) {
+                Some(leaf) => leaf,
+                None => self.create_leaf(second.first())?,
+            };
+            // Nothing is allocated from here on.
+            let lower = match self.tree.lookup(first.first()) {
+                Some(leaf) => leaf,
+                None => self.create_leaf(first.first())?,
+            };
+            let Some(run) = self.lock_leaf(lower, first, killed)? else { continue };
+            let (own, other) = cx.split();
+            let locked = LockedRun::new(self, lower, run, own);
+            if let Some(run) = self.lock_leaf(leaf, second, killed)? {
+                return Ok((locked, LockedRun::new(self, leaf, run, other)));
+            }
+            drop(locked);
+            cx = other;
+        }
+    }
+
     #[cold]
     fn create_leaf(&self, index: PageIndex) -> Result<&Leaf<K::Sync>, Errno> {
         self.tree.lookup_or_graft(self.id, index, self.cache.nodes())

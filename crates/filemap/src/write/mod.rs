@@ -171,6 +171,8 @@ impl<K: Kernel> Inode<K> {
         let then = self.size_changes.now();
         let mut start = Start { pos, then, landed: 0, unanswered: 0, missing: None };
         let end = pos + len as u64;
+        let mut slot = pin!(None);
+        let mut claimed = None;
         if end <= self.size()
             && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
             && !task.fatal_signal_pending()
@@ -183,17 +185,20 @@ impl<K: Kernel> Inode<K> {
                     return Ok(Written { bytes: len, end });
                 }
                 Ok(Tried::Short(locked, copied)) => {
-                    let request = pin!(self.ranges.request());
-                    let mut claimed = Claimed { request: request.as_ref(), range: None };
-                    claimed.get_ahead(self, ByteRange { start: pos, end });
+                    slot.set(Some(self.ranges.request()));
+                    claimed = slot.into_ref().as_pin_ref().map(|request| {
+                        Claimed::ahead(self, request, ByteRange { start: pos, end })
+                    });
                     hot::settle_short(locked, &place, copied);
                     start.landed = copied;
-                    return self.write_in_steps(may, user, from, start, claimed, asked, options, task);
                 }
                 Ok(Tried::Nothing) => start.unanswered = len,
                 Ok(Tried::NotReady(missing)) => start.missing = Some(missing),
                 Err(_) => {}
             }
+        }
+        if let Some(claimed) = claimed {
+            return self.write_in_steps(may, user, from, start, claimed, asked, options, task);
         }
         let request = pin!(self.ranges.request());
         let claimed = Claimed { request: request.as_ref(), range: None };
@@ -270,6 +275,18 @@ impl<K: Kernel> Inode<K> {
 }
 
 impl<'w, K: Kernel> Claimed<'w, K> {
+    /// A claim that has got ahead.
+    #[cold]
+    fn ahead(
+        inode: &'w Inode<K>,
+        request: Pin<&'w RangeRequest<'w, K>>,
+        range: ByteRange,
+    ) -> Self {
+        let mut claimed = Self { request, range: None };
+        claimed.get_ahead(inode, range);
+        claimed
+    }
+
     /// Claims a request ahead of all others, whose pages are all locked and of which a part is about to land.
     fn get_ahead(&mut self, inode: &'w Inode<K>, range: ByteRange) {
         if self.range.is_none() {

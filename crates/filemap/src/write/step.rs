@@ -137,17 +137,20 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let whole = self.request();
         let range = self.claimed.range.as_ref();
         let inode = self.inode;
-        match hot::attempt(inode, self.may, self.user, self.from, &place, range, self.task) {
-            Ok(Tried::Landed) => Ok(Attempt::Landed(len)),
+        let task = self.task;
+        let refused = match hot::attempt(inode, self.may, self.user, self.from, &place, range, task)
+        {
+            Ok(Tried::Landed) => return Ok(Attempt::Landed(len)),
             Ok(Tried::Short(locked, copied)) => {
                 self.claimed.get_ahead(inode, whole);
                 hot::settle_short(locked, &place, copied);
-                Ok(Attempt::Landed(copied))
+                return Ok(Attempt::Landed(copied));
             }
-            Ok(Tried::Nothing) => Ok(Attempt::Nothing),
-            Ok(Tried::NotReady(missing)) => Ok(Attempt::NotReady(missing)),
-            Err(refused) => self.wait_for_admission(refused),
-        }
+            Ok(Tried::Nothing) => return Ok(Attempt::Nothing),
+            Ok(Tried::NotReady(missing)) => return Ok(Attempt::NotReady(missing)),
+            Err(refused) => refused,
+        };
+        self.wait_for_admission(refused)
     }
 
     /// The page of the old end, if the bytes from the position on leave a gap behind it: it has to be locked with theirs
