@@ -4,8 +4,8 @@
 use core::ops::Range;
 
 use faultless_page::{
-    AddressSpaceOperations, Frames, Kernel, LockedRun, Mark, PageIndex, PageRun,
-    SlotMask, Unmap, UserMappings,
+    AddressSpaceOperations, Frames, Kernel, LockedRun, Mark, PageIndex, PageRun, SlotMask, Unmap,
+    UserMappings,
 };
 
 use crate::inode::Inode;

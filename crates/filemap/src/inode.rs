@@ -20,7 +20,8 @@ use crate::task::Task;
 ///
 /// Operations on it are in this crate's modules: [`write`](Self::write), [`read`](Self::read),
 /// [`fault`](Self::fault), [`set_size`](Self::set_size), [`writeback`](Self::writeback),
-/// [`fsync`](Self::fsync), [`msync`](Self::msync), [`evict`](Self::evict).
+/// [`fsync`](Self::fsync), [`msync`](Self::msync), [`evict`](Self::evict), [`close`](Self::close),
+/// [`discard`](Self::discard).
 pub struct Inode<K: Kernel> {
     mapping: Mapping<K>,
     /// I: held by whoever changes the size. Overwrites inside the size do not take it.
@@ -40,6 +41,8 @@ pub struct Inode<K: Kernel> {
     /// What the store said when the file was opened; it does not change.
     strategy: Strategy,
     max_size: u64,
+    /// Dirty pages are given up on purpose; see `last_handle`.
+    pub(crate) discarded: bool,
 }
 
 /// When a file changed, in nanoseconds of the embedder's clock.
@@ -81,6 +84,7 @@ impl<K: Kernel> Inode<K> {
             mapped: Word::new(0),
             strategy,
             max_size,
+            discarded: false,
         }
     }
 
@@ -101,7 +105,8 @@ impl<K: Kernel> Inode<K> {
     /// When the file changed last.
     #[must_use]
     pub fn times(&self) -> Times {
-        let [modified, changed] = [&self.mtime, &self.ctime].map(|time| time.load(Ordering::Relaxed));
+        let [modified, changed] =
+            [&self.mtime, &self.ctime].map(|time| time.load(Ordering::Relaxed));
         Times { modified, changed }
     }
 

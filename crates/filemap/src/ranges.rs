@@ -27,9 +27,7 @@ use core::fmt;
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 
-use faultless_page::{
-    Errno, Kernel, LockId, Request, RequestList, Trace, Wait, Word, Word64,
-};
+use faultless_page::{Errno, Kernel, LockId, Request, RequestList, Trace, Wait, Word, Word64};
 
 use crate::task::Task;
 

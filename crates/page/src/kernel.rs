@@ -279,6 +279,16 @@ pub unsafe trait Kernel: Sized + Send + Sync + 'static {
         0
     }
 
+    /// An inode of mapping `mapping` was dropped with `pages` pages that were dirty or under writeback, of a store that
+    /// keeps data: what was in them is lost. The embedder has called neither `close` nor `discard` of the
+    /// inode (F6). Called from the drop.
+    ///
+    /// # Panics
+    /// The default does, so that data is not lost in silence. A kernel that goes on after such a mistake overrides it.
+    fn dirty_pages_dropped(mapping: u64, pages: u64) {
+        panic!("inode {mapping} was dropped with {pages} dirty pages: close or discard it");
+    }
+
     /// Called at each event of interest; the default compiles to nothing.
     #[inline(always)]
     fn trace(_event: Trace) {}

@@ -12,8 +12,8 @@ use crate::leaf::Leaf;
 use crate::page_lock::Waited;
 use crate::tree::Tree;
 use crate::{
-    Errno, Kernel, LockContext, LockId, LockedRun, PageCache, PageIndex, PageRun, ReadSection,
-    Removals, SlotMask, Trace, Word, Word64,
+    Errno, Kernel, LockContext, LockId, LockedRun, MAX_FILE_SIZE, PageCache, PageIndex, PageRun,
+    ReadSection, Removals, SlotMask, Trace, Word, Word64,
 };
 
 /// The pages of one file that are in the cache.
@@ -57,7 +57,8 @@ impl<K: Kernel> Mapping<K> {
         size: u64,
     ) -> Self {
         let id = cache.new_id();
-        Self { tree: Tree::new(), id, size: Word::new(size), user_mappings, store, cache }
+        let size = Word::new(size.min(MAX_FILE_SIZE));
+        Self { tree: Tree::new(), id, size, user_mappings, store, cache }
     }
 
     /// A number that no other mapping of this cache has or had. Not 0.
@@ -95,13 +96,14 @@ impl<K: Kernel> Mapping<K> {
         self.size.load(Acquire)
     }
 
-    /// Sets the size for truncation, down or up. The caller holds the inode lock (I). Growth by a write is
+    /// Sets the size for truncation, down or up; above [`MAX_FILE_SIZE`] it is that. The caller holds the inode lock (I). Growth by a write is
     /// [`LockedRun::grow_size`].
     pub fn truncate_size(&self, new: u64) {
-        self.size.store(new, Release);
+        self.size.store(new.min(MAX_FILE_SIZE), Release);
     }
 
     pub(crate) fn raise_size(&self, new: u64) {
+        let new = new.min(MAX_FILE_SIZE);
         // Whoever changes the size holds I, so nobody can have moved it between the look and the store.
         if self.size.load(Relaxed) < new {
             self.size.store(new, Release);

@@ -88,11 +88,7 @@ pub(super) fn attempt<'t, K: Kernel, U: UserMemory, T: Task>(
 /// Counts the bytes of a copy that came short, and unlocks. If more of the request is to follow, its range has been
 /// claimed by now: see [`RangeLock::get_ahead`](crate::ranges::RangeLock::get_ahead).
 #[cold]
-pub(super) fn settle_short<K: Kernel>(
-    mut locked: LockedRun<'_, K>,
-    place: &Place,
-    copied: usize,
-) {
+pub(super) fn settle_short<K: Kernel>(mut locked: LockedRun<'_, K>, place: &Place, copied: usize) {
     settle(&mut locked, place, copied);
 }
 

@@ -277,11 +277,7 @@ impl<K: Kernel> Inode<K> {
 impl<'w, K: Kernel> Claimed<'w, K> {
     /// A claim that has got ahead.
     #[cold]
-    fn ahead(
-        inode: &'w Inode<K>,
-        request: Pin<&'w RangeRequest<'w, K>>,
-        range: ByteRange,
-    ) -> Self {
+    fn ahead(inode: &'w Inode<K>, request: Pin<&'w RangeRequest<'w, K>>, range: ByteRange) -> Self {
         let mut claimed = Self { request, range: None };
         claimed.get_ahead(inode, range);
         claimed
@@ -390,9 +386,7 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         match stop {
             Err(Stop::Failed(errno)) if bytes == 0 => Err(errno),
             // A growing write does not ask to grow again; the arm is for the type.
-            Err(Stop::Failed(_) | Stop::MustGrow) | Ok(()) => {
-                Ok(Written { bytes, end: self.pos })
-            }
+            Err(Stop::Failed(_) | Stop::MustGrow) | Ok(()) => Ok(Written { bytes, end: self.pos }),
         }
     }
 

@@ -1,9 +1,7 @@
 //! One step of a write: lock a run, admit, copy without faulting, settle; and what follows when nothing came.
 #![forbid(unsafe_code)]
 
-use faultless_page::{
-    Errno, FrameBatch, Kernel, PAGE_SIZE, PageIndex, PageRun, Strategy, Trace,
-};
+use faultless_page::{Errno, FrameBatch, Kernel, PAGE_SIZE, PageIndex, PageRun, Strategy, Trace};
 use faultless_usercopy::UserMemory;
 
 use super::chunk::{self, Outcome};

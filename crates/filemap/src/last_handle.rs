@@ -1,0 +1,89 @@
+//! The end of an inode: what becomes of dirty pages when the last handle goes (F6).
+//!
+//! [`Inode::close`] sends them, [`Inode::discard`] gives them up. An inode that is just dropped with pages that the
+//! store has not got loses them, and the kernel is told: see
+//! [`Kernel::dirty_pages_dropped`](faultless_page::Kernel::dirty_pages_dropped).
+#![forbid(unsafe_code)]
+
+use core::error::Error;
+use core::fmt;
+
+use faultless_page::{AddressSpaceOperations, Errno, Kernel, MAX_FILE_SIZE, Mark, PageIndex};
+
+use crate::inode::Inode;
+use crate::task::Task;
+use crate::token::PageLocks;
+
+/// Why an inode could not be closed. It is still there, and so are its dirty pages.
+pub struct CloseError<K: Kernel> {
+    /// The inode.
+    pub inode: Inode<K>,
+    /// The error of its writeback.
+    pub errno: Errno,
+}
+
+impl<K: Kernel> Inode<K> {
+    /// Sends every dirty page to the store and drops the inode. Does not sync the store: that is
+    /// [`fsync`](Self::fsync), before.
+    ///
+    /// May sleep. No page lock is held.
+    ///
+    /// # Errors
+    /// As [`writeback`](Self::writeback), with the inode: the caller tries again, or [discards](Self::discard) it.
+    #[doc(alias = "iput_final")]
+    #[doc(alias = "write_inode_now")]
+    pub fn close<T: Task>(self, may: &mut impl PageLocks, task: &T) -> Result<(), CloseError<K>> {
+        match self.writeback(may, 0..u64::MAX, task) {
+            Ok(()) => Ok(()),
+            Err(errno) => Err(CloseError { inode: self, errno }),
+        }
+    }
+
+    /// Drops the inode and gives up its dirty pages: for a file that no longer has a name, or whose store is gone.
+    /// Does not sleep, but for the ends of read sections.
+    #[doc(alias = "truncate_inode_pages_final")]
+    pub fn discard(mut self) {
+        self.discarded = true;
+    }
+
+    /// Pages that are dirty or under writeback. Exact if no other caller uses the inode.
+    fn unclean_pages(&self) -> u64 {
+        let end = PageIndex::containing(MAX_FILE_SIZE).plus(1);
+        let mut from = PageIndex::ZERO;
+        let mut pages = 0;
+        while let Some(run) = self.mapping().find(from, end, Mark::Unclean) {
+            pages += u64::from(run.pages());
+            from = run.end();
+        }
+        pages
+    }
+}
+
+impl<K: Kernel> Drop for Inode<K> {
+    fn drop(&mut self) {
+        if self.discarded || !self.mapping().store().keeps_data() {
+            return;
+        }
+        let lost = self.unclean_pages();
+        if lost > 0 {
+            K::dirty_pages_dropped(self.mapping().id(), lost);
+        }
+    }
+}
+
+impl<K: Kernel> fmt::Debug for CloseError<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloseError")
+            .field("inode", &self.inode)
+            .field("errno", &self.errno)
+            .finish()
+    }
+}
+
+impl<K: Kernel> fmt::Display for CloseError<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the inode has dirty pages that could not be sent: {}", self.errno)
+    }
+}
+
+impl<K: Kernel> Error for CloseError<K> {}
