@@ -47,7 +47,7 @@ fn everything_once<M: Mmu>(machine: &Machine<M>, strategy: Strategy) {
     process.space.store(addr.wrapping_add(PAGE_SIZE), b"store").unwrap();
     assert_eq!(process.read(&file, 0, 10), Ok(process.space.read_vec(addr, 10).unwrap()));
     let _ = process.space.populate(FREE, 11);
-    syscall(|may| file.msync(may, 0..PAGE, faultless::filemap::MsyncKind::Sync)).unwrap();
+    syscall(|may| file.msync(may, 0..PAGE, faultless::filemap::MsyncKind::Sync, &NoTask)).unwrap();
     set_size(&file, 5000).unwrap();
     set_size(&file, 50_000).unwrap();
     fsync(&file).unwrap();
@@ -249,7 +249,7 @@ balanced_on_both_mmus! {
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));
         assert_eq!(process.write(&file, 0, &pattern(1, 70 * PAGE_SIZE)), Ok(70 * PAGE_SIZE));
         store.fail(|failures| failures.writeback.extend([0, 65]));
-        assert_eq!(syscall(|may| file.fsync(may, SyncKind::Data)), Err(Errno::Io));
+        assert_eq!(syscall(|may| file.fsync(may, SyncKind::Data, &NoTask)), Err(Errno::Io));
         store.fail(|failures| failures.writeback.clear());
         // Would wait for ever for a page that is still locked or under writeback.
         set_size(&file, 1).unwrap();

@@ -258,7 +258,7 @@ on_both_mmus! {
         let source = rig.source_at(8, 0, &bytes);
         assert_eq!(rig.write(0, source), Ok(bytes.len()));
         faulty.fail_next(Call::Writeback, Errno::NoSpace);
-        let sent = machine.syscall(|may| rig.file().writeback(may, 0..u64::MAX));
+        let sent = machine.syscall(|may| rig.file().writeback(may, 0..u64::MAX, &NoTask));
         assert_eq!(sent, Err(Errno::NoSpace));
         assert_eq!(calls::fsync(rig.file()), Err(Errno::NoSpace), "reported");
         assert_eq!(calls::fsync(rig.file()), Ok(()), "and only once");

@@ -176,7 +176,7 @@ fn main() -> Result<(), Errno> {
 
     // SAFETY: no lock is held.
     let mut may_fault = unsafe { MayFault::assert() };
-    file.fsync(&mut may_fault, SyncKind::All)?;
+    file.fsync(&mut may_fault, SyncKind::All, &NoTask)?;
     assert_eq!(&disk.bytes()[4093..], b"\0hello");
 
     // A bad address is an error, and nothing has changed (W1).

@@ -208,7 +208,7 @@ impl Faultless {
     fn chill(&mut self) {
         let inode = &self.world.inode;
         self.machine.syscall(|may| {
-            inode.writeback(may, 0..u64::MAX).expect("room in the store");
+            inode.writeback(may, 0..u64::MAX, &NoTask).expect("room in the store");
             inode.evict(may, 0..u64::MAX);
         });
     }

@@ -72,7 +72,7 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
                     let mut table = self.table();
                     table.show_file(&self.hardware(), page, mapped.frame, file, protection);
                 };
-                inode.fault(&mut in_fault, index, access.into(), install).map_err(UserFault::from)
+                inode.fault(&mut in_fault, index, access.into(), &NoTask, install).map_err(UserFault::from)
             }
         }
     }

@@ -110,7 +110,7 @@ impl Machine {
     }
 
     fn write_back(&self, file: &File) {
-        file.writeback(&mut may(), 0..u64::MAX).expect("a good store");
+        file.writeback(&mut may(), 0..u64::MAX, &NoTask).expect("a good store");
     }
 
     fn evict(&self, file: &File) {

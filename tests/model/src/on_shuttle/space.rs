@@ -139,7 +139,7 @@ impl Space {
                 let mut in_fault = unsafe { InFault::enter() };
                 let id = inode.mapping().id();
                 let install = |mapped: MappedFrame| self.install(page, mapped, id, index);
-                inode.fault(&mut in_fault, index, access, install).map_err(|_| Segv)
+                inode.fault(&mut in_fault, index, access, &NoTask, install).map_err(|_| Segv)
             }
         }
     }

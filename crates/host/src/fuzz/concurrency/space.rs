@@ -251,7 +251,7 @@ impl Space {
         // SAFETY: the access that faulted was made with a `MayFault` or by the program; this handler makes none itself.
         let mut in_fault = unsafe { InFault::enter() };
         let id = file.mapping().id();
-        file.fault(&mut in_fault, index, access, |mapped| {
+        file.fault(&mut in_fault, index, access, &NoTask, |mapped| {
             self.memory.retain(mapped.frame);
             self.maps.clear(page);
             lock(&self.maps.table)[page] = Some(Entry {
