@@ -31,7 +31,8 @@ struct Terse {
 }
 
 impl PrepareCommit for Terse {
-    fn read(&self, _: PageIndex, _: &mut FillBuf<'_>) -> Result<(), Errno> {
+    fn read(&self, _: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        buf.fill_hole();
         Ok(())
     }
 
@@ -80,7 +81,7 @@ fn an_old_stores_answers_come_through_and_it_is_written_by_strategy_a() {
 fn w3_an_append_of_nothing_leaves_the_position() {
     let machine = Machine::<ScriptedMmu>::new();
     let rig = Rig::holding(&machine, Setup::PLAIN, &pattern(1, 100));
-    let mut file = OpenFile::new(OpenFlags::APPEND);
+    let mut file = OpenFile::new(rig.file(), OpenFlags::APPEND);
     assert_eq!(file.seek(7), Ok(()));
     let mut from = IovIter::new(&[]).expect("a request");
     let got = syscall(|may| file.write(rig.file(), may, rig.user(), &mut from, &NoTask));
@@ -89,7 +90,9 @@ fn w3_an_append_of_nothing_leaves_the_position() {
 
 #[test]
 fn w3_a_position_that_no_file_reaches_is_refused_and_the_old_one_stays() {
-    let mut file = OpenFile::new(OpenFlags::empty());
+    let machine = Machine::<ScriptedMmu>::new();
+    let rig = Rig::holding(&machine, Setup::PLAIN, &pattern(1, 100));
+    let mut file = OpenFile::new(rig.file(), OpenFlags::empty());
     assert_eq!(file.seek(MAX_FILE_SIZE), Ok(()));
     assert_eq!(file.seek(MAX_FILE_SIZE + 1), Err(Errno::Invalid));
     assert_eq!(file.position(), MAX_FILE_SIZE);

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use faultless::filemap::{MsyncKind, Strategy, SyncKind, WriteOptions};
+use faultless::filemap::{MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
 use faultless::page::{Errno, PageIndex};
 use faultless_host::stores::{CrashStore, Lie, Spell};
 use faultless_host::{

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use faultless::filemap::{PageLocks, Strategy, SyncKind, Task, WriteOptions};
+use faultless::filemap::{NoTask, PageLocks, Strategy, SyncKind, Task, WriteOptions};
 use faultless::page::{Errno, LockContext, PAGE_SIZE, PageIndex, PageRun};
 use faultless::usercopy::{UserMemory, UserSlice};
 use faultless_host::stores::{BlockStore, MemoryStore};

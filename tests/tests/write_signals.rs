@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use faultless::filemap::Times;
 use faultless::page::Errno;
 use faultless_host::{Action, Event, When, on_both_mmus};
 use faultless_tests::bytes::overlay;

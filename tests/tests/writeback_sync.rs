@@ -1,6 +1,6 @@
 //! Writeback, fsync, fdatasync and msync: what is durable afterwards, and who hears of an error, and how often (W4, W11, P1, P2).
 
-use faultless::filemap::{MsyncKind, Strategy, SyncKind, WriteOptions};
+use faultless::filemap::{MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE, PageIndex};
 use faultless_host::stores::{BlockStore, Call, FaultyStore, FileStore, MemoryStore};
 use faultless_host::{Protection, syscall};

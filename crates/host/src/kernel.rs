@@ -104,6 +104,9 @@ unsafe impl<F: Flavor> Kernel for HostKernel<F> {
         .unwrap_or(0)
     }
 
+    /// Checks drop their files as they please: what is lost with them is looked for where it matters.
+    fn dirty_pages_dropped(_mapping: u64, _pages: u64) {}
+
     #[inline(always)]
     fn trace(event: Trace) {
         F::trace(event);

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use faultless::filemap::{Inode, MsyncKind, Strategy, SyncKind, WriteOptions};
+use faultless::filemap::{Inode, MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
 use faultless::page::{AddressSpaceOperations, Errno, PageIndex};
 use faultless::usercopy::UserSlice;
 use faultless_host::stores::{Call, CrashStore, Lie};
@@ -258,8 +258,9 @@ impl<'m, M: Mmu> Player<'m, M> {
         self.store.hold();
         let store = Arc::clone(&self.store);
         let synced = std::thread::scope(|scope| {
-            let sender =
-                scope.spawn(|| self.machine.syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask)));
+            let sender = scope.spawn(|| {
+                self.machine.syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask))
+            });
             while !store.is_holding_one() && !sender.is_finished() {
                 std::thread::yield_now();
             }

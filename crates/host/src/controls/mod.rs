@@ -29,7 +29,7 @@ mod under_lock;
 
 use std::fmt;
 
-use faultless_filemap::{Inode, Position, Task, WriteOptions, Written};
+use faultless_filemap::{Inode, NoTask, Position, Task, WriteOptions, Written};
 use faultless_page::{AddressSpaceOperations, Errno, Kernel, LockId, Mapping, SleepMutex};
 use faultless_usercopy::{MayFault, UserMemory, UserSlice};
 

@@ -4,7 +4,7 @@
 use std::ptr::NonNull;
 
 use faultless_filemap as filemap;
-use faultless_filemap::{FaultError, InFault, MappedFrame};
+use faultless_filemap::{FaultError, InFault, MappedFrame, NoTask};
 
 use super::Space;
 use super::table::FilePage;
@@ -72,7 +72,9 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
                     let mut table = self.table();
                     table.show_file(&self.hardware(), page, mapped.frame, file, protection);
                 };
-                inode.fault(&mut in_fault, index, access.into(), &NoTask, install).map_err(UserFault::from)
+                inode
+                    .fault(&mut in_fault, index, access.into(), &NoTask, install)
+                    .map_err(UserFault::from)
             }
         }
     }

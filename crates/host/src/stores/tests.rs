@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use faultless_filemap::{Inode, SyncKind, WriteOptions};
+use faultless_filemap::{Inode, NoTask, SyncKind, WriteOptions};
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
 use faultless_usercopy::copy_from_user;
 
@@ -198,7 +198,8 @@ fn a_deferred_call_waits_until_it_is_released() {
     store.defer(Call::Writeback);
     std::thread::scope(|scope| {
         let machine = &bench.machine;
-        let syncing = scope.spawn(|| machine.syscall(|may| file.fsync(may, SyncKind::All, &NoTask)));
+        let syncing =
+            scope.spawn(|| machine.syscall(|may| file.fsync(may, SyncKind::All, &NoTask)));
         while store.waiting() == 0 {
             std::thread::yield_now();
         }

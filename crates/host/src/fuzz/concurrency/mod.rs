@@ -170,7 +170,9 @@ impl World {
                     let changed = file.set_size(&mut enter(), self.pos(cells), &NoTask);
                     assert_eq!(changed, Ok(()), "truncation");
                 }
-                Deed::Fsync => assert_eq!(file.fsync(&mut enter(), SyncKind::All, &NoTask), Ok(()), "fsync"),
+                Deed::Fsync => {
+                    assert_eq!(file.fsync(&mut enter(), SyncKind::All, &NoTask), Ok(()), "fsync")
+                }
                 Deed::Evict => drop(file.evict(&mut enter(), 0..u64::MAX)),
                 Deed::Store { cell } => {
                     let (page, offset) = (mapped + cell / PER_PAGE, cell % PER_PAGE * CELL);
@@ -284,7 +286,11 @@ impl World {
                 bytes.len() as u64,
                 "W3: size of file {file}"
             );
-            assert_eq!(self.files[file].fsync(&mut enter(), SyncKind::All, &NoTask), Ok(()), "fsync");
+            assert_eq!(
+                self.files[file].fsync(&mut enter(), SyncKind::All, &NoTask),
+                Ok(()),
+                "fsync"
+            );
             let stored = self.stores[file].contents();
             let start = (self.pos(0) as usize).min(stored.len());
             assert!(stored[start..] == bytes, "W2: the store does not hold what file {file} does");

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use faultless_filemap::{Access, FaultError, InFault, Inode, Protection};
+use faultless_filemap::{Access, FaultError, InFault, Inode, NoTask, Protection};
 use faultless_page::{FrameNumber, PAGE_SIZE, PageIndex, Unmap, UserMappings};
 use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
@@ -95,8 +95,8 @@ impl UserMappings for Maps {
             match how {
                 Unmap::WriteProtect => entry.protection = Protection::ReadOnly,
                 // What is planted: a page that has left its file stays mapped.
-                Unmap::Zap if self.plant == Plant::ConcurrencyNoZap => {}
-                Unmap::Zap => {
+                Unmap::Truncate | Unmap::Evict if self.plant == Plant::ConcurrencyNoZap => {}
+                Unmap::Truncate | Unmap::Evict => {
                     drop(table);
                     self.clear(page);
                 }
