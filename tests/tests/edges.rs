@@ -31,7 +31,8 @@ struct Terse {
 }
 
 impl PrepareCommit for Terse {
-    fn read(&self, _: PageIndex, _: &mut FillBuf<'_>) -> Result<(), Errno> {
+    fn read(&self, _: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        buf.fill_hole();
         Ok(())
     }
 

@@ -26,12 +26,12 @@ impl<K: Kernel> Inode<K> {
             from = run.end();
             let Some(mut locked) = mapping.try_lock(may.page_locks(), run) else { continue };
             // A page that is mapped writable is dirty: what is clean can be unmapped without loss.
-            let clean = locked.present() & !locked.dirty() & !locked.writeback();
+            let clean = locked.clean();
             if clean == 0 {
                 continue;
             }
             let (start, stop) = (run.first(), run.end());
-            mapping.user_mappings().unmap(mapping.id(), start, stop, Unmap::Zap);
+            mapping.user_mappings().unmap(mapping.id(), start, stop, Unmap::Evict);
             let removed = locked.remove(clean);
             evicted += u64::from(clean.count_ones());
             drop(locked);

@@ -67,10 +67,10 @@ impl<K: Kernel> Inode<K> {
         let gone = ByteRange { start: size, end: u64::MAX };
         let _range = self.ranges.acquire(mapping.cache().wait(), gone);
         self.shrink_size(size);
-        maps.unmap(mapping.id(), first_gone, end, Unmap::Zap);
+        maps.unmap(mapping.id(), first_gone, end, Unmap::Truncate);
         self.remove_pages(may, first_gone, end);
         self.zero_tail(may, size);
-        maps.unmap(mapping.id(), first_gone, end, Unmap::Zap);
+        maps.unmap(mapping.id(), first_gone, end, Unmap::Truncate);
         mapping.prune(first_gone, end);
         self.give_back(may);
     }

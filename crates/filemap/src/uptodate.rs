@@ -75,7 +75,7 @@ impl<K: Kernel> Inode<K> {
         locked: &mut LockedRun<'_, K>,
         index: PageIndex,
     ) -> Result<(), Errno> {
-        locked.fill(index, |buf| self.mapping().store().read(index, buf))?;
+        locked.fill(index, 0, |buf| self.mapping().store().read(index, buf))?;
         let size = self.size_after_insertion().clamp(index.start(), index.plus(1).start());
         let past_end = index.plus(1).start() - size;
         debug_assert!(past_end <= PAGE_SIZE as u64, "clamped to the page");

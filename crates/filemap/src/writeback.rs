@@ -111,12 +111,11 @@ impl<K: Kernel> Inode<K> {
         mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::WriteProtect);
         let size = mapping.size();
         self.clean_tail(&mut locked, stretch, size);
-        let Some(pages) = locked.writeback_pages(stretch, size) else {
+        let Some(writeback) = locked.begin_writeback(stretch, size) else {
             return Sent::Moved(end, Ok(()));
         };
-        locked.begin_writeback(stretch.mask());
         drop(locked);
-        let outcome = match pages.view() {
+        let outcome = match writeback.view() {
             view if view.is_empty() => Ok(()),
             view => mapping.store().writeback(&view),
         };
@@ -124,7 +123,7 @@ impl<K: Kernel> Inode<K> {
             Ok(()) => WritebackOutcome::Clean,
             Err(_) => WritebackOutcome::Redirty,
         };
-        mapping.end_writeback(stretch, state);
+        writeback.end(state);
         Sent::Moved(end, outcome)
     }
 

@@ -66,6 +66,7 @@ impl AddressSpaceOperations for ModelStore {
         let from = state.bytes.len().min(index.start() as usize);
         let to = state.bytes.len().min(index.plus(1).start() as usize);
         buf.write(&state.bytes[from..to]);
+        buf.fill_hole();
         memory::settle();
         Ok(())
     }

@@ -239,6 +239,10 @@ unsafe impl Frames for HostFrames {
         self.memory.retain(frame);
     }
 
+    fn references(&self, frame: FrameNumber) -> u32 {
+        self.memory.count(frame)
+    }
+
     unsafe fn release(&self, frame: FrameNumber) {
         // SAFETY: the same promise, passed on.
         unsafe { self.memory.release(frame) };

@@ -183,7 +183,8 @@ impl PageTable {
         let shown: Vec<usize> = self.shown.range(range).map(|(_, page)| *page).collect();
         for page in shown {
             match how {
-                Unmap::Zap => self.clear(hardware, page),
+                // Mappings of files are shared here: there are no private copies to tell from them.
+                Unmap::Truncate | Unmap::Evict => self.clear(hardware, page),
                 Unmap::WriteProtect => self.protect(hardware, page..page + 1, Protection::Read),
             }
         }

@@ -193,7 +193,7 @@ impl Rmap {
 impl UserMappings for Rmap {
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
         let skipped = match how {
-            Unmap::Zap => Plant::NoUnmap,
+            Unmap::Truncate | Unmap::Evict => Plant::NoUnmap,
             Unmap::WriteProtect => Plant::NoProtect,
         };
         if plant::is(skipped) {
@@ -211,7 +211,7 @@ impl UserMappings for Rmap {
                 }
                 match how {
                     Unmap::WriteProtect => *writable = false,
-                    Unmap::Zap => {
+                    Unmap::Truncate | Unmap::Evict => {
                         let before = table[page].take();
                         drop(table);
                         space.release(before);

@@ -95,8 +95,8 @@ impl UserMappings for Maps {
             match how {
                 Unmap::WriteProtect => entry.protection = Protection::ReadOnly,
                 // What is planted: a page that has left its file stays mapped.
-                Unmap::Zap if self.plant == Plant::ConcurrencyNoZap => {}
-                Unmap::Zap => {
+                Unmap::Truncate | Unmap::Evict if self.plant == Plant::ConcurrencyNoZap => {}
+                Unmap::Truncate | Unmap::Evict => {
                     drop(table);
                     self.clear(page);
                 }
