@@ -3,8 +3,8 @@
 use std::boxed::Box;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::testing::{Machine, POISON, cx, populate, run};
-use crate::{Errno, FillBuf, PAGE_SIZE, PageIndex, WritebackOutcome};
+use crate::testing::{Machine, POISON, cx, populate, run, take_traces};
+use crate::{Errno, FillBuf, PAGE_SIZE, PageIndex, Trace, WritebackOutcome};
 
 const FIRST: PageIndex = PageIndex::ZERO;
 
@@ -42,7 +42,9 @@ fn f8_a_hole_that_is_declared_is_what_the_store_has() {
             buf.fill_hole();
             Ok(())
         };
+        take_traces();
         assert_eq!(locked.fill(FIRST, PAGE_SIZE, fill), Ok(()));
+        assert_eq!(take_traces(), [Trace::Zeroed(PAGE_SIZE - bytes - zeros)]);
         let (memory, len) = locked.span(0, PAGE_SIZE).unwrap();
         // SAFETY: the page is locked, and nobody else knows it.
         let page = unsafe { core::slice::from_raw_parts(memory.as_ptr(), len) };
