@@ -126,6 +126,7 @@ fn observe(event: Trace) {
         Trace::Acquiring(id) => lockcheck::acquiring(Lock::Core(id)),
         Trace::Acquired(id) => lockcheck::acquired(Lock::Core(id)),
         Trace::Released(id) => lockcheck::released(Lock::Core(id)),
+        Trace::GaveUp(id) => lockcheck::gave_up(Lock::Core(id)),
         Trace::MayFault => lockcheck::may_fault_somewhere(),
         Trace::FaultIn(_) => lockcheck::may_sleep("a fault-in"),
         _ => {}

@@ -225,6 +225,17 @@ pub fn acquired(lock: Lock) {
     });
 }
 
+/// The thread no longer waits for `lock`, and does not hold it.
+pub fn gave_up(lock: Lock) {
+    let wanted = Instance::from(lock);
+    let _ = Local::with(|local| {
+        let mut record = local.record();
+        if record.waiting == Some(wanted) {
+            record.waiting = None;
+        }
+    });
+}
+
 /// The thread no longer holds `lock`, or no longer wants it.
 pub fn released(lock: Lock) {
     let gone = Instance::from(lock);
@@ -381,6 +392,8 @@ fn against_order(edge: &Edge) -> Option<Report> {
         {
             Some("page locks not ascending (P4)")
         }
+        // A request of another thread for pages of both stands behind the first run and before the second.
+        (Leaf(_, a), Leaf(_, b)) if a == b && !from.conflicts(to) => Some("two runs of one leaf"),
         _ => match (from.rank(), to.rank()) {
             (Some(a), Some(b)) if a > b => Some("against the order I, range, M, P"),
             _ => None,
