@@ -74,7 +74,7 @@ pub(super) unsafe fn copy_small<B: Blocks, F: FaultPolicy>(
     if failed == 0 {
         return 0;
     }
-    // SAFETY: the caller's promise; the last word is not stored.
+    // SAFETY: the caller's promise.
     unsafe { copy_to_the_fault::<B, F>(dst, src, len, (failed - 1) * word) }
 }
 
@@ -131,7 +131,7 @@ pub(super) unsafe fn copy_blocks<B: Blocks, F: FaultPolicy>(
 /// nevertheless: less than possible, but not nothing (U2).
 ///
 /// # Safety
-/// As for the back ends' copies, with the access window open; `stored < len`.
+/// As for the back ends' copies, with the access window open; `stored <= len`.
 #[cold]
 #[inline(never)]
 unsafe fn copy_to_the_fault<B: Blocks, F: FaultPolicy>(
@@ -141,6 +141,10 @@ unsafe fn copy_to_the_fault<B: Blocks, F: FaultPolicy>(
     stored: usize,
 ) -> usize {
     let (dst, src, left) = (dst.wrapping_add(stored), src.wrapping_add(stored), len - stored);
+    if left == 0 {
+        // The word that faulted covers none but stored bytes.
+        return 0;
+    }
     let block = left.min(BLOCK);
     // SAFETY: a part of the caller's region, not empty.
     left - block + unsafe { B::bytes::<F>(dst, src, block) }
