@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use super::case::{Case, Promise};
+use super::case::{Case, MAX_LEN, Promise};
 use super::{Failure, Layout, Operation};
 use crate::MayFault;
 
@@ -76,23 +76,51 @@ pub trait MovingLayout: Layout {
     fn disarm(&self) -> bool;
 }
 
-/// How much is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sweep {
-    /// Every length up to two blocks of 64 bytes with every distance from the border.
-    Thorough,
-    /// Lengths around the widths of words and blocks, at some distances: for points that cost much.
-    Coarse,
+/// Which accesses are tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweep<'a> {
+    /// Their lengths in bytes, at most 2048.
+    pub lengths: &'a [usize],
+    /// How many bytes of them lie in the first page; those that are longer than the access are left out.
+    pub in_first: &'a [usize],
 }
 
-/// Lengths of the coarse sweep.
-const LENGTHS: [usize; 16] = [1, 2, 3, 5, 8, 13, 16, 17, 31, 33, 47, 64, 65, 79, 100, 130];
+impl Sweep<'static> {
+    /// Lengths up to more than two blocks of 64 bytes, each with the border at every byte.
+    pub const THOROUGH: Self = Self { lengths: &LENGTHS, in_first: &EVERY };
 
-/// Distances from the border in the coarse sweep.
-const DISTANCES: [usize; 12] = [0, 1, 4, 7, 8, 15, 21, 32, 40, 61, 64, 99];
+    /// Lengths around the widths of words and blocks, with the border at some: for points that cost much.
+    pub const COARSE: Self =
+        Self { lengths: &[2, 7, 13, 17, 40, 64, 79], in_first: &[0, 1, 8, 15, 40, 61] };
+}
 
 /// Longest access of the thorough sweep.
 const LONGEST: usize = 132;
+
+/// The numbers from 0 to [`LONGEST`].
+const EVERY: [usize; LONGEST + 1] = up_to();
+
+/// Those below a block and a bit, and some.
+const LENGTHS: [usize; 78] = {
+    let mut lengths: [usize; 78] = up_to();
+    let mut at = 71;
+    let long = [79, 80, 96, 127, 128, 129, LONGEST];
+    while at < 78 {
+        lengths[at] = long[at - 71];
+        at += 1;
+    }
+    lengths
+};
+
+const fn up_to<const N: usize>() -> [usize; N] {
+    let mut numbers = [0; N];
+    let mut at = 0;
+    while at < N {
+        numbers[at] = at;
+        at += 1;
+    }
+    numbers
+}
 
 /// Runs copies while the mappings change, at every point of every copy, one change a copy: which pages are there before and after
 /// it, all that differ. Checks U1 and U2. May take faults and sleep.
@@ -103,42 +131,22 @@ pub fn check_moving<L: MovingLayout + ?Sized>(
     layout: &L,
     may: &mut MayFault,
     operations: &[Operation],
-    sweep: Sweep,
+    sweep: Sweep<'_>,
 ) -> Result<(), Failure> {
     let mut case = Case::new(layout, may, Promise::Contract);
     for &operation in operations {
         case.operation = operation;
-        let reached = match sweep {
-            Sweep::Thorough => thorough(&mut case)?,
-            Sweep::Coarse => coarse(&mut case)?,
-        };
+        let mut reached = 0;
+        for &len in sweep.lengths.iter().filter(|&&len| len <= MAX_LEN) {
+            for &in_first in sweep.in_first.iter().filter(|&&in_first| in_first <= len) {
+                reached += every_change(&mut case, len, in_first, len + 3 * in_first)?;
+            }
+        }
         if reached == 0 {
             return Err(Failure::new(operation, "layout", "no copy reached a point"));
         }
     }
     Ok(())
-}
-
-/// Returns how many changes took place.
-fn thorough<L: MovingLayout + ?Sized>(case: &mut Case<'_, L>) -> Result<usize, Failure> {
-    let mut reached = 0;
-    for len in 1..=LONGEST {
-        for in_first in 0..=len {
-            reached += every_change(case, len, in_first, len + 3 * in_first)?;
-        }
-    }
-    Ok(reached)
-}
-
-/// Returns how many changes took place.
-fn coarse<L: MovingLayout + ?Sized>(case: &mut Case<'_, L>) -> Result<usize, Failure> {
-    let mut reached = 0;
-    for len in LENGTHS {
-        for in_first in DISTANCES.into_iter().filter(|&distance| distance <= len) {
-            reached += every_change(case, len, in_first, len + 3 * in_first)?;
-        }
-    }
-    Ok(reached)
 }
 
 /// All changes at all points of one access. Returns how many took place.

@@ -4,6 +4,7 @@
 use std::arch::asm;
 use std::ops::Range;
 
+use faultless_usercopy::conformance::Operation;
 use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
 /// Entries of the exception table, of the atomic kind, that go on at label 99.
@@ -132,6 +133,15 @@ unsafe fn copy(mut dst: *mut u8, mut src: *const u8, len: usize) -> usize {
     // SAFETY: the rest, or a block of it.
     left - block + unsafe { bytes(dst, src, block) }
 }
+
+/// What is wrong with them, in the words of the suite.
+pub(crate) const WRONG: [(Operation, &str); 4] = [
+    (Operation::CopyFromUser, TOO_FEW),
+    (Operation::CopyFromUserAtomic, TOO_FEW),
+    (Operation::CopyToUserAtomic, TOO_FEW),
+    (Operation::ClearUser, TOO_FEW),
+];
+const TOO_FEW: &str = "a byte past the reported ones was changed";
 
 /// User memory over the old loops. All its copies are of the atomic kind.
 pub(crate) struct LoopsOfOld(pub(crate) Range<usize>);
