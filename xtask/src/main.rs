@@ -9,6 +9,7 @@
 //! | `model` | the model checkers | [`model`] |
 //! | `oracle` | random operations, against the running Linux kernel | [`oracle`] |
 //! | `fuzz` | the fuzz targets, and their planted bugs | [`fuzz`] |
+//! | `soak` | every random checker with fresh seeds | [`soak`] |
 //! | `coverage` | lines and branches of the core that the tests run | [`coverage`] |
 //! | `mutants` | changed code, and whether a test notices | [`mutants`] |
 //! | `bench` | the scoreboard | [`mod@bench`] |
@@ -23,6 +24,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod child;
 mod coverage;
 mod cross;
 mod deadlocks;
@@ -36,6 +38,7 @@ mod pipe;
 mod pool;
 mod probe;
 mod process;
+mod soak;
 mod tally;
 mod test;
 mod workspace;
@@ -62,6 +65,8 @@ enum Command {
     Oracle(oracle::Options),
     /// Fuzz with libFuzzer, or show that each target finds its planted bugs.
     Fuzz(fuzz::Options),
+    /// Run every random checker with fresh seeds, in turns, until the time is over.
+    Soak(soak::Options),
     /// Measure which lines and branches of the core the tests run; those they do not have to be explained.
     Coverage(coverage::Options),
     /// Change the core crates in two thousand ways, and see whether a test fails each time.
@@ -86,6 +91,7 @@ fn main() -> ExitCode {
         Command::Model(options) => model::run(&options),
         Command::Oracle(options) => oracle::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Coverage(options) => coverage::run(&options),
         Command::Mutants(options) => mutants::run(&options),
         Command::Check => check::run(),

@@ -11,7 +11,7 @@
 //! | all changes in one text | [`weave`] |
 //! | until it compiles | [`build`], [`learnt`] |
 //! | which test reaches what | [`reach`] |
-//! | whether a test fails | [`mod@run`], [`child`] |
+//! | whether a test fails | [`mod@run`], with [`crate::child`] |
 //! | changes that must be known at compile time | [`apart`] |
 //! | survivors that nobody could notice | [`known`] |
 //! | the outcome | [`report`] |
@@ -37,7 +37,6 @@ use run::{Fate, Judged, Setting};
 
 mod apart;
 mod build;
-mod child;
 mod copy;
 mod known;
 mod learnt;

@@ -11,11 +11,11 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::child::{self, Ending};
 use super::copy::Folders;
 use super::known::Known;
 use super::list::Mutant;
 use super::reach::Test;
+use crate::child::{self, Ending};
 use crate::pool;
 
 /// Tests of one program that run together take about this long, unless one alone takes longer.

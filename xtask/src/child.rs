@@ -12,7 +12,7 @@ const MOST_MEMORY_BYTES: libc::rlim_t = 3 << 30;
 
 /// How a test program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// Its tests passed.
     Passed,
     /// A test failed, or the program crashed.
@@ -21,8 +21,8 @@ pub(super) enum Ending {
     TimedOut,
 }
 
-/// Runs these tests of a program, one after the other, and waits.
-pub(super) fn run(
+/// Runs these tests of a program, one after the other, and waits. What they print is lost.
+pub(crate) fn run(
     program: &Path,
     folder: &Path,
     tests: &[&str],
@@ -38,12 +38,17 @@ pub(super) fn run(
         .env("CARGO_MANIFEST_DIR", folder)
         .env("RUST_BACKTRACE", "0")
         .envs(environment.iter().copied())
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0);
-    bind(&mut command);
-    let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+        .stderr(Stdio::null());
+    finish(&mut command, limit)
+}
+
+/// Runs a command to its end, or for `limit` at most.
+pub(crate) fn finish(command: &mut Command, limit: Duration) -> Result<Ending> {
+    let what = format!("{}", command.get_program().display());
+    command.stdin(Stdio::null()).process_group(0);
+    bind(command);
+    let mut child = command.spawn().with_context(|| format!("cannot run {what}"))?;
     let status = wait(&mut child, limit);
     end_group(&child);
     let status = match status? {
@@ -54,6 +59,17 @@ pub(super) fn run(
         }
     };
     Ok(if status.success() { Ending::Passed } else { Ending::Failed })
+}
+
+/// Has the command run at the same addresses each time, where the system lets it.
+pub(crate) fn fix_addresses(command: &mut Command) {
+    let before_exec = || {
+        // SAFETY: no memory is passed. It may be forbidden; then the addresses are random.
+        unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
+        Ok(())
+    };
+    // SAFETY: between fork and exec it only makes a system call: it neither allocates nor locks.
+    unsafe { command.pre_exec(before_exec) };
 }
 
 /// Waits for the program; `None` when the time is over.
