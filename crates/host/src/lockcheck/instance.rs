@@ -43,7 +43,7 @@ pub(super) enum Node {
 }
 
 /// A lock as it is held or waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Instance {
     pub(super) node: Node,
     /// Slots of a leaf; all bits for the other nodes.
