@@ -57,6 +57,12 @@ impl Image {
         bytes
     }
 
+    /// The first byte of a sector; 0 in a hole.
+    #[must_use]
+    pub fn first_byte(&self, sector: u64) -> u8 {
+        self.sectors.get(&sector).map_or(0, |bytes| bytes[0])
+    }
+
     /// One sector arrives, of which the first `inside` bytes lie inside the file.
     pub(super) fn write(&mut self, number: u64, bytes: &[u8], inside: usize) {
         if self.sizing == Sizing::Recorded {
