@@ -31,6 +31,11 @@ pub trait Pace: Send + Sync {
     /// # Errors
     /// What the call is to fail with.
     fn answer(&self, call: Call) -> Result<(), Errno>;
+
+    /// Which threads wait at this moment, as a mask of their numbers.
+    fn waiting(&self) -> u64 {
+        0
+    }
 }
 
 /// How a writeback ended, and for which pages.
@@ -40,6 +45,8 @@ pub struct Completion {
     pub pages: Range<u64>,
     /// The store's answer.
     pub outcome: Result<(), Errno>,
+    /// The threads that waited when it ended, as [`Pace::waiting`] said.
+    pub waiting: u64,
 }
 
 /// A store with points inside its calls, and writebacks in two phases.
@@ -68,7 +75,7 @@ impl PhasedStore {
         let mut base = Image::empty(Sizing::Recorded);
         base.record_size(size);
         for (number, piece) in (0..).zip(inner.contents().chunks(SECTOR)) {
-            if piece.iter().any(|byte| *byte != 0) {
+            if piece != &[0; SECTOR][..piece.len()] {
                 let mut bytes = piece.to_vec();
                 bytes.resize(SECTOR, 0);
                 base.write(number, &bytes, piece.len());
@@ -93,10 +100,10 @@ impl PhasedStore {
 
     /// How the first writeback of a page ended that was not among the first `from` to end.
     #[must_use]
-    pub fn first_outcome(&self, page: u64, from: usize) -> Option<Result<(), Errno>> {
+    pub fn first_completion(&self, page: u64, from: usize) -> Option<Completion> {
         let state = self.state();
         let later = state.completions.get(from..).unwrap_or_default();
-        later.iter().find(|one| one.pages.contains(&page)).map(|one| one.outcome)
+        later.iter().find(|one| one.pages.contains(&page)).cloned()
     }
 
     /// Writebacks and syncs that have failed so far.
@@ -213,7 +220,8 @@ impl AddressSpaceOperations for PhasedStore {
             self.inner.put_page(*index, bytes, *inside)?;
         }
         let first = run.first().get();
-        let completion = Completion { pages: first..first + all as u64, outcome };
+        let pages = first..first + all as u64;
+        let completion = Completion { pages, outcome, waiting: self.pace.waiting() };
         if outcome.is_ok()
             && let (Some(from), Some(to)) = (landed.first(), landed.last())
         {

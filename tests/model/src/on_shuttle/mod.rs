@@ -5,6 +5,7 @@
 
 pub mod explore;
 pub mod lock;
+pub mod failing;
 pub mod scenarios;
 pub mod space;
 pub mod user;

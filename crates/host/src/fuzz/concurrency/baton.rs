@@ -187,6 +187,19 @@ pub(super) fn wakes(key: usize) -> u64 {
     RUN.with_borrow(|run| run.wakes.iter().find(|(k, _)| *k == key).map_or(0, |(_, n)| *n))
 }
 
+/// The number of the thread that runs.
+pub(super) fn current() -> usize {
+    RUN.with_borrow(|run| run.current)
+}
+
+/// The threads that wait, as a mask of their numbers.
+pub(super) fn waiting() -> u64 {
+    RUN.with_borrow(|run| {
+        let threads = run.blocked.iter().enumerate();
+        threads.fold(0, |mask, (nth, blocked)| mask | u64::from(blocked.is_some()) << nth)
+    })
+}
+
 /// Sleeps until somebody wakes `key`.
 pub(super) fn block(key: usize, what: &'static str) {
     assert!(!WAY.get().is_null(), "deadlock: {what} is waited for, and nobody else is there");

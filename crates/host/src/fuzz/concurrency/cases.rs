@@ -4,7 +4,7 @@
 
 use faultless_filemap::Strategy;
 
-use super::pairs::{Extent, trouble};
+use super::pairs::{Extent, Failures, trouble};
 use super::script::{CELLS, Cached, Deed, Leaves, Op, PER_PAGE, Script, Setting, Sources};
 
 /// Cells of the first file: two and a half pages.
@@ -21,6 +21,7 @@ pub struct Case {
     leaves: Leaves,
     sources: Sources,
     holders: usize,
+    failures: Failures,
     threads: &'static [&'static [Deed]],
 }
 
@@ -30,6 +31,7 @@ const PLAIN: Case = Case {
     leaves: Leaves::One,
     sources: Sources::Resident,
     holders: 0,
+    failures: Failures::One,
     threads: &[],
 };
 
@@ -75,12 +77,11 @@ pub const CASES: &[Case] = &[
         ..PLAIN
     },
     Case {
-        name: "f3_an_o_dsync_write_inside_a_growing_write_is_there_after_a_crash",
-        cached: Cached::Yes,
+        name: "f3_an_msync_of_a_growing_write_between_its_steps_covers_its_size",
         sources: Sources::Swapped,
         threads: &[
             &[Deed::Append { cells: PER_PAGE }],
-            &[Deed::SyncWrite { at: SIZE, cells: 1 }],
+            &[Deed::Store { cell: SIZE }, Deed::SyncPage { page: 2 }],
         ],
         ..PLAIN
     },
@@ -109,17 +110,15 @@ pub const CASES: &[Case] = &[
         cached: Cached::Yes,
         sources: Sources::Swapped,
         holders: RANGES,
+        failures: Failures::None,
         threads: &[&[Deed::Append { cells: PER_PAGE }], &[Deed::Write { at: SIZE, cells: 1 }]],
         ..PLAIN
     },
     Case {
         name: "w3_a_restarted_write_counts_what_is_in_the_file",
         cached: Cached::Yes,
-        leaves: Leaves::Two,
-        threads: &[
-            &[Deed::Write { at: 0, cells: CELLS }],
-            &[Deed::Truncate { cells: 0 }],
-        ],
+        failures: Failures::Two,
+        threads: &[&[Deed::Write { at: 0, cells: SIZE }], &[Deed::Truncate { cells: 0 }]],
         ..PLAIN
     },
 ];
@@ -136,7 +135,7 @@ impl Case {
     /// # Errors
     /// How it broke the contract.
     pub fn sweep(&self, strategy: Strategy, extent: Extent) -> Result<u64, String> {
-        trouble(&self.script(), strategy, extent)
+        trouble(&self.script(), strategy, extent, self.failures)
             .map_err(|what| format!("{}, {strategy:?}: {what}", self.name))
     }
 

@@ -45,9 +45,8 @@ impl World {
                 "W3: size of file {file}"
             );
             self.make_durable(file);
-            let stored = self.stores[file].durable().contents();
-            let start = (self.pos(0) as usize).min(stored.len());
-            assert!(stored[start..] == bytes, "F1: not all of file {file} is durable at the end");
+            let durable = self.stores[file].durable().contents_from(self.pos(0));
+            assert!(durable == bytes, "F1: not all of file {file} is durable at the end");
             let stored = self.stores[file].inner().contents();
             let start = (self.pos(0) as usize).min(stored.len());
             assert!(stored[start..] == bytes, "W2: the store does not hold what file {file} does");

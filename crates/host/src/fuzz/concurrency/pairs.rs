@@ -97,6 +97,14 @@ pub enum Extent {
     Long,
 }
 
+/// How many calls fail in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failures {
+    None,
+    One,
+    Two,
+}
+
 /// The operations that call the stores or wait for those that do.
 const TROUBLED: &[(FileNumber, Deed)] = &[
     (0, Deed::Fsync),
@@ -128,7 +136,7 @@ pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) 
         for &first in TROUBLED {
             for &second in TROUBLED {
                 let script = pair(cached, [first, second]);
-                match trouble(&script, strategy, extent) {
+                match trouble(&script, strategy, extent, Failures::One) {
                     Ok(more) => runs += more,
                     Err(what) => found.push(format!(
                         "{strategy:?}, cached: {cached:?}, {first:?}, {second:?}: {what}"
@@ -144,7 +152,12 @@ pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) 
 ///
 /// # Errors
 /// Which trouble broke the contract, after how many points, and how.
-pub(super) fn trouble(script: &Script, strategy: Strategy, extent: Extent) -> Result<u64, String> {
+pub(super) fn trouble(
+    script: &Script,
+    strategy: Strategy,
+    extent: Extent,
+    failures: Failures,
+) -> Result<u64, String> {
     let with = |troubles, wakes| {
         let setting =
             Setting { stores: Stores::Phased(troubles), wakes, ..script.setting.clone() };
@@ -159,14 +172,23 @@ pub(super) fn trouble(script: &Script, strategy: Strategy, extent: Extent) -> Re
         Extent::Short => &[Some(Errno::Io)],
         Extent::Long => &[None, Some(Errno::Io), Some(Errno::NoSpace)],
     };
-    let mut troubles = vec![None];
+    let mut troubles = vec![Vec::new()];
     for call in 0..calls {
-        let one = |errno: &Option<Errno>| Trouble { call, speed: Speed::Stalls, errno: *errno };
-        troubles.extend(errnos.iter().map(one).map(Some));
+        for &errno in errnos {
+            let one = |call, speed| Trouble { call, speed, errno };
+            match failures {
+                Failures::None => {}
+                Failures::One => troubles.push(vec![one(call, Speed::Stalls)]),
+                // A call that is made again is one more call.
+                Failures::Two => troubles.extend((call + 1..calls + 4).map(|again| {
+                    vec![one(call, Speed::Quick), one(again, Speed::Quick)]
+                })),
+            }
+        }
     }
     for trouble in troubles {
         for wakes in [Wakes::Lazy, Wakes::Eager] {
-            let script = with(trouble.into_iter().collect(), wakes);
+            let script = with(trouble.clone(), wakes);
             runs += meet(&script, strategy, Plant::None).map_err(|(points, what)| {
                 format!("{trouble:?}, wakes {wakes:?}, handed over after {points} points: {what}")
             })?;

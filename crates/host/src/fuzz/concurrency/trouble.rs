@@ -117,4 +117,8 @@ impl Pace for Troubles {
         baton::point();
         answer
     }
+
+    fn waiting(&self) -> u64 {
+        baton::waiting()
+    }
 }
