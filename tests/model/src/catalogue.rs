@@ -3,11 +3,11 @@
 
 use crate::on_loom::explore::Run;
 use crate::on_loom::{epoch, index, locks, marks, writes};
-use crate::on_shuttle::scenarios;
+use crate::on_shuttle::{failing, scenarios};
 use crate::plant::Plant::{
     self, BlindRange, ClearAfterWake, FaultUnderLock, KeptIdentity, KeptRoom, LateClean, LostWake,
     NoGrace, NoLook, NoProtect, NoUnmap, OnePhase, PrefaultOnly, RelaxedPublish, RelaxedSize,
-    Uncounted, WeakFences, WeakSeqCst,
+    SwallowedFailure, Uncounted, WeakFences, WeakSeqCst,
 };
 
 /// A model for loom.
@@ -118,6 +118,9 @@ pub const SHUTTLE: &[ShuttleModel] = shuttle_models! {
     scenarios::truncate_and_fail, Sampled, [KeptRoom];
     scenarios::store_and_writeback, Exhaustive, [NoProtect];
     scenarios::everything, Sampled, [];
+    failing::f1_flush_and_two_syncs, Sampled, [SwallowedFailure];
+    failing::f1_write_through_and_flush, Sampled, [SwallowedFailure];
+    failing::f5_flush_and_evict, Sampled, [SwallowedFailure];
 };
 
 /// The model for loom with this name.

@@ -48,10 +48,12 @@ pub enum Plant {
     NoProtect,
     /// Room past the end is not given back.
     KeptRoom,
+    /// A store whose writeback failed says that it did not.
+    SwallowedFailure,
 }
 
 /// All of them, with the names of the command line.
-pub const ALL: [(Plant, &str); 19] = [
+pub const ALL: [(Plant, &str); 20] = [
     (Plant::Nothing, "nothing"),
     (Plant::WeakSeqCst, "weak-seqcst"),
     (Plant::NoLook, "no-look"),
@@ -71,6 +73,7 @@ pub const ALL: [(Plant, &str); 19] = [
     (Plant::NoUnmap, "no-unmap"),
     (Plant::NoProtect, "no-protect"),
     (Plant::KeptRoom, "kept-room"),
+    (Plant::SwallowedFailure, "swallowed-failure"),
 ];
 
 static PLANTED: AtomicU8 = AtomicU8::new(Plant::Nothing as u8);

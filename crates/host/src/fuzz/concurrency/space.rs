@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_filemap::{Access, FaultError, InFault, Inode, NoTask, Protection};
-use faultless_page::{FrameNumber, PAGE_SIZE, PageIndex, Unmap, UserMappings};
+use faultless_page::{FrameNumber, LockContext, PAGE_SIZE, PageIndex, Unmap, UserMappings};
 use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
 use super::super::Plant;
@@ -24,7 +24,7 @@ pub(super) type File = Arc<Inode<BatonKernel>>;
 /// What a page of the space is.
 #[derive(Clone)]
 pub(super) enum Area {
-    /// Memory of the program's own, always there.
+    /// Memory of the program's own. It can be swapped out.
     Private,
     /// A page of a file.
     File(File, PageIndex),
@@ -37,6 +37,17 @@ struct Entry {
     protection: Protection,
     /// Which page of which mapping, if of a file.
     shows: Option<(u64, PageIndex)>,
+    swapped: Swapped,
+}
+
+/// Whether a page of the program's own is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Swapped {
+    In,
+    /// The next access faults.
+    Out,
+    /// And its fault takes as long as it can.
+    FarOut,
 }
 
 /// M: readers, a writer, and who is in the queue.
@@ -105,6 +116,13 @@ impl UserMappings for Maps {
     }
 }
 
+/// How far a page is swapped out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Far {
+    No,
+    Yes,
+}
+
 /// M, held.
 struct Held<'s> {
     space: &'s Space,
@@ -142,7 +160,12 @@ impl Space {
         };
         for page in private {
             let frame = memory.allocate_user().expect("memory");
-            let entry = Entry { frame, protection: Protection::Writable, shows: None };
+            let entry = Entry {
+                frame,
+                protection: Protection::Writable,
+                shows: None,
+                swapped: Swapped::In,
+            };
             lock(&space.maps.table)[page] = Some(entry);
         }
         space
@@ -214,6 +237,27 @@ impl Space {
         }
     }
 
+    /// A page of the program's own stops being there; it comes back by a fault, which takes as long as it can if it is `far` out.
+    pub(super) fn swap_out(&self, page: usize, far: Far) {
+        if let Some(entry) = &mut lock(&self.maps.table)[page] {
+            entry.swapped = match far {
+                Far::No => Swapped::Out,
+                Far::Yes => Swapped::FarOut,
+            };
+        }
+    }
+
+    fn swap_in(&self, page: usize) {
+        let swapped = lock(&self.maps.table)[page].map(|entry| entry.swapped);
+        if swapped == Some(Swapped::FarOut) {
+            baton::idle();
+        }
+        baton::point();
+        if let Some(entry) = &mut lock(&self.maps.table)[page] {
+            entry.swapped = Swapped::In;
+        }
+    }
+
     /// Gives everything back.
     pub(super) fn tear_down(&self) {
         let pages = lock(&self.areas).len();
@@ -228,7 +272,8 @@ impl Space {
     /// The kernel's address of a byte that is resident for the access.
     fn resident(&self, addr: usize, access: Access) -> Option<NonNull<u8>> {
         let entry = lock(&self.maps.table)[Self::page_of(addr)]?;
-        if access == Access::Write && entry.protection == Protection::ReadOnly {
+        let denied = access == Access::Write && entry.protection == Protection::ReadOnly;
+        if denied || entry.swapped != Swapped::In {
             return None;
         }
         // SAFETY: the offset lies in the frame.
@@ -245,7 +290,10 @@ impl Space {
         let area = lock(&self.areas)[page].clone();
         let (file, index) = match area {
             Area::File(file, index) => (file, index),
-            Area::Private => return Ok(()),
+            Area::Private => {
+                self.swap_in(page);
+                return Ok(());
+            }
             Area::Nothing => return Err(FaultError::PastEnd),
         };
         // SAFETY: the access that faulted was made with a `MayFault` or by the program; this handler makes none itself.
@@ -258,6 +306,7 @@ impl Space {
                 frame: mapped.frame,
                 protection: mapped.protection,
                 shows: Some((id, index)),
+                swapped: Swapped::In,
             });
         })
     }
@@ -314,6 +363,17 @@ impl Space {
         });
         if left == 0 { Ok(()) } else { Err(()) }
     }
+}
+
+/// The bytes of a page as a reader would see them, if it is uptodate. Nothing else runs.
+pub(super) fn visible(inode: &File, index: PageIndex) -> Option<Vec<u8>> {
+    // SAFETY: nothing is locked, and nothing below is an access that faults.
+    let section = inode.mapping().read_section(unsafe { LockContext::new() });
+    let mut bytes = vec![0; PAGE_SIZE];
+    let (from, len) = section.span(index.start(), PAGE_SIZE)?;
+    // SAFETY: `len`, at most a page, bytes are good for reading while the section lasts; no other thread runs.
+    unsafe { from.as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
+    (len == PAGE_SIZE).then_some(bytes)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
