@@ -117,11 +117,19 @@ impl<S: SyncFamily> Leaf<S> {
     }
 }
 
-/// For tests: who the leaf says it belongs to.
+/// For tests: the mapping that the leaf says it belongs to, and its first page.
+#[cfg(test)]
+impl<S: SyncFamily> Leaf<S> {
+    pub(crate) fn identity(&self) -> (u64, PageIndex) {
+        (self.owner.load(Acquire), PageIndex::new(self.base.load(Acquire)))
+    }
+}
+
 #[cfg(test)]
 impl<K: crate::Kernel> crate::LockedRun<'_, K> {
     pub(crate) fn leaf_identity(&self) -> (u64, u64) {
-        (self.leaf.owner.load(Acquire), self.leaf.base.load(Acquire))
+        let (owner, base) = self.leaf.identity();
+        (owner, base.get())
     }
 }
 

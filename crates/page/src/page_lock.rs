@@ -106,7 +106,7 @@ impl<S: SyncFamily> Leaf<S> {
     pub(crate) fn unlock(&self, slots: SlotMask, wait: &impl Wait) {
         self.locked.fetch_and(!slots, SeqCst);
         if self.waiters.load(SeqCst) & slots != 0 {
-            self.hand_over(wait);
+            self.unlock_slowly(wait);
         }
     }
 
@@ -117,7 +117,7 @@ impl<S: SyncFamily> Leaf<S> {
 
     /// Grants what can be granted, and wakes those who got something. If the leaf has no owner, all are woken: it was just retired.
     #[cold]
-    fn hand_over(&self, wait: &impl Wait) {
+    pub(crate) fn unlock_slowly(&self, wait: &impl Wait) {
         let grants = self.grant(&self.queue.lock());
         if !self.has_owner() {
             self.queue.wake(wait, |_| true);

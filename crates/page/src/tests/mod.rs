@@ -3,6 +3,7 @@
 mod concurrency;
 mod costs;
 mod epochs;
+mod fairness;
 mod fences;
 mod index;
 mod intrusions;
