@@ -7,6 +7,7 @@ mod fairness;
 mod fences;
 mod index;
 mod intrusions;
+mod liveness;
 mod locks;
 mod memory;
 mod pages;
