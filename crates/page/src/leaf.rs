@@ -23,7 +23,6 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use static_assertions::const_assert_eq;
 
-use crate::page_lock::Wanted;
 use crate::pool::Node;
 use crate::{
     CoreSync, Errno, FrameNumber, PAGES_PER_LEAF, PageIndex, RequestList, SlotMask, SyncFamily,
@@ -56,6 +55,15 @@ pub(crate) struct Leaf<S: SyncFamily> {
     frames: [S::Word32; PAGES_PER_LEAF],
     writeback_waiters: S::Word64,
     pub(crate) queue: RequestList<S, Wanted>,
+}
+
+/// What a request in a leaf's queue wants, or has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// These slots, all at once.
+    Waiting(SlotMask),
+    /// It has them: the bits of `locked` are set for it.
+    Granted(SlotMask),
 }
 
 impl<S: SyncFamily> Node for Leaf<S> {

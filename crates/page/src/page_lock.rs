@@ -32,17 +32,8 @@ use core::mem;
 use core::pin::{Pin, pin};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
-use crate::leaf::Leaf;
+use crate::leaf::{Leaf, Wanted};
 use crate::{Request, Requests, SlotMask, SyncFamily, Wait, Word};
-
-/// What a request in a leaf's queue wants, or has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// These slots, all at once.
-    Waiting(SlotMask),
-    /// It has them: the bits of `locked` are set for it.
-    Granted(SlotMask),
-}
 
 /// How a wait for page locks ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

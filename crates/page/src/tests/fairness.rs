@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, ScopedJoinHandle};
 use std::vec::Vec;
 
-use crate::leaf::Leaf;
-use crate::page_lock::{Waited, Wanted};
+use crate::leaf::{Leaf, Wanted};
+use crate::page_lock::Waited;
 use crate::testing::{
     Intruded, Machine, Test, cx, intrude, populate, run, take_traces, with_watchdog,
 };
