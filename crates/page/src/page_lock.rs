@@ -32,17 +32,8 @@ use core::mem;
 use core::pin::{Pin, pin};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
-use crate::leaf::Leaf;
+use crate::leaf::{Leaf, Wanted};
 use crate::{Request, Requests, SlotMask, SyncFamily, Wait, Word};
-
-/// What a request in a leaf's queue wants, or has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// These slots, all at once.
-    Waiting(SlotMask),
-    /// It has them: the bits of `locked` are set for it.
-    Granted(SlotMask),
-}
 
 /// How a wait for page locks ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +97,7 @@ impl<S: SyncFamily> Leaf<S> {
     pub(crate) fn unlock(&self, slots: SlotMask, wait: &impl Wait) {
         self.locked.fetch_and(!slots, SeqCst);
         if self.waiters.load(SeqCst) & slots != 0 {
-            self.hand_over(wait);
+            self.unlock_slowly(wait);
         }
     }
 
@@ -117,7 +108,7 @@ impl<S: SyncFamily> Leaf<S> {
 
     /// Grants what can be granted, and wakes those who got something. If the leaf has no owner, all are woken: it was just retired.
     #[cold]
-    fn hand_over(&self, wait: &impl Wait) {
+    pub(crate) fn unlock_slowly(&self, wait: &impl Wait) {
         let grants = self.grant(&self.queue.lock());
         if !self.has_owner() {
             self.queue.wake(wait, |_| true);

@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use faultless_page::{Mark, PageIndex, WritebackOutcome};
+use faultless_page::{Mapping, Mark, PageIndex, WritebackOutcome};
 
 use crate::on_loom::explore::Run;
-use crate::on_loom::world::{PAGE, Sent, World, cx};
+use crate::on_loom::world::{K, PAGE, Sent, World, cx};
 use crate::plant::{self, Plant};
 
 type Thread = Box<dyn FnOnce() + Send>;
@@ -86,6 +86,31 @@ pub fn waiting_for_writeback() -> Run {
     let mapping = Arc::clone(&file);
     let lock = move || drop(mapping.lock(cx(), PAGE));
     let threads: Vec<Thread> = vec![Box::new(wait), Box::new(end_io), Box::new(lock)];
+    Run { threads, end: Box::new(move || drop((world, file))) }
+}
+
+/// A second writeback of the page begins, and ends, while a thread waits for the first.
+pub fn two_writebacks() -> Run {
+    let world = World::new(4);
+    let file = world.mapping(4);
+    world.fill(&file, PageIndex::ZERO, b"page");
+    let begin = |mapping: &Mapping<K>| {
+        let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
+        locked.set_dirty(1);
+        locked.begin_writeback(1) == 1
+    };
+    assert!(begin(&file));
+    let mapping = Arc::clone(&file);
+    let end_first = move || mapping.end_writeback(PAGE, WritebackOutcome::Clean);
+    let mapping = Arc::clone(&file);
+    let second = move || {
+        if begin(&mapping) {
+            mapping.end_writeback(PAGE, WritebackOutcome::Clean);
+        }
+    };
+    let mapping = Arc::clone(&file);
+    let wait = move || mapping.wait_writeback(PAGE);
+    let threads: Vec<Thread> = vec![Box::new(wait), Box::new(end_first), Box::new(second)];
     Run { threads, end: Box::new(move || drop((world, file))) }
 }
 
