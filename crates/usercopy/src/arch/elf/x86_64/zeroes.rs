@@ -22,11 +22,12 @@ pub(super) unsafe fn clear_blocks<F: FaultPolicy>(mut dst: *mut u8, len: usize) 
         let piece = left.min(16);
         // SAFETY: 8 to 16 bytes are left.
         let failed = unsafe { zero_ends_8::<F>(dst, piece) };
-        let stored = if failed == 0 { piece } else { 8 * (failed - 1) };
-        (dst, left) = (dst.wrapping_add(stored), left - stored);
         if failed != 0 {
+            let stored = 8 * (failed - 1);
+            (dst, left) = (dst.wrapping_add(stored), left - stored);
             break;
         }
+        (dst, left) = (dst.wrapping_add(piece), left - piece);
     }
     if left == 0 {
         return 0;
