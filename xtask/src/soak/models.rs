@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::checker::{Checker, Find, Pace, Round};
-use super::programs::{self, Played};
-use crate::child::Ending;
+use super::programs;
+use crate::child::{Ending, Played};
 use crate::process::capture;
 
 /// Schedules that are longer are not printed: the search is, which finds it again.
