@@ -11,6 +11,7 @@
 //! | `fuzz` | the fuzz targets, and their planted bugs | [`fuzz`] |
 //! | `soak` | every random checker with fresh seeds | [`soak`] |
 //! | `coverage` | lines and branches of the core that the tests run | [`coverage`] |
+//! | `planted` | hand-written bugs, and whether named tests find them | [`planted`] |
 //! | `mutants` | changed code, and whether a test notices | [`mutants`] |
 //! | `bench` | the scoreboard | [`mod@bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
@@ -35,6 +36,7 @@ mod mutants;
 mod nightly;
 mod oracle;
 mod pipe;
+mod planted;
 mod pool;
 mod probe;
 mod process;
@@ -69,6 +71,8 @@ enum Command {
     Soak(soak::Options),
     /// Measure which lines and branches of the core the tests run; those they do not have to be explained.
     Coverage(coverage::Options),
+    /// Plant hand-written bugs in the code that ships, and see that the tests that are named find each.
+    Planted(planted::Options),
     /// Change the core crates in two thousand ways, and see whether a test fails each time.
     Mutants(mutants::Options),
     /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Coverage(options) => coverage::run(&options),
+        Command::Planted(options) => planted::run(&options),
         Command::Mutants(options) => mutants::run(&options),
         Command::Check => check::run(),
         Command::Cross => cross::run(),

@@ -24,7 +24,7 @@ const BATCH_SECONDS: f64 = 0.5;
 const MOST_IN_BATCH: usize = 16;
 
 /// Names the mutant that is active, by its id, in a woven program: see `switch.rs`.
-pub(super) const MUTANT: &str = "FAULTLESS_MUTANT";
+pub(crate) const MUTANT: &str = "FAULTLESS_MUTANT";
 /// The id of no mutant.
 pub(super) const NONE: &str = "0";
 
