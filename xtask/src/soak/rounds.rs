@@ -130,7 +130,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 /// takes no larger one, and tests add to it.
 fn seed(run: u64, checker: &str, number: u64) -> u32 {
     let mix = |seed: u64, value: u64| Rng::new(seed ^ value).next();
-    let of_checker = checker.bytes().fold(run, |seed, byte| mix(seed, u64::from(byte)));
+    let of_checker = checker.bytes().fold(mix(run, 0), |seed, byte| mix(seed, u64::from(byte)));
     (mix(of_checker, number) >> 33) as u32
 }
 
