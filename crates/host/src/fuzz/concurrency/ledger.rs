@@ -102,6 +102,11 @@ impl Owed {
         self
     }
 
+    /// The file that it is about.
+    pub(super) fn file(&self) -> FileNumber {
+        self.file
+    }
+
     fn page(&mut self, world: &World, inode: &File, page: u64) {
         let index = PageIndex::new(page);
         let marked = |mark| inode.mapping().find(index, index.plus(1), mark).is_some();

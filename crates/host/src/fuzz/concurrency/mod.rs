@@ -10,6 +10,7 @@
 mod baton;
 mod cases;
 mod check;
+mod crashes;
 mod deeds;
 mod kernel;
 mod ledger;
@@ -30,7 +31,7 @@ use faultless_page::{AddressSpaceOperations, PAGE_SIZE, PageCache, PageIndex};
 use faultless_usercopy::{IovIter, MayFault, UserAddr, UserSlice};
 
 use self::kernel::{BatonKernel, BatonWait};
-pub use self::cases::{CASES, Case};
+pub use self::cases::{CASES, CRASHES, Case};
 pub use self::pairs::{Extent, pairs, troubled_pairs};
 use self::ledger::Owed;
 use self::script::{
@@ -157,7 +158,7 @@ impl World {
             };
             bytes.resize(bytes.len() + script.initial[file] * CELL, held + file as u8);
             let blocks = BlockStore::with_contents(BLOCK, CAPACITY, &bytes);
-            PhasedStore::new(blocks, Box::new(troubles.clone()))
+            PhasedStore::new(blocks, Box::new(troubles.clone()), script.setting.lie)
         });
         let files = [0, 1].map(|file: FileNumber| {
             let store: Arc<dyn AddressSpaceOperations> = Arc::<PhasedStore>::clone(&stores[file]);

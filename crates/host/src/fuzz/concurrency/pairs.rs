@@ -136,7 +136,7 @@ pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) 
         for &first in TROUBLED {
             for &second in TROUBLED {
                 let script = pair(cached, [first, second]);
-                match trouble(&script, strategy, extent, Failures::One) {
+                match trouble(&script, strategy, extent, Failures::One, Plant::None) {
                     Ok(more) => runs += more,
                     Err(what) => found.push(format!(
                         "{strategy:?}, cached: {cached:?}, {first:?}, {second:?}: {what}"
@@ -157,6 +157,7 @@ pub(super) fn trouble(
     strategy: Strategy,
     extent: Extent,
     failures: Failures,
+    plant: Plant,
 ) -> Result<u64, String> {
     let with = |troubles, wakes| {
         let setting =
@@ -164,7 +165,7 @@ pub(super) fn trouble(
         Script { setting, ..script.clone() }
     };
     let first = quietly(|| {
-        play(with(Vec::new(), Wakes::Lazy), strategy, Plant::None, u32::MAX, &[]).calls
+        play(with(Vec::new(), Wakes::Lazy), strategy, plant, u32::MAX, &[]).calls
     });
     let calls = first.map_err(|what| format!("one after the other: {what}"))?;
     let mut runs = 1;
@@ -189,7 +190,7 @@ pub(super) fn trouble(
     for trouble in troubles {
         for wakes in [Wakes::Lazy, Wakes::Eager] {
             let script = with(trouble.clone(), wakes);
-            runs += meet(&script, strategy, Plant::None).map_err(|(points, what)| {
+            runs += meet(&script, strategy, plant).map_err(|(points, what)| {
                 format!("{trouble:?}, wakes {wakes:?}, handed over after {points} points: {what}")
             })?;
         }

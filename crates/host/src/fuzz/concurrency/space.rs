@@ -6,7 +6,9 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_filemap::{Access, FaultError, InFault, Inode, Protection};
-use faultless_page::{FrameNumber, LockContext, PAGE_SIZE, PageIndex, Unmap, UserMappings};
+use faultless_page::{
+    FrameNumber, LockContext, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun, Unmap, UserMappings,
+};
 use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
 use super::super::Plant;
@@ -104,6 +106,8 @@ impl UserMappings for Maps {
                 continue;
             }
             match how {
+                // What is planted: it stays writable.
+                Unmap::WriteProtect if self.plant == Plant::SealsNothing => {}
                 Unmap::WriteProtect => entry.protection = Protection::ReadOnly,
                 // What is planted: a page that has left its file stays mapped.
                 Unmap::Zap if self.plant == Plant::ConcurrencyNoZap => {}
@@ -374,6 +378,18 @@ pub(super) fn visible(inode: &File, index: PageIndex) -> Option<Vec<u8>> {
     // SAFETY: `len`, at most a page, bytes are good for reading while the section lasts; no other thread runs.
     unsafe { from.as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
     (len == PAGE_SIZE).then_some(bytes)
+}
+
+/// How mappings of a page go that leaves the cache.
+pub(super) const GONE: Unmap = Unmap::Zap;
+
+/// Locks a page, if it is not locked.
+pub(super) fn lock_page(
+    mapping: &Mapping<BatonKernel>,
+    index: PageIndex,
+) -> Option<LockedRun<'_, BatonKernel>> {
+    // SAFETY: nothing is locked, and the caller makes no access that faults while the page is.
+    mapping.try_lock(unsafe { LockContext::new() }, PageRun::single(index))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
