@@ -35,7 +35,7 @@ pub use self::cases::{CASES, CRASHES, Case};
 pub use self::pairs::{Extent, pairs, troubled_pairs};
 use self::ledger::Owed;
 use self::script::{
-    CELL, CELLS, Cached, FileNumber, Mode, Op, PAGES, PER_PAGE, Script, Setting, Sources,
+    CELL, CELLS, Cached, Deed, FileNumber, Mode, Op, PAGES, PER_PAGE, Script, Setting, Sources,
 };
 use self::space::{Area, Far, File, Maps, Space};
 use self::trouble::Troubles;
@@ -174,7 +174,13 @@ impl World {
         for op in script.ops() {
             areas[source(op)..source(op) + SOURCE].fill(Area::Private);
         }
-        areas.resize(SPACE, Area::Private);
+        areas.resize(SPACE, Area::Nothing);
+        let reads = |ops: &&[Op]| ops.iter().any(|op| matches!(op.deed, Deed::Read { .. }));
+        let threads = script.threads[script.setting.holders..].iter().map(Vec::as_slice);
+        for (thread, _) in threads.enumerate().filter(|(_, ops)| reads(ops)) {
+            areas[WINDOWS + thread * WINDOW..][..WINDOW].fill(Area::Private);
+        }
+        areas[WINDOWS + 3 * WINDOW..].fill(Area::Private);
         let space = Space::new(memory, maps, areas);
         let sizes = [0, 1].map(|file: FileNumber| vec![files[file].size()]);
         let world = Self {

@@ -102,6 +102,7 @@ pub enum Extent {
 pub(super) enum Failures {
     None,
     One,
+    /// One, and all from a later one on.
     Two,
 }
 
@@ -176,19 +177,21 @@ pub(super) fn trouble(
     let mut troubles = vec![Vec::new()];
     for call in 0..calls {
         for &errno in errnos {
-            let one = |call, speed| Trouble { call, speed, errno };
+            let one = |call, speed| Trouble { calls: call..call + 1, speed, errno };
             match failures {
                 Failures::None => {}
                 Failures::One => troubles.push(vec![one(call, Speed::Stalls)]),
                 // A call that is made again is one more call.
                 Failures::Two => troubles.extend((call + 1..calls + 4).map(|again| {
-                    vec![one(call, Speed::Quick), one(again, Speed::Quick)]
+                    let rest = Trouble { calls: again..u32::MAX, speed: Speed::Quick, errno };
+                    vec![one(call, Speed::Quick), rest]
                 })),
             }
         }
     }
     for trouble in troubles {
-        for wakes in [Wakes::Lazy, Wakes::Eager] {
+        let eager = if trouble.is_empty() { None } else { Some(Wakes::Eager) };
+        for wakes in [Some(Wakes::Lazy), eager].into_iter().flatten() {
             let script = with(trouble.clone(), wakes);
             runs += meet(&script, strategy, plant).map_err(|(points, what)| {
                 format!("{trouble:?}, wakes {wakes:?}, handed over after {points} points: {what}")
