@@ -153,8 +153,9 @@ fn f1_f3_w11_what_a_sync_promised_beside_other_threads_survives_a_crash_at_every
 #[test]
 fn stores_that_break_their_word_beside_other_threads_are_found() {
     for lie in [Lie::SyncKeepsNothing, Lie::SyncKeepsFirstWrite] {
-        let finds =
-            CRASHES.iter().filter_map(|case| case.crash(Strategy::BeginEnd, Extent::Short, lie).err());
+        let finds = CRASHES
+            .iter()
+            .filter_map(|case| case.crash(Strategy::BeginEnd, Extent::Short, lie).err());
         let found: Vec<_> = finds.collect();
         println!("{lie:?}: {found:#?}");
         assert!(found.iter().any(|what| what.contains("is durable")), "{lie:?}: {found:?}");

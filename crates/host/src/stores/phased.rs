@@ -82,8 +82,7 @@ impl PhasedStore {
                 base.write(number, &bytes, piece.len());
             }
         }
-        let state =
-            State { base, log: Vec::new(), completions: Vec::new(), size, failures: 0 };
+        let state = State { base, log: Vec::new(), completions: Vec::new(), size, failures: 0 };
         Arc::new(Self { inner, pace, lie, state: Mutex::new(state) })
     }
 
@@ -217,7 +216,8 @@ impl AddressSpaceOperations for PhasedStore {
         let mut landed = Vec::new();
         for (index, bytes, inside) in &taken[..lands] {
             self.pace.point();
-            landed.push(self.begin(Call::Writeback, Effect::Write(sectors(*index, bytes, *inside))));
+            landed
+                .push(self.begin(Call::Writeback, Effect::Write(sectors(*index, bytes, *inside))));
             self.inner.put_page(*index, bytes, *inside)?;
         }
         let first = run.first().get();

@@ -4,8 +4,8 @@
 //! so that whole system calls run against each other. [`scenarios`] has the models, [`explore`] runs them.
 
 pub mod explore;
-pub mod lock;
 pub mod failing;
+pub mod lock;
 pub mod scenarios;
 pub mod space;
 pub mod user;

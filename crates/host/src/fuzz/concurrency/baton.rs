@@ -8,8 +8,8 @@
 //! sees what the waker has not done yet. [`idle`]: a thread stays where it is until it is handed over to, or no other can run.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};

@@ -4,8 +4,8 @@
 
 use faultless_filemap::Strategy;
 
-use super::pairs::{Extent, Failures, trouble};
 use super::Plant;
+use super::pairs::{Extent, Failures, trouble};
 use super::script::{CELLS, Cached, Crashes, Deed, Leaves, Op, PER_PAGE, Script, Setting, Sources};
 use crate::stores::Lie;
 
@@ -101,10 +101,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "p2_a_store_between_the_seal_and_a_write_past_the_end_stays_past_the_end",
         cached: Cached::Yes,
-        threads: &[
-            &[Deed::Write { at: SIZE + 3, cells: 1 }],
-            &[Deed::Store { cell: SIZE + 2 }],
-        ],
+        threads: &[&[Deed::Write { at: SIZE + 3, cells: 1 }], &[Deed::Store { cell: SIZE + 2 }]],
         ..PLAIN
     },
     Case {

@@ -6,7 +6,7 @@ use faultless_filemap::{NoTask, SyncKind};
 use faultless_page::PAGE_SIZE;
 use faultless_usercopy::IovIter;
 
-use super::script::{Crashes, CELL, CELLS, FileNumber, PAGES, PER_PAGE};
+use super::script::{CELL, CELLS, Crashes, FileNumber, PAGES, PER_PAGE};
 use super::{MAPPED, OPS, WINDOW, WINDOWS, World, enter, order};
 
 impl World {

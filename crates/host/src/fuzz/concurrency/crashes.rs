@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+use super::World;
 use super::order::{self, BEFORE};
 use super::script::{CELL, FileNumber};
-use super::World;
 use crate::rng::Rng;
 use crate::stores::{Fate, Image, Moment, SECTOR};
 

@@ -7,8 +7,9 @@ use faultless_page::{Errno, PAGE_SIZE, PageIndex, UserMappings};
 use faultless_usercopy::{IovIter, UserSlice};
 
 use super::ledger::{Owed, range_of};
+use super::look::{GONE, lock_page};
 use super::script::{CELL, Deed, FileNumber, Op, PAGES, PER_PAGE};
-use super::space::{Area, GONE, lock_page};
+use super::space::Area;
 use super::{MAPPED, Plant, STEPS, WINDOW, WINDOWS, World, baton, enter, order};
 use crate::controls::{ControlFile, Request};
 

@@ -14,6 +14,7 @@ mod crashes;
 mod deeds;
 mod kernel;
 mod ledger;
+mod look;
 mod order;
 mod pairs;
 mod script;
@@ -30,10 +31,10 @@ use faultless_filemap::{Inode, NoTask, Strategy, WriteOptions};
 use faultless_page::{AddressSpaceOperations, PAGE_SIZE, PageCache, PageIndex};
 use faultless_usercopy::{IovIter, MayFault, UserAddr, UserSlice};
 
-use self::kernel::{BatonKernel, BatonWait};
 pub use self::cases::{CASES, CRASHES, Case};
-pub use self::pairs::{Extent, pairs, troubled_pairs};
+use self::kernel::{BatonKernel, BatonWait};
 use self::ledger::Owed;
+pub use self::pairs::{Extent, pairs, troubled_pairs};
 use self::script::{
     CELL, CELLS, Cached, Deed, FileNumber, Mode, Op, PAGES, PER_PAGE, Script, Setting, Sources,
 };
@@ -216,7 +217,13 @@ impl World {
             }
         }
         let Setting { sources, holders, .. } = self.script.setting;
-        for (nth, op) in self.script.threads.iter().enumerate().flat_map(|(nth, ops)| ops.iter().map(move |op| (nth, op))) {
+        for (nth, op) in self
+            .script
+            .threads
+            .iter()
+            .enumerate()
+            .flat_map(|(nth, ops)| ops.iter().map(move |op| (nth, op)))
+        {
             let far = match sources {
                 _ if nth < holders => Far::Yes,
                 Sources::Swapped => Far::No,

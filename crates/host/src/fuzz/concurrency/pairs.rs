@@ -77,7 +77,11 @@ fn pair(cached: Cached, deeds: [(FileNumber, Deed); 2]) -> Script {
 
 /// Lets the first thread run for no point, one point, two, … until it is not interrupted any more. How often that was; or after how
 /// many points it went wrong, and what was seen.
-pub(super) fn meet(script: &Script, strategy: Strategy, plant: Plant) -> Result<u64, (u32, String)> {
+pub(super) fn meet(
+    script: &Script,
+    strategy: Strategy,
+    plant: Plant,
+) -> Result<u64, (u32, String)> {
     for points in 0.. {
         let run = || play(script.clone(), strategy, plant, points, HAND_OVER);
         let played = quietly(run).map_err(|what| (points, what))?;
@@ -161,17 +165,15 @@ pub(super) fn trouble(
     plant: Plant,
 ) -> Result<u64, String> {
     let with = |troubles, wakes| {
-        let setting =
-            Setting { stores: Stores::Phased(troubles), wakes, ..script.setting.clone() };
+        let setting = Setting { stores: Stores::Phased(troubles), wakes, ..script.setting.clone() };
         Script { setting, ..script.clone() }
     };
-    let first = quietly(|| {
-        play(with(Vec::new(), Wakes::Lazy), strategy, plant, u32::MAX, &[]).calls
-    });
+    let first =
+        quietly(|| play(with(Vec::new(), Wakes::Lazy), strategy, plant, u32::MAX, &[]).calls);
     let calls = first.map_err(|what| format!("one after the other: {what}"))?;
     let mut runs = 1;
     let errnos: &[Option<Errno>] = match extent {
-        Extent::Short => &[Some(Errno::Io)],
+        Extent::Short => &[None, Some(Errno::Io)],
         Extent::Long => &[None, Some(Errno::Io), Some(Errno::NoSpace)],
     };
     let mut troubles = vec![Vec::new()];
@@ -190,7 +192,8 @@ pub(super) fn trouble(
         }
     }
     for trouble in troubles {
-        let eager = if trouble.is_empty() { None } else { Some(Wakes::Eager) };
+        let fails = trouble.iter().any(|trouble| trouble.errno.is_some());
+        let eager = fails.then_some(Wakes::Eager);
         for wakes in [Some(Wakes::Lazy), eager].into_iter().flatten() {
             let script = with(trouble.clone(), wakes);
             runs += meet(&script, strategy, plant).map_err(|(points, what)| {

@@ -6,9 +6,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_filemap::{Access, FaultError, InFault, Inode, Protection};
-use faultless_page::{
-    FrameNumber, LockContext, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun, Unmap, UserMappings,
-};
+use faultless_page::{FrameNumber, PAGE_SIZE, PageIndex, Unmap, UserMappings};
 use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
 use super::super::Plant;
@@ -367,29 +365,6 @@ impl Space {
         });
         if left == 0 { Ok(()) } else { Err(()) }
     }
-}
-
-/// The bytes of a page as a reader would see them, if it is uptodate. Nothing else runs.
-pub(super) fn visible(inode: &File, index: PageIndex) -> Option<Vec<u8>> {
-    // SAFETY: nothing is locked, and nothing below is an access that faults.
-    let section = inode.mapping().read_section(unsafe { LockContext::new() });
-    let mut bytes = vec![0; PAGE_SIZE];
-    let (from, len) = section.span(index.start(), PAGE_SIZE)?;
-    // SAFETY: `len`, at most a page, bytes are good for reading while the section lasts; no other thread runs.
-    unsafe { from.as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
-    (len == PAGE_SIZE).then_some(bytes)
-}
-
-/// How mappings of a page go that leaves the cache.
-pub(super) const GONE: Unmap = Unmap::Zap;
-
-/// Locks a page, if it is not locked.
-pub(super) fn lock_page(
-    mapping: &Mapping<BatonKernel>,
-    index: PageIndex,
-) -> Option<LockedRun<'_, BatonKernel>> {
-    // SAFETY: nothing is locked, and the caller makes no access that faults while the page is.
-    mapping.try_lock(unsafe { LockContext::new() }, PageRun::single(index))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
