@@ -345,18 +345,14 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         }
     }
 
-    /// The loop under I, and what the store has to know at its end.
+    /// The loop under I. The store learns of the new size with the next writeback or sync.
     fn grow(&mut self) -> Result<(), Stop> {
         self.mode = Mode::Grow;
         // What an earlier truncation left past the end must not come back (P2).
         self.inode.complete_cut(self.may, self.task)?;
-        let old_size = self.inode.size();
         let stop = self.run();
         if self.overreached {
             self.inode.give_back(self.may, self.task);
-        }
-        if self.inode.size() != old_size {
-            self.inode.tell_size();
         }
         stop
     }

@@ -315,13 +315,15 @@ fn a_spurious_locker_that_leaves_lets_the_new_owner_in() {
     });
 }
 
-/// Pages 0 and 1, locked, under writeback.
-fn under_writeback<'m>(mapping: &'m Pages) -> crate::LockedRun<'m, Test> {
+/// Pages 0 and 1, locked, under a writeback each.
+fn under_writeback<'m>(
+    mapping: &'m Pages,
+) -> (crate::LockedRun<'m, Test>, [crate::Writeback<'m, Test>; 2]) {
     populate(mapping, run(0, 2), |_| 1);
     let mut locked = mapping.lock(cx(), run(0, 2)).unwrap();
     locked.set_dirty(0b11);
-    assert_eq!(locked.begin_writeback(0b11), 0b11);
-    locked
+    let tokens = [0, 1].map(|page| locked.begin_writeback(run(page, 1), u64::MAX).unwrap());
+    (locked, tokens)
 }
 
 #[test]
@@ -329,14 +331,14 @@ fn the_end_of_a_writeback_is_waited_for_with_the_page_locked() {
     with_watchdog(|| {
         let machine: Machine = Machine::new(16);
         let mapping = machine.mapping();
-        let locked = under_writeback(&mapping);
+        let (locked, [zero, one]) = under_writeback(&mapping);
         let woken = AtomicUsize::new(0);
         thread::scope(|scope| {
             scope.spawn(|| {
                 while machine.wait.sleeping.load(Ordering::SeqCst) == 0 {
                     thread::yield_now();
                 }
-                mapping.end_writeback(run(1, 1), WritebackOutcome::Clean);
+                one.end(WritebackOutcome::Clean);
                 woken.fetch_add(1, Ordering::SeqCst);
             });
             // The other page stays.
@@ -344,6 +346,7 @@ fn the_end_of_a_writeback_is_waited_for_with_the_page_locked() {
         });
         assert_eq!(locked.writeback(), 0b01);
         assert_eq!(locked.wait_writeback(0b10 | SlotMask::MAX << 2, &|| true), Ok(()));
+        zero.end(WritebackOutcome::Clean);
     });
 }
 
@@ -351,14 +354,14 @@ fn the_end_of_a_writeback_is_waited_for_with_the_page_locked() {
 fn l3_a_wait_for_a_writeback_can_be_killed_and_loses_nothing() {
     let machine: Machine = Machine::new(16);
     let mapping = machine.mapping();
-    let locked = under_writeback(&mapping);
+    let (locked, tokens) = under_writeback(&mapping);
     assert_eq!(locked.wait_writeback(0b11, &|| true), Err(Errno::Interrupted));
     assert_eq!(locked.writeback(), 0b11);
     assert!(mapping.try_lock(cx(), run(0, 1)).is_none(), "still locked");
     drop(locked);
     assert_eq!(mapping.wait_writeback_killable(run(0, 2), &|| true), Err(Errno::Interrupted));
     assert_eq!(mapping.wait_writeback_killable(run(2, 2), &|| true), Ok(()));
-    mapping.end_writeback(run(0, 2), WritebackOutcome::Clean);
+    tokens.map(|token| token.end(WritebackOutcome::Clean));
     assert_eq!(mapping.wait_writeback_killable(run(0, 2), &|| true), Ok(()));
 }
 
@@ -367,7 +370,7 @@ fn l3_a_wait_for_a_writeback_can_be_killed_and_loses_nothing() {
 fn a_lock_and_a_writeback_and_each_page_have_keys_of_their_own() {
     let machine: Machine = Machine::new(16);
     let mapping = machine.mapping();
-    let locked = under_writeback(&mapping);
+    let (locked, [zero, one]) = under_writeback(&mapping);
     machine.wait.take_keys();
     for slot in [0, 1] {
         assert!(locked.wait_writeback(1 << slot, &|| true).is_err());
@@ -376,9 +379,9 @@ fn a_lock_and_a_writeback_and_each_page_have_keys_of_their_own() {
     let slept = machine.wait.take_keys();
     assert_eq!(slept.len(), 3);
     assert!(slept[0] != slept[1] && slept[1] != slept[2] && slept[0] != slept[2]);
-    mapping.end_writeback(run(1, 1), WritebackOutcome::Clean);
+    one.end(WritebackOutcome::Clean);
     assert_eq!(machine.wait.take_woken(), [slept[1]]);
-    mapping.end_writeback(run(0, 1), WritebackOutcome::Clean);
+    zero.end(WritebackOutcome::Clean);
     drop(locked);
     assert_eq!(machine.wait.take_woken(), [slept[0]], "nobody waits for the lock any more");
 }
