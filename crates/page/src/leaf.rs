@@ -109,9 +109,10 @@ impl<S: SyncFamily> Leaf<S> {
 
     /// Takes the leaf from its owner. All slots are locked, or the owner is being dropped.
     ///
-    /// A locker that found the leaf earlier gets its slots after the unlock that follows, so it sees this.
+    /// The leaf is linked no more: whoever sees this (acquire) does not find it again. A locker that found
+    /// the leaf earlier gets its slots after the unlock that follows, so it sees this.
     pub(crate) fn retire(&self) {
-        self.owner.store(NOBODY, Relaxed);
+        self.owner.store(NOBODY, Release);
     }
 
     /// Whether the leaf belongs to a mapping.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 use faultless_page::{Errno, LockId, Mapping, PageIndex, PageRun, SleepMutex, Word};
 use loom::cell::UnsafeCell;
@@ -80,7 +80,8 @@ fn file(world: &World) -> Arc<Mapping<K>> {
     mapping
 }
 
-/// L1: once a request waits, another thread gets the page before it at most once, however often it asks.
+/// L1: once a request for two pages waits for one of them, another thread gets the other page before it at most once, however
+/// often it asks.
 pub fn overtaking() -> Run {
     let world = World::new(4);
     let mapping = file(&world);
@@ -94,14 +95,17 @@ pub fn overtaking() -> Run {
             announced.store(true, Relaxed);
             false
         };
-        let locked = file.lock_killable(cx(), PAGE, &never).expect("not killed");
+        let both = PageRun::new(PageIndex::ZERO, 2);
+        let locked = file.lock_killable(cx(), both, &never).expect("not killed");
         inside.store(true, Relaxed);
         drop(locked);
     };
+    let file = Arc::clone(&mapping);
+    let holder = move || drop(file.lock(cx(), PageRun::single(PageIndex::new(1))));
     let (file, announced, inside) = (Arc::clone(&mapping), waits, entered);
     let passer = move || {
         let mut overtaken = 0;
-        for _ in 0..4 {
+        for _ in 0..3 {
             let behind = announced.load(Relaxed);
             let locked = file.lock(cx(), PAGE);
             overtaken += u32::from(behind && !inside.load(Relaxed));
@@ -109,7 +113,7 @@ pub fn overtaking() -> Run {
         }
         assert!(overtaken <= 1, "a waiter was overtaken {overtaken} times");
     };
-    let threads: Vec<Thread> = vec![Box::new(waiter), Box::new(passer)];
+    let threads: Vec<Thread> = vec![Box::new(holder), Box::new(waiter), Box::new(passer)];
     Run { threads, end: Box::new(move || drop((world, mapping))) }
 }
 
@@ -122,7 +126,7 @@ pub fn killed_waiter() -> Run {
     let kill: Arc<LoomWord> = Arc::new(Word::<u64>::new(0));
     let (file, flag) = (Arc::clone(&mapping), Arc::clone(&kill));
     let victim = move || {
-        let killed = || Word::<u64>::load(&*flag, Acquire) != 0;
+        let killed = || Word::<u64>::fetch_or(&*flag, 0, AcqRel) != 0;
         let both = PageRun::new(PageIndex::ZERO, 2);
         let error = file.lock_killable(cx(), both, &killed).map(drop);
         assert_eq!(error, Err(Errno::Interrupted));
@@ -131,7 +135,7 @@ pub fn killed_waiter() -> Run {
     let behind = move || drop(file.lock(cx(), PageRun::single(PageIndex::new(1))));
     let (machine, flag) = (world.clone(), kill);
     let killer = move || {
-        Word::<u64>::store(&*flag, 1, Release);
+        Word::<u64>::swap(&*flag, 1, AcqRel);
         machine.cache.wait().interrupt();
     };
     let threads: Vec<Thread> = vec![Box::new(victim), Box::new(behind), Box::new(killer)];

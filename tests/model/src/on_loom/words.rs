@@ -180,8 +180,8 @@ pub struct LoomWord {
     serial: u32,
     /// What has been done to it, for planted bugs to recognise it by.
     role: AtomicU8,
-    /// What was published before what was published last, for [`Plant::BlindWaiter`].
-    published: [AtomicU64; 2],
+    /// What was published first, for [`Plant::BlindWaiter`].
+    published: AtomicU64,
 }
 
 impl LoomWord {
@@ -195,7 +195,7 @@ impl LoomWord {
             hot: hot.then(|| Box::new(LoomAtomic::new(value))),
             serial,
             role: AtomicU8::new(0),
-            published: [AtomicU64::new(value), AtomicU64::new(value)],
+            published: AtomicU64::new(0),
         }
     }
 
@@ -219,7 +219,7 @@ impl LoomWord {
         {
             return 0;
         } else if order == Acquire && self.is(OWNED) && is_blind() {
-            return self.published[0].load(Relaxed);
+            return self.published.load(Relaxed);
         }
         match &self.hot {
             None => self.cold.load(SeqCst),
@@ -232,15 +232,15 @@ impl LoomWord {
     }
 
     fn put(&self, value: u64, order: Ordering) {
-        if order == Release {
+        if order == Release && value == 0 && self.is(OWNED) && plant::is(Plant::KeptIdentity) {
+            return;
+        }
+        if order == Release && value != 0 {
             self.mark(OWNED);
-            self.published[0].store(self.published[1].swap(value, Relaxed), Relaxed);
+            let _first = self.published.compare_exchange(0, value, Relaxed, Relaxed);
         }
         let weak = order == Release && plant::is(Plant::RelaxedSize);
         let order = if weak { Relaxed } else { order };
-        if order == Relaxed && value == 0 && self.is(OWNED) && plant::is(Plant::KeptIdentity) {
-            return;
-        }
         match self.changing() {
             None => self.cold.store(value, SeqCst),
             Some(word) if order == SeqCst => word.store(value, Release),
