@@ -55,12 +55,13 @@ struct State {
 /// Plays the checkers in turns until the time is over.
 pub(super) fn play(checkers: Vec<Box<dyn Checker>>, plan: Plan) -> Outcome {
     let begin = Instant::now();
-    let row = |checker: &Box<dyn Checker>| Row { name: checker.name().into(), ..Row::default() };
     let turns = TURNS.saturating_mul(u32::try_from(checkers.len()).unwrap_or(u32::MAX)).max(1);
     let share = plan.time * u32::try_from(plan.jobs).unwrap_or(u32::MAX) / turns;
     let slice = share.clamp(*SLICE.start(), *SLICE.end());
+    let names = checkers.iter().map(|checker| checker.name().to_owned());
+    let rows = names.map(|name| Row { name, ..Row::default() }).collect();
     let state = Mutex::new(State {
-        outcome: Outcome { rows: checkers.iter().map(row).collect(), ..Outcome::default() },
+        outcome: Outcome { rows, ..Outcome::default() },
         waiting: checkers.into_iter().enumerate().collect(),
         known: BTreeSet::new(),
     });
