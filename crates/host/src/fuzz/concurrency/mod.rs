@@ -34,7 +34,7 @@ use faultless_usercopy::{IovIter, MayFault, UserAddr, UserSlice};
 pub use self::cases::{CASES, CRASHES, Case};
 use self::kernel::{BatonKernel, BatonWait};
 use self::ledger::Owed;
-pub use self::pairs::{Extent, pairs, troubled_pairs};
+pub use self::pairs::{Extent, pairs, troubled_pairs, twice};
 use self::script::{
     CELL, CELLS, Cached, Deed, FileNumber, Mode, Op, PAGES, PER_PAGE, Script, Setting, Sources,
 };
