@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail, ensure};
 
 use super::image::{Image, Isa};
+use super::live;
 use super::lift::{self, Access, Fill, Flags, Flow, REGISTERS, SCRATCH};
 use super::loops::Template;
 use super::report::Finding;
@@ -41,6 +42,7 @@ pub(crate) struct Prover<'i> {
     pub(super) kind: Kind,
     /// The registers at the entry.
     before: lift::Registers,
+    live: BTreeMap<u64, live::Set>,
     /// Heads of loops.
     cuts: BTreeSet<u64>,
     pub(super) templates: BTreeMap<u64, Template>,
@@ -71,6 +73,7 @@ impl<'i> Prover<'i> {
             symbols,
             kind,
             before: Vec::new(),
+            live: live::live(image),
             cuts: BTreeSet::new(),
             templates: BTreeMap::new(),
             again: false,
@@ -129,8 +132,9 @@ impl<'i> Prover<'i> {
             path,
             touched: Cond::of(false),
             good: Cond::of(true),
+            range: None,
             loads: BTreeMap::new(),
-            fault: None,
+            hopeless: Cond::of(false),
             trace: Vec::new(),
             seen: BTreeSet::new(),
             begins: None,
@@ -143,7 +147,7 @@ impl<'i> Prover<'i> {
             return Ok(value || !self.possible(state, &Cond::of(true))?);
         }
         let not = claim.not();
-        Ok(self.solver.ask(&state.with(&not))? == Answer::Unsat)
+        Ok(self.solver.ask(&state.path, &not)? == Answer::Unsat)
     }
 
     /// Whether a condition holds in some case of a state.
@@ -151,7 +155,7 @@ impl<'i> Prover<'i> {
         if condition.value() == Some(false) {
             return Ok(false);
         }
-        Ok(self.solver.ask(&state.with(condition))? != Answer::Unsat)
+        Ok(self.solver.ask(&state.path, condition)? != Answer::Unsat)
     }
 
     /// Shows a claim or makes a finding; whether it was shown.
@@ -167,11 +171,18 @@ impl<'i> Prover<'i> {
     /// Walks all paths from a state; gives back those that arrive at one of `stops`.
     pub(super) fn run(&mut self, from: State, stops: &[u64]) -> Result<Vec<State>> {
         let (mut work, mut arrived) = (vec![from], Vec::new());
+        let mut known = BTreeSet::new();
         while let Some(mut state) = work.pop() {
             if self.again {
                 return Ok(arrived);
             }
             ensure!(self.paths < PATHS, "more than {PATHS} paths");
+            if self.image.is_fixup(state.at) {
+                let live = self.live.get(&state.at).copied().unwrap_or(u64::MAX);
+                if !known.insert(state.key(live)) {
+                    continue;
+                }
+            }
             let begins = state.begins.take() == Some(state.at);
             if !begins && stops.contains(&state.at) {
                 arrived.push(state);
@@ -304,8 +315,18 @@ impl<'i> Prover<'i> {
                 if !self.claim(state, "stores outside the destination", &inside)? {
                     return Ok(false);
                 }
-                if self.faults(&access) && !self.fault(state, &offset, address, whole, work)? {
-                    return Ok(false);
+                if self.faults(&access) {
+                    // Only x86-64 promises that any store that faults has changed nothing.
+                    let whole_or_not = match self.image.isa {
+                        Isa::X86_64 => Cond::of(true),
+                        _ if values.len() > 1 => Cond::of(false),
+                        _ => is_aligned(address, bytes),
+                    };
+                    let what = "a store to user memory may be done in part when it faults";
+                    self.claim(state, what, &whole_or_not)?;
+                    if !self.fault(state, &offset, address, whole, work)? {
+                        return Ok(false);
+                    }
                 }
                 for (at, value) in values.iter().enumerate() {
                     let offset = offset.add_to(bytes * at as u64);
@@ -363,11 +384,17 @@ impl<'i> Prover<'i> {
             return Ok(false);
         };
         let mut after = state.clone();
-        let (offset, address) = (offset.clone(), address.clone());
-        let fault = Fault { at: state.at, offset, address, bytes };
-        after.trace.push(Event::Fault(fault.clone()));
-        after.fault = Some(fault);
+        // A fault that does not touch the first byte says nothing about it; one of a word, only if it lies in one page.
+        let covers = Cond::below(&Term::of(0).sub(offset), &Term::of(bytes));
+        let hopeless = Cond::all([covers, is_aligned(address, bytes)]);
+        let never = bytes > 1 && self.holds(state, &hopeless.not())?;
+        after.hopeless = if never { Cond::of(false) } else { hopeless };
+        after.trace.push(Event::Fault(Fault { at: state.at, offset: offset.clone(), bytes }));
         after.at = fixup;
+        let live = self.live.get(&fixup).copied().unwrap_or(u64::MAX);
+        for register in (0..REGISTERS).filter(|register| live >> register & 1 == 0) {
+            after.regs[register] = self.solver.symbol("dead")?;
+        }
         work.push(after);
         Ok(true)
     }
@@ -430,18 +457,27 @@ impl<'i> Prover<'i> {
         let counted = Cond::below(&s.byte, &copied);
         let right = Cond::all([state.touched.clone(), state.good.clone()]);
         let all_left = Cond::all([Cond::eq(&left, &s.len), Cond::eq(&s.len, &Term::of(0)).not()]);
-        let excuse = match &state.fault {
-            Some(fault) => Cond::all([
-                Cond::below(&Term::of(0).sub(&fault.offset), &Term::of(fault.bytes)),
-                is_aligned(&fault.address, fault.bytes),
-            ]),
-            None => Cond::of(false),
-        };
-        let _ = self.claim(state, "more bytes are not copied than there are", &Cond::at_most(&left, &s.len))?
-            && self.claim(state, "a counted byte is missing or wrong (U1)", &Cond::either(&counted.not(), &right))?
-            && self.claim(state, "a byte past the count is changed (U1)", &Cond::either(&counted, &state.touched.not()))?
-            && self.claim(state, "nothing is copied although the first byte may be there (U2)", &Cond::either(&all_left.not(), &excuse))?
-            && self.claim(state, "a register of the caller is changed", &Cond::all(kept))?;
+        let claims = [
+            ("more bytes are not copied than there are", Cond::at_most(&left, &s.len)),
+            ("a counted byte is missing or wrong (U1)", Cond::either(&counted.not(), &right)),
+            (
+                "a byte past the count is changed (U1)",
+                Cond::either(&counted, &state.touched.not()),
+            ),
+            (
+                "nothing is copied, but the first byte may be there (U2)",
+                Cond::either(&all_left.not(), &state.hopeless),
+            ),
+            ("a register of the caller is changed", Cond::all(kept)),
+        ];
+        let all = Cond::all(claims.iter().map(|(_, claim)| claim.clone()));
+        if !self.holds(state, &all)? {
+            for (what, claim) in claims {
+                if !self.claim(state, what, &claim)? {
+                    break;
+                }
+            }
+        }
         Ok(())
     }
 }

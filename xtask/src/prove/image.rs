@@ -125,9 +125,14 @@ impl Image {
         self.fixups.get(&address).copied()
     }
 
-    /// The functions whose names begin so.
-    pub(crate) fn functions(&self, prefix: &str) -> Vec<String> {
-        self.symbols.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+    /// All instructions.
+    pub(crate) fn insns(&self) -> impl Iterator<Item = (u64, &Insn)> {
+        self.insns.iter().map(|(at, insn)| (*at, insn))
+    }
+
+    /// Whether some fault goes on here.
+    pub(crate) fn is_fixup(&self, address: u64) -> bool {
+        self.fixups.values().any(|fixup| *fixup == address)
     }
 
     /// An address as function and offset.

@@ -51,6 +51,17 @@ impl Count {
     }
 }
 
+impl Count {
+    /// Whether the count rises by the bytes done.
+    fn rises(self, template: &Template) -> bool {
+        let (register, factor) = match self {
+            Self::Behind(register) | Self::BehindSource(register) | Self::Number(register) => (register, 1),
+            Self::Rest(register) => (register, u64::MAX),
+        };
+        template.shapes[register] == Shape::Moves(factor)
+    }
+}
+
 /// What may hold at the head, beyond the shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fact {
@@ -293,8 +304,13 @@ impl Prover<'_> {
 
     /// Any state at the head that the invariant allows, and the bytes done since the first arrival.
     fn head(&mut self, first: &State, template: &Template) -> Result<(State, Term)> {
-        let since = self.solver.symbol("since")?;
+        let count = *template.counts.first().context("no count")?;
+        let then = count.of(&first.regs, &self.symbols);
+        // The bytes done, as a symbol, keep the terms short where loops follow one another.
+        let symbol = self.solver.symbol("done")?;
+        let since = if count.rises(template) { symbol.sub(&then) } else { symbol };
         let mut head = first.clone();
+        head.range = None;
         head.begins = Some(first.at);
         head.seen.clear();
         head.flags = Flags::default();
@@ -313,9 +329,7 @@ impl Prover<'_> {
                 }
             };
         }
-        let count = *template.counts.first().context("no count")?;
         let done = count.of(&head.regs, &self.symbols);
-        let then = count.of(&first.regs, &self.symbols);
         head.path.push(Cond::at_most(&done, &self.symbols.len));
         head.path.push(Cond::at_most(&then, &done));
         let facts = template.facts.iter().map(|fact| fact.of(&head.regs, &first.regs, &since));
@@ -329,7 +343,7 @@ impl Prover<'_> {
 
     /// What has to hold when a path comes round, for the invariant to hold again; `None` if it cannot.
     fn claims(&self, first: &State, template: &Template, head: &State, state: &State) -> Option<Vec<Cond>> {
-        if state.stack != first.stack || state.fault != first.fault {
+        if state.stack != first.stack || state.hopeless != first.hopeless {
             return None;
         }
         let since = self.since(first, template, state);

@@ -6,8 +6,8 @@
 //! Loops are proven by invariants that are guessed and then shown ([`loops`]). What the model of an instruction set
 //! ([`lift`]) does not know is an error, not a guess.
 //!
-//! What the model leaves out: a store that faults changes nothing. That is so on x86-64 and for aligned stores;
-//! AArch64 allows a store across the border of two pages to leave bytes in the page that is there.
+//! A store that faults changes nothing on x86-64. AArch64 and RISC-V promise that for a single aligned store only, so there
+//! every store to user memory has to be one.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ use report::Finding;
 mod explore;
 mod image;
 mod lift;
+mod live;
 mod loops;
 mod report;
 mod solver;

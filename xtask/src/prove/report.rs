@@ -54,9 +54,7 @@ impl Prover<'_> {
         let any = Cond::of(true);
         let short = LENGTHS.map(|most| Cond::at_most(&s.len, &Term::of(most)));
         for (short, byte) in short.iter().map(|short| (short, &byte)).chain([(&any, &byte), (&any, &any)]) {
-            let mut conditions = state.with(&not);
-            conditions.extend([short, byte]);
-            values = self.solver.example(&conditions, &terms)?;
+            values = self.solver.example(&state.path, &[&not, short, byte], &terms)?;
             if values.is_some() {
                 break;
             }

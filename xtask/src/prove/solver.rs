@@ -9,7 +9,7 @@ use super::term::{Cond, Term};
 use crate::process::on_path;
 
 /// Steps of the solver for one question. Not a time, so that the answers are the same on every machine.
-const LIMIT: u32 = 50_000_000;
+const LIMIT: u32 = 1_000_000_000;
 
 /// Why the proofs cannot be run, or `None`.
 pub(crate) fn missing() -> Option<String> {
@@ -34,6 +34,8 @@ pub(crate) struct Solver {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     symbols: usize,
+    /// The conditions that are asserted, each on a level of its own.
+    path: Vec<Cond>,
     /// Questions asked so far.
     pub(crate) questions: usize,
 }
@@ -46,7 +48,7 @@ impl Solver {
         let mut child = command.spawn().context("cannot run z3")?;
         let input = child.stdin.take().context("z3 has no input")?;
         let output = BufReader::new(child.stdout.take().context("z3 has no output")?);
-        let mut solver = Self { child, input, output, symbols: 0, questions: 0 };
+        let mut solver = Self { child, input, output, symbols: 0, path: Vec::new(), questions: 0 };
         solver.say("(set-option :global-declarations true)")?;
         solver.say(&format!("(set-option :rlimit {LIMIT})"))?;
         solver.say("(set-logic QF_BV)")?;
@@ -76,13 +78,26 @@ impl Solver {
         Ok(Term::var(&name))
     }
 
-    /// Whether all conditions can hold at once.
-    pub(crate) fn ask(
-        &mut self,
-        conditions: &[&Cond],
-    ) -> Result<Answer> {
+    /// Makes the solver's assumptions those of a path. It keeps what two paths have in common, and what it learnt there.
+    fn assume(&mut self, path: &[Cond]) -> Result<()> {
+        let common = self.path.iter().zip(path).take_while(|(a, b)| a == b).count();
+        let superfluous = self.path.len() - common;
+        if superfluous > 0 {
+            self.say(&format!("(pop {superfluous})"))?;
+            self.path.truncate(common);
+        }
+        for condition in &path[common..] {
+            self.say(&format!("(push)(assert {condition})"))?;
+            self.path.push(condition.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether a path's conditions and another can hold at once.
+    pub(crate) fn ask(&mut self, path: &[Cond], condition: &Cond) -> Result<Answer> {
+        self.assume(path)?;
         self.say("(push)")?;
-        let answer = self.check(conditions);
+        let answer = self.check(&[condition]);
         self.say("(pop)")?;
         answer
     }
@@ -103,9 +118,11 @@ impl Solver {
     /// The values of some terms in a case in which all conditions hold, if there is one.
     pub(crate) fn example(
         &mut self,
+        path: &[Cond],
         conditions: &[&Cond],
         terms: &[Term],
     ) -> Result<Option<Vec<u64>>> {
+        self.assume(path)?;
         self.say("(push)")?;
         let mut values = None;
         if self.check(conditions)? == Answer::Sat {
@@ -152,10 +169,10 @@ mod tests {
         let a = solver.symbol("a").expect("z3 listens");
         let wraps = Cond::below(&a.add_to(2), &a);
         let top = Cond::eq(&a.add_to(1), &Term::of(0));
-        assert_eq!(solver.ask(&[&wraps, &top]).expect("an answer"), Answer::Sat);
+        assert_eq!(solver.ask(&[wraps.clone()], &top).expect("an answer"), Answer::Sat);
         let other = Cond::below(&a, &Term::of(100));
-        assert_eq!(solver.ask(&[&wraps, &other]).expect("an answer"), Answer::Unsat);
-        let example = solver.example(&[&top], &[a.clone(), a.add_to(3)]).expect("an answer");
+        assert_eq!(solver.ask(&[wraps], &other).expect("an answer"), Answer::Unsat);
+        let example = solver.example(&[], &[&top], &[a.clone(), a.add_to(3)]).expect("an answer");
         assert_eq!(example, Some(vec![u64::MAX, 2]));
     }
 }

@@ -34,9 +34,20 @@ pub(super) struct Fault {
     pub(super) at: u64,
     /// Its place from the beginning of the region.
     pub(super) offset: Term,
-    pub(super) address: Term,
     pub(super) bytes: u64,
 }
+
+/// Consecutive good stores, and what was known of the watched byte before them.
+#[derive(Clone, Debug)]
+pub(super) struct Range {
+    touched: Cond,
+    good: Cond,
+    offset: Term,
+    count: Term,
+}
+
+/// What tells states at one address apart, for what is still to come.
+pub(super) type Key = (u64, Vec<Term>, Flags, BTreeMap<u64, Term>, Vec<Cond>, [Cond; 3]);
 
 /// What a counterexample tells about the way to it.
 #[derive(Clone, Debug)]
@@ -60,10 +71,12 @@ pub(super) struct State {
     pub(super) touched: Cond,
     /// Whether what was stored last is a value that a load found in the source's byte. Says nothing if not touched.
     pub(super) good: Cond,
+    /// The last stores, as far as they follow one another.
+    pub(super) range: Option<Range>,
     /// Symbols that came from the source.
     pub(super) loads: BTreeMap<String, Loaded>,
-    /// The last fault.
-    pub(super) fault: Option<Fault>,
+    /// Whether the last fault was one that the first byte cannot have survived.
+    pub(super) hopeless: Cond,
     pub(super) trace: Vec<Event>,
     /// Instructions since the entry or the last head of a loop.
     pub(super) seen: BTreeSet<u64>,
@@ -72,16 +85,34 @@ pub(super) struct State {
 }
 
 impl State {
-    /// What holds on this path, and one more condition.
-    pub(super) fn with<'c>(&'c self, condition: &'c Cond) -> Vec<&'c Cond> {
-        self.path.iter().chain([condition]).collect()
+    /// The state's key, given the registers that are still read.
+    pub(super) fn key(&self, live: u64) -> Key {
+        let is_live = |(register, _): &(usize, &Term)| live >> register & 1 == 1;
+        let regs = self.regs.iter().enumerate().filter(is_live);
+        let regs = regs.map(|(_, value)| value.clone()).collect();
+        let facts = [&self.touched, &self.good, &self.hopeless].map(Clone::clone);
+        (self.at, regs, self.flags.clone(), self.stack.clone(), self.path.clone(), facts)
     }
 
     /// The watched byte after `count` bytes from `offset` on were stored, each good if `good` holds.
+    ///
+    /// A store right behind the last one makes one longer range of the two: shorter questions.
     pub(super) fn store(&mut self, symbols: &Symbols, offset: &Term, count: &Term, good: &Cond) {
-        let hit = Cond::below(&symbols.byte.sub(offset), count);
-        self.touched = Cond::either(&hit, &self.touched);
-        self.good = Cond::choice(&hit, good, &self.good);
+        let simple = good.value() == Some(true);
+        let last = self.range.take().filter(|range| {
+            simple && offset.sub(&range.offset) == range.count && count.value().is_some()
+        });
+        let range = last.unwrap_or_else(|| Range {
+            touched: self.touched.clone(),
+            good: self.good.clone(),
+            offset: offset.clone(),
+            count: Term::of(0),
+        });
+        let range = Range { count: range.count.add(count), ..range };
+        let hit = Cond::below(&symbols.byte.sub(&range.offset), &range.count);
+        self.touched = Cond::either(&hit, &range.touched);
+        self.good = Cond::choice(&hit, good, &range.good);
+        self.range = (simple && count.value().is_some()).then_some(range);
     }
 
     /// Whether a stored value has the right byte at the watched place, if it covers it.

@@ -18,7 +18,7 @@ pub(super) const REGISTERS: usize = 34;
 pub(super) type Registers = Vec<Term>;
 
 /// The condition flags, as far as they are defined.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Flags {
     /// x86: CF. AArch64: not C. After a comparison: below, unsigned.
     below: Option<Cond>,
@@ -29,6 +29,17 @@ pub(super) struct Flags {
 }
 
 impl Flags {
+    /// Flags of which nothing is known but that they are defined.
+    pub(super) fn any() -> Self {
+        let flag = || Some(Cond::eq(&Term::var("flag"), &Term::of(0)));
+        Self { below: flag(), zero: flag(), negative: flag(), less: flag() }
+    }
+
+    /// Those that are defined.
+    pub(super) fn conditions(&self) -> impl Iterator<Item = &Cond> {
+        [&self.below, &self.zero, &self.negative, &self.less].into_iter().flatten()
+    }
+
     fn difference(a: &Term, b: &Term, bytes: u64) -> Self {
         let (a, b) = (a.low(bytes), b.low(bytes));
         let top = |t: &Term| t.times(1 << (64 - 8 * bytes));
