@@ -67,8 +67,6 @@ impl Count {
 enum Fact {
     /// The register has not passed zero on its way down.
     NotAbove(usize),
-    /// Nor on its way up.
-    NotBelow(usize),
     /// The register is at least so much.
     AtLeast(usize, u64),
     /// The first register is below the second.
@@ -82,7 +80,6 @@ impl Fact {
     fn of(self, regs: &[Term], first: &[Term], since: &Term) -> Cond {
         match self {
             Self::NotAbove(register) => Cond::at_most(&regs[register], &first[register]),
-            Self::NotBelow(register) => Cond::at_most(&first[register], &regs[register]),
             Self::AtLeast(register, least) => Cond::at_most(&Term::of(least), &regs[register]),
             Self::Below(a, b) => Cond::below(&regs[a], &regs[b]),
             Self::Multiple(of) => {
@@ -251,7 +248,6 @@ impl Prover<'_> {
                 facts.extend(LEAST.map(|least| Fact::AtLeast(a, least)));
                 continue;
             }
-            facts.push(Fact::NotBelow(a));
             for b in (0..REGISTERS).filter(|b| shapes[*b] == Shape::Fixed) {
                 if first.regs[b].mentions(&len) {
                     facts.push(Fact::Below(a, b));
