@@ -86,7 +86,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     for emulated in EMULATED.iter().filter(|emulated| emulated.tools().all(Tool::is_there)) {
         let mut test = toolchain.cargo("test", emulated.target, &output);
         test.args(["-Zbuild-std", "-p", "faultless-usercopy"]);
-        test.args(["--lib", "--test", "faults", "--test", "extable"]);
+        test.args(["--lib", "--test", "faults", "--test", "moving", "--test", "extable"]);
         emulated.configure(&mut test);
         good &= step("test", emulated.target, &mut test)?;
     }

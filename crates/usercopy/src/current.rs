@@ -62,13 +62,13 @@ unsafe impl<W: AccessWindow> UserMemory for CurrentUser<W> {
         len: usize,
     ) -> usize {
         // SAFETY: `dst` by the caller; `src` is a user address, where a fault is fixed up.
-        unsafe { native::copy::<W, Faulting>(dst, with_exposed_provenance(src.get()), len) }
+        unsafe { native::copy_from::<W, Faulting>(dst, with_exposed_provenance(src.get()), len) }
     }
 
     #[inline]
     unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
         // SAFETY: as in `raw_copy_from_user`.
-        unsafe { native::copy::<W, Atomic>(dst, with_exposed_provenance(src.get()), len) }
+        unsafe { native::copy_from::<W, Atomic>(dst, with_exposed_provenance(src.get()), len) }
     }
 
     #[inline]
@@ -80,13 +80,13 @@ unsafe impl<W: AccessWindow> UserMemory for CurrentUser<W> {
         len: usize,
     ) -> usize {
         // SAFETY: `src` by the caller; `dst` is a user address, where a fault is fixed up.
-        unsafe { native::copy::<W, Faulting>(with_exposed_provenance_mut(dst.get()), src, len) }
+        unsafe { native::copy_to::<W, Faulting>(with_exposed_provenance_mut(dst.get()), src, len) }
     }
 
     #[inline]
     unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
         // SAFETY: as in `raw_copy_to_user`.
-        unsafe { native::copy::<W, Atomic>(with_exposed_provenance_mut(dst.get()), src, len) }
+        unsafe { native::copy_to::<W, Atomic>(with_exposed_provenance_mut(dst.get()), src, len) }
     }
 
     #[inline]

@@ -129,9 +129,9 @@ unsafe fn atomic(operation: Operation, addr: usize, len: usize) -> usize {
     let user = std::ptr::with_exposed_provenance_mut::<u8>(addr);
     match operation {
         // SAFETY: the kernel side by the caller; the user side faults into the exception table.
-        Operation::Load(dst) => unsafe { native::copy::<NoWindow, Atomic>(dst, user, len) },
+        Operation::Load(dst) => unsafe { native::copy_from::<NoWindow, Atomic>(dst, user, len) },
         // SAFETY: as above.
-        Operation::Store(src) => unsafe { native::copy::<NoWindow, Atomic>(user, src, len) },
+        Operation::Store(src) => unsafe { native::copy_to::<NoWindow, Atomic>(user, src, len) },
         // SAFETY: as above.
         Operation::Clear => unsafe { native::clear::<NoWindow, Atomic>(user, len) },
         Operation::ProbeRead | Operation::ProbeWrite => unreachable_probe(),
@@ -144,9 +144,9 @@ unsafe fn faulting(operation: Operation, addr: usize, len: usize) -> usize {
     let user = std::ptr::with_exposed_provenance_mut::<u8>(addr);
     match operation {
         // SAFETY: the kernel side by the caller; the user side faults into the exception table.
-        Operation::Load(dst) => unsafe { native::copy::<NoWindow, Faulting>(dst, user, len) },
+        Operation::Load(dst) => unsafe { native::copy_from::<NoWindow, Faulting>(dst, user, len) },
         // SAFETY: as above.
-        Operation::Store(src) => unsafe { native::copy::<NoWindow, Faulting>(user, src, len) },
+        Operation::Store(src) => unsafe { native::copy_to::<NoWindow, Faulting>(user, src, len) },
         // SAFETY: as above.
         Operation::Clear => unsafe { native::clear::<NoWindow, Faulting>(user, len) },
         // SAFETY: as above.

@@ -139,7 +139,7 @@ impl Linux {
         signals::clear();
         // SAFETY: the source is a slice of that length; the target lies in a range that holds no Rust object (invariant),
         // and faults there end the copy by way of the exception table.
-        let left = unsafe { native::copy::<NoWindow, Atomic>(to, bytes.as_ptr(), at.len) };
+        let left = unsafe { native::copy_to::<NoWindow, Atomic>(to, bytes.as_ptr(), at.len) };
         if left == 0 { Answer::Done } else { Answer::Stopped(cause()) }
     }
 
@@ -149,7 +149,8 @@ impl Linux {
         signals::clear();
         // SAFETY: the target is a slice of that length; the source lies in a range that holds no Rust object (invariant),
         // and faults there end the copy by way of the exception table.
-        let left = unsafe { native::copy::<NoWindow, Atomic>(bytes.as_mut_ptr(), from, at.len) };
+        let left =
+            unsafe { native::copy_from::<NoWindow, Atomic>(bytes.as_mut_ptr(), from, at.len) };
         if left == 0 { Answer::Loaded(bytes) } else { Answer::Stopped(cause()) }
     }
 

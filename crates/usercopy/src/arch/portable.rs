@@ -12,12 +12,12 @@ pub const EXACT_FAULTS: bool = false;
 type Word = usize;
 const WORD: usize = size_of::<Word>();
 
-/// Copies `len` bytes; returns bytes not copied, which is always 0.
+/// Copies `len` bytes from user memory; returns bytes not copied, which is always 0.
 ///
 /// # Safety
 /// `src` is valid for reads and `dst` for writes of `len` bytes, without a fault.
 #[inline]
-pub unsafe fn copy<W: AccessWindow, F: FaultPolicy>(
+pub unsafe fn copy_from<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,
     src: *const u8,
     len: usize,
@@ -29,6 +29,20 @@ pub unsafe fn copy<W: AccessWindow, F: FaultPolicy>(
     // SAFETY: opened above.
     unsafe { W::close() };
     0
+}
+
+/// Copies `len` bytes to user memory; returns bytes not copied, which is always 0.
+///
+/// # Safety
+/// As for [`copy_from`].
+#[inline]
+pub unsafe fn copy_to<W: AccessWindow, F: FaultPolicy>(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+) -> usize {
+    // SAFETY: the same contract.
+    unsafe { copy_from::<W, F>(dst, src, len) }
 }
 
 /// Zeroes `len` bytes; returns bytes not zeroed, which is always 0.
@@ -200,7 +214,7 @@ mod tests {
             target.fill(0xff);
             let (src, dst) = (&raw const source[from], &raw mut target[to]);
             // SAFETY: both have `len` bytes from there on, and they are different arrays.
-            let left = unsafe { copy::<Counted, Atomic>(dst, src, len) };
+            let left = unsafe { copy_from::<Counted, Atomic>(dst, src, len) };
             assert_eq!(left, 0);
             assert_eq!(target[to..to + len], source[from..from + len]);
             assert!(target[..to].iter().chain(&target[to + len..]).all(|&byte| byte == 0xff));

@@ -1,5 +1,6 @@
 //! One access: laid out, run, and all bytes of both sides compared.
 
+use super::moving::{Change, MovingLayout, Present};
 use super::{Failure, Layout, Operation};
 use crate::{MayFault, UserAddr, UserMemory};
 
@@ -20,6 +21,9 @@ pub(super) enum Promise {
     /// Exact to the byte that faults.
     Exact,
 }
+
+/// What breaks U2.
+const NOTHING_DONE: &str = "nothing done although the first byte was accessible";
 
 /// After how many bytes a pattern is repeated: no power of two, so that a whole block or page in the place of another shows.
 const PERIOD: usize = 127;
@@ -86,7 +90,10 @@ struct Run {
     offset: usize,
     len: usize,
     accessible: usize,
+    /// Bytes from `start` on that are accessible when the bytes are compared.
+    compared: usize,
     reported: usize,
+    change: Option<Change>,
 }
 
 impl<'l, L: Layout + ?Sized> Case<'l, L> {
@@ -114,16 +121,64 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
     ) -> Result<(), Failure> {
         let start = edge.wrapping_add(accessible.wrapping_neg());
         let offset = GUARD + alignment % 8;
+        self.lay_out(start, offset, len, accessible);
+        let left = self.perform(start, offset, len);
+        let reported = len.wrapping_sub(left);
+        let compared = accessible;
+        let run = Run { start, offset, len, accessible, compared, reported, change: None };
+        self.check_count(&run)?;
+        self.check_kernel_side(&run)?;
+        self.check_user_side(&run)
+    }
+
+    /// Runs the operation on `len` bytes across the border of the two neighbouring read-write
+    /// pages, which are unmapped and mapped as `change` says. Returns whether the copy reached the
+    /// point of the change. The kernel side is misaligned by `alignment % 8`.
+    pub(super) fn run_moving(
+        &mut self,
+        len: usize,
+        alignment: usize,
+        change: Change,
+    ) -> Result<bool, Failure>
+    where
+        L: MovingLayout,
+    {
+        let border = self.base().wrapping_add(3 * self.page_size());
+        let start = border.wrapping_add(change.in_first.wrapping_neg());
+        let offset = GUARD + alignment % 8;
+        self.layout.set(Present::Both);
+        self.lay_out(start, offset, len, len + GUARD);
+        self.layout.set(change.before);
+        self.layout.arm(change.point, change.after);
+        let left = self.perform(start, offset, len);
+        let reached = self.layout.disarm();
+        self.layout.set(Present::Both);
+        let reported = len.wrapping_sub(left);
+        let first = |pages: Present| match change.in_first {
+            0 => pages.second(),
+            _ => pages.first(),
+        };
+        let always = first(change.before) && (!reached || first(change.after));
+        let accessible = usize::from(always);
+        let (compared, change) = (len + GUARD, Some(change));
+        let run = Run { start, offset, len, accessible, compared, reported, change };
+        if reported > len {
+            return Err(self.fail(&run, "U1", "more left than asked for"));
+        }
+        if reported == 0 && len > 0 && always {
+            return Err(self.fail(&run, "U2", NOTHING_DONE));
+        }
+        self.check_kernel_side(&run)?;
+        self.check_user_side(&run)?;
+        Ok(reached)
+    }
+
+    /// Fills both sides with their patterns: `accessible` bytes from `start` on, and the guards.
+    fn lay_out(&mut self, start: UserAddr, offset: usize, len: usize, accessible: usize) {
         poke_pattern(self.layout, start.wrapping_add(GUARD.wrapping_neg()), GUARD + accessible);
         for (at, byte) in self.kernel[..offset + len + GUARD].iter_mut().enumerate() {
             *byte = kernel_byte(at);
         }
-        let left = self.perform(start, offset, len);
-        let reported = len.wrapping_sub(left);
-        let run = Run { start, offset, len, accessible, reported };
-        self.check_count(&run)?;
-        self.check_kernel_side(&run)?;
-        self.check_user_side(&run)
     }
 
     /// Calls the function under test; returns bytes left.
@@ -153,7 +208,8 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
     }
 
     fn fail(&self, run: &Run, rule: &'static str, seen: &'static str) -> Failure {
-        Failure::new(self.operation, rule, seen).with_counts(run.len, run.accessible, run.reported)
+        let failure = Failure::new(self.operation, rule, seen);
+        failure.with_counts(run.len, run.accessible, run.reported).with_change(run.change)
     }
 
     fn check_count(&self, run: &Run) -> Result<(), Failure> {
@@ -164,11 +220,7 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
             return Err(self.fail(run, "U1", "reports bytes that were not accessible"));
         }
         if run.reported == 0 && run.accessible > 0 {
-            return Err(self.fail(
-                run,
-                "U2",
-                "nothing done although the first byte was accessible",
-            ));
+            return Err(self.fail(run, "U2", NOTHING_DONE));
         }
         if self.promise == Promise::Exact && run.reported < run.accessible {
             return Err(self.fail(run, "exactness", "stops before the byte that faults"));
@@ -204,7 +256,7 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
             Some(i) if i < written => kernel_byte(run.offset + i),
             _ => user_byte(before.get().wrapping_add(at)),
         };
-        let Some(at) = first_wrong(self.layout, before, GUARD + run.accessible, expected) else {
+        let Some(at) = first_wrong(self.layout, before, GUARD + run.compared, expected) else {
             return Ok(());
         };
         let seen = match at.checked_sub(GUARD) {

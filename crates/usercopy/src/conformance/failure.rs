@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use super::moving::Change;
+
 /// The function of [`UserMemory`](crate::UserMemory) that broke its promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // named after the functions
@@ -42,11 +44,14 @@ pub struct Failure {
     /// Offset of the first wrong byte from the beginning of the access, if bytes are what is wrong; one before the
     /// access wraps.
     pub at: Option<usize>,
+    /// How the mappings changed during the access, if they were to; `accessible` is 1 then if the
+    /// first byte always was.
+    pub change: Option<Change>,
 }
 
 impl Failure {
     pub(super) const fn new(operation: Operation, rule: &'static str, seen: &'static str) -> Self {
-        Self { operation, rule, seen, len: 0, accessible: 0, reported: 0, at: None }
+        Self { operation, rule, seen, len: 0, accessible: 0, reported: 0, at: None, change: None }
     }
 
     pub(super) const fn with_counts(self, len: usize, accessible: usize, reported: usize) -> Self {
@@ -55,6 +60,10 @@ impl Failure {
 
     pub(super) const fn with_byte(self, at: usize) -> Self {
         Self { at: Some(at), ..self }
+    }
+
+    pub(super) const fn with_change(self, change: Option<Change>) -> Self {
+        Self { change, ..self }
     }
 }
 
@@ -65,10 +74,13 @@ impl fmt::Display for Failure {
             "{:?} breaks {}: {} (length {}, {} accessible, {} reported",
             self.operation, self.rule, self.seen, self.len, self.accessible, self.reported
         )?;
-        match self.at {
-            Some(at) => write!(f, ", byte {})", at.cast_signed()),
-            None => f.write_str(")"),
+        if let Some(at) = self.at {
+            write!(f, ", byte {}", at.cast_signed())?;
         }
+        if let Some(change) = self.change {
+            write!(f, ", {change}")?;
+        }
+        f.write_str(")")
     }
 }
 

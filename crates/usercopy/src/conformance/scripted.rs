@@ -5,7 +5,7 @@
 use core::cell::Cell;
 use core::ops::Range;
 
-use super::Layout;
+use super::{Layout, MovingLayout, Present};
 use crate::{MayFault, PROBE_STEP, UserAddr, UserMemory};
 
 /// Where the addresses begin; they have nothing to do with where the bytes are kept.
@@ -17,12 +17,16 @@ const PAGES: usize = 5;
 /// Bytes of [`Scripted`].
 const BYTES: usize = PAGES * PROBE_STEP;
 
-/// Five pages of user memory: read-write, inaccessible, read-write, read-write, read-only; of which the inaccessible
-/// range can be moved to any bytes.
+/// Five pages of user memory: read-write, inaccessible, read-write, read-write, read-only; of which
+/// the inaccessible range can be moved to any bytes, and of which the third and fourth can be
+/// unmapped ([`MovingLayout`]): a point comes before the access to each byte.
 #[derive(Debug)]
 pub struct Scripted {
     bytes: [Cell<u8>; BYTES],
     hole: Cell<(usize, usize)>,
+    present: Cell<Present>,
+    /// Points until the change, and what it brings.
+    armed: Cell<Option<(usize, Present)>>,
 }
 
 /// What an access does.
@@ -43,7 +47,8 @@ impl Scripted {
     #[must_use]
     pub const fn new() -> Self {
         let hole = Cell::new((BASE + PROBE_STEP, BASE + 2 * PROBE_STEP));
-        Self { bytes: [const { Cell::new(0) }; BYTES], hole }
+        let (present, armed) = (Cell::new(Present::Both), Cell::new(None));
+        Self { bytes: [const { Cell::new(0) }; BYTES], hole, present, armed }
     }
 
     /// Makes exactly the addresses `hole` inaccessible.
@@ -57,19 +62,39 @@ impl Scripted {
         &self.bytes[start..(start + len).min(BYTES)]
     }
 
-    /// The bytes that an access to `len` bytes at `addr` reaches before it faults.
-    fn access(&self, addr: UserAddr, len: usize, access: Access) -> &[Cell<u8>] {
-        let (addr, end) = (addr.get(), addr.get() + len);
-        let read_only = BASE + (PAGES - 1) * PROBE_STEP;
+    /// The byte at `addr`, unless the access faults. This is a point.
+    fn access(&self, addr: usize, access: Access) -> Option<&Cell<u8>> {
+        if let Some((points, after)) = self.armed.get() {
+            self.armed.set(points.checked_sub(1).map(|points| (points, after)));
+            if points == 0 {
+                self.present.set(after);
+            }
+        }
         let (hole, hole_end) = self.hole.get();
-        let mut stop = end;
-        if addr < hole_end {
-            stop = stop.min(hole.max(addr));
+        let at = addr.wrapping_sub(BASE);
+        let there = match at / PROBE_STEP {
+            2 => self.present.get().first(),
+            3 => self.present.get().second(),
+            4 => access == Access::Read,
+            _ => true,
+        };
+        let cell = self.bytes.get(at)?;
+        (there && !(hole..hole_end).contains(&addr)).then_some(cell)
+    }
+
+    /// Runs `each(offset, byte)` up to the byte that faults; returns bytes left.
+    fn for_each(
+        &self,
+        addr: UserAddr,
+        len: usize,
+        access: Access,
+        each: impl Fn(usize, &Cell<u8>),
+    ) -> usize {
+        for at in 0..len {
+            let Some(byte) = self.access(addr.get() + at, access) else { return len - at };
+            each(at, byte);
         }
-        if access == Access::Write {
-            stop = stop.min(read_only.max(addr));
-        }
-        self.cells(addr, stop - addr)
+        0
     }
 }
 
@@ -93,12 +118,10 @@ unsafe impl UserMemory for Scripted {
     }
 
     unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
-        let reached = self.access(src, len, Access::Read);
-        for (at, byte) in reached.iter().enumerate() {
+        self.for_each(src, len, Access::Read, |at, byte| {
             // SAFETY: `at < len`, for which the caller vouches.
             unsafe { dst.wrapping_add(at).write(byte.get()) };
-        }
-        len - reached.len()
+        })
     }
 
     unsafe fn raw_copy_to_user(
@@ -113,18 +136,14 @@ unsafe impl UserMemory for Scripted {
     }
 
     unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
-        let reached = self.access(dst, len, Access::Write);
-        for (at, byte) in reached.iter().enumerate() {
+        self.for_each(dst, len, Access::Write, |at, byte| {
             // SAFETY: `at < len`, for which the caller vouches.
             byte.set(unsafe { src.wrapping_add(at).read() });
-        }
-        len - reached.len()
+        })
     }
 
     unsafe fn raw_clear_user(&self, _may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
-        let reached = self.access(dst, len, Access::Write);
-        reached.iter().for_each(|byte| byte.set(0));
-        len - reached.len()
+        self.for_each(dst, len, Access::Write, |_, byte| byte.set(0))
     }
 }
 
@@ -153,5 +172,19 @@ impl Layout for Scripted {
         for (byte, cell) in bytes.iter().zip(self.cells(addr.get(), usize::MAX / 2)) {
             cell.set(*byte);
         }
+    }
+}
+
+impl MovingLayout for Scripted {
+    fn set(&self, pages: Present) {
+        self.present.set(pages);
+    }
+
+    fn arm(&self, point: usize, after: Present) {
+        self.armed.set(Some((point, after)));
+    }
+
+    fn disarm(&self) -> bool {
+        self.armed.take().is_none()
     }
 }

@@ -16,7 +16,8 @@ const LONG: [usize; 14] =
 /// Fault offsets tried at both ends of a long access.
 const NEAR: usize = 70;
 
-const COPIES: [Operation; 5] = [
+/// All operations that copy or clear.
+pub const COPIES: [Operation; 5] = [
     Operation::CopyFromUser,
     Operation::CopyFromUserAtomic,
     Operation::CopyToUser,

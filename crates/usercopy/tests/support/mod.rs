@@ -2,7 +2,12 @@
 //! optionally pages that the handler brings in, as a kernel's fault handler would.
 #![allow(dead_code)] // every test binary uses a part of it
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod loops_of_old;
+pub(crate) mod moving;
 pub(crate) mod planted;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod stepping;
 
 use std::mem::{MaybeUninit, zeroed};
 use std::ops::Range;
@@ -34,7 +39,7 @@ pub(crate) fn may_fault() -> MayFault {
 ///
 /// # Safety
 /// `context` is what the kernel passed to a `SA_SIGINFO` handler that has not returned.
-unsafe fn program_counter<'c>(context: *mut c_void) -> &'c mut usize {
+pub(crate) unsafe fn program_counter<'c>(context: *mut c_void) -> &'c mut usize {
     let context = context.cast::<libc::ucontext_t>();
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the caller's promise.
@@ -57,7 +62,9 @@ extern "C" fn on_sigsegv(_: c_int, info: *mut libc::siginfo_t, context: *mut c_v
     let info = unsafe { &*info };
     // SAFETY: a SIGSEGV or SIGBUS has an address.
     let address = unsafe { info.si_addr() }.addr();
-    match TABLE.get().and_then(|table| table.resume(*pc, || bring_in(address))) {
+    moving::point();
+    let resolve = || moving::is_accessible(address) || bring_in(address);
+    match TABLE.get().and_then(|table| table.resume(*pc, resolve)) {
         Some(Resume::Retry) => {}
         Some(Resume::At(fixup)) => *pc = fixup,
         // A genuine crash: the access is repeated with the default action.
@@ -66,6 +73,11 @@ extern "C" fn on_sigsegv(_: c_int, info: *mut libc::siginfo_t, context: *mut c_v
             libc::signal(libc::SIGSEGV, libc::SIG_DFL);
         },
     }
+}
+
+/// Whether the instruction at `pc` is in the exception table.
+pub(crate) fn is_registered(pc: usize) -> bool {
+    TABLE.get().is_some_and(|table| table.find(pc).is_some())
 }
 
 fn bring_in(address: usize) -> bool {

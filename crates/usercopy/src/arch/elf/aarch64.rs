@@ -1,7 +1,10 @@
 //! AArch64: pairs of general registers, upwards.
 //!
-//! A store pair that faults may have written its accessible half; those bytes are right, and the byte loop that
-//! follows a fault counts them again. (`ldp`/`stp` with any alignment need normal memory, as user memory is.)
+//! Only the user's side has entries in the exception table: kernel memory does not fault. Copies
+//! from user memory load in any alignment (which needs normal memory, as user memory is) and store
+//! what was loaded as a whole. A store that faults may have written a part of its bytes if it is a
+//! pair or not aligned; so stores to user memory are aligned words (`stores`), which happen as a
+//! whole or not at all.
 
 use core::arch::asm;
 
@@ -10,6 +13,8 @@ pub use super::linked::table;
 use super::blocks::{self, Blocks};
 use crate::arch::{AccessWindow, FaultPolicy, Faulting, portable};
 use crate::extable::Kind;
+
+mod stores;
 
 /// Whether a fault ends a copy with an exact count.
 pub const EXACT_FAULTS: bool = true;
@@ -36,62 +41,71 @@ unsafe impl AccessWindow for Pan {
     }
 }
 
-/// Moves the first and the last `$width` bytes of `$len` bytes by one register each; 0 when done.
+/// Moves the first and the last `$width` bytes of `$len` bytes by one register each; 0 when done, 1
+/// after a fault.
 macro_rules! move_ends {
     ($F:ident, $dst:ident, $src:ident, $len:ident, $width:literal, $op:literal, $reg:literal) => {{
-        let mut left = $len;
+        let mut failed = 1_usize;
         let from_end = $src.wrapping_add($len).wrapping_sub($width);
         let to_end = $dst.wrapping_add($len).wrapping_sub($width);
-        // SAFETY: both words lie in the caller's regions; a fault leaves to label 99 with `left` not 0.
+        // SAFETY: both words lie in the caller's regions; a fault leaves to label 99 with `failed`
+        // 1.
         unsafe {
             asm!(
                 concat!("20: ldr", $op, " {a:", $reg, "}, [{src}]"),
                 concat!("21: ldr", $op, " {b:", $reg, "}, [{from_end}]"),
-                concat!("22: str", $op, " {a:", $reg, "}, [{dst}]"),
-                concat!("23: str", $op, " {b:", $reg, "}, [{to_end}]"),
-                "mov {left}, #0",
-                on_fault!(20 21 22 23),
+                concat!("str", $op, " {a:", $reg, "}, [{dst}]"),
+                concat!("str", $op, " {b:", $reg, "}, [{to_end}]"),
+                "mov {failed}, #0",
+                on_fault!(20 21),
                 "99:",
                 src = in(reg) $src,
                 dst = in(reg) $dst,
                 from_end = in(reg) from_end,
                 to_end = in(reg) to_end,
-                left = inout(reg) left,
+                failed = inout(reg) failed,
                 a = out(reg) _,
                 b = out(reg) _,
                 kind = const $F::KIND,
                 options(nostack, preserves_flags),
             );
         }
-        left
+        failed
     }};
 }
 
 /// The primitives of [`Blocks`].
 struct Moves;
 
-// SAFETY: every load and store below has an exception-table entry that leaves with `left` not 0, which only the
-// instruction before label 99 clears; in the byte loops `left` is what was not stored.
+// SAFETY: every load below has an exception-table entry that leaves to label 99. Stores follow the
+// last load of their words, so after a fault no word of a block or of two ends is stored: `failed`
+// is 1, and `left` is what is not stored.
 unsafe impl Blocks for Moves {
     #[inline(always)]
-    unsafe fn block<F: FaultPolicy>(dst: *mut u8, src: *const u8) -> usize {
-        let mut left = 1_usize;
-        // SAFETY: 64 bytes of the caller's regions; a fault leaves to label 99 with `left` not 0.
+    unsafe fn blocks<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
+        let mut left = len;
+        // SAFETY: blocks of the caller's regions; a fault leaves to label 99 with the bytes not
+        // stored.
         unsafe {
             asm!(
+                "2:",
                 "20: ldp {a}, {b}, [{src}]",
                 "21: ldp {c}, {d}, [{src}, #16]",
                 "22: ldp {e}, {f}, [{src}, #32]",
                 "23: ldp {g}, {h}, [{src}, #48]",
-                "24: stp {a}, {b}, [{dst}]",
-                "25: stp {c}, {d}, [{dst}, #16]",
-                "26: stp {e}, {f}, [{dst}, #32]",
-                "27: stp {g}, {h}, [{dst}, #48]",
-                "mov {left}, #0",
-                on_fault!(20 21 22 23 24 25 26 27),
+                "stp {a}, {b}, [{dst}]",
+                "stp {c}, {d}, [{dst}, #16]",
+                "stp {e}, {f}, [{dst}, #32]",
+                "stp {g}, {h}, [{dst}, #48]",
+                "add {src}, {src}, #64",
+                "add {dst}, {dst}, #64",
+                "sub {left}, {left}, #64",
+                "cmp {left}, #64",
+                "b.hs 2b",
+                on_fault!(20 21 22 23),
                 "99:",
-                src = in(reg) src,
-                dst = in(reg) dst,
+                src = inout(reg) src => _,
+                dst = inout(reg) dst => _,
                 left = inout(reg) left,
                 a = out(reg) _,
                 b = out(reg) _,
@@ -102,7 +116,7 @@ unsafe impl Blocks for Moves {
                 g = out(reg) _,
                 h = out(reg) _,
                 kind = const F::KIND,
-                options(nostack, preserves_flags),
+                options(nostack),
             );
         }
         left
@@ -110,24 +124,25 @@ unsafe impl Blocks for Moves {
 
     #[inline(always)]
     unsafe fn ends_16<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
-        let mut left = len;
+        let mut failed = 1_usize;
         let from_end = src.wrapping_add(len).wrapping_sub(16);
         let to_end = dst.wrapping_add(len).wrapping_sub(16);
-        // SAFETY: both pairs lie in the caller's regions; a fault leaves to label 99 with `left` not 0.
+        // SAFETY: both pairs lie in the caller's regions; a fault leaves to label 99 with `failed`
+        // 1.
         unsafe {
             asm!(
                 "20: ldp {a}, {b}, [{src}]",
                 "21: ldp {c}, {d}, [{from_end}]",
-                "22: stp {a}, {b}, [{dst}]",
-                "23: stp {c}, {d}, [{to_end}]",
-                "mov {left}, #0",
-                on_fault!(20 21 22 23),
+                "stp {a}, {b}, [{dst}]",
+                "stp {c}, {d}, [{to_end}]",
+                "mov {failed}, #0",
+                on_fault!(20 21),
                 "99:",
                 src = in(reg) src,
                 dst = in(reg) dst,
                 from_end = in(reg) from_end,
                 to_end = in(reg) to_end,
-                left = inout(reg) left,
+                failed = inout(reg) failed,
                 a = out(reg) _,
                 b = out(reg) _,
                 c = out(reg) _,
@@ -136,7 +151,7 @@ unsafe impl Blocks for Moves {
                 options(nostack, preserves_flags),
             );
         }
-        left
+        failed
     }
 
     #[inline(always)]
@@ -161,9 +176,9 @@ unsafe impl Blocks for Moves {
         unsafe {
             asm!(
                 "20: ldrb {a:w}, [{src}]",
-                "21: strb {a:w}, [{dst}]",
+                "strb {a:w}, [{dst}]",
                 "mov {left}, #0",
-                on_fault!(20 21),
+                on_fault!(20),
                 "99:",
                 src = in(reg) src,
                 dst = in(reg) dst,
@@ -183,12 +198,12 @@ unsafe impl Blocks for Moves {
         unsafe {
             asm!(
                 "20: ldrb {a:w}, [{src}]",
-                "21: strb {a:w}, [{dst}]",
+                "strb {a:w}, [{dst}]",
                 "add {src}, {src}, #1",
                 "add {dst}, {dst}, #1",
                 "sub {left}, {left}, #1",
                 "cbnz {left}, 20b",
-                on_fault!(20 21),
+                on_fault!(20),
                 "99:",
                 src = inout(reg) src => _,
                 dst = inout(reg) dst => _,
@@ -200,81 +215,16 @@ unsafe impl Blocks for Moves {
         }
         left
     }
-
-    #[inline(always)]
-    unsafe fn zero_block<F: FaultPolicy>(dst: *mut u8) -> usize {
-        let mut left = 1_usize;
-        // SAFETY: 64 bytes of the caller's region; a fault leaves to label 99 with `left` not 0.
-        unsafe {
-            asm!(
-                "20: stp xzr, xzr, [{dst}]",
-                "21: stp xzr, xzr, [{dst}, #16]",
-                "22: stp xzr, xzr, [{dst}, #32]",
-                "23: stp xzr, xzr, [{dst}, #48]",
-                "mov {left}, #0",
-                on_fault!(20 21 22 23),
-                "99:",
-                dst = in(reg) dst,
-                left = inout(reg) left,
-                kind = const F::KIND,
-                options(nostack, preserves_flags),
-            );
-        }
-        left
-    }
-
-    #[inline(always)]
-    unsafe fn zero_ends_8<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
-        let mut left = len;
-        let to_end = dst.wrapping_add(len).wrapping_sub(8);
-        // SAFETY: both words lie in the caller's region; a fault leaves to label 99 with `left` not 0.
-        unsafe {
-            asm!(
-                "20: str xzr, [{dst}]",
-                "21: str xzr, [{to_end}]",
-                "mov {left}, #0",
-                on_fault!(20 21),
-                "99:",
-                dst = in(reg) dst,
-                to_end = in(reg) to_end,
-                left = inout(reg) left,
-                kind = const F::KIND,
-                options(nostack, preserves_flags),
-            );
-        }
-        left
-    }
-
-    #[inline(always)]
-    unsafe fn zero_bytes<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
-        let mut left = len;
-        // SAFETY: `len > 0` bytes of the caller's region; a fault leaves with the bytes not yet stored.
-        unsafe {
-            asm!(
-                "20: strb wzr, [{dst}]",
-                "add {dst}, {dst}, #1",
-                "sub {left}, {left}, #1",
-                "cbnz {left}, 20b",
-                on_fault!(20),
-                "99:",
-                dst = inout(reg) dst => _,
-                left = inout(reg) left,
-                kind = const F::KIND,
-                options(nostack, preserves_flags),
-            );
-        }
-        left
-    }
 }
 
-/// Copies `len` bytes between kernel and user memory, in either direction; returns bytes **not** copied, exact to
-/// the byte that faults (U1, U2).
+/// Copies `len` bytes from user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
 ///
 /// # Safety
-/// Each side is either a user address that never belongs to Rust, or valid for `len` bytes and shared only with code that
-/// tolerates races. The trap handler serves the exception table.
+/// `src` is a user address that never belongs to Rust; `dst` is valid for writes of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
 #[inline(always)]
-pub unsafe fn copy<W: AccessWindow, F: FaultPolicy>(
+pub unsafe fn copy_from<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,
     src: *const u8,
     len: usize,
@@ -292,10 +242,10 @@ pub unsafe fn copy<W: AccessWindow, F: FaultPolicy>(
     left
 }
 
-/// Copies more than 16 bytes.
+/// Copies more than 16 bytes from user memory.
 ///
 /// # Safety
-/// As for [`copy`].
+/// As for [`copy_from`].
 #[inline(never)]
 unsafe fn copy_long<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,
@@ -311,15 +261,36 @@ unsafe fn copy_long<W: AccessWindow, F: FaultPolicy>(
     left
 }
 
+/// Copies `len` bytes to user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
+///
+/// # Safety
+/// `dst` is a user address that never belongs to Rust; `src` is valid for reads of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
+#[inline]
+pub unsafe fn copy_to<W: AccessWindow, F: FaultPolicy>(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+) -> usize {
+    // SAFETY: closed below; only the copy lies between.
+    unsafe { W::open() };
+    // SAFETY: the caller's promise.
+    let left = unsafe { stores::copy::<F>(dst, src, len) };
+    // SAFETY: opened above.
+    unsafe { W::close() };
+    left
+}
+
 /// Zeroes `len` bytes of user memory; returns bytes **not** zeroed.
 ///
 /// # Safety
-/// As for [`copy`] with respect to `dst`.
+/// As for [`copy_to`] with respect to `dst`.
 pub unsafe fn clear<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
     // SAFETY: closed below; only the stores lie between.
     unsafe { W::open() };
     // SAFETY: the caller's promise.
-    let left = unsafe { blocks::clear_blocks::<Moves, F>(dst, len) };
+    let left = unsafe { stores::clear::<F>(dst, len) };
     // SAFETY: opened above.
     unsafe { W::close() };
     left
@@ -328,18 +299,18 @@ pub unsafe fn clear<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, len: usize) -
 /// Loads the byte at `addr` of user memory; may fault and sleep. Returns bytes not reached: 0 or 1.
 ///
 /// # Safety
-/// As for [`copy`] with respect to `addr`.
+/// As for [`copy_from`] with respect to `addr`.
 pub unsafe fn probe_read<W: AccessWindow>(addr: *const u8) -> usize {
     let mut byte = 0_u8;
     // SAFETY: `byte` is ours; `addr` is the caller's.
-    unsafe { copy::<W, Faulting>(&raw mut byte, addr, 1) }
+    unsafe { copy_from::<W, Faulting>(&raw mut byte, addr, 1) }
 }
 
 /// Stores to the byte at `addr` of user memory without changing it: an exclusive pair, so that no concurrent
 /// change is undone. May fault and sleep. Returns bytes not reached: 0 or 1.
 ///
 /// # Safety
-/// As for [`copy`] with respect to `addr`.
+/// As for [`copy_from`] with respect to `addr`.
 pub unsafe fn probe_write<W: AccessWindow>(addr: *mut u8) -> usize {
     let mut left = 1_usize;
     // SAFETY: closed below; only the probe lies between.

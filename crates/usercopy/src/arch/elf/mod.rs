@@ -1,12 +1,15 @@
 //! The back ends in assembly, for targets with ELF sections, and the choice among them.
 
-/// Exception-table entries for the instructions at numeric labels, to go on at label 99. Needs the operand `kind`.
+/// Exception-table entries. For the instructions at the numeric labels, execution goes on at label
+/// 99; after the semicolon each instruction has a fix-up label of its own. Needs the operand
+/// `kind`.
 #[allow(unused_macros)] // an architecture without a back end here
 macro_rules! on_fault {
-    ($($insn:literal)+) => {
+    ($($insn:literal)* $(; $($at:literal => $fixup:literal),+)?) => {
         concat!(
             ".pushsection __ex_table,\"aR\",@progbits\n.balign 4\n",
-            $(".long ", $insn, "b - .\n.long 99f - .\n.long {kind}\n",)+
+            $(".long ", $insn, "b - .\n.long 99f - .\n.long {kind}\n",)*
+            $($(".long ", $at, "b - .\n.long ", $fixup, "f - .\n.long {kind}\n",)+)?
             ".popsection"
         )
     };

@@ -1,7 +1,8 @@
 //! RISC-V 64: aligned words only, since a misaligned access may trap or be emulated at great cost.
 //!
-//! When source and destination disagree on alignment, words are loaded aligned and shifted together. An aligned
-//! word that holds at least one wanted byte never reaches into a page without one.
+//! When source and destination disagree on alignment, words are loaded aligned and shifted
+//! together. An aligned word that holds at least one wanted byte never reaches into a page without
+//! one. And an aligned store happens as a whole or not at all.
 
 use core::arch::asm;
 
@@ -44,18 +45,44 @@ unsafe impl AccessWindow for Sum {
     }
 }
 
-/// Copies `len` bytes between kernel and user memory, in either direction; returns bytes **not** copied, exact to
-/// the byte that faults (U1, U2).
+/// Copies `len` bytes from user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
 ///
 /// # Safety
-/// Each side is either a user address that never belongs to Rust, or valid for `len` bytes and shared only with code that
-/// tolerates races. The trap handler serves the exception table.
+/// `src` is a user address that never belongs to Rust; `dst` is valid for writes of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
 #[inline]
-pub unsafe fn copy<W: AccessWindow, F: FaultPolicy>(
+pub unsafe fn copy_from<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,
     src: *const u8,
     len: usize,
 ) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { copy::<W, F>(dst, src, len) }
+}
+
+/// Copies `len` bytes to user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
+///
+/// # Safety
+/// `dst` is a user address that never belongs to Rust; `src` is valid for reads of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
+#[inline]
+pub unsafe fn copy_to<W: AccessWindow, F: FaultPolicy>(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { copy::<W, F>(dst, src, len) }
+}
+
+/// Either direction.
+///
+/// # Safety
+/// As for [`copy_from`] or [`copy_to`].
+#[inline]
+unsafe fn copy<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
     if len == 0 {
         return 0;
     }
@@ -137,12 +164,16 @@ unsafe fn copy_bytes<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -
 
 /// Copies aligned words, four at a time and then singly; returns the bytes left: fewer than a word unless a fault came.
 ///
+/// The fix-up of a store in a block subtracts the words before it: it falls through as many
+/// subtractions.
+///
 /// # Safety
 /// As for [`copy`], with the window open; both sides are aligned to words.
 #[inline(always)]
 unsafe fn copy_words<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
     let mut left = len;
-    // SAFETY: the caller's regions, by aligned words inside; a fault leaves with the bytes of whole blocks done subtracted.
+    // SAFETY: the caller's regions, by aligned words inside; a fault leaves with the bytes not
+    // stored.
     unsafe {
         asm!(
             "j 3f",
@@ -169,7 +200,11 @@ unsafe fn copy_words<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -
             "addi {left}, {left}, -8",
             "5:",
             "bgeu {left}, {word}, 4b",
-            on_fault!(20 21 22 23 24 25 26 27 30 31),
+            on_fault!(20 21 22 23 24 30 31; 25 => 91, 26 => 92, 27 => 93),
+            "j 99f",
+            "93: addi {left}, {left}, -8",
+            "92: addi {left}, {left}, -8",
+            "91: addi {left}, {left}, -8",
             "99:",
             src = inout(reg) src => _,
             dst = inout(reg) dst => _,
@@ -235,7 +270,7 @@ unsafe fn copy_shifted<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize)
 /// Zeroes `len` bytes of user memory; returns bytes **not** zeroed.
 ///
 /// # Safety
-/// As for [`copy`] with respect to `dst`.
+/// As for [`copy_to`] with respect to `dst`.
 pub unsafe fn clear<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
     // SAFETY: closed below; only the stores lie between.
     unsafe { W::open() };
@@ -323,18 +358,18 @@ unsafe fn clear_words<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
 /// Loads the byte at `addr` of user memory; may fault and sleep. Returns bytes not reached: 0 or 1.
 ///
 /// # Safety
-/// As for [`copy`] with respect to `addr`.
+/// As for [`copy_from`] with respect to `addr`.
 pub unsafe fn probe_read<W: AccessWindow>(addr: *const u8) -> usize {
     let mut byte = 0_u8;
     // SAFETY: `byte` is ours; `addr` is the caller's.
-    unsafe { copy::<W, Faulting>(&raw mut byte, addr, 1) }
+    unsafe { copy_from::<W, Faulting>(&raw mut byte, addr, 1) }
 }
 
 /// Stores to the aligned 32-bit word that holds the byte at `addr` of user memory without changing it: `amoor.w` with 0, so
 /// that no concurrent change is undone. May fault and sleep. Returns bytes not reached: 0 or 1.
 ///
 /// # Safety
-/// As for [`copy`] with respect to `addr`, and to the aligned word around it.
+/// As for [`copy_from`] with respect to `addr`, and to the aligned word around it.
 pub unsafe fn probe_write<W: AccessWindow>(addr: *mut u8) -> usize {
     let mut left = 1_usize;
     let aligned = addr.wrapping_sub(addr.addr() % size_of::<u32>());

@@ -12,6 +12,7 @@ use crate::extable::Kind;
 use moves::Moves;
 
 mod moves;
+mod zeroes;
 
 /// Whether a fault ends a copy with an exact count.
 pub const EXACT_FAULTS: bool = true;
@@ -39,18 +40,44 @@ unsafe impl AccessWindow for Smap {
     }
 }
 
-/// Copies `len` bytes between kernel and user memory, in either direction; returns bytes **not** copied, exact to
-/// the byte that faults (U1, U2).
+/// Copies `len` bytes from user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
 ///
 /// # Safety
-/// Each side is either a user address that never belongs to Rust, or valid for `len` bytes and shared only with code that
-/// tolerates races. The trap handler serves the exception table.
+/// `src` is a user address that never belongs to Rust; `dst` is valid for writes of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
 #[inline(always)]
-pub unsafe fn copy<W: AccessWindow, F: FaultPolicy>(
+pub unsafe fn copy_from<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,
     src: *const u8,
     len: usize,
 ) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { copy::<W, F>(dst, src, len) }
+}
+
+/// Copies `len` bytes to user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
+///
+/// # Safety
+/// `dst` is a user address that never belongs to Rust; `src` is valid for reads of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
+#[inline(always)]
+pub unsafe fn copy_to<W: AccessWindow, F: FaultPolicy>(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { copy::<W, F>(dst, src, len) }
+}
+
+/// Either direction.
+///
+/// # Safety
+/// As for [`copy_from`] or [`copy_to`].
+#[inline(always)]
+unsafe fn copy<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
     if len > 16 {
         // SAFETY: the caller's promise.
         return unsafe { copy_long::<W, F>(dst, src, len) };
@@ -111,7 +138,7 @@ unsafe fn string_move<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) 
 /// Zeroes `len` bytes of user memory; returns bytes **not** zeroed.
 ///
 /// # Safety
-/// As for [`copy`] with respect to `dst`.
+/// As for [`copy_to`] with respect to `dst`.
 pub unsafe fn clear<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
     // SAFETY: closed below; only the stores lie between.
     unsafe { W::open() };
@@ -120,7 +147,7 @@ pub unsafe fn clear<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, len: usize) -
         unsafe { string_store::<F>(dst, len) }
     } else {
         // SAFETY: the caller's promise.
-        unsafe { blocks::clear_blocks::<Moves, F>(dst, len) }
+        unsafe { zeroes::clear_blocks::<F>(dst, len) }
     };
     // SAFETY: opened above.
     unsafe { W::close() };
@@ -150,18 +177,18 @@ unsafe fn string_store<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
 /// Loads the byte at `addr` of user memory; may fault and sleep. Returns bytes not reached: 0 or 1.
 ///
 /// # Safety
-/// As for [`copy`] with respect to `addr`.
+/// As for [`copy_from`] with respect to `addr`.
 pub unsafe fn probe_read<W: AccessWindow>(addr: *const u8) -> usize {
     let mut byte = 0_u8;
     // SAFETY: `byte` is ours; `addr` is the caller's.
-    unsafe { copy::<W, Faulting>(&raw mut byte, addr, 1) }
+    unsafe { copy_from::<W, Faulting>(&raw mut byte, addr, 1) }
 }
 
 /// Stores to the byte at `addr` of user memory without changing it: a locked `or` with 0, so that no
 /// concurrent change is undone. May fault and sleep. Returns bytes not reached: 0 or 1.
 ///
 /// # Safety
-/// As for [`copy`] with respect to `addr`.
+/// As for [`copy_from`] with respect to `addr`.
 pub unsafe fn probe_write<W: AccessWindow>(addr: *mut u8) -> usize {
     let mut left = 1_usize;
     // SAFETY: closed below; only the probe lies between.

@@ -1,49 +1,60 @@
 //! The block primitives in general registers.
+//!
+//! An integer store of at most 8 bytes happens as a whole or faults with nothing stored, also
+//! across a page border: both pages are looked up before anything is written.
 
 use core::arch::asm;
 
 use super::super::blocks::Blocks;
 use crate::arch::FaultPolicy;
 
-/// Moves the first and the last `$width` bytes of `$len` bytes; 0 when done.
+/// Moves the first and the last `$width` bytes of `$len` bytes; 0 when done, or 1 + the words
+/// stored.
 macro_rules! move_ends {
     ($F:ident, $dst:ident, $src:ident, $len:ident, $width:literal, $a:literal, $b:literal) => {{
-        let mut left = $len;
-        // SAFETY: both words lie in the caller's regions; a fault leaves to label 99 with `left` not 0.
+        let mut failed = 1_usize;
+        // SAFETY: both words lie in the caller's regions; a fault leaves to label 99 with `failed`
+        // as described.
         unsafe {
             asm!(
                 concat!("20: mov ", $a, ", [{src}]"),
-                concat!("21: mov ", $b, ", [{src} + {left} - ", $width, "]"),
+                concat!("21: mov ", $b, ", [{src} + {len} - ", $width, "]"),
                 concat!("22: mov [{dst}], ", $a),
-                concat!("23: mov [{dst} + {left} - ", $width, "], ", $b),
-                "xor {left:e}, {left:e}",
+                "mov {failed:e}, 2",
+                concat!("23: mov [{dst} + {len} - ", $width, "], ", $b),
+                "xor {failed:e}, {failed:e}",
                 on_fault!(20 21 22 23),
                 "99:",
                 src = in(reg) $src,
                 dst = in(reg) $dst,
-                left = inout(reg) left,
+                len = in(reg) $len,
+                failed = inout(reg) failed,
                 a = out(reg) _,
                 b = out(reg) _,
                 kind = const $F::KIND,
                 options(nostack),
             );
         }
-        left
+        failed
     }};
 }
 
 /// The primitives of [`Blocks`].
 pub(super) struct Moves;
 
-// SAFETY: every load and store below has an exception-table entry that leaves with `left` not 0, which only the
-// instruction before label 99 clears; in the byte loops `left` is what was not stored.
+// SAFETY: every load and store below has an exception-table entry that leaves to label 99. There,
+// `left` is what is not stored, and `failed` is 0 or 1 + the words stored: a fix-up of its own, or
+// the instruction after it, follows every store but the last.
 unsafe impl Blocks for Moves {
+    /// The fix-up of a store subtracts the words before it: it falls through as many subtractions.
     #[inline(always)]
-    unsafe fn block<F: FaultPolicy>(dst: *mut u8, src: *const u8) -> usize {
-        let mut left = 1_usize;
-        // SAFETY: 64 bytes of the caller's regions; a fault leaves to label 99 with `left` not 0.
+    unsafe fn blocks<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
+        let mut left = len;
+        // SAFETY: blocks of the caller's regions; a fault leaves to label 99 with the bytes not
+        // stored.
         unsafe {
             asm!(
+                "2:",
                 "20: mov {a}, [{src}]",
                 "21: mov {b}, [{src} + 8]",
                 "22: mov {c}, [{src} + 16]",
@@ -60,11 +71,28 @@ unsafe impl Blocks for Moves {
                 "35: mov [{dst} + 40], {b}",
                 "36: mov [{dst} + 48], {c}",
                 "37: mov [{dst} + 56], {d}",
-                "xor {left:e}, {left:e}",
-                on_fault!(20 21 22 23 24 25 26 27 30 31 32 33 34 35 36 37),
+                "add {src}, 64",
+                "add {dst}, 64",
+                "sub {left}, 64",
+                "cmp {left}, 64",
+                "jae 2b",
+                on_fault!(
+                    20 21 22 23 24;
+                    25 => 91, 26 => 92, 27 => 93,
+                    30 => 94, 31 => 94, 32 => 94, 33 => 94, 34 => 94,
+                    35 => 95, 36 => 96, 37 => 97
+                ),
+                "jmp 99f",
+                "97: sub {left}, 8",
+                "96: sub {left}, 8",
+                "95: sub {left}, 8",
+                "94: sub {left}, 8",
+                "93: sub {left}, 8",
+                "92: sub {left}, 8",
+                "91: sub {left}, 8",
                 "99:",
-                src = in(reg) src,
-                dst = in(reg) dst,
+                src = inout(reg) src => _,
+                dst = inout(reg) dst => _,
                 left = inout(reg) left,
                 a = out(reg) _,
                 b = out(reg) _,
@@ -79,24 +107,29 @@ unsafe impl Blocks for Moves {
 
     #[inline(always)]
     unsafe fn ends_16<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
-        let mut left = len;
-        // SAFETY: both pairs lie in the caller's regions; a fault leaves to label 99 with `left` not 0.
+        let mut failed = 1_usize;
+        // SAFETY: both pairs lie in the caller's regions; a fault leaves to label 99 with `failed`
+        // as described.
         unsafe {
             asm!(
                 "20: mov {a}, [{src}]",
                 "21: mov {b}, [{src} + 8]",
-                "22: mov {c}, [{src} + {left} - 16]",
-                "23: mov {d}, [{src} + {left} - 8]",
+                "22: mov {c}, [{src} + {len} - 16]",
+                "23: mov {d}, [{src} + {len} - 8]",
                 "24: mov [{dst}], {a}",
+                "mov {failed:e}, 2",
                 "25: mov [{dst} + 8], {b}",
-                "26: mov [{dst} + {left} - 16], {c}",
-                "27: mov [{dst} + {left} - 8], {d}",
-                "xor {left:e}, {left:e}",
+                "mov {failed:e}, 3",
+                "26: mov [{dst} + {len} - 16], {c}",
+                "mov {failed:e}, 4",
+                "27: mov [{dst} + {len} - 8], {d}",
+                "xor {failed:e}, {failed:e}",
                 on_fault!(20 21 22 23 24 25 26 27),
                 "99:",
                 src = in(reg) src,
                 dst = in(reg) dst,
-                left = inout(reg) left,
+                len = in(reg) len,
+                failed = inout(reg) failed,
                 a = out(reg) _,
                 b = out(reg) _,
                 c = out(reg) _,
@@ -105,7 +138,7 @@ unsafe impl Blocks for Moves {
                 options(nostack),
             );
         }
-        left
+        failed
     }
 
     #[inline(always)]
@@ -163,75 +196,6 @@ unsafe impl Blocks for Moves {
                 dst = inout(reg) dst => _,
                 left = inout(reg) left,
                 a = out(reg) _,
-                kind = const F::KIND,
-                options(nostack),
-            );
-        }
-        left
-    }
-
-    #[inline(always)]
-    unsafe fn zero_block<F: FaultPolicy>(dst: *mut u8) -> usize {
-        let mut left = 1_usize;
-        // SAFETY: 64 bytes of the caller's region; a fault leaves to label 99 with `left` not 0.
-        unsafe {
-            asm!(
-                "20: mov [{dst}], {zero}",
-                "21: mov [{dst} + 8], {zero}",
-                "22: mov [{dst} + 16], {zero}",
-                "23: mov [{dst} + 24], {zero}",
-                "24: mov [{dst} + 32], {zero}",
-                "25: mov [{dst} + 40], {zero}",
-                "26: mov [{dst} + 48], {zero}",
-                "27: mov [{dst} + 56], {zero}",
-                "xor {left:e}, {left:e}",
-                on_fault!(20 21 22 23 24 25 26 27),
-                "99:",
-                dst = in(reg) dst,
-                zero = in(reg) 0_usize,
-                left = inout(reg) left,
-                kind = const F::KIND,
-                options(nostack),
-            );
-        }
-        left
-    }
-
-    #[inline(always)]
-    unsafe fn zero_ends_8<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
-        let mut left = len;
-        // SAFETY: both words lie in the caller's region; a fault leaves to label 99 with `left` not 0.
-        unsafe {
-            asm!(
-                "20: mov [{dst}], {zero}",
-                "21: mov [{dst} + {left} - 8], {zero}",
-                "xor {left:e}, {left:e}",
-                on_fault!(20 21),
-                "99:",
-                dst = in(reg) dst,
-                zero = in(reg) 0_usize,
-                left = inout(reg) left,
-                kind = const F::KIND,
-                options(nostack),
-            );
-        }
-        left
-    }
-
-    #[inline(always)]
-    unsafe fn zero_bytes<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
-        let mut left = len;
-        // SAFETY: `len > 0` bytes of the caller's region; a fault leaves with the bytes not yet stored.
-        unsafe {
-            asm!(
-                "20: mov byte ptr [{dst}], 0",
-                "inc {dst}",
-                "dec {left}",
-                "jnz 20b",
-                on_fault!(20),
-                "99:",
-                dst = inout(reg) dst => _,
-                left = inout(reg) left,
                 kind = const F::KIND,
                 options(nostack),
             );
