@@ -361,7 +361,7 @@ fn l3_a_wait_for_a_writeback_can_be_killed_and_loses_nothing() {
     drop(locked);
     assert_eq!(mapping.wait_writeback_killable(run(0, 2), &|| true), Err(Errno::Interrupted));
     assert_eq!(mapping.wait_writeback_killable(run(2, 2), &|| true), Ok(()));
-    tokens.map(|token| token.end(WritebackOutcome::Clean));
+    tokens.into_iter().for_each(|token| token.end(WritebackOutcome::Clean));
     assert_eq!(mapping.wait_writeback_killable(run(0, 2), &|| true), Ok(()));
 }
 
