@@ -115,7 +115,8 @@ impl Term {
             };
             let left = if order.is_le() { a.next() } else { None };
             let right = if order.is_ge() { b.next() } else { None };
-            let sum = left.map_or(0, |part| part.1)
+            let sum = left
+                .map_or(0, |part| part.1)
                 .wrapping_add(right.map_or(0, |part| part.1.wrapping_mul(factor)));
             if let Some((atom, _)) = left.or(right)
                 && sum != 0
@@ -182,7 +183,8 @@ impl Term {
                 a.peel(bytes)
             }
             Some(Atom::Bits(Op::Or, a, b)) => {
-                let is_zero = |t: &Self| Self::bits(Op::And, t, &Self::of(wanted)).value() == Some(0);
+                let is_zero =
+                    |t: &Self| Self::bits(Op::And, t, &Self::of(wanted)).value() == Some(0);
                 if is_zero(a) {
                     b.peel(bytes)
                 } else if is_zero(b) {

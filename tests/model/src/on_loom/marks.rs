@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use faultless_page::{Mapping, Mark, PageIndex, WritebackOutcome};
+use faultless_page::{Mark, PageIndex, WritebackOutcome};
 
 use crate::on_loom::explore::Run;
-use crate::on_loom::world::{K, PAGE, Sent, World, cx};
+use crate::on_loom::world::{PAGE, Sent, World, cx};
 use crate::plant::{self, Plant};
 
 type Thread = Box<dyn FnOnce() + Send>;
@@ -94,19 +94,17 @@ pub fn two_writebacks() -> Run {
     let world = World::new(4);
     let file = world.mapping(4);
     world.fill(&file, PageIndex::ZERO, b"page");
-    let begin = |mapping: &Mapping<K>| {
-        let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
-        locked.set_dirty(1);
-        locked.begin_writeback(1) == 1
-    };
-    assert!(begin(&file));
-    let mapping = Arc::clone(&file);
-    let end_first = move || mapping.end_writeback(PAGE, WritebackOutcome::Clean);
+    file.lock(cx(), PAGE).expect("a leaf").set_dirty(1);
+    let first = Sent::begin(&file, PAGE);
+    let end_first = move || first.end(WritebackOutcome::Clean);
     let mapping = Arc::clone(&file);
     let second = move || {
-        if begin(&mapping) {
-            mapping.end_writeback(PAGE, WritebackOutcome::Clean);
-        }
+        let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
+        locked.set_dirty(1);
+        let writeback = locked.begin_writeback(PAGE, u64::MAX);
+        drop(locked);
+        // The first one may still be under way.
+        writeback.into_iter().for_each(|writeback| writeback.end(WritebackOutcome::Clean));
     };
     let mapping = Arc::clone(&file);
     let wait = move || mapping.wait_writeback(PAGE);
