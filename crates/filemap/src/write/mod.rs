@@ -19,7 +19,7 @@ mod step;
 
 use core::pin::{Pin, pin};
 
-use faultless_page::{Errno, Kernel, MAX_FILE_SIZE, PageRun, Strategy};
+use faultless_page::{Errno, Kernel, PageRun, Strategy};
 use faultless_usercopy::{IovIter, MayFault, UserMemory};
 
 use crate::inode::Inode;
@@ -116,7 +116,6 @@ impl<K: Kernel> Inode<K> {
     /// file grows. Asks the task to [throttle](Task::throttle) after what landed, with nothing held (L6).
     ///
     /// # Errors
-    /// - [`Errno::Invalid`]: the position is above [`MAX_FILE_SIZE`].
     /// - [`Errno::Fault`]: not even the first byte is readable (W1).
     /// - [`Errno::FileTooBig`]: the position is at or beyond a limit; with `SIGXFSZ` if it is the task's (W8).
     /// - [`Errno::NoSpace`], [`Errno::Io`], [`Errno::NoMemory`]: from the store or the frame allocator,
@@ -134,11 +133,11 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Written, Errno> {
         if from.is_empty() {
-            return match options.position {
-                Position::At(pos) if pos > MAX_FILE_SIZE => Err(Errno::Invalid),
-                Position::At(pos) => Ok(Written { bytes: 0, end: pos }),
-                Position::Append => Ok(Written { bytes: 0, end: self.size() }),
+            let end = match options.position {
+                Position::At(pos) => pos,
+                Position::Append => self.size(),
             };
+            return Ok(Written { bytes: 0, end });
         }
         let written = match options.position {
             Position::At(pos) => self.write_at(may, user, from, pos, options, task)?,

@@ -104,8 +104,6 @@ impl UserMappings for Maps {
                 continue;
             }
             match how {
-                // What is planted: it stays writable.
-                Unmap::WriteProtect if self.plant == Plant::SealsNothing => {}
                 Unmap::WriteProtect => entry.protection = Protection::ReadOnly,
                 // What is planted: a page that has left its file stays mapped.
                 Unmap::Truncate if self.plant == Plant::ConcurrencyNoZap => {}
