@@ -1,7 +1,7 @@
 //! Any two operations on the same files, the second at every point of the first: a deterministic sweep of single hand-overs.
 
 use faultless::page::Strategy;
-use faultless_host::fuzz::{Plant, pairs};
+use faultless_host::fuzz::{Extent, Plant, pairs, troubled_pairs};
 
 /// Every run keeps the contract, and there are as many as one would think.
 fn all_keep_the_contract(strategy: Strategy) {
@@ -22,6 +22,28 @@ fn any_two_operations_may_meet_at_any_point_by_strategy_a() {
 #[test]
 fn any_two_operations_may_meet_at_any_point_by_strategy_b() {
     all_keep_the_contract(Strategy::BeginEnd);
+}
+
+/// The same while a call of the store fails. `FAULTLESS_PAIRS=long` sweeps more.
+fn all_keep_the_contract_though_a_call_fails(strategy: Strategy) {
+    let extent = match std::env::var("FAULTLESS_PAIRS").as_deref() {
+        Ok("long") => Extent::Long,
+        _ => Extent::Short,
+    };
+    let (runs, found) = troubled_pairs(strategy, extent);
+    println!("{strategy:?}: {runs} runs");
+    assert!(found.is_empty(), "{} pairs break the contract: {found:#?}", found.len());
+    assert!(runs > 10_000, "{runs} runs");
+}
+
+#[test]
+fn any_two_operations_may_meet_while_a_call_of_the_store_fails_by_strategy_a() {
+    all_keep_the_contract_though_a_call_fails(Strategy::PrepareCommit);
+}
+
+#[test]
+fn any_two_operations_may_meet_while_a_call_of_the_store_fails_by_strategy_b() {
+    all_keep_the_contract_though_a_call_fails(Strategy::BeginEnd);
 }
 
 /// All of the target `concurrency` but a lost wake-up, for which a thread has to be interrupted while it looks whether to wait.

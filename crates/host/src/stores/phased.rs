@@ -53,6 +53,7 @@ pub struct Completion {
 pub struct PhasedStore {
     inner: Arc<BlockStore>,
     pace: Box<dyn Pace>,
+    lie: Lie,
     state: Mutex<State>,
 }
 
@@ -68,9 +69,9 @@ struct State {
 }
 
 impl PhasedStore {
-    /// `inner`, whose contents are durable.
+    /// `inner`, whose contents are durable, and how it breaks its word about what is.
     #[must_use]
-    pub fn new(inner: Arc<BlockStore>, pace: Box<dyn Pace>) -> Arc<Self> {
+    pub fn new(inner: Arc<BlockStore>, pace: Box<dyn Pace>, lie: Lie) -> Arc<Self> {
         let size = inner.size();
         let mut base = Image::empty(Sizing::Recorded);
         base.record_size(size);
@@ -82,7 +83,7 @@ impl PhasedStore {
             }
         }
         let state = State { base, log: Vec::new(), completions: Vec::new(), size, failures: 0 };
-        Arc::new(Self { inner, pace, state: Mutex::new(state) })
+        Arc::new(Self { inner, pace, lie, state: Mutex::new(state) })
     }
 
     /// The store that keeps the data.
@@ -128,7 +129,7 @@ impl PhasedStore {
     pub fn crash(&self, number: usize, moment: Moment, mut fate: Fate) -> Image {
         let state = self.state();
         let mut image = state.base.clone();
-        log::replay(&state.log, Lie::None, number, moment, &mut fate, &mut image);
+        log::replay(&state.log, self.lie, number, moment, &mut fate, &mut image);
         image
     }
 

@@ -4,8 +4,10 @@
 
 use faultless_filemap::Strategy;
 
+use super::Plant;
 use super::pairs::{Extent, Failures, trouble};
-use super::script::{CELLS, Cached, Deed, Leaves, Op, PER_PAGE, Script, Setting, Sources};
+use super::script::{CELLS, Cached, Crashes, Deed, Leaves, Op, PER_PAGE, Script, Setting, Sources};
+use crate::stores::Lie;
 
 /// Cells of the first file: two and a half pages.
 const SIZE: usize = 2 * PER_PAGE + PER_PAGE / 2;
@@ -120,6 +122,56 @@ pub const CASES: &[Case] = &[
     },
 ];
 
+/// Scripts with a sync, for a machine that stops at each moment of the stores.
+pub const CRASHES: &[Case] = &[
+    Case {
+        name: "a growing write of several steps, and fsync",
+        leaves: Leaves::Two,
+        threads: &[&[Deed::Write { at: SIZE - 2, cells: CELLS - SIZE + 2 }], &[Deed::Fsync]],
+        failures: Failures::None,
+        ..PLAIN
+    },
+    Case {
+        name: "an append that comes short, fsync, and a flusher",
+        sources: Sources::Swapped,
+        threads: &[&[Deed::Append { cells: PER_PAGE }], &[Deed::Fsync], &[Deed::Flush]],
+        failures: Failures::None,
+        ..PLAIN
+    },
+    Case {
+        name: "a shrink and growth, and fsync",
+        threads: &[
+            &[Deed::Truncate { cells: PER_PAGE + 3 }, Deed::Append { cells: PER_PAGE }],
+            &[Deed::Fsync],
+        ],
+        failures: Failures::None,
+        ..PLAIN
+    },
+    Case {
+        name: "an overwrite, fsync, and a flusher",
+        threads: &[&[Deed::Write { at: 4, cells: PER_PAGE }], &[Deed::Fsync], &[Deed::Flush]],
+        ..PLAIN
+    },
+    Case {
+        name: "a write with O_DSYNC, and a shrink",
+        cached: Cached::Yes,
+        threads: &[
+            &[Deed::SyncWrite { at: PER_PAGE, cells: PER_PAGE }],
+            &[Deed::Truncate { cells: PER_PAGE + 3 }],
+        ],
+        failures: Failures::None,
+        ..PLAIN
+    },
+    Case {
+        name: "a store and msync, a flusher and evict",
+        threads: &[
+            &[Deed::Store { cell: 5 }, Deed::SyncPage { page: 0 }],
+            &[Deed::Flush, Deed::Evict],
+        ],
+        ..PLAIN
+    },
+];
+
 impl Case {
     /// The case of this name.
     #[must_use]
@@ -131,8 +183,33 @@ impl Case {
     ///
     /// # Errors
     /// How it broke the contract.
-    pub fn sweep(&self, strategy: Strategy, extent: Extent) -> Result<u64, String> {
-        trouble(&self.script(), strategy, extent, self.failures)
+    pub fn sweep(&self, strategy: Strategy, extent: Extent, plant: Plant) -> Result<u64, String> {
+        let lie = match plant {
+            Plant::SyncsForgetSize => Lie::DataSyncForgetsSize,
+            _ => Lie::None,
+        };
+        self.play(strategy, extent, plant, Setting { lie, ..Setting::default() })
+    }
+
+    /// The same, with the machine stopping at each moment of the stores, which break their word as `lie` says.
+    ///
+    /// # Errors
+    /// How it broke the contract.
+    pub fn crash(&self, strategy: Strategy, extent: Extent, lie: Lie) -> Result<u64, String> {
+        let setting = Setting { lie, crashes: Crashes::Everywhere, ..Setting::default() };
+        self.play(strategy, extent, Plant::None, setting)
+    }
+
+    fn play(
+        &self,
+        strategy: Strategy,
+        extent: Extent,
+        plant: Plant,
+        setting: Setting,
+    ) -> Result<u64, String> {
+        let setting = Setting { sources: self.sources, holders: self.holders, ..setting };
+        let script = Script { setting, ..self.script() };
+        trouble(&script, strategy, extent, self.failures, plant)
             .map_err(|what| format!("{}, {strategy:?}: {what}", self.name))
     }
 
@@ -143,8 +220,7 @@ impl Case {
             self.threads.iter().map(|deeds| deeds.iter().copied().map(&mut op).collect()).collect();
         let held = (0..self.holders).map(|nth| vec![op(Deed::Write { at: 2 * nth, cells: 2 })]);
         let threads = held.collect::<Vec<_>>().into_iter().chain(threads).collect();
-        let setting =
-            Setting { sources: self.sources, holders: self.holders, ..Setting::default() };
+        let setting = Setting::default();
         let (cached, leaves) = (self.cached, self.leaves);
         Script { initial: [SIZE, PER_PAGE], cached, leaves, threads, setting }
     }

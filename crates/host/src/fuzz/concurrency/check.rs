@@ -6,7 +6,7 @@ use faultless_filemap::{NoTask, SyncKind};
 use faultless_page::PAGE_SIZE;
 use faultless_usercopy::IovIter;
 
-use super::script::{CELL, CELLS, FileNumber, PAGES, PER_PAGE};
+use super::script::{CELL, CELLS, Crashes, FileNumber, PAGES, PER_PAGE};
 use super::{MAPPED, OPS, WINDOW, WINDOWS, World, enter, order};
 
 impl World {
@@ -33,6 +33,9 @@ impl World {
     pub(super) fn check(&self) {
         if self.control().is_some() {
             return;
+        }
+        if self.script.setting.crashes == Crashes::Everywhere {
+            self.crash_everywhere();
         }
         for file in 0..2 {
             let bytes = self.contents(file);

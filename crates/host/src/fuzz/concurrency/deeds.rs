@@ -3,13 +3,14 @@
 #![forbid(unsafe_code)]
 
 use faultless_filemap::{MsyncKind, NoTask, SyncKind, WriteOptions};
-use faultless_page::{Errno, PAGE_SIZE, PageIndex};
+use faultless_page::{Errno, PAGE_SIZE, PageIndex, UserMappings};
 use faultless_usercopy::{IovIter, UserSlice};
 
 use super::ledger::{Owed, range_of};
+use super::look::{GONE, lock_page};
 use super::script::{CELL, Deed, FileNumber, Op, PAGES, PER_PAGE};
 use super::space::Area;
-use super::{MAPPED, STEPS, WINDOW, WINDOWS, World, baton, enter, order};
+use super::{MAPPED, Plant, STEPS, WINDOW, WINDOWS, World, baton, enter, order};
 use crate::controls::{ControlFile, Request};
 
 impl World {
@@ -34,8 +35,13 @@ impl World {
             }
             Deed::SyncWrite { at, cells } => self.write_through(thread, op, at, cells),
             Deed::Append { cells } => {
+                let end = baton::quietly(|| file.size());
                 let slice = self.slice(self.source(thread, op), cells * CELL);
                 self.write(op, slice, WriteOptions::append());
+                if self.plant == Plant::WritesTwice {
+                    let slice = self.slice(self.source(thread, op), CELL);
+                    self.write(op, slice, WriteOptions::at(end));
+                }
             }
             Deed::Copy { at, cells, from, page } => {
                 let slice = self.slice((MAPPED + from * PAGES + page, 0), cells * CELL);
@@ -51,6 +57,7 @@ impl World {
                 let sent = file.writeback(&mut enter(), 0..u64::MAX, &NoTask);
                 assert!(sent.is_ok() || self.troubles.came(), "writeback: {sent:?}");
             }
+            Deed::Evict if self.plant == Plant::EvictAsksTwice => self.evict_asking_twice(op),
             Deed::Evict => drop(file.evict(&mut enter(), 0..u64::MAX)),
             Deed::Store { cell } => self.store(op, mapped, cell),
             Deed::Load { page } => self.load(op, mapped + page, page),
@@ -76,7 +83,23 @@ impl World {
             Deed::SyncPage { .. } => file.msync(&mut enter(), range, MsyncKind::Sync, &NoTask),
             _ => file.fsync(&mut enter(), SyncKind::All, &NoTask),
         };
-        self.judge(op.file, owed, synced);
+        // What is planted: nothing is asked of the writebacks.
+        let believed = self.plant == Plant::SyncsBelieve;
+        self.judge(op.file, owed, if believed { Ok(()) } else { synced });
+    }
+
+    /// What is planted: the pages that are not dirty, and then not on their way, are dropped.
+    fn evict_asking_twice(&self, op: &Op) {
+        let mapping = self.files[op.file].mapping();
+        let first = PageIndex::new(self.script.leaves.origin());
+        for index in (0..PAGES).map(|page| first.plus(page as u64)) {
+            let Some(mut locked) = lock_page(mapping, index) else { continue };
+            let clean = locked.present() & !locked.dirty() & !locked.writeback();
+            if clean != 0 {
+                mapping.user_mappings().unmap(mapping.id(), index, index.plus(1), GONE);
+                drop(locked.remove(clean));
+            }
+        }
     }
 
     fn judge(&self, file: FileNumber, owed: Owed, synced: Result<(), Errno>) {

@@ -1,7 +1,8 @@
 //! What a sync owes (F1–F3): the pages that were dirty or on their way when it began, as they were then, and the size that was
 //! visible then.
 //!
-//! At its begin the marks, the bytes and the size are noted, while no thread goes on. When it returns without an error, all of that
+//! At its begin the bytes that are visible and the size are noted, while no thread goes on: those of clean pages too, since they reached
+//! the store before, or a mark is missing. When it returns without an error, all of that
 //! or something newer has to be durable. Something is newer if it comes of an operation that had not returned when the
 //! sync began. Whose writeback it was that brought a page to the store does not matter; but if the first writeback of an owed
 //! page that ended during the sync failed while the sync waited, it has to say so (F2).
@@ -12,9 +13,10 @@ use std::ops::Range;
 
 use faultless_page::{Errno, Mark, PAGE_SIZE, PageIndex};
 
+use super::look::visible;
 use super::script::{CELL, Deed, FileNumber, Op, PER_PAGE};
-use super::space::{File, visible};
-use super::{World, baton, order};
+use super::space::File;
+use super::{World, baton};
 use crate::stores::{Image, SECTOR};
 
 /// A byte that was visible in a cell when a sync began.
@@ -103,31 +105,30 @@ impl Owed {
         self
     }
 
+    /// The file that it is about.
+    pub(super) fn file(&self) -> FileNumber {
+        self.file
+    }
+
     fn page(&mut self, world: &World, inode: &File, page: u64) {
         let index = PageIndex::new(page);
         let marked = |mark| inode.mapping().find(index, index.plus(1), mark).is_some();
         let dirty = marked(Mark::Dirty);
-        if !dirty && !marked(Mark::Writeback) {
-            return;
+        if dirty || marked(Mark::Writeback) {
+            self.pages.push(page);
         }
-        self.pages.push(page);
         let Some(bytes) = visible(inode, index) else { return };
         let number = (index.start() - world.pos(0)) as usize / CELL;
         for (nth, bytes) in bytes.chunks(CELL).enumerate() {
             let (number, byte) = (number + nth, bytes[0]);
             let inside = world.pos(number) + CELL as u64 <= self.size;
             let torn = bytes.iter().any(|other| *other != byte);
-            // A write that has not returned may have put it into a page that is on its way, and not yet have marked the page.
-            let early = !dirty && self.is_later(byte);
+            // A write that has not returned may have put it there, and not yet have marked the page.
+            let early = !dirty && self.is_newer(world, number, byte);
             if inside && !torn && !early {
                 self.cells.push(Cell { number, byte });
             }
         }
-    }
-
-    /// Whether the byte is that of an operation which had not returned.
-    fn is_later(&self, byte: u8) -> bool {
-        byte < order::BEFORE && byte > 0 && !self.returned.contains(&byte)
     }
 
     /// The sync has returned.

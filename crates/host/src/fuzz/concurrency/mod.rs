@@ -10,9 +10,11 @@
 mod baton;
 mod cases;
 mod check;
+mod crashes;
 mod deeds;
 mod kernel;
 mod ledger;
+mod look;
 mod order;
 mod pairs;
 mod script;
@@ -29,12 +31,12 @@ use faultless_filemap::{Inode, NoTask, Strategy, WriteOptions};
 use faultless_page::{AddressSpaceOperations, PAGE_SIZE, PageCache, PageIndex};
 use faultless_usercopy::{IovIter, MayFault, UserAddr, UserSlice};
 
-pub use self::cases::{CASES, Case};
+pub use self::cases::{CASES, CRASHES, Case};
 use self::kernel::{BatonKernel, BatonWait};
 use self::ledger::Owed;
 pub use self::pairs::{Extent, pairs, troubled_pairs};
 use self::script::{
-    CELL, CELLS, Cached, FileNumber, Mode, Op, PAGES, PER_PAGE, Script, Setting, Sources,
+    CELL, CELLS, Cached, Deed, FileNumber, Mode, Op, PAGES, PER_PAGE, Script, Setting, Sources,
 };
 use self::space::{Area, Far, File, Maps, Space};
 use self::trouble::Troubles;
@@ -157,7 +159,7 @@ impl World {
             };
             bytes.resize(bytes.len() + script.initial[file] * CELL, held + file as u8);
             let blocks = BlockStore::with_contents(BLOCK, CAPACITY, &bytes);
-            PhasedStore::new(blocks, Box::new(troubles.clone()))
+            PhasedStore::new(blocks, Box::new(troubles.clone()), script.setting.lie)
         });
         let files = [0, 1].map(|file: FileNumber| {
             let store: Arc<dyn AddressSpaceOperations> = Arc::<PhasedStore>::clone(&stores[file]);
@@ -173,7 +175,13 @@ impl World {
         for op in script.ops() {
             areas[source(op)..source(op) + SOURCE].fill(Area::Private);
         }
-        areas.resize(SPACE, Area::Private);
+        areas.resize(SPACE, Area::Nothing);
+        let reads = |ops: &&[Op]| ops.iter().any(|op| matches!(op.deed, Deed::Read { .. }));
+        let threads = script.threads[script.setting.holders..].iter().map(Vec::as_slice);
+        for (thread, _) in threads.enumerate().filter(|(_, ops)| reads(ops)) {
+            areas[WINDOWS + thread * WINDOW..][..WINDOW].fill(Area::Private);
+        }
+        areas[WINDOWS + 3 * WINDOW..].fill(Area::Private);
         let space = Space::new(memory, maps, areas);
         let sizes = [0, 1].map(|file: FileNumber| vec![files[file].size()]);
         let world = Self {

@@ -106,6 +106,7 @@ pub enum Extent {
 pub(super) enum Failures {
     None,
     One,
+    /// One, and all from a later one on.
     Two,
 }
 
@@ -140,7 +141,7 @@ pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) 
         for &first in TROUBLED {
             for &second in TROUBLED {
                 let script = pair(cached, [first, second]);
-                match trouble(&script, strategy, extent, Failures::One) {
+                match trouble(&script, strategy, extent, Failures::One, Plant::None) {
                     Ok(more) => runs += more,
                     Err(what) => found.push(format!(
                         "{strategy:?}, cached: {cached:?}, {first:?}, {second:?}: {what}"
@@ -161,38 +162,41 @@ pub(super) fn trouble(
     strategy: Strategy,
     extent: Extent,
     failures: Failures,
+    plant: Plant,
 ) -> Result<u64, String> {
     let with = |troubles, wakes| {
         let setting = Setting { stores: Stores::Phased(troubles), wakes, ..script.setting.clone() };
         Script { setting, ..script.clone() }
     };
     let first =
-        quietly(|| play(with(Vec::new(), Wakes::Lazy), strategy, Plant::None, u32::MAX, &[]).calls);
+        quietly(|| play(with(Vec::new(), Wakes::Lazy), strategy, plant, u32::MAX, &[]).calls);
     let calls = first.map_err(|what| format!("one after the other: {what}"))?;
     let mut runs = 1;
     let errnos: &[Option<Errno>] = match extent {
-        Extent::Short => &[Some(Errno::Io)],
+        Extent::Short => &[None, Some(Errno::Io)],
         Extent::Long => &[None, Some(Errno::Io), Some(Errno::NoSpace)],
     };
     let mut troubles = vec![Vec::new()];
     for call in 0..calls {
         for &errno in errnos {
-            let one = |call, speed| Trouble { call, speed, errno };
+            let one = |call, speed| Trouble { calls: call..call + 1, speed, errno };
             match failures {
                 Failures::None => {}
                 Failures::One => troubles.push(vec![one(call, Speed::Stalls)]),
                 // A call that is made again is one more call.
-                Failures::Two => troubles.extend(
-                    (call + 1..calls + 4)
-                        .map(|again| vec![one(call, Speed::Quick), one(again, Speed::Quick)]),
-                ),
+                Failures::Two => troubles.extend((call + 1..calls + 4).map(|again| {
+                    let rest = Trouble { calls: again..u32::MAX, speed: Speed::Quick, errno };
+                    vec![one(call, Speed::Quick), rest]
+                })),
             }
         }
     }
     for trouble in troubles {
-        for wakes in [Wakes::Lazy, Wakes::Eager] {
+        let fails = trouble.iter().any(|trouble| trouble.errno.is_some());
+        let eager = fails.then_some(Wakes::Eager);
+        for wakes in [Some(Wakes::Lazy), eager].into_iter().flatten() {
             let script = with(trouble.clone(), wakes);
-            runs += meet(&script, strategy, Plant::None).map_err(|(points, what)| {
+            runs += meet(&script, strategy, plant).map_err(|(points, what)| {
                 format!("{trouble:?}, wakes {wakes:?}, handed over after {points} points: {what}")
             })?;
         }

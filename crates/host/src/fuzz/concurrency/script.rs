@@ -7,6 +7,7 @@ use faultless_page::PAGE_SIZE;
 
 use super::baton::Wakes;
 use super::trouble::{Stores, Trouble};
+use crate::stores::Lie;
 
 /// Bytes of a cell.
 pub(super) const CELL: usize = 512;
@@ -109,6 +110,17 @@ pub(super) struct Setting {
     pub(super) sources: Sources,
     /// How many other threads hold a range of the first file each, for as long as they can.
     pub(super) holders: usize,
+    /// How the stores break their word.
+    pub(super) lie: Lie,
+    pub(super) crashes: Crashes,
+}
+
+/// Whether the machine stops at each moment of the stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Crashes {
+    #[default]
+    Never,
+    Everywhere,
 }
 
 /// Whether the sources of writes are in memory.
@@ -145,7 +157,7 @@ impl Mode {
         }
         let wakes = if self.0 & 8 == 0 { Wakes::Lazy } else { Wakes::Eager };
         let sources = if self.0 & 16 == 0 { Sources::Resident } else { Sources::Swapped };
-        Setting { stores: Stores::Phased(Vec::new()), wakes, sources, holders: 0 }
+        Setting { stores: Stores::Phased(Vec::new()), wakes, sources, ..Setting::default() }
     }
 
     fn has_trouble(self) -> bool {

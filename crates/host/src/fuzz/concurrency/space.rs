@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_filemap::{Access, FaultError, InFault, Inode, NoTask, Protection};
-use faultless_page::{FrameNumber, LockContext, PAGE_SIZE, PageIndex, Unmap, UserMappings};
+use faultless_page::{FrameNumber, PAGE_SIZE, PageIndex, Unmap, UserMappings};
 use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
 use super::super::Plant;
@@ -104,6 +104,8 @@ impl UserMappings for Maps {
                 continue;
             }
             match how {
+                // What is planted: it stays writable.
+                Unmap::WriteProtect if self.plant == Plant::SealsNothing => {}
                 Unmap::WriteProtect => entry.protection = Protection::ReadOnly,
                 // What is planted: a page that has left its file stays mapped.
                 Unmap::Truncate | Unmap::Evict if self.plant == Plant::ConcurrencyNoZap => {}
@@ -363,17 +365,6 @@ impl Space {
         });
         if left == 0 { Ok(()) } else { Err(()) }
     }
-}
-
-/// The bytes of a page as a reader would see them, if it is uptodate. Nothing else runs.
-pub(super) fn visible(inode: &File, index: PageIndex) -> Option<Vec<u8>> {
-    // SAFETY: nothing is locked, and nothing below is an access that faults.
-    let section = inode.mapping().read_section(unsafe { LockContext::new() });
-    let mut bytes = vec![0; PAGE_SIZE];
-    let (from, len) = section.span(index.start(), PAGE_SIZE)?;
-    // SAFETY: `len`, at most a page, bytes are good for reading while the section lasts; no other thread runs.
-    unsafe { from.as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
-    (len == PAGE_SIZE).then_some(bytes)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

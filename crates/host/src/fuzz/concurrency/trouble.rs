@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,14 +17,14 @@ const MOST: usize = 3;
 /// Calls that can fail among which an input chooses.
 const CALLS: u32 = 16;
 
-/// Trouble with one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Trouble with one call, or with all from one on.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
     /// Which of the calls that can fail, counted from 0 over both stores since the threads began.
-    pub(super) call: u32,
-    /// Whether it takes as long as it can.
+    pub(super) calls: Range<u32>,
+    /// Whether they take as long as they can.
     pub(super) speed: Speed,
-    /// What it fails with.
+    /// What they fail with.
     pub(super) errno: Option<Errno>,
 }
 
@@ -55,7 +56,9 @@ impl Trouble {
                 1 => Some(Errno::NoSpace),
                 _ => Some(Errno::Io),
             };
-            Ok(Self { call: input.int_in_range(0..=CALLS - 1)?, speed: input.arbitrary()?, errno })
+            let first = input.int_in_range(0..=CALLS - 1)?;
+            let end = if input.ratio(1, 8)? { u32::MAX } else { first + 1 };
+            Ok(Self { calls: first..end, speed: input.arbitrary()?, errno })
         };
         (0..input.int_in_range(1..=MOST)?).map(|_| one(input)).collect()
     }
@@ -105,7 +108,7 @@ impl Pace for Troubles {
         let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
         baton::point();
         let mut answer = Ok(());
-        for trouble in troubles.iter().filter(|trouble| trouble.call == number) {
+        for trouble in troubles.iter().filter(|trouble| trouble.calls.contains(&number)) {
             if trouble.speed == Speed::Stalls {
                 baton::idle();
             }
