@@ -314,6 +314,12 @@ pub fn holds_pages() -> bool {
     Local::with(|local| local.record().held.iter().any(Instance::is_pages)).unwrap_or(false)
 }
 
+/// Whether the calling thread holds no lock at all.
+#[must_use]
+pub fn holds_nothing() -> bool {
+    Local::with(|local| local.record().held.is_empty()).unwrap_or(true)
+}
+
 /// Forgets what the calling thread holds: for a test that has leaked locks on purpose.
 pub fn forget_held() {
     let _ = Local::with(|local| {
