@@ -16,7 +16,7 @@ struct Blown;
 
 /// Unwinds out of the callback that uses it for the nth time.
 #[derive(Debug, Default)]
-pub struct Fuse {
+pub(crate) struct Fuse {
     /// Uses left until it blows; 0 if it is not armed.
     left: AtomicU64,
     blew: Mutex<Option<&'static str>>,
@@ -24,12 +24,12 @@ pub struct Fuse {
 
 impl Fuse {
     /// A fuse that is not armed.
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
 
     /// It is used by a callback of this name.
-    pub fn pass(&self, name: &'static str) {
+    pub(crate) fn pass(&self, name: &'static str) {
         let left = self.left.load(Ordering::Relaxed);
         self.left.store(left.saturating_sub(1), Ordering::Relaxed);
         if left == 1 {
@@ -39,7 +39,7 @@ impl Fuse {
     }
 
     /// Runs `work` with the `nth` use blowing (from 1): the callback that it unwound from, or none if there were fewer uses.
-    pub fn blow(&self, nth: u64, work: impl FnOnce()) -> Option<&'static str> {
+    pub(crate) fn blow(&self, nth: u64, work: impl FnOnce()) -> Option<&'static str> {
         *self.blew.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.left.store(nth, Ordering::Relaxed);
         let result = catch_unwind(AssertUnwindSafe(work));
@@ -62,7 +62,7 @@ fn assert_planted(panic: Box<dyn Any + Send>) {
 
 /// On which side of a store's call its fuse is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// The call unwinds before it has done anything.
     Before,
     /// The call unwinds when it is done.
@@ -71,11 +71,11 @@ pub enum Side {
 
 /// A store whose calls unwind.
 #[derive(Debug)]
-pub struct FusedStore {
-    pub inner: Arc<BlockStore>,
-    pub fuse: Arc<Fuse>,
-    pub strategy: Strategy,
-    pub side: Side,
+pub(crate) struct FusedStore {
+    pub(crate) inner: Arc<BlockStore>,
+    pub(crate) fuse: Arc<Fuse>,
+    pub(crate) strategy: Strategy,
+    pub(crate) side: Side,
 }
 
 impl FusedStore {
@@ -127,7 +127,7 @@ impl AddressSpaceOperations for FusedStore {
 
 /// A task whose throttle unwinds.
 #[derive(Debug)]
-pub struct FusedTask(pub Arc<Fuse>);
+pub(crate) struct FusedTask(pub(crate) Arc<Fuse>);
 
 impl Task for FusedTask {
     fn throttle(&self) {
