@@ -7,7 +7,7 @@ use faultless::filemap::{Task, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE, Strategy};
 use faultless::usercopy::IovIter;
 use faultless_host::fuzz::{Plant, rivals};
-use faultless_host::rng::Rng;
+use faultless_host::rng::{Rng, seed};
 use faultless_host::stores::{BlockStore, MemoryStore};
 use faultless_host::{Machine, MachineConfig, Mmu, RealMachine, ScriptedMachine, counting, syscall};
 use faultless_tests::process::{File, Process, SCRATCH_PAGES, assert_bytes, evict, fsync, pattern};
@@ -140,8 +140,9 @@ balanced_on_both_mmus! {
     fn w2_w5_files_are_right_while_each_allocation_reclaims(machine) {
         let process = Process::new(machine);
         make_resident(&process, SCRATCH_PAGES);
+        let seed = seed();
         for strategy in STRATEGIES {
-            let mut rng = Rng::new(0x6b69_6e64_7301);
+            let mut rng = Rng::new(seed);
             let files = [0, 1].map(|_| machine.inode(&BlockStore::new(1024, 400), 0));
             let mut models = [Vec::new(), Vec::new()];
             machine.reclaim_above(0);

@@ -38,6 +38,8 @@ pub struct Counters {
     pub page_locks: u64,
     /// Grace periods waited for.
     pub grace_periods: u64,
+    /// Dirty pages that were lost with the last handle of their file.
+    pub dropped_dirty: u64,
 }
 
 thread_local! {
@@ -60,6 +62,7 @@ impl Counters {
         touches: 0,
         page_locks: 0,
         grace_periods: 0,
+        dropped_dirty: 0,
     };
 
     /// The calling thread's counts.
@@ -85,6 +88,7 @@ impl Counters {
             touches: self.touches - earlier.touches,
             page_locks: self.page_locks - earlier.page_locks,
             grace_periods: self.grace_periods - earlier.grace_periods,
+            dropped_dirty: self.dropped_dirty - earlier.dropped_dirty,
         }
     }
 

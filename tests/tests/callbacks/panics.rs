@@ -8,7 +8,7 @@ use faultless::filemap::{Access, InFault, MsyncKind, NoTask, SyncKind, WriteOpti
 use faultless::page::{Errno, Mark, PAGE_SIZE, PageIndex, Strategy};
 use faultless_host::stores::BlockStore;
 use faultless_host::{Action, Event, Machine, MachineConfig, Mmu, Protection, When, lockcheck};
-use faultless_host::{HostUserMappings, syscall};
+use faultless_host::{HostUserMappings, counting, syscall};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{FREE, File, Process, assert_bytes, evict, fsync, set_size};
 use faultless_tests::setup::STRATEGIES;
@@ -157,7 +157,8 @@ impl<'m, M: Mmu> Scene<'m, M> {
         let told = if blew == "writeback" { Err(Errno::Io) } else { Ok(()) };
         assert_eq!(fsync(&self.file), told, "F2: the next fsync");
         assert_eq!(fsync(&self.file), Ok(()), "F2: and the one after that");
-        let end = PageIndex::new(1000);
+        // What a truncation has left past the end goes with the next one.
+        let end = PageIndex::new(self.file.size().div_ceil(PAGE));
         let unclean = self.file.mapping().find(PageIndex::ZERO, end, Mark::Unclean);
         assert!(unclean.is_none(), "F1: {unclean:?} is not clean after fsync");
         let size = self.file.size();
@@ -239,6 +240,28 @@ balanced_on_both_mmus! {
         }
         for name in CALLBACKS {
             assert!(all.contains(name), "nothing unwound from {name}: {all:?}");
+        }
+    }
+
+    /// What an unfinished truncation has left in the cache is past the end: nothing is lost with it, and nothing is told (F6).
+    fn f6_pages_that_an_unfinished_truncation_left_are_not_lost_data(machine) {
+        for close in [true, false] {
+            let scene = Scene::new(machine, Strategy::BeginEnd, Side::Before);
+            let blew = scene.fuse.blow(1, || scene.perform(Deed::SetSize(PAGE)));
+            assert_eq!(blew, Some("unmap"));
+            scene.disarm();
+            assert_eq!((scene.file.size(), fsync(&scene.file)), (PAGE, Ok(())));
+            assert!(scene.file.mapping().find(PageIndex::ZERO, PageIndex::new(9), Mark::Dirty).is_some());
+            if !close {
+                assert_eq!(scene.process.write(&scene.file, 0, b"lost"), Ok(4));
+            }
+            scene.process.space.unmap(FREE, 6);
+            let file = Arc::into_inner(scene.file).expect("the last handle");
+            let ((), counted) = counting(|| match close {
+                true => assert!(syscall(|may| file.close(may, &NoTask)).is_ok()),
+                false => drop(file),
+            });
+            assert_eq!(counted.dropped_dirty, u64::from(!close), "pages of the file that were lost");
         }
     }
 }
