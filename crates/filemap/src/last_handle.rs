@@ -8,11 +8,12 @@
 use core::error::Error;
 use core::fmt;
 
-use faultless_page::{AddressSpaceOperations, Errno, Kernel, MAX_FILE_SIZE, Mark, PageIndex};
+use faultless_page::{AddressSpaceOperations, Errno, Kernel, Mark, PageIndex};
 
 use crate::inode::Inode;
 use crate::task::Task;
 use crate::token::PageLocks;
+use crate::writeback::pages;
 
 /// Why an inode could not be closed. It is still there, and so are its dirty pages.
 pub struct CloseError<K: Kernel> {
@@ -46,9 +47,10 @@ impl<K: Kernel> Inode<K> {
         self.discarded = true;
     }
 
-    /// Pages that are dirty or under writeback. Exact if no other caller uses the inode.
+    /// Pages of the file that are dirty or under writeback. Exact if no other caller uses the inode. What a truncation that
+    /// was not completed has left past the end is not in the file.
     fn unclean_pages(&self) -> u64 {
-        let end = PageIndex::containing(MAX_FILE_SIZE).plus(1);
+        let (_, end) = pages(&(0..self.size()));
         let mut from = PageIndex::ZERO;
         let mut pages = 0;
         while let Some(run) = self.mapping().find(from, end, Mark::Unclean) {

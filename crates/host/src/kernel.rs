@@ -104,8 +104,10 @@ unsafe impl<F: Flavor> Kernel for HostKernel<F> {
         .unwrap_or(0)
     }
 
-    /// Checks drop their files as they please: what is lost with them is looked for where it matters.
-    fn dirty_pages_dropped(_mapping: u64, _pages: u64) {}
+    /// Checks drop their files as they please: what is lost with them is counted, and looked at where it matters.
+    fn dirty_pages_dropped(_mapping: u64, pages: u64) {
+        Counters::update(|counters| counters.dropped_dirty += pages);
+    }
 
     #[inline(always)]
     fn trace(event: Trace) {

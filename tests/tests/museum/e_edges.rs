@@ -12,9 +12,7 @@ use faultless::page::{Errno, MAX_FILE_SIZE, PAGE_SIZE, PageIndex};
 use faultless::usercopy::IovIter;
 use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{Mmu, Protection, UserFault, syscall};
-use faultless_tests::{
-    Backing, File, PAGE, Rig, TestTask, balanced_on_both_mmus, calls, pattern,
-};
+use faultless_tests::{Backing, File, PAGE, Rig, TestTask, balanced_on_both_mmus, calls, pattern};
 
 use crate::harness::{Answer, Failure, Subject, exhibit, room};
 use crate::kernels::{booked, lost, strict};

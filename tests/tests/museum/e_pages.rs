@@ -9,7 +9,9 @@ use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{Action, Event, Machine, Mmu, Protection, When, syscall};
 use faultless_tests::bytes::overlay;
 use faultless_tests::waiting::until;
-use faultless_tests::{Backing, File, PAGE, Rig, TestTask, assert_same, balanced_on_both_mmus, calls, pattern};
+use faultless_tests::{
+    Backing, File, PAGE, Rig, TestTask, assert_same, balanced_on_both_mmus, calls, pattern,
+};
 
 use crate::harness::{Failure, Subject, exhibit, exhibit_to, room};
 use crate::kernels::booked;

@@ -9,7 +9,9 @@ use faultless_host::{Action, Event, Machine, Mmu, When, syscall};
 use faultless_tests::bytes::overlay;
 use faultless_tests::setup::STRATEGIES;
 use faultless_tests::waiting::until;
-use faultless_tests::{Backing, File, PAGE, TestTask, assert_same, balanced_on_both_mmus, calls, pattern};
+use faultless_tests::{
+    Backing, File, PAGE, TestTask, assert_same, balanced_on_both_mmus, calls, pattern,
+};
 
 use crate::harness::{Failure, room};
 use crate::planted::OldSync;
@@ -115,9 +117,8 @@ fn e02<M: Mmu>(machine: &Machine<M>, core: Core) -> [Result<(), Failure>; 4] {
     };
     assert_eq!(flushed, EIO, "the flusher");
     let mut sync = |program: usize| match core {
-        Core::Faultless => {
-            syscall(|may| open[program].fsync(file, may, SyncKind::All, &NoTask)).map_err(Failure::from)
-        }
+        Core::Faultless => syscall(|may| open[program].fsync(file, may, SyncKind::All, &NoTask))
+            .map_err(Failure::from),
         Core::Planted => syscall(|may| old.fsync(may, &NoTask)),
     };
     let said = [0, 1, 0, 1].map(&mut sync);
@@ -131,7 +132,11 @@ fn e02<M: Mmu>(machine: &Machine<M>, core: Core) -> [Result<(), Failure>; 4] {
 
 /// d87815cb2090, f446daaea9d4: whenever a page is sent, a page behind it gets dirty. What the sync says, and how many calls of the store
 /// it took.
-fn e03<M: Mmu>(machine: &Machine<M>, core: Core, dirty: fn(&File, PageIndex)) -> (Result<(), Failure>, u64) {
+fn e03<M: Mmu>(
+    machine: &Machine<M>,
+    core: Core,
+    dirty: fn(&File, PageIndex),
+) -> (Result<(), Failure>, u64) {
     let (store, like) = (Hooked::new(), room(machine, Backing::Memory));
     let rig = room_over(&like, &store);
     rig.fill(&pattern(1, 2 * PAGE));
@@ -187,7 +192,8 @@ fn e04_grows<M: Mmu>(machine: &Machine<M>, core: Core, options: WriteOptions) ->
         let mut note = note.lock().unwrap_or_else(PoisonError::into_inner);
         let size = file.size() as usize;
         if size > 0 && note.visible.is_empty() {
-            note.visible = elsewhere(|| crate::stage::read_as(&file, 0, size, &NoTask)).expect("a read");
+            note.visible =
+                elsewhere(|| crate::stage::read_as(&file, 0, size, &NoTask)).expect("a read");
             elsewhere(|| core.fsync(&file)).expect("a sync");
             note.durable = disk.inner().contents();
         }
@@ -216,9 +222,8 @@ fn e04_shrinks<M: Mmu>(machine: &Machine<M>, core: Core) -> Seen {
         let flush = || syscall(|may| rig.file().writeback(may, 0..u64::MAX, &NoTask));
         let flusher = spawn(scope, "flusher", flush);
         until("the page is on its way", || store.waiting() == 1);
-        let cutter = spawn(scope, "cutter", || {
-            syscall(|may| rig.file().set_size(may, cut as u64, &task))
-        });
+        let cutter =
+            spawn(scope, "cutter", || syscall(|may| rig.file().set_size(may, cut as u64, &task)));
         until("the truncation waits for it", || task.has_slept());
         let visible = rig.contents();
         core.fsync(rig.file()).expect("a sync");

@@ -13,11 +13,15 @@ use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{Action, Event, Machine, MachineConfig, Mmu, Watchdog, When, syscall};
 use faultless_tests::bytes::overlay;
 use faultless_tests::waiting::until;
-use faultless_tests::{Backing, File, PAGE, Rig, TestTask, assert_same, balanced_on_both_mmus, calls, pattern};
+use faultless_tests::{
+    Backing, File, PAGE, Rig, TestTask, assert_same, balanced_on_both_mmus, calls, pattern,
+};
 
 use crate::harness::{Answer, Failure, room};
 use crate::planted::{lock_all_at_once, read_again};
-use crate::stage::{Hooked, Relay, Sleeper, context, elsewhere, read_as, room_over, spawn, write_as};
+use crate::stage::{
+    Hooked, Relay, Sleeper, context, elsewhere, read_as, room_over, spawn, write_as,
+};
 
 /// Tries after which a wait counts as endless. No exhibit needs a tenth of them.
 const STEPS: u64 = 100;
@@ -67,7 +71,8 @@ fn against_a_relay<M: Mmu>(
         }
         _ => Ok(()),
     })));
-    let task = Overtaken { task: Sleeper::new(machine.check()), relay: &relay, at: AtomicU64::new(0) };
+    let task =
+        Overtaken { task: Sleeper::new(machine.check()), relay: &relay, at: AtomicU64::new(0) };
     let (relay, file): (&Relay, &File) = (&relay, rig.file());
     let ended = std::thread::scope(|scope| {
         spawn(scope, "reader 0", move || relay.read(0, file, 3 * PAGE as u64));
@@ -160,7 +165,9 @@ impl<'m, M: Mmu> Stuck<'m, M> {
             let holder = spawn(scope, "holder", hold);
             until("the store is asked", || self.store.waiting() == 1);
             let waiter = spawn(scope, "waiter", || wait(&task));
-            until("the waiter sleeps, or has given up", || task.has_slept() || waiter.is_finished());
+            until("the waiter sleeps, or has given up", || {
+                task.has_slept() || waiter.is_finished()
+            });
             task.kill(machine.cache().wait());
             let said = waiter.join();
             self.store.release(call);
@@ -195,7 +202,10 @@ impl<'m, M: Mmu> Stuck<'m, M> {
     }
 
     fn overwrite(&self, pos: usize, bytes: &[u8]) {
-        assert_eq!(write_as(self.file(), bytes, &WriteOptions::at(pos as u64), &NoTask), Ok(bytes.len()));
+        assert_eq!(
+            write_as(self.file(), bytes, &WriteOptions::at(pos as u64), &NoTask),
+            Ok(bytes.len())
+        );
     }
 
     fn cool(&self, page: u64) {
@@ -204,7 +214,10 @@ impl<'m, M: Mmu> Stuck<'m, M> {
     }
 
     fn load(&self, page: u64) {
-        assert_eq!(read_as(self.file(), page * PAGE as u64, 1, &NoTask).map(|got| got.len()), Ok(1));
+        assert_eq!(
+            read_as(self.file(), page * PAGE as u64, 1, &NoTask).map(|got| got.len()),
+            Ok(1)
+        );
     }
 }
 

@@ -17,6 +17,7 @@ mod chunk;
 mod hot;
 mod step;
 
+use core::mem;
 use core::pin::{Pin, pin};
 
 use faultless_page::{Errno, Kernel, PageRun, Strategy};
@@ -66,6 +67,20 @@ struct Start {
     unanswered: usize,
     /// Frames that are missing, if the pages are known not to be ready.
     missing: Option<u32>,
+}
+
+/// Stands for a growing write that is under way, under I. Dropped by a callback that unwinds: bytes may have been copied past the
+/// end that do not count, and room may have been made there. They go before the file grows, as after a truncation that
+/// was left incomplete (P2, W9).
+struct Unwinding<'i, K: Kernel> {
+    inode: &'i Inode<K>,
+}
+
+impl<K: Kernel> Drop for Unwinding<'_, K> {
+    #[cold]
+    fn drop(&mut self) {
+        self.inode.cut_begins(self.inode.size());
+    }
 }
 
 /// A writer's claim on the bytes of its request.
@@ -349,7 +364,9 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         self.mode = Mode::Grow;
         // What an earlier truncation left past the end must not come back (P2).
         self.inode.complete_cut(self.may, self.task)?;
+        let unwinding = Unwinding { inode: self.inode };
         let stop = self.run();
+        mem::forget(unwinding);
         if self.overreached {
             self.inode.give_back(self.may, self.task);
         }

@@ -142,9 +142,9 @@ pub(crate) fn bring_in_all<K: Kernel>(
 ) -> Result<(), Failure> {
     let mapping = file.mapping();
     for _ in 0..steps {
-        let missing = mapping.lock_or_create(may.page_locks(), run).map(|locked| {
-            (locked.mask() & !locked.uptodate()).count_ones()
-        })?;
+        let missing = mapping
+            .lock_or_create(may.page_locks(), run)
+            .map(|locked| (locked.mask() & !locked.uptodate()).count_ones())?;
         if missing == 0 {
             return Ok(());
         }

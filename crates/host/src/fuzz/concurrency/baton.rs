@@ -62,6 +62,19 @@ pub(super) struct Order<'d> {
     pub(super) decisions: &'d [u8],
     /// When woken threads run.
     pub(super) wakes: Wakes,
+    /// In place of the above: threads take turns.
+    pub(super) favour: Option<Favour>,
+}
+
+/// Threads take turns, in which all but one get far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Favour {
+    /// The thread that is not favoured.
+    pub(super) victim: usize,
+    /// Points of its turn.
+    pub(super) own: u32,
+    /// Points of each other thread's.
+    pub(super) others: u32,
 }
 
 /// A thread that is blocked: on what, and what for.
@@ -88,6 +101,9 @@ struct Run {
     urgent: Option<usize>,
     /// Threads in a row that went round in a loop.
     relaxed: u32,
+    favour: Option<Favour>,
+    /// Points that each thread has passed, if they take turns.
+    passed: Vec<u64>,
 }
 
 /// Turns in loops in a row after which an idle thread goes on: one of the loops may wait for it.
@@ -131,9 +147,15 @@ pub(super) fn point() {
         {
             return Some(Whom::Thread(urgent));
         }
+        if let Some(passed) = run.passed.get_mut(run.current) {
+            *passed += 1;
+        }
         if run.left > 0 {
             run.left -= 1;
             return None;
+        }
+        if run.favour.is_some() {
+            return Some(Whom::After(0));
         }
         let decision = run.decisions.get(run.next).copied();
         run.next += 1;
@@ -239,6 +261,8 @@ pub(super) fn run(threads: Vec<Work>, order: Order<'_>, observer: Option<Observe
         blocked,
         idle: vec![false; threads.len()],
         when_woken: order.wakes,
+        favour: order.favour,
+        passed: vec![0; if order.favour.is_some() { threads.len() } else { 0 }],
         ..Run::default()
     });
     let mut threads: Vec<Option<Thread>> =
@@ -265,6 +289,7 @@ fn to_the_end(threads: &mut [Option<Thread>]) {
         };
         let Some(thread) = &mut threads[current] else { continue };
         next = Next { from: current + 1, exactly: None };
+        take_turn(current);
         let paused = thread.resume(current);
         if !matches!(paused, Some(Pause::Relaxing)) {
             RUN.with_borrow_mut(|run| run.relaxed = 0);
@@ -286,6 +311,20 @@ fn to_the_end(threads: &mut [Option<Thread>]) {
         }
     }
     panic!("W6: no end in sight: {}", story());
+}
+
+/// If threads take turns, this one's begins.
+fn take_turn(current: usize) {
+    RUN.with_borrow_mut(|run| {
+        if let Some(Favour { victim, own, others }) = run.favour {
+            run.left = if current == victim { own } else { others };
+        }
+    });
+}
+
+/// Points that a thread has passed, if threads take turns.
+pub(super) fn passed(thread: usize) -> u64 {
+    RUN.with_borrow(|run| run.passed.get(thread).copied().unwrap_or(0))
 }
 
 /// Who runs next.

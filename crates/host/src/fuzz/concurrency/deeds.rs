@@ -25,7 +25,7 @@ impl World {
         }
     }
 
-    fn perform(&self, thread: usize, op: &Op) {
+    pub(super) fn perform(&self, thread: usize, op: &Op) {
         let file = &self.files[op.file];
         let mapped = MAPPED + op.file * PAGES;
         match op.deed {

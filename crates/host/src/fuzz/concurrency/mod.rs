@@ -14,6 +14,7 @@ mod crashes;
 mod deeds;
 mod kernel;
 mod ledger;
+mod liveness;
 mod look;
 mod order;
 mod pairs;
@@ -34,9 +35,11 @@ use faultless_usercopy::{IovIter, MayFault, UserAddr, UserSlice};
 pub use self::cases::{CASES, CRASHES, Case};
 use self::kernel::{BatonKernel, BatonWait};
 use self::ledger::Owed;
+pub use self::liveness::{Longest, rivals};
 pub use self::pairs::{Extent, pairs, troubled_pairs, twice};
 use self::script::{
-    CELL, CELLS, Cached, Deed, FileNumber, Mode, Op, PAGES, PER_PAGE, Script, Setting, Sources,
+    CELL, CELLS, Cached, Deed, FileNumber, Mode, Op, PAGES, PER_PAGE, Reclaims, Script, Setting,
+    Sources,
 };
 use self::space::{Area, Far, File, Maps, Space};
 use self::trouble::Troubles;
@@ -45,6 +48,7 @@ use super::reuse::reuse;
 use super::show::show;
 use crate::controls::Control;
 use crate::memory::{FrameOrder, HostFrames, PhysicalMemory, Poisoning};
+use crate::reclaim::Files;
 use crate::stores::{BlockStore, PhasedStore};
 
 /// Pages at which a file is mapped, for each file; then those of the sources, then those to which threads read.
@@ -103,7 +107,7 @@ fn play(script: Script, strategy: Strategy, plant: Plant, first: u32, decisions:
         let Setting { wakes, holders, .. } = world.script.setting;
         let start = if holders == 0 { first } else { u32::MAX };
         world.first.set(first);
-        let order = baton::Order { first: start, decisions, wakes };
+        let order = baton::Order { first: start, decisions, wakes, favour: None };
         let observer = Rc::clone(&world);
         let used = baton::run(threads.collect(), order, Some(Rc::new(move || observer.observe())));
         let calls = world.troubles.calls();
@@ -166,6 +170,12 @@ impl World {
             let size = stores[file].inner().size();
             Arc::new(Inode::new(Arc::clone(&cache), store, maps.clone(), size))
         });
+        memory.stop_reclaiming();
+        if script.setting.reclaims == Reclaims::Always {
+            let reclaimed = Files::default();
+            files.iter().for_each(|file| reclaimed.add(file));
+            memory.reclaim_above(0, reclaimed.reclaim());
+        }
         let mut areas = Vec::new();
         for file in &files {
             let page = |page| Area::File(Arc::clone(file), PageIndex::new(origin + page as u64));

@@ -113,6 +113,15 @@ pub(super) struct Setting {
     /// How the stores break their word.
     pub(super) lie: Lie,
     pub(super) crashes: Crashes,
+    pub(super) reclaims: Reclaims,
+}
+
+/// Whether each allocation of a frame drops all clean pages of the files first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reclaims {
+    #[default]
+    Never,
+    Always,
 }
 
 /// Whether the machine stops at each moment of the stores.
@@ -157,7 +166,9 @@ impl Mode {
         }
         let wakes = if self.0 & 8 == 0 { Wakes::Lazy } else { Wakes::Eager };
         let sources = if self.0 & 16 == 0 { Sources::Resident } else { Sources::Swapped };
-        Setting { stores: Stores::Phased(Vec::new()), wakes, sources, ..Setting::default() }
+        let reclaims = if self.0 & 64 == 0 { Reclaims::Never } else { Reclaims::Always };
+        let stores = Stores::Phased(Vec::new());
+        Setting { stores, wakes, sources, reclaims, ..Setting::default() }
     }
 
     fn has_trouble(self) -> bool {
