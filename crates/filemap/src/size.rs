@@ -144,9 +144,13 @@ impl<K: Kernel> Inode<K> {
         drop(telling);
     }
 
-    /// Tells the store the visible size, unless that is what it was told last (F3). No page lock is held.
+    /// Makes sure that the store has been told a size that was visible during this call (F3). No page lock is held.
+    ///
+    /// The size is read first: if the store was told that one last, it knew it at a later moment. In the other order a
+    /// truncation and a growth in between could make an old answer look right.
     pub(crate) fn tell_size_if_new(&self) {
-        if self.size_changes.told.load(Acquire) != self.size() {
+        let size = self.size();
+        if self.size_changes.told.load(Acquire) != size {
             self.tell_size();
         }
     }

@@ -139,6 +139,9 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<(), Errno> {
         self.send_dirty(may, &range, task)?;
+        // Once more: pages that a truncation has cut off meanwhile were not sent, so its size has to be durable, and a
+        // write may have grown the file since.
+        self.tell_size_if_new();
         self.mapping().store().sync(kind)
     }
 
@@ -153,9 +156,10 @@ impl<K: Kernel> Inode<K> {
         range: &Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
-        // What is visible now is owed: the store learns of it before the data (F3).
+        let size = self.size();
+        // The store learns of the size before it gets the data.
         self.tell_size_if_new();
-        let (mut from, end) = pages(&(range.start..range.end.min(self.size())));
+        let (mut from, end) = pages(&(range.start..range.end.min(size)));
         while let Some(run) = self.mapping().find(from, end, Mark::Unclean) {
             while from < run.end() {
                 from = self.send_first(may, from.max(run.first()), run.end(), task)?;
