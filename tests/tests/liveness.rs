@@ -9,7 +9,9 @@ use faultless::usercopy::IovIter;
 use faultless_host::fuzz::{Plant, rivals};
 use faultless_host::rng::{Rng, seed};
 use faultless_host::stores::{BlockStore, MemoryStore};
-use faultless_host::{Machine, MachineConfig, Mmu, RealMachine, ScriptedMachine, counting, syscall};
+use faultless_host::{
+    Machine, MachineConfig, Mmu, RealMachine, ScriptedMachine, counting, syscall,
+};
 use faultless_tests::process::{File, Process, SCRATCH_PAGES, assert_bytes, evict, fsync, pattern};
 use faultless_tests::setup::STRATEGIES;
 use faultless_tests::{TestTask, balanced_on_both_mmus};

@@ -184,7 +184,8 @@ impl<'m, M: Mmu> Scene<'m, M> {
         for how in ["cached", "read back"] {
             assert_bytes(&self.process.contents(&self.file), &want, how);
             let pages = grown.div_ceil(PAGE_SIZE).min(6);
-            let seen = self.process.space.read_vec(self.process.space.at(FREE, 0), pages * PAGE_SIZE);
+            let seen =
+                self.process.space.read_vec(self.process.space.at(FREE, 0), pages * PAGE_SIZE);
             let seen = seen.expect("mapped");
             let inside = seen.len().min(grown);
             assert_bytes(&seen[..inside], &want[..inside], how);

@@ -13,9 +13,7 @@ type Sync = fn(&File, &TestTask) -> Result<(), Errno>;
 
 /// What sends a page, in the name of a task with a clock.
 const SYNCS: [(&str, Sync); 5] = [
-    ("msync", |file, task| {
-        syscall(|may| file.msync(may, PAGE..PAGE + 1, MsyncKind::Sync, task))
-    }),
+    ("msync", |file, task| syscall(|may| file.msync(may, PAGE..PAGE + 1, MsyncKind::Sync, task))),
     ("fsync", |file, task| syscall(|may| file.fsync(may, SyncKind::All, task))),
     ("fdatasync", |file, task| syscall(|may| file.fsync(may, SyncKind::Data, task))),
     ("sync of a range", |file, task| {

@@ -142,9 +142,7 @@ fn fault_page<F: Flavor>(
     // checker watches it. This is the only handler on this thread: it makes no user access itself.
     let mut in_fault = unsafe { InFault::enter() };
     let install = |mapped| install(mapped, file);
-    inode
-        .fault(&mut in_fault, index, access.into(), &NoTask, install)
-        .map_err(UserFault::from)
+    inode.fault(&mut in_fault, index, access.into(), &NoTask, install).map_err(UserFault::from)
 }
 
 fn weaker(area: Protection, page: filemap::Protection) -> Protection {
