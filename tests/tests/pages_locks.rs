@@ -140,19 +140,21 @@ balanced_on_both_mmus! {
 
     fn p4_page_locks_of_one_file_out_of_order_are_found_when_planted(machine) {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
-        assert_eq!(process.write(&file, 0, &pattern(1, 3 * PAGE_SIZE)), Ok(3 * PAGE_SIZE));
+        assert_eq!(process.write(&file, 0, &pattern(1, 66 * PAGE_SIZE)), Ok(66 * PAGE_SIZE));
         let single = |index| PageRun::single(PageIndex::new(index));
-        // Ascending is fine.
+        // Ascending is fine, from leaf to leaf.
         drop((
             file.mapping().lock(planted_context(), single(0)),
-            file.mapping().lock(planted_context(), single(2)),
+            file.mapping().lock(planted_context(), single(64)),
         ));
-        let expecting = machine.check().expect();
-        let second = file.mapping().lock(planted_context(), single(1));
-        let first = file.mapping().lock(planted_context(), single(0));
-        drop((first, second));
-        let _ = expecting.one(Kind::Order);
-        machine.check().clear();
+        // Descending is not, nor are two runs of one leaf: a request for both would stand between them.
+        for [one, two] in [[64, 0], [1, 0], [0, 1]] {
+            let expecting = machine.check().expect();
+            let held = file.mapping().lock(planted_context(), single(one));
+            drop((file.mapping().lock(planted_context(), single(two)), held));
+            let _ = expecting.one(Kind::Order);
+            machine.check().clear();
+        }
     }
 
     fn p4_page_locks_of_two_files_are_found_when_planted(machine) {

@@ -60,7 +60,6 @@ fn planted_losses_are_found() {
             Plant::SyncsForgetSize,
             "f3_an_msync_of_a_growing_write_between_its_steps_covers_its_size",
         ),
-        (Plant::SealsNothing, "p2_a_store_between_the_seal_and_the_growth_stays_past_the_end"),
         (Plant::WritesTwice, "w_a_growing_write_is_one_though_all_ranges_are_taken"),
     ];
     for (plant, name) in twins {

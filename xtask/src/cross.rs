@@ -95,10 +95,7 @@ pub(crate) fn run() -> Result<ExitCode> {
 
 /// What this machine lacks for the whole command, each with how to get it; empty if nothing.
 pub(crate) fn missing() -> Vec<String> {
-    let mut lines = Vec::new();
-    if Toolchain::find().is_none() {
-        lines.push(format!("a Rust toolchain with the source of std: {GET_TOOLCHAIN}"));
-    }
+    let mut lines: Vec<String> = missing_toolchain().into_iter().collect();
     let tools = EMULATED.iter().flat_map(Emulated::tools);
     lines.extend(
         tools
@@ -106,6 +103,17 @@ pub(crate) fn missing() -> Vec<String> {
             .map(|tool| format!("{}: apt-get install {}", tool.program, tool.package)),
     );
     lines
+}
+
+/// What this machine lacks to build the core library for other architectures, or `None`.
+pub(crate) fn missing_toolchain() -> Option<String> {
+    let missing = Toolchain::find().is_none();
+    missing.then(|| format!("a Rust toolchain with the source of std: {GET_TOOLCHAIN}"))
+}
+
+/// `cargo build` for another target, by a toolchain that has the source of std; `None` without one.
+pub(crate) fn build_for(target: &str, output: &Path) -> Option<Command> {
+    Some(Toolchain::find()?.cargo("build", target, output))
 }
 
 /// Runs a step and prints its line; whether it went well.

@@ -15,6 +15,7 @@
 //! | `mutants` | changed code, and whether a test notices | [`mutants`] |
 //! | `bench` | the scoreboard | [`mod@bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
+//! | `prove` | the user copies, by an SMT solver, from their machine code | [`prove`] |
 //! | `cross` | other architectures, bare and emulated | [`cross`] |
 //!
 //! Nothing in the workspace depends on this crate.
@@ -40,6 +41,7 @@ mod planted;
 mod pool;
 mod probe;
 mod process;
+mod prove;
 mod soak;
 mod tally;
 mod test;
@@ -81,6 +83,8 @@ enum Command {
     Check,
     /// Build for bare metal, and run the user copies' fault tests on other architectures, emulated.
     Cross,
+    /// Prove that the user copies count exactly, whatever faults: for all lengths, from the machine code.
+    Prove(prove::Options),
     /// Build, link and run a static library of the core crates without std and without an allocator.
     Probe,
 }
@@ -101,6 +105,7 @@ fn main() -> ExitCode {
         Command::Mutants(options) => mutants::run(&options),
         Command::Check => check::run(),
         Command::Cross => cross::run(),
+        Command::Prove(options) => prove::run(&options),
         Command::Probe => probe::run(),
     };
     match result {

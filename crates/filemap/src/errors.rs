@@ -114,10 +114,7 @@ fn reported(latest: u64, before: u64) -> Result<(), Errno> {
     if latest >> COUNT_SHIFT <= before >> COUNT_SHIFT {
         return Ok(());
     }
-    // A store reports what it likes; a sync says whether there was no room or no device.
-    if latest & CODE == u64::from(Errno::NoSpace.code().unsigned_abs()) {
-        Err(Errno::NoSpace)
-    } else {
-        Err(Errno::Io)
-    }
+    let is_it = |errno: &Errno| u64::from(errno.code().unsigned_abs()) == latest & CODE;
+    let known = [Errno::NoSpace, Errno::NoMemory, Errno::ReadOnly, Errno::Invalid];
+    Err(known.into_iter().find(is_it).unwrap_or(Errno::Io))
 }

@@ -177,7 +177,7 @@ impl<K: Kernel> RangeLock<K> {
         own: &RangeGuard<'_, K>,
         task: &T,
     ) -> Result<(), Errno> {
-        K::trace(Trace::Acquiring(self.lock_id(range)));
+        // Not traced as a lock: a claim ahead waits for page locks only, so that no cycle can lead over it.
         let mut killed = false;
         while !killed && self.conflicts_slow(range, Some(own)) {
             own.wait.wait_until(own.request.key(), &mut || {
@@ -186,7 +186,6 @@ impl<K: Kernel> RangeLock<K> {
                 free || killed
             });
         }
-        K::trace(Trace::GaveUp(self.lock_id(range)));
         if killed { Err(Errno::Interrupted) } else { Ok(()) }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! *Visible* is [`Inode::size`]. A write that grows the file moves it with the page locked that grows (P7),
 //! truncation before it looks for pages. *Told* is the argument of the last
-//! [`set_size`](AddressSpaceOperations::set_size): every change of the size ends with it, and every sync begins
-//! with it, so that what was visible when a sync began becomes durable by it (F3). *Durable* is the store's.
+//! [`set_size`](AddressSpaceOperations::set_size): every truncation ends with it, and every writeback and sync begins
+//! with it, so that what was visible when a sync began becomes durable by it (F3). A write does not tell: what
+//! it has grown the file by is dirty, so a writeback follows. *Durable* is the store's.
 //!
 //! Neighbours: [`truncate`](crate::truncate) changes the size, `write` grows it, `read` asks what was cut off.
 #![forbid(unsafe_code)]

@@ -300,4 +300,67 @@ mod tests {
             }
         });
     }
+
+    /// Waits until so many threads sleep.
+    fn until_asleep(machine: &Machine, threads: usize) {
+        while machine.wait.sleeping.load(SeqCst) < threads {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn l1_callers_share_grace_periods_however_many_they_are() {
+        with_watchdog(|| {
+            let machine: Machine = Machine::new(1);
+            let epoch = Epoch::<Test>::new();
+            let reader = epoch.enter(&machine.wait);
+            thread::scope(|scope| {
+                let _first = synchronize_beside(scope, &epoch, &machine.wait);
+                until_asleep(&machine, 1);
+                let others: std::vec::Vec<_> = (2..=8)
+                    .map(|threads| {
+                        let finished = synchronize_beside(scope, &epoch, &machine.wait);
+                        until_asleep(&machine, threads);
+                        finished
+                    })
+                    .collect();
+                drop(reader);
+                others.iter().for_each(|finished| finished.recv().unwrap());
+            });
+            // The one that ran when they came, and one for all of them.
+            assert_eq!(epoch.grace.lock().ended, 2);
+        });
+    }
+
+    #[test]
+    fn a_caller_does_not_count_on_a_period_that_began_before_it_came() {
+        with_watchdog(|| {
+            let machine: Machine = Machine::new(1);
+            let epoch = Epoch::<Test>::new();
+            let reader = epoch.enter(&machine.wait);
+            thread::scope(|scope| {
+                let first = synchronize_beside(scope, &epoch, &machine.wait);
+                until_asleep(&machine, 1);
+                let late = epoch.enter(&machine.wait);
+                let second = synchronize_beside(scope, &epoch, &machine.wait);
+                until_asleep(&machine, 2);
+                drop(reader);
+                first.recv().unwrap();
+                let waited = second.recv_timeout(Duration::from_millis(30));
+                assert_eq!(waited, Err(RecvTimeoutError::Timeout), "did not wait");
+                drop(late);
+                second.recv().unwrap();
+            });
+        });
+    }
+
+    #[test]
+    fn a_grace_period_that_unwinds_lets_the_next_one_begin() {
+        let machine: Machine = Machine::new(1);
+        let epoch = Epoch::<Test>::new();
+        epoch.grace.lock().running = true;
+        drop(Running { epoch: &epoch, wait: &machine.wait, ended: 0 });
+        epoch.synchronize(&machine.wait);
+        assert_eq!(epoch.grace.lock().ended, 1);
+    }
 }

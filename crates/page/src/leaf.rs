@@ -24,7 +24,6 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use static_assertions::const_assert_eq;
 
-use crate::page_lock::Wanted;
 use crate::pool::Node;
 use crate::{
     CoreSync, Errno, FrameNumber, PAGES_PER_LEAF, PageIndex, RequestList, SlotMask, SyncFamily,
@@ -57,6 +56,15 @@ pub(crate) struct Leaf<S: SyncFamily> {
     frames: [S::Word32; PAGES_PER_LEAF],
     writeback_waiters: S::Word64,
     pub(crate) queue: RequestList<S, Wanted>,
+}
+
+/// What a request in a leaf's queue wants, or has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// These slots, all at once.
+    Waiting(SlotMask),
+    /// It has them: the bits of `locked` are set for it.
+    Granted(SlotMask),
 }
 
 impl<S: SyncFamily> Node for Leaf<S> {
@@ -101,9 +109,10 @@ impl<S: SyncFamily> Leaf<S> {
 
     /// Takes the leaf from its owner. All slots are locked, or the owner is being dropped.
     ///
-    /// A locker that found the leaf earlier gets its slots after the unlock that follows, so it sees this.
+    /// The leaf is linked no more: whoever sees this (acquire) does not find it again. A locker that found
+    /// the leaf earlier gets its slots after the unlock that follows, so it sees this.
     pub(crate) fn retire(&self) {
-        self.owner.store(NOBODY, Relaxed);
+        self.owner.store(NOBODY, Release);
     }
 
     /// Whether the leaf belongs to a mapping.
@@ -118,11 +127,19 @@ impl<S: SyncFamily> Leaf<S> {
     }
 }
 
-/// For tests: who the leaf says it belongs to.
+/// For tests: the mapping that the leaf says it belongs to, and its first page.
+#[cfg(test)]
+impl<S: SyncFamily> Leaf<S> {
+    pub(crate) fn identity(&self) -> (u64, PageIndex) {
+        (self.owner.load(Acquire), PageIndex::new(self.base.load(Acquire)))
+    }
+}
+
 #[cfg(test)]
 impl<K: crate::Kernel> crate::LockedRun<'_, K> {
     pub(crate) fn leaf_identity(&self) -> (u64, u64) {
-        (self.leaf.owner.load(Acquire), self.leaf.base.load(Acquire))
+        let (owner, base) = self.leaf.identity();
+        (owner, base.get())
     }
 }
 

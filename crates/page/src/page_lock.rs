@@ -24,25 +24,17 @@
 //! on each of its requests for one of the slots stands behind. Requests for other slots are not held up (L4).
 //!
 //! # A leaf that changes hands (L5)
-//! Retiring a leaf takes all its locks, and its unlock wakes every request in the queue, granted or not. A
-//! request that finds the leaf to be another's gives up at once; so it sleeps for no other file.
+//! Retiring a leaf takes all its locks, and its unlock signals every request in the queue, granted or not, and wakes it. A
+//! request that finds the leaf to be another's gives up at once; so it sleeps for no other file. By the time
+//! that it sees this, the leaf is linked in the tree no more, so that the next lookup does not find it again.
 #![forbid(unsafe_code)]
 
 use core::mem;
 use core::pin::{Pin, pin};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
-use crate::leaf::Leaf;
+use crate::leaf::{Leaf, Wanted};
 use crate::{Request, Requests, SlotMask, SyncFamily, Wait, Word};
-
-/// What a request in a leaf's queue wants, or has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// These slots, all at once.
-    Waiting(SlotMask),
-    /// It has them: the bits of `locked` are set for it.
-    Granted(SlotMask),
-}
 
 /// How a wait for page locks ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +98,7 @@ impl<S: SyncFamily> Leaf<S> {
     pub(crate) fn unlock(&self, slots: SlotMask, wait: &impl Wait) {
         self.locked.fetch_and(!slots, SeqCst);
         if self.waiters.load(SeqCst) & slots != 0 {
-            self.hand_over(wait);
+            self.unlock_slowly(wait);
         }
     }
 
@@ -115,11 +107,19 @@ impl<S: SyncFamily> Leaf<S> {
         self.locked.load(Acquire) != 0
     }
 
-    /// Grants what can be granted, and wakes those who got something. If the leaf has no owner, all are woken: it was just retired.
+    /// Grants what can be granted, and wakes those who got something. If the leaf has no owner, it was just retired: all are woken.
     #[cold]
-    fn hand_over(&self, wait: &impl Wait) {
-        let grants = self.grant(&self.queue.lock());
-        if !self.has_owner() {
+    pub(crate) fn unlock_slowly(&self, wait: &impl Wait) {
+        let retired = !self.has_owner();
+        let grants = {
+            let queue = self.queue.lock();
+            let grants = self.grant(&queue);
+            if retired {
+                queue.iter().for_each(|request| request.signal());
+            }
+            grants
+        };
+        if retired {
             self.queue.wake(wait, |_| true);
         } else if grants > 0 {
             self.wake_granted(wait);
@@ -191,34 +191,44 @@ impl<S: SyncFamily, W: Wait> Waiter<'_, S, W> {
             S::relax();
             rounds -= 1;
         }
-        let mut end = self.request.is_signalled().then_some(Waited::Locked);
-        // `Wait` is a safe trait: it may return too early, or ask again after a yes.
-        while end.is_none() {
-            self.wait.wait_until(self.request.key(), &mut || {
-                end = end.or_else(|| self.look(stale, killed));
-                end.is_some()
-            });
+        let mut end = None;
+        if !self.request.is_signalled() {
+            // `Wait` is a safe trait: it may return too early, or ask again after a yes.
+            let mut over = false;
+            while !over {
+                self.wait.wait_until(self.request.key(), &mut || {
+                    over = over || self.is_over(&mut end, stale, killed);
+                    over
+                });
+            }
         }
-        // A grant may have come after the last look.
-        let waited = match (self.leave(), end) {
-            (Some(Wanted::Granted(_)), _) | (_, None) => Waited::Locked,
-            (_, Some(end)) => end,
+        let waited = match self.leave() {
+            // It may have come after the last look.
+            Some(Wanted::Granted(_)) => Waited::Locked,
+            // If neither answer ended the wait, then a signal without a grant: the leaf was retired.
+            _ => end.unwrap_or(Waited::Stale),
         };
         // It has left the queue, which is all that its drop is for.
         mem::forget(self);
         waited
     }
 
-    fn look(&self, stale: &impl Fn() -> bool, killed: &impl Fn() -> bool) -> Option<Waited> {
+    /// Whether there is nothing more to wait for; why, if it is not a signal.
+    fn is_over(
+        &self,
+        end: &mut Option<Waited>,
+        stale: &impl Fn() -> bool,
+        killed: &impl Fn() -> bool,
+    ) -> bool {
         if self.request.is_signalled() {
-            Some(Waited::Locked)
-        } else if stale() {
-            Some(Waited::Stale)
-        } else if killed() {
-            Some(Waited::Killed)
-        } else {
-            None
+            return true;
         }
+        if stale() {
+            *end = Some(Waited::Stale);
+        } else if killed() {
+            *end = Some(Waited::Killed);
+        }
+        end.is_some()
     }
 
     /// Leaves the queue; what the request had come to. If it was still waiting, others may be granted by this.

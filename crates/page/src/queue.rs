@@ -17,7 +17,7 @@ use core::marker::{PhantomData, PhantomPinned};
 use core::ops::{Deref, DerefMut};
 use core::pin::Pin;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 use heapless::Vec;
 
@@ -201,10 +201,11 @@ impl<'l, S: SyncFamily, T: Copy + Send + 'static> Request<'l, S, T> {
     }
 
     /// Whether the request was [signalled](Linked::signal) since it was linked. Takes no lock; what its signaller did before is
-    /// seen (acquire).
+    /// seen. Fit for the condition of a wait under [`key`](Self::key): the look and the signal are read-modify-writes of one word, so
+    /// either this one sees the signal, or the wake that follows the signal finds a waiter that had registered before.
     #[must_use]
     pub fn is_signalled(self: Pin<&Self>) -> bool {
-        self.entry.signal.load(Acquire) != 0
+        self.entry.signal.fetch_or(0, AcqRel) != 0
     }
 
     /// What the requester sleeps on: an address that no other request has while this one lives.
@@ -221,6 +222,10 @@ impl<'l, S: SyncFamily, T: Copy + Send + 'static> Request<'l, S, T> {
 impl<S: SyncFamily, T> Entry<S, T> {
     fn key(&self) -> WaitKey {
         WaitKey(ptr::from_ref(&self.signal).addr())
+    }
+
+    fn signal(&self) {
+        self.signal.swap(1, AcqRel);
     }
 }
 
@@ -297,7 +302,7 @@ impl<S: SyncFamily, T: Copy + Send + 'static> OwnRequest<'_, S, T> {
 
     /// Signals the request, as [`Linked::signal`] does.
     pub fn signal(&self) {
-        self.request.entry.signal.store(1, Release);
+        self.request.entry.signal();
     }
 
     /// Whether the value of a request that was linked before this one satisfies `predicate`. If this one is not linked, all
@@ -340,9 +345,10 @@ impl<S: SyncFamily, T: Copy + Send + 'static> Linked<'_, S, T> {
         self.entry.value.set(Some(value));
     }
 
-    /// Tells its requester something, without waking it: [`Request::is_signalled`] says yes from now on (release).
+    /// Tells its requester something, without waking it: [`Request::is_signalled`] says yes from now on. A wake under its
+    /// [`key`](Self::key) is to follow.
     pub fn signal(&self) {
-        self.entry.signal.store(1, Release);
+        self.entry.signal();
     }
 
     /// What its requester sleeps on. To be woken once the queue's lock is free.

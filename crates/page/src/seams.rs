@@ -128,7 +128,8 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// after a write that failed midway. No page lock is held. Must not fail.
     fn trim(&self, size: u64);
 
-    /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it durable.
+    /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it durable. Called by truncation, and at the
+    /// begin of each writeback and sync if the file has grown since: not by each write.
     /// No page lock is held. Never sleeps.
     fn set_size(&self, size: u64);
 

@@ -14,10 +14,15 @@ use crate::{MayFault, UserAddr, UserSlice};
 /// success. They are for this crate and for implementors; everybody else calls the safe forms.
 ///
 /// # Safety
-/// An implementor promises, and [`conformance`](crate::conformance) checks as far as a test can:
+/// An implementor promises, and [`conformance`](crate::conformance) checks as far as a test can,
+/// with mappings that stand still and with mappings that change:
 ///
-/// - **U1** If `n` of `len` is returned, exactly `len - n` leading bytes of the destination equal
-///   the source (or are zero, for the clearing form) and **every byte past them is unmodified**. `n ≤ len`.
+/// - **U1** If `n` of `len` is returned, `n ≤ len`, exactly `len - n` leading bytes of the
+///   destination equal the source (or are zero, for the clearing form) and **every byte past them is
+///   unmodified**. This holds although another thread unmaps or maps any part of the user's side at
+///   any instant of the access, the handling of a fault included: what is stored is counted, and
+///   what was accessible once need not be so again. A copy that stores before it has loaded all of a
+///   block, or begins a block again after a fault, miscounts then.
 /// - **U2** Less than possible may be copied; *nothing* only if the first byte could not be.
 /// - **U3** A faulting variant resolves page faults and may sleep. An atomic variant takes no fault that is
 ///   resolved, takes no lock that the fault handler may take and never sleeps: an absent byte ends it.

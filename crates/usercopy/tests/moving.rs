@@ -1,8 +1,10 @@
-//! This architecture's instructions against mappings that change while a copy runs (U1, U2). The change comes at a fault, before
-//! its fix-up: the same on every architecture, and under emulation. (x86-64 steps through the instructions, too: `stepping`.)
+//! This architecture's instructions against mappings that change while a copy runs (U1, U2). The
+//! change comes in the fault handler, before the fix-up: deterministic, on every architecture, and
+//! under emulation.
 //!
-//! A change between two accesses is seen at the next that faults, and the border of the two pages is at every access in turn;
-//! so each sequence of accesses that succeed and fail comes up here as well.
+//! This stands for a change between any two instructions. A copy notices a change only by an access
+//! that faults, and the sweep places the border of the two pages at every access, so that each is
+//! once the first to fault. On x86-64 `stepping` makes the change before each instruction, too.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! The instructions of x86-64, one at a time: before any of them a page of the source or destination is unmapped or
-//! mapped, and U1 and U2 hold.
+//! The instructions of x86-64, one at a time: before any of them a page of the source or
+//! destination is unmapped or mapped, and U1 and U2 hold.
 #![cfg(target_arch = "x86_64")]
 
 mod support;

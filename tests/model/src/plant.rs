@@ -18,6 +18,10 @@ pub enum Plant {
     NoLook,
     /// Waiters are forgotten after they were woken instead of before.
     ClearAfterWake,
+    /// Newcomers do not see who waits.
+    Barge,
+    /// A waiter does not see that its leaf has changed hands.
+    BlindWaiter,
     /// A wake-up gets lost.
     LostWake,
     /// Marks are set without release order.
@@ -53,11 +57,13 @@ pub enum Plant {
 }
 
 /// All of them, with the names of the command line.
-pub const ALL: [(Plant, &str); 20] = [
+pub const ALL: [(Plant, &str); 22] = [
     (Plant::Nothing, "nothing"),
     (Plant::WeakSeqCst, "weak-seqcst"),
     (Plant::NoLook, "no-look"),
     (Plant::ClearAfterWake, "clear-after-wake"),
+    (Plant::Barge, "barge"),
+    (Plant::BlindWaiter, "blind-waiter"),
     (Plant::LostWake, "lost-wake"),
     (Plant::RelaxedPublish, "relaxed-publish"),
     (Plant::Uncounted, "uncounted"),

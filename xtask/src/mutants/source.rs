@@ -28,7 +28,7 @@ impl Source {
     }
 
     /// The byte at which the character at this place begins.
-    pub(crate) fn offset(&self, spot: Spot) -> usize {
+    pub(in crate::mutants) fn offset(&self, spot: Spot) -> usize {
         let Some(start) = self.starts.get(spot.line.wrapping_sub(1)) else {
             return self.text.len();
         };

@@ -8,7 +8,7 @@
 //! | [`checker`] | what a checker is, and what a round of it tells |
 //! | [`rounds`] | the turns |
 //! | [`roster`] | all checkers that there are |
-//! | [`fuzzing`], [`oracle`], [`models`], [`tests`] | the kinds of checkers |
+//! | [`fuzzing`], [`oracle`], [`models`], [`seeded`] | the kinds of checkers |
 //! | [`scan`] | which tests draw a seed |
 //! | [`programs`] | building and running programs |
 //! | [`report`] | the table, and the file of finds |
@@ -33,7 +33,7 @@ mod report;
 mod roster;
 mod rounds;
 mod scan;
-mod tests;
+mod seeded;
 
 /// How long, and what.
 #[derive(clap::Args, Debug)]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use faultless_host::fuzz::TARGETS;
 
 use super::checker::{Bug, Checker, Kind};
-use super::{fuzzing, models, oracle, programs, tests};
+use super::{fuzzing, models, oracle, programs, seeded};
 use crate::fuzz::{self, Engine};
 use crate::process::SELF;
 
@@ -46,7 +46,7 @@ pub(super) fn checkers(wanted: &Wanted<'_>) -> Result<Vec<Box<dyn Checker>>> {
         let built = programs::build()?;
         let model = built.models.context("there is no binary of faultless-model")?;
         kinds.push(boxed(models::all(&model, Bug::of(wanted.plant, Kind::Model))?));
-        kinds.push(boxed(tests::all(&built.tests)?));
+        kinds.push(boxed(seeded::all(&built.tests)?));
     }
     let mut checkers = in_turns(kinds);
     checkers.retain(|checker| wanted.wants(checker.name()));
@@ -96,7 +96,7 @@ fn in_turns<T>(kinds: Vec<Vec<T>>) -> Vec<T> {
 }
 
 #[cfg(test)]
-mod unit {
+mod tests {
     use super::*;
 
     #[test]

@@ -55,12 +55,13 @@ struct State {
 /// Plays the checkers in turns until the time is over.
 pub(super) fn play(checkers: Vec<Box<dyn Checker>>, plan: Plan) -> Outcome {
     let begin = Instant::now();
-    let row = |checker: &Box<dyn Checker>| Row { name: checker.name().into(), ..Row::default() };
     let turns = TURNS.saturating_mul(u32::try_from(checkers.len()).unwrap_or(u32::MAX)).max(1);
     let share = plan.time * u32::try_from(plan.jobs).unwrap_or(u32::MAX) / turns;
     let slice = share.clamp(*SLICE.start(), *SLICE.end());
+    let names = checkers.iter().map(|checker| checker.name().to_owned());
+    let rows = names.map(|name| Row { name, ..Row::default() }).collect();
     let state = Mutex::new(State {
-        outcome: Outcome { rows: checkers.iter().map(row).collect(), ..Outcome::default() },
+        outcome: Outcome { rows, ..Outcome::default() },
         waiting: checkers.into_iter().enumerate().collect(),
         known: BTreeSet::new(),
     });
@@ -130,7 +131,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 /// takes no larger one, and tests add to it.
 fn seed(run: u64, checker: &str, number: u64) -> u32 {
     let mix = |seed: u64, value: u64| Rng::new(seed ^ value).next();
-    let of_checker = checker.bytes().fold(run, |seed, byte| mix(seed, u64::from(byte)));
+    let of_checker = checker.bytes().fold(mix(run, 0), |seed, byte| mix(seed, u64::from(byte)));
     (mix(of_checker, number) >> 33) as u32
 }
 

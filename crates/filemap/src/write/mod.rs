@@ -20,7 +20,7 @@ mod step;
 use core::mem;
 use core::pin::{Pin, pin};
 
-use faultless_page::{Errno, Kernel, MAX_FILE_SIZE, PageRun, Strategy};
+use faultless_page::{Errno, Kernel, PageRun, Strategy};
 use faultless_usercopy::{IovIter, MayFault, UserMemory};
 
 use crate::inode::Inode;
@@ -131,7 +131,6 @@ impl<K: Kernel> Inode<K> {
     /// file grows. Asks the task to [throttle](Task::throttle) after what landed, with nothing held (L6).
     ///
     /// # Errors
-    /// - [`Errno::Invalid`]: the position is above [`MAX_FILE_SIZE`].
     /// - [`Errno::Fault`]: not even the first byte is readable (W1).
     /// - [`Errno::FileTooBig`]: the position is at or beyond a limit; with `SIGXFSZ` if it is the task's (W8).
     /// - [`Errno::NoSpace`], [`Errno::Io`], [`Errno::NoMemory`]: from the store or the frame allocator,
@@ -149,11 +148,11 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Written, Errno> {
         if from.is_empty() {
-            return match options.position {
-                Position::At(pos) if pos > MAX_FILE_SIZE => Err(Errno::Invalid),
-                Position::At(pos) => Ok(Written { bytes: 0, end: pos }),
-                Position::Append => Ok(Written { bytes: 0, end: self.size() }),
+            let end = match options.position {
+                Position::At(pos) => pos,
+                Position::Append => self.size(),
             };
+            return Ok(Written { bytes: 0, end });
         }
         let written = match options.position {
             Position::At(pos) => self.write_at(may, user, from, pos, options, task)?,
@@ -360,20 +359,16 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         }
     }
 
-    /// The loop under I, and what the store has to know at its end.
+    /// The loop under I. The store learns of the new size with the next writeback or sync.
     fn grow(&mut self) -> Result<(), Stop> {
         self.mode = Mode::Grow;
         // What an earlier truncation left past the end must not come back (P2).
         self.inode.complete_cut(self.may, self.task)?;
-        let old_size = self.inode.size();
         let unwinding = Unwinding { inode: self.inode };
         let stop = self.run();
         mem::forget(unwinding);
         if self.overreached {
             self.inode.give_back(self.may, self.task);
-        }
-        if self.inode.size() != old_size {
-            self.inode.tell_size();
         }
         stop
     }

@@ -97,8 +97,6 @@ plants! {
     SyncsForgetSize = "syncs", "syncs-forget-size", ["F3"];
     /// F5: evict asks first whether a page is dirty, and then whether it is on its way.
     EvictAsksTwice = "syncs", "evict-asks-twice", ["no order", "F1"];
-    /// P2: a page that is sealed stays writable.
-    SealsNothing = "syncs", "seals-nothing", ["no order", "W5"];
     /// An append writes its first cell again.
     WritesTwice = "syncs", "writes-twice", ["no order"];
     /// A page is lost when the tree grows by a level.

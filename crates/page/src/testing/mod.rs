@@ -138,13 +138,36 @@ pub(crate) struct TestWait {
     /// Come back at once, whatever the condition says.
     pub(crate) lies: AtomicBool,
     pub(crate) sleeping: AtomicUsize,
+    /// Keys that were waited on, and keys that were woken.
+    keys: [Mutex<Vec<WaitKey>>; 2],
+}
+
+impl TestWait {
+    /// The keys that were waited on since the last call.
+    pub(crate) fn take_keys(&self) -> Vec<WaitKey> {
+        core::mem::take(&mut *unpoisoned(&self.keys[0]))
+    }
+
+    /// The keys that were woken since the last call.
+    pub(crate) fn take_woken(&self) -> Vec<WaitKey> {
+        core::mem::take(&mut *unpoisoned(&self.keys[1]))
+    }
+
+    fn note(list: &Mutex<Vec<WaitKey>>, key: WaitKey) {
+        let mut list = unpoisoned(list);
+        // Stress tests look at none.
+        if list.len() < 1_000 {
+            list.push(key);
+        }
+    }
 }
 
 /// Longer than anything here takes.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(60);
 
 impl Wait for TestWait {
-    fn wait_until(&self, _key: WaitKey, condition: &mut dyn FnMut() -> bool) {
+    fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool) {
+        Self::note(&self.keys[0], key);
         if self.lies.load(Ordering::Relaxed) {
             std::thread::yield_now();
             let _ignored = condition();
@@ -161,7 +184,8 @@ impl Wait for TestWait {
         }
     }
 
-    fn wake(&self, _key: WaitKey) {
+    fn wake(&self, key: WaitKey) {
+        Self::note(&self.keys[1], key);
         let _held = unpoisoned(&self.lock);
         self.changed.notify_all();
     }

@@ -3,9 +3,11 @@
 mod concurrency;
 mod costs;
 mod epochs;
+mod fairness;
 mod fences;
 mod index;
 mod intrusions;
+mod liveness;
 mod locks;
 mod memory;
 mod misuse;

@@ -131,9 +131,9 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
         self.check_user_side(&run)
     }
 
-    /// Runs the operation on `len` bytes across the border of the two neighbouring read-write pages, which come and go as
-    /// `change` says. Whether the copy got to the point of the change. The kernel side
-    /// is misaligned by `alignment % 8`.
+    /// Runs the operation on `len` bytes across the border of the two neighbouring read-write
+    /// pages, which are unmapped and mapped as `change` says. Returns whether the copy reached the
+    /// point of the change. The kernel side is misaligned by `alignment % 8`.
     pub(super) fn run_moving(
         &mut self,
         len: usize,

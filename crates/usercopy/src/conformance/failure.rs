@@ -44,7 +44,8 @@ pub struct Failure {
     /// Offset of the first wrong byte from the beginning of the access, if bytes are what is wrong; one before the
     /// access wraps.
     pub at: Option<usize>,
-    /// How the mappings changed during the access, if they were to; `accessible` is 1 then if the first byte always was.
+    /// How the mappings changed during the access, if they were to; `accessible` is 1 then if the
+    /// first byte always was.
     pub change: Option<Change>,
 }
 

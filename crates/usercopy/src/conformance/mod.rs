@@ -1,8 +1,8 @@
 //! A conformance suite for [`UserMemory`]: every offset and length around a fault, both directions, both sides'
 //! bytes compared.
 //!
-//! An implementor's test lays out five pages ([`Layout`]) and calls [`check`]; if it can also change mappings during a
-//! copy ([`MovingLayout`]), [`check_moving`]. Nothing panics and nothing
+//! An implementor's test lays out five pages ([`Layout`]) and calls [`check`]; if it can also
+//! change mappings during a copy ([`MovingLayout`]), [`check_moving`]. Nothing panics and nothing
 //! is allocated, so the suite also runs in a kernel. [`scripted`] is an implementor without an MMU.
 //! It does not own the means to make a page inaccessible: that is the layout's.
 
@@ -22,8 +22,9 @@ use crate::{UserAddr, UserMemory};
 /// Five consecutive pages of user memory: read-write, **inaccessible**, read-write, read-write,
 /// **read-only**.
 ///
-/// The protection is fixed while the suite runs (but for [`MovingLayout`]), and the accessible pages stay resident, so that
-/// atomic copies reach them. Contents are the suite's to change, with [`poke`](Self::poke).
+/// The protection is fixed while the suite runs (but for [`MovingLayout`]), and the accessible
+/// pages stay resident, so that atomic copies reach them. Contents are the suite's to change, with
+/// [`poke`](Self::poke).
 pub trait Layout {
     /// The implementor under test.
     type User: UserMemory + ?Sized;

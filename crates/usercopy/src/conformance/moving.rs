@@ -7,9 +7,10 @@ use super::case::{Case, MAX_LEN, Promise};
 use super::{Failure, Layout, Operation};
 use crate::MayFault;
 
-/// Which of the two neighbouring read-write pages (the third and the fourth of the layout) are accessible.
+/// Which of the two neighbouring read-write pages, the third and fourth of the layout, are
+/// accessible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // named after what is there
+#[allow(missing_docs)] // named after the accessible pages
 pub enum Present {
     Both,
     First,
@@ -57,19 +58,21 @@ impl fmt::Display for Change {
     }
 }
 
-/// A layout whose third and fourth page come and go, also at chosen points of a copy. A page that comes back has its bytes
-/// still.
+/// A layout whose third and fourth page can be unmapped and mapped again, also at chosen points of
+/// a copy. The bytes of a page survive that.
 ///
-/// A point is a moment inside a copy at which another CPU may change a mapping. Where the points are is the layout's to
-/// say: the more, the better the check. With a single-step trap, before each instruction. Else in the fault handler, when
-/// a fault of a copy comes in, which is before its fix-up runs (and before a resolved one is repeated): that is
-/// coarser, but every sequence of accesses that succeed and fail comes up, since the suite lets the border of the pages be
-/// at each of them.
+/// A point is a moment inside a copy at which another CPU may change a mapping. The layout defines
+/// where its points are, and numbers them from 0. With a single-step trap there is one before each
+/// instruction. Without, the fault handler is one: a fault of a copy has come in, and neither has
+/// its fix-up run nor has the access been repeated. Faults suffice as far as a copy depends on
+/// mappings only by which of its accesses fault: the suite places the border of the two pages at
+/// every access in turn, so each access is once the first that faults, and each change follows.
 pub trait MovingLayout: Layout {
     /// Makes exactly these of the two pages accessible, now.
     fn set(&self, pages: Present);
 
-    /// Counts points from here on, from 0, and makes exactly `after` accessible when it comes to `point`.
+    /// Counts points from here on, from 0, and makes exactly `after` accessible when it comes to
+    /// `point`.
     fn arm(&self, point: usize, after: Present);
 
     /// No longer does what [`arm`](Self::arm) began; whether the point was reached.
@@ -81,7 +84,8 @@ pub trait MovingLayout: Layout {
 pub struct Sweep<'a> {
     /// Their lengths in bytes, at most 2048.
     pub lengths: &'a [usize],
-    /// How many bytes of them lie in the first page; those that are longer than the access are left out.
+    /// How many bytes of them lie in the first page; those that are longer than the access are left
+    /// out.
     pub in_first: &'a [usize],
 }
 
@@ -89,7 +93,8 @@ impl Sweep<'static> {
     /// Lengths up to more than two blocks of 64 bytes, each with the border at every byte.
     pub const THOROUGH: Self = Self { lengths: &LENGTHS, in_first: &EVERY };
 
-    /// Lengths around the widths of words and blocks, with the border at some: for points that cost much.
+    /// Lengths around the widths of words and blocks, with the border at some: for points that cost
+    /// much.
     pub const COARSE: Self =
         Self { lengths: &[2, 7, 13, 17, 40, 64, 79], in_first: &[0, 1, 8, 15, 40, 61] };
 }
@@ -100,7 +105,7 @@ const LONGEST: usize = 132;
 /// The numbers from 0 to [`LONGEST`].
 const EVERY: [usize; LONGEST + 1] = up_to();
 
-/// Those below a block and a bit, and some.
+/// All below 71, and some around further block sizes.
 const LENGTHS: [usize; 78] = {
     let mut lengths: [usize; 78] = up_to();
     let mut at = 71;
@@ -122,8 +127,9 @@ const fn up_to<const N: usize>() -> [usize; N] {
     numbers
 }
 
-/// Runs copies while the mappings change, at every point of every copy, one change a copy: which pages are there before and after
-/// it, all that differ. Checks U1 and U2. May take faults and sleep.
+/// Runs `operations` with one change of the mappings during each: at every point, from every state
+/// of the two pages with at least one accessible to every other state. Checks U1 and U2 after each.
+/// May take faults and sleep.
 ///
 /// # Errors
 /// The first broken promise; a layout whose points are never reached, by the rule "layout".

@@ -17,9 +17,9 @@ const PAGES: usize = 5;
 /// Bytes of [`Scripted`].
 const BYTES: usize = PAGES * PROBE_STEP;
 
-/// Five pages of user memory: read-write, inaccessible, read-write, read-write, read-only; of which the inaccessible
-/// range can be moved to any bytes, and of which the third and fourth come and go ([`MovingLayout`]): a point is before the
-/// access to each byte.
+/// Five pages of user memory: read-write, inaccessible, read-write, read-write, read-only; of which
+/// the inaccessible range can be moved to any bytes, and of which the third and fourth can be
+/// unmapped ([`MovingLayout`]): a point comes before the access to each byte.
 #[derive(Debug)]
 pub struct Scripted {
     bytes: [Cell<u8>; BYTES],

@@ -1,5 +1,5 @@
-//! The loops that x86-64 had until they were found to miscount when mappings change during a copy: blocks of two halves,
-//! and after a fault single bytes from the block's beginning.
+//! The loops that x86-64 had until they were found to miscount when mappings change during a copy:
+//! blocks of two halves, and after a fault single bytes from the block's beginning.
 
 use std::arch::asm;
 use std::ops::Range;
@@ -150,7 +150,8 @@ fn user(addr: UserAddr) -> *mut u8 {
     std::ptr::with_exposed_provenance_mut(addr.get())
 }
 
-// SAFETY: bytes are reached inside what was asked for; the counts are wrong when mappings change, which only the suite sees.
+// SAFETY: bytes are reached inside what was asked for; the counts are wrong when mappings change,
+// which only the suite sees.
 unsafe impl UserMemory for LoopsOfOld {
     fn user_range(&self) -> Range<usize> {
         self.0.clone()

@@ -1,6 +1,8 @@
-//! Real pages that come and go during a copy: when a fault comes in, or (`stepping`) before an instruction.
+//! Real pages that are unmapped and mapped during a copy: in the handler of a fault, or of a single
+//! step (`stepping`).
 //!
-//! A signal handler makes the change, so what it needs is in statics; one layout of the process at a time has them.
+//! A signal handler makes the change, so its state is in statics, and a mutex admits one layout at
+//! a time.
 
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -26,7 +28,8 @@ static POINTS_LEFT: AtomicUsize = AtomicUsize::new(UNARMED);
 const UNARMED: usize = usize::MAX;
 const REACHED: usize = usize::MAX - 1;
 
-/// A point. Called in signal handlers. Whether all is done: the change was made at this point or before.
+/// A point of the copy that runs, called in signal handlers. Returns whether no later point
+/// matters: the change has been made, or none is armed.
 pub(crate) fn point() -> bool {
     match POINTS_LEFT.load(Relaxed) {
         UNARMED | REACHED => return true,
@@ -72,7 +75,8 @@ fn index(pages: Present) -> usize {
     Present::ALL.iter().position(|&one| one == pages).expect("one of all")
 }
 
-/// The five pages, of which two come and go under the user memory `U`.
+/// The five pages, of which two can be unmapped during a copy, and the user memory `U` that
+/// accesses them.
 pub(crate) struct Moving<U, W> {
     pages: Pages<W>,
     user: U,

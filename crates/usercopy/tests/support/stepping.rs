@@ -1,5 +1,5 @@
-//! Copies that run one instruction at a time: the processor's trap flag, whose trap Linux delivers as SIGTRAP. Before each
-//! instruction, and at each fault, is a point of [`moving`](super::moving).
+//! Copies that run one instruction at a time: the processor's trap flag, whose trap Linux delivers
+//! as SIGTRAP. Before each instruction, and at each fault, is a point of [`moving`](super::moving).
 
 use std::arch::asm;
 use std::mem::zeroed;
@@ -24,7 +24,8 @@ const TRAP: i64 = 0x100;
 pub(crate) enum Before {
     /// All.
     Each,
-    /// Those in the exception table: a change before another one is seen by the next of these, and not earlier.
+    /// Those in the exception table. Only they access user memory, so a change before another
+    /// instruction shows at the next of these.
     EachAccess,
 }
 
@@ -40,7 +41,8 @@ extern "C" fn on_sigtrap(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void
     }
     if moving::point() {
         let context = context.cast::<libc::ucontext_t>();
-        // SAFETY: the frame's flags, which only the handler sees. The rest of the copy runs at full speed.
+        // SAFETY: the frame's flags, which only the handler sees. The rest of the copy runs at full
+        // speed.
         unsafe { (*context).uc_mcontext.gregs[libc::REG_EFL as usize] &= !TRAP };
     }
 }

@@ -89,6 +89,29 @@ pub fn waiting_for_writeback() -> Run {
     Run { threads, end: Box::new(move || drop((world, file))) }
 }
 
+/// A second writeback of the page begins, and ends, while a thread waits for the first.
+pub fn two_writebacks() -> Run {
+    let world = World::new(4);
+    let file = world.mapping(4);
+    world.fill(&file, PageIndex::ZERO, b"page");
+    file.lock(cx(), PAGE).expect("a leaf").set_dirty(1);
+    let first = Sent::begin(&file, PAGE);
+    let end_first = move || first.end(WritebackOutcome::Clean);
+    let mapping = Arc::clone(&file);
+    let second = move || {
+        let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
+        locked.set_dirty(1);
+        let writeback = locked.begin_writeback(PAGE, u64::MAX);
+        drop(locked);
+        // The first one may still be under way.
+        writeback.into_iter().for_each(|writeback| writeback.end(WritebackOutcome::Clean));
+    };
+    let mapping = Arc::clone(&file);
+    let wait = move || mapping.wait_writeback(PAGE);
+    let threads: Vec<Thread> = vec![Box::new(wait), Box::new(end_first), Box::new(second)];
+    Run { threads, end: Box::new(move || drop((world, file))) }
+}
+
 /// The file grows inside a page that is uptodate already: only the size tells readers of the new bytes.
 pub fn growing_size() -> Run {
     let world = World::new(4);

@@ -17,7 +17,7 @@ pub(super) fn visible(inode: &File, index: PageIndex) -> Option<Vec<u8>> {
 }
 
 /// How mappings of a page go that leaves the cache.
-pub(super) const GONE: Unmap = Unmap::Truncate;
+pub(super) const GONE: Unmap = Unmap::Evict;
 
 /// Locks a page, if it is not locked.
 pub(super) fn lock_page(

@@ -36,7 +36,7 @@ pub use self::cases::{CASES, CRASHES, Case};
 use self::kernel::{BatonKernel, BatonWait};
 use self::ledger::Owed;
 pub use self::liveness::{Longest, rivals};
-pub use self::pairs::{Extent, pairs, troubled_pairs};
+pub use self::pairs::{Extent, pairs, troubled_pairs, twice};
 use self::script::{
     CELL, CELLS, Cached, Deed, FileNumber, Mode, Op, PAGES, PER_PAGE, Reclaims, Script, Setting,
     Sources,

@@ -203,3 +203,53 @@ pub(super) fn trouble(
     }
     Ok(runs)
 }
+
+/// Pairs for which one hand-over is not enough: one waits for what the other has, or looks twice at what the other changes.
+const TWICE: &[[(FileNumber, Deed); 2]] = &[
+    [(0, Deed::Write { at: 4, cells: 4 }), (0, Deed::Write { at: 2, cells: 4 })],
+    [(0, Deed::Flush), (0, Deed::Evict)],
+    [(0, Deed::Flush), (0, Deed::Fsync)],
+    [(0, Deed::Store { cell: INITIAL[0] - 1 }), (0, Deed::Append { cells: 3 })],
+    [(0, Deed::Truncate { cells: PER_PAGE + 3 }), (0, Deed::Read { at: 0, cells: CELLS })],
+    [(0, Deed::Write { at: 4, cells: PER_PAGE }), (0, Deed::Truncate { cells: PER_PAGE + 3 })],
+    [(0, Deed::Truncate { cells: PER_PAGE + 3 }), (0, Deed::Flush)],
+];
+
+/// Points after which the second hand-over comes, at most.
+const SECOND: u8 = 63;
+
+/// Plays pairs with two hand-overs: the second thread comes in at each point of the first, and is interrupted at each of its first
+/// points itself. How many runs that were. It is deterministic.
+///
+/// # Errors
+/// As for [`pairs`].
+pub fn twice(strategy: Strategy, extent: Extent, plant: Plant) -> Result<u64, String> {
+    let caches: &[Cached] = match extent {
+        Extent::Short => &[Cached::Dirty],
+        Extent::Long => &[Cached::Dirty, Cached::No, Cached::Yes],
+    };
+    let mut runs = 0;
+    for (&cached, &deeds) in caches.iter().flat_map(|cached| TWICE.iter().map(move |p| (cached, p)))
+    {
+        let mut script = pair(cached, deeds);
+        script.setting.stores = Stores::Phased(Vec::new());
+        for first in 0.. {
+            let mut used = 0;
+            for second in 0..SECOND {
+                let run = || play(script.clone(), strategy, plant, first, &[second, HAND_OVER[0]]);
+                let played = quietly(run).map_err(|what| {
+                    format!("{strategy:?}, cached: {cached:?}, {deeds:?}, after {first} points and {second}: {what}")
+                })?;
+                runs += 1;
+                used = used.max(played.used);
+                if played.used < 2 {
+                    break;
+                }
+            }
+            if used == 0 {
+                break;
+            }
+        }
+    }
+    Ok(runs)
+}

@@ -104,11 +104,9 @@ impl UserMappings for Maps {
                 continue;
             }
             match how {
-                // What is planted: it stays writable.
-                Unmap::WriteProtect if self.plant == Plant::SealsNothing => {}
                 Unmap::WriteProtect => entry.protection = Protection::ReadOnly,
                 // What is planted: a page that has left its file stays mapped.
-                Unmap::Truncate | Unmap::Evict if self.plant == Plant::ConcurrencyNoZap => {}
+                Unmap::Truncate if self.plant == Plant::ConcurrencyNoZap => {}
                 Unmap::Truncate | Unmap::Evict => {
                     drop(table);
                     self.clear(page);

@@ -1,9 +1,10 @@
 //! AArch64: pairs of general registers, upwards.
 //!
-//! Only the user's side has entries in the exception table: kernel memory does not fault. Copies from user memory load
-//! in any alignment (which needs normal memory, as user memory is) and store what was loaded as a whole. A store that faults
-//! may have written a part of its bytes if it is a pair or not aligned; so stores to user memory are aligned
-//! words (`stores`), which happen as a whole or not at all.
+//! Only the user's side has entries in the exception table: kernel memory does not fault. Copies
+//! from user memory load in any alignment (which needs normal memory, as user memory is) and store
+//! what was loaded as a whole. A store that faults may have written a part of its bytes if it is a
+//! pair or not aligned; so stores to user memory are aligned words (`stores`), which happen as a
+//! whole or not at all.
 
 use core::arch::asm;
 
@@ -40,13 +41,15 @@ unsafe impl AccessWindow for Pan {
     }
 }
 
-/// Moves the first and the last `$width` bytes of `$len` bytes by one register each; 0 when done, 1 after a fault.
+/// Moves the first and the last `$width` bytes of `$len` bytes by one register each; 0 when done, 1
+/// after a fault.
 macro_rules! move_ends {
     ($F:ident, $dst:ident, $src:ident, $len:ident, $width:literal, $op:literal, $reg:literal) => {{
         let mut failed = 1_usize;
         let from_end = $src.wrapping_add($len).wrapping_sub($width);
         let to_end = $dst.wrapping_add($len).wrapping_sub($width);
-        // SAFETY: both words lie in the caller's regions; a fault leaves to label 99 with `failed` 1.
+        // SAFETY: both words lie in the caller's regions; a fault leaves to label 99 with `failed`
+        // 1.
         unsafe {
             asm!(
                 concat!("20: ldr", $op, " {a:", $reg, "}, [{src}]"),
@@ -74,13 +77,15 @@ macro_rules! move_ends {
 /// The primitives of [`Blocks`].
 struct Moves;
 
-// SAFETY: every load below has an exception-table entry that leaves to label 99. Stores follow the last load of their
-// words, so after a fault no word of a block or of two ends is stored: `failed` is 1, and `left` is what is not stored.
+// SAFETY: every load below has an exception-table entry that leaves to label 99. Stores follow the
+// last load of their words, so after a fault no word of a block or of two ends is stored: `failed`
+// is 1, and `left` is what is not stored.
 unsafe impl Blocks for Moves {
     #[inline(always)]
     unsafe fn blocks<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
         let mut left = len;
-        // SAFETY: blocks of the caller's regions; a fault leaves to label 99 with the bytes not stored.
+        // SAFETY: blocks of the caller's regions; a fault leaves to label 99 with the bytes not
+        // stored.
         unsafe {
             asm!(
                 "2:",
@@ -122,7 +127,8 @@ unsafe impl Blocks for Moves {
         let mut failed = 1_usize;
         let from_end = src.wrapping_add(len).wrapping_sub(16);
         let to_end = dst.wrapping_add(len).wrapping_sub(16);
-        // SAFETY: both pairs lie in the caller's regions; a fault leaves to label 99 with `failed` 1.
+        // SAFETY: both pairs lie in the caller's regions; a fault leaves to label 99 with `failed`
+        // 1.
         unsafe {
             asm!(
                 "20: ldp {a}, {b}, [{src}]",
@@ -211,11 +217,12 @@ unsafe impl Blocks for Moves {
     }
 }
 
-/// Copies `len` bytes from user memory; returns bytes **not** copied, exact to the byte that faults (U1, U2).
+/// Copies `len` bytes from user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
 ///
 /// # Safety
-/// `src` is a user address that never belongs to Rust; `dst` is valid for writes of `len` bytes and shared only with code
-/// that tolerates races. The trap handler serves the exception table.
+/// `src` is a user address that never belongs to Rust; `dst` is valid for writes of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
 #[inline(always)]
 pub unsafe fn copy_from<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,
@@ -254,11 +261,12 @@ unsafe fn copy_long<W: AccessWindow, F: FaultPolicy>(
     left
 }
 
-/// Copies `len` bytes to user memory; returns bytes **not** copied, exact to the byte that faults (U1, U2).
+/// Copies `len` bytes to user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
 ///
 /// # Safety
-/// `dst` is a user address that never belongs to Rust; `src` is valid for reads of `len` bytes and shared only with code
-/// that tolerates races. The trap handler serves the exception table.
+/// `dst` is a user address that never belongs to Rust; `src` is valid for reads of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
 #[inline]
 pub unsafe fn copy_to<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,

@@ -1,28 +1,30 @@
-//! The algorithm of all copies on x86-64 and of those from user memory on AArch64: overlapping words for short lengths,
-//! blocks for long ones, single bytes to find the exact end after a fault.
+//! The algorithm of all copies on x86-64 and of those from user memory on AArch64: overlapping
+//! words for short lengths, blocks for long ones, single bytes to find the exact end after a fault.
 //!
 //! Only the primitives differ ([`Blocks`]); they, not this module, know the exception table.
 //!
-//! Mappings may change while a copy runs, so nothing that was accessible once is expected to be accessible again. A
-//! primitive that ends with a fault says how many words it has stored, and the single bytes go on right behind them:
-//! no byte that is stored is left out of the count, and none has to be stored again to be counted (U1).
+//! Mappings may change while a copy runs, so nothing that was accessible once is expected to be
+//! accessible again. A primitive that ends with a fault says how many words it has stored, and the
+//! single bytes go on right behind them: no byte that is stored is left out of the count, and none
+//! has to be stored again to be counted (U1).
 
 use crate::arch::FaultPolicy;
 
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 64;
 
-/// The primitives of an architecture. All go upwards, and store words in the order of their addresses.
+/// The primitives of an architecture. All go upwards, and store words in the order of their
+/// addresses.
 ///
-/// A primitive for the two ends of a region returns 0 when done, or after a fault 1 + the words that it has stored.
-/// The words at the end may overlap those at the beginning.
+/// A primitive for the two ends of a region returns 0 when done, or after a fault 1 + the words
+/// that it has stored. The words at the end may overlap those at the beginning.
 ///
 /// # Safety
-/// No byte is changed outside `dst..dst+len`. A fault at any load or store makes the primitive return. A word is
-/// stored as a whole or not at all, and is counted exactly if it is stored.
+/// No byte is changed outside `dst..dst+len`. A fault at any load or store makes the primitive
+/// return. A word is stored as a whole or not at all, and is counted exactly if it is stored.
 pub(super) unsafe trait Blocks {
-    /// Moves [`BLOCK`] bytes at a time until fewer are left; returns how many are. After a fault, those not stored.
-    /// `len` is at least a block.
+    /// Moves [`BLOCK`] bytes at a time until fewer are left; returns how many are. After a fault,
+    /// those not stored. `len` is at least a block.
     unsafe fn blocks<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize;
     /// Moves 16 to 32 bytes: the first and the last 16, by words of 8.
     unsafe fn ends_16<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize;
@@ -38,7 +40,8 @@ pub(super) unsafe trait Blocks {
     unsafe fn bytes<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize;
 }
 
-/// Leading bytes of `len` (16 to 32) that are stored when [`Blocks::ends_16`] has returned `failed`, not 0.
+/// Leading bytes of `len` (16 to 32) that are stored when [`Blocks::ends_16`] has returned
+/// `failed`, not 0.
 #[inline]
 fn stored_of_ends_16(len: usize, failed: usize) -> usize {
     match failed {
@@ -124,8 +127,8 @@ pub(super) unsafe fn copy_blocks<B: Blocks, F: FaultPolicy>(
     0
 }
 
-/// After a fault, with the first `stored` bytes of `len` done: copies byte by byte up to the byte that faults;
-/// returns bytes left.
+/// After a fault, with the first `stored` bytes of `len` done: copies byte by byte up to the byte
+/// that faults; returns bytes left.
 ///
 /// The faulting byte lies in the next block. If it has become accessible meanwhile, the copy ends after that block
 /// nevertheless: less than possible, but not nothing (U2).
@@ -142,7 +145,8 @@ unsafe fn copy_to_the_fault<B: Blocks, F: FaultPolicy>(
 ) -> usize {
     let (dst, src, left) = (dst.wrapping_add(stored), src.wrapping_add(stored), len - stored);
     if left == 0 {
-        // The word that faulted covers none but stored bytes.
+        // Words at the end overlap those before: the one that faulted had only bytes that are
+        // stored.
         return 0;
     }
     let block = left.min(BLOCK);

@@ -1,7 +1,8 @@
 //! The back ends in assembly, for targets with ELF sections, and the choice among them.
 
-/// Exception-table entries for the instructions at numeric labels, to go on at label 99; and for those after the
-/// semicolon, each to go on at a label of its own. Needs the operand `kind`.
+/// Exception-table entries. For the instructions at the numeric labels, execution goes on at label
+/// 99; after the semicolon each instruction has a fix-up label of its own. Needs the operand
+/// `kind`.
 #[allow(unused_macros)] // an architecture without a back end here
 macro_rules! on_fault {
     ($($insn:literal)* $(; $($at:literal => $fixup:literal),+)?) => {

@@ -1,8 +1,8 @@
 //! RISC-V 64: aligned words only, since a misaligned access may trap or be emulated at great cost.
 //!
-//! When source and destination disagree on alignment, words are loaded aligned and shifted together. An aligned
-//! word that holds at least one wanted byte never reaches into a page without one. And an aligned store happens as a whole or
-//! not at all.
+//! When source and destination disagree on alignment, words are loaded aligned and shifted
+//! together. An aligned word that holds at least one wanted byte never reaches into a page without
+//! one. And an aligned store happens as a whole or not at all.
 
 use core::arch::asm;
 
@@ -45,11 +45,12 @@ unsafe impl AccessWindow for Sum {
     }
 }
 
-/// Copies `len` bytes from user memory; returns bytes **not** copied, exact to the byte that faults (U1, U2).
+/// Copies `len` bytes from user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
 ///
 /// # Safety
-/// `src` is a user address that never belongs to Rust; `dst` is valid for writes of `len` bytes and shared only with code
-/// that tolerates races. The trap handler serves the exception table.
+/// `src` is a user address that never belongs to Rust; `dst` is valid for writes of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
 #[inline]
 pub unsafe fn copy_from<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,
@@ -60,11 +61,12 @@ pub unsafe fn copy_from<W: AccessWindow, F: FaultPolicy>(
     unsafe { copy::<W, F>(dst, src, len) }
 }
 
-/// Copies `len` bytes to user memory; returns bytes **not** copied, exact to the byte that faults (U1, U2).
+/// Copies `len` bytes to user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
 ///
 /// # Safety
-/// `dst` is a user address that never belongs to Rust; `src` is valid for reads of `len` bytes and shared only with code
-/// that tolerates races. The trap handler serves the exception table.
+/// `dst` is a user address that never belongs to Rust; `src` is valid for reads of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
 #[inline]
 pub unsafe fn copy_to<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,
@@ -162,14 +164,16 @@ unsafe fn copy_bytes<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -
 
 /// Copies aligned words, four at a time and then singly; returns the bytes left: fewer than a word unless a fault came.
 ///
-/// The fix-up of a store in a block subtracts the words before it: it falls through as many subtractions.
+/// The fix-up of a store in a block subtracts the words before it: it falls through as many
+/// subtractions.
 ///
 /// # Safety
 /// As for [`copy`], with the window open; both sides are aligned to words.
 #[inline(always)]
 unsafe fn copy_words<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
     let mut left = len;
-    // SAFETY: the caller's regions, by aligned words inside; a fault leaves with the bytes not stored.
+    // SAFETY: the caller's regions, by aligned words inside; a fault leaves with the bytes not
+    // stored.
     unsafe {
         asm!(
             "j 3f",

@@ -40,11 +40,12 @@ unsafe impl AccessWindow for Smap {
     }
 }
 
-/// Copies `len` bytes from user memory; returns bytes **not** copied, exact to the byte that faults (U1, U2).
+/// Copies `len` bytes from user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
 ///
 /// # Safety
-/// `src` is a user address that never belongs to Rust; `dst` is valid for writes of `len` bytes and shared only with code
-/// that tolerates races. The trap handler serves the exception table.
+/// `src` is a user address that never belongs to Rust; `dst` is valid for writes of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
 #[inline(always)]
 pub unsafe fn copy_from<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,
@@ -55,11 +56,12 @@ pub unsafe fn copy_from<W: AccessWindow, F: FaultPolicy>(
     unsafe { copy::<W, F>(dst, src, len) }
 }
 
-/// Copies `len` bytes to user memory; returns bytes **not** copied, exact to the byte that faults (U1, U2).
+/// Copies `len` bytes to user memory; returns bytes **not** copied, exact to the byte that faults
+/// (U1, U2).
 ///
 /// # Safety
-/// `dst` is a user address that never belongs to Rust; `src` is valid for reads of `len` bytes and shared only with code
-/// that tolerates races. The trap handler serves the exception table.
+/// `dst` is a user address that never belongs to Rust; `src` is valid for reads of `len` bytes and
+/// shared only with code that tolerates races. The trap handler serves the exception table.
 #[inline(always)]
 pub unsafe fn copy_to<W: AccessWindow, F: FaultPolicy>(
     dst: *mut u8,

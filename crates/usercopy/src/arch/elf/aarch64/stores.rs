@@ -67,7 +67,8 @@ unsafe fn copy_bytes<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -
     left
 }
 
-/// Copies words, eight at a time and then singly; returns the bytes left: fewer than a word unless a fault came.
+/// Copies words, eight at a time and then singly; returns the bytes left: fewer than a word unless
+/// a fault came.
 ///
 /// The fix-up of a store subtracts the words before it: it falls through as many subtractions.
 ///
@@ -182,7 +183,8 @@ unsafe fn clear_bytes<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
     left
 }
 
-/// Zeroes words, eight at a time and then singly; returns the bytes left: fewer than a word unless a fault came.
+/// Zeroes words, eight at a time and then singly; returns the bytes left: fewer than a word unless
+/// a fault came.
 ///
 /// The fix-up of a store subtracts the words before it: it falls through as many subtractions.
 ///

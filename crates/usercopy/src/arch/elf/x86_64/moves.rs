@@ -1,18 +1,20 @@
 //! The block primitives in general registers.
 //!
-//! An integer store of at most 8 bytes happens as a whole or faults with nothing stored, also across a page border: both
-//! pages are looked up before anything is written.
+//! An integer store of at most 8 bytes happens as a whole or faults with nothing stored, also
+//! across a page border: both pages are looked up before anything is written.
 
 use core::arch::asm;
 
 use super::super::blocks::Blocks;
 use crate::arch::FaultPolicy;
 
-/// Moves the first and the last `$width` bytes of `$len` bytes; 0 when done, or 1 + the words stored.
+/// Moves the first and the last `$width` bytes of `$len` bytes; 0 when done, or 1 + the words
+/// stored.
 macro_rules! move_ends {
     ($F:ident, $dst:ident, $src:ident, $len:ident, $width:literal, $a:literal, $b:literal) => {{
         let mut failed = 1_usize;
-        // SAFETY: both words lie in the caller's regions; a fault leaves to label 99 with `failed` as described.
+        // SAFETY: both words lie in the caller's regions; a fault leaves to label 99 with `failed`
+        // as described.
         unsafe {
             asm!(
                 concat!("20: mov ", $a, ", [{src}]"),
@@ -40,15 +42,16 @@ macro_rules! move_ends {
 /// The primitives of [`Blocks`].
 pub(super) struct Moves;
 
-// SAFETY: every load and store below has an exception-table entry that leaves to label 99. There, `left` is what is
-// not stored, and `failed` is 0 or 1 + the words stored: a fix-up of its own, or the instruction after it, follows
-// every store but the last.
+// SAFETY: every load and store below has an exception-table entry that leaves to label 99. There,
+// `left` is what is not stored, and `failed` is 0 or 1 + the words stored: a fix-up of its own, or
+// the instruction after it, follows every store but the last.
 unsafe impl Blocks for Moves {
     /// The fix-up of a store subtracts the words before it: it falls through as many subtractions.
     #[inline(always)]
     unsafe fn blocks<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
         let mut left = len;
-        // SAFETY: blocks of the caller's regions; a fault leaves to label 99 with the bytes not stored.
+        // SAFETY: blocks of the caller's regions; a fault leaves to label 99 with the bytes not
+        // stored.
         unsafe {
             asm!(
                 "2:",
@@ -105,7 +108,8 @@ unsafe impl Blocks for Moves {
     #[inline(always)]
     unsafe fn ends_16<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
         let mut failed = 1_usize;
-        // SAFETY: both pairs lie in the caller's regions; a fault leaves to label 99 with `failed` as described.
+        // SAFETY: both pairs lie in the caller's regions; a fault leaves to label 99 with `failed`
+        // as described.
         unsafe {
             asm!(
                 "20: mov {a}, [{src}]",

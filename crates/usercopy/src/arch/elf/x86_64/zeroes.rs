@@ -1,5 +1,5 @@
-//! Clearing in general registers: blocks, then pairs of words of which the second may overlap the first, then bytes. Each
-//! step goes on right behind what is stored (U1), also after a fault.
+//! Clearing in general registers: blocks, then pairs of words of which the second may overlap the
+//! first, then bytes. Each step goes on right behind what is stored (U1), also after a fault.
 
 use core::arch::asm;
 
@@ -22,11 +22,12 @@ pub(super) unsafe fn clear_blocks<F: FaultPolicy>(mut dst: *mut u8, len: usize) 
         let piece = left.min(16);
         // SAFETY: 8 to 16 bytes are left.
         let failed = unsafe { zero_ends_8::<F>(dst, piece) };
-        let stored = if failed == 0 { piece } else { 8 * (failed - 1) };
-        (dst, left) = (dst.wrapping_add(stored), left - stored);
         if failed != 0 {
+            let stored = 8 * (failed - 1);
+            (dst, left) = (dst.wrapping_add(stored), left - stored);
             break;
         }
+        (dst, left) = (dst.wrapping_add(piece), left - piece);
     }
     if left == 0 {
         return 0;
@@ -37,7 +38,8 @@ pub(super) unsafe fn clear_blocks<F: FaultPolicy>(mut dst: *mut u8, len: usize) 
     left - block + unsafe { zero_bytes::<F>(dst, block) }
 }
 
-/// Zeroes [`BLOCK`] bytes at a time until fewer are left; returns how many are. After a fault, those not stored.
+/// Zeroes [`BLOCK`] bytes at a time until fewer are left; returns how many are. After a fault,
+/// those not stored.
 ///
 /// The fix-up of a store subtracts the words before it: it falls through as many subtractions.
 ///
@@ -89,7 +91,8 @@ unsafe fn zero_blocks<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
 #[inline(always)]
 unsafe fn zero_ends_8<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
     let mut failed = 1_usize;
-    // SAFETY: both words lie in the caller's region; a fault leaves to label 99 with `failed` as described.
+    // SAFETY: both words lie in the caller's region; a fault leaves to label 99 with `failed` as
+    // described.
     unsafe {
         asm!(
             "20: mov [{dst}], {zero}",

@@ -1,0 +1,92 @@
+//! What the prover tells: that a function is right, or how it goes wrong.
+
+use anyhow::Result;
+
+use super::explore::{Kind, Prover};
+use super::image::Image;
+use super::lift;
+use super::state::{Event, State};
+use super::term::{Cond, Term};
+
+/// A claim that does not hold, or that could not be shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    /// Whether there is a counterexample.
+    pub(crate) refuted: bool,
+    /// What is wrong.
+    pub(crate) what: String,
+    /// How it comes to that: lengths, fault points and instructions.
+    pub(crate) story: Vec<String>,
+}
+
+impl Finding {
+    /// A loop that is beyond the prover.
+    pub(super) fn unproven(image: &Image, head: u64, why: &str) -> Self {
+        let what = format!("{why}, at {}", place(image, head));
+        Self { refuted: false, what, story: Vec::new() }
+    }
+}
+
+/// An instruction with its place.
+fn place(image: &Image, at: u64) -> String {
+    let text = image.at(at).map_or("?", |insn| insn.text.as_str());
+    format!("{} `{text}`", image.place(at))
+}
+
+/// Lengths that a counterexample is looked for with, the smallest first.
+const LENGTHS: [u64; 8] = [4, 8, 16, 32, 64, 96, 160, 4096];
+
+impl Prover<'_> {
+    /// The shortest case found in which a claim does not hold.
+    pub(super) fn counterexample(
+        &mut self,
+        state: &State,
+        what: &str,
+        claim: &Cond,
+    ) -> Result<Finding> {
+        let s = self.symbols.clone();
+        let (.., result) = lift::convention(self.image.isa);
+        let mut terms = vec![s.len.clone(), state.regs[result].clone(), s.byte.clone()];
+        for event in &state.trace {
+            terms.push(match event {
+                Event::Fault(fault) => fault.offset.clone(),
+                Event::Loop(_, done) => done.clone(),
+            });
+        }
+        let not = claim.not();
+        let mut values = None;
+        let byte = Cond::below(&s.byte, &s.len);
+        let any = Cond::of(true);
+        let short = LENGTHS.map(|most| Cond::at_most(&s.len, &Term::of(most)));
+        for (short, byte) in
+            short.iter().map(|short| (short, &byte)).chain([(&any, &byte), (&any, &any)])
+        {
+            values = self.solver.example(&state.path, &[&not, short, byte], &terms)?;
+            if values.is_some() {
+                break;
+            }
+        }
+        let what = format!("{what}, at {}", place(self.image, state.at));
+        let Some(values) = values else {
+            return Ok(Finding {
+                refuted: false,
+                what,
+                story: vec!["no example was found".into()],
+            });
+        };
+        let mut story = vec![format!("len {}, byte {} of it", values[0], values[2])];
+        let side = if self.kind == Kind::FromUser { "source" } else { "destination" };
+        for (event, value) in state.trace.iter().zip(&values[3..]) {
+            let value = value.cast_signed();
+            story.push(match event {
+                Event::Fault(fault) => {
+                    let place = place(self.image, fault.at);
+                    format!("fault at {side} byte {value} ({} bytes): {place}", fault.bytes)
+                }
+                Event::Loop(at, _) => format!("{value} bytes done: {}", place(self.image, *at)),
+            });
+        }
+        story.push(format!("result {} (copied {})", values[1], values[0].wrapping_sub(values[1])));
+        Ok(Finding { refuted: true, what, story })
+    }
+}
