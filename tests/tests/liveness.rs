@@ -201,6 +201,15 @@ fn l1_every_operation_ends_against_any_that_is_repeated_by_strategy_b() {
     every_operation_ends(Strategy::BeginEnd);
 }
 
+/// What waits for a wake that never comes is overtaken without end, or all wait.
+#[test]
+fn l1_a_waiter_whose_wake_is_lost_is_found() {
+    let (longest, found) = rivals(Strategy::BeginEnd, Plant::ConcurrencyLostWake);
+    println!("{longest:?}: {found:#?}");
+    let shown = |what: &String| what.contains("L1: ") || what.contains("deadlock");
+    assert!(found.iter().any(shown), "{found:#?}");
+}
+
 /// A writer of whole leaves, a syncer and a truncation beside writers of single pages, which never pause. The lock checker counts
 /// how often each waiter is overtaken.
 fn whole_leaves_beside_single_pages<M: Mmu>(machine: &Machine<M>) {
