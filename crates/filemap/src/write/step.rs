@@ -180,7 +180,8 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let mut batch = if uptodate_only { None } else { self.take_frames(run)? };
         let (task, before) = (self.task, self.end_page_before(run));
         let locked = match lock_pages(inode, self.may.page_locks(), before, run, task) {
-            // The batch may be all the memory that there was, and a node of the index is missing: the node goes first.
+            // The batch may be all the memory that there was, and a node of the index is missing:
+            // the node goes first.
             Err(Errno::NoMemory) if batch.take().is_some() => {
                 lock_pages(inode, self.may.page_locks(), before, run, task)
             }
@@ -316,7 +317,8 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     }
 }
 
-/// Locks the pages of a step, and makes their leaf, with the page of the old end before them if there is one.
+/// Locks the pages of a step, and makes their leaf, with the page of the old end before them if
+/// there is one.
 ///
 /// # Errors
 /// [`Errno::NoMemory`] for a node of the index; [`Errno::Interrupted`].

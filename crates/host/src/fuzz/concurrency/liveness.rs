@@ -1,6 +1,6 @@
-//! L1: one operation against two threads that repeat another one without pause, and get far in each of their turns while it gets
-//! nowhere in its own. It has to end all the same: without much more work than it has alone, and no wait of it may see
-//! more than a few operations of the others end.
+//! L1: one operation against two threads that repeat another one without pause, and get far in each
+//! of their turns while it gets nowhere in its own. It has to end all the same: without much more
+//! work than it has alone, and no wait of it may see more than a few operations of the others end.
 
 #![forbid(unsafe_code)]
 
@@ -55,15 +55,16 @@ const RIVALS: &[&[Deed]] = &[
     &[Deed::Copy { at: 2, cells: 4, from: 0, page: 1 }],
 ];
 
-/// How the turns are shared out. A turn of the victim is long enough for an access of the program to go again after its fault, which
-/// nothing but the program's turn protects from eviction.
+/// How the turns are shared out. A turn of the victim is long enough for an access of the program
+/// to go again after its fault, which nothing but the program's turn protects from eviction.
 const FAVOURS: [Favour; 2] =
     [Favour { victim: 0, own: 3, others: 61 }, Favour { victim: 0, own: 7, others: 17 }];
 
-/// Operations of the others that may end while the victim sleeps in one wait: of each of the two the one that is under way, and one
-/// that went first.
+/// Operations of the others that may end while the victim sleeps in one wait: of each of the two
+/// the one that is under way, and one that went first.
 const WAIT: u64 = 4;
-/// Points that the victim may pass for each one that it passes alone: rounds are repeated at most three times.
+/// Points that the victim may pass for each one that it passes alone: rounds are repeated at most
+/// three times.
 const FACTOR: u64 = 6;
 /// Points that it may pass besides: queues, hand-overs, faults of pages that were taken.
 const BESIDES: u64 = 1500;
@@ -83,7 +84,8 @@ pub struct Longest {
     pub operations: u64,
 }
 
-/// Plays each operation against each repeated one by `strategy`; how long it took, and which of them was starved. It is deterministic.
+/// Plays each operation against each repeated one by `strategy`; how long it took, and which of
+/// them was starved. It is deterministic.
 #[must_use]
 pub fn rivals(strategy: Strategy, plant: Plant) -> (Longest, Vec<String>) {
     let (mut longest, mut found) = (Longest::default(), Vec::new());
