@@ -10,6 +10,7 @@ use faultless_usercopy::UserMemory;
 use super::chunk::{self, Outcome};
 use super::hot::{self, Place, Refused, Tried, admit};
 use super::{MAX_FRUITLESS_ROUNDS, Mode, Stop, Writer};
+use crate::inode::Inode;
 use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::PageLocks;
