@@ -1,4 +1,5 @@
-//! L1, L2: every operation ends while others run without pause, and while memory is reclaimed under it.
+//! L1, L2: every operation ends while others run without pause, and while memory is reclaimed under
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,8 +41,8 @@ fn read_as<M: Mmu, T: Task>(
     Ok(process.space.read_vec(target.addr(), got).expect("scratch memory"))
 }
 
-/// A task under which another thread drops all clean pages of the file whenever it looks for a signal: before each round of a
-/// read, and so between the filling of a page and its copy.
+/// A task under which another thread drops all clean pages of the file whenever it looks for a
+/// signal: before each round of a read, and so between the filling of a page and its copy.
 struct Thief {
     file: File,
     checks: AtomicU64,
@@ -90,7 +91,8 @@ balanced_on_both_mmus! {
                 machine.reclaim_above(above);
                 let (mut done, mut rounds) = (0, 0);
                 while done < content.len() {
-                    // Dirty pages cannot be reclaimed: a write comes short, and goes on after a sync.
+                    // Dirty pages cannot be reclaimed: a write comes short, and goes on after a
+                    // sync.
                     let source = process.space.slice(0, done, content.len() - done);
                     let options = WriteOptions::at(1000 + done as u64).with_strategy(strategy);
                     let task = TestTask::new().killed_after(CHECKS);
@@ -111,7 +113,8 @@ balanced_on_both_mmus! {
         assert!(machine.memory().reclaims() > 0, "memory was reclaimed");
     }
 
-    /// Three rounds bring nothing; then the page goes through a temporary one, filled with the page locked.
+    /// Three rounds bring nothing; then the page goes through a temporary one, filled with the page
+    /// locked.
     fn l1_a_read_whose_pages_are_taken_between_fill_and_copy_each_time_ends(machine) {
         let content = pattern(4, 5 * PAGE_SIZE);
         let process = Process::new(machine);
@@ -201,8 +204,17 @@ fn l1_every_operation_ends_against_any_that_is_repeated_by_strategy_b() {
     every_operation_ends(Strategy::BeginEnd);
 }
 
-/// A writer of whole leaves, a syncer and a truncation beside writers of single pages, which never pause. The lock checker counts
-/// how often each waiter is overtaken.
+/// What waits for a wake that never comes is overtaken without end, or all wait.
+#[test]
+fn l1_a_waiter_whose_wake_is_lost_is_found() {
+    let (longest, found) = rivals(Strategy::BeginEnd, Plant::ConcurrencyLostWake);
+    println!("{longest:?}: {found:#?}");
+    let shown = |what: &String| what.contains("L1: ") || what.contains("deadlock");
+    assert!(found.iter().any(shown), "{found:#?}");
+}
+
+/// A writer of whole leaves, a syncer and a truncation beside writers of single pages, which never
+/// pause. The lock checker counts how often each waiter is overtaken.
 fn whole_leaves_beside_single_pages<M: Mmu>(machine: &Machine<M>) {
     let file = machine.inode(&MemoryStore::new(), 0);
     let filler = Process::new(machine);

@@ -17,8 +17,8 @@ impl<K: Kernel> Inode<K> {
     /// locked, dirty or under writeback stay (F5); so do pages whose frame is counted by something else than
     /// the mapping and page tables, as a device's pin is, and all pages of a store that keeps no data elsewhere.
     ///
-    /// Waits for no lock; for the end of read sections only. No page lock is held; I need not be. So an allocator may call it to
-    /// reclaim, on the thread that allocates ([`Frames::allocate`]).
+    /// Waits for no lock; for the end of read sections only. No page lock is held; I need not be.
+    /// So an allocator may call it to reclaim, on the thread that allocates ([`Frames::allocate`]).
     #[doc(alias = "invalidate_mapping_pages")]
     pub fn evict(&self, may: &mut impl PageLocks, range: Range<u64>) -> u64 {
         let mapping = self.mapping();

@@ -64,9 +64,11 @@ impl<K: Kernel> Inode<K> {
     /// Resolves a fault of kind `access` on page `index` of a shared mapping of this file: `install` sets the
     /// page-table entry, with the page locked, and its result is returned.
     ///
-    /// `install` may take page-table locks; it must not take M, lock a page, sleep for long, or touch user memory. So it calls
-    /// no operation of an inode but those that only look: a [`read`](Self::read), a [`set_size`](Self::set_size) or a sync of this file
-    /// would wait for the page that its own caller has locked. If it unwinds, the page is unlocked, and stays prepared for the access.
+    /// `install` may take page-table locks; it must not take M, lock a page, sleep for long, or
+    /// touch user memory. So it calls no operation of an inode but those that only look: a
+    /// [`read`](Self::read), a [`set_size`](Self::set_size) or a sync of this file would wait for
+    /// the page that its own caller has locked. If it unwinds, the page is unlocked, and stays
+    /// prepared for the access.
     ///
     /// May sleep (for the page's lock, for the store). M may be held for reading; no page lock is. A fault for a CPU store
     /// stamps the times with `task`'s clock (F7).

@@ -47,8 +47,8 @@ impl<K: Kernel> Inode<K> {
         self.discarded = true;
     }
 
-    /// Pages of the file that are dirty or under writeback. Exact if no other caller uses the inode. What a truncation that
-    /// was not completed has left past the end is not in the file.
+    /// Pages of the file that are dirty or under writeback. Exact if no other caller uses the
+    /// inode. What a truncation that was not completed has left past the end is not in the file.
     fn unclean_pages(&self) -> u64 {
         let (_, end) = pages(&(0..self.size()));
         let mut from = PageIndex::ZERO;

@@ -3,8 +3,9 @@
 
 /// The calling task, as far as file I/O cares. None of these sleeps, except [`throttle`](Self::throttle).
 ///
-/// All but the throttle may be called with page locks held, or while a wait looks whether it is over: they look at the task, and
-/// call no operation of an inode. The throttle may wait for writeback, and send pages itself.
+/// All but the throttle may be called with page locks held, or while a wait looks whether it is
+/// over: they look at the task, and call no operation of an inode. The throttle may wait for
+/// writeback, and send pages itself.
 pub trait Task {
     /// The time that a write stamps on the file, in nanoseconds of the embedder's clock (W12).
     #[inline(always)]

@@ -25,9 +25,10 @@ use crate::token::PageLocks;
 impl<K: Kernel> Inode<K> {
     /// Sets the size to `size` bytes: cuts the file off, or extends it with a hole.
     ///
-    /// May sleep; takes I. No page lock is held. Not to be called from a call of the file's own store, or from `install` of a
-    /// [`fault`](Self::fault): it would wait for its caller. Readers and mappings of the pages that go lose them: an access through a
-    /// mapping past the new end is `SIGBUS`, private copies of such pages included.
+    /// May sleep; takes I. No page lock is held. Not to be called from a call of the file's own
+    /// store, or from `install` of a [`fault`](Self::fault): it would wait for its caller. Readers
+    /// and mappings of the pages that go lose them: an access through a mapping past the new end is
+    /// `SIGBUS`, private copies of such pages included.
     ///
     /// A fatal signal that arrives once the size has changed does not undo it; what the cache still holds past the
     /// end is then removed by the next change of the size.

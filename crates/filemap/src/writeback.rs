@@ -52,8 +52,8 @@ impl<K: Kernel> Inode<K> {
     /// writeback that succeeded, and the store has synced it, with the size that was visible then (F1, F3).
     /// Ends however fast other tasks dirty pages (F4).
     ///
-    /// May sleep. No page lock and no I is held. Not to be called from a call of the file's own store, or from `install` of a
-    /// [`fault`](Self::fault): it could wait for its caller.
+    /// May sleep. No page lock and no I is held. Not to be called from a call of the file's own
+    /// store, or from `install` of a [`fault`](Self::fault): it could wait for its caller.
     ///
     /// # Errors
     /// - A failure of a writeback of this file, by whichever caller: one that came during this call, or one that no earlier

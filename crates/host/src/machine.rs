@@ -189,9 +189,9 @@ impl<M: Mmu, F: Flavor> Machine<M, F> {
         inode
     }
 
-    /// From now on the kernel's allocator drops the clean pages of all files that were made by [`inode`](Self::inode) whenever
-    /// it finds at least `above` frames in use (0: before each allocation), and when there is no frame at all.
-    /// [`PhysicalMemory::stop_reclaiming`] ends it.
+    /// From now on the kernel's allocator drops the clean pages of all files that were made by
+    /// [`inode`](Self::inode) whenever it finds at least `above` frames in use (0: before each
+    /// allocation), and when there is no frame at all. [`PhysicalMemory::stop_reclaiming`] ends it.
     pub fn reclaim_above(&self, above: usize) {
         self.memory.reclaim_above(above, self.files.reclaim());
     }

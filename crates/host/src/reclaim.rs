@@ -1,8 +1,10 @@
-//! Direct reclaim of a machine: an allocation that finds frames short drops the clean pages of the machine's files, as an
-//! embedder's allocator may ([`Frames::allocate`](faultless_page::Frames::allocate)).
+//! Direct reclaim of a machine: an allocation that finds frames short drops the clean pages of the
+//! machine's files, as an embedder's allocator may
+//! ([`Frames::allocate`](faultless_page::Frames::allocate)).
 //!
-//! Key types: [`Files`], the files of a machine, and [`InAllocation`], the token with which pages are locked meanwhile.
-//! It knows nothing of which pages are needed next: it drops all that it can, which is the worst for the caller.
+//! Key types: [`Files`], the files of a machine, and [`InAllocation`], the token with which pages
+//! are locked meanwhile. It knows nothing of which pages are needed next: it drops all that it can,
+//! which is the worst for the caller.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -18,10 +20,10 @@ pub(crate) struct InAllocation(());
 
 impl PageLocks for InAllocation {
     fn page_locks(&mut self) -> LockContext<'_> {
-        // SAFETY: a frame is allocated with no page lock held and in no read section (P3): the allocator asks the lock
-        // checker before it reclaims, and a context of the interrupted operation, if there is one, has locked
-        // nothing yet. Eviction makes no access to user memory, waits for no page lock, and has unlocked
-        // everything when it returns.
+        // SAFETY: a frame is allocated with no page lock held and in no read section (P3): the
+        // allocator asks the lock checker before it reclaims, and a context of the interrupted
+        // operation, if there is one, has locked nothing yet. Eviction makes no access to user
+        // memory, waits for no page lock, and has unlocked everything when it returns.
         unsafe { LockContext::new() }
     }
 }

@@ -16,8 +16,8 @@ pub(crate) trait ShowsFiles: Send + Sync {
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap);
 }
 
-/// Is told of each call of [`UserMappings::unmap`] before it is carried out: the mapping, the first page, the page behind
-/// the last, and why.
+/// Is told of each call of [`UserMappings::unmap`] before it is carried out: the mapping, the first
+/// page, the page behind the last, and why.
 pub type UnmapWatcher = Arc<dyn Fn(u64, PageIndex, PageIndex, Unmap) + Send + Sync>;
 
 /// The address spaces of a machine, for [`UserMappings`].
@@ -28,8 +28,8 @@ pub struct HostUserMappings {
 }
 
 impl HostUserMappings {
-    /// `watcher` is told of each call from now on, in place of an earlier one. Page locks may be held when it is called: it
-    /// must not take any. It may panic: that unwinds into the core.
+    /// `watcher` is told of each call from now on, in place of an earlier one. Page locks may be
+    /// held when it is called: it must not take any. It may panic: that unwinds into the core.
     pub fn watch(&self, watcher: UnmapWatcher) {
         *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
     }

@@ -68,26 +68,32 @@ pub enum SyncKind {
 /// All calls may sleep unless said otherwise. Page locks are held where said.
 ///
 /// # What a call must not do
-/// A call runs on the thread of the operation that makes it, with the locks of that operation. So it must not call the inode that
-/// it serves, or wait for it:
-/// - [`read`](Self::read), [`write_begin`](Self::write_begin) and [`write_end`](Self::write_end) have a page locked. An operation that
-///   locks pages of the same file may wait for that lock without end; so may an access to user memory, by its fault handler (DL1), and
-///   an allocation that reclaims (P3).
-/// - [`writeback`](Self::writeback) holds pages under writeback. [`Mapping::wait_writeback`](crate::Mapping::wait_writeback), a
-///   sync, a truncation or a removal of one of these pages, made by the call or by a thread that the call waits for, waits for the
+/// A call runs on the thread of the operation that makes it, with the locks of that operation. So
+/// it must not call the inode that it serves, or wait for it:
+/// - [`read`](Self::read), [`write_begin`](Self::write_begin) and [`write_end`](Self::write_end)
+///   have a page locked. An operation that locks pages of the same file may wait for that lock
+///   without end; so may an access to user memory, by its fault handler (DL1), and an allocation
+///   that reclaims (P3).
+/// - [`writeback`](Self::writeback) holds pages under writeback.
+///   [`Mapping::wait_writeback`](crate::Mapping::wait_writeback), a sync, a truncation or a removal
+///   of one of these pages, made by the call or by a thread that the call waits for, waits for the
 ///   call itself.
-/// - [`trim`](Self::trim) comes with I held: a change of the size, or a write that grows the file, waits for its own caller.
-/// - [`set_size`](Self::set_size) comes under the lock in which sizes are told: a sync of the same file may wait for it without end.
+/// - [`trim`](Self::trim) comes with I held: a change of the size, or a write that grows the file,
+///   waits for its own caller.
+/// - [`set_size`](Self::set_size) comes under the lock in which sizes are told: a sync of the same
+///   file may wait for it without end.
 /// - No call drops the last handle of its inode, which would drop the store inside its own call.
 ///
 /// Looking is harmless everywhere: the size, the times, and which pages are present.
 ///
 /// # Unwinding
-/// In hosts that unwind, a call may end by a panic, and the operation ends with it. Nothing stays locked, and no page stays under
-/// writeback. A [`writeback`](Self::writeback) that unwinds counts as failed with [`Errno::Io`]. What a write has copied past the end
-/// without counting it, and room there, goes before the file grows; a truncation that was left incomplete is completed by
-/// the next change of the size. A write that began before the unwinding is not ended: a store does not rely on
-/// [`write_end`](Self::write_end) after a panic. It must not panic again while the stack unwinds: no call is made then.
+/// In hosts that unwind, a call may end by a panic, and the operation ends with it. Nothing stays
+/// locked, and no page stays under writeback. A [`writeback`](Self::writeback) that unwinds counts
+/// as failed with [`Errno::Io`]. What a write has copied past the end without counting it, and room
+/// there, goes before the file grows; a truncation that was left incomplete is completed by the
+/// next change of the size. A write that began before the unwinding is not ended: a store does not
+/// rely on [`write_end`](Self::write_end) after a panic. It must not panic again while the stack
+/// unwinds: no call is made then.
 #[doc(alias = "address_space_operations")]
 pub trait AddressSpaceOperations: Send + Sync {
     /// Reads a page into `buf`, front to back. The page is locked.
@@ -114,8 +120,9 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// [`trim`](Self::trim) afterwards. The page is locked. Infallible: there is nothing left to refuse.
     fn write_end(&self, pos: u64, len: usize, copied: usize);
 
-    /// Sends a run of pages to the store. Blocks for which it was never asked to make room hold zeros, and need none. No page lock is
-    /// held; the pages are marked as under writeback, so to wait for the end of their writeback here is to wait without end.
+    /// Sends a run of pages to the store. Blocks for which it was never asked to make room hold
+    /// zeros, and need none. No page lock is held; the pages are marked as under writeback, so to
+    /// wait for the end of their writeback here is to wait without end.
     ///
     /// # Errors
     /// The pages are dirty again, and the next `fsync` reports the error once. A panic counts as an error, in hosts that
@@ -128,9 +135,9 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// after a write that failed midway. No page lock is held. Must not fail.
     fn trim(&self, size: u64);
 
-    /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it durable. Called by truncation, and at the
-    /// begin of each writeback and sync if the file has grown since: not by each write.
-    /// No page lock is held. Never sleeps.
+    /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it
+    /// durable. Called by truncation, and at the begin of each writeback and sync if the file has
+    /// grown since: not by each write. No page lock is held. Never sleeps.
     fn set_size(&self, size: u64);
 
     /// Makes durable what was sent by [`writeback`](Self::writeback)s that returned before, and with it the size, which the
@@ -182,8 +189,8 @@ pub trait UserMappings: Send + Sync {
     /// Page locks may be held, of these pages or of others, and I may be held; so it takes page-table locks only, never M and never a
     /// page lock, sleeps for nothing that a holder of either may keep, and allocates nothing (P3). It calls nothing of the mapping.
     ///
-    /// If it unwinds, the core takes the entries to be as they were. Those past a new end are removed by the next change of
-    /// the size.
+    /// If it unwinds, the core takes the entries to be as they were. Those past a new end are
+    /// removed by the next change of the size.
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap);
 }
 

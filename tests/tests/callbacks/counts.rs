@@ -1,4 +1,5 @@
-//! Calls and waits that are not made: unmaps of files that were never mapped, and grace periods that are shared.
+//! Calls and waits that are not made: unmaps of files that were never mapped, and grace periods
+//! that are shared.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -47,7 +48,8 @@ balanced_on_both_mmus! {
         machine.user_mappings().unwatch();
     }
 
-    /// A page that is mapped for loads only need not be write-protected; one that was mapped writable is, once.
+    /// A page that is mapped for loads only need not be write-protected; one that was mapped
+    /// writable is, once.
     fn only_pages_that_were_mapped_writable_are_write_protected_when_they_are_sent(machine) {
         let (store, process) = (MemoryStore::new(), Process::new(machine));
         let file = machine.inode(&store, 0);

@@ -1,4 +1,5 @@
-//! Callbacks that unwind: a fuse that blows at its nth use, and a store that has one in each of its calls.
+//! Callbacks that unwind: a fuse that blows at its nth use, and a store that has one in each of its
+//! calls.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -38,7 +39,8 @@ impl Fuse {
         }
     }
 
-    /// Runs `work` with the `nth` use blowing (from 1): the callback that it unwound from, or none if there were fewer uses.
+    /// Runs `work` with the `nth` use blowing (from 1): the callback that it unwound from, or none
+    /// if there were fewer uses.
     pub(crate) fn blow(&self, nth: u64, work: impl FnOnce()) -> Option<&'static str> {
         *self.blew.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.left.store(nth, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! What the core calls, and how often: callbacks that unwind, the throttle, unmaps and their reasons, clocks, and calls that are
-//! not made.
+//! What the core calls, and how often: callbacks that unwind, the throttle, unmaps and their
+//! reasons, clocks, and calls that are not made.
 
 mod counts;
 mod fuse;

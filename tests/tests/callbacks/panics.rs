@@ -1,5 +1,6 @@
-//! Callbacks that unwind, one after the other, out of every operation: nothing stays locked or under writeback, the next sync
-//! is told of what failed, and bytes past the end never come back (F2, P2, P5, W5, W9).
+//! Callbacks that unwind, one after the other, out of every operation: nothing stays locked or
+//! under writeback, the next sync is told of what failed, and bytes past the end never come back
+//! (F2, P2, P5, W5, W9).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -244,7 +245,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// What an unfinished truncation has left in the cache is past the end: nothing is lost with it, and nothing is told (F6).
+    /// What an unfinished truncation has left in the cache is past the end: nothing is lost with
+    /// it, and nothing is told (F6).
     fn f6_pages_that_an_unfinished_truncation_left_are_not_lost_data(machine) {
         for close in [true, false] {
             let scene = Scene::new(machine, Strategy::BeginEnd, Side::Before);

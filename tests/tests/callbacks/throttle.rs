@@ -95,7 +95,7 @@ on_both_mmus! {
             let at = rig.at(3 * PAGE as u64);
             assert_eq!(rig.write_as(&[source.prefix(9)], &at, &task), Err(Errno::NoSpace));
             let past = rig.at(u64::MAX);
-            assert_eq!(rig.write_as(&[source.prefix(9)], &past, &task), Err(Errno::Invalid));
+            assert_eq!(rig.write_as(&[source.prefix(9)], &past, &task), Err(Errno::FileTooBig));
             assert_eq!(rig.write_as(&[source.prefix(0)], &rig.at(0), &task).map(|w| w.bytes), Ok(0));
             assert_eq!(task.counts(), (0, 0), "{strategy:?}: none of these landed");
             // Nine bytes of 109 do.

@@ -1,4 +1,5 @@
-//! F7: stores through mappings stamp the times, no later than the next writeback or sync of their page.
+//! F7: stores through mappings stamp the times, no later than the next writeback or sync of their
+//! page.
 
 use faultless::filemap::{Access, InFault, MsyncKind, NoTask, SyncKind, Task, Times};
 use faultless::page::{Errno, PAGE_SIZE, PageIndex};

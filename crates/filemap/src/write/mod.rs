@@ -69,9 +69,9 @@ struct Start {
     missing: Option<u32>,
 }
 
-/// Stands for a growing write that is under way, under I. Dropped by a callback that unwinds: bytes may have been copied past the
-/// end that do not count, and room may have been made there. They go before the file grows, as after a truncation that
-/// was left incomplete (P2, W9).
+/// Stands for a growing write that is under way, under I. Dropped by a callback that unwinds: bytes
+/// may have been copied past the end that do not count, and room may have been made there. They go
+/// before the file grows, as after a truncation that was left incomplete (P2, W9).
 struct Unwinding<'i, K: Kernel> {
     inode: &'i Inode<K>,
 }

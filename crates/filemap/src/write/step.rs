@@ -1,12 +1,16 @@
 //! One step of a write: lock a run, admit, copy without faulting, settle; and what follows when nothing came.
 #![forbid(unsafe_code)]
 
-use faultless_page::{Errno, FrameBatch, Kernel, PAGE_SIZE, PageIndex, PageRun, Strategy, Trace};
+use faultless_page::{
+    Errno, FrameBatch, Kernel, LockContext, LockedRun, PAGE_SIZE, PageIndex, PageRun, Strategy,
+    Trace,
+};
 use faultless_usercopy::UserMemory;
 
 use super::chunk::{self, Outcome};
 use super::hot::{self, Place, Refused, Tried, admit};
 use super::{MAX_FRUITLESS_ROUNDS, Mode, Stop, Writer};
+use crate::inode::Inode;
 use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::PageLocks;
@@ -175,17 +179,16 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let uptodate_only =
             self.strategy == Strategy::PrepareCommit && matches!(source, Source::User);
         let mut batch = if uptodate_only { None } else { self.take_frames(run)? };
-        let task = self.task;
-        let killed = || task.fatal_signal_pending();
-        let mapping = inode.mapping();
-        let (mut end_page, mut locked) = match self.end_page_before(run) {
-            None => (None, mapping.lock_or_create_killable(self.may.page_locks(), run, &killed)?),
-            Some(end_page) => {
-                let locks = self.may.page_locks();
-                let (end_page, locked) = mapping.lock_both(locks, end_page, run, &killed)?;
-                (Some(end_page), locked)
+        let (task, before) = (self.task, self.end_page_before(run));
+        let locked = match lock_pages(inode, self.may.page_locks(), before, run, task) {
+            // The batch may be all the memory that there was, and a node of the index is missing:
+            // the node goes first.
+            Err(Errno::NoMemory) if batch.take().is_some() => {
+                lock_pages(inode, self.may.page_locks(), before, run, task)
             }
+            other => other,
         };
+        let (mut end_page, mut locked) = locked?;
         let range = self.claimed.range.as_ref();
         if let Err(refused) = admit(inode, self.mode, range, self.pos, len) {
             drop(locked);
@@ -311,6 +314,29 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
                 // frame nothing else can come between (W6).
                 Attempt::NotReady(_) | Attempt::Nothing => {}
             }
+        }
+    }
+}
+
+/// Locks the pages of a step, and makes their leaf, with the page of the old end before them if
+/// there is one.
+///
+/// # Errors
+/// [`Errno::NoMemory`] for a node of the index; [`Errno::Interrupted`].
+fn lock_pages<'t, K: Kernel, T: Task>(
+    inode: &'t Inode<K>,
+    locks: LockContext<'t>,
+    end_page: Option<PageRun>,
+    run: PageRun,
+    task: &T,
+) -> Result<(Option<LockedRun<'t, K>>, LockedRun<'t, K>), Errno> {
+    let killed = || task.fatal_signal_pending();
+    let mapping = inode.mapping();
+    match end_page {
+        None => Ok((None, mapping.lock_or_create_killable(locks, run, &killed)?)),
+        Some(end_page) => {
+            let (end_page, locked) = mapping.lock_both(locks, end_page, run, &killed)?;
+            Ok((Some(end_page), locked))
         }
     }
 }

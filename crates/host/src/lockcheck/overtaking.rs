@@ -1,10 +1,11 @@
 //! L1: how often a thread that waits for a lock of the core is overtaken, by which other thread.
 //!
-//! A thread counts as waiting from the moment at which it goes to sleep: by then its request stands in the lock's queue. A
-//! thread that comes later, by that measure, and has the lock first, overtakes it. The contract allows each other thread to do so
-//! once, for a look at the waiters that came before the request. The events of threads come late, too: a
-//! waiter whose lock is another's by now still counts until it has noticed. So the checker allows [`LATE`] more. A lock that
-//! is not fair goes above that soon.
+//! A thread counts as waiting from the moment at which it goes to sleep: by then its request stands
+//! in the lock's queue. A thread that comes later, by that measure, and has the lock first,
+//! overtakes it. The contract allows each other thread to do so once, for a look at the waiters
+//! that came before the request. The events of threads come late, too: a waiter whose lock is
+//! another's by now still counts until it has noticed. So the checker allows [`LATE`] more. A lock
+//! that is not fair goes above that soon.
 
 #![forbid(unsafe_code)]
 

@@ -132,8 +132,8 @@ impl PhysicalMemory {
         self.fail_from.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// From now on the kernel's allocator calls `reclaim` before it answers whenever it finds at least `above` frames in use
-    /// (0: always), and when there is no frame at all.
+    /// From now on the kernel's allocator calls `reclaim` before it answers whenever it finds at
+    /// least `above` frames in use (0: always), and when there is no frame at all.
     pub fn reclaim_above(&self, above: usize, reclaim: Reclaim) {
         self.reclaimer.begin(above, reclaim);
     }
@@ -152,8 +152,8 @@ impl PhysicalMemory {
     /// Copies a frame to another one, of which the caller has the only count.
     ///
     /// # Safety
-    /// The caller holds counts of both. (The source may be written by user code meanwhile, as by a program that stores to
-    /// a page while another thread of it copies the page on write.)
+    /// The caller holds counts of both. (The source may be written by user code meanwhile, as by a
+    /// program that stores to a page while another thread of it copies the page on write.)
     pub(crate) unsafe fn copy(&self, from: FrameNumber, to: FrameNumber) {
         let (from, to) = (self.address(from), self.address(to));
         // SAFETY: two frames are two pages; both stay by the caller's counts.

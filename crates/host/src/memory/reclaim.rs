@@ -1,7 +1,8 @@
-//! Direct reclaim: an allocation that finds frames short has clean pages of files dropped before it answers.
+//! Direct reclaim: an allocation that finds frames short has clean pages of files dropped before it
+//! answers.
 //!
-//! What is dropped is the machine's affair ([`crate::reclaim`]); this module decides when. Neighbour: [`super`], whose
-//! allocator asks for it with no page lock held.
+//! What is dropped is the machine's affair ([`crate::reclaim`]); this module decides when.
+//! Neighbour: [`super`], whose allocator asks for it with no page lock held.
 
 #![forbid(unsafe_code)]
 
@@ -9,8 +10,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Frees frames, if it can: drops clean pages, say. Called on the allocating thread, with no page lock held; I and a range may
-/// be. It allocates nothing.
+/// Frees frames, if it can: drops clean pages, say. Called on the allocating thread, with no page
+/// lock held; I and a range may be. It allocates nothing.
 pub type Reclaim = Arc<dyn Fn() + Send + Sync>;
 
 /// When memory is reclaimed, and how.

@@ -109,7 +109,8 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
         }
     }
 
-    /// Shows a copy of a page of a file that `page` has for itself. The file's own page is only read.
+    /// Shows a copy of a page of a file that `page` has for itself. The file's own page is only
+    /// read.
     fn copy_on_write(
         &self,
         page: usize,
@@ -121,7 +122,8 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
         let frame = self.memory.allocate_user().ok_or(UserFault::Error(Errno::NoMemory))?;
         let mut new = NewFrame { memory: &self.memory, frame: Some(frame) };
         fault_page(inode, index, Access::Read, |mapped, file| {
-            // SAFETY: the page is locked while this runs, so its frame stays; the other count is ours.
+            // SAFETY: the page is locked while this runs, so its frame stays; the other count is
+            // ours.
             unsafe { self.memory.copy(mapped.frame, frame) };
             // The entry takes the count.
             new.frame = None;
@@ -138,8 +140,9 @@ fn fault_page<F: Flavor>(
     install: impl FnOnce(MappedFrame, FilePage),
 ) -> Result<(), UserFault> {
     let file = FilePage { mapping: inode.mapping().id(), index: index.get() };
-    // SAFETY: the fault was taken by an access that needs a `MayFault`, or by user code, which holds no lock; the lock
-    // checker watches it. This is the only handler on this thread: it makes no user access itself.
+    // SAFETY: the fault was taken by an access that needs a `MayFault`, or by user code, which
+    // holds no lock; the lock checker watches it. This is the only handler on this thread: it makes
+    // no user access itself.
     let mut in_fault = unsafe { InFault::enter() };
     let install = |mapped| install(mapped, file);
     inode.fault(&mut in_fault, index, access.into(), &NoTask, install).map_err(UserFault::from)

@@ -64,8 +64,8 @@ enum Entry {
 /// The table.
 ///
 /// # Invariants
-/// Each `Present` and `Swapped` entry owns one count of its frame. `shown` holds exactly the entries with a page of a
-/// file, or with a copy of one.
+/// Each `Present` and `Swapped` entry owns one count of its frame. `shown` holds exactly the
+/// entries with a page of a file, or with a copy of one.
 #[derive(Debug)]
 pub(super) struct PageTable {
     entries: Vec<Entry>,
@@ -137,7 +137,8 @@ impl PageTable {
         self.set(hardware, page, frame, protection, Content::Page(file));
     }
 
-    /// Shows a private copy of a page of a file; takes the caller's count of the frame for the entry.
+    /// Shows a private copy of a page of a file; takes the caller's count of the frame for the
+    /// entry.
     pub(super) fn show_copy<M: Mmu>(
         &mut self,
         hardware: &Hardware<'_, M>,
@@ -150,7 +151,8 @@ impl PageTable {
         self.set(hardware, page, frame, protection, Content::Copy(file));
     }
 
-    /// Makes a private copy present that the page has already, with this protection; whether it has one.
+    /// Makes a private copy present that the page has already, with this protection; whether it has
+    /// one.
     pub(super) fn show_own_copy<M: Mmu>(
         &mut self,
         hardware: &Hardware<'_, M>,
@@ -232,8 +234,8 @@ impl PageTable {
         unsafe { hardware.memory.release(frame) };
     }
 
-    /// Empties or write-protects the entries that show these pages of the file. Private copies go with pages that leave their
-    /// file, and stay as they are otherwise.
+    /// Empties or write-protects the entries that show these pages of the file. Private copies go
+    /// with pages that leave their file, and stay as they are otherwise.
     pub(super) fn unmap_file<M: Mmu>(
         &mut self,
         hardware: &Hardware<'_, M>,

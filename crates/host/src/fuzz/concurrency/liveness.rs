@@ -1,6 +1,6 @@
-//! L1: one operation against two threads that repeat another one without pause, and get far in each of their turns while it gets
-//! nowhere in its own. It has to end all the same: without much more work than it has alone, and no wait of it may see
-//! more than a few operations of the others end.
+//! L1: one operation against two threads that repeat another one without pause, and get far in each
+//! of their turns while it gets nowhere in its own. It has to end all the same: without much more
+//! work than it has alone, and no wait of it may see more than a few operations of the others end.
 
 #![forbid(unsafe_code)]
 
@@ -55,19 +55,23 @@ const RIVALS: &[&[Deed]] = &[
     &[Deed::Copy { at: 2, cells: 4, from: 0, page: 1 }],
 ];
 
-/// How the turns are shared out.
+/// How the turns are shared out. A turn of the victim is long enough for an access of the program
+/// to go again after its fault, which nothing but the program's turn protects from eviction.
 const FAVOURS: [Favour; 2] =
-    [Favour { victim: 0, own: 0, others: 61 }, Favour { victim: 0, own: 6, others: 17 }];
+    [Favour { victim: 0, own: 3, others: 61 }, Favour { victim: 0, own: 7, others: 17 }];
 
-/// Operations of the others that may end while the victim sleeps in one wait: of each of the two the one that is under way, and one that
-/// went first; and short ones that touch nothing that the victim waits for, while the other thread's goes on.
-const WAIT: u64 = 16;
-/// Points that the victim may pass for each one that it passes alone: rounds are repeated at most three times.
+/// Operations of the others that may end while the victim sleeps in one wait: of each of the two
+/// the one that is under way, and one that went first.
+const WAIT: u64 = 4;
+/// Points that the victim may pass for each one that it passes alone: rounds are repeated at most
+/// three times.
 const FACTOR: u64 = 6;
 /// Points that it may pass besides: queues, hand-overs, faults of pages that were taken.
 const BESIDES: u64 = 1500;
+/// Finds after which the sweep ends.
+const ENOUGH: usize = 8;
 /// Operations of the others after which the victim is taken for starved.
-const LIMIT: u64 = 20_000;
+const LIMIT: u64 = 8_000;
 
 /// The longest that a victim had to go.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,11 +84,15 @@ pub struct Longest {
     pub operations: u64,
 }
 
-/// Plays each operation against each repeated one by `strategy`; how long it took, and which of them was starved. It is deterministic.
+/// Plays each operation against each repeated one by `strategy`; how long it took, and which of
+/// them was starved. It is deterministic.
 #[must_use]
 pub fn rivals(strategy: Strategy, plant: Plant) -> (Longest, Vec<String>) {
     let (mut longest, mut found) = (Longest::default(), Vec::new());
     for &victim in VICTIMS {
+        if found.len() >= ENOUGH {
+            break;
+        }
         let alone = match quietly(|| run(victim, &[], FAVOURS[0], strategy, plant)) {
             Ok(run) => run.points,
             Err(what) => {
@@ -98,7 +106,6 @@ pub fn rivals(strategy: Strategy, plant: Plant) -> (Longest, Vec<String>) {
                     let run = run(victim, rival, favour, strategy, plant);
                     let most = FACTOR * alone + BESIDES;
                     assert!(run.points <= most, "L1: {} points, alone {alone}", run.points);
-                    assert!(run.wait <= WAIT, "L1: {} operations went first in one wait", run.wait);
                     run
                 });
                 longest.runs += 1;
@@ -147,6 +154,8 @@ impl Race {
         let waits = baton::waiting() & 1 != 0;
         self.in_wait.set(if waits { self.in_wait.get() + 1 } else { 0 });
         self.longest.set(self.longest.get().max(self.in_wait.get()));
+        let wait = self.in_wait.get();
+        assert!(wait <= WAIT, "L1: {wait} operations of the others went first in one wait");
         assert!(self.operations.get() < LIMIT, "L1: no end after {LIMIT} operations of the others");
     }
 }
@@ -174,7 +183,8 @@ fn run(victim: Deed, rival: &[Deed], favour: Favour, strategy: Strategy, plant: 
         })
     });
     let order = baton::Order { first: 0, decisions: &[], wakes: Wakes::Lazy, favour: Some(favour) };
-    let _used = baton::run(threads.collect(), order, None);
+    let observer = Rc::clone(&world);
+    let _used = baton::run(threads.collect(), order, Some(Rc::new(move || observer.observe())));
     world.space.tear_down();
     Run { points: baton::passed(0), wait: race.longest.get(), operations: race.operations.get() }
 }
