@@ -56,7 +56,9 @@ fn the_readers_page_names_every_test_and_no_other() {
     let is_id = |name: &&str| {
         let digits =
             name.get(1..3).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-        name.starts_with(['a', 'b', 'c', 'd', 'e']) && digits && name.as_bytes().get(3) == Some(&b'_')
+        name.starts_with(['a', 'b', 'c', 'd', 'e'])
+            && digits
+            && name.as_bytes().get(3) == Some(&b'_')
     };
     for name in quoted.filter(is_id) {
         assert!(tests.contains(&name), "{name} does not exist");

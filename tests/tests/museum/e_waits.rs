@@ -13,11 +13,15 @@ use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{Action, Event, Machine, MachineConfig, Mmu, Watchdog, When, syscall};
 use faultless_tests::bytes::overlay;
 use faultless_tests::waiting::until;
-use faultless_tests::{Backing, File, PAGE, Rig, TestTask, assert_same, balanced_on_both_mmus, calls, pattern};
+use faultless_tests::{
+    Backing, File, PAGE, Rig, TestTask, assert_same, balanced_on_both_mmus, calls, pattern,
+};
 
 use crate::harness::{Answer, Failure, room};
 use crate::planted::{lock_all_at_once, read_again};
-use crate::stage::{Hooked, Relay, Sleeper, context, elsewhere, read_as, room_over, spawn, write_as};
+use crate::stage::{
+    Hooked, Relay, Sleeper, context, elsewhere, read_as, room_over, spawn, write_as,
+};
 
 /// Tries after which a wait counts as endless. No exhibit needs a tenth of them.
 const STEPS: u64 = 100;
@@ -47,8 +51,8 @@ impl Task for Overtaken<'_> {
     }
 }
 
-/// Runs `work` on a file of 64 pages, against two readers of pages 3 and 4 of which at each moment one has its page locked. How `work`
-/// ended, and how often it was overtaken since it first slept.
+/// Runs `work` on a file of 64 pages, against two readers of pages 3 and 4 of which at each moment
+/// one has its page locked. How `work` ended, and how often it was overtaken since it first slept.
 fn against_a_relay<M: Mmu>(
     machine: &Machine<M>,
     work: impl Fn(&File, &Overtaken<'_>) -> Result<(), Failure> + Sync,
@@ -67,7 +71,8 @@ fn against_a_relay<M: Mmu>(
         }
         _ => Ok(()),
     })));
-    let task = Overtaken { task: Sleeper::new(machine.check()), relay: &relay, at: AtomicU64::new(0) };
+    let task =
+        Overtaken { task: Sleeper::new(machine.check()), relay: &relay, at: AtomicU64::new(0) };
     let (relay, file): (&Relay, &File) = (&relay, rig.file());
     let ended = std::thread::scope(|scope| {
         spawn(scope, "reader 0", move || relay.read(0, file, 3 * PAGE as u64));
@@ -96,8 +101,8 @@ fn all_at_once(file: &File, task: &Overtaken<'_>) -> Result<(), Failure> {
     lock_all_at_once(file, context, run, STEPS, next).map(drop)
 }
 
-/// 620a324b744a, from its other side: while a page at the start is copied, the file is cut at its end. What the reader got, and how many
-/// copies that took.
+/// 620a324b744a, from its other side: while a page at the start is copied, the file is cut at its
+/// end. What the reader got, and how many copies that took.
 fn e07<M: Mmu>(rig: &Rig<'_, M>, core: Core) -> (Answer, u64) {
     rig.fill(&pattern(1, 4 * PAGE));
     let target = rig.source_at(8, 0, &[0; PAGE]);
@@ -145,8 +150,9 @@ impl<'m, M: Mmu> Stuck<'m, M> {
         self.rig.file()
     }
 
-    /// `hold` is in a call of the store that does not end. `wait` waits for something that `hold` has, and its task is killed. What `wait`
-    /// says, or how it panicked; the store answers only when it is over.
+    /// `hold` is in a call of the store that does not end. `wait` waits for something that `hold`
+    /// has, and its task is killed. What `wait` says, or how it panicked; the store answers only
+    /// when it is over.
     fn killed<R: Send>(
         &self,
         call: Call,
@@ -160,7 +166,9 @@ impl<'m, M: Mmu> Stuck<'m, M> {
             let holder = spawn(scope, "holder", hold);
             until("the store is asked", || self.store.waiting() == 1);
             let waiter = spawn(scope, "waiter", || wait(&task));
-            until("the waiter sleeps, or has given up", || task.has_slept() || waiter.is_finished());
+            until("the waiter sleeps, or has given up", || {
+                task.has_slept() || waiter.is_finished()
+            });
             task.kill(machine.cache().wait());
             let said = waiter.join();
             self.store.release(call);
@@ -195,7 +203,10 @@ impl<'m, M: Mmu> Stuck<'m, M> {
     }
 
     fn overwrite(&self, pos: usize, bytes: &[u8]) {
-        assert_eq!(write_as(self.file(), bytes, &WriteOptions::at(pos as u64), &NoTask), Ok(bytes.len()));
+        assert_eq!(
+            write_as(self.file(), bytes, &WriteOptions::at(pos as u64), &NoTask),
+            Ok(bytes.len())
+        );
     }
 
     fn cool(&self, page: u64) {
@@ -204,7 +215,10 @@ impl<'m, M: Mmu> Stuck<'m, M> {
     }
 
     fn load(&self, page: u64) {
-        assert_eq!(read_as(self.file(), page * PAGE as u64, 1, &NoTask).map(|got| got.len()), Ok(1));
+        assert_eq!(
+            read_as(self.file(), page * PAGE as u64, 1, &NoTask).map(|got| got.len()),
+            Ok(1)
+        );
     }
 }
 
@@ -245,7 +259,8 @@ balanced_on_both_mmus! {
         assert_eq!(e07(&rig, Core::Planted), (Err(Failure::Livelock), STEPS));
     }
 
-    /// L1. A write of a leaf locks its pages twice: to look, and to prepare those that are not uptodate.
+    /// L1. A write of a leaf locks its pages twice: to look, and to prepare those that are not
+    /// uptodate.
     fn e08_a_write_of_a_leaf_ends_against_slow_readers_of_single_pages(machine) {
         let new = pattern(2, 64 * PAGE);
         let (ended, overtaken) = against_a_relay(machine, |file, task| {
@@ -370,7 +385,7 @@ balanced_on_both_mmus! {
         assert_same(&part.expect("what was read"), &stuck.holds[..64 * PAGE], "one leaf");
     }
 
-    fn e12_waits_that_do_not_ask_for_a_signal_are_caught(machine = MachineConfig::new().watchdog(Duration::from_millis(300))) {
+    fn e12_a_wait_that_does_not_ask_for_a_signal_is_caught(machine = MachineConfig::new().watchdog(Duration::from_millis(300))) {
         let stuck = Stuck::new(machine);
         let this = &stuck;
         let barks = |said: std::thread::Result<()>| {

@@ -9,7 +9,8 @@ mod page;
 
 use faultless::filemap::{Inode, PageLocks, Position, Task, WriteOptions};
 use faultless::page::{
-    AddressSpaceOperations, Errno, MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRun, Unmap, UserMappings,
+    AddressSpaceOperations, Errno, MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRun, Unmap,
+    UserMappings,
 };
 use faultless::usercopy::{IovIter, MayFault, UserMemory, UserSlice};
 use faultless_tests::Kernel;
