@@ -21,9 +21,9 @@ use crate::stage::{read_as, room_over, write_as};
 use crate::stores::{Bounded, Short, ShortAnswer};
 
 /// What sends the stores of a mapping to the store.
-type Send = fn(&File, &TestTask) -> Result<(), Errno>;
+type Sends = fn(&File, &TestTask) -> Result<(), Errno>;
 
-const SENDS: [Send; 4] = [
+const SENDS: [Sends; 4] = [
     |file, task| syscall(|may| file.msync(may, 0..u64::MAX, MsyncKind::Sync, task)),
     |file, task| syscall(|may| file.fsync(may, SyncKind::Data, task)),
     |file, task| syscall(|may| file.writeback(may, 0..1, task)),
@@ -36,7 +36,8 @@ const SENDS: [Send; 4] = [
 /// What the times are before a CPU store through a mapping.
 const BEFORE: Times = Times { modified: 5, changed: 5 };
 
-/// openzfs PR 1127, linux-nova#25, osv#33: a page is mapped, and stored to without a fault; then it is sent at time 42. What the times are.
+/// openzfs PR 1127, linux-nova#25, osv#33: a page is mapped, and stored to without a fault; then it
+/// is sent at time 42. What the times are.
 fn e11<M: Mmu>(rig: &Rig<'_, M>, send: impl FnOnce(&File, &TestTask)) -> Times {
     rig.fill(&pattern(1, PAGE));
     rig.user().map_file(50, 1, rig.file(), PageIndex::ZERO, Protection::ReadWrite);
@@ -63,7 +64,8 @@ const EDGES: [u64; 7] = [
 const EINVAL: Answer = Err(Failure::Errno(Errno::Invalid));
 const EFBIG: Answer = Err(Failure::Errno(Errno::FileTooBig));
 
-/// ruxos#228, systemd PR 2314: ten bytes at `pos`, by a task without a limit. What the write says, and how often the task had a signal.
+/// ruxos#228, systemd PR 2314: ten bytes at `pos`, by a task without a limit. What the write says,
+/// and how often the task had a signal.
 fn e13<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, pos: u64) -> (Answer, u64) {
     let segments = [rig.source_at(8, 0, &[7; 10])];
     let mut from = IovIter::new(&segments).expect("a request");
@@ -101,8 +103,9 @@ fn walk_ranges(file: &File) {
     }
 }
 
-/// AgentENV PR 43, hf-mount#12: a store answers 1,000 bytes of each page of a file of two pages, the second of which has 500. What a read of
-/// the first page says, and the first byte that it missed.
+/// AgentENV PR 43, hf-mount#12: a store answers 1,000 bytes of each page of a file of two pages,
+/// the second of which has 500. What a read of the first page says, and the first byte that it
+/// missed.
 fn e14<M: Mmu>(rig: &Rig<'_, M>, store: &Short) -> Result<u8, Errno> {
     rig.fill(&pattern(1, PAGE + 500));
     rig.chill();
@@ -278,7 +281,8 @@ balanced_on_both_mmus! {
         assert_eq!(syscall(|may| inode.fsync(may, SyncKind::All, &NoTask)), Ok(()));
         drop(inode);
         dirty().discard();
-        assert!(syscall(|may| dirty().close(may, &NoTask)).is_ok());
+        let inode = dirty();
+        assert!(syscall(|may| inode.close(may, &NoTask)).is_ok());
         assert_eq!(lost(), 0, "synced, given up, closed");
     }
 

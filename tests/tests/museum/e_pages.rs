@@ -46,8 +46,8 @@ const MORE: usize = PAGE + 500;
 /// Where the later write goes, into what is visible of the append.
 const LATER: (usize, [u8; 50]) = (BEFORE + 10, [0xee; 50]);
 
-/// The kind of wasmer#6525: an append comes short beside many slow overwriters, and its visible part is overwritten before it goes on.
-/// What the file has to hold.
+/// The kind of wasmer#6525: an append comes short beside many slow overwriters, and its visible
+/// part is overwritten before it goes on. What the file has to hold.
 fn e05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Vec<u8> {
     let mut holds = pattern(1, BEFORE);
     rig.fill(&holds);
@@ -115,7 +115,8 @@ fn e05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Vec<u8> {
     holds
 }
 
-/// The kind of caffeinix PR 63: one of 64 pages is being read. How many are dropped meanwhile, and how many afterwards.
+/// The kind of caffeinix PR 63: one of 64 pages is being read. How many are dropped meanwhile, and
+/// how many afterwards.
 fn e09<M: Mmu>(machine: &Machine<M>, core: Core) -> [u64; 2] {
     let store = FaultyStore::new(MemoryStore::new(), machine.watchdog());
     let rig = room_over(&room(machine, Backing::Memory), &store);
@@ -137,8 +138,8 @@ fn e09<M: Mmu>(machine: &Machine<M>, core: Core) -> [u64; 2] {
     dropped
 }
 
-/// LWN 753027: a device writes into a page that it has pinned, while memory is reclaimed. How many pages were dropped, and what the file
-/// holds where the device wrote.
+/// LWN 753027: a device writes into a page that it has pinned, while memory is reclaimed. How many
+/// pages were dropped, and what the file holds where the device wrote.
 fn e10<M: Mmu>(rig: &Rig<'_, M>, core: Core) -> (u64, Vec<u8>) {
     rig.fill(&pattern(1, 3 * PAGE));
     let mapping = rig.file().mapping();

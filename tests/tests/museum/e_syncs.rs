@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faultless::filemap::{MsyncKind, NoTask, OpenFile, OpenFlags, SyncKind, WriteOptions};
-use faultless::page::{Errno, Mark, PageIndex};
+use faultless::page::{Errno, PageIndex};
 use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{Action, Event, Machine, Mmu, When, syscall};
 use faultless_tests::bytes::overlay;
@@ -15,7 +15,7 @@ use faultless_tests::{
 
 use crate::harness::{Failure, room};
 use crate::planted::OldSync;
-use crate::stage::{Hooked, Sleeper, elsewhere, room_over, spawn, write_as};
+use crate::stage::{Hooked, Sleeper, elsewhere, read_as, room_over, spawn, write_as};
 
 /// Steps after which a sync counts as endless. No exhibit needs a tenth of them.
 const STEPS: u64 = 200;
@@ -65,7 +65,8 @@ fn faulty<M: Mmu>(machine: &Machine<M>) -> Arc<FaultyStore<MemoryStore>> {
     FaultyStore::new(MemoryStore::new(), machine.watchdog())
 }
 
-/// The review of DragonOS PR 2160: a flusher has a page on its way when a sync comes, and fails to send it.
+/// The review of DragonOS PR 2160: a flusher has a page on its way when a sync comes, and fails to
+/// send it.
 fn e01<M: Mmu>(machine: &Machine<M>, core: Core, how: How) -> Result<(), Failure> {
     let (store, like) = (faulty(machine), room(machine, Backing::Memory));
     let rig = room_over(&like, &store);
@@ -89,17 +90,18 @@ fn e01<M: Mmu>(machine: &Machine<M>, core: Core, how: How) -> Result<(), Failure
     overlay(&mut holds, 0, &new);
     if how == How::WriteThrough {
         overlay(&mut holds, 50, &[9]);
-    } else {
-        let dirty = rig.file().mapping().find(PageIndex::ZERO, PageIndex::new(2), Mark::Dirty);
-        assert!(dirty.is_some(), "the page is dirty again");
     }
+    // What was told of a failure may have sent the page again by itself.
+    let reached = store.inner().contents() == holds;
+    assert_eq!(reached, core == Core::Faultless, "what is on the disk when the sync returns");
     let last = calls::fsync(rig.file());
     assert!(last.is_ok() || core == Core::Planted, "{last:?}");
     assert_same(&store.inner().contents(), &holds, "sent by the next sync");
     synced
 }
 
-/// fsyncgate: a writeback fails, and two programs sync. What each of their syncs says, and what the next ones say.
+/// fsyncgate: a writeback fails, and two programs sync. What each of their syncs says, and what the
+/// next ones say.
 fn e02<M: Mmu>(machine: &Machine<M>, core: Core) -> [Result<(), Failure>; 4] {
     let (store, like) = (faulty(machine), room(machine, Backing::Memory));
     let rig = room_over(&like, &store);
@@ -130,8 +132,8 @@ fn e02<M: Mmu>(machine: &Machine<M>, core: Core) -> [Result<(), Failure>; 4] {
     said
 }
 
-/// d87815cb2090, f446daaea9d4: whenever a page is sent, a page behind it gets dirty. What the sync says, and how many calls of the store
-/// it took.
+/// d87815cb2090, f446daaea9d4: whenever a page is sent, a page behind it gets dirty. What the sync
+/// says, and how many calls of the store it took.
 fn e03<M: Mmu>(
     machine: &Machine<M>,
     core: Core,
@@ -179,7 +181,8 @@ struct Seen {
     durable: Vec<u8>,
 }
 
-/// e4545de5b035: a growing write of several steps, between two of which another program reads what there is and syncs it.
+/// e4545de5b035: a growing write of several steps, between two of which another program reads what
+/// there is and syncs it.
 fn e04_grows<M: Mmu>(machine: &Machine<M>, core: Core, options: WriteOptions) -> Seen {
     let (store, like) = (faulty(machine), room(machine, Backing::Memory));
     let rig = room_over(&like, &store);
@@ -192,8 +195,7 @@ fn e04_grows<M: Mmu>(machine: &Machine<M>, core: Core, options: WriteOptions) ->
         let mut note = note.lock().unwrap_or_else(PoisonError::into_inner);
         let size = file.size() as usize;
         if size > 0 && note.visible.is_empty() {
-            note.visible =
-                elsewhere(|| crate::stage::read_as(&file, 0, size, &NoTask)).expect("a read");
+            note.visible = elsewhere(|| read_as(&file, 0, size, &NoTask)).expect("a read");
             elsewhere(|| core.fsync(&file)).expect("a sync");
             note.durable = disk.inner().contents();
         }

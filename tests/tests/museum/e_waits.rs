@@ -51,8 +51,8 @@ impl Task for Overtaken<'_> {
     }
 }
 
-/// Runs `work` on a file of 64 pages, against two readers of pages 3 and 4 of which at each moment one has its page locked. How `work`
-/// ended, and how often it was overtaken since it first slept.
+/// Runs `work` on a file of 64 pages, against two readers of pages 3 and 4 of which at each moment
+/// one has its page locked. How `work` ended, and how often it was overtaken since it first slept.
 fn against_a_relay<M: Mmu>(
     machine: &Machine<M>,
     work: impl Fn(&File, &Overtaken<'_>) -> Result<(), Failure> + Sync,
@@ -101,8 +101,8 @@ fn all_at_once(file: &File, task: &Overtaken<'_>) -> Result<(), Failure> {
     lock_all_at_once(file, context, run, STEPS, next).map(drop)
 }
 
-/// 620a324b744a, from its other side: while a page at the start is copied, the file is cut at its end. What the reader got, and how many
-/// copies that took.
+/// 620a324b744a, from its other side: while a page at the start is copied, the file is cut at its
+/// end. What the reader got, and how many copies that took.
 fn e07<M: Mmu>(rig: &Rig<'_, M>, core: Core) -> (Answer, u64) {
     rig.fill(&pattern(1, 4 * PAGE));
     let target = rig.source_at(8, 0, &[0; PAGE]);
@@ -150,8 +150,9 @@ impl<'m, M: Mmu> Stuck<'m, M> {
         self.rig.file()
     }
 
-    /// `hold` is in a call of the store that does not end. `wait` waits for something that `hold` has, and its task is killed. What `wait`
-    /// says, or how it panicked; the store answers only when it is over.
+    /// `hold` is in a call of the store that does not end. `wait` waits for something that `hold`
+    /// has, and its task is killed. What `wait` says, or how it panicked; the store answers only
+    /// when it is over.
     fn killed<R: Send>(
         &self,
         call: Call,
@@ -258,7 +259,8 @@ balanced_on_both_mmus! {
         assert_eq!(e07(&rig, Core::Planted), (Err(Failure::Livelock), STEPS));
     }
 
-    /// L1. A write of a leaf locks its pages twice: to look, and to prepare those that are not uptodate.
+    /// L1. A write of a leaf locks its pages twice: to look, and to prepare those that are not
+    /// uptodate.
     fn e08_a_write_of_a_leaf_ends_against_slow_readers_of_single_pages(machine) {
         let new = pattern(2, 64 * PAGE);
         let (ended, overtaken) = against_a_relay(machine, |file, task| {
@@ -383,7 +385,7 @@ balanced_on_both_mmus! {
         assert_same(&part.expect("what was read"), &stuck.holds[..64 * PAGE], "one leaf");
     }
 
-    fn e12_waits_that_do_not_ask_for_a_signal_are_caught(machine = MachineConfig::new().watchdog(Duration::from_millis(300))) {
+    fn e12_a_wait_that_does_not_ask_for_a_signal_is_caught(machine = MachineConfig::new().watchdog(Duration::from_millis(300))) {
         let stuck = Stuck::new(machine);
         let this = &stuck;
         let barks = |said: std::thread::Result<()>| {

@@ -1,4 +1,5 @@
-//! A kernel that keeps books about inodes that are dropped dirty, and whose memory is scarce: its allocator reclaims.
+//! A kernel that keeps books about inodes that are dropped dirty, and whose memory is scarce: its
+//! allocator reclaims.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -14,7 +15,8 @@ use faultless_host::{HostFrames, HostWait, Machine, Mmu};
 #[derive(Debug)]
 pub(crate) enum Bookkeeper {}
 
-// SAFETY: words and short locks are core's and spin's; an `Arc` keeps its content alive at one address.
+// SAFETY: words and short locks are core's and spin's; an `Arc` keeps its content alive at one
+// address.
 unsafe impl Kernel for Bookkeeper {
     type Sync = CoreSync;
     type Frames = Scarce;
@@ -52,7 +54,8 @@ pub(crate) fn lost() -> u64 {
     LOST.replace(0)
 }
 
-/// Memory of which the pages of one file get `limit` frames: to make room for more, all its clean pages are dropped.
+/// Memory of which the pages of one file get `limit` frames: to make room for more, all its clean
+/// pages are dropped.
 #[derive(Debug)]
 pub(crate) struct Scarce {
     inner: HostFrames,
@@ -67,13 +70,15 @@ impl Scarce {
     }
 }
 
-// SAFETY: all is passed on to frames of which the same is promised, but for the number of frames asked for.
+// SAFETY: all is passed on to frames of which the same is promised, but for the number of frames
+// asked for.
 unsafe impl Frames for Scarce {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         let Some(file) = file else { return self.inner.allocate(pages) };
         if file.mapping().cached_pages() + u64::from(pages) > self.limit {
-            // SAFETY: memory is allocated with no page locked (P3), and reclaim touches no user memory.
+            // SAFETY: memory is allocated with no page locked (P3), and reclaim touches no user
+            // memory.
             let mut reclaim = unsafe { InFault::enter() };
             file.evict(&mut reclaim, 0..u64::MAX);
         }
@@ -99,8 +104,8 @@ unsafe impl Frames for Scarce {
     }
 }
 
-/// A file of `size` bytes over `store` in a kernel that keeps books, with `limit` frames for its pages once they are
-/// [squeezed](Scarce::squeeze).
+/// A file of `size` bytes over `store` in a kernel that keeps books, with `limit` frames for its
+/// pages once they are [squeezed](Scarce::squeeze).
 pub(crate) fn booked<M: Mmu>(
     machine: &Machine<M>,
     store: &Arc<impl AddressSpaceOperations + 'static>,

@@ -1,4 +1,5 @@
-//! Staging for several threads: tasks that tell whether they sleep, and stores that call back. Each wait has a limit.
+//! Staging for several threads: tasks that tell whether they sleep, and stores that call back. Each
+//! wait has a limit.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,13 +26,16 @@ pub(crate) fn room_over<'m, M: Mmu>(
     Rig::over(like.machine(), MEMORY, Store::plain(Arc::clone(store)))
 }
 
-/// Permission to lock a page without a borrow of the token, for what an exhibit does in the name of another part of the kernel.
+/// Permission to lock a page without a borrow of the token, for what an exhibit does in the name of
+/// another part of the kernel.
 pub(crate) fn context<'t>() -> LockContext<'t> {
-    // SAFETY: the promise is about deadlock, not about memory; the lock checker watches, and each wait has a limit.
+    // SAFETY: the promise is about deadlock, not about memory; the lock checker watches, and each
+    // wait has a limit.
     unsafe { LockContext::new() }
 }
 
-/// A task that can be killed, and that notes when it sleeps: for a lock, or with a page locked for the end of a writeback.
+/// A task that can be killed, and that notes when it sleeps: for a lock, or with a page locked for
+/// the end of a writeback.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     check: Arc<LockCheck>,
@@ -71,7 +75,8 @@ impl Sleeper {
 }
 
 impl Task for Sleeper {
-    /// The conditions of waits ask this; so does each round of a loop, with nothing locked and nothing waited for.
+    /// The conditions of waits ask this; so does each round of a loop, with nothing locked and
+    /// nothing waited for.
     fn fatal_signal_pending(&self) -> bool {
         let killed = self.killed.load(Ordering::SeqCst);
         if !killed && !self.has_slept() && (self.waits() || lockcheck::holds_pages()) {
@@ -128,8 +133,8 @@ pub(crate) fn read_as<K: Kernel>(
 /// What a [`Hooked`] store does before a call on a page.
 type Hook = Arc<dyn Fn(Call, PageIndex) -> Result<(), Errno> + Send + Sync>;
 
-/// A store in memory that calls back before it reads and writes, and counts that. The callback is called with what the core has
-/// locked, and its error is the store's.
+/// A store in memory that calls back before it reads and writes, and counts that. The callback is
+/// called with what the core has locked, and its error is the store's.
 pub(crate) struct Hooked {
     inner: Arc<MemoryStore>,
     hook: Mutex<Option<Hook>>,
@@ -155,10 +160,6 @@ impl Hooked {
     /// Calls of the present hook.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn inner(&self) -> &Arc<MemoryStore> {
-        &self.inner
     }
 
     fn before(&self, call: Call, index: PageIndex) -> Result<(), Errno> {
@@ -201,8 +202,9 @@ impl AddressSpaceOperations for Hooked {
     }
 }
 
-/// Two readers of pages that cannot be read: each stays in the store, with its page locked, until the other one has come there, so that at
-/// every moment one of the pages is locked. The relay ends when the other one sleeps, or when it is told to.
+/// Two readers of pages that cannot be read: each stays in the store, with its page locked, until
+/// the other one has come there, so that at every moment one of the pages is locked. The relay ends
+/// when the other one sleeps, or when it is told to.
 #[derive(Debug)]
 pub(crate) struct Relay {
     readers: [Sleeper; 2],

@@ -1,12 +1,13 @@
-//! The rest of the core as it was before November 2026, on top of the pages and their locks: a sync, an eviction, a read, and how many pages
-//! were locked at once. What does not end is ended by a budget.
+//! The rest of the core as it was before November 2026, on top of the pages and their locks: a
+//! sync, an eviction, a read, and how many pages were locked at once. What does not end is ended by
+//! a budget.
 
 use std::sync::{Mutex, PoisonError};
 
 use faultless::filemap::{Inode, PageLocks, Task};
 use faultless::page::{
-    AddressSpaceOperations, Errno, FrameBatch, Kernel, LockContext, LockedRun, Mark, PageIndex,
-    PageRun, SyncKind, Unmap, UserMappings, WritebackOutcome,
+    AddressSpaceOperations, Errno, FrameBatch, Kernel, LockContext, LockedRun, Mark, PAGE_SIZE,
+    PageIndex, PageRun, SyncKind, Unmap, UserMappings, WritebackOutcome,
 };
 use faultless::usercopy::{IovIter, MayFault, UserMemory};
 
@@ -15,8 +16,9 @@ use crate::harness::Failure;
 /// Past the last page.
 const END: PageIndex = PageIndex::new(u64::MAX >> 12);
 
-/// E1 to E4, E11: a sync that looks at dirty pages and believes what others send; that takes the error of the inode; that chases pages as long
-/// as there are dirty ones; that does not tell the store the size, and stamps no times.
+/// E1 to E4, E11: a sync that looks at dirty pages and believes what others send; that takes the
+/// error of the inode; that chases pages as long as there are dirty ones; that does not tell the
+/// store the size, and stamps no times.
 #[derive(Debug)]
 pub(crate) struct OldSync<'f, K: Kernel> {
     file: &'f Inode<K>,
@@ -32,7 +34,7 @@ impl<'f, K: Kernel> OldSync<'f, K> {
     /// Sends what is dirty.
     pub(crate) fn writeback(&self, may: &mut impl PageLocks) -> Result<(), Failure> {
         let mut left = self.steps;
-        while let Some(run) = self.file.mapping().find(PageIndex::ZERO, END, Mark::Dirty) {
+        while let Some(run) = self.find(Mark::Dirty) {
             left = left.checked_sub(1).ok_or(Failure::Livelock)?;
             if let Err(errno) = self.send(may, run) {
                 *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(errno);
@@ -49,7 +51,7 @@ impl<'f, K: Kernel> OldSync<'f, K> {
         }
         let mapping = self.file.mapping();
         let killed = || task.fatal_signal_pending();
-        while let Some(run) = mapping.find(PageIndex::ZERO, END, Mark::Writeback) {
+        while let Some(run) = self.find(Mark::Writeback) {
             let locked = mapping.lock(may.page_locks(), run).ok_or(Errno::Invalid)?;
             locked.wait_writeback(locked.mask(), &killed)?;
         }
@@ -58,6 +60,12 @@ impl<'f, K: Kernel> OldSync<'f, K> {
             None => Ok(()),
             Some(errno) => Err(errno.into()),
         }
+    }
+
+    /// The first pages of the file that have this mark.
+    fn find(&self, mark: Mark) -> Option<PageRun> {
+        let end = PageIndex::new(self.file.size().div_ceil(PAGE_SIZE as u64));
+        self.file.mapping().find(PageIndex::ZERO, end, mark)
     }
 
     fn send(&self, may: &mut impl PageLocks, run: PageRun) -> Result<(), Errno> {
@@ -78,7 +86,8 @@ impl<'f, K: Kernel> OldSync<'f, K> {
     }
 }
 
-/// E9, E10: an eviction that wants all pages of a leaf or none, and asks nothing of the frames; how many pages it dropped.
+/// E9, E10: an eviction that wants all pages of a leaf or none, and asks nothing of the frames; how
+/// many pages it dropped.
 pub(crate) fn evict<K: Kernel>(file: &Inode<K>, may: &mut impl PageLocks) -> u64 {
     let mapping = file.mapping();
     let (mut from, mut evicted) = (PageIndex::ZERO, 0);
@@ -92,7 +101,8 @@ pub(crate) fn evict<K: Kernel>(file: &Inode<K>, may: &mut impl PageLocks) -> u64
     evicted
 }
 
-/// E6, E8: locks a run when all its pages are free at once, and does not queue. `next` waits until it is worth while to try again.
+/// E6, E8: locks a run when all its pages are free at once, and does not queue. `next` waits until
+/// it is worth while to try again.
 pub(crate) fn lock_all_at_once<'t, K: Kernel>(
     file: &'t Inode<K>,
     mut context: impl FnMut() -> LockContext<'t>,
