@@ -180,13 +180,15 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             self.strategy == Strategy::PrepareCommit && matches!(source, Source::User);
         let mut batch = if uptodate_only { None } else { self.take_frames(run)? };
         let (task, before) = (self.task, self.end_page_before(run));
-        let locked = match lock_pages(inode, self.may.page_locks(), before, run, task) {
+        let locked = lock_pages(inode, self.may.page_locks(), before, run, task);
+        let no_memory = matches!(locked, Err(Errno::NoMemory));
+        let locked = if no_memory && batch.take().is_some() {
+            drop(locked);
             // The batch may be all the memory that there was, and a node of the index is missing:
             // the node goes first.
-            Err(Errno::NoMemory) if batch.take().is_some() => {
-                lock_pages(inode, self.may.page_locks(), before, run, task)
-            }
-            other => other,
+            lock_pages(inode, self.may.page_locks(), before, run, task)
+        } else {
+            locked
         };
         let (mut end_page, mut locked) = locked?;
         let range = self.claimed.range.as_ref();
