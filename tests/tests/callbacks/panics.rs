@@ -17,8 +17,8 @@ use faultless_tests::setup::STRATEGIES;
 use crate::fuse::{Fuse, FusedStore, FusedTask, Side};
 
 const PAGE: u64 = PAGE_SIZE as u64;
-/// Two and a half pages.
-const SIZE: u64 = 2 * PAGE + PAGE / 2;
+/// Three and a half pages.
+const SIZE: u64 = 3 * PAGE + PAGE / 2;
 /// What the file holds at first.
 const OLD: u8 = 0x6f;
 /// What the program has stored through its mapping.
@@ -63,7 +63,8 @@ const DEEDS: &[Deed] = &[
     Deed::Fault(Access::Write, 1),
 ];
 
-/// A file of which one page is cold, and the others are dirty and mapped writable.
+/// A file of which page 1 is cold, page 2 is clean and mapped, and the others are dirty and mapped
+/// writable.
 struct Scene<'m, M: Mmu> {
     machine: &'m Machine<M>,
     process: Process<M>,
@@ -84,6 +85,8 @@ impl<'m, M: Mmu> Scene<'m, M> {
         let end = addr.wrapping_add(SIZE as usize);
         process.space.store(addr.wrapping_add(SIZE as usize - 10), &[STORED; 10]).expect("mapped");
         process.space.store(end, &[SCRIBBLE; 50]).expect("mapped");
+        // Mapped for loads: clean.
+        assert_eq!(process.byte(addr.wrapping_add(2 * PAGE_SIZE)), Ok(OLD));
         process.space.map_anonymous(SOURCE, 4, Protection::ReadWrite);
         process.space.fill(process.space.at(SOURCE, 0), NEW, 4 * PAGE_SIZE).expect("mapped");
         process.space.evict(SOURCE, 4);
