@@ -62,6 +62,11 @@ fn against_a_relay<M: Mmu>(
     rig.fill(&pattern(1, 64 * PAGE));
     let slow = 3 * PAGE as u64..5 * PAGE as u64;
     assert_eq!(syscall(|may| rig.file().evict(may, slow)), 2);
+    // From here on the pages are in the cache, and not uptodate.
+    store.hook(Some(Arc::new(|call, _| if call == Call::Read { Err(Errno::Io) } else { Ok(()) })));
+    for page in [3, 4] {
+        assert_eq!(read_as(rig.file(), page * PAGE as u64, 1, &NoTask), Err(Errno::Io));
+    }
     let relay = Relay::new(machine.check());
     let turns = Arc::clone(&relay);
     store.hook(Some(Arc::new(move |call, index| match (call, index.get()) {
