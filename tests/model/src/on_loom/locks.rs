@@ -105,7 +105,7 @@ pub fn overtaking() -> Run {
     let (file, announced, inside) = (Arc::clone(&mapping), waits, entered);
     let passer = move || {
         let mut overtaken = 0;
-        for _ in 0..3 {
+        for _ in 0..2 {
             let behind = announced.load(Relaxed);
             let locked = file.lock(cx(), PAGE);
             overtaken += u32::from(behind && !inside.load(Relaxed));
