@@ -15,11 +15,11 @@ use crate::{AddressSpaceOperations, Frames, PageCache, UserMappings};
 ///
 /// `Ordering::SeqCst` must be honoured as the single total order of C11, for loads, stores and
 /// read-modify-writes alike. Three pairs are store-buffering patterns and hang or expose recycled
-/// frames without it: unlock/waiters against waiters/locked ([`LockedRun`](crate::LockedRun); the end of a writeback
-/// and those who wait for it do the same),
-/// enter/read against remove/synchronise ([`Epoch`](crate::Epoch)), and leave/waiting against
-/// waiting/leave (the same). A checker that treats a `SeqCst` access as acquire-release (loom does) puts a
-/// `SeqCst` fence before and after each such access in its implementation of this trait.
+/// frames without it: unlock/waiters against waiters/locked ([`LockedRun`](crate::LockedRun); the
+/// end of a writeback and its waiters do the same), enter/read against remove/synchronise
+/// ([`Epoch`](crate::Epoch)), and leave/waiting against waiting/leave (the same). A checker that
+/// treats a `SeqCst` access as acquire-release (loom does) puts a `SeqCst` fence before and after
+/// each such access in its implementation of this trait.
 pub trait Word<T>: Send + Sync + 'static {
     /// A word holding `value`.
     fn new(value: T) -> Self;
@@ -175,9 +175,10 @@ pub trait Wait: Send + Sync {
     /// registered under `key` (or under a lock that [`wake`](Self::wake) takes): a `wake` that
     /// comes after the condition became true must not be lost. It does not sleep itself.
     ///
-    /// The condition of an interruptible wait asks whether the caller was killed. So the condition must also be evaluated
-    /// again, on the waiting thread, when a fatal signal arrives for that thread; a kernel's signal code wakes it, as it
-    /// does for any killable sleep. Otherwise a killed thread stays until the next wake under its key (L3).
+    /// The condition of an interruptible wait asks whether the caller was killed. So the condition
+    /// must also be evaluated again, on the waiting thread, when a fatal signal arrives for that
+    /// thread; a kernel's signal code wakes it, as it does for any killable sleep. Otherwise a
+    /// killed thread stays until the next wake under its key (L3).
     fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool);
     /// Makes every waiter under `key` evaluate its condition again. Never sleeps.
     fn wake(&self, key: WaitKey);
@@ -206,8 +207,8 @@ pub enum Trace {
     Acquired(LockId),
     /// `lock` is no longer held by this thread.
     Released(LockId),
-    /// This thread no longer waits for `lock`, and does not hold it: it was interrupted, or the lock was not what it was
-    /// looking for.
+    /// This thread no longer waits for `lock`, and does not hold it: it was interrupted, or the
+    /// lock was not what it was looking for.
     GaveUp(LockId),
     /// This many bytes were copied between user memory and pages (or a temporary page).
     Copied(usize),

@@ -1,14 +1,16 @@
 //! The leaf: the state of 64 pages, as one bit each in a few words, and their frames.
 //!
-//! Neighbours: [`page_lock`](crate::page_lock) locks slots, [`tree`](crate::tree) finds leaves, [`LockedRun`](crate::LockedRun) is the only way to
-//! change one, [`pool`](crate::pool) supplies them. A leaf does not own the meaning of its
-//! marks; that is filemap's.
+//! Neighbours: [`page_lock`](crate::page_lock) locks slots, [`tree`](crate::tree) finds leaves,
+//! [`LockedRun`](crate::LockedRun) is the only way to change one, [`pool`](crate::pool) supplies
+//! them. A leaf does not own the meaning of its marks; that is filemap's.
 //!
 //! # Words and who may change them
 //! - `locked`: by compare-and-swap and `fetch_and`; the words below belong to whoever has locked the slot. As slots share
 //!   words, every change is an atomic and/or.
-//! - `waiters` and `queue`: slots that are waited for, and the requests; see [`page_lock`](crate::page_lock).
-//! - `writeback_waiters`: a waiter for the end of a page's writeback sets its bit before each look; the end clears it and wakes.
+//! - `waiters` and `queue`: slots that are waited for, and the requests; see
+//!   [`page_lock`](crate::page_lock).
+//! - `writeback_waiters`: a waiter for the end of a page's writeback sets its bit before each look;
+//!   the end clears it and wakes.
 //! - `owner`, `base`: see [`Leaf::claim`] and [`Leaf::retire`].
 //! - `present` is set exactly for slots with a frame; every other mark is a subset of it.
 //! - `writeback` bits are cleared without the lock. Pages with the bit are not removed.
@@ -108,8 +110,9 @@ impl<S: SyncFamily> Leaf<S> {
 
     /// Takes the leaf from its owner. All slots are locked, or the owner is being dropped.
     ///
-    /// The leaf is linked no more: whoever sees this (acquire) does not find it again. A locker that found
-    /// the leaf earlier gets its slots after the unlock that follows, so it sees this.
+    /// The leaf is linked no more: a lookup after this was seen (acquire) does not find it. A
+    /// locker that found the leaf earlier gets its slots after the unlock that follows, so it sees
+    /// this.
     pub(crate) fn retire(&self) {
         self.owner.store(NOBODY, Release);
     }
@@ -259,7 +262,7 @@ impl<S: SyncFamily> Leaf<S> {
 
 /// Writeback, which ends without a page lock.
 impl<S: SyncFamily> Leaf<S> {
-    /// Ends the writeback of `slots`, and wakes those who wait for it.
+    /// Ends the writeback of `slots`, and wakes its waiters.
     pub(crate) fn end_writeback(&self, slots: SlotMask, wait: &impl Wait) {
         self.writeback.fetch_and(!slots, SeqCst);
         let awaited = self.writeback_waiters.load(SeqCst) & slots;
@@ -268,7 +271,7 @@ impl<S: SyncFamily> Leaf<S> {
         }
     }
 
-    /// Clears before it wakes: a bit set in between belongs to a waiter who is registered by then,
+    /// Clears before it wakes: a bit set in between belongs to a waiter that is registered by then,
     /// so the wake reaches it and it announces itself again.
     #[cold]
     fn wake_slowly(&self, slots: SlotMask, wait: &impl Wait) {
@@ -280,8 +283,8 @@ impl<S: SyncFamily> Leaf<S> {
         }
     }
 
-    /// Waits for each page in `slots` that is under writeback until it was seen without, once, one after the other; or until
-    /// `stale` says yes. Sleeps.
+    /// Waits for each page in `slots` that is under writeback until it was seen without, once, one
+    /// after the other; or until `stale` says yes. Sleeps.
     ///
     /// # Errors
     /// [`Errno::Interrupted`] if `killed` says yes before.
@@ -313,10 +316,11 @@ impl<S: SyncFamily> Leaf<S> {
         Ok(())
     }
 
-    /// Whether the page in `slot` is under writeback, as seen by a waiter, who announces itself first.
+    /// Whether the page in `slot` is under writeback, as seen by a waiter, which announces itself
+    /// first.
     ///
-    /// The announcement and this look, against the end of a writeback and its look at the waiters, are all sequentially
-    /// consistent, so one of the two sees the other.
+    /// The announcement and this look, against the end of a writeback and its look at the waiters,
+    /// are all sequentially consistent, so one of the two sees the other.
     fn writeback_announced(&self, slot: SlotMask) -> bool {
         self.writeback_waiters.fetch_or(slot, SeqCst);
         self.writeback.load(SeqCst) & slot != 0

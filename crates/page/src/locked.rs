@@ -20,12 +20,14 @@ use crate::{
 /// arguments that lie outside the run are ignored, and marks are only ever set on present pages.
 ///
 /// # Locking
-/// One compare-and-swap of the leaf's lock word takes all slots of the run; one `fetch_and` gives them back, and is followed by a look at the
-/// word of waiters. A request that finds a slot locked or waited for stands in a queue of the leaf, and is granted its slots in order of
-/// arrival, all at once, by the thread that frees the last of them. Once it has announced itself in the word of waiters, each other thread
-/// gets one of its slots before it at most once (L1).
-/// The leaf is checked after the lock: it must belong to the mapping at that index. It can't stop to, because that takes
-/// the lock of all its slots. A waiter that finds the leaf to be another's stops waiting (L5).
+/// One compare-and-swap of the leaf's lock word takes all slots of the run; one `fetch_and` gives
+/// them back, and is followed by a look at the word of waiters. A request that finds a slot locked
+/// or waited for stands in a queue of the leaf, and is granted its slots in order of arrival, all
+/// at once, by the thread that frees the last of them. Once it has announced itself in the word of
+/// waiters, each other thread gets one of its slots before it at most once (L1). The leaf is
+/// checked after the lock: it must belong to the mapping at that index. It can't stop to, because
+/// that takes the lock of all its slots. A waiter that finds the leaf to be another's stops waiting
+/// (L5).
 #[must_use]
 pub struct LockedRun<'t, K: Kernel> {
     pub(crate) mapping: &'t Mapping<K>,
@@ -223,11 +225,13 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         WritebackPages::hold(self.mapping.cache(), run, size, |index| self.frame(index))
     }
 
-    /// Sleeps until none of `slots` is under writeback, or `killed` says yes; see [`Mapping::lock_killable`]. No writeback
-    /// begins while the pages are locked, and the end of one takes no page lock: the wait is for one writeback of each page.
+    /// Sleeps until none of `slots` is under writeback, or `killed` says yes; see
+    /// [`Mapping::lock_killable`]. No writeback begins while the pages are locked, and the end of
+    /// one takes no page lock: the wait is for one writeback of each page.
     ///
     /// # Errors
-    /// [`Errno::Interrupted`] if `killed` said yes before the last writeback had ended (L3). The pages stay locked.
+    /// [`Errno::Interrupted`] if `killed` said yes before the last writeback had ended (L3). The
+    /// pages stay locked.
     pub fn wait_writeback(&self, slots: SlotMask, killed: &impl Fn() -> bool) -> Result<(), Errno> {
         let wait = self.mapping.cache().wait();
         // The leaf cannot change hands while a slot is locked.

@@ -109,11 +109,13 @@ impl<K: Kernel> Mapping<K> {
         }
     }
 
-    /// Locks the pages of `run`, present or not. `None` if no leaf covers them: none is present. May sleep, and cannot be
-    /// interrupted; no page lock may be held, but of lower pages in another leaf (P4).
+    /// Locks the pages of `run`, present or not. `None` if no leaf covers them: none is present.
+    /// May sleep, and cannot be interrupted; no page lock may be held, but of lower pages in
+    /// another leaf (P4).
     ///
-    /// Requests for a page are served in order of arrival: once this one waits, each other thread gets in before it at most
-    /// once (L1). It waits for no pages but those of the run, and for no other mapping's (L4, L5).
+    /// Requests for a page are served in order of arrival: once this one waits, each other thread
+    /// gets in before it at most once (L1). It waits for no pages but those of the run, and for no
+    /// other mapping's (L4, L5).
     #[inline]
     #[must_use]
     pub fn lock<'t>(&'t self, cx: LockContext<'t>, run: PageRun) -> Option<LockedRun<'t, K>> {
@@ -121,12 +123,14 @@ impl<K: Kernel> Mapping<K> {
         self.lock_killable(cx, run, &never).unwrap_or(None)
     }
 
-    /// As [`lock`](Self::lock), but a wait ends when `killed` says yes. The waiting thread asks `killed` whenever it looks whether its
-    /// wait is over, so the embedder's [`Wait`](crate::Wait) must look again when a fatal signal arrives. Pages that are
-    /// free are locked whatever `killed` says: it is not even asked.
+    /// As [`lock`](Self::lock), but a wait ends when `killed` says yes. The waiting thread asks
+    /// `killed` whenever it looks whether its wait is over, so the embedder's [`Wait`](crate::Wait)
+    /// must look again when a fatal signal arrives. Pages that are free are locked whatever
+    /// `killed` says: it is not even asked.
     ///
     /// # Errors
-    /// [`Errno::Interrupted`] if `killed` said yes before the pages were had (L3). Nothing is locked then.
+    /// [`Errno::Interrupted`] if `killed` said yes before the pages were had (L3). Nothing is
+    /// locked then.
     #[inline]
     pub fn lock_killable<'t>(
         &'t self,
@@ -142,7 +146,8 @@ impl<K: Kernel> Mapping<K> {
         }
     }
 
-    /// As [`lock`](Self::lock), but never sleeps. `None` if no leaf covers the run, or a page of it is locked or waited for.
+    /// As [`lock`](Self::lock), but never sleeps. `None` if no leaf covers the run, or a page of it
+    /// is locked or waited for.
     #[inline]
     #[must_use]
     pub fn try_lock<'t>(&'t self, cx: LockContext<'t>, run: PageRun) -> Option<LockedRun<'t, K>> {
@@ -157,9 +162,9 @@ impl<K: Kernel> Mapping<K> {
         }
     }
 
-    /// Locks the first maximal stretch of pages of `run` that are neither locked nor waited for, and never sleeps. `None` if no leaf
-    /// covers the run, or there is no such page. A caller that wants all free pages goes on at the end of the
-    /// [run](LockedRun::run) that it got.
+    /// Locks the first maximal stretch of pages of `run` that are neither locked nor waited for,
+    /// and never sleeps. `None` if no leaf covers the run, or there is no such page. A caller that
+    /// wants all free pages goes on at the end of the [run](LockedRun::run) that it got.
     #[must_use]
     pub fn try_lock_free<'t>(
         &'t self,
@@ -192,7 +197,8 @@ impl<K: Kernel> Mapping<K> {
         self.lock_or_create_killable(cx, run, &never)
     }
 
-    /// [`lock_or_create`](Self::lock_or_create) that can be interrupted, as [`lock_killable`](Self::lock_killable) can.
+    /// [`lock_or_create`](Self::lock_or_create) that can be interrupted, as
+    /// [`lock_killable`](Self::lock_killable) can.
     ///
     /// # Errors
     /// Of both. Nothing is locked then, and nothing is left behind.
@@ -286,7 +292,8 @@ impl<K: Kernel> Mapping<K> {
         leaf.end_writeback(slots, self.cache.wait());
     }
 
-    /// Sleeps until each page of the run was seen not to be under writeback. The caller holds no page lock.
+    /// Sleeps until each page of the run was seen not to be under writeback. The caller holds no
+    /// page lock.
     pub fn wait_writeback(&self, run: PageRun) {
         // An error is an interruption, and this call is never interrupted.
         let _never_interrupted = self.wait_writeback_killable(run, &never);
@@ -304,7 +311,8 @@ impl<K: Kernel> Mapping<K> {
     ) -> Result<(), Errno> {
         let section = self.cache.enter();
         let Some(leaf) = self.leaf_of(run) else { return Ok(()) };
-        // Type-stable, so its keys can be waited on; but its identity may change once the section is over.
+        // Type-stable, so its keys can be waited on; but its identity may change once the section
+        // is over.
         drop(section);
         let stale = || !leaf.is(self.id, run.leaf_base());
         leaf.wait_writeback(run.mask(), self.cache.wait(), &stale, killed)
