@@ -78,9 +78,10 @@ impl<K: Kernel> Epoch<K> {
 
     /// Waits until every section that is open now has ended. May sleep, but never for a page lock.
     ///
-    /// Callers share grace periods: one that arrives while a period runs waits for the end of that one and of the next, which begins after
-    /// its arrival and serves all who came before, whichever of them runs it. So a caller waits for two at most, however many
-    /// callers there are (L1).
+    /// Callers share grace periods: one that arrives while a period runs waits for the end of that
+    /// one and of the next, which begins after its arrival and serves all earlier callers,
+    /// whichever of them runs it. So a caller waits for two at most, however many callers there are
+    /// (L1).
     pub fn synchronize(&self, wait: &K::Wait) {
         let enough = {
             let grace = self.grace.lock();
@@ -110,7 +111,8 @@ impl<K: Kernel> Epoch<K> {
         }
     }
 
-    /// What a caller does that needs `enough` periods to have ended. [`Next::Run`] makes it the one that runs the next.
+    /// What a caller does that needs `enough` periods to have ended. [`Next::Run`] makes it the one
+    /// that runs the next.
     fn next(&self, enough: u64) -> Next {
         let mut grace = self.grace.lock();
         if grace.ended >= enough {
@@ -125,8 +127,8 @@ impl<K: Kernel> Epoch<K> {
 
     /// Runs a grace period from beginning to end.
     ///
-    /// It begins after `running` was set under the lock, so after the arrival of each caller that counts on it: what they did before is
-    /// before the loads here.
+    /// It begins after `running` was set under the lock, so after the arrival of each caller that
+    /// counts on it: what they did before is before the loads here.
     fn run(&self, wait: &K::Wait) {
         let mut running = Running { epoch: self, wait, ended: 0 };
         let phase = self.phase.load(Relaxed) % 2;

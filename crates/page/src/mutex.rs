@@ -1,12 +1,13 @@
 //! A sleeping lock in one word, for inode locks.
 //!
-//! Neighbours: the kernel's [`Wait`], and the [`queue`](crate::queue) of requests. It is not a page lock: it may be held
-//! while user memory is accessed (I → M → P).
+//! Neighbours: the kernel's [`Wait`], and the [`queue`](crate::queue) of requests. It is not a page
+//! lock: it may be held while user memory is accessed (I → M → P).
 //!
 //! # Order of arrival (L1)
-//! A taker that finds the lock held links itself in the queue and sets [`AWAITED`]. An unlock that finds the bit does not free the
-//! lock: it hands it to the oldest request. The bit is in the same word as the lock, so once it is set nobody
-//! overtakes: requests are served exactly in order of arrival.
+//! A taker that finds the lock held links itself in the queue and sets [`AWAITED`]. An unlock that
+//! finds the bit does not free the lock: it hands it to the oldest request. The bit is in the same
+//! word as the lock, so once it is set no later request overtakes: requests are served exactly in
+//! order of arrival.
 #![forbid(unsafe_code)]
 
 use core::mem;
@@ -18,7 +19,8 @@ use crate::{Errno, Kernel, LockId, Request, RequestList, SyncFamily, Trace, Wait
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
-/// Whoever unlocks has to look at the queue. Changed under the queue's lock, and only together with [`HELD`].
+/// The unlock has to look at the queue. Changed under the queue's lock, and only together with
+/// [`HELD`].
 const AWAITED: u32 = 2;
 
 /// The state of a request.
@@ -111,7 +113,8 @@ impl<K: Kernel> RawMutex<K> {
     }
 }
 
-/// A request in the queue. Dropping it leaves the queue, also by unwinding: a lock that was granted is handed on.
+/// A request in the queue. Dropping it leaves the queue, also by unwinding: a lock that was granted
+/// is handed on.
 struct Waiter<'a, 'r, K: Kernel> {
     mutex: &'a RawMutex<K>,
     wait: &'a K::Wait,
@@ -123,7 +126,8 @@ impl<'a, K: Kernel> Waiter<'a, '_, K> {
     fn join(&self) {
         let mut queue = self.request.lock();
         queue.link(Turn::Waiting);
-        // Free: then there is no other request, because an unlock frees the lock only if none is left.
+        // Free: then there is no other request, because an unlock frees the lock only if none is
+        // left.
         if self.mutex.state.fetch_or(HELD | AWAITED, Acquire) == FREE {
             self.mutex.state.store(HELD, Relaxed);
             queue.set(Turn::Granted);
@@ -159,7 +163,7 @@ impl<'a, K: Kernel> Waiter<'a, '_, K> {
     fn leave(&self) -> Option<Turn> {
         let mut queue = self.request.lock();
         let turn = queue.unlink();
-        // Those who wait keep the bit, and the lock is held as long as one does.
+        // Other waiting requests keep the bit, and the lock is held as long as there is one.
         if turn == Some(Turn::Waiting) && !queue.any(|turn| turn == Turn::Waiting) {
             self.mutex.state.fetch_and(!AWAITED, Relaxed);
         }
@@ -185,8 +189,9 @@ impl<K: Kernel> Drop for RawGuard<'_, K> {
     }
 }
 
-/// A sleeping lock with an identity: the inode lock (I). Takes no [`LockContext`](crate::LockContext): a fault may be taken while it
-/// is held. Not recursive. Served in order of arrival: a request that waits is overtaken by none (L1).
+/// A sleeping lock with an identity: the inode lock (I). Takes no
+/// [`LockContext`](crate::LockContext): a fault may be taken while it is held. Not recursive.
+/// Served in order of arrival: a request that waits is overtaken by none (L1).
 pub struct SleepMutex<K: Kernel> {
     raw: RawMutex<K>,
     id: LockId,
@@ -216,9 +221,9 @@ impl<K: Kernel> SleepMutex<K> {
         self.lock_killable(wait, &|| false).expect("not interrupted")
     }
 
-    /// As [`lock`](Self::lock), but the wait ends when `killed` says yes. The waiting thread asks `killed` whenever it looks whether
-    /// its wait is over, so the embedder's [`Wait`] must look again when a fatal signal arrives. A lock that is free is taken
-    /// whatever `killed` says.
+    /// As [`lock`](Self::lock), but the wait ends when `killed` says yes. The waiting thread asks
+    /// `killed` whenever it looks whether its wait is over, so the embedder's [`Wait`] must look
+    /// again when a fatal signal arrives. A lock that is free is taken whatever `killed` says.
     ///
     /// # Errors
     /// [`Errno::Interrupted`] if `killed` said yes before the lock was had (L3).

@@ -1,32 +1,38 @@
-//! Page locks: bits in a leaf's `locked` word, and the queue of those who wait for them.
+//! Page locks: bits in a leaf's `locked` word, and the queue of requests that wait for them.
 //!
-//! Neighbours: [`leaf`](crate::leaf) has the words, [`Mapping`](crate::Mapping) finds the leaf and checks that it is the
-//! right one, [`queue`](crate::queue) keeps the order of arrival. This module does not know which pages are present.
+//! Neighbours: [`leaf`](crate::leaf) has the words, [`Mapping`](crate::Mapping) finds the leaf and
+//! checks that it is the right one, [`queue`](crate::queue) keeps the order of arrival. This module
+//! does not know which pages are present.
 //!
 //! # Lock and unlock
-//! A lock loads `locked` and `waiters`, and sets its bits by one compare-and-swap if none of them is set in either. An unlock clears its
-//! bits by one `fetch_and` and looks at `waiters`. A request that finds a bit set links itself in the leaf's queue, sets its
-//! bits in `waiters` and sleeps until it is *granted*: the thread that grants sets the bits of `locked` in its place.
+//! A lock loads `locked` and `waiters`, and sets its bits by one compare-and-swap if none of them
+//! is set in either. An unlock clears its bits by one `fetch_and` and looks at `waiters`. A request
+//! that finds a bit set links itself in the leaf's queue, sets its bits in `waiters` and sleeps
+//! until it is *granted*: the thread that grants sets the bits of `locked` in its place.
 //!
-//! Grants are made under the queue's lock, in order of arrival. A request is granted once all its slots are free and no earlier
-//! request waits for any of them. It takes all of them at once and holds none before. So a request waits only for those who have a lock
-//! of its slots, and for earlier requests that want one of its slots; the oldest request of a leaf waits for lock
-//! holders only. No cycle is possible, provided that a thread which waits for pages of a leaf has none of the same leaf
+//! Grants are made under the queue's lock, in order of arrival. A request is granted once all its
+//! slots are free and no earlier request waits for any of them. It takes all of them at once and
+//! holds none before. So a request waits only for holders of its slots, and for earlier requests
+//! that want one of its slots; the oldest request of a leaf waits for holders only. No cycle is
+//! possible, provided that a thread which waits for pages of a leaf has none of the same leaf
 //! locked: an earlier request for both would stand between the two.
 //!
 //! # No wake-up is lost
-//! A request sets its bits in `waiters` and then looks at `locked`; an unlock changes `locked` and then looks at `waiters`. All four
-//! are sequentially consistent, so at least one of the two sees the other.
+//! A request sets its bits in `waiters` and then looks at `locked`; an unlock changes `locked` and
+//! then looks at `waiters`. All four are sequentially consistent, so at least one of the two sees
+//! the other.
 //!
 //! # How often a waiter is overtaken (L1)
-//! By each other thread at most once. Once the bits are set in `waiters`, only a lock whose look at `waiters` came before can still
-//! take one of the slots. Its thread looks at `waiters` again when it unlocks, after the announcement, and sees the bits; from then
-//! on each of its requests for one of the slots stands behind. Requests for other slots are not held up (L4).
+//! By each other thread at most once. Once the bits are set in `waiters`, only a lock whose look at
+//! `waiters` came before can still take one of the slots. Its thread looks at `waiters` again when
+//! it unlocks, after the announcement, and sees the bits; from then on each of its requests for one
+//! of the slots stands behind. Requests for other slots are not held up (L4).
 //!
 //! # A leaf that changes hands (L5)
-//! Retiring a leaf takes all its locks, and its unlock signals every request in the queue, granted or not, and wakes it. A
-//! request that finds the leaf to be another's gives up at once; so it sleeps for no other file. By the time
-//! that it sees this, the leaf is linked in the tree no more, so that the next lookup does not find it again.
+//! Retiring a leaf takes all its locks, and its unlock signals every request in the queue, granted
+//! or not, and wakes it. A request that finds the leaf to be another's gives up at once; so it
+//! sleeps for no other file. By the time that it sees this, the leaf is linked in the tree no more,
+//! so that the next lookup does not find it again.
 #![forbid(unsafe_code)]
 
 use core::mem;
@@ -68,8 +74,8 @@ impl<S: SyncFamily> Leaf<S> {
         !(self.locked.load(Relaxed) | self.waiters.load(Relaxed))
     }
 
-    /// Locks `slots`, some of which were busy a moment ago. Sleeps, until they are granted, or `stale` or `killed` says yes. Slots that
-    /// are free are locked whatever `killed` says.
+    /// Locks `slots`, some of which were busy a moment ago. Sleeps, until they are granted, or
+    /// `stale` or `killed` says yes. Slots that are free are locked whatever `killed` says.
     #[cold]
     pub(crate) fn lock_contended(
         &self,
@@ -102,12 +108,13 @@ impl<S: SyncFamily> Leaf<S> {
         }
     }
 
-    /// Whether any slot is locked, by anyone.
+    /// Whether any slot is locked.
     pub(crate) fn is_locked(&self) -> bool {
         self.locked.load(Acquire) != 0
     }
 
-    /// Grants what can be granted, and wakes those who got something. If the leaf has no owner, it was just retired: all are woken.
+    /// Grants what can be granted, and wakes the requests that got something. If the leaf has no
+    /// owner, it was just retired: all are woken.
     #[cold]
     pub(crate) fn unlock_slowly(&self, wait: &impl Wait) {
         let retired = !self.has_owner();
@@ -130,7 +137,8 @@ impl<S: SyncFamily> Leaf<S> {
         self.queue.wake(wait, |wanted| matches!(wanted, Wanted::Granted(_)));
     }
 
-    /// Grants requests in order of arrival, and says in `waiters` what is still waited for. Returns the number of grants.
+    /// Grants requests in order of arrival, and says in `waiters` what is still waited for. Returns
+    /// the number of grants.
     fn grant(&self, queue: &Requests<'_, S, Wanted>) -> u32 {
         let mut waited_for = 0;
         let mut grants = 0;
@@ -151,7 +159,8 @@ impl<S: SyncFamily> Leaf<S> {
         grants
     }
 
-    /// [`try_lock`](Self::try_lock) for slots that `waiters` announces. Sequentially consistent, after the announcement.
+    /// [`try_lock`](Self::try_lock) for slots that `waiters` announces. Sequentially consistent,
+    /// after the announcement.
     fn try_lock_announced(&self, slots: SlotMask) -> bool {
         let mut seen = self.locked.load(SeqCst);
         while seen & slots == 0 {
@@ -164,7 +173,8 @@ impl<S: SyncFamily> Leaf<S> {
     }
 }
 
-/// A request in the queue. Dropping it leaves the queue, also by unwinding: what was granted is unlocked.
+/// A request in the queue. Dropping it leaves the queue, also by unwinding: what was granted is
+/// unlocked.
 struct Waiter<'r, S: SyncFamily, W: Wait> {
     leaf: &'r Leaf<S>,
     wait: &'r W,
@@ -205,7 +215,8 @@ impl<S: SyncFamily, W: Wait> Waiter<'_, S, W> {
         let waited = match self.leave() {
             // It may have come after the last look.
             Some(Wanted::Granted(_)) => Waited::Locked,
-            // If neither answer ended the wait, then a signal without a grant: the leaf was retired.
+            // If neither answer ended the wait, then a signal without a grant: the leaf was
+            // retired.
             _ => end.unwrap_or(Waited::Stale),
         };
         // It has left the queue, which is all that its drop is for.
@@ -231,7 +242,8 @@ impl<S: SyncFamily, W: Wait> Waiter<'_, S, W> {
         end.is_some()
     }
 
-    /// Leaves the queue; what the request had come to. If it was still waiting, others may be granted by this.
+    /// Leaves the queue; what the request had come to. If it was still waiting, others may be
+    /// granted by this.
     fn leave(&self) -> Option<Wanted> {
         let mut grants = 0;
         let wanted = {

@@ -1,15 +1,17 @@
 //! A queue of requests in order of arrival, linked through the stack frames of the requesters.
 //!
-//! Key types: [`RequestList`], the head of the queue; [`Request`], one pinned entry; [`Requests`] and [`OwnRequest`], the queue
-//! under its short lock. Neighbours: page locks and [`SleepMutex`](crate::SleepMutex) wait in such queues; filemap keeps
-//! ranges of bytes in one. The queue does not own what a request means, when one is granted, or how its thread sleeps.
+//! Key types: [`RequestList`], the head of the queue; [`Request`], one pinned entry; [`Requests`]
+//! and [`OwnRequest`], the queue under its short lock. Neighbours: page locks and
+//! [`SleepMutex`](crate::SleepMutex) wait in such queues; filemap keeps ranges of bytes in one. The
+//! queue does not own what a request means, when one is granted, or how its thread sleeps.
 //!
 //! It needs no allocator and has no limit: a request brings its entry with it (L4).
 //!
 //! # Why a pointer in the queue is never dangling
-//! An entry is linked only through a `Pin`, and only its own `Request` unlinks it. The pin promises that the memory stays valid
-//! until `Request::drop` has run, and the drop unlinks under the queue's lock. A request that is leaked is never
-//! dropped: its memory stays valid and the entry stays in the queue, which costs other requests their turn and nothing else.
+//! An entry is linked only through a `Pin`, and only its own `Request` unlinks it. The pin promises
+//! that the memory stays valid until `Request::drop` has run, and the drop unlinks under the
+//! queue's lock. A request that is leaked is never dropped: its memory stays valid and the entry
+//! stays in the queue, which costs other requests their turn and nothing else.
 
 use core::cell::Cell;
 use core::fmt;
@@ -28,8 +30,9 @@ const BATCH: usize = 8;
 
 /// A queue of requests with values `T`, in the order in which they were linked.
 ///
-/// Two words. Its methods take the queue's short lock and never sleep. The lock is held for a time that grows with the number of
-/// linked requests. No method may be called from a closure that another one has called.
+/// Two words. Its methods take the queue's short lock and never sleep. The lock is held for a time
+/// that grows with the number of linked requests. No method may be called from a closure that
+/// another one has called.
 pub struct RequestList<S: SyncFamily, T: Copy + Send + 'static> {
     first: S::Spin<First<S, T>>,
 }
@@ -37,11 +40,12 @@ pub struct RequestList<S: SyncFamily, T: Copy + Send + 'static> {
 /// The oldest linked entry. The entries form a ring: the one before the oldest is the youngest.
 ///
 /// # Invariants
-/// Every entry of the ring is linked, and so alive; see the module's documentation. The cells of a linked entry are used only
-/// under the queue's lock.
+/// Every entry of the ring is linked, and so alive; see the module's documentation. The cells of a
+/// linked entry are used only under the queue's lock.
 struct First<S: SyncFamily, T>(Option<NonNull<Entry<S, T>>>);
 
-// SAFETY: the pointer leads to entries whose cells are used only under the lock that holds this value; their values may be sent.
+// SAFETY: the pointer leads to entries whose cells are used only under the lock that holds this
+// value; their values may be sent.
 unsafe impl<S: SyncFamily, T: Send> Send for First<S, T> {}
 
 /// What is linked.
@@ -56,8 +60,8 @@ struct Entry<S: SyncFamily, T> {
     signal: S::Word32,
 }
 
-/// One requester's entry for a [`RequestList`]. Pinned in the requester's frame by [`core::pin::pin!`], then linked by
-/// [`OwnRequest::link`]. Dropping it unlinks it.
+/// One requester's entry for a [`RequestList`]. Pinned in the requester's frame by
+/// [`core::pin::pin!`], then linked by [`OwnRequest::link`]. Dropping it unlinks it.
 pub struct Request<'l, S: SyncFamily, T: Copy + Send + 'static> {
     list: &'l RequestList<S, T>,
     entry: Entry<S, T>,
@@ -66,8 +70,9 @@ pub struct Request<'l, S: SyncFamily, T: Copy + Send + 'static> {
     _pinned: PhantomPinned,
 }
 
-/// A [`RequestList`] under its lock. No call out of the crate that owns the values may be made while it lives: above all no
-/// [`Wait::wake`], whose lock a sleeper's condition may hold while it asks for this one.
+/// A [`RequestList`] under its lock. No call out of the crate that owns the values may be made
+/// while it lives: above all no [`Wait::wake`], whose lock a sleeper's condition may hold while it
+/// asks for this one.
 pub struct Requests<'l, S: SyncFamily, T: Copy + Send + 'static> {
     first: <S::Spin<First<S, T>> as Spin<First<S, T>>>::Guard<'l>,
     /// Not shared between threads: the entries' cells are changed through shared references.
@@ -97,10 +102,11 @@ impl<S: SyncFamily, T: Copy + Send + 'static> RequestList<S, T> {
         Requests { first: self.first.lock(), one_thread: PhantomData }
     }
 
-    /// Wakes the requests whose values are `chosen`, oldest first, with the lock free during each wake. Never sleeps.
+    /// Wakes the requests whose values are `chosen`, oldest first, with the lock free during each
+    /// wake. Never sleeps.
     ///
-    /// Requests that are linked during the call are looked at at most once, so it ends. A request that has gone when
-    /// its wake arrives is not touched: what is woken is an address.
+    /// Requests that are linked during the call are looked at at most once, so it ends. A request
+    /// that has gone when its wake arrives is not touched: what is woken is an address.
     pub fn wake(&self, wait: &impl Wait, mut chosen: impl FnMut(T) -> bool) {
         let mut from = 0;
         let mut last = None;
@@ -168,8 +174,9 @@ impl<S: SyncFamily, T: Copy + Send + 'static> Requests<'_, S, T> {
 
     /// An entry of the ring.
     fn entry(&self, at: NonNull<Entry<S, T>>) -> &Entry<S, T> {
-        // SAFETY: the pointer was read from the ring, whose lock is held: the entry is linked and so alive by the invariant, and
-        // stays so until the lock is free, for which this borrow must end.
+        // SAFETY: the pointer was read from the ring, whose lock is held: the entry is linked and
+        // so alive by the invariant, and stays so until the lock is free, for which this borrow
+        // must end.
         unsafe { at.as_ref() }
     }
 }
@@ -200,9 +207,10 @@ impl<'l, S: SyncFamily, T: Copy + Send + 'static> Request<'l, S, T> {
         self.get_ref().list
     }
 
-    /// Whether the request was [signalled](Linked::signal) since it was linked. Takes no lock; what its signaller did before is
-    /// seen. Fit for the condition of a wait under [`key`](Self::key): the look and the signal are read-modify-writes of one word, so
-    /// either this one sees the signal, or the wake that follows the signal finds a waiter that had registered before.
+    /// Whether the request was [signalled](Linked::signal) since it was linked. Takes no lock; what
+    /// its signaller did before is seen. Fit for the condition of a wait under [`key`](Self::key):
+    /// the look and the signal are read-modify-writes of one word, so either this one sees the
+    /// signal, or the wake that follows the signal finds a waiter that had registered before.
     #[must_use]
     pub fn is_signalled(self: Pin<&Self>) -> bool {
         self.entry.signal.fetch_or(0, AcqRel) != 0
@@ -239,7 +247,8 @@ impl<S: SyncFamily, T: Copy + Send + 'static> Drop for Request<'_, S, T> {
 }
 
 impl<S: SyncFamily, T: Copy + Send + 'static> OwnRequest<'_, S, T> {
-    /// Links the request at the tail, not signalled. One that is linked already gets the value and keeps its place.
+    /// Links the request at the tail, not signalled. One that is linked already gets the value and
+    /// keeps its place.
     pub fn link(&mut self, value: T) {
         let entry = &self.request.entry;
         entry.signal.store(0, Relaxed);
@@ -265,7 +274,8 @@ impl<S: SyncFamily, T: Copy + Send + 'static> OwnRequest<'_, S, T> {
                 oldest.previous.set(this);
             }
         }
-        // INVARIANT: the request is pinned (`Request::lock` is the only public way here), and its drop unlinks it.
+        // INVARIANT: the request is pinned (`Request::lock` is the only public way here), and its
+        // drop unlinks it.
     }
 
     /// Unlinks the request, and returns its value; `None` if it was not linked. Wakes no other.
@@ -305,8 +315,8 @@ impl<S: SyncFamily, T: Copy + Send + 'static> OwnRequest<'_, S, T> {
         self.request.entry.signal();
     }
 
-    /// Whether the value of a request that was linked before this one satisfies `predicate`. If this one is not linked, all
-    /// linked ones were before it.
+    /// Whether the value of a request that was linked before this one satisfies `predicate`. If
+    /// this one is not linked, all linked ones were before it.
     #[must_use]
     pub fn any_before(&self, mut predicate: impl FnMut(T) -> bool) -> bool {
         let own = &self.request.entry;
@@ -345,8 +355,8 @@ impl<S: SyncFamily, T: Copy + Send + 'static> Linked<'_, S, T> {
         self.entry.value.set(Some(value));
     }
 
-    /// Tells its requester something, without waking it: [`Request::is_signalled`] says yes from now on. A wake under its
-    /// [`key`](Self::key) is to follow.
+    /// Tells its requester something, without waking it: [`Request::is_signalled`] says yes from
+    /// now on. A wake under its [`key`](Self::key) is to follow.
     pub fn signal(&self) {
         self.entry.signal();
     }

@@ -433,7 +433,8 @@ fn against_order(edge: &Edge) -> Option<Report> {
         {
             Some("page locks not ascending (P4)")
         }
-        // A request of another thread for pages of both stands behind the first run and before the second.
+        // A request of another thread for pages of both stands behind the first run and before the
+        // second.
         (Leaf(_, a), Leaf(_, b)) if a == b && !from.conflicts(to) => Some("two runs of one leaf"),
         _ => match (from.rank(), to.rank()) {
             (Some(a), Some(b)) if a > b => Some("against the order I, range, M, P"),

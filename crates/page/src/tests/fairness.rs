@@ -1,4 +1,5 @@
-//! Waits for page locks: their order, their ends by a signal or by a leaf that changed hands, and what they leave behind.
+//! Waits for page locks: their order, their ends by a signal or by a leaf that changed hands, and
+//! what they leave behind.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -162,8 +163,9 @@ fn l3_pages_that_are_free_are_locked_although_the_caller_is_killed() {
     assert!(mapping.try_lock(cx(), run(0, 64)).is_some(), "something is left behind");
 }
 
-/// Runs `request`, whose `killed` it makes: when it is asked, page 3 is unlocked by another thread and granted; then it ends as
-/// `killed` does. (The other thread wakes only afterwards: conditions are evaluated under the lock that a wake takes.)
+/// Runs `request`, whose `killed` it makes: when it is asked, page 3 is unlocked by another thread
+/// and granted; then it ends as `killed` does. (The other thread wakes only afterwards: conditions
+/// are evaluated under the lock that a wake takes.)
 fn granted_while_asked(
     mapping: &Pages,
     killed: impl Fn() -> bool,
@@ -302,7 +304,7 @@ fn a_spurious_locker_that_leaves_lets_the_new_owner_in() {
     with_watchdog(|| {
         let machine: Machine = Machine::new(16);
         let mapping = file(&machine);
-        // By someone who took the leaf for another mapping's.
+        // By a locker that took the leaf for another mapping's.
         assert!(leaf(&mapping).try_lock(1 << 3));
         thread::scope(|scope| {
             let owner = scope.spawn(|| drop(mapping.lock(cx(), run(0, 64)).unwrap()));
@@ -383,5 +385,5 @@ fn a_lock_and_a_writeback_and_each_page_have_keys_of_their_own() {
     assert_eq!(machine.wait.take_woken(), [slept[1]]);
     zero.end(WritebackOutcome::Clean);
     drop(locked);
-    assert_eq!(machine.wait.take_woken(), [slept[0]], "nobody waits for the lock any more");
+    assert_eq!(machine.wait.take_woken(), [slept[0]], "no request waits for the lock any more");
 }

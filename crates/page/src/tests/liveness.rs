@@ -1,8 +1,10 @@
-//! L1: how often a waiter is overtaken, with a scheduler that favours everybody but the waiter.
+//! L1: how often a waiter is overtaken, with a scheduler that favours every thread but the waiter.
 //!
-//! The victim sleeps on, woken or not, until every other thread sleeps too or together they have locked [`FAVOUR`] times more; only then
-//! does it look again. Each other thread counts the times that it got a lock for which it asked after the victim had announced
-//! itself, before the victim got its own. The stated bound for page locks is one for each thread, and none for the sleeping lock.
+//! The victim sleeps on, woken or not, until every other thread sleeps too or together they have
+//! locked [`FAVOUR`] times more; only then does it look again. Each other thread counts the times
+//! that it got a lock for which it asked after the victim had announced itself, before the victim
+//! got its own. The stated bound for page locks is one for each thread, and none for the sleeping
+//! lock.
 
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -89,7 +91,8 @@ unsafe impl<S: SyncFamily + Send + Sync> Kernel for K<S> {
     type UserMappings = NoUserMappings;
 }
 
-/// `core::sync::atomic`, without a second look: whoever asks for a lock does not see that it is waited for.
+/// `core::sync::atomic`, without a second look: a request for a lock does not see that it is waited
+/// for.
 struct Blind;
 
 /// A word that says 0 to a relaxed load once it has announced something.
@@ -142,8 +145,9 @@ impl Word<u64> for BlindWord {
     }
 }
 
-/// Most times that one of the others overtook the victim, in one of some fresh starts. `fresh` makes a lock that sleeps on the queues
-/// that it is given: a function that locks as thread number `n` (the victim is number 0), calls its argument, and unlocks.
+/// Most times that one of the others overtook the victim, in one of some fresh starts. `fresh`
+/// makes a lock that sleeps on the queues that it is given: a function that locks as thread number
+/// `n` (the victim is number 0), calls its argument, and unlocks.
 fn overtakings<L: Fn(usize, &dyn Fn()) + Sync>(fresh: impl Fn(Arc<Unfair>) -> L) -> u32 {
     let start = |_| {
         let wait = Arc::new(Unfair::default());
@@ -223,7 +227,7 @@ fn the_bound_is_broken_by_lockers_that_do_not_see_who_waits() {
 }
 
 #[test]
-fn l1_nobody_overtakes_a_waiter_for_the_sleeping_lock() {
+fn l1_a_waiter_for_the_sleeping_lock_is_never_overtaken() {
     with_watchdog(|| {
         let most = overtakings(|wait| {
             let lock = RawMutex::<K<CoreSync>>::new();
@@ -238,7 +242,7 @@ fn l1_nobody_overtakes_a_waiter_for_the_sleeping_lock() {
 }
 
 #[test]
-fn a_lock_that_whoever_is_awake_takes_starves_its_waiter() {
+fn a_lock_that_goes_to_the_thread_that_is_awake_starves_its_waiter() {
     with_watchdog(|| {
         let most = overtakings(|wait| {
             let lock = AtomicBool::new(false);

@@ -1,4 +1,5 @@
-//! Page locks with waiters, and the sleeping lock: they exclude, no wake-up is lost, and waiters are killed and overtaken as is stated.
+//! Page locks with waiters, and the sleeping lock: they exclude, no wake-up is lost, and waiters
+//! are killed and overtaken as is stated.
 
 // A model asserts: that it panics is what it is for.
 #![allow(clippy::missing_panics_doc)]
@@ -80,8 +81,8 @@ fn file(world: &World) -> Arc<Mapping<K>> {
     mapping
 }
 
-/// L1: once a request for two pages waits for one of them, another thread gets the other page before it at most once, however
-/// often it asks.
+/// L1: once a request for two pages waits for one of them, another thread gets the other page
+/// before it at most once, however often it asks.
 pub fn overtaking() -> Run {
     let world = World::new(4);
     let mapping = file(&world);
@@ -105,7 +106,7 @@ pub fn overtaking() -> Run {
     let (file, announced, inside) = (Arc::clone(&mapping), waits, entered);
     let passer = move || {
         let mut overtaken = 0;
-        for _ in 0..3 {
+        for _ in 0..2 {
             let behind = announced.load(Relaxed);
             let locked = file.lock(cx(), PAGE);
             overtaken += u32::from(behind && !inside.load(Relaxed));
@@ -142,7 +143,8 @@ pub fn killed_waiter() -> Run {
     Run { threads, end: Box::new(move || drop((world, mapping))) }
 }
 
-/// A killed request gives up, or gets its pages after all, while they are unlocked; a third thread wants them too.
+/// A killed request gives up, or gets its pages after all, while they are unlocked; a third thread
+/// wants them too.
 pub fn killed_beside_unlock() -> Run {
     let world = World::new(4);
     let mapping = file(&world);
@@ -170,7 +172,8 @@ pub fn killed_beside_unlock() -> Run {
     Run { threads, end: Box::new(end) }
 }
 
-/// L5: a leaf is pruned and becomes another file's, whose page stays locked until the locker on its way to it has given up.
+/// L5: a leaf is pruned and becomes another file's, whose page stays locked until the locker on its
+/// way to it has given up.
 pub fn stale_waiter() -> Run {
     let world = World::new(6);
     let (from, to) = (file(&world), world.mapping(4));

@@ -116,7 +116,8 @@ thread_local! {
     static BLIND: Cell<Option<loom::thread::ThreadId>> = const { Cell::new(None) };
 }
 
-/// The calling thread is the one that [`Plant::BlindWaiter`] makes blind, for the rest of the execution.
+/// The calling thread is the one that [`Plant::BlindWaiter`] makes blind, for the rest of the
+/// execution.
 pub fn blind_if_planted() {
     if plant::is(Plant::BlindWaiter) {
         BLIND.with(|blind| blind.set(Some(loom::thread::current().id())));
