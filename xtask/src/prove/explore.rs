@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail, ensure};
 
 use super::image::{Image, Isa};
-use super::live;
 use super::lift::{self, Access, Fill, Flags, Flow, REGISTERS, SCRATCH};
+use super::live;
 use super::loops::Template;
 use super::report::Finding;
 use super::solver::{Answer, Solver};
@@ -303,7 +303,9 @@ impl<'i> Prover<'i> {
                 for (at, register) in into.iter().enumerate() {
                     let offset = offset.add_to(bytes * at as u64);
                     let symbol = self.solver.symbol("loaded")?;
-                    state.loads.insert(symbol.to_string().trim().to_owned(), Loaded { offset, bytes });
+                    state
+                        .loads
+                        .insert(symbol.to_string().trim().to_owned(), Loaded { offset, bytes });
                     state.regs[*register] = fill_in(&state.regs[*register], &symbol, bytes, fill);
                 }
                 Ok(true)
@@ -354,7 +356,9 @@ impl<'i> Prover<'i> {
             Access::Load { into, .. } => {
                 for (at, register) in into.into_iter().enumerate() {
                     let slot = slot.wrapping_add(8 * at as u64);
-                    let Some(word) = state.stack.get(&slot) else { bail!("an unknown word of the stack") };
+                    let Some(word) = state.stack.get(&slot) else {
+                        bail!("an unknown word of the stack")
+                    };
                     state.regs[register] = word.clone();
                 }
             }
@@ -460,10 +464,7 @@ impl<'i> Prover<'i> {
         let claims = [
             ("more bytes are not copied than there are", Cond::at_most(&left, &s.len)),
             ("a counted byte is missing or wrong (U1)", Cond::either(&counted.not(), &right)),
-            (
-                "a byte past the count is changed (U1)",
-                Cond::either(&counted, &state.touched.not()),
-            ),
+            ("a byte past the count is changed (U1)", Cond::either(&counted, &state.touched.not())),
             (
                 "nothing is copied, but the first byte may be there (U2)",
                 Cond::either(&all_left.not(), &state.hopeless),

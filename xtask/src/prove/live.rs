@@ -54,7 +54,8 @@ struct Use {
 }
 
 impl Use {
-    const ALL: Self = Self { reads: Set::MAX, writes: 0, after: 0, next: Vec::new(), fault: Vec::new() };
+    const ALL: Self =
+        Self { reads: Set::MAX, writes: 0, after: 0, next: Vec::new(), fault: Vec::new() };
 
     fn of(image: &Image, at: u64, insn: &Insn, effect: &Effect, at_return: Set) -> Self {
         let mut used = Self { reads: 0, writes: 0, after: 0, next: Vec::new(), fault: Vec::new() };

@@ -55,7 +55,9 @@ impl Count {
     /// Whether the count rises by the bytes done.
     fn rises(self, template: &Template) -> bool {
         let (register, factor) = match self {
-            Self::Behind(register) | Self::BehindSource(register) | Self::Number(register) => (register, 1),
+            Self::Behind(register) | Self::BehindSource(register) | Self::Number(register) => {
+                (register, 1)
+            }
             Self::Rest(register) => (register, u64::MAX),
         };
         template.shapes[register] == Shape::Moves(factor)
@@ -102,6 +104,9 @@ pub(super) struct Template {
 
 /// The least values that [`Fact::AtLeast`] is tried with.
 const LEAST: [u64; 7] = [1, 2, 8, 16, 32, 64, 128];
+
+/// Turns that are walked one by one where no invariant is found.
+const TURNS: usize = 2;
 
 /// Attempts to weaken one guess.
 const ROUNDS: usize = 100;
@@ -153,9 +158,22 @@ impl Prover<'_> {
         self.paths = paths;
     }
 
+    /// Without an invariant: some turns one by one, which may show what is wrong.
     fn give_up(&mut self, first: &State, why: &str) -> Result<Vec<State>> {
-        let finding = Finding::unproven(self.image, first.at, why);
-        self.findings.push(finding);
+        let before = self.findings.len();
+        let mut states = vec![first.clone()];
+        for _ in 0..TURNS {
+            let mut around = Vec::new();
+            for mut state in std::mem::take(&mut states) {
+                state.begins = Some(first.at);
+                state.seen.clear();
+                around.extend(self.run(state, &[first.at])?);
+            }
+            states = around.into_iter().filter(|state| state.at == first.at).collect();
+        }
+        if self.findings.len() == before {
+            self.findings.push(Finding::unproven(self.image, first.at, why));
+        }
         Ok(Vec::new())
     }
 
@@ -168,10 +186,14 @@ impl Prover<'_> {
             let Some(Atom::Var(name)) = state.regs[register].single() else { return None };
             state.loads.get(&**name).cloned()
         };
-        let is_data = |term: &Term| around.iter().any(|state| state.loads.keys().any(|n| term.mentions(n)));
-        let size = |steps: &[Term]| steps.iter().map(|s| s.value().map_or(u64::MAX, distance)).max();
+        let is_data =
+            |term: &Term| around.iter().any(|state| state.loads.keys().any(|n| term.mentions(n)));
+        let size =
+            |steps: &[Term]| steps.iter().map(|s| s.value().map_or(u64::MAX, distance)).max();
         let pivot = (0..REGISTERS)
-            .filter(|register| by(*register).iter().all(|step| step.value() != Some(0) && !is_data(step)))
+            .filter(|register| {
+                by(*register).iter().all(|step| step.value() != Some(0) && !is_data(step))
+            })
             .min_by_key(|register| size(&by(*register)));
         let Some(pivot) = pivot else { return Ok(None) };
         let steps = by(pivot);
@@ -180,7 +202,9 @@ impl Prover<'_> {
         let steps: Vec<Term> = steps.iter().map(|step| step.times(sign)).collect();
         let rule = |by: &[Term]| -> Option<u64> {
             let factor = match (by[0].value(), steps[0].value()) {
-                (Some(by), Some(step)) => by.cast_signed().checked_div(step.cast_signed())?.cast_unsigned(),
+                (Some(by), Some(step)) => {
+                    by.cast_signed().checked_div(step.cast_signed())?.cast_unsigned()
+                }
                 _ if by[0] == steps[0] => 1,
                 _ => u64::MAX,
             };
@@ -238,7 +262,8 @@ impl Prover<'_> {
     }
 
     fn facts(&mut self, first: &State, shapes: &[Shape], steps: &[Term]) -> Result<Vec<Fact>> {
-        let lowest = |step: &Term| step.value().map_or(1, |step| 1 << step.trailing_zeros().min(12));
+        let lowest =
+            |step: &Term| step.value().map_or(1, |step| 1 << step.trailing_zeros().min(12));
         let mut facts = vec![Fact::Multiple(steps.iter().map(lowest).min().unwrap_or(1))];
         let len = name_of(&self.symbols.len);
         for (a, shape) in shapes.iter().enumerate() {
@@ -270,7 +295,8 @@ impl Prover<'_> {
             _ => false,
         };
         let shapes = template.shapes.iter().enumerate();
-        if shapes.filter(|(_, shape)| matches!(shape, Shape::Loaded(_))).any(|(at, _)| !loaded(at)) {
+        if shapes.filter(|(_, shape)| matches!(shape, Shape::Loaded(_))).any(|(at, _)| !loaded(at))
+        {
             return Ok(false);
         }
         let zero = Term::of(0);
@@ -281,7 +307,12 @@ impl Prover<'_> {
     }
 
     /// One turn from any number of turns: the paths that leave, if the invariant holds again on all that come round.
-    fn turn(&mut self, first: &State, template: &Template, stops: &[u64]) -> Result<Option<Vec<State>>> {
+    fn turn(
+        &mut self,
+        first: &State,
+        template: &Template,
+        stops: &[u64],
+    ) -> Result<Option<Vec<State>>> {
         let (head, _) = self.head(first, template)?;
         let within: Vec<u64> = stops.iter().copied().chain([first.at]).collect();
         let (around, out): (Vec<_>, Vec<_>) =
@@ -338,7 +369,13 @@ impl Prover<'_> {
     }
 
     /// What has to hold when a path comes round, for the invariant to hold again; `None` if it cannot.
-    fn claims(&self, first: &State, template: &Template, head: &State, state: &State) -> Option<Vec<Cond>> {
+    fn claims(
+        &self,
+        first: &State,
+        template: &Template,
+        head: &State,
+        state: &State,
+    ) -> Option<Vec<Cond>> {
         if state.stack != first.stack || state.hopeless != first.hopeless {
             return None;
         }
@@ -397,8 +434,11 @@ impl Prover<'_> {
     fn weaken(&mut self, first: &State, template: &mut Template) -> Result<bool> {
         let (head, _) = self.head(first, template)?;
         let mark = (self.findings.len(), self.paths);
-        let around: Vec<State> =
-            self.run(head.clone(), &[first.at])?.into_iter().filter(|state| state.at == first.at).collect();
+        let around: Vec<State> = self
+            .run(head.clone(), &[first.at])?
+            .into_iter()
+            .filter(|state| state.at == first.at)
+            .collect();
         self.rewind(mark);
         let mut weaker = false;
         for state in &around {
@@ -448,4 +488,3 @@ fn name_of(symbol: &Term) -> String {
 fn distance(difference: u64) -> u64 {
     difference.cast_signed().unsigned_abs()
 }
-

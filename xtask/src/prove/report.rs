@@ -38,7 +38,12 @@ const LENGTHS: [u64; 8] = [4, 8, 16, 32, 64, 96, 160, 4096];
 
 impl Prover<'_> {
     /// The shortest case found in which a claim does not hold.
-    pub(super) fn counterexample(&mut self, state: &State, what: &str, claim: &Cond) -> Result<Finding> {
+    pub(super) fn counterexample(
+        &mut self,
+        state: &State,
+        what: &str,
+        claim: &Cond,
+    ) -> Result<Finding> {
         let s = self.symbols.clone();
         let (.., result) = lift::convention(self.image.isa);
         let mut terms = vec![s.len.clone(), state.regs[result].clone(), s.byte.clone()];
@@ -53,7 +58,9 @@ impl Prover<'_> {
         let byte = Cond::below(&s.byte, &s.len);
         let any = Cond::of(true);
         let short = LENGTHS.map(|most| Cond::at_most(&s.len, &Term::of(most)));
-        for (short, byte) in short.iter().map(|short| (short, &byte)).chain([(&any, &byte), (&any, &any)]) {
+        for (short, byte) in
+            short.iter().map(|short| (short, &byte)).chain([(&any, &byte), (&any, &any)])
+        {
             values = self.solver.example(&state.path, &[&not, short, byte], &terms)?;
             if values.is_some() {
                 break;
@@ -61,7 +68,11 @@ impl Prover<'_> {
         }
         let what = format!("{what}, at {}", place(self.image, state.at));
         let Some(values) = values else {
-            return Ok(Finding { refuted: false, what, story: vec!["no example was found".into()] });
+            return Ok(Finding {
+                refuted: false,
+                what,
+                story: vec!["no example was found".into()],
+            });
         };
         let mut story = vec![format!("len {}, byte {} of it", values[0], values[2])];
         let side = if self.kind == Kind::FromUser { "source" } else { "destination" };

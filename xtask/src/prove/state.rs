@@ -116,7 +116,13 @@ impl State {
     }
 
     /// Whether a stored value has the right byte at the watched place, if it covers it.
-    pub(super) fn is_good(&self, symbols: &Symbols, offset: &Term, bytes: u64, value: &Term) -> Cond {
+    pub(super) fn is_good(
+        &self,
+        symbols: &Symbols,
+        offset: &Term,
+        bytes: u64,
+        value: &Term,
+    ) -> Cond {
         let value = value.peel(bytes);
         if let Some(Atom::Var(name)) = value.single()
             && let Some(load) = self.loads.get(&**name)

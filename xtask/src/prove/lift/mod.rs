@@ -154,7 +154,13 @@ impl Effect {
 }
 
 /// What an instruction does, given the registers and flags before it.
-pub(super) fn lift(isa: Isa, insn: &Insn, at: u64, regs: &Registers, flags: &Flags) -> Result<Effect> {
+pub(super) fn lift(
+    isa: Isa,
+    insn: &Insn,
+    at: u64,
+    regs: &Registers,
+    flags: &Flags,
+) -> Result<Effect> {
     let effect = match isa {
         Isa::X86_64 => x86_64::lift(insn, regs, flags),
         Isa::Aarch64 => aarch64::lift(insn, regs, flags),

@@ -40,8 +40,11 @@ pub(super) fn lift(insn: &Insn, at: u64, regs: &Registers) -> Result<Effect> {
         "nop" => return Ok(Effect::default()),
         "j" => return Ok(Effect::jump(Flow::Jump(Term::of(target(text(0)?)?)))),
         "jal" => {
-            let (to, place) =
-                if insn.operands.len() == 1 { (1, text(0)?) } else { (register(text(0)?)?, text(1)?) };
+            let (to, place) = if insn.operands.len() == 1 {
+                (1, text(0)?)
+            } else {
+                (register(text(0)?)?, text(1)?)
+            };
             let flow = Flow::Jump(Term::of(target(place)?));
             return Ok(Effect { flow, ..set(to, Term::of(insn.next)) });
         }
@@ -80,6 +83,7 @@ pub(super) fn lift(insn: &Insn, at: u64, regs: &Registers) -> Result<Effect> {
         "auipc" => sign_extended(&value(1)?.times(1 << 12), 4).add_to(at),
         "add" | "addi" => value(1)?.add(&value(2)?),
         "sub" => value(1)?.sub(&value(2)?),
+        "mul" => Term::bits(Op::Mul, &value(1)?, &value(2)?),
         "neg" => zero.sub(&value(1)?),
         "not" => Term::of(u64::MAX).sub(&value(1)?),
         "and" | "andi" => Term::bits(Op::And, &value(1)?, &value(2)?),
@@ -99,11 +103,7 @@ pub(super) fn lift(insn: &Insn, at: u64, regs: &Registers) -> Result<Effect> {
 }
 
 /// The condition of a branch; `None` for anything else.
-fn branch(
-    name: &str,
-    value: &impl Fn(usize) -> Result<Term>,
-    zero: &Term,
-) -> Result<Option<Cond>> {
+fn branch(name: &str, value: &impl Fn(usize) -> Result<Term>, zero: &Term) -> Result<Option<Cond>> {
     Ok(Some(match name {
         "beq" => Cond::eq(&value(0)?, &value(1)?),
         "bne" => Cond::eq(&value(0)?, &value(1)?).not(),

@@ -43,7 +43,9 @@ fn operand(text: &str, regs: &Registers) -> Result<Operand> {
     if let Some((register, bytes)) = register(text) {
         return Ok(Operand::Register(register, bytes));
     }
-    let Some((kind, rest)) = text.split_once('[') else { return Ok(Operand::Number(number(text)?)) };
+    let Some((kind, rest)) = text.split_once('[') else {
+        return Ok(Operand::Number(number(text)?));
+    };
     let bytes = match kind.trim().trim_end_matches(" ds:").trim_end_matches(" es:") {
         "QWORD PTR" => 8,
         "DWORD PTR" => 4,
@@ -79,7 +81,8 @@ fn merged(old: &Term, value: &Term, bytes: u64) -> Term {
 pub(super) fn lift(insn: &Insn, regs: &Registers, flags: &Flags) -> Result<Effect> {
     let name = insn.name.as_str();
     let text = |at: usize| insn.operands.get(at).map(String::as_str).context("no operand");
-    if name.split(' ').next_back() == Some("nop") || insn.text == "xchg ax,ax" || name == "endbr64" {
+    if name.split(' ').next_back() == Some("nop") || insn.text == "xchg ax,ax" || name == "endbr64"
+    {
         return Ok(Effect::default());
     }
     match name {
@@ -108,7 +111,9 @@ pub(super) fn lift(insn: &Insn, regs: &Registers, flags: &Flags) -> Result<Effec
         return Ok(Effect::set(*to, merged(&regs[*to], &value, 1)));
     }
     match (name, first, second) {
-        ("push", Operand::Register(from, 8), None) => Ok(push(regs[from].clone(), regs, Flow::Next)),
+        ("push", Operand::Register(from, 8), None) => {
+            Ok(push(regs[from].clone(), regs, Flow::Next))
+        }
         ("pop", Operand::Register(to, 8), None) => Ok(pop(to, regs, Flow::Next)),
         ("lea", Operand::Register(to, bytes), Some(Operand::Memory(address, _))) => {
             Ok(Effect::set(to, merged(&regs[to], &address, bytes)))
@@ -190,6 +195,7 @@ fn arithmetic(
             let value = Term::bits(Op::And, &old.low(bytes), &by.low(bytes));
             Ok(Effect::flags(Flags::result(&value, bytes)))
         }
+        ("imul", Some(by)) if bytes == 8 => done(Term::bits(Op::Mul, old, &by), Flags::default()),
         ("and", Some(by)) => bits(Op::And, &by),
         ("or", Some(by)) => bits(Op::Or, &by),
         ("xor", Some(by)) => bits(Op::Xor, &by),
