@@ -15,7 +15,7 @@
 //! | `mutants` | changed code, and whether a test notices | [`mutants`] |
 //! | `bench` | the scoreboard | [`mod@bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
-//! | `prove` | the user copies, by an SMT solver, from their machine code | [`prove`] |
+//! | `prove` | the user copies, proven from their machine code | [`prove`] |
 //! | `cross` | other architectures, bare and emulated | [`cross`] |
 //!
 //! Nothing in the workspace depends on this crate.

@@ -9,6 +9,7 @@ use core::panic::PanicInfo;
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, MayFault, UserAddr, UserMemory};
 
+#[cfg(target_arch = "x86_64")]
 mod planted;
 
 /// The address space whose copies are proven. The raw copies do not look at the range.

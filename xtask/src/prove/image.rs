@@ -12,9 +12,6 @@ use crate::{cross, workspace};
 /// Where the functions stand.
 const MANIFEST: &str = "tests/prove/Cargo.toml";
 
-/// The symbols that the linker keeps.
-const KEPT: [&str; 3] = ["copy_from_user", "copy_to_user", "clear_user"];
-
 /// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isa {
@@ -93,9 +90,9 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// Builds the functions for an instruction set and reads them.
-    pub(crate) fn build(isa: Isa) -> Result<Self> {
-        let program = link(isa, &archive(isa)?)?;
+    /// Builds functions of `tests/prove` for an instruction set and reads them.
+    pub(crate) fn build(isa: Isa, functions: &[&str]) -> Result<Self> {
+        let program = link(isa, &archive(isa)?, functions)?;
         let mut dump = Command::new(isa.tool("objdump"));
         dump.args(["-d", "-z", "-w", "--no-show-raw-insn"]);
         match isa {
@@ -158,11 +155,11 @@ fn short(symbol: &str) -> &str {
 /// Builds the static library.
 fn archive(isa: Isa) -> Result<PathBuf> {
     let output = workspace::target_dir()?.join("prove");
-    let args = ["--release", "--locked", "--manifest-path", MANIFEST];
+    let args = ["--release", "--manifest-path", MANIFEST];
     let (mut build, folder) = match isa.target() {
         None => {
             let mut build = cargo(["build"]);
-            build.args(args).arg("--target-dir").arg(&output);
+            build.args(args).arg("--locked").arg("--target-dir").arg(&output);
             (build, output.join("release"))
         }
         Some(target) => {
@@ -176,11 +173,12 @@ fn archive(isa: Isa) -> Result<PathBuf> {
 }
 
 /// Links it to a program: the linker resolves the exception table's relative entries.
-fn link(isa: Isa, archive: &Path) -> Result<PathBuf> {
-    let program = archive.with_file_name("faultless_prove");
+fn link(isa: Isa, archive: &Path, functions: &[&str]) -> Result<PathBuf> {
+    let first = functions.first().context("no function")?;
+    let program = archive.with_file_name(format!("prove-{first}"));
     let mut link = Command::new(if isa == Isa::X86_64 { "cc".into() } else { isa.tool("gcc") });
     link.args(["-nostdlib", "-nostartfiles", "-static", "-Wl,--gc-sections", "-Wl,-e,0"]);
-    link.args(KEPT.map(|symbol| format!("-Wl,-u,{symbol}")));
+    link.args(functions.iter().map(|symbol| format!("-Wl,-u,{symbol}")));
     said(link.arg("-o").arg(&program).arg(archive))?;
     Ok(program)
 }

@@ -105,6 +105,9 @@ pub(super) struct Template {
 /// The least values that [`Fact::AtLeast`] is tried with.
 const LEAST: [u64; 7] = [1, 2, 8, 16, 32, 64, 128];
 
+/// Turns that are walked one by one where no invariant is found.
+const TURNS: usize = 2;
+
 /// Attempts to weaken one guess.
 const ROUNDS: usize = 100;
 
@@ -155,9 +158,22 @@ impl Prover<'_> {
         self.paths = paths;
     }
 
+    /// Without an invariant: some turns one by one, which may show what is wrong.
     fn give_up(&mut self, first: &State, why: &str) -> Result<Vec<State>> {
-        let finding = Finding::unproven(self.image, first.at, why);
-        self.findings.push(finding);
+        let before = self.findings.len();
+        let mut states = vec![first.clone()];
+        for _ in 0..TURNS {
+            let mut around = Vec::new();
+            for mut state in std::mem::take(&mut states) {
+                state.begins = Some(first.at);
+                state.seen.clear();
+                around.extend(self.run(state, &[first.at])?);
+            }
+            states = around.into_iter().filter(|state| state.at == first.at).collect();
+        }
+        if self.findings.len() == before {
+            self.findings.push(Finding::unproven(self.image, first.at, why));
+        }
         Ok(Vec::new())
     }
 

@@ -14,7 +14,8 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use rayon::prelude::*;
 
 use explore::{Kind, Prover};
 use image::{Image, Isa};
@@ -48,6 +49,18 @@ const FUNCTIONS: [(&str, Kind); 3] = [
     ("clear_user", Kind::Clear),
 ];
 
+/// Copies from user memory of `tests/prove`, and what is wrong with each; nothing with the first.
+const PLANTED: [(&str, &str); 8] = [
+    ("planted_right", ""),
+    ("planted_store_before_load", "a byte past the count is changed"),
+    ("planted_off_by_one", "a counted byte is missing"),
+    ("planted_tail_from_the_start", "a byte past the count is changed"),
+    ("planted_no_progress", "nothing is copied"),
+    ("planted_gap", "a counted byte is missing"),
+    ("planted_overrun", "outside the source"),
+    ("planted_no_entry", "without a fix-up"),
+];
+
 /// How a proof ended.
 #[derive(Debug)]
 pub(crate) struct Verdict {
@@ -65,10 +78,17 @@ impl Verdict {
             false => "NOT PROVEN",
         }
     }
+
+    /// Whether what was found is what was planted: nothing, or a counterexample for the reason.
+    fn is_as_planted(&self, reason: &str) -> bool {
+        let refuted = |finding: &Finding| finding.refuted && finding.what.contains(reason);
+        if reason.is_empty() { self.findings.is_empty() } else { self.findings.iter().any(refuted) }
+    }
 }
 
 /// `cargo xtask prove`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let start = Instant::now();
     let missing = missing();
     for line in &missing {
         println!("missing: {line}");
@@ -76,19 +96,46 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if !missing.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
-    let mut good = true;
-    for isa in Isa::ALL {
-        if !options.arch.is_empty() && !options.arch.iter().any(|arch| arch == isa.name()) {
-            continue;
-        }
-        let image = Image::build(isa)?;
-        for (name, kind) in FUNCTIONS {
-            let verdict = prove(&image, name, kind)?;
-            show(isa, name, &verdict);
-            good &= verdict.findings.is_empty();
-        }
+    if options.planted {
+        return planted();
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let wanted =
+        |isa: &Isa| options.arch.is_empty() || options.arch.iter().any(|arch| arch == isa.name());
+    let mut images = Vec::new();
+    for isa in Isa::ALL.into_iter().filter(wanted) {
+        images.push(Image::build(isa, &FUNCTIONS.map(|(name, _)| name))?);
+    }
+    ensure!(!images.is_empty(), "no such architecture; there are x86_64, aarch64, riscv64");
+    let jobs: Vec<_> = images.iter().flat_map(|image| FUNCTIONS.map(|job| (image, job))).collect();
+    let proofs = jobs.par_iter().map(|(image, (name, kind))| {
+        let verdict = prove(image, name, *kind);
+        if let Ok(verdict) = &verdict {
+            show(image.isa, name, verdict);
+        }
+        verdict
+    });
+    let verdicts = proofs.collect::<Result<Vec<_>>>()?;
+    let proven = verdicts.iter().filter(|verdict| verdict.findings.is_empty()).count();
+    let took = start.elapsed().as_secs_f64();
+    println!("Summary: {proven} of {} copies proven, {took:.1} s", verdicts.len());
+    Ok(if proven == verdicts.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `--planted`: each wrong copy must be refuted for its reason, and the right one proven.
+fn planted() -> Result<ExitCode> {
+    let image = Image::build(Isa::X86_64, &PLANTED.map(|(name, _)| name))?;
+    let mut caught = 0;
+    for (name, reason) in PLANTED {
+        let verdict = prove(&image, name, Kind::FromUser)?;
+        show(image.isa, name, &verdict);
+        let good = verdict.is_as_planted(reason);
+        if !good {
+            println!("    expected: {}", if reason.is_empty() { "a proof" } else { reason });
+        }
+        caught += usize::from(good);
+    }
+    println!("Summary: {caught} of {} as expected", PLANTED.len());
+    Ok(if caught == PLANTED.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What this machine lacks, each with how to get it; empty if nothing.
@@ -112,8 +159,8 @@ fn prove(image: &Image, name: &str, kind: Kind) -> Result<Verdict> {
 }
 
 fn show(isa: Isa, name: &str, verdict: &Verdict) {
-    println!(
-        "{:<8} {name:<20} {:<10} {:>4} paths, {:>5} queries, {:>5.1} s",
+    let mut text = format!(
+        "{:<8} {name:<28} {:<10} {:>4} paths, {:>5} queries, {:>5.1} s\n",
         isa.name(),
         verdict.word(),
         verdict.paths,
@@ -121,12 +168,32 @@ fn show(isa: Isa, name: &str, verdict: &Verdict) {
         verdict.took.as_secs_f64(),
     );
     for finding in verdict.findings.iter().take(3) {
-        println!("    {}", finding.what);
+        text.push_str(&format!("    {}\n", finding.what));
         for line in &finding.story {
-            println!("        {line}");
+            text.push_str(&format!("        {line}\n"));
         }
     }
     if verdict.findings.len() > 3 {
-        println!("    and {} more", verdict.findings.len() - 3);
+        text.push_str(&format!("    and {} more\n", verdict.findings.len() - 3));
+    }
+    // Proofs run side by side, so that each is shown at once.
+    print!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_planted_copy_is_refuted_for_its_reason_and_the_right_one_is_proven() {
+        if solver::missing().is_some() || Isa::X86_64.missing().is_some() {
+            println!("cannot be run here: {}", missing().join("; "));
+            return;
+        }
+        let image = Image::build(Isa::X86_64, &PLANTED.map(|(name, _)| name)).expect("built");
+        for (name, reason) in PLANTED {
+            let verdict = prove(&image, name, Kind::FromUser).expect("the model knows it");
+            assert!(verdict.is_as_planted(reason), "{name}: {:?}", verdict.findings);
+        }
     }
 }

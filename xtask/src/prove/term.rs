@@ -22,13 +22,13 @@ struct Sum {
 pub(crate) enum Atom {
     /// A symbol that the solver may choose.
     Var(Rc<str>),
-    /// A bitwise operation.
+    /// An operation that is no sum.
     Bits(Op, Term, Term),
     /// The first term if the condition holds, else the second.
     Choice(Cond, Term, Term),
 }
 
-/// Bitwise operations; shifts by 64 and more give 0, as in SMT-LIB.
+/// Operations that are no sum; shifts by 64 and more give 0, as in SMT-LIB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Op {
     And,
@@ -37,6 +37,7 @@ pub(crate) enum Op {
     Shl,
     Shr,
     Sar,
+    Mul,
 }
 
 impl Op {
@@ -48,6 +49,7 @@ impl Op {
             Self::Shl => "bvshl",
             Self::Shr => "bvlshr",
             Self::Sar => "bvashr",
+            Self::Mul => "bvmul",
         }
     }
 
@@ -60,6 +62,7 @@ impl Op {
             Self::Shl => a.checked_shl(by).unwrap_or(0),
             Self::Shr => a.checked_shr(by).unwrap_or(0),
             Self::Sar => (a.cast_signed() >> by.min(63)).cast_unsigned(),
+            Self::Mul => a.wrapping_mul(b),
         }
     }
 }
@@ -148,7 +151,7 @@ impl Term {
         Self::of(0).plus(self, factor)
     }
 
-    /// A bitwise operation.
+    /// An operation that is no sum.
     pub(crate) fn bits(op: Op, a: &Self, b: &Self) -> Self {
         match (op, a.value(), b.value()) {
             (_, Some(a), Some(b)) => Self::of(op.of(a, b)),
@@ -157,6 +160,8 @@ impl Term {
             | (Op::And, _, Some(u64::MAX)) => a.clone(),
             (Op::Or | Op::Xor, Some(0), _) => b.clone(),
             (Op::Shl, _, Some(by)) if by < 64 => a.times(1 << by),
+            (Op::Mul, _, Some(by)) => a.times(by),
+            (Op::Mul, Some(by), _) => b.times(by),
             (Op::And, Some(_), None) => Self::bits(op, b, a),
             (Op::And, None, Some(mask)) => match a.single() {
                 Some(Atom::Bits(Op::And, inner, first)) if first.value().is_some() => {

@@ -198,6 +198,8 @@ fn arithmetic(name: &str, ops: &Operands<'_>) -> Result<Effect> {
                     let value = Term::bits(Op::And, &a, &b);
                     (value.clone(), Some(Flags::result(&value, bytes)))
                 }
+                "mul" => (Term::bits(Op::Mul, &a, &b), None),
+                "madd" => (Term::bits(Op::Mul, &a, &b).add(&value_of(ops, 3)?), None),
                 "orr" => (Term::bits(Op::Or, &a, &b), None),
                 "eor" => (Term::bits(Op::Xor, &a, &b), None),
                 "bic" => (Term::bits(Op::And, &a, &Term::of(u64::MAX).sub(&b)), None),

@@ -83,6 +83,7 @@ pub(super) fn lift(insn: &Insn, at: u64, regs: &Registers) -> Result<Effect> {
         "auipc" => sign_extended(&value(1)?.times(1 << 12), 4).add_to(at),
         "add" | "addi" => value(1)?.add(&value(2)?),
         "sub" => value(1)?.sub(&value(2)?),
+        "mul" => Term::bits(Op::Mul, &value(1)?, &value(2)?),
         "neg" => zero.sub(&value(1)?),
         "not" => Term::of(u64::MAX).sub(&value(1)?),
         "and" | "andi" => Term::bits(Op::And, &value(1)?, &value(2)?),

@@ -195,6 +195,7 @@ fn arithmetic(
             let value = Term::bits(Op::And, &old.low(bytes), &by.low(bytes));
             Ok(Effect::flags(Flags::result(&value, bytes)))
         }
+        ("imul", Some(by)) if bytes == 8 => done(Term::bits(Op::Mul, old, &by), Flags::default()),
         ("and", Some(by)) => bits(Op::And, &by),
         ("or", Some(by)) => bits(Op::Or, &by),
         ("xor", Some(by)) => bits(Op::Xor, &by),
