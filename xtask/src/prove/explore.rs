@@ -179,6 +179,9 @@ impl<'i> Prover<'i> {
             ensure!(self.paths < PATHS, "more than {PATHS} paths");
             if self.image.is_fixup(state.at) {
                 let live = self.live.get(&state.at).copied().unwrap_or(u64::MAX);
+                for register in (0..REGISTERS).filter(|register| live >> register & 1 == 0) {
+                    state.regs[register] = self.solver.symbol("dead")?;
+                }
                 if !known.insert(state.key(live)) {
                     continue;
                 }
@@ -395,10 +398,6 @@ impl<'i> Prover<'i> {
         after.hopeless = if never { Cond::of(false) } else { hopeless };
         after.trace.push(Event::Fault(Fault { at: state.at, offset: offset.clone(), bytes }));
         after.at = fixup;
-        let live = self.live.get(&fixup).copied().unwrap_or(u64::MAX);
-        for register in (0..REGISTERS).filter(|register| live >> register & 1 == 0) {
-            after.regs[register] = self.solver.symbol("dead")?;
-        }
         work.push(after);
         Ok(true)
     }

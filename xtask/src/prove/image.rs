@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::process::{capture, cargo, on_path};
 use crate::{cross, workspace};
@@ -271,7 +271,8 @@ fn read_table(dump: &str) -> Result<BTreeMap<u64, u64>> {
             let [a, b, c, d] = [0, 1, 2, 3].map(|byte| entry[4 * n + byte]);
             here.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d])))
         };
-        fixups.insert(field(0), field(1));
+        let other = fixups.insert(field(0), field(1));
+        ensure!(other.is_none(), "two fix-ups for the instruction at {:#x}", field(0));
     }
     Ok(fixups)
 }
