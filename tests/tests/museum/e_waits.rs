@@ -1,12 +1,9 @@
 //! E6, E7, E8, E12: operations that wait, and that end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use faultless::filemap::{
-    Access, FaultError, InFault, MsyncKind, NoTask, SyncKind, Task, WriteOptions,
-};
+use faultless::filemap::{Access, FaultError, InFault, MsyncKind, NoTask, SyncKind, WriteOptions};
 use faultless::page::{Errno, PageIndex, PageRun};
 use faultless::usercopy::IovIter;
 use faultless_host::stores::{Call, FaultyStore, MemoryStore};
@@ -20,7 +17,7 @@ use faultless_tests::{
 use crate::harness::{Answer, Failure, room};
 use crate::planted::{lock_all_at_once, read_again};
 use crate::stage::{
-    Hooked, Relay, Sleeper, context, elsewhere, read_as, room_over, spawn, write_as,
+    Hooked, Relay, Sleeper, WORKER, Worker, context, elsewhere, read_as, room_over, spawn, write_as,
 };
 
 /// Tries after which a wait counts as endless. No exhibit needs a tenth of them.
@@ -33,30 +30,12 @@ enum Core {
     Planted,
 }
 
-/// A task that notes how far a relay was when it first slept.
-struct Overtaken<'r> {
-    task: Sleeper,
-    relay: &'r Relay,
-    at: AtomicU64,
-}
-
-impl Task for Overtaken<'_> {
-    fn fatal_signal_pending(&self) -> bool {
-        let slept = self.task.has_slept();
-        let killed = self.task.fatal_signal_pending();
-        if !slept && self.task.has_slept() {
-            self.at.store(self.relay.turns(), Ordering::SeqCst);
-        }
-        killed
-    }
-}
-
 /// Runs `work` on a file of 64 pages, against two readers of pages 3 and 4 of which at each moment
-/// one has its page locked. How `work` ended, and how often it was overtaken since it first slept.
+/// one has its page locked. How `work` ended, and how often it was overtaken while it waited.
 fn against_a_relay<M: Mmu>(
     machine: &Machine<M>,
-    work: impl Fn(&File, &Overtaken<'_>) -> Result<(), Failure> + Sync,
-) -> (Result<(), Failure>, u64) {
+    work: impl Fn(&File, &Worker<'_>) -> Result<(), Failure> + Sync,
+) -> (Result<(), Failure>, Option<u64>) {
     let (store, like) = (Hooked::new(), room(machine, Backing::Memory));
     let rig = room_over(&like, &store);
     rig.fill(&pattern(1, 64 * PAGE));
@@ -76,32 +55,29 @@ fn against_a_relay<M: Mmu>(
         }
         _ => Ok(()),
     })));
-    let task =
-        Overtaken { task: Sleeper::new(machine.check()), relay: &relay, at: AtomicU64::new(0) };
     let (relay, file): (&Relay, &File) = (&relay, rig.file());
     let ended = std::thread::scope(|scope| {
         spawn(scope, "reader 0", move || relay.read(0, file, 3 * PAGE as u64));
         spawn(scope, "reader 1", move || relay.read(1, file, 4 * PAGE as u64));
         until("both readers have come", || relay.turns() >= 2);
-        let worker = spawn(scope, "worker", || {
+        let worker = spawn(scope, WORKER, || {
             machine.check().adopt();
-            work(file, &task)
+            work(file, &Worker(relay))
         });
         let ended = worker.join();
         relay.end();
         ended.expect("the worker")
     });
     store.hook(None);
-    let at = task.at.load(Ordering::SeqCst);
-    (ended, if at == 0 { 0 } else { relay.turns() - at })
+    (ended, relay.overtakings())
 }
 
 /// What the planted ways have in common: the 64 pages when all are free at once, or never.
-fn all_at_once(file: &File, task: &Overtaken<'_>) -> Result<(), Failure> {
+fn all_at_once(file: &File, task: &Worker<'_>) -> Result<(), Failure> {
     let run = PageRun::leaf(PageIndex::ZERO);
     let next = || {
-        let before = task.relay.turns();
-        until("the relay goes on", || task.relay.turns() > before);
+        let before = task.0.turns();
+        until("the relay goes on", || task.0.turns() > before);
     };
     lock_all_at_once(file, context, run, STEPS, next).map(drop)
 }
@@ -246,7 +222,7 @@ balanced_on_both_mmus! {
             Ok(syscall(|may| file.set_size(may, PAGE as u64, task))?)
         });
         assert_eq!(ended, Ok(()));
-        assert!(overtaken <= 2, "each of the two readers once, and not {overtaken} times");
+        assert!(matches!(overtaken, Some(0..=2)), "each of the two readers once: {overtaken:?}");
     }
 
     fn e06_a_truncation_that_wants_all_pages_at_once_is_caught(machine) {
@@ -273,7 +249,7 @@ balanced_on_both_mmus! {
             Ok(())
         });
         assert_eq!(ended, Ok(()));
-        assert!(overtaken <= 4, "each of the two readers once for each lock, and not {overtaken} times");
+        assert!(matches!(overtaken, Some(0..=4)), "each of the two readers once for each lock: {overtaken:?}");
     }
 
     fn e08_a_write_that_wants_all_pages_at_once_is_caught(machine) {

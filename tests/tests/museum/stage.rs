@@ -65,13 +65,17 @@ impl Sleeper {
         (0..512).for_each(|key| wait.wake(WaitKey(key)));
     }
 
-    /// Whether the calling thread waits for a lock, as the lock checker tells by its name.
+    /// Whether the calling thread waits for a lock.
     fn waits(&self) -> bool {
-        let current = std::thread::current();
-        let name = format!("thread '{}' ", current.name().unwrap_or("unnamed"));
-        let waits = |line: &str| line.contains(&name) && line.contains(" waits for ");
-        self.check.describe().lines().any(waits)
+        waits(&self.check, std::thread::current().name().unwrap_or("unnamed"))
     }
+}
+
+/// Whether the thread with this name waits for a lock, as the lock checker tells.
+fn waits(check: &LockCheck, name: &str) -> bool {
+    let name = format!("thread '{name}' ");
+    let waits = |line: &str| line.contains(&name) && line.contains(" waits for ");
+    check.describe().lines().any(waits)
 }
 
 impl Task for Sleeper {
@@ -202,20 +206,53 @@ impl AddressSpaceOperations for Hooked {
     }
 }
 
-/// Two readers of pages that cannot be read: each stays in the store, with its page locked, until
-/// the other one has come there, so that at every moment one of the pages is locked. The relay ends
-/// when the other one sleeps, or when it is told to.
+/// Two readers of pages that cannot be read, and a worker that wants both pages. Each reader stays
+/// in the store, with its page locked, until the other one has come there, so that at every moment
+/// one of the pages is locked. The relay ends when the other one sleeps, or when it is told to.
 #[derive(Debug)]
 pub(crate) struct Relay {
+    check: Arc<LockCheck>,
     readers: [Sleeper; 2],
     turns: AtomicU64,
     over: AtomicBool,
+    /// The worker's last question for a signal came out of a wait: its request stands in a queue, as
+    /// long as it waits.
+    queued: AtomicBool,
+    /// Whether it ever did.
+    waited: AtomicBool,
+    /// How often a reader came into the store meanwhile.
+    overtakings: AtomicU64,
+}
+
+/// The worker's task, on the thread named [`WORKER`].
+#[derive(Debug)]
+pub(crate) struct Worker<'r>(pub(crate) &'r Relay);
+
+/// The name of the worker's thread.
+pub(crate) const WORKER: &str = "worker";
+
+impl Task for Worker<'_> {
+    fn fatal_signal_pending(&self) -> bool {
+        let queued = waits(&self.0.check, WORKER);
+        self.0.queued.store(queued, Ordering::SeqCst);
+        self.0.waited.fetch_or(queued, Ordering::SeqCst);
+        false
+    }
 }
 
 impl Relay {
     pub(crate) fn new(check: &Arc<LockCheck>) -> Arc<Self> {
         let readers = [(); 2].map(|()| Sleeper::new(check));
-        Arc::new(Self { readers, turns: AtomicU64::new(0), over: AtomicBool::new(false) })
+        let [turns, overtakings] = [0; 2].map(AtomicU64::new);
+        let [over, queued, waited] = [false; 3].map(AtomicBool::new);
+        let check = Arc::clone(check);
+        Arc::new(Self { check, readers, turns, over, queued, waited, overtakings })
+    }
+
+    /// How often the worker was overtaken while it waited; `None` if it never did.
+    pub(crate) fn overtakings(&self) -> Option<u64> {
+        let waited = self.waited.load(Ordering::SeqCst);
+        waited.then(|| self.overtakings.load(Ordering::SeqCst))
     }
 
     /// How often a reader came into the store.
@@ -233,6 +270,9 @@ impl Relay {
 
     /// What the store does when `reader` comes to it.
     pub(crate) fn turn(&self, reader: usize) {
+        if self.queued.load(Ordering::SeqCst) && waits(&self.check, WORKER) {
+            self.overtakings.fetch_add(1, Ordering::SeqCst);
+        }
         let turn = self.turns.fetch_add(1, Ordering::SeqCst) + 1;
         let other = &self.readers[1 - reader];
         until("the other reader comes", || {
