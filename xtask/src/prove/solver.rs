@@ -1,5 +1,7 @@
 //! z3 as a child process that is asked over a pipe, in SMT-LIB.
 
+#![forbid(unsafe_code)]
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
