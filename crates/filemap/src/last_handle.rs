@@ -5,9 +5,6 @@
 //! [`Kernel::dirty_pages_dropped`](faultless_page::Kernel::dirty_pages_dropped).
 #![forbid(unsafe_code)]
 
-use core::error::Error;
-use core::fmt;
-
 use faultless_page::{AddressSpaceOperations, Errno, Kernel, Mark, PageIndex};
 
 use crate::inode::Inode;
@@ -15,29 +12,18 @@ use crate::task::Task;
 use crate::token::PageLocks;
 use crate::writeback::pages;
 
-/// Why an inode could not be closed. It is still there, and so are its dirty pages.
-pub struct CloseError<K: Kernel> {
-    /// The inode.
-    pub inode: Inode<K>,
-    /// The error of its writeback.
-    pub errno: Errno,
-}
-
 impl<K: Kernel> Inode<K> {
-    /// Sends every dirty page to the store and drops the inode. Does not sync the store: that is
-    /// [`fsync`](Self::fsync), before.
+    /// Sends every dirty page to the store, before the last handle goes: the caller has the inode for itself, so that no page
+    /// becomes dirty afterwards. Does not sync the store: that is [`fsync`](Self::fsync), before.
     ///
     /// May sleep. No page lock is held.
     ///
     /// # Errors
-    /// As [`writeback`](Self::writeback), with the inode: the caller tries again, or [discards](Self::discard) it.
+    /// As [`writeback`](Self::writeback): the pages are still dirty. The caller tries again, or [discards](Self::discard) the inode.
     #[doc(alias = "iput_final")]
     #[doc(alias = "write_inode_now")]
-    pub fn close<T: Task>(self, may: &mut impl PageLocks, task: &T) -> Result<(), CloseError<K>> {
-        match self.writeback(may, 0..u64::MAX, task) {
-            Ok(()) => Ok(()),
-            Err(errno) => Err(CloseError { inode: self, errno }),
-        }
+    pub fn close<T: Task>(&mut self, may: &mut impl PageLocks, task: &T) -> Result<(), Errno> {
+        self.writeback(may, 0..u64::MAX, task)
     }
 
     /// Drops the inode and gives up its dirty pages: for a file that no longer has a name, or whose store is gone.
@@ -72,20 +58,3 @@ impl<K: Kernel> Drop for Inode<K> {
         }
     }
 }
-
-impl<K: Kernel> fmt::Debug for CloseError<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CloseError")
-            .field("inode", &self.inode)
-            .field("errno", &self.errno)
-            .finish()
-    }
-}
-
-impl<K: Kernel> fmt::Display for CloseError<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the inode has dirty pages that could not be sent: {}", self.errno)
-    }
-}
-
-impl<K: Kernel> Error for CloseError<K> {}

@@ -34,7 +34,6 @@ mod writeback;
 pub use errors::ErrorCursor;
 pub use fault::{Access, FaultError, MappedFrame, Protection};
 pub use inode::{Inode, Times};
-pub use last_handle::CloseError;
 pub use legacy::{PrepareCommit, PrepareCommitStore};
 pub use open_file::{OpenFile, OpenFlags};
 pub use options::{MsyncKind, Position, Strategy, SyncKind, WriteOptions, Written};

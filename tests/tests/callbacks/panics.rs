@@ -262,10 +262,12 @@ balanced_on_both_mmus! {
                 assert_eq!(scene.process.write(&scene.file, 0, b"lost"), Ok(4));
             }
             scene.process.space.unmap(FREE, 6);
-            let file = Arc::into_inner(scene.file).expect("the last handle");
-            let ((), counted) = counting(|| match close {
-                true => assert!(syscall(|may| file.close(may, &NoTask)).is_ok()),
-                false => drop(file),
+            let mut file = Arc::into_inner(scene.file).expect("the last handle");
+            let ((), counted) = counting(|| {
+                if close {
+                    assert_eq!(syscall(|may| file.close(may, &NoTask)), Ok(()));
+                }
+                drop(file);
             });
             assert_eq!(counted.dropped_dirty, u64::from(!close), "pages of the file that were lost");
         }

@@ -171,7 +171,7 @@ mod tests {
         let a = solver.symbol("a").expect("z3 listens");
         let wraps = Cond::below(&a.add_to(2), &a);
         let top = Cond::eq(&a.add_to(1), &Term::of(0));
-        assert_eq!(solver.ask(&[wraps.clone()], &top).expect("an answer"), Answer::Sat);
+        assert_eq!(solver.ask(std::slice::from_ref(&wraps), &top).expect("an answer"), Answer::Sat);
         let other = Cond::below(&a, &Term::of(100));
         assert_eq!(solver.ask(&[wraps], &other).expect("an answer"), Answer::Unsat);
         let example = solver.example(&[], &[&top], &[a.clone(), a.add_to(3)]).expect("an answer");

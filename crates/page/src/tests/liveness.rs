@@ -202,10 +202,11 @@ fn page_overtakings<S: SyncFamily + Send + Sync>(runs: fn(usize) -> PageRun) -> 
     overtakings(pages::<S>(runs))
 }
 
+/// Locks as thread `n`, calls its argument, and unlocks.
+type Lock = Box<dyn Fn(usize, &dyn Fn()) + Sync>;
+
 /// What [`overtakings`] starts.
-fn pages<S: SyncFamily + Send + Sync>(
-    runs: fn(usize) -> PageRun,
-) -> impl Fn(Arc<Unfair>) -> Box<dyn Fn(usize, &dyn Fn()) + Sync> {
+fn pages<S: SyncFamily + Send + Sync>(runs: fn(usize) -> PageRun) -> impl Fn(Arc<Unfair>) -> Lock {
     move |wait| {
         let cache = Arc::new(PageCache::<K<S>>::new(Arc::new(TestFrames::new(8)), wait));
         let mapping = Mapping::<K<S>>::new(cache, &NullStore, NoUserMappings, 0);

@@ -85,6 +85,9 @@ pub struct Longest {
 
 /// Plays each operation against each repeated one by `strategy`; how long it took, and which of
 /// them was starved. It is deterministic.
+///
+/// # Panics
+/// Never: what a run panics with is a find.
 #[must_use]
 pub fn rivals(strategy: Strategy, plant: Plant) -> (Longest, Vec<String>) {
     let (mut longest, mut found) = (Longest::default(), Vec::new());
