@@ -72,6 +72,20 @@ fn against_a_relay<M: Mmu>(
     (ended, relay.overtakings())
 }
 
+/// How often `work` is overtaken while it waits, in a run in which it does: a lock that comes free at
+/// once is not waited for.
+fn overtakings<M: Mmu>(
+    machine: &Machine<M>,
+    work: impl Fn(&File, &Worker<'_>) -> Result<(), Failure> + Sync,
+) -> u64 {
+    let runs = (0..STEPS).find_map(|_| {
+        let (ended, overtakings) = against_a_relay(machine, &work);
+        assert_eq!(ended, Ok(()));
+        overtakings
+    });
+    runs.expect("a run in which it waits")
+}
+
 /// What the planted ways have in common: the 64 pages when all are free at once, or never.
 fn all_at_once(file: &File, task: &Worker<'_>) -> Result<(), Failure> {
     let run = PageRun::leaf(PageIndex::ZERO);
@@ -218,11 +232,10 @@ fn fault(file: &File, page: u64, task: &Sleeper) -> Result<(), FaultError> {
 balanced_on_both_mmus! {
     /// L1.
     fn e06_a_truncation_ends_against_lockers_in_turns(machine) {
-        let (ended, overtaken) = against_a_relay(machine, |file, task| {
+        let overtaken = overtakings(machine, |file, task| {
             Ok(syscall(|may| file.set_size(may, PAGE as u64, task))?)
         });
-        assert_eq!(ended, Ok(()));
-        assert!(matches!(overtaken, Some(0..=2)), "each of the two readers once: {overtaken:?}");
+        assert!(overtaken <= 2, "each of the two readers once, and not {overtaken} times");
     }
 
     fn e06_a_truncation_that_wants_all_pages_at_once_is_caught(machine) {
@@ -244,12 +257,11 @@ balanced_on_both_mmus! {
     /// uptodate.
     fn e08_a_write_of_a_leaf_ends_against_slow_readers_of_single_pages(machine) {
         let new = pattern(2, 64 * PAGE);
-        let (ended, overtaken) = against_a_relay(machine, |file, task| {
+        let overtaken = overtakings(machine, |file, task| {
             assert_eq!(write_as(file, &new, &WriteOptions::at(0), task)?, new.len());
             Ok(())
         });
-        assert_eq!(ended, Ok(()));
-        assert!(matches!(overtaken, Some(0..=4)), "each of the two readers once for each lock: {overtaken:?}");
+        assert!(overtaken <= 4, "each of the two readers once for each lock, and not {overtaken} times");
     }
 
     fn e08_a_write_that_wants_all_pages_at_once_is_caught(machine) {
