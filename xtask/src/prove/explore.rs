@@ -292,9 +292,11 @@ impl<'i> Prover<'i> {
                 ensure!(self.kind != Kind::Clear, "a load at {:#x}", state.at);
                 let offset = address.sub(&self.symbols.src);
                 let whole = bytes * into.len() as u64;
+                let begins = Cond::below(&self.symbols.src.sub(address), &Term::of(bytes));
+                let empty = Cond::eq(&self.symbols.len, &Term::of(0));
                 let overlap = Cond::either(
                     &Cond::below(&offset, &self.symbols.len),
-                    &Cond::below(&self.symbols.src.sub(address), &Term::of(bytes)),
+                    &Cond::all([begins, empty.not()]),
                 );
                 let harmless = Cond::all([is_aligned(address, bytes), overlap]);
                 let harmless = if into.len() == 1 { harmless } else { Cond::never() };

@@ -231,13 +231,11 @@ impl Prover<'_> {
                 rule(&steps).map_or(Shape::Any, Shape::Moves)
             });
         }
-        let template = Template {
-            counts: self.counts(first, &shapes)?,
-            facts: self.facts(first, &shapes, &steps)?,
-            shapes,
-            pivot: (pivot, sign),
-        };
-        Ok((!template.counts.is_empty()).then_some(template))
+        let counts = self.counts(first, &shapes)?;
+        let Some(count) = counts.first() else { return Ok(None) };
+        let left = self.symbols.len.sub(&count.of(&first.regs, &self.symbols));
+        let facts = self.facts(first, &shapes, &steps, &left)?;
+        Ok(Some(Template { shapes, pivot: (pivot, sign), counts, facts }))
     }
 
     /// The registers that may tell the number of bytes done: at the first arrival they do.
@@ -263,7 +261,13 @@ impl Prover<'_> {
         Cond::all([Cond::at_most(count, &self.symbols.len), Cond::either(&below.not(), &right)])
     }
 
-    fn facts(&mut self, first: &State, shapes: &[Shape], steps: &[Term]) -> Result<Vec<Fact>> {
+    fn facts(
+        &mut self,
+        first: &State,
+        shapes: &[Shape],
+        steps: &[Term],
+        left: &Term,
+    ) -> Result<Vec<Fact>> {
         let lowest =
             |step: &Term| step.value().map_or(1, |step| 1 << step.trailing_zeros().min(12));
         let mut facts = vec![Fact::Multiple(steps.iter().map(lowest).min().unwrap_or(1))];
@@ -271,7 +275,8 @@ impl Prover<'_> {
         for (a, shape) in shapes.iter().enumerate() {
             let Shape::Moves(factor) = *shape else { continue };
             if factor.cast_signed() < 0 {
-                facts.push(Fact::NotAbove(a));
+                // What is left of the whole is bounded by the count, which is always part of the invariant.
+                facts.extend((first.regs[a] != *left).then_some(Fact::NotAbove(a)));
                 facts.extend(LEAST.map(|least| Fact::AtLeast(a, least)));
                 continue;
             }

@@ -218,3 +218,75 @@ pub(super) fn sign_extended(value: &Term, bytes: u64) -> Term {
     let by = Term::of(64 - 8 * bytes);
     Term::bits(Op::Sar, &Term::bits(Op::Shl, value, &by), &by)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insn(name: &str, operands: &[&str]) -> Insn {
+        let operands: Vec<String> = operands.iter().map(|text| (*text).to_owned()).collect();
+        Insn {
+            next: 4,
+            text: format!("{name} {}", operands.join(",")),
+            name: name.into(),
+            operands,
+        }
+    }
+
+    fn registers() -> Registers {
+        (0..REGISTERS as u64).map(|n| Term::of(100 * n)).collect()
+    }
+
+    fn after(isa: Isa, name: &str, operands: &[&str]) -> Result<Effect> {
+        lift(isa, &insn(name, operands), 0, &registers(), &Flags::any())
+    }
+
+    #[test]
+    fn the_same_sum_is_understood_in_every_instruction_set() {
+        let cases = [
+            (Isa::X86_64, "add", vec!["rcx", "rdx"], (1, 300)),
+            (Isa::Aarch64, "add", vec!["x1", "x2", "x3", "lsl #1"], (1, 800)),
+            (Isa::Riscv64, "addi", vec!["x1", "x2", "-1"], (1, 199)),
+        ];
+        for (isa, name, operands, (register, value)) in cases {
+            let effect = after(isa, name, &operands).expect("known");
+            assert_eq!(effect.set, [(register, Term::of(value))], "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn an_instruction_that_is_not_known_is_an_error() {
+        for isa in Isa::ALL {
+            let error = after(isa, "frobnicate", &["x1", "x2"]).expect_err("unknown");
+            assert!(format!("{error:#}").contains("frobnicate"), "{error:#}");
+        }
+        assert!(after(Isa::X86_64, "add", &["rax", "QWORD PTR [rsi]"]).is_err());
+        assert!(after(Isa::Aarch64, "add", &["x1", "x2", "w3", "uxtw"]).is_err());
+    }
+
+    #[test]
+    fn writing_32_bits_clears_the_rest_and_writing_fewer_keeps_it() {
+        let mut regs = registers();
+        regs[0] = Term::of(u64::MAX);
+        let set = |operands: [&str; 2]| {
+            let effect = lift(Isa::X86_64, &insn("mov", &operands), 0, &regs, &Flags::any());
+            effect.expect("known").set[0].1.value()
+        };
+        assert_eq!(set(["eax", "0x5"]), Some(5));
+        assert_eq!(set(["ax", "0x5"]), Some(0xffff_ffff_ffff_0005));
+        assert_eq!(set(["al", "0x5"]), Some(0xffff_ffff_ffff_ff05));
+    }
+
+    #[test]
+    fn conditions_after_a_comparison_compare_its_operands() {
+        let minus_one = Term::of(u64::MAX);
+        let flags = Flags::difference(&Term::of(1), &minus_one, 8);
+        let holds = |name: &str| flags.test(name).expect("defined").value();
+        for name in ["b", "cc", "be", "ls", "ne", "g", "gt", "ge"] {
+            assert_eq!(holds(name), Some(true), "{name}");
+        }
+        for name in ["ae", "cs", "hi", "a", "eq", "e", "l", "le"] {
+            assert_eq!(holds(name), Some(false), "{name}");
+        }
+    }
+}
