@@ -2,7 +2,7 @@
 //!
 //! [`Inode::close`] sends them, [`Inode::discard`] gives them up. An inode that is just dropped with pages that the
 //! store has not got loses them, and the kernel is told: see
-//! [`Kernel::dirty_pages_dropped`](faultless_page::Kernel::dirty_pages_dropped).
+//! [`Kernel::dirty_pages_dropped`].
 #![forbid(unsafe_code)]
 
 use faultless_page::{AddressSpaceOperations, Errno, Kernel, Mark, PageIndex};
