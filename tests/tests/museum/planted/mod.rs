@@ -94,9 +94,6 @@ pub(crate) fn write<U: UserMemory, T: Task>(
     };
     let asked = from.count();
     if bug != Bug::NoLimitIsALimit {
-        if pos > MAX_FILE_SIZE {
-            return Err(Errno::Invalid.into());
-        }
         let room = inode.mapping().store().max_size().min(MAX_FILE_SIZE).saturating_sub(pos);
         if room == 0 {
             return Err(Errno::FileTooBig.into());
