@@ -10,7 +10,7 @@ use super::{Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
 use crate::process::{SELF, capture, cargo, on_path};
 use crate::tally::tally;
-use crate::{cross, fuzz, mutants, probe, workspace};
+use crate::{cross, fuzz, probe, workspace};
 
 const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
     Step { name, about, pace: Pace::Quick, run }
@@ -39,8 +39,6 @@ pub(super) const STEPS: &[Step] = &[
         across,
     ),
     slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", fuzzing),
-    slow("planted", "hand-written bugs in the core: the named tests find each", planted),
-    slow("mutants", "changes of the core crates, chosen at random: a test notices each", changed),
 ];
 
 /// Manifest of a crate that is linted with the workspace but does not belong to it.
@@ -179,25 +177,6 @@ fn fuzzing() -> Result<Outcome> {
         Some(summary) if finished.success => Outcome::Passed(summary.into()),
         _ => Outcome::Failed(finished.output),
     })
-}
-
-fn planted() -> Result<Outcome> {
-    let finished = capture(Command::new(SELF.as_path()).arg("planted"))?;
-    let last = finished.output.lines().last().unwrap_or("").to_owned();
-    Ok(if finished.success { Outcome::Passed(last) } else { Outcome::Failed(finished.output) })
-}
-
-/// The bounded form of `cargo xtask mutants`: always the same mutants.
-const MUTANTS: [&str; 5] = ["mutants", "--sample", "100", "--seed", "1"];
-
-fn changed() -> Result<Outcome> {
-    if !mutants::is_installed() {
-        let why = format!("cargo-mutants is not installed: {}", mutants::INSTALL);
-        return Ok(Outcome::Skipped(why));
-    }
-    let finished = capture(Command::new(SELF.as_path()).args(MUTANTS))?;
-    let last = finished.output.lines().last().unwrap_or("").to_owned();
-    Ok(if finished.success { Outcome::Passed(last) } else { Outcome::Failed(finished.output) })
 }
 
 #[cfg(test)]
