@@ -20,7 +20,7 @@ use crate::{
 /// of a writeback). The [`LockContext`] stays borrowed: nothing that may fault can be called. Slots in
 /// arguments that lie outside the run are ignored, and marks are only ever set on present pages.
 ///
-/// [`mem::forget`](core::mem::forget) of a run leaves its pages locked until the mapping is dropped, although the context
+/// [`mem::forget`] of a run leaves its pages locked until the mapping is dropped, although the context
 /// comes back: lockers of them wait without end, and the memory of their leaf is leaked.
 ///
 /// # Locking
