@@ -13,6 +13,7 @@
 //! | crashes at every call of the store | [`crash`] |
 //! | workers against disturbers, under a watchdog | [`stress`] |
 //! | a task with limits, signals and a clock | [`tasks`] |
+//! | another thread, on the same machine | [`threads`] |
 //! | waiting for another thread, not for ever | [`waiting`] |
 //!
 //! It owns no assertion about the core that is not a test's own: those stand in `tests/`.
@@ -29,6 +30,7 @@ pub mod setup;
 pub mod stress;
 pub mod strict;
 pub mod tasks;
+pub mod threads;
 pub mod waiting;
 
 use std::sync::Arc;

@@ -37,7 +37,7 @@ pub fn rounds(rounds: u64) -> u64 {
 pub fn against(check: &Arc<LockCheck>, workers: Vec<Job<'_>>, disturbers: Vec<Loop<'_>>) {
     let (done, watch) = mpsc::channel::<()>();
     let watched = Arc::clone(check);
-    let dog = std::thread::spawn(move || {
+    let dog = crate::threads::spawn(move || {
         if watch.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             eprintln!("no end after {PATIENCE:?}:\n{}{}", watched.describe(), watched.dot());
             std::process::abort();
@@ -47,14 +47,15 @@ pub fn against(check: &Arc<LockCheck>, workers: Vec<Job<'_>>, disturbers: Vec<Lo
     let result = std::thread::scope(|scope| {
         let stop = &stop;
         for mut disturb in disturbers {
-            scope.spawn(move || {
+            crate::threads::spawn_in(scope, move || {
                 while !stop.load(Ordering::Relaxed) {
                     disturb();
                     std::thread::yield_now();
                 }
             });
         }
-        let workers: Vec<_> = workers.into_iter().map(|work| scope.spawn(work)).collect();
+        let workers: Vec<_> =
+            workers.into_iter().map(|work| crate::threads::spawn_in(scope, work)).collect();
         let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
         stop.store(true, Ordering::Relaxed);
         results.into_iter().find_map(Result::err)

@@ -127,7 +127,7 @@ on_both_mmus! {
         script.add(Event::AtomicCopy, When::Nth(4), call(move |_| {
             let (file, check) = (Arc::clone(&file), Arc::clone(&check));
             let mapping = Arc::clone(&file);
-            let thread = std::thread::spawn(move || {
+            let thread = faultless_tests::threads::spawn(move || {
                 check.adopt();
                 assert_eq!(calls::evict(&file), 1);
             });
@@ -184,7 +184,7 @@ on_both_mmus! {
         script.add(Event::AtomicCopy, When::From(3), Action::Unmap);
         let (space, len, file) = (&other, theirs.len(), rig.file());
         std::thread::scope(|scope| {
-            scope.spawn(move || {
+            faultless_tests::threads::spawn_in(scope, move || {
                 machine.check().adopt();
                 gone.recv().expect("our first copy");
                 let got = calls::pwrite(space, file, 60 * PAGE as u64, space.slice(0, 0, len));

@@ -57,7 +57,9 @@ impl Thief {
 impl Task for Thief {
     fn fatal_signal_pending(&self) -> bool {
         std::thread::scope(|scope| {
-            let _evicted = scope.spawn(|| evict(&self.file)).join().expect("the thief");
+            let _evicted = faultless_tests::threads::spawn_in(scope, || evict(&self.file))
+                .join()
+                .expect("the thief");
         });
         self.checks.fetch_add(1, Ordering::Relaxed) > 500
     }
@@ -223,7 +225,7 @@ fn whole_leaves_beside_single_pages<M: Mmu>(machine: &Machine<M>) {
     std::thread::scope(|scope| {
         for nth in 0..4 {
             let (file, over) = (&file, &over);
-            scope.spawn(move || {
+            faultless_tests::threads::spawn_in(scope, move || {
                 machine.check().adopt();
                 let process = Process::new(machine);
                 let mut page = nth;

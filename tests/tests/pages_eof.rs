@@ -251,7 +251,7 @@ balanced_on_both_mmus! {
             let piece = pattern(round as u8, 97 + round);
             let task = {
                 let file = Arc::clone(&file);
-                std::thread::spawn(move || writeback(&file, 0..u64::MAX).unwrap())
+                faultless_tests::threads::spawn(move || writeback(&file, 0..u64::MAX).unwrap())
             };
             assert_eq!(process.write(&file, want.len() as u64, &piece), Ok(piece.len()));
             want.extend_from_slice(&piece);
@@ -307,7 +307,7 @@ balanced_on_both_mmus! {
             other.map_file(0, 1, &file, PageIndex::ZERO, Protection::ReadWrite);
             let stores = Action::Call(Arc::new(move |_| {
                 let other = other.clone();
-                let thread = std::thread::spawn(move || other.store(other.at(0, 0), b"stored"));
+                let thread = faultless_tests::threads::spawn(move || other.store(other.at(0, 0), b"stored"));
                 assert_eq!(thread.join().expect("no panic"), Ok(()));
             }));
             process.space.script().add(Event::FaultIn, When::Nth(1), stores);

@@ -25,7 +25,7 @@ fn elsewhere(file: &File, work: impl Fn(&File) + Send + Sync + Clone + 'static) 
     let file = Arc::clone(file);
     Action::Call(Arc::new(move |_| {
         let (file, work) = (Arc::clone(&file), work.clone());
-        std::thread::spawn(move || work(&file)).join().expect("the other thread");
+        faultless_tests::threads::spawn(move || work(&file)).join().expect("the other thread");
     }))
 }
 
@@ -129,7 +129,7 @@ balanced_on_both_mmus! {
                 Action::Call(Arc::new(move |_| {
                     let (file, started) = (Arc::clone(&file), Arc::new(AtomicBool::new(false)));
                     let flag = Arc::clone(&started);
-                    let thread = std::thread::spawn(move || {
+                    let thread = faultless_tests::threads::spawn(move || {
                         flag.store(true, Ordering::Release);
                         set_size(&file, 3 * PAGE).unwrap();
                         if back {
@@ -182,7 +182,7 @@ balanced_on_both_mmus! {
             let addr = process.map(FREE, 1, &file, 0, Protection::ReadWrite);
             store.defer(Call::Trim);
             let cutter = Arc::clone(&file);
-            let cutter = std::thread::spawn(move || set_size(&cutter, 100).unwrap());
+            let cutter = faultless_tests::threads::spawn(move || set_size(&cutter, 100).unwrap());
             until("a call of the store stands still", || store.waiting() > 0);
             match by_mapping {
                 true => process.space.store(addr, b"late").unwrap(),
@@ -219,11 +219,11 @@ balanced_on_both_mmus! {
             }));
             process.space.script().add(Event::FaultIn, When::Nth(1), other_fault);
             let (process, file) = (&process, &file);
-            let storing = scope.spawn(move || {
+            let storing = faultless_tests::threads::spawn_in(scope, move || {
                 until("the write has looked at the page", || begin.load(Ordering::Acquire));
                 process.space.store(addr, b"near")
             });
-            let writing = scope.spawn(move || {
+            let writing = faultless_tests::threads::spawn_in(scope, move || {
                 let source = process.space.slice(5, 0, 3);
                 let wrote = process.write_from(file, source, &WriteOptions::at(2 * PAGE));
                 grown.store(true, Ordering::Release);

@@ -129,7 +129,7 @@ balanced_on_both_mmus! {
             let (seen, file) = (std::sync::Arc::clone(&seen), std::sync::Arc::clone(&file));
             move |_| {
                 let (other, file) = (other.clone(), std::sync::Arc::clone(&file));
-                let look = std::thread::spawn(move || other.contents(&file));
+                let look = faultless_tests::threads::spawn(move || other.contents(&file));
                 seen.lock().unwrap().push(look.join().expect("the reader"));
             }
         };

@@ -45,7 +45,7 @@ fn against<M: Mmu>(
 ) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let reading = scope.spawn(|| {
+        let reading = faultless_tests::threads::spawn_in(scope, || {
             machine.check().adopt();
             loop {
                 let last = done.load(Ordering::Acquire);
@@ -55,7 +55,7 @@ fn against<M: Mmu>(
                 }
             }
         });
-        let written = scope.spawn(|| {
+        let written = faultless_tests::threads::spawn_in(scope, || {
             machine.check().adopt();
             writer();
         });
@@ -203,7 +203,7 @@ on_both_mmus! {
                 std::thread::scope(|scope| {
                     for (space, strategy) in spaces.iter().zip(strategies) {
                         let file = &file;
-                        scope.spawn(move || {
+                        faultless_tests::threads::spawn_in(scope, move || {
                             machine.check().adopt();
                             if round % 2 == 1 {
                                 space.evict(0, PAGES);
@@ -234,11 +234,11 @@ on_both_mmus! {
             let window = space_with(machine, &[0; 2 * PAGE]);
             for _ in 0..12 {
                 std::thread::scope(|scope| {
-                    scope.spawn(|| {
+                    faultless_tests::threads::spawn_in(scope, || {
                         machine.check().adopt();
                         write_all(&large, &file, 0, PAGES * PAGE, strategy);
                     });
-                    scope.spawn(|| {
+                    faultless_tests::threads::spawn_in(scope, || {
                         machine.check().adopt();
                         // Over the edge of a leaf: several steps itself.
                         write_all(&small, &file, 63 * PAGE as u64, 2 * PAGE, strategy);
@@ -260,7 +260,7 @@ on_both_mmus! {
             std::thread::scope(|scope| {
                 for thread in 0..4_u8 {
                     let file = &file;
-                    scope.spawn(move || {
+                    faultless_tests::threads::spawn_in(scope, move || {
                         machine.check().adopt();
                         let len = 700 + 11 * usize::from(thread);
                         let space = space_with(machine, &vec![thread + 1; len]);

@@ -374,7 +374,9 @@ impl AddressSpaceOperations for Prober {
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         let file = self.file.get().and_then(Weak::upgrade).ok_or(Errno::Io)?;
         std::thread::scope(|scope| {
-            scope.spawn(|| calls::truncate(&file, 55)).join().unwrap_or(Err(Errno::Io))
+            faultless_tests::threads::spawn_in(scope, || calls::truncate(&file, 55))
+                .join()
+                .unwrap_or(Err(Errno::Io))
         })
     }
 }

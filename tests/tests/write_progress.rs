@@ -16,7 +16,9 @@ fn call(action: impl Fn(Moment) + Send + Sync + 'static) -> Action {
 
 /// Runs a system call on another thread, as somebody else would.
 fn elsewhere(work: impl FnOnce() + Send) {
-    std::thread::scope(|scope| scope.spawn(work).join().expect("the other thread"));
+    std::thread::scope(|scope| {
+        faultless_tests::threads::spawn_in(scope, work).join().expect("the other thread")
+    });
 }
 
 /// Maps all of the file for reading at page 100 of the rig's program, nothing resident.

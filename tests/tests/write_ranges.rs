@@ -217,12 +217,12 @@ on_both_mmus! {
                         return;
                     }
                     store.defer(Call::Trim);
-                    scope.spawn(|| {
+                    faultless_tests::threads::spawn_in(scope, || {
                         check.adopt();
                         assert_eq!(calls::truncate(file, 100), Ok(()));
                     });
                     until("the truncation holds its range", || store.waiting() > 0);
-                    scope.spawn(|| {
+                    faultless_tests::threads::spawn_in(scope, || {
                         until("the write waits for the range", || check.describe().contains("waits for R("));
                         store.release(Call::Trim);
                     });

@@ -173,7 +173,7 @@ balanced_on_both_mmus! {
             store.defer(Call::Writeback);
             let sender = {
                 let file = std::sync::Arc::clone(&file);
-                std::thread::spawn(move || writeback(&file, 0..u64::MAX).unwrap())
+                faultless_tests::threads::spawn(move || writeback(&file, 0..u64::MAX).unwrap())
             };
             until("a call of the store stands still", || store.waiting() > 0);
             // Nobody waits for the writeback to write to the page, or to read it.
@@ -200,7 +200,7 @@ balanced_on_both_mmus! {
             store.defer(Call::Writeback);
             let spawn = |work: fn(&File, u64)| {
                 let file = std::sync::Arc::clone(&file);
-                std::thread::spawn(move || work(&file, size))
+                faultless_tests::threads::spawn(move || work(&file, size))
             };
             let sender = spawn(|file, _| writeback(file, 0..u64::MAX).unwrap());
             until("a call of the store stands still", || store.waiting() > 0);
@@ -225,7 +225,7 @@ balanced_on_both_mmus! {
         store.defer(Call::Writeback);
         let spawn = |work: fn(&File)| {
             let file = std::sync::Arc::clone(&file);
-            std::thread::spawn(move || work(&file))
+            faultless_tests::threads::spawn(move || work(&file))
         };
         let sender = spawn(|file| writeback(file, 0..u64::MAX).unwrap());
         until("a call of the store stands still", || store.waiting() > 0);
@@ -246,7 +246,7 @@ balanced_on_both_mmus! {
         store.defer(Call::Writeback);
         let spawn = |work: fn(&File)| {
             let file = std::sync::Arc::clone(&file);
-            std::thread::spawn(move || work(&file))
+            faultless_tests::threads::spawn(move || work(&file))
         };
         let sender = spawn(|file| writeback(file, PAGE..2 * PAGE).unwrap());
         until("a call of the store stands still", || store.waiting() > 0);

@@ -246,6 +246,16 @@ pub enum LockId {
         /// Which of its slots.
         slots: u64,
     },
+    /// Pages under writeback, named as the pages of [`Pages`](Self::Pages). Held by the thread that began it until the
+    /// [`Writeback`](crate::Writeback) ends; whoever waits for its end never acquires it.
+    Writeback {
+        /// The mapping's id.
+        mapping: u64,
+        /// First page of the leaf.
+        base: PageIndexRaw,
+        /// Which of its slots.
+        slots: u64,
+    },
 }
 
 /// A page number without its type, so that [`LockId`] sorts.
@@ -307,13 +317,23 @@ impl fmt::Display for LockId {
             Self::Inode(id) => write!(f, "I({id})"),
             Self::Range(id, pos) => write!(f, "R({id},{pos})"),
             Self::Size(id) => write!(f, "S({id})"),
-            Self::Pages { mapping, base, slots } => {
-                write!(f, "P({mapping},{}", base + u64::from(slots.trailing_zeros()))?;
-                if slots.count_ones() > 1 {
-                    write!(f, "+{}", slots.count_ones())?;
-                }
-                f.write_str(")")
-            }
+            Self::Pages { mapping, base, slots } => write_pages(f, "P", mapping, base, slots),
+            Self::Writeback { mapping, base, slots } => write_pages(f, "W", mapping, base, slots),
         }
     }
+}
+
+/// Pages of a leaf: the first of `slots`, and how many if there are more.
+fn write_pages(
+    f: &mut fmt::Formatter<'_>,
+    class: &str,
+    mapping: u64,
+    base: PageIndexRaw,
+    slots: u64,
+) -> fmt::Result {
+    write!(f, "{class}({mapping},{}", base + u64::from(slots.trailing_zeros()))?;
+    if slots.count_ones() > 1 {
+        write!(f, "+{}", slots.count_ones())?;
+    }
+    f.write_str(")")
 }

@@ -259,9 +259,8 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// # Errors
     /// [`Errno::Interrupted`] if `killed` said yes before the last writeback had ended (L3). The pages stay locked.
     pub fn wait_writeback(&self, slots: SlotMask, killed: &impl Fn() -> bool) -> Result<(), Errno> {
-        let wait = self.mapping.cache().wait();
         // The leaf cannot change hands while a slot is locked.
-        self.leaf.wait_writeback(slots & self.mask(), wait, &|| false, killed)
+        self.mapping.wait_writeback_in(self.leaf, self.run, slots & self.mask(), &|| false, killed)
     }
 
     /// Raises the file's size to `new` if it is smaller (P7): this run holds the page that makes it grow. The caller

@@ -314,6 +314,12 @@ impl<K: Kernel> Mapping<K> {
         LockId::Pages { mapping: self.id, base: run.leaf_base().get(), slots: run.mask() }
     }
 
+    /// The identity in traces of a writeback of `slots` in the leaf of `run`.
+    #[inline]
+    pub(crate) fn writeback_id(&self, run: PageRun, slots: SlotMask) -> LockId {
+        LockId::Writeback { mapping: self.id, base: run.leaf_base().get(), slots }
+    }
+
     #[inline]
     pub(crate) fn tree(&self) -> &Tree<K::Sync> {
         &self.tree
@@ -347,7 +353,26 @@ impl<K: Kernel> Mapping<K> {
         // Type-stable, so its keys can be waited on; but its identity may change once the section is over.
         drop(section);
         let stale = || !leaf.is(self.id, run.leaf_base());
-        leaf.wait_writeback(run.mask(), self.cache.wait(), &stale, killed)
+        self.wait_writeback_in(leaf, run, run.mask(), &stale, killed)
+    }
+
+    /// Sleeps until none of `slots` of `leaf`, where `run` lies, is under writeback, or the leaf is another one's.
+    pub(crate) fn wait_writeback_in(
+        &self,
+        leaf: &Leaf<K::Sync>,
+        run: PageRun,
+        slots: SlotMask,
+        stale: &impl Fn() -> bool,
+        killed: &impl Fn() -> bool,
+    ) -> Result<(), Errno> {
+        if slots == 0 {
+            return Ok(());
+        }
+        let id = self.writeback_id(run, slots);
+        K::trace(Trace::Acquiring(id));
+        let waited = leaf.wait_writeback(slots, self.cache.wait(), stale, killed);
+        K::trace(Trace::GaveUp(id));
+        waited
     }
 
     fn leaf_of(&self, run: PageRun) -> Option<&Leaf<K::Sync>> {

@@ -15,7 +15,7 @@ use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::{
     FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun,
-    SlotMask, Word, racing,
+    SlotMask, Trace, Word, racing,
 };
 
 /// How a writeback ended.
@@ -93,6 +93,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         }
         frames.iter().for_each(|&frame| allocator.retain(frame));
         self.leaf.begin_writeback(slots);
+        K::trace(Trace::Acquired(self.mapping.writeback_id(run, slots)));
         // INVARIANT: the slots were not under writeback, are now, and the counts were just added. Only the holder of the page
         // lock sets the mark, so no other token has these slots.
         Some(Writeback {
@@ -140,7 +141,10 @@ impl<K: Kernel> Drop for Writeback<'_, K> {
             // SAFETY: by the invariant the count is ours; views have ended. (The page still has its own.)
             unsafe { cache.frames().release(frame) };
         }
-        self.leaf.end_writeback(self.run.mask(), self.outcome, cache.wait());
+        let slots = self.run.mask();
+        // Traced while nobody else can begin one, so that a checker sees the events in order.
+        K::trace(Trace::Released(self.mapping.writeback_id(self.run, slots)));
+        self.leaf.end_writeback(slots, self.outcome, cache.wait());
     }
 }
 

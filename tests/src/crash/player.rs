@@ -258,7 +258,7 @@ impl<'m, M: Mmu> Player<'m, M> {
         self.store.hold();
         let store = Arc::clone(&self.store);
         let synced = std::thread::scope(|scope| {
-            let sender = scope.spawn(|| {
+            let sender = crate::threads::spawn_in(scope, || {
                 self.machine.syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask))
             });
             while !store.is_holding_one() && !sender.is_finished() {
@@ -267,7 +267,7 @@ impl<'m, M: Mmu> Player<'m, M> {
             let synced = if self.syncs == Syncs::WaitForNobody {
                 store.sync(kind)
             } else {
-                scope.spawn(|| {
+                crate::threads::spawn_in(scope, || {
                     // Time for whoever does not wait to get on; whoever waits is not in a hurry.
                     (0..50).for_each(|_| std::thread::yield_now());
                     store.release();

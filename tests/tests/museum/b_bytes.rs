@@ -29,7 +29,7 @@ type Snapshots = Arc<Mutex<Vec<Vec<u8>>>>;
 /// Reads the file on another thread, as another process.
 fn snapshot<M: Mmu>(reader: &AddressSpace<M>, file: &File, seen: &Snapshots) {
     let (reader, file, seen) = (reader.clone(), Arc::clone(file), Arc::clone(seen));
-    let thread = std::thread::spawn(move || {
+    let thread = faultless_tests::threads::spawn(move || {
         let len = file.size() as usize;
         let target = reader.slice(0, 0, len);
         assert_eq!(calls::pread(&reader, &file, 0, target), Ok(len));

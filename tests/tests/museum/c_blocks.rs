@@ -53,7 +53,7 @@ fn c05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     rig.user().populate(50, 1).expect("a page of a file");
     let cut_off = Action::Call(Arc::new(move |_| {
         let source = Arc::clone(&source);
-        let thread = std::thread::spawn(move || calls::truncate(&source, 0));
+        let thread = faultless_tests::threads::spawn(move || calls::truncate(&source, 0));
         assert_eq!(thread.join().expect("the other thread"), Ok(()));
     }));
     for event in [Event::AtomicCopy, Event::FaultingCopy] {
@@ -78,7 +78,7 @@ fn c11<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
         let file = Arc::clone(&file);
         // Only where the range is ours is a look at it by the other more than a moment.
         let ours = check.describe().contains("[R(");
-        let other = std::thread::spawn(move || calls::truncate(&file, 0));
+        let other = faultless_tests::threads::spawn(move || calls::truncate(&file, 0));
         let waits = || ours && check.describe().contains("waits for R(");
         until("the other waits or is over", || other.is_finished() || waits());
         *thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(other);

@@ -90,7 +90,9 @@ fn e05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Vec<u8> {
                     assert_eq!(write_as(&file, &LATER.1, &options, &*task), Ok(LATER.1.len()));
                 };
                 let thread = std::thread::Builder::new().name("later".into());
-                let thread = thread.spawn(write).expect("a thread");
+                let thread = thread
+                    .spawn(faultless_host::lockcheck::on_same_machine(write))
+                    .expect("a thread");
                 until("the later write has landed, or waits", || {
                     thread.is_finished() || other.has_slept()
                 });

@@ -97,7 +97,7 @@ pub(crate) fn spawn<'s, R: Send + 's>(
     work: impl FnOnce() -> R + Send + 's,
 ) -> std::thread::ScopedJoinHandle<'s, R> {
     let thread = std::thread::Builder::new().name(name.to_owned());
-    thread.spawn_scoped(scope, work).expect("a thread")
+    thread.spawn_scoped(scope, faultless_host::lockcheck::on_same_machine(work)).expect("a thread")
 }
 
 /// Runs `work` on another thread, and waits for it.

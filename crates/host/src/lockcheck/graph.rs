@@ -130,7 +130,8 @@ fn ends(edge: &Edge) -> Ends {
     // The position of a range only matters for its order among the file's ranges.
     let mut from = Instance { pos: 0, ..edge.from };
     let mut to = Instance { pos: 0, ..edge.to };
-    match (from.is_pages(), to.is_pages()) {
+    let has_slots = |end: &Instance| end.is_pages() || end.is_writeback();
+    match (has_slots(&from), has_slots(&to)) {
         (true, false) => from.slots = 0,
         (false, true) => to.slots = 0,
         _ => {}

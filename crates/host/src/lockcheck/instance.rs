@@ -39,6 +39,8 @@ pub(super) enum Node {
     Size(u64),
     Space(u64),
     Leaf(u64, u64),
+    /// Pages of a leaf that are under writeback.
+    Writeback(u64, u64),
     Other(&'static str, u64),
 }
 
@@ -63,6 +65,9 @@ impl From<Lock> for Instance {
             Lock::Core(LockId::Pages { mapping, base, slots }) => {
                 Self { slots, ..whole(Node::Leaf(mapping, base)) }
             }
+            Lock::Core(LockId::Writeback { mapping, base, slots }) => {
+                Self { slots, ..whole(Node::Writeback(mapping, base)) }
+            }
             Lock::Space(id, mode) => Self { mode, ..whole(Node::Space(id)) },
             Lock::Other(name, id) => whole(Node::Other(name, id)),
         }
@@ -73,6 +78,11 @@ impl Instance {
     /// Whether this is a page lock.
     pub(super) fn is_pages(&self) -> bool {
         matches!(self.node, Node::Leaf(..))
+    }
+
+    /// Whether this is a writeback: not a lock, but waited for like one.
+    pub(super) fn is_writeback(&self) -> bool {
+        matches!(self.node, Node::Writeback(..))
     }
 
     /// Whether holding the one while waiting for the other is waiting for oneself.
@@ -88,7 +98,9 @@ impl Instance {
             Node::Size(_) => Some(2),
             Node::Space(_) => Some(3),
             Node::Leaf(..) => Some(4),
-            Node::Other(..) => None,
+            // A writeback may be waited for under page locks, and a store that is stacked on another file
+            // takes all of that file's locks inside one. Cycles say what is wrong.
+            Node::Writeback(..) | Node::Other(..) => None,
         }
     }
 }
@@ -105,6 +117,9 @@ impl fmt::Display for Instance {
                 Mode::Exclusive => write!(f, "M({id})"),
             },
             Node::Leaf(mapping, base) => LockId::Pages { mapping, base, slots: self.slots }.fmt(f),
+            Node::Writeback(mapping, base) => {
+                LockId::Writeback { mapping, base, slots: self.slots }.fmt(f)
+            }
             Node::Other(name, id) => write!(f, "{name}({id})"),
         }
     }

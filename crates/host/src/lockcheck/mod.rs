@@ -6,7 +6,8 @@
 //! address space, then the page locks of the pages behind the address (SEMANTICS section 1, DL1–DL4).
 //!
 //! Key type: [`LockCheck`], one for each machine. The functions of this module work for the machine that the calling
-//! thread belongs to: the one whose memory, wait queues or address spaces it touched last. A violation panics
+//! thread belongs to: the one whose memory, wait queues or address spaces it touched last. A thread that takes a lock and
+//! belongs to none is a violation itself: nobody would look at what it does. A violation panics
 //! with the whole story on the thread that caused it, unless a test [expects](LockCheck::expect) it.
 
 #![forbid(unsafe_code)]
@@ -152,6 +153,13 @@ impl LockCheck {
         found
     }
 
+    /// Another thread of the machine no longer holds `gone`.
+    fn released_elsewhere(&self, gone: &Instance) {
+        let threads = lock(&self.threads);
+        let mut records = threads.iter().filter_map(Weak::upgrade);
+        let _known = records.any(|record| lock(&record).release(gone));
+    }
+
     /// Records violations, and panics with the first unless they are expected.
     fn report(&self, found: Vec<Report>) {
         let Some(text) = found.first().map(|first| first.text.clone()) else { return };
@@ -199,13 +207,28 @@ impl Drop for Expecting<'_> {
     }
 }
 
+/// `work`, for another thread, which then works for the machine that the calling thread works for.
+pub fn on_same_machine<R>(work: impl FnOnce() -> R) -> impl FnOnce() -> R {
+    let check = Local::with(Local::check).flatten();
+    move || {
+        if let Some(check) = check {
+            check.adopt();
+        }
+        work()
+    }
+}
+
 /// The thread is about to wait for `lock`.
 pub fn acquiring(lock: Lock) {
     let wanted = Instance::from(lock);
     let _ = Local::with(|local| {
         let mut record = local.record();
         record.waiting = Some(wanted);
-        let Some(check) = local.check() else { return };
+        let Some(check) = local.check() else {
+            let what = format!("thread '{}' belongs to no machine and wants {wanted}", record.name);
+            drop(record);
+            return deliver(None, vec![Report::new(Kind::Unchecked, &what, &[])]);
+        };
         if local.seen(&check, &record.held, (0u8, wanted)) {
             return;
         }
@@ -277,12 +300,11 @@ pub fn released(lock: Lock) {
     let _ = Local::with(|local| {
         let mut record = local.record();
         record.waiting = None;
-        let held = &mut record.held;
-        if let Some(place) = held.iter().rposition(|held| *held == gone) {
-            held.remove(place);
-        } else if let Some(part) = held.iter_mut().rev().find(|held| held.conflicts(&gone)) {
-            part.slots &= !gone.slots;
-            held.retain(|held| held.slots != 0);
+        let found = record.release(&gone);
+        drop(record);
+        // A writeback may end on another thread than it began.
+        if !found && gone.is_writeback() {
+            local.check().inspect(|check| check.released_elsewhere(&gone));
         }
     });
 }
@@ -412,9 +434,14 @@ fn cycles(graph: &Graph, edge: &Edge, found: &mut Vec<Report>) {
         let Some(cycle) = graph.cycle(edge, through) else { continue };
         let passes = |kind: fn(&Node) -> bool| cycle.iter().any(|edge| kind(&edge.from.node));
         let spaces = passes(|node| matches!(node, Node::Space(_)));
-        let foreign = passes(|node| matches!(node, Node::Other(..)));
         if spaces == (kind != Kind::Abba) {
-            let kind = if foreign && !spaces { Kind::ForeignLock } else { kind };
+            let kind = match kind {
+                Kind::Abba if passes(|node| matches!(node, Node::Writeback(..))) => {
+                    Kind::UnderWriteback
+                }
+                Kind::Abba if passes(|node| matches!(node, Node::Other(..))) => Kind::ForeignLock,
+                _ => kind,
+            };
             found.push(Report::new(kind, "a cycle", &cycle));
         }
     }

@@ -16,6 +16,8 @@ pub enum Kind {
     Abba,
     /// DL4: a cycle through a lock that is not the core's, such as a store's own, no address-space lock in it.
     ForeignLock,
+    /// DL4: a cycle through a page under writeback: whoever waits for its end holds what the store needs for it.
+    UnderWriteback,
     /// DL3: a cycle through an address-space lock that is held for writing.
     PageAgainstSpace,
     /// DL3′: a cycle through an address-space lock that is only held for reading: it needs a queued writer.
@@ -30,6 +32,8 @@ pub enum Kind {
     Leaked,
     /// L1: a waiter was overtaken more often than the contract allows.
     Overtaken,
+    /// A thread that works for no machine takes a lock: it goes unchecked.
+    Unchecked,
 }
 
 /// A violation.
@@ -71,6 +75,9 @@ impl fmt::Display for Kind {
             Self::Recursive => "recursive locking (DL1)",
             Self::Abba => "locks in both orders (DL2)",
             Self::ForeignLock => "locks in both orders, a foreign one among them (DL4)",
+            Self::UnderWriteback => {
+                "waits for a writeback whose end needs what the waiter holds (DL4)"
+            }
             Self::PageAgainstSpace => "page lock against address-space lock (DL3)",
             Self::ReaderBehindQueuedWriter => "reader behind a queued writer (DL3')",
             Self::FaultUnderLock => {
@@ -80,6 +87,7 @@ impl fmt::Display for Kind {
             Self::Order => "lock order",
             Self::Leaked => "lock held at return (P3)",
             Self::Overtaken => "overtaken (L1)",
+            Self::Unchecked => "a thread without a checker",
         })
     }
 }

@@ -128,6 +128,61 @@ fn dl4_a_store_lock_over_the_copy_that_the_fault_handler_takes_too() {
     assert!(report.text.contains("holds store(1)"), "{report}");
 }
 
+fn writeback(mapping: u64, index: u64) -> Lock {
+    Lock::Core(LockId::Writeback { mapping, base: index & !63, slots: 1 << (index % 64) })
+}
+
+/// A sender whose store locks a page, and a truncation that waits for the writeback with that page locked.
+#[test]
+fn dl4_a_store_that_locks_pages_of_its_file_during_a_writeback() {
+    let check = LockCheck::new();
+    let expected = check.expect();
+    on_thread(&check, "sender", || {
+        acquired(writeback(1, 5));
+        take(Lock::Other("store", 1));
+        take(Lock::Core(page(1, 9)));
+        released(Lock::Core(page(1, 9)));
+        released(Lock::Other("store", 1));
+        released(writeback(1, 5));
+    });
+    on_thread(&check, "truncation", || {
+        take(Lock::Core(LockId::Pages { mapping: 1, base: 0, slots: 1 << 5 | 1 << 9 }));
+        acquiring(writeback(1, 5));
+        gave_up(writeback(1, 5));
+    });
+    let report = expected.one(Kind::UnderWriteback);
+    assert!(report.text.contains("'sender' holds W(1,5)"), "{report}");
+    assert!(report.text.contains("waits for W(1,5)"), "{report}");
+}
+
+#[test]
+fn a_writeback_that_waits_for_itself_is_found_and_its_neighbours_are_not() {
+    let check = LockCheck::new();
+    let expected = check.expect();
+    on_thread(&check, "sender", || {
+        acquired(writeback(1, 5));
+        acquiring(writeback(1, 6));
+        gave_up(writeback(1, 6));
+        assert!(check.take_report().is_none());
+        acquiring(writeback(1, 5));
+        gave_up(writeback(1, 5));
+        released(writeback(1, 5));
+        nothing_held("at the end");
+    });
+    let report = expected.one(Kind::Recursive);
+    assert!(report.text.contains("holds W(1,5) and waits for W(1,5)"), "{report}");
+}
+
+#[test]
+fn a_writeback_may_end_on_another_thread() {
+    let check = LockCheck::new();
+    check.adopt();
+    acquired(writeback(1, 5));
+    on_thread(&check, "completion", || released(writeback(1, 5)));
+    nothing_held("after the completion");
+    assert!(check.take_report().is_none());
+}
+
 #[test]
 fn an_access_that_may_fault_under_any_page_lock_is_a_violation_alone() {
     let check = LockCheck::new();
@@ -266,4 +321,10 @@ fn a_graph_that_has_grown_too_large_starts_anew_and_goes_on_finding() {
         write_with_a_fault_inside(page(2, 0), &[page(1, 5)]);
     });
     let _ = expected.one(Kind::Abba);
+}
+
+#[test]
+#[should_panic(expected = "belongs to no machine and wants P(1,5)")]
+fn a_thread_without_a_checker_is_a_violation() {
+    acquiring(Lock::Core(page(1, 5)));
 }

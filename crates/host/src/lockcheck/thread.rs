@@ -21,6 +21,22 @@ pub(super) struct Record {
     pub(super) waiting: Option<Instance>,
 }
 
+impl Record {
+    /// Takes `gone`, or the part of a run that it is, off what is held; whether it was.
+    pub(super) fn release(&mut self, gone: &Instance) -> bool {
+        if let Some(place) = self.held.iter().rposition(|held| held == gone) {
+            self.held.remove(place);
+            return true;
+        }
+        let Some(part) = self.held.iter_mut().rev().find(|held| held.conflicts(gone)) else {
+            return false;
+        };
+        part.slots &= !gone.slots;
+        self.held.retain(|held| held.slots != 0);
+        true
+    }
+}
+
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "thread '{}' holds", self.name)?;
