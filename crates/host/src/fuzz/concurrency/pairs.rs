@@ -8,7 +8,9 @@ use faultless_filemap::Strategy;
 use faultless_page::Errno;
 
 use super::baton::Wakes;
-use super::script::{CELLS, Cached, Deed, FileNumber, Leaves, Op, PER_PAGE, Script, Setting};
+use super::script::{
+    CELLS, Cached, Deed, FileNumber, Leaves, Op, PER_PAGE, Reclaims, Script, Setting,
+};
 use super::trouble::{Speed, Stores, Trouble};
 use super::{Plant, play};
 use crate::fuzz::hunt::quietly;
@@ -45,6 +47,14 @@ const DEEDS: &[(FileNumber, Deed)] = &[
     (0, Deed::Store { cell: INITIAL[0] + 2 }),
 ];
 
+/// What the cache holds at first, and whether each allocation reclaims: then pages that an operation
+/// has just brought in go while it allocates the next.
+const STARTS: &[(Cached, Reclaims)] = &[
+    (Cached::No, Reclaims::Never),
+    (Cached::Yes, Reclaims::Never),
+    (Cached::No, Reclaims::Always),
+];
+
 /// Hands over to the other thread, which then runs until it waits or ends.
 const HAND_OVER: &[u8] = &[0x3f];
 
@@ -54,19 +64,29 @@ const HAND_OVER: &[u8] = &[0x3f];
 /// The first pair whose run broke the contract, after how many points it was handed over, and what was seen.
 pub fn pairs(strategy: Strategy, plant: Plant) -> Result<u64, String> {
     let mut runs = 0;
-    for cached in [Cached::No, Cached::Yes] {
-        for &first in DEEDS {
+    for &(cached, reclaims) in STARTS {
+        for &first in DEEDS.iter().filter(|deed| reclaims == Reclaims::Never || allocates(deed)) {
             for &second in DEEDS {
-                let script = pair(cached, [first, second]);
+                let mut script = pair(cached, [first, second]);
+                script.setting.reclaims = reclaims;
                 runs += meet(&script, strategy, plant).map_err(|(points, what)| {
                     format!(
-                        "{strategy:?}, cached: {cached:?}, {first:?}, after {points} points {second:?}: {what}"
+                        "{strategy:?}, cached: {cached:?}, reclaims: {reclaims:?}, {first:?}, after {points} points {second:?}: {what}"
                     )
                 })?;
             }
         }
     }
     Ok(runs)
+}
+
+/// Whether it stands for the operations that allocate frames.
+const fn allocates(deed: &(FileNumber, Deed)) -> bool {
+    matches!(
+        deed,
+        (0, Deed::Write { .. } | Deed::Append { .. } | Deed::Read { .. })
+            | (0, Deed::Copy { from: 1, .. } | Deed::Load { page: 0 })
+    )
 }
 
 fn pair(cached: Cached, deeds: [(FileNumber, Deed); 2]) -> Script {
