@@ -1,0 +1,74 @@
+//! Ready-made parts for an embedding: what most kernels would otherwise write again.
+//!
+//! | part | implements | for a kernel that has |
+//! |---|---|---|
+//! | [`FramePool`] | [`Frames`] | a region of memory and no allocator of frames |
+//! | [`CountedFrames`] | [`Frames`] | an allocator of single frames without counts |
+//! | [`RamStore`] | [`AddressSpaceOperations`] | files whose only copy is the cache (tmpfs) |
+//! | [`BlockStore`] | [`AddressSpaceOperations`] | a block device and a map from file blocks to its blocks |
+//! | [`FaultyStore`] | [`AddressSpaceOperations`] | tests: calls of another store fail or come short |
+//! | [`InterruptsOff`] | [`SyncFamily`] | preemption, or interrupts that take its locks |
+//! | [`YieldWait`] | [`Wait`] | threads, and a call that lets the next one run |
+//! | [`QueueWait`] | [`Wait`] | threads that can be parked and unparked |
+//!
+//! # Which locks, which wait
+//! A short lock is held for a bounded number of instructions, and no thread sleeps with it. A wait
+//! lasts until another thread has run.
+//!
+//! | the kernel | short locks | waits |
+//! |---|---|---|
+//! | one CPU, threads switch only when they ask for it | [`CoreSync`]: no lock is ever found held | [`YieldWait`] or [`QueueWait`]. With [`SpinWait`] the first wait never ends: the thread that would end it does not run |
+//! | one CPU, with preemption | [`InterruptsOff`]. With [`CoreSync`] a thread that is preempted with a lock makes the others spin away their turns, and under fixed priorities for ever | [`QueueWait`], or [`YieldWait`] where threads of lower priority get their turn |
+//! | several CPUs, without preemption | [`CoreSync`] | [`QueueWait`] or [`YieldWait`]. [`SpinWait`] only if there are no more threads that use the cache than CPUs, each bound to its own |
+//! | several CPUs, with preemption | [`InterruptsOff`] | [`QueueWait`] |
+//! | a single thread that uses the cache, or a test on a host | [`CoreSync`] | [`SpinWait`]: nothing is waited for, or the host's scheduler is fair |
+//!
+//! Whatever the kernel: where an interrupt handler takes a short lock ([`Frames::release`],
+//! [`Wait::wake`]), the lock turns interrupts off ([`InterruptsOff`]), because a handler that finds
+//! the lock held by the thread that it has interrupted spins for ever.
+//!
+//! # Lock order
+//! The short locks of this crate are leaves: none is held while another lock is taken, or a call
+//! out of the crate is made. [`BlockStore`] has one lock that a thread may sleep with, which is held
+//! across calls of its device and its map, and across nothing else.
+//!
+//! This crate knows the seams of `faultless-page` and nothing above them. `faultless` re-exports it
+//! as `faultless::parts`.
+//!
+//! [`Frames`]: faultless_page::Frames
+//! [`Frames::release`]: faultless_page::Frames::release
+//! [`AddressSpaceOperations`]: faultless_page::AddressSpaceOperations
+//! [`SyncFamily`]: faultless_page::SyncFamily
+//! [`CoreSync`]: faultless_page::CoreSync
+//! [`Wait`]: faultless_page::Wait
+//! [`Wait::wake`]: faultless_page::Wait::wake
+//! [`SpinWait`]: faultless_page::SpinWait
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod bitmap;
+mod block;
+mod counted;
+mod counts;
+mod direct;
+mod faulty;
+mod interrupts;
+mod pool;
+mod queue_wait;
+mod ram;
+mod sleeping;
+mod yielding;
+
+pub use block::{BlockDevice, BlockMap, BlockStore, FixedMap, RamDisk};
+pub use counted::{CountedFrames, FrameSource};
+pub use faulty::{Answer, Call, FaultyStore, When};
+pub use interrupts::{InterruptControl, InterruptsOff, InterruptsOffGuard, InterruptsOffLock};
+pub use pool::{FramePool, Page};
+pub use queue_wait::{QueueWait, Threads};
+pub use ram::{PageBudget, RamStore};
+pub use yielding::YieldWait;
+
+#[cfg(test)]
+mod tests;
