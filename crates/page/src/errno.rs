@@ -35,6 +35,24 @@ impl Errno {
         self as i32
     }
 
+    /// What a system call of Linux returns for `result`: the number of bytes, or the negative error
+    /// number. A count above `isize::MAX`, which no call of this crate returns, becomes that.
+    ///
+    /// ```
+    /// use faultless_page::Errno;
+    ///
+    /// assert_eq!(Errno::to_raw(Ok(4096)), 4096);
+    /// assert_eq!(Errno::to_raw(Err(Errno::Fault)), -14);
+    /// ```
+    #[must_use]
+    pub const fn to_raw(result: Result<usize, Self>) -> isize {
+        match result {
+            Ok(bytes) if bytes > isize::MAX as usize => isize::MAX,
+            Ok(bytes) => bytes as isize,
+            Err(errno) => -(errno.code() as isize),
+        }
+    }
+
     /// The name in `errno.h`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -59,3 +77,17 @@ impl fmt::Display for Errno {
 }
 
 impl core::error::Error for Errno {}
+
+#[cfg(test)]
+mod tests {
+    use super::Errno;
+
+    #[test]
+    fn a_raw_result_is_a_count_or_a_small_negative_number() {
+        assert_eq!(Errno::to_raw(Ok(0)), 0);
+        assert_eq!(Errno::to_raw(Ok(0x7fff_f000)), 0x7fff_f000);
+        assert_eq!(Errno::to_raw(Ok(usize::MAX)), isize::MAX);
+        let all = [Errno::Interrupted, Errno::Io, Errno::WouldBlock, Errno::NoMemory, Errno::Fault];
+        assert_eq!(all.map(|errno| Errno::to_raw(Err(errno))), [-4, -5, -11, -12, -14]);
+    }
+}
