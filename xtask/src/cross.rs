@@ -18,13 +18,8 @@ use crate::tally::tally;
 use crate::workspace;
 
 /// The crates that an embedder's kernel links.
-const CORE: [&str; 5] = [
-    "faultless-page",
-    "faultless-usercopy",
-    "faultless-filemap",
-    "faultless-parts",
-    "faultless",
-];
+const CORE: [&str; 5] =
+    ["faultless-page", "faultless-usercopy", "faultless-filemap", "faultless-parts", "faultless"];
 
 /// Targets without an operating system.
 const BARE: [&str; 3] =

@@ -7,6 +7,7 @@
 
 pub use faultless_filemap as filemap;
 pub use faultless_page as page;
+pub use faultless_parts as parts;
 pub use faultless_usercopy as usercopy;
 
 /// What nearly every embedder names.

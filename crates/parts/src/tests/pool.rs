@@ -226,8 +226,10 @@ fn a_run_ends_where_a_frame_is_in_use_and_the_search_wraps() {
 fn a_raw_region_that_is_not_aligned_loses_its_ragged_ends() {
     let bytes = Box::leak(std::vec![0xa5_u8; 10 * PAGE_SIZE].into_boxed_slice());
     let (base, len) = (NonNull::from(&mut *bytes).cast::<u8>(), bytes.len());
+    // SAFETY: inside the region.
+    let second = unsafe { base.add(1) };
     // SAFETY: leaked, and not used otherwise; one byte less at each end.
-    let pool = unsafe { FramePool::<CoreSync>::from_raw(base.add(1), len - 2) };
+    let pool = unsafe { FramePool::<CoreSync>::from_raw(second, len - 2) };
     assert!((7..=8).contains(&pool.total()), "{pool:?}");
     check(&pool, pool.total(), || pool.free(), 9).expect("no mistake");
     // SAFETY: an empty region.
