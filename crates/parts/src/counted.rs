@@ -37,8 +37,9 @@ pub unsafe trait FrameSource: Send + Sync {
 
 /// [`Frames`] over a [`FrameSource`], with a table of counts that the kernel supplies.
 ///
-/// Frames are handed out one at a time, which [`Frames::allocate`] allows: runs are an optimisation.
-/// A release too many and a count that overflows are caught as by [`FramePool`](crate::FramePool).
+/// Frames are handed out one at a time, which [`Frames::allocate`] allows: runs are an
+/// optimisation. A release too many and a count that overflows are caught as by
+/// [`FramePool`](crate::FramePool).
 ///
 /// ```
 /// use core::ptr::NonNull;

@@ -16,7 +16,8 @@ pub(crate) fn fill(
 ) -> Result<(), Errno> {
     let len = len.min(buf.remaining());
     let start = buf.unfilled();
-    // SAFETY: `len` bytes from there lie in the buffer, which is valid for writes and borrowed uniquely.
+    // SAFETY: `len` bytes from there lie in the buffer, which is valid for writes and borrowed
+    // uniquely.
     unsafe { start.write_bytes(0, len) };
     // SAFETY: as above, and initialised by the line before.
     let bytes = unsafe { slice::from_raw_parts_mut(start, len) };

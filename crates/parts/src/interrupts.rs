@@ -26,8 +26,8 @@ pub trait InterruptControl: 'static {
     /// leaves them off, and says so.
     fn save_and_disable() -> Self::State;
 
-    /// Sets interrupts to what they were at the matching [`save_and_disable`](Self::save_and_disable),
-    /// on the same CPU.
+    /// Sets interrupts to what they were at the matching
+    /// [`save_and_disable`](Self::save_and_disable), on the same CPU.
     fn restore(state: Self::State);
 }
 
@@ -35,8 +35,8 @@ pub trait InterruptControl: 'static {
 ///
 /// For kernels with preemption, and for those where an interrupt handler takes a short lock of the
 /// cache or of this crate: by [`Frames::release`](faultless_page::Frames::release) when a device's
-/// pin ends, or by [`Wait::wake`](faultless_page::Wait::wake). Otherwise a handler, or a thread that
-/// preempts, may spin for a lock whose holder it keeps from running.
+/// pin ends, or by [`Wait::wake`](faultless_page::Wait::wake). Otherwise a handler, or a thread
+/// that preempts, may spin for a lock whose holder it keeps from running.
 ///
 /// A short lock is held for a bounded number of instructions. While a lock is contended, its takers
 /// on other CPUs spin with interrupts off for that time too.
@@ -59,7 +59,7 @@ pub trait InterruptControl: 'static {
 ///         cpu::disable_interrupts();
 ///         were_on
 ///     }
-///     fn restore(were_on: bool) {
+///     fn restore(were_on: Self::State) {
 ///         if were_on {
 ///             cpu::enable_interrupts();
 ///         }
@@ -90,9 +90,9 @@ pub struct InterruptsOffLock<C, T> {
     control: PhantomData<fn() -> C>,
 }
 
-/// A held [`InterruptsOffLock`]. Dropping it unlocks, and then restores the state of the interrupts.
-/// Guards are dropped in the reverse order of their locks; the guard stays on the CPU where it was
-/// made, so it is not `Send`.
+/// A held [`InterruptsOffLock`]. Dropping it unlocks, and then restores the state of the
+/// interrupts. Guards are dropped in the reverse order of their locks; the guard stays on the CPU
+/// where it was made, so it is not `Send`.
 pub struct InterruptsOffGuard<'a, C: InterruptControl, T> {
     // Fields are dropped in the order of their declaration: the lock is free before a handler runs.
     value: spin::MutexGuard<'a, T>,

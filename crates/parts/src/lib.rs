@@ -1,15 +1,18 @@
 //! Ready-made parts for an embedding: what most kernels would otherwise write again.
 //!
-//! | part | implements | for a kernel that has |
-//! |---|---|---|
-//! | [`FramePool`] | [`Frames`] | a region of memory and no allocator of frames |
-//! | [`CountedFrames`] | [`Frames`] | an allocator of single frames without counts |
-//! | [`RamStore`] | [`AddressSpaceOperations`] | files whose only copy is the cache (tmpfs) |
-//! | [`BlockStore`] | [`AddressSpaceOperations`] | a block device and a map from file blocks to its blocks |
-//! | [`FaultyStore`] | [`AddressSpaceOperations`] | tests: calls of another store fail or come short |
-//! | [`InterruptsOff`] | [`SyncFamily`] | preemption, or interrupts that take its locks |
-//! | [`YieldWait`] | [`Wait`] | threads, and a call that lets the next one run |
-//! | [`QueueWait`] | [`Wait`] | threads that can be parked and unparked |
+//! | part | for a kernel that has |
+//! |---|---|
+//! | [`FramePool`] | a region of memory and no allocator of frames |
+//! | [`CountedFrames`] | an allocator of single frames without counts |
+//! | [`RamStore`] | files whose only copy is the cache (tmpfs) |
+//! | [`BlockStore`] | a block device, and a map from file blocks to its blocks |
+//! | [`FaultyStore`] | tests: calls of another store fail or come short |
+//! | [`InterruptsOff`] | preemption, or interrupts that take its locks |
+//! | [`YieldWait`] | threads, and a call that lets the next one run |
+//! | [`QueueWait`] | threads that can be parked and unparked |
+//!
+//! The first two implement [`Frames`], the stores [`AddressSpaceOperations`], the last three
+//! [`SyncFamily`] and [`Wait`].
 //!
 //! # Which locks, which wait
 //! A short lock is held for a bounded number of instructions, and no thread sleeps with it. A wait
@@ -17,11 +20,21 @@
 //!
 //! | the kernel | short locks | waits |
 //! |---|---|---|
-//! | one CPU, threads switch only when they ask for it | [`CoreSync`]: no lock is ever found held | [`YieldWait`] or [`QueueWait`]. With [`SpinWait`] the first wait never ends: the thread that would end it does not run |
-//! | one CPU, with preemption | [`InterruptsOff`]. With [`CoreSync`] a thread that is preempted with a lock makes the others spin away their turns, and under fixed priorities for ever | [`QueueWait`], or [`YieldWait`] where threads of lower priority get their turn |
-//! | several CPUs, without preemption | [`CoreSync`] | [`QueueWait`] or [`YieldWait`]. [`SpinWait`] only if there are no more threads that use the cache than CPUs, each bound to its own |
-//! | several CPUs, with preemption | [`InterruptsOff`] | [`QueueWait`] |
-//! | a single thread that uses the cache, or a test on a host | [`CoreSync`] | [`SpinWait`]: nothing is waited for, or the host's scheduler is fair |
+//! | one CPU, threads switch only when they ask for it | [`CoreSync`] | [`YieldWait`], [`QueueWait`] |
+//! | one CPU, with preemption | [`InterruptsOff`] | [`QueueWait`], [`YieldWait`] |
+//! | several CPUs, without preemption | [`CoreSync`] | [`QueueWait`], [`YieldWait`] |
+//! | several CPUs, with preemption | [`InterruptsOff`] | [`QueueWait`], [`YieldWait`] |
+//! | one thread uses the cache, or a test on a host | [`CoreSync`] | [`SpinWait`] |
+//!
+//! [`SpinWait`] must not be used where a waiter can keep the thread that it waits for from running:
+//! - on one CPU without preemption the first wait never ends;
+//! - on one CPU with preemption a wait burns turns, and under fixed priorities it may never end;
+//! - on several CPUs it ends only if the threads that use the cache are no more than the CPUs, each
+//!   bound to its own.
+//!
+//! [`CoreSync`] must not be used with preemption: a thread that is preempted with a lock makes the
+//! others spin through their turns, and under fixed priorities for ever. [`YieldWait`] must not be
+//! used under fixed priorities.
 //!
 //! Whatever the kernel: where an interrupt handler takes a short lock ([`Frames::release`],
 //! [`Wait::wake`]), the lock turns interrupts off ([`InterruptsOff`]), because a handler that finds

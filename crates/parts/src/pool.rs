@@ -1,8 +1,9 @@
-//! [`FramePool`]: a counted frame allocator over one region of memory, which holds its bookkeeping too.
+//! [`FramePool`]: a counted frame allocator over one region of memory, which holds its bookkeeping
+//! too.
 //!
-//! The region is cut in two: the first pages hold a bitmap of free frames and the counts, the others
-//! are the frames. Neighbours: [`bitmap`](crate::bitmap) searches, [`counts`](crate::counts) counts;
-//! the unsafe code here is the cut, and the addresses.
+//! The region is cut in two: the first pages hold a bitmap of free frames and the counts, the
+//! others are the frames. Neighbours: [`bitmap`](crate::bitmap) searches, [`counts`](crate::counts)
+//! counts; the unsafe code here is the cut, and the addresses.
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -33,9 +34,9 @@ const _: () = assert!(size_of::<Page>() == PAGE_SIZE && align_of::<Page>() == PA
 /// from where the last one ended; when the region is fragmented, the run is shorter.
 ///
 /// `S` is the family of the short lock around the bitmap. [`CoreSync`] fits unless a thread can be
-/// preempted, or interrupted by a handler that releases frames: see the
-/// [crate's documentation](crate#which-locks-which-wait). No method sleeps or waits for memory:
-/// a kernel that reclaims wraps [`Frames::allocate`] and calls `Inode::evict` before it tries again.
+/// preempted, or interrupted by a handler that releases frames: see the [crate's
+/// documentation](crate#which-locks-which-wait). No method sleeps or waits for memory: a kernel
+/// that reclaims wraps [`Frames::allocate`] and calls `Inode::evict` before it tries again.
 ///
 /// A release too many and a count that overflows are caught by a debug assertion. Without those,
 /// the first is ignored, and a frame whose count has overflowed is never free again.
@@ -86,8 +87,8 @@ impl<S: SyncFamily> FramePool<S> {
         unsafe { Self::carve(NonNull::from(region).cast(), pages) }
     }
 
-    /// A pool over the whole pages among the `len` bytes at `base`: a region of the boot memory map,
-    /// at the kernel's address for it.
+    /// A pool over the whole pages among the `len` bytes at `base`: a region of the boot memory
+    /// map, at the kernel's address for it.
     ///
     /// # Safety
     /// From now on, and for as long as the pool or a frame of it is used, the region is mapped,
@@ -128,8 +129,8 @@ impl<S: SyncFamily> FramePool<S> {
         // SAFETY: `own` is at most the number of pages.
         let frames = unsafe { base.add(own) };
         let words = total.div_ceil(64);
-        // SAFETY: the bookkeeping fits in the first `own` pages, which nothing else uses; initialised
-        // memory holds integers, and a page is aligned for them.
+        // SAFETY: the bookkeeping fits in the first `own` pages, which nothing else uses;
+        // initialised memory holds integers, and a page is aligned for them.
         let bitmap: &mut [u64] = unsafe { slice::from_raw_parts_mut(base.cast().as_ptr(), words) };
         // SAFETY: as above: at most the end of the words.
         let behind = unsafe { base.cast::<u64>().add(words) };
@@ -178,8 +179,8 @@ const fn bookkeeping(frames: usize) -> usize {
 
 // SAFETY: a frame is handed out when its bit was set, which the same hold of the lock clears, and
 // the bit is set again only when its count has fallen to zero. So it is handed out once, and freed
-// at zero. Counts do not wrap. Addresses are linear in the number, in one object, aligned, and never
-// change; the pages are initialised.
+// at zero. Counts do not wrap. Addresses are linear in the number, in one object, aligned, and
+// never change; the pages are initialised.
 unsafe impl<S: SyncFamily> Frames for FramePool<S> {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         let taken = self.bitmap.lock().take(pages.clamp(1, MAX_RUN));

@@ -38,8 +38,8 @@ const BATCH: usize = 8;
 ///   `park` return.
 /// - `park` may return at any time without a reason. The thread then looks again.
 /// - A fatal signal for a thread unparks it: the kernel's signal code calls `unpark`, or what it
-///   comes to. The conditions of killable waits ask whether the thread was killed, and are evaluated
-///   after each `park` (L3).
+///   comes to. The conditions of killable waits ask whether the thread was killed, and are
+///   evaluated after each `park` (L3).
 /// - What a thread does before `unpark` happens before what the unparked one does after `park`:
 ///   `unpark` releases and `park` acquires.
 /// - `unpark` never sleeps, and calls nothing of the page cache. It may be called for a thread that
@@ -62,10 +62,10 @@ pub trait Threads: Send + Sync {
 
 /// A [`Wait`] over a kernel's [`Threads`]. No wake is lost.
 ///
-/// Several kibibytes are not needed, nor is an allocator: a queue is two words, and entries stand in
-/// the sleepers' stack frames. A wake looks at the sleepers of one of 16 queues and unparks those
-/// with its key. `S` is the family of the queues' short locks; see the
-/// [crate's documentation](crate#which-locks-which-wait). [`wake`](Wait::wake) never sleeps.
+/// Several kibibytes are not needed, nor is an allocator: a queue is two words, and entries stand
+/// in the sleepers' stack frames. A wake looks at the sleepers of one of 16 queues and unparks
+/// those with its key. `S` is the family of the queues' short locks; see the [crate's
+/// documentation](crate#which-locks-which-wait). [`wake`](Wait::wake) never sleeps.
 ///
 /// ```
 /// use faultless_page::{Wait, WaitKey};

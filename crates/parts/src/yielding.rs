@@ -13,8 +13,8 @@ use faultless_page::{Wait, WaitKey};
 /// has had one. In a kernel with fixed priorities a yield lets no thread of lower priority run, and
 /// a wait for one never ends: such a kernel takes [`QueueWait`](crate::QueueWait).
 ///
-/// A waiter uses its turns up to look: a wait for a disk keeps the CPU from idling. The condition is
-/// evaluated again after every turn, so a killed thread looks again without being woken (L3).
+/// A waiter uses its turns up to look: a wait for a disk keeps the CPU from idling. The condition
+/// is evaluated again after every turn, so a killed thread looks again without being woken (L3).
 /// [`wake`](Wait::wake) does nothing.
 ///
 /// ```

@@ -10,8 +10,8 @@ use heapless::Vec;
 use super::BlockMap;
 
 /// A [`BlockMap`] for a file of at most `N` blocks, in a range of at most `N` blocks of a device
-/// that belongs to the file alone. Kept in memory, 16 bytes a block, and never written: what it maps
-/// is gone with it. Never sleeps. `S` is the family of its short lock.
+/// that belongs to the file alone. Kept in memory, 16 bytes a block, and never written: what it
+/// maps is gone with it. Never sleeps. `S` is the family of its short lock.
 ///
 /// ```
 /// use faultless_parts::{BlockMap, FixedMap};

@@ -15,7 +15,7 @@ pub use store::BlockStore;
 
 use faultless_page::{Errno, SyncKind};
 
-/// A device of blocks, shared by all who use it. Every method may sleep.
+/// A device of blocks, which several files may share. Every method may sleep.
 ///
 /// The trait is safe: a device that lies loses data and shows no memory that it was not given.
 pub trait BlockDevice: Send + Sync {
@@ -25,8 +25,8 @@ pub trait BlockDevice: Send + Sync {
     /// How many blocks the device has.
     fn blocks(&self) -> u64;
 
-    /// Reads blocks from `first` on, as many as fill `into`, whose length is a multiple of the block
-    /// size and at most a page. A page of the cache is locked in most calls.
+    /// Reads blocks from `first` on, as many as fill `into`, whose length is a multiple of the
+    /// block size and at most a page. A page of the cache is locked in most calls.
     ///
     /// # Errors
     /// [`Errno::Io`], for blocks past the end too. What `into` holds then is not used.
@@ -49,9 +49,9 @@ pub trait BlockDevice: Send + Sync {
 /// Which blocks of a device a file has. One map is one file's; a file system hands out views of its
 /// own tables.
 ///
-/// Locks for itself, inside each call, and calls nothing of the page cache. Methods may sleep unless
-/// said otherwise. Calls for different blocks of the file may come at the same time; those that
-/// change one block do not.
+/// Locks for itself, inside each call, and calls nothing of the page cache. Methods may sleep
+/// unless said otherwise. Calls for different blocks of the file may come at the same time; those
+/// that change one block do not.
 ///
 /// The trait is safe: a map that lies mixes up blocks of its device.
 pub trait BlockMap: Send + Sync {
@@ -77,8 +77,8 @@ pub trait BlockMap: Send + Sync {
     /// There is no room for the entry: the file is as before.
     fn insert(&self, block: u64, device_block: u64) -> Result<(), Errno>;
 
-    /// Makes all blocks of the file from `first` on holes, and frees what they had. Must not fail: a
-    /// map that cannot reach its tables notes what is to be done.
+    /// Makes all blocks of the file from `first` on holes, and frees what they had. Must not fail:
+    /// a map that cannot reach its tables notes what is to be done.
     fn truncate(&self, first: u64);
 
     /// The file has `size` bytes now. Never sleeps.

@@ -13,10 +13,12 @@
 //! changes, and the core zeroes what a read brings of bytes that are cut off meanwhile.
 #![forbid(unsafe_code)]
 
+mod locked;
+
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::AtomicBool;
-use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::Ordering::Release;
 
 use faultless_page::{
     AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, MAX_FILE_SIZE, PAGE_SIZE,
@@ -157,69 +159,6 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> BlockStore<D, M, W> {
             self.map.release(device_block);
         }
         inserted
-    }
-
-    /// The notes that a read has to mind.
-    fn tails(&self) -> Result<Tails, Errno> {
-        // Acquire: pairs with the store after a truncation, which has returned before the file
-        // grows over the tail.
-        if !self.has_tails.load(Acquire) {
-            return Ok(Tails::default());
-        }
-        let tails = self.state.lock().tails.clone();
-        tails.are_complete()?;
-        Ok(tails)
-    }
-
-    /// Zeroes a block on the device from a byte on, if it has room.
-    fn zero(&self, page: &mut [u8; PAGE_SIZE], tail: Tail) -> Result<(), Errno> {
-        let Some(device_block) = self.map.find(tail.block)? else { return Ok(()) };
-        let bytes = &mut page[..self.block_size];
-        self.device.read(device_block, bytes)?;
-        if bytes[tail.from..].iter().any(|byte| *byte != 0) {
-            bytes[tail.from..].fill(0);
-            self.device.write(device_block, bytes)?;
-        }
-        Ok(())
-    }
-
-    /// Zeroes what truncations could not.
-    fn settle_tails(&self) -> Result<(), Errno> {
-        if !self.has_tails.load(Acquire) {
-            return Ok(());
-        }
-        let mut state = self.state.lock();
-        let State { page, tails } = &mut *state;
-        tails.are_complete()?;
-        while let Some(tail) = tails.any() {
-            self.zero(page, tail)?;
-            tails.forget(tail.block);
-        }
-        self.has_tails.store(false, Release);
-        Ok(())
-    }
-
-    /// Writes the blocks of one page that have room and lie inside the file.
-    fn send(&self, view: &WritebackRun<'_>) -> Result<(), Errno> {
-        let mut state = self.state.lock();
-        let State { page, tails } = &mut *state;
-        tails.are_complete()?;
-        view.copy_to(0, page);
-        let first = view.pos() / self.block_size as u64;
-        let end = first + view.len().div_ceil(self.block_size) as u64;
-        let mut at = first;
-        while at < end {
-            let Extent { blocks, device_block } = self.extent(at..end)?;
-            if let Some(device_block) = device_block {
-                let start = (at - first) as usize * self.block_size;
-                let len = blocks as usize * self.block_size;
-                self.device.write(device_block, &page[start..start + len])?;
-                (at..at + blocks).for_each(|block| tails.forget(block));
-            }
-            at += blocks;
-        }
-        self.has_tails.store(!tails.is_empty(), Release);
-        Ok(())
     }
 }
 

@@ -1,14 +1,14 @@
 //! Ends of files that could not be zeroed on the device.
 //!
-//! Truncation must not fail, and a device may. What could not be zeroed is noted here: reads take it
-//! for zeros, the next writeback of its block replaces it, and a sync zeroes it or fails.
+//! Truncation must not fail, and a device may. What could not be zeroed is noted here: reads take
+//! it for zeros, the next writeback of its block replaces it, and a sync zeroes it or fails.
 #![forbid(unsafe_code)]
 
 use faultless_page::Errno;
 use heapless::Vec;
 
-/// How many ends are noted. One that finds no room makes the whole store fail, rather than show what
-/// was cut off.
+/// How many ends are noted. One that finds no room makes the whole store fail, rather than show
+/// what was cut off.
 const NOTES: usize = 8;
 
 /// Bytes of a block that count as zeros: from `from` on.

@@ -31,7 +31,7 @@ impl InterruptControl for Fake {
         CALLS.with(|calls| calls.set([calls.get()[0] + 1, calls.get()[1]]));
         ENABLED.replace(false)
     }
-    fn restore(state: bool) {
+    fn restore(state: Self::State) {
         CALLS.with(|calls| calls.set([calls.get()[0], calls.get()[1] + 1]));
         ENABLED.set(state);
         if state {

@@ -1,5 +1,5 @@
-//! Tests of the parts, most of them by an inode on top. A rig is a cache, one file on a store, and a
-//! buffer that stands for user memory.
+//! Tests of the parts, most of them by an inode on top. A rig is a cache, one file on a store, and
+//! a buffer that stands for user memory.
 
 use core::marker::PhantomData;
 use std::boxed::Box;
@@ -22,6 +22,7 @@ mod block_model;
 mod block_races;
 mod block_twins;
 mod counted;
+mod counts;
 mod faulty;
 mod interrupts;
 mod pool;

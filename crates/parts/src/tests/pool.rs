@@ -10,8 +10,6 @@ use std::vec::Vec;
 use faultless_page::{CoreSync, Errno, FrameNumber, Frames, PAGE_SIZE};
 
 use super::Rng;
-use crate::bitmap::Bitmap;
-use crate::counts::{Counts, Left, STUCK};
 use crate::{FramePool, Page};
 
 fn pool(frames: usize) -> FramePool {
@@ -282,42 +280,8 @@ fn a_retain_of_a_free_frame_is_caught() {
 }
 
 #[test]
-#[cfg(debug_assertions)]
-#[should_panic(expected = "has overflowed")]
-fn a_count_that_overflows_is_caught() {
-    let counts = counts_of(STUCK - 1);
-    counts.retain(0);
-}
-
-#[test]
-fn a_count_that_has_overflowed_never_frees_its_frame() {
-    let counts = counts_of(STUCK);
-    assert_eq!(counts.release(0), Left::Something);
-    assert_eq!(counts.get(0), STUCK);
-}
-
-fn counts_of(count: u32) -> Counts {
-    let counts =
-        Counts::all_free(Box::leak(Box::new([const { core::sync::atomic::AtomicU32::new(0) }])));
-    counts.begin(0);
-    counts.set(0, count);
-    counts
-}
-
-#[test]
 #[should_panic(expected = "not of this pool")]
 fn the_address_of_a_foreign_frame_is_refused() {
     let pool = pool(4);
     let _address = pool.address(number(pool.total() + 1));
-}
-
-#[test]
-fn a_bitmap_counts_what_it_gives_and_takes() {
-    let words = Box::leak(std::vec![0; 3].into_boxed_slice());
-    let mut bitmap = Bitmap::all_free(words, 130);
-    assert_eq!((bitmap.take(64), bitmap.take(60)), (Some((0, 64)), Some((64, 60))));
-    assert_eq!((bitmap.take(64), bitmap.take(1), bitmap.free()), (Some((124, 6)), None, 0));
-    bitmap.give(129);
-    bitmap.give(63);
-    assert_eq!((bitmap.take(2), bitmap.take(2)), (Some((63, 1)), Some((129, 1))));
 }
