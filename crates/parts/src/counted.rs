@@ -14,8 +14,8 @@ use crate::counts::{Counts, Left};
 /// [`PAGE_SIZE`](faultless_page::PAGE_SIZE).
 ///
 /// # Safety
-/// The implementor promises, for every frame from [`allocate`](Self::allocate) that was not given to
-/// [`free`](Self::free) since:
+/// The implementor promises, for every frame from [`allocate`](Self::allocate) that was not given
+/// to [`free`](Self::free) since:
 /// - it is handed out once, and nothing else uses it;
 /// - [`address`](Self::address) returns the same address each time, aligned to and valid for reads
 ///   and writes of [`PAGE_SIZE`](faultless_page::PAGE_SIZE) initialised bytes;
@@ -54,7 +54,9 @@ pub unsafe trait FrameSource: Send + Sync {
 /// # impl MyAllocator {
 /// #     fn pop(&self) -> Option<u64> { self.1.lock().unwrap().pop() }
 /// #     fn push(&self, number: u64) { self.1.lock().unwrap().push(number) }
-/// #     fn direct_map(&self, n: u64) -> NonNull<u8> { unsafe { self.0.add((n as usize - 256) * 4096) } }
+/// #     fn direct_map(&self, number: u64) -> NonNull<u8> {
+/// #         unsafe { self.0.add((number as usize - 256) * 4096) }
+/// #     }
 /// # }
 /// # let ram = Box::leak(Box::new(Ram([0; 4 * 4096])));
 /// # let allocator = MyAllocator(NonNull::from(ram).cast(), (256..260).collect::<Vec<_>>().into());

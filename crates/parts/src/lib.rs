@@ -20,7 +20,7 @@
 //!
 //! | the kernel | short locks | waits |
 //! |---|---|---|
-//! | one CPU, threads switch only when they ask for it | [`CoreSync`] | [`YieldWait`], [`QueueWait`] |
+//! | one CPU, without preemption | [`CoreSync`] | [`YieldWait`], [`QueueWait`] |
 //! | one CPU, with preemption | [`InterruptsOff`] | [`QueueWait`], [`YieldWait`] |
 //! | several CPUs, without preemption | [`CoreSync`] | [`QueueWait`], [`YieldWait`] |
 //! | several CPUs, with preemption | [`InterruptsOff`] | [`QueueWait`], [`YieldWait`] |
@@ -42,8 +42,8 @@
 //!
 //! # Lock order
 //! The short locks of this crate are leaves: none is held while another lock is taken, or a call
-//! out of the crate is made. [`BlockStore`] has one lock that a thread may sleep with, which is held
-//! across calls of its device and its map, and across nothing else.
+//! out of the crate is made. [`BlockStore`] has one lock that a thread may sleep with, which is
+//! held across calls of its device and its map, and across nothing else.
 //!
 //! This crate knows the seams of `faultless-page` and nothing above them. `faultless` re-exports it
 //! as `faultless::parts`.

@@ -92,9 +92,9 @@ impl<S: SyncFamily> FramePool<S> {
     ///
     /// # Safety
     /// From now on, and for as long as the pool or a frame of it is used, the region is mapped,
-    /// valid for reads and writes, and used by nothing else; it is one allocated object as Rust sees
-    /// it, and its bytes are initialised, to whatever value (memory that the machine was started
-    /// with is).
+    /// valid for reads and writes, and used by nothing else. It is one allocated object as Rust
+    /// sees it, and its bytes are initialised, to whatever value (memory that the machine was
+    /// started with is).
     ///
     /// ```
     /// # use core::ptr::NonNull;
@@ -102,7 +102,7 @@ impl<S: SyncFamily> FramePool<S> {
     ///
     /// # let region: &'static mut [u8] = Box::leak(vec![0; 16 * 4096].into_boxed_slice());
     /// # let (base, len) = (NonNull::from(&mut *region).cast::<u8>(), region.len());
-    /// // SAFETY: the boot memory map says that nothing else uses the region, and it is mapped at `base`.
+    /// // SAFETY: the boot memory map says that nothing else uses the region; it is mapped there.
     /// let pool = unsafe { FramePool::<faultless_page::CoreSync>::from_raw(base, len) };
     /// assert!(pool.total() >= 14);
     /// ```

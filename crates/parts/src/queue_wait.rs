@@ -7,8 +7,8 @@
 //! A sleeper links its entry, and only then looks at its condition. A waker makes the condition
 //! true, and only then looks for entries. Entries are linked and looked for under one lock. If the
 //! waker finds the entry, it unparks the thread, which remembers that ([`Threads::park`]): the
-//! thread looks again, whatever it was doing meanwhile. If the waker does not find the entry, it had
-//! the lock first, and the look at the condition sees what was done before.
+//! thread looks again, whatever it was doing meanwhile. If the waker does not find the entry, it
+//! had the lock first, and the look at the condition sees what was done before.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -62,10 +62,10 @@ pub trait Threads: Send + Sync {
 
 /// A [`Wait`] over a kernel's [`Threads`]. No wake is lost.
 ///
-/// Several kibibytes are not needed, nor is an allocator: a queue is two words, and entries stand
-/// in the sleepers' stack frames. A wake looks at the sleepers of one of 16 queues and unparks
-/// those with its key. `S` is the family of the queues' short locks; see the [crate's
-/// documentation](crate#which-locks-which-wait). [`wake`](Wait::wake) never sleeps.
+/// Needs no allocator: a queue is a few words, and entries stand in the sleepers' stack frames. A
+/// wake looks at the sleepers of one of 16 queues and unparks those with its key. `S` is the family
+/// of the queues' short locks; see the [crate's documentation](crate#which-locks-which-wait).
+/// [`wake`](Wait::wake) never sleeps.
 ///
 /// ```
 /// use faultless_page::{Wait, WaitKey};
@@ -177,12 +177,13 @@ impl<T: Threads, S: SyncFamily> Wait for QueueWait<T, S> {
         let queue = self.queue(key);
         let request = pin!(Request::new(&queue.sleepers));
         let request = request.into_ref();
+        let thread = self.threads.current();
         {
             let mut linked = request.lock();
             // Under the lock: a wake that has begun and not yet looked deals with an entry that it
             // need not, and one that begins later deals with this entry.
             let dealt_with = queue.wakes.load(Relaxed);
-            linked.link(Sleeper { key, thread: self.threads.current(), dealt_with });
+            linked.link(Sleeper { key, thread, dealt_with });
         }
         while !condition() {
             self.threads.park();

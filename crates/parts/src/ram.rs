@@ -59,10 +59,10 @@ impl PageBudget {
 ///
 /// # The limit
 /// With a [`PageBudget`], a file is charged for all its pages from the first to the last one that
-/// was written, holes included: the charge is one number, so that the store needs no table. A write
-/// that goes beyond the budget fails with [`Errno::NoSpace`], or comes short. Truncation gives pages
-/// back, and so does dropping the store. `B` is how the budget is reached: `&'static PageBudget`, or
-/// an `Arc`.
+/// was written, holes included: the charge is one number, so that the store needs no table. A
+/// write that goes beyond the budget fails with [`Errno::NoSpace`], or comes short. Truncation
+/// gives pages back, and so does dropping the store. `B` is how the budget is reached:
+/// `&'static PageBudget`, or an `Arc`.
 ///
 /// No method sleeps. `S` is the family of the one short lock.
 ///

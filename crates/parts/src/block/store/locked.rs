@@ -1,7 +1,7 @@
 //! What a `BlockStore` does under its lock: writeback, and the zeroing of ends.
 //!
-//! Neighbours: [`store`](super) says what the lock is for, [`tails`](crate::block::tails) keeps what
-//! a device could not zero.
+//! Neighbours: [`store`](super) says what the lock is for, [`tails`](crate::block::tails) keeps
+//! what a device could not zero.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering::{Acquire, Release};
