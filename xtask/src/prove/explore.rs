@@ -45,7 +45,8 @@ pub(crate) struct Prover<'i> {
     live: BTreeMap<u64, live::Set>,
     /// Heads of loops.
     cuts: BTreeSet<u64>,
-    pub(super) templates: BTreeMap<u64, Template>,
+    /// Invariants that were found, by the heads of their loops.
+    pub(super) templates: BTreeMap<u64, Vec<Template>>,
     /// A new head was found; everything begins again.
     pub(super) again: bool,
     /// Paths that ended.

@@ -117,13 +117,16 @@ impl Prover<'_> {
     pub(super) fn around(&mut self, first: State, stops: &[u64]) -> Result<Vec<State>> {
         let head = first.at;
         let mark = (self.findings.len(), self.paths);
-        if let Some(template) = self.templates.get(&head).cloned()
-            && self.starts(&first, &template)?
-            && let Some(out) = self.turn(&first, &template, stops)?
-        {
-            return Ok(out);
+        // What was found for other first arrivals may do here too. If it does not, or is too weak, that says nothing.
+        for template in self.templates.get(&head).cloned().unwrap_or_default() {
+            if self.starts(&first, &template)?
+                && let Some(out) = self.turn(&first, &template, stops)?
+                && self.findings.len() == mark.0
+            {
+                return Ok(out);
+            }
+            self.rewind(mark);
         }
-        self.rewind(mark);
         let mut begin = first.clone();
         begin.begins = Some(head);
         begin.seen.clear();
@@ -139,7 +142,7 @@ impl Prover<'_> {
         };
         for _ in 0..ROUNDS {
             if let Some(out) = self.turn(&first, &template, stops)? {
-                self.templates.insert(head, template);
+                self.templates.entry(head).or_default().push(template);
                 return Ok(out);
             }
             self.rewind(mark);
