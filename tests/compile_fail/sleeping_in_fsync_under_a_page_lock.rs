@@ -4,7 +4,7 @@ use faultless::prelude::*;
 
 fn sync<K: Kernel>(inode: &Inode<K>, may: &mut MayFault) {
     let locked = inode.mapping().lock(may.page_locks(), PageRun::single(PageIndex::ZERO));
-    let _ = inode.fsync(may, SyncKind::All);
+    let _ = inode.fsync(may, SyncKind::All, &NoTask);
     drop(locked);
 }
 

@@ -21,11 +21,11 @@ fn in_order<K: Kernel, U: UserMemory>(
     drop(section);
     let mut from = IovIter::from_slice(&source);
     let _ = b.write(may, user, &mut from, &WriteOptions::at(0), &NoTask);
-    let _ = a.fsync(may, SyncKind::All);
+    let _ = a.fsync(may, SyncKind::All, &NoTask);
 }
 
 fn handler<K: Kernel>(inode: &Inode<K>, fault: &mut InFault) {
-    let _ = inode.fault(fault, PageIndex::ZERO, Access::Read, |_| ());
+    let _ = inode.fault(fault, PageIndex::ZERO, Access::Read, &NoTask, |_| ());
 }
 
 fn main() {

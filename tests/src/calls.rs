@@ -111,7 +111,7 @@ pub fn truncate<F: Flavor>(file: &Inode<HostKernel<F>>, size: u64) -> Result<(),
 /// As [`Inode::fsync`].
 #[track_caller]
 pub fn fsync<F: Flavor>(file: &Inode<HostKernel<F>>) -> Result<(), Errno> {
-    syscall(|may| file.fsync(may, SyncKind::All))
+    syscall(|may| file.fsync(may, SyncKind::All, &NoTask))
 }
 
 /// Drops every clean page of the file from the cache; how many.

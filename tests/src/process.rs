@@ -185,7 +185,7 @@ pub fn set_size(file: &File, size: u64) -> Result<(), Errno> {
 /// # Errors
 /// As [`Inode::fsync`].
 pub fn fsync(file: &File) -> Result<(), Errno> {
-    faultless_host::syscall(|may| file.fsync(may, SyncKind::All))
+    faultless_host::syscall(|may| file.fsync(may, SyncKind::All, &NoTask))
 }
 
 /// Writes the bytes of `range` back.
@@ -193,7 +193,7 @@ pub fn fsync(file: &File) -> Result<(), Errno> {
 /// # Errors
 /// As [`Inode::writeback`].
 pub fn writeback(file: &File, range: Range<u64>) -> Result<(), Errno> {
-    faultless_host::syscall(|may| file.writeback(may, range))
+    faultless_host::syscall(|may| file.writeback(may, range, &NoTask))
 }
 
 /// Drops clean pages of the file; how many.

@@ -4,6 +4,7 @@
 //! The bugs that are planted below are what a sweep is for: each has to be found.
 
 use faultless::filemap::Strategy;
+use faultless_host::fuzz::{CRASHES, Extent};
 use faultless_host::stores::Lie;
 use faultless_host::{Machine, MachineConfig, Mmu, ScriptedMmu, rng};
 use faultless_tests::balanced_on_both_mmus;
@@ -131,4 +132,32 @@ fn an_fsync_that_does_not_wait_for_pages_under_writeback_is_found() {
 fn a_mount_that_keeps_junk_past_the_end_is_found() {
     let disks = &[Disk::Memory, Disk::Blocks(512), Disk::Blocks(4096), Disk::Legacy];
     assert_found(disks, &["grown: byte"], |plan| plan.mount = Mount::AsItIs);
+}
+
+/// Two threads or three, one of which syncs; the second comes in at every point of the first, and the machine stops at every moment of
+/// the store.
+#[test]
+fn f1_f3_w11_what_a_sync_promised_beside_other_threads_survives_a_crash_at_every_moment() {
+    let mut broken = Vec::new();
+    for case in CRASHES {
+        for strategy in STRATEGIES {
+            match case.crash(strategy, Extent::Short, Lie::None) {
+                Ok(runs) => println!("{}, {strategy:?}: {runs} runs", case.name),
+                Err(what) => broken.push(what),
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn stores_that_break_their_word_beside_other_threads_are_found() {
+    for lie in [Lie::SyncKeepsNothing, Lie::SyncKeepsFirstWrite] {
+        let finds = CRASHES
+            .iter()
+            .filter_map(|case| case.crash(Strategy::BeginEnd, Extent::Short, lie).err());
+        let found: Vec<_> = finds.collect();
+        println!("{lie:?}: {found:#?}");
+        assert!(found.iter().any(|what| what.contains("is durable")), "{lie:?}: {found:?}");
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use faultless::filemap::{MsyncKind, Strategy, SyncKind, WriteOptions};
+use faultless::filemap::{MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
 use faultless::page::{Errno, PageIndex};
 use faultless_host::stores::{CrashStore, Lie, Spell};
 use faultless_host::{
@@ -225,7 +225,7 @@ impl<'m, M: Mmu> Subject<'m, M> {
 
     fn writeback(&mut self) {
         let before = self.failures();
-        if let Err(errno) = syscall(|may| self.file.writeback(may, 0..u64::MAX)) {
+        if let Err(errno) = syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask)) {
             assert_eq!(errno, self.errno(), "W4");
             self.excused(before, "a failed writeback");
             self.owed = true;
@@ -241,7 +241,7 @@ impl<'m, M: Mmu> Subject<'m, M> {
 
     fn msync(&mut self) {
         let before = self.failures();
-        let synced = syscall(|may| self.file.msync(may, 0..u64::MAX, MsyncKind::Sync));
+        let synced = syscall(|may| self.file.msync(may, 0..u64::MAX, MsyncKind::Sync, &NoTask));
         self.judge_sync(before, synced);
     }
 

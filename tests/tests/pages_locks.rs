@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use faultless::filemap::{PageLocks, Strategy, SyncKind, Task, WriteOptions};
+use faultless::filemap::{NoTask, PageLocks, Strategy, SyncKind, Task, WriteOptions};
 use faultless::page::{Errno, LockContext, PAGE_SIZE, PageIndex, PageRun};
 use faultless::usercopy::{UserMemory, UserSlice};
 use faultless_host::stores::{BlockStore, MemoryStore};
@@ -47,7 +47,7 @@ fn everything_once<M: Mmu>(machine: &Machine<M>, strategy: Strategy) {
     process.space.store(addr.wrapping_add(PAGE_SIZE), b"store").unwrap();
     assert_eq!(process.read(&file, 0, 10), Ok(process.space.read_vec(addr, 10).unwrap()));
     let _ = process.space.populate(FREE, 11);
-    syscall(|may| file.msync(may, 0..PAGE, faultless::filemap::MsyncKind::Sync)).unwrap();
+    syscall(|may| file.msync(may, 0..PAGE, faultless::filemap::MsyncKind::Sync, &NoTask)).unwrap();
     set_size(&file, 5000).unwrap();
     set_size(&file, 50_000).unwrap();
     fsync(&file).unwrap();
@@ -140,19 +140,21 @@ balanced_on_both_mmus! {
 
     fn p4_page_locks_of_one_file_out_of_order_are_found_when_planted(machine) {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
-        assert_eq!(process.write(&file, 0, &pattern(1, 3 * PAGE_SIZE)), Ok(3 * PAGE_SIZE));
+        assert_eq!(process.write(&file, 0, &pattern(1, 66 * PAGE_SIZE)), Ok(66 * PAGE_SIZE));
         let single = |index| PageRun::single(PageIndex::new(index));
-        // Ascending is fine.
+        // Ascending is fine, from leaf to leaf.
         drop((
             file.mapping().lock(planted_context(), single(0)),
-            file.mapping().lock(planted_context(), single(2)),
+            file.mapping().lock(planted_context(), single(64)),
         ));
-        let expecting = machine.check().expect();
-        let second = file.mapping().lock(planted_context(), single(1));
-        let first = file.mapping().lock(planted_context(), single(0));
-        drop((first, second));
-        let _ = expecting.one(Kind::Order);
-        machine.check().clear();
+        // Descending is not, nor are two runs of one leaf: a request for both would stand between them.
+        for [one, two] in [[64, 0], [1, 0], [0, 1]] {
+            let expecting = machine.check().expect();
+            let held = file.mapping().lock(planted_context(), single(one));
+            drop((file.mapping().lock(planted_context(), single(two)), held));
+            let _ = expecting.one(Kind::Order);
+            machine.check().clear();
+        }
     }
 
     fn p4_page_locks_of_two_files_are_found_when_planted(machine) {
@@ -249,7 +251,7 @@ balanced_on_both_mmus! {
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));
         assert_eq!(process.write(&file, 0, &pattern(1, 70 * PAGE_SIZE)), Ok(70 * PAGE_SIZE));
         store.fail(|failures| failures.writeback.extend([0, 65]));
-        assert_eq!(syscall(|may| file.fsync(may, SyncKind::Data)), Err(Errno::Io));
+        assert_eq!(syscall(|may| file.fsync(may, SyncKind::Data, &NoTask)), Err(Errno::Io));
         store.fail(|failures| failures.writeback.clear());
         // Would wait for ever for a page that is still locked or under writeback.
         set_size(&file, 1).unwrap();

@@ -1,7 +1,7 @@
 //! Any two operations on the same files, the second at every point of the first: a deterministic sweep of single hand-overs.
 
 use faultless::page::Strategy;
-use faultless_host::fuzz::{Plant, pairs};
+use faultless_host::fuzz::{Extent, Plant, pairs, troubled_pairs, twice};
 
 /// Every run keeps the contract, and there are as many as one would think.
 fn all_keep_the_contract(strategy: Strategy) {
@@ -22,6 +22,49 @@ fn any_two_operations_may_meet_at_any_point_by_strategy_a() {
 #[test]
 fn any_two_operations_may_meet_at_any_point_by_strategy_b() {
     all_keep_the_contract(Strategy::BeginEnd);
+}
+
+/// How much is swept: `FAULTLESS_PAIRS=long` asks for more.
+fn extent() -> Extent {
+    match std::env::var("FAULTLESS_PAIRS").as_deref() {
+        Ok("long") => Extent::Long,
+        _ => Extent::Short,
+    }
+}
+
+/// The same while a call of the store fails.
+fn all_keep_the_contract_though_a_call_fails(strategy: Strategy) {
+    let (runs, found) = troubled_pairs(strategy, extent());
+    println!("{strategy:?}: {runs} runs");
+    assert!(found.is_empty(), "{} pairs break the contract: {found:#?}", found.len());
+    assert!(runs > 10_000, "{runs} runs");
+}
+
+#[test]
+fn any_two_operations_may_meet_while_a_call_of_the_store_fails_by_strategy_a() {
+    all_keep_the_contract_though_a_call_fails(Strategy::PrepareCommit);
+}
+
+#[test]
+fn any_two_operations_may_meet_while_a_call_of_the_store_fails_by_strategy_b() {
+    all_keep_the_contract_though_a_call_fails(Strategy::BeginEnd);
+}
+
+#[test]
+fn operations_that_wait_for_each_other_may_meet_twice() {
+    for strategy in [Strategy::PrepareCommit, Strategy::BeginEnd] {
+        let runs = twice(strategy, extent(), Plant::None).unwrap_or_else(|found| panic!("{found}"));
+        println!("{strategy:?}: {runs} runs");
+    }
+}
+
+/// A wake that comes while a thread looks whether to wait is lost: it takes two hand-overs.
+#[test]
+fn a_planted_lost_wake_is_met_by_two_hand_overs() {
+    let plant = Plant::ConcurrencyLostWake;
+    let found = twice(Strategy::BeginEnd, Extent::Short, plant).expect_err(plant.name());
+    println!("{}: {found}", plant.name());
+    assert!(plant.is_shown_by(&found), "{} by: {found}", plant.name());
 }
 
 /// All of the target `concurrency` but a lost wake-up, for which a thread has to be interrupted while it looks whether to wait.

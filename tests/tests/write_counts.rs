@@ -280,7 +280,7 @@ on_both_mmus! {
 
     fn w3_the_position_moves_by_what_landed_and_not_at_all_on_an_error(machine) {
         let rig = Rig::holding(machine, Setup::PLAIN, &pattern(1, 100));
-        let mut open = OpenFile::new(OpenFlags::empty());
+        let mut open = OpenFile::new(rig.file(), OpenFlags::empty());
         open.seek(90).expect("a position");
         let write = |open: &mut OpenFile, source: UserSlice, task: &TestTask| {
             let segments = [source];
@@ -305,14 +305,14 @@ on_both_mmus! {
         let rig = Rig::holding(machine, Setup::PLAIN, &pattern(1, 100));
         let source = rig.source_at(8, 0, &pattern(2, 20));
         let segments = [source];
-        let mut open = OpenFile::new(OpenFlags::APPEND);
+        let mut open = OpenFile::new(rig.file(), OpenFlags::APPEND);
         let from = || IovIter::new(&segments).expect("a request");
         let written = machine.syscall(|may| open.write(rig.file(), may, rig.user(), &mut from(), &NoTask));
         assert_eq!((written, open.position(), rig.file().size()), (Ok(20), 120, 120));
         // pwrite with O_APPEND appends, and the position is not its business.
         let written = machine.syscall(|may| open.write_at(rig.file(), may, rig.user(), &mut from(), 3, &NoTask));
         assert_eq!((written, open.position(), rig.file().size()), (Ok(20), 120, 140));
-        let plain = OpenFile::new(OpenFlags::empty());
+        let mut plain = OpenFile::new(rig.file(), OpenFlags::empty());
         let written = machine.syscall(|may| plain.write_at(rig.file(), may, rig.user(), &mut from(), 3, &NoTask));
         assert_eq!((written, plain.position(), rig.file().size()), (Ok(20), 0, 140));
     }

@@ -236,7 +236,7 @@ on_both_mmus! {
             let bytes = pattern(1, 3 * PAGE);
             let source = rig.source_at(8, 0, &bytes);
             faulty.fail_page(Call::WriteBegin, PageIndex::new(1), Errno::NoSpace);
-            let mut open = OpenFile::new(OpenFlags::empty());
+            let mut open = OpenFile::new(rig.file(), OpenFlags::empty());
             let mut write = |from: &mut IovIter<'_>| {
                 let got = machine.syscall(|may| open.write(rig.file(), may, rig.user(), from, &NoTask));
                 (got, open.position())
@@ -258,7 +258,7 @@ on_both_mmus! {
         let source = rig.source_at(8, 0, &bytes);
         assert_eq!(rig.write(0, source), Ok(bytes.len()));
         faulty.fail_next(Call::Writeback, Errno::NoSpace);
-        let sent = machine.syscall(|may| rig.file().writeback(may, 0..u64::MAX));
+        let sent = machine.syscall(|may| rig.file().writeback(may, 0..u64::MAX, &NoTask));
         assert_eq!(sent, Err(Errno::NoSpace));
         assert_eq!(calls::fsync(rig.file()), Err(Errno::NoSpace), "reported");
         assert_eq!(calls::fsync(rig.file()), Ok(()), "and only once");
@@ -300,7 +300,7 @@ on_both_mmus! {
                 assert_eq!(rig.write_as(&[tail], &options, &NoTask).map(|w| w.end), Ok(9000));
                 assert_eq!(blocks.contents()[from as usize..], bytes[from as usize..]);
             }
-            let mut open = OpenFile::new(OpenFlags::DATA_SYNC | OpenFlags::APPEND);
+            let mut open = OpenFile::new(rig.file(), OpenFlags::DATA_SYNC | OpenFlags::APPEND);
             let segments = [source.prefix(10)];
             let mut from = IovIter::new(&segments).expect("a request");
             assert_eq!(machine.syscall(|may| open.write(rig.file(), may, rig.user(), &mut from, &NoTask)), Ok(10));
@@ -311,7 +311,7 @@ on_both_mmus! {
     fn w11_the_position_stays_when_the_sync_fails(machine) {
         let (rig, faulty) = faulty_rig(machine, Strategy::BeginEnd, 1024);
         let segments = [rig.source_at(8, 0, &pattern(1, 100))];
-        let mut open = OpenFile::new(OpenFlags::SYNC);
+        let mut open = OpenFile::new(rig.file(), OpenFlags::SYNC);
         let mut from = IovIter::new(&segments).expect("a request");
         faulty.fail_next(Call::Sync, Errno::Io);
         let got = machine.syscall(|may| open.write(rig.file(), may, rig.user(), &mut from, &NoTask));

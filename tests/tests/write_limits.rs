@@ -74,7 +74,7 @@ on_both_mmus! {
             assert_eq!(rig.write_as(&[source], &append, &task), Err(Errno::FileTooBig));
             assert_eq!(task.exceeded(), 1);
             // Below the limit is the position, at the end is the file: what counts is the end.
-            let mut open = OpenFile::new(OpenFlags::APPEND);
+            let mut open = OpenFile::new(rig.file(), OpenFlags::APPEND);
             let segments = [source];
             let mut from = IovIter::new(&segments).expect("a request");
             let got = machine.syscall(|may| open.write(rig.file(), may, rig.user(), &mut from, &task));

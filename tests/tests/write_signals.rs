@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use faultless::filemap::Times;
 use faultless::page::Errno;
 use faultless_host::{Action, Event, When, on_both_mmus};
 use faultless_tests::bytes::overlay;
@@ -77,7 +78,7 @@ on_both_mmus! {
                 let seen = Arc::new(AtomicU64::new(0));
                 let (file, note) = (Arc::clone(rig.file()), Arc::clone(&seen));
                 let look = move |_| {
-                    let stamped = file.times() == (42, 42) && !file.is_set_id();
+                    let stamped = file.times() == Times { modified: 42, changed: 42 } && !file.is_set_id();
                     note.fetch_or(if stamped { 1 } else { 2 }, Ordering::Relaxed);
                 };
                 let look: Arc<dyn Fn(faultless_host::script::Moment) + Send + Sync> = Arc::new(look);
@@ -88,7 +89,7 @@ on_both_mmus! {
                 assert!(rig.write_as(&[source], &rig.at(10), &task).is_ok());
                 rig.user().script().clear();
                 assert_eq!(seen.load(Ordering::Relaxed), 1, "1: stamped before each access");
-                assert_eq!(rig.file().times(), (42, 42));
+                assert_eq!(rig.file().times(), Times { modified: 42, changed: 42 });
             }
         }
     }
@@ -100,7 +101,7 @@ on_both_mmus! {
             rig.file().mark_set_id();
             let task = TestTask::new().at(now);
             assert!(rig.write_as(&[source], &options, &task).is_ok());
-            assert_eq!((rig.file().times(), rig.file().is_set_id()), ((now, now), false));
+            assert_eq!((rig.file().times(), rig.file().is_set_id()), (Times { modified: now, changed: now }, false));
         }
     }
 
@@ -114,7 +115,7 @@ on_both_mmus! {
             assert!(rig.write_as(&[source.prefix(0)], &rig.at(0), &later).is_ok());
             assert!(rig.write_as(&[], &rig.append(), &later).is_ok());
             let _ = rig.contents();
-            assert_eq!((rig.file().times(), rig.file().is_set_id()), ((5, 5), true));
+            assert_eq!((rig.file().times(), rig.file().is_set_id()), (Times { modified: 5, changed: 5 }, true));
         }
     }
 
@@ -125,7 +126,7 @@ on_both_mmus! {
             let source = rig.source_before(8, &pattern(2, 9), Tail::Unmapped, 100);
             rig.file().mark_set_id();
             assert_eq!(rig.write_as(&[source], &rig.at(0), &TestTask::new().at(9)).map(|w| w.bytes), Ok(9));
-            assert_eq!((rig.file().times(), rig.file().is_set_id()), ((9, 9), false));
+            assert_eq!((rig.file().times(), rig.file().is_set_id()), (Times { modified: 9, changed: 9 }, false));
         }
     }
 
@@ -146,6 +147,6 @@ on_both_mmus! {
         let source = rig.source_at(8, 0, &pattern(2, 10));
         assert!(rig.write_as(&[source], &rig.at(0), &TestTask::new().at(9)).is_ok());
         assert_eq!(rig.write(0, source), Ok(10));
-        assert_eq!(rig.file().times(), (0, 0));
+        assert_eq!(rig.file().times(), Times { modified: 0, changed: 0 });
     }
 }

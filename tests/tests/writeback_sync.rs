@@ -1,6 +1,6 @@
 //! Writeback, fsync, fdatasync and msync: what is durable afterwards, and who hears of an error, and how often (W4, W11, P1, P2).
 
-use faultless::filemap::{MsyncKind, Strategy, SyncKind, WriteOptions};
+use faultless::filemap::{MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE, PageIndex};
 use faultless_host::stores::{BlockStore, Call, FaultyStore, FileStore, MemoryStore};
 use faultless_host::{Protection, syscall};
@@ -15,15 +15,15 @@ use faultless_tests::waiting::until;
 const PAGE: u64 = PAGE_SIZE as u64;
 
 fn msync(file: &File, range: std::ops::Range<u64>, kind: MsyncKind) -> Result<(), Errno> {
-    syscall(|may| file.msync(may, range, kind))
+    syscall(|may| file.msync(may, range, kind, &NoTask))
 }
 
 type Sync = fn(&File) -> Result<(), Errno>;
 
 /// How bytes are made durable.
 const SYNCS: [Sync; 3] = [
-    |file| syscall(|may| file.fsync(may, SyncKind::All)),
-    |file| syscall(|may| file.fsync(may, SyncKind::Data)),
+    |file| syscall(|may| file.fsync(may, SyncKind::All, &NoTask)),
+    |file| syscall(|may| file.fsync(may, SyncKind::Data, &NoTask)),
     |file| msync(file, 0..u64::MAX, MsyncKind::Sync),
 ];
 
@@ -118,8 +118,8 @@ balanced_on_both_mmus! {
             let (process, file) = (Process::new(machine), machine.inode(&store, 0));
             assert_eq!(process.write(&file, 0, b"x"), Ok(1));
             store.fail(|failures| failures.sync = Some(Errno::NoSpace));
-            assert_eq!(syscall(|may| file.fsync(may, kind)), Err(Errno::NoSpace));
-            assert_eq!(syscall(|may| file.fsync(may, kind)), Ok(()));
+            assert_eq!(syscall(|may| file.fsync(may, kind, &NoTask)), Err(Errno::NoSpace));
+            assert_eq!(syscall(|may| file.fsync(may, kind, &NoTask)), Ok(()));
         }
     }
 

@@ -6,7 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,13 +15,18 @@ use indicatif::MultiProgress;
 
 use self::places::Places;
 use self::planted::Begin;
-use self::session::{Ending, Report};
+use self::session::{Ending, Report, Search, Until};
 use crate::pool;
 
+mod engine;
+mod fixed;
+mod hunt;
 mod places;
 mod planted;
 mod progress;
 mod session;
+
+pub(crate) use self::engine::Engine;
 
 pub(crate) fn missing() -> Option<&'static str> {
     places::missing()
@@ -37,6 +41,12 @@ pub(crate) struct Options {
     /// Seconds for each target.
     #[arg(long, value_name = "S", default_value_t = 60)]
     time: u64,
+    /// Seed of the fuzzer's generator. Without it the clock decides.
+    #[arg(long, value_name = "N", conflicts_with = "planted")]
+    seed: Option<u32>,
+    /// A fixed number of inputs from a fixed seed, in place of a time: always the same inputs.
+    #[arg(long, conflicts_with_all = ["planted", "time", "seed", "replay"])]
+    fixed: bool,
     /// Targets that are fuzzed at the same time.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "planted")]
     jobs: usize,
@@ -49,6 +59,9 @@ pub(crate) struct Options {
     /// Play one input of one target, without a fuzzer (FAULTLESS_SHOW=1 prints its steps, FAULTLESS_PLANT plants a bug).
     #[arg(long, value_name = "HEX", conflicts_with_all = ["planted", "time", "jobs"])]
     replay: Option<String>,
+    /// Play so many inputs made by chance, without a fuzzer: for machines without a nightly toolchain.
+    #[arg(long, value_name = "N", conflicts_with_all = ["planted", "time", "fixed", "replay"])]
+    hunt: Option<u64>,
     /// Build with this sanitizer, for example address. (Much slower.)
     #[arg(long, value_name = "NAME", default_value = "none")]
     sanitizer: String,
@@ -70,6 +83,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         println!("{target}: nothing is wrong with this input");
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(runs) = options.hunt {
+        return hunt::hunt(&targets, runs, options.seed);
+    }
     if let Some(missing) = missing() {
         bail!("{missing}");
     }
@@ -78,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let begin = if options.no_seeds { Begin::Nothing } else { Begin::Seeds };
     let failures = match options.planted {
         true => planted::find(&places, &targets, begin)?,
-        false => fuzz(&places, &targets, Duration::from_secs(options.time), options.jobs)?,
+        false => fuzz(&places, &targets, options)?,
     };
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -104,24 +120,32 @@ fn list(targets: &[&Target]) {
     }
 }
 
-/// Fuzzes each target for a while, `jobs` of them at a time; how many found something.
-fn fuzz(
-    places: &Places,
-    targets: &[&'static Target],
-    time: Duration,
-    jobs: usize,
-) -> Result<usize> {
+/// Fuzzes each target, `jobs` of them at a time; how many found something.
+fn fuzz(places: &Places, targets: &[&'static Target], options: &Options) -> Result<usize> {
     let screen = MultiProgress::new();
-    let reports = pool::each(targets, jobs, |_, target| {
+    let reports = pool::each(targets, options.jobs, |_, target| {
         let session = places.session(target, &screen);
-        let folders: [&Path; 2] = [&places.corpus(target)?, &places.seeds(target)];
-        let report = session.run(&folders, time, Plant::None)?;
+        let report = match options.fixed {
+            true => session.run(Search {
+                begin: session::Begin::Listed(&fixed::list(places, target)?),
+                until: Until::Runs(fixed::runs(target)?),
+                seed: Some(fixed::SEED),
+                plant: Plant::None,
+            })?,
+            false => session.run(Search {
+                begin: session::Begin::Folders(&[&places.corpus(target)?, &places.seeds(target)]),
+                until: Until::Time(Duration::from_secs(options.time)),
+                seed: options.seed,
+                plant: Plant::None,
+            })?,
+        };
         screen.suspend(|| tell(target, &report));
         Ok((*target, report))
     })?;
     let found = |report: &Report| matches!(report.ending, Ending::Crashed { .. });
     let failures = reports.iter().filter(|(_, report)| found(report)).count();
-    println!("Summary: {}", summary(&reports, failures));
+    let seed = if options.fixed { format!("; seed {}", fixed::SEED) } else { String::new() };
+    println!("Summary: {}{seed}", summary(&reports, failures));
     Ok(failures)
 }
 
@@ -131,12 +155,17 @@ fn tell(target: &Target, report: &Report) {
     println!("    {what}");
     if let Some(input) = input {
         println!("    again, step by step, on stable Rust, by this input:");
-        println!(
-            "    FAULTLESS_SHOW=1 cargo xtask fuzz {} --replay {}",
-            target.name,
-            to_hex(input)
-        );
+        println!("    FAULTLESS_SHOW=1 {}", replay(target, input, Plant::None));
     }
+}
+
+/// The command that plays an input again.
+pub(crate) fn replay(target: &Target, input: &[u8], plant: Plant) -> String {
+    let planted = match plant {
+        Plant::None => String::new(),
+        plant => format!("FAULTLESS_PLANT={} ", plant.name()),
+    };
+    format!("{planted}cargo xtask fuzz {} --replay {}", target.name, to_hex(input))
 }
 
 fn summary(reports: &[(&Target, Report)], failures: usize) -> String {

@@ -9,7 +9,9 @@
 //! | `model` | the model checkers | [`model`] |
 //! | `oracle` | random operations, against the running Linux kernel | [`oracle`] |
 //! | `fuzz` | the fuzz targets, and their planted bugs | [`fuzz`] |
+//! | `soak` | every random checker with fresh seeds | [`soak`] |
 //! | `coverage` | lines and branches of the core that the tests run | [`coverage`] |
+//! | `planted` | hand-written bugs, and whether named tests find them | [`planted`] |
 //! | `mutants` | changed code, and whether a test notices | [`mutants`] |
 //! | `bench` | the scoreboard | [`mod@bench`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
@@ -24,6 +26,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
+mod child;
 mod coverage;
 mod cross;
 mod deadlocks;
@@ -34,10 +37,12 @@ mod mutants;
 mod nightly;
 mod oracle;
 mod pipe;
+mod planted;
 mod pool;
 mod probe;
 mod process;
 mod prove;
+mod soak;
 mod tally;
 mod test;
 mod workspace;
@@ -64,8 +69,12 @@ enum Command {
     Oracle(oracle::Options),
     /// Fuzz with libFuzzer, or show that each target finds its planted bugs.
     Fuzz(fuzz::Options),
+    /// Run every random checker with fresh seeds, in turns, until the time is over.
+    Soak(soak::Options),
     /// Measure which lines and branches of the core the tests run; those they do not have to be explained.
     Coverage(coverage::Options),
+    /// Plant hand-written bugs in the code that ships, and see that the tests that are named find each.
+    Planted(planted::Options),
     /// Change the core crates in two thousand ways, and see whether a test fails each time.
     Mutants(mutants::Options),
     /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
@@ -90,7 +99,9 @@ fn main() -> ExitCode {
         Command::Model(options) => model::run(&options),
         Command::Oracle(options) => oracle::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Coverage(options) => coverage::run(&options),
+        Command::Planted(options) => planted::run(&options),
         Command::Mutants(options) => mutants::run(&options),
         Command::Check => check::run(),
         Command::Cross => cross::run(),

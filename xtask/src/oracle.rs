@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Cases to run.
     #[arg(long, default_value_t = 20_000)]
     cases: u64,
-    /// Seed of the first case; the others count up from it. Without it the clock decides.
+    /// Seed of the first case; the others count up from it. Without it, FAULTLESS_SEED, else 1.
     #[arg(long)]
     seed: Option<u64>,
     /// Folder on the disk file system to compare with, in place of the one for temporary files.

@@ -54,6 +54,10 @@ unsafe impl Frames for MyFrames {
         self.count(frame).fetch_add(1, Ordering::Relaxed);
     }
 
+    fn references(&self, frame: FrameNumber) -> u32 {
+        u32::from(self.count(frame).load(Ordering::Acquire))
+    }
+
     unsafe fn release(&self, frame: FrameNumber) {
         self.count(frame).fetch_sub(1, Ordering::AcqRel);
     }
@@ -92,6 +96,8 @@ impl AddressSpaceOperations for Disk {
         let start = bytes.len().min(index.start() as usize);
         let end = bytes.len().min(start + PAGE_SIZE);
         buf.write(&bytes[start..end]);
+        // What lies past the end reads as zeros.
+        buf.fill_hole();
         Ok(())
     }
 
@@ -176,7 +182,7 @@ fn main() -> Result<(), Errno> {
 
     // SAFETY: no lock is held.
     let mut may_fault = unsafe { MayFault::assert() };
-    file.fsync(&mut may_fault, SyncKind::All)?;
+    file.fsync(&mut may_fault, SyncKind::All, &NoTask)?;
     assert_eq!(&disk.bytes()[4093..], b"\0hello");
 
     // A bad address is an error, and nothing has changed (W1).

@@ -12,9 +12,9 @@ pub use faultless_usercopy as usercopy;
 /// What nearly every embedder names.
 pub mod prelude {
     pub use faultless_filemap::{
-        Access, FaultError, InFault, Inode, MappedFrame, MsyncKind, NoTask, OpenFile, OpenFlags,
-        PageLocks, Position, PrepareCommit, PrepareCommitStore, Protection, Strategy, SyncKind,
-        Task, WriteOptions, Written,
+        Access, ErrorCursor, FaultError, InFault, Inode, MappedFrame, MsyncKind, NoTask, OpenFile,
+        OpenFlags, PageLocks, Position, PrepareCommit, PrepareCommitStore, Protection, Strategy,
+        SyncKind, Task, Times, WriteOptions, Written,
     };
     pub use faultless_page::{
         AddressSpaceOperations, Backed, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber,

@@ -3,7 +3,10 @@
 
 use core::ops::Range;
 
-use faultless_page::{AddressSpaceOperations, Kernel, Mark, Unmap, UserMappings};
+use faultless_page::{
+    AddressSpaceOperations, Frames, Kernel, LockedRun, Mark, PageIndex, PageRun, SlotMask, Unmap,
+    UserMappings,
+};
 
 use crate::inode::Inode;
 use crate::token::PageLocks;
@@ -11,9 +14,11 @@ use crate::writeback::pages;
 
 impl<K: Kernel> Inode<K> {
     /// Drops the clean pages that hold bytes of `range` from the cache, mapped or not; how many. Pages that are
-    /// locked, dirty or under writeback stay, and so do all pages of a store that keeps no data elsewhere.
+    /// locked, dirty or under writeback stay (F5); so do pages whose frame is counted by something else than
+    /// the mapping and page tables, as a device's pin is, and all pages of a store that keeps no data elsewhere.
     ///
-    /// Waits for no lock. No page lock is held; I need not be.
+    /// Waits for no lock; for the end of read sections only. No page lock is held; I need not be.
+    /// So an allocator may call it to reclaim, on the thread that allocates ([`Frames::allocate`]).
     #[doc(alias = "invalidate_mapping_pages")]
     pub fn evict(&self, may: &mut impl PageLocks, range: Range<u64>) -> u64 {
         let mapping = self.mapping();
@@ -22,22 +27,47 @@ impl<K: Kernel> Inode<K> {
         }
         let (mut from, end) = pages(&range);
         let (first, mut evicted) = (from, 0);
+        let mut removals = mapping.removals();
         while let Some(run) = mapping.find(from, end, Mark::Present) {
-            from = run.end();
-            let Some(mut locked) = mapping.try_lock(may.page_locks(), run) else { continue };
-            // A page that is mapped writable is dirty: what is clean can be unmapped without loss.
-            let clean = locked.present() & !locked.dirty() & !locked.writeback();
-            if clean == 0 {
+            let Some(mut locked) = mapping.try_lock_free(may.page_locks(), run) else {
+                from = run.end();
                 continue;
-            }
-            let (start, stop) = (run.first(), run.end());
-            mapping.user_mappings().unmap(mapping.id(), start, stop, Unmap::Zap);
-            let removed = locked.remove(clean);
-            evicted += u64::from(clean.count_ones());
-            drop(locked);
-            drop(removed);
+            };
+            from = locked.run().end();
+            let unused = self.unused(&locked);
+            evicted += u64::from(removals.take(&mut locked, unused).count_ones());
         }
-        mapping.prune(first, end);
+        drop(removals);
+        if evicted > 0 {
+            mapping.prune(first, end);
+        }
         evicted
+    }
+
+    /// Slots of locked pages that are clean, no longer mapped by a user, and counted by the mapping alone.
+    fn unused(&self, locked: &LockedRun<'_, K>) -> SlotMask {
+        let clean = locked.clean();
+        if clean == 0 {
+            return 0;
+        }
+        let mapping = self.mapping();
+        if self.was_mapped() {
+            // A page that is mapped writable is dirty, so these can be unmapped without loss.
+            let base = locked.run().first().leaf_base();
+            let mut rest = clean;
+            while let Some(stretch) = PageRun::first_of(base, rest) {
+                rest &= !stretch.mask();
+                let (first, end) = (stretch.first(), stretch.end());
+                mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::Evict);
+            }
+        }
+        // A pin is taken through a page table, which needs the page lock, or by its holder, who has one.
+        let counted_once = |index: &PageIndex| {
+            let frame = locked.frame(*index);
+            frame.is_some_and(|frame| mapping.cache().frames().references(frame) == 1)
+        };
+        let pages = locked.run().first().get()..locked.run().end().get();
+        let unpinned = pages.map(PageIndex::new).filter(counted_once);
+        clean & unpinned.fold(0, |slots, index| slots | 1 << index.slot())
     }
 }

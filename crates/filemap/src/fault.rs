@@ -14,6 +14,7 @@ use faultless_page::{
 };
 
 use crate::inode::Inode;
+use crate::task::Task;
 use crate::token::{InFault, PageLocks};
 
 /// What the faulting instruction wanted.
@@ -63,21 +64,30 @@ impl<K: Kernel> Inode<K> {
     /// Resolves a fault of kind `access` on page `index` of a shared mapping of this file: `install` sets the
     /// page-table entry, with the page locked, and its result is returned.
     ///
-    /// `install` may take page-table locks; it must not take M, lock a page, sleep for long, or touch user memory.
-    /// May sleep (for the page's lock, for the store). M may be held for reading; no page lock is.
+    /// `install` may take page-table locks; it must not take M, lock a page, sleep for long, or
+    /// touch user memory. So it calls no operation of an inode but those that only look: a
+    /// [`read`](Self::read), a [`set_size`](Self::set_size) or a sync of this file would wait for
+    /// the page that its own caller has locked. If it unwinds, the page is unlocked, and stays
+    /// prepared for the access.
+    ///
+    /// May sleep (for the page's lock, for the store). M may be held for reading; no page lock is. A fault for a CPU store
+    /// stamps the times with `task`'s clock (F7).
     ///
     /// # Errors
-    /// [`FaultError`]; `install` was not called.
+    /// [`FaultError`]; `install` was not called. [`Errno::Interrupted`] in it: `task` is to die, and waited for the
+    /// page's lock (L3).
     #[doc(alias = "filemap_fault")]
     #[doc(alias = "page_mkwrite")]
-    pub fn fault<R>(
+    pub fn fault<T: Task, R>(
         &self,
         fault: &mut InFault,
         index: PageIndex,
         access: Access,
+        task: &T,
         install: impl FnOnce(MappedFrame) -> R,
     ) -> Result<R, FaultError> {
         let run = PageRun::single(index);
+        let killed = || task.fatal_signal_pending();
         let mut wanted = 0;
         loop {
             if index.get() >= self.size().div_ceil(PAGE_SIZE as u64) {
@@ -87,7 +97,8 @@ impl<K: Kernel> Inode<K> {
                 0 => None,
                 pages => Some(self.mapping().cache().allocate(pages)?),
             };
-            let mut locked = self.mapping().lock_or_create(fault.page_locks(), run)?;
+            let locks = fault.page_locks();
+            let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             wanted = self.fill_locked(&mut locked, &mut batch)?;
             // A frame has to be allocated, or truncation came first (P6): the size is set before it takes pages out.
             let Some(frame) = locked.frame(index) else { continue };
@@ -96,30 +107,33 @@ impl<K: Kernel> Inode<K> {
             }
             let protection = match access {
                 Access::Read => Protection::ReadOnly,
-                Access::Write => self.make_writable(&mut locked, index)?,
+                Access::Write => self.make_writable(&mut locked, index, task)?,
             };
+            self.note_user_mapping();
             return Ok(install(MappedFrame { frame, protection }));
         }
     }
 
-    /// Prepares an uptodate, locked page for stores through a mapping.
-    fn make_writable(
+    /// Prepares an uptodate, locked page for CPU stores through a mapping.
+    fn make_writable<T: Task>(
         &self,
         locked: &mut LockedRun<'_, K>,
         index: PageIndex,
+        task: &T,
     ) -> Result<Protection, Errno> {
         let slot = 1 << index.slot();
-        // Before anybody who moves the end can miss it: see `seal_end`.
-        self.note_writable_mapping();
         if locked.backed() & slot == 0 {
             self.back_page(locked, index)?;
         }
+        self.stamp(task);
         locked.set_scribbled(slot);
         locked.set_dirty(slot);
         Ok(Protection::Writable)
     }
 
-    /// Has the store make room for all of a page that lies before the end, or more: see [`room_for_stores`](Self::room_for_stores).
+    /// Has the store make room for a page up to the end of the page or of the file, so that no CPU store lands in the file
+    /// without. The end cannot move up over the locked page meanwhile, and what moves it up later
+    /// write-protects the page first: see [`seal_end`](Self::seal_end).
     ///
     /// # Errors
     /// The store's; room it made before stays with blocks that lie inside the file.
@@ -128,7 +142,7 @@ impl<K: Kernel> Inode<K> {
         locked: &mut LockedRun<'_, K>,
         index: PageIndex,
     ) -> Result<(), Errno> {
-        let end = self.room_for_stores(index);
+        let end = self.size().min(index.plus(1).start());
         let mut pos = index.start();
         while pos < end {
             let len = (end - pos) as usize;

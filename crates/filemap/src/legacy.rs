@@ -27,8 +27,8 @@ pub trait PrepareCommit: Send + Sync {
     /// Nothing was prepared; no commit follows.
     fn prepare_write(&self, index: PageIndex, from: usize, to: usize) -> Result<Contents, Errno>;
 
-    /// Bytes `from..to` of the page have changed. `to == from` after a copy into an uptodate page that
-    /// brought nothing. The page is locked.
+    /// Bytes `from..to` of the page have changed. `to == from`: none of the bytes that were prepared, whether the page is
+    /// uptodate (the source was gone) or not (the temporary page could not be landed). The page is locked.
     fn commit_write(&self, index: PageIndex, from: usize, to: usize);
 
     /// Sends pages to the store; see [`AddressSpaceOperations::writeback`].

@@ -11,10 +11,13 @@
 //! tables and address spaces (the embedder).
 #![no_std]
 
+mod errors;
 mod evict;
 mod fault;
 mod inode;
+mod last_handle;
 mod legacy;
+mod limits;
 mod open_file;
 mod options;
 mod ranges;
@@ -28,8 +31,9 @@ mod uptodate;
 mod write;
 mod writeback;
 
+pub use errors::ErrorCursor;
 pub use fault::{Access, FaultError, MappedFrame, Protection};
-pub use inode::Inode;
+pub use inode::{Inode, Times};
 pub use legacy::{PrepareCommit, PrepareCommitStore};
 pub use open_file::{OpenFile, OpenFlags};
 pub use options::{MsyncKind, Position, Strategy, SyncKind, WriteOptions, Written};

@@ -1,13 +1,17 @@
 //! An open file: a position and flags over an [`Inode`], with the rules of `write(2)` for both (W3, W8).
 #![forbid(unsafe_code)]
 
+use core::ops::Range;
+
 use bitflags::bitflags;
 use faultless_page::{Errno, Kernel, SyncKind};
 use faultless_usercopy::{IovIter, MayFault, UserMemory};
 
+use crate::errors::ErrorCursor;
 use crate::inode::Inode;
-use crate::options::{Position, WriteOptions};
+use crate::options::{MsyncKind, Position, WriteOptions, Written};
 use crate::task::Task;
+use crate::token::PageLocks;
 
 bitflags! {
     /// How a file was opened, as far as reading and writing care.
@@ -23,18 +27,24 @@ bitflags! {
 }
 
 /// An open file description. The embedder's lock of the position (Linux's `f_pos_lock`) is the `&mut`.
+///
+/// It remembers up to where it was told of failed writebacks of its inode: each sync through it, and each write
+/// with [`OpenFlags::DATA_SYNC`] or [`OpenFlags::SYNC`], reports every failure since its last one, once (F2).
+/// An embedder that syncs and reads through one description at the same time keeps an [`ErrorCursor`] of
+/// its own, and calls [`Inode::fsync_since`].
 #[derive(Clone, Copy, Debug, Default)]
 #[doc(alias = "struct file")]
 pub struct OpenFile {
     position: u64,
     flags: OpenFlags,
+    errors: ErrorCursor,
 }
 
 impl OpenFile {
-    /// An open file at position 0.
+    /// An open file at position 0. A failed writeback that no caller has been told of yet is reported to it.
     #[must_use]
-    pub const fn new(flags: OpenFlags) -> Self {
-        Self { position: 0, flags }
+    pub fn new<K: Kernel>(inode: &Inode<K>, flags: OpenFlags) -> Self {
+        Self { position: 0, flags, errors: inode.error_cursor() }
     }
 
     /// The position of the next read or write, in bytes.
@@ -88,7 +98,7 @@ impl OpenFile {
         task: &T,
     ) -> Result<usize, Errno> {
         let options = self.write_options(self.position);
-        let written = inode.write(may, user, from, &options, task)?;
+        let written = self.write_and_sync(inode, may, user, from, &options, task)?;
         if written.bytes > 0 {
             self.position = written.end;
         }
@@ -100,7 +110,7 @@ impl OpenFile {
     /// # Errors
     /// As [`Inode::write`].
     pub fn write_at<K: Kernel, U: UserMemory, T: Task>(
-        &self,
+        &mut self,
         inode: &Inode<K>,
         may: &mut MayFault,
         user: &U,
@@ -109,7 +119,63 @@ impl OpenFile {
         task: &T,
     ) -> Result<usize, Errno> {
         let options = self.write_options(position);
-        inode.write(may, user, from, &options, task).map(|written| written.bytes)
+        self.write_and_sync(inode, may, user, from, &options, task).map(|written| written.bytes)
+    }
+
+    /// Writes, and syncs in the name of this open file.
+    fn write_and_sync<K: Kernel, U: UserMemory, T: Task>(
+        &mut self,
+        inode: &Inode<K>,
+        may: &mut MayFault,
+        user: &U,
+        from: &mut IovIter<'_>,
+        options: &WriteOptions,
+        task: &T,
+    ) -> Result<Written, Errno> {
+        let plain = WriteOptions { sync: None, ..*options };
+        let written = inode.write(may, user, from, &plain, task)?;
+        if let Some(kind) = options.sync
+            && written.bytes > 0
+        {
+            let range = written.end - written.bytes as u64..written.end;
+            inode.fsync_since(may, kind, range, &mut self.errors, task)?;
+        }
+        Ok(written)
+    }
+
+    /// `fsync(2)` and `fdatasync(2)`.
+    ///
+    /// # Errors
+    /// As [`Inode::fsync_since`].
+    #[doc(alias = "fdatasync")]
+    pub fn fsync<K: Kernel, T: Task>(
+        &mut self,
+        inode: &Inode<K>,
+        may: &mut impl PageLocks,
+        kind: SyncKind,
+        task: &T,
+    ) -> Result<(), Errno> {
+        inode.fsync_since(may, kind, 0..u64::MAX, &mut self.errors, task)
+    }
+
+    /// `msync(2)` of the bytes in `range`, through a mapping of this open file.
+    ///
+    /// # Errors
+    /// [`MsyncKind::Sync`]: as [`Inode::fsync_since`].
+    pub fn msync<K: Kernel, T: Task>(
+        &mut self,
+        inode: &Inode<K>,
+        may: &mut impl PageLocks,
+        range: Range<u64>,
+        kind: MsyncKind,
+        task: &T,
+    ) -> Result<(), Errno> {
+        match kind {
+            MsyncKind::Async => Ok(()),
+            MsyncKind::Sync => {
+                inode.fsync_since(may, SyncKind::Data, range, &mut self.errors, task)
+            }
+        }
     }
 
     /// `read(2)`: reads at the position and moves it behind what arrived.

@@ -1,26 +1,35 @@
-//! Ranges of a file held by writers: how overwrites exclude each other without an inode lock.
+//! Ranges of a file claimed by writers: how overwrites exclude each other without an inode lock.
 //!
 //! A write that holds all its page locks at once needs no range: the page locks order it against everyone.
-//! Only a write that must let go of its page locks midway (several leaves, a short copy, a temporary page)
-//! takes its byte range first. Whoever finds a foreign range over its own bytes *after* locking its pages lets
-//! go, waits, and tries again.
+//! A write that must let go of its page locks midway (several leaves, a temporary page) claims its byte range
+//! first. A writer that finds a foreign claim on its bytes *after* locking its pages lets go and queues for
+//! its own range.
 //!
 //! Why the check after the page lock is enough: let S hold a range and H be a one-step writer that shares a
 //! page with it. Whichever locks that page first is seen by the other. If S locked it first, its range was
 //! entered before, so H, which acquires the lock S released, reads it and backs off. If H locked it first, H lands
 //! all of its bytes before S can touch the page, and precedes S everywhere.
 //!
-//! Rank: after I, before M and P. A task takes at most one range and never waits for one under a page lock.
+//! # Order
+//! Claims are linked in order of arrival, through their writers' own stack frames: there is no table to be full (L4). A
+//! claim is *held* once no earlier one that overlaps it is linked, so a waiter is overtaken by none (L1). One
+//! kind comes *ahead*: a one-step writer whose source came short still has all its pages locked when it claims the
+//! rest. No holder of a range has touched these pages since the writer looked, and none can before they are
+//! unlocked; so the writer precedes all of them, waits for none, and each of them waits for it when it next
+//! has locked a page. A claim ahead waits for page locks only, so that wait ends. With it, no write ever starts
+//! again: what has landed is not written twice.
+//!
+//! Rank: after I, before M and P. A task claims at most one range and never waits for one under a page lock.
 //! The fault handler never looks at ranges. Model-checked; see `ARCHITECTURE.md`.
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::pin::Pin;
 use core::sync::atomic::Ordering;
 
-use faultless_page::{Kernel, LockId, Spin, SpinLock, Trace, Wait, WaitKey, Word, Word64};
+use faultless_page::{Errno, Kernel, LockId, Request, RequestList, Trace, Wait, Word, Word64};
 
-/// Writers that may hold a range of one file at the same time; the next one waits for any to end.
-const MAX_RANGES: usize = 8;
+use crate::task::Task;
 
 /// A non-empty range of bytes, `start..end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,114 +44,192 @@ impl ByteRange {
     }
 }
 
+/// What a claim entitles its writer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    /// To its turn.
+    Waiting,
+    /// To the range, apart from claims that came ahead.
+    Held,
+    /// To the range.
+    Ahead,
+}
+
+/// A linked claim.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    range: ByteRange,
+    rank: Rank,
+}
+
+/// A writer's entry in the queue of claims, pinned in its frame.
+pub(crate) type RangeRequest<'l, K> = Request<'l, <K as Kernel>::Sync, Claim>;
+
 /// The ranges of one file.
 pub(crate) struct RangeLock<K: Kernel> {
-    /// How many ranges are held. Read without the lock on every write.
-    held: Word64<K>,
-    table: SpinLock<K, [Option<ByteRange>; MAX_RANGES]>,
+    /// How many claims are held or ahead. Read without the lock on every write.
+    granted: Word64<K>,
+    claims: RequestList<K::Sync, Claim>,
     owner: u64,
 }
 
 impl<K: Kernel> RangeLock<K> {
     /// No ranges, for the mapping with this id.
     pub(crate) fn new(owner: u64) -> Self {
-        Self { held: Word::new(0), table: Spin::new([None; MAX_RANGES]), owner }
+        Self { granted: Word::new(0), claims: RequestList::new(), owner }
     }
 
-    /// Whether somebody else than `own` holds a range that overlaps `range`. Never sleeps.
+    /// An entry, linked by none of the calls yet.
+    pub(crate) fn request(&self) -> RangeRequest<'_, K> {
+        Request::new(&self.claims)
+    }
+
+    /// Whether another writer's claim forbids to write `range`, to the holder of `own`. A page of each byte is locked. Never
+    /// sleeps.
     #[inline(always)]
     pub(crate) fn conflicts(&self, range: ByteRange, own: Option<&RangeGuard<'_, K>>) -> bool {
         // Acquire: pairs with the insertion through the page lock that both writers take.
-        self.held.load(Ordering::Acquire) > u64::from(own.is_some())
-            && self.conflicts_slow(range, own.map(|guard| guard.slot))
+        self.granted.load(Ordering::Acquire) > u64::from(own.is_some())
+            && self.conflicts_slow(range, own)
     }
 
     #[cold]
-    fn conflicts_slow(&self, range: ByteRange, own: Option<usize>) -> bool {
-        let table = self.table.lock();
-        let mut taken = table.iter().enumerate().filter(|(slot, _)| Some(*slot) != own);
-        taken.any(|(_, held)| held.is_some_and(|held| held.overlaps(range)))
+    fn conflicts_slow(&self, range: ByteRange, own: Option<&RangeGuard<'_, K>>) -> bool {
+        let forbids = |claim: Claim| match own {
+            None => claim.rank != Rank::Waiting,
+            Some(own) => own.rank == Rank::Held && claim.rank == Rank::Ahead,
+        };
+        self.claims.lock().any(|claim| forbids(claim) && claim.range.overlaps(range))
     }
 
-    /// Takes `range` if nobody holds any of it. Never sleeps.
-    pub(crate) fn try_acquire<'l>(
+    /// Claims `range`, and waits until every overlapping claim that came before is gone. May sleep: no page lock
+    /// is held, and no range. I may be.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`]: `task` is to die; nothing is claimed.
+    #[cold]
+    pub(crate) fn acquire<'l, T: Task>(
         &'l self,
+        request: Pin<&'l RangeRequest<'l, K>>,
         wait: &'l K::Wait,
         range: ByteRange,
-    ) -> Option<RangeGuard<'l, K>> {
-        let mut table = self.table.lock();
-        if table.iter().flatten().any(|held| held.overlaps(range)) {
-            return None;
+        task: &T,
+    ) -> Result<RangeGuard<'l, K>, Errno> {
+        K::trace(Trace::Acquiring(self.lock_id(range)));
+        request.lock().link(Claim { range, rank: Rank::Waiting });
+        let mut held = false;
+        let mut killed = false;
+        // A `Wait` that returns too early is asked again.
+        while !held && !killed {
+            wait.wait_until(request.key(), &mut || {
+                held = held || self.try_hold(request, range);
+                killed = !held && task.fatal_signal_pending();
+                held || killed
+            });
         }
-        let slot = table.iter().position(Option::is_none)?;
-        table[slot] = Some(range);
-        // Inside the lock, so that the count never falls below the number of entries.
-        self.held.fetch_add(1, Ordering::Release);
-        drop(table);
-        K::trace(Trace::Acquired(LockId::Range(self.owner, range.start)));
-        Some(RangeGuard { lock: self, wait, slot, start: range.start })
+        let guard = RangeGuard { lock: self, wait, request, range, rank: Rank::Held };
+        if killed {
+            guard.give_up();
+            return Err(Errno::Interrupted);
+        }
+        K::trace(Trace::Acquired(self.lock_id(range)));
+        Ok(guard)
     }
 
-    /// Takes `range`. May sleep: no page lock is held, and no range.
-    #[cold]
-    pub(crate) fn acquire<'l>(&'l self, wait: &'l K::Wait, range: ByteRange) -> RangeGuard<'l, K> {
-        K::trace(Trace::Acquiring(LockId::Range(self.owner, range.start)));
-        let mut guard = None;
-        wait.wait_until(self.key(), &mut || {
-            guard = self.try_acquire(wait, range);
-            guard.is_some()
-        });
-        match guard {
-            Some(guard) => guard,
-            // A `Wait` that returns early breaks its contract; spinning keeps this sound all the same.
-            None => loop {
-                if let Some(guard) = self.try_acquire(wait, range) {
-                    break guard;
-                }
-                core::hint::spin_loop();
-            },
+    /// Turns a waiting claim into a held one if it is its turn.
+    fn try_hold(&self, request: Pin<&RangeRequest<'_, K>>, range: ByteRange) -> bool {
+        let mut queue = request.lock();
+        if queue.any_before(|claim| claim.range.overlaps(range)) {
+            return false;
         }
+        queue.set(Claim { range, rank: Rank::Held });
+        // Inside the lock, so that the count never falls below the number of such claims.
+        self.granted.fetch_add(1, Ordering::Release);
+        true
     }
 
-    /// Sleeps until nobody else holds any of `range`. No page lock is held.
+    /// Claims `range` ahead of all others, for a writer that has every page of it locked, and found no conflict after
+    /// it had. Never sleeps. To be called before a byte that has landed counts: once the file has grown by it,
+    /// another writer may overwrite it.
     #[cold]
-    pub(crate) fn wait_for(
-        &self,
-        wait: &K::Wait,
+    pub(crate) fn get_ahead<'l>(
+        &'l self,
+        request: Pin<&'l RangeRequest<'l, K>>,
+        wait: &'l K::Wait,
         range: ByteRange,
-        own: Option<&RangeGuard<'_, K>>,
-    ) {
-        K::trace(Trace::Acquiring(LockId::Range(self.owner, range.start)));
-        let own = own.map(|guard| guard.slot);
-        wait.wait_until(self.key(), &mut || !self.conflicts_slow(range, own));
+    ) -> RangeGuard<'l, K> {
+        let mut queue = request.lock();
+        queue.link(Claim { range, rank: Rank::Ahead });
+        self.granted.fetch_add(1, Ordering::Release);
+        drop(queue);
+        K::trace(Trace::Acquired(self.lock_id(range)));
+        RangeGuard { lock: self, wait, request, range, rank: Rank::Ahead }
     }
 
-    fn key(&self) -> WaitKey {
-        WaitKey(core::ptr::from_ref(self).addr())
+    /// Sleeps until no claim ahead overlaps `range`, a part of what `own` holds. No page lock is held.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`]: `task` is to die.
+    #[cold]
+    pub(crate) fn wait_for<T: Task>(
+        &self,
+        range: ByteRange,
+        own: &RangeGuard<'_, K>,
+        task: &T,
+    ) -> Result<(), Errno> {
+        // Not traced as a lock: a claim ahead waits for page locks only, so that no cycle can lead over it.
+        let mut killed = false;
+        while !killed && self.conflicts_slow(range, Some(own)) {
+            own.wait.wait_until(own.request.key(), &mut || {
+                let free = !self.conflicts_slow(range, Some(own));
+                killed = !free && task.fatal_signal_pending();
+                free || killed
+            });
+        }
+        if killed { Err(Errno::Interrupted) } else { Ok(()) }
+    }
+
+    fn lock_id(&self, range: ByteRange) -> LockId {
+        LockId::Range(self.owner, range.start)
     }
 }
 
 impl<K: Kernel> fmt::Debug for RangeLock<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RangeLock").field("held", &self.held.load(Ordering::Relaxed)).finish()
+        f.debug_struct("RangeLock").field("claims", &self.claims).finish()
     }
 }
 
-/// A range that this writer holds. Dropping it wakes who waits for it; that never sleeps.
+/// A range that this writer holds. Dropping it wakes the claims that wait for it; that never sleeps.
 pub(crate) struct RangeGuard<'l, K: Kernel> {
     lock: &'l RangeLock<K>,
     wait: &'l K::Wait,
-    slot: usize,
-    start: u64,
+    request: Pin<&'l RangeRequest<'l, K>>,
+    range: ByteRange,
+    /// [`Rank::Waiting`] only inside `give_up`.
+    rank: Rank,
+}
+
+impl<K: Kernel> RangeGuard<'_, K> {
+    /// For a claim that was never granted.
+    fn give_up(mut self) {
+        self.rank = Rank::Waiting;
+    }
 }
 
 impl<K: Kernel> Drop for RangeGuard<'_, K> {
     fn drop(&mut self) {
-        let mut table = self.lock.table.lock();
-        table[self.slot] = None;
-        self.lock.held.fetch_sub(1, Ordering::Release);
-        drop(table);
-        K::trace(Trace::Released(LockId::Range(self.lock.owner, self.start)));
-        self.wait.wake(self.lock.key());
+        let id = self.lock.lock_id(self.range);
+        let mut queue = self.request.lock();
+        let _claim = queue.unlink();
+        if self.rank == Rank::Waiting {
+            K::trace(Trace::GaveUp(id));
+        } else {
+            self.lock.granted.fetch_sub(1, Ordering::Release);
+            K::trace(Trace::Released(id));
+        }
+        drop(queue);
+        // Later claims that wait for their turn, and holders that wait for a claim ahead.
+        self.lock.claims.wake(self.wait, |claim| claim.range.overlaps(self.range));
     }
 }

@@ -3,30 +3,46 @@
 //! Uptodate pages are copied inside a read section, which keeps their frames from being reused; the copy
 //! is atomic. A fault ends the section first, then faults in, then goes on where it stopped. A page that is not
 //! uptodate is filled under its lock.
+//!
+//! A round that brings nothing is repeated a bounded number of times: bytes that a truncation may have cut off are read
+//! again with I held, so that no truncation runs; a page that reclaim takes away before it is copied, or user
+//! memory that goes away before it is written, is served by a temporary page (L1, L2, W6).
 #![forbid(unsafe_code)]
 
-use faultless_page::{Errno, Kernel, PAGE_SIZE, PageRun, Trace};
+use faultless_page::{Errno, Kernel, MAX_FILE_SIZE, PAGE_SIZE, PageRun, SleepGuard, Trace};
 use faultless_usercopy::{IovIter, MayFault, UserMemory};
 
 use crate::inode::Inode;
 use crate::task::Task;
 use crate::token::PageLocks;
-use crate::transfer::{Bounce, CopyEnd, copy_out};
+use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out};
 
-/// Rounds without a byte of progress after which a piece goes through a temporary page (W6).
-const MAX_FRUITLESS_ROUNDS: u32 = 3;
+/// Rounds that lose all their bytes to truncations before the reader takes I.
+const MAX_RESTARTS: u32 = 3;
+
+/// Rounds without a byte of progress.
+struct Rounds<'i, K: Kernel> {
+    /// In which user memory or a page was not there.
+    fruitless: u32,
+    /// In which the bytes may have been cut off.
+    restarts: u32,
+    /// I, once there were too many restarts.
+    size_lock: Option<SleepGuard<'i, K>>,
+}
 
 impl<K: Kernel> Inode<K> {
     /// Reads from byte `pos` on into `to`, which lies in `user`.
     ///
     /// Returns how many bytes arrived; 0 at the end of the file. `to` has moved on by just that many. Every
-    /// byte was in the file at some moment during the call (W5). Takes no inode lock.
+    /// byte was in the file at some moment during the call (W5). Takes no inode lock, unless truncations cut off
+    /// what it reads again and again.
     ///
     /// May sleep. No lock that the fault handler could want is held: `may` says so.
     ///
     /// # Errors
-    /// Before the first byte arrived: [`Errno::Fault`] for a bad address, the store's error or
-    /// [`Errno::NoMemory`] for a page that cannot be filled, [`Errno::Interrupted`] for a fatal signal.
+    /// - [`Errno::Invalid`]: `pos` is above [`MAX_FILE_SIZE`].
+    /// - Before the first byte arrived: [`Errno::Fault`] for a bad address, the store's error or
+    ///   [`Errno::NoMemory`] for a page that cannot be filled, [`Errno::Interrupted`] for a fatal signal.
     #[doc(alias = "generic_file_read_iter")]
     #[inline]
     pub fn read<U: UserMemory, T: Task>(
@@ -37,40 +53,42 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
+        if pos > MAX_FILE_SIZE {
+            return Err(Errno::Invalid);
+        }
         let mut done = 0;
-        let mut fruitless = 0;
+        let mut rounds = Rounds { fruitless: 0, restarts: 0, size_lock: None };
         while !to.is_empty() {
-            let shrinks = self.shrinks();
-            let at = match pos.checked_add(done as u64) {
-                Some(at) if at < self.size() => at,
-                _ => break,
-            };
+            if task.fatal_signal_pending() {
+                return if done == 0 { Err(Errno::Interrupted) } else { Ok(done) };
+            }
+            let then = self.size_changes.now();
+            let at = pos.saturating_add(done as u64);
+            if at >= self.size() {
+                break;
+            }
             let Some(run) = PageRun::covering(at, to.count()) else { break };
             let wanted = self.bytes_before_end(at, run.clip_len(at, to.count()));
             let (copied, end) = {
                 let section = self.mapping().read_section(may.page_locks());
                 copy_out(&section, user, to, at, wanted)
             };
-            // A truncation may have zeroed what we have just read.
-            let kept = if self.shrunk_since(shrinks) { 0 } else { copied };
-            to.revert(copied - kept);
+            // A truncation may have zeroed what was just read: what lies before its size is good.
+            let uncut = self.size_changes.lowest_cut_since(then).saturating_sub(at);
+            let kept = (copied as u64).min(uncut) as usize;
             done += kept;
             if kept > 0 {
-                fruitless = 0;
+                to.revert(copied - kept);
+                rounds = Rounds { fruitless: 0, restarts: 0, size_lock: None };
                 continue;
             }
-            let next = match end {
-                CopyEnd::NotUptodate => self.bring_in(may, at, wanted),
-                CopyEnd::UserMemory if fruitless < MAX_FRUITLESS_ROUNDS => {
-                    fruitless += 1;
-                    fault_in::<K, U>(may, user, to, wanted)
-                }
-                CopyEnd::UserMemory => {
-                    self.read_by_hand(may, user, to, at, wanted).map(|n| done += n)
-                }
-                CopyEnd::Done => Ok(()),
+            to.revert(copied);
+            let next = if copied > 0 {
+                self.start_again(&mut rounds, task)
+            } else {
+                self.resolve(may, user, to, at, wanted, end, &mut rounds, task)
+                    .map(|bytes| done += bytes)
             };
-            let next = if task.fatal_signal_pending() { Err(Errno::Interrupted) } else { next };
             match next {
                 Ok(()) => {}
                 Err(errno) if done == 0 => return Err(errno),
@@ -80,6 +98,48 @@ impl<K: Kernel> Inode<K> {
         Ok(done)
     }
 
+    /// All bytes of a round may have been cut off. Too often: no truncation runs from now on.
+    #[cold]
+    fn start_again<'i, T: Task>(
+        &'i self,
+        rounds: &mut Rounds<'i, K>,
+        task: &T,
+    ) -> Result<(), Errno> {
+        rounds.restarts += 1;
+        if rounds.restarts >= MAX_RESTARTS && rounds.size_lock.is_none() {
+            let wait = self.mapping().cache().wait();
+            let killed = || task.fatal_signal_pending();
+            rounds.size_lock = Some(self.lock.lock_killable(wait, &killed)?);
+        }
+        Ok(())
+    }
+
+    /// Nothing was copied: gets the page, or the user memory, that was missing. How many bytes arrived on the way.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
+    fn resolve<U: UserMemory, T: Task>(
+        &self,
+        may: &mut MayFault,
+        user: &U,
+        to: &mut IovIter<'_>,
+        at: u64,
+        wanted: usize,
+        end: CopyEnd,
+        rounds: &mut Rounds<'_, K>,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        rounds.fruitless += 1;
+        if rounds.fruitless > MAX_FRUITLESS_ROUNDS {
+            return self.read_by_hand(may, user, to, at, wanted, task);
+        }
+        match end {
+            CopyEnd::NotUptodate => self.bring_in(may, at, wanted, task)?,
+            CopyEnd::UserMemory => fault_in::<K, U>(may, user, to, wanted)?,
+            CopyEnd::Done => {}
+        }
+        Ok(0)
+    }
+
     /// How many of `len` bytes at `pos` lie before the end.
     fn bytes_before_end(&self, pos: u64, len: usize) -> usize {
         (len as u64).min(self.size().saturating_sub(pos)) as usize
@@ -87,39 +147,71 @@ impl<K: Kernel> Inode<K> {
 
     /// Makes the pages that hold `[pos, pos + len)`, all in one leaf, uptodate: the first of them at least.
     #[cold]
-    fn bring_in(&self, may: &mut MayFault, pos: u64, len: usize) -> Result<(), Errno> {
+    fn bring_in<T: Task>(
+        &self,
+        may: &mut MayFault,
+        pos: u64,
+        len: usize,
+        task: &T,
+    ) -> Result<(), Errno> {
         let Some(run) = PageRun::covering(pos, len) else { return Ok(()) };
-        match self.make_uptodate(may, run) {
+        match self.make_uptodate(may, run, task) {
             // A bad page further on must not hide the good ones before it.
-            Err(_) if run.pages() > 1 => self.make_uptodate(may, PageRun::single(run.first())),
+            Err(_) if run.pages() > 1 => {
+                self.make_uptodate(may, PageRun::single(run.first()), task)
+            }
             other => other,
         }
     }
 
-    /// Carries the next bytes through a temporary page: the copy to user memory may fault, since nothing is locked.
+    /// Carries the next bytes through a temporary page, which is filled with the page of the file locked: neither reclaim nor
+    /// truncation comes in between. The copy to user memory may fault, since nothing is locked then.
     #[cold]
-    fn read_by_hand<U: UserMemory>(
+    fn read_by_hand<U: UserMemory, T: Task>(
         &self,
         may: &mut MayFault,
         user: &U,
         to: &mut IovIter<'_>,
         pos: u64,
         len: usize,
+        task: &T,
     ) -> Result<usize, Errno> {
         let mut temporary = Bounce::allocate(self.mapping().cache())?;
-        let shrinks = self.shrinks();
-        let len = self.bytes_before_end(pos, len.min(PAGE_SIZE));
-        let filled = {
-            let section = self.mapping().read_section(may.page_locks());
-            temporary.fill_from_pages(&section, pos, len)
-        };
-        if filled == 0 || self.shrunk_since(shrinks) {
-            // Truncated or evicted meanwhile: the loop finds out which.
+        if !self.copy_locked(may, &mut temporary, pos, len.min(PAGE_SIZE), task)? {
+            // Cut off meanwhile: the loop finds that out.
             return Ok(0);
         }
         match temporary.send_to(user, may, to) {
             0 => Err(Errno::Fault),
             sent => Ok(sent),
+        }
+    }
+
+    /// Fills `temporary` with up to `len` bytes of the page of `pos`; whether any lie before the end.
+    fn copy_locked<T: Task>(
+        &self,
+        may: &mut MayFault,
+        temporary: &mut Bounce<'_, K>,
+        pos: u64,
+        len: usize,
+        task: &T,
+    ) -> Result<bool, Errno> {
+        let Some(run) = PageRun::covering(pos, len) else { return Ok(false) };
+        let run = PageRun::single(run.first());
+        let killed = || task.fatal_signal_pending();
+        let mut wanted = 0;
+        loop {
+            let mut batch = match wanted {
+                0 => None,
+                pages => Some(self.mapping().cache().allocate(pages)?),
+            };
+            let locks = may.page_locks();
+            let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
+            wanted = self.fill_locked(&mut locked, &mut batch)?;
+            if wanted == 0 {
+                let len = self.bytes_before_end(pos, run.clip_len(pos, len));
+                return Ok(temporary.fill_from_locked(&locked, pos, len) > 0);
+            }
         }
     }
 }

@@ -2,6 +2,10 @@
 #![forbid(unsafe_code)]
 
 /// The calling task, as far as file I/O cares. None of these sleeps, except [`throttle`](Self::throttle).
+///
+/// All but the throttle may be called with page locks held, or while a wait looks whether it is
+/// over: they look at the task, and call no operation of an inode. The throttle may wait for
+/// writeback, and send pages itself.
 pub trait Task {
     /// The time that a write stamps on the file, in nanoseconds of the embedder's clock (W12).
     #[inline(always)]
@@ -9,7 +13,8 @@ pub trait Task {
         0
     }
 
-    /// Whether a fatal signal is pending: the write ends between pages (W10).
+    /// Whether a fatal signal is pending: the operation ends (W10, L2), and so does every wait of the task (L3). The
+    /// embedder's [`Wait`](faultless_page::Wait) evaluates a sleeper's condition again when a fatal signal arrives.
     #[inline(always)]
     fn fatal_signal_pending(&self) -> bool {
         false
@@ -27,7 +32,9 @@ pub trait Task {
     #[inline(always)]
     fn file_size_exceeded(&self) {}
 
-    /// Lets a heavy writer wait for writeback. May sleep; called with no page lock held (P3).
+    /// Lets a task that has dirtied pages wait for writeback. May sleep. Called after each write that landed, however
+    /// small, with no lock held (L6); and between the steps of a long one, with no page lock held (P3) but with the
+    /// range of the write, and I if it grows the file: writeback needs neither.
     #[doc(alias = "balance_dirty_pages")]
     #[inline(always)]
     fn throttle(&self) {}

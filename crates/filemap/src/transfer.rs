@@ -7,9 +7,12 @@
 use core::ptr::NonNull;
 
 use faultless_page::{
-    Errno, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, ReadSection, Trace,
+    Errno, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, ReadSection, Trace,
 };
 use faultless_usercopy::{IovIter, MayFault, UserMemory, copy_kernel};
+
+/// Rounds without a byte of progress after which a piece goes through a temporary page (W6).
+pub(crate) const MAX_FRUITLESS_ROUNDS: u32 = 3;
 
 /// Copies up to `len` bytes of `from` into the locked pages from `pos` on, without faulting; how many arrived.
 /// `from` moves on by as many. Bytes that did not arrive leave the pages as they were (U1).
@@ -108,16 +111,19 @@ impl<'c, K: Kernel> Bounce<'c, K> {
         self.filled
     }
 
-    /// Fills it from uptodate pages at `pos`, inside a read section; how many bytes came.
-    pub(crate) fn fill_from_pages(
+    /// Fills it with `len` bytes at `pos` of a locked page, at most a page; how many came: none if it is not uptodate.
+    pub(crate) fn fill_from_locked(
         &mut self,
-        section: &ReadSection<'_, K>,
+        locked: &LockedRun<'_, K>,
         pos: u64,
         len: usize,
     ) -> usize {
         self.filled = 0;
-        if let Some((page, room)) = section.span(pos, len.min(PAGE_SIZE)) {
-            // SAFETY: `room`, at most a page, bytes at `page` live as long as the section, and are not
+        let slot = 1 << PageIndex::containing(pos).slot();
+        if locked.uptodate() & slot != 0
+            && let Some((page, room)) = locked.span(pos, len.min(PAGE_SIZE))
+        {
+            // SAFETY: `room`, at most a page, bytes of a page that stays while it is locked, and are not
             // in our frame, which belongs to no file.
             unsafe { copy_kernel(self.address(), page.as_ptr(), room) };
             self.filled = room;

@@ -2,8 +2,13 @@
 //!
 //! Order, under I: set the size; remove user mappings; take pages out under their locks; zero the partial page
 //! under its lock; remove user mappings once more, where a fault came in between; tell the store. Writers
-//! and fault handlers look at the size again after they have locked a page, so whoever comes later sees the new end.
+//! and fault handlers look at the size again after they have locked a page, so a later one sees the new end.
+//!
+//! From the moment the size is set, the truncation has happened. Taking the pages out can wait for a store; a
+//! fatal signal ends that wait, and the next change of the size completes what is left before it begins (L3).
 #![forbid(unsafe_code)]
+
+use core::pin::pin;
 
 use faultless_page::{
     AddressSpaceOperations, Errno, Kernel, MAX_FILE_SIZE, Mark, PAGE_SIZE, PageIndex, PageRun,
@@ -12,104 +17,182 @@ use faultless_page::{
 use faultless_usercopy::MayFault;
 
 use crate::inode::Inode;
+use crate::limits;
 use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::PageLocks;
-use crate::write::limits;
 
 impl<K: Kernel> Inode<K> {
     /// Sets the size to `size` bytes: cuts the file off, or extends it with a hole.
     ///
-    /// May sleep; takes I. No page lock is held. Readers and mappings of the pages that go lose them: an access through a
-    /// mapping past the new end is `SIGBUS`.
+    /// May sleep; takes I. No page lock is held. Not to be called from a call of the file's own
+    /// store, or from `install` of a [`fault`](Self::fault): it would wait for its caller. Readers
+    /// and mappings of the pages that go lose them: an access through a mapping past the new end is
+    /// `SIGBUS`, private copies of such pages included.
+    ///
+    /// A fatal signal that arrives once the size has changed does not undo it; what the cache still holds past the
+    /// end is then removed by the next change of the size.
     ///
     /// # Errors
-    /// [`Errno::FileTooBig`] above the store's maximum, or, when extending, above the task's limit, with
-    /// its signal (W8). Nothing has changed.
+    /// Nothing has changed:
+    /// - [`Errno::FileTooBig`] above the store's maximum, or, when extending, above the task's limit, with
+    ///   its signal (W8);
+    /// - [`Errno::Interrupted`]: a fatal signal while waiting for a lock (L3);
+    /// - [`Errno::NoMemory`]: an index node for the page of the old end, when extending (P8).
     #[doc(alias = "truncate_setsize")]
     #[doc(alias = "ftruncate")]
     pub fn set_size<T: Task>(&self, may: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
-        if size > self.max_size().min(MAX_FILE_SIZE) {
+        if size > self.max_size() {
             return Err(Errno::FileTooBig);
         }
-        let _size_lock = self.lock.lock(self.mapping().cache().wait());
+        let wait = self.mapping().cache().wait();
+        let _size_lock = self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?;
         let old = self.size();
         if size > old && size > task.file_size_limit() {
             // The byte that would be the last one is checked as a write would be.
             limits::clip(self.max_size(), size - 1, 1, task)?;
         }
-        self.touch(task);
         if size < old {
-            self.shrink(may, size);
-        } else if size > old {
-            self.extend(may, old, size);
+            self.shrink(may, size, task)?;
+        } else {
+            self.extend(may, size, task)?;
         }
-        self.give_back_spare_room(may);
-        self.mapping().store().set_size(size);
+        self.tell_size();
         Ok(())
     }
 
-    fn extend(&self, may: &mut MayFault, old: u64, size: u64) {
-        self.seal_end(may, old);
+    fn extend<T: Task>(&self, may: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
+        self.complete_cut(may, task)?;
+        let old = self.size();
+        self.touch(task);
+        if size == old {
+            return Ok(());
+        }
+        if old.is_multiple_of(PAGE_SIZE as u64) {
+            self.mapping().truncate_size(size);
+            return Ok(());
+        }
+        // The size changes under the lock of the page in which the file ended (P7), be it there or not: no mapping of
+        // it becomes writable between the sealing and the change (P2).
         let run = PageRun::single(PageIndex::containing(old));
-        // The size changes under the lock of the page in which the file ended, if there is one (P7).
-        let locked = self.mapping().lock(may.page_locks(), run);
+        let killed = || task.fatal_signal_pending();
+        let locks = may.page_locks();
+        let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
+        self.seal_end(&mut locked, old);
         self.mapping().truncate_size(size);
-        drop(locked);
+        Ok(())
     }
 
-    fn shrink(&self, may: &mut MayFault, size: u64) {
-        let mapping = self.mapping();
-        let first_gone = PageIndex::new(size.div_ceil(PAGE_SIZE as u64));
-        let end = PageIndex::new(u64::MAX >> faultless_page::PAGE_SHIFT);
-        let maps = mapping.user_mappings();
+    fn shrink<T: Task>(&self, may: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
         // A write that is under way in steps comes before the truncation as a whole, or after it.
         let gone = ByteRange { start: size, end: u64::MAX };
-        let _range = self.ranges.acquire(mapping.cache().wait(), gone);
+        let request = pin!(self.ranges.request());
+        let wait = self.mapping().cache().wait();
+        let _range = self.ranges.acquire(request.as_ref(), wait, gone, task)?;
+        self.touch(task);
+        self.cut_begins(size);
         self.shrink_size(size);
-        maps.unmap(mapping.id(), first_gone, end, Unmap::Zap);
-        self.remove_pages(may, first_gone, end);
-        self.zero_tail(may, size);
-        maps.unmap(mapping.id(), first_gone, end, Unmap::Zap);
+        // The truncation has happened, and a killed task has no use for more.
+        let _left_to_the_next = self.complete_cut(may, task);
+        Ok(())
+    }
+
+    /// Completes the truncation that an earlier call, or this one, has begun: nothing of the cache or the store is left
+    /// past the end. Call before the end moves up. I is held, no page lock.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`]: it is not complete, and the end must not move up.
+    pub(crate) fn complete_cut<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        task: &T,
+    ) -> Result<(), Errno> {
+        let Some(size) = self.incomplete_cut() else { return Ok(()) };
+        let mapping = self.mapping();
+        let first_gone = PageIndex::new(size.div_ceil(PAGE_SIZE as u64));
+        let end = PageIndex::containing(MAX_FILE_SIZE).plus(1);
+        let maps = mapping.user_mappings();
+        // Always, and not only if a page was mapped through `fault`: an embedder may have made a private copy of a
+        // page that it read.
+        let unmap = || maps.unmap(mapping.id(), first_gone, end, Unmap::Truncate);
+        unmap();
+        self.remove_pages(may, first_gone, end, task)?;
+        self.zero_tail(may, size, task)?;
+        unmap();
         mapping.prune(first_gone, end);
-        self.give_back(may);
+        self.give_back_past(may, size, task)
     }
 
     /// Takes every page in `first..end` out of the cache, once its writeback is over.
-    fn remove_pages(&self, may: &mut MayFault, first: PageIndex, end: PageIndex) {
+    fn remove_pages<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        first: PageIndex,
+        end: PageIndex,
+        task: &T,
+    ) -> Result<(), Errno> {
         let mapping = self.mapping();
+        let killed = || task.fatal_signal_pending();
+        let mut removals = mapping.removals();
         let mut from = first;
         while let Some(run) = mapping.find(from, end, Mark::Present) {
-            let Some(mut locked) = mapping.lock(may.page_locks(), run) else {
-                from = run.end();
-                continue;
-            };
-            if locked.writeback() != 0 {
-                drop(locked);
-                mapping.wait_writeback(run);
-                continue;
-            }
-            let present = locked.present();
-            let removed = locked.remove(present);
-            drop(locked);
-            drop(removed);
             from = run.end();
+            let locked = mapping.lock_killable(may.page_locks(), run, &killed)?;
+            let Some(mut locked) = locked else { continue };
+            locked.wait_writeback(locked.mask(), &killed)?;
+            let present = locked.present();
+            removals.take(&mut locked, present);
         }
+        Ok(())
     }
 
     /// Zeroes the last page from `size` on, and waits for its writeback, so that blocks can go. The store does the same
     /// with its own copy in [`trim`](AddressSpaceOperations::trim): the page need not be read in or become dirty.
-    fn zero_tail(&self, may: &mut MayFault, size: u64) {
-        if size.is_multiple_of(PAGE_SIZE as u64) {
-            return;
+    fn zero_tail<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        size: u64,
+        task: &T,
+    ) -> Result<(), Errno> {
+        let offset = (size % PAGE_SIZE as u64) as usize;
+        if offset == 0 {
+            return Ok(());
         }
         let run = PageRun::single(PageIndex::containing(size));
-        if let Some(mut locked) = self.mapping().lock(may.page_locks(), run)
-            && locked.uptodate() != 0
-        {
-            // Zeroing stops at the end of the run.
-            locked.zero(size, PAGE_SIZE);
+        let killed = || task.fatal_signal_pending();
+        let locked = self.mapping().lock_killable(may.page_locks(), run, &killed)?;
+        let Some(mut locked) = locked else { return Ok(()) };
+        if locked.uptodate() != 0 {
+            locked.zero(size, PAGE_SIZE - offset);
         }
-        self.mapping().wait_writeback(run);
+        locked.wait_writeback(locked.mask(), &killed)
+    }
+
+    /// Returns every block past the end to the store, for a write that asked for more than it used (W9). I is held, no page
+    /// lock. What a signal interrupts is completed before the file grows.
+    pub(crate) fn give_back<T: Task>(&self, may: &mut impl PageLocks, task: &T) {
+        let size = self.size();
+        self.cut_begins(size);
+        let _left_to_the_next = self.give_back_past(may, size, task);
+    }
+
+    /// Returns every block past `size`, the end, to the store, and forgets that the last page was wholly backed: the cached
+    /// knowledge goes with the blocks (W9, Linux b9a4207d). I is held, no page lock.
+    fn give_back_past<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        size: u64,
+        task: &T,
+    ) -> Result<(), Errno> {
+        self.mapping().store().trim(size);
+        // Afterwards: a page inserted meanwhile may have recorded blocks that are gone now. Until here only a write
+        // that grows the file would rely on them, and it needs I.
+        let run = PageRun::single(PageIndex::containing(size));
+        let killed = || task.fatal_signal_pending();
+        if let Some(mut locked) = self.mapping().lock_killable(may.page_locks(), run, &killed)? {
+            locked.clear_backed(locked.mask());
+        }
+        self.cut_completed();
+        Ok(())
     }
 }

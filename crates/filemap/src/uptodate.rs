@@ -2,32 +2,44 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, FrameBatch, Kernel, LockedRun, PAGE_SIZE, PageIndex, PageRun,
+    AddressSpaceOperations, Errno, FrameBatch, Kernel, LockedRun, PageIndex, PageRun,
 };
 
 use crate::inode::Inode;
+use crate::task::Task;
 use crate::token::PageLocks;
 
 impl<K: Kernel> Inode<K> {
-    /// Makes the pages of `run` present and uptodate; those past the end are left alone. May sleep.
+    /// Makes pages of `run` present and uptodate: the first one, and of the others those for which frames can be had at once.
+    /// Pages past the end are left alone. May sleep.
+    ///
+    /// To insist on all of them would not end: an allocator that reclaims may take for the last pages what the first
+    /// ones got (L1).
     ///
     /// # Errors
-    /// [`Errno::NoMemory`], or the store's error for the first page that could not be read; pages before it are uptodate.
-    pub(crate) fn make_uptodate(
+    /// [`Errno::NoMemory`], the store's error for the first page that could not be read (pages before it are uptodate), or
+    /// [`Errno::Interrupted`].
+    pub(crate) fn make_uptodate<T: Task>(
         &self,
         may: &mut impl PageLocks,
         run: PageRun,
+        task: &T,
     ) -> Result<(), Errno> {
+        let killed = || task.fatal_signal_pending();
         let mut wanted = 0;
         loop {
             let mut batch = match wanted {
                 0 => None,
                 pages => Some(self.mapping().cache().allocate(pages)?),
             };
-            let mut locked = self.mapping().lock_or_create(may.page_locks(), run)?;
+            let locks = may.page_locks();
+            let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             wanted = self.fill_locked(&mut locked, &mut batch)?;
-            if wanted == 0 {
+            if wanted == 0 || locked.uptodate() & 1 << run.first().slot() != 0 {
                 return Ok(());
+            }
+            if killed() {
+                return Err(Errno::Interrupted);
             }
         }
     }
@@ -69,17 +81,24 @@ impl<K: Kernel> Inode<K> {
     /// Fills a present, locked page from the store and makes it uptodate. What lies past the end reads as zeros (P2).
     ///
     /// # Errors
-    /// The store's; the page stays not uptodate.
+    /// The store's, or [`Errno::Io`] if it answered less than the file has of this page (F8); the page stays not uptodate.
     pub(crate) fn read_page(
         &self,
         locked: &mut LockedRun<'_, K>,
         index: PageIndex,
     ) -> Result<(), Errno> {
-        locked.fill(index, |buf| self.mapping().store().read(index, buf))?;
-        let size = self.size_after_insertion().clamp(index.start(), index.plus(1).start());
-        let past_end = index.plus(1).start() - size;
-        debug_assert!(past_end <= PAGE_SIZE as u64, "clamped to the page");
-        locked.zero(size, past_end as usize);
+        let needed = self.bytes_on_store(index);
+        locked.fill(index, 0, |buf| {
+            self.mapping().store().read(index, buf)?;
+            // The file may have become shorter meanwhile, but not longer again: that takes this page's lock.
+            let short = buf.filled() < needed.min(self.bytes_on_store(index));
+            if short { Err(Errno::Io) } else { Ok(()) }
+        })?;
+        let page_end = index.plus(1).start();
+        let size = self.size_after_insertion().max(index.start());
+        if size < page_end {
+            locked.zero(size, (page_end - size) as usize);
+        }
         locked.set_uptodate(1 << index.slot());
         Ok(())
     }

@@ -1,48 +1,73 @@
-//! Writeback, `fsync`, `msync`: dirty pages to the store.
+//! Writeback, `fsync`, `msync`: dirty pages to the store, and what a sync promises (F1–F4).
 //!
-//! A page is claimed under its lock: user mappings become read-only, so that the next store through one faults
+//! A page is claimed under its lock: user mappings become read-only, so that the next CPU store through one faults
 //! and dirties the page again; dirty becomes writeback; then the lock is let go and the store is called. Whatever
 //! changes from here on makes the page dirty once more and is sent by a later round.
+//!
+//! A sync passes once over the pages of its range, up to the size that was visible when it began, in ascending
+//! order. A page that is dirty is sent. A page that another caller has under way is locked first and waited
+//! for with the lock held: no new writeback of it can begin, so the wait is for one writeback. What becomes
+//! dirty behind the pass, or past the size of its start, is not its business (F4).
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, Kernel, LEAF_SIZE, LockedRun, Mark, PAGE_SIZE, PageIndex,
-    PageRun, SlotMask, SyncKind, Unmap, UserMappings, WritebackOutcome,
+    AddressSpaceOperations, Errno, Kernel, LockedRun, MAX_FILE_SIZE, Mark, PAGE_SIZE, PageIndex,
+    PageRun, SlotMask, SyncKind, Unmap, UserMappings, Writeback, WritebackOutcome,
 };
 
+use crate::errors::ErrorCursor;
 use crate::inode::Inode;
 use crate::options::MsyncKind;
+use crate::task::Task;
 use crate::token::PageLocks;
 
 impl<K: Kernel> Inode<K> {
     /// Sends the dirty pages that hold bytes of `range` to the store, and waits for those already on their way.
     ///
-    /// May sleep. No page lock is held; I need not be.
+    /// May sleep. No page lock is held; I need not be. Not to be called from a store's own
+    /// [`writeback`](AddressSpaceOperations::writeback): it would wait for itself.
     ///
     /// # Errors
-    /// The first error of the store. Its pages are dirty again, the other pages were sent all the same, and
-    /// the next [`fsync`](Self::fsync) reports it (W4).
+    /// - The error of a writeback of this file that failed meanwhile, by whichever caller. Its pages are dirty again, the
+    ///   other pages were sent all the same, and every open file is told by its next sync (F2).
+    /// - [`Errno::Interrupted`]: a fatal signal; some pages were not sent and are still dirty (L3).
     #[doc(alias = "filemap_write_and_wait_range")]
-    pub fn writeback(&self, may: &mut impl PageLocks, range: Range<u64>) -> Result<(), Errno> {
-        let result = self.send_dirty(may, &range);
-        self.wait_for_writeback(&range);
-        if let Err(errno) = result {
-            self.record_error(errno);
-        }
-        result
+    pub fn writeback<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        range: Range<u64>,
+        task: &T,
+    ) -> Result<(), Errno> {
+        let mark = self.errors.mark();
+        self.send_dirty(may, &range, task)?;
+        self.errors.since(mark)
     }
 
-    /// Makes the file durable: what `fsync` and `fdatasync` do.
+    /// Makes the file durable: what `fsync` and `fdatasync` do, for a caller without an open file. An open file has
+    /// [`OpenFile::fsync`](crate::OpenFile::fsync).
     ///
-    /// May sleep. No page lock and no I is held.
+    /// On success every page that was dirty or under writeback when the call began has reached the store by a
+    /// writeback that succeeded, and the store has synced it, with the size that was visible then (F1, F3).
+    /// Ends however fast other tasks dirty pages (F4).
+    ///
+    /// May sleep. No page lock and no I is held. Not to be called from a call of the file's own
+    /// store, or from `install` of a [`fault`](Self::fault): it could wait for its caller.
     ///
     /// # Errors
-    /// An error of writeback since the last call, of this one, or of the store's sync. Each is reported once.
+    /// - A failure of a writeback of this file, by whichever caller: one that came during this call, or one that no earlier
+    ///   caller of this method was told of. An open file's cursor is not moved by that (F2).
+    /// - The error of the store's sync.
+    /// - [`Errno::Interrupted`]: a fatal signal; nothing is promised, and nothing is lost (L3).
     #[doc(alias = "fdatasync")]
-    pub fn fsync(&self, may: &mut impl PageLocks, kind: SyncKind) -> Result<(), Errno> {
-        self.fsync_range(may, kind, 0..u64::MAX)
+    pub fn fsync<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        kind: SyncKind,
+        task: &T,
+    ) -> Result<(), Errno> {
+        self.fsync_range(may, kind, 0..u64::MAX, task)
     }
 
     /// As [`fsync`](Self::fsync), for the pages that hold bytes of `range`.
@@ -50,127 +75,251 @@ impl<K: Kernel> Inode<K> {
     /// # Errors
     /// As `fsync`.
     #[doc(alias = "vfs_fsync_range")]
-    pub fn fsync_range(
+    pub fn fsync_range<T: Task>(
         &self,
         may: &mut impl PageLocks,
         kind: SyncKind,
         range: Range<u64>,
+        task: &T,
     ) -> Result<(), Errno> {
-        let sent = self.writeback(may, range);
-        let synced = self.mapping().store().sync(kind);
-        let earlier = self.take_error();
-        sent.and(synced).and(earlier)
+        let mark = self.errors.mark();
+        let synced = self.sync_pages(may, kind, range, task);
+        self.errors.report_unnamed(mark).and(synced)
     }
 
-    /// `msync` of the bytes in `range`: stores through mappings are in the page cache already.
+    /// As [`fsync_range`](Self::fsync_range), for an open file: `cursor` is its place in the sequence of failures, and
+    /// moves past those that are reported.
+    ///
+    /// # Errors
+    /// As `fsync`, with every failure since `cursor`.
+    pub fn fsync_since<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        kind: SyncKind,
+        range: Range<u64>,
+        cursor: &mut ErrorCursor,
+        task: &T,
+    ) -> Result<(), Errno> {
+        let synced = self.sync_pages(may, kind, range, task);
+        self.errors.report(cursor).and(synced)
+    }
+
+    /// `msync` of the bytes in `range`, for a caller without an open file: CPU stores through mappings are in the page
+    /// cache already. The times are stamped by then (F7).
     ///
     /// May sleep when it is to wait. No page lock is held.
     ///
     /// # Errors
     /// [`MsyncKind::Sync`]: as [`fsync`](Self::fsync).
-    pub fn msync(
+    pub fn msync<T: Task>(
         &self,
         may: &mut impl PageLocks,
         range: Range<u64>,
         kind: MsyncKind,
+        task: &T,
     ) -> Result<(), Errno> {
         match kind {
             MsyncKind::Async => Ok(()),
-            MsyncKind::Sync => self.fsync_range(may, SyncKind::Data, range),
+            MsyncKind::Sync => self.fsync_range(may, SyncKind::Data, range, task),
         }
     }
 
-    fn send_dirty(&self, may: &mut impl PageLocks, range: &Range<u64>) -> Result<(), Errno> {
-        let mut result = Ok(());
-        let (mut from, end) = pages(range);
-        while let Some(run) = self.mapping().find(from, end, Mark::Dirty) {
-            match self.send_run(may, run) {
-                Sent::Moved(next, outcome) => {
-                    from = next;
-                    result = result.and(outcome);
-                }
-                Sent::Busy => self.mapping().wait_writeback(run),
+    /// The place in the sequence of failures at which a new open file starts.
+    #[must_use]
+    pub fn error_cursor(&self) -> ErrorCursor {
+        self.errors.sample()
+    }
+
+    /// Sends the pages and syncs the store. Failures of writebacks are in the sequence of errors, not in the result.
+    fn sync_pages<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        kind: SyncKind,
+        range: Range<u64>,
+        task: &T,
+    ) -> Result<(), Errno> {
+        self.send_dirty(may, &range, task)?;
+        // Once more: pages that a truncation has cut off meanwhile were not sent, so its size has to be durable, and a
+        // write may have grown the file since.
+        self.tell_size_if_new();
+        self.mapping().store().sync(kind)
+    }
+
+    /// One pass over the pages of `range`, up to the size that is visible now; see the module's documentation. Failures
+    /// of the store are recorded and do not end it.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`].
+    fn send_dirty<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        range: &Range<u64>,
+        task: &T,
+    ) -> Result<(), Errno> {
+        let size = self.size();
+        // The store learns of the size before it gets the data.
+        self.tell_size_if_new();
+        let (mut from, end) = pages(&(range.start..range.end.min(size)));
+        while let Some(run) = self.mapping().find(from, end, Mark::Unclean) {
+            while from < run.end() {
+                from = self.send_first(may, from.max(run.first()), run.end(), task)?;
             }
         }
-        result
+        Ok(())
     }
 
-    /// Sends the first stretch of dirty pages in `run`.
-    fn send_run(&self, may: &mut impl PageLocks, run: PageRun) -> Sent {
+    /// Sends, or waits for, the first pages of `first..end`, all in one leaf; the first page that is left.
+    fn send_first<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        first: PageIndex,
+        end: PageIndex,
+        task: &T,
+    ) -> Result<PageIndex, Errno> {
         let mapping = self.mapping();
-        let Some(mut locked) = mapping.lock(may.page_locks(), run) else {
-            return Sent::Moved(run.end(), Ok(()));
-        };
-        let Some(stretch) = first_stretch(run, locked.dirty()) else {
-            return Sent::Moved(run.end(), Ok(()));
-        };
-        if locked.writeback() & stretch.mask() != 0 {
-            return Sent::Busy;
+        let killed = || task.fatal_signal_pending();
+        if killed() {
+            return Err(Errno::Interrupted);
         }
-        let (first, end) = (stretch.first(), stretch.end());
-        mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::WriteProtect);
-        let size = mapping.size();
-        self.clean_tail(&mut locked, stretch, size);
-        let Some(pages) = locked.writeback_pages(stretch, size) else {
-            return Sent::Moved(end, Ok(()));
+        let rest = PageRun::new(first, end.get() - first.get());
+        // The pages that are free in one piece; if the first one is not, that one by itself.
+        let free = mapping.try_lock_free(may.page_locks(), rest);
+        if let Some(mut locked) = free.filter(|locked| locked.run().first() == first) {
+            match Claim::of(&locked) {
+                Claim::Nothing => return Ok(locked.run().end()),
+                Claim::Send(stretch) => {
+                    let next = stretch.end();
+                    let claimed = self.claim(&mut locked, stretch, task);
+                    drop(locked);
+                    self.send(claimed);
+                    return Ok(next);
+                }
+                // With this page alone locked, the others are free while it is waited for.
+                Claim::UnderWay(page) if page != first => return Ok(page),
+                Claim::UnderWay(_) => {}
+            }
+        }
+        let single = PageRun::single(first);
+        let Some(mut locked) = mapping.lock_killable(may.page_locks(), single, &killed)? else {
+            return Ok(end);
         };
-        locked.begin_writeback(stretch.mask());
-        drop(locked);
-        let outcome = match pages.view() {
-            view if view.is_empty() => Ok(()),
-            view => mapping.store().writeback(&view),
-        };
-        let state = match outcome {
-            Ok(()) => WritebackOutcome::Clean,
-            Err(_) => WritebackOutcome::Redirty,
-        };
-        mapping.end_writeback(stretch, state);
-        Sent::Moved(end, outcome)
+        locked.wait_writeback(single.mask(), &killed)?;
+        if locked.dirty() != 0 {
+            let claimed = self.claim(&mut locked, single, task);
+            drop(locked);
+            self.send(claimed);
+        }
+        Ok(single.end())
+    }
+
+    /// Puts a stretch of dirty pages under writeback: none of its mappings is writable from here on.
+    fn claim<'t, T: Task>(
+        &'t self,
+        locked: &mut LockedRun<'t, K>,
+        stretch: PageRun,
+        task: &T,
+    ) -> Option<InFlight<'t, K>> {
+        let size = self.size();
+        if locked.scribbled() & stretch.mask() != 0 {
+            let mapping = self.mapping();
+            let (first, end) = (stretch.first(), stretch.end());
+            mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::WriteProtect);
+            // A CPU store through a mapping may have come at any time up to now (F7).
+            self.stamp(task);
+            self.clean_tail(locked, stretch, size);
+        }
+        let writeback = locked.begin_writeback(stretch, size)?;
+        Some(InFlight { inode: self, writeback: Some(writeback) })
     }
 
     /// Zeroes what a mapping stored past the end (P2). No mapping of these pages is writable at the moment.
     fn clean_tail(&self, locked: &mut LockedRun<'_, K>, stretch: PageRun, size: u64) {
         let scribbled = locked.scribbled() & stretch.mask();
         let last = PageIndex::containing(size);
-        let holds_end = stretch.first() <= last && last < stretch.end();
-        if holds_end && scribbled & (1 << last.slot()) != 0 {
-            // Should that be more than this page: the next one is not in the file either.
-            locked.zero(size, PAGE_SIZE);
+        if stretch.contains(last) && scribbled & (1 << last.slot()) != 0 {
+            locked.zero(size, PAGE_SIZE - (size - last.start()) as usize);
         }
         locked.clear_scribbled(scribbled);
     }
 
-    fn wait_for_writeback(&self, range: &Range<u64>) {
-        let (mut from, end) = pages(range);
-        while let Some(run) = self.mapping().find(from, end, Mark::Writeback) {
-            self.mapping().wait_writeback(run);
-            from = run.end();
+    /// Hands claimed pages to the store. No page lock is held.
+    fn send(&self, claimed: Option<InFlight<'_, K>>) {
+        let Some(in_flight) = claimed else { return };
+        let sent = match in_flight.view() {
+            Some(view) if !view.is_empty() => self.mapping().store().writeback(&view),
+            // Cut off meanwhile: nothing of it is in the file.
+            _ => Ok(()),
+        };
+        in_flight.end(sent);
+    }
+}
+
+/// Pages in the hands of the store. Dropped by a store that unwinds, they are dirty again and the failure is recorded.
+struct InFlight<'t, K: Kernel> {
+    inode: &'t Inode<K>,
+    /// `None` only once it has ended.
+    writeback: Option<Writeback<'t, K>>,
+}
+
+impl<K: Kernel> InFlight<'_, K> {
+    fn view(&self) -> Option<faultless_page::WritebackRun<'_>> {
+        self.writeback.as_ref().map(Writeback::view)
+    }
+
+    /// A failure is recorded before the pages stop being under writeback: a caller that waits for them, or
+    /// finds neither mark, then finds the failure (F2).
+    fn end(mut self, sent: Result<(), Errno>) {
+        match (sent, self.writeback.take()) {
+            (Ok(()), Some(writeback)) => writeback.end(WritebackOutcome::Clean),
+            (Err(errno), Some(writeback)) => {
+                self.inode.errors.record(errno);
+                writeback.end(WritebackOutcome::Redirty);
+            }
+            (_, None) => {}
         }
     }
 }
 
-/// How far [`Inode::send_run`] got.
-enum Sent {
-    /// On to this page, with the store's answer.
-    Moved(PageIndex, Result<(), Errno>),
-    /// The pages are still on their way from before.
-    Busy,
+impl<K: Kernel> Drop for InFlight<'_, K> {
+    fn drop(&mut self) {
+        if let Some(writeback) = self.writeback.take() {
+            self.inode.errors.record(Errno::Io);
+            writeback.end(WritebackOutcome::Redirty);
+        }
+    }
+}
+
+/// What a pass does first with a locked run.
+enum Claim {
+    /// Every page is clean.
+    Nothing,
+    /// These pages are dirty and not under writeback, and those before them are clean.
+    Send(PageRun),
+    /// This page is under writeback, and those before it are clean.
+    UnderWay(PageIndex),
+}
+
+impl Claim {
+    fn of<K: Kernel>(locked: &LockedRun<'_, K>) -> Self {
+        // In this order: a writeback that fails in between leaves its page in both.
+        let under_way = locked.writeback();
+        let dirty = locked.dirty() & !under_way;
+        let base = locked.run().first().leaf_base();
+        match PageRun::first_of(base, dirty) {
+            Some(run) if lowest(under_way) > run.first().slot() => Self::Send(run),
+            _ if under_way != 0 => Self::UnderWay(base.plus(u64::from(lowest(under_way)))),
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// The lowest slot of a mask; 64 if it is empty.
+fn lowest(slots: SlotMask) -> u32 {
+    slots.trailing_zeros()
 }
 
 /// The pages that hold bytes of `range`.
 pub(crate) fn pages(range: &Range<u64>) -> (PageIndex, PageIndex) {
-    let end = range.end.min(faultless_page::MAX_FILE_SIZE);
+    let end = range.end.min(MAX_FILE_SIZE);
     (PageIndex::containing(range.start), PageIndex::new(end.div_ceil(PAGE_SIZE as u64)))
-}
-
-/// The first consecutive pages whose slots are in `marked`, which are some of those of `run`.
-fn first_stretch(run: PageRun, marked: SlotMask) -> Option<PageRun> {
-    if marked == 0 {
-        return None;
-    }
-    let slot = marked.trailing_zeros();
-    let count = (marked >> slot).trailing_ones();
-    let first = run.first().leaf_base().plus(u64::from(slot));
-    debug_assert!(count as usize * PAGE_SIZE <= LEAF_SIZE, "a stretch lies in one leaf");
-    PageRun::covering(first.start(), count as usize * PAGE_SIZE)
 }

@@ -36,6 +36,10 @@ pub struct Counters {
     pub touches: u64,
     /// Page-lock acquisitions.
     pub page_locks: u64,
+    /// Grace periods waited for.
+    pub grace_periods: u64,
+    /// Dirty pages that were lost with the last handle of their file.
+    pub dropped_dirty: u64,
 }
 
 thread_local! {
@@ -57,6 +61,8 @@ impl Counters {
         faults_under_page_lock: 0,
         touches: 0,
         page_locks: 0,
+        grace_periods: 0,
+        dropped_dirty: 0,
     };
 
     /// The calling thread's counts.
@@ -81,6 +87,8 @@ impl Counters {
             faults_under_page_lock: self.faults_under_page_lock - earlier.faults_under_page_lock,
             touches: self.touches - earlier.touches,
             page_locks: self.page_locks - earlier.page_locks,
+            grace_periods: self.grace_periods - earlier.grace_periods,
+            dropped_dirty: self.dropped_dirty - earlier.dropped_dirty,
         }
     }
 
@@ -106,6 +114,7 @@ impl Counters {
             Trace::ShortCopy => counters.short_copies += 1,
             Trace::FaultIn(_) => counters.fault_ins += 1,
             Trace::Allocated => counters.allocations += 1,
+            Trace::GracePeriod => counters.grace_periods += 1,
             Trace::Acquired(faultless_page::LockId::Pages { .. }) => counters.page_locks += 1,
             _ => {}
         });

@@ -104,6 +104,11 @@ unsafe impl<F: Flavor> Kernel for HostKernel<F> {
         .unwrap_or(0)
     }
 
+    /// Checks drop their files as they please: what is lost with them is counted, and looked at where it matters.
+    fn dirty_pages_dropped(_mapping: u64, pages: u64) {
+        Counters::update(|counters| counters.dropped_dirty += pages);
+    }
+
     #[inline(always)]
     fn trace(event: Trace) {
         F::trace(event);
@@ -123,6 +128,7 @@ fn observe(event: Trace) {
         Trace::Acquiring(id) => lockcheck::acquiring(Lock::Core(id)),
         Trace::Acquired(id) => lockcheck::acquired(Lock::Core(id)),
         Trace::Released(id) => lockcheck::released(Lock::Core(id)),
+        Trace::GaveUp(id) => lockcheck::gave_up(Lock::Core(id)),
         Trace::MayFault => lockcheck::may_fault_somewhere(),
         Trace::FaultIn(_) => lockcheck::may_sleep("a fault-in"),
         _ => {}

@@ -7,7 +7,7 @@
 //! | concept | module |
 //! |---|---|
 //! | [`HostKernel`], its flavours | [`kernel`] |
-//! | frames, poison, failing allocations | [`memory`] |
+//! | frames, poison, failing allocations, reclaim | [`memory`] |
 //! | sleeping with a watchdog | [`wait`] |
 //! | deadlocks that did not happen | [`lockcheck`] |
 //! | exact counts | [`counters`], [`mod@counting`], [`touches`] |
@@ -37,6 +37,7 @@ pub mod mm_scripted;
 pub mod mmu;
 pub mod model;
 pub mod oracle;
+mod reclaim;
 mod rmap;
 pub mod rng;
 pub mod script;
@@ -55,7 +56,7 @@ pub use mm_real::RealMmu;
 pub use mm_scripted::ScriptedMmu;
 pub use mmu::{Access, Mmu, Protection, UserFault};
 pub use model::{Limits, Model, Piece, assert_same};
-pub use rmap::HostUserMappings;
+pub use rmap::{HostUserMappings, UnmapWatcher};
 pub use script::{Action, Event, Rule, Script, When};
 pub use space::AddressSpace;
 pub use touches::{CountingUser, Touches};

@@ -17,6 +17,7 @@ use crate::memory::{FrameOrder, HostFrames, PhysicalMemory, Poisoning};
 use crate::mm_real::RealMmu;
 use crate::mm_scripted::ScriptedMmu;
 use crate::mmu::Mmu;
+use crate::reclaim::Files;
 use crate::rmap::HostUserMappings;
 use crate::space::AddressSpace;
 use crate::wait::{HostWait, Watchdog};
@@ -92,6 +93,7 @@ pub struct Machine<M: Mmu = RealMmu, F: Flavor = Checked> {
     memory: Arc<PhysicalMemory>,
     cache: Arc<PageCache<HostKernel<F>>>,
     rmap: HostUserMappings,
+    files: Files<HostKernel<F>>,
     watchdog: Watchdog,
     space_pages: usize,
     mmu: std::marker::PhantomData<fn() -> M>,
@@ -136,6 +138,7 @@ impl<M: Mmu, F: Flavor> Machine<M, F> {
             memory,
             cache,
             rmap: HostUserMappings::default(),
+            files: Files::default(),
             watchdog,
             space_pages: config.space_pages,
             mmu: std::marker::PhantomData,
@@ -180,7 +183,17 @@ impl<M: Mmu, F: Flavor> Machine<M, F> {
         size: u64,
     ) -> Arc<Inode<HostKernel<F>>> {
         let store: Arc<dyn AddressSpaceOperations> = Arc::<S>::clone(store);
-        Arc::new(Inode::new(Arc::clone(&self.cache), store, self.rmap.clone(), size))
+        let inode = Inode::new(Arc::clone(&self.cache), store, self.rmap.clone(), size);
+        let inode = Arc::new(inode);
+        self.files.add(&inode);
+        inode
+    }
+
+    /// From now on the kernel's allocator drops the clean pages of all files that were made by
+    /// [`inode`](Self::inode) whenever it finds at least `above` frames in use (0: before each
+    /// allocation), and when there is no frame at all. [`PhysicalMemory::stop_reclaiming`] ends it.
+    pub fn reclaim_above(&self, above: usize) {
+        self.memory.reclaim_above(above, self.files.reclaim());
     }
 
     /// An empty address space.

@@ -16,13 +16,29 @@ pub(crate) trait ShowsFiles: Send + Sync {
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap);
 }
 
+/// Is told of each call of [`UserMappings::unmap`] before it is carried out: the mapping, the first
+/// page, the page behind the last, and why.
+pub type UnmapWatcher = Arc<dyn Fn(u64, PageIndex, PageIndex, Unmap) + Send + Sync>;
+
 /// The address spaces of a machine, for [`UserMappings`].
 #[derive(Clone, Default)]
 pub struct HostUserMappings {
     spaces: Arc<Mutex<Vec<Weak<dyn ShowsFiles>>>>,
+    watcher: Arc<Mutex<Option<UnmapWatcher>>>,
 }
 
 impl HostUserMappings {
+    /// `watcher` is told of each call from now on, in place of an earlier one. Page locks may be
+    /// held when it is called: it must not take any. It may panic: that unwinds into the core.
+    pub fn watch(&self, watcher: UnmapWatcher) {
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
+    }
+
+    /// No watcher is told any more.
+    pub fn unwatch(&self) {
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Asks this address space too from now on, until it is dropped.
     pub(crate) fn register(&self, space: Weak<dyn ShowsFiles>) {
         let mut spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,6 +49,10 @@ impl HostUserMappings {
 
 impl UserMappings for HostUserMappings {
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
+        let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(watcher) = watcher {
+            watcher(id, first, end, how);
+        }
         // Not under the lock: to drop the last handle of a space is to drop its files.
         let spaces: Vec<Arc<dyn ShowsFiles>> = {
             let spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);

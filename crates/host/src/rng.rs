@@ -52,17 +52,30 @@ impl Rng {
     }
 }
 
-/// The seed of a random test: `FAULTLESS_SEED` if it is set, else one from the clock. Says which, so that a failure
-/// can be replayed.
+/// The seed of a random test where the environment names none.
+const DEFAULT_SEED: u64 = 1;
+
+/// The seed of a random test: `FAULTLESS_SEED` if it is set, else always the same one, so that a run
+/// of the tests can be repeated. Prints the seed. Fresh seeds are drawn by `cargo xtask soak`.
+///
+/// # Panics
+/// If `FAULTLESS_SEED` is not a number.
 #[must_use]
 pub fn seed() -> u64 {
-    let given = std::env::var("FAULTLESS_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        now.map_or(1, |now| now.as_nanos() as u64)
-    });
+    let seed = match std::env::var("FAULTLESS_SEED") {
+        Ok(text) => text.parse().expect("FAULTLESS_SEED is a number"),
+        Err(_) => DEFAULT_SEED,
+    };
     println!("FAULTLESS_SEED={seed}");
     seed
+}
+
+/// A seed from the clock, below 2³¹: for commands that search anew each time, never for a test.
+#[must_use]
+pub fn fresh_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let nanoseconds = now.map_or(1, |now| now.as_nanos() as u64);
+    Rng::new(nanoseconds).below(1 << 31)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use faultless_page::{Wait, WaitKey};
 
-use crate::lockcheck::LockCheck;
+use crate::lockcheck::{self, LockCheck};
 
 const BUCKETS: usize = 64;
 
@@ -115,6 +115,7 @@ impl Wait for HostWait {
         if condition() {
             return;
         }
+        lockcheck::sleeping();
         *guard += 1;
         let waiting = Waiting(bucket);
         guard = self.watchdog.wait(&bucket.condvar, guard, "a wake", |_| condition());

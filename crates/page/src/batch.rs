@@ -110,7 +110,8 @@ impl<K: Kernel> OwnedFrame<'_, K> {
         K::trace(Trace::Zeroed(PAGE_SIZE));
     }
 
-    /// Gives up ownership: whoever has the number owns the count.
+    /// Gives up ownership: whoever has the number owns the count. Until it is given back by [`Frames::release`], the frame is
+    /// leaked.
     #[must_use]
     pub fn into_number(self) -> FrameNumber {
         let frame = self.frame;

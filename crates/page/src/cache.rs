@@ -5,11 +5,12 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::debug::kernel_debug;
+use crate::frame;
 use crate::leaf::Leaf;
 use crate::node::Inner;
 use crate::pool::{Pool, Spare};
 use crate::{
-    Epoch, EpochGuard, Errno, FrameBatch, Frames, Kernel, SyncFamily, Trace, Word, Word64,
+    Epoch, EpochGuard, Errno, FrameBatch, Frames, Kernel, Removals, SyncFamily, Trace, Word, Word64,
 };
 
 /// What all mappings share. Usually one per kernel, but there is no global: tests have many.
@@ -85,7 +86,8 @@ impl<K: Kernel> PageCache<K> {
     /// # Errors
     /// [`Errno::NoMemory`], or whatever [`Frames::allocate`] says.
     pub fn allocate(&self, pages: u32) -> Result<FrameBatch<'_, K>, Errno> {
-        let (first, count) = self.frames.allocate(pages.clamp(1, crate::PAGES_PER_LEAF as u32))?;
+        let pages = pages.clamp(1, crate::PAGES_PER_LEAF as u32);
+        let (first, count) = frame::allocate(&self.frames, pages)?;
         for _ in 0..count {
             K::trace(Trace::Allocated);
         }
@@ -100,9 +102,18 @@ impl<K: Kernel> PageCache<K> {
     }
 
     /// Waits until every read section that is open now has ended. Called between taking a frame out of a mapping and
-    /// reusing it; for embedders who free what else a reader may have seen. Not inside a section.
+    /// reusing it; for embedders who free what else a reader may have seen. Traces [`Trace::GracePeriod`].
+    ///
+    /// Called inside a section of the same thread, it waits for that section and never returns; so it does after a
+    /// section was forgotten ([`mem::forget`](core::mem::forget)) and thus never ends.
     pub fn synchronize(&self) {
+        K::trace(Trace::GracePeriod);
         self.epoch.synchronize(&self.wait);
+    }
+
+    /// Collects pages that leave their mappings, in several runs, so that they share grace periods.
+    pub fn removals(&self) -> Removals<'_, K> {
+        Removals::new(self)
     }
 
     #[inline]

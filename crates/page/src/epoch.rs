@@ -8,8 +8,7 @@ use core::array;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::debug::kernel_debug;
-use crate::mutex::RawMutex;
-use crate::{Kernel, SyncFamily, Wait, WaitKey, Word, Word64};
+use crate::{Kernel, Spin, SpinLock, SyncFamily, Wait, WaitKey, Word, Word64};
 
 /// Counters are spread over this many cache lines; readers on different CPUs then share none.
 const STRIPES: usize = 16;
@@ -32,8 +31,15 @@ pub struct Epoch<K: Kernel> {
     phase: Word64<K>,
     /// Not 0: a remover sleeps, and a reader who leaves has to wake it.
     waiting: Word64<K>,
-    /// One grace period at a time.
-    grace: RawMutex<K>,
+    grace: SpinLock<K, Grace>,
+}
+
+/// One grace period runs at a time; each ends all that were asked for before it began.
+#[derive(Clone, Copy)]
+struct Grace {
+    running: bool,
+    /// How many have ended.
+    ended: u64,
 }
 
 #[repr(align(64))]
@@ -57,7 +63,7 @@ impl<K: Kernel> Epoch<K> {
             stripes: array::from_fn(|_| Stripe { readers: [Word::new(0), Word::new(0)] }),
             phase: Word::new(0),
             waiting: Word::new(0),
-            grace: RawMutex::new(),
+            grace: Spin::new(Grace { running: false, ended: 0 }),
         }
     }
 
@@ -71,13 +77,65 @@ impl<K: Kernel> Epoch<K> {
     }
 
     /// Waits until every section that is open now has ended. May sleep, but never for a page lock.
+    ///
+    /// Callers share grace periods: one that arrives while a period runs waits for the end of that
+    /// one and of the next, which begins after its arrival and serves all earlier callers,
+    /// whichever of them runs it. So a caller waits for two at most, however many callers there are
+    /// (L1).
     pub fn synchronize(&self, wait: &K::Wait) {
-        let held = self.grace.lock(wait);
+        let enough = {
+            let grace = self.grace.lock();
+            grace.ended + if grace.running { 2 } else { 1 }
+        };
+        loop {
+            let mut next = self.next(enough);
+            let mut rounds = K::Sync::SPIN_ROUNDS;
+            while next == Next::Sleep && rounds > 0 {
+                K::Sync::relax();
+                next = self.next(enough);
+                rounds -= 1;
+            }
+            // `Wait` is a safe trait: it may return too early, or ask again after a yes.
+            while next == Next::Sleep {
+                wait.wait_until(self.grace_key(), &mut || {
+                    if next == Next::Sleep {
+                        next = self.next(enough);
+                    }
+                    next != Next::Sleep
+                });
+            }
+            match next {
+                Next::Run => self.run(wait),
+                _ => return,
+            }
+        }
+    }
+
+    /// What a caller does that needs `enough` periods to have ended. [`Next::Run`] makes it the one
+    /// that runs the next.
+    fn next(&self, enough: u64) -> Next {
+        let mut grace = self.grace.lock();
+        if grace.ended >= enough {
+            Next::Return
+        } else if grace.running {
+            Next::Sleep
+        } else {
+            grace.running = true;
+            Next::Run
+        }
+    }
+
+    /// Runs a grace period from beginning to end.
+    ///
+    /// It begins after `running` was set under the lock, so after the arrival of each caller that
+    /// counts on it: what they did before is before the loads here.
+    fn run(&self, wait: &K::Wait) {
+        let mut running = Running { epoch: self, wait, ended: 0 };
         let phase = self.phase.load(Relaxed) % 2;
         self.drain(phase ^ 1, wait);
         self.phase.store(phase ^ 1, SeqCst);
         self.drain(phase, wait);
-        drop(held);
+        running.ended = 1;
     }
 
     /// Waits until each counter of a phase was seen at zero.
@@ -116,6 +174,38 @@ impl<K: Kernel> Epoch<K> {
 
     fn key(&self) -> WaitKey {
         WaitKey(core::ptr::from_ref(&self.waiting).addr())
+    }
+
+    /// What callers sleep on until a grace period ends.
+    fn grace_key(&self) -> WaitKey {
+        WaitKey(core::ptr::from_ref(&self.grace).addr())
+    }
+}
+
+/// What a caller of [`Epoch::synchronize`] does next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Return,
+    Run,
+    Sleep,
+}
+
+/// A grace period that runs. Dropping it lets the next one begin, also by unwinding.
+struct Running<'e, K: Kernel> {
+    epoch: &'e Epoch<K>,
+    wait: &'e K::Wait,
+    /// Periods that have ended: 1 once this one has.
+    ended: u64,
+}
+
+impl<K: Kernel> Drop for Running<'_, K> {
+    fn drop(&mut self) {
+        {
+            let mut grace = self.epoch.grace.lock();
+            grace.running = false;
+            grace.ended += self.ended;
+        }
+        self.wait.wake(self.epoch.grace_key());
     }
 }
 
@@ -211,5 +301,68 @@ mod tests {
                 });
             }
         });
+    }
+
+    /// Waits until so many threads sleep.
+    fn until_asleep(machine: &Machine, threads: usize) {
+        while machine.wait.sleeping.load(SeqCst) < threads {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn l1_callers_share_grace_periods_however_many_they_are() {
+        with_watchdog(|| {
+            let machine: Machine = Machine::new(1);
+            let epoch = Epoch::<Test>::new();
+            let reader = epoch.enter(&machine.wait);
+            thread::scope(|scope| {
+                let _first = synchronize_beside(scope, &epoch, &machine.wait);
+                until_asleep(&machine, 1);
+                let others: std::vec::Vec<_> = (2..=8)
+                    .map(|threads| {
+                        let finished = synchronize_beside(scope, &epoch, &machine.wait);
+                        until_asleep(&machine, threads);
+                        finished
+                    })
+                    .collect();
+                drop(reader);
+                others.iter().for_each(|finished| finished.recv().unwrap());
+            });
+            // The one that ran when they came, and one for all of them.
+            assert_eq!(epoch.grace.lock().ended, 2);
+        });
+    }
+
+    #[test]
+    fn a_caller_does_not_count_on_a_period_that_began_before_it_came() {
+        with_watchdog(|| {
+            let machine: Machine = Machine::new(1);
+            let epoch = Epoch::<Test>::new();
+            let reader = epoch.enter(&machine.wait);
+            thread::scope(|scope| {
+                let first = synchronize_beside(scope, &epoch, &machine.wait);
+                until_asleep(&machine, 1);
+                let late = epoch.enter(&machine.wait);
+                let second = synchronize_beside(scope, &epoch, &machine.wait);
+                until_asleep(&machine, 2);
+                drop(reader);
+                first.recv().unwrap();
+                let waited = second.recv_timeout(Duration::from_millis(30));
+                assert_eq!(waited, Err(RecvTimeoutError::Timeout), "did not wait");
+                drop(late);
+                second.recv().unwrap();
+            });
+        });
+    }
+
+    #[test]
+    fn a_grace_period_that_unwinds_lets_the_next_one_begin() {
+        let machine: Machine = Machine::new(1);
+        let epoch = Epoch::<Test>::new();
+        epoch.grace.lock().running = true;
+        drop(Running { epoch: &epoch, wait: &machine.wait, ended: 0 });
+        epoch.synchronize(&machine.wait);
+        assert_eq!(epoch.grace.lock().ended, 1);
     }
 }

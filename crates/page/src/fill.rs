@@ -5,16 +5,21 @@ use core::ptr::{self, NonNull};
 
 use crate::PAGE_SIZE;
 
-/// A page that a store reads into, forward only. What stays unfilled is zeroed by the core.
+/// A page that a store reads into, forward only. How far it got is what the store had: "short" and "hole" are
+/// different words (F8). A hole is declared by [`skip_zero`](Self::skip_zero) or [`fill_hole`](Self::fill_hole); what is neither filled
+/// nor declared is missing, and an error for every reader if the file's size says that it should be there.
 ///
 /// # Invariants
-/// `page` is valid for writes of `len` bytes for `'a`, and nobody else uses them; `filled <= len`.
+/// `page` is valid for writes of `len` bytes for `'a`, and nobody else uses them; `hole <= filled <= len`, and the first `filled` bytes
+/// were written.
 #[derive(Debug)]
 pub struct FillBuf<'a> {
     page: NonNull<u8>,
     len: usize,
     filled: usize,
-    /// Invariant, so that a store can't put another buffer in this one's place.
+    /// Of those, zeros of [`fill_hole`](Self::fill_hole).
+    hole: usize,
+    /// Invariant, so that a buffer for a shorter time can't be put in this one's place.
     borrow: PhantomData<*mut &'a mut [u8]>,
 }
 
@@ -24,7 +29,7 @@ impl<'a> FillBuf<'a> {
     pub fn new(bytes: &'a mut [u8]) -> Self {
         let len = bytes.len();
         // INVARIANT: a unique borrow of `len` bytes.
-        Self { page: NonNull::from(bytes).cast(), len, filled: 0, borrow: PhantomData }
+        Self { page: NonNull::from(bytes).cast(), len, filled: 0, hole: 0, borrow: PhantomData }
     }
 
     /// A buffer over the page at `page`.
@@ -33,7 +38,17 @@ impl<'a> FillBuf<'a> {
     /// Valid for writes of [`PAGE_SIZE`] bytes for `'a`, and nobody else reads or writes them meanwhile.
     pub(crate) unsafe fn over(page: NonNull<u8>) -> Self {
         // INVARIANT: the caller's promise.
-        Self { page, len: PAGE_SIZE, filled: 0, borrow: PhantomData }
+        Self { page, len: PAGE_SIZE, filled: 0, hole: 0, borrow: PhantomData }
+    }
+
+    /// Whether this still is the buffer over the page at `page`. A store may have swapped it for another one that lives as long.
+    pub(crate) fn is_over(&self, page: NonNull<u8>) -> bool {
+        self.page == page && self.len == PAGE_SIZE
+    }
+
+    /// How many zeros [`fill_hole`](Self::fill_hole) wrote.
+    pub(crate) fn hole(&self) -> usize {
+        self.hole
     }
 
     /// Bytes filled so far, from the front.
@@ -58,7 +73,7 @@ impl<'a> FillBuf<'a> {
         len
     }
 
-    /// Appends up to `len` zeros; returns how many.
+    /// Appends up to `len` zeros, for a hole; returns how many.
     pub fn skip_zero(&mut self, len: usize) -> usize {
         let len = len.min(self.remaining());
         let to = self.unfilled();
@@ -66,6 +81,11 @@ impl<'a> FillBuf<'a> {
         unsafe { ptr::write_bytes(to, 0, len) };
         self.filled += len;
         len
+    }
+
+    /// Declares that the rest of the buffer is a hole, or lies past the end of the store: it reads as zeros.
+    pub fn fill_hole(&mut self) {
+        self.hole += self.skip_zero(self.remaining());
     }
 
     /// Where the unfilled part begins: [`remaining`](Self::remaining) bytes, for a device to write. Say so by
@@ -104,5 +124,18 @@ mod tests {
         assert_eq!(buf.write(b"too long"), 2);
         assert_eq!((buf.write(b"x"), buf.skip_zero(9), buf.remaining()), (0, 0, 0));
         assert_eq!(&bytes, b"abcD\0\0to");
+    }
+
+    #[test]
+    fn a_hole_ends_the_buffer_and_is_told_from_what_is_missing() {
+        let mut bytes = [0xff; 8];
+        let mut buf = FillBuf::new(&mut bytes);
+        buf.write(b"abc");
+        assert_eq!((buf.filled(), buf.hole()), (3, 0));
+        buf.fill_hole();
+        assert_eq!((buf.filled(), buf.remaining(), buf.hole()), (8, 0, 5));
+        buf.fill_hole();
+        assert_eq!((buf.write(b"x"), buf.hole()), (0, 5));
+        assert_eq!(&bytes, b"abc\0\0\0\0\0");
     }
 }

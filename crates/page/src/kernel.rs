@@ -15,7 +15,8 @@ use crate::{AddressSpaceOperations, Frames, PageCache, UserMappings};
 ///
 /// `Ordering::SeqCst` must be honoured as the single total order of C11, for loads, stores and
 /// read-modify-writes alike. Three pairs are store-buffering patterns and hang or expose recycled
-/// frames without it: unlock/waiters against waiters/locked ([`LockedRun`](crate::LockedRun)),
+/// frames without it: unlock/waiters against waiters/locked ([`LockedRun`](crate::LockedRun); the end of a writeback
+/// and those who wait for it do the same),
 /// enter/read against remove/synchronise ([`Epoch`](crate::Epoch)), and leave/waiting against
 /// waiting/leave (the same). A checker that treats a `SeqCst` access as acquire-release (loom does) puts a
 /// `SeqCst` fence before and after each such access in its implementation of this trait.
@@ -173,6 +174,10 @@ pub trait Wait: Send + Sync {
     /// The condition is evaluated on the calling thread, at least once, after the caller is
     /// registered under `key` (or under a lock that [`wake`](Self::wake) takes): a `wake` that
     /// comes after the condition became true must not be lost. It does not sleep itself.
+    ///
+    /// The condition of an interruptible wait asks whether the caller was killed. So the condition must also be evaluated
+    /// again, on the waiting thread, when a fatal signal arrives for that thread; a kernel's signal code wakes it, as it
+    /// does for any killable sleep. Otherwise a killed thread stays until the next wake under its key (L3).
     fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool);
     /// Makes every waiter under `key` evaluate its condition again. Never sleeps.
     fn wake(&self, key: WaitKey);
@@ -201,6 +206,8 @@ pub enum Trace {
     Acquired(LockId),
     /// `lock` is no longer held by this thread.
     Released(LockId),
+    /// The wait for `lock` is over, without it: given up, or what was waited for is gone.
+    GaveUp(LockId),
     /// This many bytes were copied between user memory and pages (or a temporary page).
     Copied(usize),
     /// This many bytes of frames were set to zero.
@@ -215,6 +222,8 @@ pub enum Trace {
     Bounced(usize),
     /// A frame was allocated.
     Allocated,
+    /// A grace period is about to be waited for.
+    GracePeriod,
     /// About to make an access that may fault: no page lock may be held.
     MayFault,
 }
@@ -226,6 +235,8 @@ pub enum LockId {
     Inode(u64),
     /// A range of the file held by a writer: the mapping's id, and the first byte.
     Range(u64, u64),
+    /// The lock under which the store of the mapping with this id is told the size. Nothing else is taken in it.
+    Size(u64),
     /// P: pages of the mapping with this id: the first page and the mask of slots from its leaf's base.
     Pages {
         /// The mapping's id.
@@ -268,6 +279,16 @@ pub unsafe trait Kernel: Sized + Send + Sync + 'static {
         0
     }
 
+    /// An inode of mapping `mapping` was dropped with `pages` pages that were dirty or under writeback, of a store that
+    /// keeps data: what was in them is lost. The embedder has called neither `close` nor `discard` of the
+    /// inode (F6). Called from the drop.
+    ///
+    /// # Panics
+    /// The default does, so that data is not lost in silence. A kernel that goes on after such a mistake overrides it.
+    fn dirty_pages_dropped(mapping: u64, pages: u64) {
+        panic!("inode {mapping} was dropped with {pages} dirty pages: close or discard it");
+    }
+
     /// Called at each event of interest; the default compiles to nothing.
     #[inline(always)]
     fn trace(_event: Trace) {}
@@ -285,6 +306,7 @@ impl fmt::Display for LockId {
         match *self {
             Self::Inode(id) => write!(f, "I({id})"),
             Self::Range(id, pos) => write!(f, "R({id},{pos})"),
+            Self::Size(id) => write!(f, "S({id})"),
             Self::Pages { mapping, base, slots } => {
                 write!(f, "P({mapping},{}", base + u64::from(slots.trailing_zeros()))?;
                 if slots.count_ones() > 1 {

@@ -1,16 +1,18 @@
 //! The leaf: the state of 64 pages, as one bit each in a few words, and their frames.
 //!
-//! Neighbours: [`tree`](crate::tree) finds leaves, [`LockedRun`](crate::LockedRun) is the only way to
+//! Neighbours: [`page_lock`](crate::page_lock) locks slots, [`tree`](crate::tree) finds leaves, [`LockedRun`](crate::LockedRun) is the only way to
 //! change one, [`pool`](crate::pool) supplies them. A leaf does not own the meaning of its
 //! marks; that is filemap's.
 //!
 //! # Words and who may change them
 //! - `locked`: by compare-and-swap and `fetch_and`; the words below belong to whoever has locked the slot. As slots share
 //!   words, every change is an atomic and/or.
-//! - `waiters`: anyone who waits for a slot sets its bit before each look; whoever frees a slot clears it and wakes.
+//! - `waiters` and `queue`: slots that are waited for, and the requests; see [`page_lock`](crate::page_lock).
+//! - `writeback_waiters`: a waiter for the end of a page's writeback sets its bit before each look; the end clears it and wakes.
 //! - `owner`, `base`: see [`Leaf::claim`] and [`Leaf::retire`].
 //! - `present` is set exactly for slots with a frame; every other mark is a subset of it.
-//! - `writeback` bits are cleared without the lock. Pages with the bit are not removed.
+//! - `writeback` bits are cleared without the lock, by their token, which before that sets `dirty` if it failed. Pages with the
+//!   bit are not removed. See [`clean`](Leaf::clean) and [`unclean`](Leaf::unclean) for the order of looks.
 //! - `contiguous`: bit `s` set ⇒ slots `s` and `s + 1` are present and their frames are consecutive. Set only with *both* slots
 //!   locked, cleared by removal of either under its lock; so it is exact for a holder of both, and never wrongly set.
 //! - `removals` counts removals, for lock-free readers: see [`Leaf::readable`].
@@ -24,7 +26,8 @@ use static_assertions::const_assert_eq;
 
 use crate::pool::Node;
 use crate::{
-    CoreSync, FrameNumber, PAGES_PER_LEAF, PageIndex, SlotMask, SyncFamily, Wait, WaitKey, Word,
+    CoreSync, Errno, FrameNumber, PAGES_PER_LEAF, PageIndex, RequestList, SlotMask, SyncFamily,
+    Wait, WaitKey, Word,
 };
 
 // Six cache lines for 64 pages, the first of them all that a hot overwrite touches besides the frames.
@@ -38,8 +41,8 @@ const NOBODY: u64 = 0;
 pub(crate) struct Leaf<S: SyncFamily> {
     owner: S::Word64,
     base: S::Word64,
-    locked: S::Word64,
-    waiters: S::Word64,
+    pub(crate) locked: S::Word64,
+    pub(crate) waiters: S::Word64,
     present: S::Word64,
     pub(crate) uptodate: S::Word64,
     pub(crate) dirty: S::Word64,
@@ -51,6 +54,17 @@ pub(crate) struct Leaf<S: SyncFamily> {
     removals: S::Word64,
     next: S::Word64,
     frames: [S::Word32; PAGES_PER_LEAF],
+    writeback_waiters: S::Word64,
+    pub(crate) queue: RequestList<S, Wanted>,
+}
+
+/// What a request in a leaf's queue wants, or has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// These slots, all at once.
+    Waiting(SlotMask),
+    /// It has them: the bits of `locked` are set for it.
+    Granted(SlotMask),
 }
 
 impl<S: SyncFamily> Node for Leaf<S> {
@@ -72,6 +86,8 @@ impl<S: SyncFamily> Node for Leaf<S> {
             removals: Word::new(0),
             next: Word::new(0),
             frames: array::from_fn(|_| Word::new(0)),
+            writeback_waiters: Word::new(0),
+            queue: RequestList::new(),
         }
     }
 
@@ -93,9 +109,15 @@ impl<S: SyncFamily> Leaf<S> {
 
     /// Takes the leaf from its owner. All slots are locked, or the owner is being dropped.
     ///
-    /// A locker that found the leaf earlier gets its slots after the unlock that follows, so it sees this.
+    /// The leaf is linked no more: whoever sees this (acquire) does not find it again. A locker that found
+    /// the leaf earlier gets its slots after the unlock that follows, so it sees this.
     pub(crate) fn retire(&self) {
-        self.owner.store(NOBODY, Relaxed);
+        self.owner.store(NOBODY, Release);
+    }
+
+    /// Whether the leaf belongs to a mapping.
+    pub(crate) fn has_owner(&self) -> bool {
+        self.owner.load(Relaxed) != NOBODY
     }
 
     /// Whether the leaf belongs to mapping `owner` at `base`. The answer stays true while a slot is locked (P6).
@@ -105,96 +127,19 @@ impl<S: SyncFamily> Leaf<S> {
     }
 }
 
-/// For tests: who the leaf says it belongs to.
+/// For tests: the mapping that the leaf says it belongs to, and its first page.
 #[cfg(test)]
-impl<K: crate::Kernel> crate::LockedRun<'_, K> {
-    pub(crate) fn leaf_identity(&self) -> (u64, u64) {
-        (self.leaf.owner.load(Acquire), self.leaf.base.load(Acquire))
+impl<S: SyncFamily> Leaf<S> {
+    pub(crate) fn identity(&self) -> (u64, PageIndex) {
+        (self.owner.load(Acquire), PageIndex::new(self.base.load(Acquire)))
     }
 }
 
-/// Locks.
-impl<S: SyncFamily> Leaf<S> {
-    /// Locks `slots` if none of them is locked: one locked instruction.
-    #[inline]
-    #[must_use]
-    pub(crate) fn try_lock(&self, slots: SlotMask) -> bool {
-        let mut seen = self.locked.load(Relaxed);
-        while seen & slots == 0 {
-            match self.locked.compare_exchange(seen, seen | slots, Acquire, Relaxed) {
-                Ok(_) => return true,
-                Err(now) => seen = now,
-            }
-        }
-        false
-    }
-
-    /// [`try_lock`](Self::try_lock) by someone who has just announced itself in `waiters`.
-    ///
-    /// The announcement and this look, against an unlock and its look at `waiters`, are a store-buffering pattern: all
-    /// four are sequentially consistent, so one of the two sees the other.
-    fn try_lock_announced(&self, slots: SlotMask) -> bool {
-        let mut seen = self.locked.load(SeqCst);
-        while seen & slots == 0 {
-            match self.locked.compare_exchange(seen, seen | slots, SeqCst, SeqCst) {
-                Ok(_) => return true,
-                Err(now) => seen = now,
-            }
-        }
-        false
-    }
-
-    /// Locks `slots` that were busy a moment ago. Sleeps.
-    #[cold]
-    pub(crate) fn lock_contended(&self, slots: SlotMask, wait: &impl Wait) {
-        for _ in 0..S::SPIN_ROUNDS {
-            S::relax();
-            if self.try_lock(slots) {
-                return;
-            }
-        }
-        let mut held = false;
-        // `Wait` is a safe trait: it may return too early, or ask again after a yes.
-        while !held {
-            wait.wait_until(self.key(), &mut || {
-                if !held {
-                    self.waiters.fetch_or(slots, SeqCst);
-                    held = self.try_lock_announced(slots);
-                }
-                held
-            });
-        }
-    }
-
-    /// Unlocks `slots`: one locked instruction, and a look for sleepers.
-    #[inline]
-    pub(crate) fn unlock(&self, slots: SlotMask, wait: &impl Wait) {
-        self.locked.fetch_and(!slots, SeqCst);
-        self.wake_waiters(slots, wait);
-    }
-
-    /// Whether any slot is locked, by anyone.
-    pub(crate) fn is_locked(&self) -> bool {
-        self.locked.load(Acquire) != 0
-    }
-
-    #[inline]
-    fn wake_waiters(&self, slots: SlotMask, wait: &impl Wait) {
-        if self.waiters.load(SeqCst) & slots != 0 {
-            self.wake_slowly(slots, wait);
-        }
-    }
-
-    /// Clears before it wakes: a bit set in between belongs to a waiter who is registered by then,
-    /// so the wake reaches it and it announces itself again.
-    #[cold]
-    fn wake_slowly(&self, slots: SlotMask, wait: &impl Wait) {
-        self.waiters.fetch_and(!slots, SeqCst);
-        wait.wake(self.key());
-    }
-
-    fn key(&self) -> WaitKey {
-        WaitKey(core::ptr::from_ref(self).addr())
+#[cfg(test)]
+impl<K: crate::Kernel> crate::LockedRun<'_, K> {
+    pub(crate) fn leaf_identity(&self) -> (u64, u64) {
+        let (owner, base) = self.leaf.identity();
+        (owner, base.get())
     }
 }
 
@@ -315,20 +260,72 @@ impl<S: SyncFamily> Leaf<S> {
 
 /// Writeback, which ends without a page lock.
 impl<S: SyncFamily> Leaf<S> {
-    /// Which of `slots` are under writeback, as seen by one who announces itself as a waiter first.
-    pub(crate) fn writeback_announced(&self, slots: SlotMask) -> SlotMask {
-        self.waiters.fetch_or(slots, SeqCst);
-        self.writeback.load(SeqCst) & slots
-    }
-
-    pub(crate) fn end_writeback(&self, slots: SlotMask, wait: &impl Wait) {
+    /// The pages are no longer under writeback; wakes waiters. By the token that set the mark.
+    pub(crate) fn clear_writeback(&self, slots: SlotMask, wait: &impl Wait) {
         self.writeback.fetch_and(!slots, SeqCst);
-        self.wake_waiters(slots, wait);
+        let awaited = self.writeback_waiters.load(SeqCst) & slots;
+        if awaited != 0 {
+            self.wake_slowly(awaited, wait);
+        }
     }
 
-    /// Sleeps until a waiter under this leaf's key is woken and `condition` says yes.
-    pub(crate) fn sleep(&self, wait: &impl Wait, condition: &mut dyn FnMut() -> bool) {
-        wait.wait_until(self.key(), condition);
+    /// Clears before it wakes: a bit set in between belongs to a waiter who is registered by then,
+    /// so the wake reaches it and it announces itself again.
+    #[cold]
+    fn wake_slowly(&self, slots: SlotMask, wait: &impl Wait) {
+        self.writeback_waiters.fetch_and(!slots, SeqCst);
+        let mut rest = slots;
+        while rest != 0 {
+            wait.wake(self.writeback_key(rest.trailing_zeros()));
+            rest &= rest - 1;
+        }
+    }
+
+    /// Waits for each page in `slots` that is under writeback until it was seen without, once, one after the other; or until
+    /// `stale` says yes. Sleeps.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`] if `killed` says yes before.
+    pub(crate) fn wait_writeback(
+        &self,
+        slots: SlotMask,
+        wait: &impl Wait,
+        stale: &impl Fn() -> bool,
+        killed: &impl Fn() -> bool,
+    ) -> Result<(), Errno> {
+        let mut rest = slots & self.writeback.load(Acquire);
+        while rest != 0 {
+            let slot = rest.trailing_zeros();
+            rest &= rest - 1;
+            let mut end = None;
+            // `Wait` is a safe trait: it may return too early, or ask again after a yes.
+            while end.is_none() {
+                wait.wait_until(self.writeback_key(slot), &mut || {
+                    if end.is_none() && (!self.writeback_announced(1 << slot) || stale()) {
+                        end = Some(Ok(()));
+                    } else if end.is_none() && killed() {
+                        end = Some(Err(Errno::Interrupted));
+                    }
+                    end.is_some()
+                });
+            }
+            end.unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the page in `slot` is under writeback, as seen by a waiter, who announces itself first.
+    ///
+    /// The announcement and this look, against the end of a writeback and its look at the waiters, are all sequentially
+    /// consistent, so one of the two sees the other.
+    fn writeback_announced(&self, slot: SlotMask) -> bool {
+        self.writeback_waiters.fetch_or(slot, SeqCst);
+        self.writeback.load(SeqCst) & slot != 0
+    }
+
+    /// What a waiter for the end of a page's writeback sleeps on: an address of its slot's own.
+    fn writeback_key(&self, slot: u32) -> WaitKey {
+        WaitKey(core::ptr::from_ref(&self.frames[slot as usize % PAGES_PER_LEAF]).addr())
     }
 }
 

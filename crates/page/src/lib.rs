@@ -6,20 +6,22 @@
 //! and `faultless-usercopy` beside it.
 //!
 //! # Lock order
-//! Page locks are taken in ascending order inside one mapping, one [`LockContext`] at a time. Below them are only
-//! the short locks of this crate (a mapping's tree, the node pools, neither nested in the other), which are
-//! never held across a call out of the crate. A grace period ([`Epoch`]) may be waited for under a
-//! page lock, because a read section never waits for anything.
+//! Page locks are taken in ascending order inside one mapping, one [`LockContext`] at a time, and
+//! at most one run in a leaf. Below them are only the short locks of this crate (a mapping's tree,
+//! the node pools, the queues of waiters; none nested in another), which are never held across a
+//! call out of the crate. A grace period ([`Epoch`]) may be waited for under a page lock, because a
+//! read section never waits for anything.
 //!
 //! # How nodes and frames stay alive
 //! See [the leaf](LockedRun#locking) for locks and [the epoch](Epoch) for readers.
 //! - Node memory (leaves, inner nodes) is *type-stable*: it is carved from frames that go back to [`Frames`] only
 //!   when the [`PageCache`] is dropped, and a leaf is only ever reused as a leaf. A pointer to a node
 //!   therefore stays a pointer to a node of its kind, whatever happens.
-//! - Whoever locks pages needs nothing more: it locks slots of whatever leaf it found, then checks that the leaf
-//!   still belongs to its mapping at its index. A leaf changes hands only by way of *all* its slots
-//!   being locked, so the answer cannot change while the lock is held (P6). A lock of a
-//!   stale leaf is harmless: its new owner waits it out.
+//! - Whoever locks pages needs nothing more: it locks slots of whatever leaf it found, then checks
+//!   that the leaf still belongs to its mapping at its index. A leaf changes hands only by way of
+//!   *all* its slots being locked, so the answer cannot change while the lock is held (P6). A lock
+//!   of a stale leaf is harmless: its new owner waits it out. A *wait* in a stale leaf ends at
+//!   once: no request sleeps for another file's pages (L5).
 //! - Readers in a [`ReadSection`] take no lock, so leaves, inner nodes and frames that have been taken out of a mapping are
 //!   reused only after a grace period.
 #![no_std]
@@ -42,8 +44,11 @@ mod locked_bytes;
 mod mapping;
 mod mutex;
 mod node;
+mod page_lock;
 mod pool;
 mod prune;
+mod queue;
+mod racing;
 mod removed;
 mod seams;
 mod section;
@@ -63,9 +68,10 @@ pub use kernel::{
     WaitKey, Word, Word32, Word64,
 };
 pub use locked::LockedRun;
-pub use mapping::{Mapping, Mark, WritebackOutcome};
+pub use mapping::{Mapping, Mark};
 pub use mutex::{SleepGuard, SleepMutex};
-pub use removed::Removed;
+pub use queue::{Linked, OwnRequest, Request, RequestList, Requests};
+pub use removed::{Removals, Removed};
 pub use seams::{
     AddressSpaceOperations, Backed, Begun, Contents, NoUserMappings, Strategy, SyncKind, Unmap,
     UserMappings,
@@ -74,7 +80,7 @@ pub use section::ReadSection;
 pub use units::{
     LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun, SlotMask,
 };
-pub use writeback::{WritebackPages, WritebackRun};
+pub use writeback::{Writeback, WritebackOutcome, WritebackRun};
 
 #[cfg(test)]
 mod testing;

@@ -4,13 +4,14 @@
 #![forbid(unsafe_code)]
 
 use core::marker::PhantomData;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::mem;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::{
-    FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex, PageRun, Removed,
-    SlotMask, Trace, Word, WritebackPages,
+    Errno, FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex, PageRun,
+    Removed, SlotMask, Trace, Word,
 };
 
 /// A run of pages of one mapping, locked. Dropping it unlocks.
@@ -19,12 +20,16 @@ use crate::{
 /// of a writeback). The [`LockContext`] stays borrowed: nothing that may fault can be called. Slots in
 /// arguments that lie outside the run are ignored, and marks are only ever set on present pages.
 ///
+/// [`mem::forget`] of a run leaves its pages locked until the mapping is dropped, although the context
+/// comes back: lockers of them wait without end, and the memory of their leaf is leaked.
+///
 /// # Locking
 /// One compare-and-swap of the leaf's lock word takes all slots of the run; one `fetch_and` gives them back, and is followed by a look at the
-/// word of waiters. A waiter sets its bits there before each look at the lock word. Of the two, at least one sees
-/// the other, because all four accesses are sequentially consistent: no wake-up is lost.
+/// word of waiters. A request that finds a slot locked or waited for stands in a queue of the leaf, and is granted its slots in order of
+/// arrival, all at once, by the thread that frees the last of them. Once it has announced itself in the word of waiters, each other thread
+/// gets one of its slots before it at most once (L1).
 /// The leaf is checked after the lock: it must belong to the mapping at that index. It can't stop to, because that takes
-/// the lock of all its slots.
+/// the lock of all its slots. A waiter that finds the leaf to be another's stops waiting (L5).
 #[must_use]
 pub struct LockedRun<'t, K: Kernel> {
     pub(crate) mapping: &'t Mapping<K>,
@@ -43,6 +48,21 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         _context: LockContext<'t>,
     ) -> Self {
         Self { mapping, leaf, run, context: PhantomData }
+    }
+
+    /// Two guards: of the pages before `at`, which lies inside the run, and of the others.
+    pub(crate) fn split_at(self, at: PageIndex) -> (Self, Self) {
+        let (mapping, leaf, run) = (self.mapping, self.leaf, self.run);
+        debug_assert!(run.first() < at && at < run.end(), "both parts hold a page");
+        K::trace(Trace::Released(mapping.lock_id(run)));
+        // The locks go on as those of the two parts.
+        mem::forget(self);
+        let part = |first: PageIndex, end: PageIndex| {
+            let run = PageRun::new(first, end.get() - first.get());
+            K::trace(Trace::Acquired(mapping.lock_id(run)));
+            Self { mapping, leaf, run, context: PhantomData }
+        };
+        (part(run.first(), at), part(at, run.end()))
     }
 
     /// The pages.
@@ -80,18 +100,33 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.leaf.uptodate.load(Acquire) & self.mask()
     }
 
-    /// Slots whose page is newer than the store.
+    /// Slots whose page is newer than the store. Bits can come meanwhile: those of a writeback that fails. Whether a page is clean is
+    /// what [`clean`](Self::clean) tells.
     #[inline]
     #[must_use]
     pub fn dirty(&self) -> SlotMask {
         self.leaf.dirty.load(Relaxed) & self.mask()
     }
 
-    /// Slots whose page is on its way to the store. Only this can change meanwhile: bits can go.
+    /// Slots whose page is on its way to the store. Bits can go meanwhile.
     #[inline]
     #[must_use]
     pub fn writeback(&self) -> SlotMask {
         self.leaf.writeback.load(Acquire) & self.mask()
+    }
+
+    /// Slots whose page is clean: present, not dirty and not under writeback. Such a page stays clean while it is locked, and can be
+    /// dropped without loss once it is unmapped (F5).
+    ///
+    /// Dirty and writeback are one state in two words. A writeback that fails sets dirty (release) *before* it clears
+    /// writeback (release); it holds no page lock. So this reads writeback first (acquire), then dirty: if the
+    /// first load no longer sees the mark of the writeback, the second one sees what became of its page. In the other
+    /// order a page could fail between the two loads and be taken for clean. The two methods [`dirty`](Self::dirty) and
+    /// [`writeback`](Self::writeback), combined by the caller, promise nothing of the kind.
+    #[inline]
+    #[must_use]
+    pub fn clean(&self) -> SlotMask {
+        self.leaf.clean(self.mask())
     }
 
     /// Slots whose page has room on the store.
@@ -158,15 +193,29 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Takes pages out, with all their marks. Pages under writeback stay: wait for it first.
     /// User mappings are the caller's to remove.
     pub fn remove(&mut self, slots: SlotMask) -> Removed<'t, K> {
-        let slots = slots & self.present() & !self.writeback();
+        let slots = self.removable(slots);
         let mut removed = Removed::new(self.mapping.cache(), slots);
-        if slots != 0 {
-            self.leaf.take(slots, |frame| removed.push(frame));
-        }
+        self.take_out(slots, |frame| removed.push(frame));
         removed
     }
 
+    /// Which of `slots` [`take_out`](Self::take_out) may empty.
+    pub(crate) fn removable(&self, slots: SlotMask) -> SlotMask {
+        slots & self.present() & !self.writeback()
+    }
+
+    /// Empties `slots`, which are [`removable`](Self::removable), and gives the counts of their frames to `each`.
+    pub(crate) fn take_out(&mut self, slots: SlotMask, each: impl FnMut(FrameNumber)) {
+        if slots != 0 {
+            self.leaf.take(slots, each);
+        }
+    }
+
     /// Marks pages valid, after their data is (release).
+    ///
+    /// The caller vouches for every byte (P1). A frame holds what its last user left, so a page that is marked before it was
+    /// filled shows that to its readers (W5). [`fill`](Self::fill) and [`zero`](Self::zero) define bytes; a copy
+    /// that came short does not define the rest. The mark is taken back only by removal.
     #[inline]
     pub fn set_uptodate(&mut self, slots: SlotMask) {
         self.set(&self.leaf.uptodate, slots);
@@ -189,7 +238,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.set(&self.leaf.dirty, slots);
     }
 
-    /// Takes the mark back: the pages were thrown away, or never changed.
+    /// Takes the mark back: the pages were thrown away, or never changed. What was stored in them is lost if neither is so.
     pub fn clear_dirty(&mut self, slots: SlotMask) {
         self.clear(&self.leaf.dirty, slots);
     }
@@ -204,22 +253,15 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.clear(&self.leaf.scribbled, slots);
     }
 
-    /// Turns dirty pages into pages under writeback. Those that are not dirty, or still under an earlier writeback, are left alone.
-    /// Returns the slots that were begun; [`Mapping::end_writeback`] is owed for them.
-    pub fn begin_writeback(&mut self, slots: SlotMask) -> SlotMask {
-        let slots = slots & self.dirty() & !self.writeback();
-        if slots != 0 {
-            // In this order, so that a look from outside never finds a page with neither mark.
-            self.leaf.writeback.fetch_or(slots, AcqRel);
-            self.leaf.dirty.fetch_and(!slots, AcqRel);
-        }
-        slots
-    }
-
-    /// Holds pages of `run` for the store, which will see zeros past `size` (P2). `None` if one is outside this run or absent.
-    #[must_use]
-    pub fn writeback_pages(&self, run: PageRun, size: u64) -> Option<WritebackPages<'t, K>> {
-        WritebackPages::hold(self.mapping.cache(), run, size, |index| self.frame(index))
+    /// Sleeps until none of `slots` is under writeback, or `killed` says yes; see [`Mapping::lock_killable`]. No writeback
+    /// begins while the pages are locked, and the end of one takes no page lock: the wait is for one writeback of each page.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`] if `killed` said yes before the last writeback had ended (L3). The pages stay locked.
+    pub fn wait_writeback(&self, slots: SlotMask, killed: &impl Fn() -> bool) -> Result<(), Errno> {
+        let wait = self.mapping.cache().wait();
+        // The leaf cannot change hands while a slot is locked.
+        self.leaf.wait_writeback(slots & self.mask(), wait, &|| false, killed)
     }
 
     /// Raises the file's size to `new` if it is smaller (P7): this run holds the page that makes it grow. The caller

@@ -5,7 +5,10 @@
 
 use core::ptr::{self, NonNull};
 
-use crate::{Errno, FillBuf, FrameNumber, Frames, Kernel, LockedRun, PAGE_SIZE, PageIndex, Trace};
+use crate::{
+    Errno, FillBuf, FrameNumber, Frames, Kernel, LockedRun, PAGE_SIZE, PageIndex, PageRun, Trace,
+    racing,
+};
 
 impl<K: Kernel> LockedRun<'_, K> {
     /// Contiguous memory that holds the file's bytes from `pos` on, at most `len`, inside the run: present pages, valid or not, with
@@ -35,15 +38,28 @@ impl<K: Kernel> LockedRun<'_, K> {
     }
 
     /// Sets the bytes `[pos, pos + len)` of the file to zero, in the run's present pages. Traces [`Trace::Zeroed`].
+    ///
+    /// Lock-free readers, user mappings and the store may look at uptodate pages meanwhile, so those are zeroed in a racing-safe
+    /// way. A page that is not uptodate is seen by its locker alone.
     pub fn zero(&mut self, pos: u64, len: usize) {
         let end = pos.saturating_add(len as u64).min(self.run().end().start());
         let mut pos = pos.max(self.run().start());
+        let Some(touched) = PageRun::covering(pos, end.saturating_sub(pos) as usize) else {
+            return;
+        };
+        let visible = self.uptodate() & touched.mask() != 0;
         while pos < end {
             match self.span(pos, (end - pos) as usize) {
                 Some((memory, bytes)) => {
-                    // SAFETY: `span` gives memory of present pages, which stay while they are locked; it is valid for
-                    // writes by the contract of `Frames`.
-                    unsafe { ptr::write_bytes(memory.as_ptr(), 0, bytes) };
+                    if visible {
+                        // SAFETY: `span` gives memory of present pages, which stay while they are locked; it is valid for
+                        // writes by the contract of `Frames`. Readers and user mappings of it are racing-safe.
+                        unsafe { racing::zero(memory.as_ptr(), bytes) };
+                    } else {
+                        // SAFETY: as above; and as no page is uptodate, none was ever mapped, or is under writeback, or
+                        // read without the lock that we hold.
+                        unsafe { ptr::write_bytes(memory.as_ptr(), 0, bytes) };
+                    }
                     K::trace(Trace::Zeroed(bytes));
                     pos += bytes as u64;
                 }
@@ -52,14 +68,18 @@ impl<K: Kernel> LockedRun<'_, K> {
         }
     }
 
-    /// Lets `read` fill a present page that is not uptodate, then zeroes what it left. The page is not marked uptodate: the caller
+    /// Lets `read` fill a present page that is not uptodate, of which the store must have the first `needed` bytes (clipped to the page):
+    /// those that lie inside the file. The rest of the page is zeroed. The page is not marked uptodate: the caller
     /// does that, once it holds what it should. A page that is uptodate is left alone.
     ///
     /// # Errors
-    /// [`Errno::Invalid`] if the page is absent or outside the run; what `read` says.
+    /// [`Errno::Invalid`] if the page is absent or outside the run; what `read` says; [`Errno::Io`] if it filled fewer than
+    /// `needed` bytes, holes that it declared included (F8), or put another buffer in place of the page's. The page
+    /// then holds anything, and is not uptodate.
     pub fn fill(
         &mut self,
         index: PageIndex,
+        needed: usize,
         read: impl FnOnce(&mut FillBuf<'_>) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let frame = self.frame(index).ok_or(Errno::Invalid)?;
@@ -67,11 +87,14 @@ impl<K: Kernel> LockedRun<'_, K> {
             return Ok(());
         }
         let memory = self.mapping.cache().frames().address(frame);
-        // SAFETY: a page of this run, so it is ours while locked; it is not uptodate, so no reader and no
-        // user mapping looks at it.
+        // SAFETY: a page of this run, so it is ours while locked; it is not uptodate, so no reader, no user mapping
+        // and no writeback looks at it.
         let mut buf = unsafe { FillBuf::over(memory) };
         read(&mut buf)?;
-        let zeroed = buf.skip_zero(PAGE_SIZE);
+        if !buf.is_over(memory) || buf.filled() < needed.min(PAGE_SIZE) {
+            return Err(Errno::Io);
+        }
+        let zeroed = buf.hole() + buf.skip_zero(PAGE_SIZE);
         if zeroed > 0 {
             K::trace(Trace::Zeroed(zeroed));
         }

@@ -109,7 +109,7 @@ impl<S: SyncFamily, T: Node> Pool<S, T> {
         if let Some(node) = self.take_ready(frames) {
             return Ok(node);
         }
-        let (frame, _) = frames.allocate(1)?;
+        let (frame, _) = crate::frame::allocate(frames, 1)?;
         allocated();
         if let Some(node) = self.take_ready(frames) {
             // SAFETY: the count came from `allocate` just now; nobody else has seen the frame.

@@ -105,10 +105,10 @@ impl<K: Kernel> Mapping<K> {
         }
         let base = PageIndex::new(at * PAGES_PER_LEAF as u64);
         if leaf.is(self.id(), base) && leaf.present() == 0 {
-            leaf.retire();
             // SAFETY: its identity says that it is linked, and while we hold all its slots nobody else
             // gets here; the caller has looked that `detached` is not full.
             unsafe { self.tree().detach(at, leaf, detached) };
+            leaf.retire();
         }
         leaf.unlock(ALL, cache.wait());
         drop(section);

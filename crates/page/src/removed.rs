@@ -1,16 +1,25 @@
 //! Pages taken out of their mapping, whose frames wait for the last reader.
+//!
+//! Neighbours: [`LockedRun::remove`](crate::LockedRun::remove) takes pages out, the [epoch](crate::Epoch) tells when the last reader is gone.
 
 use heapless::Vec;
 
 use crate::debug::kernel_debug;
-use crate::{FrameNumber, Frames, Kernel, PAGES_PER_LEAF, PageCache, SlotMask};
+use crate::{FrameNumber, Frames, Kernel, LockedRun, PAGES_PER_LEAF, PageCache, SlotMask};
+
+/// Frames that share a grace period in [`Removals`]. More than a leaf has, and less than 512 bytes on the stack.
+const BATCH: usize = 96;
+const _: () = assert!(BATCH >= PAGES_PER_LEAF, "what one leaf holds fits");
 
 /// What [`LockedRun::remove`](crate::LockedRun::remove) took out. Dropping it waits for a grace period, then releases the frames;
-/// it may be dropped with the pages still locked, because readers wait for nothing.
+/// it may be dropped with the pages still locked, because readers wait for nothing. Dropped inside a read
+/// section, it would wait for that section, without end. Many runs are cheaper with [`Removals`].
+///
+/// [`mem::forget`](core::mem::forget) leaks the frames, and does no other harm.
 ///
 /// # Invariants
 /// One count of each frame is owned. They were taken out of a leaf of the cache.
-#[must_use]
+#[must_use = "dropping it waits for a grace period: unlock first where possible"]
 pub struct Removed<'t, K: Kernel> {
     cache: &'t PageCache<K>,
     frames: Vec<FrameNumber, PAGES_PER_LEAF>,
@@ -49,15 +58,80 @@ impl<'t, K: Kernel> Removed<'t, K> {
 
 impl<K: Kernel> Drop for Removed<'_, K> {
     fn drop(&mut self) {
-        if self.frames.is_empty() {
-            return;
+        release(self.cache, &mut self.frames);
+    }
+}
+
+/// Pages taken out of many runs, which share grace periods: one for each batch of up to 96 frames, instead of one for each run. Made by
+/// [`PageCache::removals`] or [`Mapping::removals`](crate::Mapping::removals).
+///
+/// Dropping it waits for a grace period, then releases the frames; nothing is waited for if there are none. As for [`Removed`]:
+/// not inside a read section, with pages locked or not, and forgetting it leaks the frames.
+///
+/// # Invariants
+/// One count of each frame is owned. They were taken out of leaves of the cache.
+#[must_use]
+pub struct Removals<'t, K: Kernel> {
+    cache: &'t PageCache<K>,
+    frames: Vec<FrameNumber, BATCH>,
+}
+
+impl<'t, K: Kernel> Removals<'t, K> {
+    pub(crate) fn new(cache: &'t PageCache<K>) -> Self {
+        Self { cache, frames: Vec::new() }
+    }
+
+    /// Takes pages out, as [`LockedRun::remove`] does, and keeps their frames; the slots that were emptied. Pages
+    /// under writeback stay, and so do all pages of a mapping of another cache.
+    ///
+    /// Waits for a grace period first if there is no room for the frames. The pages stay locked meanwhile: readers wait for nothing.
+    pub fn take(&mut self, locked: &mut LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
+        if !core::ptr::eq(locked.mapping().cache(), self.cache) {
+            return 0;
         }
-        self.cache.synchronize();
-        for &frame in &self.frames {
-            // SAFETY: by the invariant the count is ours; no reader that may have found the frame is left.
-            unsafe { self.cache.frames().release(frame) };
+        let slots = locked.removable(slots);
+        if self.frames.len() + slots.count_ones() as usize > BATCH {
+            release(self.cache, &mut self.frames);
         }
+        locked.take_out(slots, |frame| {
+            // There is room for a whole leaf in an empty batch, and for these in one that is not.
+            let _fits = self.frames.push(frame);
+        });
+        slots
+    }
+
+    /// How many frames wait for a grace period.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether no frame waits for a grace period.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+impl<K: Kernel> Drop for Removals<'_, K> {
+    fn drop(&mut self) {
+        release(self.cache, &mut self.frames);
+    }
+}
+
+/// Waits for a grace period and releases `frames`, which were taken out of leaves of `cache` and whose counts are the
+/// caller's. Does not wait if there are none.
+fn release<K: Kernel, const N: usize>(cache: &PageCache<K>, frames: &mut Vec<FrameNumber, N>) {
+    if frames.is_empty() {
+        return;
+    }
+    cache.synchronize();
+    while let Some(frame) = frames.pop() {
+        // SAFETY: the count is the caller's, as both types say in their invariants; no reader that may have found the
+        // frame is left.
+        unsafe { cache.frames().release(frame) };
     }
 }
 
 kernel_debug!(Removed<'_, K>, |this| { slots: this.slots });
+kernel_debug!(Removals<'_, K>, |this| { frames: this.frames.len() });

@@ -66,10 +66,42 @@ pub enum SyncKind {
 /// The trait is safe: a store that lies can lose its own data but cannot make the core touch memory it
 /// does not own, or expose bytes that were never written.
 /// All calls may sleep unless said otherwise. Page locks are held where said.
+///
+/// # What a call must not do
+/// A call runs on the thread of the operation that makes it, with the locks of that operation. So
+/// it must not call the inode that it serves, or wait for it:
+/// - [`read`](Self::read), [`write_begin`](Self::write_begin) and [`write_end`](Self::write_end)
+///   have a page locked. An operation that locks pages of the same file may wait for that lock
+///   without end; so may an access to user memory, by its fault handler (DL1), and an allocation
+///   that reclaims (P3).
+/// - [`writeback`](Self::writeback) holds pages under writeback.
+///   [`Mapping::wait_writeback`](crate::Mapping::wait_writeback), a sync, a truncation or a removal
+///   of one of these pages, made by the call or by a thread that the call waits for, waits for the
+///   call itself.
+/// - [`trim`](Self::trim) comes with I held: a change of the size, or a write that grows the file,
+///   waits for its own caller.
+/// - [`set_size`](Self::set_size) comes under the lock in which sizes are told: a sync of the same
+///   file may wait for it without end.
+/// - No call drops the last handle of its inode, which would drop the store inside its own call.
+///
+/// Looking is harmless everywhere: the size, the times, and which pages are present.
+///
+/// # Unwinding
+/// In hosts that unwind, a call may end by a panic, and the operation ends with it. Nothing stays
+/// locked, and no page stays under writeback. A [`writeback`](Self::writeback) that unwinds counts
+/// as failed with [`Errno::Io`]. What a write has copied past the end without counting it, and room
+/// there, goes before the file grows; a truncation that was left incomplete is completed by the
+/// next change of the size. A write that began before the unwinding is not ended: a store does not
+/// rely on [`write_end`](Self::write_end) after a panic. It must not panic again while the stack
+/// unwinds: no call is made then.
 #[doc(alias = "address_space_operations")]
 pub trait AddressSpaceOperations: Send + Sync {
-    /// Reads a page into `buf`; what is not filled is zeroed by the core. The page is locked.
-    /// A hole, or a page past the end, is filled with nothing.
+    /// Reads a page into `buf`, front to back. The page is locked.
+    ///
+    /// The store says how much there is (F8). A hole is declared in words, by [`FillBuf::skip_zero`] for a part of the page and
+    /// [`FillBuf::fill_hole`] for all the rest; so is what lies past the store's end, where nothing need be filled in.
+    /// An answer of `Ok` with less than the file's size says that there should be is a short read: every reader gets
+    /// [`Errno::Io`], never zeros in place of data. What lies past the file's size is zeroed by the core in any case.
     ///
     /// # Errors
     /// The page stays not uptodate, and whoever asked gets the error.
@@ -88,10 +120,13 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// [`trim`](Self::trim) afterwards. The page is locked. Infallible: there is nothing left to refuse.
     fn write_end(&self, pos: u64, len: usize, copied: usize);
 
-    /// Sends a run of pages to the store. Blocks for which it was never asked to make room hold zeros, and need none. No page lock is held; the pages are marked as under writeback.
+    /// Sends a run of pages to the store. Blocks for which it was never asked to make room hold
+    /// zeros, and need none. No page lock is held; the pages are marked as under writeback, so to
+    /// wait for the end of their writeback here is to wait without end.
     ///
     /// # Errors
-    /// The pages are dirty again, and the next `fsync` reports the error once.
+    /// The pages are dirty again, and the next `fsync` reports the error once. A panic counts as an error, in hosts that
+    /// unwind.
     #[doc(alias = "writepages")]
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno>;
 
@@ -100,8 +135,9 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// after a write that failed midway. No page lock is held. Must not fail.
     fn trim(&self, size: u64);
 
-    /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it durable.
-    /// No page lock is held. Never sleeps.
+    /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it
+    /// durable. Called by truncation, and at the begin of each writeback and sync if the file has
+    /// grown since: not by each write. No page lock is held. Never sleeps.
     fn set_size(&self, size: u64);
 
     /// Makes durable what was sent by [`writeback`](Self::writeback)s that returned before, and with it the size, which the
@@ -128,20 +164,33 @@ pub trait AddressSpaceOperations: Send + Sync {
     }
 }
 
-/// What is to happen to user mappings of a file's pages.
+/// Why user mappings of a file's pages are to change, which decides what becomes of private copies: pages that a private mapping (copy on
+/// write) has in place of the file's, made when it was stored to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmap {
-    /// Remove them: the next access faults.
-    Zap,
-    /// Make them read-only: the next store faults and calls the write-fault handler.
+    /// The pages leave the file. Remove every mapping of them, private copies too: an access past the new end is `SIGBUS`, however
+    /// the mapping came by its bytes (POSIX `mmap`).
+    Truncate,
+    /// The pages leave the cache, and stay in the file. Remove mappings of the file's own pages: the next access faults and
+    /// reads them in again. Private copies stay: they exist nowhere else.
+    Evict,
+    /// The pages are being sent to the store, or are sealed at the end of the file. Make mappings of the file's own pages read-only:
+    /// the next CPU store faults and calls the write-fault handler. Private copies stay as they are.
     WriteProtect,
 }
 
 /// Finds user mappings of a file's pages: the reverse map of an address space. Called before and after pages leave
-/// their mapping. Page-table locks only: never M, never a page lock, never sleeps for them.
+/// their mapping, and before they are sent to the store.
 #[doc(alias = "rmap")]
 pub trait UserMappings: Send + Sync {
-    /// Applies `how` to every user mapping of pages `first..end` of the mapping `id`, and flushes TLBs.
+    /// Applies `how` to every user mapping of pages `first..end` of the mapping `id`, and flushes TLBs: when it returns, no CPU
+    /// uses an old entry, and each removed entry has given its count back ([`Frames::release`](crate::Frames::release)).
+    ///
+    /// Page locks may be held, of these pages or of others, and I may be held; so it takes page-table locks only, never M and never a
+    /// page lock, sleeps for nothing that a holder of either may keep, and allocates nothing (P3). It calls nothing of the mapping.
+    ///
+    /// If it unwinds, the core takes the entries to be as they were. Those past a new end are
+    /// removed by the next change of the size.
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap);
 }
 

@@ -14,6 +14,9 @@ use crate::{
 /// before it ends, even if they leave the mapping.
 ///
 /// Made from a [`LockContext`], because a fault in it could wait for a grace period that waits for the section.
+///
+/// [`mem::forget`](core::mem::forget) of a section leaves it open for ever: every later grace period of the cache, and with it
+/// every removal of pages, waits without end.
 pub struct ReadSection<'t, K: Kernel> {
     mapping: &'t Mapping<K>,
     epoch: EpochGuard<'t, K>,

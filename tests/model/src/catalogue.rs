@@ -3,11 +3,11 @@
 
 use crate::on_loom::explore::Run;
 use crate::on_loom::{epoch, index, locks, marks, writes};
-use crate::on_shuttle::scenarios;
+use crate::on_shuttle::{failing, scenarios};
 use crate::plant::Plant::{
-    self, BlindRange, ClearAfterWake, FaultUnderLock, KeptIdentity, KeptRoom, LateClean, LostWake,
-    NoGrace, NoLook, NoProtect, NoUnmap, OnePhase, PrefaultOnly, RelaxedPublish, RelaxedSize,
-    Uncounted, WeakFences, WeakSeqCst,
+    self, Barge, BlindRange, BlindWaiter, ClearAfterWake, FaultUnderLock, KeptIdentity, KeptRoom,
+    LateClean, LostWake, NoGrace, NoLook, NoProtect, NoUnmap, OnePhase, PrefaultOnly,
+    RelaxedPublish, RelaxedSize, SwallowedFailure, Uncounted, WeakFences, WeakSeqCst,
 };
 
 /// A model for loom.
@@ -40,9 +40,14 @@ macro_rules! loom_models {
 /// The models for loom.
 pub const LOOM: &[LoomModel] = loom_models! {
     locks::one_page, 4, 6, [WeakSeqCst, NoLook, LostWake];
-    locks::one_page_three_threads, 2, 3, [ClearAfterWake];
+    locks::one_page_three_threads, 2, 3, [LostWake];
     locks::overlapping_runs, 2, 3, [WeakSeqCst, LostWake];
-    locks::sleep_mutex, 3, 4, [LostWake];
+    locks::overtaking, 2, 4, [Barge];
+    locks::killed_waiter, 2, 3, [LostWake];
+    locks::killed_beside_unlock, 2, 3, [LostWake];
+    locks::stale_waiter, 2, 3, [BlindWaiter];
+    locks::sleep_mutex, 2, 3, [LostWake];
+    locks::sleep_mutex_killed, 2, 3, [LostWake];
     epoch::two_removals, 4, 6, [OnePhase, NoGrace, WeakSeqCst];
     epoch::two_readers, 2, 3, [LostWake];
     epoch::two_removers, 2, 3, [NoGrace];
@@ -57,6 +62,7 @@ pub const LOOM: &[LoomModel] = loom_models! {
     marks::uptodate, 5, 8, [RelaxedPublish];
     marks::write_during_writeback, 4, 6, [LateClean];
     marks::waiting_for_writeback, 2, 3, [LostWake, WeakSeqCst];
+    marks::two_writebacks, 2, 3, [ClearAfterWake];
     marks::growing_size, 5, 8, [RelaxedSize];
     writes::two_steps_and_one, 2, 4, [BlindRange];
     writes::two_steps_each, 2, 3, [];
@@ -118,6 +124,9 @@ pub const SHUTTLE: &[ShuttleModel] = shuttle_models! {
     scenarios::truncate_and_fail, Sampled, [KeptRoom];
     scenarios::store_and_writeback, Exhaustive, [NoProtect];
     scenarios::everything, Sampled, [];
+    failing::f1_flush_and_two_syncs, Sampled, [SwallowedFailure];
+    failing::f1_write_through_and_flush, Sampled, [SwallowedFailure];
+    failing::f5_flush_and_evict, Sampled, [SwallowedFailure];
 };
 
 /// The model for loom with this name.

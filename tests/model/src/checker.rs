@@ -70,6 +70,9 @@ unsafe impl<C: Checker> Kernel for ModelKernel<C> {
     type Store = Arc<ModelStore>;
     type UserMappings = C::Maps;
 
+    /// Checks drop their files as they please: what is lost with them is looked for where it matters.
+    fn dirty_pages_dropped(_mapping: u64, _pages: u64) {}
+
     fn trace(event: Trace) {
         C::trace(event);
     }

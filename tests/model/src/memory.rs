@@ -240,6 +240,10 @@ unsafe impl<C: Checker> Frames for ModelFrames<C> {
         assert_ne!(before, 0, "a free frame retained");
     }
 
+    fn references(&self, frame: FrameNumber) -> u32 {
+        self.0.frames[frame.get() as usize - 1].count.load(Acquire)
+    }
+
     unsafe fn release(&self, frame: FrameNumber) {
         let memory = &*self.0;
         let number = frame.get() as usize - 1;

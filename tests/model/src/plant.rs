@@ -18,6 +18,10 @@ pub enum Plant {
     NoLook,
     /// Waiters are forgotten after they were woken instead of before.
     ClearAfterWake,
+    /// Newcomers do not see who waits.
+    Barge,
+    /// A waiter does not see that its leaf has changed hands.
+    BlindWaiter,
     /// A wake-up gets lost.
     LostWake,
     /// Marks are set without release order.
@@ -48,14 +52,18 @@ pub enum Plant {
     NoProtect,
     /// Room past the end is not given back.
     KeptRoom,
+    /// A store whose writeback failed says that it did not.
+    SwallowedFailure,
 }
 
 /// All of them, with the names of the command line.
-pub const ALL: [(Plant, &str); 19] = [
+pub const ALL: [(Plant, &str); 22] = [
     (Plant::Nothing, "nothing"),
     (Plant::WeakSeqCst, "weak-seqcst"),
     (Plant::NoLook, "no-look"),
     (Plant::ClearAfterWake, "clear-after-wake"),
+    (Plant::Barge, "barge"),
+    (Plant::BlindWaiter, "blind-waiter"),
     (Plant::LostWake, "lost-wake"),
     (Plant::RelaxedPublish, "relaxed-publish"),
     (Plant::Uncounted, "uncounted"),
@@ -71,6 +79,7 @@ pub const ALL: [(Plant, &str); 19] = [
     (Plant::NoUnmap, "no-unmap"),
     (Plant::NoProtect, "no-protect"),
     (Plant::KeptRoom, "kept-room"),
+    (Plant::SwallowedFailure, "swallowed-failure"),
 ];
 
 static PLANTED: AtomicU8 = AtomicU8::new(Plant::Nothing as u8);

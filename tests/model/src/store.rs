@@ -1,4 +1,5 @@
-//! A store of a few bytes in plain memory, outside the checker: each of its calls is one step.
+//! A store of a few bytes in plain memory, outside the checker: each of its calls is one step, but for writebacks on
+//! request, which take their data in one step and land in another, and can fail.
 #![forbid(unsafe_code)]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,8 @@ use crate::plant::{self, Plant};
 pub struct ModelStore {
     state: Mutex<State>,
     strategy: Strategy,
+    /// Lets other threads run between the phases of a writeback, and of a sync.
+    pause: fn(),
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +28,10 @@ struct State {
     ended: u64,
     /// End of the bytes for which room was asked, and not given back.
     room: u64,
+    /// Writebacks that are still to fail.
+    failing: u32,
+    /// What was there when the last sync that returned began.
+    durable: Vec<u8>,
 }
 
 impl ModelStore {
@@ -32,8 +39,24 @@ impl ModelStore {
     #[must_use]
     pub fn new(bytes: &[u8], strategy: Strategy) -> Self {
         let room = bytes.len() as u64;
-        let state = State { bytes: bytes.to_vec(), room, ..State::default() };
-        Self { state: Mutex::new(state), strategy }
+        let (bytes, durable) = (bytes.to_vec(), bytes.to_vec());
+        let state = State { bytes, durable, room, ..State::default() };
+        Self { state: Mutex::new(state), strategy, pause: || {} }
+    }
+
+    /// A store like [`new`](Self::new)'s whose first writebacks fail, `failing` of them, and which calls `pause` inside its writebacks
+    /// and syncs.
+    #[must_use]
+    pub fn failing(bytes: &[u8], strategy: Strategy, failing: u32, pause: fn()) -> Self {
+        let store = Self { pause, ..Self::new(bytes, strategy) };
+        store.state().failing = failing;
+        store
+    }
+
+    /// What a crash would leave: all that had landed when the last sync that returned began.
+    #[must_use]
+    pub fn durable(&self) -> Vec<u8> {
+        self.state().durable.clone()
     }
 
     /// What the store holds.
@@ -66,6 +89,7 @@ impl AddressSpaceOperations for ModelStore {
         let from = state.bytes.len().min(index.start() as usize);
         let to = state.bytes.len().min(index.plus(1).start() as usize);
         buf.write(&state.bytes[from..to]);
+        buf.fill_hole();
         memory::settle();
         Ok(())
     }
@@ -88,13 +112,22 @@ impl AddressSpaceOperations for ModelStore {
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
         let mut bytes = vec![0; run.len()];
         run.copy_to(0, &mut bytes);
+        (self.pause)();
         let mut state = self.state();
+        if state.failing > 0 {
+            state.failing -= 1;
+            drop(state);
+            (self.pause)();
+            return if plant::is(Plant::SwallowedFailure) { Ok(()) } else { Err(Errno::Io) };
+        }
         let start = run.pos() as usize;
         let end = start + bytes.len();
         if state.bytes.len() < end {
             state.bytes.resize(end, 0);
         }
         state.bytes[start..end].copy_from_slice(&bytes);
+        drop(state);
+        (self.pause)();
         Ok(())
     }
 
@@ -109,6 +142,9 @@ impl AddressSpaceOperations for ModelStore {
     fn set_size(&self, _size: u64) {}
 
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
+        let landed = self.bytes();
+        (self.pause)();
+        self.state().durable = landed;
         Ok(())
     }
 

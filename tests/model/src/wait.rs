@@ -25,6 +25,12 @@ impl<C: Checker> ModelWait<C> {
         Self { sleepers: Mutex::new(Vec::new()) }
     }
 
+    /// Has every sleeper evaluate its condition again, as the arrival of a fatal signal does.
+    pub fn interrupt(&self) {
+        let bells: Vec<_> = self.with(|all| all.iter().map(|(_, bell)| Arc::clone(bell)).collect());
+        bells.iter().for_each(|bell| bell.ring());
+    }
+
     fn with<R>(&self, f: impl FnOnce(&mut Vec<(WaitKey, Arc<C::Bell>)>) -> R) -> R {
         f(&mut self.sleepers.lock().unwrap_or_else(PoisonError::into_inner))
     }

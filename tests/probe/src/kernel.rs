@@ -56,6 +56,10 @@ unsafe impl Frames for StaticFrames {
         self.count(frame).fetch_add(1, Ordering::Relaxed);
     }
 
+    fn references(&self, frame: FrameNumber) -> u32 {
+        u32::from(self.count(frame).load(Ordering::Acquire))
+    }
+
     unsafe fn release(&self, frame: FrameNumber) {
         self.count(frame).fetch_sub(1, Ordering::AcqRel);
     }
@@ -83,7 +87,8 @@ unsafe impl Kernel for Probe {
 pub(crate) struct Nowhere;
 
 impl AddressSpaceOperations for Nowhere {
-    fn read(&self, _index: PageIndex, _buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+    fn read(&self, _index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        buf.fill_hole();
         Ok(())
     }
     fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {
@@ -104,7 +109,8 @@ impl AddressSpaceOperations for Nowhere {
 }
 
 impl PrepareCommit for Nowhere {
-    fn read(&self, _index: PageIndex, _buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+    fn read(&self, _index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        buf.fill_hole();
         Ok(())
     }
     fn prepare_write(

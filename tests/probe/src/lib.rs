@@ -54,7 +54,7 @@ fn there_and_back(
     let segments = [process.slice(0, 1)?, UserSlice::EMPTY, process.slice(1, LEN - 1)?];
     let mut from = IovIter::new(&segments).map_err(|_| Errno::Invalid)?;
     let written = file.write(&mut may, user, &mut from, &WriteOptions::at(POS), &NoTask)?;
-    file.fsync(&mut may, SyncKind::All)?;
+    file.fsync(&mut may, SyncKind::All, &NoTask)?;
 
     let target = USER_BYTES - LEN;
     let slice = process.slice(target, LEN)?;

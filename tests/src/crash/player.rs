@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use faultless::filemap::{Inode, MsyncKind, Strategy, SyncKind, WriteOptions};
+use faultless::filemap::{Inode, MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
 use faultless::page::{AddressSpaceOperations, Errno, PageIndex};
 use faultless::usercopy::UserSlice;
 use faultless_host::stores::{Call, CrashStore, Lie};
@@ -126,7 +126,7 @@ impl<'m, M: Mmu> Player<'m, M> {
             }
             Op::Writeback(ref range) => {
                 let range = range.start as u64..range.end as u64;
-                assert_eq!(syscall(|may| self.file.writeback(may, range)), Ok(()));
+                assert_eq!(syscall(|may| self.file.writeback(may, range, &NoTask)), Ok(()));
             }
             Op::FailedWriteback(errno) => self.failed_writeback(errno),
             Op::Fsync(kind) => {
@@ -214,7 +214,7 @@ impl<'m, M: Mmu> Player<'m, M> {
 
     fn failed_writeback(&mut self, errno: Errno) {
         self.store.fail_next(Call::Writeback, errno);
-        match syscall(|may| self.file.writeback(may, 0..u64::MAX)) {
+        match syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask)) {
             Ok(()) => self.store.heal(),
             Err(got) => {
                 assert_eq!(got, errno, "W4");
@@ -228,7 +228,7 @@ impl<'m, M: Mmu> Player<'m, M> {
         match self.syncs {
             Syncs::Core | Syncs::WaitForNobody => self.space.sys_fsync(&self.file, kind),
             Syncs::SendNothing => self.store.sync(kind),
-            Syncs::OnlySend => syscall(|may| self.file.writeback(may, 0..u64::MAX)),
+            Syncs::OnlySend => syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask)),
         }
     }
 
@@ -236,10 +236,10 @@ impl<'m, M: Mmu> Player<'m, M> {
         let bytes = range.start as u64..range.end as u64;
         let synced = match self.syncs {
             Syncs::Core | Syncs::WaitForNobody => {
-                syscall(|may| self.file.msync(may, bytes, MsyncKind::Sync))
+                syscall(|may| self.file.msync(may, bytes, MsyncKind::Sync, &NoTask))
             }
             Syncs::SendNothing => self.store.sync(SyncKind::Data),
-            Syncs::OnlySend => syscall(|may| self.file.writeback(may, bytes)),
+            Syncs::OnlySend => syscall(|may| self.file.writeback(may, bytes, &NoTask)),
         };
         self.judge_sync(synced, range);
     }
@@ -258,8 +258,9 @@ impl<'m, M: Mmu> Player<'m, M> {
         self.store.hold();
         let store = Arc::clone(&self.store);
         let synced = std::thread::scope(|scope| {
-            let sender =
-                scope.spawn(|| self.machine.syscall(|may| self.file.writeback(may, 0..u64::MAX)));
+            let sender = scope.spawn(|| {
+                self.machine.syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask))
+            });
             while !store.is_holding_one() && !sender.is_finished() {
                 std::thread::yield_now();
             }

@@ -261,7 +261,7 @@ balanced_on_both_mmus! {
             rig.fill(&pattern(1, 100));
             rig.file().mark_set_id();
             let before = rig.file().times();
-            let task = TestTask::new().at(before.0 + 1).limited_to(0);
+            let task = TestTask::new().at(before.modified + 1).limited_to(0);
             let nowhere = rig.user().slice(500, 0, 0);
             for segments in [&[][..], &[nowhere][..], &[nowhere, nowhere][..]] {
                 let counted = CountingUser::new(rig.user());

@@ -3,7 +3,7 @@
 /// What stands for readers.
 const PAGE: &str = include_str!("../../../docs/museum.md");
 
-const ROOMS: [&str; 7] = [
+const ROOMS: [&str; 11] = [
     include_str!("a_faults.rs"),
     include_str!("a_loops.rs"),
     include_str!("b_bytes.rs"),
@@ -11,10 +11,14 @@ const ROOMS: [&str; 7] = [
     include_str!("c_blocks.rs"),
     include_str!("c_counts.rs"),
     include_str!("d_deadlocks.rs"),
+    include_str!("e_edges.rs"),
+    include_str!("e_pages.rs"),
+    include_str!("e_syncs.rs"),
+    include_str!("e_waits.rs"),
 ];
 
 /// Exhibits of each letter.
-const EXHIBITS: [(char, usize); 4] = [('a', 13), ('b', 14), ('c', 12), ('d', 7)];
+const EXHIBITS: [(char, usize); 5] = [('a', 13), ('b', 14), ('c', 12), ('d', 7), ('e', 16)];
 
 /// Names of tests: functions that take a machine, or nothing and return nothing.
 fn tests() -> Vec<&'static str> {
@@ -52,7 +56,9 @@ fn the_readers_page_names_every_test_and_no_other() {
     let is_id = |name: &&str| {
         let digits =
             name.get(1..3).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-        name.starts_with(['a', 'b', 'c', 'd']) && digits && name.as_bytes().get(3) == Some(&b'_')
+        name.starts_with(['a', 'b', 'c', 'd', 'e'])
+            && digits
+            && name.as_bytes().get(3) == Some(&b'_')
     };
     for name in quoted.filter(is_id) {
         assert!(tests.contains(&name), "{name} does not exist");

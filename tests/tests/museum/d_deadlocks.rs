@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use faultless::filemap::{Access, FaultError, InFault, PageLocks, Strategy, WriteOptions};
+use faultless::filemap::{Access, FaultError, InFault, NoTask, PageLocks, Strategy, WriteOptions};
 use faultless::page::{AddressSpaceOperations, Errno, LockContext, LockedRun, PageIndex, PageRun};
 use faultless::usercopy::{MayFault, UserMemory, copy_from_user};
 use faultless_host::controls::Control;
@@ -315,9 +315,10 @@ const _: () = {
         &mut InFault,
         PageIndex,
         Access,
+        &NoTask,
         Install,
     ) -> Result<(), FaultError>;
-    let _: Fault = faultless::filemap::Inode::<Kernel>::fault::<()>;
+    let _: Fault = faultless::filemap::Inode::<Kernel>::fault::<NoTask, ()>;
     let _: fn(&MemoryStore, u64, usize) -> Result<faultless::page::Begun, Errno> =
         <MemoryStore as AddressSpaceOperations>::write_begin;
 };

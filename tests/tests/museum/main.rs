@@ -3,7 +3,8 @@
 //!
 //! Exhibits are functions of a [`Subject`](harness::Subject), the write path that they are shown to: Faultless with either strategy; the
 //! historical controls; or a small [planted](planted) path with one bug at a time. Without a bug the planted path passes
-//! everywhere, so what is caught is the bug and not the path. Other bugs sit in a lying [copier](copier) or a lying [store](stores).
+//! everywhere, so what is caught is the bug and not the path. Exhibits of letter E are functions of a sync, an eviction, a read:
+//! Faultless's, or those of the core as it was. Other bugs sit in a lying [copier](copier) or a lying [store](stores).
 //! `docs/museum.md` lists the exhibits with their sources; ids of commits are Linux's unless said.
 
 mod a_faults;
@@ -15,6 +16,12 @@ mod c_counts;
 mod catalogue;
 mod copier;
 mod d_deadlocks;
+mod e_edges;
+mod e_pages;
+mod e_syncs;
+mod e_waits;
 mod harness;
+mod kernels;
 mod planted;
+mod stage;
 mod stores;

@@ -7,6 +7,7 @@ use faultless::page::{
     AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex,
     Strategy, SyncKind, WritebackRun,
 };
+use faultless_host::stores::MemoryStore;
 
 /// What a [`Ledger`] does to what the store below it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,5 +131,123 @@ impl AddressSpaceOperations for Ledger {
 
     fn max_size(&self) -> u64 {
         self.inner.max_size()
+    }
+}
+
+/// E14: a store that reads no more than so many bytes of each page, and what it says of the others.
+pub(crate) struct Short {
+    inner: Arc<MemoryStore>,
+    answer: ShortAnswer,
+    bytes: AtomicUsize,
+    reads: AtomicUsize,
+}
+
+/// What a [`Short`] store says of the bytes that it did not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShortAnswer {
+    /// Nothing.
+    Missing,
+    /// That they are a hole: what a wrapper makes of a short answer below it.
+    Hole,
+}
+
+impl Short {
+    pub(crate) fn new(answer: ShortAnswer) -> Arc<Self> {
+        let (bytes, reads) = (AtomicUsize::new(PAGE_SIZE), AtomicUsize::new(0));
+        Arc::new(Self { inner: MemoryStore::new(), answer, bytes, reads })
+    }
+
+    /// From now on so many bytes of a page are read.
+    pub(crate) fn shorten(&self, bytes: usize) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Pages read since the last call.
+    pub(crate) fn take_reads(&self) -> usize {
+        self.reads.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl AddressSpaceOperations for Short {
+    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let mut page = vec![0; PAGE_SIZE];
+        self.inner.read(index, &mut FillBuf::new(&mut page))?;
+        buf.write(&page[..self.bytes.load(Ordering::Relaxed)]);
+        if self.answer == ShortAnswer::Hole {
+            buf.fill_hole();
+        }
+        Ok(())
+    }
+
+    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let begun = self.inner.write_begin(pos, len)?;
+        Ok(Begun { backed: Backed::Partly, ..begun })
+    }
+
+    fn write_end(&self, pos: u64, len: usize, copied: usize) {
+        self.inner.write_end(pos, len, copied);
+    }
+
+    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
+        self.inner.writeback(run)
+    }
+
+    fn trim(&self, size: u64) {
+        self.inner.trim(size);
+    }
+
+    fn set_size(&self, size: u64) {
+        self.inner.set_size(size);
+    }
+
+    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
+        self.inner.sync(kind)
+    }
+}
+
+/// E13: a store with a largest size of its own.
+pub(crate) struct Bounded {
+    inner: Arc<MemoryStore>,
+    max_size: u64,
+}
+
+impl Bounded {
+    pub(crate) fn new(max_size: u64) -> Arc<Self> {
+        Arc::new(Self { inner: MemoryStore::new(), max_size })
+    }
+}
+
+impl AddressSpaceOperations for Bounded {
+    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        self.inner.read(index, buf)
+    }
+
+    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        self.inner.write_begin(pos, len)
+    }
+
+    fn write_end(&self, pos: u64, len: usize, copied: usize) {
+        self.inner.write_end(pos, len, copied);
+    }
+
+    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
+        self.inner.writeback(run)
+    }
+
+    fn trim(&self, size: u64) {
+        self.inner.trim(size);
+    }
+
+    fn set_size(&self, size: u64) {
+        self.inner.set_size(size);
+    }
+
+    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
+        self.inner.sync(kind)
+    }
+
+    fn max_size(&self) -> u64 {
+        self.max_size
     }
 }

@@ -86,6 +86,10 @@ unsafe impl Frames for ArenaFrames {
         self.count(frame.get()).fetch_add(1, Ordering::Relaxed);
     }
 
+    fn references(&self, frame: FrameNumber) -> u32 {
+        self.count(frame.get()).load(Ordering::Acquire)
+    }
+
     unsafe fn release(&self, frame: FrameNumber) {
         if self.count(frame.get()).fetch_sub(1, Ordering::AcqRel) == 1 {
             self.free().push_back(frame.get());
@@ -105,7 +109,8 @@ unsafe impl Frames for ArenaFrames {
 struct Roomy;
 
 impl AddressSpaceOperations for Roomy {
-    fn read(&self, _index: PageIndex, _buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+    fn read(&self, _index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        buf.fill_hole();
         Ok(())
     }
     fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {

@@ -163,7 +163,7 @@ impl Rig {
     }
 
     fn sync(&self, differences: &mut Vec<Difference>) {
-        let synced = self.machine.syscall(|may| self.inode.fsync(may, SyncKind::All));
+        let synced = self.machine.syscall(|may| self.inode.fsync(may, SyncKind::All, &NoTask));
         if let Err(errno) = synced {
             differences.push(Difference(format!("fsync: {errno}")));
         }

@@ -88,6 +88,12 @@ impl Places {
         Ok(folder)
     }
 
+    /// The path of a file below the output.
+    pub(super) fn scratch(&self, name: &str) -> Result<PathBuf> {
+        fs::create_dir_all(&self.output)?;
+        Ok(self.output.join(name))
+    }
+
     /// An empty folder below the output.
     pub(super) fn fresh(&self, name: &str) -> Result<PathBuf> {
         let folder = self.output.join(name);

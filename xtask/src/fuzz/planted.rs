@@ -11,7 +11,7 @@ use faultless_host::fuzz::{Plant, Target, hunt};
 use indicatif::MultiProgress;
 
 use super::places::Places;
-use super::session::{Ending, Report};
+use super::session::{self, Ending, Report, Search, Until};
 
 /// How long a planted bug may take to be found.
 const TIME: Duration = Duration::from_secs(60);
@@ -35,7 +35,12 @@ pub(super) fn find(places: &Places, targets: &[&'static Target], begin: Begin) -
             let corpus = places.fresh("planted-corpus")?;
             let mut session = places.session(target, &screen);
             session.artifacts = places.fresh("planted-artifacts")?;
-            let report = session.run(&[&corpus, &seeds.folder], TIME, plant)?;
+            let report = session.run(Search {
+                begin: session::Begin::Folders(&[&corpus, &seeds.folder]),
+                until: Until::Time(TIME),
+                seed: None,
+                plant,
+            })?;
             let how = verdict(&report, plant);
             match how {
                 Ok(_) => found += 1,
@@ -57,7 +62,7 @@ fn verdict(report: &Report, plant: Plant) -> Result<String, String> {
             Ok(format!("found {seconds:5.1} s {runs:>8} inputs  {what}"))
         }
         Ending::Crashed { what, .. } => Err(format!("MISTAKEN: not what this bug does: {what}")),
-        Ending::TimeIsUp => Err(format!("MISSED  {}", report.line())),
+        Ending::Nothing => Err(format!("MISSED  {}", report.line())),
     }
 }
 

@@ -14,6 +14,7 @@ use faultless_host::fuzz::{Plant, Target};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::progress::{Status, finding, played};
+use crate::child as programs;
 
 /// A program, and where it leaves what it finds.
 pub(super) struct Session<'s> {
@@ -24,11 +25,40 @@ pub(super) struct Session<'s> {
     pub(super) screen: &'s MultiProgress,
 }
 
+/// What a run begins from, and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search<'a> {
+    pub(super) begin: Begin<'a>,
+    pub(super) until: Until,
+    /// Seed of libFuzzer's generator. Without one the clock decides.
+    pub(super) seed: Option<u32>,
+    pub(super) plant: Plant,
+}
+
+/// The inputs that are there before the first is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Begin<'a> {
+    /// All files of these folders. Inputs that reach new code are added to the first.
+    Folders(&'a [&'a Path]),
+    /// The files that a text names, with commas between them, in that order. Nothing is added.
+    ///
+    /// The order in which a folder lists its files differs between machines, and the whole run with it.
+    Listed(&'a Path),
+}
+
+/// When a run without a finding ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    Time(Duration),
+    /// So many inputs were played, those of the beginning included.
+    Runs(u64),
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub(super) enum Ending {
     /// Nothing was found.
-    TimeIsUp,
+    Nothing,
     /// Something was: what, and by which input.
     Crashed { what: String, input: Option<Vec<u8>> },
 }
@@ -44,17 +74,29 @@ pub(super) struct Report {
 }
 
 impl Session<'_> {
-    /// Runs for `time` at most; new inputs go to the first of `folders`.
-    pub(super) fn run(&self, folders: &[&Path], time: Duration, plant: Plant) -> Result<Report> {
+    /// Runs the program to its end, or to the first finding.
+    pub(super) fn run(&self, search: Search<'_>) -> Result<Report> {
+        let Search { begin, until, seed, plant } = search;
         fs::create_dir_all(&self.artifacts)?;
         let mut command = Command::new(&self.program);
         command
-            .arg(format!("-max_total_time={}", time.as_secs()))
+            .arg(match until {
+                Until::Time(time) => format!("-max_total_time={}", time.as_secs().max(1)),
+                Until::Runs(runs) => format!("-runs={runs}"),
+            })
             .arg(format!("-max_len={}", self.target.max_len))
             .arg(format!("-artifact_prefix={}/", self.artifacts.display()))
-            .args(["-len_control=0", "-report_slow_units=60", "-timeout=60"])
-            .arg("-print_final_stats=1")
-            .args(folders)
+            // Other runs may add to a folder meanwhile: a reload would depend on the time.
+            .args(["-len_control=0", "-report_slow_units=60", "-timeout=60", "-reload=0"])
+            .arg("-print_final_stats=1");
+        if let Some(seed) = seed {
+            command.arg(format!("-seed={seed}"));
+        }
+        match begin {
+            Begin::Folders(folders) => command.args(folders),
+            Begin::Listed(list) => command.arg(format!("-seed_inputs=@{}", list.display())),
+        };
+        command
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -63,6 +105,7 @@ impl Session<'_> {
         if plant != Plant::None {
             command.env("FAULTLESS_PLANT", plant.name());
         }
+        programs::fix_addresses(&mut command);
         let (began, clock) = (Instant::now(), SystemTime::now());
         let name = self.program.display();
         let mut child = command.spawn().with_context(|| format!("cannot run {name}"))?;
@@ -72,7 +115,7 @@ impl Session<'_> {
         let success = child.wait()?.success();
         let took = began.elapsed();
         let ending = match success {
-            true => Ending::TimeIsUp,
+            true => Ending::Nothing,
             false => {
                 let last = || told.lines().last().unwrap_or("it ended without a word").to_owned();
                 let what = finding(&told).unwrap_or_else(last);

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::build::{self, Loom};
-use super::child::Ending;
 use super::known::Known;
 use super::list::Mutant;
 use super::reach::Test;
 use super::run::{Fate, Judged, Kills, MUTANT, NONE, Setting, judge_one};
 use super::{LIBRARIES, TESTS};
+use crate::child::Ending;
 
 /// All tests of a test program of the changed package, one after the other, may take this long.
 const OWN_LIMIT: Duration = Duration::from_secs(300);

@@ -38,11 +38,19 @@ pub(super) struct Loom {
 
 /// What cargo made.
 #[derive(Debug, Default)]
-pub(super) struct Made {
+pub(crate) struct Made {
     /// Test programs, with the folder that they run in.
-    pub(super) programs: Vec<(PathBuf, PathBuf)>,
+    pub(crate) programs: Vec<(PathBuf, PathBuf)>,
     errors: Vec<Diagnostic>,
-    pub(super) success: bool,
+    pub(crate) success: bool,
+}
+
+impl Made {
+    /// What the compiler said.
+    pub(crate) fn errors(&self) -> String {
+        let errors = self.errors.iter().filter_map(|error| error.rendered.clone());
+        errors.collect::<Vec<_>>().join("\n")
+    }
 }
 
 impl Loom {
@@ -103,8 +111,7 @@ impl Loom {
                 learnt = learnt.max(self.learn(error));
             }
             if learnt == Learnt::Nothing {
-                let errors = made.errors.iter().filter_map(|error| error.rendered.clone());
-                bail!("the woven copy does not build:\n{}", errors.collect::<Vec<_>>().join("\n"));
+                bail!("the woven copy does not build:\n{}", made.errors());
             }
         }
         bail!("the woven copy does not build after {MOST_ROUNDS} rounds")
@@ -215,7 +222,7 @@ fn callee(call: &str, name: &str) -> Option<usize> {
 }
 
 /// Runs cargo in the copy.
-pub(super) fn cargo(folders: &Folders, arguments: &[&str]) -> Result<Made> {
+pub(crate) fn cargo(folders: &Folders, arguments: &[&str]) -> Result<Made> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(arguments)

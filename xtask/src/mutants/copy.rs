@@ -12,28 +12,28 @@ use super::source::Source;
 use crate::workspace;
 
 /// The crate with the switch.
-pub(super) const SWITCH: &str = include_str!("switch.rs");
-pub(super) const SWITCH_MANIFEST: &str =
+pub(crate) const SWITCH: &str = include_str!("switch.rs");
+pub(crate) const SWITCH_MANIFEST: &str =
     "[package]\nname = \"faultless_mutant\"\nversion = \"0.0.0\"\nedition = \"2024\"\n";
-pub(super) const SWITCH_FOLDER: &str = "crates/mutant";
+pub(crate) const SWITCH_FOLDER: &str = "crates/mutant";
 
 /// What every manifest of the workspace says of lints; woven code is not pretty.
 const LINTS: &str = "[lints]\nworkspace = true\n";
 
 /// The folders of a run.
 #[derive(Clone, Debug)]
-pub(super) struct Folders {
+pub(crate) struct Folders {
     /// The copy of the workspace.
-    pub(super) workspace: PathBuf,
+    pub(crate) workspace: PathBuf,
     /// What is built from it.
-    pub(super) target: PathBuf,
+    pub(crate) target: PathBuf,
     /// Everything else that is written.
-    pub(super) scratch: PathBuf,
+    pub(crate) scratch: PathBuf,
 }
 
 impl Folders {
     /// All inside `base`.
-    pub(super) fn new(base: &Path) -> Result<Self> {
+    pub(crate) fn new(base: &Path) -> Result<Self> {
         let folder = |name: &str| {
             let path = base.join(name);
             std::fs::create_dir_all(&path)
@@ -48,7 +48,7 @@ impl Folders {
     }
 
     /// Writes a file of the copy, unless it is there already.
-    pub(super) fn write(&self, path: &str, text: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, path: &str, text: &[u8]) -> Result<()> {
         let to = self.workspace.join(path);
         if std::fs::read(&to).is_ok_and(|there| there == text) {
             return Ok(());
@@ -62,7 +62,7 @@ impl Folders {
 
 /// Copies everything but Rust sources, and adds the crate with the switch to the dependencies of `packages`. Returns the
 /// Rust sources; [`Folders::write`] is for them.
-pub(super) fn copy(folders: &Folders, packages: &[&str]) -> Result<BTreeMap<String, Source>> {
+pub(crate) fn copy(folders: &Folders, packages: &[&str]) -> Result<BTreeMap<String, Source>> {
     let mut sources = BTreeMap::new();
     let files = workspace::tracked_files()?;
     for path in &files {

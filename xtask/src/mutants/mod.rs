@@ -11,7 +11,7 @@
 //! | all changes in one text | [`weave`] |
 //! | until it compiles | [`build`], [`learnt`] |
 //! | which test reaches what | [`reach`] |
-//! | whether a test fails | [`mod@run`], [`child`] |
+//! | whether a test fails | [`mod@run`], with [`crate::child`] |
 //! | changes that must be known at compile time | [`apart`] |
 //! | survivors that nobody could notice | [`known`] |
 //! | the outcome | [`report`] |
@@ -36,22 +36,21 @@ use reach::{Steadiness, Test};
 use run::{Fate, Judged, Setting};
 
 mod apart;
-mod build;
-mod child;
-mod copy;
+pub(crate) mod build;
+pub(crate) mod copy;
 mod known;
 mod learnt;
 mod list;
 mod reach;
 mod report;
-mod run;
-mod source;
+pub(crate) mod run;
+pub(crate) mod source;
 #[cfg(test)]
 mod tests;
-mod weave;
+pub(crate) mod weave;
 
 /// The packages that are changed.
-const PACKAGES: &[&str] = &["faultless-page", "faultless-usercopy", "faultless-filemap"];
+pub(crate) const PACKAGES: &[&str] = &["faultless-page", "faultless-usercopy", "faultless-filemap"];
 /// Where equivalent mutants are listed.
 const KNOWN: &str = "tests/mutants.toml";
 /// Checks the changed packages.
@@ -106,7 +105,7 @@ pub(crate) struct Options {
     /// Only mutants that must be built by themselves.
     #[arg(long, conflicts_with_all = ["switched_only", "sample"])]
     apart_only: bool,
-    /// Seed of the random tests and of the sample. Without it the clock decides.
+    /// Seed of the random tests and of the sample. Without it, FAULTLESS_SEED, else 1.
     #[arg(long)]
     seed: Option<u64>,
     /// Test programs at a time. Default: one for each processor.

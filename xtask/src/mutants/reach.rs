@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use super::child::Ending;
 use super::run::Setting;
+use crate::child::Ending;
 use crate::pool;
 
 /// A test alone may take this long with no mutant active.

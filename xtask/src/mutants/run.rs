@@ -11,11 +11,11 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::child::{self, Ending};
 use super::copy::Folders;
 use super::known::Known;
 use super::list::Mutant;
 use super::reach::Test;
+use crate::child::{self, Ending};
 use crate::pool;
 
 /// Tests of one program that run together take about this long, unless one alone takes longer.
@@ -24,7 +24,7 @@ const BATCH_SECONDS: f64 = 0.5;
 const MOST_IN_BATCH: usize = 16;
 
 /// Names the mutant that is active, by its id, in a woven program: see `switch.rs`.
-pub(super) const MUTANT: &str = "FAULTLESS_MUTANT";
+pub(crate) const MUTANT: &str = "FAULTLESS_MUTANT";
 /// The id of no mutant.
 pub(super) const NONE: &str = "0";
 

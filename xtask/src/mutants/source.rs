@@ -8,27 +8,27 @@ use super::list::Spot;
 
 /// A text and where its lines begin.
 #[derive(Clone, Debug)]
-pub(super) struct Source {
-    pub(super) text: String,
+pub(crate) struct Source {
+    pub(crate) text: String,
     starts: Vec<usize>,
 }
 
 impl Source {
-    pub(super) fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
         let starts = starts.collect();
         Self { text, starts }
     }
 
     /// A line, counted from 1; empty past the end.
-    pub(super) fn line(&self, line: usize) -> &str {
+    pub(crate) fn line(&self, line: usize) -> &str {
         self.starts
             .get(line.wrapping_sub(1))
             .map_or("", |start| self.text[*start..].split('\n').next().unwrap_or(""))
     }
 
     /// The byte at which the character at this place begins.
-    pub(super) fn offset(&self, spot: Spot) -> usize {
+    pub(in crate::mutants) fn offset(&self, spot: Spot) -> usize {
         let Some(start) = self.starts.get(spot.line.wrapping_sub(1)) else {
             return self.text.len();
         };
@@ -37,7 +37,7 @@ impl Source {
     }
 
     /// The bytes of a span of the parsed text.
-    pub(super) fn range(&self, span: proc_macro2::Span) -> Range<usize> {
+    pub(crate) fn range(&self, span: proc_macro2::Span) -> Range<usize> {
         let spot = |at: proc_macro2::LineColumn| Spot { line: at.line, column: at.column + 1 };
         self.offset(spot(span.start()))..self.offset(spot(span.end()))
     }

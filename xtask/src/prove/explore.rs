@@ -9,6 +9,8 @@
 //! * every access lay inside the regions, except aligned loads of words that hold at least one byte of the source;
 //! * the stack pointer and the registers that belong to the caller are as they were.
 
+#![forbid(unsafe_code)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
@@ -131,11 +133,11 @@ impl<'i> Prover<'i> {
             flags: Flags::default(),
             stack: words,
             path,
-            touched: Cond::of(false),
-            good: Cond::of(true),
+            touched: Cond::never(),
+            good: Cond::always(),
             range: None,
             loads: BTreeMap::new(),
-            hopeless: Cond::of(false),
+            hopeless: Cond::never(),
             trace: Vec::new(),
             seen: BTreeSet::new(),
             begins: None,
@@ -145,7 +147,7 @@ impl<'i> Prover<'i> {
     /// Whether a condition holds in every case of a state.
     pub(super) fn holds(&mut self, state: &State, claim: &Cond) -> Result<bool> {
         if let Some(value) = claim.value() {
-            return Ok(value || !self.possible(state, &Cond::of(true))?);
+            return Ok(value || !self.possible(state, &Cond::always())?);
         }
         let not = claim.not();
         Ok(self.solver.ask(&state.path, &not)? == Answer::Unsat)
@@ -298,7 +300,7 @@ impl<'i> Prover<'i> {
                     &Cond::all([begins, empty.not()]),
                 );
                 let harmless = Cond::all([is_aligned(address, bytes), overlap]);
-                let harmless = if into.len() == 1 { harmless } else { Cond::of(false) };
+                let harmless = if into.len() == 1 { harmless } else { Cond::never() };
                 let inside = Cond::either(&self.inside(&offset, &Term::of(whole)), &harmless);
                 if !self.claim(state, "loads outside the source", &inside)? {
                     return Ok(false);
@@ -326,8 +328,8 @@ impl<'i> Prover<'i> {
                 if self.faults(&access) {
                     // Only x86-64 promises that any store that faults has changed nothing.
                     let whole_or_not = match self.image.isa {
-                        Isa::X86_64 => Cond::of(true),
-                        _ if values.len() > 1 => Cond::of(false),
+                        Isa::X86_64 => Cond::always(),
+                        _ if values.len() > 1 => Cond::never(),
                         _ => is_aligned(address, bytes),
                     };
                     let what = "a store to user memory may be done in part when it faults";
@@ -390,7 +392,7 @@ impl<'i> Prover<'i> {
         work: &mut Vec<State>,
     ) -> Result<bool> {
         let Some(fixup) = self.image.fixup(state.at) else {
-            self.claim(state, "accesses user memory without a fix-up", &Cond::of(false))?;
+            self.claim(state, "accesses user memory without a fix-up", &Cond::never())?;
             return Ok(false);
         };
         let mut after = state.clone();
@@ -398,7 +400,7 @@ impl<'i> Prover<'i> {
         let covers = Cond::below(&Term::of(0).sub(offset), &Term::of(bytes));
         let hopeless = Cond::all([covers, is_aligned(address, bytes)]);
         let never = bytes > 1 && self.holds(state, &hopeless.not())?;
-        after.hopeless = if never { Cond::of(false) } else { hopeless };
+        after.hopeless = if never { Cond::never() } else { hopeless };
         after.trace.push(Event::Fault(Fault { at: state.at, offset: offset.clone(), bytes }));
         after.at = fixup;
         work.push(after);
@@ -438,7 +440,7 @@ impl<'i> Prover<'i> {
         let mut stopped = state.clone();
         stopped.path.push(Cond::below(&done, &total));
         advance(&mut stopped, &done);
-        if self.possible(&stopped, &Cond::of(true))? {
+        if self.possible(&stopped, &Cond::always())? {
             let user = if self.kind == Kind::FromUser { from.unwrap_or(to) } else { to };
             let address = stopped.regs[user].clone();
             if !self.fault(&stopped, &offset.add(&done), &address, 1, work)? {
@@ -488,7 +490,7 @@ impl<'i> Prover<'i> {
 /// Whether an address is a multiple of the access's bytes, so that the access lies in one page.
 fn is_aligned(address: &Term, bytes: u64) -> Cond {
     if !bytes.is_power_of_two() {
-        return Cond::of(false);
+        return Cond::never();
     }
     let low = Term::bits(Op::And, address, &Term::of(bytes - 1));
     Cond::eq(&low, &Term::of(0))

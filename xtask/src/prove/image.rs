@@ -1,5 +1,7 @@
 //! The code that is proven: built, linked, disassembled, with its exception table.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -3,6 +3,8 @@
 //! Only a means to walk fewer paths: a register that is said to be dead gets an arbitrary value, so a mistake here
 //! can make a proof fail but not succeed.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 
 use super::image::{Image, Insn};

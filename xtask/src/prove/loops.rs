@@ -6,6 +6,8 @@
 //! first arrival and for every way round counts; a guess that fails is weakened, and with no guess left the loop is
 //! not proven. More bytes are done on every way round, and never more than there are: so the loop ends.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{Context, Result};
 
 use super::explore::Prover;
@@ -422,7 +424,10 @@ impl Prover<'_> {
                 };
                 let (was, is) = (find(first, was)?, find(state, is)?);
                 let place = was.offset.add(&since.times(factor));
-                Some(Cond::all([Cond::of(was.bytes == is.bytes), Cond::eq(&is.offset, &place)]))
+                Some(Cond::all([
+                    (if was.bytes == is.bytes { Cond::always() } else { Cond::never() }),
+                    Cond::eq(&is.offset, &place),
+                ]))
             }
         })
     }

@@ -1,5 +1,7 @@
 //! z3 as a child process that is asked over a pipe, in SMT-LIB.
 
+#![forbid(unsafe_code)]
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -169,7 +171,7 @@ mod tests {
         let a = solver.symbol("a").expect("z3 listens");
         let wraps = Cond::below(&a.add_to(2), &a);
         let top = Cond::eq(&a.add_to(1), &Term::of(0));
-        assert_eq!(solver.ask(&[wraps.clone()], &top).expect("an answer"), Answer::Sat);
+        assert_eq!(solver.ask(std::slice::from_ref(&wraps), &top).expect("an answer"), Answer::Sat);
         let other = Cond::below(&a, &Term::of(100));
         assert_eq!(solver.ask(&[wraps], &other).expect("an answer"), Answer::Unsat);
         let example = solver.example(&[], &[&top], &[a.clone(), a.add_to(3)]).expect("an answer");

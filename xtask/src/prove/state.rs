@@ -2,6 +2,8 @@
 //!
 //! The byte `i` is arbitrary but fixed: what is shown for it holds for every byte of the region.
 
+#![forbid(unsafe_code)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lift::{Flags, Registers};
@@ -135,7 +137,7 @@ impl State {
             Term::bits(Op::And, &Term::bits(Op::Shr, value, &by), &Term::of(0xff))
         };
         let stored = byte(&value, offset);
-        let mut good = Cond::of(false);
+        let mut good = Cond::never();
         for (name, load) in &self.loads {
             if value.mentions(name) {
                 let covers = Cond::below(&symbols.byte.sub(&load.offset), &Term::of(load.bytes));

@@ -3,6 +3,8 @@
 //! A [`Term`] is a sum of atoms with constant factors, modulo 2^64: so the difference of two addresses is a
 //! constant as soon as it is one. What is not a sum (a mask, a shift, a choice) is an atom.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::{self, Write};
 use std::rc::Rc;
 
@@ -271,9 +273,14 @@ impl Cond {
         Self(Rc::new(node))
     }
 
-    /// A constant condition.
-    pub(crate) fn of(value: bool) -> Self {
-        Self::new(Node::Const(value))
+    /// True.
+    pub(crate) fn always() -> Self {
+        Self::new(Node::Const(true))
+    }
+
+    /// False.
+    pub(crate) fn never() -> Self {
+        Self::new(Node::Const(false))
     }
 
     /// Its value if it is constant.
@@ -284,7 +291,13 @@ impl Cond {
     /// `a == b`.
     pub(crate) fn eq(a: &Term, b: &Term) -> Self {
         match a.offset_from(b) {
-            Some(offset) => Self::of(offset == 0),
+            Some(offset) => {
+                if offset == 0 {
+                    Self::always()
+                } else {
+                    Self::never()
+                }
+            }
             None => Self::new(Node::Eq(a.clone(), b.clone())),
         }
     }
@@ -292,9 +305,15 @@ impl Cond {
     /// `a < b`, unsigned.
     pub(crate) fn below(a: &Term, b: &Term) -> Self {
         match (a.value(), b.value()) {
-            (Some(a), Some(b)) => Self::of(a < b),
-            (_, Some(0)) => Self::of(false),
-            _ if a == b => Self::of(false),
+            (Some(a), Some(b)) => {
+                if a < b {
+                    Self::always()
+                } else {
+                    Self::never()
+                }
+            }
+            (_, Some(0)) => Self::never(),
+            _ if a == b => Self::never(),
             _ => Self::new(Node::Below(a.clone(), b.clone())),
         }
     }
@@ -307,7 +326,13 @@ impl Cond {
     /// `a < b`, signed.
     pub(crate) fn less(a: &Term, b: &Term) -> Self {
         match (a.value(), b.value()) {
-            (Some(a), Some(b)) => Self::of(a.cast_signed() < b.cast_signed()),
+            (Some(a), Some(b)) => {
+                if a.cast_signed() < b.cast_signed() {
+                    Self::always()
+                } else {
+                    Self::never()
+                }
+            }
             _ => Self::new(Node::Less(a.clone(), b.clone())),
         }
     }
@@ -315,7 +340,13 @@ impl Cond {
     /// The opposite.
     pub(crate) fn not(&self) -> Self {
         match &*self.0 {
-            Node::Const(value) => Self::of(!value),
+            Node::Const(value) => {
+                if !value {
+                    Self::always()
+                } else {
+                    Self::never()
+                }
+            }
             Node::Not(inner) => inner.clone(),
             _ => Self::new(Node::Not(self.clone())),
         }
@@ -326,10 +357,10 @@ impl Cond {
         let mut list: Vec<Self> =
             conditions.into_iter().filter(|c| c.value() != Some(true)).collect();
         if list.iter().any(|c| c.value() == Some(false)) {
-            return Self::of(false);
+            return Self::never();
         }
         match (list.pop(), list.is_empty()) {
-            (None, _) => Self::of(true),
+            (None, _) => Self::always(),
             (Some(last), true) => last,
             (Some(last), false) => {
                 list.push(last);

@@ -201,13 +201,14 @@ impl Plan {
         let accepted = self.accept(locked, copied);
         let end = self.pos + accepted as u64;
         let landed = PageRun::covering(self.pos, accepted).map_or(0, PageRun::mask);
-        self.tell_store(inode, locked, end);
         // A page of which a part was refused may lose blocks again: only whole pieces stay backed.
         let whole =
             if accepted == self.len { landed } else { landed & !bit(PageIndex::containing(end)) };
         locked.set_uptodate(landed & !self.valid);
         locked.set_backed(self.backed & whole);
         locked.set_dirty(landed);
+        // After the marks: should the store unwind, what has landed is dirty.
+        self.tell_store(inode, locked, end);
         if mode == Mode::Grow && accepted > 0 {
             locked.grow_size(end);
         }

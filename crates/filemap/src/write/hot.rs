@@ -4,42 +4,44 @@
 //! [`step`](super::step).
 #![forbid(unsafe_code)]
 
-use faultless_page::{Kernel, PageRun, Trace};
+use faultless_page::{Kernel, LockedRun, PageRun, Trace};
 use faultless_usercopy::{IovIter, MayFault, UserMemory};
 
 use super::Mode;
 use crate::inode::Inode;
 use crate::ranges::{ByteRange, RangeGuard};
+use crate::task::Task;
 use crate::token::PageLocks;
 use crate::transfer::copy_in;
 
-/// Why a run that was just locked may not be written.
+/// Why a run may not be written now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Somebody holds a range over these bytes.
+    /// Another writer claims these bytes.
     Foreign(ByteRange),
     /// The bytes do not lie inside the size any more: truncation need not hold our locks (P6).
     OutsideSize,
+    /// A fatal signal came while the run was waited for (L3).
+    Killed,
 }
 
 /// What an attempt achieved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attempt {
-    /// This many bytes landed, not 0.
-    Landed(usize),
+#[derive(Debug)]
+pub(super) enum Tried<'t, K: Kernel> {
+    /// Every byte landed.
+    Landed,
+    /// Only so many bytes were copied, not 0; they do not count yet. See [`settle_short`].
+    Short(LockedRun<'t, K>, usize),
     /// Nothing landed: the source did not answer.
     Nothing,
-    /// Something had to be waited for, or got, without locks: try again.
-    Again,
     /// Not every page is ready for this kind of attempt: so many of them have no frame.
     NotReady(u32),
 }
 
 /// Where an attempt writes.
+#[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) mode: Mode,
-    /// Position of the request's first byte.
-    pub(super) start: u64,
     /// Position of the first byte to copy.
     pub(super) pos: u64,
     /// The pages of the `len` bytes.
@@ -47,44 +49,57 @@ pub(super) struct Place {
     pub(super) len: usize,
 }
 
-/// Tries to copy straight into pages that need no preparation. After a short copy the rest of the request is held in `range`,
-/// if nobody else holds any of it.
+/// Tries to copy straight into pages that need no preparation.
 ///
 /// # Errors
 /// The run may not be written now; nothing has happened.
 #[inline(always)]
-pub(super) fn attempt<'w, K: Kernel, U: UserMemory>(
-    inode: &'w Inode<K>,
-    may: &mut MayFault,
+pub(super) fn attempt<'t, K: Kernel, U: UserMemory, T: Task>(
+    inode: &'t Inode<K>,
+    may: &'t mut MayFault,
     user: &U,
     from: &mut IovIter<'_>,
     place: &Place,
-    range: &mut Option<RangeGuard<'w, K>>,
-) -> Result<Attempt, Refused> {
-    let Some(mut locked) = inode.mapping().lock(may.page_locks(), place.run) else {
-        return Ok(Attempt::NotReady(place.run.pages()));
+    range: Option<&RangeGuard<'_, K>>,
+    task: &T,
+) -> Result<Tried<'t, K>, Refused> {
+    let killed = || task.fatal_signal_pending();
+    let mut locked = match inode.mapping().lock_killable(may.page_locks(), place.run, &killed) {
+        Ok(Some(locked)) => locked,
+        Ok(None) => return Ok(Tried::NotReady(place.run.pages())),
+        Err(_) => return Err(Refused::Killed),
     };
-    admit(inode, place.mode, range.as_ref(), place.pos, place.len)?;
+    admit(inode, place.mode, range, place.pos, place.len)?;
     if locked.uptodate() & locked.backed() != locked.mask() {
         let absent = locked.mask() & !locked.present();
-        return Ok(Attempt::NotReady(absent.count_ones()));
+        return Ok(Tried::NotReady(absent.count_ones()));
+    }
+    if place.mode == Mode::Grow {
+        inode.seal_end(&mut locked, inode.size());
     }
     let copied = copy_in(&locked, user, from, place.pos, place.len);
-    let landed = if copied == place.len {
-        place.run
-    } else {
-        let Some(landed) = PageRun::covering(place.pos, copied) else {
-            return Ok(Attempt::Nothing);
-        };
-        keep_rest(inode, range, place.start, place.pos + (copied + from.count()) as u64);
-        landed
-    };
+    if copied < place.len {
+        return Ok(if copied == 0 { Tried::Nothing } else { Tried::Short(locked, copied) });
+    }
+    settle(&mut locked, place, copied);
+    Ok(Tried::Landed)
+}
+
+/// Counts the bytes of a copy that came short, and unlocks. If more of the request is to follow, its range has been
+/// claimed by now: see [`RangeLock::get_ahead`](crate::ranges::RangeLock::get_ahead).
+#[cold]
+pub(super) fn settle_short<K: Kernel>(mut locked: LockedRun<'_, K>, place: &Place, copied: usize) {
+    settle(&mut locked, place, copied);
+}
+
+#[inline(always)]
+fn settle<K: Kernel>(locked: &mut LockedRun<'_, K>, place: &Place, copied: usize) {
+    let Some(landed) = PageRun::covering(place.pos, copied) else { return };
     K::trace(Trace::Straight(landed.pages()));
     locked.set_dirty(landed.mask());
     if place.mode == Mode::Grow {
         locked.grow_size(place.pos + copied as u64);
     }
-    Ok(Attempt::Landed(copied))
 }
 
 /// Looks again at what may have changed before the lock was ours (P6).
@@ -106,23 +121,5 @@ pub(super) fn admit<K: Kernel>(
         Err(Refused::Foreign(range))
     } else {
         Ok(())
-    }
-}
-
-/// Tries to hold the request from `start` to `end` while its first part is still locked, unless it is held already. Never waits: without
-/// its range the request starts again once it has it.
-///
-/// To be called before the first part counts: what a file has grown by is an invitation to overwrite it, and an append that had
-/// to start again for that would stand where the end no longer is.
-#[cold]
-pub(super) fn keep_rest<'w, K: Kernel>(
-    inode: &'w Inode<K>,
-    range: &mut Option<RangeGuard<'w, K>>,
-    start: u64,
-    end: u64,
-) {
-    if range.is_none() {
-        let wait = inode.mapping().cache().wait();
-        *range = inode.ranges.try_acquire(wait, ByteRange { start, end });
     }
 }

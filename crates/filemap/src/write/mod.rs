@@ -5,6 +5,9 @@
 //! - [`chunk`]: one locked run: prepare pages, settle what landed;
 //! - [`step`]: the two strategies' single steps, and the temporary page they share.
 //!
+//! A write never starts again: what has landed is not written twice, unless a truncation has cut it off
+//! meanwhile. See [`ranges`](crate::ranges).
+//!
 //! A write inside the size takes no inode lock. It begins as an *overwrite*; if it does not lie inside
 //! the size (any more), it becomes a *growing* write, under I. What a byte passes on its way is in
 //! `ARCHITECTURE.md`, with the lock order.
@@ -12,19 +15,23 @@
 
 mod chunk;
 mod hot;
-pub(crate) mod limits;
 mod step;
 
-use faultless_page::{AddressSpaceOperations, Errno, Kernel, PageRun, Strategy};
+use core::mem;
+use core::pin::{Pin, pin};
+
+use faultless_page::{Errno, Kernel, PageRun, Strategy};
 use faultless_usercopy::{IovIter, MayFault, UserMemory};
 
 use crate::inode::Inode;
+use crate::limits;
 use crate::options::{Position, WriteOptions, Written};
-use crate::ranges::{ByteRange, RangeGuard};
+use crate::ranges::{ByteRange, RangeGuard, RangeRequest};
+use crate::size::Moment;
 use crate::task::Task;
+use crate::transfer::MAX_FRUITLESS_ROUNDS;
 
-/// Rounds without a byte of progress after which a piece goes through a temporary page (W6).
-const MAX_FRUITLESS_ROUNDS: u32 = 3;
+use hot::Tried;
 
 /// Whether the size may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +58,36 @@ impl From<Errno> for Stop {
 }
 
 /// Where a request begins, and how far its first attempt came.
-struct Start<'w, K: Kernel> {
+struct Start {
     pos: u64,
+    /// Before the first look at the size.
+    then: Moment,
     landed: usize,
     /// Bytes for which the source did not answer at all: to be faulted in before anything else.
     unanswered: usize,
     /// Frames that are missing, if the pages are known not to be ready.
     missing: Option<u32>,
+}
+
+/// Stands for a growing write that is under way, under I. Dropped by a callback that unwinds: bytes
+/// may have been copied past the end that do not count, and room may have been made there. They go
+/// before the file grows, as after a truncation that was left incomplete (P2, W9).
+struct Unwinding<'i, K: Kernel> {
+    inode: &'i Inode<K>,
+}
+
+impl<K: Kernel> Drop for Unwinding<'_, K> {
+    #[cold]
+    fn drop(&mut self) {
+        self.inode.cut_begins(self.inode.size());
+    }
+}
+
+/// A writer's claim on the bytes of its request.
+struct Claimed<'w, K: Kernel> {
+    /// Its entry in the queue of claims.
+    request: Pin<&'w RangeRequest<'w, K>>,
+    /// Held once the request needs more than one step.
     range: Option<RangeGuard<'w, K>>,
 }
 
@@ -73,8 +103,9 @@ struct Writer<'w, 'i, K: Kernel, U, T> {
     /// Position of the request's first byte, and of the next one to land.
     start: u64,
     pos: u64,
-    /// Held once the request needs more than one step.
-    range: Option<RangeGuard<'w, K>>,
+    /// When the request began: what was cut off since has to be written again.
+    then: Moment,
+    claimed: Claimed<'w, K>,
     /// Bytes that the next step may use: what the last fault-in could reach.
     reachable: usize,
     /// Frames that the next step needs before it locks anything (P3).
@@ -84,8 +115,6 @@ struct Writer<'w, 'i, K: Kernel, U, T> {
     /// The first run was found not to be ready for a straight copy.
     known_unready: bool,
     fruitless: u32,
-    /// Bytes that landed before a restart (see [`Writer::hold_range`]).
-    landed_before: usize,
     /// Space was begun past what landed: give it back at the end (W9).
     overreached: bool,
 }
@@ -95,10 +124,11 @@ impl<K: Kernel> Inode<K> {
     ///
     /// Returns how many bytes landed: all of the (clipped) request, or exactly its readable prefix (W1), or
     /// what fitted (W9), or what landed before a fatal signal (W10). `from` has moved on by just that many;
-    /// the rest of it is as it was. On an error nothing has changed, the size included.
+    /// the rest of it is as it was. On an error no byte of the file and not its size has changed; the times may
+    /// have been stamped (W12).
     ///
     /// May sleep. No lock that the fault handler could want is held: `may` says so. Takes I when the
-    /// file grows.
+    /// file grows. Asks the task to [throttle](Task::throttle) after what landed, with nothing held (L6).
     ///
     /// # Errors
     /// - [`Errno::Fault`]: not even the first byte is readable (W1).
@@ -128,10 +158,12 @@ impl<K: Kernel> Inode<K> {
             Position::At(pos) => self.write_at(may, user, from, pos, options, task)?,
             Position::Append => self.append(may, user, from, options, task)?,
         };
-        if let Some(kind) = options.sync
-            && written.bytes > 0
-        {
-            self.fsync_range(may, kind, written.end - written.bytes as u64..written.end)?;
+        if written.bytes > 0 {
+            task.throttle();
+            if let Some(kind) = options.sync {
+                let range = written.end - written.bytes as u64..written.end;
+                self.fsync_range(may, kind, range, task)?;
+            }
         }
         Ok(written)
     }
@@ -150,44 +182,59 @@ impl<K: Kernel> Inode<K> {
         let len = limits::clip(self.max_size(), pos, asked, task)?;
         from.truncate(len);
         self.touch(task);
+        let then = self.size_changes.now();
+        let mut start = Start { pos, then, landed: 0, unanswered: 0, missing: None };
         let end = pos + len as u64;
-        let mut writer = Start { pos, landed: 0, unanswered: 0, missing: None, range: None };
+        let mut slot = pin!(None);
+        let mut claimed = None;
         if end <= self.size()
             && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
             && !task.fatal_signal_pending()
             && let Some(run) = PageRun::covering_all(pos, len)
         {
-            let place = hot::Place { mode: Mode::Overwrite, start: pos, pos, run, len };
-            let tried = hot::attempt(self, may, user, from, &place, &mut writer.range);
-            match tried {
-                Ok(hot::Attempt::Landed(bytes)) if bytes == len => {
+            let place = hot::Place { mode: Mode::Overwrite, pos, run, len };
+            match hot::attempt(self, may, user, from, &place, None, task) {
+                Ok(Tried::Landed) => {
                     from.reexpand(asked - len);
-                    return Ok(Written { bytes, end });
+                    return Ok(Written { bytes: len, end });
                 }
-                Ok(hot::Attempt::Landed(bytes)) => writer.landed = bytes,
-                Ok(hot::Attempt::Nothing) => writer.unanswered = len,
-                Ok(hot::Attempt::NotReady(missing)) => writer.missing = Some(missing),
-                Ok(hot::Attempt::Again) | Err(_) => {}
+                Ok(Tried::Short(locked, copied)) => {
+                    slot.set(Some(self.ranges.request()));
+                    claimed = slot.into_ref().as_pin_ref().map(|request| {
+                        Claimed::ahead(self, request, ByteRange { start: pos, end })
+                    });
+                    hot::settle_short(locked, &place, copied);
+                    start.landed = copied;
+                }
+                Ok(Tried::Nothing) => start.unanswered = len,
+                Ok(Tried::NotReady(missing)) => start.missing = Some(missing),
+                Err(_) => {}
             }
         }
-        self.write_in_steps(may, user, from, writer, asked, options, task)
+        if let Some(claimed) = claimed {
+            return self.write_in_steps(may, user, from, start, claimed, asked, options, task);
+        }
+        let request = pin!(self.ranges.request());
+        let claimed = Claimed { request: request.as_ref(), range: None };
+        self.write_in_steps(may, user, from, start, claimed, asked, options, task)
     }
 
     /// Goes on where the first attempt ended.
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "the request as it stands, taken apart")]
-    fn write_in_steps<U: UserMemory, T: Task>(
-        &self,
-        may: &mut MayFault,
-        user: &U,
-        from: &mut IovIter<'_>,
-        start: Start<'_, K>,
+    fn write_in_steps<'w, U: UserMemory, T: Task>(
+        &'w self,
+        may: &'w mut MayFault,
+        user: &'w U,
+        from: &'w mut IovIter<'_>,
+        start: Start,
+        claimed: Claimed<'w, K>,
         asked: usize,
         options: &WriteOptions,
-        task: &T,
+        task: &'w T,
     ) -> Result<Written, Errno> {
         let unanswered = start.unanswered;
-        let mut writer = Writer::new(self, may, user, from, start, options, task);
+        let mut writer = Writer::new(self, may, user, from, start, claimed, options, task);
         let stop = if writer.request().end <= self.size() {
             writer.fault_in_unanswered(unanswered).and_then(|()| writer.run())
         } else {
@@ -195,9 +242,19 @@ impl<K: Kernel> Inode<K> {
         };
         let stop = match stop {
             Err(Stop::MustGrow) => {
-                writer.let_go();
-                let _size_lock = self.lock.lock(self.mapping().cache().wait());
-                writer.grow()
+                writer.release_range();
+                let killed = || task.fatal_signal_pending();
+                match self.lock.lock_killable(self.mapping().cache().wait(), &killed) {
+                    Ok(_size_lock) => {
+                        writer.go_back_to_the_cut();
+                        writer.grow()
+                    }
+                    Err(errno) => {
+                        // What was cut off meanwhile is not in the file, and not reported.
+                        writer.go_back_to_the_cut();
+                        Err(errno.into())
+                    }
+                }
             }
             other => other,
         };
@@ -212,14 +269,18 @@ impl<K: Kernel> Inode<K> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
-        let size_lock = self.lock.lock(self.mapping().cache().wait());
+        let killed = || task.fatal_signal_pending();
+        let size_lock = self.lock.lock_killable(self.mapping().cache().wait(), &killed)?;
         let pos = self.size();
         let asked = from.count();
         let len = limits::clip(self.max_size(), pos, asked, task)?;
         from.truncate(len);
         self.touch(task);
-        let start = Start { pos, landed: 0, unanswered: 0, missing: None, range: None };
-        let mut writer = Writer::new(self, may, user, from, start, options, task);
+        let then = self.size_changes.now();
+        let start = Start { pos, then, landed: 0, unanswered: 0, missing: None };
+        let request = pin!(self.ranges.request());
+        let claimed = Claimed { request: request.as_ref(), range: None };
+        let mut writer = Writer::new(self, may, user, from, start, claimed, options, task);
         let stop = writer.grow();
         let written = writer.finish(stop, asked);
         drop(size_lock);
@@ -227,14 +288,34 @@ impl<K: Kernel> Inode<K> {
     }
 }
 
+impl<'w, K: Kernel> Claimed<'w, K> {
+    /// A claim that has got ahead.
+    #[cold]
+    fn ahead(inode: &'w Inode<K>, request: Pin<&'w RangeRequest<'w, K>>, range: ByteRange) -> Self {
+        let mut claimed = Self { request, range: None };
+        claimed.get_ahead(inode, range);
+        claimed
+    }
+
+    /// Claims a request ahead of all others, whose pages are all locked and of which a part is about to land.
+    fn get_ahead(&mut self, inode: &'w Inode<K>, range: ByteRange) {
+        if self.range.is_none() {
+            let wait = inode.mapping().cache().wait();
+            self.range = Some(inode.ranges.get_ahead(self.request, wait, range));
+        }
+    }
+}
+
 impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
     #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the request as it stands, taken apart")]
     fn new(
         inode: &'w Inode<K>,
         may: &'w mut MayFault,
         user: &'w U,
         from: &'w mut IovIter<'i>,
-        start: Start<'w, K>,
+        start: Start,
+        claimed: Claimed<'w, K>,
         options: &WriteOptions,
         task: &'w T,
     ) -> Self {
@@ -249,13 +330,13 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
             mode: Mode::Overwrite,
             start: start.pos,
             pos: start.pos + start.landed as u64,
-            range: start.range,
+            then: start.then,
+            claimed,
             reachable: usize::MAX,
             wanted_frames: start.missing.unwrap_or(0),
             refused_frames: false,
             known_unready: start.missing.is_some(),
             fruitless: 0,
-            landed_before: 0,
             overreached: false,
         }
     }
@@ -278,53 +359,47 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         }
     }
 
-    /// The loop under I: first what lies between the old end and the new bytes, at the end what the
-    /// store has to know.
+    /// The loop under I. The store learns of the new size with the next writeback or sync.
     fn grow(&mut self) -> Result<(), Stop> {
         self.mode = Mode::Grow;
-        let old_size = self.inode.size();
-        let end = self.pos + self.from.count() as u64;
-        if end > old_size {
-            self.inode.seal_end(self.may, old_size);
-        }
+        // What an earlier truncation left past the end must not come back (P2).
+        self.inode.complete_cut(self.may, self.task)?;
+        let unwinding = Unwinding { inode: self.inode };
         let stop = self.run();
+        mem::forget(unwinding);
         if self.overreached {
-            self.inode.give_back(self.may);
-        }
-        self.inode.give_back_spare_room(self.may);
-        let size = self.inode.size();
-        if size != old_size {
-            self.inode.mapping().store().set_size(size);
+            self.inode.give_back(self.may, self.task);
         }
         stop
     }
 
     /// Lets the range go, before I is taken: I ranks first.
     #[cold]
-    fn let_go(&mut self) {
-        self.range = None;
+    fn release_range(&mut self) {
+        self.claimed.range = None;
+    }
+
+    /// Goes back to the first byte that a truncation has cut off since the request began. Before that, what landed stays,
+    /// and what other writers have made of it.
+    #[cold]
+    fn go_back_to_the_cut(&mut self) {
+        let cut = self.inode.size_changes.lowest_cut_since(self.then).max(self.start);
+        if cut < self.pos {
+            self.from.revert((self.pos - cut) as usize);
+            self.pos = cut;
+        }
     }
 
     /// The result, with the iterator standing just behind what landed. `asked` is the count before clipping.
     #[inline]
     fn finish(self, stop: Result<(), Stop>, asked: usize) -> Result<Written, Errno> {
-        let bytes = self.landed();
-        if bytes > (self.pos - self.start) as usize {
-            self.from.advance(bytes - (self.pos - self.start) as usize);
-        }
+        let bytes = (self.pos - self.start) as usize;
         self.from.reexpand(asked - bytes);
         match stop {
             Err(Stop::Failed(errno)) if bytes == 0 => Err(errno),
             // A growing write does not ask to grow again; the arm is for the type.
-            Err(Stop::Failed(_) | Stop::MustGrow) | Ok(()) => {
-                Ok(Written { bytes, end: self.start + bytes as u64 })
-            }
+            Err(Stop::Failed(_) | Stop::MustGrow) | Ok(()) => Ok(Written { bytes, end: self.pos }),
         }
-    }
-
-    /// Bytes that have landed, wherever a restart put the position.
-    fn landed(&self) -> usize {
-        self.landed_before.max((self.pos - self.start) as usize)
     }
 
     /// The whole request as a range.
@@ -340,22 +415,16 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         Some((run, run.clip_len(self.pos, len)))
     }
 
-    /// Takes the range of the whole request, before the page locks are let go of for the first time. No page lock is held.
+    /// Claims the range of the whole request, before the page locks are let go of for the first time. No page lock is held.
     #[cold]
-    fn hold_range(&mut self) {
-        if self.range.is_none() {
-            // Whoever got in between since this request's first bytes landed has overwritten them in
-            // part: start again, so that the two writes do not end up interleaved.
-            self.restart();
+    fn hold_range(&mut self) -> Result<(), Stop> {
+        if self.claimed.range.is_none() {
             let wait = self.inode.mapping().cache().wait();
-            self.range = Some(self.inode.ranges.acquire(wait, self.request()));
+            let (request, range) = (self.claimed.request, self.request());
+            let held = self.inode.ranges.acquire(request, wait, range, self.task)?;
+            self.claimed.range = Some(held);
         }
-    }
-
-    fn restart(&mut self) {
-        self.landed_before = self.landed();
-        self.from.revert((self.pos - self.start) as usize);
-        self.pos = self.start;
+        Ok(())
     }
 
     /// Moves on by `bytes` that landed.

@@ -1,15 +1,33 @@
 //! One step of a write: lock a run, admit, copy without faulting, settle; and what follows when nothing came.
 #![forbid(unsafe_code)]
 
-use faultless_page::{Errno, FrameBatch, Kernel, PAGE_SIZE, PageRun, Strategy, Trace};
+use faultless_page::{
+    Errno, FrameBatch, Kernel, LockContext, LockedRun, PAGE_SIZE, PageIndex, PageRun, Strategy,
+    Trace,
+};
 use faultless_usercopy::UserMemory;
 
 use super::chunk::{self, Outcome};
-use super::hot::{self, Attempt, Place, Refused, admit, keep_rest};
+use super::hot::{self, Place, Refused, Tried, admit};
 use super::{MAX_FRUITLESS_ROUNDS, Mode, Stop, Writer};
+use crate::inode::Inode;
+use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::PageLocks;
 use crate::transfer::{Bounce, copy_in};
+
+/// What a step achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// This many bytes landed, not 0.
+    Landed(usize),
+    /// Nothing landed: the source did not answer.
+    Nothing,
+    /// Something had to be waited for, or got, without locks: try again.
+    Again,
+    /// Not every page is ready for this kind of attempt: so many of them have no frame.
+    NotReady(u32),
+}
 
 /// Where the bytes of a step come from.
 #[derive(Clone, Copy)]
@@ -24,12 +42,9 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     /// Strategy B: copy first, and fault in only what did not come.
     #[inline]
     pub(super) fn step_begin_end(&mut self) -> Result<(), Stop> {
-        let Some((mut run, mut len)) = self.next_chunk(self.reachable) else { return Ok(()) };
+        let Some((run, len)) = self.next_chunk(self.reachable) else { return Ok(()) };
         if self.takes_steps(len) {
-            self.hold_range();
-            // Holding it may have meant starting again.
-            let Some(chunk) = self.next_chunk(self.reachable) else { return Ok(()) };
-            (run, len) = chunk;
+            self.hold_range()?;
         }
         // A page past the end is not there yet: looking for it would be a lock for nothing.
         let fresh = self.fresh_pages(run);
@@ -68,10 +83,9 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
 
     /// Strategy A: fault in first, one page at a time; straight into an uptodate page, else by a temporary one.
     pub(super) fn step_prepare_commit(&mut self) -> Result<(), Stop> {
-        let Some(mut len) = self.next_piece() else { return Ok(()) };
+        let Some(len) = self.next_piece() else { return Ok(()) };
         if self.takes_steps(len) {
-            self.hold_range();
-            len = self.next_piece().unwrap_or(len);
+            self.hold_range()?;
         }
         let reached = self.fault_in(len)?;
         let Some(run) = PageRun::covering(self.pos, reached) else { return Ok(()) };
@@ -121,13 +135,35 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     /// The hot path, tried first: every page uptodate and backed.
     #[inline]
     fn straight(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
-        let place = Place { mode: self.mode, start: self.start, pos: self.pos, run, len };
-        let tried =
-            hot::attempt(self.inode, self.may, self.user, self.from, &place, &mut self.range);
-        match tried {
-            Ok(attempt) => Ok(attempt),
-            Err(refused) => self.wait_for_admission(refused),
-        }
+        let place = Place { mode: self.mode, pos: self.pos, run, len };
+        let whole = self.request();
+        let range = self.claimed.range.as_ref();
+        let inode = self.inode;
+        let task = self.task;
+        let refused = match hot::attempt(inode, self.may, self.user, self.from, &place, range, task)
+        {
+            Ok(Tried::Landed) => return Ok(Attempt::Landed(len)),
+            Ok(Tried::Short(locked, copied)) => {
+                self.claimed.get_ahead(inode, whole);
+                hot::settle_short(locked, &place, copied);
+                return Ok(Attempt::Landed(copied));
+            }
+            Ok(Tried::Nothing) => return Ok(Attempt::Nothing),
+            Ok(Tried::NotReady(missing)) => return Ok(Attempt::NotReady(missing)),
+            Err(refused) => refused,
+        };
+        self.wait_for_admission(refused)
+    }
+
+    /// The page of the old end, if the bytes from the position on leave a gap behind it: it has to be locked with theirs
+    /// while the end moves up, so that no mapping of it becomes writable meanwhile (P2).
+    fn end_page_before(&self, run: PageRun) -> Option<PageRun> {
+        let size = self.inode.size();
+        let end_page = PageIndex::containing(size);
+        let leaves_gap = self.mode == Mode::Grow
+            && !size.is_multiple_of(PAGE_SIZE as u64)
+            && end_page < run.first();
+        leaves_gap.then(|| PageRun::single(end_page))
     }
 
     /// The general path: pages are prepared under their locks, then filled, and what came is settled.
@@ -143,13 +179,29 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let uptodate_only =
             self.strategy == Strategy::PrepareCommit && matches!(source, Source::User);
         let mut batch = if uptodate_only { None } else { self.take_frames(run)? };
-        let mut locked = inode.mapping().lock_or_create(self.may.page_locks(), run)?;
-        if let Err(refused) = admit(inode, self.mode, self.range.as_ref(), self.pos, len) {
+        let (task, before) = (self.task, self.end_page_before(run));
+        let locked = lock_pages(inode, self.may.page_locks(), before, run, task);
+        let no_memory = matches!(locked, Err(Errno::NoMemory));
+        let locked = if no_memory && batch.take().is_some() {
             drop(locked);
+            // The batch may be all the memory that there was, and a node of the index is missing:
+            // the node goes first.
+            lock_pages(inode, self.may.page_locks(), before, run, task)
+        } else {
+            locked
+        };
+        let (mut end_page, mut locked) = locked?;
+        let range = self.claimed.range.as_ref();
+        if let Err(refused) = admit(inode, self.mode, range, self.pos, len) {
+            drop(locked);
+            drop(end_page);
             return self.wait_for_admission(refused);
         }
         if uptodate_only && locked.uptodate() != locked.mask() {
             return Ok(Attempt::NotReady(0));
+        }
+        if self.mode == Mode::Grow {
+            inode.seal_end(end_page.as_mut().unwrap_or(&mut locked), inode.size());
         }
         let plan = chunk::prepare(inode, self.mode, &mut locked, &mut batch, self.pos, len);
         let copied = match source {
@@ -158,11 +210,12 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         };
         if copied > 0 && !self.from.is_empty() {
             let end = self.pos + (copied + self.from.count()) as u64;
-            keep_rest(inode, &mut self.range, self.start, end);
+            self.claimed.get_ahead(inode, ByteRange { start: self.start, end });
         }
         let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, copied);
         self.from.revert(copied - outcome.accepted);
         drop(locked);
+        drop(end_page);
         drop(removed);
         self.judge(outcome)
     }
@@ -195,16 +248,18 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
     }
 
+    /// Queues for the range of the request, or, holding it, waits for a claim that came ahead.
     #[cold]
     fn wait_for_admission(&mut self, refused: Refused) -> Result<Attempt, Stop> {
-        match refused {
-            Refused::OutsideSize => Err(Stop::MustGrow),
-            Refused::Foreign(range) => {
-                let wait = self.inode.mapping().cache().wait();
-                self.inode.ranges.wait_for(wait, range, self.range.as_ref());
-                Ok(Attempt::Again)
+        match (refused, &self.claimed.range) {
+            (Refused::OutsideSize, _) => return Err(Stop::MustGrow),
+            (Refused::Killed, _) => return Err(Stop::Failed(Errno::Interrupted)),
+            (Refused::Foreign(range), Some(own)) => {
+                self.inode.ranges.wait_for(range, own, self.task)?;
             }
+            (Refused::Foreign(_), None) => self.hold_range()?,
         }
+        Ok(Attempt::Again)
     }
 
     /// What the first attempt could not read is faulted in before the second one.
@@ -219,9 +274,9 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         if self.fruitless > MAX_FRUITLESS_ROUNDS {
             let piece = self.next_piece().unwrap_or(len);
             if self.takes_steps(piece) {
-                self.hold_range();
+                self.hold_range()?;
             }
-            return self.bounce(self.next_piece().unwrap_or(piece));
+            return self.bounce(piece);
         }
         self.reachable = self.fault_in(len)?;
         Ok(())
@@ -261,6 +316,29 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
                 // frame nothing else can come between (W6).
                 Attempt::NotReady(_) | Attempt::Nothing => {}
             }
+        }
+    }
+}
+
+/// Locks the pages of a step, and makes their leaf, with the page of the old end before them if
+/// there is one.
+///
+/// # Errors
+/// [`Errno::NoMemory`] for a node of the index; [`Errno::Interrupted`].
+fn lock_pages<'t, K: Kernel, T: Task>(
+    inode: &'t Inode<K>,
+    locks: LockContext<'t>,
+    end_page: Option<PageRun>,
+    run: PageRun,
+    task: &T,
+) -> Result<(Option<LockedRun<'t, K>>, LockedRun<'t, K>), Errno> {
+    let killed = || task.fatal_signal_pending();
+    let mapping = inode.mapping();
+    match end_page {
+        None => Ok((None, mapping.lock_or_create_killable(locks, run, &killed)?)),
+        Some(end_page) => {
+            let (end_page, locked) = mapping.lock_both(locks, end_page, run, &killed)?;
+            Ok((Some(end_page), locked))
         }
     }
 }

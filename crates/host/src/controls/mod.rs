@@ -29,7 +29,7 @@ mod under_lock;
 
 use std::fmt;
 
-use faultless_filemap::{Inode, Position, Task, WriteOptions, Written};
+use faultless_filemap::{Inode, NoTask, Position, Task, WriteOptions, Written};
 use faultless_page::{AddressSpaceOperations, Errno, Kernel, LockId, Mapping, SleepMutex};
 use faultless_usercopy::{MayFault, UserMemory, UserSlice};
 
@@ -180,7 +180,7 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
         if start == end {
             return Ok(());
         }
-        let synced = self.inode.fsync_range(may, kind, start..end);
+        let synced = self.inode.fsync_range(may, kind, start..end, &NoTask);
         match request.control {
             Control::Linux2624Rc1(defects) if defects.has(Defect::SyncErrorLost) => Ok(()),
             _ => synced,

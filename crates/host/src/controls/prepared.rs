@@ -151,7 +151,7 @@ fn define_rest<K: Kernel>(
         locked.zero(end, after);
         return Ok(Rest::Replaced);
     }
-    locked.fill(index, |buf| mapping.store().read(index, buf))?;
+    locked.fill(index, 0, |buf| mapping.store().read(index, buf))?;
     let past_end = size.clamp(index.start(), index.plus(1).start());
     locked.zero(past_end, (index.plus(1).start() - past_end) as usize);
     locked.set_uptodate(locked.mask());

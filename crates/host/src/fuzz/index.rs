@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arbitrary::{Arbitrary, Unstructured};
 use faultless_page::{
     AddressSpaceOperations, LockContext, LockedRun, Mapping, Mark, PAGE_SIZE, PageIndex, PageRun,
-    WritebackOutcome,
+    Writeback, WritebackOutcome,
 };
 
 use super::Plant;
@@ -123,8 +123,15 @@ fn play(
     let store: Arc<dyn AddressSpaceOperations> = VolatileStore::new();
     let maps = machine.user_mappings().clone();
     let mapping = Mapping::<Kernel>::new(Arc::clone(machine.cache()), store, maps, 0);
-    let mut index =
-        Index { machine, mapping: &mapping, model: BTreeMap::new(), held: None, tags: 0, plant };
+    let mut index = Index {
+        machine,
+        mapping: &mapping,
+        model: BTreeMap::new(),
+        held: None,
+        sent: Vec::new(),
+        tags: 0,
+        plant,
+    };
     for number in 0..STEPS {
         if input.is_empty() {
             break;
@@ -148,6 +155,8 @@ struct Index<'m> {
     mapping: &'m Mapping<Kernel>,
     model: BTreeMap<u64, Page>,
     held: Option<LockedRun<'m, Kernel>>,
+    /// Writebacks under way.
+    sent: Vec<Writeback<'m, Kernel>>,
     tags: u64,
     plant: Plant,
 }
@@ -264,7 +273,9 @@ impl<'m> Index<'m> {
         }
         let Some(mut locked) = self.lock(run) else { return };
         let slots = run.mask();
-        let mut begun = 0;
+        if set == Set::BeginWriteback {
+            return self.begin_writeback(&mut locked);
+        }
         match set {
             Set::Uptodate => locked.set_uptodate(slots),
             Set::Dirty => locked.set_dirty(slots),
@@ -272,20 +283,12 @@ impl<'m> Index<'m> {
             Set::Scribbled => locked.set_scribbled(slots),
             Set::Clean => locked.clear_dirty(slots),
             Set::Unbacked => locked.clear_backed(slots),
-            _ => begun = locked.begin_writeback(slots),
+            Set::BeginWriteback | Set::EndWriteback | Set::Redirty => {}
         }
         drop(locked);
-        for (number, page) in self.model.range_mut(run.first().get()..run.end().get()) {
-            let starts = page.dirty == Is::Yes && page.writeback == Is::No;
-            if set == Set::BeginWriteback {
-                let slot = begun >> PageIndex::new(*number).slot() & 1;
-                assert_eq!(slot == 1, starts, "writeback of page {number} begun");
-            }
-            if set == Set::Clean || set == Set::BeginWriteback && starts {
+        for (_, page) in self.model.range_mut(run.first().get()..run.end().get()) {
+            if set == Set::Clean {
                 page.dirty = Is::No;
-            }
-            if set == Set::BeginWriteback && starts {
-                page.writeback = Is::Yes;
             }
             if set == Set::Unbacked {
                 page.backed = Is::No;
@@ -297,27 +300,52 @@ impl<'m> Index<'m> {
         }
     }
 
-    /// Ends the writeback of the run's pages that are under it, as whoever began it would.
-    fn end_writeback(&mut self, set: Set, run: PageRun) {
-        for (number, page) in self.model.range_mut(run.first().get()..run.end().get()) {
-            if page.writeback == Is::No {
-                continue;
+    /// Begins the writeback of the locked run as a whole, or else of each of its pages.
+    fn begin_writeback(&mut self, locked: &mut LockedRun<'m, Kernel>) {
+        let run = locked.run();
+        let singly =
+            (run.first().get()..run.end().get()).map(|n| PageRun::single(PageIndex::new(n)));
+        for run in std::iter::once(run).chain(singly) {
+            let pages = self.model.range_mut(run.first().get()..run.end().get());
+            let mut ready = 0;
+            for (_, page) in pages {
+                let marks = (page.uptodate, page.dirty, page.writeback);
+                ready += u32::from(marks == (Is::Yes, Is::Yes, Is::No));
             }
-            let outcome = match set {
-                Set::Redirty => WritebackOutcome::Redirty,
-                _ => WritebackOutcome::Clean,
-            };
-            self.mapping.end_writeback(PageRun::single(PageIndex::new(*number)), outcome);
-            page.writeback = Is::No;
-            page.dirty = Is::of(set, Set::Redirty, page.dirty);
+            let begun = locked.begin_writeback(run, u64::MAX);
+            assert_eq!(begun.is_some(), ready == run.pages(), "writeback of {run:?} begun");
+            let Some(writeback) = begun else { continue };
+            self.sent.push(writeback);
+            for (_, page) in self.model.range_mut(run.first().get()..run.end().get()) {
+                (page.dirty, page.writeback) = (Is::No, Is::Yes);
+            }
+        }
+    }
+
+    /// Ends the writebacks that begin in the run.
+    fn end_writeback(&mut self, set: Set, run: PageRun) {
+        let ends = |sent: &mut Writeback<'_, Kernel>| run.contains(sent.run().first());
+        for writeback in self.sent.extract_if(.., ends) {
+            let run = writeback.run();
+            match set {
+                // What is dropped has failed.
+                Set::Redirty if run.pages() % 2 == 0 => drop(writeback),
+                Set::Redirty => writeback.end(WritebackOutcome::Redirty),
+                _ => writeback.end(WritebackOutcome::Clean),
+            }
+            for (_, page) in self.model.range_mut(run.first().get()..run.end().get()) {
+                page.writeback = Is::No;
+                page.dirty = Is::of(set, Set::Redirty, page.dirty);
+            }
         }
     }
 
     fn find(&self, from: PageIndex, end: PageIndex, mark: u8) {
-        let (mark, marked): (Mark, fn(&Page) -> bool) = match mark % 3 {
+        let (mark, marked): (Mark, fn(&Page) -> bool) = match mark % 4 {
             0 => (Mark::Present, |_| true),
             1 => (Mark::Dirty, |page| page.dirty == Is::Yes),
-            _ => (Mark::Writeback, |page| page.writeback == Is::Yes),
+            2 => (Mark::Writeback, |page| page.writeback == Is::Yes),
+            _ => (Mark::Unclean, |page| (page.dirty, page.writeback) != (Is::No, Is::No)),
         };
         let mut expected: Option<(u64, u64)> = None;
         let pages = self.model.range(from.get()..end.get().max(from.get()));

@@ -32,7 +32,9 @@ use std::sync::OnceLock;
 
 use arbitrary::Unstructured;
 
-pub use self::concurrency::pairs;
+pub use self::concurrency::{
+    CASES, CRASHES, Case, Extent, Longest, pairs, rivals, troubled_pairs, twice,
+};
 pub use self::hunt::{Find, hunt};
 pub use self::plant::Plant;
 

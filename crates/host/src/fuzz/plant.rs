@@ -91,6 +91,14 @@ plants! {
     ConcurrencyLostWake = "concurrency", "concurrency-lost-wake", ["deadlock"];
     /// Truncation leaves user mappings of the pages that it takes.
     ConcurrencyNoZap = "concurrency", "concurrency-no-zap", ["P6"];
+    /// F1: a sync does not look how the writebacks ended.
+    SyncsBelieve = "syncs", "syncs-believe", ["F1", "F2"];
+    /// F3: the store is told of the size by the program's next change of it, and not by a sync.
+    SyncsForgetSize = "syncs", "syncs-forget-size", ["F3"];
+    /// F5: evict asks first whether a page is dirty, and then whether it is on its way.
+    EvictAsksTwice = "syncs", "evict-asks-twice", ["no order", "F1"];
+    /// An append writes its first cell again.
+    WritesTwice = "syncs", "writes-twice", ["no order"];
     /// A page is lost when the tree grows by a level.
     IndexLosesOnRaise = "index", "index-loses-on-raise", ["lost"];
     /// A run that reaches the last slot of a leaf ends one page early.

@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::instance::{Instance, Mode, Node};
 
@@ -38,8 +38,8 @@ type Ends = (Instance, Instance);
 
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    /// Edges by the node they leave.
-    edges: HashMap<Node, HashMap<Ends, Edge>>,
+    /// Edges by the node they leave. Sorted, so that the same run finds the same cycle first.
+    edges: BTreeMap<Node, BTreeMap<Ends, Edge>>,
     len: usize,
 }
 
@@ -82,7 +82,7 @@ impl Graph {
 
     /// All edges, for drawing.
     pub(super) fn edges(&self) -> impl Iterator<Item = &Edge> {
-        self.edges.values().flat_map(HashMap::values)
+        self.edges.values().flat_map(BTreeMap::values)
     }
 
     /// A shortest way of edges from the wanted side of `edge` back to its held side, `edge` first.
@@ -91,7 +91,7 @@ impl Graph {
             return None;
         }
         let mut ways: Vec<Vec<&Edge>> = vec![vec![edge]];
-        let mut seen: HashSet<Ends> = HashSet::new();
+        let mut seen: BTreeSet<Ends> = BTreeSet::new();
         while !ways.is_empty() {
             let mut longer = Vec::new();
             for way in ways {
@@ -99,7 +99,7 @@ impl Graph {
                 if meets(&last.to, &edge.from) {
                     return Some(way.into_iter().cloned().collect());
                 }
-                for next in self.edges.get(&last.to.node).into_iter().flat_map(HashMap::values) {
+                for next in self.edges.get(&last.to.node).into_iter().flat_map(BTreeMap::values) {
                     let new = meets(&last.to, &next.from) && allowed(next, through);
                     if new && seen.insert(ends(next)) {
                         let mut way = way.clone();

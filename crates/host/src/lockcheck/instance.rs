@@ -35,13 +35,15 @@ pub(super) enum Node {
     Inode(u64),
     /// All ranges of a file: among themselves they are ordered by position.
     Ranges(u64),
+    /// The lock under which a store is told the size.
+    Size(u64),
     Space(u64),
     Leaf(u64, u64),
     Other(&'static str, u64),
 }
 
 /// A lock as it is held or waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Instance {
     pub(super) node: Node,
     /// Slots of a leaf; all bits for the other nodes.
@@ -57,6 +59,7 @@ impl From<Lock> for Instance {
         match lock {
             Lock::Core(LockId::Inode(id)) => whole(Node::Inode(id)),
             Lock::Core(LockId::Range(id, pos)) => Self { pos, ..whole(Node::Ranges(id)) },
+            Lock::Core(LockId::Size(id)) => whole(Node::Size(id)),
             Lock::Core(LockId::Pages { mapping, base, slots }) => {
                 Self { slots, ..whole(Node::Leaf(mapping, base)) }
             }
@@ -77,13 +80,14 @@ impl Instance {
         self.node == other.node && self.slots & other.slots != 0 && self.pos == other.pos
     }
 
-    /// Place of the class in the lock order I → range → M → P; the others have none.
+    /// Place of the class in the lock order I → range → size → M → P; the others have none.
     pub(super) fn rank(&self) -> Option<u8> {
         match self.node {
             Node::Inode(_) => Some(0),
             Node::Ranges(_) => Some(1),
-            Node::Space(_) => Some(2),
-            Node::Leaf(..) => Some(3),
+            Node::Size(_) => Some(2),
+            Node::Space(_) => Some(3),
+            Node::Leaf(..) => Some(4),
             Node::Other(..) => None,
         }
     }
@@ -94,6 +98,7 @@ impl fmt::Display for Instance {
         match self.node {
             Node::Inode(id) => write!(f, "I({id})"),
             Node::Ranges(id) => write!(f, "R({id},{})", self.pos),
+            Node::Size(id) => LockId::Size(id).fmt(f),
             Node::Space(id) => match self.mode {
                 Mode::Read => write!(f, "M({id}) for reading"),
                 Mode::Write => write!(f, "M({id}) for writing"),

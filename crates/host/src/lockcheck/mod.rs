@@ -13,6 +13,7 @@
 
 mod graph;
 mod instance;
+mod overtaking;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use faultless_page::LockId;
 
 use self::graph::{Edge, Graph, Reach, Through};
 use self::instance::{Instance, Node};
+use self::overtaking::{ThreadId, Waiters};
 use self::thread::{Local, Record, lock};
 
 pub use self::instance::{Lock, Mode};
@@ -43,6 +45,8 @@ pub struct LockCheck {
     threads: Mutex<Vec<Weak<Mutex<Record>>>>,
     /// How many scopes expect violations at the moment.
     expecting: AtomicUsize,
+    /// Who waits, and how often each was overtaken (L1).
+    waiters: Waiters,
 }
 
 /// A scope in which violations are recorded instead of panicking; see [`LockCheck::expect`].
@@ -62,6 +66,7 @@ impl LockCheck {
             reports: Mutex::default(),
             threads: Mutex::default(),
             expecting: AtomicUsize::new(0),
+            waiters: Waiters::default(),
         })
     }
 
@@ -216,13 +221,54 @@ pub fn acquiring(lock: Lock) {
     });
 }
 
+/// The thread is about to sleep. If it is for a lock of the core, it stands in the lock's queue by now (L1).
+pub fn sleeping() {
+    let _ = Local::with(|local| {
+        let Some(wanted) = local.record().waiting else { return };
+        if let Some(check) = local.check() {
+            check.waiters.queued(thread_id(local), wanted);
+        }
+    });
+}
+
 /// The thread now holds `lock`.
 pub fn acquired(lock: Lock) {
+    let got = Instance::from(lock);
     let _ = Local::with(|local| {
         let mut record = local.record();
-        record.waiting = None;
-        record.held.push(lock.into());
+        let waited = record.waiting.take() == Some(got);
+        record.held.push(got);
+        if !waited {
+            return;
+        }
+        let name = record.name.clone();
+        drop(record);
+        let Some(check) = local.check() else { return };
+        if let Some(starved) = check.waiters.acquired(thread_id(local), &got) {
+            let (wanted, times) = (starved.wanted, starved.times);
+            let what = format!("a waiter for {wanted} was overtaken {times} times by '{name}'");
+            check.report(vec![Report::new(Kind::Overtaken, &what, &[])]);
+        }
     });
+}
+
+/// The thread no longer waits for `lock`, and does not hold it.
+pub fn gave_up(lock: Lock) {
+    let wanted = Instance::from(lock);
+    let _ = Local::with(|local| {
+        let mut record = local.record();
+        if record.waiting == Some(wanted) {
+            record.waiting = None;
+        }
+        drop(record);
+        if let Some(check) = local.check() {
+            check.waiters.left(thread_id(local));
+        }
+    });
+}
+
+fn thread_id(local: &Local) -> ThreadId {
+    Arc::as_ptr(&local.record).addr()
 }
 
 /// The thread no longer holds `lock`, or no longer wants it.
@@ -303,6 +349,12 @@ pub fn holds_pages() -> bool {
     Local::with(|local| local.record().held.iter().any(Instance::is_pages)).unwrap_or(false)
 }
 
+/// Whether the calling thread holds no lock at all.
+#[must_use]
+pub fn holds_nothing() -> bool {
+    Local::with(|local| local.record().held.is_empty()).unwrap_or(true)
+}
+
 /// Forgets what the calling thread holds: for a test that has leaked locks on purpose.
 pub fn forget_held() {
     let _ = Local::with(|local| {
@@ -381,6 +433,9 @@ fn against_order(edge: &Edge) -> Option<Report> {
         {
             Some("page locks not ascending (P4)")
         }
+        // A request of another thread for pages of both stands behind the first run and before the
+        // second.
+        (Leaf(_, a), Leaf(_, b)) if a == b && !from.conflicts(to) => Some("two runs of one leaf"),
         _ => match (from.rank(), to.rank()) {
             (Some(a), Some(b)) if a > b => Some("against the order I, range, M, P"),
             _ => None,

@@ -28,6 +28,8 @@ pub enum Kind {
     Order,
     /// P3: a call returned with a lock held.
     Leaked,
+    /// L1: a waiter was overtaken more often than the contract allows.
+    Overtaken,
 }
 
 /// A violation.
@@ -77,6 +79,7 @@ impl fmt::Display for Kind {
             Self::SleepUnderPageLock => "sleep under a page lock (P3)",
             Self::Order => "lock order",
             Self::Leaked => "lock held at return (P3)",
+            Self::Overtaken => "overtaken (L1)",
         })
     }
 }

@@ -147,10 +147,11 @@ fn an_access_that_may_fault_under_any_page_lock_is_a_violation_alone() {
 
 #[test]
 fn locks_against_the_order_and_pages_out_of_order_are_found() {
-    let wrong: [[Lock; 2]; 5] = [
+    let wrong: [[Lock; 2]; 6] = [
         [Lock::Core(page(1, 0)), Lock::Core(LockId::Inode(1))],
         [Lock::Space(9, Mode::Read), Lock::Core(LockId::Inode(1))],
         [Lock::Core(page(1, 7)), Lock::Core(page(1, 3))],
+        [Lock::Core(page(1, 3)), Lock::Core(page(1, 7))],
         [Lock::Core(page(1, 0)), Lock::Core(page(2, 0))],
         [Lock::Core(LockId::Range(1, 4096)), Lock::Core(LockId::Range(1, 0))],
     ];
@@ -178,9 +179,9 @@ fn the_cure_is_clean() {
             for _ in 0..3 {
                 may_fault(9, &[page(from, 0), page(to, 0)]);
                 take(Lock::Core(page(to, 0)));
-                take(Lock::Core(page(to, 1)));
+                take(Lock::Core(page(to, 64)));
                 released(Lock::Core(page(to, 0)));
-                released(Lock::Core(page(to, 1)));
+                released(Lock::Core(page(to, 64)));
             }
             released(Lock::Core(LockId::Range(to, 0)));
             released(Lock::Core(LockId::Inode(to)));
@@ -201,6 +202,33 @@ fn a_read_lock_taken_twice_waits_behind_a_queued_writer() {
         released(Lock::Space(9, Mode::Read));
     });
     let _ = expected.one(Kind::ReaderBehindQueuedWriter);
+}
+
+#[test]
+fn whoever_gave_up_neither_waits_nor_holds() {
+    let check = LockCheck::new();
+    on_thread(&check, "t", || {
+        acquiring(Lock::Core(page(1, 5)));
+        assert!(check.describe().contains("waits for P(1,5)"), "{}", check.describe());
+        gave_up(Lock::Core(page(1, 5)));
+        assert!(!check.describe().contains("waits for"), "{}", check.describe());
+        nothing_held("after giving up");
+    });
+    assert!(check.take_report().is_none());
+}
+
+#[test]
+fn giving_one_lock_up_releases_no_other() {
+    let check = LockCheck::new();
+    on_thread(&check, "t", || {
+        take(Lock::Core(page(1, 5)));
+        acquiring(Lock::Core(page(1, 64)));
+        gave_up(Lock::Core(page(1, 64)));
+        assert!(holds_pages());
+        released(Lock::Core(page(1, 5)));
+        nothing_held("at the end");
+    });
+    assert!(check.take_report().is_none());
 }
 
 #[test]

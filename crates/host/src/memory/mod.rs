@@ -7,6 +7,7 @@
 
 mod free_map;
 mod ram;
+mod reclaim;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 
-use faultless_page::{Errno, FrameNumber, Frames};
+use faultless_page::{Errno, FrameNumber, Frames, PAGE_SIZE};
 
 use self::free_map::FreeMap;
 use self::ram::Ram;
+use self::reclaim::Reclaimer;
+
+pub use self::reclaim::Reclaim;
 
 /// What every byte of a free frame holds.
 pub const POISON: u8 = 0xA5;
@@ -55,6 +59,7 @@ pub struct PhysicalMemory {
     /// Calls with a number in this half-open range fail.
     fail_from: AtomicU64,
     fail_until: AtomicU64,
+    reclaimer: Reclaimer,
 }
 
 impl PhysicalMemory {
@@ -81,6 +86,7 @@ impl PhysicalMemory {
             calls: AtomicU64::new(0),
             fail_from: AtomicU64::new(u64::MAX),
             fail_until: AtomicU64::new(u64::MAX),
+            reclaimer: Reclaimer::default(),
         })
     }
 
@@ -124,6 +130,34 @@ impl PhysicalMemory {
     /// No allocation fails on request any more.
     pub fn stop_failing(&self) {
         self.fail_from.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// From now on the kernel's allocator calls `reclaim` before it answers whenever it finds at
+    /// least `above` frames in use (0: always), and when there is no frame at all.
+    pub fn reclaim_above(&self, above: usize, reclaim: Reclaim) {
+        self.reclaimer.begin(above, reclaim);
+    }
+
+    /// Nothing is reclaimed any more.
+    pub fn stop_reclaiming(&self) {
+        self.reclaimer.end();
+    }
+
+    /// How often memory was reclaimed so far.
+    #[must_use]
+    pub fn reclaims(&self) -> u64 {
+        self.reclaimer.runs()
+    }
+
+    /// Copies a frame to another one, of which the caller has the only count.
+    ///
+    /// # Safety
+    /// The caller holds counts of both. (The source may be written by user code meanwhile, as by a
+    /// program that stores to a page while another thread of it copies the page on write.)
+    pub(crate) unsafe fn copy(&self, from: FrameNumber, to: FrameNumber) {
+        let (from, to) = (self.address(from), self.address(to));
+        // SAFETY: two frames are two pages; both stay by the caller's counts.
+        unsafe { faultless_usercopy::copy_kernel(to.as_ptr(), from.as_ptr(), PAGE_SIZE) };
     }
 
     /// A frame for user memory, with a count of 1 and filled with zeros; does not count as an allocation
@@ -231,12 +265,22 @@ unsafe impl Frames for HostFrames {
         if self.memory.fails_now() {
             return Err(Errno::NoMemory);
         }
-        let (frame, len) = self.memory.take(pages as usize).ok_or(Errno::NoMemory)?;
+        let memory = &self.memory;
+        memory.reclaimer.before(memory.in_use());
+        let taken = memory.take(pages as usize).or_else(|| {
+            memory.reclaimer.at_last();
+            memory.take(pages as usize)
+        });
+        let (frame, len) = taken.ok_or(Errno::NoMemory)?;
         Ok((frame, len as u32))
     }
 
     fn retain(&self, frame: FrameNumber) {
         self.memory.retain(frame);
+    }
+
+    fn references(&self, frame: FrameNumber) -> u32 {
+        self.memory.count(frame)
     }
 
     unsafe fn release(&self, frame: FrameNumber) {

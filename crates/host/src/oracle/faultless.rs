@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use faultless_filemap::{Inode, OpenFile, OpenFlags, Task, WriteOptions};
+use faultless_filemap::{Inode, NoTask, OpenFile, OpenFlags, Task, WriteOptions};
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
 use faultless_usercopy::{
     IovIter, IovecError, MAX_SEGMENTS, MayFault, USER_IOVEC_BYTES, UserAddr, UserMemory, UserSlice,
@@ -208,7 +208,7 @@ impl Faultless {
     fn chill(&mut self) {
         let inode = &self.world.inode;
         self.machine.syscall(|may| {
-            inode.writeback(may, 0..u64::MAX).expect("room in the store");
+            inode.writeback(may, 0..u64::MAX, &NoTask).expect("room in the store");
             inode.evict(may, 0..u64::MAX);
         });
     }
@@ -270,7 +270,7 @@ impl System for Faultless {
             OpenMode::Plain => OpenFlags::empty(),
             OpenMode::Append => OpenFlags::APPEND,
         };
-        self.world.open = OpenFile::new(flags);
+        self.world.open = OpenFile::new(&self.world.inode, flags);
         let limit = case.limit.unwrap_or(u64::MAX);
         self.world.task = Limited { limit, signals: Cell::new(0) };
         self.world.mapped = [false; WINDOW];

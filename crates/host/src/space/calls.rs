@@ -110,7 +110,7 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
     /// # Errors
     /// The core's.
     pub fn sys_fsync(&self, file: &Inode<HostKernel<F>>, kind: SyncKind) -> Result<(), Errno> {
-        self.enter(|may| file.fsync(may, kind))
+        self.enter(|may| file.fsync(may, kind, &NoTask))
     }
 
     /// Everything in the file, by [`sys_read`](Self::sys_read) to `scratch`, a range of mapped user memory.

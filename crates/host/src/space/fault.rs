@@ -4,16 +4,18 @@
 use std::ptr::NonNull;
 
 use faultless_filemap as filemap;
-use faultless_filemap::{FaultError, InFault, MappedFrame};
+use faultless_filemap::{FaultError, InFault, Inode, MappedFrame, NoTask};
+use faultless_page::{Errno, FrameNumber, PageIndex};
 
 use super::Space;
 use super::table::FilePage;
+use super::vma::Sharing;
 use crate::counters::Counters;
-use crate::kernel::Flavor;
+use crate::kernel::{Flavor, HostKernel};
 use crate::lockcheck;
+use crate::memory::PhysicalMemory;
 use crate::mmu::{Access, Handler, Mmu, Protection, UserFault};
 use crate::script::Event;
-use faultless_page::Errno;
 
 impl<M: Mmu, F: Flavor> Handler for Space<M, F> {
     fn fault(&self, addr: usize, access: Access) -> Result<(), UserFault> {
@@ -34,8 +36,25 @@ impl<M: Mmu, F: Flavor> Handler for Space<M, F> {
 
 /// What a fault found behind the page.
 enum Found<I> {
-    Private(Protection),
-    File(I, faultless_page::PageIndex, Protection),
+    Anonymous(Protection),
+    File(I, PageIndex, Protection),
+    /// A private mapping of a page of a file.
+    Private(I, PageIndex, Protection),
+}
+
+/// A frame that no entry shows yet. Dropping it gives its count back.
+struct NewFrame<'m> {
+    memory: &'m PhysicalMemory,
+    frame: Option<FrameNumber>,
+}
+
+impl Drop for NewFrame<'_> {
+    fn drop(&mut self) {
+        if let Some(frame) = self.frame.take() {
+            // SAFETY: the one count is ours: no entry has taken it.
+            unsafe { self.memory.release(frame) };
+        }
+    }
 }
 
 impl<M: Mmu, F: Flavor> Space<M, F> {
@@ -47,9 +66,14 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
             if !area.protection.allows(access) {
                 return Err(UserFault::Segv);
             }
-            match area.file_page(offset) {
-                None => Found::Private(area.protection),
-                Some((inode, index)) => Found::File(inode.clone(), index, area.protection),
+            match (area.file_page(offset), area.sharing()) {
+                (None, _) => Found::Anonymous(area.protection),
+                (Some((inode, index)), Sharing::Shared) => {
+                    Found::File(inode.clone(), index, area.protection)
+                }
+                (Some((inode, index)), Sharing::Private) => {
+                    Found::Private(inode.clone(), index, area.protection)
+                }
             }
         };
         if self.table().allows(page, access) {
@@ -57,25 +81,71 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
             return Ok(());
         }
         match found {
-            Found::Private(protection) => self
+            Found::Anonymous(protection) => self
                 .table()
                 .show_private(&self.hardware(), page, protection)
                 .map_err(|()| UserFault::Error(Errno::NoMemory)),
             Found::File(inode, index, limit) => {
-                let file = FilePage { mapping: inode.mapping().id(), index: index.get() };
-                // SAFETY: the fault was taken by an access that needs a `MayFault`, or by user code, which holds no
-                // lock; the lock checker watches it. This is the only handler on this thread: it makes no
-                // user access itself.
-                let mut in_fault = unsafe { InFault::enter() };
-                let install = |mapped: MappedFrame| {
+                let install = |mapped: MappedFrame, file| {
                     let protection = weaker(limit, mapped.protection);
                     let mut table = self.table();
                     table.show_file(&self.hardware(), page, mapped.frame, file, protection);
                 };
-                inode.fault(&mut in_fault, index, access.into(), install).map_err(UserFault::from)
+                fault_page(&inode, index, access, install)
+            }
+            Found::Private(inode, index, protection) => {
+                if self.table().show_own_copy(&self.hardware(), page, protection) {
+                    return Ok(());
+                }
+                match access {
+                    Access::Read => fault_page(&inode, index, Access::Read, |mapped, file| {
+                        let mut table = self.table();
+                        let protection = weaker(protection, filemap::Protection::ReadOnly);
+                        table.show_file(&self.hardware(), page, mapped.frame, file, protection);
+                    }),
+                    Access::Write => self.copy_on_write(page, &inode, index, protection),
+                }
             }
         }
     }
+
+    /// Shows a copy of a page of a file that `page` has for itself. The file's own page is only
+    /// read.
+    fn copy_on_write(
+        &self,
+        page: usize,
+        inode: &Inode<HostKernel<F>>,
+        index: PageIndex,
+        protection: Protection,
+    ) -> Result<(), UserFault> {
+        // Before the page is locked (P3).
+        let frame = self.memory.allocate_user().ok_or(UserFault::Error(Errno::NoMemory))?;
+        let mut new = NewFrame { memory: &self.memory, frame: Some(frame) };
+        fault_page(inode, index, Access::Read, |mapped, file| {
+            // SAFETY: the page is locked while this runs, so its frame stays; the other count is
+            // ours.
+            unsafe { self.memory.copy(mapped.frame, frame) };
+            // The entry takes the count.
+            new.frame = None;
+            self.table().show_copy(&self.hardware(), page, frame, file, protection);
+        })
+    }
+}
+
+/// Has the page cache supply a page; `install` sets the entry.
+fn fault_page<F: Flavor>(
+    inode: &Inode<HostKernel<F>>,
+    index: PageIndex,
+    access: Access,
+    install: impl FnOnce(MappedFrame, FilePage),
+) -> Result<(), UserFault> {
+    let file = FilePage { mapping: inode.mapping().id(), index: index.get() };
+    // SAFETY: the fault was taken by an access that needs a `MayFault`, or by user code, which
+    // holds no lock; the lock checker watches it. This is the only handler on this thread: it makes
+    // no user access itself.
+    let mut in_fault = unsafe { InFault::enter() };
+    let install = |mapped| install(mapped, file);
+    inode.fault(&mut in_fault, index, access.into(), &NoTask, install).map_err(UserFault::from)
 }
 
 fn weaker(area: Protection, page: filemap::Protection) -> Protection {

@@ -29,7 +29,7 @@ use faultless_page::{LockId, PAGE_SIZE, PageIndex, PageRun, Unmap};
 use faultless_usercopy::{UserAddr, UserSlice};
 
 use self::table::{Hardware, PageTable};
-use self::vma::{Area, Areas, Backing};
+use self::vma::{Area, Areas, Backing, Sharing};
 use crate::kernel::{Checked, Flavor, HostKernel};
 use crate::memory::PhysicalMemory;
 use crate::mmu::{Access, Mmu, Protection, UserFault};
@@ -131,7 +131,22 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         first: PageIndex,
         protection: Protection,
     ) {
-        let backing = Backing::File { inode: Arc::clone(inode), first: first.get() };
+        let (inode, first) = (Arc::clone(inode), first.get());
+        let backing = Backing::File { inode, first, sharing: Sharing::Shared };
+        self.map(page, Area { pages, protection, backing });
+    }
+
+    /// The same, private (`MAP_PRIVATE`): the first store to a page makes a copy of it, which the file never sees.
+    pub fn map_file_private(
+        &self,
+        page: usize,
+        pages: usize,
+        inode: &Arc<Inode<HostKernel<F>>>,
+        first: PageIndex,
+        protection: Protection,
+    ) {
+        let (inode, first) = (Arc::clone(inode), first.get());
+        let backing = Backing::File { inode, first, sharing: Sharing::Private };
         self.map(page, Area { pages, protection, backing });
     }
 

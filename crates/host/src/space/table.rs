@@ -19,6 +19,32 @@ pub(super) struct FilePage {
     pub(super) index: u64,
 }
 
+/// What a frame in the table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Private memory of no file.
+    Anonymous,
+    /// A private copy of a page of a file, made when it was stored to.
+    Copy(FilePage),
+    /// A page of a file.
+    Page(FilePage),
+}
+
+impl Content {
+    /// The page of a file that it is, or was made from.
+    const fn file(self) -> Option<FilePage> {
+        match self {
+            Self::Anonymous => None,
+            Self::Copy(file) | Self::Page(file) => Some(file),
+        }
+    }
+
+    /// Whether it exists nowhere else.
+    const fn is_private(self) -> bool {
+        !matches!(self, Self::Page(_))
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 enum Entry {
     #[default]
@@ -26,19 +52,20 @@ enum Entry {
     Present {
         frame: FrameNumber,
         protection: Protection,
-        file: Option<FilePage>,
+        content: Content,
     },
     /// Private memory that is not resident but keeps its contents.
     Swapped {
         frame: FrameNumber,
+        content: Content,
     },
 }
 
 /// The table.
 ///
 /// # Invariants
-/// Each `Present` and `Swapped` entry owns one count of its frame. `shown` holds exactly the present entries with a
-/// file.
+/// Each `Present` and `Swapped` entry owns one count of its frame. `shown` holds exactly the
+/// entries with a page of a file, or with a copy of one.
 #[derive(Debug)]
 pub(super) struct PageTable {
     entries: Vec<Entry>,
@@ -75,7 +102,19 @@ impl PageTable {
     pub(super) fn any_frame(&self, page: usize) -> Option<FrameNumber> {
         match self.entries[page] {
             Entry::Absent => None,
-            Entry::Present { frame, .. } | Entry::Swapped { frame } => Some(frame),
+            Entry::Present { frame, .. } | Entry::Swapped { frame, .. } => Some(frame),
+        }
+    }
+
+    /// What the page holds that exists nowhere else, present or swapped out.
+    fn private(&self, page: usize) -> Option<(FrameNumber, Content)> {
+        match self.entries[page] {
+            Entry::Present { frame, content, .. } | Entry::Swapped { frame, content }
+                if content.is_private() =>
+            {
+                Some((frame, content))
+            }
+            _ => None,
         }
     }
 
@@ -95,7 +134,35 @@ impl PageTable {
     ) {
         hardware.memory.retain(frame);
         self.clear(hardware, page);
-        self.set(hardware, page, frame, protection, Some(file));
+        self.set(hardware, page, frame, protection, Content::Page(file));
+    }
+
+    /// Shows a private copy of a page of a file; takes the caller's count of the frame for the
+    /// entry.
+    pub(super) fn show_copy<M: Mmu>(
+        &mut self,
+        hardware: &Hardware<'_, M>,
+        page: usize,
+        frame: FrameNumber,
+        file: FilePage,
+        protection: Protection,
+    ) {
+        self.clear(hardware, page);
+        self.set(hardware, page, frame, protection, Content::Copy(file));
+    }
+
+    /// Makes a private copy present that the page has already, with this protection; whether it has
+    /// one.
+    pub(super) fn show_own_copy<M: Mmu>(
+        &mut self,
+        hardware: &Hardware<'_, M>,
+        page: usize,
+        protection: Protection,
+    ) -> bool {
+        let Some((frame, content)) = self.private(page) else { return false };
+        // The entry's count stays with the entry.
+        self.set(hardware, page, frame, protection, content);
+        true
     }
 
     /// Makes the private page present: what it held, or a new frame of zeros. `Err` when memory is full.
@@ -110,7 +177,7 @@ impl PageTable {
             Some(frame) => frame,
             None => hardware.memory.allocate_user().ok_or(())?,
         };
-        self.set(hardware, page, frame, protection, None);
+        self.set(hardware, page, frame, protection, Content::Anonymous);
         Ok(())
     }
 
@@ -122,12 +189,13 @@ impl PageTable {
         limit: Protection,
     ) {
         for page in pages {
-            let Entry::Present { frame, protection, file } = self.entries[page] else { continue };
-            match (limit, file) {
-                (Protection::None, Some(_)) => self.clear(hardware, page),
-                (Protection::None, None) => self.swap_out(hardware, page),
-                (Protection::Read, _) if protection == Protection::ReadWrite => {
-                    self.set(hardware, page, frame, Protection::Read, file);
+            let Entry::Present { frame, protection, content } = self.entries[page] else {
+                continue;
+            };
+            match limit {
+                Protection::None => self.swap_out(hardware, page),
+                Protection::Read if protection == Protection::ReadWrite => {
+                    self.set(hardware, page, frame, Protection::Read, content);
                 }
                 // More rights come with the next fault.
                 _ => {}
@@ -138,11 +206,11 @@ impl PageTable {
     /// Makes the page non-resident without losing what is in it.
     pub(super) fn swap_out<M: Mmu>(&mut self, hardware: &Hardware<'_, M>, page: usize) {
         match self.entries[page] {
-            Entry::Present { file: Some(_), .. } => self.clear(hardware, page),
-            Entry::Present { frame, .. } => {
+            Entry::Present { content: Content::Page(_), .. } => self.clear(hardware, page),
+            Entry::Present { frame, content, .. } => {
                 hardware.mmu.unmap(page);
-                // INVARIANT: the count moves with the frame.
-                self.entries[page] = Entry::Swapped { frame };
+                // INVARIANT: the count moves with the frame, and so does what it is.
+                self.entries[page] = Entry::Swapped { frame, content };
             }
             _ => {}
         }
@@ -151,22 +219,23 @@ impl PageTable {
     /// Empties the entry and drops its count.
     pub(super) fn clear<M: Mmu>(&mut self, hardware: &Hardware<'_, M>, page: usize) {
         let old = std::mem::take(&mut self.entries[page]);
-        let (frame, file) = match old {
+        let (frame, content) = match old {
             Entry::Absent => return,
-            Entry::Present { frame, file, .. } => {
+            Entry::Present { frame, content, .. } => {
                 hardware.mmu.unmap(page);
-                (frame, file)
+                (frame, content)
             }
-            Entry::Swapped { frame } => (frame, None),
+            Entry::Swapped { frame, content } => (frame, content),
         };
-        if let Some(file) = file {
+        if let Some(file) = content.file() {
             self.shown.remove(&(file, page));
         }
         // SAFETY: the entry owned a count (invariant) and is gone, and so is the user's view of the frame.
         unsafe { hardware.memory.release(frame) };
     }
 
-    /// Empties or write-protects the entries that show these pages of the file.
+    /// Empties or write-protects the entries that show these pages of the file. Private copies go
+    /// with pages that leave their file, and stay as they are otherwise.
     pub(super) fn unmap_file<M: Mmu>(
         &mut self,
         hardware: &Hardware<'_, M>,
@@ -182,8 +251,11 @@ impl PageTable {
         let range = (Bound::Included(first), Bound::Excluded(end));
         let shown: Vec<usize> = self.shown.range(range).map(|(_, page)| *page).collect();
         for page in shown {
+            let private = self.private(page).is_some();
             match how {
-                Unmap::Zap => self.clear(hardware, page),
+                Unmap::Truncate => self.clear(hardware, page),
+                Unmap::Evict | Unmap::WriteProtect if private => {}
+                Unmap::Evict => self.clear(hardware, page),
                 Unmap::WriteProtect => self.protect(hardware, page..page + 1, Protection::Read),
             }
         }
@@ -208,13 +280,13 @@ impl PageTable {
         page: usize,
         frame: FrameNumber,
         protection: Protection,
-        file: Option<FilePage>,
+        content: Content,
     ) {
         hardware.mmu.map(page, hardware.memory, frame, protection);
-        if let Some(file) = file {
+        if let Some(file) = content.file() {
             self.shown.insert((file, page));
         }
         // INVARIANT: the caller passes the count that the entry had, or a new one.
-        self.entries[page] = Entry::Present { frame, protection, file };
+        self.entries[page] = Entry::Present { frame, protection, content };
     }
 }

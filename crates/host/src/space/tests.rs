@@ -97,7 +97,7 @@ on_both_mmus! {
         let (read, counted) = counting(|| space.read_vec(space.at(0, 0), 1));
         assert_eq!((read, counted.faults), (Ok(vec![8]), 0));
         assert_eq!((faults(9), faults(10)), (1, 0));
-        protect(Unmap::Zap);
+        protect(Unmap::Evict);
         assert!(!space.is_resident(0));
         assert_eq!(space.read_vec(space.at(0, 0), 1), Ok(vec![10]));
     }

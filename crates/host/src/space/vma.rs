@@ -17,8 +17,17 @@ use crate::mmu::Protection;
 pub(super) enum Backing<F: Flavor> {
     /// Zero-filled private memory.
     Anonymous,
-    /// Pages of a file, shared: the first page of the area shows this page of the file.
-    File { inode: Arc<Inode<HostKernel<F>>>, first: u64 },
+    /// Pages of a file: the first page of the area shows this page of the file.
+    File { inode: Arc<Inode<HostKernel<F>>>, first: u64, sharing: Sharing },
+}
+
+/// Where a store to a mapping of a file goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// To the file (`MAP_SHARED`).
+    Shared,
+    /// To a copy of the page that the program has for itself (`MAP_PRIVATE`).
+    Private,
 }
 
 /// An area, without its place.
@@ -92,7 +101,17 @@ impl<F: Flavor> Area<F> {
     ) -> Option<(&Arc<Inode<HostKernel<F>>>, PageIndex)> {
         match &self.backing {
             Backing::Anonymous => None,
-            Backing::File { inode, first } => Some((inode, PageIndex::new(first + offset as u64))),
+            Backing::File { inode, first, .. } => {
+                Some((inode, PageIndex::new(first + offset as u64)))
+            }
+        }
+    }
+
+    /// Where stores go.
+    pub(super) fn sharing(&self) -> Sharing {
+        match self.backing {
+            Backing::Anonymous => Sharing::Private,
+            Backing::File { sharing, .. } => sharing,
         }
     }
 }
@@ -101,9 +120,11 @@ impl<F: Flavor> Backing<F> {
     fn after(&self, pages: usize) -> Self {
         match self {
             Self::Anonymous => Self::Anonymous,
-            Self::File { inode, first } => {
-                Self::File { inode: Arc::clone(inode), first: first + pages as u64 }
-            }
+            Self::File { inode, first, sharing } => Self::File {
+                inode: Arc::clone(inode),
+                first: first + pages as u64,
+                sharing: *sharing,
+            },
         }
     }
 }
@@ -112,7 +133,9 @@ impl<F: Flavor> fmt::Debug for Backing<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anonymous => f.write_str("anonymous"),
-            Self::File { inode, first } => write!(f, "file {} from {first}", inode.mapping().id()),
+            Self::File { inode, first, sharing } => {
+                write!(f, "file {} from {first}, {sharing:?}", inode.mapping().id())
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-mod log;
+pub(super) mod log;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

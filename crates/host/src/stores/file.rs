@@ -55,6 +55,8 @@ impl AddressSpaceOperations for FileStore {
             }
         }
         buf.write(&bytes[..filled]);
+        // The file ends there; it is made longer when it is synced.
+        buf.fill_hole();
         Ok(())
     }
 

@@ -48,13 +48,26 @@ impl Image {
     /// The bytes up to the size.
     #[must_use]
     pub fn contents(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.size as usize];
-        for (number, sector) in &self.sectors {
-            let start = (*number as usize * SECTOR).min(bytes.len());
+        self.contents_from(0)
+    }
+
+    /// The bytes from `first`, the first of a sector, up to the size.
+    #[must_use]
+    pub fn contents_from(&self, first: u64) -> Vec<u8> {
+        let first_sector = first / SECTOR as u64;
+        let mut bytes = vec![0; self.size.saturating_sub(first) as usize];
+        for (number, sector) in self.sectors.range(first_sector..) {
+            let start = ((*number - first_sector) as usize * SECTOR).min(bytes.len());
             let len = SECTOR.min(bytes.len() - start);
             bytes[start..start + len].copy_from_slice(&sector[..len]);
         }
         bytes
+    }
+
+    /// The first byte of a sector; 0 in a hole.
+    #[must_use]
+    pub fn first_byte(&self, sector: u64) -> u8 {
+        self.sectors.get(&sector).map_or(0, |bytes| bytes[0])
     }
 
     /// One sector arrives, of which the first `inside` bytes lie inside the file.

@@ -93,6 +93,8 @@ impl AddressSpaceOperations for MemoryStore {
         if let Some(page) = self.lock().pages.get(&index.get()) {
             buf.write(page);
         }
+        // A page that was never stored is a hole; pages are stored whole.
+        buf.fill_hole();
         Ok(())
     }
 
@@ -169,7 +171,8 @@ impl VolatileStore {
 }
 
 impl AddressSpaceOperations for VolatileStore {
-    fn read(&self, _index: PageIndex, _buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+    fn read(&self, _index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        buf.fill_hole();
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! | [`BlockStore`] | blocks smaller than a page, holes, a capacity, poison |
 //! | [`FaultyStore`] | any of them, failing, deferring, shortening, reordering, crashing on request |
 //! | [`CrashStore`] | any of them, remembering each call, so that a crash can be played at each |
+//! | [`PhasedStore`] | blocks, with points inside the calls, and writebacks that land later than their data were taken |
 //! | [`LockingStore`] | any of them, under a lock of its own that its read takes too (DL4) |
 //!
 //! [`Medium`] is what a store has to offer so that a crash can be played on it.
@@ -21,6 +22,7 @@ mod file;
 mod image;
 mod locking;
 mod memory;
+mod phased;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +37,7 @@ pub use self::file::FileStore;
 pub use self::image::{Image, SECTOR, Sizing};
 pub use self::locking::{LockingStore, StoreGuard};
 pub use self::memory::{MemoryState, MemoryStore, VolatileStore};
+pub use self::phased::{Completion, Pace, PhasedStore};
 
 /// A store whose state can be saved and brought back, and that takes single pages.
 pub trait Medium: AddressSpaceOperations {

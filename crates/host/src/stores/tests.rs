@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use faultless_filemap::{Inode, SyncKind, WriteOptions};
+use faultless_filemap::{Inode, NoTask, SyncKind, WriteOptions};
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
 use faultless_usercopy::copy_from_user;
 
@@ -147,7 +147,7 @@ fn a_crash_loses_what_was_not_synced() {
     assert_eq!(bench.write(&file, 0, &[1; PAGE_SIZE]), Ok(PAGE_SIZE));
     bench.fsync(&file).expect("nothing fails");
     assert_eq!(bench.write(&file, 0, &[2; 3 * PAGE_SIZE]), Ok(3 * PAGE_SIZE));
-    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX)).expect("nothing fails");
+    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX, &NoTask)).expect("nothing fails");
     assert_eq!(store.inner().contents().first(), Some(&2));
     store.crash();
     assert_eq!(store.inner().contents(), [1; PAGE_SIZE]);
@@ -160,12 +160,12 @@ fn reordered_writeback_arrives_by_the_next_sync_or_in_part() {
     store.reorder(11);
     let file = bench.machine.inode(&store, 0);
     assert_eq!(bench.write(&file, 0, &[1; 8 * PAGE_SIZE]), Ok(8 * PAGE_SIZE));
-    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX)).expect("nothing fails");
+    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX, &NoTask)).expect("nothing fails");
     assert_eq!(store.inner().pages(), 0);
     bench.fsync(&file).expect("nothing fails");
     assert_eq!(store.inner().contents(), [1; 8 * PAGE_SIZE]);
     assert_eq!(bench.write(&file, 0, &[2; 8 * PAGE_SIZE]), Ok(8 * PAGE_SIZE));
-    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX)).expect("nothing fails");
+    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX, &NoTask)).expect("nothing fails");
     store.crash();
     let contents = store.inner().contents();
     assert!(
@@ -181,7 +181,7 @@ fn what_is_under_way_when_the_file_is_cut_off_arrives_cut_off() {
     store.reorder(11);
     let file = bench.machine.inode(&store, 0);
     assert_eq!(bench.write(&file, 0, &[1; 100]), Ok(100));
-    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX)).expect("nothing fails");
+    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX, &NoTask)).expect("nothing fails");
     bench.space.sys_truncate(&file, 70).expect("a size");
     bench.space.sys_truncate(&file, 100).expect("a size");
     bench.fsync(&file).expect("nothing fails");
@@ -198,7 +198,8 @@ fn a_deferred_call_waits_until_it_is_released() {
     store.defer(Call::Writeback);
     std::thread::scope(|scope| {
         let machine = &bench.machine;
-        let syncing = scope.spawn(|| machine.syscall(|may| file.fsync(may, SyncKind::All)));
+        let syncing =
+            scope.spawn(|| machine.syscall(|may| file.fsync(may, SyncKind::All, &NoTask)));
         while store.waiting() == 0 {
             std::thread::yield_now();
         }

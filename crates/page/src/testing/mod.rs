@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -32,6 +32,8 @@ pub(crate) struct TestFrames {
     /// Allocations left before every further one fails.
     pub(crate) budget: AtomicUsize,
     pub(crate) scattered: AtomicBool,
+    /// Added to what `allocate` says it has allocated: breaks its promise.
+    pub(crate) boast: AtomicI32,
 }
 
 // SAFETY: the block is memory like any other.
@@ -55,6 +57,7 @@ impl TestFrames {
             free: Mutex::new((0..frames).collect()),
             budget: AtomicUsize::new(usize::MAX),
             scattered: AtomicBool::new(false),
+            boast: AtomicI32::new(0),
         }
     }
 
@@ -64,10 +67,6 @@ impl TestFrames {
 
     pub(crate) fn in_use(&self) -> usize {
         self.counts.len() - unpoisoned(&self.free).len()
-    }
-
-    pub(crate) fn count(&self, frame: FrameNumber) -> u32 {
-        self.counts[frame.get() as usize - 1].load(Ordering::SeqCst)
     }
 }
 
@@ -100,12 +99,17 @@ unsafe impl Frames for TestFrames {
             assert_eq!(before, 0, "a free frame has a count");
             got += 1;
         }
-        Ok((FrameNumber::new(first + 1).unwrap(), got))
+        let claimed = got.saturating_add_signed(self.boast.load(Ordering::Relaxed));
+        Ok((FrameNumber::new(first + 1).unwrap(), claimed))
     }
 
     fn retain(&self, frame: FrameNumber) {
         let before = self.counts[frame.get() as usize - 1].fetch_add(1, Ordering::SeqCst);
         assert_ne!(before, 0, "retained a free frame");
+    }
+
+    fn references(&self, frame: FrameNumber) -> u32 {
+        self.counts[frame.get() as usize - 1].load(Ordering::SeqCst)
     }
 
     unsafe fn release(&self, frame: FrameNumber) {
@@ -134,13 +138,36 @@ pub(crate) struct TestWait {
     /// Come back at once, whatever the condition says.
     pub(crate) lies: AtomicBool,
     pub(crate) sleeping: AtomicUsize,
+    /// Keys that were waited on, and keys that were woken.
+    keys: [Mutex<Vec<WaitKey>>; 2],
+}
+
+impl TestWait {
+    /// The keys that were waited on since the last call.
+    pub(crate) fn take_keys(&self) -> Vec<WaitKey> {
+        core::mem::take(&mut *unpoisoned(&self.keys[0]))
+    }
+
+    /// The keys that were woken since the last call.
+    pub(crate) fn take_woken(&self) -> Vec<WaitKey> {
+        core::mem::take(&mut *unpoisoned(&self.keys[1]))
+    }
+
+    fn note(list: &Mutex<Vec<WaitKey>>, key: WaitKey) {
+        let mut list = unpoisoned(list);
+        // Stress tests look at none.
+        if list.len() < 1_000 {
+            list.push(key);
+        }
+    }
 }
 
 /// Longer than anything here takes.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(60);
 
 impl Wait for TestWait {
-    fn wait_until(&self, _key: WaitKey, condition: &mut dyn FnMut() -> bool) {
+    fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool) {
+        Self::note(&self.keys[0], key);
         if self.lies.load(Ordering::Relaxed) {
             std::thread::yield_now();
             let _ignored = condition();
@@ -157,7 +184,8 @@ impl Wait for TestWait {
         }
     }
 
-    fn wake(&self, _key: WaitKey) {
+    fn wake(&self, key: WaitKey) {
+        Self::note(&self.keys[1], key);
         let _held = unpoisoned(&self.lock);
         self.changed.notify_all();
     }
@@ -231,6 +259,9 @@ unsafe impl Frames for Arc<TestFrames> {
     }
     fn retain(&self, frame: FrameNumber) {
         (**self).retain(frame);
+    }
+    fn references(&self, frame: FrameNumber) -> u32 {
+        (**self).references(frame)
     }
     unsafe fn release(&self, frame: FrameNumber) {
         // SAFETY: the caller's promise.
@@ -310,14 +341,14 @@ pub(crate) fn populate<S: SyncFamily + Send + Sync>(
     }
 }
 
-/// A deterministic generator; the seed is printed, and FAULTLESS_SEED replays it.
+/// A deterministic generator. The seed is `FAULTLESS_SEED`, or always the same one; it is printed.
 pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(test: &str) -> Self {
         let seed = match std::env::var("FAULTLESS_SEED") {
             Ok(seed) => seed.parse().expect("FAULTLESS_SEED is a number"),
-            Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
+            Err(_) => 1,
         };
         std::println!("{test}: FAULTLESS_SEED={seed}");
         Self(seed)

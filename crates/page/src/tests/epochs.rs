@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::testing::{Machine, POISON, cx, populate, run, with_watchdog};
-use crate::{PAGE_SIZE, PageIndex};
+use crate::{Frames, PAGE_SIZE, PageIndex};
 
 #[test]
 fn no_frame_is_released_while_a_section_that_saw_it_is_open() {
@@ -79,7 +79,7 @@ fn removal_may_be_finished_under_its_own_page_lock() {
     let mut locked = mapping.lock(cx(), run(0, 3)).unwrap();
     let frame = locked.frame(PageIndex::new(1)).unwrap();
     drop(locked.remove(0b010));
-    assert_eq!(machine.frames.count(frame), 0);
+    assert_eq!(machine.frames.references(frame), 0);
     assert_eq!(locked.present(), 0b101);
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use crate::testing::{Machine, Random, Test, cx, run};
-use crate::{Mapping, Mark, PageIndex};
+use crate::{Frames, Mapping, Mark, PageIndex};
 
 /// Indices that share leaves, inner nodes, levels.
 fn index(random: &mut Random) -> u64 {
@@ -71,7 +71,7 @@ fn the_index_agrees_with_a_map() {
         for (&index, &frame) in &model {
             let locked = mapping.lock(cx(), run(index, 1)).unwrap();
             assert_eq!(locked.frame(PageIndex::new(index)), Some(frame));
-            assert_eq!(machine.frames.count(frame), 1);
+            assert_eq!(machine.frames.references(frame), 1);
         }
         drop(mapping);
         machine.assert_balanced();

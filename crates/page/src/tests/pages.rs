@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use crate::testing::{Machine, POISON, cx, populate, run, take_traces};
-use crate::{Errno, Mark, PAGE_SIZE, PageIndex, Trace};
+use crate::{Errno, Frames, Mark, PAGE_SIZE, PageIndex, Trace};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -186,9 +186,9 @@ fn filling_leaves_no_recycled_byte_and_no_mark() {
     let mut batch = machine.cache.allocate(1).unwrap();
     let mut locked = mapping.lock_or_create(cx(), run(0, 2)).unwrap();
     locked.insert_batch(1, &mut batch);
-    assert_eq!(locked.fill(PageIndex::new(1), |_| Ok(())), Err(Errno::Invalid));
-    assert_eq!(locked.fill(PageIndex::ZERO, |_| Err(Errno::Io)), Err(Errno::Io));
-    let filled = locked.fill(PageIndex::ZERO, |buf| {
+    assert_eq!(locked.fill(PageIndex::new(1), 0, |_| Ok(())), Err(Errno::Invalid));
+    assert_eq!(locked.fill(PageIndex::ZERO, 0, |_| Err(Errno::Io)), Err(Errno::Io));
+    let filled = locked.fill(PageIndex::ZERO, 0, |buf| {
         assert_eq!(buf.write(b"abc"), 3);
         assert_eq!(buf.skip_zero(2), 2);
         assert_eq!(buf.write(b"d"), 1);
@@ -198,7 +198,7 @@ fn filling_leaves_no_recycled_byte_and_no_mark() {
     assert_eq!(filled, Ok(()));
     assert_eq!(locked.uptodate(), 0);
     locked.set_uptodate(1);
-    assert_eq!(locked.fill(PageIndex::ZERO, |_| Err(Errno::Io)), Ok(()));
+    assert_eq!(locked.fill(PageIndex::ZERO, 0, |_| Err(Errno::Io)), Ok(()));
     drop(locked);
     let section = mapping.read_section(cx());
     let bytes = read_all(&section, 0, PAGE_SIZE);
@@ -215,16 +215,18 @@ fn filling_zeroes_and_reports_what_the_store_left_and_spares_valid_pages_in_any_
     locked.insert_batch(u64::MAX, &mut batch);
     let (first, second) = (PageIndex::new(5), PageIndex::new(6));
     take_traces();
-    locked.fill(first, |buf| (buf.write(&[1; 100]) == 100).then_some(()).ok_or(Errno::Io)).unwrap();
+    locked
+        .fill(first, 0, |buf| (buf.write(&[1; 100]) == 100).then_some(()).ok_or(Errno::Io))
+        .unwrap();
     assert_eq!(take_traces(), [Trace::Zeroed(PAGE_SIZE - 100)]);
     let whole = [2; PAGE_SIZE];
     locked
-        .fill(second, |buf| (buf.write(&whole) == PAGE_SIZE).then_some(()).ok_or(Errno::Io))
+        .fill(second, 0, |buf| (buf.write(&whole) == PAGE_SIZE).then_some(()).ok_or(Errno::Io))
         .unwrap();
     assert_eq!(take_traces(), []);
     locked.set_uptodate(1 << 5);
-    assert_eq!(locked.fill(first, |_| Err(Errno::Io)), Ok(()));
-    assert_eq!(locked.fill(second, |_| Err(Errno::Io)), Err(Errno::Io));
+    assert_eq!(locked.fill(first, 0, |_| Err(Errno::Io)), Ok(()));
+    assert_eq!(locked.fill(second, 0, |_| Err(Errno::Io)), Err(Errno::Io));
 }
 
 #[test]
@@ -247,7 +249,7 @@ fn an_owned_frame_is_poison_until_zeroed_and_comes_back() {
     assert!(frame.bytes().iter().all(|&b| b == POISON));
     frame.zero();
     assert!(frame.bytes().iter().all(|&b| b == 0));
-    assert_eq!(machine.frames.count(frame.number()), 1);
+    assert_eq!(machine.frames.references(frame.number()), 1);
     drop(frame);
     let batch = machine.cache.allocate(100).unwrap();
     assert_eq!(batch.len(), 4);

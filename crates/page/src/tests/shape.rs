@@ -5,7 +5,7 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 use crate::testing::Test;
 use crate::{
     Epoch, LEAF_SIZE, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, PageRun,
-    ReadSection, Removed, SleepMutex, WritebackPages, WritebackRun,
+    ReadSection, Removals, Removed, SleepMutex, Writeback, WritebackRun,
 };
 
 type K = Test;
@@ -16,15 +16,34 @@ assert_impl_all!(Epoch<K>: Send, Sync);
 assert_impl_all!(SleepMutex<K>: Send, Sync);
 assert_impl_all!(OwnedFrame<'_, K>: Send, Sync);
 assert_impl_all!(Removed<'_, K>: Send);
+assert_impl_all!(Removals<'_, K>: Send);
 assert_impl_all!(WritebackRun<'_>: Send, Sync);
 assert_not_impl_any!(LockedRun<'_, K>: Send, Sync, Clone);
 assert_not_impl_any!(ReadSection<'_, K>: Send, Sync, Clone);
-assert_not_impl_any!(WritebackPages<'_, K>: Clone);
+assert_impl_all!(Writeback<'_, K>: Send, Sync);
+assert_not_impl_any!(Writeback<'_, K>: Clone);
 
 #[test]
 fn a_lock_is_four_words() {
     assert!(size_of::<LockedRun<'_, K>>() <= 32);
     assert!(size_of::<ReadSection<'_, K>>() <= 32);
+}
+
+#[test]
+fn what_collects_removed_frames_fits_on_a_small_stack() {
+    assert!(size_of::<Removals<'_, K>>() <= 512);
+    assert!(size_of::<Removed<'_, K>>() <= 512);
+}
+
+/// For every kernel, because `Writeback` says so by hand.
+#[test]
+fn what_a_writeback_refers_to_may_be_used_from_any_thread() {
+    fn shared<T: Sync>() {}
+    fn of_any<K: crate::Kernel>() {
+        shared::<Mapping<K>>();
+        shared::<crate::leaf::Leaf<K::Sync>>();
+    }
+    of_any::<K>();
 }
 
 #[test]

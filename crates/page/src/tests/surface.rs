@@ -9,6 +9,7 @@ use crate::testing::{Machine, NullStore, Test, TestFrames, cx, populate, run};
 use crate::{
     CoreSync, Epoch, Errno, FrameNumber, Kernel, LockId, Mapping, NoUserMappings, PAGES_PER_LEAF,
     PageCache, PageIndex, PageRun, SleepMutex, SpinWait, Unmap, UserMappings, Wait, WaitKey,
+    WritebackOutcome,
 };
 
 /// A kernel that supplies memory and nothing else.
@@ -33,7 +34,7 @@ fn a_kernel_that_keeps_every_default_takes_pages_in_and_out() {
     let mut locked = mapping.lock_or_create(cx(), run(0, 1)).unwrap();
     assert_eq!(locked.insert_batch(1, &mut batch), 1);
     let (first, end) = (PageIndex::ZERO, PageIndex::new(1));
-    mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::Zap);
+    mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::Evict);
     assert_eq!(locked.remove(1).len(), 1);
     drop(locked);
     drop(batch);
@@ -124,10 +125,17 @@ fn what_was_taken_out_or_is_on_its_way_says_what_it_is() {
     let mapping = machine.mapping();
     populate(&mapping, run(0, 2), |_| 1);
     let mut locked = mapping.lock(cx(), run(0, 2)).unwrap();
-    let pages = locked.writeback_pages(run(1, 1), 5000).unwrap();
+    locked.set_dirty(0b10);
+    let pages = locked.begin_writeback(run(1, 1), 5000).unwrap();
     assert_eq!((pages.run(), pages.view().first()), (run(1, 1), PageIndex::new(1)));
+    assert_eq!(format!("{pages:?}").matches("size: 5000").count(), 1);
     assert!(locked.remove(0).is_empty());
-    assert!(!locked.remove(1).is_empty());
+    let mut removals = mapping.removals();
+    assert!(removals.is_empty());
+    assert_eq!(removals.take(&mut locked, 0b11), 0b01);
+    assert_eq!(format!("{removals:?}"), "Removals { frames: 1, .. }");
+    pages.end(WritebackOutcome::Clean);
+    assert!(!locked.remove(0b11).is_empty());
 }
 
 #[test]

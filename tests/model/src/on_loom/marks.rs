@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use faultless_page::{Mark, PageIndex, WritebackOutcome};
 
 use crate::on_loom::explore::Run;
-use crate::on_loom::world::{PAGE, World, cx};
+use crate::on_loom::world::{PAGE, Sent, World, cx};
 use crate::plant::{self, Plant};
 
 type Thread = Box<dyn FnOnce() + Send>;
@@ -46,7 +46,7 @@ pub fn write_during_writeback() -> Run {
     let (machine, mapping, device) = (world.clone(), Arc::clone(&file), Arc::clone(&store));
     let send = move || {
         let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
-        assert_eq!(locked.begin_writeback(1), 1, "a dirty page");
+        let writeback = locked.begin_writeback(PAGE, 4).expect("a dirty page");
         if plant::is(Plant::LateClean) {
             locked.set_dirty(1);
         }
@@ -59,7 +59,7 @@ pub fn write_during_writeback() -> Run {
         {
             locked.clear_dirty(1);
         }
-        mapping.end_writeback(PAGE, WritebackOutcome::Clean);
+        writeback.end(WritebackOutcome::Clean);
     };
     let end = move || {
         let stored = store.lock().expect("threads are done").clone();
@@ -75,12 +75,9 @@ pub fn waiting_for_writeback() -> Run {
     let world = World::new(4);
     let file = world.mapping(4);
     world.fill(&file, PageIndex::ZERO, b"page");
-    let mut locked = file.lock(cx(), PAGE).expect("a leaf");
-    locked.set_dirty(1);
-    locked.begin_writeback(1);
-    drop(locked);
-    let mapping = Arc::clone(&file);
-    let end_io = move || mapping.end_writeback(PAGE, WritebackOutcome::Clean);
+    file.lock(cx(), PAGE).expect("a leaf").set_dirty(1);
+    let sent = Sent::begin(&file, PAGE);
+    let end_io = move || sent.end(WritebackOutcome::Clean);
     let mapping = Arc::clone(&file);
     let wait = move || {
         mapping.wait_writeback(PAGE);
@@ -89,6 +86,29 @@ pub fn waiting_for_writeback() -> Run {
     let mapping = Arc::clone(&file);
     let lock = move || drop(mapping.lock(cx(), PAGE));
     let threads: Vec<Thread> = vec![Box::new(wait), Box::new(end_io), Box::new(lock)];
+    Run { threads, end: Box::new(move || drop((world, file))) }
+}
+
+/// A second writeback of the page begins, and ends, while a thread waits for the first.
+pub fn two_writebacks() -> Run {
+    let world = World::new(4);
+    let file = world.mapping(4);
+    world.fill(&file, PageIndex::ZERO, b"page");
+    file.lock(cx(), PAGE).expect("a leaf").set_dirty(1);
+    let first = Sent::begin(&file, PAGE);
+    let end_first = move || first.end(WritebackOutcome::Clean);
+    let mapping = Arc::clone(&file);
+    let second = move || {
+        let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
+        locked.set_dirty(1);
+        let writeback = locked.begin_writeback(PAGE, u64::MAX);
+        drop(locked);
+        // The first one may still be under way.
+        writeback.into_iter().for_each(|writeback| writeback.end(WritebackOutcome::Clean));
+    };
+    let mapping = Arc::clone(&file);
+    let wait = move || mapping.wait_writeback(PAGE);
+    let threads: Vec<Thread> = vec![Box::new(wait), Box::new(end_first), Box::new(second)];
     Run { threads, end: Box::new(move || drop((world, file))) }
 }
 

@@ -112,6 +112,24 @@ pub enum Phase {
 }
 
 thread_local! {
+    /// The thread that [`Plant::BlindWaiter`] makes blind.
+    static BLIND: Cell<Option<loom::thread::ThreadId>> = const { Cell::new(None) };
+}
+
+/// The calling thread is the one that [`Plant::BlindWaiter`] makes blind, for the rest of the
+/// execution.
+pub fn blind_if_planted() {
+    if plant::is(Plant::BlindWaiter) {
+        BLIND.with(|blind| blind.set(Some(loom::thread::current().id())));
+    }
+}
+
+fn is_blind() -> bool {
+    let blind = BLIND.with(Cell::get);
+    blind.is_some_and(|blind| loom::thread::current().id() == blind)
+}
+
+thread_local! {
     static PHASE: Cell<Phase> = const { Cell::new(Phase::TearDown) };
 }
 
@@ -119,6 +137,7 @@ thread_local! {
 pub fn enter(phase: Phase) {
     PHASE.with(|now| now.set(phase));
     if phase == Phase::SetUp {
+        BLIND.with(|blind| blind.set(None));
         FENCES.with(|fences| *fences.borrow_mut() = Some(Rc::new(LoomAtomic::new(0))));
     }
     SERIAL.with(|serial| serial.set((phase == Phase::SetUp).then_some(0)));
@@ -162,6 +181,8 @@ pub struct LoomWord {
     serial: u32,
     /// What has been done to it, for planted bugs to recognise it by.
     role: AtomicU8,
+    /// What was published first, for [`Plant::BlindWaiter`].
+    published: AtomicU64,
 }
 
 impl LoomWord {
@@ -175,6 +196,7 @@ impl LoomWord {
             hot: hot.then(|| Box::new(LoomAtomic::new(value))),
             serial,
             role: AtomicU8::new(0),
+            published: AtomicU64::new(0),
         }
     }
 
@@ -193,8 +215,12 @@ impl LoomWord {
             {
                 return 0;
             }
-        } else if order == Acquire && self.is(HELD) && plant::is(Plant::BlindRange) {
+        } else if order == Acquire && self.is(HELD) && plant::is(Plant::BlindRange)
+            || order == Relaxed && self.is(ANNOUNCED) && plant::is(Plant::Barge)
+        {
             return 0;
+        } else if order == Acquire && self.is(OWNED) && is_blind() {
+            return self.published.load(Relaxed);
         }
         match &self.hot {
             None => self.cold.load(SeqCst),
@@ -207,14 +233,15 @@ impl LoomWord {
     }
 
     fn put(&self, value: u64, order: Ordering) {
-        if order == Release {
+        if order == Release && value == 0 && self.is(OWNED) && plant::is(Plant::KeptIdentity) {
+            return;
+        }
+        if order == Release && value != 0 {
             self.mark(OWNED);
+            let _first = self.published.compare_exchange(0, value, Relaxed, Relaxed);
         }
         let weak = order == Release && plant::is(Plant::RelaxedSize);
         let order = if weak { Relaxed } else { order };
-        if order == Relaxed && value == 0 && self.is(OWNED) && plant::is(Plant::KeptIdentity) {
-            return;
-        }
         match self.changing() {
             None => self.cold.store(value, SeqCst),
             Some(word) if order == SeqCst => word.store(value, Release),

@@ -1,10 +1,12 @@
 //! What loom's models share: a small machine, and short names for what they do to it.
 
+use std::mem;
 use std::sync::Arc;
 
 use faultless_filemap::Inode;
 use faultless_page::{
     LockContext, LockedRun, Mapping, NoUserMappings, PageCache, PageIndex, PageRun, Strategy,
+    Writeback, WritebackOutcome,
 };
 
 use crate::checker::ModelKernel;
@@ -33,6 +35,35 @@ pub struct World {
 pub fn cx() -> LockContext<'static> {
     // SAFETY: no fault handler exists in these models, and each locks one run of pages at a time.
     unsafe { LockContext::new() }
+}
+
+/// A writeback under way, which any thread may end: the token, and the file that it borrows.
+#[derive(Debug)]
+pub struct Sent {
+    writeback: Writeback<'static, K>,
+    /// Dropped after the token.
+    _file: Arc<Mapping<K>>,
+}
+
+impl Sent {
+    /// Begins the writeback of a run of dirty pages.
+    ///
+    /// # Panics
+    /// If they are not.
+    #[must_use]
+    pub fn begin(file: &Arc<Mapping<K>>, run: PageRun) -> Self {
+        let mut locked = file.lock(cx(), run).expect("a leaf");
+        let writeback = locked.begin_writeback(run, u64::MAX).expect("dirty pages");
+        // SAFETY: the token borrows the mapping, which `_file` keeps where it is until the token is gone.
+        let writeback =
+            unsafe { mem::transmute::<Writeback<'_, K>, Writeback<'static, K>>(writeback) };
+        Self { writeback, _file: Arc::clone(file) }
+    }
+
+    /// Ends it.
+    pub fn end(self, outcome: WritebackOutcome) {
+        self.writeback.end(outcome);
+    }
 }
 
 impl World {

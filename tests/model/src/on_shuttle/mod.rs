@@ -4,6 +4,7 @@
 //! so that whole system calls run against each other. [`scenarios`] has the models, [`explore`] runs them.
 
 pub mod explore;
+pub mod failing;
 pub mod lock;
 pub mod scenarios;
 pub mod space;

@@ -24,17 +24,17 @@ use crate::wait::ModelWait;
 
 /// A machine with one process.
 #[derive(Clone)]
-struct Machine {
+pub(super) struct Machine {
     memory: Arc<Memory<Shuttle>>,
     cache: Arc<PageCache<K>>,
     rmap: Arc<Rmap>,
     user: User,
 }
 
-type File = Arc<Inode<K>>;
+pub(super) type File = Arc<Inode<K>>;
 
 /// The system call's token.
-fn may() -> MayFault {
+pub(super) fn may() -> MayFault {
     // SAFETY: each thread of a scenario makes one call at a time and holds no lock between them. (The controls
     // break the promise inside the call; that is what they are for.)
     unsafe { MayFault::assert() }
@@ -42,7 +42,7 @@ fn may() -> MayFault {
 
 impl Machine {
     /// Its process has [`PAGES`](crate::on_shuttle::space::PAGES) private pages full of `p`, none of them present.
-    fn new(frames: usize) -> Self {
+    pub(super) fn new(frames: usize) -> Self {
         let memory = Memory::new(frames);
         let frames = ModelFrames(Arc::clone(&memory));
         let cache = Arc::new(PageCache::new(frames, ModelWait::new()));
@@ -52,13 +52,18 @@ impl Machine {
     }
 
     fn file(&self, byte: u8, len: usize, strategy: Strategy) -> File {
-        let store = Arc::new(ModelStore::new(&vec![byte; len], strategy));
+        self.file_on(ModelStore::new(&vec![byte; len], strategy), len)
+    }
+
+    /// A file of `len` bytes on this store.
+    pub(super) fn file_on(&self, store: ModelStore, len: usize) -> File {
+        let store = Arc::new(store);
         let maps = Maps(Arc::clone(&self.rmap));
         Arc::new(Inode::new(Arc::clone(&self.cache), store, maps, len as u64))
     }
 
     /// Starts a thread.
-    fn spawn(&self, body: impl FnOnce(Self) + Send + 'static) -> JoinHandle<()> {
+    pub(super) fn spawn(&self, body: impl FnOnce(Self) + Send + 'static) -> JoinHandle<()> {
         let machine = self.clone();
         thread::spawn(move || {
             body(machine);
@@ -67,7 +72,7 @@ impl Machine {
     }
 
     /// `pwrite` of `len` bytes at `pos` from `offset` of the process's `page`, or what a control makes of it.
-    fn write(
+    pub(super) fn write(
         &self,
         file: &File,
         pos: u64,
@@ -75,8 +80,19 @@ impl Machine {
         offset: usize,
         len: usize,
     ) -> Result<usize, Errno> {
+        self.write_with(file, page, offset, len, WriteOptions::at(pos))
+    }
+
+    /// The same with other options.
+    pub(super) fn write_with(
+        &self,
+        file: &File,
+        page: usize,
+        offset: usize,
+        len: usize,
+        options: WriteOptions,
+    ) -> Result<usize, Errno> {
         let slice = UserSlice::new(&self.user, User::addr(page, offset), len).expect("in range");
-        let options = WriteOptions::at(pos);
         let control = match () {
             () if plant::is(Plant::FaultUnderLock) => Control::Linux2623,
             () if plant::is(Plant::PrefaultOnly) => Control::PrefaultOnly,
@@ -96,7 +112,7 @@ impl Machine {
     }
 
     /// `pread` into the process's last page.
-    fn read(&self, file: &File, pos: u64, len: usize) -> Vec<u8> {
+    pub(super) fn read(&self, file: &File, pos: u64, len: usize) -> Vec<u8> {
         let page = crate::on_shuttle::space::PAGES - 1;
         let slice = UserSlice::new(&self.user, User::addr(page, 0), len).expect("in range");
         let mut to = IovIter::from_slice(&slice);
@@ -110,15 +126,15 @@ impl Machine {
     }
 
     fn write_back(&self, file: &File) {
-        file.writeback(&mut may(), 0..u64::MAX).expect("a good store");
+        file.writeback(&mut may(), 0..u64::MAX, &NoTask).expect("a good store");
     }
 
-    fn evict(&self, file: &File) {
+    pub(super) fn evict(&self, file: &File) {
         file.evict(&mut may(), 0..u64::MAX);
     }
 
     /// What must hold when all calls are over.
-    fn check(self, threads: Vec<JoinHandle<()>>, files: Vec<File>) {
+    pub(super) fn check(self, threads: Vec<JoinHandle<()>>, files: Vec<File>) {
         threads.into_iter().for_each(|thread| thread.join().expect("a thread panicked"));
         self.user.0.end();
         for file in files {

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex as Plain, MutexGuard as PlainGuard, PoisonError, Weak};
 
-use faultless_filemap::{Access, InFault, Inode, MappedFrame, Protection};
+use faultless_filemap::{Access, InFault, Inode, MappedFrame, NoTask, Protection};
 use faultless_page::{FrameNumber, Frames, PAGE_SIZE, PageIndex, Spin, Unmap, UserMappings};
 
 use crate::checker::ModelKernel;
@@ -139,7 +139,7 @@ impl Space {
                 let mut in_fault = unsafe { InFault::enter() };
                 let id = inode.mapping().id();
                 let install = |mapped: MappedFrame| self.install(page, mapped, id, index);
-                inode.fault(&mut in_fault, index, access, install).map_err(|_| Segv)
+                inode.fault(&mut in_fault, index, access, &NoTask, install).map_err(|_| Segv)
             }
         }
     }
@@ -193,7 +193,7 @@ impl Rmap {
 impl UserMappings for Rmap {
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
         let skipped = match how {
-            Unmap::Zap => Plant::NoUnmap,
+            Unmap::Truncate | Unmap::Evict => Plant::NoUnmap,
             Unmap::WriteProtect => Plant::NoProtect,
         };
         if plant::is(skipped) {
@@ -211,7 +211,7 @@ impl UserMappings for Rmap {
                 }
                 match how {
                     Unmap::WriteProtect => *writable = false,
-                    Unmap::Zap => {
+                    Unmap::Truncate | Unmap::Evict => {
                         let before = table[page].take();
                         drop(table);
                         space.release(before);

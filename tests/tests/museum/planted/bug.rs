@@ -61,4 +61,8 @@ pub(crate) enum Bug {
     StaleMapping,
     /// C12: sets the size first, and drops the count on an error.
     GrowsFirst,
+    /// E5: a write that came short writes all of it again.
+    WritesAgain,
+    /// E13: no limit of the task is a limit of the largest number, which has its signal; the largest file is not looked at.
+    NoLimitIsALimit,
 }

@@ -4,11 +4,13 @@
 //! SEMANTICS asks of a source that holds still. It never faults under a page lock: that is the business of the controls.
 
 mod bug;
+mod old;
 mod page;
 
 use faultless::filemap::{Inode, PageLocks, Position, Task, WriteOptions};
 use faultless::page::{
-    AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, PageRun, Unmap, UserMappings,
+    AddressSpaceOperations, Errno, MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRun, Unmap,
+    UserMappings,
 };
 use faultless::usercopy::{IovIter, MayFault, UserMemory, UserSlice};
 use faultless_tests::Kernel;
@@ -17,6 +19,7 @@ use self::page::Page;
 use crate::harness::Failure;
 
 pub(crate) use self::bug::Bug;
+pub(crate) use self::old::{OldSync, bring_in_all, evict, lock_all_at_once, read_again};
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +93,13 @@ pub(crate) fn write<U: UserMemory, T: Task>(
         Position::Append => old_size,
     };
     let asked = from.count();
+    if bug != Bug::NoLimitIsALimit {
+        let room = inode.mapping().store().max_size().min(MAX_FILE_SIZE).saturating_sub(pos);
+        if room == 0 {
+            return Err(Errno::FileTooBig.into());
+        }
+        from.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+    }
     let room = task.file_size_limit().saturating_sub(pos);
     if room == 0 {
         task.file_size_exceeded();
@@ -122,6 +132,7 @@ impl<'w, U: UserMemory> Writer<'w, '_, U> {
             self.begin_everything()?;
         }
         self.hide_scribbles();
+        let mut again = false;
         while !self.from.is_empty() {
             self.steps = self.steps.checked_sub(1).ok_or(Failure::Livelock)?;
             if !self.look_ahead()? {
@@ -137,6 +148,12 @@ impl<'w, U: UserMemory> Writer<'w, '_, U> {
                 self.written += landed;
                 self.raw.advance(landed);
                 self.reachable = usize::MAX;
+                if self.bug == Bug::WritesAgain && !again && !self.from.is_empty() {
+                    again = true;
+                    self.from.revert(self.written);
+                    self.pos -= self.written as u64;
+                    self.written = 0;
+                }
             } else if self.reachable >= len {
                 self.fault_in(len)?;
             }

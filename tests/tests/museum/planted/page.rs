@@ -120,7 +120,7 @@ impl<'t> Page<'t> {
             self.locked.zero(end, after);
             return Ok(Rest::Replaced);
         }
-        self.locked.fill(index, |buf| mapping.store().read(index, buf))?;
+        self.locked.fill(index, 0, |buf| mapping.store().read(index, buf))?;
         let past_end = size.clamp(index.start(), index.plus(1).start());
         self.locked.zero(past_end, (index.plus(1).start() - past_end) as usize);
         self.locked.set_uptodate(self.locked.mask());

@@ -253,6 +253,6 @@ impl Weaver<'_> {
 }
 
 /// The question whether a mutant is active.
-fn on(id: u32) -> String {
+pub(crate) fn on(id: u32) -> String {
     format!("::faultless_mutant::on({id})")
 }

@@ -1,5 +1,7 @@
 //! AArch64, as `objdump` writes it.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{Context, Result, bail};
 
 use super::{Access, Effect, Fill, Flags, Flow, Registers, SCRATCH, number, target};

@@ -1,5 +1,7 @@
 //! What an instruction does, for each instruction set. An instruction that is not known is an error.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{Context, Result, bail};
 
 use super::image::{Insn, Isa};
@@ -52,7 +54,7 @@ impl Flags {
     }
 
     fn result(value: &Term, bytes: u64) -> Self {
-        Self { below: Some(Cond::of(false)), ..Self::difference(value, &Term::of(0), bytes) }
+        Self { below: Some(Cond::never()), ..Self::difference(value, &Term::of(0), bytes) }
     }
 
     /// Of zero and sign only.

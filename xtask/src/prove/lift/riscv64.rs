@@ -1,6 +1,8 @@
 //! RISC-V 64, as `objdump -M numeric` writes it: with aliases, and compressed instructions under the names of the
 //! ones that they stand for.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{Context, Result, bail};
 
 use super::{Access, Effect, Fill, Flow, Registers, SCRATCH, number, sign_extended, target};

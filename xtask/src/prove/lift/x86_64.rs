@@ -1,5 +1,7 @@
 //! x86-64, as `objdump -M intel` writes it.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Access, Effect, Fill, Flags, Flow, Registers, SCRATCH, number, target};

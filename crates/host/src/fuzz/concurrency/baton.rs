@@ -3,9 +3,13 @@
 //! Every access to a word, every event of the core, every piece of a copy is a [`point`]. Bytes of the input say after how many
 //! points the running thread has to hand over, and to whom; without any, a thread runs until it waits. Whoever waits is woken by a
 //! wake and by nothing else: a lost one, or a cycle, leaves nobody to run, and that is a deadlock, told in words.
+//!
+//! Two more kinds of order need no bytes. [`Wakes::Eager`]: a thread that is woken runs at the next point, so that it
+//! sees what the waker has not done yet. [`idle`]: a thread stays where it is until it is handed over to, or no other can run.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -18,15 +22,60 @@ const PATIENCE: u32 = 200_000;
 /// Why a thread stops running.
 enum Pause {
     /// It was interrupted: this one is next, if it can run.
-    Preempted(u8),
+    Preempted(Whom),
+    /// It stays here until no other thread can run, or it is handed over to.
+    Idle,
     /// It goes round in a loop until somebody else has done something.
     Relaxing,
     /// It waits.
     Blocked,
 }
 
+/// Who comes next.
+#[derive(Clone, Copy)]
+enum Whom {
+    /// So many threads after the one that was interrupted.
+    After(u8),
+    /// This thread.
+    Thread(usize),
+}
+
 /// What a thread does.
 pub(super) type Work = Box<dyn FnOnce()>;
+
+/// When a thread runs that was woken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Wakes {
+    /// When it is its turn.
+    #[default]
+    Lazy,
+    /// At the waker's next point.
+    Eager,
+}
+
+/// In which order threads run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order<'d> {
+    /// Points for which the first thread runs, from the start or from where it [arms](arm) them.
+    pub(super) first: u32,
+    /// The decisions after that.
+    pub(super) decisions: &'d [u8],
+    /// When woken threads run.
+    pub(super) wakes: Wakes,
+    /// In place of the above: threads take turns.
+    pub(super) favour: Option<Favour>,
+}
+
+/// Threads take turns, in which all but one get far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Favour {
+    /// The thread that is not favoured.
+    pub(super) victim: usize,
+    /// Points of its turn.
+    pub(super) own: u32,
+    /// Points of each other thread's.
+    pub(super) others: u32,
+}
 
 /// A thread that is blocked: on what, and what for.
 struct Blocked {
@@ -45,14 +94,31 @@ struct Run {
     blocked: Vec<Option<Blocked>>,
     /// Wakes so far, by key, so that a wake during a look is not lost.
     wakes: Vec<(usize, u64)>,
+    /// Which threads are idle.
+    idle: Vec<bool>,
+    when_woken: Wakes,
+    /// A thread that runs at the next point.
+    urgent: Option<usize>,
+    /// Threads in a row that went round in a loop.
+    relaxed: u32,
+    favour: Option<Favour>,
+    /// Points that each thread has passed, if they take turns.
+    passed: Vec<u64>,
 }
+
+/// Turns in loops in a row after which an idle thread goes on: one of the loops may wait for it.
+const FUTILE: u32 = 20;
 
 thread_local! {
     static RUN: RefCell<Run> = RefCell::default();
     /// The running thread's way back to the scheduler; null outside of all threads.
     static WAY: Cell<*const Yielder<(), Pause>> = const { Cell::new(std::ptr::null()) };
     static STACKS: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
+    static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
 }
+
+/// Is called at each point, before any other thread runs.
+pub(super) type Observer = Rc<dyn Fn()>;
 
 /// Hands over to the scheduler; returns when this thread runs again. Outside of threads it does nothing.
 fn pause(why: Pause) {
@@ -68,21 +134,61 @@ fn pause(why: Pause) {
 
 /// A place at which another thread may come in between.
 pub(super) fn point() {
-    if WAY.get().is_null() {
+    if !running() {
         return;
     }
+    let observer = OBSERVER.with_borrow(Clone::clone);
+    if let Some(observer) = observer {
+        quietly(|| observer());
+    }
     let preempted = RUN.with_borrow_mut(|run| {
+        if let Some(urgent) = run.urgent.take()
+            && urgent != run.current
+        {
+            return Some(Whom::Thread(urgent));
+        }
+        if let Some(passed) = run.passed.get_mut(run.current) {
+            *passed += 1;
+        }
         if run.left > 0 {
             run.left -= 1;
             return None;
         }
+        if run.favour.is_some() {
+            return Some(Whom::After(0));
+        }
         let decision = run.decisions.get(run.next).copied();
         run.next += 1;
         run.left = decision.map_or(u32::MAX, points);
-        decision.map(|decision| decision >> 6)
+        decision.map(|decision| Whom::After(decision >> 6))
     });
     if let Some(whom) = preempted {
         pause(Pause::Preempted(whom));
+    }
+}
+
+/// Whether a thread runs, and not whoever started them or looks at them.
+pub(super) fn running() -> bool {
+    !WAY.get().is_null() && !std::thread::panicking()
+}
+
+/// Looks at what the threads share while none of them goes on. Nothing in it may wait.
+pub(super) fn quietly<R>(look: impl FnOnce() -> R) -> R {
+    let way = WAY.replace(std::ptr::null());
+    let result = look();
+    WAY.set(way);
+    result
+}
+
+/// From here on the points of [`Order::first`] count, and not from the start.
+pub(super) fn arm(first: u32) {
+    RUN.with_borrow_mut(|run| run.left = first);
+}
+
+/// The thread takes as long as it can: until it is handed over to, or no other thread can run.
+pub(super) fn idle() {
+    if running() {
+        pause(Pause::Idle);
     }
 }
 
@@ -94,12 +200,26 @@ pub(super) fn points(decision: u8) -> u32 {
 /// The thread cannot go on before somebody else does something; it will look again.
 pub(super) fn relax() {
     assert!(!WAY.get().is_null(), "somebody who is not there is waited for");
+    RUN.with_borrow_mut(|run| run.relaxed += 1);
     pause(Pause::Relaxing);
 }
 
 /// Wakes under `key` so far.
 pub(super) fn wakes(key: usize) -> u64 {
     RUN.with_borrow(|run| run.wakes.iter().find(|(k, _)| *k == key).map_or(0, |(_, n)| *n))
+}
+
+/// The number of the thread that runs.
+pub(super) fn current() -> usize {
+    RUN.with_borrow(|run| run.current)
+}
+
+/// The threads that wait, as a mask of their numbers.
+pub(super) fn waiting() -> u64 {
+    RUN.with_borrow(|run| {
+        let threads = run.blocked.iter().enumerate();
+        threads.fold(0, |mask, (nth, blocked)| mask | u64::from(blocked.is_some()) << nth)
+    })
 }
 
 /// Sleeps until somebody wakes `key`.
@@ -119,32 +239,47 @@ pub(super) fn wake(key: usize) {
             Some((_, number)) => *number += 1,
             None => run.wakes.push((key, 1)),
         }
-        for blocked in &mut run.blocked {
-            blocked.take_if(|blocked| blocked.key == key);
+        for thread in 0..run.blocked.len() {
+            let woken = run.blocked[thread].take_if(|blocked| blocked.key == key).is_some();
+            if woken && run.when_woken == Wakes::Eager {
+                run.urgent = Some(thread);
+            }
         }
     });
 }
 
-/// Runs `threads` to their ends: the first for `first` points, then as `decisions` say. How many of those were used.
+/// Runs `threads` to their ends in an order, with an observer; how many of its decisions were used.
 ///
 /// # Panics
 /// With what a thread panicked with; for a deadlock, with who waits for what; if it does not end.
-pub(super) fn run(threads: Vec<Work>, first: u32, decisions: &[u8]) -> usize {
+pub(super) fn run(threads: Vec<Work>, order: Order<'_>, observer: Option<Observer>) -> usize {
+    OBSERVER.set(observer);
     let blocked = threads.iter().map(|_| None).collect();
-    RUN.set(Run { decisions: decisions.to_vec(), left: first, blocked, ..Run::default() });
+    RUN.set(Run {
+        decisions: order.decisions.to_vec(),
+        left: order.first,
+        blocked,
+        idle: vec![false; threads.len()],
+        when_woken: order.wakes,
+        favour: order.favour,
+        passed: vec![0; if order.favour.is_some() { threads.len() } else { 0 }],
+        ..Run::default()
+    });
     let mut threads: Vec<Option<Thread>> =
         threads.into_iter().map(Thread::start).map(Some).collect();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| to_the_end(&mut threads))) {
         WAY.set(std::ptr::null());
+        OBSERVER.set(None);
         // What is on the stacks of the others is in an unknown state: it is forgotten.
         threads.into_iter().for_each(std::mem::forget);
         std::panic::resume_unwind(panic);
     }
+    OBSERVER.set(None);
     RUN.with_borrow(|run| run.next.min(run.decisions.len()))
 }
 
 fn to_the_end(threads: &mut [Option<Thread>]) {
-    let mut next = 0;
+    let mut next = Next { from: 0, exactly: None };
     for _ in 0..PATIENCE {
         if threads.iter().all(Option::is_none) {
             return;
@@ -153,24 +288,72 @@ fn to_the_end(threads: &mut [Option<Thread>]) {
             panic!("deadlock: {}", story());
         };
         let Some(thread) = &mut threads[current] else { continue };
-        match thread.resume(current) {
+        next = Next { from: current + 1, exactly: None };
+        take_turn(current);
+        let paused = thread.resume(current);
+        if !matches!(paused, Some(Pause::Relaxing)) {
+            RUN.with_borrow_mut(|run| run.relaxed = 0);
+        }
+        match paused {
             None => {
                 let stack = threads[current].take().map(Thread::into_stack);
                 STACKS.with_borrow_mut(|stacks| stacks.extend(stack));
-                next = current + 1;
             }
-            Some(Pause::Preempted(whom)) => next = current + 1 + usize::from(whom) % threads.len(),
-            Some(Pause::Relaxing | Pause::Blocked) => next = current + 1,
+            Some(Pause::Preempted(whom)) => {
+                let whom = match whom {
+                    Whom::After(after) => current + 1 + usize::from(after) % threads.len(),
+                    Whom::Thread(thread) => thread,
+                };
+                next = Next { from: whom, exactly: Some(whom % threads.len()) };
+            }
+            Some(Pause::Idle) => RUN.with_borrow_mut(|run| run.idle[current] = true),
+            Some(Pause::Relaxing | Pause::Blocked) => {}
         }
     }
     panic!("W6: no end in sight: {}", story());
 }
 
-/// The first thread from `from` on, going round, that can run.
-fn runnable(threads: &[Option<Thread>], from: usize) -> Option<usize> {
-    let order = (0..threads.len()).map(|nth| (from + nth) % threads.len());
-    RUN.with_borrow(|run| {
-        order.into_iter().find(|&nth| threads[nth].is_some() && run.blocked[nth].is_none())
+/// If threads take turns, this one's begins.
+fn take_turn(current: usize) {
+    RUN.with_borrow_mut(|run| {
+        if let Some(Favour { victim, own, others }) = run.favour {
+            run.left = if current == victim { own } else { others };
+        }
+    });
+}
+
+/// Points that a thread has passed, if threads take turns.
+pub(super) fn passed(thread: usize) -> u64 {
+    RUN.with_borrow(|run| run.passed.get(thread).copied().unwrap_or(0))
+}
+
+/// Who runs next.
+#[derive(Clone, Copy)]
+struct Next {
+    /// The first from here on, going round, that can.
+    from: usize,
+    /// Or this one even if it is idle.
+    exactly: Option<usize>,
+}
+
+/// The thread that runs next, if one can.
+fn runnable(threads: &[Option<Thread>], next: Next) -> Option<usize> {
+    let order = (0..threads.len()).map(|nth| (next.from + nth) % threads.len());
+    RUN.with_borrow_mut(|run| {
+        let ready = |nth: &usize| threads[*nth].is_some() && run.blocked[*nth].is_none();
+        let exactly = next.exactly.filter(ready);
+        let busy = |nth: &usize| ready(nth) && !run.idle[*nth];
+        let futile = run.relaxed > FUTILE;
+        let idle = |nth: &usize| ready(nth) && run.idle[*nth];
+        let first = exactly
+            .or_else(|| order.clone().find(idle).filter(|_| futile))
+            .or_else(|| order.clone().find(busy))
+            .or_else(|| order.clone().find(idle));
+        if let Some(first) = first {
+            run.relaxed *= u32::from(!run.idle[first]);
+            run.idle[first] = false;
+        }
+        first
     })
 }
 
@@ -186,15 +369,15 @@ fn story() -> String {
 /// A coroutine that plays a thread.
 struct Thread {
     coroutine: Coroutine<(), Pause, (), DefaultStack>,
-    way: std::rc::Rc<Cell<*const Yielder<(), Pause>>>,
+    way: Rc<Cell<*const Yielder<(), Pause>>>,
 }
 
 impl Thread {
     fn start(work: Work) -> Self {
         let stack = STACKS.with_borrow_mut(Vec::pop);
         let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("a stack"));
-        let way = std::rc::Rc::new(Cell::new(std::ptr::null()));
-        let own = std::rc::Rc::clone(&way);
+        let way = Rc::new(Cell::new(std::ptr::null()));
+        let own = Rc::clone(&way);
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), Pause>, ()| {
             own.set(std::ptr::from_ref(yielder));
             WAY.set(std::ptr::from_ref(yielder));

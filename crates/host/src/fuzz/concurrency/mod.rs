@@ -2,41 +2,65 @@
 //!
 //! Whatever the interleaving: everybody comes to an end; every byte that is seen is one that was there or is written (W5); what is
 //! left is what some order of the writes, stores and truncations leaves; read, mapping and store agree on it; and all
-//! memory comes back, and so does all room past the ends.
+//! memory comes back, and so does all room past the ends. A sync that says Ok has made durable what it owes (F1–F3).
+//!
+//! The stores may take their time inside their calls, and these may fail: see [`trouble`]. Then writes may come short and reads fail, but
+//! what landed is what was said, and no byte is lost: once nothing fails any more, a sync makes all of it durable.
 
 mod baton;
+mod cases;
+mod check;
+mod crashes;
+mod deeds;
 mod kernel;
+mod ledger;
+mod liveness;
+mod look;
 mod order;
 mod pairs;
 mod script;
 mod space;
+mod trouble;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arbitrary::Unstructured;
-use faultless_filemap::{Inode, NoTask, Strategy, SyncKind, WriteOptions};
+use faultless_filemap::{Inode, NoTask, Strategy, WriteOptions};
 use faultless_page::{AddressSpaceOperations, PAGE_SIZE, PageCache, PageIndex};
-use faultless_usercopy::{IovIter, MayFault, UserSlice};
+use faultless_usercopy::{IovIter, MayFault, UserAddr, UserSlice};
 
+pub use self::cases::{CASES, CRASHES, Case};
 use self::kernel::{BatonKernel, BatonWait};
-pub use self::pairs::pairs;
-use self::script::{CELL, CELLS, Cached, Deed, FileNumber, Op, PAGES, PER_PAGE, Script};
-use self::space::{Area, File, Maps, Space};
+use self::ledger::Owed;
+pub use self::liveness::{Longest, rivals};
+pub use self::pairs::{Extent, pairs, troubled_pairs, twice};
+use self::script::{
+    CELL, CELLS, Cached, Deed, FileNumber, Mode, Op, PAGES, PER_PAGE, Reclaims, Script, Setting,
+    Sources,
+};
+use self::space::{Area, Far, File, Maps, Space};
+use self::trouble::Troubles;
 use super::Plant;
 use super::reuse::reuse;
 use super::show::show;
-use crate::controls::{Control, ControlFile, Request};
+use crate::controls::Control;
 use crate::memory::{FrameOrder, HostFrames, PhysicalMemory, Poisoning};
-use crate::stores::BlockStore;
+use crate::reclaim::Files;
+use crate::stores::{BlockStore, PhasedStore};
 
 /// Pages at which a file is mapped, for each file; then those of the sources, then those to which threads read.
 const MAPPED: usize = 0;
 const SOURCES: usize = 2 * PAGES;
+/// Pages of a source.
+const SOURCE: usize = PAGES + 1;
 /// Operations of a script, at most.
 const OPS: usize = 9;
-const WINDOWS: usize = SOURCES + OPS * PAGES;
+/// Tags, at most: those of the operations, and of the threads that hold a range.
+const TAGS: usize = OPS + 8;
+const WINDOWS: usize = SOURCES + TAGS * SOURCE;
 const WINDOW: usize = PAGES + 2;
 /// Pages of the space: a window for each thread and one for the end.
 const SPACE: usize = WINDOWS + 4 * WINDOW;
@@ -53,8 +77,9 @@ thread_local! {
 }
 
 pub(super) fn body(input: &mut Unstructured<'_>, plant: Plant) -> arbitrary::Result<()> {
-    let strategy = if input.arbitrary()? { Strategy::PrepareCommit } else { Strategy::BeginEnd };
-    let script = Script::read(input)?;
+    let mode = Mode(input.arbitrary()?);
+    let strategy = if mode.0 & 1 == 1 { Strategy::PrepareCommit } else { Strategy::BeginEnd };
+    let script = Script::read(input, mode)?;
     let decisions = input.bytes(input.len())?;
     show(format_args!("{strategy:?} {script:#?} {decisions:?}"));
     let first = decisions.first().map_or(u32::MAX, |first| baton::points(*first));
@@ -62,8 +87,16 @@ pub(super) fn body(input: &mut Unstructured<'_>, plant: Plant) -> arbitrary::Res
     Ok(())
 }
 
-/// Plays a script with the first thread for `first` points, then as `decisions` say; how many of those were used.
-fn play(script: Script, strategy: Strategy, plant: Plant, first: u32, decisions: &[u8]) -> usize {
+/// How a run went.
+struct Played {
+    /// Decisions that were used.
+    used: usize,
+    /// Calls of the stores that could have failed.
+    calls: u32,
+}
+
+/// Plays a script with the first thread for `first` points, then as `decisions` say.
+fn play(script: Script, strategy: Strategy, plant: Plant, first: u32, decisions: &[u8]) -> Played {
     let make = || PhysicalMemory::new(FRAMES, FrameOrder::Contiguous, Poisoning::Checked);
     reuse(&MEMORY, make, |memory| {
         let world = Rc::new(World::new(memory, script, strategy, plant));
@@ -71,12 +104,18 @@ fn play(script: Script, strategy: Strategy, plant: Plant, first: u32, decisions:
             let world = Rc::clone(&world);
             Box::new(move || world.thread(thread))
         });
-        let used = baton::run(threads.collect(), first, decisions);
+        let Setting { wakes, holders, .. } = world.script.setting;
+        let start = if holders == 0 { first } else { u32::MAX };
+        world.first.set(first);
+        let order = baton::Order { first: start, decisions, wakes, favour: None };
+        let observer = Rc::clone(&world);
+        let used = baton::run(threads.collect(), order, Some(Rc::new(move || observer.observe())));
+        let calls = world.troubles.calls();
         world.check();
         world.space.tear_down();
         drop(world);
         assert_eq!(memory.in_use(), 0, "frames are still held (P5)");
-        used
+        Played { used, calls }
     })
 }
 
@@ -87,9 +126,20 @@ struct World {
     plant: Plant,
     space: Space,
     files: [File; 2],
-    stores: [Arc<BlockStore>; 2],
-    /// Tags of operations that had no effect.
-    failed: RefCell<Vec<u8>>,
+    stores: [Arc<PhasedStore>; 2],
+    troubles: Troubles,
+    /// Points for which the first thread runs that holds no range.
+    first: Cell<u32>,
+    /// How many cells landed of the operations that did not land as a whole.
+    landed: RefCell<BTreeMap<u8, usize>>,
+    /// Files of which it is not known how much of an operation landed.
+    unknown: RefCell<Vec<FileNumber>>,
+    /// Tags of operations that have returned.
+    returned: RefCell<Vec<u8>>,
+    /// The sizes that each file has had.
+    sizes: RefCell<[Vec<u64>; 2]>,
+    /// What syncs that said Ok have promised, and since which moment of the store.
+    promises: RefCell<Vec<(usize, Owed)>>,
 }
 
 /// The token of a system call.
@@ -104,90 +154,137 @@ impl World {
         let cache = Arc::new(PageCache::<BatonKernel>::new(frames, BatonWait::new(plant)));
         let maps = Maps::new(memory, SPACE, plant);
         let origin = script.leaves.origin();
+        let troubles = Troubles::new(script.setting.stores.clone());
         let stores = [0, 1].map(|file| {
             let mut bytes = vec![0; origin as usize * PAGE_SIZE];
-            bytes.resize(bytes.len() + script.initial[file] * CELL, order::INITIAL + file as u8);
-            BlockStore::with_contents(BLOCK, CAPACITY, &bytes)
+            let held = match script.cached {
+                Cached::Dirty => order::BEFORE,
+                Cached::No | Cached::Yes => order::INITIAL,
+            };
+            bytes.resize(bytes.len() + script.initial[file] * CELL, held + file as u8);
+            let blocks = BlockStore::with_contents(BLOCK, CAPACITY, &bytes);
+            PhasedStore::new(blocks, Box::new(troubles.clone()), script.setting.lie)
         });
         let files = [0, 1].map(|file: FileNumber| {
-            let store: Arc<dyn AddressSpaceOperations> = Arc::<BlockStore>::clone(&stores[file]);
-            let size = stores[file].size();
+            let store: Arc<dyn AddressSpaceOperations> = Arc::<PhasedStore>::clone(&stores[file]);
+            let size = stores[file].inner().size();
             Arc::new(Inode::new(Arc::clone(&cache), store, maps.clone(), size))
         });
+        memory.stop_reclaiming();
+        if script.setting.reclaims == Reclaims::Always {
+            let reclaimed = Files::default();
+            files.iter().for_each(|file| reclaimed.add(file));
+            memory.reclaim_above(0, reclaimed.reclaim());
+        }
         let mut areas = Vec::new();
         for file in &files {
             let page = |page| Area::File(Arc::clone(file), PageIndex::new(origin + page as u64));
             areas.extend((0..PAGES).map(page));
         }
-        areas.resize(SPACE, Area::Private);
+        areas.resize(WINDOWS, Area::Nothing);
+        for op in script.ops() {
+            areas[source(op)..source(op) + SOURCE].fill(Area::Private);
+        }
+        areas.resize(SPACE, Area::Nothing);
+        let reads = |ops: &&[Op]| ops.iter().any(|op| matches!(op.deed, Deed::Read { .. }));
+        let threads = script.threads[script.setting.holders..].iter().map(Vec::as_slice);
+        for (thread, _) in threads.enumerate().filter(|(_, ops)| reads(ops)) {
+            areas[WINDOWS + thread * WINDOW..][..WINDOW].fill(Area::Private);
+        }
+        areas[WINDOWS + 3 * WINDOW..].fill(Area::Private);
         let space = Space::new(memory, maps, areas);
-        let world =
-            Self { script, strategy, plant, space, files, stores, failed: RefCell::default() };
+        let sizes = [0, 1].map(|file: FileNumber| vec![files[file].size()]);
+        let world = Self {
+            script,
+            strategy,
+            plant,
+            space,
+            files,
+            stores,
+            troubles,
+            first: Cell::new(u32::MAX),
+            landed: RefCell::default(),
+            unknown: RefCell::default(),
+            returned: RefCell::default(),
+            sizes: RefCell::new(sizes),
+            promises: RefCell::default(),
+        };
         world.prepare();
         world
     }
 
     /// The sources hold their tags, and the files are cached, if they are to be.
     fn prepare(&self) {
+        match self.script.cached {
+            Cached::No => {}
+            Cached::Yes => (0..2).for_each(|file| drop(self.contents(file))),
+            Cached::Dirty => (0..2).for_each(|file| self.dirty(file)),
+        }
         for op in self.script.ops() {
-            for page in 0..PAGES {
+            for page in 0..SOURCE {
                 let tags = [op.tag; PAGE_SIZE];
                 self.space.store(source(op) + page, 0, &tags).expect("the program's own memory");
             }
         }
-        if self.script.cached == Cached::Yes {
-            (0..2).for_each(|file| drop(self.contents(file)));
+        let Setting { sources, holders, .. } = self.script.setting;
+        for (nth, op) in self
+            .script
+            .threads
+            .iter()
+            .enumerate()
+            .flat_map(|(nth, ops)| ops.iter().map(move |op| (nth, op)))
+        {
+            let far = match sources {
+                _ if nth < holders => Far::Yes,
+                Sources::Swapped => Far::No,
+                Sources::Resident => continue,
+            };
+            (1..SOURCE).for_each(|page| self.space.swap_out(source(op) + page, far));
         }
+    }
+
+    /// The cache holds a file's first contents, and the store does not.
+    fn dirty(&self, file: FileNumber) {
+        let (page, bytes) = (WINDOWS + 3 * WINDOW, self.script.initial[file] * CELL);
+        let initial = vec![order::INITIAL + file as u8; bytes];
+        self.space.store(page, 0, &initial).expect("the program's own memory");
+        let slice = self.slice((page, 0), bytes);
+        let mut from = IovIter::from_slice(&slice);
+        let options = WriteOptions::at(self.pos(0)).with_strategy(self.strategy);
+        let written =
+            self.files[file].write(&mut enter(), &self.space, &mut from, &options, &NoTask);
+        assert_eq!(written.map(|written| written.bytes), Ok(bytes), "the first contents");
+    }
+
+    /// Notes the sizes of the files.
+    fn observe(&self) {
+        for (file, sizes) in self.files.iter().zip(self.sizes.borrow_mut().iter_mut()) {
+            let size = file.size();
+            if sizes.last() != Some(&size) {
+                sizes.push(size);
+            }
+        }
+    }
+
+    /// Where the source of an operation of a thread begins: page and offset.
+    fn source(&self, thread: usize, op: &Op) -> (usize, usize) {
+        let Setting { sources, holders, .. } = self.script.setting;
+        let offset = match sources {
+            _ if thread < holders => PAGE_SIZE - CELL,
+            Sources::Swapped => PAGE_SIZE / 2,
+            Sources::Resident => 0,
+        };
+        (source(op), offset)
     }
 
     fn pos(&self, cell: usize) -> u64 {
         self.script.leaves.origin() * PAGE_SIZE as u64 + (cell * CELL) as u64
     }
 
-    fn slice(&self, page: usize, bytes: usize) -> UserSlice {
-        UserSlice::new(&self.space, self.space.at(page), bytes).expect("inside the space")
-    }
-
-    fn thread(&self, thread: usize) {
-        for op in &self.script.threads[thread] {
-            let file = &self.files[op.file];
-            let mapped = MAPPED + op.file * PAGES;
-            match op.deed {
-                Deed::Write { at, cells } => {
-                    let options = WriteOptions::at(self.pos(at));
-                    self.write(op, self.slice(source(op), cells * CELL), options);
-                }
-                Deed::Append { cells } => {
-                    let slice = self.slice(source(op), cells * CELL);
-                    self.write(op, slice, WriteOptions::append());
-                }
-                Deed::Copy { at, cells, from, page } => {
-                    let slice = self.slice(MAPPED + from * PAGES + page, cells * CELL);
-                    self.write(op, slice, WriteOptions::at(self.pos(at)));
-                }
-                Deed::Read { at, cells } => self.read(op, thread, at, cells),
-                Deed::Truncate { cells } => {
-                    let changed = file.set_size(&mut enter(), self.pos(cells), &NoTask);
-                    assert_eq!(changed, Ok(()), "truncation");
-                }
-                Deed::Fsync => assert_eq!(file.fsync(&mut enter(), SyncKind::All), Ok(()), "fsync"),
-                Deed::Evict => drop(file.evict(&mut enter(), 0..u64::MAX)),
-                Deed::Store { cell } => {
-                    let (page, offset) = (mapped + cell / PER_PAGE, cell % PER_PAGE * CELL);
-                    if self.space.store(page, offset, &[op.tag; CELL]).is_err() {
-                        self.failed.borrow_mut().push(op.tag);
-                    }
-                }
-                Deed::Load { page } => self.load(op, mapped + page, page),
-                Deed::Remap { page } => {
-                    self.space.map(mapped + page, Area::Nothing);
-                    let index = PageIndex::new(self.script.leaves.origin() + page as u64);
-                    self.space.map(mapped + page, Area::File(Arc::clone(file), index));
-                }
-                Deed::Populate { page } => self.space.populate(mapped + page),
-                Deed::Steal => self.space.steal(),
-            }
-        }
+    /// User memory from an offset of a page on.
+    fn slice(&self, (page, offset): (usize, usize), bytes: usize) -> UserSlice {
+        let at = UserAddr::new(self.space.at(page).get() + offset);
+        UserSlice::new(&self.space, at, bytes).expect("inside the space")
     }
 
     fn control(&self) -> Option<Control> {
@@ -197,147 +294,9 @@ impl World {
             _ => None,
         }
     }
-
-    fn write(&self, op: &Op, slice: UserSlice, options: WriteOptions) {
-        let file = &self.files[op.file];
-        let options = options.with_strategy(self.strategy);
-        if let Some(control) = self.control() {
-            let request = Request { control, segments: &[slice], options, steps: STEPS };
-            let _ = ControlFile::new(file).write(&request, &mut enter(), &self.space, &NoTask);
-            return;
-        }
-        let mut from = IovIter::from_slice(&slice);
-        let written = file.write(&mut enter(), &self.space, &mut from, &options, &NoTask);
-        if !matches!(op.deed, Deed::Copy { .. }) {
-            let written = written.map(|written| written.bytes);
-            assert_eq!(written, Ok(slice.len()), "W1: {op:?}");
-        }
-    }
-
-    fn read(&self, op: &Op, thread: usize, at: usize, cells: usize) {
-        let window = WINDOWS + thread * WINDOW;
-        let slice = self.slice(window, cells * CELL);
-        let mut to = IovIter::from_slice(&slice);
-        let file = &self.files[op.file];
-        let read = file.read(&mut enter(), &self.space, &mut to, self.pos(at), &NoTask);
-        let got = read.unwrap_or_else(|errno| panic!("{op:?}: {errno}"));
-        let mut bytes = vec![0; got];
-        self.space.load(window, &mut bytes).expect("the program's own memory");
-        for (cell, bytes) in bytes.chunks(CELL).enumerate() {
-            self.check_seen(op.file, at + cell, bytes, "a read");
-        }
-    }
-
-    fn load(&self, op: &Op, mapped: usize, page: usize) {
-        let mut bytes = vec![0; PAGE_SIZE];
-        if self.space.load(mapped, &mut bytes).is_ok() {
-            for (cell, bytes) in bytes.chunks(CELL).enumerate() {
-                self.check_seen(op.file, page * PER_PAGE + cell, bytes, "a mapping");
-            }
-        }
-    }
-
-    /// Every byte is one that the cell may have had at some time (W5).
-    fn check_seen(&self, file: FileNumber, cell: usize, bytes: &[u8], what: &str) {
-        if self.control().is_some() {
-            return;
-        }
-        let values = order::values(&self.script, file, cell);
-        if let Some(odd) = bytes.iter().find(|byte| !values.contains(byte)) {
-            panic!(
-                "W5: {what} shows {odd:#x} in cell {cell} of file {file}, not one of {values:x?}"
-            );
-        }
-    }
-
-    /// The script's part of a file, by read.
-    fn contents(&self, file: FileNumber) -> Vec<u8> {
-        let window = WINDOWS + 3 * WINDOW;
-        let mut bytes = Vec::new();
-        loop {
-            let slice = self.slice(window, WINDOW * PAGE_SIZE);
-            let (mut to, mut may) = (IovIter::from_slice(&slice), enter());
-            let pos = self.pos(0) + bytes.len() as u64;
-            let read = self.files[file].read(&mut may, &self.space, &mut to, pos, &NoTask);
-            let got = read.expect("a store that works");
-            if got == 0 {
-                return bytes;
-            }
-            let mut piece = vec![0; got];
-            self.space.load(window, &mut piece).expect("the program's own memory");
-            bytes.extend(piece);
-        }
-    }
-
-    /// When all threads have ended.
-    fn check(&self) {
-        if self.control().is_some() {
-            return;
-        }
-        for file in 0..2 {
-            let bytes = self.contents(file);
-            self.check_mapped(file, &bytes);
-            self.check_order(file, &bytes);
-            let size = self.files[file].size();
-            assert_eq!(
-                size.saturating_sub(self.pos(0)),
-                bytes.len() as u64,
-                "W3: size of file {file}"
-            );
-            assert_eq!(self.files[file].fsync(&mut enter(), SyncKind::All), Ok(()), "fsync");
-            let stored = self.stores[file].contents();
-            let start = (self.pos(0) as usize).min(stored.len());
-            assert!(stored[start..] == bytes, "W2: the store does not hold what file {file} does");
-            self.check_room(file);
-            let _ = self.files[file].evict(&mut enter(), 0..u64::MAX);
-            let cached = self.files[file].mapping().cached_pages();
-            assert_eq!(cached, 0, "pages of file {file} stay in the cache");
-            assert!(self.contents(file) == bytes, "W2: file {file} changes when it is read back");
-        }
-    }
-
-    /// No room is kept past the end, and data was only sent where there is room.
-    fn check_room(&self, file: FileNumber) {
-        let size = self.files[file].size();
-        // What a fault asked for beside a change of the size goes back with the next one.
-        assert_eq!(self.files[file].set_size(&mut enter(), size, &NoTask), Ok(()), "the same size");
-        assert_eq!(
-            self.stores[file].blocks_past(size),
-            0,
-            "W9: blocks past the end of file {file}"
-        );
-        let complaints = self.stores[file].complaints();
-        assert!(complaints.is_empty(), "W9, P2: file {file}: {complaints:?}");
-    }
-
-    /// The mapping, as the threads left it, shows the file.
-    fn check_mapped(&self, file: FileNumber, bytes: &[u8]) {
-        for page in 0..PAGES {
-            let mut seen = vec![0; PAGE_SIZE];
-            let loaded = self.space.load(MAPPED + file * PAGES + page, &mut seen);
-            let rest = bytes.get(page * PAGE_SIZE..).unwrap_or_default();
-            let inside = &rest[..rest.len().min(PAGE_SIZE)];
-            assert_eq!(loaded.is_ok(), !inside.is_empty(), "P6: a mapping of page {page}");
-            let same = seen[..inside.len()] == *inside;
-            assert!(loaded.is_err() || same, "P6: a mapping of page {page} shows something else");
-        }
-    }
-
-    fn check_order(&self, file: FileNumber, bytes: &[u8]) {
-        if order::is_vague(&self.script, file) {
-            return;
-        }
-        let cells: Vec<u8> = bytes.chunks(CELL).map(|cell| cell[0]).collect();
-        let torn = bytes.chunks(CELL).any(|cell| cell.iter().any(|byte| *byte != cell[0]));
-        assert!(!torn, "a cell of file {file} holds parts of two writes");
-        let done = |tag: u8| !self.failed.borrow().contains(&tag);
-        let explained = order::explains(&self.script, file, &cells, &done);
-        assert!(explained, "no order of the operations leaves {cells:x?} in file {file}");
-        debug_assert!(cells.len() <= CELLS + OPS * PER_PAGE, "a file of many cells");
-    }
 }
 
 /// The first page of an operation's source.
 fn source(op: &Op) -> usize {
-    SOURCES + (usize::from(op.tag) - 1) * PAGES
+    SOURCES + (usize::from(op.tag) - 1) * SOURCE
 }

@@ -6,6 +6,8 @@ use super::script::{CELLS, Deed, FileNumber, Op, PER_PAGE, Script};
 
 /// What the cells of file 0 hold at first; those of file 1 hold one more.
 pub(super) const INITIAL: u8 = 0x50;
+/// What the store holds of the cells of file 0 if the cache is newer at first; of file 1 one more.
+pub(super) const BEFORE: u8 = 0x40;
 
 /// A file in cells: the values of those that it has.
 pub(super) type Cells = Vec<u8>;
@@ -35,7 +37,11 @@ pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> 
     }
     for op in script.ops().filter(|op| op.file == file) {
         match op.deed {
-            Deed::Write { at, cells } if (at..at + cells).contains(&cell) => values.push(op.tag),
+            Deed::Write { at, cells } | Deed::SyncWrite { at, cells }
+                if (at..at + cells).contains(&cell) =>
+            {
+                values.push(op.tag);
+            }
             Deed::Store { cell: stored } if stored == cell => values.push(op.tag),
             Deed::Append { .. } => values.push(op.tag),
             Deed::Truncate { .. } => values.push(0),
@@ -45,8 +51,8 @@ pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> 
     values
 }
 
-/// Whether some order of the operations on the file, each thread's in its own, leaves just `found`. `done` says of each tag
-/// whether it had an effect.
+/// Whether some order of the operations on the file, each thread's in its own, leaves just `found`. `landed` says of each tag how many
+/// cells of the operation had an effect, if not all.
 ///
 /// Writes and truncations come one after another: they hold the inode lock. A store through a mapping takes no lock, so it
 /// may also come between two cells of a write.
@@ -54,18 +60,31 @@ pub(super) fn explains(
     script: &Script,
     file: FileNumber,
     found: &[u8],
-    done: &dyn Fn(u8) -> bool,
+    landed: &dyn Fn(u8) -> Option<usize>,
 ) -> bool {
-    let changes = |op: &&Op| {
-        let changes = matches!(
-            op.deed,
-            Deed::Write { .. } | Deed::Append { .. } | Deed::Truncate { .. } | Deed::Store { .. }
-        );
-        op.file == file && changes && done(op.tag)
+    let changes = |op: &Op| {
+        if op.file != file {
+            return None;
+        }
+        let deed = match op.deed {
+            Deed::Write { at, cells } | Deed::SyncWrite { at, cells } => {
+                Deed::Write { at, cells: landed(op.tag).unwrap_or(cells) }
+            }
+            Deed::Append { cells } => Deed::Append { cells: landed(op.tag).unwrap_or(cells) },
+            Deed::Store { .. } if landed(op.tag) == Some(0) => return None,
+            Deed::Truncate { .. } | Deed::Store { .. } => op.deed,
+            _ => return None,
+        };
+        let nothing = matches!(deed, Deed::Write { cells: 0, .. } | Deed::Append { cells: 0 });
+        (!nothing).then_some(Op { deed, ..*op })
     };
-    let threads: Vec<Vec<Op>> =
-        script.threads.iter().map(|ops| ops.iter().filter(changes).copied().collect()).collect();
-    let cells = initial(script, file);
+    let mut threads: Vec<Vec<Op>> =
+        script.threads.iter().map(|ops| ops.iter().filter_map(changes).collect()).collect();
+    let mut cells = initial(script, file);
+    // Nothing else writes to the cells of those that hold ranges: their order does not matter.
+    for op in threads.drain(..script.setting.holders).flatten() {
+        apply(op.deed, op.tag, &mut cells);
+    }
     // Nearly always whole operations explain it, and they are quick to try.
     [Grain::Whole, Grain::Cells].into_iter().any(|grain| {
         let mut search = Search { threads: &threads, next: vec![0; threads.len()], found, grain };
@@ -178,7 +197,7 @@ fn apply(deed: Deed, tag: u8, cells: &mut Cells) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::{Cached, Leaves};
+    use super::super::script::{Cached, Leaves, Setting};
     use super::*;
 
     const TWO_PAGES: Deed = Deed::Write { at: 0, cells: 2 * PER_PAGE };
@@ -198,8 +217,9 @@ mod tests {
             cached: Cached::Yes,
             leaves: Leaves::One,
             threads: threads.into(),
+            setting: Setting::default(),
         };
-        explains(&script, 0, found, &|_| true)
+        explains(&script, 0, found, &|_| None)
     }
 
     #[test]

@@ -5,8 +5,11 @@
 #![forbid(unsafe_code)]
 
 use faultless_filemap::Strategy;
+use faultless_page::Errno;
 
-use super::script::{CELLS, Cached, Deed, FileNumber, Leaves, Op, PER_PAGE, Script};
+use super::baton::Wakes;
+use super::script::{CELLS, Cached, Deed, FileNumber, Leaves, Op, PER_PAGE, Script, Setting};
+use super::trouble::{Speed, Stores, Trouble};
 use super::{Plant, play};
 use crate::fuzz::hunt::quietly;
 
@@ -38,6 +41,8 @@ const DEEDS: &[(FileNumber, Deed)] = &[
     (0, Deed::Remap { page: 0 }),
     (0, Deed::Populate { page: 0 }),
     (0, Deed::Steal),
+    // Past the end, but in the last page.
+    (0, Deed::Store { cell: INITIAL[0] + 2 }),
 ];
 
 /// Hands over to the other thread, which then runs until it waits or ends.
@@ -67,18 +72,184 @@ pub fn pairs(strategy: Strategy, plant: Plant) -> Result<u64, String> {
 fn pair(cached: Cached, deeds: [(FileNumber, Deed); 2]) -> Script {
     let thread = |(tag, (file, deed))| vec![Op { file, deed, tag }];
     let threads = (1..).zip(deeds).map(thread).collect();
-    Script { initial: INITIAL, cached, leaves: Leaves::One, threads }
+    Script { initial: INITIAL, cached, leaves: Leaves::One, threads, setting: Setting::default() }
 }
 
 /// Lets the first thread run for no point, one point, two, … until it is not interrupted any more. How often that was; or after how
 /// many points it went wrong, and what was seen.
-fn meet(script: &Script, strategy: Strategy, plant: Plant) -> Result<u64, (u32, String)> {
+pub(super) fn meet(
+    script: &Script,
+    strategy: Strategy,
+    plant: Plant,
+) -> Result<u64, (u32, String)> {
     for points in 0.. {
         let run = || play(script.clone(), strategy, plant, points, HAND_OVER);
-        let used = quietly(run).map_err(|what| (points, what))?;
-        if used < HAND_OVER.len() {
+        let played = quietly(run).map_err(|what| (points, what))?;
+        if played.used < HAND_OVER.len() {
             return Ok(u64::from(points) + 1);
         }
     }
     unreachable!("a thread ends")
+}
+
+/// How much of a sweep is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What a test has time for.
+    Short,
+    /// All of it.
+    Long,
+}
+
+/// How many calls fail in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failures {
+    None,
+    One,
+    /// One, and all from a later one on.
+    Two,
+}
+
+/// The operations that call the stores or wait for those that do.
+const TROUBLED: &[(FileNumber, Deed)] = &[
+    (0, Deed::Fsync),
+    (0, Deed::Flush),
+    (0, Deed::SyncPage { page: 0 }),
+    (0, Deed::SyncWrite { at: 2, cells: 2 * PER_PAGE }),
+    (0, Deed::Evict),
+    (0, Deed::Write { at: 4, cells: PER_PAGE }),
+    (0, Deed::Write { at: INITIAL[0] - 2, cells: PER_PAGE }),
+    (0, Deed::Append { cells: PER_PAGE }),
+    (0, Deed::Truncate { cells: PER_PAGE + 3 }),
+    (0, Deed::Truncate { cells: CELLS - 1 }),
+    (0, Deed::Store { cell: INITIAL[0] - 1 }),
+    (0, Deed::Read { at: 0, cells: CELLS }),
+    (0, Deed::Load { page: 2 }),
+];
+
+/// Any two operations that meet in a store, one call of which fails while the other operation comes in at any point; how many runs that
+/// were, and for each pair that broke the contract how. The call that fails takes as long as it can: so the second operation also comes in
+/// *inside* it, and is itself interrupted at each of its points. It is deterministic.
+#[must_use]
+pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) {
+    let (mut runs, mut found) = (0, Vec::new());
+    let caches: &[Cached] = match extent {
+        Extent::Short => &[Cached::Dirty],
+        Extent::Long => &[Cached::Dirty, Cached::No, Cached::Yes],
+    };
+    for &cached in caches {
+        for &first in TROUBLED {
+            for &second in TROUBLED {
+                let script = pair(cached, [first, second]);
+                match trouble(&script, strategy, extent, Failures::One, Plant::None) {
+                    Ok(more) => runs += more,
+                    Err(what) => found.push(format!(
+                        "{strategy:?}, cached: {cached:?}, {first:?}, {second:?}: {what}"
+                    )),
+                }
+            }
+        }
+    }
+    (runs, found)
+}
+
+/// Plays a script with each call of its stores failing in turn, and with none.
+///
+/// # Errors
+/// Which trouble broke the contract, after how many points, and how.
+pub(super) fn trouble(
+    script: &Script,
+    strategy: Strategy,
+    extent: Extent,
+    failures: Failures,
+    plant: Plant,
+) -> Result<u64, String> {
+    let with = |troubles, wakes| {
+        let setting = Setting { stores: Stores::Phased(troubles), wakes, ..script.setting.clone() };
+        Script { setting, ..script.clone() }
+    };
+    let first =
+        quietly(|| play(with(Vec::new(), Wakes::Lazy), strategy, plant, u32::MAX, &[]).calls);
+    let calls = first.map_err(|what| format!("one after the other: {what}"))?;
+    let mut runs = 1;
+    let errnos: &[Option<Errno>] = match extent {
+        Extent::Short => &[None, Some(Errno::Io)],
+        Extent::Long => &[None, Some(Errno::Io), Some(Errno::NoSpace)],
+    };
+    let mut troubles = vec![Vec::new()];
+    for call in 0..calls {
+        for &errno in errnos {
+            let one = |call, speed| Trouble { calls: call..call + 1, speed, errno };
+            match failures {
+                Failures::None => {}
+                Failures::One => troubles.push(vec![one(call, Speed::Stalls)]),
+                // A call that is made again is one more call.
+                Failures::Two => troubles.extend((call + 1..calls + 4).map(|again| {
+                    let rest = Trouble { calls: again..u32::MAX, speed: Speed::Quick, errno };
+                    vec![one(call, Speed::Quick), rest]
+                })),
+            }
+        }
+    }
+    for trouble in troubles {
+        let fails = trouble.iter().any(|trouble| trouble.errno.is_some());
+        let eager = fails.then_some(Wakes::Eager);
+        for wakes in [Some(Wakes::Lazy), eager].into_iter().flatten() {
+            let script = with(trouble.clone(), wakes);
+            runs += meet(&script, strategy, plant).map_err(|(points, what)| {
+                format!("{trouble:?}, wakes {wakes:?}, handed over after {points} points: {what}")
+            })?;
+        }
+    }
+    Ok(runs)
+}
+
+/// Pairs for which one hand-over is not enough: one waits for what the other has, or looks twice at what the other changes.
+const TWICE: &[[(FileNumber, Deed); 2]] = &[
+    [(0, Deed::Write { at: 4, cells: 4 }), (0, Deed::Write { at: 2, cells: 4 })],
+    [(0, Deed::Flush), (0, Deed::Evict)],
+    [(0, Deed::Flush), (0, Deed::Fsync)],
+    [(0, Deed::Store { cell: INITIAL[0] - 1 }), (0, Deed::Append { cells: 3 })],
+    [(0, Deed::Truncate { cells: PER_PAGE + 3 }), (0, Deed::Read { at: 0, cells: CELLS })],
+    [(0, Deed::Write { at: 4, cells: PER_PAGE }), (0, Deed::Truncate { cells: PER_PAGE + 3 })],
+    [(0, Deed::Truncate { cells: PER_PAGE + 3 }), (0, Deed::Flush)],
+];
+
+/// Points after which the second hand-over comes, at most.
+const SECOND: u8 = 63;
+
+/// Plays pairs with two hand-overs: the second thread comes in at each point of the first, and is interrupted at each of its first
+/// points itself. How many runs that were. It is deterministic.
+///
+/// # Errors
+/// As for [`pairs`].
+pub fn twice(strategy: Strategy, extent: Extent, plant: Plant) -> Result<u64, String> {
+    let caches: &[Cached] = match extent {
+        Extent::Short => &[Cached::Dirty],
+        Extent::Long => &[Cached::Dirty, Cached::No, Cached::Yes],
+    };
+    let mut runs = 0;
+    for (&cached, &deeds) in caches.iter().flat_map(|cached| TWICE.iter().map(move |p| (cached, p)))
+    {
+        let mut script = pair(cached, deeds);
+        script.setting.stores = Stores::Phased(Vec::new());
+        for first in 0.. {
+            let mut used = 0;
+            for second in 0..SECOND {
+                let run = || play(script.clone(), strategy, plant, first, &[second, HAND_OVER[0]]);
+                let played = quietly(run).map_err(|what| {
+                    format!("{strategy:?}, cached: {cached:?}, {deeds:?}, after {first} points and {second}: {what}")
+                })?;
+                runs += 1;
+                used = used.max(played.used);
+                if played.used < 2 {
+                    break;
+                }
+            }
+            if used == 0 {
+                break;
+            }
+        }
+    }
+    Ok(runs)
 }

@@ -5,6 +5,10 @@
 use arbitrary::{Arbitrary, Unstructured};
 use faultless_page::PAGE_SIZE;
 
+use super::baton::Wakes;
+use super::trouble::{Stores, Trouble};
+use crate::stores::Lie;
+
 /// Bytes of a cell.
 pub(super) const CELL: usize = 512;
 /// Cells of a page.
@@ -46,6 +50,17 @@ pub(super) enum Deed {
         cells: usize,
     },
     Fsync,
+    /// `msync` of a page.
+    SyncPage {
+        page: usize,
+    },
+    /// A write with `O_DSYNC`.
+    SyncWrite {
+        at: usize,
+        cells: usize,
+    },
+    /// The pages are sent, as a flusher sends them.
+    Flush,
     Evict,
     /// Stores a cell through the mapping.
     Store {
@@ -84,13 +99,85 @@ pub(super) struct Script {
     pub(super) cached: Cached,
     pub(super) leaves: Leaves,
     pub(super) threads: Vec<Vec<Op>>,
+    pub(super) setting: Setting,
+}
+
+/// Where its threads run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Setting {
+    pub(super) stores: Stores,
+    pub(super) wakes: Wakes,
+    pub(super) sources: Sources,
+    /// How many other threads hold a range of the first file each, for as long as they can.
+    pub(super) holders: usize,
+    /// How the stores break their word.
+    pub(super) lie: Lie,
+    pub(super) crashes: Crashes,
+    pub(super) reclaims: Reclaims,
+}
+
+/// Whether each allocation of a frame drops all clean pages of the files first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reclaims {
+    #[default]
+    Never,
+    Always,
+}
+
+/// Whether the machine stops at each moment of the stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Crashes {
+    #[default]
+    Never,
+    Everywhere,
+}
+
+/// Whether the sources of writes are in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sources {
+    #[default]
+    Resident,
+    /// They begin in the middle of a page, and all of their pages but the first are swapped out.
+    Swapped,
 }
 
 /// Whether the files are in the cache at the begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Arbitrary)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cached {
     No,
     Yes,
+    /// They are, and the stores do not hold what the cache holds.
+    Dirty,
+}
+
+/// What the first byte of an input says beside the strategy. Inputs that say "prompt" are read as they were before there were others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mode(pub(super) u8);
+
+impl Mode {
+    fn is_prompt(self) -> bool {
+        self.0 & 6 == 4
+    }
+
+    /// The settings, but for the troubles of the stores.
+    fn setting(self) -> Setting {
+        if self.is_prompt() {
+            return Setting::default();
+        }
+        let wakes = if self.0 & 8 == 0 { Wakes::Lazy } else { Wakes::Eager };
+        let sources = if self.0 & 16 == 0 { Sources::Resident } else { Sources::Swapped };
+        let reclaims = if self.0 & 64 == 0 { Reclaims::Never } else { Reclaims::Always };
+        let stores = Stores::Phased(Vec::new());
+        Setting { stores, wakes, sources, reclaims, ..Setting::default() }
+    }
+
+    fn has_trouble(self) -> bool {
+        self.0 & 2 != 0
+    }
+
+    fn is_dirty(self) -> bool {
+        self.0 & 32 != 0
+    }
 }
 
 /// Whether the files' pages lie in one leaf.
@@ -111,9 +198,15 @@ impl Leaves {
 }
 
 impl Script {
-    pub(super) fn read(input: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
+    pub(super) fn read(input: &mut Unstructured<'_>, mode: Mode) -> arbitrary::Result<Self> {
         let initial = [cells(input)?, cells(input)?];
-        let (cached, leaves) = (input.arbitrary()?, input.arbitrary()?);
+        let cached = match input.arbitrary::<u32>()? >> 31 {
+            0 => Cached::No,
+            _ => Cached::Yes,
+        };
+        let leaves = input.arbitrary()?;
+        let mut setting = mode.setting();
+        let deeds = if mode.is_prompt() { 15 } else { 19 };
         let number = input.int_in_range(2..=3)?;
         let mut threads = Vec::new();
         let mut tag = 0;
@@ -122,11 +215,19 @@ impl Script {
             for _ in 0..input.int_in_range(1..=MOST)? {
                 tag += 1;
                 let file = usize::from(input.ratio(1, 4)?);
-                ops.push(Op { file, deed: Deed::arbitrary(input)?, tag });
+                ops.push(Op { file, deed: Deed::read(input, deeds)?, tag });
             }
             threads.push(ops);
         }
-        Ok(Self { initial, cached, leaves, threads })
+        let mut script = Self { initial, cached, leaves, threads, setting: Setting::default() };
+        if !mode.is_prompt() && mode.is_dirty() {
+            script.cached = Cached::Dirty;
+        }
+        if !mode.is_prompt() && mode.has_trouble() {
+            setting.stores = Stores::Phased(Trouble::read(input)?);
+        }
+        script.setting = setting;
+        Ok(script)
     }
 
     /// The operations of all threads.
@@ -139,11 +240,12 @@ fn cells(input: &mut Unstructured<'_>) -> arbitrary::Result<usize> {
     input.int_in_range(0..=CELLS)
 }
 
-impl<'a> Arbitrary<'a> for Deed {
-    fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
-        let page = |u: &mut Unstructured<'a>| u.int_in_range(0..=PAGES - 1);
-        let at = |u: &mut Unstructured<'a>| u.int_in_range(0..=CELLS - 1);
-        Ok(match u.int_in_range(0..=15)? {
+impl Deed {
+    /// One of the first `last + 1` deeds.
+    fn read(u: &mut Unstructured<'_>, last: u8) -> arbitrary::Result<Self> {
+        let page = |u: &mut Unstructured<'_>| u.int_in_range(0..=PAGES - 1);
+        let at = |u: &mut Unstructured<'_>| u.int_in_range(0..=CELLS - 1);
+        Ok(match u.int_in_range(0..=last)? {
             0..=3 => {
                 let at = at(u)?;
                 Self::Write { at, cells: u.int_in_range(1..=CELLS - at)? }
@@ -167,7 +269,14 @@ impl<'a> Arbitrary<'a> for Deed {
                 0 => Self::Remap { page: page(u)? },
                 _ => Self::Populate { page: page(u)? },
             },
-            _ => Self::Steal,
+            15 => Self::Steal,
+            16 => Self::SyncPage { page: page(u)? },
+            17 => Self::Flush,
+            18 => {
+                let at = at(u)?;
+                Self::SyncWrite { at, cells: u.int_in_range(1..=CELLS - at)? }
+            }
+            _ => Self::Fsync,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use faultless_filemap::{Access, FaultError, InFault, Inode, Protection};
+use faultless_filemap::{Access, FaultError, InFault, Inode, NoTask, Protection};
 use faultless_page::{FrameNumber, PAGE_SIZE, PageIndex, Unmap, UserMappings};
 use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
@@ -24,7 +24,7 @@ pub(super) type File = Arc<Inode<BatonKernel>>;
 /// What a page of the space is.
 #[derive(Clone)]
 pub(super) enum Area {
-    /// Memory of the program's own, always there.
+    /// Memory of the program's own. It can be swapped out.
     Private,
     /// A page of a file.
     File(File, PageIndex),
@@ -37,6 +37,17 @@ struct Entry {
     protection: Protection,
     /// Which page of which mapping, if of a file.
     shows: Option<(u64, PageIndex)>,
+    swapped: Swapped,
+}
+
+/// Whether a page of the program's own is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Swapped {
+    In,
+    /// The next access faults.
+    Out,
+    /// And its fault takes as long as it can.
+    FarOut,
 }
 
 /// M: readers, a writer, and who is in the queue.
@@ -95,14 +106,21 @@ impl UserMappings for Maps {
             match how {
                 Unmap::WriteProtect => entry.protection = Protection::ReadOnly,
                 // What is planted: a page that has left its file stays mapped.
-                Unmap::Zap if self.plant == Plant::ConcurrencyNoZap => {}
-                Unmap::Zap => {
+                Unmap::Truncate if self.plant == Plant::ConcurrencyNoZap => {}
+                Unmap::Truncate | Unmap::Evict => {
                     drop(table);
                     self.clear(page);
                 }
             }
         }
     }
+}
+
+/// How far a page is swapped out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Far {
+    No,
+    Yes,
 }
 
 /// M, held.
@@ -142,7 +160,12 @@ impl Space {
         };
         for page in private {
             let frame = memory.allocate_user().expect("memory");
-            let entry = Entry { frame, protection: Protection::Writable, shows: None };
+            let entry = Entry {
+                frame,
+                protection: Protection::Writable,
+                shows: None,
+                swapped: Swapped::In,
+            };
             lock(&space.maps.table)[page] = Some(entry);
         }
         space
@@ -214,6 +237,27 @@ impl Space {
         }
     }
 
+    /// A page of the program's own stops being there; it comes back by a fault, which takes as long as it can if it is `far` out.
+    pub(super) fn swap_out(&self, page: usize, far: Far) {
+        if let Some(entry) = &mut lock(&self.maps.table)[page] {
+            entry.swapped = match far {
+                Far::No => Swapped::Out,
+                Far::Yes => Swapped::FarOut,
+            };
+        }
+    }
+
+    fn swap_in(&self, page: usize) {
+        let swapped = lock(&self.maps.table)[page].map(|entry| entry.swapped);
+        if swapped == Some(Swapped::FarOut) {
+            baton::idle();
+        }
+        baton::point();
+        if let Some(entry) = &mut lock(&self.maps.table)[page] {
+            entry.swapped = Swapped::In;
+        }
+    }
+
     /// Gives everything back.
     pub(super) fn tear_down(&self) {
         let pages = lock(&self.areas).len();
@@ -228,7 +272,8 @@ impl Space {
     /// The kernel's address of a byte that is resident for the access.
     fn resident(&self, addr: usize, access: Access) -> Option<NonNull<u8>> {
         let entry = lock(&self.maps.table)[Self::page_of(addr)]?;
-        if access == Access::Write && entry.protection == Protection::ReadOnly {
+        let denied = access == Access::Write && entry.protection == Protection::ReadOnly;
+        if denied || entry.swapped != Swapped::In {
             return None;
         }
         // SAFETY: the offset lies in the frame.
@@ -245,19 +290,23 @@ impl Space {
         let area = lock(&self.areas)[page].clone();
         let (file, index) = match area {
             Area::File(file, index) => (file, index),
-            Area::Private => return Ok(()),
+            Area::Private => {
+                self.swap_in(page);
+                return Ok(());
+            }
             Area::Nothing => return Err(FaultError::PastEnd),
         };
         // SAFETY: the access that faulted was made with a `MayFault` or by the program; this handler makes none itself.
         let mut in_fault = unsafe { InFault::enter() };
         let id = file.mapping().id();
-        file.fault(&mut in_fault, index, access, |mapped| {
+        file.fault(&mut in_fault, index, access, &NoTask, |mapped| {
             self.memory.retain(mapped.frame);
             self.maps.clear(page);
             lock(&self.maps.table)[page] = Some(Entry {
                 frame: mapped.frame,
                 protection: mapped.protection,
                 shows: Some((id, index)),
+                swapped: Swapped::In,
             });
         })
     }

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use faultless_filemap::{Inode, MsyncKind, Strategy, SyncKind};
+use faultless_filemap::{Inode, MsyncKind, NoTask, Strategy, SyncKind};
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
 
 use super::super::Plant;
@@ -235,7 +235,9 @@ impl<'m> Lane<'m> {
     fn fsync(&mut self) {
         let synced = match self.shape.plant {
             // What is planted: the pages are sent, and the store is not told to keep them.
-            Plant::StoreSyncsNothing => syscall(|may| self.file.writeback(may, 0..u64::MAX)),
+            Plant::StoreSyncsNothing => {
+                syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask))
+            }
             _ => self.space.sys_fsync(&self.file, SyncKind::All),
         };
         match synced {
@@ -253,8 +255,8 @@ impl<'m> Lane<'m> {
     fn write_back(&mut self, at: usize, len: usize) {
         let range = self.range(at, len);
         let sent = match len % 2 {
-            0 => syscall(|may| self.file.writeback(may, range)),
-            _ => syscall(|may| self.file.msync(may, range, MsyncKind::Sync)),
+            0 => syscall(|may| self.file.writeback(may, range, &NoTask)),
+            _ => syscall(|may| self.file.msync(may, range, MsyncKind::Sync, &NoTask)),
         };
         match sent {
             Ok(()) if !len.is_multiple_of(2) => self.durable.synced(&self.contents, at..at + len),

@@ -149,7 +149,10 @@ fn play(setting: &Setting, input: &mut Unstructured<'_>, plant: Plant) -> arbitr
     let (machine, space) = (&setting.machine, &setting.space);
     machine.check().adopt();
     machine.memory().stop_failing();
+    machine.memory().stop_reclaiming();
     space.script().clear();
+    // The last byte of the input, which nothing else depends on.
+    let reclaims = input.peek_bytes(input.len()).and_then(<[u8]>::last).map_or(0, |last| last >> 5);
     let block = 512 << input.int_in_range(0..=3)?;
     let all = BYTES / block;
     // As a rule there is room for everything.
@@ -163,7 +166,13 @@ fn play(setting: &Setting, input: &mut Unstructured<'_>, plant: Plant) -> arbitr
     let store = FlatStore::new(shape, plant);
     let file = machine.inode(&store, 0);
     space.map_file(MAPPED, PAGES, &file, PageIndex::ZERO, Protection::ReadWrite);
-    show(format_args!("{shape:?}, {strategy:?}"));
+    show(format_args!("{shape:?}, {strategy:?}, reclaims: {reclaims}"));
+    match reclaims {
+        // Each allocation drops all clean pages of the file; or only those that find little left.
+        7 => machine.reclaim_above(0),
+        6 => machine.reclaim_above(machine.memory().in_use() + 4),
+        _ => {}
+    }
     let mut excuses = Vec::new();
     if capacity < all {
         excuses.push(Errno::NoSpace);
@@ -187,6 +196,7 @@ fn play(setting: &Setting, input: &mut Unstructured<'_>, plant: Plant) -> arbitr
         tail.check_size();
     }
     tail.check_to_the_end();
+    machine.memory().stop_reclaiming();
     space.unmap(MAPPED, PAGES);
     drop(file);
     let nodes = machine.cache().metadata_bytes() / PAGE_SIZE;

@@ -51,15 +51,15 @@ pub enum Moment {
 }
 
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) call: Call,
-    pub(super) effect: Effect,
+pub(in crate::stores) struct Entry {
+    pub(in crate::stores) call: Call,
+    pub(in crate::stores) effect: Effect,
     /// How many calls had begun when this one returned, if it did, and without an error.
-    pub(super) ended: Option<usize>,
+    pub(in crate::stores) ended: Option<usize>,
 }
 
 #[derive(Debug)]
-pub(super) enum Effect {
+pub(in crate::stores) enum Effect {
     None,
     Write(Vec<Sector>),
     Trim(u64),
@@ -68,14 +68,14 @@ pub(super) enum Effect {
 }
 
 #[derive(Debug)]
-pub(super) struct Sector {
-    pub(super) number: u64,
-    pub(super) bytes: Vec<u8>,
-    pub(super) inside: usize,
+pub(in crate::stores) struct Sector {
+    pub(in crate::stores) number: u64,
+    pub(in crate::stores) bytes: Vec<u8>,
+    pub(in crate::stores) inside: usize,
 }
 
 /// Puts on `image` what is on the disk when the machine stops at call `number`.
-pub(super) fn replay(
+pub(in crate::stores) fn replay(
     log: &[Entry],
     lie: Lie,
     number: usize,

@@ -1,11 +1,15 @@
 //! How much of a request may be written at all (W8).
 #![forbid(unsafe_code)]
 
-use faultless_page::{Errno, MAX_FILE_SIZE};
+use faultless_page::Errno;
 
 use crate::task::Task;
 
-/// The part of `len` bytes at `pos` that lies below the task's limit and `max_size`, the store's. `len` is not 0.
+/// What a task without a limit says (`RLIM_INFINITY`).
+const NO_LIMIT: u64 = u64::MAX;
+
+/// The part of `len` bytes at `pos` that lies below the task's limit and `max_size`, the inode's. `len` is not 0.
+/// A limit of `u64::MAX` is none.
 ///
 /// # Errors
 /// [`Errno::FileTooBig`] when not a byte does; the task has then had its signal if the limit is its own.
@@ -13,11 +17,10 @@ use crate::task::Task;
 #[inline(always)]
 pub(crate) fn clip<T: Task>(max_size: u64, pos: u64, len: usize, task: &T) -> Result<usize, Errno> {
     let limit = task.file_size_limit();
-    if pos >= limit {
+    if pos >= limit && limit != NO_LIMIT {
         task.file_size_exceeded();
         return Err(Errno::FileTooBig);
     }
-    let max_size = max_size.min(MAX_FILE_SIZE);
     if pos >= max_size {
         return Err(Errno::FileTooBig);
     }

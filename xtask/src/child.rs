@@ -1,5 +1,6 @@
 //! Running a test program that may misbehave: limited in memory and in time, and ended together with all that it started.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,7 +13,7 @@ const MOST_MEMORY_BYTES: libc::rlim_t = 3 << 30;
 
 /// How a test program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// Its tests passed.
     Passed,
     /// A test failed, or the program crashed.
@@ -21,8 +22,8 @@ pub(super) enum Ending {
     TimedOut,
 }
 
-/// Runs these tests of a program, one after the other, and waits.
-pub(super) fn run(
+/// Runs these tests of a program, one after the other, and waits. What they print is lost.
+pub(crate) fn run(
     program: &Path,
     folder: &Path,
     tests: &[&str],
@@ -38,12 +39,17 @@ pub(super) fn run(
         .env("CARGO_MANIFEST_DIR", folder)
         .env("RUST_BACKTRACE", "0")
         .envs(environment.iter().copied())
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0);
-    bind(&mut command);
-    let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+        .stderr(Stdio::null());
+    finish(&mut command, limit)
+}
+
+/// Runs a command to its end, or for `limit` at most.
+pub(crate) fn finish(command: &mut Command, limit: Duration) -> Result<Ending> {
+    let what = format!("{}", command.get_program().display());
+    command.stdin(Stdio::null()).process_group(0);
+    bind(command);
+    let mut child = command.spawn().with_context(|| format!("cannot run {what}"))?;
     let status = wait(&mut child, limit);
     end_group(&child);
     let status = match status? {
@@ -54,6 +60,54 @@ pub(super) fn run(
         }
     };
     Ok(if status.success() { Ending::Passed } else { Ending::Failed })
+}
+
+/// How a command ended, and what it printed.
+#[derive(Debug)]
+pub(crate) struct Played {
+    pub(crate) ending: Ending,
+    pub(crate) output: String,
+}
+
+/// As [`finish`], and reads what the command printed. It goes to the file `log` meanwhile: a pipe would stay open for as long as
+/// anything that the command started.
+pub(crate) fn play(command: &mut Command, log: &Path, limit: Duration) -> Result<Played> {
+    let file = File::create(log).with_context(|| format!("{}", log.display()))?;
+    command.stdout(file.try_clone()?).stderr(file).env("RUST_BACKTRACE", "0");
+    let ending = finish(command, limit)?;
+    let output = String::from_utf8_lossy(&std::fs::read(log)?).into_owned();
+    Ok(Played { ending, output })
+}
+
+impl Played {
+    /// What went wrong, in one line: what the first panic said, else the last line.
+    pub(crate) fn what(&self) -> String {
+        if self.ending == Ending::TimedOut {
+            return "it did not end".to_owned();
+        }
+        let full = |line: &&str| !line.is_empty();
+        let said = match self.output.split_once("panicked at ") {
+            Some((_, told)) => told.lines().skip(1).map(str::trim).find(full),
+            None => self.output.lines().rev().map(str::trim).find(full),
+        };
+        said.unwrap_or("it ended without a word").chars().take(300).collect()
+    }
+
+    /// The text behind the first `mark` at the beginning of a line.
+    pub(crate) fn after(&self, mark: &str) -> Option<&str> {
+        self.output.lines().find_map(|line| line.trim().strip_prefix(mark))
+    }
+}
+
+/// Has the command run at the same addresses each time, where the system lets it.
+pub(crate) fn fix_addresses(command: &mut Command) {
+    let before_exec = || {
+        // SAFETY: no memory is passed. It may be forbidden; then the addresses are random.
+        unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
+        Ok(())
+    };
+    // SAFETY: between fork and exec it only makes a system call: it neither allocates nor locks.
+    unsafe { command.pre_exec(before_exec) };
 }
 
 /// Waits for the program; `None` when the time is over.
@@ -136,6 +190,16 @@ mod tests {
         assert_eq!(shell("exit 0", limit), Ending::Passed);
         assert_eq!(shell("exit 101 ", limit), Ending::Failed);
         assert_eq!(shell("kill -SEGV $$", limit), Ending::Failed);
+    }
+
+    #[test]
+    fn what_went_wrong_is_one_line() {
+        let played = |ending, output: &str| Played { ending, output: output.to_owned() };
+        let panic = "FAULTLESS_SEED=3\n\nthread 'x' panicked at a.rs:1:2:\nW3: size\n left: 1\n";
+        assert_eq!(played(Ending::Failed, panic).what(), "W3: size");
+        assert_eq!(played(Ending::Failed, "a\nb\n\n").what(), "b");
+        assert_eq!(played(Ending::TimedOut, panic).what(), "it did not end");
+        assert_eq!(played(Ending::Failed, panic).after("FAULTLESS_SEED="), Some("3"));
     }
 
     #[test]

@@ -1,0 +1,227 @@
+//! Scripts that were found to matter: each stands for a kind of loss, and is swept as a pair is.
+
+#![forbid(unsafe_code)]
+
+use faultless_filemap::Strategy;
+
+use super::Plant;
+use super::pairs::{Extent, Failures, trouble};
+use super::script::{CELLS, Cached, Crashes, Deed, Leaves, Op, PER_PAGE, Script, Setting, Sources};
+use crate::stores::Lie;
+
+/// Cells of the first file: two and a half pages.
+const SIZE: usize = 2 * PER_PAGE + PER_PAGE / 2;
+/// Ranges that a file has room for.
+const RANGES: usize = 8;
+
+/// A script with a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// What it shows.
+    pub name: &'static str,
+    cached: Cached,
+    leaves: Leaves,
+    sources: Sources,
+    holders: usize,
+    failures: Failures,
+    threads: &'static [&'static [Deed]],
+}
+
+const PLAIN: Case = Case {
+    name: "",
+    cached: Cached::Dirty,
+    leaves: Leaves::One,
+    sources: Sources::Resident,
+    holders: 0,
+    failures: Failures::One,
+    threads: &[],
+};
+
+/// All of them.
+pub const CASES: &[Case] = &[
+    Case {
+        name: "f5_evict_keeps_a_page_whose_writeback_just_failed",
+        threads: &[&[Deed::Flush], &[Deed::Evict]],
+        ..PLAIN
+    },
+    Case {
+        name: "f1_an_fsync_believes_no_page_that_it_only_waited_for",
+        threads: &[&[Deed::Flush], &[Deed::Fsync]],
+        ..PLAIN
+    },
+    Case {
+        name: "f1_an_msync_believes_no_page_that_it_only_waited_for",
+        leaves: Leaves::Two,
+        threads: &[&[Deed::Flush], &[Deed::SyncPage { page: 0 }]],
+        ..PLAIN
+    },
+    Case {
+        name: "f1_an_o_dsync_write_believes_no_page_that_it_only_waited_for",
+        cached: Cached::Yes,
+        threads: &[&[Deed::SyncWrite { at: 1, cells: 2 }], &[Deed::Flush]],
+        ..PLAIN
+    },
+    Case {
+        name: "f2_each_of_two_waiters_is_told",
+        threads: &[&[Deed::Flush], &[Deed::Fsync], &[Deed::Fsync]],
+        ..PLAIN
+    },
+    Case {
+        name: "f3_a_growing_write_between_its_steps_is_synced_with_its_size",
+        leaves: Leaves::Two,
+        threads: &[&[Deed::Write { at: SIZE - 2, cells: CELLS - SIZE + 2 }], &[Deed::Fsync]],
+        ..PLAIN
+    },
+    Case {
+        name: "f3_an_append_that_comes_short_is_synced_with_its_size",
+        sources: Sources::Swapped,
+        threads: &[&[Deed::Append { cells: PER_PAGE }], &[Deed::Fsync]],
+        ..PLAIN
+    },
+    Case {
+        name: "f3_an_msync_of_a_growing_write_between_its_steps_covers_its_size",
+        sources: Sources::Swapped,
+        threads: &[
+            &[Deed::Append { cells: PER_PAGE }],
+            &[Deed::Store { cell: SIZE }, Deed::SyncPage { page: 2 }],
+        ],
+        ..PLAIN
+    },
+    Case {
+        name: "f3_a_shrink_between_its_steps_is_synced_with_its_size",
+        threads: &[&[Deed::Truncate { cells: PER_PAGE + 3 }], &[Deed::Fsync]],
+        ..PLAIN
+    },
+    Case {
+        name: "p2_a_store_between_the_seal_and_the_growth_stays_past_the_end",
+        cached: Cached::Yes,
+        threads: &[&[Deed::Truncate { cells: CELLS - 1 }], &[Deed::Store { cell: SIZE + 2 }]],
+        ..PLAIN
+    },
+    Case {
+        name: "p2_a_store_between_the_seal_and_a_write_past_the_end_stays_past_the_end",
+        cached: Cached::Yes,
+        threads: &[&[Deed::Write { at: SIZE + 3, cells: 1 }], &[Deed::Store { cell: SIZE + 2 }]],
+        ..PLAIN
+    },
+    Case {
+        name: "w_a_growing_write_is_one_though_all_ranges_are_taken",
+        cached: Cached::Yes,
+        sources: Sources::Swapped,
+        holders: RANGES,
+        failures: Failures::None,
+        threads: &[&[Deed::Append { cells: PER_PAGE }], &[Deed::Write { at: SIZE, cells: 1 }]],
+        ..PLAIN
+    },
+    Case {
+        name: "w3_a_restarted_write_counts_what_is_in_the_file",
+        cached: Cached::Yes,
+        failures: Failures::Two,
+        threads: &[&[Deed::Write { at: 0, cells: SIZE }], &[Deed::Truncate { cells: 0 }]],
+        ..PLAIN
+    },
+];
+
+/// Scripts with a sync, for a machine that stops at each moment of the stores.
+pub const CRASHES: &[Case] = &[
+    Case {
+        name: "a growing write of several steps, and fsync",
+        leaves: Leaves::Two,
+        threads: &[&[Deed::Write { at: SIZE - 2, cells: CELLS - SIZE + 2 }], &[Deed::Fsync]],
+        failures: Failures::None,
+        ..PLAIN
+    },
+    Case {
+        name: "an append that comes short, fsync, and a flusher",
+        sources: Sources::Swapped,
+        threads: &[&[Deed::Append { cells: PER_PAGE }], &[Deed::Fsync], &[Deed::Flush]],
+        failures: Failures::None,
+        ..PLAIN
+    },
+    Case {
+        name: "a shrink and growth, and fsync",
+        threads: &[
+            &[Deed::Truncate { cells: PER_PAGE + 3 }, Deed::Append { cells: PER_PAGE }],
+            &[Deed::Fsync],
+        ],
+        failures: Failures::None,
+        ..PLAIN
+    },
+    Case {
+        name: "an overwrite, fsync, and a flusher",
+        threads: &[&[Deed::Write { at: 4, cells: PER_PAGE }], &[Deed::Fsync], &[Deed::Flush]],
+        ..PLAIN
+    },
+    Case {
+        name: "a write with O_DSYNC, and a shrink",
+        cached: Cached::Yes,
+        threads: &[
+            &[Deed::SyncWrite { at: PER_PAGE, cells: PER_PAGE }],
+            &[Deed::Truncate { cells: PER_PAGE + 3 }],
+        ],
+        failures: Failures::None,
+        ..PLAIN
+    },
+    Case {
+        name: "a store and msync, a flusher and evict",
+        threads: &[
+            &[Deed::Store { cell: 5 }, Deed::SyncPage { page: 0 }],
+            &[Deed::Flush, Deed::Evict],
+        ],
+        ..PLAIN
+    },
+];
+
+impl Case {
+    /// The case of this name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        CASES.iter().find(|case| case.name == name)
+    }
+
+    /// Plays it with each call of its stores failing in turn, and with none; how many runs that were.
+    ///
+    /// # Errors
+    /// How it broke the contract.
+    pub fn sweep(&self, strategy: Strategy, extent: Extent, plant: Plant) -> Result<u64, String> {
+        let lie = match plant {
+            Plant::SyncsForgetSize => Lie::DataSyncForgetsSize,
+            _ => Lie::None,
+        };
+        self.play(strategy, extent, plant, Setting { lie, ..Setting::default() })
+    }
+
+    /// The same, with the machine stopping at each moment of the stores, which break their word as `lie` says.
+    ///
+    /// # Errors
+    /// How it broke the contract.
+    pub fn crash(&self, strategy: Strategy, extent: Extent, lie: Lie) -> Result<u64, String> {
+        let setting = Setting { lie, crashes: Crashes::Everywhere, ..Setting::default() };
+        self.play(strategy, extent, Plant::None, setting)
+    }
+
+    fn play(
+        &self,
+        strategy: Strategy,
+        extent: Extent,
+        plant: Plant,
+        setting: Setting,
+    ) -> Result<u64, String> {
+        let setting = Setting { sources: self.sources, holders: self.holders, ..setting };
+        let script = Script { setting, ..self.script() };
+        trouble(&script, strategy, extent, self.failures, plant)
+            .map_err(|what| format!("{}, {strategy:?}: {what}", self.name))
+    }
+
+    fn script(&self) -> Script {
+        let mut tags = 1..;
+        let mut op = |deed: Deed| Op { file: 0, deed, tag: tags.next().unwrap_or(u8::MAX) };
+        let threads: Vec<Vec<Op>> =
+            self.threads.iter().map(|deeds| deeds.iter().copied().map(&mut op).collect()).collect();
+        let held = (0..self.holders).map(|nth| vec![op(Deed::Write { at: 2 * nth, cells: 2 })]);
+        let threads = held.collect::<Vec<_>>().into_iter().chain(threads).collect();
+        let setting = Setting::default();
+        let (cached, leaves) = (self.cached, self.leaves);
+        Script { initial: [SIZE, PER_PAGE], cached, leaves, threads, setting }
+    }
+}

@@ -1,0 +1,29 @@
+//! Pages of a file by the interface of the page cache: what a sync's ledger looks at, and what a planted bug drops.
+
+use faultless_page::{LockContext, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun, Unmap};
+
+use super::kernel::BatonKernel;
+use super::space::File;
+
+/// The bytes of a page as a reader would see them, if it is uptodate. Nothing else runs.
+pub(super) fn visible(inode: &File, index: PageIndex) -> Option<Vec<u8>> {
+    // SAFETY: nothing is locked, and nothing below is an access that faults.
+    let section = inode.mapping().read_section(unsafe { LockContext::new() });
+    let mut bytes = vec![0; PAGE_SIZE];
+    let (from, len) = section.span(index.start(), PAGE_SIZE)?;
+    // SAFETY: `len`, at most a page, bytes are good for reading while the section lasts; no other thread runs.
+    unsafe { from.as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
+    (len == PAGE_SIZE).then_some(bytes)
+}
+
+/// How mappings of a page go that leaves the cache.
+pub(super) const GONE: Unmap = Unmap::Evict;
+
+/// Locks a page, if it is not locked.
+pub(super) fn lock_page(
+    mapping: &Mapping<BatonKernel>,
+    index: PageIndex,
+) -> Option<LockedRun<'_, BatonKernel>> {
+    // SAFETY: nothing is locked, and the caller makes no access that faults while the page is.
+    mapping.try_lock(unsafe { LockContext::new() }, PageRun::single(index))
+}

@@ -1,0 +1,270 @@
+//! Page locks: bits in a leaf's `locked` word, and the queue of requests that wait for them.
+//!
+//! Neighbours: [`leaf`](crate::leaf) has the words, [`Mapping`](crate::Mapping) finds the leaf and
+//! checks that it is the right one, [`queue`](crate::queue) keeps the order of arrival. This module
+//! does not know which pages are present.
+//!
+//! # Lock and unlock
+//! A lock loads `locked` and `waiters`, and sets its bits by one compare-and-swap if none of them
+//! is set in either. An unlock clears its bits by one `fetch_and` and looks at `waiters`. A request
+//! that finds a bit set links itself in the leaf's queue, sets its bits in `waiters` and sleeps
+//! until it is *granted*: the thread that grants sets the bits of `locked` in its place.
+//!
+//! Grants are made under the queue's lock, in order of arrival. A request is granted once all its
+//! slots are free and no earlier request waits for any of them. It takes all of them at once and
+//! holds none before. So a request waits only for holders of its slots, and for earlier requests
+//! that want one of its slots; the oldest request of a leaf waits for holders only. No cycle is
+//! possible, provided that a thread which waits for pages of a leaf has none of the same leaf
+//! locked: an earlier request for both would stand between the two.
+//!
+//! # No wake-up is lost
+//! A request sets its bits in `waiters` and then looks at `locked`; an unlock changes `locked` and
+//! then looks at `waiters`. All four are sequentially consistent, so at least one of the two sees
+//! the other.
+//!
+//! # How often a waiter is overtaken (L1)
+//! By each other thread at most once. Once the bits are set in `waiters`, only a lock whose look at
+//! `waiters` came before can still take one of the slots. Its thread looks at `waiters` again when
+//! it unlocks, after the announcement, and sees the bits; from then on each of its requests for one
+//! of the slots stands behind. Requests for other slots are not held up (L4).
+//!
+//! # A leaf that changes hands (L5)
+//! Retiring a leaf takes all its locks, and its unlock signals every request in the queue, granted
+//! or not, and wakes it. A request that finds the leaf to be another's gives up at once; so it
+//! sleeps for no other file. By the time that it sees this, the leaf is linked in the tree no more,
+//! so that the next lookup does not find it again.
+#![forbid(unsafe_code)]
+
+use core::mem;
+use core::pin::{Pin, pin};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+
+use crate::leaf::{Leaf, Wanted};
+use crate::{Request, Requests, SlotMask, SyncFamily, Wait, Word};
+
+/// How a wait for page locks ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Waited {
+    /// The slots are locked.
+    Locked,
+    /// The leaf is another's. Nothing is locked.
+    Stale,
+    /// The waiter was killed. Nothing is locked.
+    Killed,
+}
+
+impl<S: SyncFamily> Leaf<S> {
+    /// Locks `slots` if none of them is locked or waited for: one locked instruction. Never sleeps.
+    #[inline]
+    #[must_use]
+    pub(crate) fn try_lock(&self, slots: SlotMask) -> bool {
+        let mut seen = self.locked.load(Relaxed);
+        while (seen | self.waiters.load(Relaxed)) & slots == 0 {
+            match self.locked.compare_exchange(seen, seen | slots, Acquire, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// The slots that are neither locked nor waited for, at this moment.
+    pub(crate) fn unlocked(&self) -> SlotMask {
+        !(self.locked.load(Relaxed) | self.waiters.load(Relaxed))
+    }
+
+    /// Locks `slots`, some of which were busy a moment ago. Sleeps, until they are granted, or
+    /// `stale` or `killed` says yes. Slots that are free are locked whatever `killed` says.
+    #[cold]
+    pub(crate) fn lock_contended(
+        &self,
+        slots: SlotMask,
+        wait: &impl Wait,
+        stale: &impl Fn() -> bool,
+        killed: &impl Fn() -> bool,
+    ) -> Waited {
+        let mut rounds = S::SPIN_ROUNDS;
+        // Behind a waiter there is nothing to spin for.
+        while rounds > 0 && self.waiters.load(Relaxed) & slots == 0 {
+            S::relax();
+            if self.try_lock(slots) {
+                return Waited::Locked;
+            }
+            rounds -= 1;
+        }
+        let request = pin!(Request::new(&self.queue));
+        let waiter = Waiter { leaf: self, wait, request: request.into_ref() };
+        waiter.join(slots);
+        waiter.sleep(stale, killed)
+    }
+
+    /// Unlocks `slots`: one locked instruction, and a look for waiters.
+    #[inline]
+    pub(crate) fn unlock(&self, slots: SlotMask, wait: &impl Wait) {
+        self.locked.fetch_and(!slots, SeqCst);
+        if self.waiters.load(SeqCst) & slots != 0 {
+            self.unlock_slowly(wait);
+        }
+    }
+
+    /// Whether any slot is locked.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.locked.load(Acquire) != 0
+    }
+
+    /// Grants what can be granted, and wakes the requests that got something. If the leaf has no
+    /// owner, it was just retired: all are woken.
+    #[cold]
+    pub(crate) fn unlock_slowly(&self, wait: &impl Wait) {
+        let retired = !self.has_owner();
+        let grants = {
+            let queue = self.queue.lock();
+            let grants = self.grant(&queue);
+            if retired {
+                queue.iter().for_each(|request| request.signal());
+            }
+            grants
+        };
+        if retired {
+            self.queue.wake(wait, |_| true);
+        } else if grants > 0 {
+            self.wake_granted(wait);
+        }
+    }
+
+    fn wake_granted(&self, wait: &impl Wait) {
+        self.queue.wake(wait, |wanted| matches!(wanted, Wanted::Granted(_)));
+    }
+
+    /// Grants requests in order of arrival, and says in `waiters` what is still waited for. Returns
+    /// the number of grants.
+    fn grant(&self, queue: &Requests<'_, S, Wanted>) -> u32 {
+        let mut waited_for = 0;
+        let mut grants = 0;
+        for request in queue.iter() {
+            let Wanted::Waiting(slots) = request.value() else { continue };
+            if slots & waited_for == 0 && self.try_lock_announced(slots) {
+                request.set(Wanted::Granted(slots));
+                request.signal();
+                grants += 1;
+            } else {
+                waited_for |= slots;
+            }
+        }
+        // Changed under the queue's lock only.
+        if self.waiters.load(Relaxed) != waited_for {
+            self.waiters.store(waited_for, Relaxed);
+        }
+        grants
+    }
+
+    /// [`try_lock`](Self::try_lock) for slots that `waiters` announces. Sequentially consistent,
+    /// after the announcement.
+    fn try_lock_announced(&self, slots: SlotMask) -> bool {
+        let mut seen = self.locked.load(SeqCst);
+        while seen & slots == 0 {
+            match self.locked.compare_exchange(seen, seen | slots, SeqCst, SeqCst) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+}
+
+/// A request in the queue. Dropping it leaves the queue, also by unwinding: what was granted is
+/// unlocked.
+struct Waiter<'r, S: SyncFamily, W: Wait> {
+    leaf: &'r Leaf<S>,
+    wait: &'r W,
+    request: Pin<&'r Request<'r, S, Wanted>>,
+}
+
+impl<S: SyncFamily, W: Wait> Waiter<'_, S, W> {
+    /// Links the request and announces it. It may be granted by this.
+    fn join(&self, slots: SlotMask) {
+        let grants = {
+            let mut queue = self.request.lock();
+            queue.link(Wanted::Waiting(slots));
+            self.leaf.waiters.fetch_or(slots, SeqCst);
+            self.leaf.grant(&queue)
+        };
+        if grants > u32::from(self.request.is_signalled()) {
+            self.leaf.wake_granted(self.wait);
+        }
+    }
+
+    fn sleep(self, stale: &impl Fn() -> bool, killed: &impl Fn() -> bool) -> Waited {
+        let mut rounds = S::SPIN_ROUNDS;
+        while rounds > 0 && !self.request.is_signalled() {
+            S::relax();
+            rounds -= 1;
+        }
+        let mut end = None;
+        if !self.request.is_signalled() {
+            // `Wait` is a safe trait: it may return too early, or ask again after a yes.
+            let mut over = false;
+            while !over {
+                self.wait.wait_until(self.request.key(), &mut || {
+                    over = over || self.is_over(&mut end, stale, killed);
+                    over
+                });
+            }
+        }
+        let waited = match self.leave() {
+            // It may have come after the last look.
+            Some(Wanted::Granted(_)) => Waited::Locked,
+            // If neither answer ended the wait, then a signal without a grant: the leaf was
+            // retired.
+            _ => end.unwrap_or(Waited::Stale),
+        };
+        // It has left the queue, which is all that its drop is for.
+        mem::forget(self);
+        waited
+    }
+
+    /// Whether there is nothing more to wait for; why, if it is not a signal.
+    fn is_over(
+        &self,
+        end: &mut Option<Waited>,
+        stale: &impl Fn() -> bool,
+        killed: &impl Fn() -> bool,
+    ) -> bool {
+        if self.request.is_signalled() {
+            return true;
+        }
+        if stale() {
+            *end = Some(Waited::Stale);
+        } else if killed() {
+            *end = Some(Waited::Killed);
+        }
+        end.is_some()
+    }
+
+    /// Leaves the queue; what the request had come to. If it was still waiting, others may be
+    /// granted by this.
+    fn leave(&self) -> Option<Wanted> {
+        let mut grants = 0;
+        let wanted = {
+            let mut queue = self.request.lock();
+            let wanted = queue.unlink();
+            if matches!(wanted, Some(Wanted::Waiting(_))) {
+                grants = self.leaf.grant(&queue);
+            }
+            wanted
+        };
+        if grants > 0 {
+            self.leaf.wake_granted(self.wait);
+        }
+        wanted
+    }
+}
+
+impl<S: SyncFamily, W: Wait> Drop for Waiter<'_, S, W> {
+    fn drop(&mut self) {
+        if let Some(Wanted::Granted(slots)) = self.leave() {
+            self.leaf.unlock(slots, self.wait);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Dirty and writeback as one state (F2, F5): looks at it in the middle of its changes, and changes in the middle of looks.
+//! The same sweeps find the orders that are wrong.
+
+use std::boxed::Box;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Release;
+
+use crate::testing::{Intruded, Machine, Test, cx, intrude, populate, run};
+use crate::{LockedRun, Mapping, Mark, PageIndex, SlotMask, Word, Writeback, WritebackOutcome};
+
+type K = Test<Intruded>;
+
+fn mapping(machine: &Machine<Intruded>) -> &'static Mapping<K> {
+    let mapping: &'static Mapping<K> = Box::leak(Box::new(machine.mapping()));
+    populate(mapping, run(0, 2), |_| 1);
+    mapping
+}
+
+/// A locked page, under writeback.
+fn begun(mapping: &'static Mapping<K>) -> (LockedRun<'static, K>, Writeback<'static, K>) {
+    let mut locked = mapping.lock(cx(), run(0, 1)).unwrap();
+    locked.set_dirty(1);
+    let writeback = locked.begin_writeback(run(0, 1), u64::MAX).unwrap();
+    (locked, writeback)
+}
+
+/// How often `look`, with a writeback failing in the middle of it, takes the page for clean.
+fn taken_for_clean(look: impl Fn(&LockedRun<'static, K>) -> SlotMask) -> u32 {
+    let mut wrong = 0;
+    for before in 0.. {
+        let machine = Machine::new(64);
+        let (locked, writeback) = begun(mapping(&machine));
+        let fail = move || writeback.end(WritebackOutcome::Redirty);
+        let (clean, fired) = intrude(before, fail, || look(&locked));
+        wrong += u32::from(clean & 1 != 0);
+        if !fired {
+            assert!(before > 1);
+            return wrong;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn f5_no_writeback_that_fails_in_the_middle_of_a_look_leaves_its_page_clean() {
+    assert_eq!(taken_for_clean(LockedRun::clean), 0);
+}
+
+#[test]
+fn f5_a_look_at_dirty_first_takes_a_dirty_page_for_clean_and_is_found() {
+    let planted = |locked: &LockedRun<'static, K>| {
+        let dirty = locked.dirty();
+        locked.present() & !dirty & !locked.writeback()
+    };
+    assert!(taken_for_clean(planted) > 0);
+}
+
+/// How often a locked look in the middle of the failure of a writeback takes its page for clean.
+fn clean_in_the_middle_of(fail: impl Fn(Writeback<'static, K>, &'static Mapping<K>)) -> usize {
+    let mut wrong = 0;
+    for before in 0.. {
+        let machine = Machine::new(64);
+        let mapping = mapping(&machine);
+        let (locked, writeback) = begun(mapping);
+        let seen = Rc::new(RefCell::new(0));
+        let (locked, saw) = (Rc::new(locked), seen.clone());
+        let looker = locked.clone();
+        let look = move || *saw.borrow_mut() = looker.clean();
+        let ((), fired) = intrude(before, look, || fail(writeback, mapping));
+        wrong += usize::from(*seen.borrow() & 1 != 0);
+        assert_eq!((locked.dirty(), locked.writeback()), (1, 0));
+        if !fired {
+            assert!(before > 1);
+            return wrong;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn f5_no_look_in_the_middle_of_a_failure_takes_its_page_for_clean() {
+    let fail = |writeback: Writeback<'static, K>, _| writeback.end(WritebackOutcome::Redirty);
+    assert_eq!(clean_in_the_middle_of(fail), 0);
+    assert_eq!(clean_in_the_middle_of(|writeback, _| drop(writeback)), 0);
+}
+
+#[test]
+fn f5_a_failure_that_clears_writeback_before_it_sets_dirty_is_found() {
+    let planted = |writeback: Writeback<'static, K>, mapping: &'static Mapping<K>| {
+        core::mem::forget(writeback);
+        let leaf = mapping.tree().lookup(PageIndex::ZERO).unwrap();
+        leaf.clear_writeback(1, mapping.cache().wait());
+        leaf.dirty.fetch_or(1, Release);
+    };
+    assert!(clean_in_the_middle_of(planted) > 0);
+}
+
+/// How often `look`, without a lock, misses a page that `begin` makes one under writeback in the middle of it.
+fn missed_by(look: impl Fn(&Mapping<K>) -> SlotMask) -> usize {
+    let mut missed = 0;
+    for before in 0.. {
+        let machine = Machine::new(64);
+        let mapping = mapping(&machine);
+        let mut locked = mapping.lock(cx(), run(0, 1)).unwrap();
+        locked.set_dirty(1);
+        let begin = move || core::mem::forget(locked.begin_writeback(run(0, 1), 0).unwrap());
+        let (found, fired) = intrude(before, begin, || look(mapping));
+        missed += usize::from(found & 1 == 0);
+        if !fired {
+            assert!(before > 1);
+            return missed;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn f1_a_page_whose_writeback_begins_in_the_middle_of_a_look_is_found() {
+    let find = |mapping: &Mapping<K>| {
+        mapping.find(PageIndex::ZERO, PageIndex::new(64), Mark::Unclean).map_or(0, |run| run.mask())
+    };
+    assert_eq!(missed_by(find), 0);
+}
+
+#[test]
+fn f1_a_look_at_writeback_first_misses_a_page_and_is_found() {
+    let planted = |mapping: &Mapping<K>| {
+        let leaf = mapping.tree().lookup(PageIndex::ZERO).unwrap();
+        leaf.marked(Mark::Writeback) | leaf.marked(Mark::Dirty)
+    };
+    assert!(missed_by(planted) > 0);
+}
+
+#[test]
+fn f1_a_look_in_the_middle_of_the_begin_of_a_writeback_finds_its_page() {
+    for before in 0.. {
+        let machine = Machine::new(64);
+        let mapping = mapping(&machine);
+        let mut locked = mapping.lock(cx(), run(0, 1)).unwrap();
+        locked.set_dirty(1);
+        let look = move || {
+            let found = mapping.find(PageIndex::ZERO, PageIndex::new(64), Mark::Unclean);
+            assert_eq!(found, Some(run(0, 1)), "before {before}");
+        };
+        let (token, fired) = intrude(before, look, || locked.begin_writeback(run(0, 1), 0));
+        assert_eq!(token.expect("it was dirty").run(), run(0, 1));
+        if !fired {
+            assert!(before > 4);
+            return;
+        }
+    }
+}
+
+/// The miss that is documented: the record of the failure is there when the look is over.
+#[test]
+fn f2_a_page_that_fails_in_the_middle_of_a_look_is_found_or_its_failure_is_on_record() {
+    let mut missed = 0;
+    for before in 0.. {
+        let machine = Machine::new(64);
+        let mapping = mapping(&machine);
+        let (locked, writeback) = begun(mapping);
+        let record = Rc::new(RefCell::new(0));
+        let recorder = record.clone();
+        let fail = move || {
+            *recorder.borrow_mut() += 1;
+            writeback.end(WritebackOutcome::Redirty);
+        };
+        let find = || mapping.find(PageIndex::ZERO, PageIndex::new(64), Mark::Unclean);
+        let (found, fired) = intrude(before, fail, find);
+        if found.is_none() {
+            missed += 1;
+            assert_eq!(*record.borrow(), 1, "before {before}");
+        }
+        assert_eq!(find(), Some(run(0, 1)), "the second look finds it");
+        drop(locked);
+        if !fired {
+            assert_eq!(missed, 1, "the window between the two loads");
+            return;
+        }
+    }
+}

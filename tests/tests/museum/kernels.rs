@@ -1,0 +1,131 @@
+//! A kernel that keeps books about inodes that are dropped dirty, and whose memory is scarce: its
+//! allocator reclaims.
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use faultless::filemap::{InFault, Inode};
+use faultless::page::{
+    AddressSpaceOperations, CoreSync, Errno, FrameNumber, Frames, Kernel, NoUserMappings, PageCache,
+};
+use faultless_host::{HostFrames, HostWait, Machine, Mmu};
+
+/// The kernel.
+#[derive(Debug)]
+pub(crate) enum Bookkeeper {}
+
+// SAFETY: words and short locks are core's and spin's; an `Arc` keeps its content alive at one
+// address.
+unsafe impl Kernel for Bookkeeper {
+    type Sync = CoreSync;
+    type Frames = Scarce;
+    type Wait = HostWait;
+    type Cache = Arc<PageCache<Self>>;
+    type Store = Arc<dyn AddressSpaceOperations>;
+    type UserMappings = NoUserMappings;
+
+    fn dirty_pages_dropped(_mapping: u64, pages: u64) {
+        LOST.set(LOST.get() + pages);
+    }
+}
+
+/// A kernel that leaves the default: to lose pages is a panic.
+#[derive(Debug)]
+pub(crate) enum Strict {}
+
+// SAFETY: as for `Bookkeeper`.
+unsafe impl Kernel for Strict {
+    type Sync = CoreSync;
+    type Frames = HostFrames;
+    type Wait = HostWait;
+    type Cache = Arc<PageCache<Self>>;
+    type Store = Arc<dyn AddressSpaceOperations>;
+    type UserMappings = NoUserMappings;
+}
+
+thread_local! {
+    /// Dirty pages that were dropped with their inodes, on this thread.
+    static LOST: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Pages lost on this thread since the last call.
+pub(crate) fn lost() -> u64 {
+    LOST.replace(0)
+}
+
+/// Memory of which the pages of one file get `limit` frames: to make room for more, all its clean
+/// pages are dropped.
+#[derive(Debug)]
+pub(crate) struct Scarce {
+    inner: HostFrames,
+    limit: u64,
+    file: Mutex<Weak<Inode<Bookkeeper>>>,
+}
+
+impl Scarce {
+    /// The file whose pages count.
+    pub(crate) fn squeeze(&self, file: &Arc<Inode<Bookkeeper>>) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(file);
+    }
+}
+
+// SAFETY: all is passed on to frames of which the same is promised, but for the number of frames
+// asked for.
+unsafe impl Frames for Scarce {
+    fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let Some(file) = file else { return self.inner.allocate(pages) };
+        if file.mapping().cached_pages() + u64::from(pages) > self.limit {
+            // SAFETY: memory is allocated with no page locked (P3), and reclaim touches no user
+            // memory.
+            let mut reclaim = unsafe { InFault::enter() };
+            file.evict(&mut reclaim, 0..u64::MAX);
+        }
+        let left = self.limit.saturating_sub(file.mapping().cached_pages()).max(1);
+        self.inner.allocate(pages.min(u32::try_from(left).unwrap_or(u32::MAX)))
+    }
+
+    fn retain(&self, frame: FrameNumber) {
+        self.inner.retain(frame);
+    }
+
+    fn references(&self, frame: FrameNumber) -> u32 {
+        self.inner.references(frame)
+    }
+
+    unsafe fn release(&self, frame: FrameNumber) {
+        // SAFETY: the same promise, passed on.
+        unsafe { self.inner.release(frame) };
+    }
+
+    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
+        self.inner.address(frame)
+    }
+}
+
+/// A file of `size` bytes over `store` in a kernel that keeps books, with `limit` frames for its
+/// pages once they are [squeezed](Scarce::squeeze).
+pub(crate) fn booked<M: Mmu>(
+    machine: &Machine<M>,
+    store: &Arc<impl AddressSpaceOperations + 'static>,
+    size: u64,
+    limit: u64,
+) -> Inode<Bookkeeper> {
+    let inner = HostFrames::new(Arc::clone(machine.memory()));
+    let frames = Scarce { inner, limit, file: Mutex::default() };
+    let cache = Arc::new(PageCache::new(frames, HostWait::new(machine.watchdog().clone())));
+    let store: Arc<dyn AddressSpaceOperations> = Arc::clone(store) as _;
+    Inode::new(cache, store, NoUserMappings, size)
+}
+
+/// An empty file over `store` in a strict kernel.
+pub(crate) fn strict<M: Mmu>(
+    machine: &Machine<M>,
+    store: &Arc<impl AddressSpaceOperations + 'static>,
+) -> Inode<Strict> {
+    let frames = HostFrames::new(Arc::clone(machine.memory()));
+    let cache = Arc::new(PageCache::new(frames, HostWait::new(machine.watchdog().clone())));
+    let store: Arc<dyn AddressSpaceOperations> = Arc::clone(store) as _;
+    Inode::new(cache, store, NoUserMappings, 0)
+}

@@ -1,0 +1,73 @@
+//! Failing stores beside other threads: what a sync owes (F1–F3), what evict may drop (F5), and what a growing write writes once.
+//!
+//! Each case is swept: one call of the store fails and takes as long as it can, and the other thread comes in at every point.
+
+use faultless::page::Strategy;
+use faultless_host::fuzz::{CASES, Case, Extent, Plant};
+
+fn keeps_the_contract(name: &str) {
+    let case = Case::find(name).expect("a case");
+    let strategies = [Strategy::BeginEnd, Strategy::PrepareCommit];
+    let swept = strategies.map(|strategy| case.sweep(strategy, Extent::Short, Plant::None));
+    for runs in &swept {
+        println!("{name}: {runs:?}");
+    }
+    let broken: Vec<_> = swept.into_iter().filter_map(Result::err).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+macro_rules! cases {
+    ($($case:ident),* $(,)?) => {
+        $(#[test]
+        fn $case() {
+            keeps_the_contract(stringify!($case));
+        })*
+
+        #[test]
+        fn every_case_is_swept() {
+            let swept = [$(stringify!($case)),*];
+            let missing = CASES.iter().find(|case| !swept.contains(&case.name));
+            assert!(missing.is_none(), "{missing:?}");
+        }
+    };
+}
+
+cases! {
+    f5_evict_keeps_a_page_whose_writeback_just_failed,
+    f1_an_fsync_believes_no_page_that_it_only_waited_for,
+    f1_an_msync_believes_no_page_that_it_only_waited_for,
+    f1_an_o_dsync_write_believes_no_page_that_it_only_waited_for,
+    f2_each_of_two_waiters_is_told,
+    f3_a_growing_write_between_its_steps_is_synced_with_its_size,
+    f3_an_append_that_comes_short_is_synced_with_its_size,
+    f3_an_msync_of_a_growing_write_between_its_steps_covers_its_size,
+    f3_a_shrink_between_its_steps_is_synced_with_its_size,
+    p2_a_store_between_the_seal_and_the_growth_stays_past_the_end,
+    p2_a_store_between_the_seal_and_a_write_past_the_end_stays_past_the_end,
+    w_a_growing_write_is_one_though_all_ranges_are_taken,
+    w3_a_restarted_write_counts_what_is_in_the_file,
+}
+
+/// What was wrong with the code once is planted from outside, and found.
+#[test]
+fn planted_losses_are_found() {
+    let twins = [
+        (Plant::EvictAsksTwice, "f5_evict_keeps_a_page_whose_writeback_just_failed"),
+        (Plant::SyncsBelieve, "f1_an_fsync_believes_no_page_that_it_only_waited_for"),
+        (Plant::SyncsBelieve, "f1_an_msync_believes_no_page_that_it_only_waited_for"),
+        (Plant::SyncsBelieve, "f2_each_of_two_waiters_is_told"),
+        (
+            Plant::SyncsForgetSize,
+            "f3_an_msync_of_a_growing_write_between_its_steps_covers_its_size",
+        ),
+        (Plant::WritesTwice, "w_a_growing_write_is_one_though_all_ranges_are_taken"),
+    ];
+    for (plant, name) in twins {
+        let case = Case::find(name).expect("a case");
+        let found = case.sweep(Strategy::BeginEnd, Extent::Short, plant).expect_err(name);
+        println!("{}: {found}", plant.name());
+        assert!(plant.is_shown_by(&found), "{} by: {found}", plant.name());
+    }
+    let planted = |plant: &Plant| twins.iter().any(|(twin, _)| twin == plant);
+    assert!(Plant::ALL.iter().filter(|plant| plant.target() == "syncs").all(planted));
+}
