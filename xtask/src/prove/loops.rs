@@ -121,11 +121,13 @@ impl Prover<'_> {
         let mark = (self.findings.len(), self.paths);
         // What was found for other first arrivals may do here too. If it does not, or is too weak, that says nothing.
         for template in self.templates.get(&head).cloned().unwrap_or_default() {
-            if self.starts(&first, &template)?
-                && let Some(out) = self.turn(&first, &template, stops)?
-                && self.findings.len() == mark.0
-            {
-                return Ok(out);
+            if self.starts(&first, &template)? {
+                let base = self.base(&first, &template)?;
+                if let Some(out) = self.turn(&base, &template, stops)?
+                    && self.findings.len() == mark.0
+                {
+                    return Ok(out);
+                }
             }
             self.rewind(mark);
         }
@@ -143,7 +145,8 @@ impl Prover<'_> {
             return self.give_up(&first, "no register tells how many bytes are done");
         };
         for _ in 0..ROUNDS {
-            if let Some(out) = self.turn(&first, &template, stops)? {
+            let base = self.base(&first, &template)?;
+            if let Some(out) = self.turn(&base, &template, stops)? {
                 self.templates.entry(head).or_default().push(template);
                 return Ok(out);
             }
@@ -151,7 +154,7 @@ impl Prover<'_> {
             if self.again {
                 return Ok(Vec::new());
             }
-            if !self.weaken(&first, &mut template)? {
+            if !self.weaken(&base, &mut template)? {
                 return self.give_up(&first, "no invariant of the loop was found");
             }
         }
@@ -316,6 +319,19 @@ impl Prover<'_> {
         self.holds(first, &Cond::all(facts.chain([done])))
     }
 
+    /// The first arrival without its stores, if those are just the bytes that count as done: the invariant speaks of
+    /// them already.
+    fn base(&mut self, first: &State, template: &Template) -> Result<State> {
+        let count = template.counts.first().context("no count")?;
+        let done = count.of(&first.regs, &self.symbols);
+        let below = Cond::below(&self.symbols.byte, &done);
+        let mut base = first.clone();
+        if self.holds(first, &Cond::either(&first.touched.not(), &below))? {
+            (base.touched, base.good) = (Cond::never(), Cond::always());
+        }
+        Ok(base)
+    }
+
     /// One turn from any number of turns: the paths that leave, if the invariant holds again on all that come round.
     fn turn(
         &mut self,
@@ -347,7 +363,6 @@ impl Prover<'_> {
         let symbol = self.solver.symbol("done")?;
         let since = if count.rises(template) { symbol.sub(&then) } else { symbol };
         let mut head = first.clone();
-        head.range = None;
         head.begins = Some(first.at);
         head.seen.clear();
         head.flags = Flags::default();
@@ -371,9 +386,8 @@ impl Prover<'_> {
         head.path.push(Cond::at_most(&then, &done));
         let facts = template.facts.iter().map(|fact| fact.of(&head.regs, &first.regs, &since));
         head.path.extend(facts.filter(|fact| fact.value().is_none()));
-        let below = Cond::below(&self.symbols.byte, &done);
-        head.touched = Cond::either(&below, &first.touched);
-        head.good = Cond::either(&below, &first.good);
+        (head.touched, head.good, head.range) = (first.touched.clone(), first.good.clone(), None);
+        head.store(&self.symbols, &Term::of(0), &done, &Cond::always());
         head.trace.push(Event::Loop(first.at, done));
         Ok((head, since))
     }

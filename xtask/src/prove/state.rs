@@ -98,12 +98,12 @@ impl State {
 
     /// The watched byte after `count` bytes from `offset` on were stored, each good if `good` holds.
     ///
-    /// A store right behind the last one makes one longer range of the two: shorter questions.
+    /// A store right behind the last one makes one longer range of the two: shorter questions. No range wraps, since all
+    /// stores lie in the region.
     pub(super) fn store(&mut self, symbols: &Symbols, offset: &Term, count: &Term, good: &Cond) {
         let simple = good.value() == Some(true);
-        let last = self.range.take().filter(|range| {
-            simple && offset.sub(&range.offset) == range.count && count.value().is_some()
-        });
+        let last =
+            self.range.take().filter(|range| simple && offset.sub(&range.offset) == range.count);
         let range = last.unwrap_or_else(|| Range {
             touched: self.touched.clone(),
             good: self.good.clone(),
@@ -114,7 +114,7 @@ impl State {
         let hit = Cond::below(&symbols.byte.sub(&range.offset), &range.count);
         self.touched = Cond::either(&hit, &range.touched);
         self.good = Cond::choice(&hit, good, &range.good);
-        self.range = (simple && count.value().is_some()).then_some(range);
+        self.range = simple.then_some(range);
     }
 
     /// Whether a stored value has the right byte at the watched place, if it covers it.

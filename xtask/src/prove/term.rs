@@ -356,7 +356,8 @@ impl Cond {
     pub(crate) fn all(conditions: impl IntoIterator<Item = Self>) -> Self {
         let mut list: Vec<Self> =
             conditions.into_iter().filter(|c| c.value() != Some(true)).collect();
-        if list.iter().any(|c| c.value() == Some(false)) {
+        let contradicts = |c: &Self| list.contains(&c.not());
+        if list.iter().any(|c| c.value() == Some(false) || contradicts(c)) {
             return Self::never();
         }
         match (list.pop(), list.is_empty()) {
