@@ -218,8 +218,8 @@ impl<'m, M: Mmu> Player<'m, M> {
             Ok(()) => self.store.heal(),
             Err(got) => {
                 assert_eq!(got, errno, "W4");
-                // The first one counts.
-                self.owed.get_or_insert(errno);
+                // A sequence: who has not been told of several failures is told of the latest (F2).
+                self.owed = Some(errno);
             }
         }
     }
