@@ -21,8 +21,13 @@ use explore::{Kind, Prover};
 use image::{Image, Isa};
 use report::Finding;
 
+mod access;
+mod cond;
 mod explore;
+mod heads;
+mod hull;
 mod image;
+mod integers;
 mod lift;
 mod live;
 mod loops;
@@ -37,6 +42,9 @@ pub(crate) struct Options {
     /// Prove for these only: x86_64, aarch64, riscv64. May be given several times.
     #[arg(long, value_name = "ARCH")]
     arch: Vec<String>,
+    /// Prove these only: copy_from_user, copy_to_user, clear_user. May be given several times.
+    #[arg(long, value_name = "COPY")]
+    copy: Vec<String>,
     /// Show that copies which are wrong on purpose are refuted, instead.
     #[arg(long)]
     planted: bool,
@@ -106,7 +114,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         images.push(Image::build(isa, &FUNCTIONS.map(|(name, _)| name))?);
     }
     ensure!(!images.is_empty(), "no such architecture; there are x86_64, aarch64, riscv64");
-    let jobs: Vec<_> = images.iter().flat_map(|image| FUNCTIONS.map(|job| (image, job))).collect();
+    let chosen = |job: &(&str, Kind)| {
+        options.copy.is_empty() || options.copy.iter().any(|copy| copy == job.0)
+    };
+    let jobs: Vec<_> = images
+        .iter()
+        .flat_map(|image| FUNCTIONS.into_iter().filter(chosen).map(move |job| (image, job)))
+        .collect();
+    ensure!(!jobs.is_empty(), "no such copy; there are copy_from_user, copy_to_user, clear_user");
     let proofs = jobs.par_iter().map(|(image, (name, kind))| {
         let verdict = prove(image, name, *kind);
         if let Ok(verdict) = &verdict {
