@@ -167,6 +167,10 @@ fn archive(isa: Isa) -> Result<PathBuf> {
         Some(target) => {
             let mut build = cross::build_for(target, &output).context("no toolchain")?;
             build.args(args).arg("-Zbuild-std=core");
+            if isa == Isa::Aarch64 {
+                // The platform's register, which a kernel keeps to itself.
+                build.env("RUSTFLAGS", "-Zfixed-x18");
+            }
             (build, output.join(target).join("release"))
         }
     };
