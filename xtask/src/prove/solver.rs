@@ -194,6 +194,7 @@ impl Drop for Process {
 
 #[cfg(test)]
 mod tests {
+    use super::super::term::Op;
     use super::*;
 
     #[test]
@@ -210,5 +211,38 @@ mod tests {
         assert_eq!(solver.ask(&[wraps], &other).expect("an answer"), Answer::Unsat);
         let example = solver.example(&[], &[&top], &[a.clone(), a.add_to(3)]).expect("an answer");
         assert_eq!(example, (Answer::Sat, Some(vec![u64::MAX, 2])));
+    }
+
+    #[test]
+    fn integers_and_bits_give_the_same_answers() {
+        if missing().is_some() {
+            return;
+        }
+        let mut solver = Solver::start().expect("z3 runs");
+        let (a, b) = (solver.symbol("a"), solver.symbol("b"));
+        let masked = |mask: u64| Term::bits(Op::And, &a, &Term::of(mask));
+        let conditions = [
+            Cond::below(&a.sub(&b), &a),
+            Cond::below(&a.times(3).add_to(5), &b),
+            Cond::eq(&masked(0x1c), &Term::of(8)),
+            Cond::below(&masked(!0xf), &masked(u64::MAX - 1)),
+            Cond::eq(&masked(0x8000_0000_0000_0001), &Term::of(1 << 63)),
+            Cond::less(&a, &b.add_to(1)),
+            Cond::eq(&Term::bits(Op::Shr, &a, &Term::of(60)), &Term::of(15)),
+            Cond::below(&Term::choice(Cond::below(&a, &b), &a, &b), &Term::of(9)),
+        ];
+        for one in &conditions {
+            for other in conditions.iter().flat_map(|other| [other.clone(), other.not()]) {
+                let both = [one, &other];
+                let (integers, is_weaker) = solver.about_integers(&both, &[]).expect("an answer");
+                let bits = solver.about_words(&both, &[]).expect("an answer");
+                assert!(!is_weaker);
+                assert_eq!(integers.0, bits.0, "{one} and {other}");
+            }
+        }
+        // What is not linear is asked about bits.
+        let square = Term::bits(Op::Mul, &a, &a);
+        let conditions = [Cond::eq(&square, &Term::of(5)), Cond::below(&a, &Term::of(64))];
+        assert_eq!(solver.ask(&conditions[..1], &conditions[1]).expect("an answer"), Answer::Unsat);
     }
 }
