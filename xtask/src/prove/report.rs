@@ -77,7 +77,10 @@ impl Prover<'_> {
             let (value, place) = (value.cast_signed(), place(self.image, fault.at));
             story.push(format!("fault at {side} byte {value} ({} bytes): {place}", fault.bytes));
         }
-        story.push(format!("result {} (copied {})", values[1], values[0].wrapping_sub(values[1])));
+        if self.image.at(state.at)?.name == "ret" {
+            let copied = values[0].wrapping_sub(values[1]);
+            story.push(format!("result {} (copied {copied})", values[1]));
+        }
         Ok(Finding { refuted: true, what, story })
     }
 }
