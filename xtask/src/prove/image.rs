@@ -156,7 +156,7 @@ fn short(symbol: &str) -> &str {
 
 /// Builds the static library.
 fn archive(isa: Isa) -> Result<PathBuf> {
-    let output = workspace::target_dir()?.join("prove");
+    let output = workspace::target_dir()?.join("prove").join(isa.name());
     let args = ["--release", "--manifest-path", MANIFEST];
     let (mut build, folder) = match isa.target() {
         None => {

@@ -83,7 +83,7 @@ const PLANTED: [(&str, Expected); 11] = [
 ];
 
 /// How a proof ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     findings: Vec<Finding>,
     paths: usize,
@@ -128,31 +128,31 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let wanted =
         |isa: &Isa| options.arch.is_empty() || options.arch.iter().any(|arch| arch == isa.name());
-    let mut images = Vec::new();
-    for isa in Isa::ALL.into_iter().filter(wanted) {
-        images.push(Image::build(isa, &FUNCTIONS.map(|(name, _)| name))?);
-    }
-    ensure!(!images.is_empty(), "no such architecture; there are x86_64, aarch64, riscv64");
+    let isas: Vec<Isa> = Isa::ALL.into_iter().filter(wanted).collect();
+    ensure!(!isas.is_empty(), "no such architecture; there are x86_64, aarch64, riscv64");
     let chosen = |job: &(&str, Kind)| {
         options.copy.is_empty() || options.copy.iter().any(|copy| copy == job.0)
     };
-    let jobs: Vec<_> = images
-        .iter()
-        .flat_map(|image| FUNCTIONS.into_iter().filter(chosen).map(move |job| (image, job)))
-        .collect();
+    let jobs: Vec<_> = FUNCTIONS.into_iter().filter(chosen).collect();
     ensure!(!jobs.is_empty(), "no such copy; there are copy_from_user, copy_to_user, clear_user");
-    let proofs = jobs.par_iter().map(|(image, (name, kind))| {
-        let verdict = prove(image, name, *kind);
-        if let Ok(verdict) = &verdict {
-            show(image.isa, name, verdict);
-        }
-        verdict
-    });
-    let verdicts = proofs.collect::<Result<Vec<_>>>()?;
+    // One architecture is proven while another is still built.
+    let verdicts = isas.par_iter().map(|isa| prove_all(*isa, &jobs));
+    let verdicts = verdicts.collect::<Result<Vec<_>>>()?.concat();
     let proven = verdicts.iter().filter(|verdict| verdict.findings.is_empty()).count();
     let took = start.elapsed().as_secs_f64();
     println!("Summary: {proven} of {} copies proven, {took:.1} s", verdicts.len());
     Ok(if proven == verdicts.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds the functions for one architecture and proves some of them.
+fn prove_all(isa: Isa, jobs: &[(&str, Kind)]) -> Result<Vec<Verdict>> {
+    let image = Image::build(isa, &FUNCTIONS.map(|(name, _)| name))?;
+    let proofs = jobs.par_iter().map(|(name, kind)| {
+        let verdict = prove(&image, name, *kind)?;
+        show(isa, name, &verdict);
+        Ok(verdict)
+    });
+    proofs.collect()
 }
 
 /// `--planted`: each wrong copy must fail for its reason, and the right one be proven.
