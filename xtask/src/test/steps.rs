@@ -40,6 +40,7 @@ pub(super) const STEPS: &[Step] = &[
     ),
     slow("prove", "the user copies count exactly, whatever faults, for all lengths", proofs),
     slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", fuzzing),
+    slow("planted", "hand-written bugs in the core: the named tests find each", planted),
 ];
 
 /// Manifest of a crate that is linted with the workspace but does not belong to it.
@@ -191,6 +192,12 @@ fn fuzzing() -> Result<Outcome> {
         Some(summary) if finished.success => Outcome::Passed(summary.into()),
         _ => Outcome::Failed(finished.output),
     })
+}
+
+fn planted() -> Result<Outcome> {
+    let finished = capture(Command::new(SELF.as_path()).arg("planted"))?;
+    let last = finished.output.lines().last().unwrap_or("").to_owned();
+    Ok(if finished.success { Outcome::Passed(last) } else { Outcome::Failed(finished.output) })
 }
 
 #[cfg(test)]

@@ -175,13 +175,14 @@ impl BatonWait {
 impl Wait for BatonWait {
     fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool) {
         loop {
-            let before = baton::wakes(key.0);
+            let (before, signals) = (baton::wakes(key.0), baton::signals());
             if condition() {
                 return;
             }
             baton::point();
             // What is planted: a wake that came since the look is lost.
-            if self.plant == Plant::ConcurrencyLostWake || baton::wakes(key.0) == before {
+            let missed = baton::wakes(key.0) != before || baton::signals() != signals;
+            if self.plant == Plant::ConcurrencyLostWake || !missed {
                 baton::block(key.0, "a wake of the core");
             }
         }
