@@ -10,7 +10,7 @@ use super::{Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
 use crate::process::{SELF, capture, cargo, on_path};
 use crate::tally::tally;
-use crate::{cross, fuzz, probe, workspace};
+use crate::{cross, fuzz, probe, prove, workspace};
 
 const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
     Step { name, about, pace: Pace::Quick, run }
@@ -38,6 +38,7 @@ pub(super) const STEPS: &[Step] = &[
         "bare-metal builds; real faults on AArch64 and RISC-V 64 under emulation",
         across,
     ),
+    slow("prove", "the user copies count exactly, whatever faults, for all lengths", proofs),
     slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", fuzzing),
 ];
 
@@ -161,6 +162,19 @@ fn across() -> Result<Outcome> {
         Outcome::Passed(format!("{lines} targets"))
     } else {
         Outcome::Failed(finished.output)
+    })
+}
+
+fn proofs() -> Result<Outcome> {
+    let missing = prove::missing();
+    if !missing.is_empty() {
+        return Ok(Outcome::Skipped(missing.join("; ")));
+    }
+    let finished = capture(Command::new(SELF.as_path()).arg("prove"))?;
+    let summary = finished.output.lines().find_map(|line| line.strip_prefix("Summary: "));
+    Ok(match summary {
+        Some(summary) if finished.success => Outcome::Passed(summary.into()),
+        _ => Outcome::Failed(finished.output),
     })
 }
 
