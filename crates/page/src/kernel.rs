@@ -7,6 +7,8 @@
 use core::ops::Deref;
 use core::sync::atomic::Ordering::Relaxed;
 
+use stable_deref_trait::CloneStableDeref;
+
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::node::Inner;
@@ -18,21 +20,18 @@ use crate::{
 
 /// Everything static that a kernel supplies, in one trait, so that types read `Mapping<K>`.
 ///
-/// # Safety
-/// The other seams may lie without breaking memory, but for [`Frames`], which is unsafe by itself. Here the
-/// implementor promises that:
-/// - words of [`Sync`](Self::Sync) are atomic, with the orderings asked for, and its short locks exclude;
-/// - every clone of a [`Cache`](Self::Cache) derefs to the same [`PageCache`] each time, at one address, and
-///   keeps it from being dropped or moved.
-pub unsafe trait Kernel: Sized + Send + Sync + 'static {
+/// The trait is safe, and so are most seams: an implementor that lies may lose data or hang, and does not break memory.
+/// What memory depends on is promised by the unsafe traits [`SyncFamily`], [`Frames`] and [`CloneStableDeref`].
+pub trait Kernel: Sized + Send + Sync + 'static {
     /// Words and short locks: [`CoreSync`].
     type Sync: SyncFamily;
     /// Memory.
     type Frames: Frames;
     /// Sleeping and waking: [`SpinWait`] until there is a scheduler.
     type Wait: Wait;
-    /// How a mapping reaches its cache: `&'static PageCache<Self>`, or an `Arc`. See `# Safety`.
-    type Cache: Deref<Target = PageCache<Self>> + Clone + Send + Sync;
+    /// How a mapping reaches its cache: `&'static PageCache<Self>`, or an `Arc` (with the feature `alloc` of the crate
+    /// `stable_deref_trait`, in the embedder's manifest).
+    type Cache: Deref<Target = PageCache<Self>> + CloneStableDeref + Send + Sync;
     /// How a mapping reaches its store: `&'static dyn AddressSpaceOperations`, `Arc<dyn …>`, `Box<dyn …>`.
     type Store: Deref<Target: AddressSpaceOperations> + Send + Sync;
     /// How user mappings of a file's pages are found and removed.

@@ -70,6 +70,8 @@ pub use errno::Errno;
 pub use fill::FillBuf;
 pub use find::Mark;
 pub use frame::{FrameNumber, Frames};
+pub use stable_deref_trait::CloneStableDeref;
+
 pub use kernel::{Kernel, PageCache, SpinLock, Word32, Word64};
 pub use locked::LockedRun;
 pub use mapping::Mapping;

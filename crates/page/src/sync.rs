@@ -2,13 +2,14 @@
 //!
 //! Key types: [`SyncFamily`], [`Word`], [`Spin`]; [`CoreSync`] is the family of a real kernel and costs nothing.
 //! There are no link-time symbols and no globals: two kernels fit in one program.
-#![forbid(unsafe_code)]
-
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::Ordering;
 
 /// The family of words and short locks. [`CoreSync`] for every kernel; a model checker supplies its own.
-pub trait SyncFamily: 'static {
+///
+/// # Safety
+/// The words are atomic, with the orderings asked for, and the short locks exclude.
+pub unsafe trait SyncFamily: 'static {
     /// A 64-bit word.
     type Word64: Word<u64>;
     /// A 32-bit word.
@@ -29,7 +30,8 @@ pub trait SyncFamily: 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CoreSync;
 
-impl SyncFamily for CoreSync {
+// SAFETY: the words are `core`'s atomics; the short lock is `spin`'s.
+unsafe impl SyncFamily for CoreSync {
     type Word64 = core::sync::atomic::AtomicU64;
     type Word32 = core::sync::atomic::AtomicU32;
     type Spin<T: Send> = spin::Mutex<T>;

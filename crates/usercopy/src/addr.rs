@@ -118,6 +118,7 @@ impl UserSlice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::UserMemory;
     use crate::conformance::scripted::Scripted;
 
     #[test]

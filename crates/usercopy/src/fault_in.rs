@@ -34,6 +34,7 @@ pub(crate) fn unreached(slice: UserSlice, mut probe: impl FnMut(UserAddr) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::UserMemory;
     use crate::conformance::scripted::Scripted;
     use std::vec::Vec;
 

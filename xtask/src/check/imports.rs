@@ -43,7 +43,10 @@ impl Imports {
         let tests: Vec<Module> = modules
             .iter()
             .flat_map(|(module, found)| {
-                found.for_tests.iter().map(|name| [module.as_slice(), &[name.clone()]].concat())
+                found
+                    .for_tests
+                    .iter()
+                    .map(|name| [module.as_slice(), std::slice::from_ref(name)].concat())
             })
             .collect();
         modules.retain(|module, _| !tests.iter().any(|test| module.starts_with(test)));

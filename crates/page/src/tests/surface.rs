@@ -14,9 +14,7 @@ use crate::{
 
 /// A kernel that supplies memory and nothing else.
 struct Plain;
-
-// SAFETY: the family is `core`'s; an `Arc` derefs to one cache and keeps it.
-unsafe impl Kernel for Plain {
+impl Kernel for Plain {
     type Sync = CoreSync;
     type Frames = Arc<TestFrames>;
     type Wait = SpinWait;
