@@ -1,6 +1,7 @@
 //! L1, L2: every operation ends while others run without pause, and while memory is reclaimed under
 //! it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,7 +12,8 @@ use faultless_host::fuzz::{Plant, rivals};
 use faultless_host::rng::{Rng, seed};
 use faultless_host::stores::{BlockStore, MemoryStore};
 use faultless_host::{
-    Machine, MachineConfig, Mmu, RealMachine, ScriptedMachine, counting, syscall,
+    Action, Event, Machine, MachineConfig, Mmu, RealMachine, ScriptedMachine, When, counting,
+    syscall,
 };
 use faultless_tests::process::{File, Process, SCRATCH_PAGES, assert_bytes, evict, fsync, pattern};
 use faultless_tests::setup::STRATEGIES;
@@ -39,6 +41,40 @@ fn read_as<M: Mmu, T: Task>(
     let mut to = IovIter::from_slice(&target);
     let got = syscall(|may| file.read(may, &process.space, &mut to, pos, task))?;
     Ok(process.space.read_vec(target.addr(), got).expect("scratch memory"))
+}
+
+/// An action of a script that cuts the file off at `size` and extends it again, on another thread, unless that has to wait for a lock.
+fn cut_and_extend(file: &File, size: u64) -> Action {
+    let file = Arc::clone(file);
+    Action::Call(Arc::new(move |_| {
+        let file = &file;
+        std::thread::scope(|scope| {
+            let changes = || {
+                let (old, task) = (file.size(), TestTask::new().killed_after(0));
+                let cut = syscall(|may| file.set_size(may, size, &task));
+                cut.and_then(|()| syscall(|may| file.set_size(may, old, &task)))
+            };
+            let changed = scope.spawn(changes).join().expect("the other thread");
+            assert!(matches!(changed, Ok(()) | Err(Errno::Interrupted)), "{changed:?}");
+        });
+    }))
+}
+
+/// Reads bytes of the file, which is cut off at `size` during each copy; how many copies there were.
+fn read_beside_cuts<M: Mmu>(
+    process: &Process<M>,
+    file: &File,
+    bytes: Range<u64>,
+    size: u64,
+) -> (Result<Vec<u8>, Errno>, u64) {
+    let script = process.space.script();
+    script.clear();
+    script.add(Event::AtomicCopy, When::Every(1), cut_and_extend(file, size));
+    let (len, task) = ((bytes.end - bytes.start) as usize, TestTask::new().killed_after(50));
+    let got = read_as(process, file, bytes.start, len, &task);
+    let copies = script.count(Event::AtomicCopy);
+    script.clear();
+    (got, copies)
 }
 
 /// A task under which another thread drops all clean pages of the file whenever it looks for a
@@ -125,6 +161,24 @@ balanced_on_both_mmus! {
         let (got, counted) = counting(|| read_as(&process, &file, 0, 5 * PAGE_SIZE, &Thief::of(&file)));
         assert_bytes(&got.expect("a read that ends"), &content, "the file");
         assert_eq!(counted.temporary_pages, 5, "one for each page");
+    }
+
+    /// Three rounds are lost to truncations; then the reader holds the inode lock, and they wait.
+    fn l2_a_read_whose_bytes_are_cut_off_each_time_ends(machine) {
+        let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
+        assert_eq!(process.write(&file, 0, &pattern(7, 3000)), Ok(3000));
+        let (got, copies) = read_beside_cuts(&process, &file, 200..1200, 100);
+        assert_eq!(got, Ok(vec![0; 1000]));
+        assert_eq!(copies, 4, "one while no truncation runs");
+    }
+
+    fn l2_a_read_goes_on_though_the_file_is_cut_off_behind_its_bytes(machine) {
+        let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
+        let content = pattern(8, 3000);
+        assert_eq!(process.write(&file, 0, &content), Ok(3000));
+        let (got, copies) = read_beside_cuts(&process, &file, 200..1200, 1200);
+        assert_bytes(&got.expect("a read"), &content[200..1200], "what was read");
+        assert_eq!(copies, 1);
     }
 
     fn l1_a_write_whose_pages_are_taken_all_the_time_ends(machine) {

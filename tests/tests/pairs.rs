@@ -1,7 +1,7 @@
 //! Any two operations on the same files, the second at every point of the first: a deterministic sweep of single hand-overs.
 
 use faultless::page::Strategy;
-use faultless_host::fuzz::{Extent, Plant, pairs, troubled_pairs, twice};
+use faultless_host::fuzz::{Extent, Plant, killed_pairs, pairs, troubled_pairs, twice};
 
 /// Every run keeps the contract, and there are as many as one would think.
 fn all_keep_the_contract(strategy: Strategy) {
@@ -55,6 +55,15 @@ fn operations_that_wait_for_each_other_may_meet_twice() {
     for strategy in [Strategy::PrepareCommit, Strategy::BeginEnd] {
         let runs = twice(strategy, extent(), Plant::None).unwrap_or_else(|found| panic!("{found}"));
         println!("{strategy:?}: {runs} runs");
+    }
+}
+
+#[test]
+fn l3_an_operation_that_waits_for_another_may_be_killed() {
+    for strategy in [Strategy::PrepareCommit, Strategy::BeginEnd] {
+        let runs = killed_pairs(strategy).unwrap_or_else(|found| panic!("{found}"));
+        println!("{strategy:?}: {runs} runs");
+        assert!(runs > 10_000, "{runs} runs");
     }
 }
 

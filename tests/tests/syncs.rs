@@ -1,4 +1,5 @@
-//! Failing stores beside other threads: what a sync owes (F1–F3), what evict may drop (F5), and what a growing write writes once.
+//! Failing stores beside other threads: what a sync owes (F1–F3), what evict may drop (F5), what a growing write writes once, and
+//! which page may be read (P1).
 //!
 //! Each case is swept: one call of the store fails and takes as long as it can, and the other thread comes in at every point.
 
@@ -45,6 +46,11 @@ cases! {
     p2_a_store_between_the_seal_and_the_growth_stays_past_the_end,
     p2_a_store_between_the_seal_and_a_write_past_the_end_stays_past_the_end,
     w_a_growing_write_is_one_though_all_ranges_are_taken,
+    p1_a_page_of_a_hole_is_read_once_all_of_it_is_defined,
+    p1_a_short_copy_into_a_hole_is_read_once_all_of_the_page_is_defined,
+    w9_room_that_a_truncation_is_about_to_give_back_is_not_relied_on,
+    w9_what_is_on_its_way_when_a_truncation_comes_lands_before_its_room_goes,
+    l3_a_killed_writer_lets_those_behind_it_in,
     w3_a_restarted_write_counts_what_is_in_the_file,
 }
 

@@ -1,6 +1,8 @@
 //! Writeback, fsync, fdatasync and msync: what is durable afterwards, and who hears of an error, and how often (W4, W11, P1, P2).
 
-use faultless::filemap::{MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
+use faultless::filemap::{
+    MsyncKind, NoTask, OpenFile, OpenFlags, Strategy, SyncKind, WriteOptions,
+};
 use faultless::page::{Errno, PAGE_SIZE, PageIndex};
 use faultless_host::stores::{BlockStore, Call, FaultyStore, FileStore, MemoryStore};
 use faultless_host::{Protection, syscall};
@@ -96,6 +98,24 @@ balanced_on_both_mmus! {
         assert_eq!(fsync(&file), Ok(()), "and only the next");
         assert_bytes(&store.contents(), &content, "dirty again, and sent again");
         assert_eq!(evict(&file), 5);
+    }
+
+    fn f2_each_of_two_open_files_is_told_of_a_failure_once(machine) {
+        let store = StrictStore::new(4096, Strategy::BeginEnd);
+        let (process, file) = (Process::new(machine), machine.inode(&store, 0));
+        let mut open = [(); 2].map(|()| OpenFile::new(&file, OpenFlags::empty()));
+        for _ in 0..2 {
+            assert_eq!(process.write(&file, 0, b"a page"), Ok(6));
+            store.fail(|failures| failures.writeback.extend([0]));
+            assert_eq!(writeback(&file, 0..u64::MAX), Err(Errno::Io));
+            store.fail(|failures| failures.writeback.clear());
+            for told in [Err(Errno::Io), Ok(())] {
+                for open in &mut open {
+                    let synced = syscall(|may| open.fsync(&file, may, SyncKind::All, &NoTask));
+                    assert_eq!(synced, told);
+                }
+            }
+        }
     }
 
     fn w4_an_error_of_fsyncs_own_writeback_is_reported_once(machine) {

@@ -11,8 +11,7 @@ type File = BlockStore<&'static Disk, FixedMap<16>, YieldWait>;
 /// The kernel: what it locks and waits with, and where memory and files come from.
 struct MyKernel;
 
-// SAFETY: real atomics; the cache is reached by a reference to one that is never dropped.
-unsafe impl Kernel for MyKernel {
+impl Kernel for MyKernel {
     type Sync = CoreSync;
     type Frames = FramePool;
     type Wait = YieldWait;

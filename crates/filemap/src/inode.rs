@@ -13,7 +13,7 @@ use faultless_page::{
 
 use crate::errors::ErrorSequence;
 use crate::ranges::RangeLock;
-use crate::size::SizeChanges;
+use crate::size_changes::SizeChanges;
 use crate::task::Task;
 
 /// A file in the page cache.

@@ -11,6 +11,7 @@
 //! tables and address spaces (the embedder).
 #![no_std]
 
+mod eof;
 mod errors;
 mod evict;
 mod fault;
@@ -22,7 +23,7 @@ mod open_file;
 mod options;
 mod ranges;
 mod read;
-mod size;
+mod size_changes;
 mod task;
 mod token;
 mod transfer;

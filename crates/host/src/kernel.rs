@@ -3,6 +3,8 @@
 //! [`HostKernel<Checked>`](Checked) is what tests use: it counts and checks locks. [`Counted`] moreover counts every
 //! locked instruction. [`Bare`] does nothing besides the work: for measurements.
 
+#![forbid(unsafe_code)]
+
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -82,10 +84,7 @@ impl<F: Flavor> fmt::Debug for HostKernel<F> {
         f.write_str("HostKernel")
     }
 }
-
-// SAFETY: the words are core's or pass on to core's; the short locks are spin's or std's mutexes; an `Arc` keeps its
-// content alive at one address.
-unsafe impl<F: Flavor> Kernel for HostKernel<F> {
+impl<F: Flavor> Kernel for HostKernel<F> {
     type Sync = F::Sync;
     type Frames = HostFrames;
     type Wait = HostWait;

@@ -5,7 +5,7 @@ use core::mem;
 use core::ptr::NonNull;
 
 use crate::debug::kernel_debug;
-use crate::{FrameNumber, Frames, Kernel, PAGE_SIZE, PageCache, Trace};
+use crate::{Errno, FrameNumber, Frames, Kernel, PAGE_SIZE, PageCache, Trace, frame};
 
 /// A few consecutive frames from [`PageCache::allocate`]. Dropping it releases those not taken.
 ///
@@ -16,6 +16,23 @@ pub struct FrameBatch<'c, K: Kernel> {
     cache: &'c PageCache<K>,
     next: FrameNumber,
     left: u32,
+}
+
+impl<K: Kernel> PageCache<K> {
+    /// Up to `pages` (clipped to 1..=64) consecutive frames, at least one. May sleep and reclaim: no page lock may be held (P3).
+    /// Traces [`Trace::Allocated`] for each.
+    ///
+    /// # Errors
+    /// [`Errno::NoMemory`], or whatever [`Frames::allocate`] says.
+    pub fn allocate(&self, pages: u32) -> Result<FrameBatch<'_, K>, Errno> {
+        let pages = pages.clamp(1, crate::PAGES_PER_LEAF as u32);
+        let (first, count) = frame::allocate(self.frames(), pages)?;
+        for _ in 0..count {
+            K::trace(Trace::Allocated);
+        }
+        // SAFETY: `allocate` has just given us these frames, with one count each.
+        Ok(unsafe { FrameBatch::new(self, first, count) })
+    }
 }
 
 impl<'c, K: Kernel> FrameBatch<'c, K> {

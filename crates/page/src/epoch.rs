@@ -7,8 +7,9 @@
 use core::array;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use crate::debug::kernel_debug;
-use crate::{Kernel, Spin, SpinLock, SyncFamily, Wait, WaitKey, Word, Word64};
+use core::fmt;
+
+use crate::{Spin, SyncFamily, Wait, WaitKey, Word};
 
 /// Counters are spread over this many cache lines; readers on different CPUs then share none.
 const STRIPES: usize = 16;
@@ -25,13 +26,13 @@ const STRIPES: usize = 16;
 /// Reader: (3) counts itself in by such a read-modify-write, (4) finds the thing by such a load.
 /// In the one order of all four, if (2) misses (3), then (1) < (2) < (3) < (4), so the reader does not find the thing any more.
 /// Leaving is a release and the remover's load an acquire, so the reader's last access is over before reuse.
-pub struct Epoch<K: Kernel> {
-    stripes: [Stripe<K>; STRIPES],
+pub struct Epoch<S: SyncFamily> {
+    stripes: [Stripe<S>; STRIPES],
     /// The phase that new readers enter is its lowest bit.
-    phase: Word64<K>,
+    phase: S::Word64,
     /// Not 0: a remover sleeps, and a reader who leaves has to wake it.
-    waiting: Word64<K>,
-    grace: SpinLock<K, Grace>,
+    waiting: S::Word64,
+    grace: S::Spin<Grace>,
 }
 
 /// One grace period runs at a time; each ends all that were asked for before it began.
@@ -43,19 +44,19 @@ struct Grace {
 }
 
 #[repr(align(64))]
-struct Stripe<K: Kernel> {
-    readers: [Word64<K>; 2],
+struct Stripe<S: SyncFamily> {
+    readers: [S::Word64; 2],
 }
 
 /// A reader inside an [`Epoch`]. It must not sleep, nor wait for a grace period.
 #[must_use]
-pub struct EpochGuard<'a, K: Kernel> {
-    epoch: &'a Epoch<K>,
-    wait: &'a K::Wait,
-    counter: &'a Word64<K>,
+pub struct EpochGuard<'a, S: SyncFamily, W: Wait> {
+    epoch: &'a Epoch<S>,
+    wait: &'a W,
+    counter: &'a S::Word64,
 }
 
-impl<K: Kernel> Epoch<K> {
+impl<S: SyncFamily> Epoch<S> {
     /// An epoch without readers.
     #[must_use]
     pub fn new() -> Self {
@@ -67,10 +68,11 @@ impl<K: Kernel> Epoch<K> {
         }
     }
 
-    /// Begins a read section. `wait` is what [`synchronize`](Self::synchronize) is given, too.
+    /// Begins a read section. `cpu` is a hint, for striping: any value is sound. `wait` is what
+    /// [`synchronize`](Self::synchronize) is given, too.
     #[inline]
-    pub fn enter<'a>(&'a self, wait: &'a K::Wait) -> EpochGuard<'a, K> {
-        let stripe = &self.stripes[K::cpu() % STRIPES];
+    pub fn enter<'a, W: Wait>(&'a self, cpu: usize, wait: &'a W) -> EpochGuard<'a, S, W> {
+        let stripe = &self.stripes[cpu % STRIPES];
         let counter = &stripe.readers[self.phase.load(Relaxed) as usize % 2];
         counter.fetch_add(1, SeqCst);
         EpochGuard { epoch: self, wait, counter }
@@ -82,16 +84,16 @@ impl<K: Kernel> Epoch<K> {
     /// one and of the next, which begins after its arrival and serves all earlier callers,
     /// whichever of them runs it. So a caller waits for two at most, however many callers there are
     /// (L1).
-    pub fn synchronize(&self, wait: &K::Wait) {
+    pub fn synchronize(&self, wait: &impl Wait) {
         let enough = {
             let grace = self.grace.lock();
             grace.ended + if grace.running { 2 } else { 1 }
         };
         loop {
             let mut next = self.next(enough);
-            let mut rounds = K::Sync::SPIN_ROUNDS;
+            let mut rounds = S::SPIN_ROUNDS;
             while next == Next::Sleep && rounds > 0 {
-                K::Sync::relax();
+                S::relax();
                 next = self.next(enough);
                 rounds -= 1;
             }
@@ -129,7 +131,7 @@ impl<K: Kernel> Epoch<K> {
     ///
     /// It begins after `running` was set under the lock, so after the arrival of each caller that
     /// counts on it: what they did before is before the loads here.
-    fn run(&self, wait: &K::Wait) {
+    fn run(&self, wait: &impl Wait) {
         let mut running = Running { epoch: self, wait, ended: 0 };
         let phase = self.phase.load(Relaxed) % 2;
         self.drain(phase ^ 1, wait);
@@ -139,7 +141,7 @@ impl<K: Kernel> Epoch<K> {
     }
 
     /// Waits until each counter of a phase was seen at zero.
-    fn drain(&self, phase: u64, wait: &K::Wait) {
+    fn drain(&self, phase: u64, wait: &impl Wait) {
         let mut stripe = 0;
         let mut quiet = || {
             while stripe < STRIPES {
@@ -150,11 +152,11 @@ impl<K: Kernel> Epoch<K> {
             }
             true
         };
-        for _ in 0..=K::Sync::SPIN_ROUNDS {
+        for _ in 0..=S::SPIN_ROUNDS {
             if quiet() {
                 return;
             }
-            K::Sync::relax();
+            S::relax();
         }
         // `Wait` is a safe trait and may return too early: ask again.
         while !quiet() {
@@ -168,7 +170,7 @@ impl<K: Kernel> Epoch<K> {
     }
 
     #[cold]
-    fn wake(&self, wait: &K::Wait) {
+    fn wake(&self, wait: &impl Wait) {
         wait.wake(self.key());
     }
 
@@ -191,14 +193,14 @@ enum Next {
 }
 
 /// A grace period that runs. Dropping it lets the next one begin, also by unwinding.
-struct Running<'e, K: Kernel> {
-    epoch: &'e Epoch<K>,
-    wait: &'e K::Wait,
+struct Running<'e, S: SyncFamily, W: Wait> {
+    epoch: &'e Epoch<S>,
+    wait: &'e W,
     /// Periods that have ended: 1 once this one has.
     ended: u64,
 }
 
-impl<K: Kernel> Drop for Running<'_, K> {
+impl<S: SyncFamily, W: Wait> Drop for Running<'_, S, W> {
     fn drop(&mut self) {
         {
             let mut grace = self.epoch.grace.lock();
@@ -209,13 +211,13 @@ impl<K: Kernel> Drop for Running<'_, K> {
     }
 }
 
-impl<K: Kernel> Default for Epoch<K> {
+impl<S: SyncFamily> Default for Epoch<S> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<K: Kernel> Drop for EpochGuard<'_, K> {
+impl<S: SyncFamily, W: Wait> Drop for EpochGuard<'_, S, W> {
     #[inline]
     fn drop(&mut self) {
         self.counter.fetch_sub(1, SeqCst);
@@ -225,8 +227,17 @@ impl<K: Kernel> Drop for EpochGuard<'_, K> {
     }
 }
 
-kernel_debug!(Epoch<K>, |this| { phase: this.phase.load(Relaxed) });
-kernel_debug!(EpochGuard<'_, K>, |this| { epoch: this.epoch });
+impl<S: SyncFamily> fmt::Debug for Epoch<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Epoch").field("phase", &self.phase.load(Relaxed)).finish_non_exhaustive()
+    }
+}
+
+impl<S: SyncFamily, W: Wait> fmt::Debug for EpochGuard<'_, S, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EpochGuard").field("epoch", self.epoch).finish_non_exhaustive()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -236,12 +247,13 @@ mod tests {
 
     use super::*;
     use crate::testing::{Machine, Test, with_watchdog};
+    use crate::{CoreSync, Kernel};
 
     /// A reader that read the phase, and was then held up until the phase had been turned once.
     fn enter_late<'a>(
-        epoch: &'a Epoch<Test>,
+        epoch: &'a Epoch<CoreSync>,
         wait: &'a <Test as Kernel>::Wait,
-    ) -> EpochGuard<'a, Test> {
+    ) -> EpochGuard<'a, CoreSync, <Test as Kernel>::Wait> {
         let other = 1 - epoch.phase.load(Relaxed) as usize % 2;
         let counter = &epoch.stripes[3].readers[other];
         counter.fetch_add(1, SeqCst);
@@ -251,7 +263,7 @@ mod tests {
     /// A grace period on a thread of its own, which says when it is over.
     fn synchronize_beside<'s>(
         scope: &'s Scope<'s, '_>,
-        epoch: &'s Epoch<Test>,
+        epoch: &'s Epoch<CoreSync>,
         wait: &'s <Test as Kernel>::Wait,
     ) -> Receiver<()> {
         let (done, finished) = channel();
@@ -266,7 +278,7 @@ mod tests {
     fn a_reader_who_counted_itself_under_the_old_phase_is_waited_for() {
         with_watchdog(|| {
             let machine: Machine = Machine::new(1);
-            let epoch = Epoch::<Test>::new();
+            let epoch = Epoch::<CoreSync>::new();
             for _ in 0..2 {
                 let late = enter_late(&epoch, &machine.wait);
                 thread::scope(|scope| {
@@ -285,15 +297,15 @@ mod tests {
     fn a_reader_who_enters_during_a_grace_period_is_not_waited_for() {
         with_watchdog(|| {
             let machine: Machine = Machine::new(1);
-            let epoch = Epoch::<Test>::new();
+            let epoch = Epoch::<CoreSync>::new();
             for _ in 0..2 {
-                let early = epoch.enter(&machine.wait);
+                let early = epoch.enter(0, &machine.wait);
                 thread::scope(|scope| {
                     let finished = synchronize_beside(scope, &epoch, &machine.wait);
                     while epoch.waiting.load(SeqCst) == 0 {
                         thread::yield_now();
                     }
-                    let late = epoch.enter(&machine.wait);
+                    let late = epoch.enter(0, &machine.wait);
                     drop(early);
                     let ended = finished.recv_timeout(Duration::from_secs(5));
                     drop(late);
@@ -314,8 +326,8 @@ mod tests {
     fn l1_callers_share_grace_periods_however_many_they_are() {
         with_watchdog(|| {
             let machine: Machine = Machine::new(1);
-            let epoch = Epoch::<Test>::new();
-            let reader = epoch.enter(&machine.wait);
+            let epoch = Epoch::<CoreSync>::new();
+            let reader = epoch.enter(0, &machine.wait);
             thread::scope(|scope| {
                 let _first = synchronize_beside(scope, &epoch, &machine.wait);
                 until_asleep(&machine, 1);
@@ -338,12 +350,12 @@ mod tests {
     fn a_caller_does_not_count_on_a_period_that_began_before_it_came() {
         with_watchdog(|| {
             let machine: Machine = Machine::new(1);
-            let epoch = Epoch::<Test>::new();
-            let reader = epoch.enter(&machine.wait);
+            let epoch = Epoch::<CoreSync>::new();
+            let reader = epoch.enter(0, &machine.wait);
             thread::scope(|scope| {
                 let first = synchronize_beside(scope, &epoch, &machine.wait);
                 until_asleep(&machine, 1);
-                let late = epoch.enter(&machine.wait);
+                let late = epoch.enter(0, &machine.wait);
                 let second = synchronize_beside(scope, &epoch, &machine.wait);
                 until_asleep(&machine, 2);
                 drop(reader);
@@ -359,7 +371,7 @@ mod tests {
     #[test]
     fn a_grace_period_that_unwinds_lets_the_next_one_begin() {
         let machine: Machine = Machine::new(1);
-        let epoch = Epoch::<Test>::new();
+        let epoch = Epoch::<CoreSync>::new();
         epoch.grace.lock().running = true;
         drop(Running { epoch: &epoch, wait: &machine.wait, ended: 0 });
         epoch.synchronize(&machine.wait);

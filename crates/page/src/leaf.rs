@@ -135,14 +135,6 @@ impl<S: SyncFamily> Leaf<S> {
     }
 }
 
-#[cfg(test)]
-impl<K: crate::Kernel> crate::LockedRun<'_, K> {
-    pub(crate) fn leaf_identity(&self) -> (u64, u64) {
-        let (owner, base) = self.leaf.identity();
-        (owner, base.get())
-    }
-}
-
 /// Pages. `slots` are locked by the caller, unless said otherwise.
 impl<S: SyncFamily> Leaf<S> {
     #[inline]

@@ -30,57 +30,65 @@
 extern crate std;
 
 mod batch;
-mod cache;
 mod context;
 mod debug;
 mod epoch;
 mod errno;
 mod fill;
+mod find;
 mod frame;
 mod kernel;
 mod leaf;
+mod lock;
 mod locked;
 mod locked_bytes;
 mod mapping;
 mod mutex;
 mod node;
+mod nodes;
 mod page_lock;
 mod pool;
 mod prune;
 mod queue;
 mod racing;
 mod removed;
-mod seams;
+mod rmap;
 mod section;
+mod store;
+mod sync;
+mod trace;
 mod tree;
 mod units;
+mod wait;
 mod writeback;
+mod writeback_run;
 
 pub use batch::{FrameBatch, OwnedFrame};
-pub use cache::PageCache;
 pub use context::LockContext;
 pub use epoch::{Epoch, EpochGuard};
 pub use errno::Errno;
 pub use fill::FillBuf;
+pub use find::Mark;
 pub use frame::{FrameNumber, Frames};
-pub use kernel::{
-    CoreSync, Kernel, LockId, PageIndexRaw, Spin, SpinLock, SpinWait, SyncFamily, Trace, Wait,
-    WaitKey, Word, Word32, Word64,
-};
+pub use stable_deref_trait::CloneStableDeref;
+
+pub use kernel::{Kernel, PageCache, SpinLock, Word32, Word64};
 pub use locked::LockedRun;
-pub use mapping::{Mapping, Mark};
+pub use mapping::Mapping;
 pub use mutex::{SleepGuard, SleepMutex};
 pub use queue::{Linked, OwnRequest, Request, RequestList, Requests};
 pub use removed::{Removals, Removed};
-pub use seams::{
-    AddressSpaceOperations, Backed, Begun, Contents, NoUserMappings, Strategy, SyncKind, Unmap,
-    UserMappings,
-};
+pub use rmap::{NoUserMappings, Unmap, UserMappings};
 pub use section::ReadSection;
+pub use store::{AddressSpaceOperations, Backed, Begun, Contents, Strategy, SyncKind};
+pub use sync::{CoreSync, Spin, SyncFamily, Word};
+pub use trace::{LockId, PageIndexRaw, Trace};
 pub use units::{
     LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun, SlotMask,
 };
-pub use writeback::{Writeback, WritebackOutcome, WritebackRun};
+pub use wait::{SpinWait, Wait, WaitKey};
+pub use writeback::{Writeback, WritebackOutcome};
+pub use writeback_run::WritebackRun;
 
 #[cfg(test)]
 mod testing;

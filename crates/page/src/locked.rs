@@ -11,7 +11,7 @@ use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::{
     Errno, FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex, PageRun,
-    Removed, SlotMask, Trace, Word,
+    SlotMask, Trace, Word,
 };
 
 /// A run of pages of one mapping, locked. Dropping it unlocks.
@@ -190,15 +190,6 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         done
     }
 
-    /// Takes pages out, with all their marks. Pages under writeback stay: wait for it first.
-    /// User mappings are the caller's to remove.
-    pub fn remove(&mut self, slots: SlotMask) -> Removed<'t, K> {
-        let slots = self.removable(slots);
-        let mut removed = Removed::new(self.mapping.cache(), slots);
-        self.take_out(slots, |frame| removed.push(frame));
-        removed
-    }
-
     /// Which of `slots` [`take_out`](Self::take_out) may empty.
     pub(crate) fn removable(&self, slots: SlotMask) -> SlotMask {
         slots & self.present() & !self.writeback()
@@ -282,6 +273,14 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         if word.load(Relaxed) & slots != 0 {
             word.fetch_and(!slots, Release);
         }
+    }
+}
+
+#[cfg(test)]
+impl<K: Kernel> LockedRun<'_, K> {
+    pub(crate) fn leaf_identity(&self) -> (u64, u64) {
+        let (owner, base) = self.leaf.identity();
+        (owner, base.get())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::leaf::Leaf;
 use crate::node::{Inner, Link, MAX_LEVEL, leaf_number, slot_at};
 use crate::pool::Spare;
 use crate::tree::Tree;
-use crate::{FrameNumber, Kernel, Mapping, PAGES_PER_LEAF, PageIndex, PageRun, Spin, SyncFamily};
+use crate::{FrameNumber, Kernel, Mapping, PAGES_PER_LEAF, PageIndex, Spin, SyncFamily};
 
 /// Leaves that share a grace period.
 const BATCH: usize = 32;
@@ -151,47 +151,5 @@ impl<K: Kernel> Mapping<K> {
     fn release(&self, frame: FrameNumber) {
         // SAFETY: it was in a leaf of this mapping, which owned the count, and was just taken out.
         unsafe { crate::Frames::release(self.cache().frames(), frame) };
-    }
-
-    /// Pages in the cache. Walks all leaves; a snapshot.
-    #[must_use]
-    pub fn cached_pages(&self) -> u64 {
-        let _section = self.cache().enter();
-        let mut number = 0;
-        let mut pages = 0;
-        while let Some((at, leaf)) = self.tree().next_leaf(number, u64::MAX) {
-            pages += u64::from(leaf.present().count_ones());
-            number = at + 1;
-        }
-        pages
-    }
-
-    /// The next maximal run of pages with `mark` in `from..end`, inside one leaf. Takes no lock: by the time the caller has locked the
-    /// run, the marks may have changed. Does not sleep.
-    #[must_use]
-    pub fn find(&self, from: PageIndex, end: PageIndex, mark: crate::Mark) -> Option<PageRun> {
-        if end <= from {
-            return None;
-        }
-        let last_page = PageIndex::new(end.get() - 1);
-        let _section = self.cache().enter();
-        let mut number = leaf_number(from);
-        while let Some((at, leaf)) = self.tree().next_leaf(number, leaf_number(last_page)) {
-            let base = PageIndex::new(at * PAGES_PER_LEAF as u64);
-            let mut slots = leaf.marked(mark);
-            if base == from.leaf_base() {
-                slots &= ALL << from.slot();
-            }
-            if base == last_page.leaf_base() {
-                slots &= ALL >> (63 - last_page.slot());
-            }
-            if let Some(run) = PageRun::first_of(base, slots)
-                && leaf.is(self.id(), base)
-            {
-                return Some(run);
-            }
-            number = at + 1;
-        }
-        None
     }
 }

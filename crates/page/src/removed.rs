@@ -5,7 +5,7 @@
 use heapless::Vec;
 
 use crate::debug::kernel_debug;
-use crate::{FrameNumber, Frames, Kernel, LockedRun, PAGES_PER_LEAF, PageCache, SlotMask};
+use crate::{FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGES_PER_LEAF, PageCache, SlotMask};
 
 /// Frames that share a grace period in [`Removals`]. More than a leaf has, and less than 512 bytes on the stack.
 const BATCH: usize = 96;
@@ -24,6 +24,31 @@ pub struct Removed<'t, K: Kernel> {
     cache: &'t PageCache<K>,
     frames: Vec<FrameNumber, PAGES_PER_LEAF>,
     slots: SlotMask,
+}
+
+impl<K: Kernel> PageCache<K> {
+    /// Collects pages that leave their mappings, in several runs, so that they share grace periods.
+    pub fn removals(&self) -> Removals<'_, K> {
+        Removals::new(self)
+    }
+}
+
+impl<K: Kernel> Mapping<K> {
+    /// Collects pages that leave this mapping, in several runs, so that they share grace periods.
+    pub fn removals(&self) -> Removals<'_, K> {
+        self.cache().removals()
+    }
+}
+
+impl<'t, K: Kernel> LockedRun<'t, K> {
+    /// Takes pages out, with all their marks. Pages under writeback stay: wait for it first.
+    /// User mappings are the caller's to remove.
+    pub fn remove(&mut self, slots: SlotMask) -> Removed<'t, K> {
+        let slots = self.removable(slots);
+        let mut removed = Removed::new(self.mapping.cache(), slots);
+        self.take_out(slots, |frame| removed.push(frame));
+        removed
+    }
 }
 
 impl<'t, K: Kernel> Removed<'t, K> {

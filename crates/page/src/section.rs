@@ -19,8 +19,17 @@ use crate::{
 /// every removal of pages, waits without end.
 pub struct ReadSection<'t, K: Kernel> {
     mapping: &'t Mapping<K>,
-    epoch: EpochGuard<'t, K>,
+    epoch: EpochGuard<'t, K::Sync, K::Wait>,
     context: PhantomData<(LockContext<'t>, *mut ())>,
+}
+
+impl<K: Kernel> Mapping<K> {
+    /// Begins reading without locks. See [`ReadSection`].
+    #[inline]
+    #[must_use]
+    pub fn read_section<'t>(&'t self, cx: LockContext<'t>) -> ReadSection<'t, K> {
+        ReadSection::new(self, cx)
+    }
 }
 
 impl<'t, K: Kernel> ReadSection<'t, K> {

@@ -17,9 +17,9 @@
 
 use heapless::Vec;
 
-use crate::cache::Nodes;
 use crate::leaf::Leaf;
 use crate::node::{FANOUT_SHIFT, Inner, Link, MAX_LEVEL, Root, leaf_number, reaches, slot_at};
+use crate::nodes::Nodes;
 use crate::pool::Spare;
 use crate::{Errno, Frames, PageIndex, Spin, SyncFamily};
 

@@ -1,9 +1,7 @@
 //! [`InterruptsOff`]: short locks that keep interrupts away, and preemption with them.
 //!
 //! Neighbour: [`SyncFamily`], which names the locks of a kernel. Words and fences are those of
-//! [`CoreSync`].
-#![forbid(unsafe_code)]
-
+//! [`CoreSync`]. The unsafe code is the promise that the locks exclude.
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
@@ -74,7 +72,8 @@ pub trait InterruptControl: 'static {
 /// ```
 pub struct InterruptsOff<C>(PhantomData<fn() -> C>);
 
-impl<C: InterruptControl> SyncFamily for InterruptsOff<C> {
+// SAFETY: the words and fences are those of `CoreSync`, and the locks those of `spin`, whatever `C` does.
+unsafe impl<C: InterruptControl> SyncFamily for InterruptsOff<C> {
     type Word64 = AtomicU64;
     type Word32 = AtomicU32;
     type Spin<T: Send> = InterruptsOffLock<C, T>;

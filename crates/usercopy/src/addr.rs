@@ -6,7 +6,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use crate::{Efault, UserMemory};
+use crate::Efault;
 
 /// An address in a user address space. A number: nothing here dereferences it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -45,7 +45,7 @@ impl fmt::Debug for UserAddr {
 /// A range of user addresses.
 ///
 /// # Invariants
-/// Empty, or inside the [`user_range`](UserMemory::user_range) of the memory it was checked against; so
+/// Empty, or inside the [`user_range`](crate::UserMemory::user_range) of the memory it was checked against; so
 /// `addr + len` never wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserSlice {
@@ -57,20 +57,15 @@ impl UserSlice {
     /// No bytes, nowhere.
     pub const EMPTY: Self = Self { addr: UserAddr(0), len: 0 };
 
-    /// `len` bytes at `addr`, if they lie in the user range (U5). An empty range is always fine (U7).
-    /// Accesses nothing.
+    /// `len` bytes at `addr`, if they lie in `range`. An empty range is always fine (U7).
     ///
     /// # Errors
-    /// [`Efault`] with nothing completed if a byte lies outside `user`'s range or `addr + len` wraps.
+    /// [`Efault`] with nothing completed if a byte lies outside `range` or `addr + len` wraps.
     #[inline]
-    pub fn new<U: UserMemory + ?Sized>(
-        user: &U,
-        addr: UserAddr,
-        len: usize,
-    ) -> Result<Self, Efault> {
+    pub(crate) fn within(range: &Range<usize>, addr: UserAddr, len: usize) -> Result<Self, Efault> {
         let slice = Self { addr, len };
         let wraps = addr.0.checked_add(len).is_none();
-        if wraps && len > 0 || !slice.lies_in(user) {
+        if wraps && len > 0 || !slice.is_within(range) {
             return Err(Efault { expected: len, completed: 0 });
         }
         Ok(slice)
@@ -112,14 +107,6 @@ impl UserSlice {
         Self { addr: self.addr.wrapping_add(bytes), len: self.len - bytes }
     }
 
-    /// Whether every byte lies in `user`'s range. The copies ask again, since a slice may have been
-    /// checked against another address space.
-    #[must_use]
-    #[inline]
-    pub fn lies_in<U: UserMemory + ?Sized>(&self, user: &U) -> bool {
-        self.is_within(&user.user_range())
-    }
-
     /// [`lies_in`](Self::lies_in) for the range of a [`UserMemory`], relying on the invariant that nothing wraps.
     #[inline]
     pub(crate) fn is_within(&self, range: &Range<usize>) -> bool {
@@ -131,6 +118,7 @@ impl UserSlice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::UserMemory;
     use crate::conformance::scripted::Scripted;
 
     #[test]

@@ -2,46 +2,18 @@
 //!
 //! The probe never changes user memory. It is advice: the pages may be gone again when the copy comes, and
 //! the copy has the last word.
+#![forbid(unsafe_code)]
 
-use crate::{MayFault, UserAddr, UserMemory, UserSlice};
+use crate::{UserAddr, UserSlice};
 
 /// Distance between probes: the smallest page of the supported architectures. Larger pages are merely
 /// probed more than once.
 pub const PROBE_STEP: usize = 4096;
 
-/// Reads a byte of every page of `slice`; returns the bytes at its end that could not be reached.
-pub(crate) fn readable<U: UserMemory + ?Sized>(
-    user: &U,
-    may: &mut MayFault,
-    slice: UserSlice,
-) -> usize {
-    if !slice.lies_in(user) {
-        return slice.len();
-    }
-    unreached(slice, |addr| {
-        // SAFETY: `unreached` probes only inside `slice`, which lies in the user range.
-        unsafe { user.raw_probe_readable(may, addr) == 0 }
-    })
-}
-
-/// Makes a byte of every page of `slice` writeable; returns the bytes at its end that could not be reached.
-pub(crate) fn writeable<U: UserMemory + ?Sized>(
-    user: &U,
-    may: &mut MayFault,
-    slice: UserSlice,
-) -> usize {
-    if !slice.lies_in(user) {
-        return slice.len();
-    }
-    unreached(slice, |addr| {
-        // SAFETY: `unreached` probes only inside `slice`, which lies in the user range.
-        unsafe { user.raw_probe_writeable(may, addr) == 0 }
-    })
-}
-
 /// Probes the first byte, the first byte of every further page, and the last byte (which matters only
-/// where protection is finer than a page). Stops at the first probe that fails.
-fn unreached(slice: UserSlice, mut probe: impl FnMut(UserAddr) -> bool) -> usize {
+/// where protection is finer than a page). Stops at the first probe that fails. Returns the bytes at
+/// the end of `slice` that could not be reached.
+pub(crate) fn unreached(slice: UserSlice, mut probe: impl FnMut(UserAddr) -> bool) -> usize {
     let mut next = 0;
     while next < slice.len() {
         let addr = slice.addr().wrapping_add(next);
@@ -62,6 +34,7 @@ fn unreached(slice: UserSlice, mut probe: impl FnMut(UserAddr) -> bool) -> usize
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::UserMemory;
     use crate::conformance::scripted::Scripted;
     use std::vec::Vec;
 

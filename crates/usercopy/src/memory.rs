@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use crate::fault_in;
-use crate::{MayFault, UserAddr, UserSlice};
+use crate::{Efault, MayFault, UserAddr, UserSlice};
 
 /// The user address space of the current task.
 ///
@@ -118,14 +118,51 @@ pub unsafe trait UserMemory {
     /// lock reachable from the fault handler may be held, which `may` proves. Returns how many bytes at
     /// the end of `slice` could **not** be reached: all of them if `slice` is not in range (U5).
     fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
-        fault_in::readable(self, may, slice)
+        if !slice.lies_in(self) {
+            return slice.len();
+        }
+        fault_in::unreached(slice, |addr| {
+            // SAFETY: only addresses inside `slice` are probed, and it lies in the user range.
+            unsafe { self.raw_probe_readable(may, addr) == 0 }
+        })
     }
 
     /// Makes every page of `slice` writeable without changing it (U6). Otherwise as
     /// [`fault_in_readable`](Self::fault_in_readable).
     fn fault_in_writeable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
-        fault_in::writeable(self, may, slice)
+        if !slice.lies_in(self) {
+            return slice.len();
+        }
+        fault_in::unreached(slice, |addr| {
+            // SAFETY: as for `fault_in_readable`.
+            unsafe { self.raw_probe_writeable(may, addr) == 0 }
+        })
     }
 }
 
 static_assertions::assert_obj_safe!(UserMemory);
+
+/// Checks against an address space.
+impl UserSlice {
+    /// `len` bytes at `addr`, if they lie in the user range (U5). An empty range is always fine (U7).
+    /// Accesses nothing.
+    ///
+    /// # Errors
+    /// [`Efault`] with nothing completed if a byte lies outside `user`'s range or `addr + len` wraps.
+    #[inline]
+    pub fn new<U: UserMemory + ?Sized>(
+        user: &U,
+        addr: UserAddr,
+        len: usize,
+    ) -> Result<Self, Efault> {
+        Self::within(&user.user_range(), addr, len)
+    }
+
+    /// Whether every byte lies in `user`'s range. The copies ask again, since a slice may have been
+    /// checked against another address space.
+    #[must_use]
+    #[inline]
+    pub fn lies_in<U: UserMemory + ?Sized>(&self, user: &U) -> bool {
+        self.is_within(&user.user_range())
+    }
+}

@@ -59,10 +59,7 @@ pub trait Watch: Send + Sync + 'static {
 
 /// The kernel that a checker explores.
 pub struct ModelKernel<C>(PhantomData<C>);
-
-// SAFETY: the families' words are atomic (the checkers' own), their short locks exclude; an `Arc` derefs to one
-// place and keeps it.
-unsafe impl<C: Checker> Kernel for ModelKernel<C> {
+impl<C: Checker> Kernel for ModelKernel<C> {
     type Sync = C::Sync;
     type Frames = ModelFrames<C>;
     type Wait = ModelWait<C>;

@@ -72,9 +72,7 @@ unsafe impl Frames for StaticFrames {
 
 /// The kernel.
 pub(crate) struct Probe;
-
-// SAFETY: the words are core's; the cache is a static.
-unsafe impl Kernel for Probe {
+impl Kernel for Probe {
     type Sync = CoreSync;
     type Frames = StaticFrames;
     type Wait = SpinWait;

@@ -180,3 +180,57 @@ planted!(
     "99: mov rax, rdx",
     "ret",
 );
+
+// Wrong: tries again for ever what faults.
+planted!(
+    "planted_endless", [31 => 30],
+    "30: test rdx, rdx",
+    "jz 99f",
+    "31: movzx eax, byte ptr [rsi]",
+    "mov [rdi], al",
+    "inc rsi",
+    "inc rdi",
+    "dec rdx",
+    "jmp 30b",
+    "99: mov rax, rdx",
+    "ret",
+);
+
+// Wrong: leaves out a byte of the source, but only after a thousand turns.
+planted!(
+    "planted_late", [31 => 99],
+    "xor ecx, ecx",
+    "30: test rdx, rdx",
+    "jz 99f",
+    "cmp rcx, 1000",
+    "jne 31f",
+    "inc rsi",
+    "31: movzx eax, byte ptr [rsi]",
+    "mov [rdi], al",
+    "inc rsi",
+    "inc rdi",
+    "inc rcx",
+    "dec rdx",
+    "jmp 30b",
+    "99: mov rax, rdx",
+    "ret",
+);
+
+// Wrong: a register of the caller holds the byte, and is given back only if nothing faults.
+planted!(
+    "planted_clobber", [31 => 98],
+    "push rbx",
+    "30: test rdx, rdx",
+    "jz 97f",
+    "31: movzx ebx, byte ptr [rsi]",
+    "mov [rdi], bl",
+    "inc rsi",
+    "inc rdi",
+    "dec rdx",
+    "jmp 30b",
+    "97: pop rbx",
+    "jmp 99f",
+    "98: add rsp, 8",
+    "99: mov rax, rdx",
+    "ret",
+);

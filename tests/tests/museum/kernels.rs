@@ -14,10 +14,7 @@ use faultless_host::{HostFrames, HostWait, Machine, Mmu};
 /// The kernel.
 #[derive(Debug)]
 pub(crate) enum Bookkeeper {}
-
-// SAFETY: words and short locks are core's and spin's; an `Arc` keeps its content alive at one
-// address.
-unsafe impl Kernel for Bookkeeper {
+impl Kernel for Bookkeeper {
     type Sync = CoreSync;
     type Frames = Scarce;
     type Wait = HostWait;
@@ -33,9 +30,7 @@ unsafe impl Kernel for Bookkeeper {
 /// A kernel that leaves the default: to lose pages is a panic.
 #[derive(Debug)]
 pub(crate) enum Strict {}
-
-// SAFETY: as for `Bookkeeper`.
-unsafe impl Kernel for Strict {
+impl Kernel for Strict {
     type Sync = CoreSync;
     type Frames = HostFrames;
     type Wait = HostWait;

@@ -133,9 +133,7 @@ impl AddressSpaceOperations for Roomy {
 /// The kernel.
 #[derive(Debug)]
 pub(super) enum Bare {}
-
-// SAFETY: words and locks are those of the page crate; clones of an `Arc` deref to the same cache.
-unsafe impl Kernel for Bare {
+impl Kernel for Bare {
     type Sync = CoreSync;
     type Frames = ArenaFrames;
     type Wait = SpinWait;

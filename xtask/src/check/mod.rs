@@ -12,8 +12,10 @@ use anyhow::Result;
 
 use crate::workspace::{self, TextFile};
 
+mod circles;
 mod direction;
 mod files;
+mod imports;
 mod links;
 mod readme;
 mod source;
@@ -87,6 +89,7 @@ const fn rule(part: Part, name: &'static str, find: fn(&Facts) -> Vec<Violation>
 const RULES: &[Rule] = &[
     rule(Part::Direction, "dependencies point downwards", direction::between_crates),
     rule(Part::Direction, "core crates use only the agreed crates", direction::to_the_outside),
+    rule(Part::Direction, "modules of the core import in one direction", circles::none),
     rule(Part::House, "core crates are no_std and need no alloc", source::no_std),
     rule(Part::House, "modules without unsafe forbid it", source::forbid_unsafe),
     rule(Part::House, "no bool parameters", source::no_bool_parameters),

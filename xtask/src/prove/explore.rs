@@ -15,17 +15,34 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 
+use super::heads::Head;
 use super::image::{Image, Isa};
-use super::lift::{self, Access, Fill, Flags, Flow, REGISTERS, SCRATCH};
+use super::lift::{self, Flow, REGISTERS, SCRATCH};
 use super::live;
-use super::loops::Template;
 use super::report::Finding;
 use super::solver::{Answer, Solver};
-use super::state::{Event, Fault, Loaded, State, Symbols};
-use super::term::{Atom, Cond, Op, Term};
+use super::state::{State, Symbols};
+use super::term::{Atom, Cond, Term};
 
-/// Paths of one function; more mean that the model is lost.
+/// Paths of one run; more mean that the model is lost.
 const PATHS: usize = 20_000;
+
+/// Turns of a loop in which a counterexample is looked for.
+const TURNS: usize = 2;
+
+/// Paths on which a counterexample is looked for.
+const SEARCH: usize = 2_000;
+
+/// What runs are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// To learn what holds at heads of loops; nothing is claimed.
+    Learn,
+    /// To show all claims.
+    Check,
+    /// To find counterexamples: runs go on at heads.
+    Search,
+}
 
 /// What a function does, and so which side is the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +59,16 @@ pub(crate) struct Prover<'i> {
     pub(super) solver: Solver,
     pub(super) symbols: Symbols,
     pub(super) kind: Kind,
+    pub(super) mode: Mode,
     /// The registers at the entry.
-    before: lift::Registers,
-    live: BTreeMap<u64, live::Set>,
+    pub(super) before: lift::Registers,
+    pub(super) live: BTreeMap<u64, live::Set>,
     /// Heads of loops.
     cuts: BTreeSet<u64>,
-    pub(super) templates: BTreeMap<u64, Template>,
+    /// What holds at them.
+    pub(super) heads: BTreeMap<u64, Head>,
+    /// Runs from head to head on which perhaps no byte is done.
+    pub(super) idle: BTreeSet<(u64, u64)>,
     /// A new head was found; everything begins again.
     pub(super) again: bool,
     /// Paths that ended.
@@ -62,22 +83,24 @@ impl<'i> Prover<'i> {
         let mut solver = Solver::start()?;
         let mut symbol = |name: &str| solver.symbol(name);
         let symbols = Symbols {
-            dst: symbol("dst")?,
-            src: symbol("src")?,
-            len: symbol("len")?,
-            byte: symbol("byte")?,
-            stack: symbol("stack")?,
-            caller: symbol("caller")?,
+            dst: symbol("dst"),
+            src: symbol("src"),
+            len: symbol("len"),
+            byte: symbol("byte"),
+            stack: symbol("stack"),
+            caller: symbol("caller"),
         };
         Ok(Self {
             image,
             solver,
             symbols,
             kind,
+            mode: Mode::Learn,
             before: Vec::new(),
             live: live::live(image),
             cuts: BTreeSet::new(),
-            templates: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            idle: BTreeSet::new(),
             again: false,
             paths: 0,
             findings: Vec::new(),
@@ -86,24 +109,32 @@ impl<'i> Prover<'i> {
 
     /// Proves the function, or finds out why not.
     pub(crate) fn prove(&mut self, function: &str) -> Result<()> {
+        let entry = self.entry(self.image.symbol(function)?)?;
         loop {
-            let entry = self.entry(self.image.symbol(function)?)?;
-            self.run(entry, &[])?;
+            self.prove_from(&entry)?;
             if !self.again {
-                return Ok(());
+                break;
             }
             self.again = false;
-            self.paths = 0;
-            self.findings.clear();
-            self.templates.clear();
+            self.heads.clear();
         }
+        if self.findings.is_empty() {
+            return Ok(());
+        }
+        let unproven = std::mem::take(&mut self.findings);
+        (self.mode, self.paths) = (Mode::Search, 0);
+        self.run(entry)?;
+        if !self.findings.iter().any(|finding| finding.refuted) {
+            self.findings = unproven;
+        }
+        Ok(())
     }
 
     fn entry(&mut self, at: u64) -> Result<State> {
         let (stack, link, arguments, _) = lift::convention(self.image.isa);
         let mut regs = Vec::new();
         for register in 0..REGISTERS {
-            regs.push(self.solver.symbol(&format!("r{register}"))?);
+            regs.push(self.solver.symbol(&format!("r{register}")));
         }
         let s = self.symbols.clone();
         let values = match self.kind {
@@ -119,28 +150,24 @@ impl<'i> Prover<'i> {
             Some(link) => regs[link] = s.caller.clone(),
             None => _ = words.insert(0, s.caller.clone()),
         }
-        let all = Term::of(u64::MAX);
-        let path = vec![
+        self.before.clone_from(&regs);
+        Ok(State { stack: words, ..State::new(at, regs, self.assumptions()) })
+    }
+
+    /// What the caller promises.
+    pub(super) fn assumptions(&self) -> Vec<Cond> {
+        let (s, all) = (&self.symbols, Term::of(u64::MAX));
+        vec![
             Cond::at_most(&s.len, &Term::of(u64::MAX >> 1)),
             Cond::at_most(&s.dst, &all.sub(&s.len)),
             Cond::at_most(&s.src, &all.sub(&s.len)),
-        ];
-        self.before.clone_from(&regs);
-        Ok(State {
-            at,
-            regs,
-            flags: Flags::default(),
-            stack: words,
-            path,
-            touched: Cond::never(),
-            good: Cond::always(),
-            range: None,
-            loads: BTreeMap::new(),
-            hopeless: Cond::never(),
-            trace: Vec::new(),
-            seen: BTreeSet::new(),
-            begins: None,
-        })
+        ]
+    }
+
+    /// The registers that a function must leave as they were, but for the stack pointer.
+    pub(super) fn kept(&self) -> impl Iterator<Item = usize> + use<> {
+        let (stack, ..) = lift::convention(self.image.isa);
+        lift::preserved(self.image.isa).into_iter().filter(move |register| *register != stack)
     }
 
     /// Whether a condition holds in every case of a state.
@@ -153,7 +180,7 @@ impl<'i> Prover<'i> {
     }
 
     /// Whether a condition holds in some case of a state.
-    fn possible(&mut self, state: &State, condition: &Cond) -> Result<bool> {
+    pub(super) fn possible(&mut self, state: &State, condition: &Cond) -> Result<bool> {
         if condition.value() == Some(false) {
             return Ok(false);
         }
@@ -161,46 +188,74 @@ impl<'i> Prover<'i> {
     }
 
     /// Shows a claim or makes a finding; whether it was shown.
-    fn claim(&mut self, state: &State, what: &str, claim: &Cond) -> Result<bool> {
-        if self.holds(state, claim)? {
+    pub(super) fn claim(&mut self, state: &State, what: &str, claim: &Cond) -> Result<bool> {
+        if self.mode == Mode::Learn || self.holds(state, claim)? {
             return Ok(true);
         }
-        let finding = self.counterexample(state, what, claim)?;
+        let finding = match self.mode {
+            Mode::Search => self.counterexample(state, what, claim)?,
+            Mode::Learn | Mode::Check => Finding::unproven(self.image, state.at, what),
+        };
         self.findings.push(finding);
         Ok(false)
     }
 
-    /// Walks all paths from a state; gives back those that arrive at one of `stops`.
-    pub(super) fn run(&mut self, from: State, stops: &[u64]) -> Result<Vec<State>> {
+    /// Walks all paths from a state up to heads of loops; gives back the states there.
+    pub(super) fn run(&mut self, from: State) -> Result<Vec<State>> {
         let (mut work, mut arrived) = (vec![from], Vec::new());
         let mut known = BTreeSet::new();
         while let Some(mut state) = work.pop() {
-            if self.again {
+            if self.again || (self.mode == Mode::Search && self.paths > SEARCH) {
                 return Ok(arrived);
             }
             ensure!(self.paths < PATHS, "more than {PATHS} paths");
             if self.image.is_fixup(state.at) {
                 let live = self.live.get(&state.at).copied().unwrap_or(u64::MAX);
                 for register in (0..REGISTERS).filter(|register| live >> register & 1 == 0) {
-                    state.regs[register] = self.solver.symbol("dead")?;
+                    state.regs[register] = self.solver.symbol("dead");
                 }
                 if !known.insert(state.key(live)) {
                     continue;
                 }
             }
-            let begins = state.begins.take() == Some(state.at);
-            if !begins && stops.contains(&state.at) {
-                arrived.push(state);
-            } else if !begins && self.cuts.contains(&state.at) {
-                arrived.extend(self.around(state, stops)?);
-            } else if !state.seen.insert(state.at) {
+            let begins = std::mem::take(&mut state.begins);
+            if !begins && self.cuts.contains(&state.at) {
+                if self.mode != Mode::Search {
+                    arrived.extend(self.settle(state)?);
+                    continue;
+                }
+                let turns = state.turns.entry(state.at).or_default();
+                *turns += 1;
+                if *turns > TURNS {
+                    continue;
+                }
+                state.seen.clear();
+            }
+            if state.seen.insert(state.at) {
+                self.step(state, &mut work)?;
+            } else {
                 self.cuts.insert(state.at);
                 self.again = true;
-            } else {
-                self.step(state, &mut work)?;
             }
         }
         Ok(arrived)
+    }
+
+    /// The states with each choice in the number of bytes done made.
+    fn settle(&mut self, state: State) -> Result<Vec<State>> {
+        let choice = state.done.parts().0.iter().map(|(atom, _)| atom);
+        let mut choice = choice;
+        let choice = choice.find(|atom| matches!(atom, Atom::Choice(..))).cloned();
+        let Some(Atom::Choice(condition, yes, no)) = &choice else { return Ok(vec![state]) };
+        let mut settled = Vec::new();
+        for mut branch in self.fork(&state, condition, (state.at, state.at))? {
+            let chosen = if branch.path.last() == Some(condition) { yes } else { no };
+            branch.done = branch
+                .done
+                .replaced(&Atom::Choice(condition.clone(), yes.clone(), no.clone()), chosen);
+            settled.extend(self.settle(branch)?);
+        }
+        Ok(settled)
     }
 
     /// One instruction; pushes what may come next.
@@ -268,197 +323,18 @@ impl<'i> Prover<'i> {
         Ok(branches)
     }
 
-    /// Whether a side is the user's, so that its accesses may fault.
-    fn faults(&self, access: &Access) -> bool {
-        match access {
-            Access::Load { .. } => self.kind == Kind::FromUser,
-            Access::Store { .. } => self.kind != Kind::FromUser,
-            Access::String { .. } => true,
-        }
-    }
-
-    /// Performs an access, and pushes the state after its fault; whether the path goes on.
-    fn access(&mut self, state: &mut State, access: Access, work: &mut Vec<State>) -> Result<bool> {
-        if let Access::Load { address, bytes, .. } | Access::Store { address, bytes, .. } = &access
-            && let Some(slot) = address.offset_from(&self.symbols.stack)
-        {
-            return self.stack(state, slot, *bytes, access).map(|()| true);
-        }
-        match access {
-            Access::String { to, from, count, value } => {
-                self.string(state, (to, from, count), &value, work)
-            }
-            Access::Load { ref address, bytes, ref into, fill } => {
-                ensure!(self.kind != Kind::Clear, "a load at {:#x}", state.at);
-                let offset = address.sub(&self.symbols.src);
-                let whole = bytes * into.len() as u64;
-                let begins = Cond::below(&self.symbols.src.sub(address), &Term::of(bytes));
-                let empty = Cond::eq(&self.symbols.len, &Term::of(0));
-                let overlap = Cond::either(
-                    &Cond::below(&offset, &self.symbols.len),
-                    &Cond::all([begins, empty.not()]),
-                );
-                let harmless = Cond::all([is_aligned(address, bytes), overlap]);
-                let harmless = if into.len() == 1 { harmless } else { Cond::never() };
-                let inside = Cond::either(&self.inside(&offset, &Term::of(whole)), &harmless);
-                if !self.claim(state, "loads outside the source", &inside)? {
-                    return Ok(false);
-                }
-                if self.faults(&access) && !self.fault(state, &offset, address, whole, work)? {
-                    return Ok(false);
-                }
-                for (at, register) in into.iter().enumerate() {
-                    let offset = offset.add_to(bytes * at as u64);
-                    let symbol = self.solver.symbol("loaded")?;
-                    state
-                        .loads
-                        .insert(symbol.to_string().trim().to_owned(), Loaded { offset, bytes });
-                    state.regs[*register] = fill_in(&state.regs[*register], &symbol, bytes, fill);
-                }
-                Ok(true)
-            }
-            Access::Store { ref address, bytes, ref values } => {
-                let offset = address.sub(&self.symbols.dst);
-                let whole = bytes * values.len() as u64;
-                let inside = self.inside(&offset, &Term::of(whole));
-                if !self.claim(state, "stores outside the destination", &inside)? {
-                    return Ok(false);
-                }
-                if self.faults(&access) {
-                    // Only x86-64 promises that any store that faults has changed nothing.
-                    let whole_or_not = match self.image.isa {
-                        Isa::X86_64 => Cond::always(),
-                        _ if values.len() > 1 => Cond::never(),
-                        _ => is_aligned(address, bytes),
-                    };
-                    let what = "a store to user memory may be done in part when it faults";
-                    self.claim(state, what, &whole_or_not)?;
-                    if !self.fault(state, &offset, address, whole, work)? {
-                        return Ok(false);
-                    }
-                }
-                for (at, value) in values.iter().enumerate() {
-                    let offset = offset.add_to(bytes * at as u64);
-                    let good = match self.kind {
-                        Kind::Clear => Cond::eq(&value.low(bytes), &Term::of(0)),
-                        _ => state.is_good(&self.symbols, &offset, bytes, value),
-                    };
-                    state.store(&self.symbols, &offset, &Term::of(bytes), &good);
-                }
-                Ok(true)
-            }
-        }
-    }
-
-    /// Whether `count` bytes from an offset on lie in a region.
-    fn inside(&self, offset: &Term, count: &Term) -> Cond {
-        let len = &self.symbols.len;
-        Cond::all([Cond::at_most(offset, len), Cond::at_most(count, &len.sub(offset))])
-    }
-
-    /// A word of the stack, which is the kernel's own and no part of the regions.
-    fn stack(&mut self, state: &mut State, slot: u64, bytes: u64, access: Access) -> Result<()> {
-        ensure!(bytes == 8 && slot.is_multiple_of(8), "a part of a word of the stack");
-        match access {
-            Access::Load { into, .. } => {
-                for (at, register) in into.into_iter().enumerate() {
-                    let slot = slot.wrapping_add(8 * at as u64);
-                    let Some(word) = state.stack.get(&slot) else {
-                        bail!("an unknown word of the stack")
-                    };
-                    state.regs[register] = word.clone();
-                }
-            }
-            Access::Store { values, .. } => {
-                for (at, value) in values.into_iter().enumerate() {
-                    let slot = slot.wrapping_add(8 * at as u64);
-                    ensure!(slot.cast_signed() < 0, "a store to the caller's stack");
-                    state.stack.insert(slot, value);
-                }
-            }
-            Access::String { .. } => bail!("a string instruction on the stack"),
-        }
-        Ok(())
-    }
-
-    /// Pushes the state after a fault of the access; whether the instruction has a fix-up.
-    fn fault(
-        &mut self,
-        state: &State,
-        offset: &Term,
-        address: &Term,
-        bytes: u64,
-        work: &mut Vec<State>,
-    ) -> Result<bool> {
-        let Some(fixup) = self.image.fixup(state.at) else {
-            self.claim(state, "accesses user memory without a fix-up", &Cond::never())?;
-            return Ok(false);
-        };
-        let mut after = state.clone();
-        // A fault that does not touch the first byte says nothing about it; one of a word, only if it lies in one page.
-        let covers = Cond::below(&Term::of(0).sub(offset), &Term::of(bytes));
-        let hopeless = Cond::all([covers, is_aligned(address, bytes)]);
-        let never = bytes > 1 && self.holds(state, &hopeless.not())?;
-        after.hopeless = if never { Cond::never() } else { hopeless };
-        after.trace.push(Event::Fault(Fault { at: state.at, offset: offset.clone(), bytes }));
-        after.at = fixup;
-        work.push(after);
-        Ok(true)
-    }
-
-    /// `rep movsb` and `rep stosb`: byte by byte, and at a fault the registers tell how far it went.
-    fn string(
-        &mut self,
-        state: &mut State,
-        (to, from, count): (usize, Option<usize>, usize),
-        value: &Term,
-        work: &mut Vec<State>,
-    ) -> Result<bool> {
-        let s = self.symbols.clone();
-        let offset = state.regs[to].sub(&s.dst);
-        let total = state.regs[count].clone();
-        let mut inside = self.inside(&offset, &total);
-        let mut good = Cond::eq(&value.low(1), &Term::of(0));
-        if let Some(from) = from {
-            ensure!(self.kind != Kind::Clear, "a load at {:#x}", state.at);
-            let source = state.regs[from].sub(&s.src);
-            inside = Cond::all([inside, self.inside(&source, &total)]);
-            good = Cond::eq(&source, &offset);
-        }
-        if !self.claim(state, "moves bytes outside the regions", &inside)? {
-            return Ok(false);
-        }
-        let advance = |state: &mut State, by: &Term| {
-            for register in [Some(to), from].into_iter().flatten() {
-                state.regs[register] = state.regs[register].add(by);
-            }
-            state.regs[count] = state.regs[count].sub(by);
-            state.store(&s, &offset, by, &good);
-        };
-        let done = self.solver.symbol("moved")?;
-        let mut stopped = state.clone();
-        stopped.path.push(Cond::below(&done, &total));
-        advance(&mut stopped, &done);
-        if self.possible(&stopped, &Cond::always())? {
-            let user = if self.kind == Kind::FromUser { from.unwrap_or(to) } else { to };
-            let address = stopped.regs[user].clone();
-            if !self.fault(&stopped, &offset.add(&done), &address, 1, work)? {
-                return Ok(false);
-            }
-        }
-        advance(state, &total);
-        Ok(true)
-    }
-
     /// What has to hold when the function returns.
     fn returned(&mut self, state: &State) -> Result<()> {
         let (stack, _, _, result) = lift::convention(self.image.isa);
+        if self.mode == Mode::Learn {
+            return Ok(());
+        }
         let s = self.symbols.clone();
         let left = state.regs[result].clone();
         let copied = s.len.sub(&left);
         let popped = if self.image.isa == Isa::X86_64 { 8 } else { 0 };
         let mut kept = vec![Cond::eq(&state.regs[stack], &s.stack.add_to(popped))];
-        for register in lift::preserved(self.image.isa).into_iter().filter(|r| *r != stack) {
+        for register in self.kept() {
             kept.push(Cond::eq(&state.regs[register], &self.before[register]));
         }
         let counted = Cond::below(&s.byte, &copied);
@@ -483,23 +359,5 @@ impl<'i> Prover<'i> {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether an address is a multiple of the access's bytes, so that the access lies in one page.
-fn is_aligned(address: &Term, bytes: u64) -> Cond {
-    if !bytes.is_power_of_two() {
-        return Cond::never();
-    }
-    let low = Term::bits(Op::And, address, &Term::of(bytes - 1));
-    Cond::eq(&low, &Term::of(0))
-}
-
-/// A register after a load.
-fn fill_in(old: &Term, loaded: &Term, bytes: u64, fill: Fill) -> Term {
-    match fill {
-        Fill::Zeros => loaded.low(bytes),
-        Fill::Sign => lift::sign_extended(loaded, bytes),
-        Fill::Keep => lift::keep(old, loaded, bytes),
     }
 }

@@ -156,7 +156,7 @@ fn short(symbol: &str) -> &str {
 
 /// Builds the static library.
 fn archive(isa: Isa) -> Result<PathBuf> {
-    let output = workspace::target_dir()?.join("prove");
+    let output = workspace::target_dir()?.join("prove").join(isa.name());
     let args = ["--release", "--manifest-path", MANIFEST];
     let (mut build, folder) = match isa.target() {
         None => {
@@ -167,6 +167,10 @@ fn archive(isa: Isa) -> Result<PathBuf> {
         Some(target) => {
             let mut build = cross::build_for(target, &output).context("no toolchain")?;
             build.args(args).arg("-Zbuild-std=core");
+            if isa == Isa::Aarch64 {
+                // The platform's register, which a kernel keeps to itself.
+                build.env("RUSTFLAGS", "-Zfixed-x18");
+            }
             (build, output.join(target).join("release"))
         }
     };

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::explore::{Kind, Prover};
 use super::image::Image;
 use super::lift;
-use super::state::{Event, State};
+use super::state::State;
 use super::term::{Cond, Term};
 
 /// A claim that does not hold, or that could not be shown.
@@ -22,7 +22,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// A loop that is beyond the prover.
+    /// Something that is beyond the prover.
     pub(super) fn unproven(image: &Image, head: u64, why: &str) -> Self {
         let what = format!("{why}, at {}", place(image, head));
         Self { refuted: false, what, story: Vec::new() }
@@ -49,12 +49,7 @@ impl Prover<'_> {
         let s = self.symbols.clone();
         let (.., result) = lift::convention(self.image.isa);
         let mut terms = vec![s.len.clone(), state.regs[result].clone(), s.byte.clone()];
-        for event in &state.trace {
-            terms.push(match event {
-                Event::Fault(fault) => fault.offset.clone(),
-                Event::Loop(_, done) => done.clone(),
-            });
-        }
+        terms.extend(state.trace.iter().map(|fault| fault.offset.clone()));
         let not = claim.not();
         let mut values = None;
         let byte = Cond::below(&s.byte, &s.len);
@@ -63,7 +58,7 @@ impl Prover<'_> {
         for (short, byte) in
             short.iter().map(|short| (short, &byte)).chain([(&any, &byte), (&any, &any)])
         {
-            values = self.solver.example(&state.path, &[&not, short, byte], &terms)?;
+            values = self.solver.example(&state.path, &[&not, short, byte], &terms)?.1;
             if values.is_some() {
                 break;
             }
@@ -78,17 +73,14 @@ impl Prover<'_> {
         };
         let mut story = vec![format!("len {}, byte {} of it", values[0], values[2])];
         let side = if self.kind == Kind::FromUser { "source" } else { "destination" };
-        for (event, value) in state.trace.iter().zip(&values[3..]) {
-            let value = value.cast_signed();
-            story.push(match event {
-                Event::Fault(fault) => {
-                    let place = place(self.image, fault.at);
-                    format!("fault at {side} byte {value} ({} bytes): {place}", fault.bytes)
-                }
-                Event::Loop(at, _) => format!("{value} bytes done: {}", place(self.image, *at)),
-            });
+        for (fault, value) in state.trace.iter().zip(&values[3..]) {
+            let (value, place) = (value.cast_signed(), place(self.image, fault.at));
+            story.push(format!("fault at {side} byte {value} ({} bytes): {place}", fault.bytes));
         }
-        story.push(format!("result {} (copied {})", values[1], values[0].wrapping_sub(values[1])));
+        if self.image.at(state.at)?.name == "ret" {
+            let copied = values[0].wrapping_sub(values[1]);
+            story.push(format!("result {} (copied {copied})", values[1]));
+        }
         Ok(Finding { refuted: true, what, story })
     }
 }

@@ -51,14 +51,6 @@ pub(super) struct Range {
 /// What tells states at one address apart, for what is still to come.
 pub(super) type Key = (u64, Vec<Term>, Flags, BTreeMap<u64, Term>, Vec<Cond>, [Cond; 3]);
 
-/// What a counterexample tells about the way to it.
-#[derive(Clone, Debug)]
-pub(super) enum Event {
-    Fault(Fault),
-    /// At the head of a loop, with so many bytes done.
-    Loop(u64, Term),
-}
-
 /// A state.
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -77,16 +69,45 @@ pub(super) struct State {
     pub(super) range: Option<Range>,
     /// Symbols that came from the source.
     pub(super) loads: BTreeMap<String, Loaded>,
+    /// How many bytes are done, if the first ones are and no others. A count to be shown, not a fact.
+    pub(super) done: Term,
     /// Whether the last fault was one that the first byte cannot have survived.
     pub(super) hopeless: Cond,
-    pub(super) trace: Vec<Event>,
+    /// The faults so far.
+    pub(super) trace: Vec<Fault>,
     /// Instructions since the entry or the last head of a loop.
     pub(super) seen: BTreeSet<u64>,
-    /// The head of a loop at which this state begins.
-    pub(super) begins: Option<u64>,
+    /// The head of a loop at which the run began, and the bytes that were done there.
+    pub(super) from: Option<(u64, Term)>,
+    /// Whether the run begins here.
+    pub(super) begins: bool,
+    /// How often heads of loops were passed, if the run goes on there.
+    pub(super) turns: BTreeMap<u64, usize>,
 }
 
 impl State {
+    /// A state in which nothing is stored.
+    pub(super) fn new(at: u64, regs: Registers, path: Vec<Cond>) -> Self {
+        Self {
+            at,
+            regs,
+            flags: Flags::default(),
+            stack: BTreeMap::new(),
+            path,
+            touched: Cond::never(),
+            good: Cond::always(),
+            range: None,
+            loads: BTreeMap::new(),
+            done: Term::of(0),
+            hopeless: Cond::never(),
+            trace: Vec::new(),
+            seen: BTreeSet::new(),
+            from: None,
+            begins: false,
+            turns: BTreeMap::new(),
+        }
+    }
+
     /// The state's key, given the registers that are still read.
     pub(super) fn key(&self, live: u64) -> Key {
         let is_live = |(register, _): &(usize, &Term)| live >> register & 1 == 1;
@@ -98,12 +119,12 @@ impl State {
 
     /// The watched byte after `count` bytes from `offset` on were stored, each good if `good` holds.
     ///
-    /// A store right behind the last one makes one longer range of the two: shorter questions.
+    /// A store right behind the last one makes one longer range of the two: shorter questions. No range wraps, since all
+    /// stores lie in the region.
     pub(super) fn store(&mut self, symbols: &Symbols, offset: &Term, count: &Term, good: &Cond) {
         let simple = good.value() == Some(true);
-        let last = self.range.take().filter(|range| {
-            simple && offset.sub(&range.offset) == range.count && count.value().is_some()
-        });
+        let last =
+            self.range.take().filter(|range| simple && offset.sub(&range.offset) == range.count);
         let range = last.unwrap_or_else(|| Range {
             touched: self.touched.clone(),
             good: self.good.clone(),
@@ -114,7 +135,16 @@ impl State {
         let hit = Cond::below(&symbols.byte.sub(&range.offset), &range.count);
         self.touched = Cond::either(&hit, &range.touched);
         self.good = Cond::choice(&hit, good, &range.good);
-        self.range = (simple && count.value().is_some()).then_some(range);
+        self.range = simple.then_some(range);
+        self.done = self.done_after(offset, &offset.add(count));
+    }
+
+    fn done_after(&self, offset: &Term, end: &Term) -> Term {
+        if *offset == self.done {
+            return end.clone();
+        }
+        let more = Cond::all([Cond::at_most(offset, &self.done), Cond::below(&self.done, end)]);
+        Term::choice(more, end, &self.done)
     }
 
     /// Whether a stored value has the right byte at the watched place, if it covers it.

@@ -1,12 +1,15 @@
-//! Terms over 64-bit words and conditions on them, kept in a normal form, and written as SMT-LIB.
+//! Terms over 64-bit words, kept in a normal form, and written as SMT-LIB.
 //!
 //! A [`Term`] is a sum of atoms with constant factors, modulo 2^64: so the difference of two addresses is a
 //! constant as soon as it is one. What is not a sum (a mask, a shift, a choice) is an atom.
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::rc::Rc;
+
+pub(crate) use super::cond::{Cond, Node};
 
 /// A 64-bit word.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +88,8 @@ impl Term {
         Self::atom(Atom::Var(name.into()))
     }
 
-    fn atom(atom: Atom) -> Self {
+    /// An atom alone.
+    pub(crate) fn atom(atom: Atom) -> Self {
         Self(Rc::new(Sum { parts: vec![(atom, 1)], constant: 0 }))
     }
 
@@ -214,6 +218,48 @@ impl Term {
         }
     }
 
+    /// Its atoms with their factors, and the constant.
+    pub(crate) fn parts(&self) -> (&[(Atom, u64)], u64) {
+        (&self.0.parts, self.0.constant)
+    }
+
+    /// The factor of an atom.
+    pub(crate) fn factor(&self, atom: &Atom) -> u64 {
+        self.0.parts.iter().find(|(other, _)| other == atom).map_or(0, |(_, factor)| *factor)
+    }
+
+    /// The sum with another in place of an atom.
+    pub(crate) fn replaced(&self, atom: &Atom, by: &Self) -> Self {
+        let difference = by.sub(&Self::atom(atom.clone()));
+        self.plus(&difference, self.factor(atom))
+    }
+
+    /// Adds the symbols in it.
+    pub(crate) fn symbols(&self, symbols: &mut BTreeSet<Rc<str>>) {
+        for (atom, _) in &self.0.parts {
+            match atom {
+                Atom::Var(name) => _ = symbols.insert(Rc::clone(name)),
+                Atom::Bits(_, a, b) => [a, b].iter().for_each(|term| term.symbols(symbols)),
+                Atom::Choice(condition, a, b) => {
+                    condition.symbols(symbols);
+                    [a, b].iter().for_each(|term| term.symbols(symbols));
+                }
+            }
+        }
+    }
+
+    /// The operations among its atoms that are over the given symbols only.
+    pub(crate) fn operations(&self, symbols: &BTreeSet<String>) -> Vec<Self> {
+        let atoms = self.0.parts.iter().map(|(atom, _)| atom);
+        let operations =
+            atoms.filter(|atom| !matches!(atom, Atom::Var(_)) && atom.is_over(symbols));
+        operations.cloned().map(Self::atom).collect()
+    }
+
+    fn is_over(&self, symbols: &BTreeSet<String>) -> bool {
+        self.0.parts.iter().all(|(atom, _)| atom.is_over(symbols))
+    }
+
     /// Whether the symbol occurs in it.
     pub(crate) fn mentions(&self, name: &str) -> bool {
         self.0.parts.iter().any(|(atom, _)| match atom {
@@ -243,162 +289,22 @@ impl fmt::Display for Term {
     }
 }
 
+impl Atom {
+    fn is_over(&self, symbols: &BTreeSet<String>) -> bool {
+        match self {
+            Self::Var(name) => symbols.contains(&**name),
+            Self::Bits(_, a, b) => a.is_over(symbols) && b.is_over(symbols),
+            Self::Choice(..) => false,
+        }
+    }
+}
+
 impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Var(name) => f.write_str(name),
             Self::Bits(op, a, b) => write!(f, "({} {a} {b})", op.name()),
             Self::Choice(condition, a, b) => write!(f, "(ite {condition} {a} {b})"),
-        }
-    }
-}
-
-/// A condition.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Cond(Rc<Node>);
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Node {
-    Const(bool),
-    Eq(Term, Term),
-    Below(Term, Term),
-    Less(Term, Term),
-    Not(Cond),
-    All(Vec<Cond>),
-    Choice(Cond, Cond, Cond),
-}
-
-impl Cond {
-    fn new(node: Node) -> Self {
-        Self(Rc::new(node))
-    }
-
-    /// True.
-    pub(crate) fn always() -> Self {
-        Self::new(Node::Const(true))
-    }
-
-    /// False.
-    pub(crate) fn never() -> Self {
-        Self::new(Node::Const(false))
-    }
-
-    /// Its value if it is constant.
-    pub(crate) fn value(&self) -> Option<bool> {
-        if let Node::Const(value) = *self.0 { Some(value) } else { None }
-    }
-
-    /// `a == b`.
-    pub(crate) fn eq(a: &Term, b: &Term) -> Self {
-        match a.offset_from(b) {
-            Some(offset) => {
-                if offset == 0 {
-                    Self::always()
-                } else {
-                    Self::never()
-                }
-            }
-            None => Self::new(Node::Eq(a.clone(), b.clone())),
-        }
-    }
-
-    /// `a < b`, unsigned.
-    pub(crate) fn below(a: &Term, b: &Term) -> Self {
-        match (a.value(), b.value()) {
-            (Some(a), Some(b)) => {
-                if a < b {
-                    Self::always()
-                } else {
-                    Self::never()
-                }
-            }
-            (_, Some(0)) => Self::never(),
-            _ if a == b => Self::never(),
-            _ => Self::new(Node::Below(a.clone(), b.clone())),
-        }
-    }
-
-    /// `a <= b`, unsigned.
-    pub(crate) fn at_most(a: &Term, b: &Term) -> Self {
-        Self::below(b, a).not()
-    }
-
-    /// `a < b`, signed.
-    pub(crate) fn less(a: &Term, b: &Term) -> Self {
-        match (a.value(), b.value()) {
-            (Some(a), Some(b)) => {
-                if a.cast_signed() < b.cast_signed() {
-                    Self::always()
-                } else {
-                    Self::never()
-                }
-            }
-            _ => Self::new(Node::Less(a.clone(), b.clone())),
-        }
-    }
-
-    /// The opposite.
-    pub(crate) fn not(&self) -> Self {
-        match &*self.0 {
-            Node::Const(value) => {
-                if !value {
-                    Self::always()
-                } else {
-                    Self::never()
-                }
-            }
-            Node::Not(inner) => inner.clone(),
-            _ => Self::new(Node::Not(self.clone())),
-        }
-    }
-
-    /// All of them.
-    pub(crate) fn all(conditions: impl IntoIterator<Item = Self>) -> Self {
-        let mut list: Vec<Self> =
-            conditions.into_iter().filter(|c| c.value() != Some(true)).collect();
-        if list.iter().any(|c| c.value() == Some(false)) {
-            return Self::never();
-        }
-        match (list.pop(), list.is_empty()) {
-            (None, _) => Self::always(),
-            (Some(last), true) => last,
-            (Some(last), false) => {
-                list.push(last);
-                Self::new(Node::All(list))
-            }
-        }
-    }
-
-    /// Either of them.
-    pub(crate) fn either(a: &Self, b: &Self) -> Self {
-        Self::all([a.not(), b.not()]).not()
-    }
-
-    /// `yes` if `condition` holds, else `no`.
-    pub(crate) fn choice(condition: &Self, yes: &Self, no: &Self) -> Self {
-        match condition.value() {
-            Some(true) => yes.clone(),
-            Some(false) => no.clone(),
-            None if yes == no => yes.clone(),
-            None => Self::new(Node::Choice(condition.clone(), yes.clone(), no.clone())),
-        }
-    }
-}
-
-impl fmt::Display for Cond {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
-            Node::Const(value) => write!(f, "{value}"),
-            Node::Eq(a, b) => write!(f, "(= {a} {b})"),
-            Node::Below(a, b) => write!(f, "(bvult {a} {b})"),
-            Node::Less(a, b) => write!(f, "(bvslt {a} {b})"),
-            Node::Not(inner) => write!(f, "(not {inner})"),
-            Node::All(list) => {
-                f.write_str("(and")?;
-                list.iter().try_for_each(|condition| write!(f, " {condition}"))?;
-                f.write_char(')')
-            }
-            Node::Choice(c, a, b) => write!(f, "(ite {c} {a} {b})"),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
 use crate::process::{SELF, capture, cargo, on_path};
 use crate::tally::tally;
-use crate::{cross, fuzz, probe, workspace};
+use crate::{cross, fuzz, probe, prove, workspace};
 
 const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
     Step { name, about, pace: Pace::Quick, run }
@@ -38,7 +38,9 @@ pub(super) const STEPS: &[Step] = &[
         "bare-metal builds; real faults on AArch64 and RISC-V 64 under emulation",
         across,
     ),
+    slow("prove", "the user copies count exactly, whatever faults, for all lengths", proofs),
     slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", fuzzing),
+    slow("planted", "hand-written bugs in the core: the named tests find each", planted),
 ];
 
 /// Manifest of a crate that is linted with the workspace but does not belong to it.
@@ -164,6 +166,19 @@ fn across() -> Result<Outcome> {
     })
 }
 
+fn proofs() -> Result<Outcome> {
+    let missing = prove::missing();
+    if !missing.is_empty() {
+        return Ok(Outcome::Skipped(missing.join("; ")));
+    }
+    let finished = capture(Command::new(SELF.as_path()).arg("prove"))?;
+    let summary = finished.output.lines().find_map(|line| line.strip_prefix("Summary: "));
+    Ok(match summary {
+        Some(summary) if finished.success => Outcome::Passed(summary.into()),
+        _ => Outcome::Failed(finished.output),
+    })
+}
+
 /// Always the same inputs, two targets at a time.
 const FUZZING: [&str; 4] = ["fuzz", "--fixed", "--jobs", "2"];
 
@@ -177,6 +192,12 @@ fn fuzzing() -> Result<Outcome> {
         Some(summary) if finished.success => Outcome::Passed(summary.into()),
         _ => Outcome::Failed(finished.output),
     })
+}
+
+fn planted() -> Result<Outcome> {
+    let finished = capture(Command::new(SELF.as_path()).arg("planted"))?;
+    let last = finished.output.lines().last().unwrap_or("").to_owned();
+    Ok(if finished.success { Outcome::Passed(last) } else { Outcome::Failed(finished.output) })
 }
 
 #[cfg(test)]

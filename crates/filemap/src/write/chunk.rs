@@ -9,7 +9,7 @@ use faultless_page::{
     PageIndex, PageRun, Removed, SlotMask,
 };
 
-use super::Mode;
+use super::mode::Mode;
 use crate::inode::Inode;
 
 /// What was prepared for the bytes `[pos, pos + len)` of a locked run.

@@ -7,7 +7,7 @@
 use faultless_page::{Kernel, LockedRun, PageRun, Trace};
 use faultless_usercopy::{IovIter, MayFault, UserMemory};
 
-use super::Mode;
+use super::mode::Mode;
 use crate::inode::Inode;
 use crate::ranges::{ByteRange, RangeGuard};
 use crate::task::Task;

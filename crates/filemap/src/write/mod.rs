@@ -15,6 +15,7 @@
 
 mod chunk;
 mod hot;
+mod mode;
 mod step;
 
 use core::mem;
@@ -27,20 +28,11 @@ use crate::inode::Inode;
 use crate::limits;
 use crate::options::{Position, WriteOptions, Written};
 use crate::ranges::{ByteRange, RangeGuard, RangeRequest};
-use crate::size::Moment;
+use crate::size_changes::Moment;
 use crate::task::Task;
-use crate::transfer::MAX_FRUITLESS_ROUNDS;
 
 use hot::Tried;
-
-/// Whether the size may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    /// All bytes lie inside the size; I is not held.
-    Overwrite,
-    /// I is held.
-    Grow,
-}
+use mode::Mode;
 
 /// Why the loop ended before the request did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,12 +9,13 @@ use faultless_usercopy::UserMemory;
 
 use super::chunk::{self, Outcome};
 use super::hot::{self, Place, Refused, Tried, admit};
-use super::{MAX_FRUITLESS_ROUNDS, Mode, Stop, Writer};
+use super::mode::Mode;
+use super::{Stop, Writer};
 use crate::inode::Inode;
 use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::PageLocks;
-use crate::transfer::{Bounce, copy_in};
+use crate::transfer::{Bounce, MAX_FRUITLESS_ROUNDS, copy_in};
 
 /// What a step achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ use std::sync::OnceLock;
 use arbitrary::Unstructured;
 
 pub use self::concurrency::{
-    CASES, CRASHES, Case, Extent, Longest, pairs, rivals, troubled_pairs, twice,
+    CASES, CRASHES, Case, Extent, Longest, killed_pairs, pairs, rivals, troubled_pairs, twice,
 };
 pub use self::hunt::{Find, hunt};
 pub use self::plant::Plant;

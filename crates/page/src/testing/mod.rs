@@ -223,9 +223,7 @@ pub(crate) fn take_traces() -> Vec<Trace> {
 
 /// The test kernel, with words of a family.
 pub(crate) struct Test<S = CoreSync>(PhantomData<S>);
-
-// SAFETY: the families below are real atomics; an `Arc` derefs to one cache and keeps it.
-unsafe impl<S: SyncFamily + Send + Sync> Kernel for Test<S> {
+impl<S: SyncFamily + Send + Sync> Kernel for Test<S> {
     type Sync = S;
     type Frames = Arc<TestFrames>;
     type Wait = Arc<TestWait>;

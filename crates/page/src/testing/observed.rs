@@ -1,6 +1,4 @@
 //! Words and short locks under observation: counted, slowed down, or interrupted.
-#![forbid(unsafe_code)]
-
 use core::marker::PhantomData;
 use core::sync::atomic::Ordering;
 use std::boxed::Box;
@@ -193,7 +191,8 @@ impl<T: Send, O: Observer> Spin<T> for ObservedSpin<T, O> {
     }
 }
 
-impl<O: Observer> SyncFamily for Observed<O> {
+// SAFETY: the words pass on to `core`'s atomics; the short lock is `spin`'s.
+unsafe impl<O: Observer> SyncFamily for Observed<O> {
     type Word64 = ObservedWord<core::sync::atomic::AtomicU64, O>;
     type Word32 = ObservedWord<core::sync::atomic::AtomicU32, O>;
     type Spin<T: Send> = ObservedSpin<T, O>;

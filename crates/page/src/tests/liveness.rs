@@ -84,9 +84,7 @@ impl Wait for Arc<Unfair> {
 
 /// A kernel that waits like that.
 struct K<S>(core::marker::PhantomData<S>);
-
-// SAFETY: the families are real atomics; an `Arc` derefs to one cache and keeps it.
-unsafe impl<S: SyncFamily + Send + Sync> Kernel for K<S> {
+impl<S: SyncFamily + Send + Sync> Kernel for K<S> {
     type Sync = S;
     type Frames = Arc<TestFrames>;
     type Wait = Arc<Unfair>;
@@ -102,7 +100,8 @@ struct Blind;
 /// A word that says 0 to a relaxed load once it has announced something.
 struct BlindWord(core::sync::atomic::AtomicU64, AtomicBool);
 
-impl SyncFamily for Blind {
+// SAFETY: the words pass on to `core`'s atomics; one says 0 to a relaxed load, which only a hint may ask.
+unsafe impl SyncFamily for Blind {
     type Word64 = BlindWord;
     type Word32 = core::sync::atomic::AtomicU32;
     type Spin<T: Send> = <CoreSync as SyncFamily>::Spin<T>;

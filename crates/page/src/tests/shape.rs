@@ -4,15 +4,15 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 use crate::testing::Test;
 use crate::{
-    Epoch, LEAF_SIZE, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, PageRun,
-    ReadSection, Removals, Removed, SleepMutex, Writeback, WritebackRun,
+    CoreSync, Epoch, LEAF_SIZE, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageCache, PageIndex,
+    PageRun, ReadSection, Removals, Removed, SleepMutex, Writeback, WritebackRun,
 };
 
 type K = Test;
 
 assert_impl_all!(PageCache<K>: Send, Sync);
 assert_impl_all!(Mapping<K>: Send, Sync);
-assert_impl_all!(Epoch<K>: Send, Sync);
+assert_impl_all!(Epoch<CoreSync>: Send, Sync);
 assert_impl_all!(SleepMutex<K>: Send, Sync);
 assert_impl_all!(OwnedFrame<'_, K>: Send, Sync);
 assert_impl_all!(Removed<'_, K>: Send);

@@ -14,9 +14,7 @@ use crate::{
 
 /// A kernel that supplies memory and nothing else.
 struct Plain;
-
-// SAFETY: the family is `core`'s; an `Arc` derefs to one cache and keeps it.
-unsafe impl Kernel for Plain {
+impl Kernel for Plain {
     type Sync = CoreSync;
     type Frames = Arc<TestFrames>;
     type Wait = SpinWait;
@@ -106,7 +104,7 @@ fn a_value_that_is_generic_over_the_kernel_describes_itself() {
 fn an_epoch_by_default_has_no_readers() {
     let machine: Machine = Machine::new(1);
     // Would wait for any.
-    Epoch::<Test>::default().synchronize(machine.cache.wait());
+    Epoch::<CoreSync>::default().synchronize(machine.cache.wait());
 }
 
 #[test]
@@ -159,25 +157,9 @@ fn no_mapping_has_the_number_that_stands_for_nobody() {
     assert!(ids[0] != ids[1] && !ids.contains(&0));
 }
 
-/// A kernel with more CPUs than anyone counts.
-struct Vast;
-
-// SAFETY: as for `Plain`.
-unsafe impl Kernel for Vast {
-    type Sync = CoreSync;
-    type Frames = Arc<TestFrames>;
-    type Wait = SpinWait;
-    type Cache = Arc<PageCache<Self>>;
-    type Store = &'static NullStore;
-    type UserMappings = NoUserMappings;
-    fn cpu() -> usize {
-        usize::MAX
-    }
-}
-
 #[test]
 fn any_number_will_do_for_a_cpu() {
-    let epoch = Epoch::<Vast>::new();
-    drop(epoch.enter(&SpinWait));
+    let epoch = Epoch::<CoreSync>::new();
+    drop(epoch.enter(usize::MAX, &SpinWait));
     epoch.synchronize(&SpinWait);
 }

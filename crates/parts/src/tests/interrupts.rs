@@ -179,8 +179,7 @@ type Store = BlockStore<Device, FixedMap<16, InterruptsOff<Fake>>>;
 /// A kernel with preemption: every short lock turns interrupts off.
 struct Preemptible;
 
-// SAFETY: real atomics; an `Arc` derefs to one cache, which it keeps.
-unsafe impl Kernel for Preemptible {
+impl Kernel for Preemptible {
     type Sync = InterruptsOff<Fake>;
     type Frames = FramePool<InterruptsOff<Fake>>;
     type Wait = SpinWait;

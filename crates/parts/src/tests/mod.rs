@@ -35,8 +35,7 @@ const USER: usize = 64 * 1024;
 /// The kernel of a rig.
 struct TestKernel<S>(PhantomData<fn() -> S>);
 
-// SAFETY: real atomics; an `Arc` derefs to one cache, which it keeps.
-unsafe impl<S: AddressSpaceOperations + 'static> Kernel for TestKernel<S> {
+impl<S: AddressSpaceOperations + 'static> Kernel for TestKernel<S> {
     type Sync = CoreSync;
     type Frames = FramePool;
     type Wait = SpinWait;

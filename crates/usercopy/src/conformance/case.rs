@@ -1,6 +1,6 @@
 //! One access: laid out, run, and all bytes of both sides compared.
 
-use super::moving::{Change, MovingLayout, Present};
+use super::change::{Change, MovingLayout, Present};
 use super::{Failure, Layout, Operation};
 use crate::{MayFault, UserAddr, UserMemory};
 

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use super::moving::Change;
+use super::change::Change;
 
 /// The function of [`UserMemory`](crate::UserMemory) that broke its promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

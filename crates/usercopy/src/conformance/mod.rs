@@ -7,14 +7,16 @@
 //! It does not own the means to make a page inaccessible: that is the layout's.
 
 mod case;
+mod change;
 mod failure;
 mod moving;
 mod probes;
 pub mod scripted;
 mod suite;
 
+pub use change::{Change, MovingLayout, Present};
 pub use failure::{Failure, Operation};
-pub use moving::{Change, MovingLayout, Present, Sweep, check_moving};
+pub use moving::{Sweep, check_moving};
 pub use suite::{COPIES, check, check_exact};
 
 use crate::{UserAddr, UserMemory};

@@ -6,10 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use faultless_page::{Epoch, SyncFamily, Wait, Word};
+use faultless_page::{Epoch, Kernel, SyncFamily, Wait, Word};
 use loom::cell::UnsafeCell;
 
-use crate::checker::ModelKernel;
 use crate::on_loom::Loom;
 use crate::on_loom::explore::Run;
 use crate::on_loom::words::{LoomSync, LoomWord};
@@ -53,9 +52,9 @@ trait Grace: Send + Sync + 'static {
     fn synchronize(&self, wait: &ModelWait<Loom>);
 }
 
-impl Grace for Epoch<ModelKernel<Loom>> {
+impl Grace for Epoch<<K as Kernel>::Sync> {
     fn read(&self, wait: &ModelWait<Loom>, body: &dyn Fn()) {
-        let _section = self.enter(wait);
+        let _section = self.enter(K::cpu(), wait);
         body();
     }
 
@@ -94,7 +93,7 @@ fn removals(readers: usize, things: usize) -> Run {
         let word = || Word::<u64>::new(0);
         Arc::new(OnePhase { readers: [word(), word()], phase: word() })
     } else {
-        Arc::new(Epoch::<K>::new())
+        Arc::new(Epoch::<<K as Kernel>::Sync>::new())
     };
     let wait: Arc<ModelWait<Loom>> = Arc::new(ModelWait::new());
     let things: Arc<Vec<Thing>> = Arc::new((0..things).map(|_| Thing::new()).collect());
@@ -127,7 +126,7 @@ pub fn two_readers() -> Run {
 
 /// Two removers at once, and a reader.
 pub fn two_removers() -> Run {
-    let epoch = Arc::new(Epoch::<K>::new());
+    let epoch = Arc::new(Epoch::<<K as Kernel>::Sync>::new());
     let wait: Arc<ModelWait<Loom>> = Arc::new(ModelWait::new());
     let things: Arc<[Thing; 2]> = Arc::new([Thing::new(), Thing::new()]);
     let mut threads: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
@@ -135,7 +134,7 @@ pub fn two_removers() -> Run {
         let (epoch, wait, things) = (Arc::clone(&epoch), Arc::clone(&wait), Arc::clone(&things));
         threads.push(Box::new(move || {
             things[mine].unlink();
-            epoch.synchronize(&wait);
+            epoch.synchronize(&*wait);
             things[mine].free();
         }));
     }

@@ -33,7 +33,8 @@ use crate::plant::{self, Plant};
 #[derive(Clone, Copy, Debug)]
 pub struct LoomSync;
 
-impl SyncFamily for LoomSync {
+// SAFETY: the words and short locks are loom's.
+unsafe impl SyncFamily for LoomSync {
     type Word64 = LoomWord;
     type Word32 = LoomWord;
     type Spin<T: Send> = LoomSpin<T>;

@@ -13,7 +13,8 @@ use faultless_page::{Spin, SyncFamily, Word};
 #[derive(Clone, Copy, Debug)]
 pub struct ShuttleSync;
 
-impl SyncFamily for ShuttleSync {
+// SAFETY: the words and short locks are shuttle's.
+unsafe impl SyncFamily for ShuttleSync {
     type Word64 = ShuttleWord<AtomicU64>;
     type Word32 = ShuttleWord<AtomicU32>;
     type Spin<T: Send> = ShuttleSpin<T>;

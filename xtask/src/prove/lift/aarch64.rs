@@ -49,12 +49,18 @@ impl Operands<'_> {
             Some((register, bytes)) => self.regs[register].low(bytes),
             None => Term::of(number(self.text(at)?)?),
         };
-        match self.list.get(at + 1).map(|text| text.split_once(' ')) {
-            Some(Some((kind, by))) if matches!(kind, "lsl" | "lsr") => {
-                let op = if kind == "lsl" { Op::Shl } else { Op::Shr };
-                Ok(Term::bits(op, &value, &Term::of(number(by)?)))
+        let after = self.list.get(at + 1).map_or("", String::as_str);
+        let (kind, by) = after.split_once(' ').unwrap_or((after, ""));
+        match kind {
+            "lsl" => Ok(Term::bits(Op::Shl, &value, &Term::of(number(by)?))),
+            "lsr" => Ok(Term::bits(Op::Shr, &value, &Term::of(number(by)?))),
+            // Also where nothing follows them.
+            _ if ["uxt", "sxt", "asr", "ror", "msl"]
+                .iter()
+                .any(|other| kind.starts_with(other)) =>
+            {
+                bail!("unknown extension")
             }
-            Some(Some((kind, _))) if !kind.starts_with('[') => bail!("unknown operand"),
             _ => Ok(value),
         }
     }

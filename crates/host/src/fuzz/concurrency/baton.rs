@@ -94,6 +94,8 @@ struct Run {
     blocked: Vec<Option<Blocked>>,
     /// Wakes so far, by key, so that a wake during a look is not lost.
     wakes: Vec<(usize, u64)>,
+    /// Fatal signals so far.
+    signals: u64,
     /// Which threads are idle.
     idle: Vec<bool>,
     when_woken: Wakes,
@@ -246,6 +248,21 @@ pub(super) fn wake(key: usize) {
             }
         }
     });
+}
+
+/// A fatal signal for a thread: if it sleeps, it looks again at the next point.
+pub(super) fn signal(thread: usize) {
+    RUN.with_borrow_mut(|run| {
+        run.signals += 1;
+        if run.blocked[thread].take().is_some() {
+            run.urgent = Some(thread);
+        }
+    });
+}
+
+/// Fatal signals so far.
+pub(super) fn signals() -> u64 {
+    RUN.with_borrow(|run| run.signals)
 }
 
 /// Runs `threads` to their ends in an order, with an observer; how many of its decisions were used.

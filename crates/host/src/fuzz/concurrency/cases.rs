@@ -37,6 +37,12 @@ const PLAIN: Case = Case {
     threads: &[],
 };
 
+/// Makes the file empty, and then one hole.
+const EMPTY: Deed = Deed::Truncate { cells: 0 };
+const HOLES: Deed = Deed::Truncate { cells: CELLS };
+/// Reads its second page, and waits for no other.
+const READER: &[Deed] = &[Deed::Read { at: PER_PAGE, cells: PER_PAGE }];
+
 /// All of them.
 pub const CASES: &[Case] = &[
     Case {
@@ -111,6 +117,47 @@ pub const CASES: &[Case] = &[
         holders: RANGES,
         failures: Failures::None,
         threads: &[&[Deed::Append { cells: PER_PAGE }], &[Deed::Write { at: SIZE, cells: 1 }]],
+        ..PLAIN
+    },
+    Case {
+        name: "p1_a_page_of_a_hole_is_read_once_all_of_it_is_defined",
+        failures: Failures::None,
+        threads: &[&[EMPTY, HOLES, Deed::Write { at: PER_PAGE + 2, cells: 2 }], READER],
+        ..PLAIN
+    },
+    Case {
+        name: "p1_a_short_copy_into_a_hole_is_read_once_all_of_the_page_is_defined",
+        sources: Sources::Swapped,
+        failures: Failures::None,
+        threads: &[&[EMPTY, HOLES, Deed::Write { at: PER_PAGE + 1, cells: 6 }], READER],
+        ..PLAIN
+    },
+    Case {
+        name: "w9_room_that_a_truncation_is_about_to_give_back_is_not_relied_on",
+        failures: Failures::None,
+        threads: &[
+            &[Deed::Truncate { cells: PER_PAGE + 3 }, Deed::Append { cells: 4 }],
+            &[Deed::Store { cell: PER_PAGE }],
+        ],
+        ..PLAIN
+    },
+    Case {
+        name: "w9_what_is_on_its_way_when_a_truncation_comes_lands_before_its_room_goes",
+        threads: &[&[Deed::SyncPage { page: 1 }], &[Deed::Truncate { cells: PER_PAGE + 3 }]],
+        ..PLAIN
+    },
+    Case {
+        name: "l3_a_killed_writer_lets_those_behind_it_in",
+        leaves: Leaves::Two,
+        cached: Cached::Yes,
+        sources: Sources::Swapped,
+        failures: Failures::None,
+        threads: &[
+            &[Deed::Write { at: 0, cells: PER_PAGE }],
+            &[Deed::Write { at: PER_PAGE - 2, cells: PER_PAGE + 2 }],
+            &[Deed::Write { at: 2 * PER_PAGE - 1, cells: 3 }],
+            &[Deed::Kill { thread: 1 }],
+        ],
         ..PLAIN
     },
     Case {

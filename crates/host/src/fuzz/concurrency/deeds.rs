@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use faultless_filemap::{MsyncKind, NoTask, SyncKind, WriteOptions};
+use faultless_filemap::{MsyncKind, NoTask, SyncKind, Task, WriteOptions};
 use faultless_page::{Errno, PAGE_SIZE, PageIndex, UserMappings};
 use faultless_usercopy::{IovIter, UserSlice};
 
@@ -13,7 +13,40 @@ use super::space::Area;
 use super::{MAPPED, Plant, STEPS, WINDOW, WINDOWS, World, baton, enter, order};
 use crate::controls::{ControlFile, Request};
 
+/// The task of a thread.
+struct Mortal<'w> {
+    world: &'w World,
+    thread: usize,
+}
+
+impl Task for Mortal<'_> {
+    fn fatal_signal_pending(&self) -> bool {
+        self.world.killed.get() >> self.thread & 1 == 1
+    }
+}
+
 impl World {
+    /// The task of the thread that runs.
+    fn task(&self) -> Mortal<'_> {
+        Mortal { world: self, thread: baton::current() }
+    }
+
+    fn is_killed(&self) -> bool {
+        self.task().fatal_signal_pending()
+    }
+
+    /// Whether an operation of the thread that runs may fail.
+    fn may_fail(&self) -> bool {
+        self.troubles.came() || self.is_killed()
+    }
+
+    /// A fatal signal for a thread.
+    fn kill(&self, thread: usize) {
+        self.killed.set(self.killed.get() | 1 << thread);
+        baton::signal(thread);
+        baton::point();
+    }
+
     pub(super) fn thread(&self, thread: usize) {
         let holders = self.script.setting.holders;
         if holders > 0 && thread == holders {
@@ -49,13 +82,17 @@ impl World {
             }
             Deed::Read { at, cells } => self.read(op, thread, at, cells),
             Deed::Truncate { cells } => {
-                let changed = file.set_size(&mut enter(), self.pos(cells), &NoTask);
-                assert_eq!(changed, Ok(()), "truncation");
+                let changed = file.set_size(&mut enter(), self.pos(cells), &self.task());
+                assert!(changed.is_ok() || self.is_killed(), "truncation: {changed:?}");
+                if changed.is_err() {
+                    // It has not happened.
+                    self.landed.borrow_mut().insert(op.tag, 0);
+                }
             }
             Deed::Fsync | Deed::SyncPage { .. } => self.sync(op),
             Deed::Flush => {
-                let sent = file.writeback(&mut enter(), 0..u64::MAX, &NoTask);
-                assert!(sent.is_ok() || self.troubles.came(), "writeback: {sent:?}");
+                let sent = file.writeback(&mut enter(), 0..u64::MAX, &self.task());
+                assert!(sent.is_ok() || self.may_fail(), "writeback: {sent:?}");
             }
             Deed::Evict if self.plant == Plant::EvictAsksTwice => self.evict_asking_twice(op),
             Deed::Evict => drop(file.evict(&mut enter(), 0..u64::MAX)),
@@ -68,6 +105,7 @@ impl World {
             }
             Deed::Populate { page } => self.space.populate(mapped + page),
             Deed::Steal => self.space.steal(),
+            Deed::Kill { thread } => self.kill(thread),
         }
     }
 
@@ -80,9 +118,12 @@ impl World {
         };
         let owed = baton::quietly(|| Owed::begin(self, op.file, what, range.clone()));
         let synced = match op.deed {
-            Deed::SyncPage { .. } => file.msync(&mut enter(), range, MsyncKind::Sync, &NoTask),
-            _ => file.fsync(&mut enter(), SyncKind::All, &NoTask),
+            Deed::SyncPage { .. } => file.msync(&mut enter(), range, MsyncKind::Sync, &self.task()),
+            _ => file.fsync(&mut enter(), SyncKind::All, &self.task()),
         };
+        if synced == Err(Errno::Interrupted) && self.is_killed() {
+            return;
+        }
         // What is planted: nothing is asked of the writebacks.
         let believed = self.plant == Plant::SyncsBelieve;
         self.judge(op.file, owed, if believed { Ok(()) } else { synced });
@@ -145,14 +186,13 @@ impl World {
             return None;
         }
         let mut from = IovIter::from_slice(&slice);
-        let written = file.write(&mut enter(), &self.space, &mut from, &options, &NoTask);
+        let written = file.write(&mut enter(), &self.space, &mut from, &options, &self.task());
         let written = written.map(|written| written.bytes);
         if matches!(op.deed, Deed::Copy { .. }) {
             return None;
         }
         let landed = written.unwrap_or(0);
-        let came = self.troubles.came();
-        assert!(written == Ok(slice.len()) || came, "W1: {op:?}: {written:?}");
+        assert!(written == Ok(slice.len()) || self.may_fail(), "W1: {op:?}: {written:?}");
         assert!(landed.is_multiple_of(CELL) && landed <= slice.len(), "W9: {op:?}: {written:?}");
         self.landed.borrow_mut().insert(op.tag, landed / CELL);
         (written.is_ok() || options.sync.is_none()).then_some(landed / CELL)
@@ -163,10 +203,10 @@ impl World {
         let slice = self.slice((window, 0), cells * CELL);
         let mut to = IovIter::from_slice(&slice);
         let file = &self.files[op.file];
-        let read = file.read(&mut enter(), &self.space, &mut to, self.pos(at), &NoTask);
+        let read = file.read(&mut enter(), &self.space, &mut to, self.pos(at), &self.task());
         let got = match read {
             Ok(got) => got,
-            Err(_) if self.troubles.came() => return,
+            Err(_) if self.may_fail() => return,
             Err(errno) => panic!("{op:?}: {errno}"),
         };
         let mut bytes = vec![0; got];

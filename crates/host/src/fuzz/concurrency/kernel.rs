@@ -17,9 +17,7 @@ use crate::memory::HostFrames;
 /// The kernel.
 #[derive(Debug)]
 pub(super) enum BatonKernel {}
-
-// SAFETY: words are core's; the short lock excludes by its flag; an `Arc` keeps its content alive at one address.
-unsafe impl Kernel for BatonKernel {
+impl Kernel for BatonKernel {
     type Sync = BatonSync;
     type Frames = HostFrames;
     type Wait = BatonWait;
@@ -38,7 +36,8 @@ unsafe impl Kernel for BatonKernel {
 /// Words and short locks.
 pub(super) enum BatonSync {}
 
-impl SyncFamily for BatonSync {
+// SAFETY: the words are `core`'s atomics; the short lock excludes by its flag.
+unsafe impl SyncFamily for BatonSync {
     type Word64 = BatonWord<AtomicU64>;
     type Word32 = BatonWord<AtomicU32>;
     type Spin<T: Send> = BatonSpin<T>;
@@ -175,13 +174,14 @@ impl BatonWait {
 impl Wait for BatonWait {
     fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool) {
         loop {
-            let before = baton::wakes(key.0);
+            let (before, signals) = (baton::wakes(key.0), baton::signals());
             if condition() {
                 return;
             }
             baton::point();
             // What is planted: a wake that came since the look is lost.
-            if self.plant == Plant::ConcurrencyLostWake || baton::wakes(key.0) == before {
+            let missed = baton::wakes(key.0) != before || baton::signals() != signals;
+            if self.plant == Plant::ConcurrencyLostWake || !missed {
                 baton::block(key.0, "a wake of the core");
             }
         }

@@ -38,26 +38,35 @@ const VICTIMS: &[Deed] = &[
     Deed::Populate { page: 0 },
 ];
 
-/// What is repeated.
-const RIVALS: &[&[Deed]] = &[
-    &[Deed::Write { at: 4, cells: 1 }],
-    &[Deed::Write { at: 0, cells: SIZE }],
-    &[Deed::Append { cells: 3 }, Deed::Truncate { cells: SIZE }],
-    &[Deed::Truncate { cells: 3 }, Deed::Write { at: 0, cells: SIZE }],
-    &[Deed::Read { at: 0, cells: SIZE }],
-    &[Deed::Write { at: 4, cells: 1 }, Deed::Fsync],
-    &[Deed::SyncWrite { at: PER_PAGE, cells: 2 }],
-    &[Deed::Write { at: PER_PAGE, cells: PER_PAGE }, Deed::Flush],
-    &[Deed::Evict],
-    &[Deed::Evict, Deed::Read { at: 0, cells: SIZE }],
-    &[Deed::Store { cell: 5 }, Deed::SyncPage { page: 0 }],
-    &[Deed::Copy { at: 2, cells: 4, from: 0, page: 1 }],
+/// What is repeated, by each of the two.
+const RIVALS: &[[&[Deed]; 2]] = &[
+    both(&[Deed::Write { at: 4, cells: 1 }]),
+    both(&[Deed::Write { at: 0, cells: SIZE }]),
+    both(&[Deed::Append { cells: 3 }, Deed::Truncate { cells: SIZE }]),
+    both(&[Deed::Truncate { cells: 3 }, Deed::Write { at: 0, cells: SIZE }]),
+    both(&[Deed::Read { at: 0, cells: SIZE }]),
+    both(&[Deed::Write { at: 4, cells: 1 }, Deed::Fsync]),
+    both(&[Deed::SyncWrite { at: PER_PAGE, cells: 2 }]),
+    both(&[Deed::Write { at: PER_PAGE, cells: PER_PAGE }, Deed::Flush]),
+    both(&[Deed::Evict]),
+    both(&[Deed::Evict, Deed::Read { at: 0, cells: SIZE }]),
+    both(&[Deed::Store { cell: 5 }, Deed::SyncPage { page: 0 }]),
+    both(&[Deed::Copy { at: 2, cells: 4, from: 0, page: 1 }]),
+    // Of the pages that an operation wants, one is locked at most times.
+    [&[Deed::Write { at: 0, cells: PER_PAGE }], &[Deed::Write { at: PER_PAGE, cells: PER_PAGE }]],
 ];
+
+const fn both(deeds: &'static [Deed]) -> [&'static [Deed]; 2] {
+    [deeds, deeds]
+}
 
 /// How the turns are shared out. A turn of the victim is long enough for an access of the program
 /// to go again after its fault, which nothing but the program's turn protects from eviction.
-const FAVOURS: [Favour; 2] =
-    [Favour { victim: 0, own: 3, others: 61 }, Favour { victim: 0, own: 7, others: 17 }];
+const FAVOURS: [Favour; 4] = [favour(3, 61), favour(7, 17), favour(3, 30), favour(7, 64)];
+
+const fn favour(own: u32, others: u32) -> Favour {
+    Favour { victim: 0, own, others }
+}
 
 /// Operations of the others that may end while the victim sleeps in one wait: of each of the two
 /// the one that is under way, and one that went first.
@@ -162,12 +171,11 @@ impl Race {
     }
 }
 
-fn run(victim: Deed, rival: &[Deed], favour: Favour, strategy: Strategy, plant: Plant) -> Run {
+fn run(victim: Deed, rivals: &[&[Deed]], favour: Favour, strategy: Strategy, plant: Plant) -> Run {
     let memory = PhysicalMemory::new(FRAMES, FrameOrder::Contiguous, Poisoning::Off);
-    let world = Rc::new(World::new(&memory, script(victim, rival), strategy, plant));
+    let world = Rc::new(World::new(&memory, script(victim, rivals), strategy, plant));
     let race = Rc::new(Race::default());
-    let threads = if rival.is_empty() { 1 } else { 3 };
-    let threads = (0..threads).map(|thread| -> baton::Work {
+    let threads = (0..=rivals.len()).map(|thread| -> baton::Work {
         let (world, race) = (Rc::clone(&world), Rc::clone(&race));
         Box::new(move || match thread {
             0 => {
@@ -191,12 +199,11 @@ fn run(victim: Deed, rival: &[Deed], favour: Favour, strategy: Strategy, plant: 
     Run { points: baton::passed(0), wait: race.longest.get(), operations: race.operations.get() }
 }
 
-fn script(victim: Deed, rival: &[Deed]) -> Script {
+fn script(victim: Deed, rivals: &[&[Deed]]) -> Script {
     let mut tags = 1..;
     let mut op = |deed: Deed| Op { file: 0, deed, tag: tags.next().unwrap_or(u8::MAX) };
-    let victim = vec![op(victim)];
-    let mut thread = || rival.iter().copied().map(&mut op).collect();
-    let threads = vec![victim, thread(), thread()];
+    let mut threads = vec![vec![op(victim)]];
+    threads.extend(rivals.iter().map(|rival| rival.iter().copied().map(&mut op).collect()));
     let setting = Setting {
         stores: Stores::Phased(Vec::new()),
         reclaims: Reclaims::Never,

@@ -6,6 +6,8 @@
 //!
 //! The stores may take their time inside their calls, and these may fail: see [`trouble`]. Then writes may come short and reads fail, but
 //! what landed is what was said, and no byte is lost: once nothing fails any more, a sync makes all of it durable.
+//!
+//! A thread may get a fatal signal. Its operations then end early, what they have waited for is not lost, and the others go on (L3).
 
 mod baton;
 mod cases;
@@ -36,7 +38,7 @@ pub use self::cases::{CASES, CRASHES, Case};
 use self::kernel::{BatonKernel, BatonWait};
 use self::ledger::Owed;
 pub use self::liveness::{Longest, rivals};
-pub use self::pairs::{Extent, pairs, troubled_pairs, twice};
+pub use self::pairs::{Extent, killed_pairs, pairs, troubled_pairs, twice};
 use self::script::{
     CELL, CELLS, Cached, Deed, FileNumber, Mode, Op, PAGES, PER_PAGE, Reclaims, Script, Setting,
     Sources,
@@ -134,6 +136,8 @@ struct World {
     landed: RefCell<BTreeMap<u8, usize>>,
     /// Files of which it is not known how much of an operation landed.
     unknown: RefCell<Vec<FileNumber>>,
+    /// Threads that have got a fatal signal, as a mask.
+    killed: Cell<u64>,
     /// Tags of operations that have returned.
     returned: RefCell<Vec<u8>>,
     /// The sizes that each file has had.
@@ -205,6 +209,7 @@ impl World {
             first: Cell::new(u32::MAX),
             landed: RefCell::default(),
             unknown: RefCell::default(),
+            killed: Cell::new(0),
             returned: RefCell::default(),
             sizes: RefCell::new(sizes),
             promises: RefCell::default(),

@@ -71,7 +71,7 @@ pub(super) fn explains(
                 Deed::Write { at, cells: landed(op.tag).unwrap_or(cells) }
             }
             Deed::Append { cells } => Deed::Append { cells: landed(op.tag).unwrap_or(cells) },
-            Deed::Store { .. } if landed(op.tag) == Some(0) => return None,
+            Deed::Store { .. } | Deed::Truncate { .. } if landed(op.tag) == Some(0) => return None,
             Deed::Truncate { .. } | Deed::Store { .. } => op.deed,
             _ => return None,
         };

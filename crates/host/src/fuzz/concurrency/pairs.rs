@@ -173,6 +173,26 @@ pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) 
     (runs, found)
 }
 
+/// Any two operations that may wait for each other, the second of which is killed once it waits, or has ended; how many runs that were.
+/// It is deterministic.
+///
+/// # Errors
+/// As for [`pairs`].
+pub fn killed_pairs(strategy: Strategy) -> Result<u64, String> {
+    let mut runs = 0;
+    for &first in TROUBLED {
+        for &second in TROUBLED {
+            let mut script = pair(Cached::Dirty, [first, second]);
+            script.threads.push(vec![Op { file: 0, deed: Deed::Kill { thread: 1 }, tag: 3 }]);
+            script.setting.stores = Stores::Phased(Vec::new());
+            runs += meet(&script, strategy, Plant::None).map_err(|(points, what)| {
+                format!("{strategy:?}, {first:?}, after {points} points {second:?}, which is killed: {what}")
+            })?;
+        }
+    }
+    Ok(runs)
+}
+
 /// Plays a script with each call of its stores failing in turn, and with none.
 ///
 /// # Errors
@@ -202,7 +222,11 @@ pub(super) fn trouble(
             let one = |call, speed| Trouble { calls: call..call + 1, speed, errno };
             match failures {
                 Failures::None => {}
-                Failures::One => troubles.push(vec![one(call, Speed::Stalls)]),
+                Failures::One => {
+                    troubles.push(vec![one(call, Speed::Stalls)]);
+                    // The other operation comes in behind the failure, too.
+                    troubles.extend(errno.map(|_| vec![one(call, Speed::Quick)]));
+                }
                 // A call that is made again is one more call.
                 Failures::Two => troubles.extend((call + 1..calls + 4).map(|again| {
                     let rest = Trouble { calls: again..u32::MAX, speed: Speed::Quick, errno };

@@ -80,6 +80,10 @@ pub(super) enum Deed {
     },
     /// All pages of files stop being resident.
     Steal,
+    /// A fatal signal for a thread. If it waits, it runs at once.
+    Kill {
+        thread: usize,
+    },
 }
 
 /// A deed and the file that it is done to.

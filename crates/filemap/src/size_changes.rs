@@ -1,0 +1,127 @@
+//! Sizes that a file had: what readers, writers and syncs ask of earlier changes.
+//!
+//! Neighbours: [`eof`](crate::eof) records the changes.
+#![forbid(unsafe_code)]
+
+use core::array;
+use core::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
+
+use faultless_page::{Kernel, LockId, SleepMutex, SyncFamily, Word, Word64};
+
+/// Sizes of the last cuts that are remembered. A reader or writer that is overtaken by as many takes all
+/// of its bytes for cut off.
+const REMEMBERED: u64 = 4;
+
+/// Nothing is left to do for an earlier truncation.
+const COMPLETE: u64 = u64::MAX;
+
+/// The store is being told of a size, or has been told of none.
+const UNKNOWN: u64 = u64::MAX;
+
+/// What readers, syncs and later changes of the size have to know of earlier ones.
+pub(crate) struct SizeChanges<K: Kernel> {
+    /// How often the file became shorter.
+    cuts: Word64<K>,
+    /// To what size: that of cut `n` is at `n % REMEMBERED`. Written with I held.
+    cut_to: [Word64<K>; REMEMBERED as usize],
+    /// The smallest size whose truncation is not complete; read and written with I held.
+    incomplete: Word64<K>,
+    /// The size that the store was told of last.
+    told: Word64<K>,
+    /// The size that the store knows at least, also while it is being told another one.
+    known: Word64<K>,
+    /// Held while the store is told.
+    telling: SleepMutex<K>,
+}
+
+/// A moment in an inode's history, to be asked later what was cut off since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment(u64);
+
+impl<K: Kernel> SizeChanges<K> {
+    /// For the inode `id`, whose store knows that it has `size` bytes.
+    pub(crate) fn new(id: u64, size: u64) -> Self {
+        Self {
+            cuts: Word::new(0),
+            cut_to: array::from_fn(|_| Word::new(0)),
+            incomplete: Word::new(COMPLETE),
+            told: Word::new(size),
+            known: Word::new(size),
+            telling: SleepMutex::new(LockId::Size(id)),
+        }
+    }
+
+    /// Now. Take it before the size is looked at.
+    #[inline(always)]
+    pub(crate) fn now(&self) -> Moment {
+        Moment(self.cuts.load(Acquire))
+    }
+
+    /// The smallest size that the file was cut to since `then`; `u64::MAX` if it was not. Bytes below it that
+    /// were copied in the meantime are bytes of the file. The size itself would not tell: a write may have
+    /// moved it up again (W5).
+    ///
+    /// A copy that saw a zero of a truncation sees its count: the zero was stored after it.
+    pub(crate) fn lowest_cut_since(&self, then: Moment) -> u64 {
+        <K::Sync as SyncFamily>::fence(Ordering::Acquire);
+        let now = self.cuts.load(Relaxed);
+        if now == then.0 {
+            return u64::MAX;
+        }
+        let cuts = then.0..now.min(then.0 + REMEMBERED);
+        let lowest = cuts.fold(u64::MAX, |lowest, cut| {
+            lowest.min(self.cut_to[(cut % REMEMBERED) as usize].load(Acquire))
+        });
+        // A later cut that reuses an entry begins once the count has come this far.
+        if self.cuts.load(Acquire) - then.0 >= REMEMBERED { 0 } else { lowest }
+    }
+
+    /// Records a cut to `size`, which `shrink` makes visible. Written with I held.
+    pub(crate) fn record_cut(&self, size: u64, shrink: impl FnOnce()) {
+        let cut = self.cuts.load(Relaxed);
+        self.cut_to[(cut % REMEMBERED) as usize].store(size, Release);
+        shrink();
+        // After the size: a reader that sees the new count sees the new size, or a later one.
+        self.cuts.fetch_add(1, AcqRel);
+        <K::Sync as SyncFamily>::fence(Ordering::SeqCst);
+    }
+
+    /// The smallest size whose truncation is not complete, if any. I is held.
+    pub(crate) fn incomplete(&self) -> Option<u64> {
+        let size = self.incomplete.load(Relaxed);
+        (size != COMPLETE).then_some(size)
+    }
+
+    /// A truncation to `size` has begun. I is held.
+    pub(crate) fn set_incomplete(&self, size: u64) {
+        self.incomplete.store(self.incomplete.load(Relaxed).min(size), Relaxed);
+    }
+
+    /// All truncations are complete. I is held.
+    pub(crate) fn set_complete(&self) {
+        self.incomplete.store(COMPLETE, Relaxed);
+    }
+
+    /// Tells the store, by `tell`, the size that `size` returns inside the lock.
+    pub(crate) fn tell(&self, wait: &K::Wait, size: impl FnOnce() -> u64, tell: impl FnOnce(u64)) {
+        let telling = self.telling.lock(wait);
+        let size = size();
+        // From here on the store may know the old size or the new one.
+        self.told.store(UNKNOWN, Release);
+        self.known.store(self.known.load(Relaxed).min(size), Release);
+        tell(size);
+        self.known.store(size, Release);
+        self.told.store(size, Release);
+        drop(telling);
+    }
+
+    /// Whether `size` is what the store was told last.
+    pub(crate) fn was_told(&self, size: u64) -> bool {
+        self.told.load(Acquire) == size
+    }
+
+    /// The size that the store knows at least, also while it is being told another one.
+    pub(crate) fn known(&self) -> u64 {
+        self.known.load(Acquire)
+    }
+}

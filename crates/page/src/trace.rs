@@ -1,0 +1,96 @@
+//! What the cache tells counters and lock checkers: events, and the identities of its locks.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+/// What happened, for counters and for lock checkers. See [`Kernel::trace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trace {
+    /// About to wait for or take `lock`; nothing is held of it yet.
+    Acquiring(LockId),
+    /// `lock` is now held by this thread.
+    Acquired(LockId),
+    /// `lock` is no longer held by this thread.
+    Released(LockId),
+    /// The wait for `lock` is over, without it: given up, or what was waited for is gone.
+    GaveUp(LockId),
+    /// This many bytes were copied between user memory and pages (or a temporary page).
+    Copied(usize),
+    /// This many bytes of frames were set to zero.
+    Zeroed(usize),
+    /// An atomic copy fell short.
+    ShortCopy,
+    /// Pages that took the straight copy: uptodate and backed, no preparation.
+    Straight(u32),
+    /// User memory is being faulted in, this many bytes at most.
+    FaultIn(usize),
+    /// A temporary page carried this many bytes (strategy A, or the bounded-progress fallback).
+    Bounced(usize),
+    /// A frame was allocated.
+    Allocated,
+    /// A grace period is about to be waited for.
+    GracePeriod,
+    /// About to make an access that may fault: no page lock may be held.
+    MayFault,
+}
+
+/// A lock instance, as a checker sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LockId {
+    /// I: the inode lock of the mapping with this id.
+    Inode(u64),
+    /// A range of the file held by a writer: the mapping's id, and the first byte.
+    Range(u64, u64),
+    /// The lock under which the store of the mapping with this id is told the size. Nothing else is taken in it.
+    Size(u64),
+    /// P: pages of the mapping with this id: the first page and the mask of slots from its leaf's base.
+    Pages {
+        /// The mapping's id.
+        mapping: u64,
+        /// First page of the leaf.
+        base: PageIndexRaw,
+        /// Which of its slots.
+        slots: u64,
+    },
+    /// Pages under writeback, named as the pages of [`Pages`](Self::Pages). Held by the thread that began it until the
+    /// [`Writeback`](crate::Writeback) ends; whoever waits for its end never acquires it.
+    Writeback {
+        /// The mapping's id.
+        mapping: u64,
+        /// First page of the leaf.
+        base: PageIndexRaw,
+        /// Which of its slots.
+        slots: u64,
+    },
+}
+
+/// A page number without its type, so that [`LockId`] sorts.
+pub type PageIndexRaw = u64;
+
+impl fmt::Display for LockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Inode(id) => write!(f, "I({id})"),
+            Self::Range(id, pos) => write!(f, "R({id},{pos})"),
+            Self::Size(id) => write!(f, "S({id})"),
+            Self::Pages { mapping, base, slots } => write_pages(f, "P", mapping, base, slots),
+            Self::Writeback { mapping, base, slots } => write_pages(f, "W", mapping, base, slots),
+        }
+    }
+}
+
+/// Pages of a leaf: the first of `slots`, and how many if there are more.
+fn write_pages(
+    f: &mut fmt::Formatter<'_>,
+    class: &str,
+    mapping: u64,
+    base: PageIndexRaw,
+    slots: u64,
+) -> fmt::Result {
+    write!(f, "{class}({mapping},{}", base + u64::from(slots.trailing_zeros()))?;
+    if slots.count_ones() > 1 {
+        write!(f, "+{}", slots.count_ones())?;
+    }
+    f.write_str(")")
+}
