@@ -72,7 +72,8 @@ pub trait InterruptControl: 'static {
 /// ```
 pub struct InterruptsOff<C>(PhantomData<fn() -> C>);
 
-// SAFETY: the words and fences are those of `CoreSync`, and the locks those of `spin`, whatever `C` does.
+// SAFETY: the words and fences are those of `CoreSync`, and the locks those of `spin`, whatever `C`
+// does.
 unsafe impl<C: InterruptControl> SyncFamily for InterruptsOff<C> {
     type Word64 = AtomicU64;
     type Word32 = AtomicU32;
