@@ -54,7 +54,9 @@ fn cut_and_extend(file: &File, size: u64) -> Action {
                 let cut = syscall(|may| file.set_size(may, size, &task));
                 cut.and_then(|()| syscall(|may| file.set_size(may, old, &task)))
             };
-            let changed = scope.spawn(changes).join().expect("the other thread");
+            let changed = faultless_tests::threads::spawn_in(scope, changes)
+                .join()
+                .expect("the other thread");
             assert!(matches!(changed, Ok(()) | Err(Errno::Interrupted)), "{changed:?}");
         });
     }))

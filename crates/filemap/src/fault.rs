@@ -10,7 +10,7 @@
 
 use faultless_page::{
     AddressSpaceOperations, Backed, Errno, FrameNumber, Kernel, LockedRun, PAGE_SIZE, PageIndex,
-    PageRun,
+    PageRun, Unmap, UserMappings,
 };
 
 use crate::inode::Inode;
@@ -110,7 +110,22 @@ impl<K: Kernel> Inode<K> {
                 Access::Write => self.make_writable(&mut locked, index, task)?,
             };
             self.note_user_mapping();
-            return Ok(install(MappedFrame { frame, protection }));
+            let installed = install(MappedFrame { frame, protection });
+            self.unmap_past_end(index);
+            return Ok(installed);
+        }
+    }
+
+    /// Removes the mapping of a locked page that was just installed, if the file ends before it.
+    ///
+    /// A truncation sets the size and then unmaps; a fault installs and then looks at the size. With a
+    /// fence in each, one of them sees the other. The truncation unmaps once more with the page
+    /// locked, but does not come to that if its task is killed.
+    fn unmap_past_end(&self, index: PageIndex) {
+        if index.start() >= self.size_after_insertion() {
+            let mapping = self.mapping();
+            let next = index.plus(1);
+            mapping.user_mappings().unmap(mapping.id(), index, next, Unmap::Truncate);
         }
     }
 

@@ -8,6 +8,9 @@ use crate::leaf::Leaf;
 use crate::page_lock::Waited;
 use crate::{Errno, Kernel, LockContext, LockedRun, Mapping, PageIndex, PageRun, Trace};
 
+/// Looks for free pages before they count as contended.
+const LOOKS: u32 = 8;
+
 impl<K: Kernel> Mapping<K> {
     /// Locks the pages of `run`, present or not. `None` if no leaf covers them: none is present. May sleep, and cannot be
     /// interrupted; no page lock may be held, but of lower pages in another leaf (P4).
@@ -58,15 +61,15 @@ impl<K: Kernel> Mapping<K> {
     }
 
     /// Locks the first maximal stretch of pages of `run` that are neither locked nor waited for, and never sleeps. `None` if no leaf
-    /// covers the run, or there is no such page. A caller that wants all free pages goes on at the end of the
-    /// [run](LockedRun::run) that it got.
+    /// covers the run, there is no such page, or other pages of the leaf are locked and unlocked too fast. A caller that wants all
+    /// free pages goes on at the end of the [run](LockedRun::run) that it got.
     #[must_use]
     pub fn try_lock_free<'t>(
         &'t self,
         cx: LockContext<'t>,
         run: PageRun,
     ) -> Option<LockedRun<'t, K>> {
-        loop {
+        for _ in 0..LOOKS {
             let leaf = self.tree().lookup(run.first())?;
             let stretch = PageRun::first_of(run.leaf_base(), leaf.unlocked() & run.mask())?;
             // Another thread may have been faster with one of them: look again.
@@ -76,6 +79,7 @@ impl<K: Kernel> Mapping<K> {
                 return Some(LockedRun::new(self, leaf, locked, cx));
             }
         }
+        None
     }
 
     /// As [`lock`](Self::lock), but makes the leaf if there is none. Allocates, with no page lock held (P3). A leaf that stays empty

@@ -6,7 +6,7 @@
 //!
 //! # Lock and unlock
 //! A lock loads `locked` and `waiters`, and sets its bits by one compare-and-swap if none of them
-//! is set in either. An unlock clears its bits by one `fetch_and` and looks at `waiters`. A request
+//! is set in either; after a few that failed it queues, as if a slot were locked. An unlock clears its bits by one `fetch_and` and looks at `waiters`. A request
 //! that finds a bit set links itself in the leaf's queue, sets its bits in `waiters` and sleeps
 //! until it is *granted*: the thread that grants sets the bits of `locked` in its place.
 //!
@@ -54,13 +54,21 @@ pub(crate) enum Waited {
     Killed,
 }
 
+/// Compare-and-swaps after which a lock of free slots queues instead: each may fail because another
+/// thread has locked or unlocked another page of the leaf.
+const TRIES: u32 = 8;
+
 impl<S: SyncFamily> Leaf<S> {
-    /// Locks `slots` if none of them is locked or waited for: one locked instruction. Never sleeps.
+    /// Locks `slots` if none of them is locked or waited for: one locked instruction, and as many
+    /// more, up to [`TRIES`], as other slots are locked or unlocked meanwhile. Never sleeps.
     #[inline]
     #[must_use]
     pub(crate) fn try_lock(&self, slots: SlotMask) -> bool {
         let mut seen = self.locked.load(Relaxed);
-        while (seen | self.waiters.load(Relaxed)) & slots == 0 {
+        for _ in 0..TRIES {
+            if (seen | self.waiters.load(Relaxed)) & slots != 0 {
+                return false;
+            }
             match self.locked.compare_exchange(seen, seen | slots, Acquire, Relaxed) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -159,16 +167,23 @@ impl<S: SyncFamily> Leaf<S> {
         grants
     }
 
-    /// [`try_lock`](Self::try_lock) for slots that `waiters` announces. Sequentially consistent,
-    /// after the announcement.
+    /// Locks slots that `waiters` announces, if all of them are free. The queue is locked.
+    /// Sequentially consistent, after the announcement.
+    ///
+    /// A compare-and-swap could fail for as long as other slots are locked and unlocked (L1), so the
+    /// bits are set unconditionally. A slot can be taken between the load and that only by a lock
+    /// whose look at `waiters` came before the announcement. Then the free ones are given back. Their
+    /// bits show in between; a lock that finds one is busy anyway, because the slot is announced,
+    /// and looks again under the queue's lock.
     fn try_lock_announced(&self, slots: SlotMask) -> bool {
-        let mut seen = self.locked.load(SeqCst);
-        while seen & slots == 0 {
-            match self.locked.compare_exchange(seen, seen | slots, SeqCst, SeqCst) {
-                Ok(_) => return true,
-                Err(now) => seen = now,
-            }
+        if self.locked.load(SeqCst) & slots != 0 {
+            return false;
         }
+        let busy = self.locked.fetch_or(slots, SeqCst) & slots;
+        if busy == 0 {
+            return true;
+        }
+        self.locked.fetch_and(!(slots & !busy), SeqCst);
         false
     }
 }

@@ -37,9 +37,6 @@ impl World {
         if self.script.setting.crashes == Crashes::Everywhere {
             self.crash_everywhere();
         }
-        if self.killed.get() != 0 {
-            self.complete_truncations();
-        }
         for file in 0..2 {
             let bytes = self.contents(file);
             self.check_mapped(file, &bytes);
@@ -61,14 +58,6 @@ impl World {
             let cached = self.files[file].mapping().cached_pages();
             assert_eq!(cached, 0, "pages of file {file} stay in the cache");
             assert!(self.contents(file) == bytes, "W2: file {file} changes when it is read back");
-        }
-    }
-
-    /// What a killed truncation has left in the cache, and mapped, goes with the next change of the size.
-    fn complete_truncations(&self) {
-        for file in &self.files {
-            let size = file.size();
-            assert_eq!(file.set_size(&mut enter(), size, &NoTask), Ok(()), "the same size");
         }
     }
 

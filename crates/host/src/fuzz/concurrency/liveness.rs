@@ -62,11 +62,29 @@ const fn both(deeds: &'static [Deed]) -> [&'static [Deed]; 2] {
 
 /// How the turns are shared out. A turn of the victim is long enough for an access of the program
 /// to go again after its fault, which nothing but the program's turn protects from eviction.
-const FAVOURS: [Favour; 4] = [favour(3, 61), favour(7, 17), favour(3, 30), favour(7, 64)];
+const FAVOURS: [Favour; 6] = [
+    favour(3, 61),
+    favour(7, 17),
+    favour(3, 30),
+    favour(7, 64),
+    // One point at a time: a loop of compare-and-swaps never wins.
+    favour(0, 6),
+    favour(0, 7),
+];
 
 const fn favour(own: u32, others: u32) -> Favour {
     Favour { victim: 0, own, others }
 }
+
+impl Favour {
+    /// Whether `victim` gets from a fault to its access again within a turn.
+    const fn is_fair_to(self, victim: Deed) -> bool {
+        self.own >= ACCESS || !matches!(victim, Deed::Copy { .. })
+    }
+}
+
+/// Points of a turn in which an access goes again after its fault.
+const ACCESS: u32 = 3;
 
 /// Operations of the others that may end while the victim sleeps in one wait: of each of the two
 /// the one that is under way, and one that went first.
@@ -112,7 +130,7 @@ pub fn rivals(strategy: Strategy, plant: Plant) -> (Longest, Vec<String>) {
             }
         };
         for rival in RIVALS {
-            for favour in FAVOURS {
+            for favour in FAVOURS.into_iter().filter(|favour| favour.is_fair_to(victim)) {
                 let played = quietly(|| {
                     let run = run(victim, rival, favour, strategy, plant);
                     let most = FACTOR * alone + BESIDES;
