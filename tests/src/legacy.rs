@@ -47,8 +47,8 @@ impl<S: AddressSpaceOperations> PrepareCommit for Legacy<S> {
         self.below.writeback(run)
     }
 
-    fn trim(&self, size: u64) {
-        self.below.trim(size);
+    fn truncate_blocks(&self, size: u64) {
+        self.below.truncate_blocks(size);
     }
 
     fn set_size(&self, size: u64) {
@@ -63,7 +63,7 @@ impl<S: AddressSpaceOperations> PrepareCommit for Legacy<S> {
         self.below.max_size()
     }
 
-    fn keeps_data(&self) -> bool {
-        self.below.keeps_data()
+    fn is_persistent(&self) -> bool {
+        self.below.is_persistent()
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless::page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
     Strategy, SyncKind, WritebackRun,
 };
 
@@ -198,13 +198,13 @@ impl AddressSpaceOperations for StrictStore {
         if granted == 0 {
             return Err(Errno::NoSpace);
         }
-        let backed = match held(state) == PAGE_SIZE / self.block {
-            true => Backed::Fully,
-            false => Backed::Partly,
+        let reserved = match held(state) == PAGE_SIZE / self.block {
+            true => Reserved::Fully,
+            false => Reserved::Partly,
         };
         let before = state.begun.insert(index.get(), (pos, granted));
         assert_eq!(before, None, "{index} is begun twice");
-        Ok(Begun { len: granted, contents, backed })
+        Ok(Begun { len: granted, contents, reserved })
     }
 
     fn write_end(&self, pos: u64, len: usize, copied: usize) {
@@ -237,7 +237,7 @@ impl AddressSpaceOperations for StrictStore {
         Ok(())
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         let mut state = self.state();
         let first_gone = size.div_ceil(self.block as u64);
         state.blocks.retain(|&number, _| number < first_gone);

@@ -48,7 +48,7 @@ impl PrepareCommit for Terse {
         Ok(())
     }
 
-    fn trim(&self, _: u64) {}
+    fn truncate_blocks(&self, _: u64) {}
 
     fn set_size(&self, _: u64) {}
 
@@ -60,7 +60,7 @@ impl PrepareCommit for Terse {
 #[test]
 fn an_old_store_that_names_no_limit_has_the_caches() {
     let store = PrepareCommitStore::new(Terse::default());
-    assert_eq!((store.max_size(), store.keeps_data()), (MAX_FILE_SIZE, true));
+    assert_eq!((store.max_size(), store.is_persistent()), (MAX_FILE_SIZE, true));
     let blocks = BlockStore::with_max_size(1024, 16, 5000);
     let store = PrepareCommitStore::new(Legacy::new(blocks));
     assert_eq!((store.max_size(), store.inner().max_size()), (5000, 5000));
@@ -74,7 +74,7 @@ fn an_old_stores_answers_come_through_and_it_is_written_by_strategy_a() {
     store.write_end(2 * PAGE as u64 + 10, 100, 40);
     let committed = store.inner().committed.lock().expect("no panic").clone();
     assert_eq!(committed, [(PageIndex::new(2), 10, 50)]);
-    assert!(!PrepareCommitStore::new(Legacy::new(VolatileStore::new())).keeps_data());
+    assert!(!PrepareCommitStore::new(Legacy::new(VolatileStore::new())).is_persistent());
 }
 
 #[test]

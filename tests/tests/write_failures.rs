@@ -365,8 +365,8 @@ impl AddressSpaceOperations for Prober {
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
         self.inner.writeback(run)
     }
-    fn trim(&self, size: u64) {
-        self.inner.trim(size);
+    fn truncate_blocks(&self, size: u64) {
+        self.inner.truncate_blocks(size);
     }
     fn set_size(&self, size: u64) {
         AddressSpaceOperations::set_size(&*self.inner, size);

@@ -18,8 +18,8 @@ pub mod prelude {
         SyncKind, Task, Times, WriteOptions, Written,
     };
     pub use faultless_page::{
-        AddressSpaceOperations, Backed, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber,
-        Frames, Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, SpinWait,
+        AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber, Frames,
+        Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved, SpinWait,
         SyncFamily, Unmap, UserMappings, Wait, WaitKey, WritebackRun,
     };
     pub use faultless_usercopy::{

@@ -82,20 +82,20 @@ impl<K: Kernel> Inode<K> {
     /// and asks the store for room again; it may have some up to the old end only. I is held. Does nothing
     /// unless the page of the end is in `locked` and was mapped writable.
     #[doc(alias = "pagecache_isize_extended")]
-    pub(crate) fn seal_end(&self, locked: &mut LockedRun<'_, K>, size: u64) {
+    pub(crate) fn write_protect_eof_page(&self, locked: &mut LockedRun<'_, K>, size: u64) {
         let end_page = PageIndex::containing(size);
         let offset = (size - end_page.start()) as usize;
         if offset == 0 || !locked.run().contains(end_page) {
             return;
         }
         let slot = 1 << end_page.slot();
-        if locked.scribbled() & slot == 0 {
+        if locked.wrote_past_eof() & slot == 0 {
             return;
         }
         let mapping = self.mapping();
         let next = end_page.plus(1);
         mapping.user_mappings().unmap(mapping.id(), end_page, next, Unmap::WriteProtect);
         locked.zero(size, PAGE_SIZE - offset);
-        locked.clear_scribbled(slot);
+        locked.clear_wrote_past_eof(slot);
     }
 }

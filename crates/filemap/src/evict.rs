@@ -22,7 +22,7 @@ impl<K: Kernel> Inode<K> {
     #[doc(alias = "invalidate_mapping_pages")]
     pub fn evict(&self, may: &mut impl PageLocks, range: Range<u64>) -> u64 {
         let mapping = self.mapping();
-        if !mapping.store().keeps_data() {
+        if !mapping.store().is_persistent() {
             return 0;
         }
         let (mut from, end) = pages(&range);

@@ -9,8 +9,8 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Errno, FrameNumber, Kernel, LockedRun, PAGE_SIZE, PageIndex,
-    PageRun, Unmap, UserMappings,
+    AddressSpaceOperations, Errno, FrameNumber, Kernel, LockedRun, PAGE_SIZE, PageIndex, PageRun,
+    Reserved, Unmap, UserMappings,
 };
 
 use crate::inode::Inode;
@@ -137,22 +137,22 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Protection, Errno> {
         let slot = 1 << index.slot();
-        if locked.backed() & slot == 0 {
-            self.back_page(locked, index)?;
+        if locked.reserved() & slot == 0 {
+            self.reserve_page(locked, index)?;
         }
         self.stamp(task);
-        locked.set_scribbled(slot);
+        locked.set_wrote_past_eof(slot);
         locked.set_dirty(slot);
         Ok(Protection::Writable)
     }
 
     /// Has the store make room for a page up to the end of the page or of the file, so that no CPU store lands in the file
     /// without. The end cannot move up over the locked page meanwhile, and what moves it up later
-    /// write-protects the page first: see [`seal_end`](Self::seal_end).
+    /// write-protects the page first: see [`write_protect_eof_page`](Self::write_protect_eof_page).
     ///
     /// # Errors
     /// The store's; room it made before stays with blocks that lie inside the file.
-    pub(crate) fn back_page(
+    pub(crate) fn reserve_page(
         &self,
         locked: &mut LockedRun<'_, K>,
         index: PageIndex,
@@ -165,8 +165,8 @@ impl<K: Kernel> Inode<K> {
             let granted = begun.len.clamp(1, len);
             self.mapping().store().write_end(pos, granted, granted);
             pos += granted as u64;
-            if begun.backed == Backed::Fully {
-                locked.set_backed(1 << index.slot());
+            if begun.reserved == Reserved::Fully {
+                locked.set_reserved(1 << index.slot());
                 break;
             }
         }

@@ -49,7 +49,7 @@ impl<K: Kernel> Inode<K> {
 
 impl<K: Kernel> Drop for Inode<K> {
     fn drop(&mut self) {
-        if self.discarded || !self.mapping().store().keeps_data() {
+        if self.discarded || !self.mapping().store().is_persistent() {
             return;
         }
         let lost = self.unclean_pages();

@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PageIndex, Strategy, SyncKind,
-    WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PageIndex, Reserved, Strategy,
+    SyncKind, WritebackRun,
 };
 
 /// The interface of a store from before `write_begin` and `write_end`. Each method is called as the
@@ -37,8 +37,8 @@ pub trait PrepareCommit: Send + Sync {
     /// The pages are dirty again.
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno>;
 
-    /// Gives back blocks past `size`; see [`AddressSpaceOperations::trim`].
-    fn trim(&self, size: u64);
+    /// Gives back blocks past `size`; see [`AddressSpaceOperations::truncate_blocks`].
+    fn truncate_blocks(&self, size: u64);
 
     /// The size has changed; see [`AddressSpaceOperations::set_size`].
     fn set_size(&self, size: u64);
@@ -54,8 +54,8 @@ pub trait PrepareCommit: Send + Sync {
         faultless_page::MAX_FILE_SIZE
     }
 
-    /// Whether clean pages may be dropped; see [`AddressSpaceOperations::keeps_data`].
-    fn keeps_data(&self) -> bool {
+    /// Whether clean pages may be dropped; see [`AddressSpaceOperations::is_persistent`].
+    fn is_persistent(&self) -> bool {
         true
     }
 }
@@ -93,7 +93,7 @@ impl<S: PrepareCommit> AddressSpaceOperations for PrepareCommitStore<S> {
         let (index, from) = place(pos);
         let contents = self.0.prepare_write(index, from, from + len)?;
         // Every write is prepared and committed: that is all that such a store has to learn from.
-        Ok(Begun { len, contents, backed: Backed::Partly })
+        Ok(Begun { len, contents, reserved: Reserved::Partly })
     }
 
     fn write_end(&self, pos: u64, _len: usize, copied: usize) {
@@ -105,8 +105,8 @@ impl<S: PrepareCommit> AddressSpaceOperations for PrepareCommitStore<S> {
         self.0.writeback(run)
     }
 
-    fn trim(&self, size: u64) {
-        self.0.trim(size);
+    fn truncate_blocks(&self, size: u64) {
+        self.0.truncate_blocks(size);
     }
 
     fn set_size(&self, size: u64) {
@@ -125,7 +125,7 @@ impl<S: PrepareCommit> AddressSpaceOperations for PrepareCommitStore<S> {
         self.0.max_size()
     }
 
-    fn keeps_data(&self) -> bool {
-        self.0.keeps_data()
+    fn is_persistent(&self) -> bool {
+        self.0.is_persistent()
     }
 }

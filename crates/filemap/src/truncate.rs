@@ -78,7 +78,7 @@ impl<K: Kernel> Inode<K> {
         let killed = || task.fatal_signal_pending();
         let locks = may.page_locks();
         let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
-        self.seal_end(&mut locked, old);
+        self.write_protect_eof_page(&mut locked, old);
         self.mapping().truncate_size(size);
         Ok(())
     }
@@ -147,7 +147,7 @@ impl<K: Kernel> Inode<K> {
     }
 
     /// Zeroes the last page from `size` on, and waits for its writeback, so that blocks can go. The store does the same
-    /// with its own copy in [`trim`](AddressSpaceOperations::trim): the page need not be read in or become dirty.
+    /// with its own copy in [`truncate_blocks`](AddressSpaceOperations::truncate_blocks): the page need not be read in or become dirty.
     fn zero_tail<T: Task>(
         &self,
         may: &mut impl PageLocks,
@@ -184,13 +184,13 @@ impl<K: Kernel> Inode<K> {
         size: u64,
         task: &T,
     ) -> Result<(), Errno> {
-        self.mapping().store().trim(size);
+        self.mapping().store().truncate_blocks(size);
         // Afterwards: a page inserted meanwhile may have recorded blocks that are gone now. Until here only a write
         // that grows the file would rely on them, and it needs I.
         let run = PageRun::single(PageIndex::containing(size));
         let killed = || task.fatal_signal_pending();
         if let Some(mut locked) = self.mapping().lock_killable(may.page_locks(), run, &killed)? {
-            locked.clear_backed(locked.mask());
+            locked.clear_reserved(locked.mask());
         }
         self.cut_completed();
         Ok(())

@@ -220,26 +220,26 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Option<InFlight<'t, K>> {
         let size = self.size();
-        if locked.scribbled() & stretch.mask() != 0 {
+        if locked.wrote_past_eof() & stretch.mask() != 0 {
             let mapping = self.mapping();
             let (first, end) = (stretch.first(), stretch.end());
             mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::WriteProtect);
             // A CPU store through a mapping may have come at any time up to now (F7).
             self.stamp(task);
-            self.clean_tail(locked, stretch, size);
+            self.zero_past_eof(locked, stretch, size);
         }
         let writeback = locked.begin_writeback(stretch, size)?;
         Some(InFlight { inode: self, writeback: Some(writeback) })
     }
 
     /// Zeroes what a mapping stored past the end (P2). No mapping of these pages is writable at the moment.
-    fn clean_tail(&self, locked: &mut LockedRun<'_, K>, stretch: PageRun, size: u64) {
-        let scribbled = locked.scribbled() & stretch.mask();
+    fn zero_past_eof(&self, locked: &mut LockedRun<'_, K>, stretch: PageRun, size: u64) {
+        let wrote_past_eof = locked.wrote_past_eof() & stretch.mask();
         let last = PageIndex::containing(size);
-        if stretch.contains(last) && scribbled & (1 << last.slot()) != 0 {
+        if stretch.contains(last) && wrote_past_eof & (1 << last.slot()) != 0 {
             locked.zero(size, PAGE_SIZE - (size - last.start()) as usize);
         }
-        locked.clear_scribbled(scribbled);
+        locked.clear_wrote_past_eof(wrote_past_eof);
     }
 
     /// Hands claimed pages to the store. No page lock is held.

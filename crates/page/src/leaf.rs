@@ -46,11 +46,11 @@ pub(crate) struct Leaf<S: SyncFamily> {
     present: S::Word64,
     pub(crate) uptodate: S::Word64,
     pub(crate) dirty: S::Word64,
-    pub(crate) backed: S::Word64,
+    pub(crate) reserved: S::Word64,
     // The first cache line ends here: a hot overwrite needs nothing of the second.
     pub(crate) writeback: S::Word64,
     contiguous: S::Word64,
-    pub(crate) scribbled: S::Word64,
+    pub(crate) wrote_past_eof: S::Word64,
     removals: S::Word64,
     next: S::Word64,
     frames: [S::Word32; PAGES_PER_LEAF],
@@ -79,10 +79,10 @@ impl<S: SyncFamily> Node for Leaf<S> {
             present: Word::new(0),
             uptodate: Word::new(0),
             dirty: Word::new(0),
-            backed: Word::new(0),
+            reserved: Word::new(0),
             writeback: Word::new(0),
             contiguous: Word::new(0),
-            scribbled: Word::new(0),
+            wrote_past_eof: Word::new(0),
             removals: Word::new(0),
             next: Word::new(0),
             frames: array::from_fn(|_| Word::new(0)),
@@ -167,7 +167,7 @@ impl<S: SyncFamily> Leaf<S> {
         self.contiguous.fetch_and(!(slots | slots >> 1), AcqRel);
         self.removals.fetch_add(1, AcqRel);
         self.present.fetch_and(!slots, AcqRel);
-        for word in [&self.dirty, &self.backed, &self.scribbled, &self.writeback] {
+        for word in [&self.dirty, &self.reserved, &self.wrote_past_eof, &self.writeback] {
             if word.load(Relaxed) & slots != 0 {
                 word.fetch_and(!slots, AcqRel);
             }

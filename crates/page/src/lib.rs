@@ -80,7 +80,7 @@ pub use queue::{Linked, OwnRequest, Request, RequestList, Requests};
 pub use removed::{Removals, Removed};
 pub use rmap::{NoUserMappings, Unmap, UserMappings};
 pub use section::ReadSection;
-pub use store::{AddressSpaceOperations, Backed, Begun, Contents, Strategy, SyncKind};
+pub use store::{AddressSpaceOperations, Begun, Contents, Reserved, Strategy, SyncKind};
 pub use sync::{CoreSync, Spin, SyncFamily, Word};
 pub use trace::{LockId, PageIndexRaw, Trace};
 pub use units::{

@@ -132,15 +132,15 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Slots whose page has room on the store.
     #[inline]
     #[must_use]
-    pub fn backed(&self) -> SlotMask {
-        self.leaf.backed.load(Relaxed) & self.mask()
+    pub fn reserved(&self) -> SlotMask {
+        self.leaf.reserved.load(Relaxed) & self.mask()
     }
 
     /// Slots whose page may hold bytes that a user mapping wrote past the end of the file (P2).
     #[inline]
     #[must_use]
-    pub fn scribbled(&self) -> SlotMask {
-        self.leaf.scribbled.load(Relaxed) & self.mask()
+    pub fn wrote_past_eof(&self) -> SlotMask {
+        self.leaf.wrote_past_eof.load(Relaxed) & self.mask()
     }
 
     /// The frame of a page of the run.
@@ -214,13 +214,13 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
 
     /// Marks pages as backed by room on the store.
     #[inline]
-    pub fn set_backed(&mut self, slots: SlotMask) {
-        self.set(&self.leaf.backed, slots);
+    pub fn set_reserved(&mut self, slots: SlotMask) {
+        self.set(&self.leaf.reserved, slots);
     }
 
     /// Takes the mark back.
-    pub fn clear_backed(&mut self, slots: SlotMask) {
-        self.clear(&self.leaf.backed, slots);
+    pub fn clear_reserved(&mut self, slots: SlotMask) {
+        self.clear(&self.leaf.reserved, slots);
     }
 
     /// Marks pages as newer than the store. Costs a locked instruction only if one was not.
@@ -235,13 +235,13 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     }
 
     /// Marks pages that a user mapping may have written past the end of the file.
-    pub fn set_scribbled(&mut self, slots: SlotMask) {
-        self.set(&self.leaf.scribbled, slots);
+    pub fn set_wrote_past_eof(&mut self, slots: SlotMask) {
+        self.set(&self.leaf.wrote_past_eof, slots);
     }
 
     /// Takes the mark back: what lies past the end is zero again.
-    pub fn clear_scribbled(&mut self, slots: SlotMask) {
-        self.clear(&self.leaf.scribbled, slots);
+    pub fn clear_wrote_past_eof(&mut self, slots: SlotMask) {
+        self.clear(&self.leaf.wrote_past_eof, slots);
     }
 
     /// Sleeps until none of `slots` is under writeback, or `killed` says yes; see [`Mapping::lock_killable`]. No writeback

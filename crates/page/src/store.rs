@@ -27,7 +27,7 @@ pub struct Begun {
     pub contents: Contents,
     /// Whether every block of the page that lies below the file's maximum size now has room, so that the
     /// store need not be asked again before it writes the page back.
-    pub backed: Backed,
+    pub reserved: Reserved,
 }
 
 /// What a page of the store holds before a write.
@@ -41,7 +41,7 @@ pub enum Contents {
 
 /// Whether room is reserved for the whole page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backed {
+pub enum Reserved {
     /// For some blocks only: `write_begin` must be called for the others.
     Partly,
     /// For the whole page.
@@ -62,7 +62,7 @@ pub enum SyncKind {
 /// the user copy (D3), and [`write_begin`](Self::write_begin) gives no way to do so.
 ///
 /// After a crash the store holds what completed [`sync`](Self::sync)s covered, and of what was sent since any part. Where that
-/// is data past the size that it recorded, it forgets it before the file is opened again, as [`trim`](Self::trim) would: the
+/// is data past the size that it recorded, it forgets it before the file is opened again, as [`truncate_blocks`](Self::truncate_blocks) would: the
 /// core takes what lies past the size for zeros, and shows it when the file grows (P2).
 ///
 /// The trait is safe: a store that lies can lose its own data but cannot make the core touch memory it
@@ -80,7 +80,7 @@ pub enum SyncKind {
 ///   [`Mapping::wait_writeback`](crate::Mapping::wait_writeback), a sync, a truncation or a removal
 ///   of one of these pages, made by the call or by a thread that the call waits for, waits for the
 ///   call itself.
-/// - [`trim`](Self::trim) comes with I held: a change of the size, or a write that grows the file,
+/// - [`truncate_blocks`](Self::truncate_blocks) comes with I held: a change of the size, or a write that grows the file,
 ///   waits for its own caller.
 /// - [`set_size`](Self::set_size) comes under the lock in which sizes are told: a sync of the same
 ///   file may wait for it without end.
@@ -119,7 +119,7 @@ pub trait AddressSpaceOperations: Send + Sync {
 
     /// Ends what [`write_begin`](Self::write_begin) began at `pos`: `copied` of the `len` bytes that it granted
     /// landed, `0..=len`. Room beyond them that lies past the file's end is given back with
-    /// [`trim`](Self::trim) afterwards. The page is locked. Infallible: there is nothing left to refuse.
+    /// [`truncate_blocks`](Self::truncate_blocks) afterwards. The page is locked. Infallible: there is nothing left to refuse.
     fn write_end(&self, pos: u64, len: usize, copied: usize);
 
     /// Sends a run of pages to the store. Blocks for which it was never asked to make room hold
@@ -135,7 +135,7 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// Gives back every block that lies wholly at or past `size`, forgets what it knew of them, and sees to it
     /// that the bytes past `size` in the last block that stays read as zeros (P2). Called after truncation and
     /// after a write that failed midway. No page lock is held. Must not fail.
-    fn trim(&self, size: u64);
+    fn truncate_blocks(&self, size: u64);
 
     /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it
     /// durable. Called by truncation, and at the begin of each writeback and sync if the file has
@@ -161,7 +161,7 @@ pub trait AddressSpaceOperations: Send + Sync {
 
     /// Whether pages can be dropped from the cache once they are clean and read back later. A store whose
     /// only copy is the cache (tmpfs) says no.
-    fn keeps_data(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         true
     }
 }

@@ -4,7 +4,7 @@
 use core::fmt;
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, CoreSync, Errno, FillBuf, PageIndex, Spin, Strategy,
+    AddressSpaceOperations, Begun, CoreSync, Errno, FillBuf, PageIndex, Reserved, Spin, Strategy,
     SyncFamily, SyncKind, WritebackRun,
 };
 
@@ -21,7 +21,7 @@ pub enum Call {
     WriteEnd,
     /// [`writeback`](AddressSpaceOperations::writeback).
     Writeback,
-    /// [`trim`](AddressSpaceOperations::trim). Cannot fail.
+    /// [`truncate_blocks`](AddressSpaceOperations::truncate_blocks). Cannot fail.
     Trim,
     /// [`set_size`](AddressSpaceOperations::set_size). Cannot fail.
     SetSize,
@@ -176,7 +176,7 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
             Length::Full => self.inner.write_begin(pos, len),
             Length::Short => {
                 let begun = self.inner.write_begin(pos, len.div_ceil(2))?;
-                Ok(Begun { backed: Backed::Partly, ..begun })
+                Ok(Begun { reserved: Reserved::Partly, ..begun })
             }
         }
     }
@@ -191,9 +191,9 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
         self.inner.writeback(run)
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         let _planned = self.enter(Call::Trim);
-        self.inner.trim(size);
+        self.inner.truncate_blocks(size);
     }
 
     fn set_size(&self, size: u64) {
@@ -214,8 +214,8 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
         self.inner.max_size()
     }
 
-    fn keeps_data(&self) -> bool {
-        self.inner.keeps_data()
+    fn is_persistent(&self) -> bool {
+        self.inner.is_persistent()
     }
 }
 

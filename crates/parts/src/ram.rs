@@ -7,8 +7,8 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, CoreSync, Errno, FillBuf, PAGE_SIZE,
-    PageIndex, Spin, SyncFamily, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FillBuf, PAGE_SIZE, PageIndex,
+    Reserved, Spin, SyncFamily, SyncKind, WritebackRun,
 };
 
 /// How many pages the files of a tmpfs may have, all of them together.
@@ -54,7 +54,7 @@ impl PageBudget {
 }
 
 /// The store of one file that is kept nowhere but in the cache. Its pages are never evicted
-/// ([`keeps_data`](AddressSpaceOperations::keeps_data) says no), and what was never written reads
+/// ([`is_persistent`](AddressSpaceOperations::is_persistent) says no), and what was never written reads
 /// as zeros.
 ///
 /// # The limit
@@ -151,7 +151,7 @@ where
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
         self.charge(PageIndex::containing(pos).get() + 1)?;
         // A page that has contents is in the cache and uptodate: it is never read.
-        Ok(Begun { len, contents: Contents::Hole, backed: Backed::Fully })
+        Ok(Begun { len, contents: Contents::Hole, reserved: Reserved::Fully })
     }
 
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
@@ -160,7 +160,7 @@ where
         Ok(())
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         self.discharge(size.div_ceil(PAGE_SIZE as u64));
     }
 
@@ -170,7 +170,7 @@ where
         Ok(())
     }
 
-    fn keeps_data(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         false
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 #[cfg(target_arch = "x86_64")]
-use faultless_usercopy::arch::StringMoveFrom;
+use faultless_usercopy::arch::RepMovsMin;
 use faultless_usercopy::arch::{AccessWindow, NoWindow};
 use faultless_usercopy::conformance::{Layout, check_exact};
 use faultless_usercopy::{
@@ -34,13 +34,13 @@ fn copies_are_exact_at_every_offset_and_length_around_a_real_fault() {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn copies_without_string_moves_are_exact() {
-    assert_conforms::<StringMoveFrom<{ usize::MAX }>>();
+    assert_conforms::<RepMovsMin<{ usize::MAX }>>();
 }
 
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn copies_by_string_moves_from_17_bytes_on_are_exact() {
-    assert_conforms::<StringMoveFrom<17>>();
+    assert_conforms::<RepMovsMin<17>>();
 }
 
 #[test]

@@ -9,7 +9,7 @@
 mod support;
 
 #[cfg(target_arch = "x86_64")]
-use faultless_usercopy::arch::StringMoveFrom;
+use faultless_usercopy::arch::RepMovsMin;
 use faultless_usercopy::arch::{AccessWindow, NoWindow};
 #[cfg(target_arch = "x86_64")]
 use faultless_usercopy::conformance::COPIES;
@@ -58,7 +58,7 @@ fn u1_holds_when_any_page_comes_or_goes_at_any_fault_that_may_be_resolved() {
 fn u1_holds_for_string_moves_when_any_page_comes_or_goes_at_any_fault() {
     let lengths = [17, 18, 33, 64, 100, 1025];
     let sweep = Sweep { lengths: &lengths, ..Sweep::THOROUGH };
-    assert_conforms::<StringMoveFrom<17>>(&COPIES, sweep);
+    assert_conforms::<RepMovsMin<17>>(&COPIES, sweep);
 }
 
 #[test]

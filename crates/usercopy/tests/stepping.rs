@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use faultless_usercopy::CurrentUser;
 use faultless_usercopy::UserMemory;
-use faultless_usercopy::arch::{AccessWindow, NoWindow, StringMoveFrom};
+use faultless_usercopy::arch::{AccessWindow, NoWindow, RepMovsMin};
 use faultless_usercopy::conformance::{Layout, Operation, Sweep, check_moving};
 use support::loops_of_old;
 use support::moving::Moving;
@@ -47,7 +47,7 @@ fn u1_holds_when_any_page_comes_or_goes_before_any_access() {
 #[test]
 fn u1_holds_when_any_page_comes_or_goes_inside_a_string_move() {
     let sweep = Sweep { lengths: &[17, 31], in_first: &[0, 1, 16] };
-    assert_conforms::<StringMoveFrom<17>>(Before::Each, sweep);
+    assert_conforms::<RepMovsMin<17>>(Before::Each, sweep);
 }
 
 /// A block suffices to see that what is stored is not counted.

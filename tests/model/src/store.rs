@@ -5,8 +5,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PageIndex, Strategy, SyncKind,
-    WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PageIndex, Reserved, Strategy,
+    SyncKind, WritebackRun,
 };
 
 use crate::memory;
@@ -101,7 +101,7 @@ impl AddressSpaceOperations for ModelStore {
         let start = PageIndex::containing(pos).start();
         let hole = start >= state.bytes.len() as u64;
         let contents = if hole { Contents::Hole } else { Contents::Stored };
-        Ok(Begun { len, contents, backed: Backed::Fully })
+        Ok(Begun { len, contents, reserved: Reserved::Fully })
     }
 
     fn write_end(&self, _pos: u64, len: usize, copied: usize) {
@@ -131,7 +131,7 @@ impl AddressSpaceOperations for ModelStore {
         Ok(())
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         let mut state = self.state();
         state.bytes.truncate(size as usize);
         if !plant::is(Plant::KeptRoom) {

@@ -90,18 +90,18 @@ impl AddressSpaceOperations for Nowhere {
         Ok(())
     }
     fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {
-        Ok(Begun { len, contents: Contents::Hole, backed: Backed::Fully })
+        Ok(Begun { len, contents: Contents::Hole, reserved: Reserved::Fully })
     }
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
     fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {
         Ok(())
     }
-    fn trim(&self, _size: u64) {}
+    fn truncate_blocks(&self, _size: u64) {}
     fn set_size(&self, _size: u64) {}
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())
     }
-    fn keeps_data(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         false
     }
 }
@@ -123,12 +123,12 @@ impl PrepareCommit for Nowhere {
     fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {
         Ok(())
     }
-    fn trim(&self, _size: u64) {}
+    fn truncate_blocks(&self, _size: u64) {}
     fn set_size(&self, _size: u64) {}
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())
     }
-    fn keeps_data(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         false
     }
 }

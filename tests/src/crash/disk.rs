@@ -79,7 +79,7 @@ impl Disk {
             }
         };
         if mount == Mount::Recover {
-            store.operations().trim(image.size());
+            store.operations().truncate_blocks(image.size());
         }
         store
     }

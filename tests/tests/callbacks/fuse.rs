@@ -110,8 +110,8 @@ impl AddressSpaceOperations for FusedStore {
         self.within("writeback", |inner| inner.writeback(run))
     }
 
-    fn trim(&self, size: u64) {
-        self.within("trim", |inner| inner.trim(size));
+    fn truncate_blocks(&self, size: u64) {
+        self.within("trim", |inner| inner.truncate_blocks(size));
     }
 
     fn set_size(&self, size: u64) {

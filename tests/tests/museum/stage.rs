@@ -193,8 +193,8 @@ impl AddressSpaceOperations for Hooked {
         self.inner.writeback(run)
     }
 
-    fn trim(&self, size: u64) {
-        self.inner.trim(size);
+    fn truncate_blocks(&self, size: u64) {
+        self.inner.truncate_blocks(size);
     }
 
     fn set_size(&self, size: u64) {

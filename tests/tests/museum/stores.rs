@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless::page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
     Strategy, SyncKind, WritebackRun,
 };
 use faultless_host::stores::MemoryStore;
@@ -84,7 +84,7 @@ impl AddressSpaceOperations for Ledger {
     }
 
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        let mut begun = Begun { backed: Backed::Partly, ..self.inner.write_begin(pos, len)? };
+        let mut begun = Begun { reserved: Reserved::Partly, ..self.inner.write_begin(pos, len)? };
         let room = begun.len;
         match self.twist {
             Twist::None => {}
@@ -113,8 +113,8 @@ impl AddressSpaceOperations for Ledger {
         self.inner.writeback(run)
     }
 
-    fn trim(&self, size: u64) {
-        self.inner.trim(size);
+    fn truncate_blocks(&self, size: u64) {
+        self.inner.truncate_blocks(size);
     }
 
     fn set_size(&self, size: u64) {
@@ -182,7 +182,7 @@ impl AddressSpaceOperations for Short {
 
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
         let begun = self.inner.write_begin(pos, len)?;
-        Ok(Begun { backed: Backed::Partly, ..begun })
+        Ok(Begun { reserved: Reserved::Partly, ..begun })
     }
 
     fn write_end(&self, pos: u64, len: usize, copied: usize) {
@@ -193,8 +193,8 @@ impl AddressSpaceOperations for Short {
         self.inner.writeback(run)
     }
 
-    fn trim(&self, size: u64) {
-        self.inner.trim(size);
+    fn truncate_blocks(&self, size: u64) {
+        self.inner.truncate_blocks(size);
     }
 
     fn set_size(&self, size: u64) {
@@ -235,8 +235,8 @@ impl AddressSpaceOperations for Bounded {
         self.inner.writeback(run)
     }
 
-    fn trim(&self, size: u64) {
-        self.inner.trim(size);
+    fn truncate_blocks(&self, size: u64) {
+        self.inner.truncate_blocks(size);
     }
 
     fn set_size(&self, size: u64) {

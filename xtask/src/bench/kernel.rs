@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_filemap::{Inode, NoTask, WriteOptions};
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber, Frames,
-    Kernel, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, SpinWait, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber, Frames, Kernel,
+    NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved, SpinWait, SyncKind, WritebackRun,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserMemory, UserSlice};
@@ -114,18 +114,18 @@ impl AddressSpaceOperations for Roomy {
         Ok(())
     }
     fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {
-        Ok(Begun { len, contents: Contents::Hole, backed: Backed::Fully })
+        Ok(Begun { len, contents: Contents::Hole, reserved: Reserved::Fully })
     }
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
     fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {
         Ok(())
     }
-    fn trim(&self, _size: u64) {}
+    fn truncate_blocks(&self, _size: u64) {}
     fn set_size(&self, _size: u64) {}
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())
     }
-    fn keeps_data(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         false
     }
 }

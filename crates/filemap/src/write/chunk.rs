@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Contents, Errno, FrameBatch, Kernel, LockedRun, PAGE_SIZE,
-    PageIndex, PageRun, Removed, SlotMask,
+    AddressSpaceOperations, Contents, Errno, FrameBatch, Kernel, LockedRun, PAGE_SIZE, PageIndex,
+    PageRun, Removed, Reserved, SlotMask,
 };
 
 use super::mode::Mode;
@@ -28,7 +28,7 @@ pub(super) struct Plan {
     /// Not valid, but every byte around the copied ones is, or would be, zero.
     hole: SlotMask,
     /// The store has room for the whole page.
-    backed: SlotMask,
+    reserved: SlotMask,
     /// Pages for which frames have to be allocated before the run is locked again.
     missing: u32,
     /// Why preparation ended before the end of the chunk.
@@ -73,7 +73,7 @@ pub(super) fn prepare<K: Kernel>(
         inserted: 0,
         valid: 0,
         hole: 0,
-        backed: 0,
+        reserved: 0,
         missing: 0,
         error: None,
     };
@@ -145,15 +145,15 @@ impl Plan {
         len: usize,
     ) -> Result<(usize, Contents), Errno> {
         let slot = bit(PageIndex::containing(pos));
-        if locked.backed() & slot != 0 {
+        if locked.reserved() & slot != 0 {
             return Ok((len, Contents::Stored));
         }
         let begun = inode.mapping().store().write_begin(pos, len)?;
         let granted = begun.len.clamp(1, len);
         self.begun |= slot;
         self.begun_end = pos + granted as u64;
-        if begun.backed == Backed::Fully {
-            self.backed |= slot;
+        if begun.reserved == Reserved::Fully {
+            self.reserved |= slot;
         }
         Ok((granted, begun.contents))
     }
@@ -205,7 +205,7 @@ impl Plan {
         let whole =
             if accepted == self.len { landed } else { landed & !bit(PageIndex::containing(end)) };
         locked.set_uptodate(landed & !self.valid);
-        locked.set_backed(self.backed & whole);
+        locked.set_reserved(self.reserved & whole);
         locked.set_dirty(landed);
         // After the marks: should the store unwind, what has landed is dirty.
         self.tell_store(inode, locked, end);

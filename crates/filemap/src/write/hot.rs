@@ -70,12 +70,12 @@ pub(super) fn attempt<'t, K: Kernel, U: UserMemory, T: Task>(
         Err(_) => return Err(Refused::Killed),
     };
     admit(inode, place.mode, range, place.pos, place.len)?;
-    if locked.uptodate() & locked.backed() != locked.mask() {
+    if locked.uptodate() & locked.reserved() != locked.mask() {
         let absent = locked.mask() & !locked.present();
         return Ok(Tried::NotReady(absent.count_ones()));
     }
     if place.mode == Mode::Grow {
-        inode.seal_end(&mut locked, inode.size());
+        inode.write_protect_eof_page(&mut locked, inode.size());
     }
     let copied = copy_in(&locked, user, from, place.pos, place.len);
     if copied < place.len {

@@ -202,7 +202,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             return Ok(Attempt::NotReady(0));
         }
         if self.mode == Mode::Grow {
-            inode.seal_end(end_page.as_mut().unwrap_or(&mut locked), inode.size());
+            inode.write_protect_eof_page(end_page.as_mut().unwrap_or(&mut locked), inode.size());
         }
         let plan = chunk::prepare(inode, self.mode, &mut locked, &mut batch, self.pos, len);
         let copied = match source {

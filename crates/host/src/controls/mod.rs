@@ -192,7 +192,7 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
 fn tell_store_size<K: Kernel>(mapping: &Mapping<K>) {
     let size = mapping.size();
     mapping.store().set_size(size);
-    mapping.store().trim(size);
+    mapping.store().truncate_blocks(size);
 }
 
 impl<K: Kernel, U, T> Writer<'_, K, U, T> {

@@ -53,7 +53,7 @@ impl Number {
 enum Set {
     Uptodate,
     Dirty,
-    Backed,
+    Reserved,
     Scribbled,
     Clean,
     Unbacked,
@@ -85,8 +85,8 @@ struct Page {
     tag: u64,
     uptodate: Is,
     dirty: Is,
-    backed: Is,
-    scribbled: Is,
+    reserved: Is,
+    wrote_past_eof: Is,
     writeback: Is,
 }
 
@@ -279,10 +279,10 @@ impl<'m> Index<'m> {
         match set {
             Set::Uptodate => locked.set_uptodate(slots),
             Set::Dirty => locked.set_dirty(slots),
-            Set::Backed => locked.set_backed(slots),
-            Set::Scribbled => locked.set_scribbled(slots),
+            Set::Reserved => locked.set_reserved(slots),
+            Set::Scribbled => locked.set_wrote_past_eof(slots),
             Set::Clean => locked.clear_dirty(slots),
-            Set::Unbacked => locked.clear_backed(slots),
+            Set::Unbacked => locked.clear_reserved(slots),
             Set::BeginWriteback | Set::EndWriteback | Set::Redirty => {}
         }
         drop(locked);
@@ -291,12 +291,12 @@ impl<'m> Index<'m> {
                 page.dirty = Is::No;
             }
             if set == Set::Unbacked {
-                page.backed = Is::No;
+                page.reserved = Is::No;
             }
             page.uptodate = Is::of(set, Set::Uptodate, page.uptodate);
             page.dirty = Is::of(set, Set::Dirty, page.dirty);
-            page.backed = Is::of(set, Set::Backed, page.backed);
-            page.scribbled = Is::of(set, Set::Scribbled, page.scribbled);
+            page.reserved = Is::of(set, Set::Reserved, page.reserved);
+            page.wrote_past_eof = Is::of(set, Set::Scribbled, page.wrote_past_eof);
         }
     }
 
@@ -422,8 +422,8 @@ impl<'m> Index<'m> {
                 tag: tag_of(memory),
                 uptodate: is(locked.uptodate()),
                 dirty: is(locked.dirty()),
-                backed: is(locked.backed()),
-                scribbled: is(locked.scribbled()),
+                reserved: is(locked.reserved()),
+                wrote_past_eof: is(locked.wrote_past_eof()),
                 writeback: is(locked.writeback()),
             };
             assert_eq!(real, page, "page {number}");

@@ -37,8 +37,8 @@ impl AddressSpaceOperations for Chosen {
         self.store.writeback(run)
     }
 
-    fn trim(&self, size: u64) {
-        self.store.trim(size);
+    fn truncate_blocks(&self, size: u64) {
+        self.store.truncate_blocks(size);
     }
 
     fn set_size(&self, size: u64) {
@@ -57,7 +57,7 @@ impl AddressSpaceOperations for Chosen {
         self.store.max_size()
     }
 
-    fn keeps_data(&self) -> bool {
-        self.store.keeps_data()
+    fn is_persistent(&self) -> bool {
+        self.store.is_persistent()
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
     SyncKind, WritebackRun,
 };
 
@@ -278,7 +278,7 @@ impl AddressSpaceOperations for BlockStore {
         Ok(Begun {
             len: len.min((end - pos) as usize),
             contents: if stored { Contents::Stored } else { Contents::Hole },
-            backed: if whole { Backed::Fully } else { Backed::Partly },
+            reserved: if whole { Reserved::Fully } else { Reserved::Partly },
         })
     }
 
@@ -300,7 +300,7 @@ impl AddressSpaceOperations for BlockStore {
         super::each_page(run, |index, bytes, inside| self.put_page(index, bytes, inside))
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         let mut state = self.lock();
         let first = size.div_ceil(self.block_size as u64);
         let past: Vec<u64> = state.blocks.range(first..).map(|(block, _)| *block).collect();

@@ -250,13 +250,13 @@ impl AddressSpaceOperations for CrashStore {
         Ok(())
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         let effect = match self.lie {
             Lie::TrimForgotten => Effect::None,
             _ => Effect::Trim(size),
         };
         let (number, _) = self.begin(Call::Trim, effect);
-        self.inner.trim(size);
+        self.inner.truncate_blocks(size);
         self.end(number);
     }
 
@@ -284,8 +284,8 @@ impl AddressSpaceOperations for CrashStore {
         self.inner.max_size()
     }
 
-    fn keeps_data(&self) -> bool {
-        self.inner.keeps_data()
+    fn is_persistent(&self) -> bool {
+        self.inner.is_persistent()
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Call {
     WriteEnd,
     /// `writeback`.
     Writeback,
-    /// `trim`.
+    /// `truncate_blocks`.
     Trim,
     /// `set_size`.
     SetSize,
@@ -115,7 +115,7 @@ impl<S: Medium> FaultyStore<S> {
         self.plan().counts[call as usize]
     }
 
-    /// The calls with these numbers (from 1, since the store was made) fail. `write_end`, `trim` and `set_size` cannot.
+    /// The calls with these numbers (from 1, since the store was made) fail. `write_end`, `truncate_blocks` and `set_size` cannot.
     pub fn fail(&self, call: Call, when: When, errno: Errno) {
         self.plan().failures.push((call, when, errno));
     }
@@ -279,14 +279,14 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
         })
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         let _ = self.enter(Call::Trim, 0..0);
         // What is under way is cut off as what has arrived is.
         let mut plan = self.plan();
         plan.pending.retain(|sent| sent.index.start() < size);
         plan.pending.iter_mut().for_each(|sent| sent.cut_off(size));
         drop(plan);
-        self.inner.trim(size);
+        self.inner.truncate_blocks(size);
     }
 
     fn set_size(&self, size: u64) {
@@ -312,7 +312,7 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
         self.inner.max_size()
     }
 
-    fn keeps_data(&self) -> bool {
-        self.inner.keeps_data()
+    fn is_persistent(&self) -> bool {
+        self.inner.is_persistent()
     }
 }

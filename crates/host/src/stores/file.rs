@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
     SyncKind, WritebackRun,
 };
 
@@ -65,7 +65,7 @@ impl AddressSpaceOperations for FileStore {
             true => Contents::Stored,
             false => Contents::Hole,
         };
-        Ok(Begun { len, contents, backed: Backed::Fully })
+        Ok(Begun { len, contents, reserved: Reserved::Fully })
     }
 
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
@@ -82,7 +82,7 @@ impl AddressSpaceOperations for FileStore {
         Ok(())
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         if self.len().is_ok_and(|len| len > size) {
             // Nothing to report a failure to: what lies past the end is then merely not given back.
             let _ = self.file.set_len(size);

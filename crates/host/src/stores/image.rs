@@ -83,7 +83,7 @@ impl Image {
     }
 
     /// What lies at or past `size` is given back, and the rest of the last sector is zero.
-    pub(super) fn trim(&mut self, size: u64) {
+    pub(super) fn truncate_blocks(&mut self, size: u64) {
         self.sectors.retain(|number, _| number * (SECTOR as u64) < size);
         if let Some(last) = self.sectors.get_mut(&(size / SECTOR as u64)) {
             last[(size % SECTOR as u64) as usize..].fill(0);
@@ -103,7 +103,7 @@ impl Image {
     /// A sync gives the file its length, where nothing else does.
     pub(super) fn set_length(&mut self, size: u64) {
         if self.sizing == Sizing::Length {
-            self.trim(size);
+            self.truncate_blocks(size);
             self.size = size;
         }
     }

@@ -80,9 +80,9 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for LockingStore<S> {
         let _lock = self.lock();
         self.inner.writeback(run)
     }
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         let _lock = self.lock();
-        self.inner.trim(size);
+        self.inner.truncate_blocks(size);
     }
     fn set_size(&self, size: u64) {
         self.inner.set_size(size);
@@ -97,7 +97,7 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for LockingStore<S> {
     fn max_size(&self) -> u64 {
         self.inner.max_size()
     }
-    fn keeps_data(&self) -> bool {
-        self.inner.keeps_data()
+    fn is_persistent(&self) -> bool {
+        self.inner.is_persistent()
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
     Strategy, SyncKind, WritebackRun,
 };
 
@@ -103,7 +103,7 @@ impl AddressSpaceOperations for MemoryStore {
             true => Contents::Stored,
             false => Contents::Hole,
         };
-        Ok(Begun { len, contents, backed: Backed::Fully })
+        Ok(Begun { len, contents, reserved: Reserved::Fully })
     }
 
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
@@ -112,7 +112,7 @@ impl AddressSpaceOperations for MemoryStore {
         super::each_page(run, |index, bytes, inside| self.put_page(index, bytes, inside))
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         let mut state = self.lock();
         state.pages.retain(|index, _| PageIndex::new(*index).start() < size);
         if let Some(page) = state.pages.get_mut(&PageIndex::containing(size).get()) {
@@ -177,7 +177,7 @@ impl AddressSpaceOperations for VolatileStore {
     }
 
     fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {
-        Ok(Begun { len, contents: Contents::Hole, backed: Backed::Fully })
+        Ok(Begun { len, contents: Contents::Hole, reserved: Reserved::Fully })
     }
 
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
@@ -186,7 +186,7 @@ impl AddressSpaceOperations for VolatileStore {
         Ok(())
     }
 
-    fn trim(&self, _size: u64) {}
+    fn truncate_blocks(&self, _size: u64) {}
 
     fn set_size(&self, _size: u64) {}
 
@@ -198,7 +198,7 @@ impl AddressSpaceOperations for VolatileStore {
         self.strategy
     }
 
-    fn keeps_data(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         false
     }
 }

@@ -237,8 +237,8 @@ impl AddressSpaceOperations for PhasedStore {
         outcome
     }
 
-    fn trim(&self, size: u64) {
-        self.at_once(Call::Trim, Effect::Trim(size), || self.inner.trim(size));
+    fn truncate_blocks(&self, size: u64) {
+        self.at_once(Call::Trim, Effect::Trim(size), || self.inner.truncate_blocks(size));
     }
 
     fn set_size(&self, size: u64) {

@@ -59,7 +59,7 @@ impl Bench {
         self.fsync(&file).expect("nothing fails");
         drop(file);
         let file = self.machine.inode(store, model.len() as u64);
-        if store.keeps_data() {
+        if store.is_persistent() {
             assert_eq!(self.read(&file).as_ref(), Ok(&model));
         }
         model

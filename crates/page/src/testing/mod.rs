@@ -199,13 +199,13 @@ impl AddressSpaceOperations for NullStore {
         Ok(())
     }
     fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {
-        Ok(Begun { len, contents: crate::Contents::Hole, backed: crate::Backed::Fully })
+        Ok(Begun { len, contents: crate::Contents::Hole, reserved: crate::Reserved::Fully })
     }
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
     fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {
         Ok(())
     }
-    fn trim(&self, _size: u64) {}
+    fn truncate_blocks(&self, _size: u64) {}
     fn set_size(&self, _size: u64) {}
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())

@@ -93,12 +93,12 @@ fn marks_that_are_not_set_cost_nothing_to_clear() {
     populate(&mapping, run(0, 3), |_| 1);
     let mut locked = mapping.lock(cx(), run(0, 3)).unwrap();
     locked.set_dirty(0b010);
-    locked.set_backed(0b110);
+    locked.set_reserved(0b110);
     take_locked_instructions();
     locked.clear_dirty(0b101);
-    locked.clear_scribbled(0b111);
+    locked.clear_wrote_past_eof(0b111);
     assert_eq!(take_locked_instructions(), 0);
-    locked.clear_backed(0b100);
+    locked.clear_reserved(0b100);
     assert_eq!(take_locked_instructions(), 1);
     // Valid, contiguous, the count of removals, present; and each other mark that there is.
     for (slot, locked_instructions) in [4, 6, 4].into_iter().enumerate() {

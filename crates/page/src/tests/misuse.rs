@@ -81,14 +81,14 @@ fn marks_of_absent_pages_and_foreign_slots_are_not_set() {
     let mut locked = mapping.lock(cx(), run(1, 2)).unwrap();
     locked.set_uptodate(u64::MAX);
     locked.set_dirty(u64::MAX);
-    locked.set_backed(u64::MAX);
-    locked.set_scribbled(u64::MAX);
+    locked.set_reserved(u64::MAX);
+    locked.set_wrote_past_eof(u64::MAX);
     assert!(locked.begin_writeback(run(1, 2), 0).is_none());
     assert!(locked.begin_writeback(run(2, 2), 0).is_none());
     drop(locked);
     let locked = mapping.lock(cx(), run(0, 64)).unwrap();
     assert_eq!((locked.present(), locked.uptodate()), (0b1100, 0b1100));
-    assert_eq!([locked.dirty(), locked.backed(), locked.scribbled()], [0b0100; 3]);
+    assert_eq!([locked.dirty(), locked.reserved(), locked.wrote_past_eof()], [0b0100; 3]);
     assert_eq!((locked.writeback(), locked.clean()), (0, 0b1000));
 }
 

@@ -31,18 +31,18 @@ fn marks_are_set_on_present_pages_of_the_run_only() {
     assert_eq!(locked.present(), 0b11000);
     locked.set_uptodate(u64::MAX);
     locked.set_dirty(u64::MAX);
-    locked.set_backed(u64::MAX);
-    locked.set_scribbled(u64::MAX);
-    for marks in [locked.uptodate(), locked.dirty(), locked.backed(), locked.scribbled()] {
+    locked.set_reserved(u64::MAX);
+    locked.set_wrote_past_eof(u64::MAX);
+    for marks in [locked.uptodate(), locked.dirty(), locked.reserved(), locked.wrote_past_eof()] {
         assert_eq!(marks, 0b11000);
     }
     locked.clear_dirty(0b01000);
-    locked.clear_backed(0b10000);
-    locked.clear_scribbled(u64::MAX);
-    assert_eq!((locked.dirty(), locked.backed(), locked.scribbled()), (0b10000, 0b01000, 0));
+    locked.clear_reserved(0b10000);
+    locked.clear_wrote_past_eof(u64::MAX);
+    assert_eq!((locked.dirty(), locked.reserved(), locked.wrote_past_eof()), (0b10000, 0b01000, 0));
     // Exactly those that are set.
-    locked.clear_backed(0b01000);
-    assert_eq!(locked.backed(), 0);
+    locked.clear_reserved(0b01000);
+    assert_eq!(locked.reserved(), 0);
     drop(locked);
     assert_eq!(mapping.lock(cx(), run(2, 1)).unwrap().dirty(), 0);
 }

@@ -21,8 +21,8 @@ use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Release;
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, MAX_FILE_SIZE, PAGE_SIZE,
-    PageIndex, SpinWait, SyncKind, Wait, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, MAX_FILE_SIZE, PAGE_SIZE, PageIndex,
+    Reserved, SpinWait, SyncKind, Wait, WritebackRun,
 };
 
 use super::tails::{Tail, Tails};
@@ -42,7 +42,7 @@ static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 /// - Writeback skips blocks that were never allocated, and those past the end.
 /// - [`sync`](AddressSpaceOperations::sync) flushes the device, has the map written, with the size,
 ///   and flushes again. After a crash the map's file is as long as its size says; what the last
-///   block has behind that is to be zeroed before the file is opened again, by `trim` of the size.
+///   block has behind that is to be zeroed before the file is opened again, by `truncate_blocks` of the size.
 /// - If the device fails while truncation zeroes the end of the last block, the bytes count as
 ///   zeros until they are; a sync fails as long as they are not. More than 8 such blocks at a time
 ///   make reads, writebacks and syncs of the file fail with [`Errno::Io`].
@@ -210,11 +210,11 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
             }
         }
         let is_whole = page.clone().all(|block| matches!(self.map.find(block), Ok(Some(_))));
-        let backed = if is_whole { Backed::Fully } else { Backed::Partly };
-        Ok(Begun { len: len.min((room_end - pos) as usize), contents, backed })
+        let reserved = if is_whole { Reserved::Fully } else { Reserved::Partly };
+        Ok(Begun { len: len.min((room_end - pos) as usize), contents, reserved })
     }
 
-    /// Does nothing: room past the end comes back by `trim`, and room inside the file reads as
+    /// Does nothing: room past the end comes back by `truncate_blocks`, and room inside the file reads as
     /// zeros, as the hole did.
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
 
@@ -222,7 +222,7 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
         (0..run.pages()).try_for_each(|page| self.send(&run.part(page, 1)))
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         let mut state = self.state.lock();
         let State { page, tails } = &mut *state;
         let first_gone = size.div_ceil(self.block_size as u64);

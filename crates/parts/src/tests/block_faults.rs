@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::vec::Vec;
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PageIndex, SyncKind,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PageIndex, Reserved, SyncKind,
     WritebackRun,
 };
 
@@ -40,12 +40,12 @@ fn a_write_takes_the_blocks_of_its_bytes_and_no_others() {
     let (disk, map) = parts();
     let store = store_of((disk, map));
     let begun = store.write_begin(4096 + 1500, 600);
-    let expected = Begun { len: 600, contents: Contents::Hole, backed: Backed::Partly };
+    let expected = Begun { len: 600, contents: Contents::Hole, reserved: Reserved::Partly };
     assert_eq!(begun, Ok(expected));
     let has: Vec<u64> = (0..N as u64).filter(|at| map.find(*at) != Ok(None)).collect();
     assert_eq!(has, [5, 6]);
     let begun = store.write_begin(4096, 4096);
-    let expected = Begun { len: 4096, contents: Contents::Stored, backed: Backed::Fully };
+    let expected = Begun { len: 4096, contents: Contents::Stored, reserved: Reserved::Fully };
     assert_eq!(begun, Ok(expected));
 }
 
@@ -56,7 +56,7 @@ fn a_page_has_room_when_its_blocks_below_the_largest_size_do() {
     let store: BlockStore<_, _> = BlockStore::new(disk, map).expect("a block size");
     assert_eq!(store.max_size(), 6 * 1024);
     let begun = store.write_begin(4096, 2048).expect("room");
-    assert_eq!((begun.len, begun.backed), (2048, Backed::Fully));
+    assert_eq!((begun.len, begun.reserved), (2048, Reserved::Fully));
     assert_eq!(read_page(&store, 1), Ok(std::vec![0; 4096]));
     assert_eq!(read_page(&store, 7), Ok(std::vec![0; 4096]), "past the largest size");
 }
@@ -151,7 +151,7 @@ fn what_a_failing_device_could_not_zero_counts_as_zeros_until_it_is() {
     cut_with_a_failing_device(|store| store).expect("zeros");
 }
 
-/// A store whose `trim` gives up when the device fails.
+/// A store whose `truncate_blocks` gives up when the device fails.
 struct GivesUp(BlockStore<&'static Flaky, &'static Map>);
 
 impl AddressSpaceOperations for GivesUp {
@@ -167,9 +167,9 @@ impl AddressSpaceOperations for GivesUp {
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
         self.0.writeback(run)
     }
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         // Frees the blocks, and zeroes nothing.
-        self.0.trim(size.next_multiple_of(1024));
+        self.0.truncate_blocks(size.next_multiple_of(1024));
     }
     fn set_size(&self, size: u64) {
         self.0.set_size(size);
@@ -192,7 +192,7 @@ fn more_failed_ends_than_can_be_noted_make_reads_fail() {
         assert!(block == 0 || read_page(&store, 0).is_ok(), "{block} are noted");
         store.write_begin(block * 1024, 1).expect("room");
         disk.fail_every(1);
-        store.trim(block * 1024 + 10);
+        store.truncate_blocks(block * 1024 + 10);
         disk.fail_every(0);
     }
     assert_eq!(read_page(&store, 0), Err(Errno::Io));

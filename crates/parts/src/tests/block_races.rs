@@ -88,7 +88,7 @@ fn meet<S: AddressSpaceOperations + 'static>(make: impl Fn(Inner) -> S) -> u8 {
     let (store, file) = (rig.store.clone(), rig.file());
     thread::scope(|scope| {
         // By hand, with the steps of `Inode::set_size` that matter: the rig's buffer is one.
-        let truncation = scope.spawn(move || store.trim(600));
+        let truncation = scope.spawn(move || store.truncate_blocks(600));
         has_read.recv().expect("the truncation");
         rig.write(0, &[2; 100]).expect("room");
         let _sent = file.writeback(&mut super::may(), 0..1000, &faultless_filemap::NoTask);
@@ -106,7 +106,7 @@ fn a_writeback_that_meets_a_truncation_of_its_block_is_not_lost() {
     assert_eq!(meet(|store| store), 2);
 }
 
-/// A store whose `trim` does not take the lock.
+/// A store whose `truncate_blocks` does not take the lock.
 struct Unlocked(Inner);
 
 impl AddressSpaceOperations for Unlocked {
@@ -122,7 +122,7 @@ impl AddressSpaceOperations for Unlocked {
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
         self.0.writeback(run)
     }
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         let mut block = [0; 1024];
         self.0.map().truncate(size.div_ceil(1024));
         let Ok(Some(device_block)) = self.0.map().find(size / 1024) else { return };

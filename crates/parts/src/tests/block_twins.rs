@@ -3,7 +3,7 @@
 use std::string::String;
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PageIndex, SyncKind,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PageIndex, Reserved, SyncKind,
     WritebackRun,
 };
 
@@ -15,11 +15,11 @@ use crate::{BlockDevice, BlockMap};
 enum Bug {
     /// New blocks are not zeroed.
     FreshBlocksAsTheyAre,
-    /// `trim` frees and zeroes nothing.
+    /// `truncate_blocks` frees and zeroes nothing.
     NoTrim,
-    /// `trim` leaves the rest of the last block.
+    /// `truncate_blocks` leaves the rest of the last block.
     TailStays,
-    /// `trim` frees the block in which the file ends.
+    /// `truncate_blocks` frees the block in which the file ends.
     LastBlockGoes,
     /// `write_begin` always says that the whole page has room.
     AlwaysBacked,
@@ -83,7 +83,7 @@ impl AddressSpaceOperations for Twin {
             _ => {}
         }
         Ok(match self.1 {
-            Bug::AlwaysBacked => Begun { backed: Backed::Fully, ..begun },
+            Bug::AlwaysBacked => Begun { reserved: Reserved::Fully, ..begun },
             Bug::AlwaysHole => Begun { contents: Contents::Hole, ..begun },
             Bug::GrantsTooMuch => Begun { len, ..begun },
             _ => begun,
@@ -102,12 +102,12 @@ impl AddressSpaceOperations for Twin {
         }
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         match self.1 {
             Bug::NoTrim => {}
-            Bug::TailStays => self.0.trim(size.next_multiple_of(self.block_size())),
-            Bug::LastBlockGoes => self.0.trim(size - size % self.block_size()),
-            _ => self.0.trim(size),
+            Bug::TailStays => self.0.truncate_blocks(size.next_multiple_of(self.block_size())),
+            Bug::LastBlockGoes => self.0.truncate_blocks(size - size % self.block_size()),
+            _ => self.0.truncate_blocks(size),
         }
     }
 

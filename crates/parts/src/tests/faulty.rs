@@ -2,7 +2,7 @@
 
 use std::boxed::Box;
 
-use faultless_page::{AddressSpaceOperations, Backed, Errno, FillBuf, PageIndex, SyncKind};
+use faultless_page::{AddressSpaceOperations, Errno, FillBuf, PageIndex, Reserved, SyncKind};
 
 use super::Rig;
 use crate::{Answer, Call, FaultyStore, PageBudget, RamStore, When};
@@ -43,7 +43,7 @@ fn short_answers_are_half_as_long() {
     store.plan(Call::WriteBegin, When::EveryNth(1), Answer::Short).expect("can be short");
     store.plan(Call::Read, When::EveryNth(1), Answer::Short).expect("can be short");
     let begun = store.write_begin(10, 7).expect("room");
-    assert_eq!((begun.len, begun.backed), (4, Backed::Partly));
+    assert_eq!((begun.len, begun.reserved), (4, Reserved::Partly));
     assert_eq!(store.write_begin(10, 1).map(|begun| begun.len), Ok(1));
     let mut page = [0xee; 4096];
     let mut buf = FillBuf::new(&mut page);
@@ -62,7 +62,7 @@ fn calls_that_cannot_fail_are_counted_and_refuse_a_plan() {
         assert_eq!(store.plan(call, When::Nth(1), Answer::Short), Err(Errno::Invalid));
     }
     store.write_end(0, 1, 1);
-    store.trim(0);
+    store.truncate_blocks(0);
     store.set_size(0);
     assert_eq!(
         [Call::WriteEnd, Call::Trim, Call::SetSize].map(|call| store.count(call)),

@@ -112,11 +112,11 @@ impl AddressSpaceOperations for Twin {
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
         self.0.writeback(run)
     }
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         match self.1 {
             Bug::KeepsTheCharge => {}
-            Bug::GivesTheEndBack => self.0.trim(size - size % PAGE_SIZE as u64),
-            _ => self.0.trim(size),
+            Bug::GivesTheEndBack => self.0.truncate_blocks(size - size % PAGE_SIZE as u64),
+            _ => self.0.truncate_blocks(size),
         }
     }
     fn set_size(&self, size: u64) {
@@ -125,7 +125,7 @@ impl AddressSpaceOperations for Twin {
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         self.0.sync(kind)
     }
-    fn keeps_data(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         self.1 == Bug::LosesPages
     }
 }

@@ -23,4 +23,4 @@ mod window;
 pub use elf::*;
 #[cfg(any(target_vendor = "apple", windows, target_os = "uefi"))]
 pub use portable as native;
-pub use window::{AccessWindow, Atomic, FaultPolicy, Faulting, NoWindow, StringMoveFrom};
+pub use window::{AccessWindow, Atomic, FaultPolicy, Faulting, NoWindow, RepMovsMin};

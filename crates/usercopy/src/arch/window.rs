@@ -47,10 +47,10 @@ unsafe impl AccessWindow for NoWindow {
 
 /// The window `W`, with string moves from `MIN` bytes on instead.
 #[derive(Debug)]
-pub struct StringMoveFrom<const MIN: usize, W = NoWindow>(PhantomData<W>);
+pub struct RepMovsMin<const MIN: usize, W = NoWindow>(PhantomData<W>);
 
 // SAFETY: that of `W`.
-unsafe impl<const MIN: usize, W: AccessWindow> AccessWindow for StringMoveFrom<MIN, W> {
+unsafe impl<const MIN: usize, W: AccessWindow> AccessWindow for RepMovsMin<MIN, W> {
     const STRING_MOVE_MIN: usize = MIN;
 
     #[inline(always)]

@@ -263,7 +263,7 @@ impl<'w, U: UserMemory> Writer<'w, '_, U> {
         }
         let run = PageRun::single(index);
         if let Some(mut locked) = mapping.lock(self.may.page_locks(), run)
-            && locked.present() & locked.scribbled() != 0
+            && locked.present() & locked.wrote_past_eof() != 0
         {
             locked.zero(size, (index.plus(1).start() - size) as usize);
         }
@@ -283,9 +283,9 @@ impl<'w, U: UserMemory> Writer<'w, '_, U> {
             if self.bug != Bug::KeepsBacked
                 && let Some(mut locked) = mapping.lock(self.may.page_locks(), run)
             {
-                locked.clear_backed(locked.mask());
+                locked.clear_reserved(locked.mask());
             }
-            mapping.store().trim(size);
+            mapping.store().truncate_blocks(size);
         }
         if size != self.old_size {
             mapping.store().set_size(size);

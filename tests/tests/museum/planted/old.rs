@@ -73,7 +73,7 @@ impl<'f, K: Kernel> OldSync<'f, K> {
         let Some(mut locked) = mapping.lock(may.page_locks(), run) else { return Ok(()) };
         let (first, end) = (run.first(), run.end());
         mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::WriteProtect);
-        locked.clear_scribbled(run.mask());
+        locked.clear_wrote_past_eof(run.mask());
         let Some(writeback) = locked.begin_writeback(run, self.file.size()) else { return Ok(()) };
         drop(locked);
         let sent = mapping.store().writeback(&writeback.view());

@@ -1,8 +1,8 @@
 //! One page of the planted path: locked, begun, its rest defined, filled as far as the source is there, ended.
 
 use faultless::page::{
-    Backed, Begun, Contents, Errno, LockContext, LockedRun, Mapping, OwnedFrame, PAGE_SIZE,
-    PageIndex, PageRun,
+    Begun, Contents, Errno, LockContext, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageIndex,
+    PageRun, Reserved,
 };
 use faultless::usercopy::{IovIter, UserMemory};
 use faultless_tests::Kernel;
@@ -27,7 +27,7 @@ pub(super) struct Page<'t> {
     pos: u64,
     len: usize,
     rest: Rest,
-    backed: Backed,
+    reserved: Reserved,
 }
 
 /// What a round achieved.
@@ -74,15 +74,15 @@ impl<'t> Page<'t> {
         if bug == Bug::UptodateEarly {
             locked.set_uptodate(locked.mask());
         }
-        let trusted = bug == Bug::KeepsBacked && locked.backed() != 0;
+        let trusted = bug == Bug::KeepsBacked && locked.reserved() != 0;
         let begun = if trusted || bug == Bug::StaleMapping {
-            Begun { len, contents: Contents::Stored, backed: Backed::Partly }
+            Begun { len, contents: Contents::Stored, reserved: Reserved::Partly }
         } else {
             let begun = locked.mapping().store().write_begin(pos, len);
             begun.inspect_err(|_| drop_undefined(&mut locked))?
         };
         let len = begun.len.clamp(1, len);
-        let mut page = Self { bug, locked, pos, len, rest: Rest::Valid, backed: begun.backed };
+        let mut page = Self { bug, locked, pos, len, rest: Rest::Valid, reserved: begun.reserved };
         match page.define_rest(begun.contents) {
             Ok(rest) => page.rest = rest,
             Err(errno) => {
@@ -144,8 +144,8 @@ impl<'t> Page<'t> {
             self.locked.grow_size(self.pos + (accepted + imagined) as u64);
         }
         self.tell_store(if self.bug == Bug::CommitsAsked { self.len } else { accepted });
-        if self.bug == Bug::KeepsBacked && self.backed == Backed::Fully {
-            self.locked.set_backed(self.locked.mask());
+        if self.bug == Bug::KeepsBacked && self.reserved == Reserved::Fully {
+            self.locked.set_reserved(self.locked.mask());
         }
         Landed { accepted, imagined }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Errno, FillBuf, PageCache, PageIndex, SyncKind, Wait,
+    AddressSpaceOperations, Begun, Errno, FillBuf, PageCache, PageIndex, Reserved, SyncKind, Wait,
     WaitKey, WritebackRun,
 };
 
@@ -93,7 +93,7 @@ impl AddressSpaceOperations for VolumeStore {
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
         self.lock.lock();
         // Partly: every write has to begin, and so to hold the lock over its copy.
-        self.inner.write_begin(pos, len).map(|begun| Begun { backed: Backed::Partly, ..begun })
+        self.inner.write_begin(pos, len).map(|begun| Begun { reserved: Reserved::Partly, ..begun })
     }
 
     fn write_end(&self, pos: u64, len: usize, copied: usize) {
@@ -105,8 +105,8 @@ impl AddressSpaceOperations for VolumeStore {
         self.inner.writeback(run)
     }
 
-    fn trim(&self, size: u64) {
-        self.inner.trim(size);
+    fn truncate_blocks(&self, size: u64) {
+        self.inner.truncate_blocks(size);
     }
 
     fn set_size(&self, size: u64) {

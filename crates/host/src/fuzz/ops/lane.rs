@@ -283,7 +283,7 @@ impl<'m> Lane<'m> {
         self.space.unmap(READ_ONLY, PAGES);
         self.store.crash();
         // What the store owes before it is opened again: no data past the size that it recorded.
-        self.blocks.trim(self.blocks.size());
+        self.blocks.truncate_blocks(self.blocks.size());
         self.file = self.machine.inode(&self.store, self.blocks.size());
         self.map_file();
         let found = self.whole();

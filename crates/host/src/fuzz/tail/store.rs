@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Backed, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
     SyncKind, WritebackRun,
 };
 
@@ -154,9 +154,9 @@ impl AddressSpaceOperations for FlatStore {
         Ok(Begun {
             len: end - first,
             contents: if stored { Contents::Stored } else { Contents::Hole },
-            backed: match states().all(|block| block != Block::Absent) {
-                true => Backed::Fully,
-                false => Backed::Partly,
+            reserved: match states().all(|block| block != Block::Absent) {
+                true => Reserved::Fully,
+                false => Reserved::Partly,
             },
         })
     }
@@ -193,7 +193,7 @@ impl AddressSpaceOperations for FlatStore {
         Ok(())
     }
 
-    fn trim(&self, size: u64) {
+    fn truncate_blocks(&self, size: u64) {
         if self.plant == Plant::StoreKeepsBlocks {
             return;
         }

@@ -147,7 +147,7 @@ impl Effect {
                     }
                 }
             }
-            Self::Trim(size) if keeps(0, 1) => image.trim(*size),
+            Self::Trim(size) if keeps(0, 1) => image.truncate_blocks(*size),
             Self::Size(size) if keeps(0, 1) => image.record_size(*size),
             Self::Sync(_, size) if keeps(0, 1) => image.set_length(*size),
             Self::None | Self::Trim(_) | Self::Size(_) | Self::Sync(..) => {}
