@@ -2,8 +2,8 @@
 //!
 //! The entries are data, written by the assembly in [`arch`](crate::arch) into the section `__ex_table`; they are
 //! relative, so the table needs no relocation. The trap handler asks [`Table::find`]. Linkers do not sort the
-//! section by address: [`Table`] notices and searches linearly, until [`sort`] was run once over the writable
-//! image. This module owns no handler and knows no trap frame.
+//! section by address: [`Table`] notices and searches linearly, until
+//! [`sort_extable`](crate::sort_extable) was called once at early boot. This module owns no handler and knows no trap frame.
 //!
 //! # In a trap handler
 //! ```
@@ -28,7 +28,7 @@
 
 mod entry;
 
-pub use self::entry::{Entry, Kind};
+pub use self::entry::{Entry, Kind, TooFar};
 
 /// Whether the entries are in ascending order of their instructions.
 #[must_use]
@@ -49,18 +49,6 @@ pub fn find(table: &[Entry], ip: usize) -> Option<&Entry> {
 pub fn search(table: &[Entry], ip: usize) -> Option<usize> {
     find(table, ip).map(Entry::fixup)
 }
-
-/// Why a table could not be sorted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooFar;
-
-impl core::fmt::Display for TooFar {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("an instruction lies more than 2 GiB away from the exception table")
-    }
-}
-
-impl core::error::Error for TooFar {}
 
 /// Sorts the table in place, where it is mapped writable: once, at early boot, before the first fault. Heapsort:
 /// no memory, no recursion.
@@ -179,8 +167,8 @@ pub enum Resume {
     At(usize),
 }
 
-/// The entries that the linker collected from this image, in link order. Empty on an architecture
-/// without an assembly back end.
+/// The entries that the linker collected from this image, in link order unless
+/// [`sort_extable`](crate::sort_extable) was called. Empty on an architecture without an assembly back end.
 #[must_use]
 pub fn table() -> &'static [Entry] {
     crate::arch::native::table()

@@ -38,6 +38,7 @@ mod memory;
 mod token;
 
 pub use addr::{UserAddr, UserSlice};
+pub use arch::native::sort_extable;
 pub use copy::{
     clear_user, copy_from_user, copy_from_user_atomic, copy_from_user_zeroing, copy_to_user,
     copy_to_user_atomic,

@@ -77,3 +77,15 @@ fn distance(field: &i32, target: usize) -> Option<i32> {
     let distance = target.wrapping_sub(ptr::from_ref(field).addr()).cast_signed();
     i32::try_from(distance).ok()
 }
+
+/// Why a table could not be sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFar;
+
+impl core::fmt::Display for TooFar {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("an instruction lies more than 2 GiB away from the exception table")
+    }
+}
+
+impl core::error::Error for TooFar {}

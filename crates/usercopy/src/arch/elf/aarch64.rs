@@ -8,7 +8,7 @@
 
 use core::arch::asm;
 
-pub use super::linked::table;
+pub use super::linked::{sort_extable, table};
 
 use super::blocks::{self, Blocks};
 use crate::arch::{AccessWindow, FaultPolicy, Faulting, portable};

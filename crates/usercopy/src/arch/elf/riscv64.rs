@@ -6,7 +6,7 @@
 
 use core::arch::asm;
 
-pub use super::linked::table;
+pub use super::linked::{sort_extable, table};
 
 use crate::arch::{AccessWindow, FaultPolicy, Faulting, portable};
 use crate::extable::Kind;

@@ -4,7 +4,7 @@
 
 use core::arch::asm;
 
-pub use super::linked::table;
+pub use super::linked::{sort_extable, table};
 
 use super::blocks;
 use crate::arch::{AccessWindow, FaultPolicy, Faulting, portable};
