@@ -61,7 +61,7 @@ impl<K: Kernel> Inode<K> {
                 mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::Evict);
             }
         }
-        // A pin is taken through a page table, which needs the page lock, or by its holder, who has one.
+        // A pin is taken through a page table, which needs the page lock, or by its holder, which has one.
         let counted_once = |index: &PageIndex| {
             let frame = locked.frame(*index);
             frame.is_some_and(|frame| mapping.cache().frames().references(frame) == 1)

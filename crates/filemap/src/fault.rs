@@ -35,7 +35,7 @@ pub enum Protection {
     Writable,
 }
 
-/// The frame to map. Valid while the callback runs; whoever keeps it in a page table first adds to its
+/// The frame to map. Valid while the callback runs; a callback that keeps it in a page table first adds to its
 /// count ([`Frames::retain`](faultless_page::Frames::retain)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappedFrame {

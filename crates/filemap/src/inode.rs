@@ -24,7 +24,7 @@ use crate::task::Task;
 /// [`discard`](Self::discard).
 pub struct Inode<K: Kernel> {
     mapping: Mapping<K>,
-    /// I: held by whoever changes the size. Overwrites inside the size do not take it.
+    /// I: held while the size changes. Overwrites inside the size do not take it.
     pub(crate) lock: SleepMutex<K>,
     pub(crate) ranges: RangeLock<K>,
     /// Time of the last change of contents, and of anything; nanoseconds of the embedder's clock.

@@ -1,4 +1,4 @@
-//! Who may lock pages: the system call's token, borrowed, and the fault handler's own.
+//! The permission to lock pages: the system call's token, borrowed, and the fault handler's own.
 //!
 //! [`MayFault`] belongs to `faultless-usercopy`: nothing that may fault can be called without a mutable
 //! borrow of it. Locking a page borrows the same token for as long as the page stays locked. The two

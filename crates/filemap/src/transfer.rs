@@ -28,7 +28,7 @@ pub(crate) fn copy_in<K: Kernel, U: UserMemory>(
     while copied < len {
         let Some((page, room)) = locked.span(pos + copied as u64, len - copied) else { break };
         // SAFETY: `span` gave `room` bytes of frames whose pages are locked and so stay with this file;
-        // nobody has a Rust reference to them.
+        // there is no Rust reference to them.
         let got = unsafe { from.copy_from_atomic(user, page.as_ptr(), room) };
         copied += got;
         if got < room {
@@ -81,7 +81,7 @@ pub(crate) enum CopyEnd {
     UserMemory,
 }
 
-/// Up to a page of bytes on the way between user memory and a page, in a frame that nobody else sees.
+/// Up to a page of bytes on the way between user memory and a page, in a frame of its own.
 pub(crate) struct Bounce<'c, K: Kernel> {
     frame: OwnedFrame<'c, K>,
     /// Bytes that were put in: only these ever come out.

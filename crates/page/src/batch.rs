@@ -1,4 +1,4 @@
-//! Frames that belong to nobody else yet.
+//! Frames between their allocation and their place in a mapping.
 
 use core::marker::PhantomData;
 use core::mem;
@@ -77,7 +77,7 @@ impl<K: Kernel> Drop for FrameBatch<'_, K> {
     }
 }
 
-/// A frame that nobody else knows. Dropping it releases it. Also serves as a temporary page (strategy A).
+/// A frame with one owner. Dropping it releases it. Also serves as a temporary page (strategy A).
 ///
 /// # Invariants
 /// It owns one count of the frame, and there is no other.
@@ -109,8 +109,8 @@ impl<K: Kernel> OwnedFrame<'_, K> {
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8; PAGE_SIZE] {
-        // SAFETY: `Frames::address` is valid for a page of initialised bytes; nobody else writes a frame
-        // with one owner, and we are borrowed.
+        // SAFETY: `Frames::address` is valid for a page of initialised bytes; a frame with one
+        // owner has no other writer, and we are borrowed.
         unsafe { self.as_ptr().cast().as_ref() }
     }
 
@@ -127,7 +127,7 @@ impl<K: Kernel> OwnedFrame<'_, K> {
         K::trace(Trace::Zeroed(PAGE_SIZE));
     }
 
-    /// Gives up ownership: whoever has the number owns the count. Until it is given back by [`Frames::release`], the frame is
+    /// Gives up ownership: the holder of the number owns the count. Until it is given back by [`Frames::release`], the frame is
     /// leaked.
     #[must_use]
     pub fn into_number(self) -> FrameNumber {

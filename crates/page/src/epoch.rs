@@ -17,8 +17,8 @@ const STRIPES: usize = 16;
 /// Striped reader counters with a two-phase grace period.
 ///
 /// A reader counts itself in a stripe, under one of two phases, and out of the same counter again. [`synchronize`](Self::synchronize)
-/// needs to see *each* counter at zero once: whoever was inside when it began is then gone. So that new readers can't
-/// keep a counter from zero, it first waits for the phase that nobody enters (stragglers only), then turns
+/// needs to see *each* counter at zero once: readers that were inside when it began are then gone. So that new readers can't
+/// keep a counter from zero, it first waits for the phase that is not entered any more (stragglers only), then turns
 /// new readers to it, and waits for the other one.
 ///
 /// # Why it is enough
@@ -30,7 +30,7 @@ pub struct Epoch<S: SyncFamily> {
     stripes: [Stripe<S>; STRIPES],
     /// The phase that new readers enter is its lowest bit.
     phase: S::Word64,
-    /// Not 0: a remover sleeps, and a reader who leaves has to wake it.
+    /// Not 0: a remover sleeps, and a reader that leaves has to wake it.
     waiting: S::Word64,
     grace: S::Spin<Grace>,
 }

@@ -10,7 +10,7 @@ use crate::PAGE_SIZE;
 /// nor declared is missing, and an error for every reader if the file's size says that it should be there.
 ///
 /// # Invariants
-/// `page` is valid for writes of `len` bytes for `'a`, and nobody else uses them; `hole <= filled <= len`, and the first `filled` bytes
+/// `page` is valid for writes of `len` bytes for `'a`, and nothing else uses them; `hole <= filled <= len`, and the first `filled` bytes
 /// were written.
 #[derive(Debug)]
 pub struct FillBuf<'a> {
@@ -35,7 +35,7 @@ impl<'a> FillBuf<'a> {
     /// A buffer over the page at `page`.
     ///
     /// # Safety
-    /// Valid for writes of [`PAGE_SIZE`] bytes for `'a`, and nobody else reads or writes them meanwhile.
+    /// Valid for writes of [`PAGE_SIZE`] bytes for `'a`, and nothing else reads or writes them meanwhile.
     pub(crate) unsafe fn over(page: NonNull<u8>) -> Self {
         // INVARIANT: the caller's promise.
         Self { page, len: PAGE_SIZE, filled: 0, hole: 0, borrow: PhantomData }

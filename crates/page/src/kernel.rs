@@ -111,7 +111,7 @@ impl<K: Kernel> PageCache<K> {
     }
 
     /// Waits until every read section that is open now has ended. Called between taking a frame out of a mapping and
-    /// reusing it; for embedders who free what else a reader may have seen. Traces [`Trace::GracePeriod`].
+    /// reusing it; for embedders that free what else a reader may have seen. Traces [`Trace::GracePeriod`].
     ///
     /// Called inside a section of the same thread, it waits for that section and never returns; so it does after a
     /// section was forgotten ([`mem::forget`](core::mem::forget)) and thus never ends.

@@ -4,8 +4,8 @@
 //! change one, [`pool`](crate::pool) supplies them. A leaf does not own the meaning of its
 //! marks; that is filemap's.
 //!
-//! # Words and who may change them
-//! - `locked`: by compare-and-swap and `fetch_and`; the words below belong to whoever has locked the slot. As slots share
+//! # Words, and what may change them
+//! - `locked`: by compare-and-swap and `fetch_and`; the words below belong to the holder of the slot's lock. As slots share
 //!   words, every change is an atomic and/or.
 //! - `waiters` and `queue`: slots that are waited for, and the requests; see [`page_lock`](crate::page_lock).
 //! - `writeback_waiters`: a waiter for the end of a page's writeback sets its bit before each look; the end clears it and wakes.
@@ -98,10 +98,10 @@ impl<S: SyncFamily> Node for Leaf<S> {
 
 /// Identity.
 impl<S: SyncFamily> Leaf<S> {
-    /// Gives a leaf that nobody owns to the mapping `owner`, at `base`. Before the leaf is linked.
+    /// Gives a leaf without an owner to the mapping `owner`, at `base`. Before the leaf is linked.
     ///
-    /// `base` first: whoever reads the new owner (acquire) then reads the new base. No lock is needed,
-    /// because a spurious locker sees either nobody or the new owner, and is right both times.
+    /// `base` first: a thread that reads the new owner (acquire) then reads the new base. No lock is needed,
+    /// because a spurious locker sees either no owner or the new one, and is right both times.
     pub(crate) fn claim(&self, owner: u64, base: PageIndex) {
         self.base.store(base.get(), Relaxed);
         self.owner.store(owner, Release);
@@ -109,7 +109,7 @@ impl<S: SyncFamily> Leaf<S> {
 
     /// Takes the leaf from its owner. All slots are locked, or the owner is being dropped.
     ///
-    /// The leaf is linked no more: whoever sees this (acquire) does not find it again. A locker that found
+    /// The leaf is linked no more: a thread that sees this (acquire) does not find it again. A locker that found
     /// the leaf earlier gets its slots after the unlock that follows, so it sees this.
     pub(crate) fn retire(&self) {
         self.owner.store(NOBODY, Release);
@@ -200,7 +200,7 @@ impl<S: SyncFamily> Leaf<S> {
         }
         let pages = self.extend(slot, frame, known, limit);
         if pages > known {
-            // Both slots of each pair are locked: nobody removes either while the bit is set.
+            // Both slots of each pair are locked: neither is removed while the bit is set.
             self.contiguous.fetch_or(low_bits(pages - 1) << slot, Release);
         }
         pages
@@ -224,7 +224,7 @@ impl<S: SyncFamily> Leaf<S> {
     /// Why no recycled byte is seen (W5). A frame is used only if its slot's uptodate bit was loaded, sequentially
     /// consistent, before [`take`](Self::take) cleared it; so the section began before the grace period that `take`
     /// is followed by, and the frame outlives the section. A frame put into the slot *after* such a load would be
-    /// taken for uptodate wrongly; but `take` counts in `removals` between the two, and whoever reads the new frame, or a
+    /// taken for uptodate wrongly; but `take` counts in `removals` between the two, and a reader of the new frame, or a
     /// contiguous bit made from it (acquire), reads the new count too, and starts again.
     #[inline]
     pub(crate) fn readable(&self, slot: u32, limit: u32) -> Option<(FrameNumber, u32)> {
@@ -261,7 +261,7 @@ impl<S: SyncFamily> Leaf<S> {
         }
     }
 
-    /// Clears before it wakes: a bit set in between belongs to a waiter who is registered by then,
+    /// Clears before it wakes: a bit set in between belongs to a waiter that is registered by then,
     /// so the wake reaches it and it announces itself again.
     #[cold]
     fn wake_slowly(&self, slots: SlotMask, wait: &impl Wait) {
@@ -306,7 +306,7 @@ impl<S: SyncFamily> Leaf<S> {
         Ok(())
     }
 
-    /// Whether the page in `slot` is under writeback, as seen by a waiter, who announces itself first.
+    /// Whether the page in `slot` is under writeback, as seen by a waiter, which announces itself first.
     ///
     /// The announcement and this look, against the end of a writeback and its look at the waiters, are all sequentially
     /// consistent, so one of the two sees the other.

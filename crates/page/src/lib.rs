@@ -17,7 +17,7 @@
 //! - Node memory (leaves, inner nodes) is *type-stable*: it is carved from frames that go back to [`Frames`] only
 //!   when the [`PageCache`] is dropped, and a leaf is only ever reused as a leaf. A pointer to a node
 //!   therefore stays a pointer to a node of its kind, whatever happens.
-//! - Whoever locks pages needs nothing more: it locks slots of whatever leaf it found, then checks
+//! - A thread that locks pages needs nothing more: it locks slots of whatever leaf it found, then checks
 //!   that the leaf still belongs to its mapping at its index. A leaf changes hands only by way of
 //!   *all* its slots being locked, so the answer cannot change while the lock is held (P6). A lock
 //!   of a stale leaf is harmless: its new owner waits it out. A *wait* in a stale leaf ends at

@@ -287,7 +287,7 @@ impl<K: Kernel> LockedRun<'_, K> {
 impl<K: Kernel> Drop for LockedRun<'_, K> {
     #[inline]
     fn drop(&mut self) {
-        // Traced while nobody else can have it, so that a checker sees the events in order.
+        // Traced before another thread can have it, so that a checker sees the events in order.
         K::trace(Trace::Released(self.mapping.lock_id(self.run)));
         self.leaf.unlock(self.mask(), self.mapping.cache().wait());
     }

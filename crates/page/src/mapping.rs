@@ -83,7 +83,7 @@ impl<K: Kernel> Mapping<K> {
 
     pub(crate) fn raise_size(&self, new: u64) {
         let new = new.min(MAX_FILE_SIZE);
-        // Whoever changes the size holds I, so nobody can have moved it between the look and the store.
+        // The size is changed with I held, so it has not moved between the look and the store.
         if self.size.load(Relaxed) < new {
             self.size.store(new, Release);
         }
@@ -160,7 +160,7 @@ fn never() -> bool {
 }
 
 impl<K: Kernel> Drop for Mapping<K> {
-    /// Removes all pages. Nobody can be inside: every lock and section borrows the mapping.
+    /// Removes all pages. Every lock and section borrows the mapping, so there is none.
     fn drop(&mut self) {
         self.clear();
     }

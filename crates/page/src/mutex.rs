@@ -254,7 +254,7 @@ impl<K: Kernel> SleepMutex<K> {
         Some(SleepGuard { raw, id: self.id })
     }
 
-    /// Whether somebody holds the lock. Never sleeps. If not, whoever takes it from now on sees all that the caller has done
+    /// Whether the lock is held. Never sleeps. If not, a thread that takes it from now on sees all that the caller has done
     /// before.
     #[must_use]
     pub fn is_locked(&self) -> bool {
@@ -266,7 +266,7 @@ impl<K: Kernel> SleepMutex<K> {
 impl<K: Kernel> Drop for SleepGuard<'_, K> {
     #[inline]
     fn drop(&mut self) {
-        // Traced while nobody else can have it, so that a checker sees the events in order.
+        // Traced before another thread can have it, so that a checker sees the events in order.
         K::trace(Trace::Released(self.id));
         self.raw = None;
     }

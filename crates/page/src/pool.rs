@@ -2,9 +2,9 @@
 //!
 //! A pool never gives memory back before it is dropped with its [`PageCache`](crate::PageCache), and uses it for nodes of one type
 //! only, which stay initialised from the first time on. So a `&T` from a pool is good for as long as the
-//! pool, whoever has been given the node since.
+//! pool, even if the node has been taken since.
 //!
-//! Who may *change* a node exclusively is told by [`Spare`]: the one handle of a node that is linked nowhere.
+//! The right to *change* a node exclusively is a [`Spare`]: the one handle of a node that is linked nowhere.
 
 use core::marker::PhantomData;
 use core::mem::{align_of, size_of};
@@ -112,7 +112,7 @@ impl<S: SyncFamily, T: Node> Pool<S, T> {
         let (frame, _) = crate::frame::allocate(frames, 1)?;
         allocated();
         if let Some(node) = self.take_ready(frames) {
-            // SAFETY: the count came from `allocate` just now; nobody else has seen the frame.
+            // SAFETY: the count came from `allocate` just now; the frame has no other owner.
             unsafe { frames.release(frame) };
             return Ok(node);
         }
@@ -121,7 +121,7 @@ impl<S: SyncFamily, T: Node> Pool<S, T> {
         // SAFETY: the frame is ours, a page long and page-aligned, so the header fits at its start.
         unsafe { frames.address(frame).cast::<Header>().write(header) };
         if state.frame.is_some() && state.carved < Self::PER_FRAME {
-            // Someone was faster with a frame of its own; what is left of it is put on the free list.
+            // Another thread has carved a frame meanwhile; what is left of this one is put on the free list.
             self.carve_all(&mut state, frames);
         }
         state.frame = Some(frame);
@@ -203,7 +203,7 @@ impl<S: SyncFamily, T: Node> Pool<S, T> {
         state.free = 0;
         while let Some(frame) = state.frame {
             for n in 0..state.carved {
-                // SAFETY: carved nodes are initialised, and nobody uses them any more.
+                // SAFETY: carved nodes are initialised, and no longer used.
                 unsafe { Self::place(frames, frame, n).drop_in_place() };
             }
             let header = frames.address(frame).cast::<Header>();

@@ -1,6 +1,6 @@
 //! Taking leaves out of a mapping's tree: pruning of empty ones, and the end of a mapping.
 //!
-//! Neighbours: [`tree`](crate::tree) has the other half. A leaf is unlinked by whoever holds all its slots, under the
+//! Neighbours: [`tree`](crate::tree) has the other half. A leaf is unlinked by the thread that holds all its slots, under the
 //! tree's short lock, together with the inner nodes that it leaves empty; it goes back to its pool after a
 //! grace period, because readers in a section may stand in it.
 
@@ -37,7 +37,7 @@ impl<S: SyncFamily> Tree<S> {
     /// Unlinks leaf `leaf`, number `number`, and the inner nodes left empty above it.
     ///
     /// # Safety
-    /// The leaf is linked under that number, and the caller holds all its slots or has the tree for itself: nobody else detaches
+    /// The leaf is linked under that number, and the caller holds all its slots or has the tree for itself: no other thread detaches
     /// it. `out` is not full.
     unsafe fn detach<'a>(&'a self, number: u64, leaf: &'a Leaf<S>, out: &mut Detached<'a, S>) {
         let _held = self.lock.lock();
@@ -51,7 +51,7 @@ impl<S: SyncFamily> Tree<S> {
             link = inner.child(slot);
         }
         debug_assert!(link == Link::to_leaf(leaf));
-        // SAFETY: it is unlinked below, still under the tree's lock, and by the caller's promise nobody else does.
+        // SAFETY: it is unlinked below, still under the tree's lock, and by the caller's promise no other thread does.
         let _fits = out.leaves.push(unsafe { Spare::from_unlinked(leaf) });
         while let Some((inner, slot)) = path.pop() {
             inner.clear_child(slot);
@@ -105,7 +105,7 @@ impl<K: Kernel> Mapping<K> {
         }
         let base = PageIndex::new(at * PAGES_PER_LEAF as u64);
         if leaf.is(self.id(), base) && leaf.present() == 0 {
-            // SAFETY: its identity says that it is linked, and while we hold all its slots nobody else
+            // SAFETY: its identity says that it is linked, and while we hold all its slots no other thread
             // gets here; the caller has looked that `detached` is not full.
             unsafe { self.tree().detach(at, leaf, detached) };
             leaf.retire();
@@ -121,7 +121,7 @@ impl<K: Kernel> Mapping<K> {
         detached.inners.into_iter().for_each(|inner| nodes.inners.put(inner));
     }
 
-    /// Removes everything. For `drop`: nobody else uses the mapping, so there is nobody to wait for.
+    /// Removes everything. For `drop`: the mapping has no other user, so there is nothing to wait for.
     pub(crate) fn clear(&mut self) {
         let this = &*self;
         while let Some((number, leaf)) = this.tree().next_leaf(0, u64::MAX) {
@@ -130,7 +130,7 @@ impl<K: Kernel> Mapping<K> {
             let mut detached = Detached::new();
             // SAFETY: it was found linked, and the tree is ours alone.
             unsafe { this.tree().detach(number, leaf, &mut detached) };
-            // A slot may be locked for an instant by someone who took the leaf for another mapping's, and for ever
+            // A slot may be locked for an instant by a thread that took the leaf for another mapping's, and for ever
             // by a guard that was forgotten. Such a leaf is not used again.
             if !this.settled(leaf) {
                 detached.leaves.clear();

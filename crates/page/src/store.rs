@@ -106,7 +106,7 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// [`Errno::Io`], never zeros in place of data. What lies past the file's size is zeroed by the core in any case.
     ///
     /// # Errors
-    /// The page stays not uptodate, and whoever asked gets the error.
+    /// The page stays not uptodate, and every caller that waited for it gets the error.
     #[doc(alias = "readpage")]
     #[doc(alias = "read_folio")]
     fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno>;

@@ -46,7 +46,7 @@ unsafe impl SyncFamily for CoreSync {
 /// `Ordering::SeqCst` must be honoured as the single total order of C11, for loads, stores and
 /// read-modify-writes alike. Three pairs are store-buffering patterns and hang or expose recycled
 /// frames without it: unlock/waiters against waiters/locked ([`LockedRun`](crate::LockedRun); the end of a writeback
-/// and those who wait for it do the same),
+/// and the waits for it do the same),
 /// enter/read against remove/synchronise ([`Epoch`](crate::Epoch)), and leave/waiting against
 /// waiting/leave (the same). A checker that treats a `SeqCst` access as acquire-release (loom does) puts a
 /// `SeqCst` fence before and after each such access in its implementation of this trait.

@@ -54,7 +54,7 @@ pub enum LockId {
         slots: u64,
     },
     /// Pages under writeback, named as the pages of [`Pages`](Self::Pages). Held by the thread that began it until the
-    /// [`Writeback`](crate::Writeback) ends; whoever waits for its end never acquires it.
+    /// [`Writeback`](crate::Writeback) ends; a wait for its end never acquires it.
     Writeback {
         /// The mapping's id.
         mapping: u64,

@@ -141,7 +141,7 @@ impl<S: SyncFamily> Tree<S> {
                 }
             }
         };
-        // What was never linked has been seen by nobody: no grace period.
+        // What was never linked was never seen: no grace period.
         stash.leaf.into_iter().for_each(|leaf| nodes.leaves.put(leaf));
         stash.inner.into_iter().for_each(|inner| nodes.inners.put(inner));
         result

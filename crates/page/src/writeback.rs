@@ -142,7 +142,7 @@ impl<K: Kernel> Drop for Writeback<'_, K> {
             unsafe { cache.frames().release(frame) };
         }
         let slots = self.run.mask();
-        // Traced while nobody else can begin one, so that a checker sees the events in order.
+        // Traced before another one can begin, so that a checker sees the events in order.
         K::trace(Trace::Released(self.mapping.writeback_id(self.run, slots)));
         self.leaf.end_writeback(slots, self.outcome, cache.wait());
     }

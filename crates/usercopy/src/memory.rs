@@ -11,7 +11,7 @@ use crate::{Efault, MayFault, UserAddr, UserSlice};
 /// The user address space of the current task.
 ///
 /// The `raw_*` functions return the number of bytes that were **not** accessed, counted from the end: 0 is
-/// success. They are for this crate and for implementors; everybody else calls the safe forms.
+/// success. They are for this crate and for implementors; all others call the safe forms.
 ///
 /// # Safety
 /// An implementor promises, and [`conformance`](crate::conformance) checks as far as a test can,

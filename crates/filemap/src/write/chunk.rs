@@ -105,8 +105,8 @@ pub(super) fn prepare<K: Kernel>(
 
 /// Whether the file ends before `end`, for an overwriter whose pages are in (P6).
 ///
-/// Truncation waits for the pages that it finds, and does not find one that is put in after it looked. Who puts one in looks at the size
-/// afterwards, and asks the store for nothing past it: nobody would give it back (W9). The next round grows the file.
+/// Truncation only waits for pages that were inserted before its scan. After inserting, re-read the size and reserve no blocks past it:
+/// nothing would free them (W9). The next round grows the file.
 fn cut_off<K: Kernel>(inode: &Inode<K>, end: u64) -> bool {
     end > inode.size_after_insertion()
 }

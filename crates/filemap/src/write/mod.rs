@@ -333,7 +333,7 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         }
     }
 
-    /// The loop: each round lands a byte, resolves a fault, waits for somebody, or ends (W6).
+    /// The loop: each round lands a byte, resolves a fault, waits, or ends (W6).
     #[inline]
     fn run(&mut self) -> Result<(), Stop> {
         loop {

@@ -14,7 +14,7 @@ unsafe extern "C" {
 #[must_use]
 pub fn table() -> &'static [Entry] {
     let (start, entries) = section();
-    // SAFETY: `section` gives the first of so many entries; nobody writes to them after early boot.
+    // SAFETY: `section` gives the first of so many entries; they are not written to after early boot.
     unsafe { core::slice::from_raw_parts(start, entries) }
 }
 
