@@ -1,4 +1,4 @@
-//! DL3: faulting in takes the address-space lock, behind which somebody may wait who wants the locked page.
+//! DL3: faulting in takes the address-space lock, whose holder may wait for the locked page.
 use faultless::page::PageRun;
 use faultless::prelude::*;
 

@@ -3,7 +3,8 @@
 use faultless_host::POISON;
 use faultless_host::rng::Rng;
 
-/// `len` bytes for this seed: never 0 and never [`POISON`], so that zeros and recycled memory stand out.
+/// `len` bytes for this seed: never 0 and never [`POISON`], so that zeros and recycled memory stand
+/// out.
 #[must_use]
 pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = Rng::new(seed).bytes(len);
@@ -31,7 +32,8 @@ pub fn assert_same(got: &[u8], expected: &[u8], what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}: length");
 }
 
-/// `bytes` written over `file` at `pos`, with zeros in between if that lies past its end: what a write has to do (W2).
+/// `bytes` written over `file` at `pos`, with zeros in between if that lies past its end: what a
+/// write has to do (W2).
 pub fn overlay(file: &mut Vec<u8>, pos: usize, bytes: &[u8]) {
     if bytes.is_empty() {
         return;

@@ -1,4 +1,5 @@
-//! System calls: each enters the kernel, does one thing and leaves. At return no lock may be held (P3), which the host checks.
+//! System calls: each enters the kernel, does one thing and leaves. At return no lock may be held
+//! (P3), which the host checks.
 
 use faultless::filemap::{Inode, NoTask, SyncKind, Task, WriteOptions, Written};
 use faultless::page::Errno;

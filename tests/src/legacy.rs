@@ -1,4 +1,5 @@
-//! A store, of blocks as a rule, behind the interface of 2007: prepare and commit, and nothing that can be taken back.
+//! A store, of blocks as a rule, behind the interface of 2007: prepare and commit, and nothing that
+//! can be taken back.
 
 use std::sync::Arc;
 

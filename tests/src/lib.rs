@@ -1,5 +1,6 @@
-//! What the workspace's integration tests share: system calls in one line, files over every store, sources that end at a
-//! given byte, tasks with limits, and assertions that name the first wrong byte.
+//! What the workspace's integration tests share: system calls in one line, files over every store,
+//! sources that end at a given byte, tasks with limits, and assertions that name the first wrong
+//! byte.
 //!
 //! | for | module |
 //! |---|---|

@@ -1,7 +1,9 @@
-//! A user process for tests: an address space with scratch memory, and system calls on files by hand.
+//! A user process for tests: an address space with scratch memory, and system calls on files by
+//! hand.
 //!
-//! Key types: [`Process`], [`File`]. [`balanced_on_both_mmus!`](crate::balanced_on_both_mmus) runs a test body on both
-//! MMUs and checks at its end that every frame, every count and every lock was given back (P5).
+//! Key types: [`Process`], [`File`]. [`balanced_on_both_mmus!`](crate::balanced_on_both_mmus) runs
+//! a test body on both MMUs and checks at its end that every frame, every count and every lock was
+//! given back (P5).
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +25,8 @@ pub const SCRATCH_PAGES: usize = 160;
 /// The first page of the address space that is a test's own.
 pub const FREE: usize = SCRATCH_PAGES + 1;
 
-/// A process: one address space, used by one thread at a time (others use a [`Process::thread`] with scratch of its own).
+/// A process: one address space, used by one thread at a time (others use a [`Process::thread`]
+/// with scratch of its own).
 #[derive(Debug)]
 pub struct Process<M: Mmu> {
     /// Its address space.
@@ -46,7 +49,8 @@ impl<M: Mmu> Process<M> {
         Self { space, scratch: 0 }
     }
 
-    /// Another thread of this process, whose scratch memory begins at page `scratch`: the caller maps it.
+    /// Another thread of this process, whose scratch memory begins at page `scratch`: the caller
+    /// maps it.
     #[must_use]
     pub fn thread(&self, scratch: usize) -> Self {
         Self { space: self.space.clone(), scratch }
@@ -247,8 +251,9 @@ pub fn assert_bytes(got: &[u8], want: &[u8], what: &str) {
     }
 }
 
-/// Expands a test body to two tests, one on each MMU, each on a machine of its own that must be balanced afterwards: no
-/// frame held, no count, no lock (P5). The body drops everything that it makes.
+/// Expands a test body to two tests, one on each MMU, each on a machine of its own that must be
+/// balanced afterwards: no frame held, no count, no lock (P5). The body drops everything that it
+/// makes.
 #[macro_export]
 macro_rules! balanced_on_both_mmus {
     () => {};

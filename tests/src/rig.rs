@@ -1,4 +1,5 @@
-//! A program with one file: the user memory that sources lie in, a window to read through, and the file.
+//! A program with one file: the user memory that sources lie in, a window to read through, and the
+//! file.
 
 use std::sync::Arc;
 
@@ -146,8 +147,8 @@ impl<'m, M: Mmu> Rig<'m, M> {
         self.user.slice(page, offset, bytes.len())
     }
 
-    /// Puts `bytes` into private memory so that they end with a page, and behind them `tail`. The slice covers them and
-    /// `more` bytes behind.
+    /// Puts `bytes` into private memory so that they end with a page, and behind them `tail`. The
+    /// slice covers them and `more` bytes behind.
     #[track_caller]
     pub fn source_before(&self, page: usize, bytes: &[u8], tail: Tail, more: usize) -> UserSlice {
         let pages = bytes.len().div_ceil(PAGE).max(1);

@@ -45,7 +45,8 @@ impl Backing {
         Self::HostFile,
     ];
 
-    /// Those that differ in what they do when a write begins: whole pages, parts of pages, and the old interface.
+    /// Those that differ in what they do when a write begins: whole pages, parts of pages, and the
+    /// old interface.
     pub const DISTINCT: &[Self] = &[Self::Memory, Self::Blocks(1024), Self::Legacy];
 
     /// An empty store of this kind.
@@ -117,7 +118,8 @@ impl Store {
         self.blocks.as_ref()
     }
 
-    /// No block lies past the end of a file of `size` bytes (C2), and the core never did what a correct one does not.
+    /// No block lies past the end of a file of `size` bytes (C2), and the core never did what a
+    /// correct one does not.
     ///
     /// # Panics
     /// If that is not so.
@@ -151,7 +153,8 @@ impl Setup {
     /// The least that a file needs.
     pub const PLAIN: Self = Self { backing: Backing::Memory, strategy: Strategy::BeginEnd };
 
-    /// Every store with either strategy. Each is printed as it is begun, so that a failure says which it was.
+    /// Every store with either strategy. Each is printed as it is begun, so that a failure says
+    /// which it was.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::over(Backing::ALL)
     }

@@ -1,7 +1,7 @@
 //! What stress tests share: workers against disturbers, under a watchdog, with a scale.
 //!
-//! `FAULTLESS_STRESS` multiplies the rounds (1 without it); the seed is printed and can be given back in
-//! `FAULTLESS_SEED`.
+//! `FAULTLESS_STRESS` multiplies the rounds (1 without it); the seed is printed and can be given
+//! back in `FAULTLESS_SEED`.
 
 #![forbid(unsafe_code)]
 
@@ -28,9 +28,9 @@ pub fn rounds(rounds: u64) -> u64 {
     rounds * scale.unwrap_or(1_u64).max(1)
 }
 
-/// Runs each worker once, on a thread of its own, while the disturbers run over and over until the last worker is
-/// done. A run that does not end tells who holds and awaits what, and ends the process: its threads could not be
-/// joined.
+/// Runs each worker once, on a thread of its own, while the disturbers run over and over until the
+/// last worker is done. A run that does not end tells who holds and awaits what, and ends the
+/// process: its threads could not be joined.
 ///
 /// # Panics
 /// If one of the threads does.

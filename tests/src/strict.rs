@@ -1,8 +1,9 @@
-//! A store that trusts nobody: it keeps blocks of any size and panics when the core breaks a promise.
+//! A store that trusts nobody: it keeps blocks of any size and panics when the core breaks a
+//! promise.
 //!
-//! It checks that every `write_begin` is ended once and as it was begun (P5), that what was never begun is zero at
-//! writeback (W9), and that nothing past the file's end reaches it but zeros (P2). It fails on request. It is
-//! independent of the stores of the host on purpose.
+//! It checks that every `write_begin` is ended once and as it was begun (P5), that what was never
+//! begun is zero at writeback (W9), and that nothing past the file's end reaches it but zeros (P2).
+//! It fails on request. It is independent of the stores of the host on purpose.
 
 #![forbid(unsafe_code)]
 

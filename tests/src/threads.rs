@@ -1,4 +1,5 @@
-//! Threads that work for the machine of the thread that spawns them: the lock checker sees what they do.
+//! Threads that work for the machine of the thread that spawns them: the lock checker sees what
+//! they do.
 
 use std::thread::{JoinHandle, Scope, ScopedJoinHandle};
 

@@ -1,5 +1,6 @@
-//! DL1, DL2 and DL3 cannot be written against the public API: the compiler refuses them, for the reason that is
-//! recorded beside each program. The control shows that it is the order that it refuses, not the steps.
+//! DL1, DL2 and DL3 cannot be written against the public API: the compiler refuses them, for the
+//! reason that is recorded beside each program. The control shows that it is the order that it
+//! refuses, not the steps.
 
 #[test]
 fn the_deadlocks_do_not_compile() {

@@ -1,5 +1,5 @@
-//! Exact counts, on a kernel whose words count their locked instructions (PERFORMANCE.md, rows 1, 7, 9, 10, 17–20).
-//! They are tests because they do not depend on the machine.
+//! Exact counts, on a kernel whose words count their locked instructions (PERFORMANCE.md, rows 1,
+//! 7, 9, 10, 17–20). They are tests because they do not depend on the machine.
 
 use std::sync::Arc;
 
@@ -31,7 +31,8 @@ fn row_4_a_hot_overwrite_of_a_whole_leaf_costs_two_locked_instructions_too() {
     for pages in [2, 16, 63, 64] {
         assert_eq!(bench.write(0, pages * PAGE).locked, 2, "{pages} pages");
     }
-    // More than a leaf is more than a step: its range is held, and each leaf is locked and unlocked.
+    // More than a leaf is more than a step: its range is held, and each leaf is locked and
+    // unlocked.
     let cost = bench.write(32 * PAGE, 64 * PAGE);
     assert_eq!(cost.counted.page_locks, 2);
 }
@@ -261,7 +262,8 @@ fn w6_memory_that_never_answers_is_given_three_rounds_and_then_carried() {
 
 #[test]
 fn a_copy_that_falls_short_goes_on_where_it_stopped() {
-    // Over hot pages; over the end into new ones; over pages without room in the store yet; into new ones only.
+    // Over hot pages; over the end into new ones; over pages without room in the store yet; into
+    // new ones only.
     let cases = [(7, 3, 4096), (PAGE + 9, 5, 4096), (7, 3, 512), (4 * PAGE + 9, 3, 4096)];
     for (pos, pages, store) in cases {
         let len = pages * PAGE;

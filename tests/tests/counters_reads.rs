@@ -22,7 +22,8 @@ fn a_read_of_scattered_frames_takes_one_copy_each_and_none_falls_short() {
     assert_eq!((cost.touches.atomic_copies, cost.counted.short_copies), (16, 0));
 }
 
-/// Each leaf is a round of its own, whose first copy finds the target absent. A round that got on does not count as fruitless (W6).
+/// Each leaf is a round of its own, whose first copy finds the target absent. A round that got on
+/// does not count as fruitless (W6).
 #[test]
 fn w6_a_long_read_to_absent_memory_needs_no_temporary_page() {
     let leaves = 6;

@@ -1,5 +1,5 @@
-//! A crash at every call of the store: what fsync, fdatasync and msync promised is there, nothing else is but what was written since
-//! (W11, P1, P2), and the file that is mounted afterwards works.
+//! A crash at every call of the store: what fsync, fdatasync and msync promised is there, nothing
+//! else is but what was written since (W11, P1, P2), and the file that is mounted afterwards works.
 //!
 //! The bugs that are planted below are what a sweep is for: each has to be found.
 
@@ -58,7 +58,8 @@ fn p1_p2_w11_random_operations_survive_a_crash_at_every_call() {
     machine.finish();
 }
 
-/// What a sweep of the fixed scripts finds where `plant` has changed something: how many of them fail, and how.
+/// What a sweep of the fixed scripts finds where `plant` has changed something: how many of them
+/// fail, and how.
 fn findings(disk: Disk, plant: impl Fn(&mut Plan)) -> Vec<String> {
     let machine = Machine::<ScriptedMmu>::with(small());
     let mut found = Vec::new();
@@ -111,7 +112,8 @@ fn a_store_that_forgets_a_trim_is_found() {
     assert_found(disks, LOST, |plan| plan.lie = Lie::TrimForgotten);
 }
 
-/// An `msync` or `fsync` that does not look for dirty pages: what came through a mapping, and what was written, is forgotten.
+/// An `msync` or `fsync` that does not look for dirty pages: what came through a mapping, and what
+/// was written, is forgotten.
 #[test]
 fn a_sync_that_sends_no_page_is_found() {
     assert_found(Disk::ALL, LOST, |plan| plan.syncs = Syncs::SendNothing);
@@ -127,15 +129,16 @@ fn an_fsync_that_does_not_wait_for_pages_under_writeback_is_found() {
     assert_found(Disk::ALL, LOST, |plan| plan.syncs = Syncs::WaitForNobody);
 }
 
-/// P2: a file that lost its size but not its bytes shows them when it grows, unless the mount forgets them.
+/// P2: a file that lost its size but not its bytes shows them when it grows, unless the mount
+/// forgets them.
 #[test]
 fn a_mount_that_keeps_junk_past_the_end_is_found() {
     let disks = &[Disk::Memory, Disk::Blocks(512), Disk::Blocks(4096), Disk::Legacy];
     assert_found(disks, &["grown: byte"], |plan| plan.mount = Mount::AsItIs);
 }
 
-/// Two threads or three, one of which syncs; the second comes in at every point of the first, and the machine stops at every moment of
-/// the store.
+/// Two threads or three, one of which syncs; the second comes in at every point of the first, and
+/// the machine stops at every moment of the store.
 #[test]
 fn f1_f3_w11_what_a_sync_promised_beside_other_threads_survives_a_crash_at_every_moment() {
     let mut broken = Vec::new();

@@ -1,5 +1,5 @@
-//! The deadlock theatre, whole: each scene hangs on each control that has it, found by the lock checker and by the watchdog,
-//! and finishes everywhere else, with the right bytes.
+//! The deadlock theatre, whole: each scene hangs on each control that has it, found by the lock
+//! checker and by the watchdog, and finishes everywhere else, with the right bytes.
 
 use std::sync::OnceLock;
 
@@ -51,7 +51,8 @@ fn the_lock_checker_finds_the_cycle_of_each_hang_and_nothing_else() {
 #[test]
 fn the_watchdog_finds_each_hang_and_tells_who_waits_for_whom() {
     for act in acts() {
-        // Who is taken down first sees what T1 holds. The next one may be taken down while T1 gives its locks back.
+        // Who is taken down first sees what T1 holds. The next one may be taken down while T1 gives
+        // its locks back.
         let holds = |bark: &String| bark.contains("thread 'T1' holds");
         match act.ending {
             Ending::Finishes => assert!(act.barks.is_empty(), "{act}: {:#?}", act.barks),

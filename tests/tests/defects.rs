@@ -1,5 +1,6 @@
-//! S1 to S5, the defects of the first cure (08291429cf): each shows on the control that has it alone, and on the control as it
-//! was released; it does not show on the control without it, nor on production, by either strategy.
+//! S1 to S5, the defects of the first cure (08291429cf): each shows on the control that has it
+//! alone, and on the control as it was released; it does not show on the control without it, nor on
+//! production, by either strategy.
 
 use std::sync::Arc;
 
@@ -102,7 +103,8 @@ impl<M: Mmu> Task for KilledAfter<M> {
 }
 
 on_both_mmus! {
-    /// A1, 81b0c871: the loop probes the empty segment for ever, and the one that follows is never faulted in.
+    /// A1, 81b0c871: the loop probes the empty segment for ever, and the one that follows is never
+    /// faulted in.
     fn s1_an_empty_first_segment_before_one_that_is_not_resident(machine) {
         let (old, new) = (pattern(1, PAGE), pattern(2, 100));
         let (bad, good) = writers(Defect::EmptySegmentLoop);
@@ -197,7 +199,8 @@ on_both_mmus! {
         }
     }
 
-    /// W10: two pages in two leaves, so that both strategies have a round for each; the signal comes after the first.
+    /// W10: two pages in two leaves, so that both strategies have a round for each; the signal
+    /// comes after the first.
     fn s4_a_fatal_signal_ends_the_loop_between_pages(machine) {
         let (old, new) = (pattern(1, 66 * PAGE), pattern(2, 2 * PAGE));
         let (bad, good) = writers(Defect::NoSignalCheck);

@@ -1,5 +1,5 @@
-//! What happens rarely: a page that goes while a read looks away, a restart that comes less far, sizes that no file can have,
-//! and what an embedder sees of an inode and of an old store.
+//! What happens rarely: a page that goes while a read looks away, a restart that comes less far,
+//! sizes that no file can have, and what an embedder sees of an inode and of an old store.
 
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,8 @@ fn call(action: impl Fn(Moment) + Send + Sync + 'static) -> Action {
     Action::Call(Arc::new(action))
 }
 
-/// An old store that says no more than it has to, cannot be synced, and remembers what was committed.
+/// An old store that says no more than it has to, cannot be synced, and remembers what was
+/// committed.
 #[derive(Default)]
 struct Terse {
     committed: Mutex<Vec<(PageIndex, usize, usize)>>,
@@ -113,7 +114,8 @@ on_both_mmus! {
         assert_eq!(format!("{:?}", rig.file()), expected);
     }
 
-    /// The target never takes a byte by the atomic copy; before the temporary page is filled, the page is evicted.
+    /// The target never takes a byte by the atomic copy; before the temporary page is filled, the
+    /// page is evicted.
     fn w6_a_read_by_hand_of_a_page_that_was_evicted_meanwhile_brings_it_in_again(machine) {
         let bytes = pattern(1, 3000);
         let rig = Rig::holding(machine, Setup::PLAIN, &bytes);
@@ -123,7 +125,8 @@ on_both_mmus! {
         let check = Arc::clone(machine.check());
         let evicting = Arc::new(Mutex::new(None));
         let handle = Arc::clone(&evicting);
-        // Whoever evicts then waits for our read section to end: the page is gone, its frame is not reused.
+        // Whoever evicts then waits for our read section to end: the page is gone, its frame is not
+        // reused.
         script.add(Event::AtomicCopy, When::Nth(4), call(move |_| {
             let (file, check) = (Arc::clone(&file), Arc::clone(&check));
             let mapping = Arc::clone(&file);
@@ -157,8 +160,9 @@ on_both_mmus! {
         assert_same(&now, &before, "the target");
     }
 
-    /// A short copy lands 10 bytes while somebody takes the range over them; the write starts again, lands 5, and the source is
-    /// gone. What had landed counts (W4), and the cursor stands behind it.
+    /// A short copy lands 10 bytes while somebody takes the range over them; the write starts
+    /// again, lands 5, and the source is gone. What had landed counts (W4), and the cursor stands
+    /// behind it.
     fn w4_a_write_that_came_short_goes_on_before_a_range_that_was_granted_meanwhile(machine) {
         let setup = Setup { strategy: Strategy::BeginEnd, ..Setup::PLAIN };
         let old = pattern(1, 66 * PAGE);

@@ -1,8 +1,9 @@
-//! W1, W4, W9, P1 to P8: one sequence of every kind of operation, and at each fallible call that it makes in turn ENOSPC, EIO and ENOMEM,
-//! from the store and from the frame allocator, once and for good. Counts are right, nothing is lost or leaked, and all of it again
-//! succeeds afterwards.
+//! W1, W4, W9, P1 to P8: one sequence of every kind of operation, and at each fallible call that it
+//! makes in turn ENOSPC, EIO and ENOMEM, from the store and from the frame allocator, once and for
+//! good. Counts are right, nothing is lost or leaked, and all of it again succeeds afterwards.
 //!
-//! The sweeps of `write_failures` and `pages_memory` look at single operations more closely; this one looks at what one leaves to the next.
+//! The sweeps of `write_failures` and `pages_memory` look at single operations more closely; this
+//! one looks at what one leaves to the next.
 
 use std::sync::Arc;
 
@@ -142,7 +143,8 @@ impl<'m, M: Mmu> Subject<'m, M> {
         assert!(self.failures() > before, "{what}, and nothing has failed");
     }
 
-    /// Writes `len` bytes of the source from `from` on: all of them, or those before the failure (W1, W4, W9).
+    /// Writes `len` bytes of the source from `from` on: all of them, or those before the failure
+    /// (W1, W4, W9).
     fn write(&mut self, at: usize, len: usize, from: usize, sync: Option<SyncKind>) {
         let before = self.failures();
         let split = len / 3;
@@ -283,7 +285,8 @@ impl<'m, M: Mmu> Subject<'m, M> {
         self.write(4 * PAGE, 2 * PAGE, 51, Some(SyncKind::Data));
     }
 
-    /// Nothing fails any more: the file is what it ought to be, all of it works again, and nothing was left behind.
+    /// Nothing fails any more: the file is what it ought to be, all of it works again, and nothing
+    /// was left behind.
     fn recover(mut self) -> Swept {
         self.felt.injected = self.failures();
         self.heal();

@@ -1,4 +1,5 @@
-//! The fuzz targets on stable Rust: every committed seed, a short random run, and each planted bug, which must be found.
+//! The fuzz targets on stable Rust: every committed seed, a short random run, and each planted bug,
+//! which must be found.
 
 use std::fs;
 use std::path::{Path, PathBuf};

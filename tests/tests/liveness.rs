@@ -43,7 +43,8 @@ fn read_as<M: Mmu, T: Task>(
     Ok(process.space.read_vec(target.addr(), got).expect("scratch memory"))
 }
 
-/// An action of a script that cuts the file off at `size` and extends it again, on another thread, unless that has to wait for a lock.
+/// An action of a script that cuts the file off at `size` and extends it again, on another thread,
+/// unless that has to wait for a lock.
 fn cut_and_extend(file: &File, size: u64) -> Action {
     let file = Arc::clone(file);
     Action::Call(Arc::new(move |_| {
@@ -62,7 +63,8 @@ fn cut_and_extend(file: &File, size: u64) -> Action {
     }))
 }
 
-/// Reads bytes of the file, which is cut off at `size` during each copy; how many copies there were.
+/// Reads bytes of the file, which is cut off at `size` during each copy; how many copies there
+/// were.
 fn read_beside_cuts<M: Mmu>(
     process: &Process<M>,
     file: &File,

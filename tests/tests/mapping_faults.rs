@@ -1,5 +1,5 @@
-//! Mapped files: faults that read and that write, signals, coherence with read and write, eviction, and frames that outlive
-//! their place in the file.
+//! Mapped files: faults that read and that write, signals, coherence with read and write, eviction,
+//! and frames that outlive their place in the file.
 
 use faultless::filemap::{Strategy, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE};
@@ -45,7 +45,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// What the store said when the page became writable holds for whoever writes to the page later.
+    /// What the store said when the page became writable holds for whoever writes to the page
+    /// later.
     fn w9_a_page_that_got_room_by_a_store_through_a_mapping_asks_for_none_when_written(machine) {
         let store = StrictStore::new(4096, Strategy::BeginEnd);
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));
@@ -79,7 +80,8 @@ balanced_on_both_mmus! {
         store.assert_balanced();
     }
 
-    /// A file that grew inside the page needs room for the new blocks although the page was writable already.
+    /// A file that grew inside the page needs room for the new blocks although the page was
+    /// writable already.
     fn c11_growth_inside_a_writable_page_asks_the_store_again(machine) {
         let store = StrictStore::new(512, Strategy::BeginEnd);
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));

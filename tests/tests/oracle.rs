@@ -1,4 +1,5 @@
-//! The Linux oracle, in a length for every day: `cargo xtask oracle` is the long form, `docs/oracle.md` the explanation.
+//! The Linux oracle, in a length for every day: `cargo xtask oracle` is the long form,
+//! `docs/oracle.md` the explanation.
 //!
 //! The tests take turns: the oracle lets one instance live at a time.
 
@@ -37,8 +38,8 @@ fn planted(defects: Defects) -> (Oracle, Option<(Case, Difference)>) {
     search(oracle, cases)
 }
 
-/// The difference that a control with this defect makes, after a check that its case is small: without any one of
-/// its operations, nothing differs.
+/// The difference that a control with this defect makes, after a check that its case is small:
+/// without any one of its operations, nothing differs.
 fn found_small(defect: Defect) -> (Case, Difference) {
     let (mut oracle, found) = planted(Defects::only(defect));
     let (case, difference) = found.expect("found");

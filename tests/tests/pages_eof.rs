@@ -1,4 +1,5 @@
-//! P2: what lies past the end of the file is zero, through the file, through mappings, and in the store.
+//! P2: what lies past the end of the file is zero, through the file, through mappings, and in the
+//! store.
 
 use std::sync::Arc;
 
@@ -104,7 +105,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// The view that scribbles may be of another process, and the page may have been unmapped since.
+    /// The view that scribbles may be of another process, and the page may have been unmapped
+    /// since.
     fn p2_a_scribble_survives_neither_munmap_nor_its_process(machine) {
         let store = StrictStore::new(1024, Strategy::BeginEnd);
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));
@@ -137,7 +139,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// Cut in the middle of a page and of a block, and back: in the cache, not in the cache, and half in the store.
+    /// Cut in the middle of a page and of a block, and back: in the cache, not in the cache, and
+    /// half in the store.
     fn p2_truncating_down_and_up_exposes_zeros(machine) {
         let content = pattern(4, 3 * PAGE_SIZE);
         for block in BLOCKS {
@@ -171,7 +174,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// The mapped page is cut while it is dirty and mapped: what the program sees past the end is zero at once.
+    /// The mapped page is cut while it is dirty and mapped: what the program sees past the end is
+    /// zero at once.
     fn p2_a_mapping_sees_zeros_past_the_new_end(machine) {
         let store = StrictStore::new(512, Strategy::BeginEnd);
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));
@@ -186,7 +190,8 @@ balanced_on_both_mmus! {
     }
 
     fn p2_a_page_fetched_from_the_store_shows_zeros_past_the_end(machine) {
-        // The store holds a whole block; the file ends inside it, as after a crash between data and size.
+        // The store holds a whole block; the file ends inside it, as after a crash between data and
+        // size.
         let store = StrictStore::with_contents(4096, Strategy::BeginEnd, &pattern(6, PAGE_SIZE));
         let (process, file) = (Process::new(machine), machine.inode(&store, 700));
         let addr = process.map(FREE, 1, &file, 0, Protection::Read);
@@ -216,7 +221,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// A store through the mapping between the moment the file is cut and the moment it grows again.
+    /// A store through the mapping between the moment the file is cut and the moment it grows
+    /// again.
     fn p2_a_store_between_cut_and_growth_is_hidden(machine) {
         let store = StrictStore::new(512, Strategy::BeginEnd);
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));
@@ -262,7 +268,8 @@ balanced_on_both_mmus! {
         assert_eq!(store.stray(file.size()), None);
     }
 
-    /// A short copy in the page of the end, retried: the rest of the page stays zero until the bytes arrive.
+    /// A short copy in the page of the end, retried: the rest of the page stays zero until the
+    /// bytes arrive.
     fn p2_a_short_append_keeps_the_tail_zero(machine) {
         let store = StrictStore::new(512, Strategy::BeginEnd);
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));
@@ -277,7 +284,8 @@ balanced_on_both_mmus! {
         assert!(process.contents(&file)[110..].iter().all(|&byte| byte == 0));
     }
 
-    /// However far away the write begins: the next page, or where no product of numbers fits any more.
+    /// However far away the write begins: the next page, or where no product of numbers fits any
+    /// more.
     fn p2_a_scribble_is_zeroed_before_a_write_far_past_it(machine) {
         for pos in [PAGE, 1 << 40, 1 << 62] {
             let store = VolatileStore::new();
@@ -291,8 +299,9 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// A fault finds the file held by a write that may move the end, and asks for room for the whole page. The write gives back
-    /// what lies past its end (W9), whether it lands or ends in an error. Strategy A faults in before it asks for any room itself.
+    /// A fault finds the file held by a write that may move the end, and asks for room for the
+    /// whole page. The write gives back what lies past its end (W9), whether it lands or ends in an
+    /// error. Strategy A faults in before it asks for any room itself.
     fn p2_room_for_a_store_past_the_end_does_not_outlast_the_write(machine) {
         let strategies = [Strategy::BeginEnd, Strategy::PrepareCommit];
         for (reachable, strategy) in [true, false].into_iter().flat_map(|r| strategies.map(|s| (r, s))) {

@@ -1,5 +1,5 @@
-//! P3 and P4, as the lock checker sees them; P5, the balance of everything that is taken; and planted violations, because a
-//! checker that finds nothing may be a checker that looks at nothing.
+//! P3 and P4, as the lock checker sees them; P5, the balance of everything that is taken; and
+//! planted violations, because a checker that finds nothing may be a checker that looks at nothing.
 
 use std::sync::Arc;
 
@@ -79,7 +79,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// A fault handler that is entered finds the thread without a page lock, in every kind of access.
+    /// A fault handler that is entered finds the thread without a page lock, in every kind of
+    /// access.
     fn p3_the_fault_handler_finds_no_page_lock(machine) {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
         assert_eq!(process.write(&file, 0, &pattern(1, 4 * PAGE_SIZE)), Ok(4 * PAGE_SIZE));
@@ -147,7 +148,8 @@ balanced_on_both_mmus! {
             file.mapping().lock(planted_context(), single(0)),
             file.mapping().lock(planted_context(), single(64)),
         ));
-        // Descending is not, nor are two runs of one leaf: a request for both would stand between them.
+        // Descending is not, nor are two runs of one leaf: a request for both would stand between
+        // them.
         for [one, two] in [[64, 0], [1, 0], [0, 1]] {
             let expecting = machine.check().expect();
             let held = file.mapping().lock(planted_context(), single(one));
@@ -262,7 +264,7 @@ balanced_on_both_mmus! {
 
 /// A second permission to lock pages, which safe code cannot have.
 fn planted_context() -> LockContext<'static> {
-    // SAFETY: not discharged: the promise is broken on purpose. It can deadlock but corrupt nothing, and it does not
-    // deadlock because nobody else is there.
+    // SAFETY: not discharged: the promise is broken on purpose. It can deadlock but corrupt
+    // nothing, and it does not deadlock because nobody else is there.
     unsafe { LockContext::new() }
 }

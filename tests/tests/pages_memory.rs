@@ -1,5 +1,5 @@
-//! P8: every allocation may fail. Each in turn does: the error is ENOMEM (or a short count), nothing is lost, and the same call
-//! succeeds afterwards.
+//! P8: every allocation may fail. Each in turn does: the error is ENOMEM (or a short count),
+//! nothing is lost, and the same call succeeds afterwards.
 
 use faultless::filemap::{Strategy, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE};
@@ -13,7 +13,8 @@ use faultless_tests::strict::StrictStore;
 const PAGE: u64 = PAGE_SIZE as u64;
 const STRATEGIES: [Strategy; 2] = [Strategy::BeginEnd, Strategy::PrepareCommit];
 
-/// Makes allocation 1, 2, 3, … of `call` fail, on a fresh file each time, until none is left that could.
+/// Makes allocation 1, 2, 3, … of `call` fail, on a fresh file each time, until none is left that
+/// could.
 fn sweep<M: Mmu>(
     machine: &Machine<M>,
     mut fresh: impl FnMut() -> File,
@@ -157,7 +158,8 @@ balanced_on_both_mmus! {
         assert_eq!(process.contents(&file), b"sto");
     }
 
-    /// Memory is full for good: everything that was there can still be read, and overwriting what is cached works.
+    /// Memory is full for good: everything that was there can still be read, and overwriting what
+    /// is cached works.
     fn p8_a_machine_without_memory_loses_nothing(machine) {
         for strategy in STRATEGIES {
             let process = Process::new(machine);

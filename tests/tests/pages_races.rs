@@ -1,5 +1,5 @@
-//! P6: between looking a page up and locking it, truncation, eviction and invalidation may come. P7: the size is one word that
-//! grows under the lock of the page that makes it grow.
+//! P6: between looking a page up and locking it, truncation, eviction and invalidation may come.
+//! P7: the size is one word that grows under the lock of the page that makes it grow.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,8 @@ fn elsewhere(file: &File, work: impl Fn(&File) + Send + Sync + Clone + 'static) 
 }
 
 balanced_on_both_mmus! {
-    /// The source faults; while the writer sleeps for it, its destination is cut off. The write is then one that grows.
+    /// The source faults; while the writer sleeps for it, its destination is cut off. The write is
+    /// then one that grows.
     fn p6_a_destination_cut_off_during_the_fault_in_is_written_all_the_same(machine) {
         for strategy in STRATEGIES {
             for cut in [0, 100, PAGE, PAGE + 17, 2 * PAGE - 1] {
@@ -60,7 +61,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// The page is sent, cleaned and dropped while the writer sleeps: it has to be found, or made, again.
+    /// The page is sent, cleaned and dropped while the writer sleeps: it has to be found, or made,
+    /// again.
     fn p6_a_destination_evicted_during_the_fault_in_is_written_where_it_is_now(machine) {
         for strategy in STRATEGIES {
             let store = StrictStore::with_contents(1024, strategy, &pattern(2, 3 * PAGE_SIZE));
@@ -122,7 +124,8 @@ balanced_on_both_mmus! {
             assert_eq!(process.write(&file, 0, &vec![1; PAGES * PAGE_SIZE]), Ok(PAGES * PAGE_SIZE));
             process.space.fill(process.space.at(0, 0), 2, PAGES * PAGE_SIZE).unwrap();
             process.space.evict(PAGES - 1, 1);
-            // Begun when the writer is in the middle; waited for at the end, because it may have to wait for the writer.
+            // Begun when the writer is in the middle; waited for at the end, because it may have to
+            // wait for the writer.
             let cut = Arc::new(std::sync::Mutex::new(None));
             let begin = {
                 let (file, cut) = (Arc::clone(&file), Arc::clone(&cut));
@@ -159,7 +162,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// A fault that has found its page and waits for the lock while the page is cut off: SIGBUS, not a lost page.
+    /// A fault that has found its page and waits for the lock while the page is cut off: SIGBUS,
+    /// not a lost page.
     fn p6_a_fault_on_a_page_that_is_cut_off_meanwhile_is_a_bus_error(machine) {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
         assert_eq!(process.write(&file, 0, &pattern(5, 2 * PAGE_SIZE)), Ok(2 * PAGE_SIZE));
@@ -172,7 +176,8 @@ balanced_on_both_mmus! {
         assert_eq!(process.byte(addr), Ok(pattern(5, 1)[0]));
     }
 
-    /// The last page is nowhere when truncation gives its blocks back, comes in, and finds them still there.
+    /// The last page is nowhere when truncation gives its blocks back, comes in, and finds them
+    /// still there.
     fn p6_room_that_truncation_is_about_to_give_back_is_not_relied_on(machine) {
         for by_mapping in [false, true] {
             let store = FaultyStore::new(BlockStore::new(1024, 100), machine.watchdog());
@@ -199,7 +204,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// A fault has asked for room up to the old end when a write moves the end up: behind the old end it has to ask again.
+    /// A fault has asked for room up to the old end when a write moves the end up: behind the old
+    /// end it has to ask again.
     fn p6_a_page_made_writable_while_the_end_moves_up_asks_again_for_the_rest(machine) {
         let store = FaultyStore::new(BlockStore::new(1024, 100), machine.watchdog());
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));
@@ -210,7 +216,8 @@ balanced_on_both_mmus! {
         process.space.evict(5, 1);
         let (grown, begin) = (&AtomicBool::new(false), &Arc::new(AtomicBool::new(false)));
         std::thread::scope(|scope| {
-            // The write has looked at the page of the old end when its source faults. Then the other fault begins.
+            // The write has looked at the page of the old end when its source faults. Then the
+            // other fault begins.
             let (faulty, go) = (Arc::clone(&store), Arc::clone(begin));
             let other_fault = Action::Call(Arc::new(move |_| {
                 faulty.defer_next(Call::WriteBegin);
@@ -229,7 +236,8 @@ balanced_on_both_mmus! {
                 grown.store(true, Ordering::Release);
                 wrote
             });
-            // The other fault stands still with its page locked: from here on, who waits for a page is the write.
+            // The other fault stands still with its page locked: from here on, who waits for a page
+            // is the write.
             until("a call of the store stands still", || store.waiting() > 0);
             let waits = || machine.check().describe().contains("waits for P(");
             until("the write waits or is over", || grown.load(Ordering::Acquire) || waits());
@@ -243,7 +251,8 @@ balanced_on_both_mmus! {
         assert_eq!(&process.read(&file, 3000, 6).unwrap(), b"behind");
     }
 
-    /// The source is the page that is cut off while it is faulted in: the source ends there, and so does the write.
+    /// The source is the page that is cut off while it is faulted in: the source ends there, and so
+    /// does the write.
     fn p6_a_source_cut_off_during_the_copy_ends_the_write(machine) {
         for strategy in STRATEGIES {
             let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
@@ -262,7 +271,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// The size was looked at and the bytes not yet: the zeros that truncation put there were never in the file.
+    /// The size was looked at and the bytes not yet: the zeros that truncation put there were never
+    /// in the file.
     fn w5_a_read_that_a_truncation_overtakes_ends_where_the_file_ends_now(machine) {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
         let content = pattern(1, 3000);
@@ -275,7 +285,8 @@ balanced_on_both_mmus! {
         assert_bytes(&got, &content[..1000], "what was read");
     }
 
-    /// Readers against a truncating and growing file: old bytes, new bytes, zeros; never a recycled frame.
+    /// Readers against a truncating and growing file: old bytes, new bytes, zeros; never a recycled
+    /// frame.
     fn p6_readers_never_see_a_recycled_frame(machine) {
         let seed = seed();
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
@@ -317,7 +328,8 @@ balanced_on_both_mmus! {
         against(machine.check(), readers.collect(), vec![truncator, recycle]);
     }
 
-    /// P7: whoever sees a size finds bytes up to it, and the size only grows while only growing writes run.
+    /// P7: whoever sees a size finds bytes up to it, and the size only grows while only growing
+    /// writes run.
     fn p7_a_reader_finds_the_bytes_that_the_size_promises(machine) {
         let seed = seed();
         for strategy in STRATEGIES {
@@ -352,7 +364,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// Two writes that grow the file in different pages: the larger end wins, whichever comes first.
+    /// Two writes that grow the file in different pages: the larger end wins, whichever comes
+    /// first.
     fn p7_concurrent_growth_keeps_the_largest_end(machine) {
         for round in 0..rounds(30) {
             let file = machine.inode(&MemoryStore::new(), 0);

@@ -31,7 +31,8 @@ balanced_on_both_mmus! {
         assert_eq!(process.byte(second), Ok(content[PAGE_SIZE]));
     }
 
-    /// Further pages are left for later when one is bad; a single one is not asked for twice, which would hide the error.
+    /// Further pages are left for later when one is bad; a single one is not asked for twice, which
+    /// would hide the error.
     fn w4_a_store_that_fails_once_is_heard_by_a_read_of_one_page(machine) {
         let content = pattern(1, 2 * PAGE_SIZE);
         let store = FaultyStore::new(MemoryStore::with_contents(&content), machine.watchdog());
@@ -54,7 +55,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// A write that covers the page needs no read, so the bad block does not matter; a short one would have.
+    /// A write that covers the page needs no read, so the bad block does not matter; a short one
+    /// would have.
     fn p1_a_page_that_is_wholly_replaced_is_uptodate_without_a_read(machine) {
         for strategy in STRATEGIES {
             let store = StrictStore::with_contents(4096, strategy, &pattern(3, 2 * PAGE_SIZE));
@@ -67,8 +69,9 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// Every k: a copy that stops after k bytes in a page that was to be replaced as a whole. Neither poison nor the
-    /// frame's earlier life may ever be seen, and the store's bytes must come back.
+    /// Every k: a copy that stops after k bytes in a page that was to be replaced as a whole.
+    /// Neither poison nor the frame's earlier life may ever be seen, and the store's bytes must
+    /// come back.
     fn p1_a_short_copy_into_a_fresh_page_never_exposes_the_frame(machine) {
         let old = pattern(4, PAGE_SIZE);
         for strategy in STRATEGIES {
@@ -116,7 +119,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// The reader looks between the failed copy and the retry: it must not find a page that is not finished (W5).
+    /// The reader looks between the failed copy and the retry: it must not find a page that is not
+    /// finished (W5).
     fn p1_between_a_short_copy_and_its_retry_the_page_reads_as_before(machine) {
         let old = pattern(5, PAGE_SIZE);
         let store = StrictStore::with_contents(512, Strategy::BeginEnd, &old);
@@ -164,7 +168,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// Bytes that a mapping stores into a page under a read of the page are not lost: it is read once.
+    /// Bytes that a mapping stores into a page under a read of the page are not lost: it is read
+    /// once.
     fn p1_an_uptodate_page_is_never_read_again(machine) {
         let content = pattern(6, PAGE_SIZE);
         let store = StrictStore::with_contents(4096, Strategy::BeginEnd, &content);

@@ -1,4 +1,5 @@
-//! Any two operations on the same files, the second at every point of the first: a deterministic sweep of single hand-overs.
+//! Any two operations on the same files, the second at every point of the first: a deterministic
+//! sweep of single hand-overs.
 
 use faultless::page::Strategy;
 use faultless_host::fuzz::{Extent, Plant, killed_pairs, pairs, troubled_pairs, twice};
@@ -76,7 +77,8 @@ fn a_planted_lost_wake_is_met_by_two_hand_overs() {
     assert!(plant.is_shown_by(&found), "{} by: {found}", plant.name());
 }
 
-/// All of the target `concurrency` but a lost wake-up, for which a thread has to be interrupted while it looks whether to wait.
+/// All of the target `concurrency` but a lost wake-up, for which a thread has to be interrupted
+/// while it looks whether to wait.
 #[test]
 fn planted_bugs_are_met() {
     use Plant::{ConcurrencyLinux2623, ConcurrencyNoZap, ConcurrencyPrefaultOnly};

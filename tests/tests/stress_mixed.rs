@@ -1,5 +1,6 @@
-//! Everything at once, and what must be true afterwards: every byte was written there by somebody, appends are there once
-//! and whole, overlapping writes do not interleave, cache and store agree, and everything is given back (W2, W3, W5, P1–P7).
+//! Everything at once, and what must be true afterwards: every byte was written there by somebody,
+//! appends are there once and whole, overlapping writes do not interleave, cache and store agree,
+//! and everything is given back (W2, W3, W5, P1–P7).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -147,7 +148,8 @@ fn mixed<M: Mmu>(machine: &Machine<M>, block: usize, truncates: bool) {
     assert_legal(&bytes, 0, "the end");
     fsync(file).expect("fsync");
     assert_bytes(&store.contents(), &bytes, "the store");
-    // A fault that met a change of the size may have asked for room past the end: the next change gives it back.
+    // A fault that met a change of the size may have asked for room past the end: the next change
+    // gives it back.
     set_size(file, file.size()).unwrap();
     assert_eq!(store.stray(file.size()), None, "blocks past the end");
     store.assert_balanced();
@@ -191,7 +193,8 @@ balanced_on_both_mmus! {
                 }
             })
         };
-        // A source that ends after 20 of 40 bytes appends just these: never more than landed, and nothing of a hole.
+        // A source that ends after 20 of 40 bytes appends just these: never more than landed, and
+        // nothing of a hole.
         let shorts = &AtomicU64::new(0);
         let (process, mut rng) = (Process::new(machine), Rng::new(seed ^ 5));
         process.space.unmap(1, 1);
@@ -267,7 +270,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// Museum D1 and D2, SEMANTICS section 1: a from a mapping of b, b from a mapping of a, cold, over and over.
+    /// Museum D1 and D2, SEMANTICS section 1: a from a mapping of b, b from a mapping of a, cold,
+    /// over and over.
     fn dl2_two_files_written_from_each_others_mappings(machine = config()) {
         let seed = seed();
         let stores = [0, 1].map(|_| StrictStore::new(4096, Strategy::BeginEnd));

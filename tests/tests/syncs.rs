@@ -1,7 +1,8 @@
-//! Failing stores beside other threads: what a sync owes (F1–F3), what evict may drop (F5), what a growing write writes once, and
-//! which page may be read (P1).
+//! Failing stores beside other threads: what a sync owes (F1–F3), what evict may drop (F5), what a
+//! growing write writes once, and which page may be read (P1).
 //!
-//! Each case is swept: one call of the store fails and takes as long as it can, and the other thread comes in at every point.
+//! Each case is swept: one call of the store fails and takes as long as it can, and the other
+//! thread comes in at every point.
 
 use faultless::page::Strategy;
 use faultless_host::fuzz::{CASES, Case, Extent, Plant};

@@ -68,7 +68,8 @@ impl<M: Mmu> FivePagesOfAFile<M> {
         process.space.unmap(0, FIRST + 5);
         process.map(FIRST, 5, &file, 0, Protection::ReadWrite);
         process.space.populate(FIRST, 5).expect("memory");
-        // What is to be inaccessible lies past the end for some, and is protected for others: here it is protected.
+        // What is to be inaccessible lies past the end for some, and is protected for others: here
+        // it is protected.
         process.space.protect(FIRST + 1, 1, Protection::None);
         process.space.protect(FIRST + 4, 1, Protection::Read);
         process.space.populate(FIRST + 4, 1).expect("memory");
@@ -324,7 +325,8 @@ balanced_on_both_mmus! {
         assert_eq!(reach(4 * PAGE_SIZE + 1, 2 * PAGE_SIZE, false), 2 * PAGE_SIZE);
     }
 
-    /// A probe for writing dirties a page of a file at most; it must not change what it holds, nor touch a read-only one.
+    /// A probe for writing dirties a page of a file at most; it must not change what it holds, nor
+    /// touch a read-only one.
     fn u6_probing_a_mapping_changes_nothing_in_the_file(machine) {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
         let content = pattern(7, 2 * PAGE_SIZE);

@@ -17,7 +17,8 @@ const VECTOR: usize = 40;
 /// A base and a length.
 type Record = (usize, usize);
 
-/// Puts the records at the end of the page before `VECTOR + pages`, so that the vector ends with the page.
+/// Puts the records at the end of the page before `VECTOR + pages`, so that the vector ends with
+/// the page.
 fn put<M: Mmu>(process: &Process<M>, pages: usize, records: &[Record]) -> UserAddr {
     let bytes: Vec<u8> = records
         .iter()
@@ -168,7 +169,8 @@ balanced_on_both_mmus! {
         assert_eq!(writev(&process, &file, vector, 3), Err(IovecError::Fault));
     }
 
-    /// The vector lies in the very page of the file that is written, and is overwritten by what it describes.
+    /// The vector lies in the very page of the file that is written, and is overwritten by what it
+    /// describes.
     fn w7_a_vector_inside_the_destination_is_read_once(machine) {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
         assert_eq!(process.write(&file, 0, &vec![0; PAGE_SIZE]), Ok(PAGE_SIZE));

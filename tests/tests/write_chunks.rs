@@ -1,4 +1,5 @@
-//! What a write that comes less far than it prepared for leaves of its pages, their frames and their room.
+//! What a write that comes less far than it prepared for leaves of its pages, their frames and
+//! their room.
 
 use faultless::page::Errno;
 use faultless_host::{Action, Event, When, on_both_mmus};
@@ -6,7 +7,8 @@ use faultless_tests::bytes::overlay;
 use faultless_tests::{Backing, PAGE, Rig, Setup, Tail, calls, pattern};
 
 on_both_mmus! {
-    /// The store takes room back that a write did not use. So a page that got nothing, or only a part, asks for it again (W9).
+    /// The store takes room back that a write did not use. So a page that got nothing, or only a
+    /// part, asks for it again (W9).
     fn w9_room_for_bytes_that_did_not_land_is_asked_for_again(machine) {
         for setup in Setup::over(&[Backing::Thrifty(1024), Backing::Thrifty(4096)]) {
             for landed in [100, 1024, PAGE, PAGE + 1, 2 * PAGE + 3000] {
@@ -29,7 +31,8 @@ on_both_mmus! {
         }
     }
 
-    /// Nothing of the source can be read, but the store was asked already: for the page that is overwritten in part.
+    /// Nothing of the source can be read, but the store was asked already: for the page that is
+    /// overwritten in part.
     fn p5_a_page_that_was_read_for_a_write_stays_and_new_frames_go(machine) {
         let rig = Rig::holding(machine, Setup::PLAIN, &pattern(1, 2 * PAGE + 100));
         rig.chill();
@@ -43,8 +46,9 @@ on_both_mmus! {
         rig.assert_holds_for_good(&pattern(1, 2 * PAGE + 100));
     }
 
-    /// Pages 0 and 2 of four are in the cache. The frame allocator refuses twice, and each time what is there takes its bytes first:
-    /// progress between two refusals makes them two first ones (W9).
+    /// Pages 0 and 2 of four are in the cache. The frame allocator refuses twice, and each time
+    /// what is there takes its bytes first: progress between two refusals makes them two first ones
+    /// (W9).
     fn w9_a_refused_frame_is_no_error_while_there_is_progress(machine) {
         let rig = Rig::holding(machine, Setup::PLAIN, &pattern(1, 4 * PAGE));
         let run = |page: usize| page as u64 * PAGE as u64..(page as u64 + 1) * PAGE as u64;

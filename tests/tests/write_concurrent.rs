@@ -66,7 +66,8 @@ fn against<M: Mmu>(
     });
 }
 
-/// Where the writes of the W5 tests go: the middle of a page to the middle of another, across the edge of a leaf.
+/// Where the writes of the W5 tests go: the middle of a page to the middle of another, across the
+/// edge of a leaf.
 const AT: usize = 62 * PAGE + 1000;
 const LEN: usize = 4 * PAGE;
 

@@ -1,6 +1,8 @@
-//! W1, W2 and W3: how many bytes a write says it wrote, which bytes those are, and what the size is then.
+//! W1, W2 and W3: how many bytes a write says it wrote, which bytes those are, and what the size is
+//! then.
 //!
-//! The file is in one of several states when it is written to, and the source ends at every interesting byte.
+//! The file is in one of several states when it is written to, and the source ends at every
+//! interesting byte.
 
 use faultless::filemap::{NoTask, OpenFile, OpenFlags};
 use faultless::page::Errno;
@@ -67,7 +69,8 @@ fn prepare<M: Mmu>(rig: &Rig<'_, M>, state: State) -> Vec<u8> {
     holds
 }
 
-/// Writes `bytes` at `pos` with nothing readable behind them, and checks everything that W1 to W3 say.
+/// Writes `bytes` at `pos` with nothing readable behind them, and checks everything that W1 to W3
+/// say.
 #[track_caller]
 fn write_prefix<M: Mmu>(
     rig: &Rig<'_, M>,
@@ -129,7 +132,8 @@ on_both_mmus! {
         }
     }
 
-    /// A prefix of nothing is EFAULT, and the file is what it was: not longer (as in Linux 6.18), not dirtier, with no block more.
+    /// A prefix of nothing is EFAULT, and the file is what it was: not longer (as in Linux 6.18),
+    /// not dirtier, with no block more.
     fn w1_nothing_readable_changes_nothing_not_even_the_size(machine) {
         for setup in Setup::all() {
             let rig = Rig::new(machine, setup);

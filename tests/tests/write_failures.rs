@@ -1,5 +1,6 @@
-//! W4, W9 and W11: the store is full, fails, or memory is short, at each call in turn. Progress beats the error, nothing
-//! begun is left behind, and the same write succeeds once the trouble is over.
+//! W4, W9 and W11: the store is full, fails, or memory is short, at each call in turn. Progress
+//! beats the error, nothing begun is left behind, and the same write succeeds once the trouble is
+//! over.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -43,11 +44,13 @@ fn sieve<M: Mmu>(rig: &Rig<'_, M>) -> Vec<u8> {
     holds
 }
 
-/// What the sweeps write: it begins in a page, crosses pages of every kind and ends past the end of the file.
+/// What the sweeps write: it begins in a page, crosses pages of every kind and ends past the end of
+/// the file.
 const POS: usize = 700;
 const LEN: usize = 6 * PAGE;
 
-/// Writes while something fails; checks the count and the file; then everything works and the rest is written.
+/// Writes while something fails; checks the count and the file; then everything works and the rest
+/// is written.
 #[track_caller]
 fn survive<M: Mmu>(
     rig: &Rig<'_, M>,
@@ -122,7 +125,8 @@ on_both_mmus! {
                 let (rig, faulty) = faulty_rig(machine, strategy, 512);
                 let holds = sieve(&rig);
                 faulty.fail_page(Call::WriteBegin, PageIndex::new(page), Errno::Io);
-                // A page that has all its blocks need not ask: only where the store is asked, it can refuse.
+                // A page that has all its blocks need not ask: only where the store is asked, it
+                // can refuse.
                 let got = survive(&rig, &holds, Errno::Io, || faulty.heal());
                 let before = (page as usize * PAGE).saturating_sub(POS);
                 match before {
@@ -158,7 +162,8 @@ on_both_mmus! {
         }
     }
 
-    /// With b blocks of room, exactly as many bytes land as fit, to the byte; then the store is full for good.
+    /// With b blocks of room, exactly as many bytes land as fit, to the byte; then the store is
+    /// full for good.
     fn w9_a_full_device_takes_what_fits_to_the_byte(machine) {
         for strategy in STRATEGIES {
             for block in [512, 1024, 4096] {
@@ -188,7 +193,8 @@ on_both_mmus! {
         }
     }
 
-    /// C2, C3: the source ends in the middle of what the store was asked for; the blocks go, and a later write gets new ones.
+    /// C2, C3: the source ends in the middle of what the store was asked for; the blocks go, and a
+    /// later write gets new ones.
     fn w9_blocks_past_a_short_append_are_given_back_and_can_be_had_again(machine) {
         for strategy in STRATEGIES {
             for block in [512, 1024, 4096] {

@@ -116,7 +116,8 @@ on_both_mmus! {
         assert_eq!(rig.write_as(&[source], &rig.at(50), &task).map(|written| written.bytes), Ok(40));
     }
 
-    /// A write that the limit clips and a bad source shortens further: the smaller of the two counts.
+    /// A write that the limit clips and a bad source shortens further: the smaller of the two
+    /// counts.
     fn w8_the_clip_and_the_readable_prefix_work_together(machine) {
         for setup in Setup::simple() {
             for (readable, limit, lands) in [(50, 100, 50), (150, 100, 100), (100, 100, 100), (5000, 4500, 4500)] {

@@ -1,5 +1,5 @@
-//! Random requests against the reference model (W1–W4, W8): both strategies, every store, with scripted trouble. A failure prints
-//! the seed; `FAULTLESS_SEED` replays it.
+//! Random requests against the reference model (W1–W4, W8): both strategies, every store, with
+//! scripted trouble. A failure prints the seed; `FAULTLESS_SEED` replays it.
 
 use faultless::filemap::NoTask;
 use faultless::page::{Errno, PageIndex};

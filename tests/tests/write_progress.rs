@@ -1,4 +1,5 @@
-//! W6 and W13: a write ends, whatever the source does meanwhile, and its own pages may be the source.
+//! W6 and W13: a write ends, whatever the source does meanwhile, and its own pages may be the
+//! source.
 
 use std::sync::Arc;
 
@@ -39,7 +40,8 @@ fn write_under_script<M: Mmu>(rig: &Rig<'_, M>, pos: usize, source: UserSlice) -
 }
 
 on_both_mmus! {
-    /// The pages go again between each fault-in and its copy: after a few rounds the temporary page carries the bytes.
+    /// The pages go again between each fault-in and its copy: after a few rounds the temporary page
+    /// carries the bytes.
     fn w6_a_source_that_is_stolen_before_every_copy_is_written_all_the_same(machine) {
         for setup in Setup::distinct() {
             let initial = pattern(1, 5 * PAGE);
@@ -158,7 +160,8 @@ on_both_mmus! {
         }
     }
 
-    /// A4, A11, C12: the owner unmaps the source while it is being written: a prefix lands, and it is the right one.
+    /// A4, A11, C12: the owner unmaps the source while it is being written: a prefix lands, and it
+    /// is the right one.
     fn w6_a11_a_source_that_is_unmapped_midway_ends_the_write_with_what_landed(machine) {
         for setup in Setup::distinct() {
             for event in [Event::AtomicCopy, Event::FaultIn, Event::FaultingCopy] {
@@ -220,8 +223,9 @@ on_both_mmus! {
         }
     }
 
-    /// The fault handler "sleeps", and every third time everything that had come is stolen meanwhile. (At every one it would
-    /// stop the processor itself: a load that crosses pages needs both.)
+    /// The fault handler "sleeps", and every third time everything that had come is stolen
+    /// meanwhile. (At every one it would stop the processor itself: a load that crosses pages needs
+    /// both.)
     fn w6_pages_stolen_during_faults_do_not_stop_the_write(machine) {
         for setup in Setup::simple() {
             let mut holds = pattern(1, 4 * PAGE);
@@ -237,7 +241,8 @@ on_both_mmus! {
         }
     }
 
-    /// The destination is truncated between fault-in and copy: the write goes on as a growing one (P6).
+    /// The destination is truncated between fault-in and copy: the write goes on as a growing one
+    /// (P6).
     fn w6_a_destination_that_is_truncated_midway_grows_again(machine) {
         for setup in Setup::distinct() {
             for size in [0, 100, PAGE + 1, 3 * PAGE] {
@@ -297,7 +302,8 @@ on_both_mmus! {
         }
     }
 
-    /// W13: within the overlap any mixture will do, but of bytes of the file; outside it not a byte changes.
+    /// W13: within the overlap any mixture will do, but of bytes of the file; outside it not a byte
+    /// changes.
     fn w13_overlapping_bytes_in_one_page_terminate_and_leave_the_rest_alone(machine) {
         for setup in Setup::distinct() {
             for shift in [1, 3, 64, 2000] {
@@ -321,7 +327,8 @@ on_both_mmus! {
 
     fn w13_a_mapped_tail_appended_to_its_own_file_terminates(machine) {
         for setup in Setup::all() {
-            // What lies past the end in the last page can be read through the mapping, and is zero or what was just written.
+            // What lies past the end in the last page can be read through the mapping, and is zero
+            // or what was just written.
             let initial = pattern(1, PAGE + 100);
             let rig = Rig::holding(machine, setup, &initial);
             let source = own_mapping(&rig, 0, 2 * PAGE);
@@ -343,7 +350,8 @@ on_both_mmus! {
             let past = rig.user().slice(100, PAGE, PAGE);
             assert_eq!(rig.write_as(&[past], &rig.append(), &faultless::filemap::NoTask), Err(Errno::Fault));
             rig.assert_holds(&initial);
-            // Page 0 makes page 1 readable, and so on: a file can be doubled and redoubled by one call.
+            // Page 0 makes page 1 readable, and so on: a file can be doubled and redoubled by one
+            // call.
             let chain = rig.user().slice(100, 0, 3 * PAGE);
             let got = rig.write_as(&[chain], &rig.append(), &faultless::filemap::NoTask);
             let landed = got.expect("the first page at least").bytes;

@@ -1,7 +1,7 @@
 //! Held ranges: who waits for a write that is under way in steps, and who does not (W2).
 //!
-//! A write stands still where it holds its range and no page; another thread then writes, and the lock checker says
-//! whether that one waits.
+//! A write stands still where it holds its range and no page; another thread then writes, and the
+//! lock checker says whether that one waits.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -62,8 +62,9 @@ enum Warmth {
 /// Pages of the file.
 const PAGES: usize = 72;
 
-/// A copy is short, and the next one finds its source gone: straight into pages, and into pages that are prepared; a write over two
-/// leaves, whose second copy finds its source gone; a temporary page that is not filled at once.
+/// A copy is short, and the next one finds its source gone: straight into pages, and into pages
+/// that are prepared; a write over two leaves, whose second copy finds its source gone; a temporary
+/// page that is not filled at once.
 fn cases() -> Vec<Case> {
     let plain = |backing, strategy| Setup { backing, strategy };
     let short = || (Event::AtomicCopy, 1, Action::Short(PAGE));
@@ -166,7 +167,8 @@ fn watch(check: &LockCheck, landed: &AtomicBool) -> Seen {
     Seen::Lost
 }
 
-/// Somebody writes `len` bytes at `pos` during the case, and is seen doing what he should; his bytes are there in the end.
+/// Somebody writes `len` bytes at `pos` during the case, and is seen doing what he should; his
+/// bytes are there in the end.
 #[track_caller]
 fn check<M: Mmu>(machine: &Machine<M>, case: &Case, pos: usize, len: usize, expected: Seen) {
     let outcome = meanwhile(machine, case, pos, len);
@@ -181,7 +183,8 @@ on_both_mmus! {
         for (nth, case) in cases().iter().enumerate() {
             println!("case {nth}");
             let (start, end) = (case.pages.start * PAGE, case.pages.end * PAGE);
-            // Over some of it that has landed and some that has not; over its last byte and behind; over its first and before.
+            // Over some of it that has landed and some that has not; over its last byte and behind;
+            // over its first and before.
             for (pos, len) in [(start + 50, end - start - 100), (end - 1, 100), (start - 99, 100)] {
                 check(machine, case, pos, len, Seen::Waiting);
             }
@@ -198,8 +201,9 @@ on_both_mmus! {
         }
     }
 
-    /// A write is about to hold its range when a truncation, which holds one, cuts off what it was to overwrite. Now it has to grow
-    /// the file: it lets its range go before it takes the inode lock, which ranks first (the lock checker would say so).
+    /// A write is about to hold its range when a truncation, which holds one, cuts off what it was
+    /// to overwrite. Now it has to grow the file: it lets its range go before it takes the inode
+    /// lock, which ranks first (the lock checker would say so).
     fn w2_an_overwrite_that_has_to_grow_the_file_after_all_waits_for_it_with_no_range(machine) {
         // Strategy B looks for a signal once more, before its first attempt.
         for (strategy, look) in [(Strategy::PrepareCommit, 1), (Strategy::BeginEnd, 2)] {

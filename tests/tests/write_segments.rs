@@ -88,7 +88,8 @@ fn import<M: Mmu>(
 }
 
 on_both_mmus! {
-    /// S1: an empty first segment in front of a missing one made the 2007 code loop for ever. Here are all such requests.
+    /// S1: an empty first segment in front of a missing one made the 2007 code loop for ever. Here
+    /// are all such requests.
     fn w7_segments_of_every_kind_in_every_order_write_the_readable_prefix(machine) {
         for setup in Setup::simple() {
             let rig = Rig::new(machine, setup);
@@ -231,7 +232,8 @@ on_both_mmus! {
         }
     }
 
-    /// A7: a base near the top of the address space, and a length that wraps round to a good address.
+    /// A7: a base near the top of the address space, and a length that wraps round to a good
+    /// address.
     fn w7_a7_a_range_that_wraps_is_no_slice(machine) {
         let space = machine.space();
         let base = space.at(8, 0).get();

@@ -10,7 +10,8 @@ use faultless_tests::bytes::overlay;
 use faultless_tests::{PAGE, Rig, Setup, Tail, TestTask, pattern};
 
 on_both_mmus! {
-    /// S4: the 2007 loop never looked. A signal at any check ends the write with what has landed, or with EINTR.
+    /// S4: the 2007 loop never looked. A signal at any check ends the write with what has landed,
+    /// or with EINTR.
     fn w10_s4_a_fatal_signal_ends_the_write_between_pages(machine) {
         for setup in Setup::distinct() {
             for cold in [false, true] {

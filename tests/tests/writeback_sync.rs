@@ -1,4 +1,5 @@
-//! Writeback, fsync, fdatasync and msync: what is durable afterwards, and who hears of an error, and how often (W4, W11, P1, P2).
+//! Writeback, fsync, fdatasync and msync: what is durable afterwards, and who hears of an error,
+//! and how often (W4, W11, P1, P2).
 
 use faultless::filemap::{
     MsyncKind, NoTask, OpenFile, OpenFlags, Strategy, SyncKind, WriteOptions,
@@ -167,7 +168,8 @@ balanced_on_both_mmus! {
         assert_eq!(store.calls().written_back, 2);
     }
 
-    /// Write-protected at writeback: the store that comes later makes the page dirty again, and none is lost.
+    /// Write-protected at writeback: the store that comes later makes the page dirty again, and
+    /// none is lost.
     fn p1_a_store_after_writeback_makes_the_page_dirty_again(machine) {
         let store = StrictStore::new(1024, Strategy::BeginEnd);
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));
@@ -183,7 +185,8 @@ balanced_on_both_mmus! {
         assert_eq!(store.calls().written_back, before, "clean pages are not sent");
     }
 
-    /// The store is in the middle of the writeback when the bytes change: the page is dirty afterwards.
+    /// The store is in the middle of the writeback when the bytes change: the page is dirty
+    /// afterwards.
     fn p1_a_write_during_writeback_is_sent_by_the_next_one(machine) {
         for by_mapping in [false, true] {
             let store = FaultyStore::new(MemoryStore::new(), machine.watchdog());
@@ -282,7 +285,8 @@ balanced_on_both_mmus! {
         assert_eq!(process.contents(&file).len(), 100);
     }
 
-    /// Of a page of one leaf that was scribbled on, the end of the file in another leaf knows nothing.
+    /// Of a page of one leaf that was scribbled on, the end of the file in another leaf knows
+    /// nothing.
     fn p2_a_scribble_is_zeroed_in_the_page_where_the_file_ends_and_nowhere_else(machine) {
         for last in [0, 2, 63, 64] {
             let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));

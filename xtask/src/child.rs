@@ -1,4 +1,5 @@
-//! Running a test program that may misbehave: limited in memory and in time, and ended together with all that it started.
+//! Running a test program that may misbehave: limited in memory and in time, and ended together
+//! with all that it started.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -69,8 +70,8 @@ pub(crate) struct Played {
     pub(crate) output: String,
 }
 
-/// As [`finish`], and reads what the command printed. It goes to the file `log` meanwhile: a pipe would stay open for as long as
-/// anything that the command started.
+/// As [`finish`], and reads what the command printed. It goes to the file `log` meanwhile: a pipe
+/// would stay open for as long as anything that the command started.
 pub(crate) fn play(command: &mut Command, log: &Path, limit: Duration) -> Result<Played> {
     let file = File::create(log).with_context(|| format!("{}", log.display()))?;
     command.stdout(file.try_clone()?).stderr(file).env("RUST_BACKTRACE", "0");
@@ -128,12 +129,13 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
 /// Ends whatever is left of the program's process group.
 fn end_group(child: &Child) {
     let Ok(group) = libc::pid_t::try_from(child.id()) else { return };
-    // SAFETY: no memory is passed. The group is one that this process made; while a member lives its number is not given
-    // away, and a group without members is an error that changes nothing.
+    // SAFETY: no memory is passed. The group is one that this process made; while a member lives
+    // its number is not given away, and a group without members is an error that changes nothing.
     unsafe { libc::kill(-group, libc::SIGKILL) };
 }
 
-/// What the command starts has limits, and does not outlive the thread that starts it: a mutant that hangs would run for ever.
+/// What the command starts has limits, and does not outlive the thread that starts it: a mutant
+/// that hangs would run for ever.
 fn bind(command: &mut Command) {
     let before_exec = || {
         end_with_parent()?;
@@ -168,7 +170,8 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, limit: Duration) -> Ending {
-        // `sh --exact FILE --test-threads=1` is no shell's language; a program that ignores its arguments is.
+        // `sh --exact FILE --test-threads=1` is no shell's language; a program that ignores its
+        // arguments is.
         let folder = std::env::temp_dir().join(format!(
             "xtask-child-{}-{}",
             std::process::id(),

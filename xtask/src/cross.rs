@@ -1,9 +1,11 @@
-//! `cargo xtask cross`: the core crates for bare metal, and the user copies on the other architectures.
+//! `cargo xtask cross`: the core crates for bare metal, and the user copies on the other
+//! architectures.
 //!
 //! Builds the core crates for the bare-metal targets, and builds and runs the fault tests of
 //! `faultless-usercopy` for AArch64 and RISC-V 64 under qemu's user mode: the copies fault for real
-//! there, and the exception table decides where they go on. The standard library is built from source, by
-//! any toolchain on this machine that has its source. One line a step; what a step says is shown when it fails.
+//! there, and the exception table decides where they go on. The standard library is built from
+//! source, by any toolchain on this machine that has its source. One line a step; what a step says
+//! is shown when it fails.
 
 #![forbid(unsafe_code)]
 

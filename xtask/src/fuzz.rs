@@ -1,8 +1,10 @@
-//! `cargo xtask fuzz`: the fuzz targets under libFuzzer, with a live summary; `--planted` shows that each finds its bugs.
+//! `cargo xtask fuzz`: the fuzz targets under libFuzzer, with a live summary; `--planted` shows
+//! that each finds its bugs.
 //!
-//! Programs are built by cargo-fuzz on nightly from `fuzz/`; their bodies are in `faultless_host::fuzz`. They begin from the
-//! committed seeds (`fuzz/seeds`) and from the corpus of earlier runs, which lies under `target/fuzz`. The seeds are
-//! replayed on stable Rust by `cargo test`, without any of this; `--replay` plays one input so.
+//! Programs are built by cargo-fuzz on nightly from `fuzz/`; their bodies are in
+//! `faultless_host::fuzz`. They begin from the committed seeds (`fuzz/seeds`) and from the corpus
+//! of earlier runs, which lies under `target/fuzz`. The seeds are replayed on stable Rust by
+//! `cargo test`, without any of this; `--replay` plays one input so.
 
 #![forbid(unsafe_code)]
 
@@ -50,16 +52,19 @@ pub(crate) struct Options {
     /// Targets that are fuzzed at the same time.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "planted")]
     jobs: usize,
-    /// Plant each bug in turn, and see that it is found within a minute, by fuzzing: no seed that shows it takes part.
+    /// Plant each bug in turn, and see that it is found within a minute, by fuzzing: no seed that
+    /// shows it takes part.
     #[arg(long, conflicts_with = "time")]
     planted: bool,
     /// With --planted: begin without any seed.
     #[arg(long, requires = "planted")]
     no_seeds: bool,
-    /// Play one input of one target, without a fuzzer (FAULTLESS_SHOW=1 prints its steps, FAULTLESS_PLANT plants a bug).
+    /// Play one input of one target, without a fuzzer (FAULTLESS_SHOW=1 prints its steps,
+    /// FAULTLESS_PLANT plants a bug).
     #[arg(long, value_name = "HEX", conflicts_with_all = ["planted", "time", "jobs"])]
     replay: Option<String>,
-    /// Play so many inputs made by chance, without a fuzzer: for machines without a nightly toolchain.
+    /// Play so many inputs made by chance, without a fuzzer: for machines without a nightly
+    /// toolchain.
     #[arg(long, value_name = "N", conflicts_with_all = ["planted", "time", "fixed", "replay"])]
     hunt: Option<u64>,
     /// Build with this sanitizer, for example address. (Much slower.)

@@ -59,21 +59,25 @@ struct Cli {
 enum Command {
     /// Run every check there is: one line a step with its time, and a summary.
     Test(test::Options),
-    /// Rewrite a real file from its own cold mapping, with real page faults, and compare the result.
+    /// Rewrite a real file from its own cold mapping, with real page faults, and compare the
+    /// result.
     Demo(demo::Options),
     /// Stage the deadlocks DL1 to DL4 on every write path, and say which hang and why.
     Deadlocks(deadlocks::Options),
     /// Explore the interleavings of the code that ships, and show that planted bugs are found.
     Model(model::Options),
-    /// Compare with the running Linux kernel: the same random operations, every result and every byte.
+    /// Compare with the running Linux kernel: the same random operations, every result and every
+    /// byte.
     Oracle(oracle::Options),
     /// Fuzz with libFuzzer, or show that each target finds its planted bugs.
     Fuzz(fuzz::Options),
     /// Run every random checker with fresh seeds, in turns, until the time is over.
     Soak(soak::Options),
-    /// Measure which lines and branches of the core the tests run; those they do not have to be explained.
+    /// Measure which lines and branches of the core the tests run; those they do not have to be
+    /// explained.
     Coverage(coverage::Options),
-    /// Plant hand-written bugs in the code that ships, and see that the tests that are named find each.
+    /// Plant hand-written bugs in the code that ships, and see that the tests that are named find
+    /// each.
     Planted(planted::Options),
     /// Change the core crates in two thousand ways, and see whether a test fails each time.
     Mutants(mutants::Options),
@@ -83,9 +87,11 @@ enum Command {
     Check,
     /// Build for bare metal, and run the user copies' fault tests on other architectures, emulated.
     Cross,
-    /// Prove that the user copies count exactly, whatever faults: for all lengths, from the machine code.
+    /// Prove that the user copies count exactly, whatever faults: for all lengths, from the machine
+    /// code.
     Prove(prove::Options),
-    /// Build, link and run a static library of the core crates without std and without an allocator.
+    /// Build, link and run a static library of the core crates without std and without an
+    /// allocator.
     Probe,
 }
 

@@ -1,7 +1,9 @@
-//! `cargo xtask model`: the code that ships under two model checkers, and the bugs that they must find.
+//! `cargo xtask model`: the code that ships under two model checkers, and the bugs that they must
+//! find.
 //!
-//! The work is done by the binary of `faultless-model`, which runs each model in a process of its own and prints, for each,
-//! the executions explored, the bound and the time; for each planted bug how it was found, and the schedule to replay.
+//! The work is done by the binary of `faultless-model`, which runs each model in a process of its
+//! own and prints, for each, the executions explored, the bound and the time; for each planted bug
+//! how it was found, and the schedule to replay.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,9 @@
-//! `cargo xtask oracle`: the same random operations through Faultless and through the running Linux kernel.
+//! `cargo xtask oracle`: the same random operations through Faultless and through the running Linux
+//! kernel.
 //!
-//! The work is the host's ([`faultless_host::oracle`]); this is the loop, the progress bar and the report. The exit code is 1 if
-//! there is a difference, which is made small and printed with the seed that brings it back.
+//! The work is the host's ([`faultless_host::oracle`]); this is the loop, the progress bar and the
+//! report. The exit code is 1 if there is a difference, which is made small and printed with the
+//! seed that brings it back.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +29,8 @@ pub(crate) struct Options {
     /// Folder on the disk file system to compare with, in place of the one for temporary files.
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// Run the historical control 2.6.24-rc1 with this defect in place of Faultless, to see that it is found.
+    /// Run the historical control 2.6.24-rc1 with this defect in place of Faultless, to see that it
+    /// is found.
     #[arg(long, value_name = "DEFECT", num_args = 0..=1, default_missing_value = "all")]
     planted: Option<Planted>,
 }

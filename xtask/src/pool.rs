@@ -6,8 +6,8 @@ use anyhow::Result;
 use rayon::ThreadPoolBuilder;
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
-/// Does `work` for every item, `jobs` of them at a time; what came of them, in the order of the items. `work` is told which of the
-/// `jobs` workers it runs on. After an error no item is begun.
+/// Does `work` for every item, `jobs` of them at a time; what came of them, in the order of the
+/// items. `work` is told which of the `jobs` workers it runs on. After an error no item is begun.
 pub(crate) fn each<T: Sync, R: Send>(
     items: &[T],
     jobs: usize,

@@ -1,8 +1,9 @@
 //! `cargo xtask probe`: proof that the core crates need neither std nor an allocator.
 //!
-//! `tests/probe` is a static library with its own panic handler and no allocator, which uses all core
-//! crates. Here it is built, linked without the C library (so that any symbol from elsewhere is
-//! an error) and run. It lives outside the workspace because it must be built with `panic = "abort"`.
+//! `tests/probe` is a static library with its own panic handler and no allocator, which uses all
+//! core crates. Here it is built, linked without the C library (so that any symbol from elsewhere
+//! is an error) and run. It lives outside the workspace because it must be built with
+//! `panic = "abort"`.
 
 #![forbid(unsafe_code)]
 

@@ -44,7 +44,8 @@ impl TextFile {
     }
 }
 
-/// Every file that git tracks or would track, sorted: paths from the root, with `/` between the parts.
+/// Every file that git tracks or would track, sorted: paths from the root, with `/` between the
+/// parts.
 pub(crate) fn tracked_files() -> Result<Vec<String>> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])

@@ -1,4 +1,5 @@
-//! `cargo xtask soak` as its user sees it: a planted bug is found, and what it prints to replay it fails.
+//! `cargo xtask soak` as its user sees it: a planted bug is found, and what it prints to replay it
+//! fails.
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +12,8 @@ fn soak(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a printed command by a shell, as its reader does, with the program that was built for this test.
+/// Runs a printed command by a shell, as its reader does, with the program that was built for this
+/// test.
 fn replay(line: &str) -> Output {
     let program = format!("'{}'", env!("CARGO_BIN_EXE_xtask"));
     let command = line.replacen("cargo xtask", &program, 1);

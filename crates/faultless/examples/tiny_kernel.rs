@@ -52,7 +52,8 @@ fn system_call(process: &Process, call: Call, address: usize, len: usize, pos: u
 }
 
 fn main() -> Result<(), Errno> {
-    // Physical memory: 64 pages. A kernel has them from its boot memory map (`FramePool::from_raw`).
+    // Physical memory: 64 pages. A kernel has them from its boot memory map
+    // (`FramePool::from_raw`).
     let frames = FramePool::new(Box::leak(vec![Page::ZERO; 64].into_boxed_slice()));
     let wait: YieldWait = YieldWait::new(std::thread::yield_now);
     let cache: &'static PageCache<MyKernel> = Box::leak(Box::new(PageCache::new(frames, wait)));

@@ -1,12 +1,15 @@
-//! The size of a file has three faces: visible, told to the store, durable. This module moves the first two.
+//! The size of a file has three faces: visible, told to the store, durable. This module moves the
+//! first two.
 //!
-//! *Visible* is [`Inode::size`]. A write that grows the file moves it with the page locked that grows (P7),
-//! truncation before it looks for pages. *Told* is the argument of the last
-//! [`set_size`](AddressSpaceOperations::set_size): every truncation ends with it, and every writeback and sync begins
-//! with it, so that what was visible when a sync began becomes durable by it (F3). A write does not tell: what
-//! it has grown the file by is dirty, so a writeback follows. *Durable* is the store's.
+//! *Visible* is [`Inode::size`]. A write that grows the file moves it with the page locked that
+//! grows (P7), truncation before it looks for pages. *Told* is the argument of the last
+//! [`set_size`](AddressSpaceOperations::set_size): every truncation ends with it, and every
+//! writeback and sync begins with it, so that what was visible when a sync began becomes durable by
+//! it (F3). A write does not tell: what it has grown the file by is dirty, so a writeback follows.
+//! *Durable* is the store's.
 //!
-//! Neighbours: [`truncate`](crate::truncate) changes the size, `write` grows it, `read` asks what was cut off.
+//! Neighbours: [`truncate`](crate::truncate) changes the size, `write` grows it, `read` asks what
+//! was cut off.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering;
@@ -19,16 +22,17 @@ use faultless_page::{
 use crate::inode::Inode;
 
 impl<K: Kernel> Inode<K> {
-    /// Sets a smaller size and counts that. I is held. Zeros that are stored from here on are seen together with
-    /// the count; see [`SizeChanges::lowest_cut_since`]. A page that is inserted and not found from here on is
-    /// inserted by a caller that sees the new size; see [`size_after_insertion`](Self::size_after_insertion).
+    /// Sets a smaller size and counts that. I is held. Zeros that are stored from here on are seen
+    /// together with the count; see [`SizeChanges::lowest_cut_since`]. A page that is inserted and
+    /// not found from here on is inserted by a caller that sees the new size; see
+    /// [`size_after_insertion`](Self::size_after_insertion).
     pub(crate) fn shrink_size(&self, size: u64) {
         self.size_changes.record_cut(size, || self.mapping().truncate_size(size));
     }
 
-    /// The size, for a caller that has inserted pages and holds their locks. Truncation sets the size and then
-    /// looks for pages; the caller inserts a page and then looks at the size. With a fence in each, at least
-    /// one of them sees the other.
+    /// The size, for a caller that has inserted pages and holds their locks. Truncation sets the
+    /// size and then looks for pages; the caller inserts a page and then looks at the size. With a
+    /// fence in each, at least one of them sees the other.
     pub(crate) fn size_after_insertion(&self) -> u64 {
         <K::Sync as SyncFamily>::fence(Ordering::SeqCst);
         self.size()
@@ -39,9 +43,9 @@ impl<K: Kernel> Inode<K> {
         self.size_changes.incomplete()
     }
 
-    /// From here on until [`cut_completed`](Self::cut_completed), what lies past `size` may still be in the cache and
-    /// on the store: the file must not grow. Survives a call that ends early, by a signal or an unwinding
-    /// callback. I is held.
+    /// From here on until [`cut_completed`](Self::cut_completed), what lies past `size` may still
+    /// be in the cache and on the store: the file must not grow. Survives a call that ends early,
+    /// by a signal or an unwinding callback. I is held.
     pub(crate) fn cut_begins(&self, size: u64) {
         self.size_changes.set_incomplete(size);
     }
@@ -51,18 +55,19 @@ impl<K: Kernel> Inode<K> {
         self.size_changes.set_complete();
     }
 
-    /// Tells the store the visible size. No page lock is held. The visible size is read inside the lock, so that of two
-    /// callers the later one tells the later size.
+    /// Tells the store the visible size. No page lock is held. The visible size is read inside the
+    /// lock, so that of two callers the later one tells the later size.
     pub(crate) fn tell_size(&self) {
         let wait = self.mapping().cache().wait();
         let tell = |size| self.mapping().store().set_size(size);
         self.size_changes.tell(wait, || self.size(), tell);
     }
 
-    /// Makes sure that the store has been told a size that was visible during this call (F3). No page lock is held.
+    /// Makes sure that the store has been told a size that was visible during this call (F3). No
+    /// page lock is held.
     ///
-    /// The size is read first: if the store was told that one last, it knew it at a later moment. In the other order a
-    /// truncation and a growth in between could make an old answer look right.
+    /// The size is read first: if the store was told that one last, it knew it at a later moment.
+    /// In the other order a truncation and a growth in between could make an old answer look right.
     pub(crate) fn tell_size_if_new(&self) {
         let size = self.size();
         if !self.size_changes.was_told(size) {
@@ -70,17 +75,18 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
-    /// How many bytes of page `index`, which is locked, the store has to have: those of the file that it was
-    /// told of (F8). What the file has grown by since is in the cache, or a hole.
+    /// How many bytes of page `index`, which is locked, the store has to have: those of the file
+    /// that it was told of (F8). What the file has grown by since is in the cache, or a hole.
     pub(crate) fn bytes_on_store(&self, index: PageIndex) -> usize {
         let known = self.size().min(self.size_changes.known());
         known.saturating_sub(index.start()).min(PAGE_SIZE as u64) as usize
     }
 
-    /// Before the end moves up from `size`, in the lock hold that moves it: bytes that a mapping wrote past the end
-    /// become zeros (P2), and the page is write-protected, so that the next CPU store through a mapping faults
-    /// and asks the store for room again; it may have some up to the old end only. I is held. Does nothing
-    /// unless the page of the end is in `locked` and was mapped writable.
+    /// Before the end moves up from `size`, in the lock hold that moves it: bytes that a mapping
+    /// wrote past the end become zeros (P2), and the page is write-protected, so that the next CPU
+    /// store through a mapping faults and asks the store for room again; it may have some up to the
+    /// old end only. I is held. Does nothing unless the page of the end is in `locked` and was
+    /// mapped writable.
     #[doc(alias = "pagecache_isize_extended")]
     pub(crate) fn write_protect_eof_page(&self, locked: &mut LockedRun<'_, K>, size: u64) {
         let end_page = PageIndex::containing(size);

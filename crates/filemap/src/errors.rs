@@ -1,9 +1,9 @@
 //! Failed writebacks of one inode, as a sequence: every open file is told of each failure once.
 //!
-//! The word holds the number of failures, the latest error, and whether a caller has been told. A failure
-//! is recorded *before* its pages stop being under writeback (F2). A sync notes the sequence before its
-//! first look at the pages and compares at its end, so it learns of failures of pages that it only waited
-//! for, and of those that failed between its two loads of a page's marks.
+//! The word holds the number of failures, the latest error, and whether a caller has been told. A
+//! failure is recorded *before* its pages stop being under writeback (F2). A sync notes the
+//! sequence before its first look at the pages and compares at its end, so it learns of failures of
+//! pages that it only waited for, and of those that failed between its two loads of a page's marks.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -80,8 +80,8 @@ impl<K: Kernel> ErrorSequence<K> {
         result
     }
 
-    /// The latest failure that no caller without an open file was told of, or that came since `mark`.
-    /// Two such callers that both waited for a failed page are both told.
+    /// The latest failure that no caller without an open file was told of, or that came since
+    /// `mark`. Two such callers that both waited for a failed page are both told.
     pub(crate) fn report_unnamed(&self, mark: ErrorCursor) -> Result<(), Errno> {
         let latest = self.latest.load(Acquire);
         let result = self.advance_unnamed(latest).and(reported(latest, mark.0));
@@ -91,7 +91,8 @@ impl<K: Kernel> ErrorSequence<K> {
         result
     }
 
-    /// Moves the unnamed cursor forward to `latest`, never back; the error if this call moved it past one.
+    /// Moves the unnamed cursor forward to `latest`, never back; the error if this call moved it
+    /// past one.
     fn advance_unnamed(&self, latest: u64) -> Result<(), Errno> {
         let mut before = self.unnamed.load(Acquire);
         while reported(latest, before).is_err() {

@@ -13,9 +13,10 @@ use crate::token::PageLocks;
 use crate::writeback::pages;
 
 impl<K: Kernel> Inode<K> {
-    /// Drops the clean pages that hold bytes of `range` from the cache, mapped or not; how many. Pages that are
-    /// locked, dirty or under writeback stay (F5); so do pages whose frame is counted by something else than
-    /// the mapping and page tables, as a device's pin is, and all pages of a store that keeps no data elsewhere.
+    /// Drops the clean pages that hold bytes of `range` from the cache, mapped or not; how many.
+    /// Pages that are locked, dirty or under writeback stay (F5); so do pages whose frame is
+    /// counted by something else than the mapping and page tables, as a device's pin is, and all
+    /// pages of a store that keeps no data elsewhere.
     ///
     /// Waits for no lock; for the end of read sections only. No page lock is held; I need not be.
     /// So an allocator may call it to reclaim, on the thread that allocates ([`Frames::allocate`]).
@@ -44,7 +45,8 @@ impl<K: Kernel> Inode<K> {
         evicted
     }
 
-    /// Slots of locked pages that are clean, no longer mapped by a user, and counted by the mapping alone.
+    /// Slots of locked pages that are clean, no longer mapped by a user, and counted by the mapping
+    /// alone.
     fn unused(&self, locked: &LockedRun<'_, K>) -> SlotMask {
         let clean = locked.clean();
         if clean == 0 {
@@ -61,7 +63,8 @@ impl<K: Kernel> Inode<K> {
                 mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::Evict);
             }
         }
-        // A pin is taken through a page table, which needs the page lock, or by its holder, which has one.
+        // A pin is taken through a page table, which needs the page lock, or by its holder, which
+        // has one.
         let counted_once = |index: &PageIndex| {
             let frame = locked.frame(*index);
             frame.is_some_and(|frame| mapping.cache().frames().references(frame) == 1)

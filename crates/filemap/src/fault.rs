@@ -1,9 +1,10 @@
 //! The fault handler's part for file pages.
 //!
-//! The embedder's handler has found a shared mapping of the file at the faulting address and holds M for reading. It
-//! calls [`Inode::fault`], which locks the page, fills it, prepares the store for a store, and calls back to set the
-//! page-table entry *while the page is locked*: truncation, which takes pages out under their locks and removes
-//! user mappings before and after, can then not miss one.
+//! The embedder's handler has found a shared mapping of the file at the faulting address and holds
+//! M for reading. It calls [`Inode::fault`], which locks the page, fills it, prepares the store for
+//! a store, and calls back to set the page-table entry *while the page is locked*: truncation,
+//! which takes pages out under their locks and removes user mappings before and after, can then not
+//! miss one.
 //!
 //! Never takes I, never waits for a range, never touches user memory.
 #![forbid(unsafe_code)]
@@ -29,14 +30,15 @@ pub enum Access {
 /// Whether the page-table entry may allow stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
-    /// Loads only: a store has to fault, so that the page becomes dirty and the store gets to prepare.
+    /// Loads only: a store has to fault, so that the page becomes dirty and the store gets to
+    /// prepare.
     ReadOnly,
     /// Loads and stores.
     Writable,
 }
 
-/// The frame to map. Valid while the callback runs; a callback that keeps it in a page table first adds to its
-/// count ([`Frames::retain`](faultless_page::Frames::retain)).
+/// The frame to map. Valid while the callback runs; a callback that keeps it in a page table first
+/// adds to its count ([`Frames::retain`](faultless_page::Frames::retain)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappedFrame {
     /// The frame.
@@ -45,7 +47,8 @@ pub struct MappedFrame {
     pub protection: Protection,
 }
 
-/// Why a fault cannot be resolved. Each is `SIGBUS`, but for [`Errno::NoMemory`], where the embedder may retry or kill.
+/// Why a fault cannot be resolved. Each is `SIGBUS`, but for [`Errno::NoMemory`], where the
+/// embedder may retry or kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultError {
     /// The page lies wholly past the end of the file.
@@ -61,8 +64,8 @@ impl From<Errno> for FaultError {
 }
 
 impl<K: Kernel> Inode<K> {
-    /// Resolves a fault of kind `access` on page `index` of a shared mapping of this file: `install` sets the
-    /// page-table entry, with the page locked, and its result is returned.
+    /// Resolves a fault of kind `access` on page `index` of a shared mapping of this file:
+    /// `install` sets the page-table entry, with the page locked, and its result is returned.
     ///
     /// `install` may take page-table locks; it must not take M, lock a page, sleep for long, or
     /// touch user memory. So it calls no operation of an inode but those that only look: a
@@ -70,12 +73,12 @@ impl<K: Kernel> Inode<K> {
     /// the page that its own caller has locked. If it unwinds, the page is unlocked, and stays
     /// prepared for the access.
     ///
-    /// May sleep (for the page's lock, for the store). M may be held for reading; no page lock is. A fault for a CPU store
-    /// stamps the times with `task`'s clock (F7).
+    /// May sleep (for the page's lock, for the store). M may be held for reading; no page lock is.
+    /// A fault for a CPU store stamps the times with `task`'s clock (F7).
     ///
     /// # Errors
-    /// [`FaultError`]; `install` was not called. [`Errno::Interrupted`] in it: `task` is to die, and waited for the
-    /// page's lock (L3).
+    /// [`FaultError`]; `install` was not called. [`Errno::Interrupted`] in it: `task` is to die,
+    /// and waited for the page's lock (L3).
     #[doc(alias = "filemap_fault")]
     #[doc(alias = "page_mkwrite")]
     pub fn fault<T: Task, R>(
@@ -100,7 +103,8 @@ impl<K: Kernel> Inode<K> {
             let locks = fault.page_locks();
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             wanted = self.fill_locked(&mut locked, &mut batch)?;
-            // A frame has to be allocated, or truncation came first (P6): the size is set before it takes pages out.
+            // A frame has to be allocated, or truncation came first (P6): the size is set before it
+            // takes pages out.
             let Some(frame) = locked.frame(index) else { continue };
             if index.start() >= self.size() {
                 continue;
@@ -118,9 +122,9 @@ impl<K: Kernel> Inode<K> {
 
     /// Removes the mapping of a locked page that was just installed, if the file ends before it.
     ///
-    /// A truncation sets the size and then unmaps; a fault installs and then looks at the size. With a
-    /// fence in each, one of them sees the other. The truncation unmaps once more with the page
-    /// locked, but does not come to that if its task is killed.
+    /// A truncation sets the size and then unmaps; a fault installs and then looks at the size.
+    /// With a fence in each, one of them sees the other. The truncation unmaps once more with the
+    /// page locked, but does not come to that if its task is killed.
     fn unmap_past_end(&self, index: PageIndex) {
         if index.start() >= self.size_after_insertion() {
             let mapping = self.mapping();
@@ -146,9 +150,10 @@ impl<K: Kernel> Inode<K> {
         Ok(Protection::Writable)
     }
 
-    /// Has the store make room for a page up to the end of the page or of the file, so that no CPU store lands in the file
-    /// without. The end cannot move up over the locked page meanwhile, and what moves it up later
-    /// write-protects the page first: see [`write_protect_eof_page`](Self::write_protect_eof_page).
+    /// Has the store make room for a page up to the end of the page or of the file, so that no CPU
+    /// store lands in the file without. The end cannot move up over the locked page meanwhile, and
+    /// what moves it up later write-protects the page first: see
+    /// [`write_protect_eof_page`](Self::write_protect_eof_page).
     ///
     /// # Errors
     /// The store's; room it made before stays with blocks that lie inside the file.

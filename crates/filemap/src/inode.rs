@@ -1,6 +1,8 @@
-//! The file as the page cache knows it: a mapping, the inode lock, held ranges, times, and the last error.
+//! The file as the page cache knows it: a mapping, the inode lock, held ranges, times, and the last
+//! error.
 //!
-//! The inode owns no data and no policy of the embedder: names, permissions and the like stay outside.
+//! The inode owns no data and no policy of the embedder: names, permissions and the like stay
+//! outside.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -57,9 +59,9 @@ pub struct Times {
 }
 
 impl<K: Kernel> Inode<K> {
-    /// A file of `size` bytes whose pages are cached in `cache` and kept in `store`, which holds nothing but
-    /// zeros past them. Sizes above [`MAX_FILE_SIZE`] are taken for that. Allocates nothing. The times are 0:
-    /// see [`set_times`](Self::set_times).
+    /// A file of `size` bytes whose pages are cached in `cache` and kept in `store`, which holds
+    /// nothing but zeros past them. Sizes above [`MAX_FILE_SIZE`] are taken for that. Allocates
+    /// nothing. The times are 0: see [`set_times`](Self::set_times).
     #[must_use]
     pub fn new(
         cache: K::Cache,
@@ -110,8 +112,9 @@ impl<K: Kernel> Inode<K> {
         Times { modified, changed }
     }
 
-    /// Sets the times: those that the disk says when the file is opened, or those of `utimensat(2)`.
-    /// Does not sleep. A write or sync that runs beside it may stamp its own time afterwards.
+    /// Sets the times: those that the disk says when the file is opened, or those of
+    /// `utimensat(2)`. Does not sleep. A write or sync that runs beside it may stamp its own time
+    /// afterwards.
     #[doc(alias = "utimensat")]
     pub fn set_times(&self, times: Times) {
         self.mtime.store(times.modified, Ordering::Relaxed);
@@ -124,7 +127,8 @@ impl<K: Kernel> Inode<K> {
         self.set_id.load(Ordering::Relaxed) != 0
     }
 
-    /// The file is now set-user-id or set-group-id: the next write of at least one byte clears it (W12).
+    /// The file is now set-user-id or set-group-id: the next write of at least one byte clears it
+    /// (W12).
     pub fn mark_set_id(&self) {
         self.set_id.store(1, Ordering::Relaxed);
     }

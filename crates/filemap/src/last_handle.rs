@@ -1,7 +1,7 @@
 //! The end of an inode: what becomes of dirty pages when the last handle goes (F6).
 //!
-//! [`Inode::close`] sends them, [`Inode::discard`] gives them up. An inode that is just dropped with pages that the
-//! store has not got loses them, and the kernel is told: see
+//! [`Inode::close`] sends them, [`Inode::discard`] gives them up. An inode that is just dropped
+//! with pages that the store has not got loses them, and the kernel is told: see
 //! [`Kernel::dirty_pages_dropped`].
 #![forbid(unsafe_code)]
 
@@ -13,21 +13,23 @@ use crate::token::PageLocks;
 use crate::writeback::pages;
 
 impl<K: Kernel> Inode<K> {
-    /// Sends every dirty page to the store, before the last handle goes: the caller has the inode for itself, so that no page
-    /// becomes dirty afterwards. Does not sync the store: that is [`fsync`](Self::fsync), before.
+    /// Sends every dirty page to the store, before the last handle goes: the caller has the inode
+    /// for itself, so that no page becomes dirty afterwards. Does not sync the store: that is
+    /// [`fsync`](Self::fsync), before.
     ///
     /// May sleep. No page lock is held.
     ///
     /// # Errors
-    /// As [`writeback`](Self::writeback): the pages are still dirty. The caller tries again, or [discards](Self::discard) the inode.
+    /// As [`writeback`](Self::writeback): the pages are still dirty. The caller tries again, or
+    /// [discards](Self::discard) the inode.
     #[doc(alias = "iput_final")]
     #[doc(alias = "write_inode_now")]
     pub fn close<T: Task>(&mut self, may: &mut impl PageLocks, task: &T) -> Result<(), Errno> {
         self.writeback(may, 0..u64::MAX, task)
     }
 
-    /// Drops the inode and gives up its dirty pages: for a file that no longer has a name, or whose store is gone.
-    /// Does not sleep, but for the ends of read sections.
+    /// Drops the inode and gives up its dirty pages: for a file that no longer has a name, or whose
+    /// store is gone. Does not sleep, but for the ends of read sections.
     #[doc(alias = "truncate_inode_pages_final")]
     pub fn discard(mut self) {
         self.discarded = true;

@@ -1,8 +1,9 @@
 //! Stores that offer only prepare and commit: strategy A as an adapter.
 //!
-//! A store of 2007 is told that bytes of a page are about to change ([`PrepareCommit::prepare_write`]) and that they
-//! have ([`PrepareCommit::commit_write`]); it cannot take back a promise in between, so the write path has to know
-//! beforehand that the bytes will come. That is what the temporary page is for.
+//! A store of 2007 is told that bytes of a page are about to change
+//! ([`PrepareCommit::prepare_write`]) and that they have ([`PrepareCommit::commit_write`]); it
+//! cannot take back a promise in between, so the write path has to know beforehand that the bytes
+//! will come. That is what the temporary page is for.
 #![forbid(unsafe_code)]
 
 use faultless_page::{
@@ -21,14 +22,16 @@ pub trait PrepareCommit: Send + Sync {
     /// The page stays not uptodate.
     fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno>;
 
-    /// Bytes `from..to` of the page are about to change: makes room for them, and says what the page held. The page is locked.
+    /// Bytes `from..to` of the page are about to change: makes room for them, and says what the
+    /// page held. The page is locked.
     ///
     /// # Errors
     /// Nothing was prepared; no commit follows.
     fn prepare_write(&self, index: PageIndex, from: usize, to: usize) -> Result<Contents, Errno>;
 
-    /// Bytes `from..to` of the page have changed. `to == from`: none of the bytes that were prepared, whether the page is
-    /// uptodate (the source was gone) or not (the temporary page could not be landed). The page is locked.
+    /// Bytes `from..to` of the page have changed. `to == from`: none of the bytes that were
+    /// prepared, whether the page is uptodate (the source was gone) or not (the temporary page
+    /// could not be landed). The page is locked.
     fn commit_write(&self, index: PageIndex, from: usize, to: usize);
 
     /// Sends pages to the store; see [`AddressSpaceOperations::writeback`].

@@ -1,14 +1,17 @@
-//! The file-map logic of a page cache: `write`, `read`, the fault handler's part, truncation, writeback.
+//! The file-map logic of a page cache: `write`, `read`, the fault handler's part, truncation,
+//! writeback.
 //!
-//! Everything here works on an [`Inode`]: a [`Mapping`](faultless_page::Mapping) with its inode lock. User memory comes in as
-//! an [`IovIter`](faultless_usercopy::IovIter) over a [`UserMemory`](faultless_usercopy::UserMemory). Neither of those two crates
-//! knows the other; here they meet, and here it is decided what may happen under which lock.
+//! Everything here works on an [`Inode`]: a [`Mapping`](faultless_page::Mapping) with its inode
+//! lock. User memory comes in as an [`IovIter`](faultless_usercopy::IovIter) over a
+//! [`UserMemory`](faultless_usercopy::UserMemory). Neither of those two crates knows the other;
+//! here they meet, and here it is decided what may happen under which lock.
 //!
-//! The rules in parentheses (W1, P6, U3, …) are the project's contract; `ARCHITECTURE.md` lists them, with the lock
-//! order: I (inode) → range → M (address space, the embedder's) → P (pages, ascending) → internals.
+//! The rules in parentheses (W1, P6, U3, …) are the project's contract; `ARCHITECTURE.md` lists
+//! them, with the lock order: I (inode) → range → M (address space, the embedder's) → P (pages,
+//! ascending) → internals.
 //!
-//! What it does not own: frames and nodes (`faultless-page`), copies and their fix-ups (`faultless-usercopy`), page
-//! tables and address spaces (the embedder).
+//! What it does not own: frames and nodes (`faultless-page`), copies and their fix-ups
+//! (`faultless-usercopy`), page tables and address spaces (the embedder).
 #![no_std]
 
 mod eof;

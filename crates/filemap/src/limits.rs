@@ -8,11 +8,12 @@ use crate::task::Task;
 /// What a task without a limit says (`RLIM_INFINITY`).
 const NO_LIMIT: u64 = u64::MAX;
 
-/// The part of `len` bytes at `pos` that lies below the task's limit and `max_size`, the inode's. `len` is not 0.
-/// A limit of `u64::MAX` is none.
+/// The part of `len` bytes at `pos` that lies below the task's limit and `max_size`, the inode's.
+/// `len` is not 0. A limit of `u64::MAX` is none.
 ///
 /// # Errors
-/// [`Errno::FileTooBig`] when not a byte does; the task has then had its signal if the limit is its own.
+/// [`Errno::FileTooBig`] when not a byte does; the task has then had its signal if the limit is its
+/// own.
 #[doc(alias = "generic_write_checks")]
 #[inline(always)]
 pub(crate) fn clip<T: Task>(max_size: u64, pos: u64, len: usize, task: &T) -> Result<usize, Errno> {

@@ -1,4 +1,5 @@
-//! An open file: a position and flags over an [`Inode`], with the rules of `write(2)` for both (W3, W8).
+//! An open file: a position and flags over an [`Inode`], with the rules of `write(2)` for both (W3,
+//! W8).
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
@@ -26,12 +27,13 @@ bitflags! {
     }
 }
 
-/// An open file description. The embedder's lock of the position (Linux's `f_pos_lock`) is the `&mut`.
+/// An open file description. The embedder's lock of the position (Linux's `f_pos_lock`) is the
+/// `&mut`.
 ///
-/// It remembers up to where it was told of failed writebacks of its inode: each sync through it, and each write
-/// with [`OpenFlags::DATA_SYNC`] or [`OpenFlags::SYNC`], reports every failure since its last one, once (F2).
-/// An embedder that syncs and reads through one description at the same time keeps an [`ErrorCursor`] of
-/// its own, and calls [`Inode::fsync_since`].
+/// It remembers up to where it was told of failed writebacks of its inode: each sync through it,
+/// and each write with [`OpenFlags::DATA_SYNC`] or [`OpenFlags::SYNC`], reports every failure since
+/// its last one, once (F2). An embedder that syncs and reads through one description at the same
+/// time keeps an [`ErrorCursor`] of its own, and calls [`Inode::fsync_since`].
 #[derive(Clone, Copy, Debug, Default)]
 #[doc(alias = "struct file")]
 pub struct OpenFile {
@@ -41,7 +43,8 @@ pub struct OpenFile {
 }
 
 impl OpenFile {
-    /// An open file at position 0. A failed writeback that no caller has been told of yet is reported to it.
+    /// An open file at position 0. A failed writeback that no caller has been told of yet is
+    /// reported to it.
     #[must_use]
     pub fn new<K: Kernel>(inode: &Inode<K>, flags: OpenFlags) -> Self {
         Self { position: 0, flags, errors: inode.error_cursor() }
@@ -56,7 +59,8 @@ impl OpenFile {
     /// Moves the position.
     ///
     /// # Errors
-    /// [`Errno::Invalid`] beyond [`MAX_FILE_SIZE`](faultless_page::MAX_FILE_SIZE); the position stays.
+    /// [`Errno::Invalid`] beyond [`MAX_FILE_SIZE`](faultless_page::MAX_FILE_SIZE); the position
+    /// stays.
     #[doc(alias = "lseek")]
     pub fn seek(&mut self, position: u64) -> Result<(), Errno> {
         if position > faultless_page::MAX_FILE_SIZE {
@@ -84,8 +88,8 @@ impl OpenFile {
         WriteOptions { position, sync, strategy: None }
     }
 
-    /// `write(2)`: writes at the position, or at the end with [`OpenFlags::APPEND`]; moves the position behind
-    /// what landed, and not at all on an error (W3).
+    /// `write(2)`: writes at the position, or at the end with [`OpenFlags::APPEND`]; moves the
+    /// position behind what landed, and not at all on an error (W3).
     ///
     /// # Errors
     /// As [`Inode::write`].
@@ -105,7 +109,8 @@ impl OpenFile {
         Ok(written.bytes)
     }
 
-    /// `pwrite(2)`: writes at `position`; the file's own stays. With [`OpenFlags::APPEND`] it appends, as Linux does.
+    /// `pwrite(2)`: writes at `position`; the file's own stays. With [`OpenFlags::APPEND`] it
+    /// appends, as Linux does.
     ///
     /// # Errors
     /// As [`Inode::write`].

@@ -1,26 +1,28 @@
 //! Ranges of a file claimed by writers: how overwrites exclude each other without an inode lock.
 //!
-//! A write that holds all its page locks at once needs no range: the page locks order it against everyone.
-//! A write that must let go of its page locks midway (several leaves, a temporary page) claims its byte range
-//! first. A writer that finds a foreign claim on its bytes *after* locking its pages lets go and queues for
-//! its own range.
+//! A write that holds all its page locks at once needs no range: the page locks order it against
+//! all others. A write that must let go of its page locks midway (several leaves, a temporary page)
+//! claims its byte range first. A writer that finds a foreign claim on its bytes *after* locking
+//! its pages lets go and queues for its own range.
 //!
-//! Why the check after the page lock is enough: let S hold a range and H be a one-step writer that shares a
-//! page with it. Whichever locks that page first is seen by the other. If S locked it first, its range was
-//! entered before, so H, which acquires the lock S released, reads it and backs off. If H locked it first, H lands
-//! all of its bytes before S can touch the page, and precedes S everywhere.
+//! Why the check after the page lock is enough: let S hold a range and H be a one-step writer that
+//! shares a page with it. Whichever locks that page first is seen by the other. If S locked it
+//! first, its range was entered before, so H, which acquires the lock S released, reads it and
+//! backs off. If H locked it first, H lands all of its bytes before S can touch the page, and
+//! precedes S everywhere.
 //!
 //! # Order
-//! Claims are linked in order of arrival, through their writers' own stack frames: there is no table to be full (L4). A
-//! claim is *held* once no earlier one that overlaps it is linked, so a waiter is overtaken by none (L1). One
-//! kind comes *ahead*: a one-step writer whose source came short still has all its pages locked when it claims the
-//! rest. No holder of a range has touched these pages since the writer looked, and none can before they are
-//! unlocked; so the writer precedes all of them, waits for none, and each of them waits for it when it next
-//! has locked a page. A claim ahead waits for page locks only, so that wait ends. With it, no write ever starts
+//! Claims are linked in order of arrival, through their writers' own stack frames: there is no
+//! table to be full (L4). A claim is *held* once no earlier one that overlaps it is linked, so a
+//! waiter is overtaken by none (L1). One kind comes *ahead*: a one-step writer whose source came
+//! short still has all its pages locked when it claims the rest. No holder of a range has touched
+//! these pages since the writer looked, and none can before they are unlocked; so the writer
+//! precedes all of them, waits for none, and each of them waits for it when it next has locked a
+//! page. A claim ahead waits for page locks only, so that wait ends. With it, no write ever starts
 //! again: what has landed is not written twice.
 //!
-//! Rank: after I, before M and P. A task claims at most one range and never waits for one under a page lock.
-//! The fault handler never looks at ranges. Model-checked; see `ARCHITECTURE.md`.
+//! Rank: after I, before M and P. A task claims at most one range and never waits for one under a
+//! page lock. The fault handler never looks at ranges. Model-checked; see `ARCHITECTURE.md`.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -84,8 +86,8 @@ impl<K: Kernel> RangeLock<K> {
         Request::new(&self.claims)
     }
 
-    /// Whether another writer's claim forbids to write `range`, to the holder of `own`. A page of each byte is locked. Never
-    /// sleeps.
+    /// Whether another writer's claim forbids to write `range`, to the holder of `own`. A page of
+    /// each byte is locked. Never sleeps.
     #[inline(always)]
     pub(crate) fn conflicts(&self, range: ByteRange, own: Option<&RangeGuard<'_, K>>) -> bool {
         // Acquire: pairs with the insertion through the page lock that both writers take.
@@ -102,8 +104,8 @@ impl<K: Kernel> RangeLock<K> {
         self.claims.lock().any(|claim| forbids(claim) && claim.range.overlaps(range))
     }
 
-    /// Claims `range`, and waits until every overlapping claim that came before is gone. May sleep: no page lock
-    /// is held, and no range. I may be.
+    /// Claims `range`, and waits until every overlapping claim that came before is gone. May sleep:
+    /// no page lock is held, and no range. I may be.
     ///
     /// # Errors
     /// [`Errno::Interrupted`]: `task` is to die; nothing is claimed.
@@ -148,9 +150,9 @@ impl<K: Kernel> RangeLock<K> {
         true
     }
 
-    /// Claims `range` ahead of all others, for a writer that has every page of it locked, and found no conflict after
-    /// it had. Never sleeps. To be called before a byte that has landed counts: once the file has grown by it,
-    /// another writer may overwrite it.
+    /// Claims `range` ahead of all others, for a writer that has every page of it locked, and found
+    /// no conflict after it had. Never sleeps. To be called before a byte that has landed counts:
+    /// once the file has grown by it, another writer may overwrite it.
     #[cold]
     pub(crate) fn get_ahead<'l>(
         &'l self,
@@ -166,7 +168,8 @@ impl<K: Kernel> RangeLock<K> {
         RangeGuard { lock: self, wait, request, range, rank: Rank::Ahead }
     }
 
-    /// Sleeps until no claim ahead overlaps `range`, a part of what `own` holds. No page lock is held.
+    /// Sleeps until no claim ahead overlaps `range`, a part of what `own` holds. No page lock is
+    /// held.
     ///
     /// # Errors
     /// [`Errno::Interrupted`]: `task` is to die.
@@ -177,7 +180,8 @@ impl<K: Kernel> RangeLock<K> {
         own: &RangeGuard<'_, K>,
         task: &T,
     ) -> Result<(), Errno> {
-        // Not traced as a lock: a claim ahead waits for page locks only, so that no cycle can lead over it.
+        // Not traced as a lock: a claim ahead waits for page locks only, so that no cycle can lead
+        // over it.
         let mut killed = false;
         while !killed && self.conflicts_slow(range, Some(own)) {
             own.wait.wait_until(own.request.key(), &mut || {
@@ -200,7 +204,8 @@ impl<K: Kernel> fmt::Debug for RangeLock<K> {
     }
 }
 
-/// A range that this writer holds. Dropping it wakes the claims that wait for it; that never sleeps.
+/// A range that this writer holds. Dropping it wakes the claims that wait for it; that never
+/// sleeps.
 pub(crate) struct RangeGuard<'l, K: Kernel> {
     lock: &'l RangeLock<K>,
     wait: &'l K::Wait,

@@ -1,12 +1,13 @@
 //! `read`: pages to user memory, without a lock.
 //!
-//! Uptodate pages are copied inside a read section, which keeps their frames from being reused; the copy
-//! is atomic. A fault ends the section first, then faults in, then goes on where it stopped. A page that is not
-//! uptodate is filled under its lock.
+//! Uptodate pages are copied inside a read section, which keeps their frames from being reused; the
+//! copy is atomic. A fault ends the section first, then faults in, then goes on where it stopped. A
+//! page that is not uptodate is filled under its lock.
 //!
-//! A round that brings nothing is repeated a bounded number of times: bytes that a truncation may have cut off are read
-//! again with I held, so that no truncation runs; a page that reclaim takes away before it is copied, or user
-//! memory that goes away before it is written, is served by a temporary page (L1, L2, W6).
+//! A round that brings nothing is repeated a bounded number of times: bytes that a truncation may
+//! have cut off are read again with I held, so that no truncation runs; a page that reclaim takes
+//! away before it is copied, or user memory that goes away before it is written, is served by a
+//! temporary page (L1, L2, W6).
 #![forbid(unsafe_code)]
 
 use faultless_page::{Errno, Kernel, MAX_FILE_SIZE, PAGE_SIZE, PageRun, SleepGuard, Trace};
@@ -33,16 +34,17 @@ struct Rounds<'i, K: Kernel> {
 impl<K: Kernel> Inode<K> {
     /// Reads from byte `pos` on into `to`, which lies in `user`.
     ///
-    /// Returns how many bytes arrived; 0 at the end of the file. `to` has moved on by just that many. Every
-    /// byte was in the file at some moment during the call (W5). Takes no inode lock, unless truncations cut off
-    /// what it reads again and again.
+    /// Returns how many bytes arrived; 0 at the end of the file. `to` has moved on by just that
+    /// many. Every byte was in the file at some moment during the call (W5). Takes no inode lock,
+    /// unless truncations cut off what it reads again and again.
     ///
     /// May sleep. No lock that the fault handler could want is held: `may` says so.
     ///
     /// # Errors
     /// - [`Errno::Invalid`]: `pos` is above [`MAX_FILE_SIZE`].
     /// - Before the first byte arrived: [`Errno::Fault`] for a bad address, the store's error or
-    ///   [`Errno::NoMemory`] for a page that cannot be filled, [`Errno::Interrupted`] for a fatal signal.
+    ///   [`Errno::NoMemory`] for a page that cannot be filled, [`Errno::Interrupted`] for a fatal
+    ///   signal.
     #[doc(alias = "generic_file_read_iter")]
     #[inline]
     pub fn read<U: UserMemory, T: Task>(
@@ -114,7 +116,8 @@ impl<K: Kernel> Inode<K> {
         Ok(())
     }
 
-    /// Nothing was copied: gets the page, or the user memory, that was missing. How many bytes arrived on the way.
+    /// Nothing was copied: gets the page, or the user memory, that was missing. How many bytes
+    /// arrived on the way.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
     fn resolve<U: UserMemory, T: Task>(
@@ -145,7 +148,8 @@ impl<K: Kernel> Inode<K> {
         (len as u64).min(self.size().saturating_sub(pos)) as usize
     }
 
-    /// Makes the pages that hold `[pos, pos + len)`, all in one leaf, uptodate: the first of them at least.
+    /// Makes the pages that hold `[pos, pos + len)`, all in one leaf, uptodate: the first of them
+    /// at least.
     #[cold]
     fn bring_in<T: Task>(
         &self,
@@ -164,8 +168,9 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
-    /// Carries the next bytes through a temporary page, which is filled with the page of the file locked: neither reclaim nor
-    /// truncation comes in between. The copy to user memory may fault, since nothing is locked then.
+    /// Carries the next bytes through a temporary page, which is filled with the page of the file
+    /// locked: neither reclaim nor truncation comes in between. The copy to user memory may fault,
+    /// since nothing is locked then.
     #[cold]
     fn read_by_hand<U: UserMemory, T: Task>(
         &self,
@@ -187,7 +192,8 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
-    /// Fills `temporary` with up to `len` bytes of the page of `pos`; whether any lie before the end.
+    /// Fills `temporary` with up to `len` bytes of the page of `pos`; whether any lie before the
+    /// end.
     fn copy_locked<T: Task>(
         &self,
         may: &mut MayFault,

@@ -8,8 +8,8 @@ use core::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
 
 use faultless_page::{Kernel, LockId, SleepMutex, SyncFamily, Word, Word64};
 
-/// Sizes of the last cuts that are remembered. A reader or writer that is overtaken by as many takes all
-/// of its bytes for cut off.
+/// Sizes of the last cuts that are remembered. A reader or writer that is overtaken by as many
+/// takes all of its bytes for cut off.
 const REMEMBERED: u64 = 4;
 
 /// Nothing is left to do for an earlier truncation.
@@ -57,9 +57,9 @@ impl<K: Kernel> SizeChanges<K> {
         Moment(self.cuts.load(Acquire))
     }
 
-    /// The smallest size that the file was cut to since `then`; `u64::MAX` if it was not. Bytes below it that
-    /// were copied in the meantime are bytes of the file. The size itself would not tell: a write may have
-    /// moved it up again (W5).
+    /// The smallest size that the file was cut to since `then`; `u64::MAX` if it was not. Bytes
+    /// below it that were copied in the meantime are bytes of the file. The size itself would not
+    /// tell: a write may have moved it up again (W5).
     ///
     /// A copy that saw a zero of a truncation sees its count: the zero was stored after it.
     pub(crate) fn lowest_cut_since(&self, then: Moment) -> u64 {

@@ -1,7 +1,9 @@
-//! What the write path asks of the calling task and the clock. Every method has a default that says no.
+//! What the write path asks of the calling task and the clock. Every method has a default that says
+//! no.
 #![forbid(unsafe_code)]
 
-/// The calling task, as far as file I/O cares. None of these sleeps, except [`throttle`](Self::throttle).
+/// The calling task, as far as file I/O cares. None of these sleeps, except
+/// [`throttle`](Self::throttle).
 ///
 /// All but the throttle may be called with page locks held, or while a wait looks whether it is
 /// over: they look at the task, and call no operation of an inode. The throttle may wait for
@@ -13,8 +15,9 @@ pub trait Task {
         0
     }
 
-    /// Whether a fatal signal is pending: the operation ends (W10, L2), and so does every wait of the task (L3). The
-    /// embedder's [`Wait`](faultless_page::Wait) evaluates a sleeper's condition again when a fatal signal arrives.
+    /// Whether a fatal signal is pending: the operation ends (W10, L2), and so does every wait of
+    /// the task (L3). The embedder's [`Wait`](faultless_page::Wait) evaluates a sleeper's condition
+    /// again when a fatal signal arrives.
     #[inline(always)]
     fn fatal_signal_pending(&self) -> bool {
         false
@@ -32,9 +35,10 @@ pub trait Task {
     #[inline(always)]
     fn file_size_exceeded(&self) {}
 
-    /// Lets a task that has dirtied pages wait for writeback. May sleep. Called after each write that landed, however
-    /// small, with no lock held (L6); and between the steps of a long one, with no page lock held (P3) but with the
-    /// range of the write, and I if it grows the file: writeback needs neither.
+    /// Lets a task that has dirtied pages wait for writeback. May sleep. Called after each write
+    /// that landed, however small, with no lock held (L6); and between the steps of a long one,
+    /// with no page lock held (P3) but with the range of the write, and I if it grows the file:
+    /// writeback needs neither.
     #[doc(alias = "balance_dirty_pages")]
     #[inline(always)]
     fn throttle(&self) {}

@@ -1,8 +1,9 @@
 //! The permission to lock pages: the system call's token, borrowed, and the fault handler's own.
 //!
-//! [`MayFault`] belongs to `faultless-usercopy`: nothing that may fault can be called without a mutable
-//! borrow of it. Locking a page borrows the same token for as long as the page stays locked. The two
-//! crates do not know each other; this module ties them together, and so is where DL1–DL3 stop compiling.
+//! [`MayFault`] belongs to `faultless-usercopy`: nothing that may fault can be called without a
+//! mutable borrow of it. Locking a page borrows the same token for as long as the page stays
+//! locked. The two crates do not know each other; this module ties them together, and so is where
+//! DL1–DL3 stop compiling.
 
 use core::marker::PhantomData;
 
@@ -18,8 +19,9 @@ pub trait PageLocks {
 impl PageLocks for MayFault {
     #[inline(always)]
     fn page_locks(&mut self) -> LockContext<'_> {
-        // SAFETY: the context borrows the only token of this system call mutably. Every access that may
-        // fault, and every further context, needs the same borrow, so none can happen while it lives.
+        // SAFETY: the context borrows the only token of this system call mutably. Every access that
+        // may fault, and every further context, needs the same borrow, so none can happen while it
+        // lives.
         unsafe { LockContext::new() }
     }
 }
@@ -34,8 +36,8 @@ impl InFault {
     /// Asserts that this thread has just entered the page-fault handler.
     ///
     /// # Safety
-    /// The faulting access was made with no page lock held (the rule that [`MayFault`] enforces for code
-    /// that goes through it), and this thread has no other `InFault`.
+    /// The faulting access was made with no page lock held (the rule that [`MayFault`] enforces for
+    /// code that goes through it), and this thread has no other `InFault`.
     #[must_use]
     pub const unsafe fn enter() -> Self {
         Self(PhantomData)
@@ -45,9 +47,9 @@ impl InFault {
 impl PageLocks for InFault {
     #[inline(always)]
     fn page_locks(&mut self) -> LockContext<'_> {
-        // SAFETY: `enter` promised that the interrupted thread holds no page lock; the handler makes no
-        // access to user memory through this crate, for want of a `MayFault`, and the borrow excludes
-        // a second context.
+        // SAFETY: `enter` promised that the interrupted thread holds no page lock; the handler
+        // makes no access to user memory through this crate, for want of a `MayFault`, and the
+        // borrow excludes a second context.
         unsafe { LockContext::new() }
     }
 }

@@ -1,8 +1,8 @@
 //! Bytes in motion: the only place of this crate that touches memory.
 //!
-//! Between user memory and locked or pinned pages there is only the atomic copy; the faulting copy has a
-//! temporary page on its other end. User space may map the pages and race with every copy: none of them is ever a
-//! Rust reference.
+//! Between user memory and locked or pinned pages there is only the atomic copy; the faulting copy
+//! has a temporary page on its other end. User space may map the pages and race with every copy:
+//! none of them is ever a Rust reference.
 
 use core::ptr::NonNull;
 
@@ -14,8 +14,9 @@ use faultless_usercopy::{IovIter, MayFault, UserMemory, copy_kernel};
 /// Rounds without a byte of progress after which a piece goes through a temporary page (W6).
 pub(crate) const MAX_FRUITLESS_ROUNDS: u32 = 3;
 
-/// Copies up to `len` bytes of `from` into the locked pages from `pos` on, without faulting; how many arrived.
-/// `from` moves on by as many. Bytes that did not arrive leave the pages as they were (U1).
+/// Copies up to `len` bytes of `from` into the locked pages from `pos` on, without faulting; how
+/// many arrived. `from` moves on by as many. Bytes that did not arrive leave the pages as they were
+/// (U1).
 #[inline(always)]
 pub(crate) fn copy_in<K: Kernel, U: UserMemory>(
     locked: &LockedRun<'_, K>,
@@ -27,8 +28,8 @@ pub(crate) fn copy_in<K: Kernel, U: UserMemory>(
     let mut copied = 0;
     while copied < len {
         let Some((page, room)) = locked.span(pos + copied as u64, len - copied) else { break };
-        // SAFETY: `span` gave `room` bytes of frames whose pages are locked and so stay with this file;
-        // there is no Rust reference to them.
+        // SAFETY: `span` gave `room` bytes of frames whose pages are locked and so stay with this
+        // file; there is no Rust reference to them.
         let got = unsafe { from.copy_from_atomic(user, page.as_ptr(), room) };
         copied += got;
         if got < room {
@@ -40,8 +41,8 @@ pub(crate) fn copy_in<K: Kernel, U: UserMemory>(
     copied
 }
 
-/// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a read section.
-/// How many arrived, and whether the pages or the user memory ended it.
+/// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a
+/// read section. How many arrived, and whether the pages or the user memory ended it.
 #[inline]
 pub(crate) fn copy_out<K: Kernel, U: UserMemory>(
     section: &ReadSection<'_, K>,
@@ -95,7 +96,8 @@ impl<'c, K: Kernel> Bounce<'c, K> {
         Ok(Self { frame, filled: 0 })
     }
 
-    /// Fills it with the next `len` bytes of `from`, at most a page, faulting as needed. `from` moves on by what came.
+    /// Fills it with the next `len` bytes of `from`, at most a page, faulting as needed. `from`
+    /// moves on by what came.
     pub(crate) fn fill_from<U: UserMemory>(
         &mut self,
         user: &U,
@@ -111,7 +113,8 @@ impl<'c, K: Kernel> Bounce<'c, K> {
         self.filled
     }
 
-    /// Fills it with `len` bytes at `pos` of a locked page, at most a page; how many came: none if it is not uptodate.
+    /// Fills it with `len` bytes at `pos` of a locked page, at most a page; how many came: none if
+    /// it is not uptodate.
     pub(crate) fn fill_from_locked(
         &mut self,
         locked: &LockedRun<'_, K>,
@@ -123,8 +126,8 @@ impl<'c, K: Kernel> Bounce<'c, K> {
         if locked.uptodate() & slot != 0
             && let Some((page, room)) = locked.span(pos, len.min(PAGE_SIZE))
         {
-            // SAFETY: `room`, at most a page, bytes of a page that stays while it is locked, and are not
-            // in our frame, which belongs to no file.
+            // SAFETY: `room`, at most a page, bytes of a page that stays while it is locked, and
+            // are not in our frame, which belongs to no file.
             unsafe { copy_kernel(self.address(), page.as_ptr(), room) };
             self.filled = room;
         }
@@ -132,8 +135,9 @@ impl<'c, K: Kernel> Bounce<'c, K> {
         self.filled
     }
 
-    /// Copies its first `len` bytes into the locked pages at `pos`, which lie in one page; how many, which is `len` unless fewer
-    /// were filled in. Never faults. `from`, which they were read from, moves on by as many.
+    /// Copies its first `len` bytes into the locked pages at `pos`, which lie in one page; how
+    /// many, which is `len` unless fewer were filled in. Never faults. `from`, which they were read
+    /// from, moves on by as many.
     pub(crate) fn land(
         &self,
         locked: &LockedRun<'_, K>,
@@ -146,7 +150,8 @@ impl<'c, K: Kernel> Bounce<'c, K> {
             return 0;
         }
         if let Some((page, room)) = locked.span(pos, len) {
-            // SAFETY: `room`, at most `filled`, bytes of a page that is locked; our frame is another one.
+            // SAFETY: `room`, at most `filled`, bytes of a page that is locked; our frame is
+            // another one.
             unsafe { copy_kernel(page.as_ptr(), self.address(), room) };
         }
         K::trace(Trace::Copied(len));

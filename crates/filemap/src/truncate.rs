@@ -1,11 +1,14 @@
-//! Changing the size: pages past the new end leave the cache, the last page's tail becomes zeros (P2).
+//! Changing the size: pages past the new end leave the cache, the last page's tail becomes zeros
+//! (P2).
 //!
-//! Order, under I: set the size; remove user mappings; take pages out under their locks; zero the partial page
-//! under its lock; remove user mappings once more, where a fault came in between; tell the store. Writers
-//! and fault handlers look at the size again after they have locked a page, so a later one sees the new end.
+//! Order, under I: set the size; remove user mappings; take pages out under their locks; zero the
+//! partial page under its lock; remove user mappings once more, where a fault came in between; tell
+//! the store. Writers and fault handlers look at the size again after they have locked a page, so a
+//! later one sees the new end.
 //!
-//! From the moment the size is set, the truncation has happened. Taking the pages out can wait for a store; a
-//! fatal signal ends that wait, and the next change of the size completes what is left before it begins (L3).
+//! From the moment the size is set, the truncation has happened. Taking the pages out can wait for
+//! a store; a fatal signal ends that wait, and the next change of the size completes what is left
+//! before it begins (L3).
 #![forbid(unsafe_code)]
 
 use core::pin::pin;
@@ -30,13 +33,13 @@ impl<K: Kernel> Inode<K> {
     /// and mappings of the pages that go lose them: an access through a mapping past the new end is
     /// `SIGBUS`, private copies of such pages included.
     ///
-    /// A fatal signal that arrives once the size has changed does not undo it; what the cache still holds past the
-    /// end is then removed by the next change of the size.
+    /// A fatal signal that arrives once the size has changed does not undo it; what the cache still
+    /// holds past the end is then removed by the next change of the size.
     ///
     /// # Errors
     /// Nothing has changed:
-    /// - [`Errno::FileTooBig`] above the store's maximum, or, when extending, above the task's limit, with
-    ///   its signal (W8);
+    /// - [`Errno::FileTooBig`] above the store's maximum, or, when extending, above the task's
+    ///   limit, with its signal (W8);
     /// - [`Errno::Interrupted`]: a fatal signal while waiting for a lock (L3);
     /// - [`Errno::NoMemory`]: an index node for the page of the old end, when extending (P8).
     #[doc(alias = "truncate_setsize")]
@@ -72,8 +75,8 @@ impl<K: Kernel> Inode<K> {
             self.mapping().truncate_size(size);
             return Ok(());
         }
-        // The size changes under the lock of the page in which the file ended (P7), be it there or not: no mapping of
-        // it becomes writable between the sealing and the change (P2).
+        // The size changes under the lock of the page in which the file ended (P7), be it there or
+        // not: no mapping of it becomes writable between the sealing and the change (P2).
         let run = PageRun::single(PageIndex::containing(old));
         let killed = || task.fatal_signal_pending();
         let locks = may.page_locks();
@@ -97,8 +100,8 @@ impl<K: Kernel> Inode<K> {
         Ok(())
     }
 
-    /// Completes the truncation that an earlier call, or this one, has begun: nothing of the cache or the store is left
-    /// past the end. Call before the end moves up. I is held, no page lock.
+    /// Completes the truncation that an earlier call, or this one, has begun: nothing of the cache
+    /// or the store is left past the end. Call before the end moves up. I is held, no page lock.
     ///
     /// # Errors
     /// [`Errno::Interrupted`]: it is not complete, and the end must not move up.
@@ -112,8 +115,8 @@ impl<K: Kernel> Inode<K> {
         let first_gone = PageIndex::new(size.div_ceil(PAGE_SIZE as u64));
         let end = PageIndex::containing(MAX_FILE_SIZE).plus(1);
         let maps = mapping.user_mappings();
-        // Always, and not only if a page was mapped through `fault`: an embedder may have made a private copy of a
-        // page that it read.
+        // Always, and not only if a page was mapped through `fault`: an embedder may have made a
+        // private copy of a page that it read.
         let unmap = || maps.unmap(mapping.id(), first_gone, end, Unmap::Truncate);
         unmap();
         self.remove_pages(may, first_gone, end, task)?;
@@ -146,8 +149,10 @@ impl<K: Kernel> Inode<K> {
         Ok(())
     }
 
-    /// Zeroes the last page from `size` on, and waits for its writeback, so that blocks can go. The store does the same
-    /// with its own copy in [`truncate_blocks`](AddressSpaceOperations::truncate_blocks): the page need not be read in or become dirty.
+    /// Zeroes the last page from `size` on, and waits for its writeback, so that blocks can go. The
+    /// store does the same with its own copy in
+    /// [`truncate_blocks`](AddressSpaceOperations::truncate_blocks): the page need not be read in
+    /// or become dirty.
     fn zero_tail<T: Task>(
         &self,
         may: &mut impl PageLocks,
@@ -168,16 +173,17 @@ impl<K: Kernel> Inode<K> {
         locked.wait_writeback(locked.mask(), &killed)
     }
 
-    /// Returns every block past the end to the store, for a write that asked for more than it used (W9). I is held, no page
-    /// lock. What a signal interrupts is completed before the file grows.
+    /// Returns every block past the end to the store, for a write that asked for more than it used
+    /// (W9). I is held, no page lock. What a signal interrupts is completed before the file grows.
     pub(crate) fn give_back<T: Task>(&self, may: &mut impl PageLocks, task: &T) {
         let size = self.size();
         self.cut_begins(size);
         let _left_to_the_next = self.give_back_past(may, size, task);
     }
 
-    /// Returns every block past `size`, the end, to the store, and forgets that the last page was wholly backed: the cached
-    /// knowledge goes with the blocks (W9, Linux b9a4207d). I is held, no page lock.
+    /// Returns every block past `size`, the end, to the store, and forgets that the last page was
+    /// wholly backed: the cached knowledge goes with the blocks (W9, Linux b9a4207d). I is held, no
+    /// page lock.
     fn give_back_past<T: Task>(
         &self,
         may: &mut impl PageLocks,
@@ -185,8 +191,8 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<(), Errno> {
         self.mapping().store().truncate_blocks(size);
-        // Afterwards: a page inserted meanwhile may have recorded blocks that are gone now. Until here only a write
-        // that grows the file would rely on them, and it needs I.
+        // Afterwards: a page inserted meanwhile may have recorded blocks that are gone now. Until
+        // here only a write that grows the file would rely on them, and it needs I.
         let run = PageRun::single(PageIndex::containing(size));
         let killed = || task.fatal_signal_pending();
         if let Some(mut locked) = self.mapping().lock_killable(may.page_locks(), run, &killed)? {

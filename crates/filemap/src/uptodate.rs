@@ -10,15 +10,15 @@ use crate::task::Task;
 use crate::token::PageLocks;
 
 impl<K: Kernel> Inode<K> {
-    /// Makes pages of `run` present and uptodate: the first one, and of the others those for which frames can be had at once.
-    /// Pages past the end are left alone. May sleep.
+    /// Makes pages of `run` present and uptodate: the first one, and of the others those for which
+    /// frames can be had at once. Pages past the end are left alone. May sleep.
     ///
-    /// To insist on all of them would not end: an allocator that reclaims may take for the last pages what the first
-    /// ones got (L1).
+    /// To insist on all of them would not end: an allocator that reclaims may take for the last
+    /// pages what the first ones got (L1).
     ///
     /// # Errors
-    /// [`Errno::NoMemory`], the store's error for the first page that could not be read (pages before it are uptodate), or
-    /// [`Errno::Interrupted`].
+    /// [`Errno::NoMemory`], the store's error for the first page that could not be read (pages
+    /// before it are uptodate), or [`Errno::Interrupted`].
     pub(crate) fn make_uptodate<T: Task>(
         &self,
         may: &mut impl PageLocks,
@@ -44,8 +44,8 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
-    /// Fills the pages of a locked run that are not uptodate, with frames from `batch` where absent. How many
-    /// frames are missing: 0 when all is done.
+    /// Fills the pages of a locked run that are not uptodate, with frames from `batch` where
+    /// absent. How many frames are missing: 0 when all is done.
     ///
     /// # Errors
     /// The store's.
@@ -78,10 +78,12 @@ impl<K: Kernel> Inode<K> {
         Ok(0)
     }
 
-    /// Fills a present, locked page from the store and makes it uptodate. What lies past the end reads as zeros (P2).
+    /// Fills a present, locked page from the store and makes it uptodate. What lies past the end
+    /// reads as zeros (P2).
     ///
     /// # Errors
-    /// The store's, or [`Errno::Io`] if it answered less than the file has of this page (F8); the page stays not uptodate.
+    /// The store's, or [`Errno::Io`] if it answered less than the file has of this page (F8); the
+    /// page stays not uptodate.
     pub(crate) fn read_page(
         &self,
         locked: &mut LockedRun<'_, K>,
@@ -90,7 +92,8 @@ impl<K: Kernel> Inode<K> {
         let needed = self.bytes_on_store(index);
         locked.fill(index, 0, |buf| {
             self.mapping().store().read(index, buf)?;
-            // The file may have become shorter meanwhile, but not longer again: that takes this page's lock.
+            // The file may have become shorter meanwhile, but not longer again: that takes this
+            // page's lock.
             let short = buf.filled() < needed.min(self.bytes_on_store(index));
             if short { Err(Errno::Io) } else { Ok(()) }
         })?;

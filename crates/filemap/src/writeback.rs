@@ -1,13 +1,15 @@
 //! Writeback, `fsync`, `msync`: dirty pages to the store, and what a sync promises (F1–F4).
 //!
-//! A page is claimed under its lock: user mappings become read-only, so that the next CPU store through one faults
-//! and dirties the page again; dirty becomes writeback; then the lock is let go and the store is called. Whatever
-//! changes from here on makes the page dirty once more and is sent by a later round.
+//! A page is claimed under its lock: user mappings become read-only, so that the next CPU store
+//! through one faults and dirties the page again; dirty becomes writeback; then the lock is let go
+//! and the store is called. Whatever changes from here on makes the page dirty once more and is
+//! sent by a later round.
 //!
-//! A sync passes once over the pages of its range, up to the size that was visible when it began, in ascending
-//! order. A page that is dirty is sent. A page that another caller has under way is locked first and waited
-//! for with the lock held: no new writeback of it can begin, so the wait is for one writeback. What becomes
-//! dirty behind the pass, or past the size of its start, is not its business (F4).
+//! A sync passes once over the pages of its range, up to the size that was visible when it began,
+//! in ascending order. A page that is dirty is sent. A page that another caller has under way is
+//! locked first and waited for with the lock held: no new writeback of it can begin, so the wait is
+//! for one writeback. What becomes dirty behind the pass, or past the size of its start, is not its
+//! business (F4).
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
@@ -24,14 +26,16 @@ use crate::task::Task;
 use crate::token::PageLocks;
 
 impl<K: Kernel> Inode<K> {
-    /// Sends the dirty pages that hold bytes of `range` to the store, and waits for those already on their way.
+    /// Sends the dirty pages that hold bytes of `range` to the store, and waits for those already
+    /// on their way.
     ///
     /// May sleep. No page lock is held; I need not be. Not to be called from a store's own
     /// [`writeback`](AddressSpaceOperations::writeback): it would wait for itself.
     ///
     /// # Errors
-    /// - The error of a writeback of this file that failed meanwhile, by whichever caller. Its pages are dirty again, the
-    ///   other pages were sent all the same, and every open file is told by its next sync (F2).
+    /// - The error of a writeback of this file that failed meanwhile, by whichever caller. Its
+    ///   pages are dirty again, the other pages were sent all the same, and every open file is told
+    ///   by its next sync (F2).
     /// - [`Errno::Interrupted`]: a fatal signal; some pages were not sent and are still dirty (L3).
     #[doc(alias = "filemap_write_and_wait_range")]
     pub fn writeback<T: Task>(
@@ -45,19 +49,20 @@ impl<K: Kernel> Inode<K> {
         self.errors.since(mark)
     }
 
-    /// Makes the file durable: what `fsync` and `fdatasync` do, for a caller without an open file. An open file has
-    /// [`OpenFile::fsync`](crate::OpenFile::fsync).
+    /// Makes the file durable: what `fsync` and `fdatasync` do, for a caller without an open file.
+    /// An open file has [`OpenFile::fsync`](crate::OpenFile::fsync).
     ///
-    /// On success every page that was dirty or under writeback when the call began has reached the store by a
-    /// writeback that succeeded, and the store has synced it, with the size that was visible then (F1, F3).
-    /// Ends however fast other tasks dirty pages (F4).
+    /// On success every page that was dirty or under writeback when the call began has reached the
+    /// store by a writeback that succeeded, and the store has synced it, with the size that was
+    /// visible then (F1, F3). Ends however fast other tasks dirty pages (F4).
     ///
     /// May sleep. No page lock and no I is held. Not to be called from a call of the file's own
     /// store, or from `install` of a [`fault`](Self::fault): it could wait for its caller.
     ///
     /// # Errors
-    /// - A failure of a writeback of this file, by whichever caller: one that came during this call, or one that no earlier
-    ///   caller of this method was told of. An open file's cursor is not moved by that (F2).
+    /// - A failure of a writeback of this file, by whichever caller: one that came during this
+    ///   call, or one that no earlier caller of this method was told of. An open file's cursor is
+    ///   not moved by that (F2).
     /// - The error of the store's sync.
     /// - [`Errno::Interrupted`]: a fatal signal; nothing is promised, and nothing is lost (L3).
     #[doc(alias = "fdatasync")]
@@ -87,8 +92,8 @@ impl<K: Kernel> Inode<K> {
         self.errors.report_unnamed(mark).and(synced)
     }
 
-    /// As [`fsync_range`](Self::fsync_range), for an open file: `cursor` is its place in the sequence of failures, and
-    /// moves past those that are reported.
+    /// As [`fsync_range`](Self::fsync_range), for an open file: `cursor` is its place in the
+    /// sequence of failures, and moves past those that are reported.
     ///
     /// # Errors
     /// As `fsync`, with every failure since `cursor`.
@@ -104,8 +109,8 @@ impl<K: Kernel> Inode<K> {
         self.errors.report(cursor).and(synced)
     }
 
-    /// `msync` of the bytes in `range`, for a caller without an open file: CPU stores through mappings are in the page
-    /// cache already. The times are stamped by then (F7).
+    /// `msync` of the bytes in `range`, for a caller without an open file: CPU stores through
+    /// mappings are in the page cache already. The times are stamped by then (F7).
     ///
     /// May sleep when it is to wait. No page lock is held.
     ///
@@ -130,7 +135,8 @@ impl<K: Kernel> Inode<K> {
         self.errors.sample()
     }
 
-    /// Sends the pages and syncs the store. Failures of writebacks are in the sequence of errors, not in the result.
+    /// Sends the pages and syncs the store. Failures of writebacks are in the sequence of errors,
+    /// not in the result.
     fn sync_pages<T: Task>(
         &self,
         may: &mut impl PageLocks,
@@ -139,14 +145,14 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<(), Errno> {
         self.send_dirty(may, &range, task)?;
-        // Once more: pages that a truncation has cut off meanwhile were not sent, so its size has to be durable, and a
-        // write may have grown the file since.
+        // Once more: pages that a truncation has cut off meanwhile were not sent, so its size has
+        // to be durable, and a write may have grown the file since.
         self.tell_size_if_new();
         self.mapping().store().sync(kind)
     }
 
-    /// One pass over the pages of `range`, up to the size that is visible now; see the module's documentation. Failures
-    /// of the store are recorded and do not end it.
+    /// One pass over the pages of `range`, up to the size that is visible now; see the module's
+    /// documentation. Failures of the store are recorded and do not end it.
     ///
     /// # Errors
     /// [`Errno::Interrupted`].
@@ -168,7 +174,8 @@ impl<K: Kernel> Inode<K> {
         Ok(())
     }
 
-    /// Sends, or waits for, the first pages of `first..end`, all in one leaf; the first page that is left.
+    /// Sends, or waits for, the first pages of `first..end`, all in one leaf; the first page that
+    /// is left.
     fn send_first<T: Task>(
         &self,
         may: &mut impl PageLocks,
@@ -212,7 +219,8 @@ impl<K: Kernel> Inode<K> {
         Ok(single.end())
     }
 
-    /// Puts a stretch of dirty pages under writeback: none of its mappings is writable from here on.
+    /// Puts a stretch of dirty pages under writeback: none of its mappings is writable from here
+    /// on.
     fn claim<'t, T: Task>(
         &'t self,
         locked: &mut LockedRun<'t, K>,
@@ -232,7 +240,8 @@ impl<K: Kernel> Inode<K> {
         Some(InFlight { inode: self, writeback: Some(writeback) })
     }
 
-    /// Zeroes what a mapping stored past the end (P2). No mapping of these pages is writable at the moment.
+    /// Zeroes what a mapping stored past the end (P2). No mapping of these pages is writable at the
+    /// moment.
     fn zero_past_eof(&self, locked: &mut LockedRun<'_, K>, stretch: PageRun, size: u64) {
         let wrote_past_eof = locked.wrote_past_eof() & stretch.mask();
         let last = PageIndex::containing(size);
@@ -254,7 +263,8 @@ impl<K: Kernel> Inode<K> {
     }
 }
 
-/// Pages in the hands of the store. Dropped by a store that unwinds, they are dirty again and the failure is recorded.
+/// Pages in the hands of the store. Dropped by a store that unwinds, they are dirty again and the
+/// failure is recorded.
 struct InFlight<'t, K: Kernel> {
     inode: &'t Inode<K>,
     /// `None` only once it has ended.
@@ -266,8 +276,8 @@ impl<K: Kernel> InFlight<'_, K> {
         self.writeback.as_ref().map(Writeback::view)
     }
 
-    /// A failure is recorded before the pages stop being under writeback: a caller that waits for them, or
-    /// finds neither mark, then finds the failure (F2).
+    /// A failure is recorded before the pages stop being under writeback: a caller that waits for
+    /// them, or finds neither mark, then finds the failure (F2).
     fn end(mut self, sent: Result<(), Errno>) {
         match (sent, self.writeback.take()) {
             (Ok(()), Some(writeback)) => writeback.end(WritebackOutcome::Clean),

@@ -1,7 +1,7 @@
 //! What the calling thread did: exact counts, made from the core's trace.
 //!
-//! Key type: [`Counters`]. Each thread counts for itself; a test takes a [snapshot](Counters::now) before and one
-//! after, or wraps the work in [`counting`].
+//! Key type: [`Counters`]. Each thread counts for itself; a test takes a [snapshot](Counters::now)
+//! before and one after, or wraps the work in [`counting`].
 
 #![forbid(unsafe_code)]
 

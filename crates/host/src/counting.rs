@@ -1,7 +1,8 @@
 //! Words and short locks that count the locked instructions of the calling thread.
 //!
-//! On x86-64 a locked instruction is the price of every read-modify-write, of a sequentially consistent store and of a
-//! full fence; [`locked`] counts them all, so that "an overwrite costs two" is a test.
+//! On x86-64 a locked instruction is the price of every read-modify-write, of a sequentially
+//! consistent store and of a full fence; [`locked`] counts them all, so that "an overwrite costs
+//! two" is a test.
 
 use std::cell::Cell;
 use std::fmt;
@@ -15,7 +16,8 @@ thread_local! {
     static LOCKED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Locked instructions of the calling thread so far, among those that went through [`CountingSync`].
+/// Locked instructions of the calling thread so far, among those that went through
+/// [`CountingSync`].
 #[must_use]
 pub fn locked() -> u64 {
     LOCKED.get()

@@ -1,7 +1,8 @@
 //! The host's implementation of [`Kernel`], in three flavours.
 //!
-//! [`HostKernel<Checked>`](Checked) is what tests use: it counts and checks locks. [`Counted`] moreover counts every
-//! locked instruction. [`Bare`] does nothing besides the work: for measurements.
+//! [`HostKernel<Checked>`](Checked) is what tests use: it counts and checks locks. [`Counted`]
+//! moreover counts every locked instruction. [`Bare`] does nothing besides the work: for
+//! measurements.
 
 #![forbid(unsafe_code)]
 
@@ -24,7 +25,8 @@ pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
-/// What a host kernel does besides the work. Sealed: the three flavours of this module, and the theatre's.
+/// What a host kernel does besides the work. Sealed: the three flavours of this module, and the
+/// theatre's.
 pub trait Flavor: sealed::Sealed + fmt::Debug + Send + Sync + 'static {
     /// Its words.
     type Sync: SyncFamily;
@@ -103,7 +105,8 @@ impl<F: Flavor> Kernel for HostKernel<F> {
         .unwrap_or(0)
     }
 
-    /// Checks drop their files as they please: what is lost with them is counted, and looked at where it matters.
+    /// Checks drop their files as they please: what is lost with them is counted, and looked at
+    /// where it matters.
     fn dirty_pages_dropped(_mapping: u64, pages: u64) {
         Counters::update(|counters| counters.dropped_dirty += pages);
     }

@@ -1,8 +1,9 @@
 //! The host shim: one Linux process that behaves like a machine with an MMU.
 //!
-//! A [`Machine`] has memory (a memfd, mapped once), wait queues with a watchdog, a page cache, a lock checker, and
-//! address spaces, whose faults are [real](mm_real) signals or [scripted](mm_scripted). Stores and a reference model
-//! complete it. Tests, fuzz targets and benches of the core crates run on it.
+//! A [`Machine`] has memory (a memfd, mapped once), wait queues with a watchdog, a page cache, a
+//! lock checker, and address spaces, whose faults are [real](mm_real) signals or
+//! [scripted](mm_scripted). Stores and a reference model complete it. Tests, fuzz targets and
+//! benches of the core crates run on it.
 //!
 //! | concept | module |
 //! |---|---|
@@ -21,7 +22,8 @@
 //! | Faultless and the running Linux kernel, compared | [`oracle`] |
 //! | bodies of the fuzz targets | [`fuzz`] |
 //!
-//! It owns no logic of the page cache: whatever a kernel would not have to write for itself is in the core crates.
+//! It owns no logic of the page cache: whatever a kernel would not have to write for itself is in
+//! the core crates.
 
 pub mod controls;
 pub mod counters;

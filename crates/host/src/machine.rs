@@ -1,7 +1,8 @@
-//! A machine: memory, wait queues, a page cache, a lock checker, and address spaces on one of the two MMUs.
+//! A machine: memory, wait queues, a page cache, a lock checker, and address spaces on one of the
+//! two MMUs.
 //!
-//! Key types: [`Machine`] and its [`MachineConfig`]; [`syscall`], which is how a test enters "the kernel". Any number of
-//! machines live in one process.
+//! Key types: [`Machine`] and its [`MachineConfig`]; [`syscall`], which is how a test enters "the
+//! kernel". Any number of machines live in one process.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -45,7 +46,8 @@ impl Default for MachineConfig {
 }
 
 impl MachineConfig {
-    /// 2,048 frames (8 MiB), contiguous where possible, poisoned when free; address spaces of 1,024 pages.
+    /// 2,048 frames (8 MiB), contiguous where possible, poisoned when free; address spaces of 1,024
+    /// pages.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -217,7 +219,8 @@ impl<M: Mmu, F: Flavor> Machine<M, F> {
         syscall(work)
     }
 
-    /// Ends the machine and checks that everything was given back: no inode and no address space may be alive.
+    /// Ends the machine and checks that everything was given back: no inode and no address space
+    /// may be alive.
     ///
     /// # Panics
     /// If a frame is still held, or the cache is.
@@ -251,7 +254,8 @@ impl Drop for Leave {
     }
 }
 
-/// Enters the kernel: runs `work` with the thread's one token. Checks that no lock is held at return (P3).
+/// Enters the kernel: runs `work` with the thread's one token. Checks that no lock is held at
+/// return (P3).
 ///
 /// # Panics
 /// If the thread is inside the kernel already, or holds a lock at entry or at return.
@@ -259,8 +263,8 @@ pub fn syscall<R>(work: impl FnOnce(&mut MayFault) -> R) -> R {
     assert!(INSIDE.replace(Inside::Kernel) == Inside::User, "a system call inside a system call");
     let leave = Leave;
     lockcheck::nothing_held("a system call begins");
-    // SAFETY: the thread holds no lock of the kernel (just checked), and has no other token, because it was not inside
-    // the kernel.
+    // SAFETY: the thread holds no lock of the kernel (just checked), and has no other token,
+    // because it was not inside the kernel.
     let mut may = unsafe { MayFault::assert() };
     let result = work(&mut may);
     drop(leave);
@@ -277,7 +281,8 @@ pub fn syscall<R>(work: impl FnOnce(&mut MayFault) -> R) -> R {
 ///     fn with_little_memory(machine = MachineConfig::new().frames(64)) { … }
 /// }
 /// ```
-/// `machine` is a `Machine<M>` for some `M: Mmu`. Everything that is in scope where the macro stands is in scope in the body.
+/// `machine` is a `Machine<M>` for some `M: Mmu`. Everything that is in scope where the macro
+/// stands is in scope in the body.
 #[macro_export]
 macro_rules! on_both_mmus {
     () => {};

@@ -1,5 +1,5 @@
-//! User memory for measurements: a range of the process that is always resident. No page table, no checker, no script:
-//! the copies are those of `faultless-usercopy`, and nothing else.
+//! User memory for measurements: a range of the process that is always resident. No page table, no
+//! checker, no script: the copies are those of `faultless-usercopy`, and nothing else.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,14 +12,16 @@ use faultless_usercopy::{CurrentUser, UserAddr, UserSlice};
 /// Memory that plays user memory.
 ///
 /// # Invariants
-/// `base` is the start of a private mapping of `len` bytes, readable and writable, that belongs to this value.
+/// `base` is the start of a private mapping of `len` bytes, readable and writable, that belongs to
+/// this value.
 pub struct PlainMemory {
     base: NonNull<u8>,
     len: usize,
     user: CurrentUser<NoWindow>,
 }
 
-// SAFETY: the value owns its mapping; all access goes through raw pointers of copies that tolerate races.
+// SAFETY: the value owns its mapping; all access goes through raw pointers of copies that tolerate
+// races.
 unsafe impl Send for PlainMemory {}
 // SAFETY: as for `Send`; what writes the bytes other than by such copies takes `&mut self`.
 unsafe impl Sync for PlainMemory {}
@@ -39,8 +41,8 @@ impl PlainMemory {
         assert_ne!(base, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
         let base: NonNull<u8> = NonNull::new(base.cast()).expect("an address");
         let start = base.as_ptr().expose_provenance();
-        // SAFETY: the range is mapped for as long as the value lives, and no Rust reference to it is made while a copy
-        // runs. Nothing in it faults, so no handler is needed.
+        // SAFETY: the range is mapped for as long as the value lives, and no Rust reference to it
+        // is made while a copy runs. Nothing in it faults, so no handler is needed.
         let user = unsafe { CurrentUser::new(start..start + len) };
         // INVARIANT: just mapped.
         Self { base, len, user }

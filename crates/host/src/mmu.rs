@@ -1,9 +1,10 @@
 //! The seam between the two MMUs: what address spaces need from "hardware".
 //!
-//! Areas, page tables, M, the fault handler and the script are the same for both ([`crate::space`]); an [`Mmu`] only
-//! shows frames at user addresses and performs accesses. [`RealMmu`](crate::mm_real::RealMmu) lets the processor do it,
-//! [`ScriptedMmu`](crate::mm_scripted::ScriptedMmu) walks the table itself. [`on_both_mmus!`](crate::on_both_mmus) runs
-//! a test body on both.
+//! Areas, page tables, M, the fault handler and the script are the same for both
+//! ([`crate::space`]); an [`Mmu`] only shows frames at user addresses and performs accesses.
+//! [`RealMmu`](crate::mm_real::RealMmu) lets the processor do it,
+//! [`ScriptedMmu`](crate::mm_scripted::ScriptedMmu) walks the table itself.
+//! [`on_both_mmus!`](crate::on_both_mmus) runs a test body on both.
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -118,17 +119,19 @@ pub trait Handler {
     /// The signal for the user program.
     fn fault(&self, addr: usize, access: Access) -> Result<(), UserFault>;
 
-    /// Calls `with` with the kernel address of the page that lies at `addr`, if its entry is present and allows the
-    /// access. The page cannot be unmapped meanwhile.
+    /// Calls `with` with the kernel address of the page that lies at `addr`, if its entry is
+    /// present and allows the access. The page cannot be unmapped meanwhile.
     fn with_page(&self, addr: usize, access: Access, with: &mut dyn FnMut(NonNull<u8>)) -> bool;
 }
 
-/// "Hardware" that shows frames at user addresses and performs accesses. Pages of an address space are counted from 0.
+/// "Hardware" that shows frames at user addresses and performs accesses. Pages of an address space
+/// are counted from 0.
 ///
 /// # Safety
 /// The implementor's [`access`](Self::access) keeps U1, U2, U3 and U7 of
-/// [`UserMemory`](faultless_usercopy::UserMemory), reaches no memory but the frames shown and the kernel
-/// address given, and neither [`base`](Self::base) nor what lies around it belongs to Rust code.
+/// [`UserMemory`](faultless_usercopy::UserMemory), reaches no memory but the frames shown and the
+/// kernel address given, and neither [`base`](Self::base) nor what lies around it belongs to Rust
+/// code.
 pub unsafe trait Mmu: fmt::Debug + Send + Sync + Sized + 'static {
     /// Its name, for the names of tests.
     const NAME: &'static str;
@@ -148,8 +151,8 @@ pub unsafe trait Mmu: fmt::Debug + Send + Sync + Sized + 'static {
     /// Accesses `len` bytes at `addr`.
     ///
     /// # Safety
-    /// `addr..addr + len` lies in the address space; the kernel address of `operation` is valid for `len` bytes.
-    /// The handler is the one of the address space that this MMU belongs to.
+    /// `addr..addr + len` lies in the address space; the kernel address of `operation` is valid for
+    /// `len` bytes. The handler is the one of the address space that this MMU belongs to.
     unsafe fn access(
         &self,
         handler: &dyn Handler,

@@ -1,6 +1,7 @@
 //! The reference model: a file as a `Vec<u8>`, and what a request must do to it (W1–W3, W7, W8).
 //!
-//! Key types: [`Model`], and [`Piece`], a segment of which a prefix can be read. Every run is compared with it.
+//! Key types: [`Model`], and [`Piece`], a segment of which a prefix can be read. Every run is
+//! compared with it.
 
 #![forbid(unsafe_code)]
 
@@ -119,7 +120,8 @@ impl Model {
     /// Writes at `pos` under limits and returns what the call must return.
     ///
     /// # Errors
-    /// [`Errno::FileTooBig`] before the source is looked at (W8), then as for [`write`](Self::write).
+    /// [`Errno::FileTooBig`] before the source is looked at (W8), then as for
+    /// [`write`](Self::write).
     pub fn write_within(
         &mut self,
         pos: u64,

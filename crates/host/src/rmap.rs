@@ -1,7 +1,8 @@
 //! The reverse map of a machine: from a page of a file to the address spaces that map it.
 //!
-//! Key type: [`HostUserMappings`]. Each address space keeps, under its page-table lock, which of its entries show which
-//! page of which file; this module only asks them all. It takes no M and no page lock.
+//! Key type: [`HostUserMappings`]. Each address space keeps, under its page-table lock, which of
+//! its entries show which page of which file; this module only asks them all. It takes no M and no
+//! page lock.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +13,8 @@ use faultless_page::{PageIndex, Unmap, UserMappings};
 
 /// Something with page-table entries that show pages of files.
 pub(crate) trait ShowsFiles: Send + Sync {
-    /// Applies `how` to the entries that show pages `first..end` of mapping `id`. Page-table lock only.
+    /// Applies `how` to the entries that show pages `first..end` of mapping `id`. Page-table lock
+    /// only.
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap);
 }
 

@@ -55,8 +55,8 @@ impl Rng {
 /// The seed of a random test where the environment names none.
 const DEFAULT_SEED: u64 = 1;
 
-/// The seed of a random test: `FAULTLESS_SEED` if it is set, else always the same one, so that a run
-/// of the tests can be repeated. Prints the seed. Fresh seeds are drawn by `cargo xtask soak`.
+/// The seed of a random test: `FAULTLESS_SEED` if it is set, else always the same one, so that a
+/// run of the tests can be repeated. Prints the seed. Fresh seeds are drawn by `cargo xtask soak`.
 ///
 /// # Panics
 /// If `FAULTLESS_SEED` is not a number.

@@ -1,9 +1,9 @@
-//! Scripts: what goes wrong, and when. "The third atomic copy stops after 17 bytes", "the pages are stolen between
-//! fault-in and copy", "unmapped while asleep", "fault-in is switched off".
+//! Scripts: what goes wrong, and when. "The third atomic copy stops after 17 bytes", "the pages are
+//! stolen between fault-in and copy", "unmapped while asleep", "fault-in is switched off".
 //!
-//! Key types: [`Rule`] = [`Event`] + [`When`] + [`Action`]; [`Script`], the rules of one address space and its counts of
-//! events. Works on both MMUs. A script that is empty costs one load. Neighbour: [`crate::space`] asks the script
-//! before each event and carries the actions out.
+//! Key types: [`Rule`] = [`Event`] + [`When`] + [`Action`]; [`Script`], the rules of one address
+//! space and its counts of events. Works on both MMUs. A script that is empty costs one load.
+//! Neighbour: [`crate::space`] asks the script before each event and carries the actions out.
 
 #![forbid(unsafe_code)]
 
@@ -46,7 +46,8 @@ pub enum When {
 #[derive(Clone)]
 pub enum Action {
     /// The copy ends after at most so many bytes: a short copy. For [`Event::AtomicCopy`] and
-    /// [`Event::FaultingCopy`]. (0 bytes of a readable source is against U2 unless it is taken for a theft.)
+    /// [`Event::FaultingCopy`]. (0 bytes of a readable source is against U2 unless it is taken for
+    /// a theft.)
     Short(usize),
     /// The pages of the range are stolen: not resident any more, contents kept.
     Steal,
@@ -60,7 +61,8 @@ pub enum Action {
     Lie,
     /// The fault-in does nothing and says that nothing can be reached. For [`Event::FaultIn`].
     Refuse,
-    /// This is called, on the thread of the event. For an atomic copy pages may be locked: it must not lock any.
+    /// This is called, on the thread of the event. For an atomic copy pages may be locked: it must
+    /// not lock any.
     Call(Arc<dyn Fn(Moment) + Send + Sync>),
 }
 
@@ -95,7 +97,8 @@ pub struct Script {
 }
 
 impl Script {
-    /// Adds a rule. Rules for the same moment are carried out in the order in which they were added.
+    /// Adds a rule. Rules for the same moment are carried out in the order in which they were
+    /// added.
     pub fn add(&self, event: Event, when: When, action: Action) {
         self.add_rule(Rule { event, when, action });
     }
@@ -142,8 +145,8 @@ impl When {
 }
 
 impl Rule {
-    /// A rule by chance, for the first few events, that a correct kernel survives with the right result: it steals,
-    /// shortens and lies once, but takes nothing away for good.
+    /// A rule by chance, for the first few events, that a correct kernel survives with the right
+    /// result: it steals, shortens and lies once, but takes nothing away for good.
     #[must_use]
     pub fn random(rng: &mut Rng) -> Self {
         let when = When::Nth(1 + rng.below(6));

@@ -1,6 +1,7 @@
 //! A wrapper around any user memory that counts what is asked of it, by kind.
 //!
-//! "No user touches besides the copy on the hot path" is then a test: [`Touches::besides_the_copy`] is 0.
+//! "No user touches besides the copy on the hot path" is then a test: [`Touches::besides_the_copy`]
+//! is 0.
 
 use std::cell::Cell;
 use std::ops::Range;

@@ -1,7 +1,8 @@
-//! Sleeping and waking on the host, with a watchdog: a wait that lasts too long tells the whole story and panics.
+//! Sleeping and waking on the host, with a watchdog: a wait that lasts too long tells the whole
+//! story and panics.
 //!
-//! Key type: [`HostWait`], hashed buckets of a mutex and a condition variable. Neighbour: the lock checker, which
-//! knows who holds what.
+//! Key type: [`HostWait`], hashed buckets of a mutex and a condition variable. Neighbour: the lock
+//! checker, which knows who holds what.
 
 #![forbid(unsafe_code)]
 

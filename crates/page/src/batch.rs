@@ -19,8 +19,8 @@ pub struct FrameBatch<'c, K: Kernel> {
 }
 
 impl<K: Kernel> PageCache<K> {
-    /// Up to `pages` (clipped to 1..=64) consecutive frames, at least one. May sleep and reclaim: no page lock may be held (P3).
-    /// Traces [`Trace::Allocated`] for each.
+    /// Up to `pages` (clipped to 1..=64) consecutive frames, at least one. May sleep and reclaim:
+    /// no page lock may be held (P3). Traces [`Trace::Allocated`] for each.
     ///
     /// # Errors
     /// [`Errno::NoMemory`], or whatever [`Frames::allocate`] says.
@@ -47,7 +47,8 @@ impl<'c, K: Kernel> FrameBatch<'c, K> {
     pub fn take_first(&mut self) -> Option<OwnedFrame<'c, K>> {
         self.left = self.left.checked_sub(1)?;
         let frame = self.next;
-        // INVARIANT: one less, and the next one is the first. (After the last number there is none, and none is left.)
+        // INVARIANT: one less, and the next one is the first. (After the last number there is none,
+        // and none is left.)
         self.next = frame.checked_add(1).unwrap_or(frame);
         // INVARIANT of the frame: the batch owned a count, and doesn't any more.
         Some(OwnedFrame { cache: self.cache, frame, owned: PhantomData })
@@ -100,7 +101,8 @@ impl<K: Kernel> OwnedFrame<'_, K> {
         self.frame
     }
 
-    /// The frame's first byte: [`PAGE_SIZE`] bytes, arbitrary at first, writable while the value lives.
+    /// The frame's first byte: [`PAGE_SIZE`] bytes, arbitrary at first, writable while the value
+    /// lives.
     #[must_use]
     pub fn as_ptr(&self) -> NonNull<u8> {
         self.cache.frames().address(self.frame)
@@ -127,8 +129,8 @@ impl<K: Kernel> OwnedFrame<'_, K> {
         K::trace(Trace::Zeroed(PAGE_SIZE));
     }
 
-    /// Gives up ownership: the holder of the number owns the count. Until it is given back by [`Frames::release`], the frame is
-    /// leaked.
+    /// Gives up ownership: the holder of the number owns the count. Until it is given back by
+    /// [`Frames::release`], the frame is leaked.
     #[must_use]
     pub fn into_number(self) -> FrameNumber {
         let frame = self.frame;

@@ -6,9 +6,9 @@ use static_assertions::{assert_not_impl_any, const_assert_eq};
 
 /// Permission to hold page locks, or to sit in a lock-free read section, for the lifetime `'t`.
 ///
-/// `faultless-filemap` makes one by *borrowing* the token without which nothing that may fault can be
-/// called, so for as long as a page is locked a faulting copy does not compile.
-/// Zero-sized, neither `Copy` nor `Clone`: one lock at a time per token.
+/// `faultless-filemap` makes one by *borrowing* the token without which nothing that may fault can
+/// be called, so for as long as a page is locked a faulting copy does not compile. Zero-sized,
+/// neither `Copy` nor `Clone`: one lock at a time per token.
 #[derive(Debug)]
 pub struct LockContext<'t>(PhantomData<&'t mut ()>);
 
@@ -21,9 +21,9 @@ impl LockContext<'_> {
     /// Asserts that pages may be locked for the lifetime.
     ///
     /// # Safety
-    /// While the value or anything made from it lives, this thread makes no access that may enter a fault
-    /// handler which locks pages, and it holds no other page lock or read section. (Breaking this
-    /// cannot corrupt memory; it can deadlock, which this crate treats as no less a bug.)
+    /// While the value or anything made from it lives, this thread makes no access that may enter a
+    /// fault handler which locks pages, and it holds no other page lock or read section. (Breaking
+    /// this cannot corrupt memory; it can deadlock, which this crate treats as no less a bug.)
     #[must_use]
     pub const unsafe fn new() -> Self {
         Self(PhantomData)

@@ -1,7 +1,7 @@
 //! Grace periods: how long a frame or a node must lie still after it was taken out of a mapping.
 //!
-//! Neighbours: [`ReadSection`](crate::ReadSection) and the tree's internal walks enter, [`Removed`](crate::Removed) and
-//! pruning synchronise. The epoch does not own what is waited for.
+//! Neighbours: [`ReadSection`](crate::ReadSection) and the tree's internal walks enter,
+//! [`Removed`](crate::Removed) and pruning synchronise. The epoch does not own what is waited for.
 #![forbid(unsafe_code)]
 
 use core::array;
@@ -16,16 +16,18 @@ const STRIPES: usize = 16;
 
 /// Striped reader counters with a two-phase grace period.
 ///
-/// A reader counts itself in a stripe, under one of two phases, and out of the same counter again. [`synchronize`](Self::synchronize)
-/// needs to see *each* counter at zero once: readers that were inside when it began are then gone. So that new readers can't
-/// keep a counter from zero, it first waits for the phase that is not entered any more (stragglers only), then turns
-/// new readers to it, and waits for the other one.
+/// A reader counts itself in a stripe, under one of two phases, and out of the same counter again.
+/// [`synchronize`](Self::synchronize) needs to see *each* counter at zero once: readers that were
+/// inside when it began are then gone. So that new readers can't keep a counter from zero, it first
+/// waits for the phase that is not entered any more (stragglers only), then turns new readers to
+/// it, and waits for the other one.
 ///
 /// # Why it is enough
-/// Remover: (1) takes the thing out by a sequentially consistent operation, (2) loads the counters, sequentially consistent.
-/// Reader: (3) counts itself in by such a read-modify-write, (4) finds the thing by such a load.
-/// In the one order of all four, if (2) misses (3), then (1) < (2) < (3) < (4), so the reader does not find the thing any more.
-/// Leaving is a release and the remover's load an acquire, so the reader's last access is over before reuse.
+/// Remover: (1) takes the thing out by a sequentially consistent operation, (2) loads the counters,
+/// sequentially consistent. Reader: (3) counts itself in by such a read-modify-write, (4) finds the
+/// thing by such a load. In the one order of all four, if (2) misses (3), then (1) < (2) < (3) <
+/// (4), so the reader does not find the thing any more. Leaving is a release and the remover's load
+/// an acquire, so the reader's last access is over before reuse.
 pub struct Epoch<S: SyncFamily> {
     stripes: [Stripe<S>; STRIPES],
     /// The phase that new readers enter is its lowest bit.
@@ -292,7 +294,8 @@ mod tests {
         });
     }
 
-    /// Otherwise a stream of readers could keep a grace period from ever ending. Two in a row turn to either phase.
+    /// Otherwise a stream of readers could keep a grace period from ever ending. Two in a row turn
+    /// to either phase.
     #[test]
     fn a_reader_who_enters_during_a_grace_period_is_not_waited_for() {
         with_watchdog(|| {

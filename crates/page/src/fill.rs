@@ -5,13 +5,14 @@ use core::ptr::{self, NonNull};
 
 use crate::PAGE_SIZE;
 
-/// A page that a store reads into, forward only. How far it got is what the store had: "short" and "hole" are
-/// different words (F8). A hole is declared by [`skip_zero`](Self::skip_zero) or [`fill_hole`](Self::fill_hole); what is neither filled
-/// nor declared is missing, and an error for every reader if the file's size says that it should be there.
+/// A page that a store reads into, forward only. How far it got is what the store had: "short" and
+/// "hole" are different words (F8). A hole is declared by [`skip_zero`](Self::skip_zero) or
+/// [`fill_hole`](Self::fill_hole); what is neither filled nor declared is missing, and an error for
+/// every reader if the file's size says that it should be there.
 ///
 /// # Invariants
-/// `page` is valid for writes of `len` bytes for `'a`, and nothing else uses them; `hole <= filled <= len`, and the first `filled` bytes
-/// were written.
+/// `page` is valid for writes of `len` bytes for `'a`, and nothing else uses them;
+/// `hole <= filled <= len`, and the first `filled` bytes were written.
 #[derive(Debug)]
 pub struct FillBuf<'a> {
     page: NonNull<u8>,
@@ -35,13 +36,15 @@ impl<'a> FillBuf<'a> {
     /// A buffer over the page at `page`.
     ///
     /// # Safety
-    /// Valid for writes of [`PAGE_SIZE`] bytes for `'a`, and nothing else reads or writes them meanwhile.
+    /// Valid for writes of [`PAGE_SIZE`] bytes for `'a`, and nothing else reads or writes them
+    /// meanwhile.
     pub(crate) unsafe fn over(page: NonNull<u8>) -> Self {
         // INVARIANT: the caller's promise.
         Self { page, len: PAGE_SIZE, filled: 0, hole: 0, borrow: PhantomData }
     }
 
-    /// Whether this still is the buffer over the page at `page`. A store may have swapped it for another one that lives as long.
+    /// Whether this still is the buffer over the page at `page`. A store may have swapped it for
+    /// another one that lives as long.
     pub(crate) fn is_over(&self, page: NonNull<u8>) -> bool {
         self.page == page && self.len == PAGE_SIZE
     }
@@ -67,7 +70,8 @@ impl<'a> FillBuf<'a> {
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let len = bytes.len().min(self.remaining());
         let to = self.unfilled();
-        // SAFETY: `len` bytes from there lie in the buffer, by the invariant; a unique borrow doesn't overlap `bytes`.
+        // SAFETY: `len` bytes from there lie in the buffer, by the invariant; a unique borrow
+        // doesn't overlap `bytes`.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, len) };
         self.filled += len;
         len
@@ -83,13 +87,14 @@ impl<'a> FillBuf<'a> {
         len
     }
 
-    /// Declares that the rest of the buffer is a hole, or lies past the end of the store: it reads as zeros.
+    /// Declares that the rest of the buffer is a hole, or lies past the end of the store: it reads
+    /// as zeros.
     pub fn fill_hole(&mut self) {
         self.hole += self.skip_zero(self.remaining());
     }
 
-    /// Where the unfilled part begins: [`remaining`](Self::remaining) bytes, for a device to write. Say so by
-    /// [`advance`](Self::advance).
+    /// Where the unfilled part begins: [`remaining`](Self::remaining) bytes, for a device to write.
+    /// Say so by [`advance`](Self::advance).
     #[must_use]
     pub fn unfilled(&mut self) -> *mut u8 {
         // SAFETY: `filled <= len`, so this is at most one past the end of the page.
@@ -99,7 +104,8 @@ impl<'a> FillBuf<'a> {
     /// Declares the next `len` bytes filled (clipped).
     ///
     /// # Safety
-    /// They were written through [`unfilled`](Self::unfilled). Otherwise recycled memory would be shown to users (W5).
+    /// They were written through [`unfilled`](Self::unfilled). Otherwise recycled memory would be
+    /// shown to users (W5).
     pub unsafe fn advance(&mut self, len: usize) {
         self.filled += len.min(self.remaining());
     }

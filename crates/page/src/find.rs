@@ -20,10 +20,11 @@ pub enum Mark {
     Writeback,
     /// Dirty or under writeback: what a sync owes (F1).
     ///
-    /// A writeback begins by setting writeback, then clearing dirty. The look loads dirty first (acquire), then
-    /// writeback, so a page on its way from the one to the other is found. One miss is left: a writeback that
-    /// fails between the two loads, setting dirty after the first and clearing writeback before the second. The error
-    /// sequence covers it: the failure is recorded *before* [`Writeback::end`](crate::Writeback::end), and a sync reads the sequence *after*
+    /// A writeback begins by setting writeback, then clearing dirty. The look loads dirty first
+    /// (acquire), then writeback, so a page on its way from the one to the other is found. One miss
+    /// is left: a writeback that fails between the two loads, setting dirty after the first and
+    /// clearing writeback before the second. The error sequence covers it: the failure is recorded
+    /// *before* [`Writeback::end`](crate::Writeback::end), and a sync reads the sequence *after*
     /// this look. The load that found writeback cleared (acquire) makes the record visible (F2).
     Unclean,
 }
@@ -42,8 +43,8 @@ impl<K: Kernel> Mapping<K> {
         pages
     }
 
-    /// The next maximal run of pages with `mark` in `from..end`, inside one leaf. Takes no lock: by the time the caller has locked the
-    /// run, the marks may have changed. Does not sleep.
+    /// The next maximal run of pages with `mark` in `from..end`, inside one leaf. Takes no lock: by
+    /// the time the caller has locked the run, the marks may have changed. Does not sleep.
     #[must_use]
     pub fn find(&self, from: PageIndex, end: PageIndex, mark: Mark) -> Option<PageRun> {
         if end <= from {

@@ -5,8 +5,8 @@ use core::ptr::NonNull;
 
 use crate::Errno;
 
-/// The number of a frame. Frame `n + 1` follows frame `n` in memory. Zero is never a frame, so that an
-/// empty slot of a leaf is a zero word. 32 bits of 4 KiB frames address 16 TiB.
+/// The number of a frame. Frame `n + 1` follows frame `n` in memory. Zero is never a frame, so that
+/// an empty slot of a leaf is a zero word. 32 bits of 4 KiB frames address 16 TiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[doc(alias = "pfn")]
 pub struct FrameNumber(NonZeroU32);
@@ -51,9 +51,10 @@ impl FrameNumber {
 ///
 /// The contents of a fresh frame are arbitrary, but initialised (a poison pattern is fine).
 pub unsafe trait Frames: Send + Sync {
-    /// Allocates up to `pages` (1..=64) consecutive frames with a count of 1 each and returns the first one
-    /// and how many there are: at least 1, at most `pages`. May sleep and reclaim: no page lock is held.
-    /// (An answer of 0 is taken for [`Errno::NoMemory`], and of a larger one only `pages` frames are used.)
+    /// Allocates up to `pages` (1..=64) consecutive frames with a count of 1 each and returns the
+    /// first one and how many there are: at least 1, at most `pages`. May sleep and reclaim: no
+    /// page lock is held. (An answer of 0 is taken for [`Errno::NoMemory`], and of a larger one
+    /// only `pages` frames are used.)
     ///
     /// # Errors
     /// [`Errno::NoMemory`] when not even one frame can be had.
@@ -62,12 +63,14 @@ pub unsafe trait Frames: Send + Sync {
     /// Adds one to the count of a frame: a user mapping or a pin now holds it too. Never sleeps.
     fn retain(&self, frame: FrameNumber);
 
-    /// How many counts the frame has at this moment: 1 for a page that only its mapping holds. Never sleeps.
+    /// How many counts the frame has at this moment: 1 for a page that only its mapping holds.
+    /// Never sleeps.
     ///
-    /// Eviction looks at it with the page locked and its user mappings removed. A frame that then has more than one
-    /// count is pinned: a device or the like still uses it, and the page stays (F5). New pins come by way of user
-    /// mappings, which the page lock keeps away meanwhile, so an answer of 1 stays true until the page is unlocked. The load
-    /// is an acquire, so that what a pin's last owner did with the frame happens before.
+    /// Eviction looks at it with the page locked and its user mappings removed. A frame that then
+    /// has more than one count is pinned: a device or the like still uses it, and the page stays
+    /// (F5). New pins come by way of user mappings, which the page lock keeps away meanwhile, so an
+    /// answer of 1 stays true until the page is unlocked. The load is an acquire, so that what a
+    /// pin's last owner did with the frame happens before.
     fn references(&self, frame: FrameNumber) -> u32;
 
     /// Takes one from the count of a frame and frees it at zero. Never sleeps.

@@ -1,8 +1,8 @@
-//! The kernel that embeds a cache, and the cache: memory, waiting, node pools and the epoch that all its mappings
-//! share.
+//! The kernel that embeds a cache, and the cache: memory, waiting, node pools and the epoch that
+//! all its mappings share.
 //!
-//! Key types: [`Kernel`], the bundle of all seams, and [`PageCache`]. The two name each other, so they stand together. The
-//! cache does not know its mappings, and has no policy of what to keep.
+//! Key types: [`Kernel`], the bundle of all seams, and [`PageCache`]. The two name each other, so
+//! they stand together. The cache does not know its mappings, and has no policy of what to keep.
 
 use core::ops::Deref;
 use core::sync::atomic::Ordering::Relaxed;
@@ -20,8 +20,9 @@ use crate::{
 
 /// Everything static that a kernel supplies, in one trait, so that types read `Mapping<K>`.
 ///
-/// The trait is safe, and so are most seams: an implementor that lies may lose data or hang, and does not break memory.
-/// What memory depends on is promised by the unsafe traits [`SyncFamily`], [`Frames`] and [`CloneStableDeref`].
+/// The trait is safe, and so are most seams: an implementor that lies may lose data or hang, and
+/// does not break memory. What memory depends on is promised by the unsafe traits [`SyncFamily`],
+/// [`Frames`] and [`CloneStableDeref`].
 pub trait Kernel: Sized + Send + Sync + 'static {
     /// Words and short locks: [`CoreSync`].
     type Sync: SyncFamily;
@@ -29,10 +30,11 @@ pub trait Kernel: Sized + Send + Sync + 'static {
     type Frames: Frames;
     /// Sleeping and waking: [`SpinWait`] until there is a scheduler.
     type Wait: Wait;
-    /// How a mapping reaches its cache: `&'static PageCache<Self>`, or an `Arc` (with the feature `alloc` of the crate
-    /// `stable_deref_trait`, in the embedder's manifest).
+    /// How a mapping reaches its cache: `&'static PageCache<Self>`, or an `Arc` (with the feature
+    /// `alloc` of the crate `stable_deref_trait`, in the embedder's manifest).
     type Cache: Deref<Target = PageCache<Self>> + CloneStableDeref + Send + Sync;
-    /// How a mapping reaches its store: `&'static dyn AddressSpaceOperations`, `Arc<dyn …>`, `Box<dyn …>`.
+    /// How a mapping reaches its store: `&'static dyn AddressSpaceOperations`, `Arc<dyn …>`,
+    /// `Box<dyn …>`.
     type Store: Deref<Target: AddressSpaceOperations> + Send + Sync;
     /// How user mappings of a file's pages are found and removed.
     type UserMappings: UserMappings;
@@ -43,12 +45,13 @@ pub trait Kernel: Sized + Send + Sync + 'static {
         0
     }
 
-    /// An inode of mapping `mapping` was dropped with `pages` pages that were dirty or under writeback, of a store that
-    /// keeps data: what was in them is lost. The embedder has called neither `close` nor `discard` of the
-    /// inode (F6). Called from the drop.
+    /// An inode of mapping `mapping` was dropped with `pages` pages that were dirty or under
+    /// writeback, of a store that keeps data: what was in them is lost. The embedder has called
+    /// neither `close` nor `discard` of the inode (F6). Called from the drop.
     ///
     /// # Panics
-    /// The default does, so that data is not lost in silence. A kernel that goes on after such a mistake overrides it.
+    /// The default does, so that data is not lost in silence. A kernel that goes on after such a
+    /// mistake overrides it.
     fn dirty_pages_dropped(mapping: u64, pages: u64) {
         panic!("inode {mapping} was dropped with {pages} dirty pages: close or discard it");
     }
@@ -104,17 +107,20 @@ impl<K: Kernel> PageCache<K> {
         &self.wait
     }
 
-    /// Memory in bytes that index nodes have taken from the frames. It is reused, and given back with the cache.
+    /// Memory in bytes that index nodes have taken from the frames. It is reused, and given back
+    /// with the cache.
     #[must_use]
     pub fn metadata_bytes(&self) -> usize {
         self.leaves.bytes() + self.inners.bytes()
     }
 
-    /// Waits until every read section that is open now has ended. Called between taking a frame out of a mapping and
-    /// reusing it; for embedders that free what else a reader may have seen. Traces [`Trace::GracePeriod`].
+    /// Waits until every read section that is open now has ended. Called between taking a frame out
+    /// of a mapping and reusing it; for embedders that free what else a reader may have seen.
+    /// Traces [`Trace::GracePeriod`].
     ///
-    /// Called inside a section of the same thread, it waits for that section and never returns; so it does after a
-    /// section was forgotten ([`mem::forget`](core::mem::forget)) and thus never ends.
+    /// Called inside a section of the same thread, it waits for that section and never returns; so
+    /// it does after a section was forgotten ([`mem::forget`](core::mem::forget)) and thus never
+    /// ends.
     pub fn synchronize(&self) {
         K::trace(Trace::GracePeriod);
         self.epoch.synchronize(&self.wait);
@@ -138,7 +144,8 @@ impl<K: Kernel> PageCache<K> {
 
 impl<K: Kernel> Drop for PageCache<K> {
     fn drop(&mut self) {
-        // SAFETY: `take` was given these frames only; mappings keep their cache alive, so there are none left.
+        // SAFETY: `take` was given these frames only; mappings keep their cache alive, so there are
+        // none left.
         unsafe { self.leaves.destroy(&self.frames) };
         // SAFETY: as above.
         unsafe { self.inners.destroy(&self.frames) };

@@ -1,20 +1,24 @@
 //! The leaf: the state of 64 pages, as one bit each in a few words, and their frames.
 //!
-//! Neighbours: [`page_lock`](crate::page_lock) locks slots, [`tree`](crate::tree) finds leaves, [`LockedRun`](crate::LockedRun) is the only way to
-//! change one, [`pool`](crate::pool) supplies them. A leaf does not own the meaning of its
-//! marks; that is filemap's.
+//! Neighbours: [`page_lock`](crate::page_lock) locks slots, [`tree`](crate::tree) finds leaves,
+//! [`LockedRun`](crate::LockedRun) is the only way to change one, [`pool`](crate::pool) supplies
+//! them. A leaf does not own the meaning of its marks; that is filemap's.
 //!
 //! # Words, and what may change them
-//! - `locked`: by compare-and-swap and `fetch_and`; the words below belong to the holder of the slot's lock. As slots share
-//!   words, every change is an atomic and/or.
-//! - `waiters` and `queue`: slots that are waited for, and the requests; see [`page_lock`](crate::page_lock).
-//! - `writeback_waiters`: a waiter for the end of a page's writeback sets its bit before each look; the end clears it and wakes.
+//! - `locked`: by compare-and-swap and `fetch_and`; the words below belong to the holder of the
+//!   slot's lock. As slots share words, every change is an atomic and/or.
+//! - `waiters` and `queue`: slots that are waited for, and the requests; see
+//!   [`page_lock`](crate::page_lock).
+//! - `writeback_waiters`: a waiter for the end of a page's writeback sets its bit before each look;
+//!   the end clears it and wakes.
 //! - `owner`, `base`: see [`Leaf::claim`] and [`Leaf::retire`].
 //! - `present` is set exactly for slots with a frame; every other mark is a subset of it.
-//! - `writeback` bits are cleared without the lock, by their token, which before that sets `dirty` if it failed. Pages with the
-//!   bit are not removed. See [`clean`](Leaf::clean) and [`unclean`](Leaf::unclean) for the order of looks.
-//! - `contiguous`: bit `s` set ⇒ slots `s` and `s + 1` are present and their frames are consecutive. Set only with *both* slots
-//!   locked, cleared by removal of either under its lock; so it is exact for a holder of both, and never wrongly set.
+//! - `writeback` bits are cleared without the lock, by their token, which before that sets `dirty`
+//!   if it failed. Pages with the bit are not removed. See [`clean`](Leaf::clean) and
+//!   [`unclean`](Leaf::unclean) for the order of looks.
+//! - `contiguous`: bit `s` set ⇒ slots `s` and `s + 1` are present and their frames are
+//!   consecutive. Set only with *both* slots locked, cleared by removal of either under its lock;
+//!   so it is exact for a holder of both, and never wrongly set.
 //! - `removals` counts removals, for lock-free readers: see [`Leaf::readable`].
 #![forbid(unsafe_code)]
 
@@ -30,7 +34,8 @@ use crate::{
     Wait, WaitKey, Word,
 };
 
-// Six cache lines for 64 pages, the first of them all that a hot overwrite touches besides the frames.
+// Six cache lines for 64 pages, the first of them all that a hot overwrite touches besides the
+// frames.
 const_assert_eq!(size_of::<Leaf<CoreSync>>(), 384);
 const_assert_eq!(offset_of!(Leaf<CoreSync>, writeback), 64);
 
@@ -100,8 +105,9 @@ impl<S: SyncFamily> Node for Leaf<S> {
 impl<S: SyncFamily> Leaf<S> {
     /// Gives a leaf without an owner to the mapping `owner`, at `base`. Before the leaf is linked.
     ///
-    /// `base` first: a thread that reads the new owner (acquire) then reads the new base. No lock is needed,
-    /// because a spurious locker sees either no owner or the new one, and is right both times.
+    /// `base` first: a thread that reads the new owner (acquire) then reads the new base. No lock
+    /// is needed, because a spurious locker sees either no owner or the new one, and is right both
+    /// times.
     pub(crate) fn claim(&self, owner: u64, base: PageIndex) {
         self.base.store(base.get(), Relaxed);
         self.owner.store(owner, Release);
@@ -109,8 +115,9 @@ impl<S: SyncFamily> Leaf<S> {
 
     /// Takes the leaf from its owner. All slots are locked, or the owner is being dropped.
     ///
-    /// The leaf is linked no more: a thread that sees this (acquire) does not find it again. A locker that found
-    /// the leaf earlier gets its slots after the unlock that follows, so it sees this.
+    /// The leaf is linked no more: a thread that sees this (acquire) does not find it again. A
+    /// locker that found the leaf earlier gets its slots after the unlock that follows, so it sees
+    /// this.
     pub(crate) fn retire(&self) {
         self.owner.store(NOBODY, Release);
     }
@@ -120,7 +127,8 @@ impl<S: SyncFamily> Leaf<S> {
         self.owner.load(Relaxed) != NOBODY
     }
 
-    /// Whether the leaf belongs to mapping `owner` at `base`. The answer stays true while a slot is locked (P6).
+    /// Whether the leaf belongs to mapping `owner` at `base`. The answer stays true while a slot is
+    /// locked (P6).
     #[inline]
     pub(crate) fn is(&self, owner: u64, base: PageIndex) -> bool {
         self.owner.load(Acquire) == owner && self.base.load(Relaxed) == base.get()
@@ -148,7 +156,8 @@ impl<S: SyncFamily> Leaf<S> {
         FrameNumber::new(self.frames[slot as usize % PAGES_PER_LEAF].load(Acquire))
     }
 
-    /// Puts frames into absent slots; `present` follows for all of them in [`set_present`](Self::set_present).
+    /// Puts frames into absent slots; `present` follows for all of them in
+    /// [`set_present`](Self::set_present).
     #[inline]
     pub(crate) fn put(&self, slot: u32, frame: FrameNumber) {
         self.frames[slot as usize % PAGES_PER_LEAF].store(frame.get(), Release);
@@ -159,7 +168,8 @@ impl<S: SyncFamily> Leaf<S> {
         self.present.fetch_or(slots, Release);
     }
 
-    /// Empties present `slots`, calling `each` with their frames. They may not be reused before a grace period.
+    /// Empties present `slots`, calling `each` with their frames. They may not be reused before a
+    /// grace period.
     ///
     /// The order is what [`readable`](Self::readable) relies on.
     pub(crate) fn take(&self, slots: SlotMask, mut each: impl FnMut(FrameNumber)) {
@@ -183,16 +193,16 @@ impl<S: SyncFamily> Leaf<S> {
         }
     }
 
-    /// Whether `slot + 1` holds the frame that follows `frame`, which is in `slot`, as far as one look tells, whose answer is
-    /// final only if it is no: scattered frames are known by it.
+    /// Whether `slot + 1` holds the frame that follows `frame`, which is in `slot`, as far as one
+    /// look tells, whose answer is final only if it is no: scattered frames are known by it.
     #[inline]
     pub(crate) fn continues(&self, slot: u32, frame: FrameNumber) -> bool {
         let next = self.frames[(slot as usize + 1) % PAGES_PER_LEAF].load(Relaxed);
         next == frame.get().wrapping_add(1)
     }
 
-    /// How many pages from `slot` on lie in consecutive frames, `1..=limit`, where `frame` is in `slot`, and slots
-    /// `slot..slot + limit` are locked by the caller. Remembers what it finds.
+    /// How many pages from `slot` on lie in consecutive frames, `1..=limit`, where `frame` is in
+    /// `slot`, and slots `slot..slot + limit` are locked by the caller. Remembers what it finds.
     pub(crate) fn locked_stretch(&self, slot: u32, frame: FrameNumber, limit: u32) -> u32 {
         let known = (self.contiguous.load(Relaxed) >> slot).trailing_ones() + 1;
         if known >= limit {
@@ -218,13 +228,15 @@ impl<S: SyncFamily> Leaf<S> {
         pages
     }
 
-    /// For a reader inside a read section, without locks: the frame of `slot` and how many uptodate pages
-    /// from there, at most `limit`, lie in consecutive frames. `None` if `slot` is not uptodate.
+    /// For a reader inside a read section, without locks: the frame of `slot` and how many uptodate
+    /// pages from there, at most `limit`, lie in consecutive frames. `None` if `slot` is not
+    /// uptodate.
     ///
-    /// Why no recycled byte is seen (W5). A frame is used only if its slot's uptodate bit was loaded, sequentially
-    /// consistent, before [`take`](Self::take) cleared it; so the section began before the grace period that `take`
-    /// is followed by, and the frame outlives the section. A frame put into the slot *after* such a load would be
-    /// taken for uptodate wrongly; but `take` counts in `removals` between the two, and a reader of the new frame, or a
+    /// Why no recycled byte is seen (W5). A frame is used only if its slot's uptodate bit was
+    /// loaded, sequentially consistent, before [`take`](Self::take) cleared it; so the section
+    /// began before the grace period that `take` is followed by, and the frame outlives the
+    /// section. A frame put into the slot *after* such a load would be taken for uptodate wrongly;
+    /// but `take` counts in `removals` between the two, and a reader of the new frame, or a
     /// contiguous bit made from it (acquire), reads the new count too, and starts again.
     #[inline]
     pub(crate) fn readable(&self, slot: u32, limit: u32) -> Option<(FrameNumber, u32)> {
@@ -273,8 +285,8 @@ impl<S: SyncFamily> Leaf<S> {
         }
     }
 
-    /// Waits for each page in `slots` that is under writeback until it was seen without, once, one after the other; or until
-    /// `stale` says yes. Sleeps.
+    /// Waits for each page in `slots` that is under writeback until it was seen without, once, one
+    /// after the other; or until `stale` says yes. Sleeps.
     ///
     /// # Errors
     /// [`Errno::Interrupted`] if `killed` says yes before.
@@ -306,10 +318,11 @@ impl<S: SyncFamily> Leaf<S> {
         Ok(())
     }
 
-    /// Whether the page in `slot` is under writeback, as seen by a waiter, which announces itself first.
+    /// Whether the page in `slot` is under writeback, as seen by a waiter, which announces itself
+    /// first.
     ///
-    /// The announcement and this look, against the end of a writeback and its look at the waiters, are all sequentially
-    /// consistent, so one of the two sees the other.
+    /// The announcement and this look, against the end of a writeback and its look at the waiters,
+    /// are all sequentially consistent, so one of the two sees the other.
     fn writeback_announced(&self, slot: SlotMask) -> bool {
         self.writeback_waiters.fetch_or(slot, SeqCst);
         self.writeback.load(SeqCst) & slot != 0

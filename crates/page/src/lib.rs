@@ -1,9 +1,9 @@
 //! Page frames, page state in leaf bitmaps, page locks, mappings and their lock-free index.
 //!
-//! The lower half of Faultless. A [`PageCache`] owns memory; a [`Mapping`] is one file's cached pages;
-//! a [`LockedRun`] is some of them, locked; a [`ReadSection`] keeps them readable without a lock.
-//! This crate knows nothing of user memory, of system calls or of policy: `faultless-filemap` is above it,
-//! and `faultless-usercopy` beside it.
+//! The lower half of Faultless. A [`PageCache`] owns memory; a [`Mapping`] is one file's cached
+//! pages; a [`LockedRun`] is some of them, locked; a [`ReadSection`] keeps them readable without a
+//! lock. This crate knows nothing of user memory, of system calls or of policy: `faultless-filemap`
+//! is above it, and `faultless-usercopy` beside it.
 //!
 //! # Lock order
 //! Page locks are taken in ascending order inside one mapping, one [`LockContext`] at a time, and
@@ -14,16 +14,16 @@
 //!
 //! # How nodes and frames stay alive
 //! See [the leaf](LockedRun#locking) for locks and [the epoch](Epoch) for readers.
-//! - Node memory (leaves, inner nodes) is *type-stable*: it is carved from frames that go back to [`Frames`] only
-//!   when the [`PageCache`] is dropped, and a leaf is only ever reused as a leaf. A pointer to a node
-//!   therefore stays a pointer to a node of its kind, whatever happens.
-//! - A thread that locks pages needs nothing more: it locks slots of whatever leaf it found, then checks
-//!   that the leaf still belongs to its mapping at its index. A leaf changes hands only by way of
-//!   *all* its slots being locked, so the answer cannot change while the lock is held (P6). A lock
-//!   of a stale leaf is harmless: its new owner waits it out. A *wait* in a stale leaf ends at
-//!   once: no request sleeps for another file's pages (L5).
-//! - Readers in a [`ReadSection`] take no lock, so leaves, inner nodes and frames that have been taken out of a mapping are
-//!   reused only after a grace period.
+//! - Node memory (leaves, inner nodes) is *type-stable*: it is carved from frames that go back to
+//!   [`Frames`] only when the [`PageCache`] is dropped, and a leaf is only ever reused as a leaf. A
+//!   pointer to a node therefore stays a pointer to a node of its kind, whatever happens.
+//! - A thread that locks pages needs nothing more: it locks slots of whatever leaf it found, then
+//!   checks that the leaf still belongs to its mapping at its index. A leaf changes hands only by
+//!   way of *all* its slots being locked, so the answer cannot change while the lock is held (P6).
+//!   A lock of a stale leaf is harmless: its new owner waits it out. A *wait* in a stale leaf ends
+//!   at once: no request sleeps for another file's pages (L5).
+//! - Readers in a [`ReadSection`] take no lock, so leaves, inner nodes and frames that have been
+//!   taken out of a mapping are reused only after a grace period.
 #![no_std]
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Locking pages of a mapping: the ways to a [`LockedRun`].
 //!
-//! Neighbours: [`page_lock`](crate::page_lock) locks slots of a leaf, whichever mapping it belongs to; here a lock is kept only
-//! if the leaf belongs to the mapping at that index (P6).
+//! Neighbours: [`page_lock`](crate::page_lock) locks slots of a leaf, whichever mapping it belongs
+//! to; here a lock is kept only if the leaf belongs to the mapping at that index (P6).
 #![forbid(unsafe_code)]
 
 use crate::leaf::Leaf;
@@ -12,11 +12,13 @@ use crate::{Errno, Kernel, LockContext, LockedRun, Mapping, PageIndex, PageRun, 
 const LOOKS: u32 = 8;
 
 impl<K: Kernel> Mapping<K> {
-    /// Locks the pages of `run`, present or not. `None` if no leaf covers them: none is present. May sleep, and cannot be
-    /// interrupted; no page lock may be held, but of lower pages in another leaf (P4).
+    /// Locks the pages of `run`, present or not. `None` if no leaf covers them: none is present.
+    /// May sleep, and cannot be interrupted; no page lock may be held, but of lower pages in
+    /// another leaf (P4).
     ///
-    /// Requests for a page are served in order of arrival: once this one waits, each other thread gets in before it at most
-    /// once (L1). It waits for no pages but those of the run, and for no other mapping's (L4, L5).
+    /// Requests for a page are served in order of arrival: once this one waits, each other thread
+    /// gets in before it at most once (L1). It waits for no pages but those of the run, and for no
+    /// other mapping's (L4, L5).
     #[inline]
     #[must_use]
     pub fn lock<'t>(&'t self, cx: LockContext<'t>, run: PageRun) -> Option<LockedRun<'t, K>> {
@@ -24,12 +26,14 @@ impl<K: Kernel> Mapping<K> {
         self.lock_killable(cx, run, &never).unwrap_or(None)
     }
 
-    /// As [`lock`](Self::lock), but a wait ends when `killed` says yes. The waiting thread asks `killed` whenever it looks whether its
-    /// wait is over, so the embedder's [`Wait`](crate::Wait) must look again when a fatal signal arrives. Pages that are
-    /// free are locked whatever `killed` says: it is not even asked.
+    /// As [`lock`](Self::lock), but a wait ends when `killed` says yes. The waiting thread asks
+    /// `killed` whenever it looks whether its wait is over, so the embedder's [`Wait`](crate::Wait)
+    /// must look again when a fatal signal arrives. Pages that are free are locked whatever
+    /// `killed` says: it is not even asked.
     ///
     /// # Errors
-    /// [`Errno::Interrupted`] if `killed` said yes before the pages were had (L3). Nothing is locked then.
+    /// [`Errno::Interrupted`] if `killed` said yes before the pages were had (L3). Nothing is
+    /// locked then.
     #[inline]
     pub fn lock_killable<'t>(
         &'t self,
@@ -45,7 +49,8 @@ impl<K: Kernel> Mapping<K> {
         }
     }
 
-    /// As [`lock`](Self::lock), but never sleeps. `None` if no leaf covers the run, or a page of it is locked or waited for.
+    /// As [`lock`](Self::lock), but never sleeps. `None` if no leaf covers the run, or a page of it
+    /// is locked or waited for.
     #[inline]
     #[must_use]
     pub fn try_lock<'t>(&'t self, cx: LockContext<'t>, run: PageRun) -> Option<LockedRun<'t, K>> {
@@ -60,9 +65,10 @@ impl<K: Kernel> Mapping<K> {
         }
     }
 
-    /// Locks the first maximal stretch of pages of `run` that are neither locked nor waited for, and never sleeps. `None` if no leaf
-    /// covers the run, there is no such page, or other pages of the leaf are locked and unlocked too fast. A caller that wants all
-    /// free pages goes on at the end of the [run](LockedRun::run) that it got.
+    /// Locks the first maximal stretch of pages of `run` that are neither locked nor waited for,
+    /// and never sleeps. `None` if no leaf covers the run, there is no such page, or other pages of
+    /// the leaf are locked and unlocked too fast. A caller that wants all free pages goes on at the
+    /// end of the [run](LockedRun::run) that it got.
     #[must_use]
     pub fn try_lock_free<'t>(
         &'t self,
@@ -82,11 +88,12 @@ impl<K: Kernel> Mapping<K> {
         None
     }
 
-    /// As [`lock`](Self::lock), but makes the leaf if there is none. Allocates, with no page lock held (P3). A leaf that stays empty
-    /// is freed by [`prune`](Self::prune).
+    /// As [`lock`](Self::lock), but makes the leaf if there is none. Allocates, with no page lock
+    /// held (P3). A leaf that stays empty is freed by [`prune`](Self::prune).
     ///
     /// # Errors
-    /// Of [`Frames::allocate`](crate::Frames::allocate): [`Errno::NoMemory`]. Nothing is left behind (P8).
+    /// Of [`Frames::allocate`](crate::Frames::allocate): [`Errno::NoMemory`]. Nothing is left
+    /// behind (P8).
     #[inline]
     pub fn lock_or_create<'t>(
         &'t self,
@@ -96,7 +103,8 @@ impl<K: Kernel> Mapping<K> {
         self.lock_or_create_killable(cx, run, &never)
     }
 
-    /// [`lock_or_create`](Self::lock_or_create) that can be interrupted, as [`lock_killable`](Self::lock_killable) can.
+    /// [`lock_or_create`](Self::lock_or_create) that can be interrupted, as
+    /// [`lock_killable`](Self::lock_killable) can.
     ///
     /// # Errors
     /// Of both. Nothing is locked then, and nothing is left behind.
@@ -118,13 +126,13 @@ impl<K: Kernel> Mapping<K> {
         }
     }
 
-    /// Locks two runs at once, in ascending order (P4), and makes their leaves if there are none. `second` begins at or after the
-    /// end of `first`. The first guard covers what lies between them, too, if both lie in one leaf. May sleep and allocate, with no
-    /// page lock held (P3).
+    /// Locks two runs at once, in ascending order (P4), and makes their leaves if there are none.
+    /// `second` begins at or after the end of `first`. The first guard covers what lies between
+    /// them, too, if both lie in one leaf. May sleep and allocate, with no page lock held (P3).
     ///
     /// # Errors
-    /// [`Errno::Invalid`] if the runs are in the wrong order; of [`lock_or_create_killable`](Self::lock_or_create_killable). Nothing is locked
-    /// then.
+    /// [`Errno::Invalid`] if the runs are in the wrong order; of
+    /// [`lock_or_create_killable`](Self::lock_or_create_killable). Nothing is locked then.
     #[cold]
     pub fn lock_both<'t>(
         &'t self,
@@ -137,7 +145,8 @@ impl<K: Kernel> Mapping<K> {
             return Err(Errno::Invalid);
         }
         if first.leaf_base() == second.leaf_base() {
-            // One request for both: a thread must not wait in a leaf's queue with a page of the leaf locked.
+            // One request for both: a thread must not wait in a leaf's queue with a page of the
+            // leaf locked.
             let pages = second.end().get() - first.first().get();
             let both = PageRun::new(first.first(), pages);
             let locked = self.lock_or_create_killable(cx, both, killed)?;
@@ -170,7 +179,8 @@ impl<K: Kernel> Mapping<K> {
         self.tree().lookup_or_graft(self.id(), index, self.cache().nodes())
     }
 
-    /// Locks the run in `leaf`; `None`, with nothing locked, if the leaf turns out to be another one (P6).
+    /// Locks the run in `leaf`; `None`, with nothing locked, if the leaf turns out to be another
+    /// one (P6).
     #[inline]
     fn lock_leaf(
         &self,

@@ -1,6 +1,7 @@
 //! Locked pages: the one way to change what is cached.
 //!
-//! Key type: [`LockedRun`]. Its access to bytes is in `locked_bytes`. It does not own the rules of what a mark means; filemap does.
+//! Key type: [`LockedRun`]. Its access to bytes is in `locked_bytes`. It does not own the rules of
+//! what a mark means; filemap does.
 #![forbid(unsafe_code)]
 
 use core::marker::PhantomData;
@@ -16,20 +17,23 @@ use crate::{
 
 /// A run of pages of one mapping, locked. Dropping it unlocks.
 ///
-/// While it lives the pages do not leave or enter the mapping, and their marks change by this value only (but for the end
-/// of a writeback). The [`LockContext`] stays borrowed: nothing that may fault can be called. Slots in
-/// arguments that lie outside the run are ignored, and marks are only ever set on present pages.
+/// While it lives the pages do not leave or enter the mapping, and their marks change by this value
+/// only (but for the end of a writeback). The [`LockContext`] stays borrowed: nothing that may
+/// fault can be called. Slots in arguments that lie outside the run are ignored, and marks are only
+/// ever set on present pages.
 ///
-/// [`mem::forget`] of a run leaves its pages locked until the mapping is dropped, although the context
-/// comes back: lockers of them wait without end, and the memory of their leaf is leaked.
+/// [`mem::forget`] of a run leaves its pages locked until the mapping is dropped, although the
+/// context comes back: lockers of them wait without end, and the memory of their leaf is leaked.
 ///
 /// # Locking
-/// One compare-and-swap of the leaf's lock word takes all slots of the run; one `fetch_and` gives them back, and is followed by a look at the
-/// word of waiters. A request that finds a slot locked or waited for stands in a queue of the leaf, and is granted its slots in order of
-/// arrival, all at once, by the thread that frees the last of them. Once it has announced itself in the word of waiters, each other thread
-/// gets one of its slots before it at most once (L1).
-/// The leaf is checked after the lock: it must belong to the mapping at that index. It can't stop to, because that takes
-/// the lock of all its slots. A waiter that finds the leaf to be another's stops waiting (L5).
+/// One compare-and-swap of the leaf's lock word takes all slots of the run; one `fetch_and` gives
+/// them back, and is followed by a look at the word of waiters. A request that finds a slot locked
+/// or waited for stands in a queue of the leaf, and is granted its slots in order of arrival, all
+/// at once, by the thread that frees the last of them. Once it has announced itself in the word of
+/// waiters, each other thread gets one of its slots before it at most once (L1). The leaf is
+/// checked after the lock: it must belong to the mapping at that index. It can't stop to, because
+/// that takes the lock of all its slots. A waiter that finds the leaf to be another's stops waiting
+/// (L5).
 #[must_use]
 pub struct LockedRun<'t, K: Kernel> {
     pub(crate) mapping: &'t Mapping<K>,
@@ -100,8 +104,8 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.leaf.uptodate.load(Acquire) & self.mask()
     }
 
-    /// Slots whose page is newer than the store. Bits can come meanwhile: those of a writeback that fails. Whether a page is clean is
-    /// what [`clean`](Self::clean) tells.
+    /// Slots whose page is newer than the store. Bits can come meanwhile: those of a writeback that
+    /// fails. Whether a page is clean is what [`clean`](Self::clean) tells.
     #[inline]
     #[must_use]
     pub fn dirty(&self) -> SlotMask {
@@ -115,13 +119,14 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.leaf.writeback.load(Acquire) & self.mask()
     }
 
-    /// Slots whose page is clean: present, not dirty and not under writeback. Such a page stays clean while it is locked, and can be
-    /// dropped without loss once it is unmapped (F5).
+    /// Slots whose page is clean: present, not dirty and not under writeback. Such a page stays
+    /// clean while it is locked, and can be dropped without loss once it is unmapped (F5).
     ///
-    /// Dirty and writeback are one state in two words. A writeback that fails sets dirty (release) *before* it clears
-    /// writeback (release); it holds no page lock. So this reads writeback first (acquire), then dirty: if the
-    /// first load no longer sees the mark of the writeback, the second one sees what became of its page. In the other
-    /// order a page could fail between the two loads and be taken for clean. The two methods [`dirty`](Self::dirty) and
+    /// Dirty and writeback are one state in two words. A writeback that fails sets dirty (release)
+    /// *before* it clears writeback (release); it holds no page lock. So this reads writeback first
+    /// (acquire), then dirty: if the first load no longer sees the mark of the writeback, the
+    /// second one sees what became of its page. In the other order a page could fail between the
+    /// two loads and be taken for clean. The two methods [`dirty`](Self::dirty) and
     /// [`writeback`](Self::writeback), combined by the caller, promise nothing of the kind.
     #[inline]
     #[must_use]
@@ -171,7 +176,8 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         Ok(())
     }
 
-    /// Puts pages into the absent ones of `slots`, lowest first, as far as `frames` lasts. Returns the slots that were filled.
+    /// Puts pages into the absent ones of `slots`, lowest first, as far as `frames` lasts. Returns
+    /// the slots that were filled.
     pub fn insert_batch(&mut self, slots: SlotMask, frames: &mut FrameBatch<'_, K>) -> SlotMask {
         if !frames.is_of(self.mapping.cache()) {
             return 0;
@@ -195,7 +201,8 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         slots & self.present() & !self.writeback()
     }
 
-    /// Empties `slots`, which are [`removable`](Self::removable), and gives the counts of their frames to `each`.
+    /// Empties `slots`, which are [`removable`](Self::removable), and gives the counts of their
+    /// frames to `each`.
     pub(crate) fn take_out(&mut self, slots: SlotMask, each: impl FnMut(FrameNumber)) {
         if slots != 0 {
             self.leaf.take(slots, each);
@@ -204,9 +211,10 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
 
     /// Marks pages valid, after their data is (release).
     ///
-    /// The caller vouches for every byte (P1). A frame holds what its last user left, so a page that is marked before it was
-    /// filled shows that to its readers (W5). [`fill`](Self::fill) and [`zero`](Self::zero) define bytes; a copy
-    /// that came short does not define the rest. The mark is taken back only by removal.
+    /// The caller vouches for every byte (P1). A frame holds what its last user left, so a page
+    /// that is marked before it was filled shows that to its readers (W5). [`fill`](Self::fill) and
+    /// [`zero`](Self::zero) define bytes; a copy that came short does not define the rest. The mark
+    /// is taken back only by removal.
     #[inline]
     pub fn set_uptodate(&mut self, slots: SlotMask) {
         self.set(&self.leaf.uptodate, slots);
@@ -229,7 +237,8 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.set(&self.leaf.dirty, slots);
     }
 
-    /// Takes the mark back: the pages were thrown away, or never changed. What was stored in them is lost if neither is so.
+    /// Takes the mark back: the pages were thrown away, or never changed. What was stored in them
+    /// is lost if neither is so.
     pub fn clear_dirty(&mut self, slots: SlotMask) {
         self.clear(&self.leaf.dirty, slots);
     }
@@ -244,18 +253,20 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.clear(&self.leaf.wrote_past_eof, slots);
     }
 
-    /// Sleeps until none of `slots` is under writeback, or `killed` says yes; see [`Mapping::lock_killable`]. No writeback
-    /// begins while the pages are locked, and the end of one takes no page lock: the wait is for one writeback of each page.
+    /// Sleeps until none of `slots` is under writeback, or `killed` says yes; see
+    /// [`Mapping::lock_killable`]. No writeback begins while the pages are locked, and the end of
+    /// one takes no page lock: the wait is for one writeback of each page.
     ///
     /// # Errors
-    /// [`Errno::Interrupted`] if `killed` said yes before the last writeback had ended (L3). The pages stay locked.
+    /// [`Errno::Interrupted`] if `killed` said yes before the last writeback had ended (L3). The
+    /// pages stay locked.
     pub fn wait_writeback(&self, slots: SlotMask, killed: &impl Fn() -> bool) -> Result<(), Errno> {
         // The leaf cannot change hands while a slot is locked.
         self.mapping.wait_writeback_in(self.leaf, self.run, slots & self.mask(), &|| false, killed)
     }
 
-    /// Raises the file's size to `new` if it is smaller (P7): this run holds the page that makes it grow. The caller
-    /// holds the inode lock (I), as for [`Mapping::truncate_size`].
+    /// Raises the file's size to `new` if it is smaller (P7): this run holds the page that makes it
+    /// grow. The caller holds the inode lock (I), as for [`Mapping::truncate_size`].
     pub fn grow_size(&mut self, new: u64) {
         self.mapping.raise_size(new);
     }

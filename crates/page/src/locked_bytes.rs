@@ -1,7 +1,8 @@
 //! The bytes of locked pages.
 //!
-//! Raw memory is given out as pointers: user mappings alias the same frames, so a reference would promise too much. Only the atomic copy of
-//! `faultless-usercopy` and the functions here write through them.
+//! Raw memory is given out as pointers: user mappings alias the same frames, so a reference would
+//! promise too much. Only the atomic copy of `faultless-usercopy` and the functions here write
+//! through them.
 
 use core::ptr::{self, NonNull};
 
@@ -11,9 +12,9 @@ use crate::{
 };
 
 impl<K: Kernel> LockedRun<'_, K> {
-    /// Contiguous memory that holds the file's bytes from `pos` on, at most `len`, inside the run: present pages, valid or not, with
-    /// adjacent frames merged. `None` if the page of `pos` is absent or outside the run. Good until the
-    /// pages are removed or unlocked.
+    /// Contiguous memory that holds the file's bytes from `pos` on, at most `len`, inside the run:
+    /// present pages, valid or not, with adjacent frames merged. `None` if the page of `pos` is
+    /// absent or outside the run. Good until the pages are removed or unlocked.
     #[inline]
     #[must_use]
     pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
@@ -29,7 +30,8 @@ impl<K: Kernel> LockedRun<'_, K> {
         Some((memory, len.min(room + self.further_bytes(index, frame))))
     }
 
-    /// How many bytes of the run follow the page `index` in the frames right after `frame`, which is its.
+    /// How many bytes of the run follow the page `index` in the frames right after `frame`, which
+    /// is its.
     #[inline(never)]
     fn further_bytes(&self, index: PageIndex, frame: FrameNumber) -> usize {
         let limit = (self.run().end().get() - index.get()) as u32;
@@ -37,10 +39,12 @@ impl<K: Kernel> LockedRun<'_, K> {
         (pages as usize - 1) * PAGE_SIZE
     }
 
-    /// Sets the bytes `[pos, pos + len)` of the file to zero, in the run's present pages. Traces [`Trace::Zeroed`].
+    /// Sets the bytes `[pos, pos + len)` of the file to zero, in the run's present pages. Traces
+    /// [`Trace::Zeroed`].
     ///
-    /// Lock-free readers, user mappings and the store may look at uptodate pages meanwhile, so those are zeroed in a racing-safe
-    /// way. A page that is not uptodate is seen by its locker alone.
+    /// Lock-free readers, user mappings and the store may look at uptodate pages meanwhile, so
+    /// those are zeroed in a racing-safe way. A page that is not uptodate is seen by its locker
+    /// alone.
     pub fn zero(&mut self, pos: u64, len: usize) {
         let end = pos.saturating_add(len as u64).min(self.run().end().start());
         let mut pos = pos.max(self.run().start());
@@ -52,12 +56,13 @@ impl<K: Kernel> LockedRun<'_, K> {
             match self.span(pos, (end - pos) as usize) {
                 Some((memory, bytes)) => {
                     if visible {
-                        // SAFETY: `span` gives memory of present pages, which stay while they are locked; it is valid for
-                        // writes by the contract of `Frames`. Readers and user mappings of it are racing-safe.
+                        // SAFETY: `span` gives memory of present pages, which stay while they are
+                        // locked; it is valid for writes by the contract of `Frames`. Readers and
+                        // user mappings of it are racing-safe.
                         unsafe { racing::zero(memory.as_ptr(), bytes) };
                     } else {
-                        // SAFETY: as above; and as no page is uptodate, none was ever mapped, or is under writeback, or
-                        // read without the lock that we hold.
+                        // SAFETY: as above; and as no page is uptodate, none was ever mapped, or is
+                        // under writeback, or read without the lock that we hold.
                         unsafe { ptr::write_bytes(memory.as_ptr(), 0, bytes) };
                     }
                     K::trace(Trace::Zeroed(bytes));
@@ -68,14 +73,15 @@ impl<K: Kernel> LockedRun<'_, K> {
         }
     }
 
-    /// Lets `read` fill a present page that is not uptodate, of which the store must have the first `needed` bytes (clipped to the page):
-    /// those that lie inside the file. The rest of the page is zeroed. The page is not marked uptodate: the caller
-    /// does that, once it holds what it should. A page that is uptodate is left alone.
+    /// Lets `read` fill a present page that is not uptodate, of which the store must have the first
+    /// `needed` bytes (clipped to the page): those that lie inside the file. The rest of the page
+    /// is zeroed. The page is not marked uptodate: the caller does that, once it holds what it
+    /// should. A page that is uptodate is left alone.
     ///
     /// # Errors
-    /// [`Errno::Invalid`] if the page is absent or outside the run; what `read` says; [`Errno::Io`] if it filled fewer than
-    /// `needed` bytes, holes that it declared included (F8), or put another buffer in place of the page's. The page
-    /// then holds anything, and is not uptodate.
+    /// [`Errno::Invalid`] if the page is absent or outside the run; what `read` says; [`Errno::Io`]
+    /// if it filled fewer than `needed` bytes, holes that it declared included (F8), or put another
+    /// buffer in place of the page's. The page then holds anything, and is not uptodate.
     pub fn fill(
         &mut self,
         index: PageIndex,
@@ -87,8 +93,8 @@ impl<K: Kernel> LockedRun<'_, K> {
             return Ok(());
         }
         let memory = self.mapping.cache().frames().address(frame);
-        // SAFETY: a page of this run, so it is ours while locked; it is not uptodate, so no reader, no user mapping
-        // and no writeback looks at it.
+        // SAFETY: a page of this run, so it is ours while locked; it is not uptodate, so no reader,
+        // no user mapping and no writeback looks at it.
         let mut buf = unsafe { FillBuf::over(memory) };
         read(&mut buf)?;
         if !buf.is_over(memory) || buf.filled() < needed.min(PAGE_SIZE) {
@@ -102,7 +108,8 @@ impl<K: Kernel> LockedRun<'_, K> {
     }
 }
 
-/// Memory of the file's byte `pos`, which lies in `frame`, and how many bytes there are from there to the frame's end.
+/// Memory of the file's byte `pos`, which lies in `frame`, and how many bytes there are from there
+/// to the frame's end.
 #[inline]
 pub(crate) fn bytes_at(frames: &impl Frames, frame: FrameNumber, pos: u64) -> (NonNull<u8>, usize) {
     let offset = pos as usize % PAGE_SIZE;

@@ -1,7 +1,8 @@
 //! A mapping: one file's cached pages, its size, and what stands behind it.
 //!
-//! Key types: [`Mapping`], [`Mark`]. Neighbours: the tree finds leaves, [`LockedRun`] changes pages,
-//! [`prune`](crate::prune) has the walks over whole ranges. A mapping does not own the inode lock, nor any policy.
+//! Key types: [`Mapping`], [`Mark`]. Neighbours: the tree finds leaves, [`LockedRun`] changes
+//! pages, [`prune`](crate::prune) has the walks over whole ranges. A mapping does not own the inode
+//! lock, nor any policy.
 #![forbid(unsafe_code)]
 
 use core::ops::Deref;
@@ -75,8 +76,8 @@ impl<K: Kernel> Mapping<K> {
         self.size.load(Acquire)
     }
 
-    /// Sets the size for truncation, down or up; above [`MAX_FILE_SIZE`] it is that. The caller holds the inode lock (I). Growth by a write is
-    /// [`LockedRun::grow_size`].
+    /// Sets the size for truncation, down or up; above [`MAX_FILE_SIZE`] it is that. The caller
+    /// holds the inode lock (I). Growth by a write is [`LockedRun::grow_size`].
     pub fn truncate_size(&self, new: u64) {
         self.size.store(new.min(MAX_FILE_SIZE), Release);
     }
@@ -106,7 +107,8 @@ impl<K: Kernel> Mapping<K> {
         &self.tree
     }
 
-    /// Sleeps until each page of the run was seen not to be under writeback. The caller holds no page lock.
+    /// Sleeps until each page of the run was seen not to be under writeback. The caller holds no
+    /// page lock.
     pub fn wait_writeback(&self, run: PageRun) {
         // An error is an interruption, and this call is never interrupted.
         let _never_interrupted = self.wait_writeback_killable(run, &never);
@@ -124,13 +126,15 @@ impl<K: Kernel> Mapping<K> {
     ) -> Result<(), Errno> {
         let section = self.cache.enter();
         let Some(leaf) = self.leaf_of(run) else { return Ok(()) };
-        // Type-stable, so its keys can be waited on; but its identity may change once the section is over.
+        // Type-stable, so its keys can be waited on; but its identity may change once the section
+        // is over.
         drop(section);
         let stale = || !leaf.is(self.id, run.leaf_base());
         self.wait_writeback_in(leaf, run, run.mask(), &stale, killed)
     }
 
-    /// Sleeps until none of `slots` of `leaf`, where `run` lies, is under writeback, or the leaf is another one's.
+    /// Sleeps until none of `slots` of `leaf`, where `run` lies, is under writeback, or the leaf is
+    /// another one's.
     pub(crate) fn wait_writeback_in(
         &self,
         leaf: &Leaf<K::Sync>,

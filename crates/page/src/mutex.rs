@@ -254,11 +254,12 @@ impl<K: Kernel> SleepMutex<K> {
         Some(SleepGuard { raw, id: self.id })
     }
 
-    /// Whether the lock is held. Never sleeps. If not, a thread that takes it from now on sees all that the caller has done
-    /// before.
+    /// Whether the lock is held. Never sleeps. If not, a thread that takes it from now on sees all
+    /// that the caller has done before.
     #[must_use]
     pub fn is_locked(&self) -> bool {
-        // A change to the same value: reads the latest one, and is what the next to lock acquires from.
+        // A change to the same value: reads the latest one, and is what the next to lock acquires
+        // from.
         self.raw.state.fetch_or(FREE, AcqRel) != FREE
     }
 }

@@ -1,7 +1,7 @@
 //! Inner nodes of a mapping's tree, and links: tagged words that lead from node to node.
 //!
-//! Neighbours: [`tree`](crate::tree) walks and grafts, [`prune`](crate::prune) takes away, [`pool`](crate::pool)
-//! supplies. This module owns the one place where a word becomes a reference.
+//! Neighbours: [`tree`](crate::tree) walks and grafts, [`prune`](crate::prune) takes away,
+//! [`pool`](crate::pool) supplies. This module owns the one place where a word becomes a reference.
 
 use core::array;
 use core::ptr;
@@ -21,11 +21,12 @@ pub(crate) const MAX_LEVEL: u32 = 10;
 /// Low bits of a link that hold the level: nodes are aligned to 64 bytes.
 const LEVEL_MASK: u64 = 0x3f;
 
-/// What a child word holds: nothing, or a node's address and its level in one word, so that they can't disagree.
+/// What a child word holds: nothing, or a node's address and its level in one word, so that they
+/// can't disagree.
 ///
 /// # Invariants
-/// A link of level 0 that is not empty was made from a `&Leaf<S>`, one of another level from an `&Inner<S>`, of the pools of
-/// the cache whose mappings it is found in.
+/// A link of level 0 that is not empty was made from a `&Leaf<S>`, one of another level from an
+/// `&Inner<S>`, of the pools of the cache whose mappings it is found in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link(u64);
 
@@ -57,19 +58,22 @@ impl Link {
     /// The leaf.
     ///
     /// # Safety
-    /// The link has level 0, is not empty, and was read from a tree of a cache with sync family `S` that outlives `'c`.
+    /// The link has level 0, is not empty, and was read from a tree of a cache with sync family `S`
+    /// that outlives `'c`.
     #[inline]
     pub(crate) unsafe fn leaf<'c, S: SyncFamily>(self) -> &'c Leaf<S> {
         let leaf: *const Leaf<S> = ptr::with_exposed_provenance(self.0 as usize);
         // SAFETY: by the type's invariant and the caller's promise this was a leaf of a pool that
-        // outlives `'c`; node memory is type-stable, so it still is one, and leaves are only shared.
+        // outlives `'c`; node memory is type-stable, so it still is one, and leaves are only
+        // shared.
         unsafe { &*leaf }
     }
 
     /// The inner node.
     ///
     /// # Safety
-    /// The link has a level of 1 or more, and was read from a tree of a cache with sync family `S` that outlives `'c`.
+    /// The link has a level of 1 or more, and was read from a tree of a cache with sync family `S`
+    /// that outlives `'c`.
     #[inline]
     pub(crate) unsafe fn inner<'c, S: SyncFamily>(self) -> &'c Inner<S> {
         let address = (self.0 & !LEVEL_MASK) as usize;
@@ -105,7 +109,8 @@ impl<S: SyncFamily> Node for Inner<S> {
 }
 
 impl<S: SyncFamily> Inner<S> {
-    /// The link in `slot`. Sequentially consistent, for readers inside a read section: see [`Epoch`](crate::Epoch).
+    /// The link in `slot`. Sequentially consistent, for readers inside a read section: see
+    /// [`Epoch`](crate::Epoch).
     #[inline]
     pub(crate) fn child(&self, slot: u32) -> Link {
         Link(self.children[slot as usize % FANOUT].load(SeqCst))
@@ -122,7 +127,8 @@ impl<S: SyncFamily> Inner<S> {
         self.children[slot as usize % FANOUT].store(child.0, Release);
     }
 
-    /// Unlinks what is in `slot`, under the tree's lock. Sequentially consistent: a grace period follows.
+    /// Unlinks what is in `slot`, under the tree's lock. Sequentially consistent: a grace period
+    /// follows.
     pub(crate) fn clear_child(&self, slot: u32) {
         self.children[slot as usize % FANOUT].store(0, SeqCst);
         let bit = 1 << (slot % FANOUT as u32);

@@ -6,9 +6,10 @@
 //!
 //! # Lock and unlock
 //! A lock loads `locked` and `waiters`, and sets its bits by one compare-and-swap if none of them
-//! is set in either; after a few that failed it queues, as if a slot were locked. An unlock clears its bits by one `fetch_and` and looks at `waiters`. A request
-//! that finds a bit set links itself in the leaf's queue, sets its bits in `waiters` and sleeps
-//! until it is *granted*: the thread that grants sets the bits of `locked` in its place.
+//! is set in either; after a few that failed it queues, as if a slot were locked. An unlock clears
+//! its bits by one `fetch_and` and looks at `waiters`. A request that finds a bit set links itself
+//! in the leaf's queue, sets its bits in `waiters` and sleeps until it is *granted*: the thread
+//! that grants sets the bits of `locked` in its place.
 //!
 //! Grants are made under the queue's lock, in order of arrival. A request is granted once all its
 //! slots are free and no earlier request waits for any of them. It takes all of them at once and
@@ -170,11 +171,11 @@ impl<S: SyncFamily> Leaf<S> {
     /// Locks slots that `waiters` announces, if all of them are free. The queue is locked.
     /// Sequentially consistent, after the announcement.
     ///
-    /// A compare-and-swap could fail for as long as other slots are locked and unlocked (L1), so the
-    /// bits are set unconditionally. A slot can be taken between the load and that only by a lock
-    /// whose look at `waiters` came before the announcement. Then the free ones are given back. Their
-    /// bits show in between; a lock that finds one is busy anyway, because the slot is announced,
-    /// and looks again under the queue's lock.
+    /// A compare-and-swap could fail for as long as other slots are locked and unlocked (L1), so
+    /// the bits are set unconditionally. A slot can be taken between the load and that only by a
+    /// lock whose look at `waiters` came before the announcement. Then the free ones are given
+    /// back. Their bits show in between; a lock that finds one is busy anyway, because the slot is
+    /// announced, and looks again under the queue's lock.
     fn try_lock_announced(&self, slots: SlotMask) -> bool {
         if self.locked.load(SeqCst) & slots != 0 {
             return false;

@@ -1,10 +1,11 @@
 //! Type-stable node pools: memory for leaves and inner nodes, carved from frames.
 //!
-//! A pool never gives memory back before it is dropped with its [`PageCache`](crate::PageCache), and uses it for nodes of one type
-//! only, which stay initialised from the first time on. So a `&T` from a pool is good for as long as the
-//! pool, even if the node has been taken since.
+//! A pool never gives memory back before it is dropped with its [`PageCache`](crate::PageCache),
+//! and uses it for nodes of one type only, which stay initialised from the first time on. So a `&T`
+//! from a pool is good for as long as the pool, even if the node has been taken since.
 //!
-//! The right to *change* a node exclusively is a [`Spare`]: the one handle of a node that is linked nowhere.
+//! The right to *change* a node exclusively is a [`Spare`]: the one handle of a node that is linked
+//! nowhere.
 
 use core::marker::PhantomData;
 use core::mem::{align_of, size_of};
@@ -42,7 +43,8 @@ impl<'c, T: Node> Spare<'c, T> {
     /// The handle of a node that has just been unlinked.
     ///
     /// # Safety
-    /// The node came from a pool that outlives `'c`; the caller unlinked it and there is no other handle.
+    /// The node came from a pool that outlives `'c`; the caller unlinked it and there is no other
+    /// handle.
     pub(crate) unsafe fn from_unlinked(node: &'c T) -> Self {
         // INVARIANT: the caller's promise.
         Self(node)
@@ -74,7 +76,8 @@ struct State {
 /// A pool of nodes `T`.
 ///
 /// # Invariants
-/// Every node that was ever carved is initialised. The free list holds nodes that no [`Spare`] and no link stands for.
+/// Every node that was ever carved is initialised. The free list holds nodes that no [`Spare`] and
+/// no link stands for.
 pub(crate) struct Pool<S: SyncFamily, T: Node> {
     state: S::Spin<State>,
     nodes: PhantomData<T>,
@@ -96,8 +99,8 @@ impl<S: SyncFamily, T: Node> Pool<S, T> {
         }
     }
 
-    /// Takes a node: a recycled one, or a fresh one. May call [`Frames::allocate`], which may sleep: no page lock held.
-    /// Calls `allocated` if a frame was had.
+    /// Takes a node: a recycled one, or a fresh one. May call [`Frames::allocate`], which may
+    /// sleep: no page lock held. Calls `allocated` if a frame was had.
     ///
     /// # Safety
     /// Each call of a pool is given the same `frames`.
@@ -121,7 +124,8 @@ impl<S: SyncFamily, T: Node> Pool<S, T> {
         // SAFETY: the frame is ours, a page long and page-aligned, so the header fits at its start.
         unsafe { frames.address(frame).cast::<Header>().write(header) };
         if state.frame.is_some() && state.carved < Self::PER_FRAME {
-            // Another thread has carved a frame meanwhile; what is left of this one is put on the free list.
+            // Another thread has carved a frame meanwhile; what is left of this one is put on the
+            // free list.
             self.carve_all(&mut state, frames);
         }
         state.frame = Some(frame);

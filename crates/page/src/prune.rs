@@ -1,8 +1,9 @@
 //! Taking leaves out of a mapping's tree: pruning of empty ones, and the end of a mapping.
 //!
-//! Neighbours: [`tree`](crate::tree) has the other half. A leaf is unlinked by the thread that holds all its slots, under the
-//! tree's short lock, together with the inner nodes that it leaves empty; it goes back to its pool after a
-//! grace period, because readers in a section may stand in it.
+//! Neighbours: [`tree`](crate::tree) has the other half. A leaf is unlinked by the thread that
+//! holds all its slots, under the tree's short lock, together with the inner nodes that it leaves
+//! empty; it goes back to its pool after a grace period, because readers in a section may stand in
+//! it.
 
 use heapless::Vec;
 
@@ -37,8 +38,8 @@ impl<S: SyncFamily> Tree<S> {
     /// Unlinks leaf `leaf`, number `number`, and the inner nodes left empty above it.
     ///
     /// # Safety
-    /// The leaf is linked under that number, and the caller holds all its slots or has the tree for itself: no other thread detaches
-    /// it. `out` is not full.
+    /// The leaf is linked under that number, and the caller holds all its slots or has the tree for
+    /// itself: no other thread detaches it. `out` is not full.
     unsafe fn detach<'a>(&'a self, number: u64, leaf: &'a Leaf<S>, out: &mut Detached<'a, S>) {
         let _held = self.lock.lock();
         let mut path: Vec<(&Inner<S>, u32), { MAX_LEVEL as usize }> = Vec::new();
@@ -51,7 +52,8 @@ impl<S: SyncFamily> Tree<S> {
             link = inner.child(slot);
         }
         debug_assert!(link == Link::to_leaf(leaf));
-        // SAFETY: it is unlinked below, still under the tree's lock, and by the caller's promise no other thread does.
+        // SAFETY: it is unlinked below, still under the tree's lock, and by the caller's promise no
+        // other thread does.
         let _fits = out.leaves.push(unsafe { Spare::from_unlinked(leaf) });
         while let Some((inner, slot)) = path.pop() {
             inner.clear_child(slot);
@@ -66,8 +68,9 @@ impl<S: SyncFamily> Tree<S> {
 }
 
 impl<K: Kernel> Mapping<K> {
-    /// Frees the leaves that cover pages `first..end`, have no page and no locked slot, and the inner nodes above
-    /// them. May wait for a grace period; page locks elsewhere may be held, but not a [`ReadSection`](crate::ReadSection).
+    /// Frees the leaves that cover pages `first..end`, have no page and no locked slot, and the
+    /// inner nodes above them. May wait for a grace period; page locks elsewhere may be held, but
+    /// not a [`ReadSection`](crate::ReadSection).
     pub fn prune(&self, first: PageIndex, end: PageIndex) {
         if end <= first {
             return;
@@ -105,8 +108,8 @@ impl<K: Kernel> Mapping<K> {
         }
         let base = PageIndex::new(at * PAGES_PER_LEAF as u64);
         if leaf.is(self.id(), base) && leaf.present() == 0 {
-            // SAFETY: its identity says that it is linked, and while we hold all its slots no other thread
-            // gets here; the caller has looked that `detached` is not full.
+            // SAFETY: its identity says that it is linked, and while we hold all its slots no other
+            // thread gets here; the caller has looked that `detached` is not full.
             unsafe { self.tree().detach(at, leaf, detached) };
             leaf.retire();
         }
@@ -121,7 +124,8 @@ impl<K: Kernel> Mapping<K> {
         detached.inners.into_iter().for_each(|inner| nodes.inners.put(inner));
     }
 
-    /// Removes everything. For `drop`: the mapping has no other user, so there is nothing to wait for.
+    /// Removes everything. For `drop`: the mapping has no other user, so there is nothing to wait
+    /// for.
     pub(crate) fn clear(&mut self) {
         let this = &*self;
         while let Some((number, leaf)) = this.tree().next_leaf(0, u64::MAX) {
@@ -130,8 +134,8 @@ impl<K: Kernel> Mapping<K> {
             let mut detached = Detached::new();
             // SAFETY: it was found linked, and the tree is ours alone.
             unsafe { this.tree().detach(number, leaf, &mut detached) };
-            // A slot may be locked for an instant by a thread that took the leaf for another mapping's, and for ever
-            // by a guard that was forgotten. Such a leaf is not used again.
+            // A slot may be locked for an instant by a thread that took the leaf for another
+            // mapping's, and for ever by a guard that was forgotten. Such a leaf is not used again.
             if !this.settled(leaf) {
                 detached.leaves.clear();
             }

@@ -1,23 +1,25 @@
 //! Memory that others access at the same time: zeroing it, and copying out of it.
 //!
-//! Pages that are uptodate are read by lock-free readers ([`ReadSection`](crate::ReadSection), then the atomic copy of
-//! `faultless-usercopy`), and read and written through user mappings; pages under writeback are read by the
-//! store while writers that hold the page lock, and user mappings, write them. Two such accesses race. A plain Rust
-//! access in a race is undefined behaviour, and the compiler may read a byte twice or split a store.
-//! The functions here are opaque to the compiler (inline assembly on x86-64) or made of relaxed atomics
-//! (elsewhere, and under Miri). Each byte is accessed exactly once. Bytes are not ordered among each other.
+//! Pages that are uptodate are read by lock-free readers ([`ReadSection`](crate::ReadSection), then
+//! the atomic copy of `faultless-usercopy`), and read and written through user mappings; pages
+//! under writeback are read by the store while writers that hold the page lock, and user mappings,
+//! write them. Two such accesses race. A plain Rust access in a race is undefined behaviour, and
+//! the compiler may read a byte twice or split a store. The functions here are opaque to the
+//! compiler (inline assembly on x86-64) or made of relaxed atomics (elsewhere, and under Miri).
+//! Each byte is accessed exactly once. Bytes are not ordered among each other.
 //!
 //! Not for memory with a single owner: plain copies are as good there, and checked by the compiler.
 
 /// Sets `len` bytes from `to` on to zero, each once.
 ///
 /// # Safety
-/// Valid for writes of `len` bytes. Accesses at the same time are racing-safe ones too, or those of user mappings.
+/// Valid for writes of `len` bytes. Accesses at the same time are racing-safe ones too, or those of
+/// user mappings.
 #[inline]
 pub(crate) unsafe fn zero(to: *mut u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: `rep stosb` writes the `len` bytes from `to` on, which is valid by the caller's promise; the direction
-    // flag is clear in Rust code.
+    // SAFETY: `rep stosb` writes the `len` bytes from `to` on, which is valid by the caller's
+    // promise; the direction flag is clear in Rust code.
     unsafe {
         core::arch::asm!(
             "rep stosb",
@@ -34,17 +36,17 @@ pub(crate) unsafe fn zero(to: *mut u8, len: usize) {
     };
 }
 
-/// Copies `len` bytes from `from` to `to`, looking at each byte of `from` once. What is written meanwhile is seen or not,
-/// byte by byte.
+/// Copies `len` bytes from `from` to `to`, looking at each byte of `from` once. What is written
+/// meanwhile is seen or not, byte by byte.
 ///
 /// # Safety
-/// `from` is valid for reads and `to` for writes of `len` bytes; they don't overlap. Writes to `from` at the same time
-/// are racing-safe ones or those of user mappings; `to` has no other user.
+/// `from` is valid for reads and `to` for writes of `len` bytes; they don't overlap. Writes to
+/// `from` at the same time are racing-safe ones or those of user mappings; `to` has no other user.
 #[inline]
 pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: `rep movsb` reads `len` bytes from `from` on and writes as many from `to` on; both are valid by the caller's
-    // promise; the direction flag is clear in Rust code.
+    // SAFETY: `rep movsb` reads `len` bytes from `from` on and writes as many from `to` on; both
+    // are valid by the caller's promise; the direction flag is clear in Rust code.
     unsafe {
         core::arch::asm!(
             "rep movsb",
@@ -84,7 +86,8 @@ mod words {
         unsafe { zero_bytes(to, head) };
         let middle = to.wrapping_add(head);
         for at in 0..words {
-            // SAFETY: inside the region, aligned since `head` bytes were skipped; the accesses that race are atomic.
+            // SAFETY: inside the region, aligned since `head` bytes were skipped; the accesses that
+            // race are atomic.
             let word = unsafe { AtomicUsize::from_ptr(middle.cast::<usize>().wrapping_add(at)) };
             word.store(0, Relaxed);
         }
@@ -111,8 +114,8 @@ mod words {
         let (middle, to) = (from.wrapping_add(head), to.wrapping_add(head));
         for at in 0..words {
             let word = middle.cast::<usize>().wrapping_add(at).cast_mut();
-            // SAFETY: inside the region, aligned since `head` bytes were skipped; only loaded from; the stores that race
-            // are atomic.
+            // SAFETY: inside the region, aligned since `head` bytes were skipped; only loaded from;
+            // the stores that race are atomic.
             let word = unsafe { AtomicUsize::from_ptr(word) }.load(Relaxed);
             let target = to.cast::<usize>().wrapping_add(at);
             // SAFETY: inside the caller's buffer; need not be aligned.

@@ -1,19 +1,22 @@
 //! Pages taken out of their mapping, whose frames wait for the last reader.
 //!
-//! Neighbours: [`LockedRun::remove`](crate::LockedRun::remove) takes pages out, the [epoch](crate::Epoch) tells when the last reader is gone.
+//! Neighbours: [`LockedRun::remove`](crate::LockedRun::remove) takes pages out, the
+//! [epoch](crate::Epoch) tells when the last reader is gone.
 
 use heapless::Vec;
 
 use crate::debug::kernel_debug;
 use crate::{FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGES_PER_LEAF, PageCache, SlotMask};
 
-/// Frames that share a grace period in [`Removals`]. More than a leaf has, and less than 512 bytes on the stack.
+/// Frames that share a grace period in [`Removals`]. More than a leaf has, and less than 512 bytes
+/// on the stack.
 const BATCH: usize = 96;
 const _: () = assert!(BATCH >= PAGES_PER_LEAF, "what one leaf holds fits");
 
-/// What [`LockedRun::remove`](crate::LockedRun::remove) took out. Dropping it waits for a grace period, then releases the frames;
-/// it may be dropped with the pages still locked, because readers wait for nothing. Dropped inside a read
-/// section, it would wait for that section, without end. Many runs are cheaper with [`Removals`].
+/// What [`LockedRun::remove`](crate::LockedRun::remove) took out. Dropping it waits for a grace
+/// period, then releases the frames; it may be dropped with the pages still locked, because readers
+/// wait for nothing. Dropped inside a read section, it would wait for that section, without end.
+/// Many runs are cheaper with [`Removals`].
 ///
 /// [`mem::forget`](core::mem::forget) leaks the frames, and does no other harm.
 ///
@@ -87,11 +90,13 @@ impl<K: Kernel> Drop for Removed<'_, K> {
     }
 }
 
-/// Pages taken out of many runs, which share grace periods: one for each batch of up to 96 frames, instead of one for each run. Made by
-/// [`PageCache::removals`] or [`Mapping::removals`](crate::Mapping::removals).
+/// Pages taken out of many runs, which share grace periods: one for each batch of up to 96 frames,
+/// instead of one for each run. Made by [`PageCache::removals`] or
+/// [`Mapping::removals`](crate::Mapping::removals).
 ///
-/// Dropping it waits for a grace period, then releases the frames; nothing is waited for if there are none. As for [`Removed`]:
-/// not inside a read section, with pages locked or not, and forgetting it leaks the frames.
+/// Dropping it waits for a grace period, then releases the frames; nothing is waited for if there
+/// are none. As for [`Removed`]: not inside a read section, with pages locked or not, and
+/// forgetting it leaks the frames.
 ///
 /// # Invariants
 /// One count of each frame is owned. They were taken out of leaves of the cache.
@@ -106,10 +111,11 @@ impl<'t, K: Kernel> Removals<'t, K> {
         Self { cache, frames: Vec::new() }
     }
 
-    /// Takes pages out, as [`LockedRun::remove`] does, and keeps their frames; the slots that were emptied. Pages
-    /// under writeback stay, and so do all pages of a mapping of another cache.
+    /// Takes pages out, as [`LockedRun::remove`] does, and keeps their frames; the slots that were
+    /// emptied. Pages under writeback stay, and so do all pages of a mapping of another cache.
     ///
-    /// Waits for a grace period first if there is no room for the frames. The pages stay locked meanwhile: readers wait for nothing.
+    /// Waits for a grace period first if there is no room for the frames. The pages stay locked
+    /// meanwhile: readers wait for nothing.
     pub fn take(&mut self, locked: &mut LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
         if !core::ptr::eq(locked.mapping().cache(), self.cache) {
             return 0;
@@ -144,16 +150,16 @@ impl<K: Kernel> Drop for Removals<'_, K> {
     }
 }
 
-/// Waits for a grace period and releases `frames`, which were taken out of leaves of `cache` and whose counts are the
-/// caller's. Does not wait if there are none.
+/// Waits for a grace period and releases `frames`, which were taken out of leaves of `cache` and
+/// whose counts are the caller's. Does not wait if there are none.
 fn release<K: Kernel, const N: usize>(cache: &PageCache<K>, frames: &mut Vec<FrameNumber, N>) {
     if frames.is_empty() {
         return;
     }
     cache.synchronize();
     while let Some(frame) = frames.pop() {
-        // SAFETY: the count is the caller's, as both types say in their invariants; no reader that may have found the
-        // frame is left.
+        // SAFETY: the count is the caller's, as both types say in their invariants; no reader that
+        // may have found the frame is left.
         unsafe { cache.frames().release(frame) };
     }
 }

@@ -5,30 +5,35 @@ use static_assertions::assert_obj_safe;
 
 use crate::PageIndex;
 
-/// Why user mappings of a file's pages are to change, which decides what becomes of private copies: pages that a private mapping (copy on
-/// write) has in place of the file's, made when it was stored to.
+/// Why user mappings of a file's pages are to change, which decides what becomes of private copies:
+/// pages that a private mapping (copy on write) has in place of the file's, made when it was stored
+/// to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmap {
-    /// The pages leave the file. Remove every mapping of them, private copies too: an access past the new end is `SIGBUS`, however
-    /// the mapping came by its bytes (POSIX `mmap`).
+    /// The pages leave the file. Remove every mapping of them, private copies too: an access past
+    /// the new end is `SIGBUS`, however the mapping came by its bytes (POSIX `mmap`).
     Truncate,
-    /// The pages leave the cache, and stay in the file. Remove mappings of the file's own pages: the next access faults and
-    /// reads them in again. Private copies stay: they exist nowhere else.
+    /// The pages leave the cache, and stay in the file. Remove mappings of the file's own pages:
+    /// the next access faults and reads them in again. Private copies stay: they exist nowhere
+    /// else.
     Evict,
-    /// The pages are being sent to the store, or are sealed at the end of the file. Make mappings of the file's own pages read-only:
-    /// the next CPU store faults and calls the write-fault handler. Private copies stay as they are.
+    /// The pages are being sent to the store, or are sealed at the end of the file. Make mappings
+    /// of the file's own pages read-only: the next CPU store faults and calls the write-fault
+    /// handler. Private copies stay as they are.
     WriteProtect,
 }
 
-/// Finds user mappings of a file's pages: the reverse map of an address space. Called before and after pages leave
-/// their mapping, and before they are sent to the store.
+/// Finds user mappings of a file's pages: the reverse map of an address space. Called before and
+/// after pages leave their mapping, and before they are sent to the store.
 #[doc(alias = "rmap")]
 pub trait UserMappings: Send + Sync {
-    /// Applies `how` to every user mapping of pages `first..end` of the mapping `id`, and flushes TLBs: when it returns, no CPU
-    /// uses an old entry, and each removed entry has given its count back ([`Frames::release`](crate::Frames::release)).
+    /// Applies `how` to every user mapping of pages `first..end` of the mapping `id`, and flushes
+    /// TLBs: when it returns, no CPU uses an old entry, and each removed entry has given its count
+    /// back ([`Frames::release`](crate::Frames::release)).
     ///
-    /// Page locks may be held, of these pages or of others, and I may be held; so it takes page-table locks only, never M and never a
-    /// page lock, sleeps for nothing that a holder of either may keep, and allocates nothing (P3). It calls nothing of the mapping.
+    /// Page locks may be held, of these pages or of others, and I may be held; so it takes
+    /// page-table locks only, never M and never a page lock, sleeps for nothing that a holder of
+    /// either may keep, and allocates nothing (P3). It calls nothing of the mapping.
     ///
     /// If it unwinds, the core takes the entries to be as they were. Those past a new end are
     /// removed by the next change of the size.

@@ -10,13 +10,14 @@ use crate::{
     EpochGuard, Kernel, LockContext, Mapping, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex,
 };
 
-/// A time during which uptodate pages of a mapping can be read without locks: frames found in it are neither recycled nor freed
-/// before it ends, even if they leave the mapping.
+/// A time during which uptodate pages of a mapping can be read without locks: frames found in it
+/// are neither recycled nor freed before it ends, even if they leave the mapping.
 ///
-/// Made from a [`LockContext`], because a fault in it could wait for a grace period that waits for the section.
+/// Made from a [`LockContext`], because a fault in it could wait for a grace period that waits for
+/// the section.
 ///
-/// [`mem::forget`](core::mem::forget) of a section leaves it open for ever: every later grace period of the cache, and with it
-/// every removal of pages, waits without end.
+/// [`mem::forget`](core::mem::forget) of a section leaves it open for ever: every later grace
+/// period of the cache, and with it every removal of pages, waits without end.
 pub struct ReadSection<'t, K: Kernel> {
     mapping: &'t Mapping<K>,
     epoch: EpochGuard<'t, K::Sync, K::Wait>,
@@ -38,8 +39,9 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         Self { mapping, epoch: mapping.cache().enter(), context: PhantomData }
     }
 
-    /// Contiguous memory that holds the file's bytes from `pos` on, at most `len`, inside one leaf: uptodate pages only.
-    /// `None` if the page of `pos` is not uptodate, or `len` is 0. Good for reading until the section ends. The file's size is not looked at.
+    /// Contiguous memory that holds the file's bytes from `pos` on, at most `len`, inside one leaf:
+    /// uptodate pages only. `None` if the page of `pos` is not uptodate, or `len` is 0. Good for
+    /// reading until the section ends. The file's size is not looked at.
     #[inline]
     #[must_use]
     pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {

@@ -1,6 +1,7 @@
 //! The backing store of a file: what an embedder implements for each of its file systems.
 //!
-//! Key type: [`AddressSpaceOperations`]. It does not own the rules of when which call is made; filemap does.
+//! Key type: [`AddressSpaceOperations`]. It does not own the rules of when which call is made;
+//! filemap does.
 #![forbid(unsafe_code)]
 
 use static_assertions::assert_obj_safe;
@@ -13,20 +14,22 @@ pub enum Strategy {
     /// B: `write_begin`, atomic copy, `write_end` (Linux afddba49).
     #[default]
     BeginEnd,
-    /// A: prepare, copy, commit, by way of a temporary page when the page is not uptodate (Linux 08291429cf).
+    /// A: prepare, copy, commit, by way of a temporary page when the page is not uptodate (Linux
+    /// 08291429cf).
     PrepareCommit,
 }
 
 /// What [`AddressSpaceOperations::write_begin`] promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begun {
-    /// Bytes from `pos` that the store has room for: `1..=len`. Less than asked when it fills up midway;
-    /// the core then writes that much and asks again. (A value out of range is clipped by the core.)
+    /// Bytes from `pos` that the store has room for: `1..=len`. Less than asked when it fills up
+    /// midway; the core then writes that much and asks again. (A value out of range is clipped by
+    /// the core.)
     pub len: usize,
     /// What the page held before.
     pub contents: Contents,
-    /// Whether every block of the page that lies below the file's maximum size now has room, so that the
-    /// store need not be asked again before it writes the page back.
+    /// Whether every block of the page that lies below the file's maximum size now has room, so
+    /// that the store need not be asked again before it writes the page back.
     pub reserved: Reserved,
 }
 
@@ -57,17 +60,18 @@ pub enum SyncKind {
     All,
 }
 
-/// The backing store of one file. One implementation serves both strategies; `&self` because stores lock
-/// for themselves, *inside* each call: a lock that is still held when a call returns would be held across
-/// the user copy (D3), and [`write_begin`](Self::write_begin) gives no way to do so.
+/// The backing store of one file. One implementation serves both strategies; `&self` because stores
+/// lock for themselves, *inside* each call: a lock that is still held when a call returns would be
+/// held across the user copy (D3), and [`write_begin`](Self::write_begin) gives no way to do so.
 ///
-/// After a crash the store holds what completed [`sync`](Self::sync)s covered, and of what was sent since any part. Where that
-/// is data past the size that it recorded, it forgets it before the file is opened again, as [`truncate_blocks`](Self::truncate_blocks) would: the
-/// core takes what lies past the size for zeros, and shows it when the file grows (P2).
+/// After a crash the store holds what completed [`sync`](Self::sync)s covered, and of what was sent
+/// since any part. Where that is data past the size that it recorded, it forgets it before the file
+/// is opened again, as [`truncate_blocks`](Self::truncate_blocks) would: the core takes what lies
+/// past the size for zeros, and shows it when the file grows (P2).
 ///
-/// The trait is safe: a store that lies can lose its own data but cannot make the core touch memory it
-/// does not own, or expose bytes that were never written.
-/// All calls may sleep unless said otherwise. Page locks are held where said.
+/// The trait is safe: a store that lies can lose its own data but cannot make the core touch memory
+/// it does not own, or expose bytes that were never written. All calls may sleep unless said
+/// otherwise. Page locks are held where said.
 ///
 /// # What a call must not do
 /// A call runs on the thread of the operation that makes it, with the locks of that operation. So
@@ -80,8 +84,8 @@ pub enum SyncKind {
 ///   [`Mapping::wait_writeback`](crate::Mapping::wait_writeback), a sync, a truncation or a removal
 ///   of one of these pages, made by the call or by a thread that the call waits for, waits for the
 ///   call itself.
-/// - [`truncate_blocks`](Self::truncate_blocks) comes with I held: a change of the size, or a write that grows the file,
-///   waits for its own caller.
+/// - [`truncate_blocks`](Self::truncate_blocks) comes with I held: a change of the size, or a write
+///   that grows the file, waits for its own caller.
 /// - [`set_size`](Self::set_size) comes under the lock in which sizes are told: a sync of the same
 ///   file may wait for it without end.
 /// - No call drops the last handle of its inode, which would drop the store inside its own call.
@@ -100,10 +104,12 @@ pub enum SyncKind {
 pub trait AddressSpaceOperations: Send + Sync {
     /// Reads a page into `buf`, front to back. The page is locked.
     ///
-    /// The store says how much there is (F8). A hole is declared in words, by [`FillBuf::skip_zero`] for a part of the page and
-    /// [`FillBuf::fill_hole`] for all the rest; so is what lies past the store's end, where nothing need be filled in.
-    /// An answer of `Ok` with less than the file's size says that there should be is a short read: every reader gets
-    /// [`Errno::Io`], never zeros in place of data. What lies past the file's size is zeroed by the core in any case.
+    /// The store says how much there is (F8). A hole is declared in words, by
+    /// [`FillBuf::skip_zero`] for a part of the page and [`FillBuf::fill_hole`] for all the rest;
+    /// so is what lies past the store's end, where nothing need be filled in. An answer of `Ok`
+    /// with less than the file's size says that there should be is a short read: every reader gets
+    /// [`Errno::Io`], never zeros in place of data. What lies past the file's size is zeroed by the
+    /// core in any case.
     ///
     /// # Errors
     /// The page stays not uptodate, and every caller that waited for it gets the error.
@@ -117,9 +123,10 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// Nothing was begun: no [`write_end`](Self::write_end) follows.
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno>;
 
-    /// Ends what [`write_begin`](Self::write_begin) began at `pos`: `copied` of the `len` bytes that it granted
-    /// landed, `0..=len`. Room beyond them that lies past the file's end is given back with
-    /// [`truncate_blocks`](Self::truncate_blocks) afterwards. The page is locked. Infallible: there is nothing left to refuse.
+    /// Ends what [`write_begin`](Self::write_begin) began at `pos`: `copied` of the `len` bytes
+    /// that it granted landed, `0..=len`. Room beyond them that lies past the file's end is given
+    /// back with [`truncate_blocks`](Self::truncate_blocks) afterwards. The page is locked.
+    /// Infallible: there is nothing left to refuse.
     fn write_end(&self, pos: u64, len: usize, copied: usize);
 
     /// Sends a run of pages to the store. Blocks for which it was never asked to make room hold
@@ -127,14 +134,15 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// wait for the end of their writeback here is to wait without end.
     ///
     /// # Errors
-    /// The pages are dirty again, and the next `fsync` reports the error once. A panic counts as an error, in hosts that
-    /// unwind.
+    /// The pages are dirty again, and the next `fsync` reports the error once. A panic counts as an
+    /// error, in hosts that unwind.
     #[doc(alias = "writepages")]
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno>;
 
-    /// Gives back every block that lies wholly at or past `size`, forgets what it knew of them, and sees to it
-    /// that the bytes past `size` in the last block that stays read as zeros (P2). Called after truncation and
-    /// after a write that failed midway. No page lock is held. Must not fail.
+    /// Gives back every block that lies wholly at or past `size`, forgets what it knew of them, and
+    /// sees to it that the bytes past `size` in the last block that stays read as zeros (P2).
+    /// Called after truncation and after a write that failed midway. No page lock is held. Must not
+    /// fail.
     fn truncate_blocks(&self, size: u64);
 
     /// The file's size is now `size`: recorded so that a later [`sync`](Self::sync) makes it
@@ -142,11 +150,12 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// grown since: not by each write. No page lock is held. Never sleeps.
     fn set_size(&self, size: u64);
 
-    /// Makes durable what was sent by [`writeback`](Self::writeback)s that returned before, and with it the size, which the
-    /// data cannot be found without: for both kinds.
+    /// Makes durable what was sent by [`writeback`](Self::writeback)s that returned before, and
+    /// with it the size, which the data cannot be found without: for both kinds.
     ///
     /// # Errors
-    /// What was sent may not be durable. The core does not send it again: a later sync that succeeds covers it, too.
+    /// What was sent may not be durable. The core does not send it again: a later sync that
+    /// succeeds covers it, too.
     fn sync(&self, kind: SyncKind) -> Result<(), Errno>;
 
     /// Which algorithm writes to this store.
@@ -159,8 +168,8 @@ pub trait AddressSpaceOperations: Send + Sync {
         crate::MAX_FILE_SIZE
     }
 
-    /// Whether pages can be dropped from the cache once they are clean and read back later. A store whose
-    /// only copy is the cache (tmpfs) says no.
+    /// Whether pages can be dropped from the cache once they are clean and read back later. A store
+    /// whose only copy is the cache (tmpfs) says no.
     fn is_persistent(&self) -> bool {
         true
     }

@@ -1,11 +1,13 @@
-//! Words and short locks: the seam that the model checkers implement, so that they explore the code that ships.
+//! Words and short locks: the seam that the model checkers implement, so that they explore the code
+//! that ships.
 //!
-//! Key types: [`SyncFamily`], [`Word`], [`Spin`]; [`CoreSync`] is the family of a real kernel and costs nothing.
-//! There are no link-time symbols and no globals: two kernels fit in one program.
+//! Key types: [`SyncFamily`], [`Word`], [`Spin`]; [`CoreSync`] is the family of a real kernel and
+//! costs nothing. There are no link-time symbols and no globals: two kernels fit in one program.
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::Ordering;
 
-/// The family of words and short locks. [`CoreSync`] for every kernel; a model checker supplies its own.
+/// The family of words and short locks. [`CoreSync`] for every kernel; a model checker supplies its
+/// own.
 ///
 /// # Safety
 /// The words are atomic, with the orderings asked for, and the short locks exclude.
@@ -45,11 +47,11 @@ unsafe impl SyncFamily for CoreSync {
 ///
 /// `Ordering::SeqCst` must be honoured as the single total order of C11, for loads, stores and
 /// read-modify-writes alike. Three pairs are store-buffering patterns and hang or expose recycled
-/// frames without it: unlock/waiters against waiters/locked ([`LockedRun`](crate::LockedRun); the end of a writeback
-/// and the waits for it do the same),
-/// enter/read against remove/synchronise ([`Epoch`](crate::Epoch)), and leave/waiting against
-/// waiting/leave (the same). A checker that treats a `SeqCst` access as acquire-release (loom does) puts a
-/// `SeqCst` fence before and after each such access in its implementation of this trait.
+/// frames without it: unlock/waiters against waiters/locked ([`LockedRun`](crate::LockedRun); the
+/// end of a writeback and the waits for it do the same), enter/read against remove/synchronise
+/// ([`Epoch`](crate::Epoch)), and leave/waiting against waiting/leave (the same). A checker that
+/// treats a `SeqCst` access as acquire-release (loom does) puts a `SeqCst` fence before and after
+/// each such access in its implementation of this trait.
 pub trait Word<T>: Send + Sync + 'static {
     /// A word holding `value`.
     fn new(value: T) -> Self;

@@ -42,9 +42,11 @@ pub enum LockId {
     Inode(u64),
     /// A range of the file held by a writer: the mapping's id, and the first byte.
     Range(u64, u64),
-    /// The lock under which the store of the mapping with this id is told the size. Nothing else is taken in it.
+    /// The lock under which the store of the mapping with this id is told the size. Nothing else is
+    /// taken in it.
     Size(u64),
-    /// P: pages of the mapping with this id: the first page and the mask of slots from its leaf's base.
+    /// P: pages of the mapping with this id: the first page and the mask of slots from its leaf's
+    /// base.
     Pages {
         /// The mapping's id.
         mapping: u64,
@@ -53,8 +55,9 @@ pub enum LockId {
         /// Which of its slots.
         slots: u64,
     },
-    /// Pages under writeback, named as the pages of [`Pages`](Self::Pages). Held by the thread that began it until the
-    /// [`Writeback`](crate::Writeback) ends; a wait for its end never acquires it.
+    /// Pages under writeback, named as the pages of [`Pages`](Self::Pages). Held by the thread that
+    /// began it until the [`Writeback`](crate::Writeback) ends; a wait for its end never acquires
+    /// it.
     Writeback {
         /// The mapping's id.
         mapping: u64,

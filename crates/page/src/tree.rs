@@ -1,16 +1,20 @@
 //! The index of a mapping: a 64-way radix tree of leaves, read without locks.
 //!
-//! Neighbours: [`node`](crate::node) has the nodes and links, [`prune`](crate::prune) the other half: taking leaves away.
-//! The tree does not know which pages are present, and does not own frames.
+//! Neighbours: [`node`](crate::node) has the nodes and links, [`prune`](crate::prune) the other
+//! half: taking leaves away. The tree does not know which pages are present, and does not own
+//! frames.
 //!
 //! # Walkers
-//! Child words hold an address and a level in one. A child of a node of level `n` has level `n - 1`; a walker that finds another
-//! level stands in a node that was reused meanwhile, and starts again from the root. As levels
-//! strictly descend, each walk ends; as nodes are type-stable, each step is sound.
-//! - A walker in a read section sees only nodes that were linked at some time since the section began.
-//! - Another walker may end up in a leaf that is no longer, or never was, the right one: it locks and then checks the leaf.
-//! - An empty word means "no leaf": if the node it stood in was reused, then it was unlinked during the walk, and only
-//!   empty nodes are unlinked, so at that moment there was no leaf.
+//! Child words hold an address and a level in one. A child of a node of level `n` has level
+//! `n - 1`; a walker that finds another level stands in a node that was reused meanwhile, and
+//! starts again from the root. As levels strictly descend, each walk ends; as nodes are
+//! type-stable, each step is sound.
+//! - A walker in a read section sees only nodes that were linked at some time since the section
+//!   began.
+//! - Another walker may end up in a leaf that is no longer, or never was, the right one: it locks
+//!   and then checks the leaf.
+//! - An empty word means "no leaf": if the node it stood in was reused, then it was unlinked during
+//!   the walk, and only empty nodes are unlinked, so at that moment there was no leaf.
 //!
 //! # Writers
 //! All changes are made under the tree's short lock. New nodes are allocated before it is taken.
@@ -23,7 +27,8 @@ use crate::nodes::Nodes;
 use crate::pool::Spare;
 use crate::{Errno, Frames, PageIndex, Spin, SyncFamily};
 
-/// Most inner nodes that one graft may need: a root raised to the top, and a new path down from there.
+/// Most inner nodes that one graft may need: a root raised to the top, and a new path down from
+/// there.
 const MAX_GRAFT: usize = 2 * MAX_LEVEL as usize;
 
 /// The index. Everything it links to comes from the [`Nodes`] that are passed in.
@@ -51,7 +56,8 @@ impl<S: SyncFamily> Tree<S> {
         Self { root: Root::new(), lock: Spin::new(()) }
     }
 
-    /// The leaf that covers `index`, if there seems to be one. Check its identity under a lock, or in a read section.
+    /// The leaf that covers `index`, if there seems to be one. Check its identity under a lock, or
+    /// in a read section.
     #[inline]
     pub(crate) fn lookup(&self, index: PageIndex) -> Option<&Leaf<S>> {
         let number = leaf_number(index);
@@ -79,12 +85,14 @@ impl<S: SyncFamily> Tree<S> {
             if link.is_empty() {
                 return None;
             }
-            // SAFETY: the level is 0 and the link is not empty; the pools outlive the tree and so `&self`.
+            // SAFETY: the level is 0 and the link is not empty; the pools outlive the tree and so
+            // `&self`.
             return Some(unsafe { link.leaf() });
         }
     }
 
-    /// The first leaf with a number in `number..=last`, and its number. The caller is in a read section, or excludes others.
+    /// The first leaf with a number in `number..=last`, and its number. The caller is in a read
+    /// section, or excludes others.
     pub(crate) fn next_leaf(&self, mut number: u64, last: u64) -> Option<(u64, &Leaf<S>)> {
         'restart: while number <= last {
             let mut link = self.root.get();
@@ -116,14 +124,15 @@ impl<S: SyncFamily> Tree<S> {
             if number > last {
                 return None;
             }
-            // SAFETY: the level is 0 and the link is not empty; the pools outlive the tree and so `&self`.
+            // SAFETY: the level is 0 and the link is not empty; the pools outlive the tree and so
+            // `&self`.
             return Some((number, unsafe { link.leaf() }));
         }
         None
     }
 
-    /// The leaf that covers `index`, made for the mapping `owner` if there is none. Allocates: no page lock held.
-    /// On failure nothing stays behind (P8).
+    /// The leaf that covers `index`, made for the mapping `owner` if there is none. Allocates: no
+    /// page lock held. On failure nothing stays behind (P8).
     pub(crate) fn lookup_or_graft<'a>(
         &'a self,
         owner: u64,
@@ -192,7 +201,8 @@ impl<S: SyncFamily> Tree<S> {
             }
             link = child;
         }
-        // SAFETY: the level is 0 and the link is not empty; the pools outlive the tree and so `&self`.
+        // SAFETY: the level is 0 and the link is not empty; the pools outlive the tree and so
+        // `&self`.
         Descent::Leaf(unsafe { link.leaf() })
     }
 
@@ -253,7 +263,8 @@ impl<'c, S: SyncFamily> Stash<'c, S> {
         Ok(())
     }
 
-    /// A new node of `level` around `child`; `child` itself if the stash is empty, which the caller has excluded.
+    /// A new node of `level` around `child`; `child` itself if the stash is empty, which the caller
+    /// has excluded.
     fn wrap(&mut self, child: Link, slot: u32, level: u32) -> Link {
         match self.inner.pop() {
             Some(inner) => {
@@ -285,7 +296,8 @@ fn after(number: u64, level: u32) -> u64 {
     ((number >> shift) + 1) << shift
 }
 
-/// The smallest leaf number, from `number` on, under child `slot` of the node of `level` that covers `number`.
+/// The smallest leaf number, from `number` on, under child `slot` of the node of `level` that
+/// covers `number`.
 fn at_child(number: u64, level: u32, slot: u32) -> u64 {
     let shift = FANOUT_SHIFT * (level - 1);
     let first =

@@ -133,8 +133,8 @@ impl PageRun {
         Self { first, len: len as u32 }
     }
 
-    /// The lowest maximal group of adjacent slots of `slots`, in the leaf whose first page is `base`.
-    /// `None` for no slots.
+    /// The lowest maximal group of adjacent slots of `slots`, in the leaf whose first page is
+    /// `base`. `None` for no slots.
     #[must_use]
     #[inline]
     pub const fn first_of(base: PageIndex, slots: SlotMask) -> Option<Self> {
@@ -149,7 +149,8 @@ impl PageRun {
         })
     }
 
-    /// The pages that hold bytes `[pos, pos + len)`, if they lie in one leaf. `None` for an empty range, too.
+    /// The pages that hold bytes `[pos, pos + len)`, if they lie in one leaf. `None` for an empty
+    /// range, too.
     #[must_use]
     #[inline]
     pub const fn covering_all(pos: u64, len: usize) -> Option<Self> {
@@ -220,7 +221,8 @@ impl PageRun {
         (u64::MAX >> (64 - self.len)) << self.first.slot()
     }
 
-    /// Bytes of the file in `[pos, pos + len)` that lie in this run, where `pos` lies in its first page.
+    /// Bytes of the file in `[pos, pos + len)` that lie in this run, where `pos` lies in its first
+    /// page.
     #[must_use]
     #[inline]
     pub const fn clip_len(self, pos: u64, len: usize) -> usize {

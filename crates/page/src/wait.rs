@@ -9,7 +9,8 @@ use static_assertions::assert_obj_safe;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WaitKey(pub usize);
 
-/// Sleeping and waking. A lost wake may hang a kernel but never corrupts a page, so the trait is safe.
+/// Sleeping and waking. A lost wake may hang a kernel but never corrupts a page, so the trait is
+/// safe.
 pub trait Wait: Send + Sync {
     /// Returns once `condition` has returned `true`. May sleep.
     ///
@@ -17,9 +18,10 @@ pub trait Wait: Send + Sync {
     /// registered under `key` (or under a lock that [`wake`](Self::wake) takes): a `wake` that
     /// comes after the condition became true must not be lost. It does not sleep itself.
     ///
-    /// The condition of an interruptible wait asks whether the caller was killed. So the condition must also be evaluated
-    /// again, on the waiting thread, when a fatal signal arrives for that thread; a kernel's signal code wakes it, as it
-    /// does for any killable sleep. Otherwise a killed thread stays until the next wake under its key (L3).
+    /// The condition of an interruptible wait asks whether the caller was killed. So the condition
+    /// must also be evaluated again, on the waiting thread, when a fatal signal arrives for that
+    /// thread; a kernel's signal code wakes it, as it does for any killable sleep. Otherwise a
+    /// killed thread stays until the next wake under its key (L3).
     fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool);
     /// Makes every waiter under `key` evaluate its condition again. Never sleeps.
     fn wake(&self, key: WaitKey);

@@ -5,11 +5,13 @@ use core::ptr::NonNull;
 
 use crate::{PAGE_SIZE, PageIndex, racing};
 
-/// A run of pages as the store sees it: bytes of the file, then zeros to the end of the last page (P2).
+/// A run of pages as the store sees it: bytes of the file, then zeros to the end of the last page
+/// (P2).
 ///
-/// Writers and user mappings may change the bytes while they are read. Each byte copied is one that was there, and
-/// [`copy_to`](Self::copy_to) looks at it once, so a store that needs the same bytes twice (a checksum, a second
-/// mirror) works on its copy. Pages that change are dirty again, and are sent once more.
+/// Writers and user mappings may change the bytes while they are read. Each byte copied is one that
+/// was there, and [`copy_to`](Self::copy_to) looks at it once, so a store that needs the same bytes
+/// twice (a checksum, a second mirror) works on its copy. Pages that change are dirty again, and
+/// are sent once more.
 ///
 /// # Invariants
 /// Each of `pages` is valid for reads of a page for `'a`; `len` is at most their size.
@@ -81,7 +83,8 @@ impl WritebackRun<'_> {
         Self { first: self.first.plus(from as u64), pages: &self.pages[from..to], len, ..*self }
     }
 
-    /// Fills `out` with the bytes from `offset` of the run on: those of the file, then zeros (P2). Each byte is looked at once.
+    /// Fills `out` with the bytes from `offset` of the run on: those of the file, then zeros (P2).
+    /// Each byte is looked at once.
     pub fn copy_to(&self, offset: usize, out: &mut [u8]) {
         let real = self.len.saturating_sub(offset).min(out.len());
         let (data, rest) = out.split_at_mut(real);
@@ -93,8 +96,9 @@ impl WritebackRun<'_> {
             let (piece, left) = data.split_at_mut(data.len().min(PAGE_SIZE - start));
             // SAFETY: `start` is below the size of the page.
             let from = unsafe { self.pages[at / PAGE_SIZE].add(start) };
-            // SAFETY: the piece ends inside the page, which is valid for reads by the invariant; kernel buffers
-            // don't overlap frames of the cache, and `piece` is a unique borrow. Locked writers use racing-safe copies.
+            // SAFETY: the piece ends inside the page, which is valid for reads by the invariant;
+            // kernel buffers don't overlap frames of the cache, and `piece` is a unique borrow.
+            // Locked writers use racing-safe copies.
             unsafe { racing::copy_out(from.as_ptr(), piece.as_mut_ptr(), piece.len()) };
             at += piece.len();
             data = left;

@@ -54,8 +54,8 @@ impl PageBudget {
 }
 
 /// The store of one file that is kept nowhere but in the cache. Its pages are never evicted
-/// ([`is_persistent`](AddressSpaceOperations::is_persistent) says no), and what was never written reads
-/// as zeros.
+/// ([`is_persistent`](AddressSpaceOperations::is_persistent) says no), and what was never written
+/// reads as zeros.
 ///
 /// # The limit
 /// With a [`PageBudget`], a file is charged for all its pages from the first to the last one that

@@ -1,6 +1,8 @@
-//! User addresses and checked ranges of them: numbers that safe code can compare and cut, never follow.
+//! User addresses and checked ranges of them: numbers that safe code can compare and cut, never
+//! follow.
 //!
-//! [`UserSlice`] is the only way into the copies, and [`UserSlice::new`] the only way to a non-empty one.
+//! [`UserSlice`] is the only way into the copies, and [`UserSlice::new`] the only way to a
+//! non-empty one.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -45,8 +47,8 @@ impl fmt::Debug for UserAddr {
 /// A range of user addresses.
 ///
 /// # Invariants
-/// Empty, or inside the [`user_range`](crate::UserMemory::user_range) of the memory it was checked against; so
-/// `addr + len` never wraps.
+/// Empty, or inside the [`user_range`](crate::UserMemory::user_range) of the memory it was checked
+/// against; so `addr + len` never wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserSlice {
     addr: UserAddr,
@@ -107,7 +109,8 @@ impl UserSlice {
         Self { addr: self.addr.wrapping_add(bytes), len: self.len - bytes }
     }
 
-    /// [`lies_in`](Self::lies_in) for the range of a [`UserMemory`], relying on the invariant that nothing wraps.
+    /// [`lies_in`](Self::lies_in) for the range of a [`UserMemory`], relying on the invariant that
+    /// nothing wraps.
     #[inline]
     pub(crate) fn is_within(&self, range: &Range<usize>) -> bool {
         self.is_empty()

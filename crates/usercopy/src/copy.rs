@@ -1,7 +1,8 @@
-//! The safe forms: a whole kernel slice to or from user memory, or an [`Efault`] that says how far it got.
+//! The safe forms: a whole kernel slice to or from user memory, or an [`Efault`] that says how far
+//! it got.
 //!
-//! Kernel memory is a Rust slice here, so these are for objects. Page contents, which user space may see while
-//! they change, go through [`IovIter`](crate::IovIter).
+//! Kernel memory is a Rust slice here, so these are for objects. Page contents, which user space
+//! may see while they change, go through [`IovIter`](crate::IovIter).
 
 use crate::{Efault, MayFault, UserMemory, UserSlice};
 
@@ -11,14 +12,15 @@ fn outcome(expected: usize, completed: usize) -> Result<(), Efault> {
     if completed == expected { Ok(()) } else { Err(Efault { expected, completed }) }
 }
 
-/// The part of `slice` that a transfer of `len` kernel bytes may touch: nothing if it is out of range (U5).
+/// The part of `slice` that a transfer of `len` kernel bytes may touch: nothing if it is out of
+/// range (U5).
 #[inline]
 fn accessible<U: UserMemory + ?Sized>(user: &U, slice: UserSlice, len: usize) -> UserSlice {
     if slice.lies_in(user) { slice.prefix(len) } else { UserSlice::EMPTY }
 }
 
-/// Fills `dst` from the beginning of `src`; resolves faults, may sleep. `dst` past what was copied is
-/// unmodified (U1, U4).
+/// Fills `dst` from the beginning of `src`; resolves faults, may sleep. `dst` past what was copied
+/// is unmodified (U1, U4).
 ///
 /// # Errors
 /// [`Efault`] if not all of `dst` could be filled, also because `src` is shorter.
@@ -35,8 +37,8 @@ pub fn copy_from_user<U: UserMemory + ?Sized>(
     outcome(dst.len(), from.len() - left.min(from.len()))
 }
 
-/// As [`copy_from_user`], and zeroes what could not be copied (U4): for objects that are looked at even after a
-/// failure. Never for page contents.
+/// As [`copy_from_user`], and zeroes what could not be copied (U4): for objects that are looked at
+/// even after a failure. Never for page contents.
 ///
 /// # Errors
 /// [`Efault`] if not all of `dst` came from user memory.
@@ -54,10 +56,12 @@ pub fn copy_from_user_zeroing<U: UserMemory + ?Sized>(
     result
 }
 
-/// As [`copy_from_user`] without resolving a fault and without sleeping (U3); may be called under page locks.
+/// As [`copy_from_user`] without resolving a fault and without sleeping (U3); may be called under
+/// page locks.
 ///
 /// # Errors
-/// [`Efault`] if not all of `dst` could be filled: absent memory is indistinguishable from bad memory here.
+/// [`Efault`] if not all of `dst` could be filled: absent memory is indistinguishable from bad
+/// memory here.
 #[doc(alias = "copy_from_user_inatomic")]
 pub fn copy_from_user_atomic<U: UserMemory + ?Sized>(
     user: &U,

@@ -11,8 +11,8 @@ use crate::{MayFault, UserAddr, UserMemory};
 
 /// The current address space. `W` opens and closes the window to user memory (SMAP, PAN, SUM).
 ///
-/// The trap handler must do its part: on a kernel-mode page fault at a user address it looks the instruction
-/// up in the [exception table](crate::extable). An entry of the kind
+/// The trap handler must do its part: on a kernel-mode page fault at a user address it looks the
+/// instruction up in the [exception table](crate::extable). An entry of the kind
 /// [`Atomic`](crate::extable::Kind::Atomic) is fixed up at once; one of the kind
 /// [`Faulting`](crate::extable::Kind::Faulting) only after the ordinary fault handling failed. So
 /// there is no "page faults disabled" counter, and the atomic copy costs nothing extra.
@@ -25,12 +25,11 @@ impl<W: AccessWindow> CurrentUser<W> {
     /// The user addresses `range` of whatever address space is current when a copy runs.
     ///
     /// # Safety
-    /// No address in `range` ever belongs to the kernel (a mapping that Rust code owns or refers to), and all are canonical,
-    /// so that a bad one is a page fault and no other trap;
-    /// the trap handler serves the exception table as described at the type; `W` is right for
-    /// this CPU. On an architecture without an assembly back end
-    /// ([`native::EXACT_FAULTS`] is false) all of `range` must be mapped, for
-    /// nothing can be fixed up there.
+    /// No address in `range` ever belongs to the kernel (a mapping that Rust code owns or refers
+    /// to), and all are canonical, so that a bad one is a page fault and no other trap; the trap
+    /// handler serves the exception table as described at the type; `W` is right for this CPU. On
+    /// an architecture without an assembly back end ([`native::EXACT_FAULTS`] is false) all of
+    /// `range` must be mapped, for nothing can be fixed up there.
     #[must_use]
     #[inline]
     pub const unsafe fn new(range: Range<usize>) -> Self {
@@ -44,9 +43,10 @@ impl<W> fmt::Debug for CurrentUser<W> {
     }
 }
 
-// SAFETY: U1, U2 and U7 are the contract of `arch::native`, checked by the conformance tests on real faults;
-// U3 by the two kinds of exception-table entries, which `new` obliges the trap handler to tell apart; U5 since
-// `range` is never changed and `new` excludes kernel memory; U6 since the probes are a load and an atomic no-op.
+// SAFETY: U1, U2 and U7 are the contract of `arch::native`, checked by the conformance tests on
+// real faults; U3 by the two kinds of exception-table entries, which `new` obliges the trap handler
+// to tell apart; U5 since `range` is never changed and `new` excludes kernel memory; U6 since the
+// probes are a load and an atomic no-op.
 unsafe impl<W: AccessWindow> UserMemory for CurrentUser<W> {
     #[inline]
     fn user_range(&self) -> Range<usize> {

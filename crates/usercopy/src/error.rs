@@ -10,8 +10,8 @@ pub struct Efault {
     /// Bytes that were asked for.
     pub expected: usize,
     /// Leading bytes that were accessed: all the others are untouched (U1), or zero where the
-    /// operation's name says so (U4). Always less than `expected`, except that an address range which is
-    /// refused before any access (U5) has 0 here.
+    /// operation's name says so (U4). Always less than `expected`, except that an address range
+    /// which is refused before any access (U5) has 0 here.
     pub completed: usize,
 }
 

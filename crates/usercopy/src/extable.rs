@@ -1,9 +1,11 @@
-//! The exception table: which kernel instructions may fault on user memory, and where to go on when they do.
+//! The exception table: which kernel instructions may fault on user memory, and where to go on when
+//! they do.
 //!
-//! The entries are data, written by the assembly in [`arch`](crate::arch) into the section `__ex_table`; they are
-//! relative, so the table needs no relocation. The trap handler asks [`Table::find`]. Linkers do not sort the
-//! section by address: [`Table`] notices and searches linearly, until
-//! [`sort_extable`](crate::sort_extable) was called once at early boot. This module owns no handler and knows no trap frame.
+//! The entries are data, written by the assembly in [`arch`](crate::arch) into the section
+//! `__ex_table`; they are relative, so the table needs no relocation. The trap handler asks
+//! [`Table::find`]. Linkers do not sort the section by address: [`Table`] notices and searches
+//! linearly, until [`sort_extable`](crate::sort_extable) was called once at early boot. This module
+//! owns no handler and knows no trap frame.
 //!
 //! # In a trap handler
 //! ```
@@ -22,7 +24,8 @@
 //! ```
 //!
 //! # In a linker script
-//! Linkers keep the section and define its symbols by themselves. A script that names every output section says
+//! Linkers keep the section and define its symbols by themselves. A script that names every output
+//! section says
 //! `__ex_table : { __start___ex_table = .; KEEP(*(__ex_table)) __stop___ex_table = .; }`.
 #![forbid(unsafe_code)]
 
@@ -50,12 +53,12 @@ pub fn search(table: &[Entry], ip: usize) -> Option<usize> {
     find(table, ip).map(Entry::fixup)
 }
 
-/// Sorts the table in place, where it is mapped writable: once, at early boot, before the first fault. Heapsort:
-/// no memory, no recursion.
+/// Sorts the table in place, where it is mapped writable: once, at early boot, before the first
+/// fault. Heapsort: no memory, no recursion.
 ///
 /// # Errors
-/// [`TooFar`] if an entry would have to point further than its field can: the table is unusable then, which only an
-/// image of more than 2 GiB can bring about.
+/// [`TooFar`] if an entry would have to point further than its field can: the table is unusable
+/// then, which only an image of more than 2 GiB can bring about.
 #[doc(alias = "sort_extable")]
 pub fn sort(table: &mut [Entry]) -> Result<(), TooFar> {
     for root in (0..table.len() / 2).rev() {
@@ -109,8 +112,8 @@ enum Order {
 }
 
 impl Table<'static> {
-    /// The table of this image. Takes no lock, allocates nothing; looks at every entry once, so a kernel keeps
-    /// the value.
+    /// The table of this image. Takes no lock, allocates nothing; looks at every entry once, so a
+    /// kernel keeps the value.
     #[must_use]
     pub fn of_image() -> Self {
         Self::new(table())
@@ -146,9 +149,10 @@ impl<'t> Table<'t> {
         self.find(ip).map(Entry::fixup)
     }
 
-    /// Decides how to go on after a fault at `ip`. `resolve`, the ordinary fault handling, is called for
-    /// [`Kind::Faulting`] instructions only and says whether the access can be repeated; for [`Kind::Atomic`] ones
-    /// it must not run, since locks may be held (U3). `None`: no user access, but a bug.
+    /// Decides how to go on after a fault at `ip`. `resolve`, the ordinary fault handling, is
+    /// called for [`Kind::Faulting`] instructions only and says whether the access can be repeated;
+    /// for [`Kind::Atomic`] ones it must not run, since locks may be held (U3). `None`: no user
+    /// access, but a bug.
     pub fn resume(&self, ip: usize, resolve: impl FnOnce() -> bool) -> Option<Resume> {
         let entry = self.find(ip)?;
         if entry.kind() == Kind::Faulting && resolve() {
@@ -168,7 +172,8 @@ pub enum Resume {
 }
 
 /// The entries that the linker collected from this image, in link order unless
-/// [`sort_extable`](crate::sort_extable) was called. Empty on an architecture without an assembly back end.
+/// [`sort_extable`](crate::sort_extable) was called. Empty on an architecture without an assembly
+/// back end.
 #[must_use]
 pub fn table() -> &'static [Entry] {
     crate::arch::native::table()

@@ -1,18 +1,19 @@
-//! Faulting in: one byte of every page, so that an atomic copy that follows finds the pages present (U6).
+//! Faulting in: one byte of every page, so that an atomic copy that follows finds the pages present
+//! (U6).
 //!
-//! The probe never changes user memory. It is advice: the pages may be gone again when the copy comes, and
-//! the copy has the last word.
+//! The probe never changes user memory. It is advice: the pages may be gone again when the copy
+//! comes, and the copy has the last word.
 #![forbid(unsafe_code)]
 
 use crate::{UserAddr, UserSlice};
 
-/// Distance between probes: the smallest page of the supported architectures. Larger pages are merely
-/// probed more than once.
+/// Distance between probes: the smallest page of the supported architectures. Larger pages are
+/// merely probed more than once.
 pub const PROBE_STEP: usize = 4096;
 
-/// Probes the first byte, the first byte of every further page, and the last byte (which matters only
-/// where protection is finer than a page). Stops at the first probe that fails. Returns the bytes at
-/// the end of `slice` that could not be reached.
+/// Probes the first byte, the first byte of every further page, and the last byte (which matters
+/// only where protection is finer than a page). Stops at the first probe that fails. Returns the
+/// bytes at the end of `slice` that could not be reached.
 pub(crate) fn unreached(slice: UserSlice, mut probe: impl FnMut(UserAddr) -> bool) -> usize {
     let mut next = 0;
     while next < slice.len() {

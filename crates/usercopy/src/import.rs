@@ -13,17 +13,18 @@ const WORD: usize = size_of::<usize>();
 /// Records read from user memory at a time.
 const BATCH: usize = 8;
 
-/// Reads `count` segments at `uvec` into `buf` and returns a cursor over them; resolves faults, may sleep.
+/// Reads `count` segments at `uvec` into `buf` and returns a cursor over them; resolves faults, may
+/// sleep.
 ///
-/// Everything about the vector is decided here, before any side effect of the request: lengths first
-/// (EINVAL), then addresses (EFAULT). An empty segment may sit anywhere; its base is still refused if it lies
-/// beyond the user range, as in every other segment. A total beyond
+/// Everything about the vector is decided here, before any side effect of the request: lengths
+/// first (EINVAL), then addresses (EFAULT). An empty segment may sit anywhere; its base is still
+/// refused if it lies beyond the user range, as in every other segment. A total beyond
 /// [`MAX_RW_COUNT`](crate::MAX_RW_COUNT) is clipped to it.
 ///
 /// # Errors
-/// [`IovecError::Invalid`] for more than [`MAX_SEGMENTS`] segments (or more than `buf` holds), a negative
-/// length or an overflowing total; [`IovecError::Fault`] if the vector cannot be read or a segment, whichever
-/// it is, does not lie in the user range.
+/// [`IovecError::Invalid`] for more than [`MAX_SEGMENTS`] segments (or more than `buf` holds), a
+/// negative length or an overflowing total; [`IovecError::Fault`] if the vector cannot be read or a
+/// segment, whichever it is, does not lie in the user range.
 pub fn import_iovec<'b, U: UserMemory + ?Sized>(
     user: &U,
     may: &mut MayFault,
@@ -70,7 +71,8 @@ fn word(record: &[u8], at: usize) -> usize {
     usize::from_ne_bytes(bytes)
 }
 
-/// `sum + len`, unless that is negative as an `ssize_t` or overflows one (a negative length does, too).
+/// `sum + len`, unless that is negative as an `ssize_t` or overflows one (a negative length does,
+/// too).
 fn add_length(sum: usize, len: usize) -> Option<usize> {
     sum.checked_add(len).filter(|&total| isize::try_from(total).is_ok())
 }

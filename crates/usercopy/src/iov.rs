@@ -1,7 +1,8 @@
 //! [`IovIter`]: where a vectored request stands.
 //!
-//! A cursor over checked segments that moves forward by what really landed and back by exactly that. It owns no
-//! memory and no policy: the write loop decides when to fault in and when to give up.
+//! A cursor over checked segments that moves forward by what really landed and back by exactly
+//! that. It owns no memory and no policy: the write loop decides when to fault in and when to give
+//! up.
 
 use crate::{IovecError, MayFault, UserMemory, UserSlice};
 
@@ -34,11 +35,12 @@ pub struct IovIter<'a> {
 }
 
 impl<'a> IovIter<'a> {
-    /// A cursor at the beginning of `segments`. A total beyond [`MAX_RW_COUNT`] is clipped to it; the
-    /// segments are not touched for that.
+    /// A cursor at the beginning of `segments`. A total beyond [`MAX_RW_COUNT`] is clipped to it;
+    /// the segments are not touched for that.
     ///
     /// # Errors
-    /// [`IovecError::Invalid`] for more than [`MAX_SEGMENTS`] segments or a total beyond `isize::MAX` (W7).
+    /// [`IovecError::Invalid`] for more than [`MAX_SEGMENTS`] segments or a total beyond
+    /// `isize::MAX` (W7).
     pub fn new(segments: &'a [UserSlice]) -> Result<Self, IovecError> {
         if segments.len() > MAX_SEGMENTS {
             return Err(IovecError::Invalid);
@@ -86,8 +88,8 @@ impl<'a> IovIter<'a> {
         self.count == 0
     }
 
-    /// What remains of the segment that the cursor is in, clipped to the request. Empty only when nothing
-    /// remains: empty segments are skipped.
+    /// What remains of the segment that the cursor is in, clipped to the request. Empty only when
+    /// nothing remains: empty segments are skipped.
     #[must_use]
     #[inline]
     pub const fn segment(&self) -> UserSlice {
@@ -112,7 +114,8 @@ impl<'a> IovIter<'a> {
         self.settle();
     }
 
-    /// Moves back by `bytes`, or to the beginning if fewer were consumed: exactly where the cursor was then (C8).
+    /// Moves back by `bytes`, or to the beginning if fewer were consumed: exactly where the cursor
+    /// was then (C8).
     #[doc(alias = "iov_iter_revert")]
     pub fn revert(&mut self, bytes: usize) {
         let mut bytes = bytes.min(self.consumed);
@@ -134,15 +137,16 @@ impl<'a> IovIter<'a> {
         }
     }
 
-    /// Cuts the request to at most `count` remaining bytes; [`reexpand`](Self::reexpand) takes it back.
+    /// Cuts the request to at most `count` remaining bytes; [`reexpand`](Self::reexpand) takes it
+    /// back.
     pub fn truncate(&mut self, count: usize) {
         let cut = self.count.saturating_sub(count);
         self.count -= cut;
         self.hidden += cut;
     }
 
-    /// Takes a [`truncate`](Self::truncate) back: `count` bytes remain then, or all that were cut off if that is
-    /// fewer. To take it back entirely, add what was cut to what remains now (C9).
+    /// Takes a [`truncate`](Self::truncate) back: `count` bytes remain then, or all that were cut
+    /// off if that is fewer. To take it back entirely, add what was cut to what remains now (C9).
     pub fn reexpand(&mut self, count: usize) {
         let grow = count.saturating_sub(self.count).min(self.hidden);
         self.count += grow;
@@ -164,8 +168,8 @@ impl<'a> IovIter<'a> {
         self.next += 1;
     }
 
-    /// The next `len` bytes, if the segment that the cursor is in has them all, in `user`'s range: what most
-    /// requests are, and need no loop for.
+    /// The next `len` bytes, if the segment that the cursor is in has them all, in `user`'s range:
+    /// what most requests are, and need no loop for.
     #[inline(always)]
     fn whole_piece<U: UserMemory + ?Sized>(&self, user: &U, len: usize) -> Option<UserSlice> {
         let piece = self.current.prefix(len);
@@ -185,9 +189,9 @@ impl<'a> IovIter<'a> {
         bytes
     }
 
-    /// Runs `transfer(bytes done, piece)`, which returns bytes *not* transferred, over the next `len` bytes
-    /// piece by piece, and advances by what it did. Stops at the first short piece. Pieces that
-    /// are not in `user`'s range are never handed out (U5).
+    /// Runs `transfer(bytes done, piece)`, which returns bytes *not* transferred, over the next
+    /// `len` bytes piece by piece, and advances by what it did. Stops at the first short piece.
+    /// Pieces that are not in `user`'s range are never handed out (U5).
     #[inline]
     fn transfer<U: UserMemory + ?Sized>(
         &mut self,
@@ -222,12 +226,13 @@ impl<'a> IovIter<'a> {
         done
     }
 
-    /// Copies up to `len` bytes of the request to kernel memory without resolving a fault and without
-    /// sleeping (U3): callable under page locks. Returns the bytes copied and advances by them. `dst` past them is
-    /// unmodified (U1, U4).
+    /// Copies up to `len` bytes of the request to kernel memory without resolving a fault and
+    /// without sleeping (U3): callable under page locks. Returns the bytes copied and advances by
+    /// them. `dst` past them is unmodified (U1, U4).
     ///
     /// # Safety
-    /// `dst` is valid for writes of `len` bytes and shared only with code that tolerates racing stores.
+    /// `dst` is valid for writes of `len` bytes and shared only with code that tolerates racing
+    /// stores.
     #[doc(alias = "copy_page_from_iter_atomic")]
     #[inline]
     pub unsafe fn copy_from_atomic<U: UserMemory + ?Sized>(
@@ -245,7 +250,8 @@ impl<'a> IovIter<'a> {
         unsafe { self.copy_pieces_from_atomic(user, dst, len) }
     }
 
-    /// [`copy_from_atomic`](Self::copy_from_atomic) for more than one segment, kept out of the path of one.
+    /// [`copy_from_atomic`](Self::copy_from_atomic) for more than one segment, kept out of the path
+    /// of one.
     ///
     /// # Safety
     /// As for `copy_from_atomic`.
@@ -258,7 +264,8 @@ impl<'a> IovIter<'a> {
     ) -> usize {
         self.transfer(user, len, |done, piece| {
             let dst = dst.wrapping_add(done);
-            // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in range.
+            // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in
+            // range.
             unsafe { user.raw_copy_from_user_atomic(dst, piece.addr(), piece.len()) }
         })
     }
@@ -276,16 +283,18 @@ impl<'a> IovIter<'a> {
     ) -> usize {
         self.transfer(user, len, |done, piece| {
             let dst = dst.wrapping_add(done);
-            // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in range.
+            // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in
+            // range.
             unsafe { user.raw_copy_from_user(may, dst, piece.addr(), piece.len()) }
         })
     }
 
-    /// Copies up to `len` bytes of kernel memory to the request's segments without resolving a fault and
-    /// without sleeping (U3). Returns the bytes copied and advances by them (U1).
+    /// Copies up to `len` bytes of kernel memory to the request's segments without resolving a
+    /// fault and without sleeping (U3). Returns the bytes copied and advances by them (U1).
     ///
     /// # Safety
-    /// `src` is valid for reads of `len` bytes, which may change meanwhile only by user space or by asm copies.
+    /// `src` is valid for reads of `len` bytes, which may change meanwhile only by user space or by
+    /// asm copies.
     #[doc(alias = "copy_page_to_iter_nofault")]
     #[inline]
     pub unsafe fn copy_to_atomic<U: UserMemory + ?Sized>(
@@ -303,7 +312,8 @@ impl<'a> IovIter<'a> {
         unsafe { self.copy_pieces_to_atomic(user, src, len) }
     }
 
-    /// [`copy_to_atomic`](Self::copy_to_atomic) for more than one segment, kept out of the path of one.
+    /// [`copy_to_atomic`](Self::copy_to_atomic) for more than one segment, kept out of the path of
+    /// one.
     ///
     /// # Safety
     /// As for `copy_to_atomic`.
@@ -316,7 +326,8 @@ impl<'a> IovIter<'a> {
     ) -> usize {
         self.transfer(user, len, |done, piece| {
             let src = src.wrapping_add(done);
-            // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in range.
+            // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in
+            // range.
             unsafe { user.raw_copy_to_user_atomic(piece.addr(), src, piece.len()) }
         })
     }
@@ -334,13 +345,14 @@ impl<'a> IovIter<'a> {
     ) -> usize {
         self.transfer(user, len, |done, piece| {
             let src = src.wrapping_add(done);
-            // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in range.
+            // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in
+            // range.
             unsafe { user.raw_copy_to_user(may, piece.addr(), src, piece.len()) }
         })
     }
 
-    /// Zeroes up to `len` bytes of the request's segments; resolves faults, may sleep. Returns the bytes zeroed
-    /// and advances by them.
+    /// Zeroes up to `len` bytes of the request's segments; resolves faults, may sleep. Returns the
+    /// bytes zeroed and advances by them.
     pub fn clear<U: UserMemory + ?Sized>(
         &mut self,
         user: &U,
@@ -353,9 +365,9 @@ impl<'a> IovIter<'a> {
         })
     }
 
-    /// Makes the next `len` bytes readable, every page of every segment (U6, A6); resolves faults, may
-    /// sleep. Returns how many of them (of the remaining ones if fewer than `len` remain) could not be reached.
-    /// The cursor stays.
+    /// Makes the next `len` bytes readable, every page of every segment (U6, A6); resolves faults,
+    /// may sleep. Returns how many of them (of the remaining ones if fewer than `len` remain) could
+    /// not be reached. The cursor stays.
     pub fn fault_in_readable<U: UserMemory + ?Sized>(
         &self,
         user: &U,

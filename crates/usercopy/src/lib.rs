@@ -1,5 +1,6 @@
-//! Access to user memory that cannot surprise its caller: user pointers that are mere numbers, copies that say
-//! to the byte how far they got, and a token without which nothing that may fault can be called.
+//! Access to user memory that cannot surprise its caller: user pointers that are mere numbers,
+//! copies that say to the byte how far they got, and a token without which nothing that may fault
+//! can be called.
 //!
 //! | concept | type or module | what it is |
 //! |---|---|---|

@@ -1,7 +1,7 @@
 //! The seam to an address space: [`UserMemory`], whose `# Safety` section is the contract U1–U7.
 //!
-//! Below it: [`arch`](crate::arch) or an embedder's own primitives. Above it: the safe forms, which alone
-//! other crates should need.
+//! Below it: [`arch`](crate::arch) or an embedder's own primitives. Above it: the safe forms, which
+//! alone other crates should need.
 
 use core::ops::Range;
 
@@ -10,32 +10,33 @@ use crate::{Efault, MayFault, UserAddr, UserSlice};
 
 /// The user address space of the current task.
 ///
-/// The `raw_*` functions return the number of bytes that were **not** accessed, counted from the end: 0 is
-/// success. They are for this crate and for implementors; all others call the safe forms.
+/// The `raw_*` functions return the number of bytes that were **not** accessed, counted from the
+/// end: 0 is success. They are for this crate and for implementors; all others call the safe forms.
 ///
 /// # Safety
 /// An implementor promises, and [`conformance`](crate::conformance) checks as far as a test can,
 /// with mappings that stand still and with mappings that change:
 ///
 /// - **U1** If `n` of `len` is returned, `n ≤ len`, exactly `len - n` leading bytes of the
-///   destination equal the source (or are zero, for the clearing form) and **every byte past them is
-///   unmodified**. This holds although another thread unmaps or maps any part of the user's side at
-///   any instant of the access, the handling of a fault included: what is stored is counted, and
-///   what was accessible once need not be so again. A copy that stores before it has loaded all of a
-///   block, or begins a block again after a fault, miscounts then.
+///   destination equal the source (or are zero, for the clearing form) and **every byte past them
+///   is unmodified**. This holds although another thread unmaps or maps any part of the user's side
+///   at any instant of the access, the handling of a fault included: what is stored is counted, and
+///   what was accessible once need not be so again. A copy that stores before it has loaded all of
+///   a block, or begins a block again after a fault, miscounts then.
 /// - **U2** Less than possible may be copied; *nothing* only if the first byte could not be.
-/// - **U3** A faulting variant resolves page faults and may sleep. An atomic variant takes no fault that is
-///   resolved, takes no lock that the fault handler may take and never sleeps: an absent byte ends it.
+/// - **U3** A faulting variant resolves page faults and may sleep. An atomic variant takes no fault
+///   that is resolved, takes no lock that the fault handler may take and never sleeps: an absent
+///   byte ends it.
 /// - **U4** No function of this trait zeroes an uncopied tail.
 /// - **U5** [`user_range`](Self::user_range) never changes during the life of `self`, and no access
 ///   inside it through the `raw_*` functions can reach kernel memory.
-/// - **U6** The fault-in forms report truthfully: the prefix that they do not count as unreachable was
-///   reachable, byte by page, in every page. They never change a byte of user memory, nor undo a
-///   concurrent change of one where the machine allows.
+/// - **U6** The fault-in forms report truthfully: the prefix that they do not count as unreachable
+///   was reachable, byte by page, in every page. They never change a byte of user memory, nor undo
+///   a concurrent change of one where the machine allows.
 /// - **U7** Length 0 returns 0 and touches nothing.
 ///
-/// Memory that the functions write on the kernel's side is only that which the caller passed. The memory
-/// of the user's side may change at any time; implementors never make a reference to it.
+/// Memory that the functions write on the kernel's side is only that which the caller passed. The
+/// memory of the user's side may change at any time; implementors never make a reference to it.
 pub unsafe trait UserMemory {
     /// The addresses that user space may have (U5). Not all of them need be mapped.
     fn user_range(&self) -> Range<usize>;
@@ -43,8 +44,8 @@ pub unsafe trait UserMemory {
     /// Copies from user memory; resolves faults, may sleep (U3). Returns bytes not copied (U1, U2).
     ///
     /// # Safety
-    /// `dst` is valid for writes of `len` bytes and shared only with code that tolerates racing stores
-    /// (user space, asm copies); `src..src+len` lies in [`user_range`](Self::user_range).
+    /// `dst` is valid for writes of `len` bytes and shared only with code that tolerates racing
+    /// stores (user space, asm copies); `src..src+len` lies in [`user_range`](Self::user_range).
     unsafe fn raw_copy_from_user(
         &self,
         may: &mut MayFault,
@@ -53,7 +54,8 @@ pub unsafe trait UserMemory {
         len: usize,
     ) -> usize;
 
-    /// Copies from user memory without resolving faults or sleeping (U3). Returns bytes not copied (U1, U2).
+    /// Copies from user memory without resolving faults or sleeping (U3). Returns bytes not copied
+    /// (U1, U2).
     ///
     /// # Safety
     /// As for [`raw_copy_from_user`](Self::raw_copy_from_user).
@@ -62,8 +64,8 @@ pub unsafe trait UserMemory {
     /// Copies to user memory; resolves faults, may sleep (U3). Returns bytes not copied (U1, U2).
     ///
     /// # Safety
-    /// `src` is valid for reads of `len` bytes, which may change meanwhile only by user space or by asm
-    /// copies; `dst..dst+len` lies in [`user_range`](Self::user_range).
+    /// `src` is valid for reads of `len` bytes, which may change meanwhile only by user space or by
+    /// asm copies; `dst..dst+len` lies in [`user_range`](Self::user_range).
     unsafe fn raw_copy_to_user(
         &self,
         may: &mut MayFault,
@@ -72,7 +74,8 @@ pub unsafe trait UserMemory {
         len: usize,
     ) -> usize;
 
-    /// Copies to user memory without resolving faults or sleeping (U3). Returns bytes not copied (U1, U2).
+    /// Copies to user memory without resolving faults or sleeping (U3). Returns bytes not copied
+    /// (U1, U2).
     ///
     /// # Safety
     /// As for [`raw_copy_to_user`](Self::raw_copy_to_user).
@@ -84,8 +87,8 @@ pub unsafe trait UserMemory {
     /// `dst..dst+len` lies in [`user_range`](Self::user_range).
     unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize;
 
-    /// Makes the byte at `addr` readable, as by reading it; resolves faults, may sleep. Returns bytes not
-    /// reached: 0 or 1. Provided by a copy of one byte.
+    /// Makes the byte at `addr` readable, as by reading it; resolves faults, may sleep. Returns
+    /// bytes not reached: 0 or 1. Provided by a copy of one byte.
     ///
     /// # Safety
     /// `addr` lies in [`user_range`](Self::user_range).
@@ -95,12 +98,12 @@ pub unsafe trait UserMemory {
         unsafe { self.raw_copy_from_user(may, &raw mut byte, addr, 1) }
     }
 
-    /// Makes the byte at `addr` writeable without changing it; resolves faults, may sleep. Returns bytes not
-    /// reached: 0 or 1.
+    /// Makes the byte at `addr` writeable without changing it; resolves faults, may sleep. Returns
+    /// bytes not reached: 0 or 1.
     ///
-    /// Provided by reading the byte and writing it back, which can undo a change that another thread
-    /// of user space makes in between. An implementor that has an atomic no-op (`lock or`, an exclusive pair,
-    /// `amoor`) should use it, as [`CurrentUser`](crate::CurrentUser) does.
+    /// Provided by reading the byte and writing it back, which can undo a change that another
+    /// thread of user space makes in between. An implementor that has an atomic no-op (`lock or`,
+    /// an exclusive pair, `amoor`) should use it, as [`CurrentUser`](crate::CurrentUser) does.
     ///
     /// # Safety
     /// `addr` lies in [`user_range`](Self::user_range).
@@ -114,9 +117,10 @@ pub unsafe trait UserMemory {
         unsafe { self.raw_copy_to_user(may, addr, &raw const byte, 1) }
     }
 
-    /// Makes every page of `slice` readable, by reading a byte of each (U6); resolves faults, may sleep, so no
-    /// lock reachable from the fault handler may be held, which `may` proves. Returns how many bytes at
-    /// the end of `slice` could **not** be reached: all of them if `slice` is not in range (U5).
+    /// Makes every page of `slice` readable, by reading a byte of each (U6); resolves faults, may
+    /// sleep, so no lock reachable from the fault handler may be held, which `may` proves. Returns
+    /// how many bytes at the end of `slice` could **not** be reached: all of them if `slice` is not
+    /// in range (U5).
     fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
         if !slice.lies_in(self) {
             return slice.len();
@@ -144,11 +148,12 @@ static_assertions::assert_obj_safe!(UserMemory);
 
 /// Checks against an address space.
 impl UserSlice {
-    /// `len` bytes at `addr`, if they lie in the user range (U5). An empty range is always fine (U7).
-    /// Accesses nothing.
+    /// `len` bytes at `addr`, if they lie in the user range (U5). An empty range is always fine
+    /// (U7). Accesses nothing.
     ///
     /// # Errors
-    /// [`Efault`] with nothing completed if a byte lies outside `user`'s range or `addr + len` wraps.
+    /// [`Efault`] with nothing completed if a byte lies outside `user`'s range or `addr + len`
+    /// wraps.
     #[inline]
     pub fn new<U: UserMemory + ?Sized>(
         user: &U,

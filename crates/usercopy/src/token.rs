@@ -1,7 +1,7 @@
 //! The right to take a page fault, as a value.
 //!
-//! Owns [`MayFault`] and the compile-time rule made of it; knows nothing about locks, which borrow the
-//! token without this crate's help.
+//! Owns [`MayFault`] and the compile-time rule made of it; knows nothing about locks, which borrow
+//! the token without this crate's help.
 #![deny(unsafe_code)]
 
 use core::marker::PhantomData;
@@ -36,10 +36,10 @@ impl MayFault {
     /// Asserts that this thread may take page faults. Called once per system call, at its entry.
     ///
     /// # Safety
-    /// This thread holds no lock that is reachable from the fault handler, and will hold none across a use
-    /// of the token by `&mut` (locks that borrow the token keep this promise by themselves).
-    /// No second token of this thread is used meanwhile. (A broken promise corrupts no memory; it
-    /// can deadlock, which this crate treats as no less a bug.)
+    /// This thread holds no lock that is reachable from the fault handler, and will hold none
+    /// across a use of the token by `&mut` (locks that borrow the token keep this promise by
+    /// themselves). No second token of this thread is used meanwhile. (A broken promise corrupts no
+    /// memory; it can deadlock, which this crate treats as no less a bug.)
     #[must_use]
     #[inline]
     #[allow(unsafe_code)] // declares the assertion; performs no unsafe operation

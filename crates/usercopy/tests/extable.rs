@@ -18,7 +18,8 @@ fn aim(entry: &mut Entry, origin: usize, insn: usize, fixup: usize, kind: u32) {
     entry.kind = kind;
 }
 
-/// A table at its final place, with instruction `n` at `origin + insns[n]` and its fix-up 1000 bytes on.
+/// A table at its final place, with instruction `n` at `origin + insns[n]` and its fix-up 1000
+/// bytes on.
 fn build(insns: &[usize]) -> (Vec<Entry>, usize) {
     let mut entries: Vec<Entry> = insns.iter().map(|_| Entry::default()).collect();
     let origin = entries.as_ptr().addr();

@@ -164,7 +164,8 @@ fn a_copy_ends_where_the_request_was_truncated_and_not_where_its_segment_ends() 
     assert!(iter.is_empty());
 }
 
-/// A2: the count decides first. A request that has ended is where it ended, and in no segment after that.
+/// A2: the count decides first. A request that has ended is where it ended, and in no segment after
+/// that.
 #[test]
 fn a_cursor_at_the_end_of_its_request_has_not_looked_for_another_segment() {
     let user = Scripted::new();
@@ -285,7 +286,8 @@ unsafe impl UserMemory for Everything {
     }
 }
 
-/// Writes `vector` as user space would, so that it ends where the inaccessible page begins, and imports it.
+/// Writes `vector` as user space would, so that it ends where the inaccessible page begins, and
+/// imports it.
 fn import(vector: &[(usize, usize)], count: usize) -> Result<Vec<usize>, IovecError> {
     let user = Scripted::new();
     let bytes: Vec<u8> = vector

@@ -1,4 +1,5 @@
-//! Bugs that only accesses of one shape show: the suite tries those shapes, and says what it saw in them.
+//! Bugs that only accesses of one shape show: the suite tries those shapes, and says what it saw in
+//! them.
 
 mod support;
 
@@ -30,7 +31,8 @@ enum Bug {
     ReachesAllOrNothing,
     /// Says that one byte can be reached unless everything can.
     ReachesAllOrOne,
-    /// Probes once every page from where the range begins, and so perhaps not the page where it ends.
+    /// Probes once every page from where the range begins, and so perhaps not the page where it
+    /// ends.
     ProbesAtStrides,
     /// Makes pages writeable by zeroing a byte of them, except the first.
     WritesToLaterPages,
@@ -59,8 +61,8 @@ impl Buggy {
     }
 }
 
-// SAFETY: bytes are reached only through `Scripted`, inside what was asked for; the promises on bytes and counts are broken
-// on purpose, which only the suite sees.
+// SAFETY: bytes are reached only through `Scripted`, inside what was asked for; the promises on
+// bytes and counts are broken on purpose, which only the suite sees.
 unsafe impl UserMemory for Buggy {
     fn user_range(&self) -> Range<usize> {
         let range = self.inner.user_range();

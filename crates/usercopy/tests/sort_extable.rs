@@ -1,4 +1,5 @@
-//! The table of an image is sorted in place. Alone in its program: nothing else may look at the table meanwhile.
+//! The table of an image is sorted in place. Alone in its program: nothing else may look at the
+//! table meanwhile.
 #![cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
@@ -32,7 +33,8 @@ fn make_writable() {
 fn the_table_of_the_image_is_sorted_in_place_and_means_the_same() {
     let before = meanings();
     make_writable();
-    // SAFETY: writable since just now; this is the only test of the program, and it makes no user access.
+    // SAFETY: writable since just now; this is the only test of the program, and it makes no user
+    // access.
     assert_eq!(unsafe { sort_extable() }, Ok(()));
     assert!(is_sorted(table()));
     assert_eq!(meanings(), before);

@@ -1,5 +1,5 @@
-//! What is printed for people, slices that are used with another memory than they were checked against, and what the safe
-//! forms report.
+//! What is printed for people, slices that are used with another memory than they were checked
+//! against, and what the safe forms report.
 
 mod support;
 
@@ -24,8 +24,8 @@ fn errors_and_addresses_say_what_they_are() {
     assert_eq!(format!("{user:?}"), "CurrentUser { range: 4096..8192 }");
 }
 
-/// A slice is a number that was checked against one memory; the next one has to look at it again (U5), and not at the bytes, which
-/// are there in this case.
+/// A slice is a number that was checked against one memory; the next one has to look at it again
+/// (U5), and not at the bytes, which are there in this case.
 #[test]
 fn a_slice_of_another_memory_cannot_be_faulted_in() {
     let bytes = [7_u8; 64];
@@ -43,7 +43,8 @@ fn a_slice_of_another_memory_cannot_be_faulted_in() {
     assert_eq!(Scripted::default().fault_in_readable(&mut may_fault(), past), 32);
 }
 
-/// A fault 10 bytes on: every form that goes by whole slices reports the 10 (U1), and has done no more.
+/// A fault 10 bytes on: every form that goes by whole slices reports the 10 (U1), and has done no
+/// more.
 #[test]
 fn every_safe_form_says_how_far_it_got() {
     let (user, mut may) = (Scripted::new(), may_fault());

@@ -84,7 +84,8 @@ pub struct ShuttleModel {
     pub name: &'static str,
     /// One execution.
     pub scenario: fn(),
-    /// Whether all its schedules are searched that switch threads at page locks, inode locks, M and waits.
+    /// Whether all its schedules are searched that switch threads at page locks, inode locks, M and
+    /// waits.
     pub extent: Extent,
     /// Bugs that it must find.
     pub twins: &'static [Plant],

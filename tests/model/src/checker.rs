@@ -1,7 +1,7 @@
 //! What a model checker has to offer, and the kernel made from it.
 //!
-//! Neighbours: [`on_loom`](crate::on_loom) and [`on_shuttle`](crate::on_shuttle) implement [`Checker`]; everything
-//! else in this crate is generic over it. It does not own the models.
+//! Neighbours: [`on_loom`](crate::on_loom) and [`on_shuttle`](crate::on_shuttle) implement
+//! [`Checker`]; everything else in this crate is generic over it. It does not own the models.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -67,7 +67,8 @@ impl<C: Checker> Kernel for ModelKernel<C> {
     type Store = Arc<ModelStore>;
     type UserMappings = C::Maps;
 
-    /// Checks drop their files as they please: what is lost with them is looked for where it matters.
+    /// Checks drop their files as they please: what is lost with them is looked for where it
+    /// matters.
     fn dirty_pages_dropped(_mapping: u64, _pages: u64) {}
 
     fn trace(event: Trace) {

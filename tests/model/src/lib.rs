@@ -1,8 +1,9 @@
 //! The shipped code of `page` and `filemap` under two model checkers.
 //!
-//! Both crates reach words, short locks, waiting and memory through one seam, [`faultless_page::Kernel`]. This
-//! crate implements the seam for loom (exhaustive, weak memory, bounded preemptions) and for shuttle (sequentially consistent,
-//! many threads, replayable schedules), so that what is explored is the code that ships.
+//! Both crates reach words, short locks, waiting and memory through one seam,
+//! [`faultless_page::Kernel`]. This crate implements the seam for loom (exhaustive, weak memory,
+//! bounded preemptions) and for shuttle (sequentially consistent, many threads, replayable
+//! schedules), so that what is explored is the code that ships.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -16,7 +17,8 @@
 //! | [`catalogue`] | all models by name, with their bounds and the bugs that each must find |
 //! | [`suite`] | runs them, each in a process of its own |
 //!
-//! A found deadlock ends a process under loom, so every model runs in one of its own: see `main.rs`.
+//! A found deadlock ends a process under loom, so every model runs in one of its own: see
+//! `main.rs`.
 
 pub mod catalogue;
 pub mod checker;

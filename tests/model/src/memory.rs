@@ -1,12 +1,13 @@
-//! A few frames of plain memory, watched: a use after free, a frame freed twice or never, and a byte that its reader may
-//! not have seen yet are all noticed.
+//! A few frames of plain memory, watched: a use after free, a frame freed twice or never, and a
+//! byte that its reader may not have seen yet are all noticed.
 //!
 //! # How late bytes are modelled
-//! The checker does not see copies. So the first and the last [`EDGE`] bytes of each frame (models touch no others) are also kept as
-//! *versions*: whoever changed a frame publishes a new one by a relaxed store, whoever copies from it observes one by a relaxed
-//! load. If nothing orders the two, the load may return an old version, recycled poison among them, as the machine might.
-//! Changes that the code under test makes itself (zeroing, a store's read) are found by comparing, at the trace
-//! event that follows each of them.
+//! The checker does not see copies. So the first and the last [`EDGE`] bytes of each frame (models
+//! touch no others) are also kept as *versions*: whoever changed a frame publishes a new one by a
+//! relaxed store, whoever copies from it observes one by a relaxed load. If nothing orders the two,
+//! the load may return an old version, recycled poison among them, as the machine might. Changes
+//! that the code under test makes itself (zeroing, a store's read) are found by comparing, at the
+//! trace event that follows each of them.
 
 use std::alloc::{self, Layout};
 use std::cell::RefCell;
@@ -41,7 +42,8 @@ struct Frame<C: Checker> {
     versions: Mutex<Vec<Edges>>,
 }
 
-// SAFETY: the bytes behind `base` are shared only under the rules of `Frames`; checkers run one thread at a time.
+// SAFETY: the bytes behind `base` are shared only under the rules of `Frames`; checkers run one
+// thread at a time.
 unsafe impl<C: Checker> Send for Memory<C> {}
 // SAFETY: as above.
 unsafe impl<C: Checker> Sync for Memory<C> {}
@@ -50,7 +52,8 @@ unsafe impl<C: Checker> Sync for Memory<C> {}
 pub struct ModelFrames<C: Checker>(pub Arc<Memory<C>>);
 
 thread_local! {
-    /// Called where the code under test has just changed bytes itself. A checker's threads share one thread of the host.
+    /// Called where the code under test has just changed bytes itself. A checker's threads share
+    /// one thread of the host.
     static SETTLE: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
 }
 
@@ -118,7 +121,8 @@ impl<C: Checker> Memory<C> {
             let (number, offset) = self.place(at);
             let piece = &bytes[done..bytes.len().min(done + PAGE_SIZE - offset)];
             self.frames[number].watch.used();
-            // SAFETY: the piece ends in the frame that `at` lies in, and `used` has just looked that it is alive.
+            // SAFETY: the piece ends in the frame that `at` lies in, and `used` has just looked
+            // that it is alive.
             unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), at, piece.len()) };
             self.publish_change(number);
             done += piece.len();
@@ -214,8 +218,9 @@ impl<C: Checker> Drop for Memory<C> {
     }
 }
 
-// SAFETY: a frame is on the free list or has an owner, its memory is the page of its number, consecutive numbers have
-// consecutive pages of one allocation, and it goes back when its count reaches zero.
+// SAFETY: a frame is on the free list or has an owner, its memory is the page of its number,
+// consecutive numbers have consecutive pages of one allocation, and it goes back when its count
+// reaches zero.
 unsafe impl<C: Checker> Frames for ModelFrames<C> {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         let memory = &*self.0;

@@ -1,7 +1,8 @@
 //! The bugs that can be planted through the seam. A check that does not find them is broken.
 //!
-//! One per process, chosen before the first model runs. The families ask [`is`] at each operation and recognise the word
-//! by what is done to it: the orderings that the code under test uses are particular enough.
+//! One per process, chosen before the first model runs. The families ask [`is`] at each operation
+//! and recognise the word by what is done to it: the orderings that the code under test uses are
+//! particular enough.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU8, Ordering};

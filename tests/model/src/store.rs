@@ -1,5 +1,5 @@
-//! A store of a few bytes in plain memory, outside the checker: each of its calls is one step, but for writebacks on
-//! request, which take their data in one step and land in another, and can fail.
+//! A store of a few bytes in plain memory, outside the checker: each of its calls is one step, but
+//! for writebacks on request, which take their data in one step and land in another, and can fail.
 #![forbid(unsafe_code)]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,8 +44,8 @@ impl ModelStore {
         Self { state: Mutex::new(state), strategy, pause: || {} }
     }
 
-    /// A store like [`new`](Self::new)'s whose first writebacks fail, `failing` of them, and which calls `pause` inside its writebacks
-    /// and syncs.
+    /// A store like [`new`](Self::new)'s whose first writebacks fail, `failing` of them, and which
+    /// calls `pause` inside its writebacks and syncs.
     #[must_use]
     pub fn failing(bytes: &[u8], strategy: Strategy, failing: u32, pause: fn()) -> Self {
         let store = Self { pause, ..Self::new(bytes, strategy) };

@@ -1,7 +1,8 @@
-//! Runs models as child processes, since a deadlock under loom ends its process, and judges how they ended.
+//! Runs models as child processes, since a deadlock under loom ends its process, and judges how
+//! they ended.
 //!
-//! The suite lists what there is to run: each model by itself, and each with every bug that it must find. `main.rs` prints them, the
-//! integration tests assert them.
+//! The suite lists what there is to run: each model by itself, and each with every bug that it must
+//! find. `main.rs` prints them, the integration tests assert them.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -72,7 +73,8 @@ pub fn loom_cases(effort: Effort) -> Vec<Case> {
 #[must_use]
 pub fn loom_twins() -> Vec<Case> {
     let twins = LOOM.iter().flat_map(|model| model.twins.iter().map(move |plant| (model, plant)));
-    // A bug may need one preemption more than the everyday bound, as it is found long before the bound is exhausted.
+    // A bug may need one preemption more than the everyday bound, as it is found long before the
+    // bound is exhausted.
     twins
         .map(|(model, plant)| Case {
             model: model.name,

@@ -1,8 +1,10 @@
-//! Waiting, as weak as the contract of [`Wait`] allows: who waits is registered under its key, evaluates its condition with no
-//! lock held, and sleeps on a bell of its own. No order of memory comes from it but from ringer to sleeper.
+//! Waiting, as weak as the contract of [`Wait`] allows: who waits is registered under its key,
+//! evaluates its condition with no lock held, and sleeps on a bell of its own. No order of memory
+//! comes from it but from ringer to sleeper.
 //!
-//! Registration itself is invisible to the checker. That loses no interleaving: it comes before the first operation of the
-//! condition, and a wake comes after some operation of the waker; those are visible.
+//! Registration itself is invisible to the checker. That loses no interleaving: it comes before the
+//! first operation of the condition, and a wake comes after some operation of the waker; those are
+//! visible.
 #![forbid(unsafe_code)]
 
 use std::fmt;

@@ -1,4 +1,5 @@
-//! The models hold, and each bug planted in them is found. See the crate's documentation; `FAULTLESS_MODEL=long` explores more.
+//! The models hold, and each bug planted in them is found. See the crate's documentation;
+//! `FAULTLESS_MODEL=long` explores more.
 
 use std::env;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What a program needs that is linked with nothing: an entry, an end, a panic handler, and the four
-//! memory functions that compiled code may call.
+//! What a program needs that is linked with nothing: an entry, an end, a panic handler, and the
+//! four memory functions that compiled code may call.
 
 use core::arch::{asm, global_asm};
 
@@ -46,7 +46,8 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// Copies forward, a byte at a time and volatile, so that no compiler makes a call to `memcpy` of it.
+/// Copies forward, a byte at a time and volatile, so that no compiler makes a call to `memcpy` of
+/// it.
 ///
 /// # Safety
 /// As `memcpy`, but the ranges may overlap if `to` is not above `from`.

@@ -1,4 +1,5 @@
-//! The kernel in miniature: frames, a store and user memory in static memory, and every seam filled.
+//! The kernel in miniature: frames, a store and user memory in static memory, and every seam
+//! filled.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -41,8 +42,8 @@ impl StaticFrames {
     }
 }
 
-// SAFETY: a frame is taken by one compare-and-exchange of its count from 0 and is free at 0 again; addresses are linear
-// in the number, inside one static.
+// SAFETY: a frame is taken by one compare-and-exchange of its count from 0 and is free at 0 again;
+// addresses are linear in the number, inside one static.
 unsafe impl Frames for StaticFrames {
     fn allocate(&self, _pages: u32) -> Result<(FrameNumber, u32), Errno> {
         let take = |count: &AtomicU8| {
@@ -142,8 +143,8 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn new() -> Self {
         let start = USER.start().as_ptr().expose_provenance();
-        // SAFETY: the static is reached by the user copies alone, and by `poke` and `peek` between them; all of it is
-        // mapped, so no trap handler is needed.
+        // SAFETY: the static is reached by the user copies alone, and by `poke` and `peek` between
+        // them; all of it is mapped, so no trap handler is needed.
         let memory = unsafe { CurrentUser::new(start..start + USER_BYTES) };
         Self { memory, start }
     }

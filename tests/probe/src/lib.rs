@@ -1,8 +1,8 @@
 //! A kernel in miniature without std, without alloc and without the C library.
 //!
-//! `cargo xtask probe` builds it as a static library, links it with nothing and runs it: whatever in
-//! the core crates needed more would break the build or the link. The exit code tells whether the
-//! bytes that were written came back.
+//! `cargo xtask probe` builds it as a static library, links it with nothing and runs it: whatever
+//! in the core crates needed more would break the build or the link. The exit code tells whether
+//! the bytes that were written came back.
 
 #![no_std]
 
@@ -37,7 +37,8 @@ extern "C" fn probe_main() -> i32 {
     planted::violate()
 }
 
-/// Writes by way of two segments, reads it back, extends, truncates, syncs: whether the bytes are right.
+/// Writes by way of two segments, reads it back, extends, truncates, syncs: whether the bytes are
+/// right.
 fn there_and_back(
     cache: &'static PageCache<Probe>,
     store: &'static dyn AddressSpaceOperations,

@@ -1,6 +1,8 @@
-//! Copies from user memory that are wrong on purpose, and one that is right: what the prover has to tell apart.
+//! Copies from user memory that are wrong on purpose, and one that is right: what the prover has to
+//! tell apart.
 //!
-//! `rdi` is the destination, `rsi` the source, `rdx` the length; the result, in `rax`, is what is not copied.
+//! `rdi` is the destination, `rsi` the source, `rdx` the length; the result, in `rax`, is what is
+//! not copied.
 
 use core::arch::global_asm;
 
@@ -45,7 +47,8 @@ planted!(
     "ret",
 );
 
-// Wrong: stores the first word of a block before it has loaded the second, and starts again at the block.
+// Wrong: stores the first word of a block before it has loaded the second, and starts again at the
+// block.
 planted!(
     "planted_store_before_load", [20 => 30, 21 => 30, 31 => 99],
     "2: cmp rdx, 16",

@@ -28,7 +28,8 @@ pub enum Disk {
 /// How a disk is mounted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mount {
-    /// What writes that were lost in part have left past the size is forgotten, as [`AddressSpaceOperations`] asks for.
+    /// What writes that were lost in part have left past the size is forgotten, as
+    /// [`AddressSpaceOperations`] asks for.
     #[default]
     Recover,
     /// It is not: planted.

@@ -1,5 +1,5 @@
-//! Crashes: a program's operations on one file, and, at every call that they make of the store, the machine stopped, the cache
-//! thrown away, and the file mounted anew from what is left of it.
+//! Crashes: a program's operations on one file, and, at every call that they make of the store, the
+//! machine stopped, the cache thrown away, and the file mounted anew from what is left of it.
 //!
 //! | for | module |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! A program that performs a script's operations on one file over a [`CrashStore`], and knows what each has promised.
+//! A program that performs a script's operations on one file over a [`CrashStore`], and knows what
+//! each has promised.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
@@ -28,7 +29,8 @@ pub enum Syncs {
     /// Those of the core.
     #[default]
     Core,
-    /// Planted: the store syncs, and no page is sent, so that what was stored through a mapping is forgotten.
+    /// Planted: the store syncs, and no page is sent, so that what was stored through a mapping is
+    /// forgotten.
     SendNothing,
     /// Planted: pages are sent, and the store is not asked to keep them.
     OnlySend,

@@ -1,4 +1,5 @@
-//! What a crash may leave of a file: of each byte, the value that was synced last or one that it had since; of the size, too.
+//! What a crash may leave of a file: of each byte, the value that was synced last or one that it
+//! had since; of the size, too.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
@@ -14,7 +15,8 @@ type Values = u128;
 /// A byte that a program stores past the end of the file: it must never be seen.
 pub const SCRIBBLE: u8 = 0xE7;
 
-/// The bytes of a file at the moment, and what was promised of them. Past the end a byte counts as zero.
+/// The bytes of a file at the moment, and what was promised of them. Past the end a byte counts as
+/// zero.
 #[derive(Clone, Debug)]
 pub struct Promise {
     sizing: Sizing,

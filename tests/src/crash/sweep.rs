@@ -48,8 +48,8 @@ impl Plan {
 pub struct Explored {
     /// Calls of the store.
     pub calls: u64,
-    /// Points at which the machine was stopped: before each call, in the middle of those that can be torn, at each end of
-    /// an operation.
+    /// Points at which the machine was stopped: before each call, in the middle of those that can
+    /// be torn, at each end of an operation.
     pub points: u64,
     /// How many of them lie in the middle of a call.
     pub torn: u64,
@@ -172,7 +172,8 @@ impl<M: Mmu> Crash<'_, '_, M> {
         same_bytes("through a mapping", &mapped, found)
     }
 
-    /// It grows, with zeros; it is written to, synced, dropped from the cache and read back; and the store's books are right.
+    /// It grows, with zeros; it is written to, synced, dropped from the cache and read back; and
+    /// the store's books are right.
     fn check_use(&self, file: &File, store: &Store, mut bytes: Vec<u8>) -> Result<(), String> {
         let space = &self.player.space;
         let failed = |errno: faultless::page::Errno| format!("the mounted file: {errno}");

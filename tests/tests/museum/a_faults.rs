@@ -25,7 +25,8 @@ fn a04<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, pos: u64) -> Answer {
     subject.write(rig, pos, &[source])
 }
 
-/// 6527c2bd: the second segment lies in a mapping of the very page that is written, which is not in the cache.
+/// 6527c2bd: the second segment lies in a mapping of the very page that is written, which is not in
+/// the cache.
 fn a05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     rig.fill(&pattern(1, PAGE));
     rig.chill();
@@ -167,7 +168,8 @@ balanced_on_both_mmus! {
             let options = WriteOptions::at(0).with_strategy(strategy);
             let range = user.user_range();
             for (base, len) in [(usize::MAX, 2), (usize::MAX - 100, 4096), (range.end - 10, 20)] {
-                // A good segment first, and room for it: the whole request is refused up front (W7).
+                // A good segment first, and room for it: the whole request is refused up front
+                // (W7).
                 let good = rig.source_at(8, 0, b"good");
                 user.store_vector(vector, &[(good.addr().get(), 4), (base, len)]).expect("memory");
                 let refused = user.sys_writev(rig.file(), vector, 2, &options);

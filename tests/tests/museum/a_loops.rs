@@ -23,8 +23,8 @@ enum Second {
     Bad,
 }
 
-/// 81b0c871, 124d3b70: two segments of 100 bytes, which are not resident, go to an uptodate page, with `empties` empty segments
-/// before, between and behind them.
+/// 81b0c871, 124d3b70: two segments of 100 bytes, which are not resident, go to an uptodate page,
+/// with `empties` empty segments before, between and behind them.
 fn a01<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, empties: [usize; 3], second: Second) -> Answer {
     rig.fill(&pattern(1, PAGE));
     let first = rig.source_at(8, 50, &pattern(2, 100));
@@ -48,7 +48,8 @@ fn a03<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     subject.write(rig, 0, &[empty(rig), empty(rig), source.prefix(100), source.skip(100)])
 }
 
-/// f56f821f, d4690f1e: one page that is to be replaced, from three segments with a bad one in the middle.
+/// f56f821f, d4690f1e: one page that is to be replaced, from three segments with a bad one in the
+/// middle.
 fn a06<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     rig.fill(&pattern(1, PAGE));
     rig.chill();
@@ -77,14 +78,16 @@ fn a11<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, copy: u64) -> Answer {
     subject.write(rig, 0, &[source])
 }
 
-/// Whether a walker over an array of segments looks whether anything is left before it looks at the next one.
+/// Whether a walker over an array of segments looks whether anything is left before it looks at the
+/// next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Looks {
     AtTheCountFirst,
     AtTheSegmentFirst,
 }
 
-/// The walk of 2.6.24 over an array in user memory, as far as A2 goes: `total` bytes are known to be asked for.
+/// The walk of 2.6.24 over an array in user memory, as far as A2 goes: `total` bytes are known to
+/// be asked for.
 fn walk<M: Mmu>(
     space: &AddressSpace<M>,
     vector: UserAddr,
@@ -109,7 +112,8 @@ fn walk<M: Mmu>(
     }
 }
 
-/// Lays out two segments and `trailing` empty ones so that the array ends with a page, behind which nothing is mapped.
+/// Lays out two segments and `trailing` empty ones so that the array ends with a page, behind which
+/// nothing is mapped.
 fn a02<M: Mmu>(rig: &Rig<'_, M>, trailing: usize) -> (UserAddr, usize) {
     let user = rig.user();
     let source = rig.source_at(8, 100, &pattern(2, 6000));
@@ -217,7 +221,8 @@ balanced_on_both_mmus! {
         assert_eq!(a06(&rig, Subject::Planted(Bug::ProbesTheEnds)), Err(Failure::Livelock));
     }
 
-    /// Even below a probe that lies about the middle: what was copied counts, and rounds without a byte are numbered (W6).
+    /// Even below a probe that lies about the middle: what was copied counts, and rounds without a
+    /// byte are numbered (W6).
     fn a06_a_lying_probe_cannot_make_it_loop(machine) {
         exhibit_to(&FAULTLESS, machine, Backing::DISTINCT, |rig, subject| {
             let source = rig.source_at(8, 0, &pattern(2, 5 * PAGE));

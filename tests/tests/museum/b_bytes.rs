@@ -39,8 +39,8 @@ fn snapshot<M: Mmu>(reader: &AddressSpace<M>, file: &File, seen: &Snapshots) {
     thread.join().expect("the reader");
 }
 
-/// 01408c49: an uptodate page is overwritten; the copy ends after 1,000 bytes and goes on after a fault-in. What was read at each copy
-/// and at each fault-in.
+/// 01408c49: an uptodate page is overwritten; the copy ends after 1,000 bytes and goes on after a
+/// fault-in. What was read at each copy and at each fault-in.
 fn b01<M: Mmu, U: UserMemory>(
     rig: &Rig<'_, M>,
     subject: Subject,
@@ -76,7 +76,8 @@ fn third_value(snapshots: &[Vec<u8>]) -> Option<(usize, u8)> {
     })
 }
 
-/// 42a886af: a fault at every place of a copy. The first case in which the answer, or the file, is not what it must be.
+/// 42a886af: a fault at every place of a copy. The first case in which the answer, or the file, is
+/// not what it must be.
 fn b02<M: Mmu, U: UserMemory>(
     rig: &Rig<'_, M>,
     subject: Subject,
@@ -121,7 +122,8 @@ fn b04<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     subject.write(rig, 0, &[first, bad(rig, PAGE)])
 }
 
-/// CVE-2014-0069: 1,000 bytes, then 2,000 that are not mapped, to an empty file, which is then made durable.
+/// CVE-2014-0069: 1,000 bytes, then 2,000 that are not mapped, to an empty file, which is then made
+/// durable.
 fn b05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     let source = rig.source_before(8, &pattern(2, 1000), Tail::Unmapped, 2000);
     let answer = subject.write(rig, 0, &[source]);
@@ -143,8 +145,9 @@ fn durable<M: Mmu>(rig: &Rig<'_, M>) -> Vec<u8> {
     rig.store().blocks().expect("blocks").contents()
 }
 
-/// 931e80e4: the program has stored to its mapping of a page, so that its line of the cache is dirty; then the page is written. `hardware` is
-/// what happens to the line afterwards. What the mapping and `read` show at the end.
+/// 931e80e4: the program has stored to its mapping of a page, so that its line of the cache is
+/// dirty; then the page is written. `hardware` is what happens to the line afterwards. What the
+/// mapping and `read` show at the end.
 fn b11<M: Mmu>(
     rig: &Rig<'_, M>,
     subject: Subject,
@@ -250,7 +253,8 @@ balanced_on_both_mmus! {
         assert_eq!(durable(&rig)[1000..], [POISON; 2000], "memory of the kernel on the disk");
     }
 
-    /// There is no hook to forget: the core is for machines whose caches agree about a frame, whatever addresses it is seen at.
+    /// There is no hook to forget: the core is for machines whose caches agree about a frame,
+    /// whatever addresses it is seen at.
     fn b11_a_mapping_and_read_agree_after_a_write(machine) {
         exhibit(machine, Backing::DISTINCT, |rig, subject| {
             let (answer, mapped, read) = b11(rig, subject, |_| ());

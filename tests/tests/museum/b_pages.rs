@@ -1,4 +1,5 @@
-//! B, second half: when a page may be called uptodate, and what lies around the bytes that were written.
+//! B, second half: when a page may be called uptodate, and what lies around the bytes that were
+//! written.
 
 use std::sync::Arc;
 
@@ -25,7 +26,8 @@ fn with_ledger<'m, M: Mmu>(rig: &Rig<'m, M>, twist: Twist) -> (Rig<'m, M>, Arc<L
     (Rig::over(rig.machine(), MEMORY, Store::plain(Arc::clone(&ledger))), ledger)
 }
 
-/// 77469c3f: a page that is not in the cache is replaced as a whole. What `read` shows, and how many pages the store was asked for.
+/// 77469c3f: a page that is not in the cache is replaced as a whole. What `read` shows, and how
+/// many pages the store was asked for.
 fn b06<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, ledger: &Ledger) -> (Answer, Vec<u8>, usize) {
     rig.fill(&pattern(1, PAGE));
     rig.chill();
@@ -47,7 +49,8 @@ fn b07<M: Mmu>(like: &Rig<'_, M>, subject: Subject) -> (Answer, Vec<u8>) {
     (answer, rig.contents())
 }
 
-/// e84e2e13: five bytes in the middle of a page that nobody has written, in memory that was another file's.
+/// e84e2e13: five bytes in the middle of a page that nobody has written, in memory that was another
+/// file's.
 fn b08<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     rig.fill(&pattern(1, 8 * PAGE));
     rig.fill(&[]);
@@ -63,7 +66,8 @@ fn b08_right() -> Vec<u8> {
     holds
 }
 
-/// 9c1ee184: blocks that were allocated, and not written, before the write: ten bytes go into one of them.
+/// 9c1ee184: blocks that were allocated, and not written, before the write: ten bytes go into one
+/// of them.
 fn b09<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, preallocated: &BlockStore) -> Answer {
     calls::truncate(rig.file(), PAGE as u64).expect("a size");
     let begun = AddressSpaceOperations::write_begin(preallocated, 0, PAGE).expect("room");
@@ -104,7 +108,8 @@ fn b13_right() -> Vec<u8> {
     holds
 }
 
-/// a98ee8c1, abe2f414, 2a754b51: writes that begin and end inside pages, and one that comes short. What the store's ledger finds wrong.
+/// a98ee8c1, abe2f414, 2a754b51: writes that begin and end inside pages, and one that comes short.
+/// What the store's ledger finds wrong.
 fn b14<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, ledger: &Ledger) -> (Vec<Answer>, Vec<String>) {
     ledger.clear();
     let long = rig.source_at(8, 0, &pattern(2, 2 * PAGE));
@@ -231,7 +236,8 @@ balanced_on_both_mmus! {
         assert!(wrong.iter().any(|line| line.contains("at 904 never began")), "{wrong:?}");
     }
 
-    /// What a store grants beyond what was asked for, or short of anything, is clipped: its lie stays its own.
+    /// What a store grants beyond what was asked for, or short of anything, is clipped: its lie
+    /// stays its own.
     fn b14_a_lying_grant_is_clipped(machine) {
         for twist in [Twist::GrantsTooMuch, Twist::GrantsNothing] {
             exhibit(machine, &[Backing::Memory], |rig, subject| {
@@ -249,8 +255,9 @@ balanced_on_both_mmus! {
     }
 }
 
-/// The end of a write returns nothing, so it cannot return more than was copied; and an offset in a page is another type than a
-/// position in the file, or stands beside the page that it lies in. Checked when this compiles.
+/// The end of a write returns nothing, so it cannot return more than was copied; and an offset in a
+/// page is another type than a position in the file, or stands beside the page that it lies in.
+/// Checked when this compiles.
 const _: () = {
     let _: fn(&MemoryStore, u64, usize, usize) = <MemoryStore as AddressSpaceOperations>::write_end;
     let _: fn(&faultless_tests::legacy::Legacy, PageIndex, usize, usize) =

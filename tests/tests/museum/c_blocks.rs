@@ -23,13 +23,15 @@ fn blocks_past<M: Mmu>(rig: &Rig<'_, M>) -> usize {
     rig.store().blocks().expect("blocks").blocks_past(rig.file().size())
 }
 
-/// f8514083, ec8e2f74, 5ec8b75e: the file is to become three pages longer, but only `readable` bytes come.
+/// f8514083, ec8e2f74, 5ec8b75e: the file is to become three pages longer, but only `readable`
+/// bytes come.
 fn c02<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, readable: usize) -> Answer {
     let source = rig.source_before(8, &pattern(2, readable), Tail::Unmapped, 3 * PAGE);
     subject.append(rig, &[source])
 }
 
-/// 68eb3db0, b9a4207d: a page is begun as a whole, ten bytes come, and then the rest by a second call.
+/// 68eb3db0, b9a4207d: a page is begun as a whole, ten bytes come, and then the rest by a second
+/// call.
 fn c03<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> [Answer; 2] {
     let good = rig.source_at(8, 0, &pattern(2, PAGE));
     let first = subject.write(rig, 0, &[good.prefix(10), bad(rig, PAGE - 10)]);
@@ -38,14 +40,15 @@ fn c03<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> [Answer; 2] {
     [first, second]
 }
 
-/// cedabed4: ten bytes of a page, so that the file has grown and the rest of the page's blocks is too much.
+/// cedabed4: ten bytes of a page, so that the file has grown and the rest of the page's blocks is
+/// too much.
 fn c04<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     let good = rig.source_at(8, 0, &pattern(2, 10));
     subject.write(rig, 0, &[good, bad(rig, PAGE - 10)])
 }
 
-/// b90197b6, 3b136499: the source is a mapping of another file, which is cut off just before the copy, when the page is locked
-/// and begun. The written page is a hole in the file.
+/// b90197b6, 3b136499: the source is a mapping of another file, which is cut off just before the
+/// copy, when the page is locked and begun. The written page is a hole in the file.
 fn c05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     calls::truncate(rig.file(), 2 * PAGE as u64).expect("a hole");
     let source = rig.machine().inode(&MemoryStore::with_contents(&[7; PAGE]), PAGE as u64);
@@ -64,8 +67,8 @@ fn c05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     answer
 }
 
-/// d7b64041: the source is slow, and meanwhile somebody cuts the file off: all its blocks go. (Where the write holds its range by then, the
-/// other has to wait, and the file ends empty.)
+/// d7b64041: the source is slow, and meanwhile somebody cuts the file off: all its blocks go.
+/// (Where the write holds its range by then, the other has to wait, and the file ends empty.)
 fn c11<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
     rig.fill(&pattern(1, 3 * PAGE));
     rig.chill();

@@ -57,8 +57,8 @@ enum Trouble {
     NoRead,
 }
 
-/// 31dec253, 7adfa2ff, 20c64ec8: a request of three pages at 100 that runs into trouble. How many bytes can land, and the error
-/// of the next call.
+/// 31dec253, 7adfa2ff, 20c64ec8: a request of three pages at 100 that runs into trouble. How many
+/// bytes can land, and the error of the next call.
 fn c07<M: Mmu>(
     machine: &Machine<M>,
     subject: Subject,
@@ -88,8 +88,9 @@ fn c07_right(trouble: Trouble) -> (Answer, Answer, Vec<u8>) {
     (Ok(landed), Err(Failure::Errno(errno)), holds)
 }
 
-/// 18e419f6: three whole pages; the first copy is short, and the store would have to block for the third page. What the call says, how
-/// many bytes the cursor has left, and the same for a second call with the same cursor, once nothing blocks.
+/// 18e419f6: three whole pages; the first copy is short, and the store would have to block for the
+/// third page. What the call says, how many bytes the cursor has left, and the same for a second
+/// call with the same cursor, once nothing blocks.
 fn c08<M: Mmu>(machine: &Machine<M>, subject: Subject) -> ([(Answer, usize); 2], Vec<u8>) {
     let (rig, faulty) = faulty_room(machine, 100);
     rig.fill(&pattern(1, 3 * PAGE));
@@ -110,7 +111,8 @@ fn c08<M: Mmu>(machine: &Machine<M>, subject: Subject) -> ([(Answer, usize); 2],
     ([first, second], rig.contents())
 }
 
-/// 2112ff5c, cd658695: a limit clips the request to a page and 100 bytes; then the rest of it is issued again, without a limit.
+/// 2112ff5c, cd658695: a limit clips the request to a page and 100 bytes; then the rest of it is
+/// issued again, without a limit.
 fn c09<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> [(Answer, usize); 3] {
     let source = rig.source_at(8, 0, &pattern(2, 3 * PAGE));
     let segments = [source.prefix(100), source.skip(100)];

@@ -1,4 +1,5 @@
-//! The catalogue is complete: every exhibit has a test that passes and a planted twin that is caught, and the readers' page names them all.
+//! The catalogue is complete: every exhibit has a test that passes and a planted twin that is
+//! caught, and the readers' page names them all.
 
 /// What stands for readers.
 const PAGE: &str = include_str!("../../../docs/museum.md");

@@ -29,7 +29,8 @@ impl<'u, U: UserMemory> Liar<'u, U> {
         Self { inner, lie }
     }
 
-    /// What becomes of a copy to `dst` that left `left` of `len` bytes. `dst` is valid for writes of `len` bytes.
+    /// What becomes of a copy to `dst` that left `left` of `len` bytes. `dst` is valid for writes
+    /// of `len` bytes.
     unsafe fn falsify(&self, dst: *mut u8, len: usize, left: usize) -> usize {
         match self.lie {
             Lie::OverReports => left / 8 * 8,
@@ -44,8 +45,9 @@ impl<'u, U: UserMemory> Liar<'u, U> {
     }
 }
 
-// SAFETY: bytes are reached only through the inner memory, whose promises on where it writes hold. The promises on counts and
-// tails (U1, U2, U6) are broken on purpose: a kernel that believes them has wrong bytes, but touches only its own.
+// SAFETY: bytes are reached only through the inner memory, whose promises on where it writes hold.
+// The promises on counts and tails (U1, U2, U6) are broken on purpose: a kernel that believes them
+// has wrong bytes, but touches only its own.
 unsafe impl<U: UserMemory> UserMemory for Liar<'_, U> {
     fn user_range(&self) -> Range<usize> {
         self.inner.user_range()

@@ -1,7 +1,7 @@
 //! D: deadlocks beyond the five of the theatre.
 //!
-//! What hangs is caught by the lock checker before it does: the planted runs here end at once. The theatre (`tests/deadlocks.rs`)
-//! lets the same controls really hang.
+//! What hangs is caught by the lock checker before it does: the planted runs here end at once. The
+//! theatre (`tests/deadlocks.rs`) lets the same controls really hang.
 
 use std::sync::Arc;
 
@@ -35,7 +35,8 @@ enum Page {
     Cold,
 }
 
-/// btrfs 2.6.35, asterinas #3257, Kerla: a page is written from a mapping of itself, from its second half to its first.
+/// btrfs 2.6.35, asterinas #3257, Kerla: a page is written from a mapping of itself, from its
+/// second half to its first.
 fn d01<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, page: Page) -> Answer {
     rig.user().map_file(50, 1, rig.file(), PageIndex::ZERO, Protection::Read);
     rig.fill(&pattern(1, PAGE));
@@ -54,9 +55,11 @@ fn d01_right() -> Vec<u8> {
     holds
 }
 
-/// Permission to lock a page without a borrow of the token: what the types forbid, and what D2, D6 and a control need.
+/// Permission to lock a page without a borrow of the token: what the types forbid, and what D2, D6
+/// and a control need.
 fn context_without_token<'t>() -> LockContext<'t> {
-    // SAFETY: the promise is about deadlock, not about memory, and is broken on purpose; the lock checker watches.
+    // SAFETY: the promise is about deadlock, not about memory, and is broken on purpose; the lock
+    // checker watches.
     unsafe { LockContext::new() }
 }
 
@@ -68,7 +71,8 @@ fn lock(file: &File, index: u64) -> LockedRun<'_, Kernel> {
 /// Pages of D4's mapping: three leaves and a byte.
 const D04: usize = 192 * PAGE + 1;
 
-/// OpenZFS #18135: a file is written from a mapping of itself, several windows long, which loses its pages again and again.
+/// OpenZFS #18135: a file is written from a mapping of itself, several windows long, which loses
+/// its pages again and again.
 fn d04<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, pos: u64) -> Answer {
     rig.fill(&pattern(1, D04));
     rig.chill();
@@ -110,7 +114,8 @@ balanced_on_both_mmus! {
             let rig = room(machine, Backing::Memory);
             let answer = d01(&rig, Subject::Control(control), Page::Cold);
             assert_eq!(answer, Err(Failure::Deadlock(Kind::FaultUnderLock)), "{control:?}");
-            // By chance the page is there, and nothing hangs: the checker sees what could have been.
+            // By chance the page is there, and nothing hangs: the checker sees what could have
+            // been.
             let expecting = machine.check().expect();
             assert_eq!(d01(&rig, Subject::Control(control), Page::Mapped), Ok(1000));
             let cycle = expecting.one(Kind::Recursive);
@@ -118,7 +123,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// 4f06dd92: two requests over the same eight pages, each from a mapping of those that the other one writes; and each from pages of its own.
+    /// 4f06dd92: two requests over the same eight pages, each from a mapping of those that the
+    /// other one writes; and each from pages of its own.
     fn d02_pages_of_a_request_are_never_waited_for_one_by_one(machine) {
         let rounds = faultless_tests::stress::rounds(40);
         exhibit_to(&FAULTLESS, machine, &[Backing::Memory, Backing::Legacy], |rig, subject| {
@@ -169,7 +175,8 @@ balanced_on_both_mmus! {
             let (rig, store) = locking_room(like);
             rig.fill(&pattern(1, 2 * PAGE));
             rig.chill();
-            // The source is a mapping of another file of the same volume: to fault it in is to take the store's lock.
+            // The source is a mapping of another file of the same volume: to fault it in is to take
+            // the store's lock.
             let other = machine.inode(&store, 2 * PAGE as u64);
             rig.user().map_file(50, 2, &other, PageIndex::ZERO, Protection::Read);
             let answer = subject.write(&rig, 700, &[rig.user().slice(50, PAGE, 500)]);
@@ -238,7 +245,8 @@ balanced_on_both_mmus! {
         assert_eq!(probed, Err(Failure::Deadlock(Kind::ReaderBehindQueuedWriter)));
     }
 
-    /// The host takes every allocation for one that may reclaim, and so enter the file system again: none happens under a page lock.
+    /// The host takes every allocation for one that may reclaim, and so enter the file system
+    /// again: none happens under a page lock.
     fn d06_memory_is_allocated_with_nothing_locked(machine) {
         exhibit(machine, Backing::DISTINCT, |rig, subject| {
             let source = rig.source_at(8, 0, &pattern(2, 3 * PAGE));
@@ -268,7 +276,8 @@ balanced_on_both_mmus! {
         assert_eq!(allocated, Err(Failure::Deadlock(Kind::SleepUnderPageLock)));
     }
 
-    /// ax-fs-ng 0.11: the source is a cold page of another file, and of the same one: to read it is to come back into the same cache.
+    /// ax-fs-ng 0.11: the source is a cold page of another file, and of the same one: to read it is
+    /// to come back into the same cache.
     fn d07_a_source_whose_read_comes_back_into_the_cache_is_no_trouble(machine = MachineConfig::new().frames(512)) {
         exhibit(machine, Backing::DISTINCT, |rig, subject| {
             let other = room(machine, rig.setup().backing);
@@ -290,7 +299,8 @@ balanced_on_both_mmus! {
         });
     }
 
-    /// One lock around the whole cache, as there: here it is the store's, taken around a whole write.
+    /// One lock around the whole cache, as there: here it is the store's, taken around a whole
+    /// write.
     fn d07_a_lock_around_the_cache_is_caught(machine) {
         let (rig, store) = locking_room(&room(machine, Backing::Memory));
         rig.fill(&pattern(1, 2 * PAGE));
@@ -306,8 +316,8 @@ balanced_on_both_mmus! {
     }
 }
 
-/// A fault handler has nothing that could reach user memory, and a store has nothing to lock a page with: neither of the two can
-/// come back in by the front door. Checked when this compiles.
+/// A fault handler has nothing that could reach user memory, and a store has nothing to lock a page
+/// with: neither of the two can come back in by the front door. Checked when this compiles.
 const _: () = {
     type Install = fn(faultless::filemap::MappedFrame);
     type Fault = fn(

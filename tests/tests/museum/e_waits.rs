@@ -72,8 +72,8 @@ fn against_a_relay<M: Mmu>(
     (ended, relay.overtakings())
 }
 
-/// How often `work` is overtaken while it waits, in a run in which it does: a lock that comes free at
-/// once is not waited for.
+/// How often `work` is overtaken while it waits, in a run in which it does: a lock that comes free
+/// at once is not waited for.
 fn overtakings<M: Mmu>(
     machine: &Machine<M>,
     work: impl Fn(&File, &Worker<'_>) -> Result<(), Failure> + Sync,

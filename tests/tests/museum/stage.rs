@@ -215,8 +215,8 @@ pub(crate) struct Relay {
     readers: [Sleeper; 2],
     turns: AtomicU64,
     over: AtomicBool,
-    /// The worker's last question for a signal came out of a wait: its request stands in a queue, as
-    /// long as it waits.
+    /// The worker's last question for a signal came out of a wait: its request stands in a queue,
+    /// as long as it waits.
     queued: AtomicBool,
     /// Whether it ever did.
     waited: AtomicBool,

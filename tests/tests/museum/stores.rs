@@ -14,7 +14,8 @@ use faultless_host::stores::MemoryStore;
 pub(crate) enum Twist {
     /// Nothing, but that every write has to begin and to end.
     None,
-    /// B9: blocks that nobody has written yet count as data, and hold what the device happens to hold.
+    /// B9: blocks that nobody has written yet count as data, and hold what the device happens to
+    /// hold.
     UnwrittenIsData,
     /// B14: `write_begin` grants more than anybody asked for.
     GrantsTooMuch,
@@ -53,7 +54,8 @@ impl Ledger {
         self.reads.store(0, Ordering::Relaxed);
     }
 
-    /// Up to where bytes landed, as the store was told. (A write may start over, and land the same bytes again.)
+    /// Up to where bytes landed, as the store was told. (A write may start over, and land the same
+    /// bytes again.)
     pub(crate) fn landed_until(&self) -> u64 {
         let ended = entries(&self.ended);
         let landed = ended.iter().filter(|(_, copied)| *copied > 0);

@@ -1,7 +1,8 @@
-//! The smallest real kernel: memory from one mapping, no tracing, no lock checker, no fault handler.
+//! The smallest real kernel: memory from one mapping, no tracing, no lock checker, no fault
+//! handler.
 //!
-//! What is measured is what ships: the types are those that an embedder would use, [`CurrentUser`] with this
-//! CPU's own instructions included. User memory is resident, so nothing faults.
+//! What is measured is what ships: the types are those that an embedder would use, [`CurrentUser`]
+//! with this CPU's own instructions included. User memory is resident, so nothing faults.
 
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -63,8 +64,9 @@ impl ArenaFrames {
     }
 }
 
-// SAFETY: a number is on the free list or has a count, never both, and comes back only at zero. Numbers are
-// offsets into one mapping, whose every page is writable, initialised and lives as long as `self`.
+// SAFETY: a number is on the free list or has a count, never both, and comes back only at zero.
+// Numbers are offsets into one mapping, whose every page is writable, initialised and lives as long
+// as `self`.
 unsafe impl Frames for ArenaFrames {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         let mut free = self.free();
@@ -156,8 +158,8 @@ impl Rig {
     pub(super) fn new(frames: Arena, layout: Layout, memory: Arc<Arena>) -> Self {
         let cache = Arc::new(PageCache::new(ArenaFrames::new(frames, layout), SpinWait));
         let base = memory.start().as_ptr().expose_provenance();
-        // SAFETY: the arena is reached by raw copies only, and `self` keeps it; all of it is mapped, so no
-        // trap handler is needed; a process needs no window to its own memory.
+        // SAFETY: the arena is reached by raw copies only, and `self` keeps it; all of it is
+        // mapped, so no trap handler is needed; a process needs no window to its own memory.
         let user = unsafe { CurrentUser::new(base..base + memory.bytes()) };
         let store: Box<dyn AddressSpaceOperations> = Box::new(Roomy);
         Self { inode: Inode::new(cache, store, NoUserMappings, 0), user, base, memory }
@@ -226,6 +228,7 @@ impl Rig {
 /// The beginning of a system call.
 #[inline]
 fn entry() -> MayFault {
-    // SAFETY: called by system calls at their entry, where nothing is locked; there is no fault handler.
+    // SAFETY: called by system calls at their entry, where nothing is locked; there is no fault
+    // handler.
     unsafe { MayFault::assert() }
 }

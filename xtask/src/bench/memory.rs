@@ -1,7 +1,7 @@
 //! Memory to copy between, and the copies that everything is compared with.
 //!
-//! The unsafe part of the benchmarks that does not concern the kernel under test: mappings, raw copies, and
-//! the few system calls that std does not offer.
+//! The unsafe part of the benchmarks that does not concern the kernel under test: mappings, raw
+//! copies, and the few system calls that std does not offer.
 
 use std::arch::asm;
 use std::fs::File;
@@ -84,8 +84,8 @@ pub(super) enum Copier {
 pub(super) fn copy(how: Copier, to: (&Arena, usize), from: (&Arena, usize), len: usize) {
     let (dst, src) = (to.0.at(to.1, len), from.0.at(from.1, len));
     match how {
-        // SAFETY: both ranges lie in arenas, as `at` checked; arenas do not overlap unless they are the same,
-        // and nothing here copies inside one.
+        // SAFETY: both ranges lie in arenas, as `at` checked; arenas do not overlap unless they are
+        // the same, and nothing here copies inside one.
         Copier::Libc => unsafe {
             libc::memcpy(dst.cast(), src.cast(), len);
         },
@@ -99,7 +99,8 @@ pub(super) fn copy(how: Copier, to: (&Arena, usize), from: (&Arena, usize), len:
 #[cfg(target_arch = "x86_64")]
 #[inline]
 unsafe fn rep_movsb(dst: *mut u8, src: *const u8, len: usize) {
-    // SAFETY: copies exactly the bytes that the caller vouches for, upwards: the direction flag is clear.
+    // SAFETY: copies exactly the bytes that the caller vouches for, upwards: the direction flag is
+    // clear.
     unsafe {
         asm!(
             "rep movsb",

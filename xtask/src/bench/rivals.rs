@@ -1,4 +1,5 @@
-//! What a kernel would have without Faultless: a `BTreeMap` of boxed pages under a mutex, and Linux itself.
+//! What a kernel would have without Faultless: a `BTreeMap` of boxed pages under a mutex, and Linux
+//! itself.
 
 #![forbid(unsafe_code)]
 

@@ -95,7 +95,8 @@ struct Places {
 }
 
 impl Clone for Places {
-    /// The same kind of places in another order: who follows in the steps of another finds them warm.
+    /// The same kind of places in another order: who follows in the steps of another finds them
+    /// warm.
     fn clone(&self) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let seed = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -165,7 +166,8 @@ fn overwriter(role: Role, rig: &Rc<Rig>, places: &Places, len: usize) -> Contest
     })
 }
 
-/// Always the same place, in the middle of a file that is cached whole: an index with one entry would flatter.
+/// Always the same place, in the middle of a file that is cached whole: an index with one entry
+/// would flatter.
 fn hot(len: usize) -> io::Result<Vec<Contestant>> {
     overwrite(len, HOT, &Places::only(HOT as u64 / 2))
 }

@@ -1,5 +1,5 @@
-//! Which module of a crate imports which: `use` declarations and paths, with re-exports followed to the module that
-//! defines the name. Code under `cfg(test)` is left out.
+//! Which module of a crate imports which: `use` declarations and paths, with re-exports followed to
+//! the module that defines the name. Code under `cfg(test)` is left out.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,8 @@ struct Found {
 }
 
 impl Imports {
-    /// Of the crate whose files, with paths from its `src`, are given. Files that are not Rust are left out.
+    /// Of the crate whose files, with paths from its `src`, are given. Files that are not Rust are
+    /// left out.
     pub(super) fn of<'f>(files: impl Iterator<Item = (&'f str, &'f str)>) -> Self {
         let mut modules = BTreeMap::new();
         for (path, text) in files {

@@ -13,6 +13,7 @@ use anyhow::Result;
 use crate::workspace::{self, TextFile};
 
 mod circles;
+mod comments;
 mod direction;
 mod files;
 mod imports;
@@ -95,6 +96,8 @@ const RULES: &[Rule] = &[
     rule(Part::House, "no bool parameters", source::no_bool_parameters),
     rule(Part::House, "nothing is postponed", source::nothing_postponed),
     rule(Part::House, "modules open with their purpose", source::module_docs),
+    rule(Part::House, "comments wrap", comments::narrow),
+    rule(Part::House, "code is not a person", comments::no_persons),
     rule(Part::House, "files are short", files::short),
     rule(Part::House, "no paths of one machine", files::no_machine_paths),
     rule(Part::House, "lints are inherited", files::lints_inherited),

@@ -45,7 +45,8 @@ pub(super) fn no_std(facts: &Facts) -> Vec<Violation> {
     found
 }
 
-/// A module forbids unsafe code unless it, or a module inside it, has some. Modules of tests are left alone.
+/// A module forbids unsafe code unless it, or a module inside it, has some. Modules of tests are
+/// left alone.
 pub(super) fn forbid_unsafe(facts: &Facts) -> Vec<Violation> {
     let files: Vec<(&TextFile, Vec<(String, usize)>)> = rust(facts, &["crates/", "xtask/src/"])
         .filter(|file| file.path.contains("/src/"))
@@ -91,7 +92,8 @@ pub(super) fn no_bool_parameters(facts: &Facts) -> Vec<Violation> {
     found
 }
 
-/// The tokens between the parentheses of the named function that begins here. `None` for a type `fn(…)`.
+/// The tokens between the parentheses of the named function that begins here. `None` for a type
+/// `fn(…)`.
 fn parameters(function: &[(String, usize)]) -> Option<&[(String, usize)]> {
     let name = &function.get(1)?.0;
     if name == "(" {

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// Every token of a file in order, with the line it stands on. A group is there as its two brackets.
-/// Nothing if the file is not Rust; the compiler says so better.
+/// Every token of a file in order, with the line it stands on. A group is there as its two
+/// brackets. Nothing if the file is not Rust; the compiler says so better.
 pub(super) fn flatten(text: &str) -> Vec<(String, usize)> {
     let mut flat = Vec::new();
     if let Ok(stream) = TokenStream::from_str(text) {

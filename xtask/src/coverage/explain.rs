@@ -1,7 +1,8 @@
 //! `tests/coverage.toml`: the lines of the core that no test can run, each with its reason.
 //!
-//! An entry stands for one run of uncovered lines. A run without an entry is a test that is missing, or a reason that nobody
-//! has given; an entry without a run is stale. Both are complaints.
+//! An entry stands for one run of uncovered lines. A run without an entry is a test that is
+//! missing, or a reason that nobody has given; an entry without a run is stale. Both are
+//! complaints.
 
 #![forbid(unsafe_code)]
 

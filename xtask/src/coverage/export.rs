@@ -1,7 +1,8 @@
 //! What `llvm-cov export` says, as lines and branches of each source file.
 //!
-//! Per file it lists *segments*: from this line and column on, up to the next segment, code ran so often. Instances of generic code
-//! have been added up in them. Branches are listed once for each instance; they are added up here, by their place.
+//! Per file it lists *segments*: from this line and column on, up to the next segment, code ran so
+//! often. Instances of generic code have been added up in them. Branches are listed once for each
+//! instance; they are added up here, by their place.
 
 #![forbid(unsafe_code)]
 
@@ -111,7 +112,8 @@ impl From<(usize, usize, usize, usize, u64, u64, u64, u64, u64)> for Branch {
     }
 }
 
-/// Reads an export; of the files, those below `root` whose path from there `wanted` says yes to, in order.
+/// Reads an export; of the files, those below `root` whose path from there `wanted` says yes to, in
+/// order.
 pub(super) fn parse(text: &str, root: &Path, wanted: fn(&str) -> bool) -> Result<Vec<Source>> {
     let export: Export = serde_json::from_str(text).context("the export of llvm-cov")?;
     let mut sources = BTreeMap::new();
@@ -148,7 +150,8 @@ impl Source {
     }
 }
 
-/// How often each line with code ran: as often as the most frequent of the regions that reach into it or begin in it.
+/// How often each line with code ran: as often as the most frequent of the regions that reach into
+/// it or begin in it.
 fn lines(segments: &[Segment]) -> Vec<(usize, u64)> {
     let mut found = Vec::new();
     let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return found };
@@ -164,7 +167,8 @@ fn lines(segments: &[Segment]) -> Vec<(usize, u64)> {
     found
 }
 
-/// How often a line ran in which these segments begin, and into which the last one before it reaches. `None` without code.
+/// How often a line ran in which these segments begin, and into which the last one before it
+/// reaches. `None` without code.
 fn count(begun: &[Segment], open: Option<Segment>) -> Option<u64> {
     let skipped = begun.first().is_some_and(|segment| segment.begins && segment.count.is_none());
     let reaching = open.and_then(|segment| segment.count);
@@ -208,8 +212,8 @@ mod tests {
     fn a_line_is_covered_if_any_region_of_it_ran() {
         let source = &canned()[0];
         let counts: Vec<(usize, u64)> = source.lines.clone().into_iter().collect();
-        // The region that begins in line 4 reaches into line 6, where the outer one goes on only behind it. Lines 9 to 11
-        // have no code.
+        // The region that begins in line 4 reaches into line 6, where the outer one goes on only
+        // behind it. Lines 9 to 11 have no code.
         let expected = [(1, 5), (2, 5), (3, 5), (4, 5), (5, 0), (6, 0), (7, 5), (8, 5), (12, 0)];
         assert_eq!(counts, expected);
         assert_eq!(source.lines(), Share { covered: 6, total: 9 });

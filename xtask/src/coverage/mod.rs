@@ -1,8 +1,10 @@
-//! `cargo xtask coverage`: which lines and branches of the core its tests run, and why they do not run the others.
+//! `cargo xtask coverage`: which lines and branches of the core its tests run, and why they do not
+//! run the others.
 //!
-//! The core is the source of `page`, `usercopy` and `filemap` without its tests. Its tests run under the compiler's
-//! instrumentation ([`tools`]); what was counted is read and added up over the instances of generic code ([`export`]);
-//! every line that never ran needs a reason in `tests/coverage.toml` ([`explain`]).
+//! The core is the source of `page`, `usercopy` and `filemap` without its tests. Its tests run
+//! under the compiler's instrumentation ([`tools`]); what was counted is read and added up over the
+//! instances of generic code ([`export`]); every line that never ran needs a reason in
+//! `tests/coverage.toml` ([`explain`]).
 
 #![forbid(unsafe_code)]
 
@@ -36,7 +38,8 @@ pub(crate) struct Options {
     /// Also write what was found to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Show the uncovered lines with their reasons, and the conditions that always had the same value.
+    /// Show the uncovered lines with their reasons, and the conditions that always had the same
+    /// value.
     #[arg(long)]
     uncovered: bool,
     /// Do not run the tests: show what the last run counted.

@@ -1,6 +1,7 @@
 //! The tools that measure, and how they are run.
 //!
-//! The compiler counts branches on nightly only. Its counters are read by LLVM's own tools, of the same major version.
+//! The compiler counts branches on nightly only. Its counters are read by LLVM's own tools, of the
+//! same major version.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +13,8 @@ use crate::nightly::{self, Nightly};
 use crate::process::{capture, on_path};
 use crate::tally::{Tally, tally};
 
-/// Packages whose tests exercise the core. The seeds of the fuzz targets are replayed in the last one.
+/// Packages whose tests exercise the core. The seeds of the fuzz targets are replayed in the last
+/// one.
 const PACKAGES: [&str; 4] =
     ["faultless-page", "faultless-usercopy", "faultless-filemap", "faultless-tests"];
 
@@ -61,7 +63,8 @@ impl Tools {
         Ok(Self { nightly, variables: names.map(named).into() })
     }
 
-    /// Runs the tests under instrumentation and has what was counted written to `export`. How many passed.
+    /// Runs the tests under instrumentation and has what was counted written to `export`. How many
+    /// passed.
     ///
     /// # Errors
     /// A test failed, or something could not be built or run.

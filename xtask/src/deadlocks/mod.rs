@@ -1,8 +1,9 @@
 //! `cargo xtask deadlocks`: the deadlock theatre, played before the user's eyes.
 //!
-//! Every scene of SEMANTICS section 1 is played by every write path there is, with real page faults and real threads; then
-//! a table says which hang, each cycle is told in words, and, if asked for, drawn ([`svg`]). The exit code is 1 if a
-//! scene ends in another way than it should. The scenes are the host's ([`theatre`]).
+//! Every scene of SEMANTICS section 1 is played by every write path there is, with real page faults
+//! and real threads; then a table says which hang, each cycle is told in words, and, if asked for,
+//! drawn ([`svg`]). The exit code is 1 if a scene ends in another way than it should. The scenes
+//! are the host's ([`theatre`]).
 
 #![forbid(unsafe_code)]
 
@@ -64,7 +65,8 @@ fn is_right(act: &Act) -> bool {
     seen && act.ending == act.algorithm.expected()
 }
 
-/// The act of this scene and algorithm whose page was uptodate: both beginnings have the same cycle.
+/// The act of this scene and algorithm whose page was uptodate: both beginnings have the same
+/// cycle.
 fn find(acts: &[Act], scene: Scene, algorithm: Algorithm) -> Option<&Act> {
     let wanted = (scene, algorithm, Destination::Uptodate);
     acts.iter().find(|act| (act.scene, act.algorithm, act.destination) == wanted)

@@ -40,7 +40,8 @@ fn cell(acts: &[Act], scene: Scene, algorithm: Algorithm) -> String {
     cells.join(" or ")
 }
 
-/// A scene in words: what the lock checker found, and what the watchdog saw, on the first path that hangs.
+/// A scene in words: what the lock checker found, and what the watchdog saw, on the first path that
+/// hangs.
 pub(super) fn story(scene: Scene, acts: &[Act]) -> String {
     let mut text = format!("{scene}: {}\n", scene.story());
     let hung = Algorithm::ALL
@@ -60,7 +61,8 @@ pub(super) fn story(scene: Scene, acts: &[Act]) -> String {
     text
 }
 
-/// The lines of a watchdog's story that are about threads of the scene. Whoever was taken down before is not in it any more.
+/// The lines of a watchdog's story that are about threads of the scene. Whoever was taken down
+/// before is not in it any more.
 fn players(bark: &str) -> Vec<&str> {
     bark.lines().map(str::trim_start).filter(|line| line.starts_with("thread 'T")).collect()
 }

@@ -1,5 +1,5 @@
-//! Which file the demo works on: one that was named, or one made of the workspace's own sources; never the file itself,
-//! always a copy.
+//! Which file the demo works on: one that was named, or one made of the workspace's own sources;
+//! never the file itself, always a copy.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// The most bytes that are worked on: the expected contents are held in memory, and the cache as well.
+/// The most bytes that are worked on: the expected contents are held in memory, and the cache as
+/// well.
 pub(super) const MOST: u64 = 256 << 20;
 
 /// What to work on.
@@ -24,7 +25,8 @@ pub(super) struct Input {
 /// Reads the file that was named, or its first `first` bytes.
 ///
 /// # Errors
-/// With a reason for people: there is no such file, it is no file, it cannot be read, it is empty, or too large.
+/// With a reason for people: there is no such file, it is no file, it cannot be read, it is empty,
+/// or too large.
 pub(super) fn named(path: &Path, first: Option<u64>) -> Result<Input> {
     let name = path.display().to_string();
     let metadata = fs::metadata(path).with_context(|| format!("cannot look at {name}"))?;

@@ -1,8 +1,9 @@
 //! What the demo writes, and what must come of it, computed on plain bytes.
 //!
-//! A [`Step`] says what is written from where. The same steps go through the page cache (`replay`) and, here,
-//! over a vector: the two computations share nothing but the list. Sources and destinations never
-//! overlap, because what an overlap holds is unspecified (W13); they do share pages.
+//! A [`Step`] says what is written from where. The same steps go through the page cache (`replay`)
+//! and, here, over a vector: the two computations share nothing but the list. Sources and
+//! destinations never overlap, because what an overlap holds is unspecified (W13); they do share
+//! pages.
 
 #![forbid(unsafe_code)]
 
@@ -44,7 +45,8 @@ pub(super) enum Step {
     Copy { to: usize, from: usize, len: usize },
     /// `len` bytes at `from` are written to the end.
     Append { from: usize, len: usize },
-    /// As `Copy`, but page `hole` of the source is not mapped: exactly what lies before it arrives (W1).
+    /// As `Copy`, but page `hole` of the source is not mapped: exactly what lies before it arrives
+    /// (W1).
     Holed { to: usize, from: usize, len: usize, hole: usize },
 }
 
@@ -76,8 +78,8 @@ impl Step {
     }
 }
 
-/// The steps of a pattern over a file of `size` bytes in pieces of `chunk`. A file that is too small for a pattern
-/// has none.
+/// The steps of a pattern over a file of `size` bytes in pieces of `chunk`. A file that is too
+/// small for a pattern has none.
 pub(super) fn steps(pattern: Pattern, size: usize, chunk: usize) -> Vec<Step> {
     let chunk = chunk.clamp(1, size.max(1));
     match pattern {

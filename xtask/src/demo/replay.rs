@@ -1,7 +1,7 @@
 //! The steps through the page cache, from a real mapping with real faults, to a real file.
 //!
-//! Before every write the source's pages are taken out of the page table, and before every pattern the whole file
-//! out of the cache: source and destination are as cold as they can be.
+//! Before every write the source's pages are taken out of the page table, and before every pattern
+//! the whole file out of the cache: source and destination are as cold as they can be.
 
 #![forbid(unsafe_code)]
 
@@ -77,11 +77,12 @@ struct Rig {
     way: Way,
 }
 
-/// Rewrites the file at `path`, which holds `bytes`, in one way; makes it durable; then compares it with plain bytes.
-/// `tick` gets the bytes written since it was called last.
+/// Rewrites the file at `path`, which holds `bytes`, in one way; makes it durable; then compares it
+/// with plain bytes. `tick` gets the bytes written since it was called last.
 ///
 /// # Errors
-/// When the file cannot be opened or read back. What the cache gets wrong is no error but a difference.
+/// When the file cannot be opened or read back. What the cache gets wrong is no error but a
+/// difference.
 pub(super) fn rewrite(
     path: &Path,
     bytes: &[u8],

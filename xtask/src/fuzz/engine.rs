@@ -35,7 +35,8 @@ impl Engine {
         Ok(Self { places, screen })
     }
 
-    /// Fuzzes a target for so long, or until something is found. What reaches new code is kept for the next round.
+    /// Fuzzes a target for so long, or until something is found. What reaches new code is kept for
+    /// the next round.
     pub(crate) fn round(
         &self,
         target: &'static Target,

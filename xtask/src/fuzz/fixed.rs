@@ -16,8 +16,8 @@ use super::places::Places;
 /// Seed of libFuzzer's generator.
 pub(super) const SEED: u32 = 1;
 
-/// Inputs for each target: about two and a half minutes for all, two at a time on two cores. The slow
-/// targets, which run whole system calls, get most of the time.
+/// Inputs for each target: about two and a half minutes for all, two at a time on two cores. The
+/// slow targets, which run whole system calls, get most of the time.
 const RUNS: &[(&str, u64)] = &[
     ("partial_copy", 450_000),
     ("tail", 400_000),

@@ -51,7 +51,8 @@ impl Places {
     /// Builds the programs.
     pub(super) fn build(&self, sanitizer: &str) -> Result<()> {
         println!("building the fuzz programs ({}, sanitizer {sanitizer}) ...", self.nightly);
-        // cargo-fuzz does not pass --locked on. Where the lock file is complete, a build does not change it.
+        // cargo-fuzz does not pass --locked on. Where the lock file is complete, a build does not
+        // change it.
         let manifest = self.fuzz.join("Cargo.toml");
         let mut metadata = cargo(["metadata", "--locked", "--format-version=1"]);
         let locked = capture(metadata.arg("--manifest-path").arg(manifest))?;

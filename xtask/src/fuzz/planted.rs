@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz --planted`: each bug that can be planted is found, and by fuzzing. No seed that shows the bug takes part.
+//! `cargo xtask fuzz --planted`: each bug that can be planted is found, and by fuzzing. No seed
+//! that shows the bug takes part.
 
 #![forbid(unsafe_code)]
 

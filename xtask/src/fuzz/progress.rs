@@ -16,7 +16,8 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// Reads a line like `#4096 pulse  cov: 1418 ft: 6363 corp: 637/64Kb lim: 160 exec/s: 8192 rss: 32Mb`.
+    /// Reads a line like
+    /// `#4096 pulse  cov: 1418 ft: 6363 corp: 637/64Kb lim: 160 exec/s: 8192 rss: 32Mb`.
     pub(super) fn read(line: &str) -> Option<Self> {
         let runs = line.strip_prefix('#')?.split_whitespace().next()?.parse().ok()?;
         let number = |name: &str| {
@@ -33,7 +34,8 @@ impl Status {
     }
 }
 
-/// Reads the number of inputs that were played from what is said at the end: a status line comes now and then only.
+/// Reads the number of inputs that were played from what is said at the end: a status line comes
+/// now and then only.
 pub(super) fn played(line: &str) -> Option<u64> {
     line.strip_prefix("stat::number_of_executed_units:")?.trim().parse().ok()
 }

@@ -42,7 +42,8 @@ pub(super) enum Begin<'a> {
     Folders(&'a [&'a Path]),
     /// The files that a text names, with commas between them, in that order. Nothing is added.
     ///
-    /// The order in which a folder lists its files differs between machines, and the whole run with it.
+    /// The order in which a folder lists its files differs between machines, and the whole run with
+    /// it.
     Listed(&'a Path),
 }
 
@@ -196,7 +197,8 @@ impl Report {
     }
 }
 
-/// Processor time of a child that is about to end and has not been waited for, where the system tells.
+/// Processor time of a child that is about to end and has not been waited for, where the system
+/// tells.
 fn processor_time(id: u32) -> Option<Duration> {
     /// Ticks of the clock that the system counts in, a second: fixed in Linux's interface.
     const TICKS: u64 = 100;
@@ -204,7 +206,8 @@ fn processor_time(id: u32) -> Option<Duration> {
     const LOOKS: u32 = 10_000;
     for _ in 0..LOOKS {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name may hold blanks; it ends with the last parenthesis. Fields are counted from the one after it.
+        // The name may hold blanks; it ends with the last parenthesis. Fields are counted from the
+        // one after it.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         if fields.first() == Some(&"Z") {
             let ticks = |field: usize| fields.get(field)?.parse::<u64>().ok();

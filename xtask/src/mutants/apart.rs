@@ -1,4 +1,5 @@
-//! Mutants that no switch can choose, because what they change must be known at compile time. Each is built by itself.
+//! Mutants that no switch can choose, because what they change must be known at compile time. Each
+//! is built by itself.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +19,8 @@ use crate::child::Ending;
 /// All tests of a test program of the changed package, one after the other, may take this long.
 const OWN_LIMIT: Duration = Duration::from_secs(300);
 
-/// Judges these mutants one at a time, each with all tests unless it is listed. `tests` tells how long each takes.
+/// Judges these mutants one at a time, each with all tests unless it is listed. `tests` tells how
+/// long each takes.
 pub(super) fn judge(
     wanted: &[&Mutant],
     all: &[Mutant],

@@ -1,8 +1,9 @@
 //! Building the copy until the compiler is content.
 //!
-//! What it complains about leads to mutants that do not type-check: they are *unviable*, and left out. If a complaint is about
-//! the woven place and not about one mutant, the place's mutants are left to be built one at a time. If it is about a call at
-//! compile time of a function that lost its `const`, the call goes to the twin.
+//! What it complains about leads to mutants that do not type-check: they are *unviable*, and left
+//! out. If a complaint is about the woven place and not about one mutant, the place's mutants are
+//! left to be built one at a time. If it is about a call at compile time of a function that lost
+//! its `const`, the call goes to the twin.
 
 #![forbid(unsafe_code)]
 

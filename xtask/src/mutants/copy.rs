@@ -1,5 +1,5 @@
-//! The copy of the workspace that holds the woven sources, in the target folder. Only what changed is written, so that what did
-//! not is not built again.
+//! The copy of the workspace that holds the woven sources, in the target folder. Only what changed
+//! is written, so that what did not is not built again.
 
 #![forbid(unsafe_code)]
 
@@ -60,8 +60,8 @@ impl Folders {
     }
 }
 
-/// Copies everything but Rust sources, and adds the crate with the switch to the dependencies of `packages`. Returns the
-/// Rust sources; [`Folders::write`] is for them.
+/// Copies everything but Rust sources, and adds the crate with the switch to the dependencies of
+/// `packages`. Returns the Rust sources; [`Folders::write`] is for them.
 pub(crate) fn copy(folders: &Folders, packages: &[&str]) -> Result<BTreeMap<String, Source>> {
     let mut sources = BTreeMap::new();
     let files = workspace::tracked_files()?;

@@ -1,7 +1,9 @@
-//! `tests/mutants.toml`: survivors that cannot be killed because they change nothing that can be observed.
+//! `tests/mutants.toml`: survivors that cannot be killed because they change nothing that can be
+//! observed.
 //!
-//! An entry finds its mutant by what is changed and not by where, so that it outlives moved lines and not changed code. An entry
-//! without a mutant, or whose mutant is killed, is stale, and that is an error.
+//! An entry finds its mutant by what is changed and not by where, so that it outlives moved lines
+//! and not changed code. An entry without a mutant, or whose mutant is killed, is stale, and that
+//! is an error.
 
 #![forbid(unsafe_code)]
 
@@ -69,7 +71,8 @@ impl Known {
         self.equivalent.iter().any(|entry| entry.is(mutant))
     }
 
-    /// What is wrong with the list. `fates` has all mutants there are, with `None` for those that were not judged.
+    /// What is wrong with the list. `fates` has all mutants there are, with `None` for those that
+    /// were not judged.
     pub(super) fn complaints(&self, fates: &[(&Mutant, Option<Fate>)]) -> Vec<String> {
         let mut found = Vec::new();
         for entry in &self.equivalent {

@@ -1,5 +1,6 @@
-//! What an earlier run learnt from the compiler, kept for as long as the sources with mutants stay the same. Without it every run would
-//! write mutants that do not compile, take them out again, and so build everything anew.
+//! What an earlier run learnt from the compiler, kept for as long as the sources with mutants stay
+//! the same. Without it every run would write mutants that do not compile, take them out again, and
+//! so build everything anew.
 
 #![forbid(unsafe_code)]
 

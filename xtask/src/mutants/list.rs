@@ -1,4 +1,5 @@
-//! The mutants that cargo-mutants finds. It generates; how they are built and run is this module's neighbours' business.
+//! The mutants that cargo-mutants finds. It generates; how they are built and run is this module's
+//! neighbours' business.
 
 #![forbid(unsafe_code)]
 

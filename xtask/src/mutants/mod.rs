@@ -1,8 +1,9 @@
 //! `cargo xtask mutants`: would a test notice if the code of the core crates did something else?
 //!
-//! cargo-mutants says what to change. To build and link every change by itself would take a day, so all of them are woven into one
-//! copy of the workspace, each behind a switch in the environment (*mutant schemata*); it is built once. Every test tells which
-//! switches it passes, and a mutant costs the time of the tests that pass its own.
+//! cargo-mutants says what to change. To build and link every change by itself would take a day, so
+//! all of them are woven into one copy of the workspace, each behind a switch in the environment
+//! (*mutant schemata*); it is built once. Every test tells which switches it passes, and a mutant
+//! costs the time of the tests that pass its own.
 //!
 //! | step | module |
 //! |---|---|
@@ -96,7 +97,8 @@ pub(crate) struct Options {
     /// Only mutants whose name contains this.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Only so many mutants, chosen at random by the seed: none that is listed as equivalent, or that must be built by itself.
+    /// Only so many mutants, chosen at random by the seed: none that is listed as equivalent, or
+    /// that must be built by itself.
     #[arg(long, value_name = "N")]
     sample: Option<usize>,
     /// Leave out mutants that must be built by themselves, each of which takes minutes.
@@ -111,7 +113,8 @@ pub(crate) struct Options {
     /// Test programs at a time. Default: one for each processor.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Seconds of tests that a mutant has to survive, quick tests first. Without it, all that reach it.
+    /// Seconds of tests that a mutant has to survive, quick tests first. Without it, all that reach
+    /// it.
     #[arg(long, value_name = "SECONDS")]
     patience: Option<f64>,
     /// Write the fate of every mutant to this file.
@@ -138,7 +141,8 @@ pub(crate) fn is_installed() -> bool {
     process::on_path("cargo-mutants")
 }
 
-/// Whether a test program is to be run: the one that compiles other programs would not see the switch.
+/// Whether a test program is to be run: the one that compiles other programs would not see the
+/// switch.
 fn is_wanted(program: &Path) -> bool {
     !program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("compile_fail"))
 }

@@ -1,6 +1,7 @@
 //! Which test reaches which mutants: every test runs once by itself, with no mutant active.
 //!
-//! What was found is kept in the scratch folder for as long as the test programs and the seed stay the same.
+//! What was found is kept in the scratch folder for as long as the test programs and the seed stay
+//! the same.
 
 #![forbid(unsafe_code)]
 

@@ -46,7 +46,8 @@ impl Sums {
         }
     }
 
-    /// Killed in a hundred viable mutants; and in a hundred of those that are not listed as equivalent.
+    /// Killed in a hundred viable mutants; and in a hundred of those that are not listed as
+    /// equivalent.
     fn scores(&self) -> (f64, f64) {
         let percent = |of: usize| {
             if of == 0 { 100.0 } else { 100.0 * self.killed as f64 / of as f64 }

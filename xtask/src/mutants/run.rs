@@ -72,8 +72,8 @@ pub(super) struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// The same, for a mutant: of one that is listed as equivalent it is expected that it survives, and the quicker tests are
-    /// enough to see whether it does.
+    /// The same, for a mutant: of one that is listed as equivalent it is expected that it survives,
+    /// and the quicker tests are enough to see whether it does.
     pub(super) fn with_patience_for(mut self, mutant: &Mutant, known: &Known) -> Self {
         if known.lists(mutant) {
             self.patience = self.patience.min(LISTED_SECONDS);
@@ -81,7 +81,8 @@ impl Setting<'_> {
         self
     }
 
-    /// Runs tests of a program with the run's seed; all of them if `tests` is empty. `switch` is for the woven programs.
+    /// Runs tests of a program with the run's seed; all of them if `tests` is empty. `switch` is
+    /// for the woven programs.
     pub(super) fn test(
         &self,
         (program, folder): (&Path, &Path),
@@ -208,8 +209,9 @@ impl Batch<'_> {
     }
 }
 
-/// Puts tests of one program together, and the batches in the order in which they should run. All slow tests of a program are
-/// one batch: they often share what makes them slow, and whoever comes to them has mostly come to stay.
+/// Puts tests of one program together, and the batches in the order in which they should run. All
+/// slow tests of a program are one batch: they often share what makes them slow, and whoever comes
+/// to them has mostly come to stay.
 fn batches<'a>(tests: &[&'a Test]) -> Vec<Batch<'a>> {
     let mut tests = tests.to_vec();
     tests.sort_by(|a, b| a.program.cmp(&b.program).then(a.seconds.total_cmp(&b.seconds)));

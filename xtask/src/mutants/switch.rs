@@ -1,11 +1,14 @@
 //! The switch of woven mutants: [`on`] says whether a mutant is the active one.
 //!
-//! Not part of xtask: its text becomes the crate `faultless_mutant` of the woven copy (`copy.rs`), which the mutated crates
-//! call at every place that has a mutant. The environment decides before `main`: `FAULTLESS_MUTANT=<id>` makes one mutant
-//! active, `FAULTLESS_REACH=<file>` sets the byte at offset `id` of that file, which must be [`MOST`] bytes long, whenever a
-//! mutant's place is reached. The file is mapped: what a test that ends badly has reached is in it, and so is what its children reached.
+//! Not part of xtask: its text becomes the crate `faultless_mutant` of the woven copy (`copy.rs`),
+//! which the mutated crates call at every place that has a mutant. The environment decides before
+//! `main`: `FAULTLESS_MUTANT=<id>` makes one mutant active, `FAULTLESS_REACH=<file>` sets the byte
+//! at offset `id` of that file, which must be [`MOST`] bytes long, whenever a mutant's place is
+//! reached. The file is mapped: what a test that ends badly has reached is in it, and so is what
+//! its children reached.
 //!
-//! [`on`] is called from handlers of SIGSEGV. It loads and stores atomics, and neither locks nor allocates nor enters the kernel.
+//! [`on`] is called from handlers of SIGSEGV. It loads and stores atomics, and neither locks nor
+//! allocates nor enters the kernel.
 
 use std::ffi::{c_int, c_void};
 use std::fs::File;
@@ -23,7 +26,8 @@ static ACTIVE: AtomicU32 = AtomicU32::new(0);
 /// The record; null or [`MOST`] bytes that stay mapped.
 static RECORD: AtomicPtr<AtomicU8> = AtomicPtr::new(ptr::null_mut());
 
-// SAFETY: the section holds pointers to functions that take nothing this one misses; the loader calls them once, before `main`.
+// SAFETY: the section holds pointers to functions that take nothing this one misses; the loader
+// calls them once, before `main`.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static INIT: extern "C" fn() = init;
@@ -68,7 +72,8 @@ fn reached(id: u32) -> bool {
     if !record.is_null() && (id as usize) < MOST {
         // SAFETY: a record that is not null has `MOST` bytes, and is never unmapped.
         let byte = unsafe { record.add(id as usize) };
-        // SAFETY: it is mapped for reading and writing, and every process that maps it uses atomics.
+        // SAFETY: it is mapped for reading and writing, and every process that maps it uses
+        // atomics.
         unsafe { &*byte }.store(1, Ordering::Relaxed);
     }
     false

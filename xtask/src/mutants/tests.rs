@@ -1,4 +1,5 @@
-//! The whole way on a small workspace: a survivor, a mutant that hangs, one that is not reached, one that does not compile.
+//! The whole way on a small workspace: a survivor, a mutant that hangs, one that is not reached,
+//! one that does not compile.
 
 use std::path::Path;
 

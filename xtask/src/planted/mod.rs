@@ -1,10 +1,12 @@
-//! `cargo xtask planted`: hand-written bugs in the code that ships, each of which named tests must find.
+//! `cargo xtask planted`: hand-written bugs in the code that ships, each of which named tests must
+//! find.
 //!
-//! Mutants change one operator; these are the mistakes of a programmer: an order that is wrong, a wait that
-//! is left out, a page that is told clean too early. `tests/planted.toml` lists them, with the tests.
+//! Mutants change one operator; these are the mistakes of a programmer: an order that is wrong, a
+//! wait that is left out, a page that is told clean too early. `tests/planted.toml` lists them,
+//! with the tests.
 //!
-//! All of them are woven into one copy of the workspace, each behind a switch in the environment, as the mutants
-//! are: the copy, the switch and the build are those of [`crate::mutants`].
+//! All of them are woven into one copy of the workspace, each behind a switch in the environment,
+//! as the mutants are: the copy, the switch and the build are those of [`crate::mutants`].
 //!
 //! | step | module |
 //! |---|---|
@@ -95,7 +97,8 @@ fn packages() -> Result<BTreeMap<String, String>> {
     Ok(packages)
 }
 
-/// Weaves the bugs into the copy, builds it, and runs the tests of each: what became of them, in their order.
+/// Weaves the bugs into the copy, builds it, and runs the tests of each: what became of them, in
+/// their order.
 fn judge(
     plants: &[Plant],
     sources: &BTreeMap<String, Source>,

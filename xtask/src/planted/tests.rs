@@ -1,4 +1,5 @@
-//! The whole way on a small workspace: a bug that is found, one that hangs, and one that no test finds.
+//! The whole way on a small workspace: a bug that is found, one that hangs, and one that no test
+//! finds.
 
 use std::path::Path;
 

@@ -18,7 +18,8 @@ use crate::process::capture;
 
 /// Tests without a bug may take this long.
 const MOST_SOUND: Duration = Duration::from_secs(600);
-/// Seconds of a wait that the host's watchdog takes for a deadlock: a bug that hangs is found sooner.
+/// Seconds of a wait that the host's watchdog takes for a deadlock: a bug that hangs is found
+/// sooner.
 const WATCHDOG: (&str, &str) = ("FAULTLESS_WATCHDOG", "10");
 /// The seed of every run.
 const SEED: (&str, &str) = ("FAULTLESS_SEED", "1");

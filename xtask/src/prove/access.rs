@@ -143,7 +143,8 @@ impl Prover<'_> {
             return Ok(false);
         };
         let mut after = state.clone();
-        // A fault that does not touch the first byte says nothing about it; one of a word, only if it lies in one page.
+        // A fault that does not touch the first byte says nothing about it; one of a word, only if
+        // it lies in one page.
         let covers = Cond::below(&Term::of(0).sub(offset), &Term::of(bytes));
         let hopeless = Cond::all([covers, is_aligned(address, bytes)]);
         let never = bytes > 1 && self.holds(state, &hopeless.not())?;
@@ -154,7 +155,8 @@ impl Prover<'_> {
         Ok(true)
     }
 
-    /// `rep movsb` and `rep stosb`: byte by byte, and at a fault the registers tell how far it went.
+    /// `rep movsb` and `rep stosb`: byte by byte, and at a fault the registers tell how far it
+    /// went.
     fn string(
         &mut self,
         state: &mut State,

@@ -1,12 +1,14 @@
-//! Walks all paths of a function: every access of user memory succeeds, or faults, whatever others did.
+//! Walks all paths of a function: every access of user memory succeeds, or faults, whatever others
+//! did.
 //!
-//! Pages may vanish or appear at any instant, so no access tells anything about the next one. A copy is right if on
-//! every return of `n` bytes not done of `len`:
-//! * the first `len - n` bytes of the destination were stored, each with a value that a load found in the same byte of
-//!   the source (or zero), and no other byte was stored (U1);
-//! * `n == len > 0` only if the last fault was that of an access that no first byte could have survived: of that byte
-//!   alone, or of an aligned word around it, which lies in one page (U2);
-//! * every access lay inside the regions, except aligned loads of words that hold at least one byte of the source;
+//! Pages may vanish or appear at any instant, so no access tells anything about the next one. A
+//! copy is right if on every return of `n` bytes not done of `len`:
+//! * the first `len - n` bytes of the destination were stored, each with a value that a load found
+//!   in the same byte of the source (or zero), and no other byte was stored (U1);
+//! * `n == len > 0` only if the last fault was that of an access that no first byte could have
+//!   survived: of that byte alone, or of an aligned word around it, which lies in one page (U2);
+//! * every access lay inside the regions, except aligned loads of words that hold at least one byte
+//!   of the source;
 //! * the stack pointer and the registers that belong to the caller are as they were.
 
 #![forbid(unsafe_code)]

@@ -1,9 +1,9 @@
 //! What holds at the head of a loop, learnt from samples.
 //!
-//! Affine relations between registers, words of the stack, symbols and the number of bytes done are those that the terms in
-//! the states that arrive have. Bounds, low bits that are zero and orders are those of samples: cases in which the head is
-//! reached. A case that breaks something is one more sample, so that what is kept gets weaker until it survives every way to
-//! the head.
+//! Affine relations between registers, words of the stack, symbols and the number of bytes done are
+//! those that the terms in the states that arrive have. Bounds, low bits that are zero and orders
+//! are those of samples: cases in which the head is reached. A case that breaks something is one
+//! more sample, so that what is kept gets weaker until it survives every way to the head.
 
 #![forbid(unsafe_code)]
 
@@ -100,7 +100,8 @@ pub(super) struct Head {
 impl Head {
     /// A head at which a first state arrives.
     ///
-    /// `pointers` and `sizes` are the same in the whole run; so are terms of them, which become places of their own.
+    /// `pointers` and `sizes` are the same in the whole run; so are terms of them, which become
+    /// places of their own.
     pub(super) fn new(state: &State, live: u64, pointers: &[Term], sizes: &[Term]) -> Self {
         let closed: BTreeSet<String> = pointers.iter().chain(sizes).map(name_of).collect();
         let registers = (0..state.regs.len()).filter(|register| live >> register & 1 == 1);
@@ -324,7 +325,8 @@ pub(super) fn put(values: &mut [Term], zero: &Term) -> bool {
     true
 }
 
-/// A sum that is 0 as the value of one of its atoms: the latest symbol, since the others were there before it.
+/// A sum that is 0 as the value of one of its atoms: the latest symbol, since the others were there
+/// before it.
 fn solved(zero: &Term) -> Option<(Atom, Term)> {
     let parts = zero.parts().0.iter();
     let single = parts.filter(|(_, factor)| *factor == 1 || *factor == u64::MAX);

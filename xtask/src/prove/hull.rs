@@ -1,6 +1,7 @@
 //! Affine relations between columns of integers, modulo 2^64.
 //!
-//! They hold at some points and, from there, in some directions. What is found is a guess: whoever uses it has to show it.
+//! They hold at some points and, from there, in some directions. What is found is a guess: whoever
+//! uses it has to show it.
 
 #![forbid(unsafe_code)]
 
@@ -29,8 +30,8 @@ impl Relation {
 
 /// A relation for each column that one is found for.
 ///
-/// Elimination on the directions and the differences of the points. A pivot is the entry of a column with the fewest zeros
-/// at its end, so that it divides the others.
+/// Elimination on the directions and the differences of the points. A pivot is the entry of a
+/// column with the fewest zeros at its end, so that it divides the others.
 pub(super) fn relations(points: &[Vec<u64>], directions: &[Vec<u64>]) -> Vec<Relation> {
     let Some((first, others)) = points.split_first() else { return Vec::new() };
     let minus = |row: &Vec<u64>| row.iter().zip(first).map(|(a, b)| a.wrapping_sub(*b)).collect();

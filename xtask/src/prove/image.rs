@@ -144,7 +144,8 @@ impl Image {
     }
 }
 
-/// The last part of a mangled path: the longest identifier that a length precedes and that no hash is.
+/// The last part of a mangled path: the longest identifier that a length precedes and that no hash
+/// is.
 fn short(symbol: &str) -> &str {
     const KNOWN: [&str; 6] =
         ["copy_to_the_fault", "copy_long", "copy_blocks", "clear_blocks", "copy_small", "copy"];
@@ -254,8 +255,8 @@ fn parse(address: u64, text: &str) -> Insn {
     Insn { next: address, name, operands, text }
 }
 
-/// Instruction → fix-up, from the hexadecimal dump of the section: three 32-bit words for each entry, two of them
-/// relative to themselves.
+/// Instruction → fix-up, from the hexadecimal dump of the section: three 32-bit words for each
+/// entry, two of them relative to themselves.
 fn read_table(dump: &str) -> Result<BTreeMap<u64, u64>> {
     let (mut start, mut bytes) = (None, Vec::new());
     for line in dump.lines().filter(|line| line.starts_with(' ')) {

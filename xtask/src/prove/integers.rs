@@ -1,8 +1,10 @@
-//! Questions about words as questions about integers, which the solver answers much faster as long as they are linear.
+//! Questions about words as questions about integers, which the solver answers much faster as long
+//! as they are linear.
 //!
-//! A word is an integer from 0 to 2^64 - 1. A sum of words is a linear sum less a multiple of 2^64, which is a symbol of its
-//! own; low bits are a remainder likewise. So nothing is lost, but for operations that are not linear: these become
-//! arbitrary words, and the question is then no longer exact: no case for it means no case for the original.
+//! A word is an integer from 0 to 2^64 - 1. A sum of words is a linear sum less a multiple of 2^64,
+//! which is a symbol of its own; low bits are a remainder likewise. So nothing is lost, but for
+//! operations that are not linear: these become arbitrary words, and the question is then no longer
+//! exact: no case for it means no case for the original.
 
 #![forbid(unsafe_code)]
 
@@ -142,7 +144,8 @@ impl Integers {
         name
     }
 
-    /// The bits of a mask: for each run of ones, what is below its end less what is below its beginning.
+    /// The bits of a mask: for each run of ones, what is below its end less what is below its
+    /// beginning.
     fn masked(&mut self, term: &Term, mask: u64) -> String {
         let mut sum = "(+ 0".to_owned();
         let bit = |at: u32| at < 64 && mask >> at & 1 == 1;

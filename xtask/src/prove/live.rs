@@ -1,7 +1,7 @@
 //! Which registers an instruction or what follows it may still read.
 //!
-//! Only a means to walk fewer paths: a register that is said to be dead gets an arbitrary value, so a mistake here
-//! can make a proof fail but not succeed.
+//! Only a means to walk fewer paths: a register that is said to be dead gets an arbitrary value, so
+//! a mistake here can make a proof fail but not succeed.
 
 #![forbid(unsafe_code)]
 

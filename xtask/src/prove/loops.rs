@@ -1,13 +1,16 @@
 //! Loops: an invariant of each head is learnt, and then shown for every way to it.
 //!
-//! At a head, the first bytes of the destination are done: these are stored, and good, and no others are. How many they are,
-//! and what the registers hold, is any case that the facts learnt ([`Head`]) allow. A run ends at each head that it reaches
-//! and another begins there; so a function is a set of runs without loops. If on every one of them the facts hold again at
-//! its end, they hold always. On no run less bytes are done at the end than at the beginning, never more than there are,
-//! and in every cycle of runs there is one on which more are done: so every loop ends.
+//! At a head, the first bytes of the destination are done: these are stored, and good, and no
+//! others are. How many they are, and what the registers hold, is any case that the facts learnt
+//! ([`Head`]) allow. A run ends at each head that it reaches and another begins there; so a
+//! function is a set of runs without loops. If on every one of them the facts hold again at its
+//! end, they hold always. On no run less bytes are done at the end than at the beginning, never
+//! more than there are, and in every cycle of runs there is one on which more are done: so every
+//! loop ends.
 //!
-//! What cannot be shown may be false or beyond the prover. So it is looked for in runs from the entry, with a few turns of
-//! every loop and nothing forgotten: what goes wrong there does so in reality.
+//! What cannot be shown may be false or beyond the prover. So it is looked for in runs from the
+//! entry, with a few turns of every loop and nothing forgotten: what goes wrong there does so in
+//! reality.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +30,8 @@ use super::term::{Cond, Term};
 const ROUNDS: usize = 1000;
 
 impl Prover<'_> {
-    /// Learns what holds at the heads and shows it, together with everything that is claimed on the way.
+    /// Learns what holds at the heads and shows it, together with everything that is claimed on the
+    /// way.
     pub(super) fn prove_from(&mut self, entry: &State) -> Result<()> {
         let mut open: BTreeSet<Option<u64>> = BTreeSet::from([None]);
         for _ in 0..ROUNDS {
@@ -82,8 +86,8 @@ impl Prover<'_> {
         self.run(start)
     }
 
-    /// Makes the facts at a head hold for a state that arrives there. Whether they had to be changed; `None`: the solver gave
-    /// up.
+    /// Makes the facts at a head hold for a state that arrives there. Whether they had to be
+    /// changed; `None`: the solver gave up.
     fn absorb(&mut self, state: &State) -> Result<Option<bool>> {
         let len = self.symbols.len.clone();
         let mut head = match self.heads.remove(&state.at) {
@@ -172,7 +176,8 @@ impl Prover<'_> {
         Ok(state)
     }
 
-    /// Claims what the facts do not say: what is stored is what counts as done, and every way back does more.
+    /// Claims what the facts do not say: what is stored is what counts as done, and every way back
+    /// does more.
     fn goes_on(&mut self, state: &State) -> Result<()> {
         let s = &self.symbols;
         let below = Cond::below(&s.byte, &state.done);

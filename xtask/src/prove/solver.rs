@@ -1,6 +1,7 @@
 //! z3 as a child process that is asked over a pipe, in SMT-LIB.
 //!
-//! A question is put about integers first ([`Integers`]), and about bits only if that does not settle it.
+//! A question is put about integers first ([`Integers`]), and about bits only if that does not
+//! settle it.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +15,8 @@ use super::integers::Integers;
 use super::term::{Cond, Term};
 use crate::process::on_path;
 
-/// Steps of the solver for one question. Not a time, so that the answers are the same on every machine.
+/// Steps of the solver for one question. Not a time, so that the answers are the same on every
+/// machine.
 const LIMIT: u32 = 100_000_000;
 
 /// Why the proofs cannot be run, or `None`.
@@ -124,7 +126,8 @@ impl Solver {
         Ok(self.example(path, &[condition], &[])?.0)
     }
 
-    /// The values of some terms in a case in which all conditions hold, if the answer is that there is one.
+    /// The values of some terms in a case in which all conditions hold, if the answer is that there
+    /// is one.
     pub(crate) fn example(
         &mut self,
         path: &[Cond],

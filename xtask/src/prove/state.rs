@@ -25,7 +25,8 @@ pub(super) struct Symbols {
 /// A value that came from the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Loaded {
-    /// Its place in the source, from the beginning of the region; what hangs over an edge is arbitrary.
+    /// Its place in the source, from the beginning of the region; what hangs over an edge is
+    /// arbitrary.
     pub(super) offset: Term,
     pub(super) bytes: u64,
 }
@@ -63,13 +64,15 @@ pub(super) struct State {
     pub(super) path: Vec<Cond>,
     /// Whether the byte was stored to.
     pub(super) touched: Cond,
-    /// Whether what was stored last is a value that a load found in the source's byte. Says nothing if not touched.
+    /// Whether what was stored last is a value that a load found in the source's byte. Says nothing
+    /// if not touched.
     pub(super) good: Cond,
     /// The last stores, as far as they follow one another.
     pub(super) range: Option<Range>,
     /// Symbols that came from the source.
     pub(super) loads: BTreeMap<String, Loaded>,
-    /// How many bytes are done, if the first ones are and no others. A count to be shown, not a fact.
+    /// How many bytes are done, if the first ones are and no others. A count to be shown, not a
+    /// fact.
     pub(super) done: Term,
     /// Whether the last fault was one that the first byte cannot have survived.
     pub(super) hopeless: Cond,
@@ -117,10 +120,11 @@ impl State {
         (self.at, regs, self.flags.clone(), self.stack.clone(), self.path.clone(), facts)
     }
 
-    /// The watched byte after `count` bytes from `offset` on were stored, each good if `good` holds.
+    /// The watched byte after `count` bytes from `offset` on were stored, each good if `good`
+    /// holds.
     ///
-    /// A store right behind the last one makes one longer range of the two: shorter questions. No range wraps, since all
-    /// stores lie in the region.
+    /// A store right behind the last one makes one longer range of the two: shorter questions. No
+    /// range wraps, since all stores lie in the region.
     pub(super) fn store(&mut self, symbols: &Symbols, offset: &Term, count: &Term, good: &Cond) {
         let simple = good.value() == Some(true);
         let last =

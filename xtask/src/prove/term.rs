@@ -1,7 +1,8 @@
 //! Terms over 64-bit words, kept in a normal form, and written as SMT-LIB.
 //!
-//! A [`Term`] is a sum of atoms with constant factors, modulo 2^64: so the difference of two addresses is a
-//! constant as soon as it is one. What is not a sum (a mask, a shift, a choice) is an atom.
+//! A [`Term`] is a sum of atoms with constant factors, modulo 2^64: so the difference of two
+//! addresses is a constant as soon as it is one. What is not a sum (a mask, a shift, a choice) is
+//! an atom.
 
 #![forbid(unsafe_code)]
 

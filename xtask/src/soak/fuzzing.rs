@@ -1,4 +1,5 @@
-//! Checkers that make inputs for the fuzz targets: with libFuzzer where it is there, else by chance.
+//! Checkers that make inputs for the fuzz targets: with libFuzzer where it is there, else by
+//! chance.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,8 @@
-//! `cargo xtask soak`: every random checker of the repository with fresh seeds, in turns, until the time is over.
+//! `cargo xtask soak`: every random checker of the repository with fresh seeds, in turns, until the
+//! time is over.
 //!
-//! `cargo xtask test` always plays the same inputs; this command looks further. A find is printed with
-//! one command that plays it again, the others go on, and the exit code is 1 at the end.
+//! `cargo xtask test` always plays the same inputs; this command looks further. A find is printed
+//! with one command that plays it again, the others go on, and the exit code is 1 at the end.
 //!
 //! | module | what it does |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! The checker that compares with the running Linux kernel: `cargo xtask oracle`, a few cases at a time.
+//! The checker that compares with the running Linux kernel: `cargo xtask oracle`, a few cases at a
+//! time.
 
 #![forbid(unsafe_code)]
 

@@ -94,7 +94,8 @@ pub(super) fn build() -> Result<Programs> {
     Ok(made)
 }
 
-/// Runs a program to its end, or to [`LIMIT`]. `name` is that of the checker, which runs one program at a time.
+/// Runs a program to its end, or to [`LIMIT`]. `name` is that of the checker, which runs one
+/// program at a time.
 pub(super) fn play(command: &mut Command, name: &str) -> Result<Played> {
     let log = folder()?.join(format!("{}.out", name.replace([' ', '/', ':'], "-")));
     child::play(command, &log, LIMIT)

@@ -1,4 +1,5 @@
-//! The turns: each worker takes the checker that has waited longest, plays a round of it and puts it back.
+//! The turns: each worker takes the checker that has waited longest, plays a round of it and puts
+//! it back.
 
 #![forbid(unsafe_code)]
 
@@ -127,8 +128,8 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The seed of a round: the same for the same seed of the run, checker and number, whatever the others do. Below 2³¹: libFuzzer
-/// takes no larger one, and tests add to it.
+/// The seed of a round: the same for the same seed of the run, checker and number, whatever the
+/// others do. Below 2³¹: libFuzzer takes no larger one, and tests add to it.
 fn seed(run: u64, checker: &str, number: u64) -> u32 {
     let mix = |seed: u64, value: u64| Rng::new(seed ^ value).next();
     let of_checker = checker.bytes().fold(mix(run, 0), |seed, byte| mix(seed, u64::from(byte)));

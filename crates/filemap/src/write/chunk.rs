@@ -54,9 +54,9 @@ const fn bit(index: PageIndex) -> SlotMask {
     1 << index.slot()
 }
 
-/// Prepares as much of `[pos, pos + len)` as can be had: nothing, if the file was truncated before its end meanwhile. Never
-/// fails as a whole: the error, if any, stands in the plan. Frames come from `batch`; nothing is allocated here, for the run
-/// is locked (P3).
+/// Prepares as much of `[pos, pos + len)` as can be had: nothing, if the file was truncated before
+/// its end meanwhile. Never fails as a whole: the error, if any, stands in the plan. Frames come
+/// from `batch`; nothing is allocated here, for the run is locked (P3).
 pub(super) fn prepare<K: Kernel>(
     inode: &Inode<K>,
     mode: Mode,
@@ -105,14 +105,15 @@ pub(super) fn prepare<K: Kernel>(
 
 /// Whether the file ends before `end`, for an overwriter whose pages are in (P6).
 ///
-/// Truncation only waits for pages that were inserted before its scan. After inserting, re-read the size and reserve no blocks past it:
-/// nothing would free them (W9). The next round grows the file.
+/// Truncation only waits for pages that were inserted before its scan. After inserting, re-read the
+/// size and reserve no blocks past it: nothing would free them (W9). The next round grows the file.
 fn cut_off<K: Kernel>(inode: &Inode<K>, end: u64) -> bool {
     end > inode.size_after_insertion()
 }
 
 impl Plan {
-    /// Prepares one page for the bytes `[pos, pos + len)`; how many of them may be copied. `Err(None)`: no frame at hand.
+    /// Prepares one page for the bytes `[pos, pos + len)`; how many of them may be copied.
+    /// `Err(None)`: no frame at hand.
     fn prepare_page<K: Kernel>(
         &mut self,
         inode: &Inode<K>,
@@ -188,9 +189,10 @@ impl Plan {
         Ok(())
     }
 
-    /// Ends what was prepared, after `copied` bytes arrived: pages become uptodate and dirty, the store is
-    /// told, frames that got nothing are taken back (the caller drops them once nothing is locked). A page that is neither valid nor a hole accepts its
-    /// bytes whole or not at all, so that every byte of an uptodate page is defined (P1).
+    /// Ends what was prepared, after `copied` bytes arrived: pages become uptodate and dirty, the
+    /// store is told, frames that got nothing are taken back (the caller drops them once nothing is
+    /// locked). A page that is neither valid nor a hole accepts its bytes whole or not at all, so
+    /// that every byte of an uptodate page is defined (P1).
     pub(super) fn settle<'t, K: Kernel>(
         &self,
         inode: &Inode<K>,

@@ -1,7 +1,8 @@
-//! The hot path: every page of the request uptodate and backed, all in one leaf. Lock, copy, mark, unlock.
+//! The hot path: every page of the request uptodate and backed, all in one leaf. Lock, copy, mark,
+//! unlock.
 //!
-//! Two locked operations, no allocation, no call into the store. Whatever is out of the ordinary is left to
-//! [`step`](super::step).
+//! Two locked operations, no allocation, no call into the store. Whatever is out of the ordinary is
+//! left to [`step`](super::step).
 #![forbid(unsafe_code)]
 
 use faultless_page::{Kernel, LockedRun, PageRun, Trace};
@@ -85,8 +86,9 @@ pub(super) fn attempt<'t, K: Kernel, U: UserMemory, T: Task>(
     Ok(Tried::Landed)
 }
 
-/// Counts the bytes of a copy that came short, and unlocks. If more of the request is to follow, its range has been
-/// claimed by now: see [`RangeLock::get_ahead`](crate::ranges::RangeLock::get_ahead).
+/// Counts the bytes of a copy that came short, and unlocks. If more of the request is to follow,
+/// its range has been claimed by now: see
+/// [`RangeLock::get_ahead`](crate::ranges::RangeLock::get_ahead).
 #[cold]
 pub(super) fn settle_short<K: Kernel>(mut locked: LockedRun<'_, K>, place: &Place, copied: usize) {
     settle(&mut locked, place, copied);

@@ -1,16 +1,17 @@
 //! `write`: user memory into the page cache, without ever faulting under a page lock.
 //!
-//! This module is the driver: limits, the choice between overwriting and growing, and the loop. Around it:
+//! This module is the driver: limits, the choice between overwriting and growing, and the loop.
+//! Around it:
 //! - [`hot`]: one run that needs no preparation;
 //! - [`chunk`]: one locked run: prepare pages, settle what landed;
 //! - [`step`]: the two strategies' single steps, and the temporary page they share.
 //!
-//! A write never starts again: what has landed is not written twice, unless a truncation has cut it off
-//! meanwhile. See [`ranges`](crate::ranges).
+//! A write never starts again: what has landed is not written twice, unless a truncation has cut it
+//! off meanwhile. See [`ranges`](crate::ranges).
 //!
-//! A write inside the size takes no inode lock. It begins as an *overwrite*; if it does not lie inside
-//! the size (any more), it becomes a *growing* write, under I. What a byte passes on its way is in
-//! `ARCHITECTURE.md`, with the lock order.
+//! A write inside the size takes no inode lock. It begins as an *overwrite*; if it does not lie
+//! inside the size (any more), it becomes a *growing* write, under I. What a byte passes on its way
+//! is in `ARCHITECTURE.md`, with the lock order.
 #![forbid(unsafe_code)]
 
 mod chunk;
@@ -114,19 +115,21 @@ struct Writer<'w, 'i, K: Kernel, U, T> {
 impl<K: Kernel> Inode<K> {
     /// Writes the bytes of `from`, which lie in `user`, to the file.
     ///
-    /// Returns how many bytes landed: all of the (clipped) request, or exactly its readable prefix (W1), or
-    /// what fitted (W9), or what landed before a fatal signal (W10). `from` has moved on by just that many;
-    /// the rest of it is as it was. On an error no byte of the file and not its size has changed; the times may
-    /// have been stamped (W12).
+    /// Returns how many bytes landed: all of the (clipped) request, or exactly its readable prefix
+    /// (W1), or what fitted (W9), or what landed before a fatal signal (W10). `from` has moved on
+    /// by just that many; the rest of it is as it was. On an error no byte of the file and not its
+    /// size has changed; the times may have been stamped (W12).
     ///
-    /// May sleep. No lock that the fault handler could want is held: `may` says so. Takes I when the
-    /// file grows. Asks the task to [throttle](Task::throttle) after what landed, with nothing held (L6).
+    /// May sleep. No lock that the fault handler could want is held: `may` says so. Takes I when
+    /// the file grows. Asks the task to [throttle](Task::throttle) after what landed, with nothing
+    /// held (L6).
     ///
     /// # Errors
     /// - [`Errno::Fault`]: not even the first byte is readable (W1).
-    /// - [`Errno::FileTooBig`]: the position is at or beyond a limit; with `SIGXFSZ` if it is the task's (W8).
-    /// - [`Errno::NoSpace`], [`Errno::Io`], [`Errno::NoMemory`]: from the store or the frame allocator,
-    ///   before the first byte landed (W9).
+    /// - [`Errno::FileTooBig`]: the position is at or beyond a limit; with `SIGXFSZ` if it is the
+    ///   task's (W8).
+    /// - [`Errno::NoSpace`], [`Errno::Io`], [`Errno::NoMemory`]: from the store or the frame
+    ///   allocator, before the first byte landed (W9).
     /// - [`Errno::Interrupted`]: a fatal signal, before the first byte landed (W10).
     /// - With [`WriteOptions::sync`], whatever syncing returned, even though bytes landed (W11).
     #[doc(alias = "generic_file_write_iter")]
@@ -289,7 +292,8 @@ impl<'w, K: Kernel> Claimed<'w, K> {
         claimed
     }
 
-    /// Claims a request ahead of all others, whose pages are all locked and of which a part is about to land.
+    /// Claims a request ahead of all others, whose pages are all locked and of which a part is
+    /// about to land.
     fn get_ahead(&mut self, inode: &'w Inode<K>, range: ByteRange) {
         if self.range.is_none() {
             let wait = inode.mapping().cache().wait();
@@ -371,8 +375,8 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         self.claimed.range = None;
     }
 
-    /// Goes back to the first byte that a truncation has cut off since the request began. Before that, what landed stays,
-    /// and what other writers have made of it.
+    /// Goes back to the first byte that a truncation has cut off since the request began. Before
+    /// that, what landed stays, and what other writers have made of it.
     #[cold]
     fn go_back_to_the_cut(&mut self) {
         let cut = self.inode.size_changes.lowest_cut_since(self.then).max(self.start);
@@ -382,7 +386,8 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         }
     }
 
-    /// The result, with the iterator standing just behind what landed. `asked` is the count before clipping.
+    /// The result, with the iterator standing just behind what landed. `asked` is the count before
+    /// clipping.
     #[inline]
     fn finish(self, stop: Result<(), Stop>, asked: usize) -> Result<Written, Errno> {
         let bytes = (self.pos - self.start) as usize;
@@ -407,7 +412,8 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
         Some((run, run.clip_len(self.pos, len)))
     }
 
-    /// Claims the range of the whole request, before the page locks are let go of for the first time. No page lock is held.
+    /// Claims the range of the whole request, before the page locks are let go of for the first
+    /// time. No page lock is held.
     #[cold]
     fn hold_range(&mut self) -> Result<(), Stop> {
         if self.claimed.range.is_none() {

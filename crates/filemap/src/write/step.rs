@@ -1,4 +1,5 @@
-//! One step of a write: lock a run, admit, copy without faulting, settle; and what follows when nothing came.
+//! One step of a write: lock a run, admit, copy without faulting, settle; and what follows when
+//! nothing came.
 #![forbid(unsafe_code)]
 
 use faultless_page::{
@@ -82,7 +83,8 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         Ok(())
     }
 
-    /// Strategy A: fault in first, one page at a time; straight into an uptodate page, else by a temporary one.
+    /// Strategy A: fault in first, one page at a time; straight into an uptodate page, else by a
+    /// temporary one.
     pub(super) fn step_prepare_commit(&mut self) -> Result<(), Stop> {
         let Some(len) = self.next_piece() else { return Ok(()) };
         if self.takes_steps(len) {
@@ -156,8 +158,9 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         self.wait_for_admission(refused)
     }
 
-    /// The page of the old end, if the bytes from the position on leave a gap behind it: it has to be locked with theirs
-    /// while the end moves up, so that no mapping of it becomes writable meanwhile (P2).
+    /// The page of the old end, if the bytes from the position on leave a gap behind it: it has to
+    /// be locked with theirs while the end moves up, so that no mapping of it becomes writable
+    /// meanwhile (P2).
     fn end_page_before(&self, run: PageRun) -> Option<PageRun> {
         let size = self.inode.size();
         let end_page = PageIndex::containing(size);
@@ -167,7 +170,8 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         leaves_gap.then(|| PageRun::single(end_page))
     }
 
-    /// The general path: pages are prepared under their locks, then filled, and what came is settled.
+    /// The general path: pages are prepared under their locks, then filled, and what came is
+    /// settled.
     fn prepared(
         &mut self,
         run: PageRun,
@@ -175,8 +179,8 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         source: Source<'_, '_, K>,
     ) -> Result<Attempt, Stop> {
         let inode = self.inode;
-        // Strategy A copies only into pages that are uptodate; a page without a frame is not, and gets one for the temporary
-        // page to land in.
+        // Strategy A copies only into pages that are uptodate; a page without a frame is not, and
+        // gets one for the temporary page to land in.
         let uptodate_only =
             self.strategy == Strategy::PrepareCommit && matches!(source, Source::User);
         let mut batch = if uptodate_only { None } else { self.take_frames(run)? };
@@ -233,8 +237,9 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
     }
 
-    /// Frames for `run`, allocated while nothing is locked (P3). A refusal is an error only when it comes twice without
-    /// progress: the pages that are here already may take their bytes first (W9).
+    /// Frames for `run`, allocated while nothing is locked (P3). A refusal is an error only when it
+    /// comes twice without progress: the pages that are here already may take their bytes first
+    /// (W9).
     fn take_frames(&mut self, run: PageRun) -> Result<Option<FrameBatch<'w, K>>, Stop> {
         match core::mem::take(&mut self.wanted_frames).max(self.fresh_pages(run)) {
             0 => Ok(None),
@@ -283,7 +288,8 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         Ok(())
     }
 
-    /// Faults in the next `len` bytes of the source, no more than the copy will use; how many can be read, not 0.
+    /// Faults in the next `len` bytes of the source, no more than the copy will use; how many can
+    /// be read, not 0.
     fn fault_in(&mut self, len: usize) -> Result<usize, Stop> {
         K::trace(Trace::FaultIn(len));
         K::trace(Trace::MayFault);
@@ -294,8 +300,8 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
     }
 
-    /// Carries `len` bytes, which go to one page, through a temporary page: the copy may fault, since nothing is
-    /// locked, and either moves bytes or fails for good (W6).
+    /// Carries `len` bytes, which go to one page, through a temporary page: the copy may fault,
+    /// since nothing is locked, and either moves bytes or fails for good (W6).
     #[cold]
     fn bounce(&mut self, len: usize) -> Result<(), Stop> {
         let inode = self.inode;
@@ -313,8 +319,8 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
                     return Ok(());
                 }
                 Attempt::Again => return Ok(()),
-                // A frame was missing, or the file was cut off: admission will say so. The bytes are at hand: with a
-                // frame nothing else can come between (W6).
+                // A frame was missing, or the file was cut off: admission will say so. The bytes
+                // are at hand: with a frame nothing else can come between (W6).
                 Attempt::NotReady(_) | Attempt::Nothing => {}
             }
         }

@@ -5,7 +5,8 @@ use faultless_usercopy::{MayFault, UserMemory, UserSlice, copy_kernel};
 
 use super::prepared::Prepared;
 
-/// Copies `piece` to the prepared bytes, with faults allowed *and the page locked*; how many arrived.
+/// Copies `piece` to the prepared bytes, with faults allowed *and the page locked*; how many
+/// arrived.
 pub(super) fn copy_in_faulting<K: Kernel, U: UserMemory>(
     page: &Prepared<'_, K>,
     user: &U,
@@ -18,8 +19,8 @@ pub(super) fn copy_in_faulting<K: Kernel, U: UserMemory>(
     if !piece.lies_in(user) {
         return 0;
     }
-    // SAFETY: the piece lies in the user range; `span` gave `room` bytes of a page that stays locked, to which
-    // nobody has a Rust reference.
+    // SAFETY: the piece lies in the user range; `span` gave `room` bytes of a page that stays
+    // locked, to which nobody has a Rust reference.
     let left = unsafe { user.raw_copy_from_user(may, memory.as_ptr(), piece.addr(), piece.len()) };
     let copied = piece.len() - left.min(piece.len());
     K::trace(Trace::Copied(copied));
@@ -51,7 +52,8 @@ pub(super) fn copy_in_atomic<K: Kernel, U: UserMemory>(
     copied
 }
 
-/// Copies `pieces`, at most a page, to a temporary page, with faults allowed; how many bytes arrived.
+/// Copies `pieces`, at most a page, to a temporary page, with faults allowed; how many bytes
+/// arrived.
 pub(super) fn fill_temporary<K: Kernel, U: UserMemory>(
     temporary: &mut OwnedFrame<'_, K>,
     user: &U,

@@ -5,8 +5,8 @@
 /// A defect of the first cure. See SEMANTICS section 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Defect {
-    /// S1: an empty first segment is probed in place of the next one: with a page that is uptodate, and a second segment that
-    /// is not resident, or bad, the loop never ends.
+    /// S1: an empty first segment is probed in place of the next one: with a page that is uptodate,
+    /// and a second segment that is not resident, or bad, the loop never ends.
     EmptySegmentLoop,
     /// S2: the size grows by what was asked, not by what was copied.
     GrowsByAsked,

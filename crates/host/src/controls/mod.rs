@@ -1,7 +1,7 @@
 //! Historical write paths, with their bugs: what every checker must find.
 //!
-//! Three algorithms that real kernels shipped, over the public interface of the core and unreachable from it. They are
-//! written from the rules of SEMANTICS sections 1, 2 and 6.
+//! Three algorithms that real kernels shipped, over the public interface of the core and
+//! unreachable from it. They are written from the rules of SEMANTICS sections 1, 2 and 6.
 //!
 //! | control | what it does | known to |
 //! |---|---|---|
@@ -9,12 +9,13 @@
 //! | [`Control::Linux2624Rc1`] | the first cure: strategy A | have the [`Defect`]s S1–S5; it does not hang |
 //! | [`Control::PrefaultOnly`] | probes the source, then copies as 2.6.23 does | hang when the source is stolen in between |
 //!
-//! Key types: [`ControlFile`], a file with the inode lock that these writers share; [`Request`]. A loop that would not end is
-//! ended by the request's budget of steps, as [`Failure::Livelock`].
+//! Key types: [`ControlFile`], a file with the inode lock that these writers share; [`Request`]. A
+//! loop that would not end is ended by the request's budget of steps, as [`Failure::Livelock`].
 //!
-//! Neighbours: [`theatre`] stages the deadlocks. `breach` is the one place where the rule of the token is broken.
-//! The controls know none of what came later: no ranges, no set-id, no limits of size (W8), no scribbles past the end (P2).
-//! Use them on files that nobody writes by other means at the same time.
+//! Neighbours: [`theatre`] stages the deadlocks. `breach` is the one place where the rule of the
+//! token is broken. The controls know none of what came later: no ranges, no set-id, no limits of
+//! size (W8), no scribbles past the end (P2). Use them on files that nobody writes by other means
+//! at the same time.
 
 mod breach;
 mod bytes;
@@ -40,9 +41,11 @@ pub use self::defects::{Defect, Defects};
 /// Which history repeats itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Control {
-    /// Before 08291429cf: a faulting copy under the page lock. Its copy zeroes what it could not fill.
+    /// Before 08291429cf: a faulting copy under the page lock. Its copy zeroes what it could not
+    /// fill.
     Linux2623,
-    /// 08291429cf itself, with these of its defects; without any it is strategy A as it should have been.
+    /// 08291429cf itself, with these of its defects; without any it is strategy A as it should have
+    /// been.
     Linux2624Rc1(Defects),
     /// illumos, OpenZFS: probes the source, then makes a faulting copy under the page lock.
     PrefaultOnly,
@@ -87,7 +90,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A file that the controls write: an inode, and an inode lock of their own, which they hold throughout a write.
+/// A file that the controls write: an inode, and an inode lock of their own, which they hold
+/// throughout a write.
 pub struct ControlFile<'i, K: Kernel> {
     inode: &'i Inode<K>,
     lock: SleepMutex<K>,
@@ -124,10 +128,11 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
         self.inode
     }
 
-    /// Writes as the control did. Takes I, and whatever else the control takes in whatever order it took it: this may hang.
+    /// Writes as the control did. Takes I, and whatever else the control takes in whatever order it
+    /// took it: this may hang.
     ///
     /// # Errors
-    /// [`Failure`]: what the control would have returned, or that it would not have returned at all.
+    /// [`Failure`]: what the control would have returned, or that it would not have returned.
     pub fn write<U: UserMemory, T: Task>(
         &self,
         request: &Request<'_>,

@@ -1,6 +1,7 @@
 //! One locked page, made ready for a write by a control, and settled afterwards.
 //!
-//! Dropping it, also in a panic, ends what the store began: a control that the watchdog takes down leaves nothing behind.
+//! Dropping it, also in a panic, ends what the store began: a control that the watchdog takes down
+//! leaves nothing behind.
 
 #![forbid(unsafe_code)]
 
@@ -50,7 +51,8 @@ pub(super) fn in_page(pos: u64, len: usize) -> usize {
     PageRun::single(PageIndex::containing(pos)).clip_len(pos, len)
 }
 
-/// Locks the page of `pos`, and gives it a frame if it has none, which is allocated with nothing locked (P3).
+/// Locks the page of `pos`, and gives it a frame if it has none, which is allocated with nothing
+/// locked (P3).
 ///
 /// # Errors
 /// [`Errno::NoMemory`].
@@ -78,8 +80,8 @@ pub(super) fn lock_page<'t, K: Kernel>(
 }
 
 impl<'t, K: Kernel> Prepared<'t, K> {
-    /// Makes a locked, present page ready for `len` bytes at `pos`, which lie in it: asks the store for room, and gives the bytes
-    /// around them a value.
+    /// Makes a locked, present page ready for `len` bytes at `pos`, which lie in it: asks the store
+    /// for room, and gives the bytes around them a value.
     ///
     /// # Errors
     /// The store's.

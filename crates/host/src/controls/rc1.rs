@@ -1,6 +1,7 @@
 //! The first cure, 08291429cf: strategy A, with its defects S1–S5 as switches.
 //!
-//! Unlike the others it keeps the rule of the token: it never faults under a page lock, and so never deadlocks.
+//! Unlike the others it keeps the rule of the token: it never faults under a page lock, and so
+//! never deadlocks.
 
 #![forbid(unsafe_code)]
 
@@ -36,7 +37,8 @@ impl<K: Kernel, U: UserMemory, T: Task> Writer<'_, K, U, T> {
         Ok(())
     }
 
-    /// Faults in the part of the next chunk that lies in the current segment; the chunk's length, not 0.
+    /// Faults in the part of the next chunk that lies in the current segment; the chunk's length,
+    /// not 0.
     fn probe(&mut self, defects: Defects) -> Result<usize, Errno> {
         let chunk = in_page(self.pos, self.from.count());
         let first = self.from.current().prefix(chunk);
@@ -51,7 +53,8 @@ impl<K: Kernel, U: UserMemory, T: Task> Writer<'_, K, U, T> {
         }
     }
 
-    /// Copies into the page with faults disabled if it is uptodate; how many bytes arrived. `None` if it is not.
+    /// Copies into the page with faults disabled if it is uptodate; how many bytes arrived. `None`
+    /// if it is not.
     fn copy_if_uptodate(&mut self, defects: Defects, len: usize) -> Result<Option<usize>, Errno> {
         let run = PageRun::single(PageIndex::containing(self.pos));
         let Some(locked) = self.inode.mapping().lock(self.may.page_locks(), run) else {
@@ -70,7 +73,8 @@ impl<K: Kernel, U: UserMemory, T: Task> Writer<'_, K, U, T> {
         Ok(Some(copied))
     }
 
-    /// Copies to a temporary page with faults allowed and nothing locked, then from there into the page.
+    /// Copies to a temporary page with faults allowed and nothing locked, then from there into the
+    /// page.
     fn carry_by_temporary(&mut self, len: usize) -> Result<usize, Errno> {
         let cache = self.inode.mapping().cache();
         let Some(mut temporary) = cache.allocate(1)?.take_first() else {
@@ -85,7 +89,8 @@ impl<K: Kernel, U: UserMemory, T: Task> Writer<'_, K, U, T> {
         let index = PageIndex::containing(self.pos);
         let context = self.may.page_locks();
         let mut locked = self.inode.mapping().lock_or_create(context, PageRun::single(index))?;
-        // The page may have come, gone or become uptodate meanwhile; what was locked is what is there now (P6).
+        // The page may have come, gone or become uptodate meanwhile; what was locked is what is
+        // there now (P6).
         if locked.present() == 0
             && let Some(frame) = frame.take()
         {

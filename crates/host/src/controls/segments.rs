@@ -1,4 +1,5 @@
-//! Where a vectored request of the controls stands: a cursor that stops at an empty segment, as 2.6.24-rc1's did (S1).
+//! Where a vectored request of the controls stands: a cursor that stops at an empty segment, as
+//! 2.6.24-rc1's did (S1).
 //!
 //! Production uses [`IovIter`](faultless_usercopy::IovIter), which cannot.
 
@@ -9,7 +10,8 @@ use faultless_usercopy::UserSlice;
 /// The cursor.
 #[derive(Clone, Debug)]
 pub(super) struct Segments<'s> {
-    /// The rest of the segment that the cursor is in; empty if the segment is, or if nothing remains.
+    /// The rest of the segment that the cursor is in; empty if the segment is, or if nothing
+    /// remains.
     current: UserSlice,
     rest: &'s [UserSlice],
     count: usize,

@@ -1,4 +1,5 @@
-//! The faulting copy under the page lock: 2.6.23, and the pattern that probes first (illumos, OpenZFS).
+//! The faulting copy under the page lock: 2.6.23, and the pattern that probes first (illumos,
+//! OpenZFS).
 
 #![forbid(unsafe_code)]
 
@@ -56,7 +57,8 @@ impl<K: Kernel, U: UserMemory, T: Task> Writer<'_, K, U, T> {
     }
 }
 
-/// What a copy of `copied` bytes leaves in the page, and how many of them count. 2.6.23's copy zeroed its uncopied tail, valid or not (B3).
+/// What a copy of `copied` bytes leaves in the page, and how many of them count. 2.6.23's copy
+/// zeroed its uncopied tail, valid or not (B3).
 fn settle_short<K: Kernel>(page: &mut Prepared<'_, K>, probe: Probe, copied: usize) -> usize {
     if copied >= page.len() {
         return copied;

@@ -1,7 +1,8 @@
 //! What a file ought to hold, byte by byte, and where a byte that ought not to be there comes from.
 //!
-//! Bytes are tainted by their values: data is `1..=0x7f`, what a mapping stores past the end is `0x80..=0x9f`, and neither
-//! recycled memory nor stale blocks look like either. A hole is zeros. So a byte that was never defined is known by sight.
+//! Bytes are tainted by their values: data is `1..=0x7f`, what a mapping stores past the end is
+//! `0x80..=0x9f`, and neither recycled memory nor stale blocks look like either. A hole is zeros.
+//! So a byte that was never defined is known by sight.
 
 #![forbid(unsafe_code)]
 
@@ -65,7 +66,8 @@ impl Contents {
         self.pages() * PAGE_SIZE
     }
 
-    /// Moves the end. What lay past it is zero from now on where it becomes part of the file, and where it was cut off.
+    /// Moves the end. What lay past it is zero from now on where it becomes part of the file, and
+    /// where it was cut off.
     pub(super) fn resize(&mut self, size: usize) {
         let (old, old_end) = (self.bytes.len(), self.page_end());
         self.bytes.resize(size, 0);
@@ -91,8 +93,9 @@ impl Contents {
         }
     }
 
-    /// Judges what a write of `asked` bytes at `pos` returned, of which just `source` can be read, and follows it. Where
-    /// something was made to fail, `excuses` says with which errors (W1–W4, W9).
+    /// Judges what a write of `asked` bytes at `pos` returned, of which just `source` can be read,
+    /// and follows it. Where something was made to fail, `excuses` says with which errors (W1–W4,
+    /// W9).
     #[track_caller]
     pub(super) fn wrote(
         &mut self,
@@ -127,7 +130,8 @@ impl Contents {
         same(got, expected, pos, what);
     }
 
-    /// `got` is what a mapping may show of page `page`: the file, then zeros or what was stored there last.
+    /// `got` is what a mapping may show of page `page`: the file, then zeros or what was stored
+    /// there last.
     #[track_caller]
     pub(super) fn check_mapped(&self, page: usize, got: &[u8]) {
         let start = page * PAGE_SIZE;

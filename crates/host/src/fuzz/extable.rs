@@ -1,4 +1,5 @@
-//! Exception tables against a list: search, sorting in place, and what a trap handler does with the answer.
+//! Exception tables against a list: search, sorting in place, and what a trap handler does with the
+//! answer.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 //! A fuzzer for machines without one: changes seeds by chance, and looks whether a run panics.
 //!
-//! No coverage guides it: it is for showing that a planted bug is found and for a short run in the tests.
+//! No coverage guides it: it is for showing that a planted bug is found and for a short run in the
+//! tests.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +24,8 @@ pub struct Find {
     pub runs: u64,
 }
 
-/// Plays each of `seeds`, then inputs made from them, until one breaks the contract or `runs` were played.
+/// Plays each of `seeds`, then inputs made from them, until one breaks the contract or `runs` were
+/// played.
 #[must_use]
 pub fn hunt(
     target: &Target,

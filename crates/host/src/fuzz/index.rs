@@ -1,7 +1,7 @@
 //! The index of a mapping, its marks and its page locks against a `BTreeMap`.
 //!
-//! Each page has a tag in its bytes, so that a page that is found in the wrong place is recognised. Operations run beside a
-//! run of pages that stays locked, with an allocator that fails on request.
+//! Each page has a tag in its bytes, so that a page that is found in the wrong place is recognised.
+//! Operations run beside a run of pages that stays locked, with an allocator that fails on request.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -163,7 +163,8 @@ struct Index<'m> {
 
 /// Permission to lock pages: nothing here faults.
 fn context<'t>() -> LockContext<'t> {
-    // SAFETY: nothing in this module touches user memory, and a second run is only ever tried while one is held.
+    // SAFETY: nothing in this module touches user memory, and a second run is only ever tried while
+    // one is held.
     unsafe { LockContext::new() }
 }
 
@@ -207,7 +208,8 @@ impl<'m> Index<'m> {
         })
     }
 
-    /// Locks the run, if nobody holds a page of it and there is a leaf; checks that both are as the model says.
+    /// Locks the run, if nobody holds a page of it and there is a leaf; checks that both are as the
+    /// model says.
     fn lock(&self, run: PageRun) -> Option<LockedRun<'m, Kernel>> {
         let busy = self.is_busy(run);
         let locked = self.mapping.try_lock(context(), run);

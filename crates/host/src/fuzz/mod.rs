@@ -9,11 +9,13 @@
 //! | `index` | a `BTreeMap` |
 //! | `extable` | a list |
 //!
-//! A body reads a script from the input's bytes, plays it, and panics where the core breaks its contract. It does the same for
-//! the same bytes each time. Every target has [planted bugs](Plant) that it must find: `FAULTLESS_PLANT` names one.
+//! A body reads a script from the input's bytes, plays it, and panics where the core breaks its
+//! contract. It does the same for the same bytes each time. Every target has [planted bugs](Plant)
+//! that it must find: `FAULTLESS_PLANT` names one.
 //!
-//! Key types: [`Target`], [`Plant`]; [`mod@hunt`] looks for a planted bug without a fuzzer. Machines are kept between runs, one
-//! for each thread. With `FAULTLESS_SHOW` set, each step is printed before it is done.
+//! Key types: [`Target`], [`Plant`]; [`mod@hunt`] looks for a planted bug without a fuzzer.
+//! Machines are kept between runs, one for each thread. With `FAULTLESS_SHOW` set, each step is
+//! printed before it is done.
 
 mod concurrency;
 mod contents;
@@ -116,7 +118,8 @@ impl Target {
     }
 }
 
-/// What a fuzz program does with an input: the bug that the environment names is planted, if it is one of this target.
+/// What a fuzz program does with an input: the bug that the environment names is planted, if it is
+/// one of this target.
 ///
 /// # Panics
 /// If there is no such target, or the environment names no bug; else as [`Target::play`].

@@ -1,4 +1,5 @@
-//! User memory with a bug: passes everything on to correct memory, and then does what the plant says.
+//! User memory with a bug: passes everything on to correct memory, and then does what the plant
+//! says.
 
 use std::ops::Range;
 
@@ -65,8 +66,9 @@ impl<'u, U: UserMemory> PlantedUser<'u, U> {
     }
 }
 
-// SAFETY: with no plant everything is passed on unchanged, so the contract is the inner memory's. With one it is broken on
-// purpose, but never outside the kernel memory that the caller passed and never outside the user range.
+// SAFETY: with no plant everything is passed on unchanged, so the contract is the inner memory's.
+// With one it is broken on purpose, but never outside the kernel memory that the caller passed and
+// never outside the user range.
 unsafe impl<U: UserMemory> UserMemory for PlantedUser<'_, U> {
     fn user_range(&self) -> Range<usize> {
         self.inner.user_range()

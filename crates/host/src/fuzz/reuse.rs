@@ -6,8 +6,8 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::thread::LocalKey;
 
-/// Runs `work` on the thread's value, which is made the first time. After a panic the value is in an unknown state: it is
-/// forgotten, and the next run makes a new one.
+/// Runs `work` on the thread's value, which is made the first time. After a panic the value is in
+/// an unknown state: it is forgotten, and the next run makes a new one.
 pub(super) fn reuse<T, R>(
     place: &'static LocalKey<Cell<Option<T>>>,
     make: impl FnOnce() -> T,

@@ -1,5 +1,5 @@
-//! Telling what a script does, for whoever reproduces a finding: with `FAULTLESS_SHOW` set, each step is printed before it
-//! is done.
+//! Telling what a script does, for whoever reproduces a finding: with `FAULTLESS_SHOW` set, each
+//! step is printed before it is done.
 
 #![forbid(unsafe_code)]
 

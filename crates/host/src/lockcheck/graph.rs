@@ -1,7 +1,7 @@
 //! The order graph: who was held while what was waited for, over the whole life of a machine.
 //!
-//! A cycle is a deadlock that some schedule reaches, whether this run reached it or not. Every mode of M
-//! counts as exclusive, because a reader blocks behind a queued writer (DL3′).
+//! A cycle is a deadlock that some schedule reaches, whether this run reached it or not. Every mode
+//! of M counts as exclusive, because a reader blocks behind a queued writer (DL3′).
 
 #![forbid(unsafe_code)]
 
@@ -124,8 +124,8 @@ impl Edge {
     }
 }
 
-/// What tells an edge from others. Edges with a leaf at one end are merged over its slots; with leaves at both ends
-/// they are not, because the slots belong together.
+/// What tells an edge from others. Edges with a leaf at one end are merged over its slots; with
+/// leaves at both ends they are not, because the slots belong together.
 fn ends(edge: &Edge) -> Ends {
     // The position of a range only matters for its order among the file's ranges.
     let mut from = Instance { pos: 0, ..edge.from };

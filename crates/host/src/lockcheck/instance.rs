@@ -11,8 +11,8 @@ use faultless_page::LockId;
 pub enum Mode {
     /// Nobody else may hold it.
     Exclusive,
-    /// The address-space lock for reading: blocks behind a holder for writing *and behind one that waits
-    /// for it* (DL3′).
+    /// The address-space lock for reading: blocks behind a holder for writing *and behind one that
+    /// waits for it* (DL3′).
     Read,
     /// The address-space lock for writing.
     Write,
@@ -29,7 +29,8 @@ pub enum Lock {
     Other(&'static str, u64),
 }
 
-/// A node of the order graph: a lock, or the 64 page locks of a leaf, told apart by masks on the edges.
+/// A node of the order graph: a lock, or the 64 page locks of a leaf, told apart by masks on the
+/// edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Node {
     Inode(u64),
@@ -98,8 +99,8 @@ impl Instance {
             Node::Size(_) => Some(2),
             Node::Space(_) => Some(3),
             Node::Leaf(..) => Some(4),
-            // A writeback may be waited for under page locks, and a store that is stacked on another file
-            // takes all of that file's locks inside one. Cycles say what is wrong.
+            // A writeback may be waited for under page locks, and a store that is stacked on
+            // another file takes all of that file's locks inside one. Cycles say what is wrong.
             Node::Writeback(..) | Node::Other(..) => None,
         }
     }

@@ -1,14 +1,16 @@
 //! The lock checker: finds deadlocks that did not happen.
 //!
-//! It listens to the core's trace and to the host's own locks, keeps for each machine a graph "who was held while what
-//! was waited for" over lock *instances*, and reports a cycle as soon as its last edge appears. At every access that
-//! may fault it adds what the fault handler *could* wait for, whether the access faults or not: M of the
-//! address space, then the page locks of the pages behind the address (SEMANTICS section 1, DL1–DL4).
+//! It listens to the core's trace and to the host's own locks, keeps for each machine a graph "who
+//! was held while what was waited for" over lock *instances*, and reports a cycle as soon as its
+//! last edge appears. At every access that may fault it adds what the fault handler *could* wait
+//! for, whether the access faults or not: M of the address space, then the page locks of the pages
+//! behind the address (SEMANTICS section 1, DL1–DL4).
 //!
-//! Key type: [`LockCheck`], one for each machine. The functions of this module work for the machine that the calling
-//! thread belongs to: the one whose memory, wait queues or address spaces it touched last. A thread that takes a lock and
-//! belongs to none is a violation itself: nobody would look at what it does. A violation panics
-//! with the whole story on the thread that caused it, unless a test [expects](LockCheck::expect) it.
+//! Key type: [`LockCheck`], one for each machine. The functions of this module work for the machine
+//! that the calling thread belongs to: the one whose memory, wait queues or address spaces it
+//! touched last. A thread that takes a lock and belongs to none is a violation itself: nobody would
+//! look at what it does. A violation panics with the whole story on the thread that caused it,
+//! unless a test [expects](LockCheck::expect) it.
 
 #![forbid(unsafe_code)]
 
@@ -87,7 +89,8 @@ impl LockCheck {
         });
     }
 
-    /// From now on until the scope ends, violations on any thread of the machine are recorded and do not panic.
+    /// From now on until the scope ends, violations on any thread of the machine are recorded and
+    /// do not panic.
     #[must_use]
     pub fn expect(&self) -> Expecting<'_> {
         self.expecting.fetch_add(1, Ordering::SeqCst);
@@ -244,7 +247,8 @@ pub fn acquiring(lock: Lock) {
     });
 }
 
-/// The thread is about to sleep. If it is for a lock of the core, it stands in the lock's queue by now (L1).
+/// The thread is about to sleep. If it is for a lock of the core, it stands in the lock's queue by
+/// now (L1).
 pub fn sleeping() {
     let _ = Local::with(|local| {
         let Some(wanted) = local.record().waiting else { return };
@@ -309,8 +313,8 @@ pub fn released(lock: Lock) {
     });
 }
 
-/// The thread is about to make an access that may fault in address space `space`; `targets` are the pages behind the
-/// address. The fault handler may take M for reading, and then lock them.
+/// The thread is about to make an access that may fault in address space `space`; `targets` are the
+/// pages behind the address. The fault handler may take M for reading, and then lock them.
 pub fn may_fault(space: u64, targets: &[LockId]) {
     let _ = Local::with(|local| {
         let record = local.record();
@@ -342,7 +346,8 @@ pub fn may_fault(space: u64, targets: &[LockId]) {
     });
 }
 
-/// The thread is about to make an access that may fault, in an address space that is not known here.
+/// The thread is about to make an access that may fault, in an address space that is not known
+/// here.
 pub fn may_fault_somewhere() {
     under_pages_is_wrong(Kind::FaultUnderLock, "an access that may fault");
 }

@@ -14,13 +14,16 @@ pub enum Kind {
     Recursive,
     /// DL2: a cycle of the core's locks, no address-space lock in it.
     Abba,
-    /// DL4: a cycle through a lock that is not the core's, such as a store's own, no address-space lock in it.
+    /// DL4: a cycle through a lock that is not the core's, such as a store's own, no address-space
+    /// lock in it.
     ForeignLock,
-    /// DL4: a cycle through a page under writeback: whoever waits for its end holds what the store needs for it.
+    /// DL4: a cycle through a page under writeback: whoever waits for its end holds what the store
+    /// needs for it.
     UnderWriteback,
     /// DL3: a cycle through an address-space lock that is held for writing.
     PageAgainstSpace,
-    /// DL3′: a cycle through an address-space lock that is only held for reading: it needs a queued writer.
+    /// DL3′: a cycle through an address-space lock that is only held for reading: it needs a queued
+    /// writer.
     ReaderBehindQueuedWriter,
     /// DL4, P3: an access that may fault under a lock that the fault handler can reach.
     FaultUnderLock,

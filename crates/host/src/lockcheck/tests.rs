@@ -132,7 +132,8 @@ fn writeback(mapping: u64, index: u64) -> Lock {
     Lock::Core(LockId::Writeback { mapping, base: index & !63, slots: 1 << (index % 64) })
 }
 
-/// A sender whose store locks a page, and a truncation that waits for the writeback with that page locked.
+/// A sender whose store locks a page, and a truncation that waits for the writeback with that page
+/// locked.
 #[test]
 fn dl4_a_store_that_locks_pages_of_its_file_during_a_writeback() {
     let check = LockCheck::new();

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::LockCheck;
 use super::instance::Instance;
 
-/// Remembered events: a thread that does the same under the same locks again need not ask the graph.
+/// Remembered events: a thread that does the same under the same locks again need not ask the
+/// graph.
 const REMEMBERED: usize = 64;
 
 /// A thread's locks. Shared with the machine, so that a watchdog can tell the whole story.
@@ -97,7 +98,8 @@ impl Local {
     }
 }
 
-/// Locks a mutex whose holder may have panicked: what it guards here is only told, never relied upon.
+/// Locks a mutex whose holder may have panicked: what it guards here is only told, never relied
+/// upon.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,8 +6,8 @@ use super::FrameOrder;
 
 /// Runs looked at before the longest so far is taken.
 const CANDIDATES: usize = 16;
-/// How far the next frame lies from the last one when frames are to be scattered. Prime, so that every
-/// frame is reached.
+/// How far the next frame lies from the last one when frames are to be scattered. Prime, so that
+/// every frame is reached.
 const STRIDE: usize = 37;
 
 /// The free frames, by place (from 0).

@@ -1,9 +1,9 @@
 //! Frames of "physical memory": allocation, counts, poison, and failure on request.
 //!
-//! Key types: [`PhysicalMemory`] (one for each machine) and [`HostFrames`], the handle that implements
-//! [`Frames`]. A free frame holds [`POISON`] in every byte, so that a page that shows recycled memory
-//! (W5) is recognised. Neighbours: `ram` owns the memfd, `free_map` the bitmap; the MMUs map frames at
-//! user addresses and hold a count for each mapping.
+//! Key types: [`PhysicalMemory`] (one for each machine) and [`HostFrames`], the handle that
+//! implements [`Frames`]. A free frame holds [`POISON`] in every byte, so that a page that shows
+//! recycled memory (W5) is recognised. Neighbours: `ram` owns the memfd, `free_map` the bitmap; the
+//! MMUs map frames at user addresses and hold a count for each mapping.
 
 mod free_map;
 mod ram;
@@ -121,7 +121,8 @@ impl PhysicalMemory {
         self.fail_from.store(first, Ordering::Relaxed);
     }
 
-    /// The `n`-th call of the kernel's allocator from now (1 is the next one) and all later ones fail.
+    /// The `n`-th call of the kernel's allocator from now (1 is the next one) and all later ones
+    /// fail.
     pub fn fail_allocations_from(&self, n: u64) {
         self.fail_until.store(u64::MAX, Ordering::Relaxed);
         self.fail_from.store(self.allocation_calls() + n - 1, Ordering::Relaxed);
@@ -160,8 +161,8 @@ impl PhysicalMemory {
         unsafe { faultless_usercopy::copy_kernel(to.as_ptr(), from.as_ptr(), PAGE_SIZE) };
     }
 
-    /// A frame for user memory, with a count of 1 and filled with zeros; does not count as an allocation
-    /// of the kernel. `None` when memory is full.
+    /// A frame for user memory, with a count of 1 and filled with zeros; does not count as an
+    /// allocation of the kernel. `None` when memory is full.
     pub(crate) fn allocate_user(&self) -> Option<FrameNumber> {
         let (frame, _) = self.take(1)?;
         // SAFETY: the frame was just taken: nobody else uses it.
@@ -217,8 +218,8 @@ impl PhysicalMemory {
 
     fn check_poison(&self, place: usize) {
         if self.poisoning == Poisoning::Checked {
-            // SAFETY: the frame was just taken from the free ones: whoever writes it still is wrong, and
-            // is what this looks for.
+            // SAFETY: the frame was just taken from the free ones: whoever writes it still is
+            // wrong, and is what this looks for.
             let intact = unsafe { self.ram.is_filled(place, POISON) };
             assert!(intact, "frame {} was written while it was free", place + 1);
         }
@@ -256,9 +257,9 @@ impl HostFrames {
     }
 }
 
-// SAFETY: the bitmap hands a frame out once until its count is zero again; addresses are places in one
-// mapping that lives as long as the memory, in the order of the numbers; the contents are initialised by the
-// system and then by the poison.
+// SAFETY: the bitmap hands a frame out once until its count is zero again; addresses are places in
+// one mapping that lives as long as the memory, in the order of the numbers; the contents are
+// initialised by the system and then by the poison.
 unsafe impl Frames for HostFrames {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         crate::lockcheck::may_sleep("a frame is allocated");

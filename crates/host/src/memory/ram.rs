@@ -1,8 +1,8 @@
 //! "Physical memory": a memfd that is mapped once, as the kernel's linear map.
 //!
 //! The real MMU maps pieces of the same memfd at user addresses, so that a file page and its user
-//! mappings are the same bytes, as on a machine. This module owns the mapping and nothing else: who may
-//! use which frame is decided in [`super`].
+//! mappings are the same bytes, as on a machine. This module owns the mapping and nothing else: who
+//! may use which frame is decided in [`super`].
 
 use std::fmt;
 use std::io;
@@ -14,16 +14,16 @@ use faultless_page::PAGE_SIZE;
 /// The memory and its linear map.
 ///
 /// # Invariants
-/// `base` is the start of a shared, readable and writable mapping of `frames * PAGE_SIZE` bytes of `fd`,
-/// which lives as long as the value.
+/// `base` is the start of a shared, readable and writable mapping of `frames * PAGE_SIZE` bytes of
+/// `fd`, which lives as long as the value.
 pub(crate) struct Ram {
     base: NonNull<u8>,
     frames: usize,
     fd: OwnedFd,
 }
 
-// SAFETY: the value owns a mapping and a descriptor, neither of which is bound to a thread; all access to
-// the bytes goes through raw pointers whose users answer for it.
+// SAFETY: the value owns a mapping and a descriptor, neither of which is bound to a thread; all
+// access to the bytes goes through raw pointers whose users answer for it.
 unsafe impl Send for Ram {}
 // SAFETY: as for `Send`: `&Ram` gives out addresses only.
 unsafe impl Sync for Ram {}
@@ -96,8 +96,8 @@ impl Ram {
 
 impl Drop for Ram {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours (invariant), and nobody can hold an address of it legitimately: all
-        // who do keep the memory alive.
+        // SAFETY: the mapping is ours (invariant), and nobody can hold an address of it
+        // legitimately: all who do keep the memory alive.
         let _ = unsafe { libc::munmap(self.base.as_ptr().cast(), self.frames * PAGE_SIZE) };
     }
 }

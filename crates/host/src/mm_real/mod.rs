@@ -1,5 +1,5 @@
-//! The real MMU: the processor itself. A user address space is a reserved range of this process's addresses, a present
-//! page is a mapping of the machine's memfd there, and a fault is a SIGSEGV.
+//! The real MMU: the processor itself. A user address space is a reserved range of this process's
+//! addresses, a present page is a mapping of the machine's memfd there, and a fault is a SIGSEGV.
 //!
 //! Key type: [`RealMmu`]. `signal` owns the handler and the thread's idea of "the current access".
 
@@ -21,8 +21,8 @@ pub(crate) use signal::{end_access, install};
 /// A reserved range of addresses.
 ///
 /// # Invariants
-/// `base` is the start of `pages * PAGE_SIZE` bytes of address space that belong to this value alone and live as long
-/// as it does.
+/// `base` is the start of `pages * PAGE_SIZE` bytes of address space that belong to this value
+/// alone and live as long as it does.
 #[derive(Debug)]
 pub struct RealMmu {
     base: NonNull<c_void>,
@@ -54,8 +54,9 @@ impl RealMmu {
     }
 }
 
-// SAFETY: U1, U2 and U7 are the contract of `arch::native`; U3: the exception table tells the signal handler which copies
-// are atomic, and it fixes those up at once; user addresses are those of a range that only this value maps.
+// SAFETY: U1, U2 and U7 are the contract of `arch::native`; U3: the exception table tells the
+// signal handler which copies are atomic, and it fixes those up at once; user addresses are those
+// of a range that only this value maps.
 unsafe impl Mmu for RealMmu {
     const NAME: &'static str = "real";
 
@@ -118,7 +119,8 @@ unsafe impl Mmu for RealMmu {
 
 impl Drop for RealMmu {
     fn drop(&mut self) {
-        // SAFETY: the range is ours (invariant), and nobody knows an address in it any more who would use it.
+        // SAFETY: the range is ours (invariant), and nobody knows an address in it any more who
+        // would use it.
         let _ = unsafe { libc::munmap(self.base.as_ptr(), self.pages * PAGE_SIZE) };
     }
 }

@@ -1,9 +1,10 @@
 //! SIGSEGV as a page-fault exception.
 //!
-//! The handler is installed once for the process and works for all machines in it: the exception table says whether the
-//! instruction is an access to user memory and whether it is atomic, a thread-local says whose fault handler resolves
-//! it. It runs on the faulting thread, at an instruction that is known to be a copy, so it may do what any function
-//! may: lock, sleep, allocate. Any other SIGSEGV is handed back to whoever was there before.
+//! The handler is installed once for the process and works for all machines in it: the exception
+//! table says whether the instruction is an access to user memory and whether it is atomic, a
+//! thread-local says whose fault handler resolves it. It runs on the faulting thread, at an
+//! instruction that is known to be a copy, so it may do what any function may: lock, sleep,
+//! allocate. Any other SIGSEGV is handed back to whoever was there before.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -20,8 +21,8 @@ struct Current<'a> {
     handler: &'a dyn Handler,
     access: Access,
     fault: Cell<Option<UserFault>>,
-    /// What a panic in the handler carried: it must not unwind through the signal frame, so it is raised
-    /// again when the copy has returned.
+    /// What a panic in the handler carried: it must not unwind through the signal frame, so it is
+    /// raised again when the copy has returned.
     panic: RefCell<Option<Box<dyn Any + Send>>>,
 }
 
@@ -99,7 +100,8 @@ extern "C" fn on_segv(_signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     set_errno(errno);
 }
 
-/// Ends the access to user memory at which `context` stands, as a fault that cannot be resolved does. Whether there is one.
+/// Ends the access to user memory at which `context` stands, as a fault that cannot be resolved
+/// does. Whether there is one.
 pub(crate) fn end_access(context: &mut libc::ucontext_t) -> bool {
     let ip = ip(context);
     let entry = INSTALLED.get().and_then(|installed| installed.table.find(*ip as usize));
@@ -115,7 +117,8 @@ fn resolved(entry: &Entry, addr: usize) -> bool {
     if entry.kind() == Kind::Atomic || current.is_null() {
         return false;
     }
-    // SAFETY: not null, so set by a `with_handler` of this thread that has not returned: it is below us on the stack.
+    // SAFETY: not null, so set by a `with_handler` of this thread that has not returned: it is
+    // below us on the stack.
     let current = unsafe { &*current };
     // A fault inside the fault handler is not this access's.
     CURRENT.set(std::ptr::null());

@@ -17,7 +17,8 @@ fn a_fault_that_is_no_access_to_user_memory_kills_the_process_as_ever() {
         let space = machine.space();
         space.map_anonymous(0, 1, Protection::ReadWrite);
         let user = std::ptr::with_exposed_provenance_mut::<u8>(space.at(0, 0).get());
-        // SAFETY: not sound, and meant to be: the page is not there, and this instruction is in no table.
+        // SAFETY: not sound, and meant to be: the page is not there, and this instruction is in no
+        // table.
         unsafe { user.write_volatile(1) };
         std::process::exit(0);
     }

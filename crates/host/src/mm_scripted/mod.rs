@@ -1,8 +1,9 @@
-//! The scripted MMU: no signals, no host mappings. It walks the page table itself, page by page, and so is deterministic
-//! and fast enough for millions of cases.
+//! The scripted MMU: no signals, no host mappings. It walks the page table itself, page by page,
+//! and so is deterministic and fast enough for millions of cases.
 //!
-//! Key type: [`ScriptedMmu`]. A piece of an access that lies in one page is copied under the table's lock; what the page
-//! shows may be a page of the file that is being written. Byte-exact: U1 holds to the byte by construction.
+//! Key type: [`ScriptedMmu`]. A piece of an access that lies in one page is copied under the
+//! table's lock; what the page shows may be a page of the file that is being written. Byte-exact:
+//! U1 holds to the byte by construction.
 
 use std::cmp::min;
 
@@ -14,16 +15,17 @@ use crate::mmu::{Handler, Mmu, Operation, Outcome, Policy, Protection};
 /// Where every scripted address space begins. Only a number: nothing is mapped there.
 const BASE: usize = 0x1000_0000;
 
-/// Faults of one page that are resolved, in vain, before the access gives up: the real processor would try for ever, and
-/// only a script that steals at every fault gets here.
+/// Faults of one page that are resolved, in vain, before the access gives up: the real processor
+/// would try for ever, and only a script that steals at every fault gets here.
 const PATIENCE: u32 = 1000;
 
 /// An MMU made of nothing but the page table.
 #[derive(Debug)]
 pub struct ScriptedMmu(());
 
-// SAFETY: accesses go page by page and only to a page that the handler finds in the table; each piece is copied wholly or
-// not at all, in order (U1, U2, U7); the atomic policy asks the handler for no fault (U3). `BASE` is only a number.
+// SAFETY: accesses go page by page and only to a page that the handler finds in the table; each
+// piece is copied wholly or not at all, in order (U1, U2, U7); the atomic policy asks the handler
+// for no fault (U3). `BASE` is only a number.
 unsafe impl Mmu for ScriptedMmu {
     const NAME: &'static str = "scripted";
 
@@ -55,7 +57,8 @@ unsafe impl Mmu for ScriptedMmu {
             let found = handler.with_page(at, access, &mut |page| {
                 // SAFETY: the offset lies in the page.
                 let user = unsafe { page.as_ptr().add(at % PAGE_SIZE) };
-                // SAFETY: the piece lies in the page, which stays mapped while this runs, and in the caller's part.
+                // SAFETY: the piece lies in the page, which stays mapped while this runs, and in
+                // the caller's part.
                 unsafe { perform(operation, user, done, piece) };
             });
             if found {
@@ -77,7 +80,8 @@ unsafe impl Mmu for ScriptedMmu {
 /// Performs the piece of `operation` that begins `done` bytes into it.
 ///
 /// # Safety
-/// `user` is valid for reads and writes of `len` bytes; the kernel side is valid for `done + len`. The two may overlap.
+/// `user` is valid for reads and writes of `len` bytes; the kernel side is valid for `done + len`.
+/// The two may overlap.
 unsafe fn perform(operation: Operation, user: *mut u8, done: usize, len: usize) {
     match operation {
         Operation::Load(dst) => {

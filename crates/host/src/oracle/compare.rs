@@ -123,9 +123,10 @@ impl Run<'_> {
         Copied { pos, memory: memory_of(transfer, bytes) }
     }
 
-    /// The whitelist's third entry: a write past the end of which no byte can be read fails, but Linux 6.18 has moved the end of
-    /// the file to where it would have begun. If the source lies in a page of the file that this made part of the file, Linux
-    /// then even goes on and writes. Undone, so that the case can go on.
+    /// The whitelist's third entry: a write past the end of which no byte can be read fails, but
+    /// Linux 6.18 has moved the end of the file to where it would have begun. If the source lies in
+    /// a page of the file that this made part of the file, Linux then even goes on and writes.
+    /// Undone, so that the case can go on.
     fn forgive_growth(
         &mut self,
         at: usize,
@@ -197,7 +198,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What is left to see at the end: every byte of file and memory, and what the machine itself found.
+    /// What is left to see at the end: every byte of file and memory, and what the machine itself
+    /// found.
     fn end(&mut self) -> Compared {
         let op = &Op::Compare;
         self.compare_files(op)?;

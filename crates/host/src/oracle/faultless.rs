@@ -1,4 +1,5 @@
-//! Faultless as one of the systems: the core on the real MMU, with the system calls that an embedder would put around it.
+//! Faultless as one of the systems: the core on the real MMU, with the system calls that an
+//! embedder would put around it.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! Random cases. The numbers are drawn near what matters: page boundaries, the end of the file, the limit, the page of the
-//! destination.
+//! Random cases. The numbers are drawn near what matters: page boundaries, the end of the file, the
+//! limit, the page of the destination.
 
 #![forbid(unsafe_code)]
 
@@ -48,8 +48,8 @@ impl Case {
         case
     }
 
-    /// The same case without what the historical controls do not know: limits of size, and stores through mappings of the
-    /// file, which may lie past its end.
+    /// The same case without what the historical controls do not know: limits of size, and stores
+    /// through mappings of the file, which may lie past its end.
     #[must_use]
     pub fn for_control(mut self) -> Self {
         self.limit = None;

@@ -1,5 +1,5 @@
-//! The running Linux kernel as one of the systems: the case's operations as system calls of this process, on a file of
-//! tmpfs or of a folder's file system, with a window of its own.
+//! The running Linux kernel as one of the systems: the case's operations as system calls of this
+//! process, on a file of tmpfs or of a folder's file system, with a window of its own.
 //!
 //! Neighbours: `process`, which knows limits and addresses; `signals`.
 
@@ -23,8 +23,8 @@ use crate::mmu::Protection;
 /// Linux, with a file on one file system.
 ///
 /// # Invariants
-/// `window` is the start of `WINDOW + GUARD` pages of address space that belong to this value alone; nothing of Rust's lies
-/// there, and the guard stays inaccessible.
+/// `window` is the start of `WINDOW + GUARD` pages of address space that belong to this value
+/// alone; nothing of Rust's lies there, and the guard stays inaccessible.
 #[derive(Debug)]
 pub(super) struct Linux {
     /// Which file system.
@@ -90,7 +90,8 @@ impl Linux {
         self.seek(position.cast_signed(), libc::SEEK_SET).expect("to seek");
     }
 
-    /// Whether this file system shows what a mapping stored past the end, once the end has moved up.
+    /// Whether this file system shows what a mapping stored past the end, once the end has moved
+    /// up.
     pub(super) fn keeps_junk(&self) -> bool {
         self.name.ends_with(TMPFS)
     }
@@ -137,8 +138,8 @@ impl Linux {
         let to = self.address(at);
         assert_eq!(at.len, bytes.len(), "bytes to store");
         signals::clear();
-        // SAFETY: the source is a slice of that length; the target lies in a range that holds no Rust object (invariant),
-        // and faults there end the copy by way of the exception table.
+        // SAFETY: the source is a slice of that length; the target lies in a range that holds no
+        // Rust object (invariant), and faults there end the copy by way of the exception table.
         let left = unsafe { native::copy_to::<NoWindow, Atomic>(to, bytes.as_ptr(), at.len) };
         if left == 0 { Answer::Done } else { Answer::Stopped(cause()) }
     }
@@ -147,8 +148,8 @@ impl Linux {
         let from = self.address(at);
         let mut bytes = vec![0; at.len];
         signals::clear();
-        // SAFETY: the target is a slice of that length; the source lies in a range that holds no Rust object (invariant),
-        // and faults there end the copy by way of the exception table.
+        // SAFETY: the target is a slice of that length; the source lies in a range that holds no
+        // Rust object (invariant), and faults there end the copy by way of the exception table.
         let left =
             unsafe { native::copy_from::<NoWindow, Atomic>(bytes.as_mut_ptr(), from, at.len) };
         if left == 0 { Answer::Loaded(bytes) } else { Answer::Stopped(cause()) }
@@ -193,8 +194,8 @@ impl Linux {
     fn read(&self, transfer: &Transfer) -> Answer {
         let (fd, vector) = (self.file.as_raw_fd(), self.vector(transfer));
         let result = match (transfer.form, transfer.at, &vector[..]) {
-            // SAFETY: every segment lies in the window (invariant), or where nothing can ever be mapped: no Rust object
-            // is written to.
+            // SAFETY: every segment lies in the window (invariant), or where nothing can ever be
+            // mapped: no Rust object is written to.
             (Form::Plain, At::Position, [one, ..]) => unsafe {
                 libc::read(fd, one.iov_base, one.iov_len)
             },

@@ -1,9 +1,11 @@
-//! The Linux oracle: the same random operations on a file and on a program's memory, by Faultless on the real MMU and by the
-//! running Linux kernel on tmpfs and on a folder's file system, compared after each of them.
+//! The Linux oracle: the same random operations on a file and on a program's memory, by Faultless
+//! on the real MMU and by the running Linux kernel on tmpfs and on a folder's file system, compared
+//! after each of them.
 //!
-//! A [`Case`] is generated from a seed. [`Oracle::run`] runs it and returns the first [`Difference`], if there is one;
-//! [`Oracle::shrink`] makes the case smaller. Compared are answers, error numbers, signals, size and position after
-//! each operation, the memory that was read to, and every byte of file and memory at the end.
+//! A [`Case`] is generated from a seed. [`Oracle::run`] runs it and returns the first
+//! [`Difference`], if there is one; [`Oracle::shrink`] makes the case smaller. Compared are
+//! answers, error numbers, signals, size and position after each operation, the memory that was
+//! read to, and every byte of file and memory at the end.
 //!
 //! | concept | module |
 //! |---|---|
@@ -12,10 +14,12 @@
 //! | the comparison, and what it forgives | `compare`, `settle`, `shadow`, `overlap` |
 //! | smaller cases | `shrink` |
 //!
-//! What is forgiven, and why, is in `docs/oracle.md`. The oracle does not know what is right: that is [`crate::model`]'s.
+//! What is forgiven, and why, is in `docs/oracle.md`. The oracle does not know what is right: that
+//! is [`crate::model`]'s.
 //!
-//! `RLIMIT_FSIZE` is the whole process's: while a case with a limit runs, other threads should not write to regular files. Of
-//! two oracles in one process the second waits for the first to be dropped.
+//! `RLIMIT_FSIZE` is the whole process's: while a case with a limit runs, other threads should not
+//! write to regular files. Of two oracles in one process the second waits for the first to be
+//! dropped.
 
 mod compare;
 mod faultless;
@@ -84,7 +88,8 @@ pub struct Tally {
     pub over_limit: u64,
     /// Loads and stores that ended in a signal.
     pub signals: u64,
-    /// Operations left out because they would have looked at junk past the end of the file through a mapping.
+    /// Operations left out because they would have looked at junk past the end of the file through
+    /// a mapping.
     pub left_out: u64,
     /// Operations whose source and destination overlapped in one page.
     pub overlaps: u64,
@@ -114,7 +119,8 @@ pub struct Difference {
 }
 
 impl Oracle {
-    /// Faultless and Linux on tmpfs and on the file system of `folder`. Waits until no other oracle is alive.
+    /// Faultless and Linux on tmpfs and on the file system of `folder`. Waits until no other oracle
+    /// is alive.
     ///
     /// # Errors
     /// If a file cannot be made.
@@ -122,8 +128,9 @@ impl Oracle {
         Self::build(folder, None)
     }
 
-    /// As [`new`](Self::new), with the historical control 2.6.24-rc1 and these defects in place of Faultless's write. It knows
-    /// neither limits nor what mappings store past the end: use [`Case::for_control`].
+    /// As [`new`](Self::new), with the historical control 2.6.24-rc1 and these defects in place of
+    /// Faultless's write. It knows neither limits nor what mappings store past the end: use
+    /// [`Case::for_control`].
     ///
     /// # Errors
     /// If a file cannot be made.
@@ -191,7 +198,8 @@ impl Oracle {
         }
     }
 
-    /// A smaller case that still differs, and how it does. Best with a case that [`run`](Self::run) found.
+    /// A smaller case that still differs, and how it does. Best with a case that [`run`](Self::run)
+    /// found.
     pub fn shrink(&mut self, case: &Case, difference: Difference) -> (Case, Difference) {
         let before = self.tally;
         let result = shrink::shrink(case, difference, |case| self.run(case).err().map(|d| *d));

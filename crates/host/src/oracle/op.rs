@@ -1,5 +1,5 @@
-//! What a case consists of: a file, a program's memory, and operations on both, named without an address, so that
-//! several systems can be given the same ones.
+//! What a case consists of: a file, a program's memory, and operations on both, named without an
+//! address, so that several systems can be given the same ones.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,8 @@ pub const WINDOW: usize = 12;
 /// Pages after the window, and before the end of user addresses, where nothing is ever mapped.
 pub const GUARD: usize = 4;
 
-/// Bytes that a segment has at most, unless its length is negative: it does not reach across the guard.
+/// Bytes that a segment has at most, unless its length is negative: it does not reach across the
+/// guard.
 pub const MAX_SEGMENT: usize = (GUARD - 1) * PAGE_SIZE;
 
 /// A sequence of operations and the world in which they happen.
@@ -207,7 +208,8 @@ impl Transfer {
 }
 
 impl Place {
-    /// The address, in an address space whose window begins at `window` and whose user addresses end at `end`.
+    /// The address, in an address space whose window begins at `window` and whose user addresses
+    /// end at `end`.
     #[must_use]
     pub const fn address(self, window: usize, end: usize) -> usize {
         match self {

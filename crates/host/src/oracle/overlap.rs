@@ -1,15 +1,17 @@
-//! The whitelist's first entry: which bytes of a copy are unspecified because source and destination overlap in one page (W13).
+//! The whitelist's first entry: which bytes of a copy are unspecified because source and
+//! destination overlap in one page (W13).
 //!
-//! Byte by byte, in the order of the copy: a byte is unspecified if its source is a byte of the file that the same copy writes,
-//! too, less than a page before or after; or if its source is a byte that the copy has already written, unspecified.
-//! Everything else is determined, at a distance of a page or more too: copies go forward, and no step of one is longer.
+//! Byte by byte, in the order of the copy: a byte is unspecified if its source is a byte of the
+//! file that the same copy writes, too, less than a page before or after; or if its source is a
+//! byte that the copy has already written, unspecified. Everything else is determined, at a
+//! distance of a page or more too: copies go forward, and no step of one is longer.
 
 #![forbid(unsafe_code)]
 
 use faultless_page::PAGE_SIZE;
 
-/// For each byte of a copy whether it is unspecified; `None` if none is. `from` and `to` say which bytes of the file are read
-/// and written, where `None` is memory that is not the file's.
+/// For each byte of a copy whether it is unspecified; `None` if none is. `from` and `to` say which
+/// bytes of the file are read and written, where `None` is memory that is not the file's.
 pub(super) fn unspecified(from: &[Option<u64>], to: &[Option<u64>]) -> Option<Vec<bool>> {
     let (first, last) = (*to.iter().flatten().min()?, *to.iter().flatten().max()?);
     let inside = |at: &u64| (first..=last).contains(at);

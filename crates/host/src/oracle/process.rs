@@ -1,8 +1,8 @@
-//! What the Linux runner needs to know of the process and its files: the limit on file sizes, the end of user addresses, the
-//! names of file systems.
+//! What the Linux runner needs to know of the process and its files: the limit on file sizes, the
+//! end of user addresses, the names of file systems.
 //!
-//! `RLIMIT_FSIZE` belongs to the whole process. It is set just around the calls that it concerns, and only in cases that have
-//! one.
+//! `RLIMIT_FSIZE` belongs to the whole process. It is set just around the calls that it concerns,
+//! and only in cases that have one.
 
 use std::fs::File;
 use std::io;
@@ -46,8 +46,8 @@ fn apply_limit(limit: &libc::rlimit) {
     assert_eq!(result, 0, "setrlimit: {}", io::Error::last_os_error());
 }
 
-/// The first address at which no user memory can begin, found by asking: a write of nothing at an address
-/// beyond is refused, and none that lies before.
+/// The first address at which no user memory can begin, found by asking: a write of nothing at an
+/// address beyond is refused, and none that lies before.
 pub(super) fn end_of_user_addresses(file: &File) -> io::Result<usize> {
     let (mut good, mut bad) = (0, 1_usize << (usize::BITS - 1));
     while bad - good > 1 {

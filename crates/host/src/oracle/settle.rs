@@ -1,5 +1,6 @@
-//! After an operation on which all systems agreed: finds the bytes that the whitelist leaves open, counts them, and gives them
-//! the same contents everywhere, so that the case can go on and everything else be compared.
+//! After an operation on which all systems agreed: finds the bytes that the whitelist leaves open,
+//! counts them, and gives them the same contents everywhere, so that the case can go on and
+//! everything else be compared.
 
 #![forbid(unsafe_code)]
 
@@ -88,7 +89,8 @@ fn settle_read(run: &mut Run<'_>, copied: &Copied, size: u64) {
     }
 }
 
-/// The whitelist's second entry: junk that the case stored past the end and that tmpfs shows when the end moves up.
+/// The whitelist's second entry: junk that the case stored past the end and that tmpfs shows when
+/// the end moves up.
 fn forgive_junk(run: &mut Run<'_>, exposed: &[(u64, u8)]) {
     for linux in run.linux.iter_mut().filter(|linux| linux.keeps_junk()) {
         let mut shown = false;

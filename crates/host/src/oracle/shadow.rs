@@ -1,5 +1,6 @@
-//! What the oracle itself knows of a case while it runs: what is mapped in the window, and which bytes past the end of the file
-//! the case stored there. That is all that the whitelist is decided by.
+//! What the oracle itself knows of a case while it runs: what is mapped in the window, and which
+//! bytes past the end of the file the case stored there. That is all that the whitelist is decided
+//! by.
 
 #![forbid(unsafe_code)]
 
@@ -28,7 +29,8 @@ pub(super) struct Shadow {
     junk: BTreeMap<u64, u8>,
 }
 
-/// Which byte of a request's memory, counted from the beginning of the window. `None`: somewhere else.
+/// Which byte of a request's memory, counted from the beginning of the window. `None`: somewhere
+/// else.
 pub(super) type Window = Option<usize>;
 
 impl Shadow {
@@ -75,8 +77,8 @@ impl Shadow {
         matches!(slot, Some(Slot::Private(protection)) if protection.allows(Access::Read))
     }
 
-    /// Whether the operation would look at junk through a mapping: what is there is then anybody's guess, because whether the
-    /// page was written back meanwhile, which zeroes it, is.
+    /// Whether the operation would look at junk through a mapping: what is there is then anybody's
+    /// guess, because whether the page was written back meanwhile, which zeroes it, is.
     pub(super) fn looks_at_junk(&self, op: &Op) -> bool {
         if self.junk.is_empty() {
             return false;
@@ -102,8 +104,8 @@ impl Shadow {
         })
     }
 
-    /// Whether the first byte of the request lies in a readable page of the file that is past the end of a file of `size` bytes,
-    /// but not past the end of one of `grown`.
+    /// Whether the first byte of the request lies in a readable page of the file that is past the
+    /// end of a file of `size` bytes, but not past the end of one of `grown`.
     pub(super) fn begins_between(&self, transfer: &Transfer, size: u64, grown: u64) -> bool {
         let Some(Some(at)) = memory_of(transfer, 1).first().copied() else { return false };
         match self.slots.get(at / PAGE_SIZE) {
@@ -141,7 +143,8 @@ impl Shadow {
         }
     }
 
-    /// The end of the file moved. The junk that now lies inside it, which no byte of `written` has replaced.
+    /// The end of the file moved. The junk that now lies inside it, which no byte of `written` has
+    /// replaced.
     pub(super) fn resized(&mut self, old: u64, new: u64, written: &Range<u64>) -> Vec<(u64, u8)> {
         if new < old {
             // Cut off, or zeroed with the rest of the last page.

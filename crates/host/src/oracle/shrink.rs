@@ -1,4 +1,5 @@
-//! Makes a case smaller while it still differs: fewer operations, then fewer segments, then shorter ones.
+//! Makes a case smaller while it still differs: fewer operations, then fewer segments, then shorter
+//! ones.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! The signals of the Linux runner: `SIGXFSZ` is counted, `SIGBUS` at an access to the window ends the access.
-//! (`SIGSEGV` is the real MMU's, with the same effect.)
+//! The signals of the Linux runner: `SIGXFSZ` is counted, `SIGBUS` at an access to the window ends
+//! the access. (`SIGSEGV` is the real MMU's, with the same effect.)
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};

@@ -49,10 +49,12 @@ pub(super) trait System {
     /// The file's position.
     fn position(&self) -> u64;
 
-    /// `len` bytes of the file at `pos`, or fewer at its end. Nothing that the case can see changes.
+    /// `len` bytes of the file at `pos`, or fewer at its end. Nothing that the case can see
+    /// changes.
     fn peek(&mut self, pos: u64, len: usize) -> Vec<u8>;
 
-    /// Writes to the file at `pos`, whatever its mode, past the limit. The size may change, the position does not.
+    /// Writes to the file at `pos`, whatever its mode, past the limit. The size may change, the
+    /// position does not.
     fn poke(&mut self, pos: u64, bytes: &[u8]);
 
     /// Loads from the window.

@@ -1,7 +1,9 @@
-//! System calls of the user program on files: what a kernel's `sys_write` and its neighbours do around the core.
+//! System calls of the user program on files: what a kernel's `sys_write` and its neighbours do
+//! around the core.
 //!
-//! Each enters the kernel ([`syscall`]), imports its segments and calls the [`Inode`]. The cursor is the caller's affair
-//! only in the core's own tests; here a request is a list of ranges of user memory.
+//! Each enters the kernel ([`syscall`]), imports its segments and calls the [`Inode`]. The cursor
+//! is the caller's affair only in the core's own tests; here a request is a list of ranges of user
+//! memory.
 
 #![forbid(unsafe_code)]
 
@@ -113,7 +115,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         self.enter(|may| file.fsync(may, kind, &NoTask))
     }
 
-    /// Everything in the file, by [`sys_read`](Self::sys_read) to `scratch`, a range of mapped user memory.
+    /// Everything in the file, by [`sys_read`](Self::sys_read) to `scratch`, a range of mapped user
+    /// memory.
     ///
     /// # Errors
     /// The core's.

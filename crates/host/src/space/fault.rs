@@ -1,5 +1,5 @@
-//! The fault handler: what an embedder's would do. Takes M for reading, finds the area, and has private memory or
-//! the page cache supply the page.
+//! The fault handler: what an embedder's would do. Takes M for reading, finds the area, and has
+//! private memory or the page cache supply the page.
 
 use std::ptr::NonNull;
 

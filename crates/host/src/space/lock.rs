@@ -1,4 +1,5 @@
-//! M: the lock of an address space. A reader–writer lock whose queued writer blocks new readers (DL3′).
+//! M: the lock of an address space. A reader–writer lock whose queued writer blocks new readers
+//! (DL3′).
 
 #![forbid(unsafe_code)]
 

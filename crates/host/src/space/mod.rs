@@ -1,11 +1,12 @@
 //! An address space: areas, a page table, M, a fault handler and a script, the same over both MMUs.
 //!
 //! Key type: [`AddressSpace`], a handle that can be cloned and sent to other threads. It implements
-//! [`UserMemory`](faultless_usercopy::UserMemory) (`user`), takes faults (`fault`) and plays the user program
-//! (`program`). Pages are counted from 0; [`at`](AddressSpace::at) makes addresses.
+//! [`UserMemory`](faultless_usercopy::UserMemory) (`user`), takes faults (`fault`) and plays the
+//! user program (`program`). Pages are counted from 0; [`at`](AddressSpace::at) makes addresses.
 //!
-//! Lock order: M (`lock`) → page lock (inside `Inode::fault`) → page table (`table`). The areas have a short lock of their
-//! own, so that the lock checker can look at them at any time; who changes them holds M for writing.
+//! Lock order: M (`lock`) → page lock (inside `Inode::fault`) → page table (`table`). The areas
+//! have a short lock of their own, so that the lock checker can look at them at any time; who
+//! changes them holds M for writing.
 
 mod calls;
 mod fault;
@@ -59,7 +60,8 @@ struct Space<M: Mmu, F: Flavor> {
 }
 
 impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
-    /// An empty address space of `pages` pages. [`Machine::space`](crate::Machine::space) is the way to make one.
+    /// An empty address space of `pages` pages. [`Machine::space`](crate::Machine::space) is the
+    /// way to make one.
     pub(crate) fn new(
         pages: usize,
         memory: Arc<PhysicalMemory>,
@@ -89,7 +91,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         self.inner.pages
     }
 
-    /// User address of byte `offset` of page `page`. May lie beyond the end: addresses are only numbers.
+    /// User address of byte `offset` of page `page`. May lie beyond the end: addresses are only
+    /// numbers.
     #[must_use]
     pub fn at(&self, page: usize, offset: usize) -> UserAddr {
         UserAddr::new(self.inner.mmu.base() + page * PAGE_SIZE + offset)
@@ -117,12 +120,14 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         &self.inner.lock
     }
 
-    /// Maps zero-filled private memory at `page`, in place of whatever is there. Nothing is resident yet.
+    /// Maps zero-filled private memory at `page`, in place of whatever is there. Nothing is
+    /// resident yet.
     pub fn map_anonymous(&self, page: usize, pages: usize, protection: Protection) {
         self.map(page, Area { pages, protection, backing: Backing::Anonymous });
     }
 
-    /// Maps `pages` pages of a file from page `first` of the file at `page`, shared, in place of whatever is there.
+    /// Maps `pages` pages of a file from page `first` of the file at `page`, shared, in place of
+    /// whatever is there.
     pub fn map_file(
         &self,
         page: usize,
@@ -136,7 +141,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         self.map(page, Area { pages, protection, backing });
     }
 
-    /// The same, private (`MAP_PRIVATE`): the first store to a page makes a copy of it, which the file never sees.
+    /// The same, private (`MAP_PRIVATE`): the first store to a page makes a copy of it, which the
+    /// file never sees.
     pub fn map_file_private(
         &self,
         page: usize,
@@ -165,8 +171,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         self.inner.set_protection(page..page + pages, protection);
     }
 
-    /// Makes resident what is at `page` (`mlock`, populate): faults each page in for as much as its area allows, *holding
-    /// M for writing*, as DL3 has it.
+    /// Makes resident what is at `page` (`mlock`, populate): faults each page in for as much as its
+    /// area allows, *holding M for writing*, as DL3 has it.
     ///
     /// # Errors
     /// The first page that cannot be had ends it.
@@ -178,13 +184,14 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         })
     }
 
-    /// Makes what is at `page` non-resident without losing anything: the next access faults. M is not taken.
+    /// Makes what is at `page` non-resident without losing anything: the next access faults. M is
+    /// not taken.
     pub fn evict(&self, page: usize, pages: usize) {
         self.inner.swap_out(page..page + pages);
     }
 
-    /// Drops what is at `page` (`madvise(MADV_DONTNEED)`): private memory reads as zeros again, pages of a file come back
-    /// from the file. Takes M for reading.
+    /// Drops what is at `page` (`madvise(MADV_DONTNEED)`): private memory reads as zeros again,
+    /// pages of a file come back from the file. Takes M for reading.
     pub fn discard(&self, page: usize, pages: usize) {
         let _m = self.inner.lock.read();
         let mut table = self.inner.table();

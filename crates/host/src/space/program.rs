@@ -1,5 +1,5 @@
-//! The user program: loads and stores in an address space, which fault as user code does and get a signal for an
-//! answer; and a debugger's view, which does not fault.
+//! The user program: loads and stores in an address space, which fault as user code does and get a
+//! signal for an answer; and a debugger's view, which does not fault.
 
 use faultless_page::PAGE_SIZE;
 use faultless_usercopy::UserAddr;
@@ -16,7 +16,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
     /// The signal; what lies before the fault has been read.
     ///
     /// # Panics
-    /// If the range leaves the address space, or the calling thread is inside the kernel (holds a lock of it).
+    /// If the range leaves the address space, or the calling thread is inside the kernel (holds a
+    /// lock of it).
     pub fn load(&self, addr: UserAddr, bytes: &mut [u8]) -> Result<(), UserFault> {
         self.run(addr, bytes.len(), Operation::Load(bytes.as_mut_ptr()))
     }
@@ -55,8 +56,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         self.load(addr, &mut bytes).map(|()| bytes)
     }
 
-    /// A debugger reads `bytes.len()` bytes at `addr`, whatever the protection, without a fault and without making
-    /// anything resident.
+    /// A debugger reads `bytes.len()` bytes at `addr`, whatever the protection, without a fault and
+    /// without making anything resident.
     ///
     /// # Panics
     /// If a page has no frame.
@@ -82,7 +83,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         });
     }
 
-    /// Makes the pages resident whatever their protection, for [`peek`](Self::peek) and [`poke`](Self::poke).
+    /// Makes the pages resident whatever their protection, for [`peek`](Self::peek) and
+    /// [`poke`](Self::poke).
     ///
     /// # Errors
     /// As for [`populate`](Self::populate).
@@ -109,7 +111,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         }
         self.inner.announce(addr.get(), len);
         let policy = Policy::Faulting;
-        // SAFETY: the range lies in the address space (checked), the kernel side is a slice of that length.
+        // SAFETY: the range lies in the address space (checked), the kernel side is a slice of that
+        // length.
         let outcome =
             unsafe { self.inner.mmu.access(&*self.inner, operation, addr.get(), len, policy) };
         match outcome {
@@ -126,8 +129,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         assert!(inside, "{addr:#x}+{len} lies in the address space");
     }
 
-    /// Calls `with` with the kernel address of each piece of the range that lies in one page, how far into the range
-    /// it lies, and its length.
+    /// Calls `with` with the kernel address of each piece of the range that lies in one page, how
+    /// far into the range it lies, and its length.
     #[track_caller]
     fn each_piece(&self, addr: usize, len: usize, with: &mut dyn FnMut(*mut u8, usize, usize)) {
         self.assert_inside(addr, len);

@@ -1,5 +1,6 @@
-//! Everything at once, on both MMUs: writers whose sources are mappings of both files, a mapper that takes the sources
-//! away, and a janitor that truncates, syncs and reclaims. The lock checker and the watchdog look on.
+//! Everything at once, on both MMUs: writers whose sources are mappings of both files, a mapper
+//! that takes the sources away, and a janitor that truncates, syncs and reclaims. The lock checker
+//! and the watchdog look on.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The page table of an address space: which frame each page shows. Guarded by its own short lock, which is taken
-//! under M and under page locks and never the other way round.
+//! The page table of an address space: which frame each page shows. Guarded by its own short lock,
+//! which is taken under M and under page locks and never the other way round.
 //!
 //! A present entry, and a swapped-out one, holds a count of its frame.
 
@@ -165,7 +165,8 @@ impl PageTable {
         true
     }
 
-    /// Makes the private page present: what it held, or a new frame of zeros. `Err` when memory is full.
+    /// Makes the private page present: what it held, or a new frame of zeros. `Err` when memory is
+    /// full.
     pub(super) fn show_private<M: Mmu>(
         &mut self,
         hardware: &Hardware<'_, M>,
@@ -181,7 +182,8 @@ impl PageTable {
         Ok(())
     }
 
-    /// Applies a new protection to what is present in `pages`: an entry never allows more than that.
+    /// Applies a new protection to what is present in `pages`: an entry never allows more than
+    /// that.
     pub(super) fn protect<M: Mmu>(
         &mut self,
         hardware: &Hardware<'_, M>,
@@ -230,7 +232,8 @@ impl PageTable {
         if let Some(file) = content.file() {
             self.shown.remove(&(file, page));
         }
-        // SAFETY: the entry owned a count (invariant) and is gone, and so is the user's view of the frame.
+        // SAFETY: the entry owned a count (invariant) and is gone, and so is the user's view of the
+        // frame.
         unsafe { hardware.memory.release(frame) };
     }
 
@@ -261,7 +264,8 @@ impl PageTable {
         }
     }
 
-    /// Calls `with` with the kernel address of the page's frame, if it is present and allows the access.
+    /// Calls `with` with the kernel address of the page's frame, if it is present and allows the
+    /// access.
     pub(super) fn with_page(
         &self,
         memory: &PhysicalMemory,

@@ -242,7 +242,8 @@ fn everything_is_given_back() {
     machine.finish();
 }
 
-/// Five pages for the conformance suite: read-write, inaccessible, read-write, read-write, read-only.
+/// Five pages for the conformance suite: read-write, inaccessible, read-write, read-write,
+/// read-only.
 struct Five<'s, M: Mmu>(&'s AddressSpace<M>);
 
 impl<M: Mmu> Layout for Five<'_, M> {

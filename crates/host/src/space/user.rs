@@ -1,5 +1,5 @@
-//! The address space as the kernel's user memory: every access goes past the lock checker and the script, and then to
-//! the MMU.
+//! The address space as the kernel's user memory: every access goes past the lock checker and the
+//! script, and then to the MMU.
 
 use std::ops::Range;
 
@@ -95,8 +95,9 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
 /// The address space with the crate's own fault-in, below the script.
 struct Plain<'a, M: Mmu, F: Flavor>(&'a Space<M, F>);
 
-// SAFETY: U1, U2, U3 and U7 are `Mmu::access`'s, shortened at most by a script; U5: the range is fixed at reservation
-// and holds user memory only; U6: the probes are accesses of one byte that change nothing.
+// SAFETY: U1, U2, U3 and U7 are `Mmu::access`'s, shortened at most by a script; U5: the range is
+// fixed at reservation and holds user memory only; U6: the probes are accesses of one byte that
+// change nothing.
 unsafe impl<M: Mmu, F: Flavor> UserMemory for Plain<'_, M, F> {
     fn user_range(&self) -> Range<usize> {
         let base = self.0.mmu.base();
@@ -153,8 +154,8 @@ unsafe impl<M: Mmu, F: Flavor> UserMemory for Plain<'_, M, F> {
     }
 }
 
-// SAFETY: as for `Plain`, to which everything is passed on, except that a script may make a fault-in lie: then U6 is
-// broken on purpose, which no memory safety depends on.
+// SAFETY: as for `Plain`, to which everything is passed on, except that a script may make a
+// fault-in lie: then U6 is broken on purpose, which no memory safety depends on.
 unsafe impl<M: Mmu, F: Flavor> UserMemory for AddressSpace<M, F> {
     fn user_range(&self) -> Range<usize> {
         Plain(&self.inner).user_range()

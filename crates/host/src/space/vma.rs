@@ -61,7 +61,8 @@ impl<F: Flavor> Areas<F> {
         self.0.insert(first, area);
     }
 
-    /// Takes out everything in `pages`; what is returned still has to be dropped, outside all locks.
+    /// Takes out everything in `pages`; what is returned still has to be dropped, outside all
+    /// locks.
     pub(super) fn remove(&mut self, pages: Range<usize>) -> Vec<Area<F>> {
         self.split(pages.start);
         self.split(pages.end);

@@ -1,7 +1,8 @@
 //! A store of blocks smaller than a page (or of its size) on a device with a capacity.
 //!
-//! Blocks are allocated when a write begins, poisoned on the device while nobody has written them, and read as zeros
-//! until then. What a correct core never does is recorded and can be asked for: see [`BlockStore::complaints`].
+//! Blocks are allocated when a write begins, poisoned on the device while nobody has written them,
+//! and read as zeros until then. What a correct core never does is recorded and can be asked for:
+//! see [`BlockStore::complaints`].
 
 #![forbid(unsafe_code)]
 
@@ -105,8 +106,8 @@ impl BlockStore {
         store
     }
 
-    /// A store like [`new`](Self::new)'s, which gives a block back at once if nothing landed in it of the write that it was
-    /// allocated for, as delayed allocation does.
+    /// A store like [`new`](Self::new)'s, which gives a block back at once if nothing landed in it
+    /// of the write that it was allocated for, as delayed allocation does.
     ///
     /// # Panics
     /// As [`new`](Self::new) does.
@@ -152,7 +153,8 @@ impl BlockStore {
         self.lock().free.len()
     }
 
-    /// Blocks that the file has although they lie wholly at or past `size` (C2: must be 0 after every call).
+    /// Blocks that the file has although they lie wholly at or past `size` (C2: must be 0 after
+    /// every call).
     #[must_use]
     pub fn blocks_past(&self, size: u64) -> usize {
         self.lock().blocks.range(size.div_ceil(self.block_size as u64)..).count()
@@ -164,8 +166,8 @@ impl BlockStore {
         self.lock().size
     }
 
-    /// What the core did that a correct one never does: data sent for a block that was never begun, or was given
-    /// back (C3).
+    /// What the core did that a correct one never does: data sent for a block that was never begun,
+    /// or was given back (C3).
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         self.lock().complaints.clone()

@@ -1,8 +1,10 @@
-//! A store that remembers what it was told, call by call, so that a crash can be played at each of its calls.
+//! A store that remembers what it was told, call by call, so that a crash can be played at each of
+//! its calls.
 //!
-//! Key type: [`CrashStore`], around any other store, which does the work. What is on the disk when the machine stops at
-//! a call is an [`Image`]: everything that a completed `sync` covers, and of the rest nothing, all, or any part
-//! ([`Fate`]), down to sectors. A [`Lie`] is a store that does not keep what it says.
+//! Key type: [`CrashStore`], around any other store, which does the work. What is on the disk when
+//! the machine stops at a call is an [`Image`]: everything that a completed `sync` covers, and of
+//! the rest nothing, all, or any part ([`Fate`]), down to sectors. A [`Lie`] is a store that does
+//! not keep what it says.
 
 #![forbid(unsafe_code)]
 
@@ -130,7 +132,8 @@ impl CrashStore {
         self.state().failed
     }
 
-    /// The next writeback waits inside the store until [`release`](Self::release): it is on its way.
+    /// The next writeback waits inside the store until [`release`](Self::release): it is on its
+    /// way.
     pub fn hold(&self) {
         self.state().holding = Holding::Next;
     }

@@ -1,7 +1,7 @@
 //! A store that fails, defers, shortens and reorders on request, and that can crash.
 //!
-//! Key type: [`FaultyStore`], around any [`Medium`]. A crash brings back what was durable at the last successful
-//! `sync`, plus, when writeback is reordered, any part of what was sent since.
+//! Key type: [`FaultyStore`], around any [`Medium`]. A crash brings back what was durable at the
+//! last successful `sync`, plus, when writeback is reordered, any part of what was sent since.
 
 #![forbid(unsafe_code)]
 
@@ -81,7 +81,8 @@ impl Sent {
 }
 
 impl<S: Medium> FaultyStore<S> {
-    /// `inner`, without failures yet; what it holds counts as durable. The watchdog watches deferred calls.
+    /// `inner`, without failures yet; what it holds counts as durable. The watchdog watches
+    /// deferred calls.
     #[must_use]
     pub fn new(inner: Arc<S>, watchdog: &Watchdog) -> Arc<Self> {
         let plan = Plan {
@@ -115,7 +116,8 @@ impl<S: Medium> FaultyStore<S> {
         self.plan().counts[call as usize]
     }
 
-    /// The calls with these numbers (from 1, since the store was made) fail. `write_end`, `truncate_blocks` and `set_size` cannot.
+    /// The calls with these numbers (from 1, since the store was made) fail. `write_end`,
+    /// `truncate_blocks` and `set_size` cannot.
     pub fn fail(&self, call: Call, when: When, errno: Errno) {
         self.plan().failures.push((call, when, errno));
     }
@@ -131,7 +133,8 @@ impl<S: Medium> FaultyStore<S> {
         self.plan().failing_pages.push((call, index, errno));
     }
 
-    /// Nothing fails any more, nothing is deferred, shortened or reordered; what was reordered is handed on.
+    /// Nothing fails any more, nothing is deferred, shortened or reordered; what was reordered is
+    /// handed on.
     pub fn heal(&self) {
         let mut plan = self.plan();
         plan.failures.clear();
@@ -172,13 +175,15 @@ impl<S: Medium> FaultyStore<S> {
         self.plan().longest_grant = longest.max(1);
     }
 
-    /// Pages written back stay under way until the next `sync`, which hands them on in an order by chance.
+    /// Pages written back stay under way until the next `sync`, which hands them on in an order by
+    /// chance.
     pub fn reorder(&self, seed: u64) {
         self.plan().reordering = Some(Rng::new(seed));
     }
 
-    /// Loses everything that was not synced; of what was sent since and is still under way, each page arrives or not
-    /// by chance. The cache must be thrown away, too: start again with a new inode.
+    /// Loses everything that was not synced; of what was sent since and is still under way, each
+    /// page arrives or not by chance. The cache must be thrown away, too: start again with a new
+    /// inode.
     pub fn crash(&self) {
         let mut plan = self.plan();
         self.inner.restore(&plan.durable);

@@ -21,7 +21,8 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// A store over `file`, which must be open for reading and writing, and nobody else's meanwhile.
+    /// A store over `file`, which must be open for reading and writing, and nobody else's
+    /// meanwhile.
     ///
     /// # Errors
     /// If the size cannot be had.

@@ -1,7 +1,9 @@
-//! What is on a disk, sector by sector, when a machine stops: the part of a store that survives a crash.
+//! What is on a disk, sector by sector, when a machine stops: the part of a store that survives a
+//! crash.
 //!
-//! Key type: [`Image`]. [`CrashStore`](super::CrashStore) makes one for each way in which a crash may end; a store that is
-//! loaded with it is what the next mount finds. It knows nothing of calls, order or promises.
+//! Key type: [`Image`]. [`CrashStore`](super::CrashStore) makes one for each way in which a crash
+//! may end; a store that is loaded with it is what the next mount finds. It knows nothing of calls,
+//! order or promises.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! A store under a lock of its own, which its `read` takes too: the fault handler reaches it (DL4, D3).
+//! A store under a lock of its own, which its `read` takes too: the fault handler reaches it (DL4,
+//! D3).
 
 #![forbid(unsafe_code)]
 

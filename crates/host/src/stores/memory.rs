@@ -1,4 +1,5 @@
-//! Stores in memory: one that keeps pages, and one that keeps nothing because the cache is the only copy (tmpfs).
+//! Stores in memory: one that keeps pages, and one that keeps nothing because the cache is the only
+//! copy (tmpfs).
 
 #![forbid(unsafe_code)]
 
@@ -150,7 +151,8 @@ impl Medium for MemoryStore {
     }
 }
 
-/// A store whose only copy is the cache, as tmpfs: pages are never dropped, and there is nothing to read.
+/// A store whose only copy is the cache, as tmpfs: pages are never dropped, and there is nothing to
+/// read.
 #[derive(Debug, Default)]
 pub struct VolatileStore {
     strategy: Strategy,

@@ -1,8 +1,9 @@
-//! A store whose calls take time: it takes a writeback's data at one point and lets them land at another, and its caller can be
-//! interrupted, delayed or refused inside each call.
+//! A store whose calls take time: it takes a writeback's data at one point and lets them land at
+//! another, and its caller can be interrupted, delayed or refused inside each call.
 //!
-//! Key types: [`PhasedStore`], around a [`BlockStore`], and [`Pace`], which says what happens inside its calls. A sync covers the
-//! writebacks that had returned when it began. [`PhasedStore::durable`] is what the disk holds if everything else is lost;
+//! Key types: [`PhasedStore`], around a [`BlockStore`], and [`Pace`], which says what happens
+//! inside its calls. A sync covers the writebacks that had returned when it began.
+//! [`PhasedStore::durable`] is what the disk holds if everything else is lost;
 //! [`PhasedStore::crash`] is what it holds when the machine stops at some moment.
 
 #![forbid(unsafe_code)]
@@ -112,13 +113,15 @@ impl PhasedStore {
         self.state().failures
     }
 
-    /// Moments so far at which the machine can stop: before each of its calls' effects, and after the last.
+    /// Moments so far at which the machine can stop: before each of its calls' effects, and after
+    /// the last.
     #[must_use]
     pub fn moments(&self) -> usize {
         self.state().log.len()
     }
 
-    /// What is on the disk when the machine stops now, and all is lost that no completed sync covers.
+    /// What is on the disk when the machine stops now, and all is lost that no completed sync
+    /// covers.
     #[must_use]
     pub fn durable(&self) -> Image {
         self.crash(self.moments(), Moment::Before, Fate::Lost)
@@ -161,7 +164,8 @@ impl PhasedStore {
         self.pace.point();
     }
 
-    /// The pages of a run, as they are now, one after another: their bytes, and how many of them lie inside the file.
+    /// The pages of a run, as they are now, one after another: their bytes, and how many of them
+    /// lie inside the file.
     fn take(&self, run: &WritebackRun<'_>) -> Vec<(PageIndex, Vec<u8>, usize)> {
         let mut taken = Vec::new();
         for page in 0..u64::from(run.pages()) {

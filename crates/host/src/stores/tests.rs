@@ -1,4 +1,5 @@
-//! Each store under a real file: what was written comes back after everything was thrown out of the cache.
+//! Each store under a real file: what was written comes back after everything was thrown out of the
+//! cache.
 
 use std::sync::Arc;
 
@@ -43,7 +44,8 @@ impl Bench {
         self.space.sys_fsync(file, SyncKind::All)
     }
 
-    /// Writes here and there, syncs, and compares with a model: in the cache, and in a new inode over the same store.
+    /// Writes here and there, syncs, and compares with a model: in the cache, and in a new inode
+    /// over the same store.
     fn round_trip<S: AddressSpaceOperations + 'static>(&self, store: &Arc<S>) -> Vec<u8> {
         let file = self.machine.inode(store, 0);
         let mut model: Vec<u8> = Vec::new();

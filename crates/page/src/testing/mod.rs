@@ -1,4 +1,5 @@
-//! A small kernel for this crate's tests: counted and poisoned frames, waiting with a watchdog, seeds, traces.
+//! A small kernel for this crate's tests: counted and poisoned frames, waiting with a watchdog,
+//! seeds, traces.
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -130,7 +131,8 @@ unsafe impl Frames for TestFrames {
     }
 }
 
-/// Waiting by one condition variable for all keys. A sleeper that is not woken for long is a lost wake-up.
+/// Waiting by one condition variable for all keys. A sleeper that is not woken for long is a lost
+/// wake-up.
 #[derive(Default)]
 pub(crate) struct TestWait {
     lock: Mutex<()>,
@@ -319,7 +321,8 @@ pub(crate) fn run(first: u64, pages: u64) -> PageRun {
     PageRun::new(PageIndex::new(first), pages)
 }
 
-/// Inserts fresh pages for a whole run, each byte of page `i` being `stamp(i)`, and marks them uptodate.
+/// Inserts fresh pages for a whole run, each byte of page `i` being `stamp(i)`, and marks them
+/// uptodate.
 #[track_caller]
 pub(crate) fn populate<S: SyncFamily + Send + Sync>(
     mapping: &Mapping<Test<S>>,

@@ -92,8 +92,8 @@ impl Observer for Intrude {
     }
 }
 
-/// Runs `operation`, and `intrusion` in the middle of it: just before its access number `before` to an [`Intruded`]
-/// word or lock. Tells whether it came to that.
+/// Runs `operation`, and `intrusion` in the middle of it: just before its access number `before` to
+/// an [`Intruded`] word or lock. Tells whether it came to that.
 pub(crate) fn intrude<R>(
     before: u32,
     intrusion: impl FnOnce() + 'static,

@@ -1,4 +1,5 @@
-//! What operations cost: accesses to words, and locked instructions among them. Exact, so that more is a failure.
+//! What operations cost: accesses to words, and locked instructions among them. Exact, so that more
+//! is a failure.
 
 use core::sync::atomic::Ordering;
 use std::thread;

@@ -1,4 +1,5 @@
-//! The fence of the production words, on the memory of the machine that runs the tests. The model checker has fences of its own.
+//! The fence of the production words, on the memory of the machine that runs the tests. The model
+//! checker has fences of its own.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,8 @@ const ROUNDS: u64 = 100_000;
 #[repr(align(128))]
 struct Lone(AtomicU64);
 
-/// In each round stores its number to `mine` and then reads `theirs`; the rounds in which it did not see the other's store.
+/// In each round stores its number to `mine` and then reads `theirs`; the rounds in which it did
+/// not see the other's store.
 fn look(mine: &Lone, theirs: &Lone, arrived: &Lone, fence: fn(Ordering)) -> Vec<u64> {
     let mut missed = Vec::new();
     for round in 1..=ROUNDS {
@@ -45,7 +47,8 @@ fn both_missed(fence: fn(Ordering)) -> usize {
     })
 }
 
-/// As truncation and whoever puts a page in do: one stores the size and then looks for pages, the other the page, and then looks at the size.
+/// As truncation and whoever puts a page in do: one stores the size and then looks for pages, the
+/// other the page, and then looks at the size.
 #[test]
 fn of_two_threads_that_store_and_then_look_one_sees_the_other() {
     assert_eq!(both_missed(CoreSync::fence), 0);

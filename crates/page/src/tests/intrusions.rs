@@ -70,7 +70,8 @@ fn take_nodes_over(mapping: &Mapping<K>, other: &Mapping<K>, target: u64, shape:
     }
 }
 
-/// Runs `operation` on a mapping with one page at `target`, with its nodes taken over before each of its accesses.
+/// Runs `operation` on a mapping with one page at `target`, with its nodes taken over before each
+/// of its accesses.
 fn sweep(target: u64, shape: &'static [u64], operation: impl Fn(&Mapping<K>)) {
     for before in 0.. {
         let machine: Machine<Intruded> = Machine::new(64);
@@ -179,7 +180,8 @@ fn a_page_that_comes_in_while_its_empty_leaf_is_pruned_stays() {
     }
 }
 
-/// Runs `operation` on a mapping with an empty leaf for page 70, pruned before each of its accesses.
+/// Runs `operation` on a mapping with an empty leaf for page 70, pruned before each of its
+/// accesses.
 fn sweep_pruned(operation: impl Fn(&Mapping<K>)) {
     for before in 0.. {
         let machine: Machine<Intruded> = Machine::new(64);
@@ -197,7 +199,8 @@ fn sweep_pruned(operation: impl Fn(&Mapping<K>)) {
     }
 }
 
-/// Creates a leaf while `intrusion` changes how many nodes that takes, at every place but under the tree's lock.
+/// Creates a leaf while `intrusion` changes how many nodes that takes, at every place but under the
+/// tree's lock.
 fn sweep_grafts(intrusion: fn(&Mapping<K>)) {
     for before in 0.. {
         let machine: Machine<Intruded> = Machine::new(64);

@@ -100,7 +100,8 @@ struct Blind;
 /// A word that says 0 to a relaxed load once it has announced something.
 struct BlindWord(core::sync::atomic::AtomicU64, AtomicBool);
 
-// SAFETY: the words pass on to `core`'s atomics; one says 0 to a relaxed load, which only a hint may ask.
+// SAFETY: the words pass on to `core`'s atomics; one says 0 to a relaxed load, which only a hint
+// may ask.
 unsafe impl SyncFamily for Blind {
     type Word64 = BlindWord;
     type Word32 = core::sync::atomic::AtomicU32;
@@ -148,15 +149,16 @@ impl Word<u64> for BlindWord {
     }
 }
 
-/// Most times that one of the others overtook the victim, in one of [`STARTS`] fresh starts. `fresh`
-/// makes a lock that sleeps on the queues that it is given: a function that locks as thread number
-/// `n` (the victim is number 0), calls its argument, and unlocks.
+/// Most times that one of the others overtook the victim, in one of [`STARTS`] fresh starts.
+/// `fresh` makes a lock that sleeps on the queues that it is given: a function that locks as thread
+/// number `n` (the victim is number 0), calls its argument, and unlocks.
 fn overtakings<L: Fn(usize, &dyn Fn()) + Sync>(fresh: impl Fn(Arc<Unfair>) -> L) -> u32 {
     (0..STARTS).map(|_| start(&fresh)).max().unwrap_or(0)
 }
 
-/// Whether one of the others overtakes the victim more than once in one of many fresh starts: for locks that
-/// have no bound. Threads that start late may miss each other, so one start does not tell.
+/// Whether one of the others overtakes the victim more than once in one of many fresh starts: for
+/// locks that have no bound. Threads that start late may miss each other, so one start does not
+/// tell.
 fn breaks_the_bound<L: Fn(usize, &dyn Fn()) + Sync>(fresh: impl Fn(Arc<Unfair>) -> L) -> bool {
     (0..100 * STARTS).any(|_| start(&fresh) > 1)
 }

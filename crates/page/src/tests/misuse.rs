@@ -1,4 +1,5 @@
-//! What a caller, a store or an allocator that breaks its word can do through safe calls: get errors, never make bytes appear.
+//! What a caller, a store or an allocator that breaks its word can do through safe calls: get
+//! errors, never make bytes appear.
 
 use std::boxed::Box;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,5 +1,5 @@
-//! Dirty and writeback as one state (F2, F5): looks at it in the middle of its changes, and changes in the middle of looks.
-//! The same sweeps find the orders that are wrong.
+//! Dirty and writeback as one state (F2, F5): looks at it in the middle of its changes, and changes
+//! in the middle of looks. The same sweeps find the orders that are wrong.
 
 use std::boxed::Box;
 use std::cell::RefCell;
@@ -96,7 +96,8 @@ fn f5_a_failure_that_clears_writeback_before_it_sets_dirty_is_found() {
     assert!(clean_in_the_middle_of(planted) > 0);
 }
 
-/// How often `look`, without a lock, misses a page that `begin` makes one under writeback in the middle of it.
+/// How often `look`, without a lock, misses a page that `begin` makes one under writeback in the
+/// middle of it.
 fn missed_by(look: impl Fn(&Mapping<K>) -> SlotMask) -> usize {
     let mut missed = 0;
     for before in 0.. {

@@ -1,4 +1,5 @@
-//! The small things that an embedder sees: names, descriptions, defaults, and a kernel that keeps every default.
+//! The small things that an embedder sees: names, descriptions, defaults, and a kernel that keeps
+//! every default.
 
 use std::format;
 use std::string::ToString;

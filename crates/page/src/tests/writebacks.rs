@@ -68,8 +68,8 @@ fn a_writeback_begins_for_all_pages_of_its_run_or_changes_nothing() {
     populate(&mapping, run(1, 6), |_| 3);
     drop(mapping.lock(cx(), run(6, 1)).unwrap().remove(u64::MAX));
     let mut fresh = machine.cache.allocate(1).unwrap();
-    // Of slots 1..=7: 1 and 2 are fine, 3 is clean, 4 is under writeback, 5 under writeback and dirty again, 6 not
-    // uptodate, 7 absent. The lock ends there.
+    // Of slots 1..=7: 1 and 2 are fine, 3 is clean, 4 is under writeback, 5 under writeback and
+    // dirty again, 6 not uptodate, 7 absent. The lock ends there.
     let mut locked = mapping.lock(cx(), run(1, 7)).unwrap();
     locked.insert_batch(1 << 6, &mut fresh);
     locked.set_dirty(0b0111_0110);

@@ -42,7 +42,8 @@ static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 /// - Writeback skips blocks that were never allocated, and those past the end.
 /// - [`sync`](AddressSpaceOperations::sync) flushes the device, has the map written, with the size,
 ///   and flushes again. After a crash the map's file is as long as its size says; what the last
-///   block has behind that is to be zeroed before the file is opened again, by `truncate_blocks` of the size.
+///   block has behind that is to be zeroed before the file is opened again, by `truncate_blocks` of
+///   the size.
 /// - If the device fails while truncation zeroes the end of the last block, the bytes count as
 ///   zeros until they are; a sync fails as long as they are not. More than 8 such blocks at a time
 ///   make reads, writebacks and syncs of the file fail with [`Errno::Io`].
@@ -214,8 +215,8 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
         Ok(Begun { len: len.min((room_end - pos) as usize), contents, reserved })
     }
 
-    /// Does nothing: room past the end comes back by `truncate_blocks`, and room inside the file reads as
-    /// zeros, as the hole did.
+    /// Does nothing: room past the end comes back by `truncate_blocks`, and room inside the file
+    /// reads as zeros, as the hole did.
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
 
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {

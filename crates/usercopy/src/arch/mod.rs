@@ -2,8 +2,8 @@
 //!
 //! A back end is a module with the same functions: `copy_from`, `copy_to` and `clear` (which return
 //! bytes *not* done and keep U1, U2 and U7), `probe_read`, `probe_write`, `copy_mapped`,
-//! `clear_mapped`, `table` and `sort_extable`. [`native`] is the one of the target. Every load and store that may
-//! fault is registered in the [exception table](crate::extable).
+//! `clear_mapped`, `table` and `sort_extable`. [`native`] is the one of the target. Every load and
+//! store that may fault is registered in the [exception table](crate::extable).
 //!
 //! How a fault inside a wide access becomes an exact count, also when mappings change during the
 //! copy (U1): words are loaded before they are stored, they are stored in the order of their

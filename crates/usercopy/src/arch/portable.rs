@@ -1,7 +1,7 @@
 //! The fallback in plain Rust: volatile word and byte copies, and no way to fix a fault up.
 //!
-//! For kernels whose user memory is always mapped, for simulators, and for kernel memory that user space may see
-//! (`copy_mapped`), which other back ends take from here. Compiles everywhere.
+//! For kernels whose user memory is always mapped, for simulators, and for kernel memory that user
+//! space may see (`copy_mapped`), which other back ends take from here. Compiles everywhere.
 
 use crate::arch::{AccessWindow, FaultPolicy};
 use crate::extable::{Entry, TooFar};
@@ -75,8 +75,8 @@ pub unsafe fn probe_read<W: AccessWindow>(addr: *const u8) -> usize {
     0
 }
 
-/// Reads the byte at `addr` and writes it back, which can undo a concurrent change: this architecture's
-/// atomics are unknown here. Returns bytes not reached, which is always 0.
+/// Reads the byte at `addr` and writes it back, which can undo a concurrent change: this
+/// architecture's atomics are unknown here. Returns bytes not reached, which is always 0.
 ///
 /// # Safety
 /// `addr` is valid for reads and writes, without a fault.

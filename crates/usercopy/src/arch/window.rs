@@ -1,28 +1,29 @@
-//! Type parameters of the back ends: how the CPU is told that a user access is meant, and what its fault does.
+//! Type parameters of the back ends: how the CPU is told that a user access is meant, and what its
+//! fault does.
 
 use core::marker::PhantomData;
 
 use crate::extable::Kind;
 
-/// Opens and closes the CPU's window to user memory (SMAP, PAN, SUM) around an access. A type, so that a
-/// kernel or process without one pays nothing.
+/// Opens and closes the CPU's window to user memory (SMAP, PAN, SUM) around an access. A type, so
+/// that a kernel or process without one pays nothing.
 ///
 /// A trap handler saves the window's state with the frame and closes it for itself: a copy that
 /// faults has it open.
 ///
 /// # Safety
-/// Between `open` and `close` user memory is accessible to ordinary loads and stores of this CPU. Both
-/// have no other effect that Rust code can see.
+/// Between `open` and `close` user memory is accessible to ordinary loads and stores of this CPU.
+/// Both have no other effect that Rust code can see.
 pub unsafe trait AccessWindow {
-    /// From how many bytes on a copy uses the machine's string move (x86-64 only: `rep movsb`). Its right value
-    /// with `fsrm` or `erms` is about 1 KiB; `usize::MAX` where neither is there.
+    /// From how many bytes on a copy uses the machine's string move (x86-64 only: `rep movsb`). Its
+    /// right value with `fsrm` or `erms` is about 1 KiB; `usize::MAX` where neither is there.
     const STRING_MOVE_MIN: usize = 1024;
 
     /// Lets the kernel access user memory.
     ///
     /// # Safety
-    /// [`close`](Self::close) follows on the same CPU context, and in between only instructions that are meant
-    /// to access user memory do so.
+    /// [`close`](Self::close) follows on the same CPU context, and in between only instructions
+    /// that are meant to access user memory do so.
     unsafe fn open();
 
     /// Forbids it again.

@@ -25,7 +25,8 @@ pub(super) enum Promise {
 /// What breaks U2.
 const NOTHING_DONE: &str = "nothing done although the first byte was accessible";
 
-/// After how many bytes a pattern is repeated: no power of two, so that a whole block or page in the place of another shows.
+/// After how many bytes a pattern is repeated: no power of two, so that a whole block or page in
+/// the place of another shows.
 const PERIOD: usize = 127;
 
 /// Byte `at` of the kernel side: never zero, never a user-side byte.
@@ -110,8 +111,8 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
         self.layout.page_size()
     }
 
-    /// Runs the operation on `len` bytes of which the first `accessible` lie before `edge`, where (unless that is all
-    /// of them) it must stop. The kernel side is misaligned by `alignment % 8`.
+    /// Runs the operation on `len` bytes of which the first `accessible` lie before `edge`, where
+    /// (unless that is all of them) it must stop. The kernel side is misaligned by `alignment % 8`.
     pub(super) fn run(
         &mut self,
         edge: UserAddr,
@@ -186,7 +187,8 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
         let user = self.layout.user();
         let kernel = self.kernel[offset..offset + len].as_mut_ptr();
         match self.operation {
-            // SAFETY: `kernel` is ours and `len` long; the layout vouches for the range, which `suite` checked.
+            // SAFETY: `kernel` is ours and `len` long; the layout vouches for the range, which
+            // `suite` checked.
             Operation::CopyFromUser => unsafe {
                 user.raw_copy_from_user(self.may, kernel, user_addr, len)
             },
@@ -228,7 +230,8 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
         Ok(())
     }
 
-    /// The kernel's bytes: the reported prefix is the user's (when copying from there), all others are as before.
+    /// The kernel's bytes: the reported prefix is the user's (when copying from there), all others
+    /// are as before.
     fn check_kernel_side(&self, run: &Run) -> Result<(), Failure> {
         let written = if self.operation.writes_user() { 0 } else { run.reported };
         let expected = |at: usize| match at.checked_sub(run.offset) {
@@ -247,7 +250,8 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
         Err(self.fail(run, "U1", seen).with_byte(at.wrapping_sub(run.offset)))
     }
 
-    /// The user's bytes: the reported prefix is the kernel's or zero (when writing there), all others are as before.
+    /// The user's bytes: the reported prefix is the kernel's or zero (when writing there), all
+    /// others are as before.
     fn check_user_side(&self, run: &Run) -> Result<(), Failure> {
         let written = if self.operation.writes_user() { run.reported } else { 0 };
         let before = run.start.wrapping_add(GUARD.wrapping_neg());

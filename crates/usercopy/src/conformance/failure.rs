@@ -39,10 +39,11 @@ pub struct Failure {
     pub len: usize,
     /// Leading bytes of it that were accessible.
     pub accessible: usize,
-    /// Leading bytes that the function said it had accessed; more than `len` if it returned more than that as left.
+    /// Leading bytes that the function said it had accessed; more than `len` if it returned more
+    /// than that as left.
     pub reported: usize,
-    /// Offset of the first wrong byte from the beginning of the access, if bytes are what is wrong; one before the
-    /// access wraps.
+    /// Offset of the first wrong byte from the beginning of the access, if bytes are what is wrong;
+    /// one before the access wraps.
     pub at: Option<usize>,
     /// How the mappings changed during the access, if they were to; `accessible` is 1 then if the
     /// first byte always was.

@@ -1,5 +1,5 @@
-//! A conformance suite for [`UserMemory`]: every offset and length around a fault, both directions, both sides'
-//! bytes compared.
+//! A conformance suite for [`UserMemory`]: every offset and length around a fault, both directions,
+//! both sides' bytes compared.
 //!
 //! An implementor's test lays out five pages ([`Layout`]) and calls [`check`]; if it can also
 //! change mappings during a copy ([`MovingLayout`]), [`check_moving`]. Nothing panics and nothing

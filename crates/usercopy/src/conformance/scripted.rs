@@ -98,9 +98,9 @@ impl Scripted {
     }
 }
 
-// SAFETY: every function touches exactly the bytes before the first that faults (U1, U2, U7); nothing sleeps
-// (U3); nothing is zeroed beyond (U4); the range is constant and holds no kernel memory (U5); the probes are the provided
-// ones, single-threaded here (U6).
+// SAFETY: every function touches exactly the bytes before the first that faults (U1, U2, U7);
+// nothing sleeps (U3); nothing is zeroed beyond (U4); the range is constant and holds no kernel
+// memory (U5); the probes are the provided ones, single-threaded here (U6).
 unsafe impl UserMemory for Scripted {
     fn user_range(&self) -> Range<usize> {
         BASE..BASE + BYTES

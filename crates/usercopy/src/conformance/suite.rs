@@ -9,7 +9,8 @@ use crate::{MayFault, UserAddr, UserMemory, UserSlice};
 /// Every offset of a fault is tried for all lengths up to this.
 const SWEEP: usize = 160;
 
-/// Lengths of accesses beyond the sweep: around the thresholds at which implementations change their ways.
+/// Lengths of accesses beyond the sweep: around the thresholds at which implementations change
+/// their ways.
 const LONG: [usize; 14] =
     [191, 192, 193, 255, 256, 257, 511, 512, 575, 1023, 1024, 1025, 1500, super::case::MAX_LEN];
 
@@ -33,8 +34,9 @@ pub fn check<L: Layout + ?Sized>(layout: &L, may: &mut MayFault) -> Result<(), F
     run(layout, may, Promise::Contract)
 }
 
-/// Runs the suite with more than the contract promises: every copy goes exactly up to the byte that faults, and the
-/// fault-in reaches exactly the accessible prefix. The back ends of [`arch`](crate::arch) do that.
+/// Runs the suite with more than the contract promises: every copy goes exactly up to the byte that
+/// faults, and the fault-in reaches exactly the accessible prefix. The back ends of
+/// [`arch`](crate::arch) do that.
 ///
 /// # Errors
 /// The first broken promise.

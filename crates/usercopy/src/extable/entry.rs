@@ -21,8 +21,8 @@ impl Kind {
 
 /// One instruction that may fault.
 ///
-/// `insn` and `fixup` are relative to the address of their own field, as `.long target - .` writes them: an entry
-/// means something only where it lies.
+/// `insn` and `fixup` are relative to the address of their own field, as `.long target - .` writes
+/// them: an entry means something only where it lies.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Entry {
@@ -58,7 +58,8 @@ impl Entry {
         }
     }
 
-    /// Points the entry, which lies at its final place, at absolute addresses. `None` if they are too far.
+    /// Points the entry, which lies at its final place, at absolute addresses. `None` if they are
+    /// too far.
     pub(super) fn aim(&mut self, insn: usize, fixup: usize, kind: u32) -> Option<()> {
         self.insn = distance(&self.insn, insn)?;
         self.fixup = distance(&self.fixup, fixup)?;

@@ -1,5 +1,6 @@
-//! Real user memory for the tests: pages of this process, a SIGSEGV handler that asks the crate's own exception table, and
-//! optionally pages that the handler brings in, as a kernel's fault handler would.
+//! Real user memory for the tests: pages of this process, a SIGSEGV handler that asks the crate's
+//! own exception table, and optionally pages that the handler brings in, as a kernel's fault
+//! handler would.
 #![allow(dead_code)] // every test binary uses a part of it
 
 #[cfg(target_arch = "x86_64")]
@@ -100,7 +101,8 @@ fn install_handler() {
         action.sa_sigaction = on_sigsegv as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
         for signal in [libc::SIGSEGV, libc::SIGBUS] {
-            // SAFETY: a handler of the right type that touches only atomics, the table and mprotect.
+            // SAFETY: a handler of the right type that touches only atomics, the table and
+            // mprotect.
             let result = unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
             assert_eq!(result, 0);
         }
@@ -131,7 +133,8 @@ impl<W: AccessWindow> Pages<W> {
         let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
         assert_ne!(base, libc::MAP_FAILED);
         let base = base.expose_provenance();
-        // SAFETY: the mapping is used by nothing but the copies and volatile accesses; the handler is installed.
+        // SAFETY: the mapping is used by nothing but the copies and volatile accesses; the handler
+        // is installed.
         Self { base, pages, user: unsafe { CurrentUser::new(base..base + len) } }
     }
 
@@ -159,7 +162,8 @@ impl<W: AccessWindow> Pages<W> {
         assert_eq!(result, 0);
     }
 
-    /// Takes the pages away until a fault brings each back. One test of the process at a time may do so.
+    /// Takes the pages away until a fault brings each back. One test of the process at a time may
+    /// do so.
     pub(crate) fn make_lazy(&self, pages: Range<usize>) {
         assert!(!pages.is_empty());
         LAZY[0].store(self.address(pages.start).get(), Ordering::Relaxed);
@@ -222,7 +226,8 @@ impl<W: AccessWindow> Layout for Pages<W> {
     }
 }
 
-/// The seed of a random test: `FAULTLESS_SEED`, or always the same one. Printed, so that a failure can be replayed.
+/// The seed of a random test: `FAULTLESS_SEED`, or always the same one. Printed, so that a failure
+/// can be replayed.
 pub(crate) fn seed() -> u64 {
     const DEFAULT: u64 = 1;
     let seed = match std::env::var("FAULTLESS_SEED") {

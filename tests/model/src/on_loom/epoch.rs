@@ -63,8 +63,9 @@ impl Grace for Epoch<<K as Kernel>::Sync> {
     }
 }
 
-/// The planted bug [`Plant::OnePhase`]: turns readers to the other phase and waits for those of the old one. A reader that
-/// read the old phase before, and counts itself in afterwards, is in a phase that the next grace period does not wait for.
+/// The planted bug [`Plant::OnePhase`]: turns readers to the other phase and waits for those of the
+/// old one. A reader that read the old phase before, and counts itself in afterwards, is in a phase
+/// that the next grace period does not wait for.
 struct OnePhase {
     readers: [LoomWord; 2],
     phase: LoomWord,

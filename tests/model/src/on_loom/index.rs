@@ -52,7 +52,8 @@ pub fn recycled_frame() -> Run {
     Run { threads, end: Box::new(move || drop((world, file, other))) }
 }
 
-/// A page is replaced under its lock by one that is filled later; the old frame waits for its grace period meanwhile.
+/// A page is replaced under its lock by one that is filled later; the old frame waits for its grace
+/// period meanwhile.
 pub fn replaced_page() -> Run {
     let world = World::new(4);
     let file = world.mapping(4);

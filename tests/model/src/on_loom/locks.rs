@@ -32,7 +32,8 @@ impl Guarded {
     }
 
     fn touch(&self) {
-        // SAFETY: loom hands out a pointer to the cell's value and panics if another thread may have one.
+        // SAFETY: loom hands out a pointer to the cell's value and panics if another thread may
+        // have one.
         self.0.with_mut(|value| unsafe { *value += 1 });
     }
 }

@@ -1,4 +1,5 @@
-//! Marks of a page: uptodate is published after the bytes, no store is lost to writeback, the size moves after the bytes.
+//! Marks of a page: uptodate is published after the bytes, no store is lost to writeback, the size
+//! moves after the bytes.
 
 // A model asserts: that it panics is what it is for.
 #![allow(clippy::missing_panics_doc)]
@@ -30,7 +31,8 @@ pub fn uptodate() -> Run {
     Run { threads, end: Box::new(move || drop((world, file))) }
 }
 
-/// A page is written while it is on its way to the store: it ends up dirty, or the store has the new bytes.
+/// A page is written while it is on its way to the store: it ends up dirty, or the store has the
+/// new bytes.
 pub fn write_during_writeback() -> Run {
     let world = World::new(4);
     let file = world.mapping(4);
@@ -112,7 +114,8 @@ pub fn two_writebacks() -> Run {
     Run { threads, end: Box::new(move || drop((world, file))) }
 }
 
-/// The file grows inside a page that is uptodate already: only the size tells readers of the new bytes.
+/// The file grows inside a page that is uptodate already: only the size tells readers of the new
+/// bytes.
 pub fn growing_size() -> Run {
     let world = World::new(4);
     let file = world.mapping(4);

@@ -1,7 +1,7 @@
 //! Loom: exhaustive up to a bound of preemptions, with the weak memory of C11.
 //!
-//! [`words`] is the family, [`Loom`] the checker; [`explore`] runs a model. The models, one file a subject:
-//! [`locks`], [`epoch`], [`index`], [`marks`], [`writes`].
+//! [`words`] is the family, [`Loom`] the checker; [`explore`] runs a model. The models, one file a
+//! subject: [`locks`], [`epoch`], [`index`], [`marks`], [`writes`].
 
 pub mod epoch;
 pub mod explore;

@@ -2,15 +2,18 @@
 //!
 //! Two things differ from a plain wrapper.
 //!
-//! **Sequential consistency.** Loom treats such an access as acquire-release. As [`Word`] asks, a fence does the rest: one before each
-//! sequentially consistent *load*. Every pair that the code under test relies on is a store or read-modify-write of one word followed by
-//! such a load of another, so that is enough, and it is the least: further fences would hide orderings that are missing
-//! elsewhere. Loom's partial-order reduction knows nothing of fences; so each of them is preceded by a relaxed operation on a word
-//! of its own, which makes their order something to explore.
+//! **Sequential consistency.** Loom treats such an access as acquire-release. As [`Word`] asks, a
+//! fence does the rest: one before each sequentially consistent *load*. Every pair that the code
+//! under test relies on is a store or read-modify-write of one word followed by such a load of
+//! another, so that is enough, and it is the least: further fences would hide orderings that are
+//! missing elsewhere. Loom's partial-order reduction knows nothing of fences; so each of them is
+//! preceded by a relaxed operation on a word of its own, which makes their order something to
+//! explore.
 //!
-//! **Cold words.** A leaf has 77 words, an epoch 32 counters; a model changes a dozen of them, and loom's time goes with their number. A
-//! word that is not changed while threads run needs no exploring: it is *cold*, a plain value. Which words are hot is
-//! learned: if a thread is about to change a cold one, the process starts itself afresh, with that word's serial number (words of
+//! **Cold words.** A leaf has 77 words, an epoch 32 counters; a model changes a dozen of them, and
+//! loom's time goes with their number. A word that is not changed while threads run needs no
+//! exploring: it is *cold*, a plain value. Which words are hot is learned: if a thread is about to
+//! change a cold one, the process starts itself afresh, with that word's serial number (words of
 //! the set-up are made in the same order each time) among the hot ones.
 
 use std::cell::{Cell, RefCell};
@@ -150,7 +153,8 @@ pub fn hot_words() -> usize {
     HOT.with(|hot| hot.borrow().len())
 }
 
-/// Where a process that starts itself afresh hands down what it knows: serial numbers with commas between.
+/// Where a process that starts itself afresh hands down what it knows: serial numbers with commas
+/// between.
 const HOT_WORDS: &str = "FAULTLESS_MODEL_HOT";
 
 fn known_hot() -> HashSet<u32> {
@@ -333,12 +337,13 @@ fn touch_fences() {
     }
 }
 
-/// Does what [`Plant::ClearAfterWake`] held back. Called by [`ModelWait`](crate::wait::ModelWait) after each wake.
+/// Does what [`Plant::ClearAfterWake`] held back. Called by [`ModelWait`](crate::wait::ModelWait)
+/// after each wake.
 pub fn after_wake() {
     if let Some((at, mask)) = HELD_BACK.with(Cell::take) {
         let word: *const LoomWord = std::ptr::with_exposed_provenance(at);
-        // SAFETY: the caller of the wake still uses the word: it is in the leaf that was just unlocked, and
-        // leaves live as long as their cache.
+        // SAFETY: the caller of the wake still uses the word: it is in the leaf that was just
+        // unlocked, and leaves live as long as their cache.
         let word = unsafe { &*word };
         word.modify(SeqCst, |word| word.fetch_and(mask, SeqCst), |word, o| word.fetch_and(mask, o));
     }

@@ -54,7 +54,8 @@ impl Sent {
     pub fn begin(file: &Arc<Mapping<K>>, run: PageRun) -> Self {
         let mut locked = file.lock(cx(), run).expect("a leaf");
         let writeback = locked.begin_writeback(run, u64::MAX).expect("dirty pages");
-        // SAFETY: the token borrows the mapping, which `_file` keeps where it is until the token is gone.
+        // SAFETY: the token borrows the mapping, which `_file` keeps where it is until the token is
+        // gone.
         let writeback =
             unsafe { mem::transmute::<Writeback<'_, K>, Writeback<'static, K>>(writeback) };
         Self { writeback, _file: Arc::clone(file) }

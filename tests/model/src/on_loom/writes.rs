@@ -68,7 +68,8 @@ impl User {
     }
 }
 
-// SAFETY: copies do what they say, up to the first byte that is not there; the range does not change.
+// SAFETY: copies do what they say, up to the first byte that is not there; the range does not
+// change.
 unsafe impl UserMemory for User {
     fn user_range(&self) -> Range<usize> {
         BASE..BASE + LEN
@@ -219,7 +220,8 @@ pub fn truncate_and_read() -> Run {
     Run { threads, end: Box::new(end) }
 }
 
-/// Truncation while a reader brings the page in from the store: what the store had is not to be seen again.
+/// Truncation while a reader brings the page in from the store: what the store had is not to be
+/// seen again.
 fn truncate_and_fill(size: u64) -> Run {
     let world = World::new(4);
     let inode = world.inode(b"aaaaaaaa");
@@ -284,7 +286,8 @@ pub fn truncate_and_overwrite() -> Run {
     Run { threads, end: Box::new(end) }
 }
 
-/// Truncation to nothing, and a write that brings the page in: the bytes are cut off, or written after the cut.
+/// Truncation to nothing, and a write that brings the page in: the bytes are cut off, or written
+/// after the cut.
 pub fn truncate_and_overwrite_uncached() -> Run {
     let world = World::new(5);
     let inode = world.inode(b"aaaaaaaa");
@@ -313,7 +316,8 @@ pub fn truncate_overwrite_and_read() -> Run {
     Run { threads, end: Box::new(end) }
 }
 
-/// A write past the end, and a reader: it sees the old bytes, or those and all new ones up to the size it read.
+/// A write past the end, and a reader: it sees the old bytes, or those and all new ones up to the
+/// size it read.
 pub fn grow_and_read() -> Run {
     let world = World::new(4);
     let inode = small_file(&world);
@@ -325,7 +329,8 @@ pub fn grow_and_read() -> Run {
     Run { threads, end: Box::new(end) }
 }
 
-/// A write into a hole far past the end, and a reader of the hole: zeros, never a frame's old contents.
+/// A write into a hole far past the end, and a reader of the hole: zeros, never a frame's old
+/// contents.
 pub fn hole_and_read() -> Run {
     let world = World::new(4);
     let inode = small_file(&world);

@@ -14,7 +14,8 @@ use crate::store::ModelStore;
 /// Bytes of the file.
 const LEN: usize = 8;
 
-/// A file of old bytes on a store whose first writeback fails, and which is interrupted inside its calls.
+/// A file of old bytes on a store whose first writeback fails, and which is interrupted inside its
+/// calls.
 fn file(machine: &Machine) -> File {
     let old = [b'a'; LEN];
     let store = ModelStore::failing(&old, Strategy::BeginEnd, 1, shuttle::thread::yield_now);
@@ -35,7 +36,8 @@ fn sync(file: &File) {
     }
 }
 
-/// Nothing fails any more: once what failed has been told, a sync makes durable what was written (F2, F5).
+/// Nothing fails any more: once what failed has been told, a sync makes durable what was written
+/// (F2, F5).
 fn check(machine: Machine, file: File) {
     let told = file.fsync(&mut may(), SyncKind::All, &NoTask);
     let synced = told.or_else(|_| file.fsync(&mut may(), SyncKind::All, &NoTask));

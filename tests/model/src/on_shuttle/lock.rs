@@ -1,5 +1,5 @@
-//! M: the lock of an address space, whose queued writer blocks new readers (DL3′). Who has to wait does so on a bell of
-//! shuttle's, so that shuttle sees who waits.
+//! M: the lock of an address space, whose queued writer blocks new readers (DL3′). Who has to wait
+//! does so on a bell of shuttle's, so that shuttle sees who waits.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

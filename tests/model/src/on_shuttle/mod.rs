@@ -1,7 +1,9 @@
-//! Shuttle: many threads, sequentially consistent, random and PCT schedules that can be replayed, and all of them for small cases.
+//! Shuttle: many threads, sequentially consistent, random and PCT schedules that can be replayed,
+//! and all of them for small cases.
 //!
-//! The machine has an address space here: [`space`] is a scripted MMU with the lock M, page tables and a fault handler,
-//! so that whole system calls run against each other. [`scenarios`] has the models, [`explore`] runs them.
+//! The machine has an address space here: [`space`] is a scripted MMU with the lock M, page tables
+//! and a fault handler, so that whole system calls run against each other. [`scenarios`] has the
+//! models, [`explore`] runs them.
 
 pub mod explore;
 pub mod failing;
@@ -97,7 +99,8 @@ impl Bell for ShuttleBell {
     }
 }
 
-/// Whether the frame has an owner; memory is sequentially consistent, so the newest version is what everyone sees.
+/// Whether the frame has an owner; memory is sequentially consistent, so the newest version is what
+/// everyone sees.
 #[derive(Debug)]
 pub struct ShuttleWatch {
     owned: AtomicBool,

@@ -1,7 +1,8 @@
-//! Whole system calls against each other: write, fault, munmap, mlock, truncate, writeback, reclaim.
+//! Whole system calls against each other: write, fault, munmap, mlock, truncate, writeback,
+//! reclaim.
 //!
-//! Each scenario ends with `Machine::check`: nothing locked, nothing begun and not ended, no frame leaked or freed twice. A
-//! deadlock, or a frame used after it was freed, ends it before.
+//! Each scenario ends with `Machine::check`: nothing locked, nothing begun and not ended, no frame
+//! leaked or freed twice. A deadlock, or a frame used after it was freed, ends it before.
 
 // A model asserts: that it panics is what it is for.
 #![allow(clippy::missing_panics_doc)]
@@ -35,13 +36,14 @@ pub(super) type File = Arc<Inode<K>>;
 
 /// The system call's token.
 pub(super) fn may() -> MayFault {
-    // SAFETY: each thread of a scenario makes one call at a time and holds no lock between them. (The controls
-    // break the promise inside the call; that is what they are for.)
+    // SAFETY: each thread of a scenario makes one call at a time and holds no lock between them.
+    // (The controls break the promise inside the call; that is what they are for.)
     unsafe { MayFault::assert() }
 }
 
 impl Machine {
-    /// Its process has [`PAGES`](crate::on_shuttle::space::PAGES) private pages full of `p`, none of them present.
+    /// Its process has [`PAGES`](crate::on_shuttle::space::PAGES) private pages full of `p`, none
+    /// of them present.
     pub(super) fn new(frames: usize) -> Self {
         let memory = Memory::new(frames);
         let frames = ModelFrames(Arc::clone(&memory));
@@ -71,7 +73,8 @@ impl Machine {
         })
     }
 
-    /// `pwrite` of `len` bytes at `pos` from `offset` of the process's `page`, or what a control makes of it.
+    /// `pwrite` of `len` bytes at `pos` from `offset` of the process's `page`, or what a control
+    /// makes of it.
     pub(super) fn write(
         &self,
         file: &File,
@@ -261,7 +264,8 @@ pub fn unmapped_source() {
     machine.check(vec![write, unmap], vec![file]);
 }
 
-/// Truncation against a mapping: whoever still has the page in its page table afterwards would see what the file has not.
+/// Truncation against a mapping: whoever still has the page in its page table afterwards would see
+/// what the file has not.
 pub fn truncate_and_fault() {
     let machine = Machine::new(6);
     let file = machine.file(b'a', 8, Strategy::BeginEnd);
@@ -305,7 +309,8 @@ pub fn truncate_and_fill() {
     machine.check(vec![], vec![file]);
 }
 
-/// Truncation to nothing, and a write that brings the page in: it is cut off, or comes after the cut and makes the file grow.
+/// Truncation to nothing, and a write that brings the page in: it is cut off, or comes after the
+/// cut and makes the file grow.
 pub fn truncate_and_overwrite() {
     for strategy in [Strategy::BeginEnd, Strategy::PrepareCommit] {
         let machine = Machine::new(6);
@@ -325,7 +330,8 @@ pub fn truncate_and_overwrite() {
     }
 }
 
-/// Truncation to nothing, and an overwrite that has asked for room when it finds out that its source is not there.
+/// Truncation to nothing, and an overwrite that has asked for room when it finds out that its
+/// source is not there.
 pub fn truncate_and_fail() {
     let machine = Machine::new(6);
     let file = machine.file(b'a', 8, Strategy::BeginEnd);

@@ -1,6 +1,8 @@
-//! A scripted MMU: an address space of a few pages, its page table, its lock M, and the fault handler an embedder would write.
+//! A scripted MMU: an address space of a few pages, its page table, its lock M, and the fault
+//! handler an embedder would write.
 //!
-//! Lock order as in the architecture: M, then pages, then the page table. [`user`](crate::on_shuttle::user) makes the accesses.
+//! Lock order as in the architecture: M, then pages, then the page table.
+//! [`user`](crate::on_shuttle::user) makes the accesses.
 
 use std::sync::{Arc, Mutex as Plain, MutexGuard as PlainGuard, PoisonError, Weak};
 
@@ -57,7 +59,8 @@ pub struct Space {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segv;
 
-/// Who must not hold a page lock now does: DL4. The historical controls do, and hang for it; then it is the deadlock that is to be found.
+/// Who must not hold a page lock now does: DL4. The historical controls do, and hang for it; then
+/// it is the deadlock that is to be found.
 ///
 /// # Panics
 /// If this thread holds a page lock.
@@ -109,7 +112,8 @@ impl Space {
         self.resolve(page, access)
     }
 
-    /// Takes the page-table entry away, as reclaim of user pages does. No lock but the page table's.
+    /// Takes the page-table entry away, as reclaim of user pages does. No lock but the page
+    /// table's.
     pub fn steal(&self, page: usize) {
         self.clear(page);
     }
@@ -134,8 +138,8 @@ impl Space {
                 Ok(())
             }
             Area::File(inode, index) => {
-                // SAFETY: the handler of this thread, entered by an access that holds no page lock (the controls' do, which is
-                // their bug; it endangers no memory).
+                // SAFETY: the handler of this thread, entered by an access that holds no page lock
+                // (the controls' do, which is their bug; it endangers no memory).
                 let mut in_fault = unsafe { InFault::enter() };
                 let id = inode.mapping().id();
                 let install = |mapped: MappedFrame| self.install(page, mapped, id, index);

@@ -1,5 +1,5 @@
-//! Accesses to user memory: word by word through the page table. An atomic one ends at a page that is not present; a faulting one
-//! calls the fault handler and goes on.
+//! Accesses to user memory: word by word through the page table. An atomic one ends at a page that
+//! is not present; a faulting one calls the fault handler and goes on.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -142,8 +142,8 @@ fn advance(kernel: Kernel, by: usize) -> Kernel {
     }
 }
 
-// SAFETY: leading bytes are copied up to the first page that is absent, and no further; the range does not change; kernel
-// memory is touched only where the caller said.
+// SAFETY: leading bytes are copied up to the first page that is absent, and no further; the range
+// does not change; kernel memory is touched only where the caller said.
 unsafe impl UserMemory for User {
     fn user_range(&self) -> Range<usize> {
         BASE..BASE + PAGES * PAGE_SIZE

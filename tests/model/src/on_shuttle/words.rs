@@ -1,4 +1,5 @@
-//! Words and short locks for shuttle: plain values, and a place where threads may be switched before each operation.
+//! Words and short locks for shuttle: plain values, and a place where threads may be switched
+//! before each operation.
 
 use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
@@ -27,7 +28,8 @@ unsafe impl SyncFamily for ShuttleSync {
     }
 }
 
-/// A short lock. Who finds it taken yields: it never blocks for long, and its taker is no point of an exhaustive search.
+/// A short lock. Who finds it taken yields: it never blocks for long, and its taker is no point of
+/// an exhaustive search.
 #[derive(Debug)]
 pub struct ShuttleSpin<T>(Mutex<T>);
 

@@ -63,6 +63,7 @@ pub(crate) enum Bug {
     GrowsFirst,
     /// E5: a write that came short writes all of it again.
     WritesAgain,
-    /// E13: no limit of the task is a limit of the largest number, which has its signal; the largest file is not looked at.
+    /// E13: no limit of the task is a limit of the largest number, which has its signal; the
+    /// largest file is not looked at.
     NoLimitIsALimit,
 }

@@ -1,4 +1,5 @@
-//! One page of the planted path: locked, begun, its rest defined, filled as far as the source is there, ended.
+//! One page of the planted path: locked, begun, its rest defined, filled as far as the source is
+//! there, ended.
 
 use faultless::page::{
     Begun, Contents, Errno, LockContext, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageIndex,
@@ -98,7 +99,8 @@ impl<'t> Page<'t> {
         self.len
     }
 
-    /// Gives the bytes of the page around the ones to come a value, unless all are about to be replaced.
+    /// Gives the bytes of the page around the ones to come a value, unless all are about to be
+    /// replaced.
     fn define_rest(&mut self, contents: Contents) -> Result<Rest, Errno> {
         if self.locked.uptodate() != 0 {
             return Ok(Rest::Valid);
@@ -134,7 +136,8 @@ impl<'t> Page<'t> {
         unsafe { from.copy_from_atomic(user, memory.as_ptr(), room) }
     }
 
-    /// Commits as many of the `copied` bytes as can count, and unlocks. `left` bytes of the request are still to come.
+    /// Commits as many of the `copied` bytes as can count, and unlocks. `left` bytes of the request
+    /// are still to come.
     pub(super) fn end(mut self, copied: usize, left: usize) -> Landed {
         let accepted = self.accept(copied);
         self.commit(accepted);

@@ -19,8 +19,8 @@ use crate::bench::rivals::{TreeCache, pwrite};
 /// Bytes that a growing file may reach before it is emptied, outside the measured time.
 const GROWN: usize = COLD / 2;
 
-/// A file of `size` bytes, all holes, over cold frames, and the subject's two contestants: `write` gets the
-/// number of the operation since the file was like that.
+/// A file of `size` bytes, all holes, over cold frames, and the subject's two contestants: `write`
+/// gets the number of the operation since the file was like that.
 fn growing(
     size: u64,
     bytes_per_operation: usize,

@@ -1,8 +1,9 @@
 //! All mutants of a file woven into one text, each behind a switch.
 //!
-//! [`places`] finds what a mutant changes; here the text is put together. Every byte of the result is remembered by its origin
-//! ([`Woven::blame`]), so that what the compiler says of the result leads to the mutant that is to blame, or back to the
-//! original. `const fn` that are woven lose their `const`; a twin keeps it, for calls that must happen at compile time.
+//! [`places`] finds what a mutant changes; here the text is put together. Every byte of the result
+//! is remembered by its origin ([`Woven::blame`]), so that what the compiler says of the result
+//! leads to the mutant that is to blame, or back to the original. `const fn` that are woven lose
+//! their `const`; a twin keeps it, for calls that must happen at compile time.
 
 #![forbid(unsafe_code)]
 
@@ -32,7 +33,8 @@ pub(super) enum Copy {
     Twin,
 }
 
-/// A call in the original that must go to the twin of the function that it names: the offset of the name.
+/// A call in the original that must go to the twin of the function that it names: the offset of the
+/// name.
 pub(super) type Redirect = (usize, Copy);
 
 /// Where a piece of the woven text came from.
@@ -124,8 +126,8 @@ struct Weaver<'a> {
 }
 
 impl Weaver<'_> {
-    /// Emits a stretch of the original with everything woven in; `next` is the first place that may lie in it.
-    /// Returns the first place behind it.
+    /// Emits a stretch of the original with everything woven in; `next` is the first place that may
+    /// lie in it. Returns the first place behind it.
     fn stretch(&mut self, range: Range<usize>, mut next: usize) -> usize {
         let mut at = range.start;
         let whole = range.end == self.source.text.len();

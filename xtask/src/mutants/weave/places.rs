@@ -1,6 +1,7 @@
 //! What each mutant changes, as places of the source text.
 //!
-//! A place that must be known at compile time (a constant, the length of an array) cannot ask a switch; its mutants get no place.
+//! A place that must be known at compile time (a constant, the length of an array) cannot ask a
+//! switch; its mutants get no place.
 
 #![forbid(unsafe_code)]
 

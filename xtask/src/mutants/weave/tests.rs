@@ -95,8 +95,8 @@ fn output(program: &Path, variable: &str, value: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Weaves mutants 1, 2, … of the marked places into the snippet, and compares what the program prints without a mutant, with
-/// the first, the second, ….
+/// Weaves mutants 1, 2, … of the marked places into the snippet, and compares what the program
+/// prints without a mutant, with the first, the second, ….
 #[track_caller]
 fn assert_prints(name: &str, snippet: &str, mutants: &[(Genre, &str)], expected: &[&str]) {
     let (text, marks) = unmark(snippet);

@@ -1,4 +1,5 @@
-//! What an instruction does, for each instruction set. An instruction that is not known is an error.
+//! What an instruction does, for each instruction set. An instruction that is not known is an
+//! error.
 
 #![forbid(unsafe_code)]
 
@@ -123,7 +124,8 @@ pub(super) enum Flow {
     Branch(Cond, u64),
 }
 
-/// What an instruction does: first the access, then the registers (computed before the access), then the jump.
+/// What an instruction does: first the access, then the registers (computed before the access),
+/// then the jump.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Effect {
     pub(super) access: Option<Access>,
@@ -171,7 +173,8 @@ pub(super) fn lift(
     effect.with_context(|| format!("the model does not know `{}`", insn.text))
 }
 
-/// The stack pointer, the register of the return address if there is one, the first three arguments, the result.
+/// The stack pointer, the register of the return address if there is one, the first three
+/// arguments, the result.
 pub(super) fn convention(isa: Isa) -> (usize, Option<usize>, [usize; 3], usize) {
     match isa {
         Isa::X86_64 => (4, None, [7, 6, 2], 0),

@@ -1,5 +1,5 @@
-//! RISC-V 64, as `objdump -M numeric` writes it: with aliases, and compressed instructions under the names of the
-//! ones that they stand for.
+//! RISC-V 64, as `objdump -M numeric` writes it: with aliases, and compressed instructions under
+//! the names of the ones that they stand for.
 
 #![forbid(unsafe_code)]
 

@@ -42,7 +42,8 @@ thread_local! {
     static CUE: RefCell<Option<Cue>> = const { RefCell::new(None) };
 }
 
-/// Calls `call` on this thread, the next time that it is about to take a page lock of the mapping with this id.
+/// Calls `call` on this thread, the next time that it is about to take a page lock of the mapping
+/// with this id.
 pub(super) fn at_page_lock(mapping: u64, call: impl FnOnce() + 'static) {
     CUE.set(Some(Cue { mapping, call: Box::new(call) }));
 }

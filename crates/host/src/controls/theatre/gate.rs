@@ -5,7 +5,8 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a thread waits for its cue: longer than any watchdog, so that a hang is the watchdog's to find.
+/// How long a thread waits for its cue: longer than any watchdog, so that a hang is the watchdog's
+/// to find.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Shut at first; once open it stays open.
@@ -20,7 +21,8 @@ struct Inner {
     opened: Condvar,
 }
 
-/// Opens a gate when it is dropped, also by a panic: whoever waits for a thread is not to wait for a dead one.
+/// Opens a gate when it is dropped, also by a panic: whoever waits for a thread is not to wait for
+/// a dead one.
 #[derive(Debug)]
 pub(super) struct OpenAtEnd(pub(super) Gate);
 

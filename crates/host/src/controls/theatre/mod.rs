@@ -1,16 +1,21 @@
-//! The deadlock theatre: DL1 to DL4 staged on the real MMU, with real threads, for each write path there is.
+//! The deadlock theatre: DL1 to DL4 staged on the real MMU, with real threads, for each write path
+//! there is.
 //!
-//! An [`Act`] is one [`Scene`] played by one [`Algorithm`] on a machine of its own. The same staging serves all: threads meet at
-//! gates that open when a thread is where it has to be (it holds its page; it is about to wait for a page with M held) or is done, so that a
-//! path which cannot get there does not wait for ever. Nothing sleeps to synchronise. The source is stolen just before the
-//! first copy, which is what makes "prefault only" fail and what Faultless has to survive.
+//! An [`Act`] is one [`Scene`] played by one [`Algorithm`] on a machine of its own. The same
+//! staging serves all: threads meet at gates that open when a thread is where it has to be (it
+//! holds its page; it is about to wait for a page with M held) or is done, so that a path which
+//! cannot get there does not wait for ever. Nothing sleeps to synchronise. The source is stolen
+//! just before the first copy, which is what makes "prefault only" fail and what Faultless has to
+//! survive.
 //!
-//! A scene that hangs is found twice: by the lock checker, as a cycle, before anybody waits; and by the watchdog of the
-//! machine, which panics in the threads that wait. They unwind, give their locks back, and the act goes on to
-//! check that the machine is as good as new: Faultless writes the same file, and every frame comes back.
+//! A scene that hangs is found twice: by the lock checker, as a cycle, before anybody waits; and by
+//! the watchdog of the machine, which panics in the threads that wait. They unwind, give their
+//! locks back, and the act goes on to check that the machine is as good as new: Faultless writes
+//! the same file, and every frame comes back.
 //!
-//! Key types: [`Scene`], [`Algorithm`], [`Destination`], [`Act`]; [`play`], [`play_all`].
-//! `stage` owns machine and threads, `scenes` the plays, `flavor` the cues, `gate` the meeting points, `store` DL4's store.
+//! Key types: [`Scene`], [`Algorithm`], [`Destination`], [`Act`]; [`play`], [`play_all`]. `stage`
+//! owns machine and threads, `scenes` the plays, `flavor` the cues, `gate` the meeting points,
+//! `store` DL4's store.
 
 #![forbid(unsafe_code)]
 
@@ -30,7 +35,8 @@ use crate::lockcheck::{Kind, Report};
 
 use self::stage::Stage;
 
-/// How long a wait for a lock may last before it counts as a hang. A scene that does not hang waits for microseconds.
+/// How long a wait for a lock may last before it counts as a hang. A scene that does not hang waits
+/// for microseconds.
 pub const LIMIT: Duration = Duration::from_secs(8);
 
 /// A deadlock of SEMANTICS section 1.
@@ -44,8 +50,9 @@ pub enum Scene {
     Dl3,
     /// As DL3, but the other thread only reads the page, and a third one is queued for `munmap`.
     Dl3Prime,
-    /// A page of a store that holds its own lock from `write_begin` to `write_end` is written from a mapping of a page that another
-    /// thread is reading in, for which the store takes the same lock.
+    /// A page of a store that holds its own lock from `write_begin` to `write_end` is written from
+    /// a mapping of a page that another thread is reading in, for which the store takes the same
+    /// lock.
     Dl4,
 }
 
@@ -245,7 +252,8 @@ impl fmt::Display for Act {
     }
 }
 
-/// Plays one scene. A wait for a lock that lasts longer than `limit` counts as a hang. Blocks until all threads have ended.
+/// Plays one scene. A wait for a lock that lasts longer than `limit` counts as a hang. Blocks until
+/// all threads have ended.
 ///
 /// # Panics
 /// If the act ends with wrong bytes, an error, or anything left behind.
@@ -266,8 +274,8 @@ pub fn play(scene: Scene, algorithm: Algorithm, destination: Destination, limit:
     Act { scene, algorithm, destination, ending, reports, barks }
 }
 
-/// Plays every scene with every algorithm from both beginnings, at the same time, so that the hangs are waited for together.
-/// In the order of the enums.
+/// Plays every scene with every algorithm from both beginnings, at the same time, so that the hangs
+/// are waited for together. In the order of the enums.
 ///
 /// # Panics
 /// As [`play`].

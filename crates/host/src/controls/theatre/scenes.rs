@@ -1,4 +1,5 @@
-//! The five scenes. Each returns what the watchdog said: nothing, if all threads came to their end, with the right bytes.
+//! The five scenes. Each returns what the watchdog said: nothing, if all threads came to their end,
+//! with the right bytes.
 
 #![forbid(unsafe_code)]
 
@@ -31,8 +32,8 @@ fn map(space: &Space, page: usize, file: &File) {
     space.map_file(page, 1, file, PageIndex::ZERO, Protection::Read);
 }
 
-/// After the players have left: the scripts have been played and go, and with them what they hold; then the bytes are
-/// looked at.
+/// After the players have left: the scripts have been played and go, and with them what they hold;
+/// then the bytes are looked at.
 fn curtain(stage: &Stage, spaces: &[&Space], barks: &[String], files: &[(&File, &[u8])]) {
     for space in spaces {
         let script = space.script();
@@ -185,7 +186,8 @@ fn anonymous_source(stage: &Stage, file: &File) -> (Space, Vec<u8>) {
     (space, source)
 }
 
-/// S → P(q) / P(q) → S, where S is the lock of the store: in the one direction by a fault, in the other by the fault handler.
+/// S → P(q) / P(q) → S, where S is the lock of the store: in the one direction by a fault, in the
+/// other by the fault handler.
 pub(super) fn dl4(stage: &Stage) -> Vec<String> {
     let (old_f, old_g) = (page_of(3), page_of(5));
     let lock = VolumeLock::new(stage.machine().cache());

@@ -122,7 +122,8 @@ impl Stage {
     }
 }
 
-/// Calls `cue` at the first copy in this address space, atomic or not, and steals all its pages before each kind's first one.
+/// Calls `cue` at the first copy in this address space, atomic or not, and steals all its pages
+/// before each kind's first one.
 pub(super) fn at_first_copy(space: &Space, cue: impl Fn() + Send + Sync + 'static) {
     let played = AtomicBool::new(false);
     let once = move |_| {

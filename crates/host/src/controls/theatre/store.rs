@@ -1,7 +1,9 @@
-//! DL4's store: it holds a lock of its own from `write_begin` to `write_end`, and its `read` takes the same lock (as gfs2 held
-//! its own over the copy, 00bfe02f). The interface of the core does not ask for this, but it cannot prevent it either.
+//! DL4's store: it holds a lock of its own from `write_begin` to `write_end`, and its `read` takes
+//! the same lock (as gfs2 held its own over the copy, 00bfe02f). The interface of the core does not
+//! ask for this, but it cannot prevent it either.
 //!
-//! The lock is not recursive: such a store is for writes of whole pages, which need no `read` in between.
+//! The lock is not recursive: such a store is for writes of whole pages, which need no `read` in
+//! between.
 
 #![forbid(unsafe_code)]
 

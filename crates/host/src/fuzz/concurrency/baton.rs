@@ -1,11 +1,14 @@
-//! A deterministic scheduler: threads are coroutines of one real thread, and the input decides where they are interrupted.
+//! A deterministic scheduler: threads are coroutines of one real thread, and the input decides
+//! where they are interrupted.
 //!
-//! Every access to a word, every event of the core, every piece of a copy is a [`point`]. Bytes of the input say after how many
-//! points the running thread has to hand over, and to whom; without any, a thread runs until it waits. Whoever waits is woken by a
-//! wake and by nothing else: a lost one, or a cycle, leaves nobody to run, and that is a deadlock, told in words.
+//! Every access to a word, every event of the core, every piece of a copy is a [`point`]. Bytes of
+//! the input say after how many points the running thread has to hand over, and to whom; without
+//! any, a thread runs until it waits. Whoever waits is woken by a wake and by nothing else: a lost
+//! one, or a cycle, leaves nobody to run, and that is a deadlock, told in words.
 //!
-//! Two more kinds of order need no bytes. [`Wakes::Eager`]: a thread that is woken runs at the next point, so that it
-//! sees what the waker has not done yet. [`idle`]: a thread stays where it is until it is handed over to, or no other can run.
+//! Two more kinds of order need no bytes. [`Wakes::Eager`]: a thread that is woken runs at the next
+//! point, so that it sees what the waker has not done yet. [`idle`]: a thread stays where it is
+//! until it is handed over to, or no other can run.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -122,14 +125,16 @@ thread_local! {
 /// Is called at each point, before any other thread runs.
 pub(super) type Observer = Rc<dyn Fn()>;
 
-/// Hands over to the scheduler; returns when this thread runs again. Outside of threads it does nothing.
+/// Hands over to the scheduler; returns when this thread runs again. Outside of threads it does
+/// nothing.
 fn pause(why: Pause) {
     let way = WAY.get();
     if way.is_null() || std::thread::panicking() {
         return;
     }
-    // SAFETY: the scheduler sets the way just before it resumes the coroutine whose yielder this is, and clears it when
-    // that one stops: the yielder lives on the stack of the coroutine that runs now.
+    // SAFETY: the scheduler sets the way just before it resumes the coroutine whose yielder this
+    // is, and clears it when that one stops: the yielder lives on the stack of the coroutine that
+    // runs now.
     let way = unsafe { &*way };
     way.suspend(why);
 }

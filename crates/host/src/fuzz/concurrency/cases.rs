@@ -226,7 +226,8 @@ impl Case {
         CASES.iter().find(|case| case.name == name)
     }
 
-    /// Plays it with each call of its stores failing in turn, and with none; how many runs that were.
+    /// Plays it with each call of its stores failing in turn, and with none; how many runs that
+    /// were.
     ///
     /// # Errors
     /// How it broke the contract.
@@ -238,7 +239,8 @@ impl Case {
         self.play(strategy, extent, plant, Setting { lie, ..Setting::default() })
     }
 
-    /// The same, with the machine stopping at each moment of the stores, which break their word as `lie` says.
+    /// The same, with the machine stopping at each moment of the stores, which break their word as
+    /// `lie` says.
     ///
     /// # Errors
     /// How it broke the contract.

@@ -1,4 +1,5 @@
-//! The machine stops at each moment of the stores: what a sync has promised by then is there, or something newer.
+//! The machine stops at each moment of the stores: what a sync has promised by then is there, or
+//! something newer.
 
 #![forbid(unsafe_code)]
 

@@ -25,7 +25,8 @@ impl Kernel for BatonKernel {
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = Maps;
 
-    /// Checks drop their files as they please: what is lost with them is looked for where it matters.
+    /// Checks drop their files as they please: what is lost with them is looked for where it
+    /// matters.
     fn dirty_pages_dropped(_mapping: u64, _pages: u64) {}
 
     fn trace(_event: Trace) {

@@ -1,11 +1,12 @@
-//! What a sync owes (F1–F3): the pages that were dirty or on their way when it began, as they were then, and the size that was
-//! visible then.
+//! What a sync owes (F1–F3): the pages that were dirty or on their way when it began, as they were
+//! then, and the size that was visible then.
 //!
-//! At its begin the bytes that are visible and the size are noted, while no thread goes on: those of clean pages too, since they reached
-//! the store before, or a mark is missing. When it returns without an error, all of that
-//! or something newer has to be durable. Something is newer if it comes of an operation that had not returned when the
-//! sync began. Whose writeback it was that brought a page to the store does not matter; but if the first writeback of an owed
-//! page that ended during the sync failed while the sync waited, it has to say so (F2).
+//! At its begin the bytes that are visible and the size are noted, while no thread goes on: those
+//! of clean pages too, since they reached the store before, or a mark is missing. When it returns
+//! without an error, all of that or something newer has to be durable. Something is newer if it
+//! comes of an operation that had not returned when the sync began. Whose writeback it was that
+//! brought a page to the store does not matter; but if the first writeback of an owed page that
+//! ended during the sync failed while the sync waited, it has to say so (F2).
 
 #![forbid(unsafe_code)]
 
@@ -123,7 +124,8 @@ impl Owed {
             let (number, byte) = (number + nth, bytes[0]);
             let inside = world.pos(number) + CELL as u64 <= self.size;
             let torn = bytes.iter().any(|other| *other != byte);
-            // A write that has not returned may have put it there, and not yet have marked the page.
+            // A write that has not returned may have put it there, and not yet have marked the
+            // page.
             let early = !dirty && self.is_newer(world, number, byte);
             if inside && !torn && !early {
                 self.cells.push(Cell { number, byte });

@@ -19,8 +19,8 @@ use crate::memory::{FrameOrder, PhysicalMemory, Poisoning};
 /// Cells of the first file: two and a half pages. The others end as they began.
 const SIZE: usize = 2 * PER_PAGE + PER_PAGE / 2;
 
-/// The operations that have to end. A program's own load or store is none of them: see "Liveness" in
-/// `docs/semantics.md`.
+/// The operations that have to end. A program's own load or store is none of them: see "Liveness"
+/// in `docs/semantics.md`.
 const VICTIMS: &[Deed] = &[
     Deed::Write { at: 4, cells: 1 },
     Deed::Write { at: 0, cells: SIZE },

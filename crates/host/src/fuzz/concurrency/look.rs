@@ -1,4 +1,5 @@
-//! Pages of a file by the interface of the page cache: what a sync's ledger looks at, and what a planted bug drops.
+//! Pages of a file by the interface of the page cache: what a sync's ledger looks at, and what a
+//! planted bug drops.
 
 use faultless_page::{LockContext, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun, Unmap};
 
@@ -11,7 +12,8 @@ pub(super) fn visible(inode: &File, index: PageIndex) -> Option<Vec<u8>> {
     let section = inode.mapping().read_section(unsafe { LockContext::new() });
     let mut bytes = vec![0; PAGE_SIZE];
     let (from, len) = section.span(index.start(), PAGE_SIZE)?;
-    // SAFETY: `len`, at most a page, bytes are good for reading while the section lasts; no other thread runs.
+    // SAFETY: `len`, at most a page, bytes are good for reading while the section lasts; no other
+    // thread runs.
     unsafe { from.as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
     (len == PAGE_SIZE).then_some(bytes)
 }

@@ -1,13 +1,16 @@
 //! Two or three threads on two files, interrupted where the input says, in one address space.
 //!
-//! Whatever the interleaving: everybody comes to an end; every byte that is seen is one that was there or is written (W5); what is
-//! left is what some order of the writes, stores and truncations leaves; read, mapping and store agree on it; and all
-//! memory comes back, and so does all room past the ends. A sync that says Ok has made durable what it owes (F1–F3).
+//! Whatever the interleaving: everybody comes to an end; every byte that is seen is one that was
+//! there or is written (W5); what is left is what some order of the writes, stores and truncations
+//! leaves; read, mapping and store agree on it; and all memory comes back, and so does all room
+//! past the ends. A sync that says Ok has made durable what it owes (F1–F3).
 //!
-//! The stores may take their time inside their calls, and these may fail: see [`trouble`]. Then writes may come short and reads fail, but
-//! what landed is what was said, and no byte is lost: once nothing fails any more, a sync makes all of it durable.
+//! The stores may take their time inside their calls, and these may fail: see [`trouble`]. Then
+//! writes may come short and reads fail, but what landed is what was said, and no byte is lost:
+//! once nothing fails any more, a sync makes all of it durable.
 //!
-//! A thread may get a fatal signal. Its operations then end early, what they have waited for is not lost, and the others go on (L3).
+//! A thread may get a fatal signal. Its operations then end early, what they have waited for is not
+//! lost, and the others go on (L3).
 
 mod baton;
 mod cases;
@@ -53,7 +56,8 @@ use crate::memory::{FrameOrder, HostFrames, PhysicalMemory, Poisoning};
 use crate::reclaim::Files;
 use crate::stores::{BlockStore, PhasedStore};
 
-/// Pages at which a file is mapped, for each file; then those of the sources, then those to which threads read.
+/// Pages at which a file is mapped, for each file; then those of the sources, then those to which
+/// threads read.
 const MAPPED: usize = 0;
 const SOURCES: usize = 2 * PAGES;
 /// Pages of a source.
@@ -69,7 +73,8 @@ const SPACE: usize = WINDOWS + 4 * WINDOW;
 const FRAMES: usize = 256;
 /// Bytes of a block of the stores: two cells, so that a cell can be half of what has room.
 const BLOCK: usize = 2 * CELL;
-/// Blocks of a store: as many as the largest file can come to have, with a page of room for a fault behind it.
+/// Blocks of a store: as many as the largest file can come to have, with a page of room for a fault
+/// behind it.
 const CAPACITY: usize = (CELLS + (OPS + 1) * PER_PAGE) * CELL / BLOCK;
 /// Rounds after which the loop of an old write path is taken for endless.
 const STEPS: u64 = 2_000;

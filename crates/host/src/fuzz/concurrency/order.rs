@@ -23,7 +23,8 @@ pub(super) fn is_vague(script: &Script, file: FileNumber) -> bool {
     script.ops().any(|op| copies(&op))
 }
 
-/// The values that a cell of the file may ever show; 0 among them if it may be a hole or past the end.
+/// The values that a cell of the file may ever show; 0 among them if it may be a hole or past the
+/// end.
 pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> {
     if is_vague(script, file) {
         let tags = script.ops().map(|op| op.tag);
@@ -51,11 +52,11 @@ pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> 
     values
 }
 
-/// Whether some order of the operations on the file, each thread's in its own, leaves just `found`. `landed` says of each tag how many
-/// cells of the operation had an effect, if not all.
+/// Whether some order of the operations on the file, each thread's in its own, leaves just `found`.
+/// `landed` says of each tag how many cells of the operation had an effect, if not all.
 ///
-/// Writes and truncations come one after another: they hold the inode lock. A store through a mapping takes no lock, so it
-/// may also come between two cells of a write.
+/// Writes and truncations come one after another: they hold the inode lock. A store through a
+/// mapping takes no lock, so it may also come between two cells of a write.
 pub(super) fn explains(
     script: &Script,
     file: FileNumber,
@@ -158,7 +159,8 @@ impl Search<'_> {
         self.from(&after, rest)
     }
 
-    /// The same when the next piece of a write comes next: the cells up to one that somebody stores to, or that one.
+    /// The same when the next piece of a write comes next: the cells up to one that somebody stores
+    /// to, or that one.
     fn piece(&mut self, cells: &Cells, rest: Rest) -> bool {
         let Rest { at, end, tag } = rest;
         let stored = |cell: &usize| {

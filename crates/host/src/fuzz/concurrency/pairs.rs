@@ -1,6 +1,7 @@
 //! Any two operations, with one hand-over: the second comes in at each point of the first, in turn.
 //!
-//! A fuzzer gets to such an order by chance. Here are all of them, for operations that stand for the others.
+//! A fuzzer gets to such an order by chance. Here are all of them, for operations that stand for
+//! the others.
 
 #![forbid(unsafe_code)]
 
@@ -24,7 +25,8 @@ const DEEDS: &[(FileNumber, Deed)] = &[
     (0, Deed::Write { at: PER_PAGE, cells: PER_PAGE }),
     (0, Deed::Write { at: INITIAL[0] - 2, cells: 4 }),
     (0, Deed::Append { cells: 3 }),
-    // From a mapping of the page that is written, of a later one, of the last one, of the other file.
+    // From a mapping of the page that is written, of a later one, of the last one, of the other
+    // file.
     (0, Deed::Copy { at: 0, cells: 4, from: 0, page: 0 }),
     (0, Deed::Copy { at: 2, cells: 4, from: 0, page: 1 }),
     (0, Deed::Copy { at: INITIAL[0] - 1, cells: 4, from: 0, page: 2 }),
@@ -47,8 +49,8 @@ const DEEDS: &[(FileNumber, Deed)] = &[
     (0, Deed::Store { cell: INITIAL[0] + 2 }),
 ];
 
-/// What the cache holds at first, and whether each allocation reclaims: then pages that an operation
-/// has just brought in go while it allocates the next.
+/// What the cache holds at first, and whether each allocation reclaims: then pages that an
+/// operation has just brought in go while it allocates the next.
 const STARTS: &[(Cached, Reclaims)] = &[
     (Cached::No, Reclaims::Never),
     (Cached::Yes, Reclaims::Never),
@@ -61,7 +63,8 @@ const HAND_OVER: &[u8] = &[0x3f];
 /// Plays all pairs by `strategy`; how many runs that were. It is deterministic.
 ///
 /// # Errors
-/// The first pair whose run broke the contract, after how many points it was handed over, and what was seen.
+/// The first pair whose run broke the contract, after how many points it was handed over, and what
+/// was seen.
 pub fn pairs(strategy: Strategy, plant: Plant) -> Result<u64, String> {
     let mut runs = 0;
     for &(cached, reclaims) in STARTS {
@@ -95,8 +98,8 @@ fn pair(cached: Cached, deeds: [(FileNumber, Deed); 2]) -> Script {
     Script { initial: INITIAL, cached, leaves: Leaves::One, threads, setting: Setting::default() }
 }
 
-/// Lets the first thread run for no point, one point, two, … until it is not interrupted any more. How often that was; or after how
-/// many points it went wrong, and what was seen.
+/// Lets the first thread run for no point, one point, two, … until it is not interrupted any more.
+/// How often that was; or after how many points it went wrong, and what was seen.
 pub(super) fn meet(
     script: &Script,
     strategy: Strategy,
@@ -147,9 +150,10 @@ const TROUBLED: &[(FileNumber, Deed)] = &[
     (0, Deed::Load { page: 2 }),
 ];
 
-/// Any two operations that meet in a store, one call of which fails while the other operation comes in at any point; how many runs that
-/// were, and for each pair that broke the contract how. The call that fails takes as long as it can: so the second operation also comes in
-/// *inside* it, and is itself interrupted at each of its points. It is deterministic.
+/// Any two operations that meet in a store, one call of which fails while the other operation comes
+/// in at any point; how many runs that were, and for each pair that broke the contract how. The
+/// call that fails takes as long as it can: so the second operation also comes in *inside* it, and
+/// is itself interrupted at each of its points. It is deterministic.
 #[must_use]
 pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) {
     let (mut runs, mut found) = (0, Vec::new());
@@ -173,8 +177,8 @@ pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) 
     (runs, found)
 }
 
-/// Any two operations that may wait for each other, the second of which is killed once it waits, or has ended; how many runs that were.
-/// It is deterministic.
+/// Any two operations that may wait for each other, the second of which is killed once it waits, or
+/// has ended; how many runs that were. It is deterministic.
 ///
 /// # Errors
 /// As for [`pairs`].
@@ -248,7 +252,8 @@ pub(super) fn trouble(
     Ok(runs)
 }
 
-/// Pairs for which one hand-over is not enough: one waits for what the other has, or looks twice at what the other changes.
+/// Pairs for which one hand-over is not enough: one waits for what the other has, or looks twice at
+/// what the other changes.
 const TWICE: &[[(FileNumber, Deed); 2]] = &[
     [(0, Deed::Write { at: 4, cells: 4 }), (0, Deed::Write { at: 2, cells: 4 })],
     [(0, Deed::Flush), (0, Deed::Evict)],
@@ -262,8 +267,8 @@ const TWICE: &[[(FileNumber, Deed); 2]] = &[
 /// Points after which the second hand-over comes, at most.
 const SECOND: u8 = 63;
 
-/// Plays pairs with two hand-overs: the second thread comes in at each point of the first, and is interrupted at each of its first
-/// points itself. How many runs that were. It is deterministic.
+/// Plays pairs with two hand-overs: the second thread comes in at each point of the first, and is
+/// interrupted at each of its first points itself. How many runs that were. It is deterministic.
 ///
 /// # Errors
 /// As for [`pairs`].

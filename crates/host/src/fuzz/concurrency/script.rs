@@ -1,4 +1,5 @@
-//! What the threads of a script do, in cells: pieces of the file so small that a script has few of them.
+//! What the threads of a script do, in cells: pieces of the file so small that a script has few of
+//! them.
 
 #![forbid(unsafe_code)]
 
@@ -154,7 +155,8 @@ pub(super) enum Cached {
     Dirty,
 }
 
-/// What the first byte of an input says beside the strategy. Inputs that say "prompt" are read as they were before there were others.
+/// What the first byte of an input says beside the strategy. Inputs that say "prompt" are read as
+/// they were before there were others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mode(pub(super) u8);
 

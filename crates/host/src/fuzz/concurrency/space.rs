@@ -1,5 +1,5 @@
-//! One address space for all threads: M with its queue, a page table, a fault handler. Accesses go in pieces, with points in
-//! between, as those of a processor do.
+//! One address space for all threads: M with its queue, a page table, a fault handler. Accesses go
+//! in pieces, with points in between, as those of a processor do.
 
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -237,7 +237,8 @@ impl Space {
         }
     }
 
-    /// A page of the program's own stops being there; it comes back by a fault, which takes as long as it can if it is `far` out.
+    /// A page of the program's own stops being there; it comes back by a fault, which takes as long
+    /// as it can if it is `far` out.
     pub(super) fn swap_out(&self, page: usize, far: Far) {
         if let Some(entry) = &mut lock(&self.maps.table)[page] {
             entry.swapped = match far {
@@ -296,7 +297,8 @@ impl Space {
             }
             Area::Nothing => return Err(FaultError::PastEnd),
         };
-        // SAFETY: the access that faulted was made with a `MayFault` or by the program; this handler makes none itself.
+        // SAFETY: the access that faulted was made with a `MayFault` or by the program; this
+        // handler makes none itself.
         let mut in_fault = unsafe { InFault::enter() };
         let id = file.mapping().id();
         file.fault(&mut in_fault, index, access, &NoTask, |mapped| {
@@ -311,7 +313,8 @@ impl Space {
         })
     }
 
-    /// Performs an access piece by piece; how many bytes were left. `piece` is told the user's byte, how far it is, and a length.
+    /// Performs an access piece by piece; how many bytes were left. `piece` is told the user's
+    /// byte, how far it is, and a length.
     fn access(
         &self,
         addr: usize,
@@ -371,8 +374,9 @@ enum Atomic {
     Yes,
 }
 
-// SAFETY: accesses go piece by piece, in order, to frames that are resident, and end where one is not (U1, U2, U7); only
-// those that are not atomic ask the fault handler (U3). The range is a number (U5); the probes are the provided ones (U6).
+// SAFETY: accesses go piece by piece, in order, to frames that are resident, and end where one is
+// not (U1, U2, U7); only those that are not atomic ask the fault handler (U3). The range is a
+// number (U5); the probes are the provided ones (U6).
 unsafe impl UserMemory for Space {
     fn user_range(&self) -> Range<usize> {
         BASE..BASE + lock(&self.maps.table).len() * PAGE_SIZE

@@ -1,4 +1,5 @@
-//! What goes wrong inside the calls of the stores, and how long they take: the [`Pace`] of a script's stores.
+//! What goes wrong inside the calls of the stores, and how long they take: the [`Pace`] of a
+//! script's stores.
 
 #![forbid(unsafe_code)]
 
@@ -92,7 +93,8 @@ impl Troubles {
     }
 }
 
-/// There is no point and no trouble while no thread runs: before they begin, after they end, and while they are looked at.
+/// There is no point and no trouble while no thread runs: before they begin, after they end, and
+/// while they are looked at.
 impl Pace for Troubles {
     fn point(&self) {
         if self.0.stores != Stores::Prompt {

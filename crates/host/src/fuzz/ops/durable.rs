@@ -1,4 +1,5 @@
-//! What a crash may leave of a file: of each byte, the value that was synced last or one that was written since.
+//! What a crash may leave of a file: of each byte, the value that was synced last or one that was
+//! written since.
 
 #![forbid(unsafe_code)]
 

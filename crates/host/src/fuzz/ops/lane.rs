@@ -211,7 +211,8 @@ impl<'m> Lane<'m> {
         }
     }
 
-    /// Whether the program's access to a page of the mapping succeeded, which it must where the file has bytes.
+    /// Whether the program's access to a page of the mapping succeeded, which it must where the
+    /// file has bytes.
     #[track_caller]
     fn allowed(&self, page: usize, access: Result<(), UserFault>, what: &str) -> bool {
         let inside = page < self.contents.pages();
@@ -293,7 +294,8 @@ impl<'m> Lane<'m> {
         self.durable.all_synced(&self.contents);
     }
 
-    /// The script's part of the file, by read. Before it there is a hole, of which the end is looked at.
+    /// The script's part of the file, by read. Before it there is a hole, of which the end is
+    /// looked at.
     fn whole(&self) -> Vec<u8> {
         let before = self.shape.origin - self.shape.origin.min(PAGE_SIZE);
         let (mut bytes, mut pos) = (Vec::new(), before);
@@ -313,7 +315,8 @@ impl<'m> Lane<'m> {
         rest
     }
 
-    /// Takes what the file holds in `range` for what it ought to hold there. Elsewhere nothing has changed.
+    /// Takes what the file holds in `range` for what it ought to hold there. Elsewhere nothing has
+    /// changed.
     pub(super) fn adopt(&mut self, range: Range<usize>) {
         self.heal_without_sync();
         let found = self.whole();

@@ -1,8 +1,9 @@
-//! Sequences of operations, with faults at any byte, against [`Contents`](super::contents::Contents): the same sequence by both
-//! strategies, each on a file and a store of its own, and by both with the same results.
+//! Sequences of operations, with faults at any byte, against
+//! [`Contents`](super::contents::Contents): the same sequence by both strategies, each on a file
+//! and a store of its own, and by both with the same results.
 //!
-//! Writes have several segments, good, bad, empty and mapped from the file itself; the store fails, reorders and crashes;
-//! memory runs out. The lock checker watches.
+//! Writes have several segments, good, bad, empty and mapped from the file itself; the store fails,
+//! reorders and crashes; memory runs out. The lock checker watches.
 
 #![forbid(unsafe_code)]
 
@@ -91,8 +92,8 @@ fn play(
         }
         let step = Step::arbitrary(input)?;
         show(format_args!("{number:>2} {step:?}"));
-        // Where something failed before, the two files may have come to differ; where memory is reclaimed, a read
-        // that is made to fail may meet one of them only.
+        // Where something failed before, the two files may have come to differ; where memory is
+        // reclaimed, a read that is made to fail may meet one of them only.
         let alike = !reclaims && a.end() == b.end() && a.is_exact() && b.is_exact();
         let answers = [a.step(&step, number), b.step(&step, number)];
         show(format_args!("   {answers:?}"));

@@ -76,7 +76,8 @@ impl Lane<'_> {
         let mut built = self.build(write, BYTES - at, number);
         let mut excuses = self.excuses.clone();
         let control = self.shape.control;
-        // The old write paths know no limits, and no way out of a source that is stolen again and again.
+        // The old write paths know no limits, and no way out of a source that is stolen again and
+        // again.
         let troubles = write.trouble.iter().flatten().filter(|_| control.is_none());
         for trouble in troubles {
             let (event, when, action) = trouble.rule();
@@ -217,7 +218,8 @@ impl Lane<'_> {
         let overlaps = built.mapped.iter().any(|&(from, to)| from < end && at < to);
         let failed_sync = synced && result.is_err_and(|errno| excuses.contains(&errno));
         if overlaps || failed_sync {
-            // Which bytes of an overlap are copied when is not said (W13), nor how many bytes an error of O_SYNC hides.
+            // Which bytes of an overlap are copied when is not said (W13), nor how many bytes an
+            // error of O_SYNC hides.
             if let (Ok(bytes), false) = (result, failed_sync) {
                 let exact = bytes == built.readable.len() || !excuses.is_empty();
                 assert!(exact && bytes <= built.readable.len(), "W1, W13: wrote {bytes}");

@@ -81,7 +81,8 @@ pub(super) trait Field {
         }
     }
 
-    /// A fault-in of `pieces` that says it reached `reached` bytes told the truth, byte by page (U6).
+    /// A fault-in of `pieces` that says it reached `reached` bytes told the truth, byte by page
+    /// (U6).
     fn check_probed(&mut self, pieces: &[Piece], mut reached: usize, access: Access) {
         for &(start, len) in pieces {
             let claimed = reached.min(len);

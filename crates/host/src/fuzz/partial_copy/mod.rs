@@ -1,8 +1,9 @@
 //! Copies, the cursor, fault-in and import against the contract U1–U7 and W7, at every offset.
 //!
-//! A script names a [memory](field) (real pages with real faults, or bytes with a hole anywhere), segments and steps. After each
-//! step the cursor is where the [model](cursor) says, the kernel's buffer holds what was copied and nothing else, and every
-//! byte of user memory is what it ought to be.
+//! A script names a [memory](field) (real pages with real faults, or bytes with a hole anywhere),
+//! segments and steps. After each step the cursor is where the [model](cursor) says, the kernel's
+//! buffer holds what was copied and nothing else, and every byte of user memory is what it ought to
+//! be.
 
 mod cursor;
 mod field;
@@ -30,7 +31,8 @@ const BUFFER: usize = 10 * 1024;
 /// What the kernel's buffer holds before a copy.
 const BEFORE: u8 = 0xEE;
 const CLEAN: [u8; BUFFER] = [BEFORE; BUFFER];
-/// What is copied to user memory: from any offset below 256, bytes that differ from those at another.
+/// What is copied to user memory: from any offset below 256, bytes that differ from those at
+/// another.
 const FRESH: [u8; BUFFER + 256] = {
     let mut fresh = [0; BUFFER + 256];
     let mut at = 0;
@@ -273,7 +275,8 @@ impl Run<'_, '_> {
         field.check_probed(&self.cursor.pieces(asked), reached, access);
     }
 
-    /// How many of the next `len` bytes an access reaches, piece by piece; with the pages that it makes resident.
+    /// How many of the next `len` bytes an access reaches, piece by piece; with the pages that it
+    /// makes resident.
     fn reach<F: Field>(&self, field: &mut F, access: Access, policy: Policy, len: usize) -> usize {
         let mut reached = 0;
         for (start, len) in self.cursor.pieces(len) {
@@ -295,7 +298,8 @@ impl Run<'_, '_> {
     }
 }
 
-/// The count is right: exactly what could be reached, which U1 and U2 allow and all the back ends here promise.
+/// The count is right: exactly what could be reached, which U1 and U2 allow and all the back ends
+/// here promise.
 #[track_caller]
 fn judge(copied: usize, expected: usize, asked: usize, policy: Policy, what: &str) {
     assert!(copied <= asked, "U1: {copied} of {asked} bytes {what}");

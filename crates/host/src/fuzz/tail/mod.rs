@@ -1,7 +1,9 @@
-//! The tail of a file: block sizes, its end, holes, short copies, scribbles past the end, stale frames and stale blocks.
+//! The tail of a file: block sizes, its end, holes, short copies, scribbles past the end, stale
+//! frames and stale blocks.
 //!
-//! Everything that a read, a mapping or the store shows is compared with [`Contents`], which knows the one legal value of each
-//! byte, but past the end the two. Frames are poisoned when they are freed, blocks when nobody has written them.
+//! Everything that a read, a mapping or the store shows is compared with [`Contents`], which knows
+//! the one legal value of each byte, but past the end the two. Frames are poisoned when they are
+//! freed, blocks when nobody has written them.
 
 mod store;
 
@@ -267,7 +269,8 @@ impl Tail<'_> {
         }
     }
 
-    /// Writes `len` bytes, as far as there is room in the test's file, of which the first `readable` can be read.
+    /// Writes `len` bytes, as far as there is room in the test's file, of which the first
+    /// `readable` can be read.
     fn write(&mut self, pos: usize, len: usize, readable: usize, number: u8) {
         let len = len.min(BYTES - pos);
         let readable = readable.min(len);
@@ -367,7 +370,8 @@ impl Tail<'_> {
         self.store.check(self.contents.size());
     }
 
-    /// The file is what it ought to be: by read, by mapping, on the store, and read back from there.
+    /// The file is what it ought to be: by read, by mapping, on the store, and read back from
+    /// there.
     fn check_to_the_end(&mut self) {
         self.setting.machine.memory().stop_failing();
         self.setting.space.script().clear();

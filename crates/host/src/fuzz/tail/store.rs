@@ -1,4 +1,5 @@
-//! A store of blocks that is cheap to make and to ask: a few pages, flat, poisoned. It lies where the plant says so.
+//! A store of blocks that is cheap to make and to ask: a few pages, flat, poisoned. It lies where
+//! the plant says so.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -65,7 +66,8 @@ impl FlatStore {
         self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The core did nothing that a correct one does not, and no block lies past the end of a file of `size` bytes.
+    /// The core did nothing that a correct one does not, and no block lies past the end of a file
+    /// of `size` bytes.
     #[track_caller]
     pub(super) fn check(&self, size: u64) {
         let device = self.device();
@@ -118,7 +120,8 @@ impl AddressSpaceOperations for FlatStore {
                 Block::Written if self.plant == Plant::StoreShortTransfer => {
                     let half = self.shape.block / 2;
                     buf.write(&bytes[..half]);
-                    // SAFETY: broken on purpose: nobody wrote the other half. It is memory that was written some time.
+                    // SAFETY: broken on purpose: nobody wrote the other half. It is memory that was
+                    // written some time.
                     unsafe { buf.advance(half) };
                 }
                 Block::Written => drop(buf.write(bytes)),

@@ -46,7 +46,8 @@ pub enum Fate {
 pub enum Moment {
     /// Before it.
     Before,
-    /// In the middle: of the sectors that it writes, some have arrived (the first half, or by chance).
+    /// In the middle: of the sectors that it writes, some have arrived (the first half, or by
+    /// chance).
     Within,
 }
 

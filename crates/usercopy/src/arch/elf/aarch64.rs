@@ -19,8 +19,8 @@ mod stores;
 /// Whether a fault ends a copy with an exact count.
 pub const EXACT_FAULTS: bool = true;
 
-/// Privileged access never: clears `PSTATE.PAN` for the access. Only for a kernel on a CPU that has PAN (ARMv8.1);
-/// the instruction is undefined elsewhere.
+/// Privileged access never: clears `PSTATE.PAN` for the access. Only for a kernel on a CPU that has
+/// PAN (ARMv8.1); the instruction is undefined elsewhere.
 #[derive(Debug)]
 pub struct Pan;
 
@@ -28,8 +28,8 @@ pub struct Pan;
 unsafe impl AccessWindow for Pan {
     #[inline(always)]
     unsafe fn open() {
-        // `msr pan, #0`, spelt for assemblers that are not told of ARMv8.1.
-        // SAFETY: the implementor of a kernel with PAN chose this window; memory accesses stay inside.
+        // `msr pan, #0`, spelt for assemblers that are not told of ARMv8.1. SAFETY: the implementor
+        // of a kernel with PAN chose this window; memory accesses stay inside.
         unsafe { asm!(".inst 0xd500409f", options(nostack, preserves_flags)) }
     }
 
@@ -194,7 +194,8 @@ unsafe impl Blocks for Moves {
     #[inline(always)]
     unsafe fn bytes<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
         let mut left = len;
-        // SAFETY: `len > 0` bytes of the caller's regions; a fault leaves with the bytes not yet stored.
+        // SAFETY: `len > 0` bytes of the caller's regions; a fault leaves with the bytes not yet
+        // stored.
         unsafe {
             asm!(
                 "20: ldrb {a:w}, [{src}]",
@@ -306,8 +307,8 @@ pub unsafe fn probe_read<W: AccessWindow>(addr: *const u8) -> usize {
     unsafe { copy_from::<W, Faulting>(&raw mut byte, addr, 1) }
 }
 
-/// Stores to the byte at `addr` of user memory without changing it: an exclusive pair, so that no concurrent
-/// change is undone. May fault and sleep. Returns bytes not reached: 0 or 1.
+/// Stores to the byte at `addr` of user memory without changing it: an exclusive pair, so that no
+/// concurrent change is undone. May fault and sleep. Returns bytes not reached: 0 or 1.
 ///
 /// # Safety
 /// As for [`copy_from`] with respect to `addr`.
@@ -315,7 +316,8 @@ pub unsafe fn probe_write<W: AccessWindow>(addr: *mut u8) -> usize {
     let mut left = 1_usize;
     // SAFETY: closed below; only the probe lies between.
     unsafe { W::open() };
-    // SAFETY: the caller's byte; a fault leaves to label 99 with `left` still 1. A failed exclusive store is repeated.
+    // SAFETY: the caller's byte; a fault leaves to label 99 with `left` still 1. A failed exclusive
+    // store is repeated.
     unsafe {
         asm!(
             "20: ldxrb {byte:w}, [{addr}]",

@@ -114,7 +114,8 @@ pub(super) unsafe fn copy_blocks<B: Blocks, F: FaultPolicy>(
     if left == 0 {
         return 0;
     }
-    // Less than 16 bytes: together with some that are done, of which there are enough since `len >= 17`.
+    // Less than 16 bytes: together with some that are done, of which there are enough since
+    // `len >= 17`.
     let overlap = 16_usize.saturating_sub(left);
     let (last_dst, last_src) = (dst.wrapping_sub(overlap), src.wrapping_sub(overlap));
     // SAFETY: 16 to 32 bytes up to the end of the region.
@@ -130,8 +131,8 @@ pub(super) unsafe fn copy_blocks<B: Blocks, F: FaultPolicy>(
 /// After a fault, with the first `stored` bytes of `len` done: copies byte by byte up to the byte
 /// that faults; returns bytes left.
 ///
-/// The faulting byte lies in the next block. If it has become accessible meanwhile, the copy ends after that block
-/// nevertheless: less than possible, but not nothing (U2).
+/// The faulting byte lies in the next block. If it has become accessible meanwhile, the copy ends
+/// after that block nevertheless: less than possible, but not nothing (U2).
 ///
 /// # Safety
 /// As for the back ends' copies, with the access window open; `stored <= len`.

@@ -14,20 +14,23 @@ unsafe extern "C" {
 #[must_use]
 pub fn table() -> &'static [Entry] {
     let (start, entries) = section();
-    // SAFETY: `section` gives the first of so many entries; they are not written to after early boot.
+    // SAFETY: `section` gives the first of so many entries; they are not written to after early
+    // boot.
     unsafe { core::slice::from_raw_parts(start, entries) }
 }
 
-/// Sorts the table of this image in place, so that faults are looked up by binary search. Call once, at early boot.
-/// Does not sleep and needs no memory. [`Table::of_image`](crate::extable::Table::of_image) notices a sorted table, so call
-/// that afterwards.
+/// Sorts the table of this image in place, so that faults are looked up by binary search. Call
+/// once, at early boot. Does not sleep and needs no memory.
+/// [`Table::of_image`](crate::extable::Table::of_image) notices a sorted table, so call that
+/// afterwards.
 ///
 /// # Errors
 /// [`TooFar`], as for [`sort`](crate::extable::sort): the table is unusable then.
 ///
 /// # Safety
-/// The section `__ex_table` is mapped writable. While the call runs nothing else looks at the table: no other CPU runs,
-/// no user access is made, and no fault of one is handled. No slice of the table that was taken before is used again.
+/// The section `__ex_table` is mapped writable. While the call runs nothing else looks at the
+/// table: no other CPU runs, no user access is made, and no fault of one is handled. No slice of
+/// the table that was taken before is used again.
 #[doc(alias = "sort_main_extable")]
 pub unsafe fn sort_extable() -> Result<(), TooFar> {
     let (start, entries) = section();
@@ -35,12 +38,11 @@ pub unsafe fn sort_extable() -> Result<(), TooFar> {
     extable::sort(unsafe { core::slice::from_raw_parts_mut(start.cast_mut(), entries) })
 }
 
-/// The first entry, and how many there are. The section holds nothing but entries that the back ends wrote, aligned
-/// to 4.
+/// The first entry, and how many there are. The section holds nothing but entries that the back
+/// ends wrote, aligned to 4.
 fn section() -> (*const Entry, usize) {
-    // An entry of its own, for an instruction that cannot fault: so the section, and with it the two symbols, exists in
-    // every image that asks.
-    // SAFETY: a `nop`.
+    // An entry of its own, for an instruction that cannot fault: so the section, and with it the
+    // two symbols, exists in every image that asks. SAFETY: a `nop`.
     unsafe {
         asm!(
             "20: nop",

@@ -23,7 +23,8 @@ const BLOCK: usize = 4 * WORD;
 /// Shorter copies go byte by byte.
 const SHORT: usize = 2 * WORD;
 
-/// Permit supervisor user memory access: sets `sstatus.SUM` for the access. Only for a kernel in S-mode.
+/// Permit supervisor user memory access: sets `sstatus.SUM` for the access. Only for a kernel in
+/// S-mode.
 #[derive(Debug)]
 pub struct Sum;
 
@@ -34,7 +35,8 @@ const SSTATUS_SUM: usize = 1 << 18;
 unsafe impl AccessWindow for Sum {
     #[inline(always)]
     unsafe fn open() {
-        // SAFETY: the implementor of a kernel in S-mode chose this window; memory accesses stay inside.
+        // SAFETY: the implementor of a kernel in S-mode chose this window; memory accesses stay
+        // inside.
         unsafe { asm!("csrs sstatus, {sum}", sum = in(reg) SSTATUS_SUM, options(nostack)) }
     }
 
@@ -100,7 +102,8 @@ unsafe fn copy<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, src: *const u8, le
     left
 }
 
-/// Copies at least [`SHORT`] bytes: bytes up to an aligned destination, then words, then what is left.
+/// Copies at least [`SHORT`] bytes: bytes up to an aligned destination, then words, then what is
+/// left.
 ///
 /// # Safety
 /// As for [`copy`], with the window open.
@@ -140,7 +143,8 @@ unsafe fn copy_long<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) ->
 #[inline(always)]
 unsafe fn copy_bytes<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
     let mut left = len;
-    // SAFETY: `len > 0` bytes of the caller's regions; a fault leaves with the bytes not yet stored.
+    // SAFETY: `len > 0` bytes of the caller's regions; a fault leaves with the bytes not yet
+    // stored.
     unsafe {
         asm!(
             "20: lbu {a}, 0({src})",
@@ -162,7 +166,8 @@ unsafe fn copy_bytes<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -
     left
 }
 
-/// Copies aligned words, four at a time and then singly; returns the bytes left: fewer than a word unless a fault came.
+/// Copies aligned words, four at a time and then singly; returns the bytes left: fewer than a word
+/// unless a fault came.
 ///
 /// The fix-up of a store in a block subtracts the words before it: it falls through as many
 /// subtractions.
@@ -222,8 +227,8 @@ unsafe fn copy_words<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -
     left
 }
 
-/// Copies words to an aligned destination from a source that is not: aligned loads, shifted together. Returns the bytes
-/// left: fewer than a word unless a fault came.
+/// Copies words to an aligned destination from a source that is not: aligned loads, shifted
+/// together. Returns the bytes left: fewer than a word unless a fault came.
 ///
 /// # Safety
 /// As for [`copy`], with the window open; `dst` is aligned to words, `src` is not.
@@ -232,8 +237,8 @@ unsafe fn copy_shifted<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize)
     let mut left = len;
     let skew = src.addr() % WORD;
     let aligned = src.wrapping_sub(skew);
-    // SAFETY: every word loaded holds at least one byte of the caller's region, so it lies in the same page; a fault leaves
-    // with the bytes of whole words stored subtracted.
+    // SAFETY: every word loaded holds at least one byte of the caller's region, so it lies in the
+    // same page; a fault leaves with the bytes of whole words stored subtracted.
     unsafe {
         asm!(
             "bltu {left}, {word}, 99f",
@@ -334,7 +339,8 @@ unsafe fn clear_bytes<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
 #[inline(always)]
 unsafe fn clear_words<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
     let mut left = len;
-    // SAFETY: the caller's region, by aligned words inside; a fault leaves with the bytes not yet stored.
+    // SAFETY: the caller's region, by aligned words inside; a fault leaves with the bytes not yet
+    // stored.
     unsafe {
         asm!(
             "j 3f",
@@ -365,8 +371,9 @@ pub unsafe fn probe_read<W: AccessWindow>(addr: *const u8) -> usize {
     unsafe { copy_from::<W, Faulting>(&raw mut byte, addr, 1) }
 }
 
-/// Stores to the aligned 32-bit word that holds the byte at `addr` of user memory without changing it: `amoor.w` with 0, so
-/// that no concurrent change is undone. May fault and sleep. Returns bytes not reached: 0 or 1.
+/// Stores to the aligned 32-bit word that holds the byte at `addr` of user memory without changing
+/// it: `amoor.w` with 0, so that no concurrent change is undone. May fault and sleep. Returns bytes
+/// not reached: 0 or 1.
 ///
 /// # Safety
 /// As for [`copy_from`] with respect to `addr`, and to the aligned word around it.
@@ -375,7 +382,8 @@ pub unsafe fn probe_write<W: AccessWindow>(addr: *mut u8) -> usize {
     let aligned = addr.wrapping_sub(addr.addr() % size_of::<u32>());
     // SAFETY: closed below; only the probe lies between.
     unsafe { W::open() };
-    // SAFETY: a word in the caller's page, not changed; a fault leaves to label 99 with `left` still 1.
+    // SAFETY: a word in the caller's page, not changed; a fault leaves to label 99 with `left`
+    // still 1.
     unsafe {
         asm!(
             "20: amoor.w {old}, zero, ({addr})",

@@ -1,4 +1,5 @@
-//! x86-64: general registers only (a kernel keeps no vector state), `rep movsb` and `rep stosb` for long lengths.
+//! x86-64: general registers only (a kernel keeps no vector state), `rep movsb` and `rep stosb` for
+//! long lengths.
 //!
 //! `rep` instructions are precise: after a fault `rcx` is the exact number of bytes left.
 
@@ -20,16 +21,18 @@ pub const EXACT_FAULTS: bool = true;
 /// From how many bytes on mapped memory is copied by `rep movsb`.
 const MAPPED_STRING_MOVE_MIN: usize = 64;
 
-/// Supervisor-mode access prevention: `stac` … `clac`. Only for a kernel on a CPU that has it and runs with
-/// `CR4.SMAP`; both are invalid instructions elsewhere.
+/// Supervisor-mode access prevention: `stac` … `clac`. Only for a kernel on a CPU that has it and
+/// runs with `CR4.SMAP`; both are invalid instructions elsewhere.
 #[derive(Debug)]
 pub struct Smap;
 
-// SAFETY: RFLAGS.AC opens user memory to supervisor accesses, and at privilege level 0 does nothing else.
+// SAFETY: RFLAGS.AC opens user memory to supervisor accesses, and at privilege level 0 does nothing
+// else.
 unsafe impl AccessWindow for Smap {
     #[inline(always)]
     unsafe fn open() {
-        // SAFETY: the implementor of a kernel with SMAP chose this window; memory accesses stay inside.
+        // SAFETY: the implementor of a kernel with SMAP chose this window; memory accesses stay
+        // inside.
         unsafe { asm!("stac", options(nostack)) }
     }
 
@@ -119,7 +122,8 @@ unsafe fn copy_long<W: AccessWindow, F: FaultPolicy>(
 #[inline(always)]
 unsafe fn string_move<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
     let mut left = len;
-    // SAFETY: the caller's regions; a fault leaves with `rcx` bytes not stored. The direction flag is clear by the ABI.
+    // SAFETY: the caller's regions; a fault leaves with `rcx` bytes not stored. The direction flag
+    // is clear by the ABI.
     unsafe {
         asm!(
             "20: rep movsb",
@@ -158,7 +162,8 @@ pub unsafe fn clear<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, len: usize) -
 #[inline(always)]
 unsafe fn string_store<F: FaultPolicy>(dst: *mut u8, len: usize) -> usize {
     let mut left = len;
-    // SAFETY: the caller's region; a fault leaves with `rcx` bytes not stored. The direction flag is clear by the ABI.
+    // SAFETY: the caller's region; a fault leaves with `rcx` bytes not stored. The direction flag
+    // is clear by the ABI.
     unsafe {
         asm!(
             "20: rep stosb",
@@ -184,8 +189,8 @@ pub unsafe fn probe_read<W: AccessWindow>(addr: *const u8) -> usize {
     unsafe { copy_from::<W, Faulting>(&raw mut byte, addr, 1) }
 }
 
-/// Stores to the byte at `addr` of user memory without changing it: a locked `or` with 0, so that no
-/// concurrent change is undone. May fault and sleep. Returns bytes not reached: 0 or 1.
+/// Stores to the byte at `addr` of user memory without changing it: a locked `or` with 0, so that
+/// no concurrent change is undone. May fault and sleep. Returns bytes not reached: 0 or 1.
 ///
 /// # Safety
 /// As for [`copy_from`] with respect to `addr`.

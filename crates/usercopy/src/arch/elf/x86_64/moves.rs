@@ -181,7 +181,8 @@ unsafe impl Blocks for Moves {
     #[inline(always)]
     unsafe fn bytes<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
         let mut left = len;
-        // SAFETY: `len > 0` bytes of the caller's regions; a fault leaves with the bytes not yet stored.
+        // SAFETY: `len > 0` bytes of the caller's regions; a fault leaves with the bytes not yet
+        // stored.
         unsafe {
             asm!(
                 "20: movzx {a:e}, byte ptr [{src}]",
