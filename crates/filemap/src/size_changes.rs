@@ -6,7 +6,7 @@
 use core::array;
 use core::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
 
-use faultless_page::{Kernel, LockId, SleepMutex, SyncFamily, Word, Word64};
+use faultless_page::{Kernel, LockId, MAX_FILE_SIZE, SleepMutex, SyncFamily, Word, Word64};
 
 /// Sizes of the last cuts that are remembered. A reader or writer that is overtaken by as many
 /// takes all of its bytes for cut off.
@@ -78,6 +78,7 @@ impl<K: Kernel> SizeChanges<K> {
 
     /// Records a cut to `size`, which `shrink` makes visible. Written with I held.
     pub(crate) fn record_cut(&self, size: u64, shrink: impl FnOnce()) {
+        debug_assert!(size <= MAX_FILE_SIZE, "sizes are clipped where they enter");
         let cut = self.cuts.load(Relaxed);
         self.cut_to[(cut % REMEMBERED) as usize].store(size, Release);
         shrink();

@@ -204,6 +204,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Empties `slots`, which are [`removable`](Self::removable), and gives the counts of their
     /// frames to `each`.
     pub(crate) fn take_out(&mut self, slots: SlotMask, each: impl FnMut(FrameNumber)) {
+        debug_assert!(slots & !self.mask() == 0, "locked");
         if slots != 0 {
             self.leaf.take(slots, each);
         }

@@ -124,6 +124,7 @@ impl<'t, K: Kernel> Removals<'t, K> {
         if self.frames.len() + slots.count_ones() as usize > BATCH {
             release(self.cache, &mut self.frames);
         }
+        debug_assert!(self.frames.len() + slots.count_ones() as usize <= BATCH, "there is room");
         locked.take_out(slots, |frame| {
             // There is room for a whole leaf in an empty batch, and for these in one that is not.
             let _fits = self.frames.push(frame);

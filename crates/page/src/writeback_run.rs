@@ -32,6 +32,7 @@ impl<'a> WritebackRun<'a> {
     /// # Safety
     /// Each of `pages` is valid for reads of a page for `'a`; `len` is at most their size.
     pub(crate) unsafe fn new(first: PageIndex, pages: &'a [NonNull<u8>], len: usize) -> Self {
+        debug_assert!(len <= pages.len() * PAGE_SIZE, "the bytes lie in the pages");
         // INVARIANT: the caller's promise.
         Self { first, pages, len, frames: PhantomData }
     }

@@ -75,7 +75,7 @@ impl PageBudget {
 /// store.write_begin(0, 100)?;
 /// store.write_begin(4096, 100)?;
 /// assert_eq!(store.write_begin(8192, 1), Err(Errno::NoSpace));
-/// store.trim(4096);
+/// store.truncate_blocks(4096);
 /// assert_eq!((store.charged(), budget.left()), (1, 1));
 /// # Ok::<(), Errno>(())
 /// ```

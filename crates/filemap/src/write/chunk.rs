@@ -77,6 +77,7 @@ pub(super) fn prepare<K: Kernel>(
         missing: 0,
         error: None,
     };
+    debug_assert!(locked.run().clip_len(pos, len) == len, "all of it lies in the locked run");
     if let Some(frames) = batch {
         plan.inserted = locked.insert_batch(locked.mask(), frames);
     }
@@ -200,9 +201,12 @@ impl Plan {
         mode: Mode,
         copied: usize,
     ) -> (Outcome, Option<Removed<'t, K>>) {
+        debug_assert!(copied <= self.len, "only what was prepared is copied into");
         let accepted = self.accept(locked, copied);
+        debug_assert!(accepted <= copied, "what was not copied does not count");
         let end = self.pos + accepted as u64;
         let landed = PageRun::covering(self.pos, accepted).map_or(0, PageRun::mask);
+        debug_assert!((landed | self.inserted | self.begun) & !locked.mask() == 0, "locked");
         // A page of which a part was refused may lose blocks again: only whole pieces stay backed.
         let whole =
             if accepted == self.len { landed } else { landed & !bit(PageIndex::containing(end)) };
@@ -252,6 +256,7 @@ impl Plan {
             let index = locked.run().first().leaf_base().plus(u64::from(slot));
             let start = index.start().max(self.pos);
             let stop = index.plus(1).start().min(self.begun_end);
+            debug_assert!(start < stop, "the store was asked for bytes of this page");
             let landed = end.clamp(start, stop) - start;
             inode.mapping().store().write_end(start, (stop - start) as usize, landed as usize);
         }

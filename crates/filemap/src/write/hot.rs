@@ -96,7 +96,9 @@ pub(super) fn settle_short<K: Kernel>(mut locked: LockedRun<'_, K>, place: &Plac
 
 #[inline(always)]
 fn settle<K: Kernel>(locked: &mut LockedRun<'_, K>, place: &Place, copied: usize) {
+    debug_assert!(copied <= place.len, "no more arrives than was asked for");
     let Some(landed) = PageRun::covering(place.pos, copied) else { return };
+    debug_assert!(landed.mask() & !locked.mask() == 0, "what landed is locked");
     K::trace(Trace::Straight(landed.pages()));
     locked.set_dirty(landed.mask());
     if place.mode == Mode::Grow {

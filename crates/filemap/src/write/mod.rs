@@ -390,7 +390,9 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
     /// clipping.
     #[inline]
     fn finish(self, stop: Result<(), Stop>, asked: usize) -> Result<Written, Errno> {
+        debug_assert!(self.start <= self.pos, "a write goes back to its begin at most");
         let bytes = (self.pos - self.start) as usize;
+        debug_assert!(bytes <= asked, "no more lands than was asked for");
         self.from.reexpand(asked - bytes);
         match stop {
             Err(Stop::Failed(errno)) if bytes == 0 => Err(errno),
@@ -428,6 +430,7 @@ impl<'w, 'i, K: Kernel, U: UserMemory, T: Task> Writer<'w, 'i, K, U, T> {
     /// Moves on by `bytes` that landed.
     #[inline(always)]
     fn progressed(&mut self, bytes: usize) {
+        debug_assert!(bytes > 0, "a round that lands nothing is no progress");
         self.pos += bytes as u64;
         self.reachable = usize::MAX;
         self.fruitless = 0;
