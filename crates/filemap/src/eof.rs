@@ -94,7 +94,7 @@ impl<K: Kernel> Inode<K> {
         if offset == 0 || !locked.run().contains(end_page) {
             return;
         }
-        let slot = 1 << end_page.slot();
+        let slot = end_page.bit();
         if locked.wrote_past_eof() & slot == 0 {
             return;
         }

@@ -71,6 +71,6 @@ impl<K: Kernel> Inode<K> {
         };
         let pages = locked.run().first().get()..locked.run().end().get();
         let unpinned = pages.map(PageIndex::new).filter(counted_once);
-        clean & unpinned.fold(0, |slots, index| slots | 1 << index.slot())
+        clean & unpinned.fold(0, |slots, index| slots | index.bit())
     }
 }

@@ -140,7 +140,7 @@ impl<K: Kernel> Inode<K> {
         index: PageIndex,
         task: &T,
     ) -> Result<Protection, Errno> {
-        let slot = 1 << index.slot();
+        let slot = index.bit();
         if locked.reserved() & slot == 0 {
             self.reserve_page(locked, index)?;
         }
@@ -171,7 +171,7 @@ impl<K: Kernel> Inode<K> {
             self.mapping().store().write_end(pos, granted, granted);
             pos += granted as u64;
             if begun.reserved == Reserved::Fully {
-                locked.set_reserved(1 << index.slot());
+                locked.set_reserved(index.bit());
                 break;
             }
         }

@@ -35,7 +35,7 @@ impl<K: Kernel> Inode<K> {
             let locks = may.page_locks();
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             wanted = self.fill_locked(&mut locked, &mut batch)?;
-            if wanted == 0 || locked.uptodate() & 1 << run.first().slot() != 0 {
+            if wanted == 0 || locked.uptodate() & run.first().bit() != 0 {
                 return Ok(());
             }
             if killed() {
@@ -58,7 +58,7 @@ impl<K: Kernel> Inode<K> {
         let size = self.size();
         for number in run.first().get()..run.end().get() {
             let index = PageIndex::new(number);
-            let slot = 1 << index.slot();
+            let slot = index.bit();
             if index.start() >= size {
                 break;
             }
@@ -102,7 +102,7 @@ impl<K: Kernel> Inode<K> {
         if size < page_end {
             locked.zero(size, (page_end - size) as usize);
         }
-        locked.set_uptodate(1 << index.slot());
+        locked.set_uptodate(index.bit());
         Ok(())
     }
 }

@@ -245,7 +245,7 @@ impl<K: Kernel> Inode<K> {
     fn zero_past_eof(&self, locked: &mut LockedRun<'_, K>, stretch: PageRun, size: u64) {
         let wrote_past_eof = locked.wrote_past_eof() & stretch.mask();
         let last = PageIndex::containing(size);
-        if stretch.contains(last) && wrote_past_eof & (1 << last.slot()) != 0 {
+        if stretch.contains(last) && wrote_past_eof & last.bit() != 0 {
             locked.zero(size, PAGE_SIZE - (size - last.start()) as usize);
         }
         locked.clear_wrote_past_eof(wrote_past_eof);

@@ -164,7 +164,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         index: PageIndex,
         frame: OwnedFrame<'f, K>,
     ) -> Result<(), OwnedFrame<'f, K>> {
-        let bit = 1 << index.slot();
+        let bit = index.bit();
         if !self.run.contains(index)
             || self.present() & bit != 0
             || !frame.is_of(self.mapping.cache())

@@ -89,7 +89,7 @@ impl<K: Kernel> LockedRun<'_, K> {
         read: impl FnOnce(&mut FillBuf<'_>) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let frame = self.frame(index).ok_or(Errno::Invalid)?;
-        if self.uptodate() & (1 << index.slot()) != 0 {
+        if self.uptodate() & index.bit() != 0 {
             return Ok(());
         }
         let memory = self.mapping.cache().frames().address(frame);

@@ -51,7 +51,7 @@ pub enum LockId {
         /// The mapping's id.
         mapping: u64,
         /// First page of the leaf.
-        base: PageIndexRaw,
+        base: u64,
         /// Which of its slots.
         slots: u64,
     },
@@ -62,14 +62,11 @@ pub enum LockId {
         /// The mapping's id.
         mapping: u64,
         /// First page of the leaf.
-        base: PageIndexRaw,
+        base: u64,
         /// Which of its slots.
         slots: u64,
     },
 }
-
-/// A page number without its type, so that [`LockId`] sorts.
-pub type PageIndexRaw = u64;
 
 impl fmt::Display for LockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,7 +85,7 @@ fn write_pages(
     f: &mut fmt::Formatter<'_>,
     class: &str,
     mapping: u64,
-    base: PageIndexRaw,
+    base: u64,
     slots: u64,
 ) -> fmt::Result {
     write!(f, "{class}({mapping},{}", base + u64::from(slots.trailing_zeros()))?;

@@ -58,6 +58,13 @@ impl PageIndex {
         (self.0 % PAGES_PER_LEAF as u64) as u32
     }
 
+    /// The page's slot in its leaf, as a mask.
+    #[must_use]
+    #[inline]
+    pub const fn bit(self) -> SlotMask {
+        1 << self.slot()
+    }
+
     /// First page of the leaf that covers this page.
     #[must_use]
     #[inline]

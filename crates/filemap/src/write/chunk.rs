@@ -50,10 +50,6 @@ pub(super) struct Outcome {
     pub(super) overreached: bool,
 }
 
-const fn bit(index: PageIndex) -> SlotMask {
-    1 << index.slot()
-}
-
 /// Prepares as much of `[pos, pos + len)` as can be had: nothing, if the file was truncated before
 /// its end meanwhile. Never fails as a whole: the error, if any, stands in the plan. Frames come
 /// from `batch`; nothing is allocated here, for the run is locked (P3).
@@ -123,7 +119,7 @@ impl Plan {
         len: usize,
     ) -> Result<usize, Option<Errno>> {
         let index = PageIndex::containing(pos);
-        let slot = bit(index);
+        let slot = index.bit();
         let absent = locked.mask() & !locked.present();
         if absent & slot != 0 {
             self.missing = (absent >> index.slot()).count_ones();
@@ -146,7 +142,7 @@ impl Plan {
         pos: u64,
         len: usize,
     ) -> Result<(usize, Contents), Errno> {
-        let slot = bit(PageIndex::containing(pos));
+        let slot = PageIndex::containing(pos).bit();
         if locked.reserved() & slot != 0 {
             return Ok((len, Contents::Stored));
         }
@@ -175,7 +171,7 @@ impl Plan {
         let after = PAGE_SIZE - before - len;
         let end = pos + len as u64;
         if contents == Contents::Hole || index.start() >= size {
-            self.hole |= bit(index);
+            self.hole |= index.bit();
             locked.zero(index.start(), before);
             locked.zero(end, after);
         } else if before == 0 && (after == 0 || end >= size) {
@@ -183,9 +179,9 @@ impl Plan {
             locked.zero(end, after);
         } else {
             inode.read_page(locked, index)?;
-            self.valid |= bit(index);
+            self.valid |= index.bit();
             // Worth keeping, whatever becomes of the write.
-            self.inserted &= !bit(index);
+            self.inserted &= !index.bit();
         }
         Ok(())
     }
@@ -209,7 +205,7 @@ impl Plan {
         debug_assert!((landed | self.inserted | self.begun) & !locked.mask() == 0, "locked");
         // A page of which a part was refused may lose blocks again: only whole pieces stay backed.
         let whole =
-            if accepted == self.len { landed } else { landed & !bit(PageIndex::containing(end)) };
+            if accepted == self.len { landed } else { landed & !PageIndex::containing(end).bit() };
         locked.set_uptodate(landed & !self.valid);
         locked.set_reserved(self.reserved & whole);
         locked.set_dirty(landed);
@@ -237,10 +233,10 @@ impl Plan {
         let stop = self.pos + copied as u64;
         let index = PageIndex::containing(stop);
         let piece_start = index.start().max(self.pos);
-        if stop == piece_start || self.valid & bit(index) != 0 {
+        if stop == piece_start || self.valid & index.bit() != 0 {
             return copied;
         }
-        if self.hole & bit(index) == 0 {
+        if self.hole & index.bit() == 0 {
             return (piece_start - self.pos) as usize;
         }
         let piece_end = index.plus(1).start().min(self.pos + self.len as u64);

@@ -336,7 +336,7 @@ pub(crate) fn populate<S: SyncFamily + Send + Sync>(
         while let Some(mut frame) = batch.take_first() {
             frame.bytes_mut().fill(stamp(index.get()));
             locked.insert(index, frame).expect("already present");
-            locked.set_uptodate(1 << index.slot());
+            locked.set_uptodate(index.bit());
             index = index.plus(1);
         }
     }
