@@ -67,11 +67,24 @@ impl<K: Kernel> Inode<K> {
     /// Resolves a fault of kind `access` on page `index` of a shared mapping of this file:
     /// `install` sets the page-table entry, with the page locked, and its result is returned.
     ///
-    /// `install` may take page-table locks; it must not take M, lock a page, sleep for long, or
-    /// touch user memory. So it calls no operation of an inode but those that only look: a
-    /// [`read`](Self::read), a [`set_size`](Self::set_size) or a sync of this file would wait for
-    /// the page that its own caller has locked. If it unwinds, the page is unlocked, and stays
-    /// prepared for the access.
+    /// # What `install` does
+    /// It runs on this thread with the page locked. It takes page-table locks only: not M, not a
+    /// page lock. It does not sleep for long, does not touch user memory, and does not reclaim
+    /// (P3): page tables are allocated before this call. It calls no operation of an inode but
+    /// those that only look: a [`read`](Self::read), a [`set_size`](Self::set_size) or a sync of
+    /// this file would wait for the page that its own caller has locked.
+    ///
+    /// Under the page-table lock it looks at the entry again:
+    /// - none: it adds one to the frame's count
+    ///   ([`Frames::retain`](faultless_page::Frames::retain)) and sets the entry;
+    /// - an entry with the same frame: another thread has resolved the fault. The count stays. If
+    ///   stores may now be allowed, it raises the protection and flushes this CPU's TLB entry;
+    ///   other CPUs fault once more at worst;
+    /// - an entry with another frame is a private copy, and stays: while the page is locked, this
+    ///   file has no other frame for it.
+    ///
+    /// The removal of the entry gives the count back. If `install` unwinds, the page is unlocked,
+    /// and stays prepared for the access.
     ///
     /// May sleep (for the page's lock, for the store). M may be held for reading; no page lock is.
     /// A fault for a CPU store stamps the times with `task`'s clock (F7).
