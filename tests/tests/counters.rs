@@ -323,7 +323,7 @@ fn w9_a_write_that_lands_whole_gives_nothing_back() {
 fn row_1_each_kind_of_write_takes_just_the_locks_that_it_needs() {
     let bench = Bench::hot(130);
     let append = WriteOptions::append();
-    let of = |cost: Cost| (cost.counted.page_locks, cost.counted.straight_pages);
+    let of = |cost: Cost| (cost.counted.page_locks, cost.counted.fast_path_pages);
     let two = [bench.user.slice(0, 0, 2 * PAGE)];
     assert_eq!(of(bench.write_as(&two, &append)), (1, 0), "new pages are not looked for");
     let _ = bench.write_as(&[bench.user.slice(0, 0, 10)], &append);

@@ -160,7 +160,7 @@ impl<K: Kernel> Inode<K> {
     /// Stamps the times and drops set-id attributes, before the first byte is copied (W12).
     #[doc(alias = "file_remove_privs")]
     #[inline(always)]
-    pub(crate) fn touch<T: Task>(&self, task: &T) {
+    pub(crate) fn file_modified<T: Task>(&self, task: &T) {
         self.stamp(task);
         if self.set_id.load(Ordering::Relaxed) != 0 {
             self.set_id.store(0, Ordering::Relaxed);

@@ -67,7 +67,7 @@ impl<K: Kernel> Inode<K> {
     fn extend<T: Task>(&self, may: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
         self.complete_cut(may, task)?;
         let old = self.size();
-        self.touch(task);
+        self.file_modified(task);
         if size == old {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl<K: Kernel> Inode<K> {
         let request = pin!(self.ranges.request());
         let wait = self.mapping().cache().wait();
         let _range = self.ranges.acquire(request.as_ref(), wait, gone, task)?;
-        self.touch(task);
+        self.file_modified(task);
         self.cut_begins(size);
         self.shrink_size(size);
         // The truncation has happened, and a killed task has no use for more.

@@ -20,8 +20,8 @@ pub struct Counters {
     pub bounced: u64,
     /// Temporary pages that carried them.
     pub temporary_pages: u64,
-    /// Pages that took the straight copy.
-    pub straight_pages: u64,
+    /// Pages that took the fast path.
+    pub fast_path_pages: u64,
     /// Atomic copies that fell short.
     pub short_copies: u64,
     /// Times that user memory was faulted in.
@@ -53,7 +53,7 @@ impl Counters {
         zeroed: 0,
         bounced: 0,
         temporary_pages: 0,
-        straight_pages: 0,
+        fast_path_pages: 0,
         short_copies: 0,
         fault_ins: 0,
         allocations: 0,
@@ -79,7 +79,7 @@ impl Counters {
             zeroed: self.zeroed - earlier.zeroed,
             bounced: self.bounced - earlier.bounced,
             temporary_pages: self.temporary_pages - earlier.temporary_pages,
-            straight_pages: self.straight_pages - earlier.straight_pages,
+            fast_path_pages: self.fast_path_pages - earlier.fast_path_pages,
             short_copies: self.short_copies - earlier.short_copies,
             fault_ins: self.fault_ins - earlier.fault_ins,
             allocations: self.allocations - earlier.allocations,
@@ -110,7 +110,7 @@ impl Counters {
                 counters.bounced += bytes as u64;
                 counters.temporary_pages += 1;
             }
-            Trace::Straight(pages) => counters.straight_pages += u64::from(pages),
+            Trace::FastPath(pages) => counters.fast_path_pages += u64::from(pages),
             Trace::ShortCopy => counters.short_copies += 1,
             Trace::FaultIn(_) => counters.fault_ins += 1,
             Trace::Allocated => counters.allocations += 1,

@@ -176,7 +176,7 @@ impl<K: Kernel> Mapping<K> {
 
     #[cold]
     fn create_leaf(&self, index: PageIndex) -> Result<&Leaf<K::Sync>, Errno> {
-        self.tree().lookup_or_graft(self.id(), index, self.cache().nodes())
+        self.tree().lookup_or_insert_leaf(self.id(), index, self.cache().nodes())
     }
 
     /// Locks the run in `leaf`; `None`, with nothing locked, if the leaf turns out to be another

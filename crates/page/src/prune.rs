@@ -136,14 +136,14 @@ impl<K: Kernel> Mapping<K> {
             unsafe { this.tree().detach(number, leaf, &mut detached) };
             // A slot may be locked for an instant by a thread that took the leaf for another
             // mapping's, and for ever by a guard that was forgotten. Such a leaf is not used again.
-            if !this.settled(leaf) {
+            if !this.waits_for_unlock(leaf) {
                 detached.leaves.clear();
             }
             this.give_back(detached);
         }
     }
 
-    fn settled(&self, leaf: &Leaf<K::Sync>) -> bool {
+    fn waits_for_unlock(&self, leaf: &Leaf<K::Sync>) -> bool {
         let mut rounds = 0;
         while leaf.is_locked() && rounds < 1000 {
             K::Sync::relax();

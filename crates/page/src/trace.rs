@@ -21,8 +21,8 @@ pub enum Trace {
     Zeroed(usize),
     /// An atomic copy fell short.
     ShortCopy,
-    /// Pages that took the straight copy: uptodate and backed, no preparation.
-    Straight(u32),
+    /// Pages that took the fast path: uptodate and reserved, no preparation.
+    FastPath(u32),
     /// User memory is being faulted in, this many bytes at most.
     FaultIn(usize),
     /// A temporary page carried this many bytes (strategy A, or the bounded-progress fallback).

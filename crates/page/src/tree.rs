@@ -27,9 +27,9 @@ use crate::nodes::Nodes;
 use crate::pool::Spare;
 use crate::{Errno, Frames, PageIndex, Spin, SyncFamily};
 
-/// Most inner nodes that one graft may need: a root raised to the top, and a new path down from
+/// Most inner nodes that one leaf may need: a root raised to the top, and a new path down from
 /// there.
-const MAX_GRAFT: usize = 2 * MAX_LEVEL as usize;
+const MAX_NEW: usize = 2 * MAX_LEVEL as usize;
 
 /// The index. Everything it links to comes from the [`Nodes`] that are passed in.
 ///
@@ -40,14 +40,14 @@ pub(crate) struct Tree<S: SyncFamily> {
     pub(crate) lock: S::Spin<()>,
 }
 
-/// Nodes for a graft, allocated beforehand.
-struct Stash<'c, S: SyncFamily> {
+/// Nodes for a new leaf, allocated beforehand.
+struct Preallocated<'c, S: SyncFamily> {
     leaf: Option<Spare<'c, Leaf<S>>>,
-    inner: Vec<Spare<'c, Inner<S>>, MAX_GRAFT>,
+    inner: Vec<Spare<'c, Inner<S>>, MAX_NEW>,
 }
 
-/// What a graft lacks: this many inner nodes in all, and a leaf.
-struct Lacking {
+/// What a new leaf needs: this many inner nodes in all, and the leaf.
+struct Needed {
     inner: usize,
 }
 
@@ -133,50 +133,50 @@ impl<S: SyncFamily> Tree<S> {
 
     /// The leaf that covers `index`, made for the mapping `owner` if there is none. Allocates: no
     /// page lock held. On failure nothing stays behind (P8).
-    pub(crate) fn lookup_or_graft<'a>(
+    pub(crate) fn lookup_or_insert_leaf<'a>(
         &'a self,
         owner: u64,
         index: PageIndex,
         nodes: Nodes<'a, S, impl Frames>,
     ) -> Result<&'a Leaf<S>, Errno> {
-        let mut stash = Stash { leaf: None, inner: Vec::new() };
+        let mut preallocated = Preallocated { leaf: None, inner: Vec::new() };
         let result = loop {
-            match self.graft(owner, index, &mut stash) {
+            match self.insert_leaf(owner, index, &mut preallocated) {
                 Ok(leaf) => break Ok(leaf),
-                Err(lacking) => {
-                    if let Err(error) = stash.fill(&lacking, nodes) {
+                Err(needed) => {
+                    if let Err(error) = preallocated.fill(&needed, nodes) {
                         break Err(error);
                     }
                 }
             }
         };
         // What was never linked was never seen: no grace period.
-        stash.leaf.into_iter().for_each(|leaf| nodes.leaves.put(leaf));
-        stash.inner.into_iter().for_each(|inner| nodes.inners.put(inner));
+        preallocated.leaf.into_iter().for_each(|leaf| nodes.leaves.put(leaf));
+        preallocated.inner.into_iter().for_each(|inner| nodes.inners.put(inner));
         result
     }
 
-    /// Finds or makes the leaf under the short lock, with nodes from the stash.
-    fn graft<'a>(
+    /// Finds or makes the leaf under the short lock, with nodes from the preallocated.
+    fn insert_leaf<'a>(
         &'a self,
         owner: u64,
         index: PageIndex,
-        stash: &mut Stash<'a, S>,
-    ) -> Result<&'a Leaf<S>, Lacking> {
+        preallocated: &mut Preallocated<'a, S>,
+    ) -> Result<&'a Leaf<S>, Needed> {
         let number = leaf_number(index);
         let _held = self.lock.lock();
         let gap = match self.descend(number) {
             Descent::Leaf(leaf) => return Ok(leaf),
             Descent::Gap(gap) => gap,
         };
-        let lacking = Lacking { inner: (gap.raise + gap.branch) as usize };
-        if stash.inner.len() < lacking.inner {
-            return Err(lacking);
+        let needed = Needed { inner: (gap.raise + gap.branch) as usize };
+        if preallocated.inner.len() < needed.inner {
+            return Err(needed);
         }
-        let Some(leaf) = stash.leaf.take() else { return Err(lacking) };
+        let Some(leaf) = preallocated.leaf.take() else { return Err(needed) };
         leaf.claim(owner, index.leaf_base());
         let leaf = leaf.into_linked();
-        self.attach(number, leaf, &gap, stash);
+        self.attach(number, leaf, &gap, preallocated);
         Ok(leaf)
     }
 
@@ -207,10 +207,16 @@ impl<S: SyncFamily> Tree<S> {
     }
 
     /// Links the leaf into the gap, bottom-up: each node is complete when it becomes visible.
-    fn attach(&self, number: u64, leaf: &Leaf<S>, gap: &Gap, stash: &mut Stash<'_, S>) {
+    fn attach(
+        &self,
+        number: u64,
+        leaf: &Leaf<S>,
+        gap: &Gap,
+        preallocated: &mut Preallocated<'_, S>,
+    ) {
         let mut branch = Link::to_leaf(leaf);
         for level in 1..=gap.branch {
-            branch = stash.wrap(branch, slot_at(number, level), level);
+            branch = preallocated.wrap(branch, slot_at(number, level), level);
         }
         let root = self.root.get();
         if root.is_empty() {
@@ -220,7 +226,7 @@ impl<S: SyncFamily> Tree<S> {
         if gap.raise > 0 {
             parent = root;
             for level in root.level() + 1..=root.level() + gap.raise {
-                parent = stash.wrap(parent, 0, level);
+                parent = preallocated.wrap(parent, 0, level);
             }
         }
         // SAFETY: the parent of a gap, and a root that was raised, are of a level above 0.
@@ -248,12 +254,12 @@ struct Gap {
     raise: u32,
 }
 
-impl<'c, S: SyncFamily> Stash<'c, S> {
-    fn fill(&mut self, lacking: &Lacking, nodes: Nodes<'c, S, impl Frames>) -> Result<(), Errno> {
+impl<'c, S: SyncFamily> Preallocated<'c, S> {
+    fn fill(&mut self, needed: &Needed, nodes: Nodes<'c, S, impl Frames>) -> Result<(), Errno> {
         if self.leaf.is_none() {
             self.leaf = Some(nodes.take_leaf()?);
         }
-        while self.inner.len() < lacking.inner {
+        while self.inner.len() < needed.inner {
             let inner = nodes.take_inner()?;
             if let Err(extra) = self.inner.push(inner) {
                 nodes.inners.put(extra);
@@ -263,8 +269,8 @@ impl<'c, S: SyncFamily> Stash<'c, S> {
         Ok(())
     }
 
-    /// A new node of `level` around `child`; `child` itself if the stash is empty, which the caller
-    /// has excluded.
+    /// A new node of `level` around `child`; `child` itself if the preallocated is empty, which the
+    /// caller has excluded.
     fn wrap(&mut self, child: Link, slot: u32, level: u32) -> Link {
         match self.inner.pop() {
             Some(inner) => {

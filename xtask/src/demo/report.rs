@@ -43,7 +43,7 @@ pub(super) fn table(input: &Input, runs: &[Run]) {
     table.set_header([
         "bytes a\nwrite",
         "KiB",
-        "straight\npages",
+        "fast path\npages",
         "short\ncopies",
         "retries",
         "page\nfaults",
@@ -57,7 +57,7 @@ pub(super) fn table(input: &Input, runs: &[Run]) {
         table.add_row([
             format!("{} {:>9}", run.way.letter(), HumanCount(run.way.chunk as u64).to_string()),
             kib(cost.bytes),
-            HumanCount(counted.straight_pages).to_string(),
+            HumanCount(counted.fast_path_pages).to_string(),
             HumanCount(counted.short_copies).to_string(),
             HumanCount(counted.fault_ins).to_string(),
             HumanCount(counted.faults).to_string(),
@@ -116,7 +116,7 @@ pub(super) fn json(input: &Input, runs: &[Run]) -> Value {
                 "chunk_bytes": run.way.chunk,
                 "writes": cost.writes,
                 "bytes": cost.bytes,
-                "straight_pages": counted.straight_pages,
+                "fast_path_pages": counted.fast_path_pages,
                 "short_copies": counted.short_copies,
                 "retries": counted.fault_ins,
                 "faults": counted.faults,

@@ -1,6 +1,6 @@
-//! One locked run on the way of a write: make its pages ready, and settle what landed.
+//! One locked run on the way of a write: make its pages ready, and commit what landed.
 //!
-//! A run's pages are prepared in ascending order, then filled by one copy, then settled. What
+//! A run's pages are prepared in ascending order, then filled by one copy, then committed. What
 //! preparation found is kept as bit masks over the leaf's slots, like the page state itself.
 #![forbid(unsafe_code)]
 
@@ -190,7 +190,7 @@ impl Plan {
     /// store is told, frames that got nothing are taken back (the caller drops them once nothing is
     /// locked). A page that is neither valid nor a hole accepts its bytes whole or not at all, so
     /// that every byte of an uptodate page is defined (P1).
-    pub(super) fn settle<'t, K: Kernel>(
+    pub(super) fn commit<'t, K: Kernel>(
         &self,
         inode: &Inode<K>,
         locked: &mut LockedRun<'t, K>,

@@ -31,7 +31,7 @@ pub(super) enum Refused {
 pub(super) enum Tried<'t, K: Kernel> {
     /// Every byte landed.
     Landed,
-    /// Only so many bytes were copied, not 0; they do not count yet. See [`settle_short`].
+    /// Only so many bytes were copied, not 0; they do not count yet. See [`mark_short`].
     Short(LockedRun<'t, K>, usize),
     /// Nothing landed: the source did not answer.
     Nothing,
@@ -82,7 +82,7 @@ pub(super) fn attempt<'t, K: Kernel, U: UserMemory, T: Task>(
     if copied < place.len {
         return Ok(if copied == 0 { Tried::Nothing } else { Tried::Short(locked, copied) });
     }
-    settle(&mut locked, place, copied);
+    mark_landed(&mut locked, place, copied);
     Ok(Tried::Landed)
 }
 
@@ -90,16 +90,16 @@ pub(super) fn attempt<'t, K: Kernel, U: UserMemory, T: Task>(
 /// its range has been claimed by now: see
 /// [`RangeLock::get_ahead`](crate::ranges::RangeLock::get_ahead).
 #[cold]
-pub(super) fn settle_short<K: Kernel>(mut locked: LockedRun<'_, K>, place: &Place, copied: usize) {
-    settle(&mut locked, place, copied);
+pub(super) fn mark_short<K: Kernel>(mut locked: LockedRun<'_, K>, place: &Place, copied: usize) {
+    mark_landed(&mut locked, place, copied);
 }
 
 #[inline(always)]
-fn settle<K: Kernel>(locked: &mut LockedRun<'_, K>, place: &Place, copied: usize) {
+fn mark_landed<K: Kernel>(locked: &mut LockedRun<'_, K>, place: &Place, copied: usize) {
     debug_assert!(copied <= place.len, "no more arrives than was asked for");
     let Some(landed) = PageRun::covering(place.pos, copied) else { return };
     debug_assert!(landed.mask() & !locked.mask() == 0, "what landed is locked");
-    K::trace(Trace::Straight(landed.pages()));
+    K::trace(Trace::FastPath(landed.pages()));
     locked.set_dirty(landed.mask());
     if place.mode == Mode::Grow {
         locked.grow_size(place.pos + copied as u64);

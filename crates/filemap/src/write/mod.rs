@@ -3,7 +3,7 @@
 //! This module is the driver: limits, the choice between overwriting and growing, and the loop.
 //! Around it:
 //! - [`hot`]: one run that needs no preparation;
-//! - [`chunk`]: one locked run: prepare pages, settle what landed;
+//! - [`chunk`]: one locked run: prepare pages, commit what landed;
 //! - [`step`]: the two strategies' single steps, and the temporary page they share.
 //!
 //! A write never starts again: what has landed is not written twice, unless a truncation has cut it
@@ -105,7 +105,7 @@ struct Writer<'w, 'i, K: Kernel, U, T> {
     wanted_frames: u32,
     /// The last allocation of frames failed, and nothing could be prepared since.
     refused_frames: bool,
-    /// The first run was found not to be ready for a straight copy.
+    /// The first run was found not to be ready for the fast path.
     known_unready: bool,
     fruitless: u32,
     /// Space was begun past what landed: give it back at the end (W9).
@@ -176,7 +176,7 @@ impl<K: Kernel> Inode<K> {
         let asked = from.count();
         let len = limits::clip(self.max_size(), pos, asked, task)?;
         from.truncate(len);
-        self.touch(task);
+        self.file_modified(task);
         let then = self.size_changes.now();
         let mut start = Start { pos, then, landed: 0, unanswered: 0, missing: None };
         let end = pos + len as u64;
@@ -198,7 +198,7 @@ impl<K: Kernel> Inode<K> {
                     claimed = slot.into_ref().as_pin_ref().map(|request| {
                         Claimed::ahead(self, request, ByteRange { start: pos, end })
                     });
-                    hot::settle_short(locked, &place, copied);
+                    hot::mark_short(locked, &place, copied);
                     start.landed = copied;
                 }
                 Ok(Tried::Nothing) => start.unanswered = len,
@@ -270,7 +270,7 @@ impl<K: Kernel> Inode<K> {
         let asked = from.count();
         let len = limits::clip(self.max_size(), pos, asked, task)?;
         from.truncate(len);
-        self.touch(task);
+        self.file_modified(task);
         let then = self.size_changes.now();
         let start = Start { pos, then, landed: 0, unanswered: 0, missing: None };
         let request = pin!(self.ranges.request());

@@ -1,4 +1,4 @@
-//! One step of a write: lock a run, admit, copy without faulting, settle; and what follows when
+//! One step of a write: lock a run, admit, copy without faulting, commit; and what follows when
 //! nothing came.
 #![forbid(unsafe_code)]
 
@@ -52,7 +52,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let fresh = self.fresh_pages(run);
         let known = core::mem::take(&mut self.known_unready);
         let attempt =
-            if fresh > 0 || known { Attempt::NotReady(fresh) } else { self.straight(run, len)? };
+            if fresh > 0 || known { Attempt::NotReady(fresh) } else { self.fast_path(run, len)? };
         match attempt {
             Attempt::Landed(bytes) => {
                 self.progressed(bytes);
@@ -71,7 +71,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let attempt = match attempt {
             Attempt::NotReady(missing) => {
                 self.wanted_frames = self.wanted_frames.max(missing);
-                self.prepared(run, len, Source::User)?
+                self.prepare_and_copy(run, len, Source::User)?
             }
             other => other,
         };
@@ -94,9 +94,9 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let Some(run) = PageRun::covering(self.pos, reached) else { return Ok(()) };
         let mut attempt = Attempt::NotReady(0);
         if self.fresh_pages(run) == 0 {
-            attempt = self.straight(run, reached)?;
+            attempt = self.fast_path(run, reached)?;
             if matches!(attempt, Attempt::NotReady(_)) {
-                attempt = self.prepared(run, reached, Source::User)?;
+                attempt = self.prepare_and_copy(run, reached, Source::User)?;
             }
         }
         match attempt {
@@ -137,7 +137,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
 
     /// The hot path, tried first: every page uptodate and backed.
     #[inline]
-    fn straight(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
+    fn fast_path(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
         let place = Place { mode: self.mode, pos: self.pos, run, len };
         let whole = self.request();
         let range = self.claimed.range.as_ref();
@@ -148,7 +148,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             Ok(Tried::Landed) => return Ok(Attempt::Landed(len)),
             Ok(Tried::Short(locked, copied)) => {
                 self.claimed.get_ahead(inode, whole);
-                hot::settle_short(locked, &place, copied);
+                hot::mark_short(locked, &place, copied);
                 return Ok(Attempt::Landed(copied));
             }
             Ok(Tried::Nothing) => return Ok(Attempt::Nothing),
@@ -171,8 +171,8 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     }
 
     /// The general path: pages are prepared under their locks, then filled, and what came is
-    /// settled.
-    fn prepared(
+    /// committed.
+    fn prepare_and_copy(
         &mut self,
         run: PageRun,
         len: usize,
@@ -217,15 +217,15 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             let end = self.pos + (copied + self.from.count()) as u64;
             self.claimed.get_ahead(inode, ByteRange { start: self.start, end });
         }
-        let (outcome, removed) = plan.settle(inode, &mut locked, self.mode, copied);
+        let (outcome, removed) = plan.commit(inode, &mut locked, self.mode, copied);
         self.from.revert(copied - outcome.accepted);
         drop(locked);
         drop(end_page);
         drop(removed);
-        self.judge(outcome)
+        self.attempt_from(outcome)
     }
 
-    fn judge(&mut self, outcome: Outcome) -> Result<Attempt, Stop> {
+    fn attempt_from(&mut self, outcome: Outcome) -> Result<Attempt, Stop> {
         self.overreached |= outcome.overreached;
         self.wanted_frames = outcome.missing;
         self.refused_frames &= outcome.offered == 0;
@@ -313,7 +313,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             return Err(Stop::Failed(Errno::Fault));
         };
         loop {
-            match self.prepared(run, got, Source::Temporary(&temporary))? {
+            match self.prepare_and_copy(run, got, Source::Temporary(&temporary))? {
                 Attempt::Landed(bytes) => {
                     self.progressed(bytes);
                     return Ok(());
