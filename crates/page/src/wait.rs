@@ -27,6 +27,16 @@ pub trait Wait: Send + Sync {
     fn wake(&self, key: WaitKey);
 }
 
+/// A wait that is shared: several caches, or a cache and its stores, sleep in the same queues.
+impl<W: Wait + ?Sized> Wait for &W {
+    fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool) {
+        (**self).wait_until(key, condition);
+    }
+    fn wake(&self, key: WaitKey) {
+        (**self).wake(key);
+    }
+}
+
 /// The fallback for a kernel without wait queues: spins.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SpinWait;

@@ -12,6 +12,7 @@ type K = Test;
 
 assert_impl_all!(PageCache<K>: Send, Sync);
 assert_impl_all!(Mapping<K>: Send, Sync);
+assert_impl_all!(&'static dyn crate::Wait: crate::Wait);
 assert_impl_all!(Epoch<CoreSync>: Send, Sync);
 assert_impl_all!(SleepMutex<K>: Send, Sync);
 assert_impl_all!(OwnedFrame<'_, K>: Send, Sync);
