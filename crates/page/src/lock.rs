@@ -49,8 +49,8 @@ impl<K: Kernel> Mapping<K> {
         }
     }
 
-    /// As [`lock`](Self::lock), but never sleeps. `None` if no leaf covers the run, or a page of it
-    /// is locked or waited for.
+    /// As [`lock`](Self::lock), but never sleeps. `None` if no leaf covers the run, a page of it is
+    /// locked or waited for, or other pages of the leaf are locked and unlocked too fast.
     #[inline]
     #[must_use]
     pub fn try_lock<'t>(&'t self, cx: LockContext<'t>, run: PageRun) -> Option<LockedRun<'t, K>> {
