@@ -14,6 +14,8 @@ mod rig;
 mod store;
 mod user;
 
+mod append;
+mod limits;
 mod write;
 mod write_progress;
 
