@@ -16,6 +16,7 @@ mod user;
 
 mod append;
 mod limits;
+mod read;
 mod write;
 mod write_progress;
 
