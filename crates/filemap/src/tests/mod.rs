@@ -17,6 +17,7 @@ mod user;
 mod append;
 mod limits;
 mod read;
+mod truncate;
 mod write;
 mod write_progress;
 
