@@ -15,6 +15,7 @@ mod store;
 mod user;
 
 mod append;
+mod fault;
 mod limits;
 mod read;
 mod truncate;
