@@ -21,5 +21,6 @@ mod read;
 mod truncate;
 mod write;
 mod write_progress;
+mod writeback;
 
 use rig::{PAGE, Rig, both, bytes, overlay};
