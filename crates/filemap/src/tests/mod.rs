@@ -15,6 +15,7 @@ mod store;
 mod user;
 
 mod append;
+mod evict;
 mod fault;
 mod limits;
 mod read;
