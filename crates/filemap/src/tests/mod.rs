@@ -18,6 +18,7 @@ mod append;
 mod evict;
 mod fault;
 mod limits;
+mod open_file;
 mod read;
 mod truncate;
 mod write;
