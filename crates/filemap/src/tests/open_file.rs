@@ -76,6 +76,7 @@ fn w8_with_append_the_position_is_the_size_for_pwrite_too() {
     both(|rig| {
         rig.fill(b"old");
         let mut file = open(&rig, OpenFlags::APPEND);
+        assert_eq!((write(&rig, &mut file, b""), file.position()), (Ok(0), 0), "no effect");
         assert_eq!((write(&rig, &mut file, b"new"), file.position()), (Ok(3), 6));
         assert_eq!(rig.write(6, b"by another"), Ok(10));
         assert_eq!((write_at(&rig, &mut file, 0, b"!"), file.position()), (Ok(1), 6));

@@ -5,7 +5,7 @@
 use faultless_page::{Errno, LockId, Strategy, Unmap};
 use faultless_parts::Call;
 
-use super::kernel;
+use super::kernel::{self, Tester};
 use super::rig::{may, write_elsewhere};
 use super::store::{BLOCK, Event, Lie};
 use super::{PAGE, Rig, bytes, overlay};
@@ -132,25 +132,50 @@ fn w8_growth_stops_at_the_limits_and_shrinking_does_not() {
     rig.assert_keeps(&bytes(1, 500));
 }
 
+/// A file of 1000 bytes whose truncation is incomplete: its task was killed while it waited for the
+/// writeback of the third page. What the file held before.
+fn cut_and_killed() -> (Rig, std::vec::Vec<u8>) {
+    let rig = Rig::new();
+    let old = bytes(1, 3 * PAGE);
+    rig.fill(&old);
+    assert_eq!(rig.write(2 * PAGE as u64, &old[2 * PAGE..]), Ok(PAGE));
+    let file = rig.file().clone();
+    rig.store.at_next(Call::Writeback, move || {
+        let task = Tester::new();
+        task.looks.set(0);
+        assert_eq!(file.set_size(&mut may(), 1000, &task), Ok(()), "it has happened");
+    });
+    assert_eq!(rig.writeback(), Ok(()));
+    assert!(rig.cached() > 1, "pages past the end are left");
+    rig.store.take_events();
+    (rig, old)
+}
+
 #[test]
-fn l3_a_signal_after_the_size_has_changed_leaves_the_rest_to_the_next_change() {
-    for looks in 0..12 {
-        let rig = Rig::new();
-        let old = bytes(1, 3 * PAGE);
-        rig.fill(&old);
-        rig.task.looks.set(looks);
-        let cut = rig.set_size(1000);
-        rig.task.looks.set(u64::MAX);
-        let size = rig.file().size();
-        match cut {
-            Ok(()) => assert_eq!(size, 1000),
-            Err(errno) => assert_eq!((errno, size), (Errno::Interrupted, 3 * PAGE as u64)),
-        }
-        // Whatever was left there is not seen by growth.
-        assert_eq!(rig.write(2 * PAGE as u64 + 100, b"new"), Ok(3));
-        let kept = if size == 1000 { &old[..1000] } else { &old[..] };
-        rig.assert_keeps(&overlay(kept, 2 * PAGE + 100, b"new"));
-    }
+fn l3_what_a_killed_truncation_left_is_gone_before_a_write_grows_the_file() {
+    let (rig, old) = cut_and_killed();
+    assert_eq!(rig.read(0, 2 * PAGE).as_deref(), Ok(&old[..1000]));
+    assert_eq!(rig.write(2 * PAGE as u64 + 100, b"new"), Ok(3));
+    assert_eq!(rig.store.take_events()[0], Event::Trim(1000));
+    rig.assert_keeps(&overlay(&old[..1000], 2 * PAGE + 100, b"new"));
+}
+
+#[test]
+fn l3_what_a_killed_truncation_left_is_gone_before_the_size_moves_up() {
+    let (rig, old) = cut_and_killed();
+    assert_eq!(rig.set_size(3 * PAGE as u64), Ok(()));
+    assert_eq!(rig.cached(), 1);
+    rig.assert_keeps(&overlay(&old[..1000], 3 * PAGE - 1, &[0]));
+}
+
+#[test]
+fn l3_a_growing_write_whose_task_is_to_die_leaves_the_rest_to_the_next() {
+    let (rig, old) = cut_and_killed();
+    rig.task.looks.set(0);
+    assert_eq!(rig.write(2 * PAGE as u64, b"new"), Err(Errno::Interrupted));
+    rig.task.looks.set(u64::MAX);
+    assert_eq!(rig.set_size(2000), Ok(()));
+    rig.assert_keeps(&overlay(&old[..1000], 1999, &[0]));
 }
 
 #[test]
@@ -199,7 +224,7 @@ fn w2_an_overwrite_that_is_cut_off_while_it_faults_in_writes_past_the_new_end() 
     let source = rig.user.put(0, &bytes(2, 50));
     let file = rig.file().clone();
     rig.user.at_next_fault(move || {
-        assert_eq!(file.set_size(&mut may(), 0, &kernel::Tester::new()), Ok(()));
+        assert_eq!(file.set_size(&mut may(), 0, &Tester::new()), Ok(()));
         write_elsewhere(&file, 0, b"other");
     });
     let options = crate::WriteOptions::at(100);
