@@ -152,3 +152,26 @@ fn the_options_of_a_write_choose_the_other_strategy() {
     assert!(matches!(asked[..2], [Asked::Prepare(0, ..), Asked::Prepare(1, ..)]), "{asked:?}");
     rig.assert_keeps(&new);
 }
+
+#[test]
+fn p5_a_short_copy_into_a_warm_page_is_committed_as_far_as_it_came() {
+    let rig = rig(64);
+    let before = bytes(1, PAGE);
+    rig.fill(&before);
+    old(&rig).take();
+    let new = bytes(2, 120);
+    let source = rig.user.put(0, &new);
+    rig.user.atomic.set(50);
+    let (written, left) = rig.write_from(&[source], &WriteOptions::at(10));
+    assert_eq!((written.map(|written| written.bytes), left), (Ok(120), 0));
+    let asked = [
+        Asked::Prepare(0, 10, 130),
+        Asked::Commit(0, 10, 60),
+        Asked::Prepare(0, 60, 130),
+        Asked::Commit(0, 60, 110),
+        Asked::Prepare(0, 110, 130),
+        Asked::Commit(0, 110, 130),
+    ];
+    assert_eq!(old(&rig).take(), asked);
+    rig.assert_keeps(&overlay(&before, 10, &new));
+}
