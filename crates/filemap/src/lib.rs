@@ -14,6 +14,9 @@
 //! (`faultless-usercopy`), page tables and address spaces (the embedder).
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 mod eof;
 mod errors;
 mod evict;
@@ -43,3 +46,6 @@ pub use open_file::{OpenFile, OpenFlags};
 pub use options::{MsyncKind, Position, Strategy, SyncKind, WriteOptions, Written};
 pub use task::{NoTask, Task};
 pub use token::{InFault, PageLocks};
+
+#[cfg(test)]
+mod tests;

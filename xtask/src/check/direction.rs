@@ -1,5 +1,6 @@
 //! Which crate may need which: DESIGN's "`page` and `usercopy` do not know each other; `filemap`
 //! needs both; `parts` builds from `page`; `host` needs the first three; nothing needs `xtask`".
+//! The tests of `filemap` stand on `parts`, and those of `parts` put an inode on top.
 
 #![forbid(unsafe_code)]
 
@@ -17,14 +18,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (PAGE, &[]),
     (USERCOPY, &[]),
     (FILEMAP, &[PAGE, USERCOPY]),
-    // Its tests put an inode on top; what it builds from is `page` alone.
-    (PARTS, &[PAGE, USERCOPY, FILEMAP]),
+    (PARTS, &[PAGE]),
     (HOST, &[PAGE, USERCOPY, FILEMAP]),
     (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, PARTS]),
     ("faultless-tests", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
     ("faultless-model", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
     ("xtask", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
 ];
+
+/// What their tests may need besides.
+const ALLOWED_FOR_TESTS: &[(&str, &[&str])] = &[(FILEMAP, &[PARTS]), (PARTS, &[USERCOPY, FILEMAP])];
 
 /// The crates that an embedder's kernel links.
 const CORE: &[&str] = &[PAGE, USERCOPY, FILEMAP, PARTS, FAULTLESS];
@@ -33,22 +36,33 @@ const CORE: &[&str] = &[PAGE, USERCOPY, FILEMAP, PARTS, FAULTLESS];
 const OUTSIDE: &[&str] =
     &["spin", "bitflags", "heapless", "stable_deref_trait", "static_assertions"];
 
-/// A crate needs another crate of the workspace only if it stands above it, in tests as well.
+/// A crate needs another crate of the workspace only if it stands above it; its tests may need a
+/// few more.
 pub(super) fn between_crates(facts: &Facts) -> Vec<Violation> {
     let mut found = Vec::new();
     for package in &facts.packages {
-        let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == package.name) else {
+        let Some(needed) = allowed(ALLOWED, &package.name) else {
             found.push(Violation::new(&package.name, "a crate without a place in the order"));
             continue;
         };
-        for needed in package.needs.iter().chain(&package.needs_for_tests) {
-            let ours = facts.packages.iter().any(|other| other.name == *needed);
-            if ours && !allowed.contains(&needed.as_str()) {
-                found.push(Violation::new(&package.name, format!("must not need {needed}")));
+        let besides = allowed(ALLOWED_FOR_TESTS, &package.name).unwrap_or_default();
+        let for_tests = [needed, besides].concat();
+        let both = [(&package.needs, needed), (&package.needs_for_tests, &for_tests)];
+        for (names, allowed) in both {
+            for name in names {
+                let ours = facts.packages.iter().any(|other| other.name == *name);
+                if ours && !allowed.contains(&name.as_str()) {
+                    found.push(Violation::new(&package.name, format!("must not need {name}")));
+                }
             }
         }
     }
     found
+}
+
+/// What a table says of a crate.
+fn allowed<'t>(table: &[(&str, &'t [&'t str])], name: &str) -> Option<&'t [&'t str]> {
+    table.iter().find(|(of, _)| *of == name).map(|(_, allowed)| *allowed)
 }
 
 /// A core crate needs nothing from outside but the crates agreed on. Its tests may.
@@ -108,6 +122,17 @@ mod tests {
     fn tests_of_a_core_crate_that_need_the_host_are_found() {
         let planted = facts(vec![package(FILEMAP, &[], &[HOST]), package(HOST, &[], &[])]);
         objects(&between_crates(&planted), "must not need faultless-host");
+    }
+
+    #[test]
+    fn filemap_may_need_parts_for_its_tests_only() {
+        let parts = package(PARTS, &[PAGE], &[FILEMAP]);
+        let tests = facts(vec![package(FILEMAP, &[], &[PARTS]), parts.clone()]);
+        assert_eq!(between_crates(&tests), []);
+        let planted = facts(vec![package(FILEMAP, &[PARTS], &[]), parts]);
+        objects(&between_crates(&planted), "faultless-filemap: must not need faultless-parts");
+        let planted = facts(vec![package(PARTS, &[FILEMAP], &[]), package(FILEMAP, &[], &[])]);
+        objects(&between_crates(&planted), "faultless-parts: must not need faultless-filemap");
     }
 
     #[test]

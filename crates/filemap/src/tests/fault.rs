@@ -1,0 +1,198 @@
+//! The fault handler's part, and CPU stores through a mapping: the test is the CPU.
+
+use faultless_page::{Errno, Frames, LockId, PageIndex, Unmap};
+use faultless_parts::{Answer, Call, When};
+
+use super::kernel;
+use super::store::Event;
+use super::{PAGE, Rig, both, bytes, overlay};
+use crate::{Access, FaultError, InFault, MappedFrame, Protection};
+
+/// Resolves a fault; what would be mapped.
+fn fault(rig: &Rig, index: usize, access: Access) -> Result<MappedFrame, FaultError> {
+    // SAFETY: no page is locked, and there is no other token.
+    let mut token = unsafe { InFault::enter() };
+    let index = PageIndex::new(index as u64);
+    let mapped = rig.file().fault(&mut token, index, access, &rig.task, |mapped| {
+        let locked = kernel::held();
+        assert!(matches!(locked[..], [LockId::Pages { .. }]), "the page and no more: {locked:?}");
+        mapped
+    });
+    assert_eq!(kernel::held(), [], "P3");
+    mapped
+}
+
+/// A CPU store of `bytes` at `offset` of a page that is mapped writable.
+#[track_caller]
+fn cpu_store(rig: &Rig, mapped: MappedFrame, offset: usize, bytes: &[u8]) {
+    assert_eq!(mapped.protection, Protection::Writable);
+    assert!(offset + bytes.len() <= PAGE);
+    let page = rig.cache.frames().address(mapped.frame).as_ptr();
+    let to = page.wrapping_add(offset);
+    // SAFETY: inside the page, which stays in the cache; this thread alone uses it.
+    unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+}
+
+#[test]
+fn p1_a_load_gets_the_bytes_of_the_file_read_only() {
+    let rig = Rig::new();
+    let old = bytes(1, PAGE + 50);
+    rig.fill_cold(&old);
+    let mapped = fault(&rig, 1, Access::Read).expect("inside the file");
+    assert_eq!(mapped.protection, Protection::ReadOnly);
+    assert_eq!(rig.cached_page(1), Some(overlay(&old[PAGE..], PAGE - 1, &[0])), "P2");
+    assert_eq!(rig.store.take_events(), [Event::Read(1)]);
+    assert_eq!(rig.writeback(), Ok(()));
+    assert_eq!(rig.store.take_events(), [], "a load leaves the page clean");
+}
+
+#[test]
+fn p6_a_page_wholly_past_the_end_is_refused() {
+    let rig = Rig::new();
+    for access in [Access::Read, Access::Write] {
+        assert_eq!(fault(&rig, 0, access), Err(FaultError::PastEnd));
+    }
+    rig.fill(&bytes(1, PAGE));
+    assert_eq!(fault(&rig, 1, Access::Write), Err(FaultError::PastEnd));
+    assert_eq!(fault(&rig, 1 << 40, Access::Read), Err(FaultError::PastEnd));
+    assert!(fault(&rig, 0, Access::Write).is_ok());
+    assert_eq!(rig.write(PAGE as u64, b"x"), Ok(1));
+    assert!(fault(&rig, 1, Access::Read).is_ok());
+    rig.assert_keeps(&overlay(&bytes(1, PAGE), PAGE, b"x"));
+}
+
+#[test]
+fn f7_a_store_fault_makes_room_stamps_the_times_and_dirties_the_page() {
+    let rig = Rig::new();
+    assert_eq!(rig.set_size(PAGE as u64 + 100), Ok(()));
+    rig.store.take_events();
+    rig.task.now.set(44);
+    let mapped = fault(&rig, 1, Access::Write).expect("room");
+    assert_eq!(rig.file().times().modified, 44);
+    let page = PAGE as u64;
+    let asked = [Event::Read(1), Event::Begin(page, 100), Event::End(page, 100, 100)];
+    assert_eq!(rig.store.take_events(), asked, "room up to the end of the file");
+    cpu_store(&rig, mapped, 0, b"new");
+    assert_eq!(rig.evict(), 0, "F5: dirty");
+    rig.assert_keeps(&overlay(&overlay(&[], PAGE + 99, &[0]), PAGE, b"new"));
+}
+
+#[test]
+fn f1_a_sync_write_protects_a_page_before_it_sends_it() {
+    let rig = Rig::new();
+    rig.fill(&bytes(1, PAGE));
+    let mapped = fault(&rig, 0, Access::Write).expect("room");
+    cpu_store(&rig, mapped, 5, b"first");
+    rig.maps.take();
+    rig.task.now.set(90);
+    let maps = rig.maps.clone();
+    rig.store.at_next(Call::Writeback, move || {
+        assert_eq!(maps.take(), [(0, 1, Unmap::WriteProtect)], "before the page is sent");
+    });
+    assert_eq!(rig.fsync(), Ok(()));
+    assert_eq!(rig.file().times().modified, 90, "F7: no later than the sync");
+    rig.assert_stored(&overlay(&bytes(1, PAGE), 5, b"first"));
+    // The next store faults again.
+    let mapped = fault(&rig, 0, Access::Write).expect("room");
+    cpu_store(&rig, mapped, 5, b"again");
+    rig.assert_keeps(&overlay(&bytes(1, PAGE), 5, b"again"));
+}
+
+#[test]
+fn f1_twin_a_cpu_store_that_was_not_asked_for_is_lost() {
+    let rig = Rig::new();
+    rig.fill(&bytes(1, PAGE));
+    let mapped = fault(&rig, 0, Access::Write).expect("room");
+    assert_eq!(rig.fsync(), Ok(()));
+    // The entry is read-only by now: a CPU could not.
+    cpu_store(&rig, mapped, 5, b"late");
+    assert_eq!(rig.fsync(), Ok(()));
+    rig.assert_stored(&bytes(1, PAGE));
+}
+
+#[test]
+fn p2_what_a_mapping_stored_past_the_end_is_zeros_on_the_store() {
+    let rig = Rig::new();
+    let old = bytes(1, 1000);
+    rig.fill(&old);
+    let mapped = fault(&rig, 0, Access::Write).expect("room");
+    cpu_store(&rig, mapped, 990, &[7; 500]);
+    assert_eq!(rig.writeback(), Ok(()));
+    let expected = overlay(&old, 990, &[7; 10]);
+    rig.assert_stored(&expected);
+    rig.assert_keeps(&expected);
+}
+
+#[test]
+fn p2_what_a_mapping_stored_past_the_end_is_zeros_once_the_file_grows() {
+    both(|rig| {
+        let old = bytes(1, 1000);
+        for pos in [1000, 1010, PAGE, 3 * PAGE + 5] {
+            assert_eq!(rig.set_size(0), Ok(()));
+            rig.fill(&old);
+            let mapped = fault(&rig, 0, Access::Write).expect("room");
+            cpu_store(&rig, mapped, 1000, &[7; 500]);
+            rig.maps.take();
+            assert_eq!(rig.write(pos as u64, b"new"), Ok(3));
+            let sealed = (0, 1, Unmap::WriteProtect);
+            assert_eq!(rig.maps.take(), [sealed], "the next store faults, and asks for room");
+            rig.assert_keeps(&overlay(&old, pos, b"new"));
+        }
+    });
+}
+
+#[test]
+fn p2_what_a_mapping_stored_past_the_end_is_zeros_after_a_change_of_the_size() {
+    let rig = Rig::new();
+    rig.fill(&bytes(1, 1000));
+    let mapped = fault(&rig, 0, Access::Write).expect("room");
+    cpu_store(&rig, mapped, 1000, &[7; 500]);
+    assert_eq!(rig.set_size(1200), Ok(()));
+    rig.assert_keeps(&overlay(&bytes(1, 1000), 1199, &[0]));
+}
+
+#[test]
+fn w9_a_store_fault_without_room_is_refused_and_the_page_stays_clean() {
+    let rig = Rig::with_room(crate::Strategy::BeginEnd, 2);
+    assert_eq!(rig.set_size(2 * PAGE as u64), Ok(()));
+    let refused = Err(FaultError::Failed(Errno::NoSpace));
+    assert_eq!(fault(&rig, 1, Access::Write), refused, "four blocks are wanted, two there");
+    assert!(fault(&rig, 1, Access::Read).is_ok(), "a load needs no room");
+    rig.store.take_events();
+    assert_eq!(rig.writeback(), Ok(()));
+    assert_eq!(rig.store.take_events(), [], "nothing is dirty");
+    rig.assert_keeps(&std::vec![0; 2 * PAGE]);
+}
+
+#[test]
+fn f8_a_page_that_cannot_be_read_is_not_mapped() {
+    let rig = Rig::new();
+    rig.fill_cold(&bytes(1, PAGE));
+    rig.store.faults.plan(Call::Read, When::Nth(1), Answer::Fail(Errno::Io)).expect("");
+    assert_eq!(fault(&rig, 0, Access::Read), Err(FaultError::Failed(Errno::Io)));
+    rig.store.faults.plan(Call::Read, When::Nth(1), Answer::Short).expect("");
+    assert_eq!(fault(&rig, 0, Access::Write), Err(FaultError::Failed(Errno::Io)));
+    assert!(fault(&rig, 0, Access::Read).is_ok());
+    rig.assert_keeps(&bytes(1, PAGE));
+}
+
+#[test]
+fn p8_a_fault_without_memory_is_enomem() {
+    let rig = Rig::new();
+    rig.fill_cold(&bytes(1, PAGE));
+    rig.grant(0);
+    assert_eq!(fault(&rig, 0, Access::Read), Err(FaultError::Failed(Errno::NoMemory)));
+    rig.grant(u64::MAX);
+    assert!(fault(&rig, 0, Access::Read).is_ok());
+}
+
+#[test]
+fn p6_a_truncation_between_two_rounds_of_a_fault_is_seen() {
+    let rig = Rig::new();
+    rig.fill_cold(&bytes(1, 2 * PAGE));
+    // The size moves before the page's lock is asked for a second time, with a frame at hand.
+    let file = rig.file().clone();
+    rig.store.at_next(Call::Read, move || file.mapping().truncate_size(10));
+    let mapped = fault(&rig, 1, Access::Read);
+    assert_eq!(mapped, Err(FaultError::PastEnd));
+}

@@ -1,0 +1,223 @@
+//! The kernel of the tests: a pool of frames that can be told to refuse, a wait that ends, and a
+//! watch over the locks that the thread holds.
+
+use core::cell::{Cell, RefCell};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::panicking;
+use std::vec::Vec;
+
+use faultless_page::{
+    AddressSpaceOperations, CoreSync, Errno, FrameNumber, Frames, Kernel, LockId, PAGE_SIZE,
+    PageCache, PageIndex, Trace, Unmap, UserMappings, Wait, WaitKey,
+};
+use faultless_parts::{FramePool, Page};
+
+use crate::Task;
+
+/// What fresh frames hold: never a byte of a test's data, nor zero.
+pub(super) const POISON: u8 = 0xa5;
+
+/// Looks of a waiter at its condition after which it waits for something that never comes.
+const PATIENCE: u32 = 200_000;
+
+std::thread_local! {
+    /// Locks that this thread holds.
+    static HELD: RefCell<Vec<LockId>> = const { RefCell::new(Vec::new()) };
+    /// Other events, in order.
+    static SEEN: RefCell<Vec<Trace>> = const { RefCell::new(Vec::new()) };
+    /// Dirty pages of inodes that were just dropped.
+    static DROPPED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Nothing is held and nothing was seen.
+pub(super) fn forget() {
+    HELD.take();
+    SEEN.take();
+    DROPPED.take();
+}
+
+/// Locks that this thread holds.
+pub(super) fn held() -> Vec<LockId> {
+    HELD.with_borrow(Clone::clone)
+}
+
+/// Events since the last call that `wanted` wants, in order.
+pub(super) fn take_seen(wanted: impl Fn(&Trace) -> bool) -> Vec<Trace> {
+    let mut seen = SEEN.take();
+    seen.retain(wanted);
+    seen
+}
+
+/// Dirty pages that were dropped since the last call.
+pub(super) fn take_dropped() -> u64 {
+    DROPPED.take()
+}
+
+/// Fails the test if a page is locked (P3).
+#[track_caller]
+pub(super) fn no_page_is_locked(at: &str) {
+    let pages = held().into_iter().find(|lock| matches!(lock, LockId::Pages { .. }));
+    assert_eq!(pages, None, "P3: {at} with a page lock");
+}
+
+fn observe(event: Trace) {
+    match event {
+        Trace::Acquired(id) => HELD.with_borrow_mut(|held| held.push(id)),
+        Trace::Released(id) => HELD.with_borrow_mut(|held| {
+            let at = held.iter().position(|lock| *lock == id);
+            assert!(at.is_some() || panicking(), "P5: {id} is released and not held");
+            at.map(|at| held.remove(at));
+        }),
+        Trace::MayFault if !panicking() => no_page_is_locked("an access that may fault"),
+        other => SEEN.with_borrow_mut(|seen| seen.push(other)),
+    }
+}
+
+/// The kernel.
+pub(super) struct TestKernel;
+
+impl Kernel for TestKernel {
+    type Sync = CoreSync;
+    type Frames = Memory;
+    type Wait = Patient;
+    type Cache = Arc<PageCache<Self>>;
+    type Store = Arc<dyn AddressSpaceOperations>;
+    type UserMappings = Mappings;
+
+    fn dirty_pages_dropped(_mapping: u64, pages: u64) {
+        DROPPED.set(DROPPED.get() + pages);
+    }
+
+    fn trace(event: Trace) {
+        observe(event);
+    }
+}
+
+/// A pool that refuses once it has granted so many requests. Fresh frames are poisoned.
+pub(super) struct Memory {
+    pub(super) pool: FramePool,
+    pub(super) grants: AtomicU64,
+}
+
+impl Memory {
+    /// A pool of so many frames, or a few more.
+    pub(super) fn new(frames: usize) -> Self {
+        let region = std::vec![Page::ZERO; frames + 1].leak();
+        Self { pool: FramePool::new(region), grants: AtomicU64::new(u64::MAX) }
+    }
+}
+
+// SAFETY: the pool's promises; it is told of every count.
+unsafe impl Frames for Memory {
+    fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        no_page_is_locked("an allocation");
+        let left = self.grants.load(Relaxed).checked_sub(1).ok_or(Errno::NoMemory)?;
+        self.grants.store(left, Relaxed);
+        let (first, count) = self.pool.allocate(pages)?;
+        for frame in (0..count).filter_map(|n| first.checked_add(n)) {
+            let page = self.pool.address(frame).as_ptr();
+            // SAFETY: a page that was just handed out to this thread.
+            unsafe { page.write_bytes(POISON, PAGE_SIZE) };
+        }
+        Ok((first, count))
+    }
+
+    fn retain(&self, frame: FrameNumber) {
+        self.pool.retain(frame);
+    }
+
+    fn references(&self, frame: FrameNumber) -> u32 {
+        self.pool.references(frame)
+    }
+
+    unsafe fn release(&self, frame: FrameNumber) {
+        // SAFETY: the same contract.
+        unsafe { self.pool.release(frame) };
+    }
+
+    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
+        self.pool.address(frame)
+    }
+}
+
+/// Spins, and fails the test when that does not help.
+pub(super) struct Patient;
+
+impl Wait for Patient {
+    fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool) {
+        let over = (0..PATIENCE).any(|_| condition());
+        assert!(over, "L1: a wait without end, for {key:?}");
+    }
+
+    fn wake(&self, _key: WaitKey) {}
+}
+
+/// What was asked of the reverse map: the pages, and how.
+pub(super) type Unmapped = (u64, u64, Unmap);
+
+/// A reverse map that keeps a record. The tests are the address space.
+#[derive(Clone, Default)]
+pub(super) struct Mappings(Arc<Mutex<Vec<Unmapped>>>);
+
+impl Mappings {
+    /// What was asked since the last call.
+    pub(super) fn take(&self) -> Vec<Unmapped> {
+        core::mem::take(&mut self.0.lock().expect("no test panics with it"))
+    }
+}
+
+impl UserMappings for Mappings {
+    fn unmap(&self, _id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
+        let asked = (first.get(), end.get(), how);
+        self.0.lock().expect("no test panics with it").push(asked);
+    }
+}
+
+/// The calling task.
+pub(super) struct Tester {
+    pub(super) now: Cell<u64>,
+    pub(super) limit: Cell<u64>,
+    /// Looks for a signal before there is one.
+    pub(super) looks: Cell<u64>,
+    pub(super) signals: Cell<u32>,
+    pub(super) throttled: Cell<u32>,
+}
+
+impl Tester {
+    pub(super) const fn new() -> Self {
+        Self {
+            now: Cell::new(1),
+            limit: Cell::new(u64::MAX),
+            looks: Cell::new(u64::MAX),
+            signals: Cell::new(0),
+            throttled: Cell::new(0),
+        }
+    }
+}
+
+impl Task for Tester {
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn fatal_signal_pending(&self) -> bool {
+        let left = self.looks.get();
+        self.looks.set(left.saturating_sub(1));
+        left == 0
+    }
+
+    fn file_size_limit(&self) -> u64 {
+        self.limit.get()
+    }
+
+    fn file_size_exceeded(&self) {
+        self.signals.set(self.signals.get() + 1);
+    }
+
+    fn throttle(&self) {
+        no_page_is_locked("a throttle");
+        self.throttled.set(self.throttled.get() + 1);
+    }
+}
