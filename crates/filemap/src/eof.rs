@@ -23,7 +23,7 @@ use crate::inode::Inode;
 
 impl<K: Kernel> Inode<K> {
     /// Sets a smaller size and counts that. I is held. Zeros that are stored from here on are seen
-    /// together with the count; see [`SizeChanges::lowest_cut_since`]. A page that is inserted and
+    /// together with the count; see `SizeChanges::lowest_cut_since`. A page that is inserted and
     /// not found from here on is inserted by a caller that sees the new size; see
     /// [`size_after_insertion`](Self::size_after_insertion).
     pub(crate) fn shrink_size(&self, size: u64) {

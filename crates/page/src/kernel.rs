@@ -24,11 +24,11 @@ use crate::{
 /// does not break memory. What memory depends on is promised by the unsafe traits [`SyncFamily`],
 /// [`Frames`] and [`CloneStableDeref`].
 pub trait Kernel: Sized + Send + Sync + 'static {
-    /// Words and short locks: [`CoreSync`].
+    /// Words and short locks: [`CoreSync`](crate::CoreSync).
     type Sync: SyncFamily;
     /// Memory.
     type Frames: Frames;
-    /// Sleeping and waking: [`SpinWait`] until there is a scheduler.
+    /// Sleeping and waking: [`SpinWait`](crate::SpinWait) until there is a scheduler.
     type Wait: Wait;
     /// How a mapping reaches its cache: `&'static PageCache<Self>`, or an `Arc` (with the feature
     /// `alloc` of the crate `stable_deref_trait`, in the embedder's manifest).

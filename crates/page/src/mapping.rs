@@ -1,6 +1,7 @@
 //! A mapping: one file's cached pages, its size, and what stands behind it.
 //!
-//! Key types: [`Mapping`], [`Mark`]. Neighbours: the tree finds leaves, [`LockedRun`] changes
+//! Key types: [`Mapping`], [`Mark`](crate::Mark). Neighbours: the tree finds leaves,
+//! [`LockedRun`](crate::LockedRun) changes
 //! pages, [`prune`](crate::prune) has the walks over whole ranges. A mapping does not own the inode
 //! lock, nor any policy.
 #![forbid(unsafe_code)]
@@ -77,7 +78,8 @@ impl<K: Kernel> Mapping<K> {
     }
 
     /// Sets the size for truncation, down or up; above [`MAX_FILE_SIZE`] it is that. The caller
-    /// holds the inode lock (I). Growth by a write is [`LockedRun::grow_size`].
+    /// holds the inode lock (I). Growth by a write is
+    /// [`LockedRun::grow_size`](crate::LockedRun::grow_size).
     pub fn truncate_size(&self, new: u64) {
         self.size.store(new.min(MAX_FILE_SIZE), Release);
     }

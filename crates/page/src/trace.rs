@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-/// What happened, for counters and for lock checkers. See [`Kernel::trace`].
+/// What happened, for counters and for lock checkers. See [`Kernel::trace`](crate::Kernel::trace).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trace {
