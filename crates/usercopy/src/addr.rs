@@ -109,8 +109,8 @@ impl UserSlice {
         Self { addr: self.addr.wrapping_add(bytes), len: self.len - bytes }
     }
 
-    /// [`lies_in`](Self::lies_in) for the range of a [`UserMemory`], relying on the invariant that
-    /// nothing wraps.
+    /// [`lies_in`](Self::lies_in) for the range of a [`UserMemory`](crate::UserMemory), relying on
+    /// the invariant that nothing wraps.
     #[inline]
     pub(crate) fn is_within(&self, range: &Range<usize>) -> bool {
         self.is_empty()
