@@ -9,11 +9,10 @@ use std::vec::Vec;
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PageIndex, Reserved, SyncKind,
-    WritebackRun,
 };
 
-use super::Rig;
 use super::block_model::{Flaky, Map, N, STALE};
+use super::{Rig, Truncates};
 use crate::{BlockDevice, BlockMap, BlockStore, FixedMap, RamDisk};
 
 /// A disk of blocks of 1 KiB, and the map of an empty file on it.
@@ -151,37 +150,12 @@ fn what_a_failing_device_could_not_zero_counts_as_zeros_until_it_is() {
     cut_with_a_failing_device(|store| store).expect("zeros");
 }
 
-/// A store whose `truncate_blocks` gives up when the device fails.
-struct GivesUp(BlockStore<&'static Flaky, &'static Map>);
-
-impl AddressSpaceOperations for GivesUp {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.0.read(index, buf)
-    }
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.0.write_begin(pos, len)
-    }
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.0.write_end(pos, len, copied);
-    }
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.0.writeback(run)
-    }
-    fn truncate_blocks(&self, size: u64) {
-        // Frees the blocks, and zeroes nothing.
-        self.0.truncate_blocks(size.next_multiple_of(1024));
-    }
-    fn set_size(&self, size: u64) {
-        self.0.set_size(size);
-    }
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.0.sync(kind)
-    }
-}
-
 #[test]
 fn a_trim_that_gives_up_is_found() {
-    cut_with_a_failing_device(GivesUp).expect_err("planted");
+    // Frees the blocks, and zeroes nothing.
+    let gives_up =
+        |store: &BlockStore<_, _>, size: u64| store.truncate_blocks(size.next_multiple_of(1024));
+    cut_with_a_failing_device(|store| Truncates(store, gives_up)).expect_err("planted");
 }
 
 #[test]

@@ -9,12 +9,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PageIndex, SyncKind, Wait, WaitKey, WritebackRun,
-};
+use faultless_page::{AddressSpaceOperations, Errno, Wait, WaitKey};
 
-use super::Rig;
 use super::block_model::{Flaky, Map, N};
+use super::{Rig, Truncates};
 use crate::{BlockDevice, BlockMap, BlockStore};
 
 /// Where the two threads meet.
@@ -106,39 +104,21 @@ fn a_writeback_that_meets_a_truncation_of_its_block_is_not_lost() {
     assert_eq!(meet(|store| store), 2);
 }
 
-/// A store whose `truncate_blocks` does not take the lock.
-struct Unlocked(Inner);
-
-impl AddressSpaceOperations for Unlocked {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.0.read(index, buf)
-    }
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.0.write_begin(pos, len)
-    }
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.0.write_end(pos, len, copied);
-    }
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.0.writeback(run)
-    }
-    fn truncate_blocks(&self, size: u64) {
-        let mut block = [0; 1024];
-        self.0.map().truncate(size.div_ceil(1024));
-        let Ok(Some(device_block)) = self.0.map().find(size / 1024) else { return };
-        let _failed = self.0.device().read(device_block, &mut block);
-        block[(size % 1024) as usize..].fill(0);
-        let _failed = self.0.device().write(device_block, &block);
-    }
-    fn set_size(&self, size: u64) {
-        self.0.set_size(size);
-    }
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.0.sync(kind)
-    }
+/// A `truncate_blocks` that does not take the lock.
+fn truncate_unlocked(store: &Inner, size: u64) {
+    let mut block = [0; 1024];
+    store.map().truncate(size.div_ceil(1024));
+    let Ok(Some(device_block)) = store.map().find(size / 1024) else { return };
+    let _failed = store.device().read(device_block, &mut block);
+    block[(size % 1024) as usize..].fill(0);
+    let _failed = store.device().write(device_block, &block);
 }
 
 #[test]
 fn a_truncation_without_the_lock_loses_a_writeback_and_is_found() {
-    assert_eq!(meet(Unlocked), 1, "the planted bug is found by the byte that is lost");
+    assert_eq!(
+        meet(|store| Truncates(store, truncate_unlocked)),
+        1,
+        "the planted bug is found by the byte that is lost"
+    );
 }

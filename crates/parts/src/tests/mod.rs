@@ -10,7 +10,8 @@ use std::{format, println};
 
 use faultless_filemap::{Inode, NoTask, WriteOptions};
 use faultless_page::{
-    AddressSpaceOperations, CoreSync, Errno, Kernel, NoUserMappings, PageCache, SpinWait, SyncKind,
+    AddressSpaceOperations, Begun, CoreSync, Errno, FillBuf, Kernel, NoUserMappings, PageCache,
+    PageIndex, SpinWait, SyncKind, WritebackRun,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserSlice};
@@ -185,5 +186,36 @@ fn difference(found: &[u8], expected: &[u8]) -> Result<(), String> {
     match found.iter().zip(expected).position(|(a, b)| a != b) {
         None => Ok(()),
         Some(at) => Err(format!("byte {at} is {} and not {}", found[at], expected[at])),
+    }
+}
+
+/// A store with a `truncate_blocks` of its own.
+struct Truncates<S, F>(S, F);
+
+impl<S, F> AddressSpaceOperations for Truncates<S, F>
+where
+    S: AddressSpaceOperations,
+    F: Fn(&S, u64) + Send + Sync,
+{
+    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        self.0.read(index, buf)
+    }
+    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        self.0.write_begin(pos, len)
+    }
+    fn write_end(&self, pos: u64, len: usize, copied: usize) {
+        self.0.write_end(pos, len, copied);
+    }
+    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
+        self.0.writeback(run)
+    }
+    fn truncate_blocks(&self, size: u64) {
+        self.1(&self.0, size);
+    }
+    fn set_size(&self, size: u64) {
+        self.0.set_size(size);
+    }
+    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
+        self.0.sync(kind)
     }
 }
