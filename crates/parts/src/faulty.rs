@@ -22,7 +22,7 @@ pub enum Call {
     /// [`writeback`](AddressSpaceOperations::writeback).
     Writeback,
     /// [`truncate_blocks`](AddressSpaceOperations::truncate_blocks). Cannot fail.
-    Trim,
+    TruncateBlocks,
     /// [`set_size`](AddressSpaceOperations::set_size). Cannot fail.
     SetSize,
     /// [`sync`](AddressSpaceOperations::sync).
@@ -192,7 +192,7 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
     }
 
     fn truncate_blocks(&self, size: u64) {
-        let _planned = self.enter(Call::Trim);
+        let _planned = self.enter(Call::TruncateBlocks);
         self.inner.truncate_blocks(size);
     }
 

@@ -176,7 +176,7 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
 
     fn truncate_blocks(&self, size: u64) {
         self.note(Event::Trim(size));
-        self.run_hook(Call::Trim);
+        self.run_hook(Call::TruncateBlocks);
         if !self.is_lying(Lie::Trimmed) {
             self.faults.truncate_blocks(size);
         }

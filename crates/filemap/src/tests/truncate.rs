@@ -194,7 +194,7 @@ fn p8_growth_without_memory_for_a_node_changes_nothing() {
 fn p3_blocks_are_given_back_with_i_and_without_a_page_lock() {
     let rig = Rig::new();
     rig.fill(&bytes(1, 3 * PAGE));
-    rig.store.at_next(Call::Trim, || {
+    rig.store.at_next(Call::TruncateBlocks, || {
         kernel::no_page_is_locked("giving blocks back");
         assert!(kernel::held().iter().any(|lock| matches!(lock, LockId::Inode(_))));
     });

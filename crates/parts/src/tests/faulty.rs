@@ -54,7 +54,7 @@ fn short_answers_are_half_as_long() {
 #[test]
 fn calls_that_cannot_fail_are_counted_and_refuse_a_plan() {
     let store = store();
-    for call in [Call::WriteEnd, Call::Trim, Call::SetSize] {
+    for call in [Call::WriteEnd, Call::TruncateBlocks, Call::SetSize] {
         let refused = store.plan(call, When::Nth(1), Answer::Fail(Errno::Io));
         assert_eq!(refused, Err(Errno::Invalid));
     }
@@ -65,7 +65,7 @@ fn calls_that_cannot_fail_are_counted_and_refuse_a_plan() {
     store.truncate_blocks(0);
     store.set_size(0);
     assert_eq!(
-        [Call::WriteEnd, Call::Trim, Call::SetSize].map(|call| store.count(call)),
+        [Call::WriteEnd, Call::TruncateBlocks, Call::SetSize].map(|call| store.count(call)),
         [1, 1, 1]
     );
 }
