@@ -38,23 +38,6 @@ impl<K: Kernel> Inode<K> {
         self.size()
     }
 
-    /// The size whose truncation an earlier call left incomplete, if any. I is held.
-    pub(crate) fn incomplete_cut(&self) -> Option<u64> {
-        self.size_changes.incomplete()
-    }
-
-    /// From here on until [`cut_completed`](Self::cut_completed), what lies past `size` may still
-    /// be in the cache and on the store: the file must not grow. Survives a call that ends early,
-    /// by a signal or an unwinding callback. I is held.
-    pub(crate) fn cut_begins(&self, size: u64) {
-        self.size_changes.set_incomplete(size);
-    }
-
-    /// Nothing is left past the end. I is held.
-    pub(crate) fn cut_completed(&self) {
-        self.size_changes.set_complete();
-    }
-
     /// Tells the store the visible size. No page lock is held. The visible size is read inside the
     /// lock, so that of two callers the later one tells the later size.
     pub(crate) fn tell_size(&self) {

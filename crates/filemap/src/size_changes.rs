@@ -87,19 +87,21 @@ impl<K: Kernel> SizeChanges<K> {
         <K::Sync as SyncFamily>::fence(Ordering::SeqCst);
     }
 
-    /// The smallest size whose truncation is not complete, if any. I is held.
-    pub(crate) fn incomplete(&self) -> Option<u64> {
+    /// The size whose truncation an earlier call left incomplete, if any. I is held.
+    pub(crate) fn incomplete_cut(&self) -> Option<u64> {
         let size = self.incomplete.load(Relaxed);
         (size != COMPLETE).then_some(size)
     }
 
-    /// A truncation to `size` has begun. I is held.
-    pub(crate) fn set_incomplete(&self, size: u64) {
+    /// From here on until [`cut_completed`](Self::cut_completed), what lies past `size` may still
+    /// be in the cache and on the store: the file must not grow. Survives a call that ends early,
+    /// by a signal or an unwinding callback. I is held.
+    pub(crate) fn cut_begins(&self, size: u64) {
         self.incomplete.store(self.incomplete.load(Relaxed).min(size), Relaxed);
     }
 
-    /// All truncations are complete. I is held.
-    pub(crate) fn set_complete(&self) {
+    /// Nothing is left past the end. I is held.
+    pub(crate) fn cut_completed(&self) {
         self.incomplete.store(COMPLETE, Relaxed);
     }
 

@@ -93,7 +93,7 @@ impl<K: Kernel> Inode<K> {
         let wait = self.mapping().cache().wait();
         let _range = self.ranges.acquire(request.as_ref(), wait, gone, task)?;
         self.file_modified(task);
-        self.cut_begins(size);
+        self.size_changes.cut_begins(size);
         self.shrink_size(size);
         // The truncation has happened, and a killed task has no use for more.
         let _left_to_the_next = self.complete_cut(may, task);
@@ -110,7 +110,7 @@ impl<K: Kernel> Inode<K> {
         may: &mut impl PageLocks,
         task: &T,
     ) -> Result<(), Errno> {
-        let Some(size) = self.incomplete_cut() else { return Ok(()) };
+        let Some(size) = self.size_changes.incomplete_cut() else { return Ok(()) };
         let mapping = self.mapping();
         let first_gone = PageIndex::new(size.div_ceil(PAGE_SIZE as u64));
         let end = PageIndex::containing(MAX_FILE_SIZE).plus(1);
@@ -177,7 +177,7 @@ impl<K: Kernel> Inode<K> {
     /// (W9). I is held, no page lock. What a signal interrupts is completed before the file grows.
     pub(crate) fn give_back<T: Task>(&self, may: &mut impl PageLocks, task: &T) {
         let size = self.size();
-        self.cut_begins(size);
+        self.size_changes.cut_begins(size);
         let _left_to_the_next = self.give_back_past(may, size, task);
     }
 
@@ -198,7 +198,7 @@ impl<K: Kernel> Inode<K> {
         if let Some(mut locked) = self.mapping().lock_killable(may.page_locks(), run, &killed)? {
             locked.clear_reserved(locked.mask());
         }
-        self.cut_completed();
+        self.size_changes.cut_completed();
         Ok(())
     }
 }

@@ -72,7 +72,7 @@ struct Unwinding<'i, K: Kernel> {
 impl<K: Kernel> Drop for Unwinding<'_, K> {
     #[cold]
     fn drop(&mut self) {
-        self.inode.cut_begins(self.inode.size());
+        self.inode.size_changes.cut_begins(self.inode.size());
     }
 }
 
