@@ -122,16 +122,14 @@ on_both_mmus! {
         let target = rig.source_at(8, 10, &pattern(2, 3000));
         let script = rig.user().script();
         let file = Arc::clone(rig.file());
-        let check = Arc::clone(machine.check());
         let evicting = Arc::new(Mutex::new(None));
         let handle = Arc::clone(&evicting);
         // Whoever evicts then waits for our read section to end: the page is gone, its frame is not
         // reused.
         script.add(Event::AtomicCopy, When::Nth(4), call(move |_| {
-            let (file, check) = (Arc::clone(&file), Arc::clone(&check));
+            let file = Arc::clone(&file);
             let mapping = Arc::clone(&file);
             let thread = faultless_tests::threads::spawn(move || {
-                check.adopt();
                 assert_eq!(calls::evict(&file), 1);
             });
             *handle.lock().expect("no panic") = Some(thread);
@@ -189,7 +187,6 @@ on_both_mmus! {
         let (space, len, file) = (&other, theirs.len(), rig.file());
         std::thread::scope(|scope| {
             faultless_tests::threads::spawn_in(scope, move || {
-                machine.check().adopt();
                 gone.recv().expect("our first copy");
                 let got = calls::pwrite(space, file, 60 * PAGE as u64, space.slice(0, 0, len));
                 assert_eq!(got, Ok(len));

@@ -284,7 +284,6 @@ fn whole_leaves_beside_single_pages<M: Mmu>(machine: &Machine<M>) {
         for nth in 0..4 {
             let (file, over) = (&file, &over);
             faultless_tests::threads::spawn_in(scope, move || {
-                machine.check().adopt();
                 let process = Process::new(machine);
                 let mut page = nth;
                 while !over.load(Ordering::Relaxed) {

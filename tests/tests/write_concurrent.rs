@@ -38,15 +38,10 @@ fn write_all<M: Mmu>(
 }
 
 /// Runs `writer` while `reader` is called again and again; at least once after the writer began.
-fn against<M: Mmu>(
-    machine: &Machine<M>,
-    writer: impl FnOnce() + Send,
-    reader: impl Fn() + Send + Sync,
-) {
+fn against(writer: impl FnOnce() + Send, reader: impl Fn() + Send + Sync) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reading = faultless_tests::threads::spawn_in(scope, || {
-            machine.check().adopt();
             loop {
                 let last = done.load(Ordering::Acquire);
                 reader();
@@ -55,10 +50,7 @@ fn against<M: Mmu>(
                 }
             }
         });
-        let written = faultless_tests::threads::spawn_in(scope, || {
-            machine.check().adopt();
-            writer();
-        });
+        let written = faultless_tests::threads::spawn_in(scope, writer);
         let outcome = written.join();
         done.store(true, Ordering::Release);
         reading.join().expect("the reader");
@@ -102,7 +94,7 @@ fn old_or_new<M: Mmu>(
                 space.script().clear();
             }
         };
-        against(machine, writer, || look(&file, &seen(&file)));
+        against(writer, || look(&file, &seen(&file)));
     }
 }
 
@@ -180,7 +172,7 @@ on_both_mmus! {
                         assert_eq!(got.map(|written| written.bytes), Ok(len));
                     }
                 };
-                against(machine, writer, || {
+                against(writer, || {
                     let from = file.size().saturating_sub(PAGE as u64);
                     let target = window.slice(0, 0, 2 * PAGE);
                     let got = calls::pread(&window, &file, from, target).expect("a read");
@@ -205,7 +197,6 @@ on_both_mmus! {
                     for (space, strategy) in spaces.iter().zip(strategies) {
                         let file = &file;
                         faultless_tests::threads::spawn_in(scope, move || {
-                            machine.check().adopt();
                             if round % 2 == 1 {
                                 space.evict(0, PAGES);
                                 space.script().add(Event::AtomicCopy, When::Every(3), Action::Short(5000));
@@ -236,11 +227,9 @@ on_both_mmus! {
             for _ in 0..12 {
                 std::thread::scope(|scope| {
                     faultless_tests::threads::spawn_in(scope, || {
-                        machine.check().adopt();
                         write_all(&large, &file, 0, PAGES * PAGE, strategy);
                     });
                     faultless_tests::threads::spawn_in(scope, || {
-                        machine.check().adopt();
                         // Over the edge of a leaf: several steps itself.
                         write_all(&small, &file, 63 * PAGE as u64, 2 * PAGE, strategy);
                     });
@@ -262,7 +251,6 @@ on_both_mmus! {
                 for thread in 0..4_u8 {
                     let file = &file;
                     faultless_tests::threads::spawn_in(scope, move || {
-                        machine.check().adopt();
                         let len = 700 + 11 * usize::from(thread);
                         let space = space_with(machine, &vec![thread + 1; len]);
                         for nth in 0..EACH {

@@ -60,7 +60,6 @@ fn e05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Vec<u8> {
         for holder in 0..HOLDERS {
             let (held, go_on) = (Arc::clone(&held), Arc::clone(&go_on));
             spawn(scope, &format!("holder {holder}"), move || {
-                machine.check().adopt();
                 let space = machine.space_of(2);
                 space.map_anonymous(0, 1, Protection::ReadWrite);
                 space.store(space.at(0, 0), &[holder as u8 + 1; 2]).expect("the source");

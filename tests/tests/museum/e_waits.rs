@@ -60,10 +60,7 @@ fn against_a_relay<M: Mmu>(
         spawn(scope, "reader 0", move || relay.read(0, file, 3 * PAGE as u64));
         spawn(scope, "reader 1", move || relay.read(1, file, 4 * PAGE as u64));
         until("both readers have come", || relay.turns() >= 2);
-        let worker = spawn(scope, WORKER, || {
-            machine.check().adopt();
-            work(file, &Worker(relay))
-        });
+        let worker = spawn(scope, WORKER, || work(file, &Worker(relay)));
         let ended = worker.join();
         relay.end();
         ended.expect("the worker")
