@@ -16,7 +16,6 @@ use core::sync::atomic::Ordering;
 
 use faultless_page::{
     AddressSpaceOperations, Kernel, LockedRun, PAGE_SIZE, PageIndex, SyncFamily, Unmap,
-    UserMappings,
 };
 
 use crate::inode::Inode;
@@ -81,9 +80,7 @@ impl<K: Kernel> Inode<K> {
         if locked.wrote_past_eof() & slot == 0 {
             return;
         }
-        let mapping = self.mapping();
-        let next = end_page.plus(1);
-        mapping.user_mappings().unmap(mapping.id(), end_page, next, Unmap::WriteProtect);
+        self.unmap(end_page, end_page.plus(1), Unmap::WriteProtect);
         locked.zero(size, PAGE_SIZE - offset);
         locked.clear_wrote_past_eof(slot);
     }

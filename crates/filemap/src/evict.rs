@@ -5,7 +5,6 @@ use core::ops::Range;
 
 use faultless_page::{
     AddressSpaceOperations, Frames, Kernel, LockedRun, Mark, PageIndex, PageRun, SlotMask, Unmap,
-    UserMappings,
 };
 
 use crate::inode::Inode;
@@ -59,8 +58,7 @@ impl<K: Kernel> Inode<K> {
             let mut rest = clean;
             while let Some(stretch) = PageRun::first_of(base, rest) {
                 rest &= !stretch.mask();
-                let (first, end) = (stretch.first(), stretch.end());
-                mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::Evict);
+                self.unmap(stretch.first(), stretch.end(), Unmap::Evict);
             }
         }
         // A pin is taken through a page table, which needs the page lock, or by its holder, which

@@ -11,7 +11,7 @@
 
 use faultless_page::{
     AddressSpaceOperations, Errno, FrameNumber, Kernel, LockedRun, PAGE_SIZE, PageIndex, PageRun,
-    Reserved, Unmap, UserMappings,
+    Reserved, Unmap,
 };
 
 use crate::inode::Inode;
@@ -127,22 +127,37 @@ impl<K: Kernel> Inode<K> {
                 Access::Write => self.make_writable(&mut locked, index, task)?,
             };
             self.note_user_mapping();
+            self.zero_past_incomplete_cut(&mut locked, index);
             let installed = install(MappedFrame { frame, protection });
-            self.unmap_past_end(index);
+            self.recheck_size(&mut locked, index);
             return Ok(installed);
         }
     }
 
-    /// Removes the mapping of a locked page that was just installed, if the file ends before it.
+    /// After a mapping of a locked page was installed: removes it if the file ends before the page,
+    /// and zeroes what was cut off in the page of the end.
     ///
     /// A truncation sets the size and then unmaps; a fault installs and then looks at the size.
     /// With a fence in each, one of them sees the other. The truncation unmaps once more with the
     /// page locked, but does not come to that if its task is killed.
-    fn unmap_past_end(&self, index: PageIndex) {
+    fn recheck_size(&self, locked: &mut LockedRun<'_, K>, index: PageIndex) {
         if index.start() >= self.size_after_insertion() {
-            let mapping = self.mapping();
-            let next = index.plus(1);
-            mapping.user_mappings().unmap(mapping.id(), index, next, Unmap::Truncate);
+            self.unmap(index, index.plus(1), Unmap::Truncate);
+        } else {
+            self.zero_past_incomplete_cut(locked, index);
+        }
+    }
+
+    /// Zeroes a locked page from the end of the file on, if a truncation has not come to that: its
+    /// task was killed, or it still waits. The end does not move up meanwhile (P7).
+    fn zero_past_incomplete_cut(&self, locked: &mut LockedRun<'_, K>, index: PageIndex) {
+        let size = self.size();
+        let offset = (size % PAGE_SIZE as u64) as usize;
+        if offset != 0
+            && PageIndex::containing(size) == index
+            && self.size_changes.is_cut_incomplete()
+        {
+            locked.zero(size, PAGE_SIZE - offset);
         }
     }
 

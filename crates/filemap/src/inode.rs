@@ -9,8 +9,8 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use faultless_page::{
-    AddressSpaceOperations, Kernel, LockId, MAX_FILE_SIZE, Mapping, SleepMutex, Strategy, Word,
-    Word64,
+    AddressSpaceOperations, Kernel, LockId, MAX_FILE_SIZE, Mapping, PageIndex, SleepMutex,
+    Strategy, Unmap, UserMappings, Word, Word64,
 };
 
 use crate::errors::ErrorSequence;
@@ -155,6 +155,12 @@ impl<K: Kernel> Inode<K> {
     /// Whether a page of the file was ever mapped by a user. Exact for a page that is locked.
     pub(crate) fn was_mapped(&self) -> bool {
         self.mapped.load(Ordering::Acquire) != 0
+    }
+
+    /// Applies `how` to every user mapping of pages `first..end` of this file; see
+    /// [`UserMappings::unmap`].
+    pub(crate) fn unmap(&self, first: PageIndex, end: PageIndex, how: Unmap) {
+        self.mapping.user_mappings().unmap(self.mapping.id(), first, end, how);
     }
 
     /// Stamps the times and drops set-id attributes, before the first byte is copied (W12).

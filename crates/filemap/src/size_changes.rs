@@ -24,7 +24,7 @@ pub(crate) struct SizeChanges<K: Kernel> {
     cuts: Word64<K>,
     /// To what size: that of cut `n` is at `n % REMEMBERED`. Written with I held.
     cut_to: [Word64<K>; REMEMBERED as usize],
-    /// The smallest size whose truncation is not complete; read and written with I held.
+    /// The smallest size whose truncation is not complete. Written with I held, before the size.
     incomplete: Word64<K>,
     /// The size that the store was told of last.
     told: Word64<K>,
@@ -85,6 +85,12 @@ impl<K: Kernel> SizeChanges<K> {
         // After the size: a reader that sees the new count sees the new size, or a later one.
         self.cuts.fetch_add(1, AcqRel);
         <K::Sync as SyncFamily>::fence(Ordering::SeqCst);
+    }
+
+    /// Whether a truncation is not complete. Ask after the size: a caller that sees the size of a
+    /// truncation sees that it is not complete.
+    pub(crate) fn is_cut_incomplete(&self) -> bool {
+        self.incomplete.load(Relaxed) != COMPLETE
     }
 
     /// The size whose truncation an earlier call left incomplete, if any. I is held.

@@ -15,7 +15,7 @@ use core::pin::pin;
 
 use faultless_page::{
     AddressSpaceOperations, Errno, Kernel, MAX_FILE_SIZE, Mark, PAGE_SIZE, PageIndex, PageRun,
-    Unmap, UserMappings,
+    Unmap,
 };
 use faultless_usercopy::MayFault;
 
@@ -111,18 +111,31 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<(), Errno> {
         let Some(size) = self.size_changes.incomplete_cut() else { return Ok(()) };
-        let mapping = self.mapping();
+        let completed = self.remove_past(may, size, task);
+        if completed.is_err() && !size.is_multiple_of(PAGE_SIZE as u64) {
+            // The page of the end may still hold what was cut off. Mappings of it fault again, and
+            // the fault zeroes that; see `zero_past_incomplete_cut`.
+            let eof_page = PageIndex::containing(size);
+            self.unmap(eof_page, eof_page.plus(1), Unmap::Evict);
+        }
+        completed
+    }
+
+    fn remove_past<T: Task>(
+        &self,
+        may: &mut impl PageLocks,
+        size: u64,
+        task: &T,
+    ) -> Result<(), Errno> {
         let first_gone = PageIndex::new(size.div_ceil(PAGE_SIZE as u64));
         let end = PageIndex::containing(MAX_FILE_SIZE).plus(1);
-        let maps = mapping.user_mappings();
         // Always, and not only if a page was mapped through `fault`: an embedder may have made a
         // private copy of a page that it read.
-        let unmap = || maps.unmap(mapping.id(), first_gone, end, Unmap::Truncate);
-        unmap();
+        self.unmap(first_gone, end, Unmap::Truncate);
         self.remove_pages(may, first_gone, end, task)?;
         self.zero_tail(may, size, task)?;
-        unmap();
-        mapping.prune(first_gone, end);
+        self.unmap(first_gone, end, Unmap::Truncate);
+        self.mapping().prune(first_gone, end);
         self.give_back_past(may, size, task)
     }
 

@@ -3,7 +3,8 @@
 use faultless_page::{Errno, Frames, LockId, PageIndex, Unmap};
 use faultless_parts::{Answer, Call, When};
 
-use super::kernel;
+use super::kernel::{self, Tester};
+use super::rig::may;
 use super::store::Event;
 use super::{PAGE, Rig, both, bytes, overlay};
 use crate::{Access, FaultError, InFault, MappedFrame, Protection};
@@ -195,4 +196,29 @@ fn p6_a_truncation_between_two_rounds_of_a_fault_is_seen() {
     rig.store.at_next(Call::Read, move || file.mapping().truncate_size(10));
     let mapped = fault(&rig, 1, Access::Read);
     assert_eq!(mapped, Err(FaultError::PastEnd));
+}
+
+#[test]
+fn p2_a_killed_truncation_leaves_no_mapping_that_shows_what_was_cut_off() {
+    let rig = Rig::new();
+    let old = bytes(1, 3 * PAGE);
+    rig.fill(&old);
+    fault(&rig, 0, Access::Read).expect("inside the file");
+    assert_eq!(rig.write(2 * PAGE as u64, &old[2 * PAGE..]), Ok(PAGE));
+    let file = rig.file().clone();
+    rig.store.at_next(Call::Writeback, move || {
+        let task = Tester::new();
+        task.looks.set(0);
+        assert_eq!(file.set_size(&mut may(), 1000, &task), Ok(()), "it has happened");
+    });
+    rig.maps.take();
+    assert_eq!(rig.writeback(), Ok(()));
+    assert!(rig.maps.take().contains(&(0, 1, Unmap::Evict)), "the page of the end faults again");
+    // SAFETY: no page is locked, and there is no other token.
+    let mut token = unsafe { InFault::enter() };
+    let install = |_| rig.cached_page(0).expect("in the cache");
+    let page = rig.file().fault(&mut token, PageIndex::new(0), Access::Read, &rig.task, install);
+    assert_eq!(page, Ok(overlay(&old[..1000], PAGE - 1, &[0])), "when it is mapped");
+    assert_eq!(rig.set_size(1000), Ok(()), "completes the truncation");
+    rig.assert_keeps(&old[..1000]);
 }

@@ -6,7 +6,7 @@ use faultless_filemap::{NoTask, SyncKind};
 use faultless_page::PAGE_SIZE;
 use faultless_usercopy::IovIter;
 
-use super::script::{CELL, CELLS, Crashes, FileNumber, PAGES, PER_PAGE};
+use super::script::{CELL, CELLS, Crashes, Deed, FileNumber, Op, PAGES, PER_PAGE};
 use super::{MAPPED, OPS, WINDOW, WINDOWS, World, enter, order};
 
 impl World {
@@ -94,6 +94,26 @@ impl World {
             assert_eq!(loaded.is_ok(), !inside.is_empty(), "P6: a mapping of page {page}");
             let same = seen[..inside.len()] == *inside;
             assert!(loaded.is_err() || same, "P6: a mapping of page {page} shows something else");
+            if loaded.is_ok() {
+                self.check_past_end(file, page, &seen, inside.len());
+            }
+        }
+    }
+
+    /// Behind the end, the last page shows zeros, or what was stored there through a mapping.
+    fn check_past_end(&self, file: FileNumber, page: usize, seen: &[u8], from: usize) {
+        for (offset, &byte) in seen.iter().enumerate().skip(from) {
+            let cell = page * PER_PAGE + offset / CELL;
+            let mapping_stored = |op: &Op| {
+                op.file == file
+                    && op.tag == byte
+                    && matches!(op.deed, Deed::Store { cell: to } if to == cell)
+            };
+            let known = byte == 0 || self.script.threads.iter().flatten().any(mapping_stored);
+            assert!(
+                known,
+                "P2: a mapping of file {file} shows {byte:#x} in cell {cell}, past the end"
+            );
         }
     }
 

@@ -187,6 +187,8 @@ pub fn killed_pairs(strategy: Strategy) -> Result<u64, String> {
     for &first in TROUBLED {
         for &second in TROUBLED {
             let mut script = pair(Cached::Dirty, [first, second]);
+            // A truncation to page 1 that is killed finds it mapped.
+            script.threads[1].insert(0, Op { file: 0, deed: Deed::Load { page: 1 }, tag: 4 });
             script.threads.push(vec![Op { file: 0, deed: Deed::Kill { thread: 1 }, tag: 3 }]);
             script.setting.stores = Stores::Phased(Vec::new());
             runs += meet(&script, strategy, Plant::None).map_err(|(points, what)| {
