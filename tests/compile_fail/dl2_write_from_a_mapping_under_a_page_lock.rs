@@ -2,16 +2,15 @@
 use faultless::page::PageRun;
 use faultless::prelude::*;
 
-fn dl2<K: Kernel, U: UserMemory>(
+fn dl2<K: Kernel, U: UserMemory<Token = MayFault>>(
     a: &Inode<K>,
     b: &Inode<K>,
-    user: &U,
     may: &mut MayFault,
-    from: &mut IovIter<'_>,
+    from: &mut IovIter<'_, U>,
 ) {
     let run = PageRun::single(PageIndex::ZERO);
     let locked = a.mapping().lock(may.page_locks(), run);
-    let _ = b.write(may, user, from, &WriteOptions::at(0), &NoTask);
+    let _ = b.write(may, from, &WriteOptions::at(0), &NoTask);
     drop(locked);
 }
 

@@ -2,7 +2,7 @@
 use faultless::page::PageRun;
 use faultless::prelude::*;
 
-fn dl3<K: Kernel, U: UserMemory>(
+fn dl3<K: Kernel, U: UserMemory<Token = MayFault>>(
     inode: &Inode<K>,
     user: &U,
     may: &mut MayFault,

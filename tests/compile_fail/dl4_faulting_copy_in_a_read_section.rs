@@ -1,7 +1,7 @@
 //! DL4: a faulting copy inside a read section, for which a grace period would have to wait.
 use faultless::prelude::*;
 
-fn dl4<K: Kernel, U: UserMemory>(
+fn dl4<K: Kernel, U: UserMemory<Token = MayFault>>(
     inode: &Inode<K>,
     user: &U,
     may: &mut MayFault,

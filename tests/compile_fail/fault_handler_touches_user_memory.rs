@@ -1,7 +1,7 @@
 //! The fault handler's token does not lead to user memory.
 use faultless::prelude::*;
 
-fn handler<U: UserMemory>(user: &U, fault: &mut InFault, source: UserSlice) {
+fn handler<U: UserMemory<Token = MayFault>>(user: &U, fault: &mut InFault, source: UserSlice) {
     let mut bytes = [0; 64];
     let _ = copy_from_user(user, fault, &mut bytes, source);
 }

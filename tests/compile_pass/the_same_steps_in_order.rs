@@ -2,7 +2,7 @@
 use faultless::page::PageRun;
 use faultless::prelude::*;
 
-fn in_order<K: Kernel, U: UserMemory>(
+fn in_order<K: Kernel, U: UserMemory<Token = MayFault>>(
     a: &Inode<K>,
     b: &Inode<K>,
     user: &U,
@@ -19,8 +19,8 @@ fn in_order<K: Kernel, U: UserMemory>(
     let _ = user.fault_in_readable(may, source);
     let section = a.mapping().read_section(may.page_locks());
     drop(section);
-    let mut from = IovIter::from_slice(&source);
-    let _ = b.write(may, user, &mut from, &WriteOptions::at(0), &NoTask);
+    let mut from = IovIter::from_slice(user, &source);
+    let _ = b.write(may, &mut from, &WriteOptions::at(0), &NoTask);
     let _ = a.fsync(may, SyncKind::All, &NoTask);
 }
 

@@ -3,7 +3,7 @@
 
 use faultless::filemap::{Inode, NoTask, SyncKind, Task, WriteOptions, Written};
 use faultless::page::Errno;
-use faultless::usercopy::{IovIter, UserMemory, UserSlice};
+use faultless::usercopy::{IovIter, MayFault, UserMemory, UserSlice};
 use faultless_host::{Flavor, HostKernel, syscall};
 
 /// `pwritev2`: writes `segments` of `user` as `options` say, on behalf of `task`.
@@ -14,16 +14,16 @@ use faultless_host::{Flavor, HostKernel, syscall};
 /// # Panics
 /// If the segments are no request (W7), or the cursor does not stand just behind what was written.
 #[track_caller]
-pub fn write_as<U: UserMemory, F: Flavor, T: Task>(
+pub fn write_as<U: UserMemory<Token = MayFault>, F: Flavor, T: Task>(
     user: &U,
     file: &Inode<HostKernel<F>>,
     segments: &[UserSlice],
     options: &WriteOptions,
     task: &T,
 ) -> Result<Written, Errno> {
-    let mut from = IovIter::new(segments).expect("a request");
+    let mut from = IovIter::new(user, segments).expect("a request");
     let asked = from.count();
-    let result = syscall(|may| file.write(may, user, &mut from, options, task));
+    let result = syscall(|may| file.write(may, &mut from, options, task));
     if options.sync.is_none() {
         let landed = result.map_or(0, |written| written.bytes);
         assert_eq!(asked - from.count(), landed, "the cursor stands behind what landed");
@@ -39,7 +39,7 @@ pub fn write_as<U: UserMemory, F: Flavor, T: Task>(
 /// # Panics
 /// As [`write_as`].
 #[track_caller]
-pub fn pwritev<U: UserMemory, F: Flavor>(
+pub fn pwritev<U: UserMemory<Token = MayFault>, F: Flavor>(
     user: &U,
     file: &Inode<HostKernel<F>>,
     pos: u64,
@@ -56,7 +56,7 @@ pub fn pwritev<U: UserMemory, F: Flavor>(
 /// # Panics
 /// As [`write_as`].
 #[track_caller]
-pub fn pwrite<U: UserMemory, F: Flavor>(
+pub fn pwrite<U: UserMemory<Token = MayFault>, F: Flavor>(
     user: &U,
     file: &Inode<HostKernel<F>>,
     pos: u64,
@@ -73,14 +73,14 @@ pub fn pwrite<U: UserMemory, F: Flavor>(
 /// # Panics
 /// If the segments are no request (W7).
 #[track_caller]
-pub fn preadv<U: UserMemory, F: Flavor>(
+pub fn preadv<U: UserMemory<Token = MayFault>, F: Flavor>(
     user: &U,
     file: &Inode<HostKernel<F>>,
     pos: u64,
     segments: &[UserSlice],
 ) -> Result<usize, Errno> {
-    let mut to = IovIter::new(segments).expect("a request");
-    syscall(|may| file.read(may, user, &mut to, pos, &NoTask))
+    let mut to = IovIter::new(user, segments).expect("a request");
+    syscall(|may| file.read(may, &mut to, pos, &NoTask))
 }
 
 /// `pread`: how many bytes arrived.
@@ -88,7 +88,7 @@ pub fn preadv<U: UserMemory, F: Flavor>(
 /// # Errors
 /// As [`Inode::read`].
 #[track_caller]
-pub fn pread<U: UserMemory, F: Flavor>(
+pub fn pread<U: UserMemory<Token = MayFault>, F: Flavor>(
     user: &U,
     file: &Inode<HostKernel<F>>,
     pos: u64,

@@ -109,8 +109,8 @@ impl<M: Mmu> Process<M> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<usize, Errno> {
-        let mut from = IovIter::new(segments).map_err(|_| Errno::Invalid)?;
-        faultless_host::syscall(|may| file.write(may, &self.space, &mut from, options, task))
+        let mut from = IovIter::new(&self.space, segments).map_err(|_| Errno::Invalid)?;
+        faultless_host::syscall(|may| file.write(may, &mut from, options, task))
             .map(|written| written.bytes)
     }
 
@@ -132,8 +132,8 @@ impl<M: Mmu> Process<M> {
     /// # Errors
     /// As [`Inode::read`].
     pub fn read_to(&self, file: &File, pos: u64, target: UserSlice) -> Result<usize, Errno> {
-        let mut to = IovIter::from_slice(&target);
-        faultless_host::syscall(|may| file.read(may, &self.space, &mut to, pos, &NoTask))
+        let mut to = IovIter::from_slice(&self.space, &target);
+        faultless_host::syscall(|may| file.read(may, &mut to, pos, &NoTask))
     }
 
     /// The whole file.

@@ -84,8 +84,8 @@ fn w3_an_append_of_nothing_leaves_the_position() {
     let rig = Rig::holding(&machine, Setup::PLAIN, &pattern(1, 100));
     let mut file = OpenFile::new(rig.file(), OpenFlags::APPEND);
     assert_eq!(file.seek(7), Ok(()));
-    let mut from = IovIter::new(&[]).expect("a request");
-    let got = syscall(|may| file.write(rig.file(), may, rig.user(), &mut from, &NoTask));
+    let mut from = IovIter::new(rig.user(), &[]).expect("a request");
+    let got = syscall(|may| file.write(rig.file(), may, &mut from, &NoTask));
     assert_eq!((got, file.position()), (Ok(0), 7));
 }
 
@@ -205,11 +205,11 @@ on_both_mmus! {
         let target = rig.source_at(8, 10, &pattern(2, 3000));
         let task = faultless_tests::TestTask::new().killed_after(0);
         rig.user().script().add(Event::AtomicCopy, When::Every(1), Action::Short(0));
-        let mut to = IovIter::from_slice(&target);
-        let got = syscall(|may| rig.file().read(may, rig.user(), &mut to, 0, &task));
+        let mut to = IovIter::from_slice(rig.user(), &target);
+        let got = syscall(|may| rig.file().read(may, &mut to, 0, &task));
         rig.user().script().clear();
         assert_eq!((got, to.count()), (Err(Errno::Interrupted), 3000));
-        let got = syscall(|may| rig.file().read(may, rig.user(), &mut to, 0, &NoTask));
+        let got = syscall(|may| rig.file().read(may, &mut to, 0, &NoTask));
         assert_eq!(got, Ok(3000));
     }
 }

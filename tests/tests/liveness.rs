@@ -38,8 +38,8 @@ fn read_as<M: Mmu, T: Task>(
     task: &T,
 ) -> Result<Vec<u8>, Errno> {
     let target = process.space.slice(0, 0, len);
-    let mut to = IovIter::from_slice(&target);
-    let got = syscall(|may| file.read(may, &process.space, &mut to, pos, task))?;
+    let mut to = IovIter::from_slice(&process.space, &target);
+    let got = syscall(|may| file.read(may, &mut to, pos, task))?;
     Ok(process.space.read_vec(target.addr(), got).expect("scratch memory"))
 }
 

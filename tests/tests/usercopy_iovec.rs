@@ -41,7 +41,7 @@ fn writev<M: Mmu>(
     syscall(|may| {
         let mut from = import_iovec(&process.space, may, vector, count, &mut buf)?;
         let options = WriteOptions::at(0);
-        let written = file.write(may, &process.space, &mut from, &options, &NoTask);
+        let written = file.write(may, &mut from, &options, &NoTask);
         written.map(|written| written.bytes).map_err(|_| IovecError::Fault)
     })
 }

@@ -243,12 +243,12 @@ on_both_mmus! {
             let source = rig.source_at(8, 0, &bytes);
             faulty.fail_page(Call::WriteBegin, PageIndex::new(1), Errno::NoSpace);
             let mut open = OpenFile::new(rig.file(), OpenFlags::empty());
-            let mut write = |from: &mut IovIter<'_>| {
-                let got = machine.syscall(|may| open.write(rig.file(), may, rig.user(), from, &NoTask));
+            let mut write = |from: &mut IovIter<'_, _>| {
+                let got = machine.syscall(|may| open.write(rig.file(), may, from, &NoTask));
                 (got, open.position())
             };
             let segments = [source];
-            let mut from = IovIter::new(&segments).expect("a request");
+            let mut from = IovIter::new(rig.user(), &segments).expect("a request");
             assert_eq!(write(&mut from), (Ok(PAGE), PAGE as u64));
             assert_eq!(write(&mut from), (Err(Errno::NoSpace), PAGE as u64));
             assert_eq!(from.count(), 2 * PAGE, "the cursor stands behind what landed");
@@ -308,8 +308,8 @@ on_both_mmus! {
             }
             let mut open = OpenFile::new(rig.file(), OpenFlags::DATA_SYNC | OpenFlags::APPEND);
             let segments = [source.prefix(10)];
-            let mut from = IovIter::new(&segments).expect("a request");
-            assert_eq!(machine.syscall(|may| open.write(rig.file(), may, rig.user(), &mut from, &NoTask)), Ok(10));
+            let mut from = IovIter::new(rig.user(), &segments).expect("a request");
+            assert_eq!(machine.syscall(|may| open.write(rig.file(), may, &mut from, &NoTask)), Ok(10));
             assert_eq!(blocks.contents()[9000..], bytes[..10]);
         }
     }
@@ -318,9 +318,9 @@ on_both_mmus! {
         let (rig, faulty) = faulty_rig(machine, Strategy::BeginEnd, 1024);
         let segments = [rig.source_at(8, 0, &pattern(1, 100))];
         let mut open = OpenFile::new(rig.file(), OpenFlags::SYNC);
-        let mut from = IovIter::new(&segments).expect("a request");
+        let mut from = IovIter::new(rig.user(), &segments).expect("a request");
         faulty.fail_next(Call::Sync, Errno::Io);
-        let got = machine.syscall(|may| open.write(rig.file(), may, rig.user(), &mut from, &NoTask));
+        let got = machine.syscall(|may| open.write(rig.file(), may, &mut from, &NoTask));
         assert_eq!((got, open.position()), (Err(Errno::Io), 0));
     }
 

@@ -76,8 +76,8 @@ on_both_mmus! {
             // Below the limit is the position, at the end is the file: what counts is the end.
             let mut open = OpenFile::new(rig.file(), OpenFlags::APPEND);
             let segments = [source];
-            let mut from = IovIter::new(&segments).expect("a request");
-            let got = machine.syscall(|may| open.write(rig.file(), may, rig.user(), &mut from, &task));
+            let mut from = IovIter::new(rig.user(), &segments).expect("a request");
+            let got = machine.syscall(|may| open.write(rig.file(), may, &mut from, &task));
             assert_eq!((got, open.position(), from.count()), (Err(Errno::FileTooBig), 0, 100));
             rig.assert_holds(&holds);
         }
@@ -139,12 +139,12 @@ on_both_mmus! {
             let bytes = pattern(3, 9000);
             let whole = rig.source_at(8, 0, &bytes);
             let segments = [whole.prefix(10), whole.prefix(0), whole.skip(10)];
-            let mut from = IovIter::new(&segments).expect("a request");
+            let mut from = IovIter::new(rig.user(), &segments).expect("a request");
             let mut pos = 0;
             for limit in [7, 4096, 5000, 100_000] {
                 let task = TestTask::new().limited_to(limit);
                 let options = rig.at(pos);
-                let got = machine.syscall(|may| rig.file().write(may, rig.user(), &mut from, &options, &task));
+                let got = machine.syscall(|may| rig.file().write(may, &mut from, &options, &task));
                 pos = got.expect("bytes below the limit").end;
                 assert_eq!(pos, limit.min(9000));
                 assert_eq!(from.count() as u64, 9000 - pos);
@@ -188,9 +188,9 @@ on_both_mmus! {
                 (&TestTask::new(), rig.at(900), 200),
                 (&TestTask::new(), rig.append(), 200),
             ] {
-                let mut from = IovIter::new(&segments).expect("a request");
+                let mut from = IovIter::new(rig.user(), &segments).expect("a request");
                 from.truncate(200);
-                let got = machine.syscall(|may| rig.file().write(may, rig.user(), &mut from, &options, task));
+                let got = machine.syscall(|may| rig.file().write(may, &mut from, &options, task));
                 assert_eq!(got.map(|written| written.bytes), Ok(landed));
                 assert_eq!(from.count(), 200 - landed, "{options:?}");
                 from.reexpand(usize::MAX);

@@ -202,7 +202,7 @@ on_both_mmus! {
         assert_eq!(import(rig.user(), &records[1..], &mut buf), Ok(1024));
         let empty = vec![(base, 0); 1025];
         assert_eq!(import(rig.user(), &empty, &mut buf), Err(IovecError::Invalid));
-        assert_eq!(IovIter::new(&buf).map(|iter| iter.count()), Err(IovecError::Invalid));
+        assert_eq!(IovIter::new(rig.user(), &buf).map(|iter| iter.count()), Err(IovecError::Invalid));
     }
 
     fn w7_a_negative_or_overflowing_total_is_refused_before_an_address_is_looked_at(machine) {
@@ -247,7 +247,7 @@ on_both_mmus! {
         let whole = space.slice(0, 0, space.pages() * PAGE);
         let segments = vec![whole; 1024];
         assert!(segments.len() * whole.len() > 0x7fff_f000);
-        assert_eq!(IovIter::new(&segments).map(|iter| iter.count()), Ok(0x7fff_f000));
+        assert_eq!(IovIter::new(&space, &segments).map(|iter| iter.count()), Ok(0x7fff_f000));
         let mut records = vec![(whole.addr().get(), whole.len()); 600];
         let mut buf = vec![UserSlice::EMPTY; 1024];
         assert_eq!(import(&space, &records, &mut buf), Ok(0x7fff_f000));

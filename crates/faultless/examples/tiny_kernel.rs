@@ -41,12 +41,13 @@ fn system_call(process: &Process, call: Call, address: usize, len: usize, pos: u
     let Ok(buffer) = UserSlice::new(memory, UserAddr::new(address), len) else {
         return Errno::to_raw(Err(Errno::Fault));
     };
-    let mut bytes = IovIter::from_slice(&buffer);
+    let mut bytes = IovIter::from_slice(memory, &buffer);
     Errno::to_raw(match call {
-        Call::Read => file.read(&mut may, memory, &mut bytes, pos, &NoTask),
-        Call::Write => file
-            .write(&mut may, memory, &mut bytes, &WriteOptions::at(pos), &NoTask)
-            .map(|written| written.bytes),
+        Call::Read => file.read(&mut may, &mut bytes, pos, &NoTask),
+        Call::Write => {
+            let options = WriteOptions::at(pos);
+            file.write(&mut may, &mut bytes, &options, &NoTask).map(|written| written.bytes)
+        }
         Call::Fsync => file.fsync(&mut may, SyncKind::All, &NoTask).map(|()| 0),
     })
 }

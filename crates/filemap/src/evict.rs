@@ -20,7 +20,7 @@ impl<K: Kernel> Inode<K> {
     /// Waits for no lock; for the end of read sections only. No page lock is held; I need not be.
     /// So an allocator may call it to reclaim, on the thread that allocates ([`Frames::allocate`]).
     #[doc(alias = "invalidate_mapping_pages")]
-    pub fn evict(&self, may: &mut impl PageLocks, range: Range<u64>) -> u64 {
+    pub fn evict(&self, token: &mut impl PageLocks, range: Range<u64>) -> u64 {
         let mapping = self.mapping();
         if !mapping.store().is_persistent() {
             return 0;
@@ -29,7 +29,7 @@ impl<K: Kernel> Inode<K> {
         let (first, mut evicted) = (from, 0);
         let mut removals = mapping.removals();
         while let Some(run) = mapping.find(from, end, Mark::Present) {
-            let Some(mut locked) = mapping.try_lock_free(may.page_locks(), run) else {
+            let Some(mut locked) = mapping.try_lock_free(token.page_locks(), run) else {
                 from = run.end();
                 continue;
             };

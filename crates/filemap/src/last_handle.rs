@@ -24,8 +24,8 @@ impl<K: Kernel> Inode<K> {
     /// [discards](Self::discard) the inode.
     #[doc(alias = "iput_final")]
     #[doc(alias = "write_inode_now")]
-    pub fn close<T: Task>(&mut self, may: &mut impl PageLocks, task: &T) -> Result<(), Errno> {
-        self.writeback(may, 0..u64::MAX, task)
+    pub fn close<T: Task>(&mut self, token: &mut impl PageLocks, task: &T) -> Result<(), Errno> {
+        self.writeback(token, 0..u64::MAX, task)
     }
 
     /// Drops the inode and gives up its dirty pages: for a file that no longer has a name, or whose

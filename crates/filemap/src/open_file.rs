@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use bitflags::bitflags;
 use faultless_page::{Errno, Kernel, SyncKind};
-use faultless_usercopy::{IovIter, MayFault, UserMemory};
+use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::errors::ErrorCursor;
 use crate::inode::Inode;
@@ -93,16 +93,15 @@ impl OpenFile {
     ///
     /// # Errors
     /// As [`Inode::write`].
-    pub fn write<K: Kernel, U: UserMemory, T: Task>(
+    pub fn write<K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
         &mut self,
         inode: &Inode<K>,
-        may: &mut MayFault,
-        user: &U,
-        from: &mut IovIter<'_>,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
         task: &T,
     ) -> Result<usize, Errno> {
         let options = self.write_options(self.position);
-        let written = self.write_and_sync(inode, may, user, from, &options, task)?;
+        let written = self.write_and_sync(inode, token, from, &options, task)?;
         if written.bytes > 0 {
             self.position = written.end;
         }
@@ -114,36 +113,34 @@ impl OpenFile {
     ///
     /// # Errors
     /// As [`Inode::write`].
-    pub fn write_at<K: Kernel, U: UserMemory, T: Task>(
+    pub fn write_at<K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
         &mut self,
         inode: &Inode<K>,
-        may: &mut MayFault,
-        user: &U,
-        from: &mut IovIter<'_>,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
         position: u64,
         task: &T,
     ) -> Result<usize, Errno> {
         let options = self.write_options(position);
-        self.write_and_sync(inode, may, user, from, &options, task).map(|written| written.bytes)
+        self.write_and_sync(inode, token, from, &options, task).map(|written| written.bytes)
     }
 
     /// Writes, and syncs in the name of this open file.
-    fn write_and_sync<K: Kernel, U: UserMemory, T: Task>(
+    fn write_and_sync<K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
         &mut self,
         inode: &Inode<K>,
-        may: &mut MayFault,
-        user: &U,
-        from: &mut IovIter<'_>,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
         let plain = WriteOptions { sync: None, ..*options };
-        let written = inode.write(may, user, from, &plain, task)?;
+        let written = inode.write(token, from, &plain, task)?;
         if let Some(kind) = options.sync
             && written.bytes > 0
         {
             let range = written.end - written.bytes as u64..written.end;
-            inode.fsync_since(may, kind, range, &mut self.errors, task)?;
+            inode.fsync_since(token, kind, range, &mut self.errors, task)?;
         }
         Ok(written)
     }
@@ -156,11 +153,11 @@ impl OpenFile {
     pub fn fsync<K: Kernel, T: Task>(
         &mut self,
         inode: &Inode<K>,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         kind: SyncKind,
         task: &T,
     ) -> Result<(), Errno> {
-        inode.fsync_since(may, kind, 0..u64::MAX, &mut self.errors, task)
+        inode.fsync_since(token, kind, 0..u64::MAX, &mut self.errors, task)
     }
 
     /// `msync(2)` of the bytes in `range`, through a mapping of this open file.
@@ -170,7 +167,7 @@ impl OpenFile {
     pub fn msync<K: Kernel, T: Task>(
         &mut self,
         inode: &Inode<K>,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         range: Range<u64>,
         kind: MsyncKind,
         task: &T,
@@ -178,7 +175,7 @@ impl OpenFile {
         match kind {
             MsyncKind::Async => Ok(()),
             MsyncKind::Sync => {
-                inode.fsync_since(may, SyncKind::Data, range, &mut self.errors, task)
+                inode.fsync_since(token, SyncKind::Data, range, &mut self.errors, task)
             }
         }
     }
@@ -187,15 +184,14 @@ impl OpenFile {
     ///
     /// # Errors
     /// As [`Inode::read`]; the position stays.
-    pub fn read<K: Kernel, U: UserMemory, T: Task>(
+    pub fn read<K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
         &mut self,
         inode: &Inode<K>,
-        may: &mut MayFault,
-        user: &U,
-        to: &mut IovIter<'_>,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
         task: &T,
     ) -> Result<usize, Errno> {
-        let bytes = inode.read(may, user, to, self.position, task)?;
+        let bytes = inode.read(token, to, self.position, task)?;
         self.position += bytes as u64;
         Ok(bytes)
     }

@@ -41,6 +41,11 @@ pub(crate) struct ByteRange {
 }
 
 impl ByteRange {
+    /// How many bytes that are.
+    pub(crate) const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
     fn overlaps(self, other: Self) -> bool {
         self.start < other.end && other.start < self.end
     }

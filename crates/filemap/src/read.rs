@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{Errno, Kernel, MAX_FILE_SIZE, PAGE_SIZE, PageRun, SleepGuard, Trace};
-use faultless_usercopy::{IovIter, MayFault, UserMemory};
+use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::inode::Inode;
 use crate::task::Task;
@@ -32,13 +32,13 @@ struct Rounds<'i, K: Kernel> {
 }
 
 impl<K: Kernel> Inode<K> {
-    /// Reads from byte `pos` on into `to`, which lies in `user`.
+    /// Reads from byte `pos` on into `to`.
     ///
     /// Returns how many bytes arrived; 0 at the end of the file. `to` has moved on by just that
     /// many. Every byte was in the file at some moment during the call (W5). Takes no inode lock,
     /// unless truncations cut off what it reads again and again.
     ///
-    /// May sleep. No lock that the fault handler could want is held: `may` says so.
+    /// May sleep. No lock that the fault handler could want is held: `token` says so.
     ///
     /// # Errors
     /// - [`Errno::Invalid`]: `pos` is above [`MAX_FILE_SIZE`].
@@ -47,11 +47,10 @@ impl<K: Kernel> Inode<K> {
     ///   signal.
     #[doc(alias = "generic_file_read_iter")]
     #[inline]
-    pub fn read<U: UserMemory, T: Task>(
+    pub fn read<U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
         &self,
-        may: &mut MayFault,
-        user: &U,
-        to: &mut IovIter<'_>,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
@@ -72,8 +71,8 @@ impl<K: Kernel> Inode<K> {
             let Some(run) = PageRun::covering(at, to.count()) else { break };
             let wanted = self.bytes_before_end(at, run.clip_len(at, to.count()));
             let (copied, end) = {
-                let section = self.mapping().read_section(may.page_locks());
-                copy_out(&section, user, to, at, wanted)
+                let section = self.mapping().read_section(token.page_locks());
+                copy_out(&section, to, at, wanted)
             };
             // A truncation may have zeroed what was just read: what lies before its size is good.
             let uncut = self.size_changes.lowest_cut_since(then).saturating_sub(at);
@@ -88,7 +87,7 @@ impl<K: Kernel> Inode<K> {
             let next = if copied > 0 {
                 self.start_again(&mut rounds, task)
             } else {
-                self.resolve(may, user, to, at, wanted, end, &mut rounds, task)
+                self.resolve(token, to, at, wanted, end, &mut rounds, task)
                     .map(|bytes| done += bytes)
             };
             match next {
@@ -120,11 +119,10 @@ impl<K: Kernel> Inode<K> {
     /// arrived on the way.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
-    fn resolve<U: UserMemory, T: Task>(
+    fn resolve<U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
         &self,
-        may: &mut MayFault,
-        user: &U,
-        to: &mut IovIter<'_>,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
         at: u64,
         wanted: usize,
         end: CopyEnd,
@@ -133,11 +131,11 @@ impl<K: Kernel> Inode<K> {
     ) -> Result<usize, Errno> {
         rounds.fruitless += 1;
         if rounds.fruitless > MAX_FRUITLESS_ROUNDS {
-            return self.read_by_hand(may, user, to, at, wanted, task);
+            return self.read_by_hand(token, to, at, wanted, task);
         }
         match end {
-            CopyEnd::NotUptodate => self.bring_in(may, at, wanted, task)?,
-            CopyEnd::UserMemory => fault_in::<K, U>(may, user, to, wanted)?,
+            CopyEnd::NotUptodate => self.bring_in(token, at, wanted, task)?,
+            CopyEnd::UserMemory => fault_in::<K, U>(token, to, wanted)?,
             CopyEnd::Done => {}
         }
         Ok(0)
@@ -153,16 +151,16 @@ impl<K: Kernel> Inode<K> {
     #[cold]
     fn bring_in<T: Task>(
         &self,
-        may: &mut MayFault,
+        token: &mut impl PageLocks,
         pos: u64,
         len: usize,
         task: &T,
     ) -> Result<(), Errno> {
         let Some(run) = PageRun::covering(pos, len) else { return Ok(()) };
-        match self.make_uptodate(may, run, task) {
+        match self.make_uptodate(token, run, task) {
             // A bad page further on must not hide the good ones before it.
             Err(_) if run.pages() > 1 => {
-                self.make_uptodate(may, PageRun::single(run.first()), task)
+                self.make_uptodate(token, PageRun::single(run.first()), task)
             }
             other => other,
         }
@@ -172,21 +170,20 @@ impl<K: Kernel> Inode<K> {
     /// locked: neither reclaim nor truncation comes in between. The copy to user memory may fault,
     /// since nothing is locked then.
     #[cold]
-    fn read_by_hand<U: UserMemory, T: Task>(
+    fn read_by_hand<U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
         &self,
-        may: &mut MayFault,
-        user: &U,
-        to: &mut IovIter<'_>,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
         pos: u64,
         len: usize,
         task: &T,
     ) -> Result<usize, Errno> {
         let mut temporary = Bounce::allocate(self.mapping().cache())?;
-        if !self.copy_locked(may, &mut temporary, pos, len.min(PAGE_SIZE), task)? {
+        if !self.copy_locked(token, &mut temporary, pos, len.min(PAGE_SIZE), task)? {
             // Cut off meanwhile: the loop finds that out.
             return Ok(0);
         }
-        match temporary.send_to(user, may, to) {
+        match temporary.send_to(token, to) {
             0 => Err(Errno::Fault),
             sent => Ok(sent),
         }
@@ -196,7 +193,7 @@ impl<K: Kernel> Inode<K> {
     /// end.
     fn copy_locked<T: Task>(
         &self,
-        may: &mut MayFault,
+        token: &mut impl PageLocks,
         temporary: &mut Bounce<'_, K>,
         pos: u64,
         len: usize,
@@ -211,7 +208,7 @@ impl<K: Kernel> Inode<K> {
                 0 => None,
                 pages => Some(self.mapping().cache().allocate(pages)?),
             };
-            let locks = may.page_locks();
+            let locks = token.page_locks();
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             wanted = self.fill_locked(&mut locked, &mut batch)?;
             if wanted == 0 {
@@ -223,14 +220,13 @@ impl<K: Kernel> Inode<K> {
 }
 
 /// Makes the next `len` bytes of user memory writable, if they can be.
-fn fault_in<K: Kernel, U: UserMemory>(
-    may: &mut MayFault,
-    user: &U,
-    to: &IovIter<'_>,
+fn fault_in<K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized>(
+    token: &mut U::Token,
+    to: &IovIter<'_, U>,
     len: usize,
 ) -> Result<(), Errno> {
     K::trace(Trace::FaultIn(len));
     K::trace(Trace::MayFault);
-    let missed = to.fault_in_writeable(user, may, len);
+    let missed = to.fault_in_writeable(token, len);
     if missed >= len { Err(Errno::Fault) } else { Ok(()) }
 }

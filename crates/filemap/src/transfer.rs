@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use faultless_page::{
     Errno, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, ReadSection, Trace,
 };
-use faultless_usercopy::{IovIter, MayFault, UserMemory, copy_kernel};
+use faultless_usercopy::{IovIter, UserMemory, copy_kernel};
 
 /// Rounds without a byte of progress after which a piece goes through a temporary page (W6).
 pub(crate) const MAX_FRUITLESS_ROUNDS: u32 = 3;
@@ -18,10 +18,9 @@ pub(crate) const MAX_FRUITLESS_ROUNDS: u32 = 3;
 /// many arrived. `from` moves on by as many. Bytes that did not arrive leave the pages as they were
 /// (U1).
 #[inline(always)]
-pub(crate) fn copy_in<K: Kernel, U: UserMemory>(
+pub(crate) fn copy_in<K: Kernel, U: UserMemory + ?Sized>(
     locked: &LockedRun<'_, K>,
-    user: &U,
-    from: &mut IovIter<'_>,
+    from: &mut IovIter<'_, U>,
     pos: u64,
     len: usize,
 ) -> usize {
@@ -30,7 +29,7 @@ pub(crate) fn copy_in<K: Kernel, U: UserMemory>(
         let Some((page, room)) = locked.span(pos + copied as u64, len - copied) else { break };
         // SAFETY: `span` gave `room` bytes of frames whose pages are locked and so stay with this
         // file; there is no Rust reference to them.
-        let got = unsafe { from.copy_from_atomic(user, page.as_ptr(), room) };
+        let got = unsafe { from.copy_from_atomic(page.as_ptr(), room) };
         copied += got;
         if got < room {
             K::trace(Trace::ShortCopy);
@@ -44,10 +43,9 @@ pub(crate) fn copy_in<K: Kernel, U: UserMemory>(
 /// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a
 /// read section. How many arrived, and whether the pages or the user memory ended it.
 #[inline]
-pub(crate) fn copy_out<K: Kernel, U: UserMemory>(
+pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
     section: &ReadSection<'_, K>,
-    user: &U,
-    to: &mut IovIter<'_>,
+    to: &mut IovIter<'_, U>,
     pos: u64,
     len: usize,
 ) -> (usize, CopyEnd) {
@@ -59,7 +57,7 @@ pub(crate) fn copy_out<K: Kernel, U: UserMemory>(
             break;
         };
         // SAFETY: the frames behind `span` are not reused while the section lasts.
-        let got = unsafe { to.copy_to_atomic(user, page.as_ptr(), room) };
+        let got = unsafe { to.copy_to_atomic(page.as_ptr(), room) };
         copied += got;
         if got < room {
             K::trace(Trace::ShortCopy);
@@ -98,17 +96,16 @@ impl<'c, K: Kernel> Bounce<'c, K> {
 
     /// Fills it with the next `len` bytes of `from`, at most a page, faulting as needed. `from`
     /// moves on by what came.
-    pub(crate) fn fill_from<U: UserMemory>(
+    pub(crate) fn fill_from<U: UserMemory + ?Sized>(
         &mut self,
-        user: &U,
-        may: &mut MayFault,
-        from: &mut IovIter<'_>,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
         len: usize,
     ) -> usize {
         K::trace(Trace::MayFault);
         let len = len.min(PAGE_SIZE);
         // SAFETY: the frame is ours alone, and a page long.
-        self.filled = unsafe { from.copy_from(user, may, self.address(), len) };
+        self.filled = unsafe { from.copy_from(token, self.address(), len) };
         K::trace(Trace::Bounced(self.filled));
         self.filled
     }
@@ -138,10 +135,10 @@ impl<'c, K: Kernel> Bounce<'c, K> {
     /// Copies its first `len` bytes into the locked pages at `pos`, which lie in one page; how
     /// many, which is `len` unless fewer were filled in. Never faults. `from`, which they were read
     /// from, moves on by as many.
-    pub(crate) fn land(
+    pub(crate) fn land<U: UserMemory + ?Sized>(
         &self,
         locked: &LockedRun<'_, K>,
-        from: &mut IovIter<'_>,
+        from: &mut IovIter<'_, U>,
         pos: u64,
         len: usize,
     ) -> usize {
@@ -160,15 +157,14 @@ impl<'c, K: Kernel> Bounce<'c, K> {
     }
 
     /// Sends its bytes to `to`, faulting as needed; how many arrived. `to` moves on by as many.
-    pub(crate) fn send_to<U: UserMemory>(
+    pub(crate) fn send_to<U: UserMemory + ?Sized>(
         &self,
-        user: &U,
-        may: &mut MayFault,
-        to: &mut IovIter<'_>,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
     ) -> usize {
         K::trace(Trace::MayFault);
         // SAFETY: `filled` bytes of our own frame, which were all written.
-        let sent = unsafe { to.copy_to(user, may, self.address(), self.filled) };
+        let sent = unsafe { to.copy_to(token, self.address(), self.filled) };
         K::trace(Trace::Copied(sent));
         sent
     }

@@ -44,7 +44,12 @@ impl<K: Kernel> Inode<K> {
     /// - [`Errno::NoMemory`]: an index node for the page of the old end, when extending (P8).
     #[doc(alias = "truncate_setsize")]
     #[doc(alias = "ftruncate")]
-    pub fn set_size<T: Task>(&self, may: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
+    pub fn set_size<T: Task>(
+        &self,
+        token: &mut MayFault,
+        size: u64,
+        task: &T,
+    ) -> Result<(), Errno> {
         if size > self.max_size() {
             return Err(Errno::FileTooBig);
         }
@@ -56,16 +61,16 @@ impl<K: Kernel> Inode<K> {
             limits::clip(self.max_size(), size - 1, 1, task)?;
         }
         if size < old {
-            self.shrink(may, size, task)?;
+            self.shrink(token, size, task)?;
         } else {
-            self.extend(may, size, task)?;
+            self.extend(token, size, task)?;
         }
         self.tell_size();
         Ok(())
     }
 
-    fn extend<T: Task>(&self, may: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
-        self.complete_cut(may, task)?;
+    fn extend<T: Task>(&self, token: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
+        self.complete_cut(token, task)?;
         let old = self.size();
         self.file_modified(task);
         if size == old {
@@ -79,14 +84,14 @@ impl<K: Kernel> Inode<K> {
         // not: no mapping of it becomes writable between the sealing and the change (P2).
         let run = PageRun::single(PageIndex::containing(old));
         let killed = || task.fatal_signal_pending();
-        let locks = may.page_locks();
+        let locks = token.page_locks();
         let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
         self.write_protect_eof_page(&mut locked, old);
         self.mapping().truncate_size(size);
         Ok(())
     }
 
-    fn shrink<T: Task>(&self, may: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
+    fn shrink<T: Task>(&self, token: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
         // A write that is under way in steps comes before the truncation as a whole, or after it.
         let gone = ByteRange { start: size, end: u64::MAX };
         let request = pin!(self.ranges.request());
@@ -96,7 +101,7 @@ impl<K: Kernel> Inode<K> {
         self.size_changes.cut_begins(size);
         self.shrink_size(size);
         // The truncation has happened, and a killed task has no use for more.
-        let _left_to_the_next = self.complete_cut(may, task);
+        let _left_to_the_next = self.complete_cut(token, task);
         Ok(())
     }
 
@@ -107,11 +112,11 @@ impl<K: Kernel> Inode<K> {
     /// [`Errno::Interrupted`]: it is not complete, and the end must not move up.
     pub(crate) fn complete_cut<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         task: &T,
     ) -> Result<(), Errno> {
         let Some(size) = self.size_changes.incomplete_cut() else { return Ok(()) };
-        let completed = self.remove_past(may, size, task);
+        let completed = self.remove_past(token, size, task);
         if completed.is_err() && !size.is_multiple_of(PAGE_SIZE as u64) {
             // The page of the end may still hold what was cut off. Mappings of it fault again, and
             // the fault zeroes that; see `zero_past_incomplete_cut`.
@@ -123,7 +128,7 @@ impl<K: Kernel> Inode<K> {
 
     fn remove_past<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         size: u64,
         task: &T,
     ) -> Result<(), Errno> {
@@ -132,17 +137,17 @@ impl<K: Kernel> Inode<K> {
         // Always, and not only if a page was mapped through `fault`: an embedder may have made a
         // private copy of a page that it read.
         self.unmap(first_gone, end, Unmap::Truncate);
-        self.remove_pages(may, first_gone, end, task)?;
-        self.zero_tail(may, size, task)?;
+        self.remove_pages(token, first_gone, end, task)?;
+        self.zero_tail(token, size, task)?;
         self.unmap(first_gone, end, Unmap::Truncate);
         self.mapping().prune(first_gone, end);
-        self.give_back_past(may, size, task)
+        self.give_back_past(token, size, task)
     }
 
     /// Takes every page in `first..end` out of the cache, once its writeback is over.
     fn remove_pages<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         first: PageIndex,
         end: PageIndex,
         task: &T,
@@ -153,7 +158,7 @@ impl<K: Kernel> Inode<K> {
         let mut from = first;
         while let Some(run) = mapping.find(from, end, Mark::Present) {
             from = run.end();
-            let locked = mapping.lock_killable(may.page_locks(), run, &killed)?;
+            let locked = mapping.lock_killable(token.page_locks(), run, &killed)?;
             let Some(mut locked) = locked else { continue };
             locked.wait_writeback(locked.mask(), &killed)?;
             let present = locked.present();
@@ -168,7 +173,7 @@ impl<K: Kernel> Inode<K> {
     /// or become dirty.
     fn zero_tail<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         size: u64,
         task: &T,
     ) -> Result<(), Errno> {
@@ -178,7 +183,7 @@ impl<K: Kernel> Inode<K> {
         }
         let run = PageRun::single(PageIndex::containing(size));
         let killed = || task.fatal_signal_pending();
-        let locked = self.mapping().lock_killable(may.page_locks(), run, &killed)?;
+        let locked = self.mapping().lock_killable(token.page_locks(), run, &killed)?;
         let Some(mut locked) = locked else { return Ok(()) };
         if locked.uptodate() != 0 {
             locked.zero(size, PAGE_SIZE - offset);
@@ -188,10 +193,10 @@ impl<K: Kernel> Inode<K> {
 
     /// Returns every block past the end to the store, for a write that asked for more than it used
     /// (W9). I is held, no page lock. What a signal interrupts is completed before the file grows.
-    pub(crate) fn give_back<T: Task>(&self, may: &mut impl PageLocks, task: &T) {
+    pub(crate) fn give_back<T: Task>(&self, token: &mut impl PageLocks, task: &T) {
         let size = self.size();
         self.size_changes.cut_begins(size);
-        let _left_to_the_next = self.give_back_past(may, size, task);
+        let _left_to_the_next = self.give_back_past(token, size, task);
     }
 
     /// Returns every block past `size`, the end, to the store, and forgets that the last page was
@@ -199,7 +204,7 @@ impl<K: Kernel> Inode<K> {
     /// page lock.
     fn give_back_past<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         size: u64,
         task: &T,
     ) -> Result<(), Errno> {
@@ -208,7 +213,7 @@ impl<K: Kernel> Inode<K> {
         // here only a write that grows the file would rely on them, and it needs I.
         let run = PageRun::single(PageIndex::containing(size));
         let killed = || task.fatal_signal_pending();
-        if let Some(mut locked) = self.mapping().lock_killable(may.page_locks(), run, &killed)? {
+        if let Some(mut locked) = self.mapping().lock_killable(token.page_locks(), run, &killed)? {
             locked.clear_reserved(locked.mask());
         }
         self.size_changes.cut_completed();

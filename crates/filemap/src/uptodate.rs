@@ -21,7 +21,7 @@ impl<K: Kernel> Inode<K> {
     /// before it are uptodate), or [`Errno::Interrupted`].
     pub(crate) fn make_uptodate<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         run: PageRun,
         task: &T,
     ) -> Result<(), Errno> {
@@ -32,7 +32,7 @@ impl<K: Kernel> Inode<K> {
                 0 => None,
                 pages => Some(self.mapping().cache().allocate(pages)?),
             };
-            let locks = may.page_locks();
+            let locks = token.page_locks();
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             wanted = self.fill_locked(&mut locked, &mut batch)?;
             if wanted == 0 || locked.uptodate() & run.first().bit() != 0 {

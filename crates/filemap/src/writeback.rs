@@ -40,12 +40,12 @@ impl<K: Kernel> Inode<K> {
     #[doc(alias = "filemap_write_and_wait_range")]
     pub fn writeback<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         range: Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
         let mark = self.errors.mark();
-        self.send_dirty(may, &range, task)?;
+        self.send_dirty(token, &range, task)?;
         self.errors.since(mark)
     }
 
@@ -68,11 +68,11 @@ impl<K: Kernel> Inode<K> {
     #[doc(alias = "fdatasync")]
     pub fn fsync<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         kind: SyncKind,
         task: &T,
     ) -> Result<(), Errno> {
-        self.fsync_range(may, kind, 0..u64::MAX, task)
+        self.fsync_range(token, kind, 0..u64::MAX, task)
     }
 
     /// As [`fsync`](Self::fsync), for the pages that hold bytes of `range`.
@@ -82,13 +82,13 @@ impl<K: Kernel> Inode<K> {
     #[doc(alias = "vfs_fsync_range")]
     pub fn fsync_range<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         kind: SyncKind,
         range: Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
         let mark = self.errors.mark();
-        let synced = self.sync_pages(may, kind, range, task);
+        let synced = self.sync_pages(token, kind, range, task);
         self.errors.report_unnamed(mark).and(synced)
     }
 
@@ -99,13 +99,13 @@ impl<K: Kernel> Inode<K> {
     /// As `fsync`, with every failure since `cursor`.
     pub fn fsync_since<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         kind: SyncKind,
         range: Range<u64>,
         cursor: &mut ErrorCursor,
         task: &T,
     ) -> Result<(), Errno> {
-        let synced = self.sync_pages(may, kind, range, task);
+        let synced = self.sync_pages(token, kind, range, task);
         self.errors.report(cursor).and(synced)
     }
 
@@ -118,14 +118,14 @@ impl<K: Kernel> Inode<K> {
     /// [`MsyncKind::Sync`]: as [`fsync`](Self::fsync).
     pub fn msync<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         range: Range<u64>,
         kind: MsyncKind,
         task: &T,
     ) -> Result<(), Errno> {
         match kind {
             MsyncKind::Async => Ok(()),
-            MsyncKind::Sync => self.fsync_range(may, SyncKind::Data, range, task),
+            MsyncKind::Sync => self.fsync_range(token, SyncKind::Data, range, task),
         }
     }
 
@@ -139,12 +139,12 @@ impl<K: Kernel> Inode<K> {
     /// not in the result.
     fn sync_pages<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         kind: SyncKind,
         range: Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
-        self.send_dirty(may, &range, task)?;
+        self.send_dirty(token, &range, task)?;
         // Once more: pages that a truncation has cut off meanwhile were not sent, so its size has
         // to be durable, and a write may have grown the file since.
         self.tell_size_if_new();
@@ -158,7 +158,7 @@ impl<K: Kernel> Inode<K> {
     /// [`Errno::Interrupted`].
     fn send_dirty<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         range: &Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
@@ -168,7 +168,7 @@ impl<K: Kernel> Inode<K> {
         let (mut from, end) = pages(&(range.start..range.end.min(size)));
         while let Some(run) = self.mapping().find(from, end, Mark::Unclean) {
             while from < run.end() {
-                from = self.send_first(may, from.max(run.first()), run.end(), task)?;
+                from = self.send_first(token, from.max(run.first()), run.end(), task)?;
             }
         }
         Ok(())
@@ -178,7 +178,7 @@ impl<K: Kernel> Inode<K> {
     /// is left.
     fn send_first<T: Task>(
         &self,
-        may: &mut impl PageLocks,
+        token: &mut impl PageLocks,
         first: PageIndex,
         end: PageIndex,
         task: &T,
@@ -190,7 +190,7 @@ impl<K: Kernel> Inode<K> {
         }
         let rest = PageRun::new(first, end.get() - first.get());
         // The pages that are free in one piece; if the first one is not, that one by itself.
-        let free = mapping.try_lock_free(may.page_locks(), rest);
+        let free = mapping.try_lock_free(token.page_locks(), rest);
         if let Some(mut locked) = free.filter(|locked| locked.run().first() == first) {
             match Claim::of(&locked) {
                 Claim::Nothing => return Ok(locked.run().end()),
@@ -207,7 +207,7 @@ impl<K: Kernel> Inode<K> {
             }
         }
         let single = PageRun::single(first);
-        let Some(mut locked) = mapping.lock_killable(may.page_locks(), single, &killed)? else {
+        let Some(mut locked) = mapping.lock_killable(token.page_locks(), single, &killed)? else {
             return Ok(end);
         };
         locked.wait_writeback(single.mask(), &killed)?;

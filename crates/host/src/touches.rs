@@ -40,7 +40,7 @@ pub struct CountingUser<'u, U> {
     touches: Cell<Touches>,
 }
 
-impl<'u, U: UserMemory> CountingUser<'u, U> {
+impl<'u, U: UserMemory<Token = MayFault>> CountingUser<'u, U> {
     /// Counts what is asked of `inner`.
     #[must_use]
     pub const fn new(inner: &'u U) -> Self {
@@ -92,7 +92,9 @@ impl<'u, U: UserMemory> CountingUser<'u, U> {
 }
 
 // SAFETY: everything is passed on unchanged, so the contract is the inner memory's.
-unsafe impl<U: UserMemory> UserMemory for CountingUser<'_, U> {
+unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for CountingUser<'_, U> {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         self.inner.user_range()
     }

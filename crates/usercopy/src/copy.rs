@@ -4,7 +4,7 @@
 //! Kernel memory is a Rust slice here, so these are for objects. Page contents, which user space
 //! may see while they change, go through [`IovIter`](crate::IovIter).
 
-use crate::{Efault, MayFault, UserMemory, UserSlice};
+use crate::{Efault, UserMemory, UserSlice};
 
 /// `completed` of `expected` as a result.
 #[inline]
@@ -27,13 +27,13 @@ fn accessible<U: UserMemory + ?Sized>(user: &U, slice: UserSlice, len: usize) ->
 #[doc(alias = "__copy_from_user")]
 pub fn copy_from_user<U: UserMemory + ?Sized>(
     user: &U,
-    may: &mut MayFault,
+    token: &mut U::Token,
     dst: &mut [u8],
     src: UserSlice,
 ) -> Result<(), Efault> {
     let from = accessible(user, src, dst.len());
     // SAFETY: `from` lies in the user range and is no longer than `dst`, which is exclusively ours.
-    let left = unsafe { user.raw_copy_from_user(may, dst.as_mut_ptr(), from.addr(), from.len()) };
+    let left = unsafe { user.raw_copy_from_user(token, dst.as_mut_ptr(), from.addr(), from.len()) };
     outcome(dst.len(), from.len() - left.min(from.len()))
 }
 
@@ -45,11 +45,11 @@ pub fn copy_from_user<U: UserMemory + ?Sized>(
 #[doc(alias = "copy_from_user")]
 pub fn copy_from_user_zeroing<U: UserMemory + ?Sized>(
     user: &U,
-    may: &mut MayFault,
+    token: &mut U::Token,
     dst: &mut [u8],
     src: UserSlice,
 ) -> Result<(), Efault> {
-    let result = copy_from_user(user, may, dst, src);
+    let result = copy_from_user(user, token, dst, src);
     if let Err(fault) = result {
         dst[fault.completed..].fill(0);
     }
@@ -80,13 +80,13 @@ pub fn copy_from_user_atomic<U: UserMemory + ?Sized>(
 /// [`Efault`] if not all of `src` could be delivered, also because `dst` is shorter.
 pub fn copy_to_user<U: UserMemory + ?Sized>(
     user: &U,
-    may: &mut MayFault,
+    token: &mut U::Token,
     dst: UserSlice,
     src: &[u8],
 ) -> Result<(), Efault> {
     let to = accessible(user, dst, src.len());
     // SAFETY: `to` lies in the user range and is no longer than `src`.
-    let left = unsafe { user.raw_copy_to_user(may, to.addr(), src.as_ptr(), to.len()) };
+    let left = unsafe { user.raw_copy_to_user(token, to.addr(), src.as_ptr(), to.len()) };
     outcome(src.len(), to.len() - left.min(to.len()))
 }
 
@@ -112,11 +112,11 @@ pub fn copy_to_user_atomic<U: UserMemory + ?Sized>(
 /// [`Efault`] if not all of it could be zeroed.
 pub fn clear_user<U: UserMemory + ?Sized>(
     user: &U,
-    may: &mut MayFault,
+    token: &mut U::Token,
     dst: UserSlice,
 ) -> Result<(), Efault> {
     let to = accessible(user, dst, dst.len());
     // SAFETY: `to` lies in the user range.
-    let left = unsafe { user.raw_clear_user(may, to.addr(), to.len()) };
+    let left = unsafe { user.raw_clear_user(token, to.addr(), to.len()) };
     outcome(dst.len(), to.len() - left.min(to.len()))
 }

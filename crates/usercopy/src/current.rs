@@ -48,6 +48,8 @@ impl<W> fmt::Debug for CurrentUser<W> {
 // to tell apart; U5 since `range` is never changed and `new` excludes kernel memory; U6 since the
 // probes are a load and an atomic no-op.
 unsafe impl<W: AccessWindow> UserMemory for CurrentUser<W> {
+    type Token = MayFault;
+
     #[inline]
     fn user_range(&self) -> Range<usize> {
         self.range.clone()

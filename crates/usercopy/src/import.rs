@@ -1,9 +1,7 @@
 //! Reading a segment vector from user memory (W7).
 #![forbid(unsafe_code)]
 
-use crate::{
-    IovIter, IovecError, MAX_SEGMENTS, MayFault, UserAddr, UserMemory, UserSlice, copy_from_user,
-};
+use crate::{IovIter, IovecError, MAX_SEGMENTS, UserAddr, UserMemory, UserSlice, copy_from_user};
 
 /// Size of one `struct iovec` in user memory: a base and a length, a native word each.
 pub const USER_IOVEC_BYTES: usize = 2 * WORD;
@@ -26,12 +24,12 @@ const BATCH: usize = 8;
 /// negative length or an overflowing total; [`IovecError::Fault`] if the vector cannot be read or a
 /// segment, whichever it is, does not lie in the user range.
 pub fn import_iovec<'b, U: UserMemory + ?Sized>(
-    user: &U,
-    may: &mut MayFault,
+    user: &'b U,
+    token: &mut U::Token,
     uvec: UserAddr,
     count: usize,
     buf: &'b mut [UserSlice],
-) -> Result<IovIter<'b>, IovecError> {
+) -> Result<IovIter<'b, U>, IovecError> {
     if count > MAX_SEGMENTS {
         return Err(IovecError::Invalid);
     }
@@ -43,7 +41,7 @@ pub fn import_iovec<'b, U: UserMemory + ?Sized>(
     for slots in buf.chunks_mut(BATCH) {
         let mut bytes = [0_u8; BATCH * USER_IOVEC_BYTES];
         let bytes = &mut bytes[..slots.len() * USER_IOVEC_BYTES];
-        copy_from_user(user, may, bytes, vector)?;
+        copy_from_user(user, token, bytes, vector)?;
         vector = vector.skip(bytes.len());
         for (slot, record) in slots.iter_mut().zip(bytes.chunks_exact(USER_IOVEC_BYTES)) {
             let (base, len) = (UserAddr::new(word(record, 0)), word(record, WORD));
@@ -59,7 +57,7 @@ pub fn import_iovec<'b, U: UserMemory + ?Sized>(
     if !all_in_range {
         return Err(IovecError::Fault);
     }
-    IovIter::new(buf)
+    IovIter::new(user, buf)
 }
 
 /// The native word at offset `at` of `record`.

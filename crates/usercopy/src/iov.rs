@@ -4,7 +4,9 @@
 //! that. It owns no memory and no policy: the write loop decides when to fault in and when to give
 //! up.
 
-use crate::{IovecError, MayFault, UserMemory, UserSlice};
+use core::fmt;
+
+use crate::{IovecError, UserMemory, UserSlice};
 
 /// The most bytes that one request moves; a longer one is clipped to this (W7).
 pub const MAX_RW_COUNT: usize = 0x7fff_f000;
@@ -13,14 +15,14 @@ pub const MAX_RW_COUNT: usize = 0x7fff_f000;
 #[doc(alias = "UIO_MAXIOV")]
 pub const MAX_SEGMENTS: usize = 1024;
 
-/// A cursor over the segments of a request.
+/// A cursor over the segments of a request, with the memory that they lie in.
 ///
 /// # Invariants
 /// `count > 0` implies that `current` is not empty: empty segments are stepped over as soon as
 /// the cursor comes to them (A1, A3), and never looked for when nothing remains (A2).
 /// `current` is the rest of `segments[next - 1]`; all segments before it are consumed.
-#[derive(Clone, Debug)]
-pub struct IovIter<'a> {
+pub struct IovIter<'a, U: UserMemory + ?Sized> {
+    user: &'a U,
     /// The rest of the segment that the cursor is in.
     current: UserSlice,
     /// Bytes that remain in the request.
@@ -34,29 +36,50 @@ pub struct IovIter<'a> {
     hidden: usize,
 }
 
-impl<'a> IovIter<'a> {
-    /// A cursor at the beginning of `segments`. A total beyond [`MAX_RW_COUNT`] is clipped to it;
-    /// the segments are not touched for that.
+impl<U: UserMemory + ?Sized> Clone for IovIter<'_, U> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
+impl<U: UserMemory + ?Sized> fmt::Debug for IovIter<'_, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IovIter")
+            .field("segment", &self.segment())
+            .field("count", &self.count)
+            .field("segments", &self.segments.len())
+            .field("consumed", &self.consumed)
+            .field("hidden", &self.hidden)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
+    /// A cursor at the beginning of `segments`, which lie in `user`. A total beyond
+    /// [`MAX_RW_COUNT`] is clipped to it; the segments are not touched for that. A segment that
+    /// was checked against other memory, and does not lie in `user`'s range, ends a copy like an
+    /// address that is not mapped (U5).
     ///
     /// # Errors
     /// [`IovecError::Invalid`] for more than [`MAX_SEGMENTS`] segments or a total beyond
     /// `isize::MAX` (W7).
-    pub fn new(segments: &'a [UserSlice]) -> Result<Self, IovecError> {
+    pub fn new(user: &'a U, segments: &'a [UserSlice]) -> Result<Self, IovecError> {
         if segments.len() > MAX_SEGMENTS {
             return Err(IovecError::Invalid);
         }
         let total = segments.iter().try_fold(0_usize, |sum, s| sum.checked_add(s.len()));
         match total {
-            Some(total) if isize::try_from(total).is_ok() => Ok(Self::begin(segments, total)),
+            Some(total) if isize::try_from(total).is_ok() => Ok(Self::begin(user, segments, total)),
             _ => Err(IovecError::Invalid),
         }
     }
 
-    /// A cursor over one segment, clipped to [`MAX_RW_COUNT`].
+    /// As [`new`](Self::new), over one segment, clipped to [`MAX_RW_COUNT`].
     #[must_use]
     #[inline]
-    pub fn from_slice(slice: &'a UserSlice) -> Self {
+    pub fn from_slice(user: &'a U, slice: &'a UserSlice) -> Self {
         Self {
+            user,
             current: *slice,
             count: slice.len().min(MAX_RW_COUNT),
             segments: core::slice::from_ref(slice),
@@ -66,10 +89,10 @@ impl<'a> IovIter<'a> {
         }
     }
 
-    fn begin(segments: &'a [UserSlice], total: usize) -> Self {
+    fn begin(user: &'a U, segments: &'a [UserSlice], total: usize) -> Self {
         let count = total.min(MAX_RW_COUNT);
         let current = UserSlice::EMPTY;
-        let mut iter = Self { current, count, segments, next: 0, consumed: 0, hidden: 0 };
+        let mut iter = Self { user, current, count, segments, next: 0, consumed: 0, hidden: 0 };
         iter.settle();
         iter
     }
@@ -168,13 +191,13 @@ impl<'a> IovIter<'a> {
         self.next += 1;
     }
 
-    /// The next `len` bytes, if the segment that the cursor is in has them all, in `user`'s range:
-    /// what most requests are, and need no loop for.
+    /// The next `len` bytes, if the segment that the cursor is in has them all, in the user
+    /// range: what most requests are, and need no loop for.
     #[inline(always)]
-    fn whole_piece<U: UserMemory + ?Sized>(&self, user: &U, len: usize) -> Option<UserSlice> {
+    fn whole_piece(&self, len: usize) -> Option<UserSlice> {
         let piece = self.current.prefix(len);
         let whole = len <= self.current.len() && len <= self.count;
-        (whole && piece.is_within(&user.user_range())).then_some(piece)
+        (whole && piece.is_within(&self.user.user_range())).then_some(piece)
     }
 
     /// Moves forward inside the segment that the cursor is in, and out of it if that was all.
@@ -191,16 +214,15 @@ impl<'a> IovIter<'a> {
 
     /// Runs `transfer(bytes done, piece)`, which returns bytes *not* transferred, over the next
     /// `len` bytes piece by piece, and advances by what it did. Stops at the first short piece.
-    /// Pieces that are not in `user`'s range are never handed out (U5).
+    /// Pieces that are not in the user range are never handed out (U5).
     #[inline]
-    fn transfer<U: UserMemory + ?Sized>(
+    fn transfer(
         &mut self,
-        user: &U,
         len: usize,
         mut transfer: impl FnMut(usize, UserSlice) -> usize,
     ) -> usize {
         let len = len.min(self.count);
-        let range = user.user_range();
+        let range = self.user.user_range();
         let mut done = 0;
         while done < len {
             if self.current.is_empty() {
@@ -235,19 +257,14 @@ impl<'a> IovIter<'a> {
     /// stores.
     #[doc(alias = "copy_page_from_iter_atomic")]
     #[inline]
-    pub unsafe fn copy_from_atomic<U: UserMemory + ?Sized>(
-        &mut self,
-        user: &U,
-        dst: *mut u8,
-        len: usize,
-    ) -> usize {
-        if let Some(piece) = self.whole_piece(user, len) {
+    pub unsafe fn copy_from_atomic(&mut self, dst: *mut u8, len: usize) -> usize {
+        if let Some(piece) = self.whole_piece(len) {
             // SAFETY: `len` bytes are valid at `dst`; the piece is as long, and lies in range.
-            let left = unsafe { user.raw_copy_from_user_atomic(dst, piece.addr(), len) };
+            let left = unsafe { self.user.raw_copy_from_user_atomic(dst, piece.addr(), len) };
             return self.consume(len - left.min(len));
         }
         // SAFETY: the same contract.
-        unsafe { self.copy_pieces_from_atomic(user, dst, len) }
+        unsafe { self.copy_pieces_from_atomic(dst, len) }
     }
 
     /// [`copy_from_atomic`](Self::copy_from_atomic) for more than one segment, kept out of the path
@@ -256,13 +273,9 @@ impl<'a> IovIter<'a> {
     /// # Safety
     /// As for `copy_from_atomic`.
     #[inline(never)]
-    unsafe fn copy_pieces_from_atomic<U: UserMemory + ?Sized>(
-        &mut self,
-        user: &U,
-        dst: *mut u8,
-        len: usize,
-    ) -> usize {
-        self.transfer(user, len, |done, piece| {
+    unsafe fn copy_pieces_from_atomic(&mut self, dst: *mut u8, len: usize) -> usize {
+        let user = self.user;
+        self.transfer(len, |done, piece| {
             let dst = dst.wrapping_add(done);
             // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in
             // range.
@@ -274,18 +287,13 @@ impl<'a> IovIter<'a> {
     ///
     /// # Safety
     /// As for [`copy_from_atomic`](Self::copy_from_atomic).
-    pub unsafe fn copy_from<U: UserMemory + ?Sized>(
-        &mut self,
-        user: &U,
-        may: &mut MayFault,
-        dst: *mut u8,
-        len: usize,
-    ) -> usize {
-        self.transfer(user, len, |done, piece| {
+    pub unsafe fn copy_from(&mut self, token: &mut U::Token, dst: *mut u8, len: usize) -> usize {
+        let user = self.user;
+        self.transfer(len, |done, piece| {
             let dst = dst.wrapping_add(done);
             // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in
             // range.
-            unsafe { user.raw_copy_from_user(may, dst, piece.addr(), piece.len()) }
+            unsafe { user.raw_copy_from_user(token, dst, piece.addr(), piece.len()) }
         })
     }
 
@@ -297,19 +305,14 @@ impl<'a> IovIter<'a> {
     /// asm copies.
     #[doc(alias = "copy_page_to_iter_nofault")]
     #[inline]
-    pub unsafe fn copy_to_atomic<U: UserMemory + ?Sized>(
-        &mut self,
-        user: &U,
-        src: *const u8,
-        len: usize,
-    ) -> usize {
-        if let Some(piece) = self.whole_piece(user, len) {
+    pub unsafe fn copy_to_atomic(&mut self, src: *const u8, len: usize) -> usize {
+        if let Some(piece) = self.whole_piece(len) {
             // SAFETY: `len` bytes are valid at `src`; the piece is as long, and lies in range.
-            let left = unsafe { user.raw_copy_to_user_atomic(piece.addr(), src, len) };
+            let left = unsafe { self.user.raw_copy_to_user_atomic(piece.addr(), src, len) };
             return self.consume(len - left.min(len));
         }
         // SAFETY: the same contract.
-        unsafe { self.copy_pieces_to_atomic(user, src, len) }
+        unsafe { self.copy_pieces_to_atomic(src, len) }
     }
 
     /// [`copy_to_atomic`](Self::copy_to_atomic) for more than one segment, kept out of the path of
@@ -318,13 +321,9 @@ impl<'a> IovIter<'a> {
     /// # Safety
     /// As for `copy_to_atomic`.
     #[inline(never)]
-    unsafe fn copy_pieces_to_atomic<U: UserMemory + ?Sized>(
-        &mut self,
-        user: &U,
-        src: *const u8,
-        len: usize,
-    ) -> usize {
-        self.transfer(user, len, |done, piece| {
+    unsafe fn copy_pieces_to_atomic(&mut self, src: *const u8, len: usize) -> usize {
+        let user = self.user;
+        self.transfer(len, |done, piece| {
             let src = src.wrapping_add(done);
             // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in
             // range.
@@ -336,66 +335,44 @@ impl<'a> IovIter<'a> {
     ///
     /// # Safety
     /// As for [`copy_to_atomic`](Self::copy_to_atomic).
-    pub unsafe fn copy_to<U: UserMemory + ?Sized>(
-        &mut self,
-        user: &U,
-        may: &mut MayFault,
-        src: *const u8,
-        len: usize,
-    ) -> usize {
-        self.transfer(user, len, |done, piece| {
+    pub unsafe fn copy_to(&mut self, token: &mut U::Token, src: *const u8, len: usize) -> usize {
+        let user = self.user;
+        self.transfer(len, |done, piece| {
             let src = src.wrapping_add(done);
             // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in
             // range.
-            unsafe { user.raw_copy_to_user(may, piece.addr(), src, piece.len()) }
+            unsafe { user.raw_copy_to_user(token, piece.addr(), src, piece.len()) }
         })
     }
 
     /// Zeroes up to `len` bytes of the request's segments; resolves faults, may sleep. Returns the
     /// bytes zeroed and advances by them.
-    pub fn clear<U: UserMemory + ?Sized>(
-        &mut self,
-        user: &U,
-        may: &mut MayFault,
-        len: usize,
-    ) -> usize {
-        self.transfer(user, len, |_, piece| {
+    pub fn clear(&mut self, token: &mut U::Token, len: usize) -> usize {
+        let user = self.user;
+        self.transfer(len, |_, piece| {
             // SAFETY: `transfer` hands out only pieces that lie in range.
-            unsafe { user.raw_clear_user(may, piece.addr(), piece.len()) }
+            unsafe { user.raw_clear_user(token, piece.addr(), piece.len()) }
         })
     }
 
     /// Makes the next `len` bytes readable, every page of every segment (U6, A6); resolves faults,
     /// may sleep. Returns how many of them (of the remaining ones if fewer than `len` remain) could
     /// not be reached. The cursor stays.
-    pub fn fault_in_readable<U: UserMemory + ?Sized>(
-        &self,
-        user: &U,
-        may: &mut MayFault,
-        len: usize,
-    ) -> usize {
-        self.unreached(user, len, |piece| user.fault_in_readable(may, piece))
+    pub fn fault_in_readable(&self, token: &mut U::Token, len: usize) -> usize {
+        let user = self.user;
+        self.unreached(len, |piece| user.fault_in_readable(token, piece))
     }
 
     /// Makes the next `len` bytes writeable without changing them. Otherwise as
     /// [`fault_in_readable`](Self::fault_in_readable).
-    pub fn fault_in_writeable<U: UserMemory + ?Sized>(
-        &self,
-        user: &U,
-        may: &mut MayFault,
-        len: usize,
-    ) -> usize {
-        self.unreached(user, len, |piece| user.fault_in_writeable(may, piece))
+    pub fn fault_in_writeable(&self, token: &mut U::Token, len: usize) -> usize {
+        let user = self.user;
+        self.unreached(len, |piece| user.fault_in_writeable(token, piece))
     }
 
-    fn unreached<U: UserMemory + ?Sized>(
-        &self,
-        user: &U,
-        len: usize,
-        probe: impl FnMut(UserSlice) -> usize,
-    ) -> usize {
+    fn unreached(&self, len: usize, probe: impl FnMut(UserSlice) -> usize) -> usize {
         let len = len.min(self.count);
         let mut probe = probe;
-        len - self.clone().transfer(user, len, |_, piece| probe(piece))
+        len - self.clone().transfer(len, |_, piece| probe(piece))
     }
 }

@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use crate::fault_in;
-use crate::{Efault, MayFault, UserAddr, UserSlice};
+use crate::{Efault, UserAddr, UserSlice};
 
 /// The user address space of the current task.
 ///
@@ -38,6 +38,11 @@ use crate::{Efault, MayFault, UserAddr, UserSlice};
 /// Memory that the functions write on the kernel's side is only that which the caller passed. The
 /// memory of the user's side may change at any time; implementors never make a reference to it.
 pub unsafe trait UserMemory {
+    /// What a caller shows to make an access that resolves faults: [`MayFault`](crate::MayFault)
+    /// for user memory. Memory whose accesses never fault, as
+    /// [`KernelMemory`](crate::KernelMemory), asks for less.
+    type Token;
+
     /// The addresses that user space may have (U5). Not all of them need be mapped.
     fn user_range(&self) -> Range<usize>;
 
@@ -48,7 +53,7 @@ pub unsafe trait UserMemory {
     /// stores (user space, asm copies); `src..src+len` lies in [`user_range`](Self::user_range).
     unsafe fn raw_copy_from_user(
         &self,
-        may: &mut MayFault,
+        token: &mut Self::Token,
         dst: *mut u8,
         src: UserAddr,
         len: usize,
@@ -68,7 +73,7 @@ pub unsafe trait UserMemory {
     /// asm copies; `dst..dst+len` lies in [`user_range`](Self::user_range).
     unsafe fn raw_copy_to_user(
         &self,
-        may: &mut MayFault,
+        token: &mut Self::Token,
         dst: UserAddr,
         src: *const u8,
         len: usize,
@@ -85,17 +90,17 @@ pub unsafe trait UserMemory {
     ///
     /// # Safety
     /// `dst..dst+len` lies in [`user_range`](Self::user_range).
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize;
+    unsafe fn raw_clear_user(&self, token: &mut Self::Token, dst: UserAddr, len: usize) -> usize;
 
     /// Makes the byte at `addr` readable, as by reading it; resolves faults, may sleep. Returns
     /// bytes not reached: 0 or 1. Provided by a copy of one byte.
     ///
     /// # Safety
     /// `addr` lies in [`user_range`](Self::user_range).
-    unsafe fn raw_probe_readable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+    unsafe fn raw_probe_readable(&self, token: &mut Self::Token, addr: UserAddr) -> usize {
         let mut byte = 0_u8;
         // SAFETY: `byte` is ours and one byte long; the caller vouches for `addr`.
-        unsafe { self.raw_copy_from_user(may, &raw mut byte, addr, 1) }
+        unsafe { self.raw_copy_from_user(token, &raw mut byte, addr, 1) }
     }
 
     /// Makes the byte at `addr` writeable without changing it; resolves faults, may sleep. Returns
@@ -107,44 +112,45 @@ pub unsafe trait UserMemory {
     ///
     /// # Safety
     /// `addr` lies in [`user_range`](Self::user_range).
-    unsafe fn raw_probe_writeable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+    unsafe fn raw_probe_writeable(&self, token: &mut Self::Token, addr: UserAddr) -> usize {
         let mut byte = 0_u8;
         // SAFETY: `byte` is ours and one byte long; the caller vouches for `addr`.
-        if unsafe { self.raw_copy_from_user(may, &raw mut byte, addr, 1) } != 0 {
+        if unsafe { self.raw_copy_from_user(token, &raw mut byte, addr, 1) } != 0 {
             return 1;
         }
         // SAFETY: as above, in the other direction.
-        unsafe { self.raw_copy_to_user(may, addr, &raw const byte, 1) }
+        unsafe { self.raw_copy_to_user(token, addr, &raw const byte, 1) }
     }
 
     /// Makes every page of `slice` readable, by reading a byte of each (U6); resolves faults, may
-    /// sleep, so no lock reachable from the fault handler may be held, which `may` proves. Returns
+    /// sleep, so no lock reachable from the fault handler may be held, which `token` proves. Returns
     /// how many bytes at the end of `slice` could **not** be reached: all of them if `slice` is not
     /// in range (U5).
-    fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+    fn fault_in_readable(&self, token: &mut Self::Token, slice: UserSlice) -> usize {
         if !slice.lies_in(self) {
             return slice.len();
         }
         fault_in::unreached(slice, |addr| {
             // SAFETY: only addresses inside `slice` are probed, and it lies in the user range.
-            unsafe { self.raw_probe_readable(may, addr) == 0 }
+            unsafe { self.raw_probe_readable(token, addr) == 0 }
         })
     }
 
     /// Makes every page of `slice` writeable without changing it (U6). Otherwise as
     /// [`fault_in_readable`](Self::fault_in_readable).
-    fn fault_in_writeable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+    fn fault_in_writeable(&self, token: &mut Self::Token, slice: UserSlice) -> usize {
         if !slice.lies_in(self) {
             return slice.len();
         }
         fault_in::unreached(slice, |addr| {
             // SAFETY: as for `fault_in_readable`.
-            unsafe { self.raw_probe_writeable(may, addr) == 0 }
+            unsafe { self.raw_probe_writeable(token, addr) == 0 }
         })
     }
 }
 
-static_assertions::assert_obj_safe!(UserMemory);
+/// The trait is dyn-compatible.
+const _: Option<&dyn UserMemory<Token = crate::MayFault>> = None;
 
 /// Checks against an address space.
 impl UserSlice {

@@ -5,8 +5,8 @@ mod support;
 use faultless_usercopy::conformance::Layout;
 use faultless_usercopy::conformance::scripted::Scripted;
 use faultless_usercopy::{
-    IovIter, IovecError, MAX_RW_COUNT, MAX_SEGMENTS, PROBE_STEP, USER_IOVEC_BYTES, UserAddr,
-    UserMemory, UserSlice, import_iovec,
+    IovIter, IovecError, MAX_RW_COUNT, MAX_SEGMENTS, MayFault, PROBE_STEP, USER_IOVEC_BYTES,
+    UserAddr, UserMemory, UserSlice, import_iovec,
 };
 use support::{Random, may_fault, seed};
 
@@ -25,7 +25,7 @@ fn flatten(segments: &[UserSlice]) -> Vec<usize> {
 }
 
 /// What remains, by walking a clone.
-fn remaining(iter: &IovIter<'_>) -> Vec<usize> {
+fn remaining(iter: &IovIter<'_, Scripted>) -> Vec<usize> {
     let (mut iter, mut seen) = (iter.clone(), Vec::new());
     while !iter.is_empty() {
         let segment = iter.segment();
@@ -54,7 +54,7 @@ fn the_cursor_agrees_with_a_flat_list_of_bytes() {
     for _ in 0..3_000 {
         let segments = random_segments(&mut random, &user);
         let bytes = flatten(&segments);
-        let mut iter = IovIter::new(&segments).unwrap();
+        let mut iter = IovIter::new(&user, &segments).unwrap();
         let (mut at, mut end) = (0, bytes.len());
         for _ in 0..20 {
             let n = random.below(30);
@@ -96,7 +96,7 @@ fn copies_move_the_cursor_by_what_landed() {
             segments.insert(at, slice(&user, BAD, 1 + random.below(20)));
         }
         let bytes = flatten(&segments);
-        let mut iter = IovIter::new(&segments).unwrap();
+        let mut iter = IovIter::new(&user, &segments).unwrap();
         let begin = random.below(10).min(bytes.len());
         iter.advance(begin);
         let len = random.below(100);
@@ -109,11 +109,11 @@ fn copies_move_the_cursor_by_what_landed() {
             .collect();
         let mut buffer = vec![0x5a; len];
         // SAFETY: the buffer has `len` bytes.
-        let copied = unsafe { iter.copy_from_atomic(&user, buffer.as_mut_ptr(), len) };
+        let copied = unsafe { iter.copy_from_atomic(buffer.as_mut_ptr(), len) };
         assert_eq!(buffer[..copied], expected);
         assert!(buffer[copied..].iter().all(|&byte| byte == 0x5a), "the tail was touched");
         assert_eq!(remaining(&iter), bytes[begin + copied..]);
-        let unreached = iter.fault_in_readable(&user, &mut may_fault(), len - copied);
+        let unreached = iter.fault_in_readable(&mut may_fault(), len - copied);
         let asked = (len - copied).min(iter.count());
         assert_eq!(unreached, asked, "the next byte is bad, or there is none");
         iter.revert(copied);
@@ -130,17 +130,17 @@ fn data_goes_out_in_segment_order() {
         slice(&user, GOOD, 0),
         slice(&user, GOOD, 4),
     ];
-    let mut iter = IovIter::new(&segments).unwrap();
+    let mut iter = IovIter::new(&user, &segments).unwrap();
     // SAFETY: five bytes.
-    assert_eq!(unsafe { iter.copy_to_atomic(&user, b"abcde".as_ptr(), 5) }, 5);
+    assert_eq!(unsafe { iter.copy_to_atomic(b"abcde".as_ptr(), 5) }, 5);
     // SAFETY: two bytes.
-    assert_eq!(unsafe { iter.copy_to(&user, &mut may_fault(), b"fg".as_ptr(), 2) }, 2);
+    assert_eq!(unsafe { iter.copy_to(&mut may_fault(), b"fg".as_ptr(), 2) }, 2);
     assert!(iter.is_empty());
     let mut seen = [0; 13];
     user.peek(user.base().wrapping_add(GOOD), &mut seen);
     assert_eq!(&seen, b"defg\0\0\0\0\0\0abc");
     iter.revert(6);
-    assert_eq!(iter.clear(&user, &mut may_fault(), 3), 3);
+    assert_eq!(iter.clear(&mut may_fault(), 3), 3);
     user.peek(user.base().wrapping_add(GOOD), &mut seen);
     assert_eq!(&seen, b"\0efg\0\0\0\0\0\0a\0\0");
 }
@@ -149,15 +149,15 @@ fn data_goes_out_in_segment_order() {
 fn a_copy_ends_where_the_request_was_truncated_and_not_where_its_segment_ends() {
     let user = Scripted::new();
     let one = slice(&user, GOOD, 10);
-    let mut iter = IovIter::from_slice(&one);
+    let mut iter = IovIter::from_slice(&user, &one);
     iter.truncate(4);
     let mut buffer = [0x5a; 8];
     // SAFETY: eight bytes.
-    assert_eq!(unsafe { iter.copy_from_atomic(&user, buffer.as_mut_ptr(), 8) }, 4);
+    assert_eq!(unsafe { iter.copy_from_atomic(buffer.as_mut_ptr(), 8) }, 4);
     assert_eq!(buffer, [0, 0, 0, 0, 0x5a, 0x5a, 0x5a, 0x5a]);
     iter.revert(4);
     // SAFETY: eight bytes.
-    assert_eq!(unsafe { iter.copy_to_atomic(&user, b"abcdefgh".as_ptr(), 8) }, 4);
+    assert_eq!(unsafe { iter.copy_to_atomic(b"abcdefgh".as_ptr(), 8) }, 4);
     let mut seen = [1; 5];
     user.peek(one.addr(), &mut seen);
     assert_eq!(&seen, b"abcd\0");
@@ -170,13 +170,13 @@ fn a_copy_ends_where_the_request_was_truncated_and_not_where_its_segment_ends() 
 fn a_cursor_at_the_end_of_its_request_has_not_looked_for_another_segment() {
     let user = Scripted::new();
     let segments = [slice(&user, GOOD, 3), slice(&user, GOOD + 100, 4)];
-    let mut iter = IovIter::new(&segments).unwrap();
+    let mut iter = IovIter::new(&user, &segments).unwrap();
     iter.truncate(3);
     iter.advance(3);
     assert_eq!(iter.segment(), segments[0].skip(3));
     iter.revert(3);
     // SAFETY: no byte more than the three.
-    assert_eq!(unsafe { iter.copy_to_atomic(&user, b"abc".as_ptr(), 3) }, 3);
+    assert_eq!(unsafe { iter.copy_to_atomic(b"abc".as_ptr(), 3) }, 3);
     assert_eq!(iter.segment(), segments[0].skip(3));
     iter.reexpand(7);
     assert_eq!((iter.count(), iter.segment()), (4, segments[1]));
@@ -186,13 +186,13 @@ fn a_cursor_at_the_end_of_its_request_has_not_looked_for_another_segment() {
 fn a_transfer_of_no_bytes_leaves_the_cursor_and_the_bytes_alone() {
     let user = Scripted::new();
     let segments = [slice(&user, GOOD, 3), slice(&user, BAD, 4)];
-    let mut iter = IovIter::new(&segments).unwrap();
+    let mut iter = IovIter::new(&user, &segments).unwrap();
     for at in 0..=3 {
         let mut byte = 0x5a;
         // SAFETY: no byte.
-        assert_eq!(unsafe { iter.copy_from_atomic(&user, &raw mut byte, 0) }, 0);
+        assert_eq!(unsafe { iter.copy_from_atomic(&raw mut byte, 0) }, 0);
         // SAFETY: no byte.
-        assert_eq!(unsafe { iter.copy_to_atomic(&user, &raw const byte, 0) }, 0);
+        assert_eq!(unsafe { iter.copy_to_atomic(&raw const byte, 0) }, 0);
         assert_eq!((iter.count(), byte), (7 - at, 0x5a));
         iter.advance(1);
     }
@@ -202,24 +202,24 @@ fn a_transfer_of_no_bytes_leaves_the_cursor_and_the_bytes_alone() {
 fn one_slice_is_a_request_of_one_segment() {
     let user = Scripted::new();
     let one = slice(&user, GOOD, 5);
-    let mut iter = IovIter::from_slice(&one);
+    let mut iter = IovIter::from_slice(&user, &one);
     iter.advance(3);
     assert_eq!((iter.count(), iter.segment()), (2, one.skip(3)));
     iter.advance(99);
     assert!(iter.is_empty());
     iter.revert(99);
     assert_eq!((iter.count(), iter.segment()), (5, one));
-    assert!(IovIter::from_slice(&UserSlice::EMPTY).is_empty());
+    assert!(IovIter::from_slice(&user, &UserSlice::EMPTY).is_empty());
 }
 
 #[test]
 fn fault_in_looks_into_every_segment() {
     let (user, mut may) = (Scripted::new(), may_fault());
     let segments = [slice(&user, GOOD, 10), slice(&user, BAD, 5), slice(&user, GOOD, 10)];
-    let iter = IovIter::new(&segments).unwrap();
-    assert_eq!(iter.fault_in_readable(&user, &mut may, 10), 0);
-    assert_eq!(iter.fault_in_readable(&user, &mut may, 25), 15);
-    assert_eq!(iter.fault_in_writeable(&user, &mut may, usize::MAX), 15);
+    let iter = IovIter::new(&user, &segments).unwrap();
+    assert_eq!(iter.fault_in_readable(&mut may, 10), 0);
+    assert_eq!(iter.fault_in_readable(&mut may, 25), 15);
+    assert_eq!(iter.fault_in_writeable(&mut may, usize::MAX), 15);
     assert_eq!(iter.count(), 25, "the cursor stays");
 }
 
@@ -227,16 +227,16 @@ fn fault_in_looks_into_every_segment() {
 fn too_many_segments_are_invalid_and_a_long_total_is_clipped() {
     let user = Scripted::new();
     let one = slice(&user, GOOD, 1);
-    assert_eq!(IovIter::new(&[one; MAX_SEGMENTS]).unwrap().count(), MAX_SEGMENTS);
-    assert_eq!(IovIter::new(&[one; MAX_SEGMENTS + 1]).unwrap_err(), IovecError::Invalid);
+    assert_eq!(IovIter::new(&user, &[one; MAX_SEGMENTS]).unwrap().count(), MAX_SEGMENTS);
+    assert_eq!(IovIter::new(&user, &[one; MAX_SEGMENTS + 1]).unwrap_err(), IovecError::Invalid);
     let huge = UserSlice::new(&Everything, UserAddr::new(0), MAX_RW_COUNT).unwrap();
     let pair = [huge, one];
-    let mut iter = IovIter::new(&pair).unwrap();
+    let mut iter = IovIter::new(&Everything, &pair).unwrap();
     assert_eq!(iter.count(), MAX_RW_COUNT);
     iter.advance(MAX_RW_COUNT);
     assert!(iter.is_empty() && iter.segment().is_empty());
     let half = UserSlice::new(&Everything, UserAddr::new(0), usize::MAX / 2).unwrap();
-    assert_eq!(IovIter::new(&[half, half, half]).unwrap_err(), IovecError::Invalid);
+    assert_eq!(IovIter::new(&Everything, &[half, half, half]).unwrap_err(), IovecError::Invalid);
 }
 
 /// An address space in which every address is user space, and no byte is mapped.
@@ -244,13 +244,15 @@ struct Everything;
 
 // SAFETY: nothing is ever accessed.
 unsafe impl UserMemory for Everything {
+    type Token = MayFault;
+
     fn user_range(&self) -> std::ops::Range<usize> {
         0..usize::MAX
     }
 
     unsafe fn raw_copy_from_user(
         &self,
-        _: &mut faultless_usercopy::MayFault,
+        _: &mut MayFault,
         _: *mut u8,
         _: UserAddr,
         len: usize,
@@ -264,7 +266,7 @@ unsafe impl UserMemory for Everything {
 
     unsafe fn raw_copy_to_user(
         &self,
-        _: &mut faultless_usercopy::MayFault,
+        _: &mut MayFault,
         _: UserAddr,
         _: *const u8,
         len: usize,
@@ -276,12 +278,7 @@ unsafe impl UserMemory for Everything {
         len
     }
 
-    unsafe fn raw_clear_user(
-        &self,
-        _: &mut faultless_usercopy::MayFault,
-        _: UserAddr,
-        len: usize,
-    ) -> usize {
+    unsafe fn raw_clear_user(&self, _: &mut MayFault, _: UserAddr, len: usize) -> usize {
         len
     }
 }
@@ -324,7 +321,8 @@ fn an_unreadable_vector_is_a_fault_and_too_many_segments_are_invalid() {
     assert_eq!(import(&[], MAX_SEGMENTS + 1), Err(IovecError::Invalid));
     let mut none = [];
     let far = UserAddr::new(usize::MAX - USER_IOVEC_BYTES);
-    let result = import_iovec(&Scripted::new(), &mut may_fault(), far, 1, &mut none);
+    let user = Scripted::new();
+    let result = import_iovec(&user, &mut may_fault(), far, 1, &mut none);
     assert_eq!(result.unwrap_err(), IovecError::Fault);
 }
 

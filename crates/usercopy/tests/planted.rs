@@ -86,6 +86,8 @@ impl Buggy {
 // SAFETY: bytes are reached only through `Scripted`; the promises on counts are broken on purpose,
 // which only the suite sees, and its buffers have guards wider than any of the bugs.
 unsafe impl UserMemory for Buggy {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         let asked = self.asked.replace(self.asked.get() + 1);
         match self.bug {

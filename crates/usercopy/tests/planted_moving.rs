@@ -99,6 +99,8 @@ fn block(at: usize, parts: usize, load: Transfer<'_>, store: Transfer<'_>) -> us
 // SAFETY: bytes are reached only through `Scripted`, inside what was asked for; the promises on
 // counts are broken on purpose, which only the suite sees.
 unsafe impl UserMemory for Buggy {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         self.inner.user_range()
     }

@@ -64,6 +64,8 @@ impl Buggy {
 // SAFETY: bytes are reached only through `Scripted`, inside what was asked for; the promises on
 // bytes and counts are broken on purpose, which only the suite sees.
 unsafe impl UserMemory for Buggy {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         let range = self.inner.user_range();
         let missing = if self.bug == Bug::RangeIsShort { PROBE_STEP } else { 0 };

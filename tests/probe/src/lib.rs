@@ -53,13 +53,13 @@ fn there_and_back(
     let file = Inode::<Probe>::new(cache, store, NoUserMappings, 0);
 
     let segments = [process.slice(0, 1)?, UserSlice::EMPTY, process.slice(1, LEN - 1)?];
-    let mut from = IovIter::new(&segments).map_err(|_| Errno::Invalid)?;
-    let written = file.write(&mut may, user, &mut from, &WriteOptions::at(POS), &NoTask)?;
+    let mut from = IovIter::new(user, &segments).map_err(|_| Errno::Invalid)?;
+    let written = file.write(&mut may, &mut from, &WriteOptions::at(POS), &NoTask)?;
     file.fsync(&mut may, SyncKind::All, &NoTask)?;
 
     let target = USER_BYTES - LEN;
     let slice = process.slice(target, LEN)?;
-    let read = file.read(&mut may, user, &mut IovIter::from_slice(&slice), POS, &NoTask)?;
+    let read = file.read(&mut may, &mut IovIter::from_slice(user, &slice), POS, &NoTask)?;
     let right = (0..LEN).all(|at| process.peek(target + at) == pattern(at));
     file.set_size(&mut may, 10 * POS, &NoTask)?;
     file.set_size(&mut may, 1, &NoTask)?;

@@ -73,8 +73,8 @@ on_both_mmus! {
             let source = rig.source_at(8, 0, &pattern(2, 300));
             let mut open = OpenFile::new(rig.file(), flags);
             let task = Throttled::default();
-            let mut from = IovIter::from_slice(&source);
-            let written = syscall(|may| open.write(rig.file(), may, rig.user(), &mut from, &task));
+            let mut from = IovIter::from_slice(rig.user(), &source);
+            let written = syscall(|may| open.write(rig.file(), may, &mut from, &task));
             assert_eq!((written, task.counts()), (Ok(300), (1, 1)), "{flags:?}");
             let options = WriteOptions::at(5).with_sync(SyncKind::All);
             assert!(rig.write_as(&[source], &options, &task).is_ok());

@@ -36,7 +36,7 @@ fn a05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
 }
 
 /// 295cf156: `readable` bytes, then nothing; 100 bytes are asked for.
-fn a08<M: Mmu, U: UserMemory>(
+fn a08<M: Mmu, U: UserMemory<Token = MayFault>>(
     rig: &Rig<'_, M>,
     subject: Subject,
     user: &U,
@@ -76,7 +76,12 @@ fn a12<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
 /// Looks whether `len` bytes at `addr` can be read; how many can not.
 type Probe<U> = fn(&U, &mut MayFault, UserAddr, usize) -> usize;
 
-fn checked_probe<U: UserMemory>(user: &U, may: &mut MayFault, addr: UserAddr, len: usize) -> usize {
+fn checked_probe<U: UserMemory<Token = MayFault>>(
+    user: &U,
+    may: &mut MayFault,
+    addr: UserAddr,
+    len: usize,
+) -> usize {
     match UserSlice::new(user, addr, len) {
         Ok(slice) => user.fault_in_readable(may, slice),
         Err(fault) => fault.expected - fault.completed,
@@ -84,7 +89,7 @@ fn checked_probe<U: UserMemory>(user: &U, may: &mut MayFault, addr: UserAddr, le
 }
 
 /// e23d4159: goes from the first byte to the last as long as the one lies before the other.
-fn wrapping_probe<U: UserMemory>(
+fn wrapping_probe<U: UserMemory<Token = MayFault>>(
     user: &U,
     may: &mut MayFault,
     addr: UserAddr,
@@ -103,7 +108,11 @@ fn wrapping_probe<U: UserMemory>(
 }
 
 /// What a probe says of ranges that wrap: none of them has a byte that can be read.
-fn a07<M: Mmu, U: UserMemory>(rig: &Rig<'_, M>, user: &U, probe: Probe<U>) -> Result<(), usize> {
+fn a07<M: Mmu, U: UserMemory<Token = MayFault>>(
+    rig: &Rig<'_, M>,
+    user: &U,
+    probe: Probe<U>,
+) -> Result<(), usize> {
     for (addr, len) in [(usize::MAX, 2), (usize::MAX - 100, 4096), (usize::MAX - PAGE, 3 * PAGE)] {
         let missed = rig.machine().syscall(|may| probe(user, may, UserAddr::new(addr), len));
         if missed != len {
@@ -267,7 +276,7 @@ balanced_on_both_mmus! {
             let nowhere = rig.user().slice(500, 0, 0);
             for segments in [&[][..], &[nowhere][..], &[nowhere, nowhere][..]] {
                 let counted = CountingUser::new(rig.user());
-                let mut from = IovIter::new(segments).expect("a request");
+                let mut from = IovIter::new(&counted, segments).expect("a request");
                 let options = WriteOptions::at(5000);
                 let answer = subject.write_from(rig, &counted, segments, &mut from, &options, &task);
                 assert_eq!(answer, Ok(0));

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use faultless::filemap::{Strategy, WriteOptions};
 use faultless::page::PageIndex;
-use faultless::usercopy::UserMemory;
+use faultless::usercopy::{MayFault, UserMemory};
 use faultless_host::controls::Control;
 use faultless_host::{
     Action, AddressSpace, Event, FrameOrder, MachineConfig, Mmu, POISON, Protection, When,
@@ -41,7 +41,7 @@ fn snapshot<M: Mmu>(reader: &AddressSpace<M>, file: &File, seen: &Snapshots) {
 
 /// 01408c49: an uptodate page is overwritten; the copy ends after 1,000 bytes and goes on after a
 /// fault-in. What was read at each copy and at each fault-in.
-fn b01<M: Mmu, U: UserMemory>(
+fn b01<M: Mmu, U: UserMemory<Token = MayFault>>(
     rig: &Rig<'_, M>,
     subject: Subject,
     user: &U,
@@ -78,7 +78,7 @@ fn third_value(snapshots: &[Vec<u8>]) -> Option<(usize, u8)> {
 
 /// 42a886af: a fault at every place of a copy. The first case in which the answer, or the file, is
 /// not what it must be.
-fn b02<M: Mmu, U: UserMemory>(
+fn b02<M: Mmu, U: UserMemory<Token = MayFault>>(
     rig: &Rig<'_, M>,
     subject: Subject,
     user: &U,
@@ -103,7 +103,11 @@ fn b02<M: Mmu, U: UserMemory>(
 }
 
 /// 04fff641: 500 bytes arrive in an uptodate page, then the source ends.
-fn b03<M: Mmu, U: UserMemory>(rig: &Rig<'_, M>, subject: Subject, user: &U) -> Answer {
+fn b03<M: Mmu, U: UserMemory<Token = MayFault>>(
+    rig: &Rig<'_, M>,
+    subject: Subject,
+    user: &U,
+) -> Answer {
     rig.fill(&pattern(1, PAGE));
     let source = rig.source_before(8, &pattern(2, 500), Tail::NoAccess, 1500);
     subject.write_as(rig, user, &[source], &WriteOptions::at(100))

@@ -99,7 +99,7 @@ fn c08<M: Mmu>(machine: &Machine<M>, subject: Subject) -> ([(Answer, usize); 2],
     let source = rig.source_at(8, 0, &pattern(2, 3 * PAGE));
     rig.user().script().add(Event::AtomicCopy, When::Nth(1), Action::Short(100));
     let segments = [source.prefix(5000), source.skip(5000)];
-    let mut from = IovIter::new(&segments).expect("a request");
+    let mut from = IovIter::new(rig.user(), &segments).expect("a request");
     let mut write = |pos: usize| {
         let options = WriteOptions::at(pos as u64);
         let answer = subject.write_from(&rig, rig.user(), &segments, &mut from, &options, &NoTask);
@@ -116,7 +116,7 @@ fn c08<M: Mmu>(machine: &Machine<M>, subject: Subject) -> ([(Answer, usize); 2],
 fn c09<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> [(Answer, usize); 3] {
     let source = rig.source_at(8, 0, &pattern(2, 3 * PAGE));
     let segments = [source.prefix(100), source.skip(100)];
-    let mut from = IovIter::new(&segments).expect("a request");
+    let mut from = IovIter::new(rig.user(), &segments).expect("a request");
     let limit = PAGE as u64 + 100;
     let mut write = |pos: u64, task: &TestTask| {
         let options = WriteOptions::at(pos);

@@ -24,7 +24,7 @@ pub(crate) struct Liar<'u, U> {
     lie: Lie,
 }
 
-impl<'u, U: UserMemory> Liar<'u, U> {
+impl<'u, U: UserMemory<Token = MayFault>> Liar<'u, U> {
     pub(crate) const fn new(inner: &'u U, lie: Lie) -> Self {
         Self { inner, lie }
     }
@@ -48,7 +48,9 @@ impl<'u, U: UserMemory> Liar<'u, U> {
 // SAFETY: bytes are reached only through the inner memory, whose promises on where it writes hold.
 // The promises on counts and tails (U1, U2, U6) are broken on purpose: a kernel that believes them
 // has wrong bytes, but touches only its own.
-unsafe impl<U: UserMemory> UserMemory for Liar<'_, U> {
+unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Liar<'_, U> {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         self.inner.user_range()
     }

@@ -309,8 +309,8 @@ balanced_on_both_mmus! {
         let options = WriteOptions::at(0);
         let segments = [rig.user().slice(50, PAGE, 100)];
         let written = under(&rig, &store, |may| {
-            let mut from = faultless::usercopy::IovIter::new(&segments).expect("a request");
-            rig.file().write(may, rig.user(), &mut from, &options, &faultless::filemap::NoTask)
+            let mut from = faultless::usercopy::IovIter::new(rig.user(), &segments).expect("a request");
+            rig.file().write(may, &mut from, &options, &faultless::filemap::NoTask)
         });
         assert_eq!(written, Err(Failure::Deadlock(Kind::ForeignLock)));
     }

@@ -67,7 +67,7 @@ const EFBIG: Answer = Err(Failure::Errno(Errno::FileTooBig));
 /// and how often the task had a signal.
 fn e13<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, pos: u64) -> (Answer, u64) {
     let segments = [rig.source_at(8, 0, &[7; 10])];
-    let mut from = IovIter::new(&segments).expect("a request");
+    let mut from = IovIter::new(rig.user(), &segments).expect("a request");
     let task = TestTask::new();
     let options = WriteOptions::at(pos);
     let answer = subject.write_from(rig, rig.user(), &segments, &mut from, &options, &task);
@@ -176,8 +176,8 @@ balanced_on_both_mmus! {
                 let moved = if pos > MAX_FILE_SIZE { Err(Errno::Invalid) } else { Ok(()) };
                 assert_eq!(open.seek(pos), moved, "{pos}");
                 let empty = syscall(|may| {
-                    let mut from = IovIter::new(&[]).expect("a request");
-                    file.write(may, rig.user(), &mut from, &WriteOptions::at(pos), &task).map(drop)
+                    let mut from = IovIter::new(rig.user(), &[]).expect("a request");
+                    file.write(may, &mut from, &WriteOptions::at(pos), &task).map(drop)
                 });
                 assert_eq!(empty, Ok(()), "a write of nothing at {pos}");
                 if pos > MAX_FILE_SIZE {

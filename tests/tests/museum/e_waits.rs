@@ -104,13 +104,13 @@ fn e07<M: Mmu>(rig: &Rig<'_, M>, core: Core) -> (Answer, u64) {
     script.clear();
     script.add(Event::AtomicCopy, When::Every(1), Action::Call(Arc::new(cut)));
     let segments = [target];
-    let mut to = IovIter::new(&segments).expect("a request");
+    let mut to = IovIter::new(rig.user(), &segments).expect("a request");
     let answer = syscall(|may| match core {
         Core::Faultless => rig
             .file()
-            .read(may, rig.user(), &mut to, 0, &TestTask::new().killed_after(STEPS))
+            .read(may, &mut to, 0, &TestTask::new().killed_after(STEPS))
             .map_err(Failure::from),
-        Core::Planted => read_again(rig.file(), may, rig.user(), &mut to, 0, STEPS),
+        Core::Planted => read_again(rig.file(), may, &mut to, 0, STEPS),
     });
     let copies = script.count(Event::AtomicCopy);
     script.clear();

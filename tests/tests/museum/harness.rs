@@ -110,24 +110,24 @@ impl Subject {
     }
 
     /// Writes segments of `user`, which is the rig's memory or a liar in front of it.
-    pub(crate) fn write_as<M: Mmu, U: UserMemory>(
+    pub(crate) fn write_as<M: Mmu, U: UserMemory<Token = MayFault>>(
         self,
         rig: &Rig<'_, M>,
         user: &U,
         segments: &[UserSlice],
         options: &WriteOptions,
     ) -> Answer {
-        let mut from = IovIter::new(segments).expect("a request");
+        let mut from = IovIter::new(user, segments).expect("a request");
         self.write_from(rig, user, segments, &mut from, options, &NoTask)
     }
 
     /// Any write. `from` stands at the beginning of the segments. (The controls do not use it.)
-    pub(crate) fn write_from<M: Mmu, U: UserMemory, T: Task>(
+    pub(crate) fn write_from<M: Mmu, U: UserMemory<Token = MayFault>, T: Task>(
         self,
         rig: &Rig<'_, M>,
         user: &U,
         segments: &[UserSlice],
-        from: &mut IovIter<'_>,
+        from: &mut IovIter<'_, U>,
         options: &WriteOptions,
         task: &T,
     ) -> Answer {
@@ -137,13 +137,13 @@ impl Subject {
     }
 
     #[expect(clippy::too_many_arguments, reason = "a system call, taken apart")]
-    fn run<U: UserMemory, T: Task>(
+    fn run<U: UserMemory<Token = MayFault>, T: Task>(
         self,
         may: &mut MayFault,
         file: &File,
         user: &U,
         segments: &[UserSlice],
-        from: &mut IovIter<'_>,
+        from: &mut IovIter<'_, U>,
         options: &WriteOptions,
         task: &T,
     ) -> Answer {
@@ -152,7 +152,7 @@ impl Subject {
                 let task = Patient { task, left: Cell::new(STEPS) };
                 let options = options.with_strategy(strategy);
                 let asked = from.count();
-                let written = file.write(may, user, from, &options, &task);
+                let written = file.write(may, from, &options, &task);
                 if task.left.get() == 0 {
                     return Err(Failure::Livelock);
                 }

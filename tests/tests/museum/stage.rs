@@ -115,8 +115,8 @@ pub(crate) fn write_as<K: Kernel>(
     let mut memory = PlainMemory::new(bytes.len());
     memory.bytes()[..bytes.len()].copy_from_slice(bytes);
     let source = [memory.slice(0..bytes.len())];
-    let mut from = IovIter::new(&source).expect("a request");
-    let written = syscall(|may| file.write(may, memory.user(), &mut from, options, task));
+    let mut from = IovIter::new(memory.user(), &source).expect("a request");
+    let written = syscall(|may| file.write(may, &mut from, options, task));
     written.map(|written| written.bytes)
 }
 
@@ -129,8 +129,8 @@ pub(crate) fn read_as<K: Kernel>(
 ) -> Result<Vec<u8>, Errno> {
     let mut memory = PlainMemory::new(len);
     let target = [memory.slice(0..len)];
-    let mut to = IovIter::new(&target).expect("a request");
-    let read = syscall(|may| file.read(may, memory.user(), &mut to, pos, task))?;
+    let mut to = IovIter::new(memory.user(), &target).expect("a request");
+    let read = syscall(|may| file.read(may, &mut to, pos, task))?;
     Ok(memory.bytes()[..read].to_vec())
 }
 

@@ -36,7 +36,9 @@ impl<U> Watched<'_, U> {
 }
 
 // SAFETY: every access is handed on unchanged to an implementor that keeps the contract.
-unsafe impl<U: UserMemory> UserMemory for Watched<'_, U> {
+unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Watched<'_, U> {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         self.inner.user_range()
     }

@@ -183,10 +183,15 @@ impl Rig {
 
     /// The same for a user that looks on.
     #[inline]
-    pub(super) fn write_as<U: UserMemory>(&self, user: &U, options: &WriteOptions, len: usize) {
+    pub(super) fn write_as<U: UserMemory<Token = MayFault>>(
+        &self,
+        user: &U,
+        options: &WriteOptions,
+        len: usize,
+    ) {
         let slice = self.slice(user, len);
-        let mut from = IovIter::from_slice(&slice);
-        let written = self.inode.write(&mut entry(), user, &mut from, options, &NoTask);
+        let mut from = IovIter::from_slice(user, &slice);
+        let written = self.inode.write(&mut entry(), &mut from, options, &NoTask);
         assert!(matches!(written, Ok(w) if w.bytes == len), "{written:?}");
     }
 
@@ -194,8 +199,8 @@ impl Rig {
     #[inline]
     pub(super) fn read(&self, pos: u64, len: usize) {
         let slice = self.slice(&self.user, len);
-        let mut to = IovIter::from_slice(&slice);
-        let read = self.inode.read(&mut entry(), &self.user, &mut to, pos, &NoTask);
+        let mut to = IovIter::from_slice(&self.user, &slice);
+        let read = self.inode.read(&mut entry(), &mut to, pos, &NoTask);
         assert!(matches!(read, Ok(n) if n == len), "{read:?}");
     }
 
@@ -217,7 +222,7 @@ impl Rig {
     }
 
     #[inline]
-    fn slice<U: UserMemory>(&self, user: &U, len: usize) -> UserSlice {
+    fn slice<U: UserMemory<Token = MayFault>>(&self, user: &U, len: usize) -> UserSlice {
         match UserSlice::new(user, UserAddr::new(self.base), len) {
             Ok(slice) => slice,
             Err(error) => panic!("the user's memory is too small: {error:?}"),

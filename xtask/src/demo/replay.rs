@@ -208,8 +208,8 @@ impl Rig {
     fn write(&self, from: usize, len: usize, options: WriteOptions) -> Result<Written, Errno> {
         let slice = self.space.slice(from / PAGE_SIZE, from % PAGE_SIZE, len);
         self.machine.syscall(|may| {
-            let mut from = IovIter::from_slice(&slice);
-            self.inode.write(may, &self.space, &mut from, &options, &NoTask)
+            let mut from = IovIter::from_slice(&self.space, &slice);
+            self.inode.write(may, &mut from, &options, &NoTask)
         })
     }
 

@@ -17,22 +17,22 @@ fn open(rig: &Rig, flags: OpenFlags) -> OpenFile {
 /// `write(2)`.
 fn write(rig: &Rig, open: &mut OpenFile, bytes: &[u8]) -> Result<usize, Errno> {
     let slice = rig.user.put(0, bytes);
-    let mut from = IovIter::from_slice(&slice);
-    open.write(rig.file(), &mut may(), &rig.user, &mut from, &rig.task)
+    let mut from = IovIter::from_slice(&rig.user, &slice);
+    open.write(rig.file(), &mut may(), &mut from, &rig.task)
 }
 
 /// `pwrite(2)`.
 fn write_at(rig: &Rig, open: &mut OpenFile, pos: u64, bytes: &[u8]) -> Result<usize, Errno> {
     let slice = rig.user.put(0, bytes);
-    let mut from = IovIter::from_slice(&slice);
-    open.write_at(rig.file(), &mut may(), &rig.user, &mut from, pos, &rig.task)
+    let mut from = IovIter::from_slice(&rig.user, &slice);
+    open.write_at(rig.file(), &mut may(), &mut from, pos, &rig.task)
 }
 
 /// `read(2)`.
 fn read(rig: &Rig, open: &mut OpenFile, len: usize) -> Result<std::vec::Vec<u8>, Errno> {
     let slice = rig.user.slice(0, len);
-    let mut to = IovIter::from_slice(&slice);
-    let got = open.read(rig.file(), &mut may(), &rig.user, &mut to, &rig.task)?;
+    let mut to = IovIter::from_slice(&rig.user, &slice);
+    let got = open.read(rig.file(), &mut may(), &mut to, &rig.task)?;
     Ok(rig.user.get(0, got))
 }
 

@@ -39,8 +39,8 @@ fn w1_a_read_ends_exactly_at_the_first_byte_that_cannot_be_written() {
         let start = WRITABLE - room;
         let target = rig.user.slice(start, room + 50);
         let before = rig.user.get(WRITABLE, 50);
-        let mut to = IovIter::from_slice(&target);
-        let got = rig.file().read(&mut may(), &rig.user, &mut to, 30, &rig.task);
+        let mut to = IovIter::from_slice(&rig.user, &target);
+        let got = rig.file().read(&mut may(), &mut to, 30, &rig.task);
         assert_eq!((got, to.count()), (Ok(room), 50));
         assert_same(&rig.user.get(start, room), &old[30..30 + room], "of the target");
         assert_same(&rig.user.get(WRITABLE, 50), &before, "of the read-only page");
@@ -52,11 +52,11 @@ fn w1_a_target_that_cannot_be_written_is_efault() {
     let rig = Rig::new();
     rig.fill_cold(&bytes(1, PAGE));
     let target = rig.user.slice(WRITABLE, 20);
-    let mut to = IovIter::from_slice(&target);
-    let got = rig.file().read(&mut may(), &rig.user, &mut to, 0, &rig.task);
+    let mut to = IovIter::from_slice(&rig.user, &target);
+    let got = rig.file().read(&mut may(), &mut to, 0, &rig.task);
     assert_eq!((got, to.count()), (Err(Errno::Fault), 20));
     // At the end of the file there is nothing to be written.
-    assert_eq!(rig.file().read(&mut may(), &rig.user, &mut to, PAGE as u64, &rig.task), Ok(0));
+    assert_eq!(rig.file().read(&mut may(), &mut to, PAGE as u64, &rig.task), Ok(0));
 }
 
 #[test]

@@ -65,9 +65,9 @@ pub(super) fn may() -> MayFault {
 pub(super) fn write_elsewhere(file: &File, pos: u64, bytes: &[u8]) {
     let user = User::new();
     let slice = user.put(0, bytes);
-    let mut from = IovIter::from_slice(&slice);
+    let mut from = IovIter::from_slice(&user, &slice);
     let options = WriteOptions::at(pos);
-    let written = file.write(&mut may(), &user, &mut from, &options, &Tester::new());
+    let written = file.write(&mut may(), &mut from, &options, &Tester::new());
     assert_eq!(written.map(|written| written.bytes), Ok(bytes.len()), "the other write");
 }
 
@@ -147,8 +147,8 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
         segments: &[UserSlice],
         options: &WriteOptions,
     ) -> (Result<Written, Errno>, usize) {
-        let mut from = IovIter::new(segments).expect("a vector");
-        let written = self.file().write(&mut may(), &self.user, &mut from, options, &self.task);
+        let mut from = IovIter::new(&self.user, segments).expect("a vector");
+        let written = self.file().write(&mut may(), &mut from, options, &self.task);
         assert_eq!(kernel::held(), [], "P5: locks after a write");
         (written, from.count())
     }
@@ -157,8 +157,8 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
     #[track_caller]
     pub(super) fn read(&self, pos: u64, len: usize) -> Result<Vec<u8>, Errno> {
         let slice = self.user.slice(0, len);
-        let mut to = IovIter::from_slice(&slice);
-        let got = self.file().read(&mut may(), &self.user, &mut to, pos, &self.task)?;
+        let mut to = IovIter::from_slice(&self.user, &slice);
+        let got = self.file().read(&mut may(), &mut to, pos, &self.task)?;
         assert_eq!(to.count(), len - got, "the iterator stands behind what arrived");
         Ok(self.user.get(0, got))
     }

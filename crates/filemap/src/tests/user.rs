@@ -85,6 +85,8 @@ impl User {
 // SAFETY: the scripted pages keep the contract; an atomic copy of less than it was asked for counts
 // the rest as not copied.
 unsafe impl UserMemory for User {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         self.pages.user_range()
     }

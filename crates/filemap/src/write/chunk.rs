@@ -9,7 +9,7 @@ use faultless_page::{
     PageRun, Removed, Reserved, SlotMask,
 };
 
-use super::mode::Mode;
+use super::request::Mode;
 use crate::inode::Inode;
 
 /// What was prepared for the bytes `[pos, pos + len)` of a locked run.
@@ -30,24 +30,9 @@ pub(super) struct Plan {
     /// The store has room for the whole page.
     reserved: SlotMask,
     /// Pages for which frames have to be allocated before the run is locked again.
-    missing: u32,
-    /// Why preparation ended before the end of the chunk.
-    error: Option<Errno>,
-}
-
-/// What became of a chunk, once its pages are unlocked.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome {
-    /// Bytes that were ready to be copied into.
-    pub(super) offered: usize,
-    /// Bytes that count: not more than were copied.
-    pub(super) accepted: usize,
-    /// Frames that the rest of the chunk needs.
     pub(super) missing: u32,
     /// Why preparation ended before the end of the chunk.
     pub(super) error: Option<Errno>,
-    /// The store was asked for more than landed: if the file ends before it, that has to go back.
-    pub(super) overreached: bool,
 }
 
 /// Prepares as much of `[pos, pos + len)` as can be had: nothing, if the file was truncated before
@@ -186,7 +171,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Ends what was prepared, after `copied` bytes arrived: pages become uptodate and dirty, the
+    /// Ends what was prepared, after `copied` bytes arrived; how many of them count. Pages become uptodate and dirty, the
     /// store is told, frames that got nothing are taken back (the caller drops them once nothing is
     /// locked). A page that is neither valid nor a hole accepts its bytes whole or not at all, so
     /// that every byte of an uptodate page is defined (P1).
@@ -196,7 +181,7 @@ impl Plan {
         locked: &mut LockedRun<'t, K>,
         mode: Mode,
         copied: usize,
-    ) -> (Outcome, Option<Removed<'t, K>>) {
+    ) -> (usize, Option<Removed<'t, K>>) {
         debug_assert!(copied <= self.len, "only what was prepared is copied into");
         let accepted = self.accept(locked, copied);
         debug_assert!(accepted <= copied, "what was not copied does not count");
@@ -215,14 +200,13 @@ impl Plan {
             locked.grow_size(end);
         }
         let refused = self.inserted & !landed;
-        let outcome = Outcome {
-            offered: self.len,
-            accepted,
-            missing: self.missing,
-            error: self.error,
-            overreached: self.begun_end > end,
-        };
-        (outcome, (refused != 0).then(|| locked.remove(refused)))
+        (accepted, (refused != 0).then(|| locked.remove(refused)))
+    }
+
+    /// Whether the store was asked for more than the `accepted` bytes: if the file ends before it,
+    /// that has to go back (W9).
+    pub(super) const fn overreached(&self, accepted: usize) -> bool {
+        self.begun_end > self.pos + accepted as u64
     }
 
     /// How many of the `copied` bytes count, with the rest of a hole's last page zeroed.

@@ -8,28 +8,15 @@ use faultless_page::{
 };
 use faultless_usercopy::UserMemory;
 
-use super::chunk::{self, Outcome};
-use super::hot::{self, Place, Refused, Tried, admit};
-use super::mode::Mode;
-use super::{Stop, Writer};
+use super::chunk::{self, Plan};
+use super::hot::{self, admit};
+use super::request::{Attempt, Mode, Stop};
+use super::writer::Writer;
 use crate::inode::Inode;
 use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::PageLocks;
 use crate::transfer::{Bounce, MAX_FRUITLESS_ROUNDS, copy_in};
-
-/// What a step achieved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attempt {
-    /// This many bytes landed, not 0.
-    Landed(usize),
-    /// Nothing landed: the source did not answer.
-    Nothing,
-    /// Something had to be waited for, or got, without locks: try again.
-    Again,
-    /// Not every page is ready for this kind of attempt: so many of them have no frame.
-    NotReady(u32),
-}
 
 /// Where the bytes of a step come from.
 #[derive(Clone, Copy)]
@@ -40,45 +27,34 @@ enum Source<'b, 'c, K: Kernel> {
     Temporary(&'b Bounce<'c, K>),
 }
 
-impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
-    /// Strategy B: copy first, and fault in only what did not come.
+impl<'w, K, U, T> Writer<'w, '_, K, U, T>
+where
+    K: Kernel,
+    U: UserMemory<Token: PageLocks> + ?Sized,
+    T: Task,
+{
+    /// Strategy B: copy first, and fault in only what did not come. `tried` is what the fast path
+    /// achieved with all of these bytes, if it was tried.
     #[inline]
-    pub(super) fn step_begin_end(&mut self) -> Result<(), Stop> {
+    pub(super) fn step_begin_end(&mut self, tried: Option<Attempt>) -> Result<(), Stop> {
         let Some((run, len)) = self.next_chunk(self.reachable) else { return Ok(()) };
-        if self.takes_steps(len) {
-            self.hold_range()?;
-        }
+        self.claim_if_in_steps(len)?;
         // A page past the end is not there yet: looking for it would be a lock for nothing.
         let fresh = self.fresh_pages(run);
-        let known = core::mem::take(&mut self.known_unready);
-        let attempt =
-            if fresh > 0 || known { Attempt::NotReady(fresh) } else { self.fast_path(run, len)? };
-        match attempt {
-            Attempt::Landed(bytes) => {
-                self.progressed(bytes);
-                Ok(())
-            }
-            other => self.prepare_or_fault_in(other, run, len),
-        }
-    }
-
-    fn prepare_or_fault_in(
-        &mut self,
-        attempt: Attempt,
-        run: PageRun,
-        len: usize,
-    ) -> Result<(), Stop> {
-        let attempt = match attempt {
-            Attempt::NotReady(missing) => {
-                self.wanted_frames = self.wanted_frames.max(missing);
-                self.prepare_and_copy(run, len, Source::User)?
-            }
-            other => other,
+        let mut attempt = match tried {
+            Some(attempt) => attempt,
+            None if fresh > 0 => Attempt::NotReady(fresh),
+            None => self.fast_path(run, len)?,
         };
+        if let Attempt::NotReady(missing) = attempt {
+            self.wanted_frames = self.wanted_frames.max(missing);
+            attempt = self.prepare_and_copy(run, len, Source::User)?;
+        }
         match attempt {
             Attempt::Landed(bytes) => self.progressed(bytes),
             Attempt::Nothing => self.fault_in_or_bounce(len)?,
-            Attempt::Again | Attempt::NotReady(_) => {}
+            Attempt::Foreign => self.wait_for_claims(len)?,
+            Attempt::NotReady(_) => {}
         }
         Ok(())
     }
@@ -87,9 +63,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     /// temporary one.
     pub(super) fn step_prepare_commit(&mut self) -> Result<(), Stop> {
         let Some(len) = self.next_piece() else { return Ok(()) };
-        if self.takes_steps(len) {
-            self.hold_range()?;
-        }
+        self.claim_if_in_steps(len)?;
         let reached = self.fault_in(len)?;
         let Some(run) = PageRun::covering(self.pos, reached) else { return Ok(()) };
         let mut attempt = Attempt::NotReady(0);
@@ -101,7 +75,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
         match attempt {
             Attempt::Landed(bytes) => self.progressed(bytes),
-            Attempt::Again => {}
+            Attempt::Foreign => self.wait_for_claims(reached)?,
             Attempt::NotReady(_) => self.bounce(reached)?,
             Attempt::Nothing => {
                 self.fruitless += 1;
@@ -113,10 +87,22 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         Ok(())
     }
 
-    /// Whether a step of `len` bytes is not all of the request: it then has to hold its range.
+    /// Claims the range of the whole request before a step of `len` bytes that is not all of it,
+    /// and so before the page locks are let go of for the first time. No page lock is held.
     #[inline(always)]
-    fn takes_steps(&self, len: usize) -> bool {
-        len < self.from.count() || self.pos > self.start
+    fn claim_if_in_steps(&mut self, len: usize) -> Result<(), Stop> {
+        if len < self.request.from.count() || self.pos > self.request.start {
+            self.claim.hold(self.inode, self.all(), self.request.task)?;
+        }
+        Ok(())
+    }
+
+    /// Another writer claims some of the next `len` bytes: queues for the range of the request, or,
+    /// holding it, waits for a claim that came ahead.
+    #[cold]
+    fn wait_for_claims(&mut self, len: usize) -> Result<(), Stop> {
+        let (bytes, all) = (self.next_bytes(len), self.all());
+        Ok(self.claim.wait(self.inode, bytes, all, self.request.task)?)
     }
 
     /// How many of the next bytes go to one page; `None` when there are none.
@@ -135,27 +121,11 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         run.end().get().saturating_sub(first_new) as u32
     }
 
-    /// The hot path, tried first: every page uptodate and backed.
+    /// Tries pages that need no preparation.
     #[inline]
     fn fast_path(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
-        let place = Place { mode: self.mode, pos: self.pos, run, len };
-        let whole = self.request();
-        let range = self.claimed.range.as_ref();
-        let inode = self.inode;
-        let task = self.task;
-        let refused = match hot::attempt(inode, self.may, self.user, self.from, &place, range, task)
-        {
-            Ok(Tried::Landed) => return Ok(Attempt::Landed(len)),
-            Ok(Tried::Short(locked, copied)) => {
-                self.claimed.get_ahead(inode, whole);
-                hot::mark_short(locked, &place, copied);
-                return Ok(Attempt::Landed(copied));
-            }
-            Ok(Tried::Nothing) => return Ok(Attempt::Nothing),
-            Ok(Tried::NotReady(missing)) => return Ok(Attempt::NotReady(missing)),
-            Err(refused) => refused,
-        };
-        self.wait_for_admission(refused)
+        let bytes = self.next_bytes(len);
+        hot::attempt(self.inode, &mut self.request, &mut self.claim, self.mode, run, bytes)
     }
 
     /// The page of the old end, if the bytes from the position on leave a gap behind it: it has to
@@ -182,25 +152,24 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         // Strategy A copies only into pages that are uptodate; a page without a frame is not, and
         // gets one for the temporary page to land in.
         let uptodate_only =
-            self.strategy == Strategy::PrepareCommit && matches!(source, Source::User);
+            self.request.strategy == Strategy::PrepareCommit && matches!(source, Source::User);
         let mut batch = if uptodate_only { None } else { self.take_frames(run)? };
-        let (task, before) = (self.task, self.end_page_before(run));
-        let locked = lock_pages(inode, self.may.page_locks(), before, run, task);
+        let before = self.end_page_before(run);
+        let (token, task) = (&mut *self.request.token, self.request.task);
+        let locked = lock_pages(inode, token.page_locks(), before, run, task);
         let no_memory = matches!(locked, Err(Errno::NoMemory));
         let locked = if no_memory && batch.take().is_some() {
             drop(locked);
             // The batch may be all the memory that there was, and a node of the index is missing:
             // the node goes first.
-            lock_pages(inode, self.may.page_locks(), before, run, task)
+            lock_pages(inode, token.page_locks(), before, run, task)
         } else {
             locked
         };
         let (mut end_page, mut locked) = locked?;
-        let range = self.claimed.range.as_ref();
-        if let Err(refused) = admit(inode, self.mode, range, self.pos, len) {
-            drop(locked);
-            drop(end_page);
-            return self.wait_for_admission(refused);
+        let bytes = ByteRange { start: self.pos, end: self.pos + len as u64 };
+        if !admit(inode, self.mode, &self.claim, bytes)? {
+            return Ok(Attempt::Foreign);
         }
         if uptodate_only && locked.uptodate() != locked.mask() {
             return Ok(Attempt::NotReady(0));
@@ -209,31 +178,33 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
             inode.write_protect_eof_page(end_page.as_mut().unwrap_or(&mut locked), inode.size());
         }
         let plan = chunk::prepare(inode, self.mode, &mut locked, &mut batch, self.pos, len);
+        let from = &mut *self.request.from;
         let copied = match source {
-            Source::User => copy_in(&locked, self.user, self.from, self.pos, plan.len),
-            Source::Temporary(page) => page.land(&locked, self.from, self.pos, plan.len),
+            Source::User => copy_in(&locked, from, self.pos, plan.len),
+            Source::Temporary(page) => page.land(&locked, from, self.pos, plan.len),
         };
-        if copied > 0 && !self.from.is_empty() {
-            let end = self.pos + (copied + self.from.count()) as u64;
-            self.claimed.get_ahead(inode, ByteRange { start: self.start, end });
+        if copied > 0 && !from.is_empty() {
+            let end = self.pos + (copied + from.count()) as u64;
+            self.claim.get_ahead(inode, ByteRange { start: self.request.start, end });
         }
-        let (outcome, removed) = plan.commit(inode, &mut locked, self.mode, copied);
-        self.from.revert(copied - outcome.accepted);
+        let (accepted, removed) = plan.commit(inode, &mut locked, self.mode, copied);
+        self.request.from.revert(copied - accepted);
         drop(locked);
         drop(end_page);
         drop(removed);
-        self.attempt_from(outcome)
+        self.conclude(&plan, accepted)
     }
 
-    fn attempt_from(&mut self, outcome: Outcome) -> Result<Attempt, Stop> {
-        self.overreached |= outcome.overreached;
-        self.wanted_frames = outcome.missing;
-        self.refused_frames &= outcome.offered == 0;
-        match outcome {
-            Outcome { accepted: 1.., .. } => Ok(Attempt::Landed(outcome.accepted)),
-            Outcome { offered: 1.., .. } => Ok(Attempt::Nothing),
-            Outcome { error: Some(errno), .. } => Err(Stop::Failed(errno)),
-            Outcome { .. } => Ok(Attempt::NotReady(outcome.missing)),
+    /// What an attempt by `plan` has come to, of which `accepted` bytes landed.
+    fn conclude(&mut self, plan: &Plan, accepted: usize) -> Result<Attempt, Stop> {
+        self.overreached |= plan.overreached(accepted);
+        self.wanted_frames = plan.missing;
+        self.refused_frames &= plan.len == 0;
+        match plan.error {
+            _ if accepted > 0 => Ok(Attempt::Landed(accepted)),
+            _ if plan.len > 0 => Ok(Attempt::Nothing),
+            Some(errno) => Err(Stop::Failed(errno)),
+            None => Ok(Attempt::NotReady(plan.missing)),
         }
     }
 
@@ -254,34 +225,13 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         }
     }
 
-    /// Queues for the range of the request, or, holding it, waits for a claim that came ahead.
-    #[cold]
-    fn wait_for_admission(&mut self, refused: Refused) -> Result<Attempt, Stop> {
-        match (refused, &self.claimed.range) {
-            (Refused::OutsideSize, _) => return Err(Stop::MustGrow),
-            (Refused::Killed, _) => return Err(Stop::Failed(Errno::Interrupted)),
-            (Refused::Foreign(range), Some(own)) => {
-                self.inode.ranges.wait_for(range, own, self.task)?;
-            }
-            (Refused::Foreign(_), None) => self.hold_range()?,
-        }
-        Ok(Attempt::Again)
-    }
-
-    /// What the first attempt could not read is faulted in before the second one.
-    pub(super) fn fault_in_unanswered(&mut self, len: usize) -> Result<(), Stop> {
-        if len == 0 { Ok(()) } else { self.fault_in_or_bounce(len) }
-    }
-
     /// Nothing came: make the source present, or, after too many rounds, carry the piece by hand.
     #[cold]
     fn fault_in_or_bounce(&mut self, len: usize) -> Result<(), Stop> {
         self.fruitless += 1;
         if self.fruitless > MAX_FRUITLESS_ROUNDS {
             let piece = self.next_piece().unwrap_or(len);
-            if self.takes_steps(piece) {
-                self.hold_range()?;
-            }
+            self.claim_if_in_steps(piece)?;
             return self.bounce(piece);
         }
         self.reachable = self.fault_in(len)?;
@@ -293,7 +243,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
     fn fault_in(&mut self, len: usize) -> Result<usize, Stop> {
         K::trace(Trace::FaultIn(len));
         K::trace(Trace::MayFault);
-        let missed = self.from.fault_in_readable(self.user, self.may, len);
+        let missed = self.request.from.fault_in_readable(self.request.token, len);
         match len.saturating_sub(missed) {
             0 => Err(Stop::Failed(Errno::Fault)),
             reached => Ok(reached),
@@ -307,8 +257,9 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
         let inode = self.inode;
         let cache = inode.mapping().cache();
         let mut temporary = Bounce::allocate(cache)?;
-        let got = temporary.fill_from(self.user, self.may, self.from, len);
-        self.from.revert(got);
+        let request = &mut self.request;
+        let got = temporary.fill_from(request.token, request.from, len);
+        request.from.revert(got);
         let Some(run) = PageRun::covering(self.pos, got) else {
             return Err(Stop::Failed(Errno::Fault));
         };
@@ -318,7 +269,7 @@ impl<'w, K: Kernel, U: UserMemory, T: Task> Writer<'w, '_, K, U, T> {
                     self.progressed(bytes);
                     return Ok(());
                 }
-                Attempt::Again => return Ok(()),
+                Attempt::Foreign => return self.wait_for_claims(got),
                 // A frame was missing, or the file was cut off: admission will say so. The bytes
                 // are at hand: with a frame nothing else can come between (W6).
                 Attempt::NotReady(_) | Attempt::Nothing => {}

@@ -7,7 +7,7 @@ use super::prepared::Prepared;
 
 /// Copies `piece` to the prepared bytes, with faults allowed *and the page locked*; how many
 /// arrived.
-pub(super) fn copy_in_faulting<K: Kernel, U: UserMemory>(
+pub(super) fn copy_in_faulting<K: Kernel, U: UserMemory<Token = MayFault>>(
     page: &Prepared<'_, K>,
     user: &U,
     may: &mut MayFault,
@@ -28,7 +28,7 @@ pub(super) fn copy_in_faulting<K: Kernel, U: UserMemory>(
 }
 
 /// Copies `pieces` to the prepared bytes without faulting; how many arrived.
-pub(super) fn copy_in_atomic<K: Kernel, U: UserMemory>(
+pub(super) fn copy_in_atomic<K: Kernel, U: UserMemory<Token = MayFault>>(
     page: &Prepared<'_, K>,
     user: &U,
     pieces: impl Iterator<Item = UserSlice>,
@@ -54,7 +54,7 @@ pub(super) fn copy_in_atomic<K: Kernel, U: UserMemory>(
 
 /// Copies `pieces`, at most a page, to a temporary page, with faults allowed; how many bytes
 /// arrived.
-pub(super) fn fill_temporary<K: Kernel, U: UserMemory>(
+pub(super) fn fill_temporary<K: Kernel, U: UserMemory<Token = MayFault>>(
     temporary: &mut OwnedFrame<'_, K>,
     user: &U,
     may: &mut MayFault,

@@ -133,7 +133,7 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
     ///
     /// # Errors
     /// [`Failure`]: what the control would have returned, or that it would not have returned.
-    pub fn write<U: UserMemory, T: Task>(
+    pub fn write<U: UserMemory<Token = MayFault>, T: Task>(
         &self,
         request: &Request<'_>,
         may: &mut MayFault,

@@ -7,13 +7,13 @@
 
 use faultless_filemap::{PageLocks, Task};
 use faultless_page::{Errno, Kernel, PAGE_SIZE, PageIndex, PageRun, Trace};
-use faultless_usercopy::UserMemory;
+use faultless_usercopy::{MayFault, UserMemory};
 
 use super::bytes::{carry, copy_in_atomic, fill_temporary};
 use super::prepared::{Prepared, in_page};
 use super::{Defect, Defects, Failure, Writer};
 
-impl<K: Kernel, U: UserMemory, T: Task> Writer<'_, K, U, T> {
+impl<K: Kernel, U: UserMemory<Token = MayFault>, T: Task> Writer<'_, K, U, T> {
     /// The loop: what falls in one page each time, over as many segments as it takes.
     pub(super) fn prepare_commit(&mut self, defects: Defects) -> Result<(), Failure> {
         while self.from.count() > 0 {

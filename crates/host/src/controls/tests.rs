@@ -38,7 +38,7 @@ fn contents<M: Mmu>(space: &crate::AddressSpace<M>, file: &File) -> Vec<u8> {
     space.map_anonymous(900, 8, Protection::ReadWrite);
     let to = space.slice(900, 0, file.size() as usize);
     let read = |may: &mut MayFault| {
-        file.read(may, space, &mut IovIter::from_slice(&to), 0, &NoTask).expect("a read")
+        file.read(may, &mut IovIter::from_slice(space, &to), 0, &NoTask).expect("a read")
     };
     let got = crate::syscall(read);
     space.read_vec(to.addr(), got).expect("memory")

@@ -5,7 +5,7 @@
 
 use faultless_filemap::Task;
 use faultless_page::{Errno, Kernel, Trace};
-use faultless_usercopy::UserMemory;
+use faultless_usercopy::{MayFault, UserMemory};
 
 use super::bytes::copy_in_faulting;
 use super::prepared::{Prepared, Rest, in_page, lock_page};
@@ -20,7 +20,7 @@ pub(super) enum Probe {
     First,
 }
 
-impl<K: Kernel, U: UserMemory, T: Task> Writer<'_, K, U, T> {
+impl<K: Kernel, U: UserMemory<Token = MayFault>, T: Task> Writer<'_, K, U, T> {
     /// The loop: a piece of one segment and one page each time.
     pub(super) fn copy_under_lock(&mut self, probe: Probe) -> Result<(), Failure> {
         while self.from.count() > 0 {

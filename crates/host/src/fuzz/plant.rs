@@ -90,7 +90,7 @@ plants! {
     /// A wake that comes between the look and the sleep is lost.
     ConcurrencyLostWake = "concurrency", "concurrency-lost-wake", ["deadlock"];
     /// Truncation leaves user mappings of the pages that it takes.
-    ConcurrencyNoZap = "concurrency", "concurrency-no-zap", ["P6"];
+    ConcurrencyNoZap = "concurrency", "concurrency-no-zap", ["P6", "P2: a mapping"];
     /// F1: a sync does not look how the writebacks ended.
     SyncsBelieve = "syncs", "syncs-believe", ["F1", "F2"];
     /// F3: the store is told of the size by the program's next change of it, and not by a sync.

@@ -19,7 +19,7 @@ pub(super) struct PlantedUser<'u, U> {
     plant: Plant,
 }
 
-impl<'u, U: UserMemory> PlantedUser<'u, U> {
+impl<'u, U: UserMemory<Token = MayFault>> PlantedUser<'u, U> {
     /// `inner` with this bug.
     pub(super) const fn new(inner: &'u U, plant: Plant) -> Self {
         Self { inner, plant }
@@ -69,7 +69,9 @@ impl<'u, U: UserMemory> PlantedUser<'u, U> {
 // SAFETY: with no plant everything is passed on unchanged, so the contract is the inner memory's.
 // With one it is broken on purpose, but never outside the kernel memory that the caller passed and
 // never outside the user range.
-unsafe impl<U: UserMemory> UserMemory for PlantedUser<'_, U> {
+unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for PlantedUser<'_, U> {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         self.inner.user_range()
     }

@@ -169,11 +169,11 @@ impl Faultless {
             if let Some(defects) = planted {
                 return world.write_by_control(defects, transfer.at, may, space, segments);
             }
-            let mut from = IovIter::new(segments).map_err(|_| Errno::Invalid)?;
+            let mut from = IovIter::new(space, segments).map_err(|_| Errno::Invalid)?;
             let World { inode, open, task, .. } = world;
             Ok(match transfer.at {
-                At::Position => open.write(inode, may, space, &mut from, task)?,
-                At::Offset(pos) => open.write_at(inode, may, space, &mut from, pos, task)?,
+                At::Position => open.write(inode, may, &mut from, task)?,
+                At::Offset(pos) => open.write_at(inode, may, &mut from, pos, task)?,
             })
         });
         match result {
@@ -185,11 +185,11 @@ impl Faultless {
 
     fn read(&mut self, transfer: &Transfer) -> Answer {
         let result = self.request(transfer, |world, may, space, segments| {
-            let mut to = IovIter::new(segments).map_err(|_| Errno::Invalid)?;
+            let mut to = IovIter::new(space, segments).map_err(|_| Errno::Invalid)?;
             let World { inode, open, task, .. } = world;
             match transfer.at {
-                At::Position => open.read(inode, may, space, &mut to, task),
-                At::Offset(pos) => inode.read(may, space, &mut to, pos, task),
+                At::Position => open.read(inode, may, &mut to, task),
+                At::Offset(pos) => inode.read(may, &mut to, pos, task),
             }
         });
         match result {

@@ -45,8 +45,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         task: &T,
     ) -> Result<Written, Errno> {
         self.enter(|may| {
-            let mut from = IovIter::new(from).map_err(errno)?;
-            file.write(may, self, &mut from, options, task)
+            let mut from = IovIter::new(self, from).map_err(errno)?;
+            file.write(may, &mut from, options, task)
         })
     }
 
@@ -64,7 +64,7 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         self.enter(|may| {
             let mut room = vec![UserSlice::EMPTY; MAX_SEGMENTS];
             let mut from = import_iovec(self, may, vector, count, &mut room).map_err(errno)?;
-            file.write(may, self, &mut from, options, &NoTask)
+            file.write(may, &mut from, options, &NoTask)
         })
     }
 
@@ -94,8 +94,8 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         pos: u64,
     ) -> Result<usize, Errno> {
         self.enter(|may| {
-            let mut to = IovIter::new(to).map_err(errno)?;
-            file.read(may, self, &mut to, pos, &NoTask)
+            let mut to = IovIter::new(self, to).map_err(errno)?;
+            file.read(may, &mut to, pos, &NoTask)
         })
     }
 

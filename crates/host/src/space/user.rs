@@ -99,6 +99,8 @@ struct Plain<'a, M: Mmu, F: Flavor>(&'a Space<M, F>);
 // fixed at reservation and holds user memory only; U6: the probes are accesses of one byte that
 // change nothing.
 unsafe impl<M: Mmu, F: Flavor> UserMemory for Plain<'_, M, F> {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         let base = self.0.mmu.base();
         base..base + self.0.pages * PAGE_SIZE
@@ -157,6 +159,8 @@ unsafe impl<M: Mmu, F: Flavor> UserMemory for Plain<'_, M, F> {
 // SAFETY: as for `Plain`, to which everything is passed on, except that a script may make a
 // fault-in lie: then U6 is broken on purpose, which no memory safety depends on.
 unsafe impl<M: Mmu, F: Flavor> UserMemory for AddressSpace<M, F> {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         Plain(&self.inner).user_range()
     }

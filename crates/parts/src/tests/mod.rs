@@ -82,16 +82,16 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
         unsafe { self.buffer.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         let slice = self.slice(bytes.len());
         let options = WriteOptions::at(pos);
-        let mut from = IovIter::from_slice(&slice);
-        let written = self.file().write(&mut may(), &self.user, &mut from, &options, &NoTask)?;
+        let mut from = IovIter::from_slice(&self.user, &slice);
+        let written = self.file().write(&mut may(), &mut from, &options, &NoTask)?;
         Ok(written.bytes)
     }
 
     fn read(&self, pos: u64, len: usize) -> Result<Vec<u8>, Errno> {
         assert!(len <= USER);
         let slice = self.slice(len);
-        let mut to = IovIter::from_slice(&slice);
-        let got = self.file().read(&mut may(), &self.user, &mut to, pos, &NoTask)?;
+        let mut to = IovIter::from_slice(&self.user, &slice);
+        let got = self.file().read(&mut may(), &mut to, pos, &NoTask)?;
         // SAFETY: fits, and no copy is under way.
         let bytes = unsafe { core::slice::from_raw_parts(self.buffer, got) };
         Ok(bytes.to_vec())

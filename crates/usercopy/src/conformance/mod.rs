@@ -19,7 +19,7 @@ pub use failure::{Failure, Operation};
 pub use moving::{Sweep, check_moving};
 pub use suite::{COPIES, check, check_exact};
 
-use crate::{UserAddr, UserMemory};
+use crate::{MayFault, UserAddr, UserMemory};
 
 /// Five consecutive pages of user memory: read-write, **inaccessible**, read-write, read-write,
 /// **read-only**.
@@ -29,7 +29,7 @@ use crate::{UserAddr, UserMemory};
 /// [`poke`](Self::poke).
 pub trait Layout {
     /// The implementor under test.
-    type User: UserMemory + ?Sized;
+    type User: UserMemory<Token = MayFault> + ?Sized;
 
     /// The address space under test, in which the pages lie.
     fn user(&self) -> &Self::User;

@@ -102,6 +102,8 @@ impl Scripted {
 // nothing sleeps (U3); nothing is zeroed beyond (U4); the range is constant and holds no kernel
 // memory (U5); the probes are the provided ones, single-threaded here (U6).
 unsafe impl UserMemory for Scripted {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         BASE..BASE + BYTES
     }

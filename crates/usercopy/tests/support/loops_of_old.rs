@@ -153,6 +153,8 @@ fn user(addr: UserAddr) -> *mut u8 {
 // SAFETY: bytes are reached inside what was asked for; the counts are wrong when mappings change,
 // which only the suite sees.
 unsafe impl UserMemory for LoopsOfOld {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         self.0.clone()
     }

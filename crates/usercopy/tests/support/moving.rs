@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultless_usercopy::arch::AccessWindow;
 use faultless_usercopy::conformance::{Layout, MovingLayout, Present};
-use faultless_usercopy::{UserAddr, UserMemory};
+use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
 use super::{Pages, page_size};
 
@@ -83,7 +83,7 @@ pub(crate) struct Moving<U, W> {
     _one_at_a_time: MutexGuard<'static, ()>,
 }
 
-impl<U: UserMemory, W: AccessWindow> Moving<U, W> {
+impl<U: UserMemory<Token = MayFault>, W: AccessWindow> Moving<U, W> {
     /// The points are where [`point`] is called. `user` gets the addresses.
     pub(crate) fn new(user: impl FnOnce(&Pages<W>) -> U) -> Self {
         let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +101,7 @@ impl<U, W> Drop for Moving<U, W> {
     }
 }
 
-impl<U: UserMemory, W: AccessWindow> Layout for Moving<U, W> {
+impl<U: UserMemory<Token = MayFault>, W: AccessWindow> Layout for Moving<U, W> {
     type User = U;
 
     fn user(&self) -> &U {
@@ -125,7 +125,7 @@ impl<U: UserMemory, W: AccessWindow> Layout for Moving<U, W> {
     }
 }
 
-impl<U: UserMemory, W: AccessWindow> MovingLayout for Moving<U, W> {
+impl<U: UserMemory<Token = MayFault>, W: AccessWindow> MovingLayout for Moving<U, W> {
     fn set(&self, pages: Present) {
         set(index(pages));
     }

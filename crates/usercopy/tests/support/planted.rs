@@ -2,12 +2,12 @@
 
 use faultless_usercopy::conformance::scripted::Scripted;
 use faultless_usercopy::conformance::{Failure, Layout, Operation, check};
-use faultless_usercopy::{UserAddr, UserMemory};
+use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
 use super::may_fault;
 
 /// User memory that breaks some of its promises, over memory that keeps them.
-pub(crate) trait Buggy: UserMemory {
+pub(crate) trait Buggy: UserMemory<Token = MayFault> {
     /// The memory below.
     fn inner(&self) -> &Scripted;
 }

@@ -83,7 +83,9 @@ fn step<R>(copy: impl FnOnce() -> R) -> R {
 }
 
 // SAFETY: that of `U`.
-unsafe impl<U: UserMemory> UserMemory for Stepped<U> {
+unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Stepped<U> {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         self.0.user_range()
     }

@@ -71,6 +71,8 @@ impl User {
 // SAFETY: copies do what they say, up to the first byte that is not there; the range does not
 // change.
 unsafe impl UserMemory for User {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         BASE..BASE + LEN
     }
@@ -140,8 +142,8 @@ fn write(world: &World, inode: &Inode<K>, pos: u64, byte: u8, len: usize, source
         Source::Half => BASE + PAGE_SIZE - len / 2,
     };
     let slice = UserSlice::new(&user, UserAddr::new(start), len).expect("in range");
-    let mut from = IovIter::from_slice(&slice);
-    let written = inode.write(&mut may(), &user, &mut from, &WriteOptions::at(pos), &NoTask);
+    let mut from = IovIter::from_slice(&user, &slice);
+    let written = inode.write(&mut may(), &mut from, &WriteOptions::at(pos), &NoTask);
     assert_eq!(written.map(|written| written.bytes), Ok(len));
 }
 
@@ -149,8 +151,8 @@ fn write(world: &World, inode: &Inode<K>, pos: u64, byte: u8, len: usize, source
 fn read(world: &World, inode: &Inode<K>, pos: u64, len: usize) -> Vec<u8> {
     let user = User::new(world);
     let slice = UserSlice::new(&user, UserAddr::new(BASE), len).expect("in range");
-    let mut to = IovIter::from_slice(&slice);
-    let got = inode.read(&mut may(), &user, &mut to, pos, &NoTask).expect("no fault");
+    let mut to = IovIter::from_slice(&user, &slice);
+    let got = inode.read(&mut may(), &mut to, pos, &NoTask).expect("no fault");
     user.bytes.lock().expect("one thread")[..got].to_vec()
 }
 

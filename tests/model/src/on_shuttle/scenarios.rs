@@ -100,8 +100,8 @@ impl Machine {
             () if plant::is(Plant::FaultUnderLock) => Control::Linux2623,
             () if plant::is(Plant::PrefaultOnly) => Control::PrefaultOnly,
             () => {
-                let mut from = IovIter::from_slice(&slice);
-                let written = file.write(&mut may(), &self.user, &mut from, &options, &NoTask);
+                let mut from = IovIter::from_slice(&self.user, &slice);
+                let written = file.write(&mut may(), &mut from, &options, &NoTask);
                 return written.map(|written| written.bytes);
             }
         };
@@ -118,9 +118,8 @@ impl Machine {
     pub(super) fn read(&self, file: &File, pos: u64, len: usize) -> Vec<u8> {
         let page = crate::on_shuttle::space::PAGES - 1;
         let slice = UserSlice::new(&self.user, User::addr(page, 0), len).expect("in range");
-        let mut to = IovIter::from_slice(&slice);
-        let got =
-            file.read(&mut may(), &self.user, &mut to, pos, &NoTask).expect("a readable file");
+        let mut to = IovIter::from_slice(&self.user, &slice);
+        let got = file.read(&mut may(), &mut to, pos, &NoTask).expect("a readable file");
         (0..got).map(|at| self.user.load(page, at).expect("a private page")).collect()
     }
 

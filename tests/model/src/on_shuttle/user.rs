@@ -145,6 +145,8 @@ fn advance(kernel: Kernel, by: usize) -> Kernel {
 // SAFETY: leading bytes are copied up to the first page that is absent, and no further; the range
 // does not change; kernel memory is touched only where the caller said.
 unsafe impl UserMemory for User {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         BASE..BASE + PAGES * PAGE_SIZE
     }

@@ -52,12 +52,12 @@ impl Raw<'_> {
     }
 }
 
-struct Writer<'w, 'i, U> {
+struct Writer<'w, 'i, U: UserMemory> {
     bug: Bug,
     inode: &'w Inode<Kernel>,
     may: &'w mut MayFault,
     user: &'w U,
-    from: &'w mut IovIter<'i>,
+    from: &'w mut IovIter<'i, U>,
     raw: Raw<'w>,
     pos: u64,
     written: usize,
@@ -68,12 +68,12 @@ struct Writer<'w, 'i, U> {
 }
 
 /// Writes `from`, which stands at the beginning of the request's segments.
-pub(crate) fn write<U: UserMemory, T: Task>(
+pub(crate) fn write<U: UserMemory<Token = MayFault>, T: Task>(
     request: &Request<'_>,
     inode: &Inode<Kernel>,
     may: &mut MayFault,
     user: &U,
-    from: &mut IovIter<'_>,
+    from: &mut IovIter<'_, U>,
     task: &T,
 ) -> Result<usize, Failure> {
     let bug = request.bug;
@@ -120,7 +120,7 @@ fn in_page(pos: u64, len: usize) -> usize {
     PageRun::single(PageIndex::containing(pos)).clip_len(pos, len)
 }
 
-impl<'w, U: UserMemory> Writer<'w, '_, U> {
+impl<'w, U: UserMemory<Token = MayFault>> Writer<'w, '_, U> {
     fn store(&self) -> &'w dyn AddressSpaceOperations {
         self.inode.mapping().store()
     }
@@ -188,7 +188,7 @@ impl<'w, U: UserMemory> Writer<'w, '_, U> {
 
     /// Faults in; how many of the next `len` bytes could not be reached.
     fn missed(&mut self, len: usize) -> usize {
-        self.from.fault_in_readable(self.user, self.may, len)
+        self.from.fault_in_readable(self.may, len)
     }
 
     fn fault_in(&mut self, len: usize) -> Result<(), Failure> {
@@ -202,7 +202,7 @@ impl<'w, U: UserMemory> Writer<'w, '_, U> {
             Bug::ProbesTheEnds => {
                 let mut last = self.from.clone();
                 last.advance(len - 1);
-                let ends = self.missed(1) + last.fault_in_readable(self.user, self.may, 1);
+                let ends = self.missed(1) + last.fault_in_readable(self.may, 1);
                 if ends == 0 { 0 } else { len }
             }
             _ => self.missed(len),
@@ -223,7 +223,7 @@ impl<'w, U: UserMemory> Writer<'w, '_, U> {
         let frame = mapping.cache().allocate(1)?.take_first();
         let locked = page::lock(mapping, self.may.page_locks(), index, frame)?;
         let page = Page::begin(self.bug, locked, self.pos, len)?;
-        let (len, copied) = (page.len(), page.copy(self.user, self.from));
+        let (len, copied) = (page.len(), page.copy(self.from));
         let landed = page.end(copied, self.from.count());
         if self.bug != Bug::NoRevert {
             self.from.revert(copied - landed.accepted);

@@ -120,11 +120,10 @@ pub(crate) fn lock_all_at_once<'t, K: Kernel>(
 }
 
 /// E7: a read of the cached page at `pos` that starts again whenever the size has changed.
-pub(crate) fn read_again<K: Kernel, U: UserMemory>(
+pub(crate) fn read_again<K: Kernel, U: UserMemory<Token = MayFault>>(
     file: &Inode<K>,
     may: &mut MayFault,
-    user: &U,
-    to: &mut IovIter<'_>,
+    to: &mut IovIter<'_, U>,
     pos: u64,
     steps: u64,
 ) -> Result<usize, Failure> {
@@ -133,7 +132,7 @@ pub(crate) fn read_again<K: Kernel, U: UserMemory>(
         let section = file.mapping().read_section(may.page_locks());
         let (page, room) = section.span(pos, to.count()).ok_or(Errno::Io)?;
         // SAFETY: `room` bytes of a frame that is not reused while the section lasts.
-        let got = unsafe { to.copy_to_atomic(user, page.as_ptr(), room) };
+        let got = unsafe { to.copy_to_atomic(page.as_ptr(), room) };
         drop(section);
         if file.size() == size {
             return Ok(got);

@@ -5,7 +5,7 @@ use faultless::page::{
     Begun, Contents, Errno, LockContext, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageIndex,
     PageRun, Reserved,
 };
-use faultless::usercopy::{IovIter, UserMemory};
+use faultless::usercopy::{IovIter, MayFault, UserMemory};
 use faultless_tests::Kernel;
 
 use super::Bug;
@@ -130,10 +130,10 @@ impl<'t> Page<'t> {
     }
 
     /// The atomic copy; `from` moves on by what came.
-    pub(super) fn copy<U: UserMemory>(&self, user: &U, from: &mut IovIter<'_>) -> usize {
+    pub(super) fn copy<U: UserMemory<Token = MayFault>>(&self, from: &mut IovIter<'_, U>) -> usize {
         let Some((memory, room)) = self.locked.span(self.pos, self.len) else { return 0 };
         // SAFETY: `room` bytes of a page that stays locked, to which nobody has a Rust reference.
-        unsafe { from.copy_from_atomic(user, memory.as_ptr(), room) }
+        unsafe { from.copy_from_atomic(memory.as_ptr(), room) }
     }
 
     /// Commits as many of the `copied` bytes as can count, and unlocks. `left` bytes of the request

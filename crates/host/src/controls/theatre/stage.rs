@@ -77,7 +77,7 @@ impl Stage {
         let to = space.slice(0, 0, len);
         let read = self
             .machine
-            .syscall(|may| file.read(may, &space, &mut IovIter::from_slice(&to), 0, &NoTask));
+            .syscall(|may| file.read(may, &mut IovIter::from_slice(&space, &to), 0, &NoTask));
         assert_eq!(read, Ok(len), "a file can be read");
         space.read_vec(to.addr(), len).expect("memory of a program")
     }
@@ -88,7 +88,7 @@ impl Stage {
         let written = match self.path {
             Path::Production(strategy) => syscall(|may| {
                 let options = options.with_strategy(strategy);
-                file.write(may, space, &mut IovIter::from_slice(&source), &options, &NoTask)
+                file.write(may, &mut IovIter::from_slice(space, &source), &options, &NoTask)
             })
             .map_err(Into::into),
             Path::Control(control) => {
@@ -108,8 +108,8 @@ impl Stage {
         space.store(space.at(0, 0), &bytes).expect("memory of a program");
         let source = space.slice(0, 0, bytes.len());
         let written = self.machine.syscall(|may| {
-            let mut from = IovIter::from_slice(&source);
-            file.write(may, &space, &mut from, &WriteOptions::at(0), &NoTask)
+            let mut from = IovIter::from_slice(&space, &source);
+            file.write(may, &mut from, &WriteOptions::at(0), &NoTask)
         });
         assert_eq!(written.map(|written| written.bytes), Ok(bytes.len()), "after the act");
         assert!(self.contents(file) == bytes, "after the act: other bytes");

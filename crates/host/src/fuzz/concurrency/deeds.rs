@@ -185,8 +185,8 @@ impl World {
             let _ = ControlFile::new(file).write(&request, &mut enter(), &self.space, &NoTask);
             return None;
         }
-        let mut from = IovIter::from_slice(&slice);
-        let written = file.write(&mut enter(), &self.space, &mut from, &options, &self.task());
+        let mut from = IovIter::from_slice(&self.space, &slice);
+        let written = file.write(&mut enter(), &mut from, &options, &self.task());
         let written = written.map(|written| written.bytes);
         if matches!(op.deed, Deed::Copy { .. }) {
             return None;
@@ -201,9 +201,9 @@ impl World {
     fn read(&self, op: &Op, thread: usize, at: usize, cells: usize) {
         let window = WINDOWS + (thread - self.script.setting.holders) * WINDOW;
         let slice = self.slice((window, 0), cells * CELL);
-        let mut to = IovIter::from_slice(&slice);
+        let mut to = IovIter::from_slice(&self.space, &slice);
         let file = &self.files[op.file];
-        let read = file.read(&mut enter(), &self.space, &mut to, self.pos(at), &self.task());
+        let read = file.read(&mut enter(), &mut to, self.pos(at), &self.task());
         let got = match read {
             Ok(got) => got,
             Err(_) if self.may_fail() => return,

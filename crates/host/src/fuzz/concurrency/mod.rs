@@ -259,10 +259,9 @@ impl World {
         let initial = vec![order::INITIAL + file as u8; bytes];
         self.space.store(page, 0, &initial).expect("the program's own memory");
         let slice = self.slice((page, 0), bytes);
-        let mut from = IovIter::from_slice(&slice);
+        let mut from = IovIter::from_slice(&self.space, &slice);
         let options = WriteOptions::at(self.pos(0)).with_strategy(self.strategy);
-        let written =
-            self.files[file].write(&mut enter(), &self.space, &mut from, &options, &NoTask);
+        let written = self.files[file].write(&mut enter(), &mut from, &options, &NoTask);
         assert_eq!(written.map(|written| written.bytes), Ok(bytes), "the first contents");
     }
 

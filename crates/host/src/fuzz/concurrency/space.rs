@@ -378,6 +378,8 @@ enum Atomic {
 // not (U1, U2, U7); only those that are not atomic ask the fault handler (U3). The range is a
 // number (U5); the probes are the provided ones (U6).
 unsafe impl UserMemory for Space {
+    type Token = MayFault;
+
     fn user_range(&self) -> Range<usize> {
         BASE..BASE + lock(&self.maps.table).len() * PAGE_SIZE
     }

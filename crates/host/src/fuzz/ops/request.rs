@@ -172,8 +172,8 @@ impl Lane<'_> {
         task: &Limited,
     ) -> Result<usize, Errno> {
         syscall(|may| {
-            let mut from = IovIter::new(&built.segments).expect("few segments");
-            let written = self.file.write(may, &self.space, &mut from, options, task);
+            let mut from = IovIter::new(&self.space, &built.segments).expect("few segments");
+            let written = self.file.write(may, &mut from, options, task);
             let moved = built.asked - from.count();
             match written {
                 Ok(written) => {

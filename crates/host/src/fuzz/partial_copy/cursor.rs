@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use faultless_usercopy::{IovIter, MAX_RW_COUNT, UserSlice};
+use faultless_usercopy::{IovIter, MAX_RW_COUNT, UserMemory, UserSlice};
 
 /// A piece of user memory: address and length.
 pub(super) type Piece = (usize, usize);
@@ -72,7 +72,7 @@ impl Cursor {
 
     /// The real cursor stands here.
     #[track_caller]
-    pub(super) fn check(&self, iter: &IovIter<'_>) {
+    pub(super) fn check<U: UserMemory>(&self, iter: &IovIter<'_, U>) {
         assert_eq!(iter.count(), self.count, "bytes that the cursor says remain");
         assert_eq!(iter.is_empty(), self.count == 0, "whether the cursor is at its end");
         let segment = iter.segment();

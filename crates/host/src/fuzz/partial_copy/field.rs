@@ -5,12 +5,13 @@
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use arbitrary::{Arbitrary, Unstructured};
 use faultless_page::PAGE_SIZE;
 use faultless_usercopy::conformance::Layout;
 use faultless_usercopy::conformance::scripted::Scripted;
-use faultless_usercopy::{UserAddr, UserMemory};
+use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
 use super::cursor::Piece;
 use crate::kernel::Bare;
@@ -36,10 +37,10 @@ pub(super) enum Policy {
 
 /// Memory with a copy of all its bytes on the side.
 pub(super) trait Field {
-    type User: UserMemory;
+    type User: UserMemory<Token = MayFault>;
 
     /// What is under test.
-    fn user(&self) -> &Self::User;
+    fn user(&self) -> Rc<Self::User>;
     /// Its pages.
     fn pages(&self) -> usize;
     /// Begins a run.
@@ -149,7 +150,7 @@ impl Kind {
 
 /// Pages with real faults.
 pub(super) struct RealPages {
-    space: AddressSpace<RealMmu, Bare>,
+    space: Rc<AddressSpace<RealMmu, Bare>>,
     machine: Machine<RealMmu, Bare>,
     base: usize,
     shadow: Vec<u8>,
@@ -167,6 +168,7 @@ impl RealPages {
     pub(super) fn new() -> Self {
         let machine = Machine::build(MachineConfig::new().frames(32));
         let space: AddressSpace<RealMmu, Bare> = machine.space_of(KINDS.len());
+        let space = Rc::new(space);
         for (page, kind) in KINDS.iter().enumerate() {
             let Some(protection) = kind.protection() else { continue };
             space.map_anonymous(page, 1, protection);
@@ -211,8 +213,8 @@ fn pattern(at: usize) -> u8 {
 impl Field for RealPages {
     type User = AddressSpace<RealMmu, Bare>;
 
-    fn user(&self) -> &Self::User {
-        &self.space
+    fn user(&self) -> Rc<Self::User> {
+        self.space.clone()
     }
 
     fn pages(&self) -> usize {
@@ -290,7 +292,7 @@ impl Field for RealPages {
 
 /// Bytes with a hole.
 pub(super) struct Bytes {
-    memory: Scripted,
+    memory: Rc<Scripted>,
     shadow: Vec<u8>,
     now: Vec<u8>,
     hole: Range<usize>,
@@ -298,7 +300,7 @@ pub(super) struct Bytes {
 
 impl Bytes {
     pub(super) fn new() -> Self {
-        let memory = Scripted::new();
+        let memory = Rc::new(Scripted::new());
         let shadow: Vec<u8> = (0..memory.user_range().len()).map(pattern).collect();
         memory.poke(memory.base(), &shadow);
         Self { now: shadow.clone(), shadow, memory, hole: 0..0 }
@@ -313,8 +315,8 @@ impl Bytes {
 impl Field for Bytes {
     type User = Scripted;
 
-    fn user(&self) -> &Scripted {
-        &self.memory
+    fn user(&self) -> Rc<Scripted> {
+        self.memory.clone()
     }
 
     fn pages(&self) -> usize {

@@ -60,7 +60,8 @@ pub(super) fn check<F: Field>(
     lay_out(field, vector.get(), &records);
     let expected = expected(field, vector.get(), count, room);
     let mut segments = vec![UserSlice::EMPTY; room];
-    let imported = import_iovec(field.user(), may, vector, count, &mut segments);
+    let user = field.user();
+    let imported = import_iovec(&*user, may, vector, count, &mut segments);
     match (imported, expected) {
         (Ok(iter), Ok(total)) => assert_eq!(iter.count(), total, "W7: length of the request"),
         (Err(error), Err(expected)) => assert_eq!(error, expected, "W7: {records:x?}"),
@@ -69,7 +70,7 @@ pub(super) fn check<F: Field>(
         }
     }
     if let Ok(total) = expected {
-        assert!(segments[..count].iter().all(|segment| segment.lies_in(field.user())), "W7, U5");
+        assert!(segments[..count].iter().all(|segment| segment.lies_in(&*user)), "W7, U5");
         let sum: usize = segments[..count].iter().map(UserSlice::len).sum();
         assert_eq!(sum.min(MAX_RW_COUNT), total, "W7: segments");
         assert!(sum <= range.len() * count.max(1), "W7: segments beyond the range");

@@ -138,7 +138,7 @@ fn segment<F: Field>(
         Length::All if input.ratio(1, 4)? => usize::MAX - usize::from(u8::arbitrary(input)?),
         other => other.get(),
     };
-    let made = UserSlice::new(field.user(), faultless_usercopy::UserAddr::new(addr), len);
+    let made = UserSlice::new(&*field.user(), faultless_usercopy::UserAddr::new(addr), len);
     let end = addr as u128 + len as u128;
     let fits = len == 0 || addr >= range.start && end <= range.end as u128;
     assert_eq!(made.is_ok(), fits, "U5: {addr:#x}+{len:#x} of {range:x?}");
@@ -152,7 +152,9 @@ fn requests<F: Field>(
     input: &mut Unstructured<'_>,
     plant: Plant,
 ) -> arbitrary::Result<()> {
-    let mut iter = IovIter::new(slices).expect("few segments of a small memory");
+    let user = field.user();
+    let user = PlantedUser::new(&*user, plant);
+    let mut iter = IovIter::new(&user, slices).expect("few segments of a small memory");
     let mut cursor = Cursor::new(slices);
     let mut buffer = vec![BEFORE; BUFFER];
     cursor.check(&iter);
@@ -178,15 +180,15 @@ fn requests<F: Field>(
 }
 
 /// A request on its way.
-struct Run<'r, 's> {
+struct Run<'r, 's, U: UserMemory<Token = MayFault>> {
     may: &'r mut MayFault,
-    iter: &'r mut IovIter<'s>,
+    iter: &'r mut IovIter<'s, PlantedUser<'s, U>>,
     cursor: &'r mut Cursor,
     buffer: &'r mut [u8],
     plant: Plant,
 }
 
-impl Run<'_, '_> {
+impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
     fn step<F: Field>(&mut self, field: &mut F, step: Step, number: u8) {
         match step {
             Step::CopyFrom(policy, len) => self.copy_from(field, policy, len.get()),
@@ -216,13 +218,12 @@ impl Run<'_, '_> {
     fn copy_from<F: Field>(&mut self, field: &mut F, policy: Policy, len: usize) {
         let expected = self.reach(field, Access::Read, policy, len);
         let asked = len.min(self.cursor.count());
-        let user = PlantedUser::new(field.user(), self.plant);
         let dst = self.buffer.as_mut_ptr();
         let copied = match policy {
             // SAFETY: `len` is less than the buffer's length, and the buffer is ours alone.
-            Policy::Atomic => unsafe { self.iter.copy_from_atomic(&user, dst, len) },
+            Policy::Atomic => unsafe { self.iter.copy_from_atomic(dst, len) },
             // SAFETY: as above.
-            Policy::Faulting => unsafe { self.iter.copy_from(&user, self.may, dst, len) },
+            Policy::Faulting => unsafe { self.iter.copy_from(self.may, dst, len) },
         };
         judge(copied, expected, asked, policy, "from user memory");
         let mut source = vec![0; copied.min(expected)];
@@ -240,13 +241,12 @@ impl Run<'_, '_> {
         let asked = len.min(self.cursor.count());
         let tag = usize::from(number.wrapping_mul(29));
         self.buffer[..len].copy_from_slice(&FRESH[tag..tag + len]);
-        let user = PlantedUser::new(field.user(), self.plant);
         let src = self.buffer.as_ptr();
         let copied = match policy {
             // SAFETY: `len` is less than the buffer's length, and nobody changes it.
-            Policy::Atomic => unsafe { self.iter.copy_to_atomic(&user, src, len) },
+            Policy::Atomic => unsafe { self.iter.copy_to_atomic(src, len) },
             // SAFETY: as above.
-            Policy::Faulting => unsafe { self.iter.copy_to(&user, self.may, src, len) },
+            Policy::Faulting => unsafe { self.iter.copy_to(self.may, src, len) },
         };
         judge(copied, expected, asked, policy, "to user memory");
         field.scatter(&self.cursor.pieces(copied), &self.buffer[..copied]);
@@ -257,7 +257,7 @@ impl Run<'_, '_> {
     fn clear<F: Field>(&mut self, field: &mut F, len: usize) {
         let expected = self.reach(field, Access::Write, Policy::Faulting, len);
         let asked = len.min(self.cursor.count());
-        let cleared = self.iter.clear(field.user(), self.may, len);
+        let cleared = self.iter.clear(self.may, len);
         judge(cleared, expected, asked, Policy::Faulting, "cleared");
         field.scatter(&self.cursor.pieces(cleared), &vec![0; cleared]);
         self.cursor.advance(cleared);
@@ -265,10 +265,9 @@ impl Run<'_, '_> {
 
     fn fault_in<F: Field>(&mut self, field: &mut F, access: Access, len: usize) {
         let asked = len.min(self.cursor.count());
-        let user = PlantedUser::new(field.user(), self.plant);
         let missed = match access {
-            Access::Read => self.iter.fault_in_readable(&user, self.may, len),
-            Access::Write => self.iter.fault_in_writeable(&user, self.may, len),
+            Access::Read => self.iter.fault_in_readable(self.may, len),
+            Access::Write => self.iter.fault_in_writeable(self.may, len),
         };
         assert!(missed <= asked, "U6: missed {missed} of {asked} bytes");
         let reached = asked - missed;

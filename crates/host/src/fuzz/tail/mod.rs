@@ -284,8 +284,8 @@ impl Tail<'_> {
         let user = PlantedUser::new(space, self.plant);
         let options = WriteOptions::at(pos as u64).with_strategy(self.strategy);
         let written = syscall(|may| {
-            let mut from = IovIter::from_slice(&slice);
-            let written = self.file.write(may, &user, &mut from, &options, &NoTask);
+            let mut from = IovIter::from_slice(&user, &slice);
+            let written = self.file.write(may, &mut from, &options, &NoTask);
             let moved = len - from.count();
             let bytes = written.map_or(0, |written| written.bytes);
             assert_eq!(moved, bytes, "the cursor stands behind what landed");

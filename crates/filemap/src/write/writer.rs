@@ -1,0 +1,189 @@
+//! The loop over a write request: steps until it is done, and what growing the file takes.
+//!
+//! Neighbours: [`step`](super::step) has the single steps. It owns the position; locks are taken in
+//! the steps, I by the caller.
+#![forbid(unsafe_code)]
+
+use core::mem;
+
+use faultless_page::{Errno, Kernel, PageRun, Strategy};
+use faultless_usercopy::UserMemory;
+
+use super::request::{Attempt, Claim, Mode, Request, Stop};
+use crate::inode::Inode;
+use crate::options::Written;
+use crate::ranges::ByteRange;
+use crate::task::Task;
+use crate::token::PageLocks;
+
+/// One request on its way.
+pub(super) struct Writer<'w, 'i, K: Kernel, U: UserMemory + ?Sized, T> {
+    pub(super) inode: &'w Inode<K>,
+    pub(super) request: Request<'w, 'i, U, T>,
+    pub(super) claim: Claim<'w, K>,
+    pub(super) mode: Mode,
+    /// Position of the next byte to land.
+    pub(super) pos: u64,
+    /// Bytes that the next step may use: what the last fault-in could reach.
+    pub(super) reachable: usize,
+    /// Rounds since a byte landed.
+    pub(super) fruitless: u32,
+    /// Frames that the next step needs before it locks anything (P3).
+    pub(super) wanted_frames: u32,
+    /// The last allocation of frames failed, and nothing could be prepared since.
+    pub(super) refused_frames: bool,
+    /// The store was asked for room past what landed: give it back at the end (W9).
+    pub(super) overreached: bool,
+}
+
+/// Stands for a growing write that is under way, under I. Dropped by a callback that unwinds: bytes
+/// may have been copied past the end that do not count, and room may have been made there. They go
+/// before the file grows, as after a truncation that was left incomplete (P2, W9).
+struct Unwinding<'w, K: Kernel> {
+    inode: &'w Inode<K>,
+}
+
+impl<K: Kernel> Drop for Unwinding<'_, K> {
+    #[cold]
+    fn drop(&mut self) {
+        self.inode.size_changes.cut_begins(self.inode.size());
+    }
+}
+
+impl<'w, 'i, K, U, T> Writer<'w, 'i, K, U, T>
+where
+    K: Kernel,
+    U: UserMemory<Token: PageLocks> + ?Sized,
+    T: Task,
+{
+    #[inline]
+    pub(super) fn new(
+        inode: &'w Inode<K>,
+        request: Request<'w, 'i, U, T>,
+        claim: Claim<'w, K>,
+    ) -> Self {
+        Self {
+            inode,
+            pos: request.start,
+            request,
+            claim,
+            mode: Mode::Overwrite,
+            reachable: usize::MAX,
+            fruitless: 0,
+            wanted_frames: 0,
+            refused_frames: false,
+            overreached: false,
+        }
+    }
+
+    /// Writes inside the size, without I. `first` is what was tried of the whole request.
+    pub(super) fn overwrite(&mut self, mut first: Option<Attempt>) -> Result<(), Stop> {
+        if let Some(Attempt::Landed(bytes)) = first {
+            self.progressed(bytes);
+            first = None;
+        }
+        if self.rest().end > self.inode.size() {
+            return Err(Stop::MustGrow);
+        }
+        self.run(first)
+    }
+
+    /// Writes under I. The store learns of the new size with the next writeback or sync.
+    pub(super) fn grow(&mut self) -> Result<(), Stop> {
+        self.mode = Mode::Grow;
+        // What an earlier truncation left past the end must not come back (P2).
+        self.inode.complete_cut(self.request.token, self.request.task)?;
+        let unwinding = Unwinding { inode: self.inode };
+        let stop = self.run(None);
+        mem::forget(unwinding);
+        if self.overreached {
+            self.inode.give_back(self.request.token, self.request.task);
+        }
+        stop
+    }
+
+    /// The loop: each round lands a byte, resolves a fault, waits, or ends (W6). The first round
+    /// goes on from the attempt that was made, if any.
+    #[inline]
+    fn run(&mut self, mut tried: Option<Attempt>) -> Result<(), Stop> {
+        loop {
+            if self.request.task.fatal_signal_pending() {
+                return Err(Stop::Failed(Errno::Interrupted));
+            }
+            match self.request.strategy {
+                Strategy::BeginEnd => self.step_begin_end(tried.take())?,
+                Strategy::PrepareCommit => self.step_prepare_commit()?,
+            }
+            if self.request.from.is_empty() {
+                return Ok(());
+            }
+            self.request.task.throttle();
+        }
+    }
+
+    /// Gives the claim up, before I is taken.
+    #[cold]
+    pub(super) fn release_claim(&mut self) {
+        self.claim.release();
+    }
+
+    /// Goes back to the first byte that a truncation has cut off since the request began. Before
+    /// that, what landed stays, and what other writers have made of it.
+    #[cold]
+    pub(super) fn go_back_to_the_cut(&mut self) {
+        let cut = self.inode.size_changes.lowest_cut_since(self.request.then);
+        let cut = cut.max(self.request.start);
+        if cut < self.pos {
+            self.request.from.revert((self.pos - cut) as usize);
+            self.pos = cut;
+        }
+    }
+
+    /// The result, with the iterator standing just behind what landed.
+    #[inline]
+    pub(super) fn finish(self, stop: Result<(), Stop>) -> Result<Written, Errno> {
+        let Request { from, start, asked, .. } = self.request;
+        debug_assert!(start <= self.pos, "a write goes back to its begin at most");
+        let bytes = (self.pos - start) as usize;
+        debug_assert!(bytes <= asked, "no more lands than was asked for");
+        from.reexpand(asked - bytes);
+        match stop {
+            Err(Stop::Failed(errno)) if bytes == 0 => Err(errno),
+            // A growing write does not ask to grow again; the arm is for the type.
+            Err(Stop::Failed(_) | Stop::MustGrow) | Ok(()) => Ok(Written { bytes, end: self.pos }),
+        }
+    }
+
+    /// The bytes of the request: those that landed, and the rest.
+    pub(super) fn all(&self) -> ByteRange {
+        self.request.range_to(self.rest().end)
+    }
+
+    /// The bytes that have not landed.
+    fn rest(&self) -> ByteRange {
+        ByteRange { start: self.pos, end: self.pos + self.request.from.count() as u64 }
+    }
+
+    /// The run of pages and the number of bytes that the next step works on.
+    #[inline(always)]
+    pub(super) fn next_chunk(&self, most: usize) -> Option<(PageRun, usize)> {
+        let len = self.request.from.count().min(most);
+        let run = PageRun::covering(self.pos, len)?;
+        Some((run, run.clip_len(self.pos, len)))
+    }
+
+    /// The next `len` bytes.
+    #[inline(always)]
+    pub(super) fn next_bytes(&self, len: usize) -> ByteRange {
+        ByteRange { start: self.pos, end: self.pos + len as u64 }
+    }
+
+    /// Moves on by `bytes` that landed.
+    #[inline(always)]
+    pub(super) fn progressed(&mut self, bytes: usize) {
+        debug_assert!(bytes > 0, "a round that lands nothing is no progress");
+        self.pos += bytes as u64;
+        self.reachable = usize::MAX;
+        self.fruitless = 0;
+    }
+}
