@@ -13,9 +13,9 @@ pub use faultless_usercopy as usercopy;
 /// What nearly every embedder names.
 pub mod prelude {
     pub use faultless_filemap::{
-        Access, ErrorCursor, FaultError, InFault, Inode, MappedFrame, MsyncKind, NoTask, OpenFile,
-        OpenFlags, PageLocks, Position, PrepareCommit, PrepareCommitStore, Protection, Strategy,
-        SyncKind, Task, Times, WriteOptions, Written,
+        Access, ErrorCursor, FaultError, InFault, InKernel, Inode, InodeLocks, MappedFrame,
+        MsyncKind, NoTask, OpenFile, OpenFlags, PageLocks, Position, PrepareCommit,
+        PrepareCommitStore, Protection, Strategy, SyncKind, Task, Times, WriteOptions, Written,
     };
     pub use faultless_page::{
         AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber, Frames,
@@ -23,7 +23,7 @@ pub mod prelude {
         SyncFamily, Unmap, UserMappings, Wait, WaitKey, WritebackRun,
     };
     pub use faultless_usercopy::{
-        CurrentUser, Efault, IovIter, IovecError, MayFault, UserAddr, UserMemory, UserSlice,
-        copy_from_user, copy_to_user, import_iovec,
+        CurrentUser, Efault, IovIter, IovecError, KernelMemory, MayFault, UserAddr, UserMemory,
+        UserSlice, copy_from_user, copy_to_user, import_iovec,
     };
 }

@@ -45,7 +45,7 @@ pub use legacy::{PrepareCommit, PrepareCommitStore};
 pub use open_file::{OpenFile, OpenFlags};
 pub use options::{MsyncKind, Position, Strategy, SyncKind, WriteOptions, Written};
 pub use task::{NoTask, Task};
-pub use token::{InFault, PageLocks};
+pub use token::{InFault, InKernel, InodeLocks, PageLocks};
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use crate::errors::ErrorCursor;
 use crate::inode::Inode;
 use crate::options::{MsyncKind, Position, WriteOptions, Written};
 use crate::task::Task;
-use crate::token::PageLocks;
+use crate::token::{InodeLocks, PageLocks};
 
 bitflags! {
     /// How a file was opened, as far as reading and writing care.
@@ -93,7 +93,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// As [`Inode::write`].
-    pub fn write<K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    pub fn write<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &mut self,
         inode: &Inode<K>,
         token: &mut U::Token,
@@ -113,7 +113,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// As [`Inode::write`].
-    pub fn write_at<K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    pub fn write_at<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &mut self,
         inode: &Inode<K>,
         token: &mut U::Token,
@@ -126,7 +126,7 @@ impl OpenFile {
     }
 
     /// Writes, and syncs in the name of this open file.
-    fn write_and_sync<K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    fn write_and_sync<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &mut self,
         inode: &Inode<K>,
         token: &mut U::Token,
@@ -184,7 +184,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// As [`Inode::read`]; the position stays.
-    pub fn read<K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    pub fn read<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &mut self,
         inode: &Inode<K>,
         token: &mut U::Token,

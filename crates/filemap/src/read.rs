@@ -15,7 +15,7 @@ use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::inode::Inode;
 use crate::task::Task;
-use crate::token::PageLocks;
+use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out};
 
 /// Rounds that lose all their bytes to truncations before the reader takes I.
@@ -47,7 +47,7 @@ impl<K: Kernel> Inode<K> {
     ///   signal.
     #[doc(alias = "generic_file_read_iter")]
     #[inline]
-    pub fn read<U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    pub fn read<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
@@ -119,7 +119,7 @@ impl<K: Kernel> Inode<K> {
     /// arrived on the way.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
-    fn resolve<U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    fn resolve<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
@@ -170,7 +170,7 @@ impl<K: Kernel> Inode<K> {
     /// locked: neither reclaim nor truncation comes in between. The copy to user memory may fault,
     /// since nothing is locked then.
     #[cold]
-    fn read_by_hand<U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    fn read_by_hand<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
@@ -220,7 +220,7 @@ impl<K: Kernel> Inode<K> {
 }
 
 /// Makes the next `len` bytes of user memory writable, if they can be.
-fn fault_in<K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized>(
+fn fault_in<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized>(
     token: &mut U::Token,
     to: &IovIter<'_, U>,
     len: usize,

@@ -26,6 +26,45 @@ impl PageLocks for MayFault {
     }
 }
 
+/// A token of a thread that may take the inode lock (I): it holds neither a page lock nor the lock
+/// of an address space (M), which rank behind it. The fault handler holds M: [`InFault`] is none.
+pub trait InodeLocks: PageLocks {}
+
+impl InodeLocks for MayFault {}
+
+/// The token of kernel code that reads and writes files for itself, through
+/// [`KernelMemory`](faultless_usercopy::KernelMemory): it can lock inodes and pages, and there is
+/// no way from it to user memory.
+///
+/// Zero-sized; neither `Clone` nor `Send`.
+#[derive(Debug)]
+pub struct InKernel(PhantomData<*const ()>);
+
+impl InKernel {
+    /// Asserts that this thread may take inode and page locks.
+    ///
+    /// # Safety
+    /// This thread holds no page lock, no inode lock and no lock of an address space, and has no
+    /// other token. A store that keeps its data in files of this library, such as a loop device,
+    /// may hold those of files above it: no call on a file below leads back to them. (A broken
+    /// promise corrupts no memory; it can deadlock.)
+    #[must_use]
+    pub const unsafe fn enter() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl PageLocks for InKernel {
+    #[inline(always)]
+    fn page_locks(&mut self) -> LockContext<'_> {
+        // SAFETY: `enter` promised that no page lock is held; nothing takes an `InKernel` to user
+        // memory, and the borrow excludes a second context.
+        unsafe { LockContext::new() }
+    }
+}
+
+impl InodeLocks for InKernel {}
+
 /// The fault handler's token: it can lock pages, and there is no way from it to user memory.
 ///
 /// Zero-sized; neither `Clone` nor `Send`.

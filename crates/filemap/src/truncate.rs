@@ -17,13 +17,12 @@ use faultless_page::{
     AddressSpaceOperations, Errno, Kernel, MAX_FILE_SIZE, Mark, PAGE_SIZE, PageIndex, PageRun,
     Unmap,
 };
-use faultless_usercopy::MayFault;
 
 use crate::inode::Inode;
 use crate::limits;
 use crate::ranges::ByteRange;
 use crate::task::Task;
-use crate::token::PageLocks;
+use crate::token::{InodeLocks, PageLocks};
 
 impl<K: Kernel> Inode<K> {
     /// Sets the size to `size` bytes: cuts the file off, or extends it with a hole.
@@ -46,7 +45,7 @@ impl<K: Kernel> Inode<K> {
     #[doc(alias = "ftruncate")]
     pub fn set_size<T: Task>(
         &self,
-        token: &mut MayFault,
+        token: &mut impl InodeLocks,
         size: u64,
         task: &T,
     ) -> Result<(), Errno> {
@@ -69,7 +68,12 @@ impl<K: Kernel> Inode<K> {
         Ok(())
     }
 
-    fn extend<T: Task>(&self, token: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
+    fn extend<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        size: u64,
+        task: &T,
+    ) -> Result<(), Errno> {
         self.complete_cut(token, task)?;
         let old = self.size();
         self.file_modified(task);
@@ -91,7 +95,12 @@ impl<K: Kernel> Inode<K> {
         Ok(())
     }
 
-    fn shrink<T: Task>(&self, token: &mut MayFault, size: u64, task: &T) -> Result<(), Errno> {
+    fn shrink<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        size: u64,
+        task: &T,
+    ) -> Result<(), Errno> {
         // A write that is under way in steps comes before the truncation as a whole, or after it.
         let gone = ByteRange { start: size, end: u64::MAX };
         let request = pin!(self.ranges.request());

@@ -8,6 +8,7 @@
 //! | a user address | [`UserAddr`], [`UserSlice`] | numbers, range-checked once (U5), never Rust references |
 //! | an address space | [`UserMemory`] | the `unsafe trait` of an embedder; its contract is U1–U7 |
 //! | the current one | [`CurrentUser`] | ready-made implementor over this machine's instructions |
+//! | a buffer of the kernel | [`KernelMemory`] | in the place of user memory, without the right to fault |
 //! | whole-slice copies | [`copy_from_user`] and its neighbours | safe, over kernel slices |
 //! | vectored requests | [`IovIter`], [`import_iovec`] | forward-only cursor with exact revert (W7) |
 //! | fix-ups | [`extable`] | what the trap handler asks when a kernel instruction faulted |
@@ -49,6 +50,6 @@ pub use error::{Efault, IovecError};
 pub use fault_in::PROBE_STEP;
 pub use import::{USER_IOVEC_BYTES, import_iovec};
 pub use iov::{IovIter, MAX_RW_COUNT, MAX_SEGMENTS};
-pub use kernel::{clear_kernel, copy_kernel};
+pub use kernel::{KernelMemory, clear_kernel, copy_kernel};
 pub use memory::UserMemory;
 pub use token::MayFault;

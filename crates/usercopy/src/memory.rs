@@ -123,9 +123,9 @@ pub unsafe trait UserMemory {
     }
 
     /// Makes every page of `slice` readable, by reading a byte of each (U6); resolves faults, may
-    /// sleep, so no lock reachable from the fault handler may be held, which `token` proves. Returns
-    /// how many bytes at the end of `slice` could **not** be reached: all of them if `slice` is not
-    /// in range (U5).
+    /// sleep, so no lock reachable from the fault handler may be held, which `token` proves.
+    /// Returns how many bytes at the end of `slice` could **not** be reached: all of them if
+    /// `slice` is not in range (U5).
     fn fault_in_readable(&self, token: &mut Self::Token, slice: UserSlice) -> usize {
         if !slice.lies_in(self) {
             return slice.len();

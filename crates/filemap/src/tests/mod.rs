@@ -17,6 +17,7 @@ mod user;
 mod append;
 mod evict;
 mod fault;
+mod kernel_memory;
 mod last_handle;
 mod legacy;
 mod limits;

@@ -171,10 +171,10 @@ impl Plan {
         Ok(())
     }
 
-    /// Ends what was prepared, after `copied` bytes arrived; how many of them count. Pages become uptodate and dirty, the
-    /// store is told, frames that got nothing are taken back (the caller drops them once nothing is
-    /// locked). A page that is neither valid nor a hole accepts its bytes whole or not at all, so
-    /// that every byte of an uptodate page is defined (P1).
+    /// Ends what was prepared, after `copied` bytes arrived; how many of them count. Pages become
+    /// uptodate and dirty, the store is told, frames that got nothing are taken back (the caller
+    /// drops them once nothing is locked). A page that is neither valid nor a hole accepts its
+    /// bytes whole or not at all, so that every byte of an uptodate page is defined (P1).
     pub(super) fn commit<'t, K: Kernel>(
         &self,
         inode: &Inode<K>,

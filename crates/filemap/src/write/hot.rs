@@ -12,7 +12,7 @@ use super::request::{Attempt, Claim, Mode, Request, Stop};
 use crate::inode::Inode;
 use crate::ranges::ByteRange;
 use crate::task::Task;
-use crate::token::PageLocks;
+use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::copy_in;
 
 /// Tries to copy `bytes` straight into the pages of `run`, if they need no preparation. If the
@@ -21,7 +21,7 @@ use crate::transfer::copy_in;
 /// # Errors
 /// Nothing has happened: the file ends before `bytes` do, or the task is to die (L3).
 #[inline(always)]
-pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     inode: &'w Inode<K>,
     request: &mut Request<'_, '_, U, T>,
     claim: &mut Claim<'w, K>,

@@ -32,7 +32,7 @@ use crate::inode::Inode;
 use crate::limits;
 use crate::options::{Position, WriteOptions, Written};
 use crate::task::Task;
-use crate::token::PageLocks;
+use crate::token::InodeLocks;
 
 impl<K: Kernel> Inode<K> {
     /// Writes the bytes of `from` to the file.
@@ -56,7 +56,7 @@ impl<K: Kernel> Inode<K> {
     /// - With [`WriteOptions::sync`], whatever syncing returned, even though bytes landed (W11).
     #[doc(alias = "generic_file_write_iter")]
     #[inline]
-    pub fn write<U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    pub fn write<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
@@ -86,7 +86,7 @@ impl<K: Kernel> Inode<K> {
     }
 
     #[inline]
-    fn write_at<U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    fn write_at<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
@@ -118,7 +118,7 @@ impl<K: Kernel> Inode<K> {
 
     /// Goes on where the first attempt ended, if there was one.
     #[inline(never)]
-    fn write_in_steps<'w, U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    fn write_in_steps<'w, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &'w self,
         request: Request<'w, '_, U, T>,
         claim: Claim<'w, K>,
@@ -141,7 +141,7 @@ impl<K: Kernel> Inode<K> {
         writer.finish(stop)
     }
 
-    fn append<U: UserMemory<Token: PageLocks> + ?Sized, T: Task>(
+    fn append<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,

@@ -15,7 +15,7 @@ use super::writer::Writer;
 use crate::inode::Inode;
 use crate::ranges::ByteRange;
 use crate::task::Task;
-use crate::token::PageLocks;
+use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, MAX_FRUITLESS_ROUNDS, copy_in};
 
 /// Where the bytes of a step come from.
@@ -30,7 +30,7 @@ enum Source<'b, 'c, K: Kernel> {
 impl<'w, K, U, T> Writer<'w, '_, K, U, T>
 where
     K: Kernel,
-    U: UserMemory<Token: PageLocks> + ?Sized,
+    U: UserMemory<Token: InodeLocks> + ?Sized,
     T: Task,
 {
     /// Strategy B: copy first, and fault in only what did not come. `tried` is what the fast path

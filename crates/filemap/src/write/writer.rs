@@ -14,7 +14,7 @@ use crate::inode::Inode;
 use crate::options::Written;
 use crate::ranges::ByteRange;
 use crate::task::Task;
-use crate::token::PageLocks;
+use crate::token::InodeLocks;
 
 /// One request on its way.
 pub(super) struct Writer<'w, 'i, K: Kernel, U: UserMemory + ?Sized, T> {
@@ -53,7 +53,7 @@ impl<K: Kernel> Drop for Unwinding<'_, K> {
 impl<'w, 'i, K, U, T> Writer<'w, 'i, K, U, T>
 where
     K: Kernel,
-    U: UserMemory<Token: PageLocks> + ?Sized,
+    U: UserMemory<Token: InodeLocks> + ?Sized,
     T: Task,
 {
     #[inline]
