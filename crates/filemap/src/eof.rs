@@ -14,9 +14,7 @@
 
 use core::sync::atomic::Ordering;
 
-use faultless_page::{
-    AddressSpaceOperations, Kernel, LockedRun, PAGE_SIZE, PageIndex, SyncFamily, Unmap,
-};
+use faultless_page::{AddressSpaceOperations, Kernel, LockedRun, PAGE_SIZE, PageIndex, SyncFamily};
 
 use crate::inode::Inode;
 
@@ -80,7 +78,7 @@ impl<K: Kernel> Inode<K> {
         if locked.wrote_past_eof() & slot == 0 {
             return;
         }
-        self.unmap(end_page, end_page.plus(1), Unmap::WriteProtect);
+        self.write_protect(end_page, end_page.plus(1));
         locked.zero(size, PAGE_SIZE - offset);
         locked.clear_wrote_past_eof(slot);
     }

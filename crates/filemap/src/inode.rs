@@ -157,10 +157,15 @@ impl<K: Kernel> Inode<K> {
         self.mapped.load(Ordering::Acquire) != 0
     }
 
-    /// Applies `how` to every user mapping of pages `first..end` of this file; see
-    /// [`UserMappings::unmap`].
-    pub(crate) fn unmap(&self, first: PageIndex, end: PageIndex, how: Unmap) {
-        self.mapping.user_mappings().unmap(self.mapping.id(), first, end, how);
+    /// Removes user mappings of pages `first..end` of this file; see [`UserMappings::unmap`].
+    pub(crate) fn unmap(&self, first: PageIndex, end: PageIndex, why: Unmap) {
+        self.mapping.user_mappings().unmap(self.mapping.id(), first, end, why);
+    }
+
+    /// Makes user mappings of pages `first..end` of this file read-only; see
+    /// [`UserMappings::write_protect`].
+    pub(crate) fn write_protect(&self, first: PageIndex, end: PageIndex) {
+        self.mapping.user_mappings().write_protect(self.mapping.id(), first, end);
     }
 
     /// Stamps the times and drops set-id attributes, before the first byte is copied (W12).

@@ -16,7 +16,7 @@ use core::ops::Range;
 
 use faultless_page::{
     AddressSpaceOperations, Errno, Kernel, LockedRun, MAX_FILE_SIZE, Mark, PAGE_SIZE, PageIndex,
-    PageRun, SlotMask, SyncKind, Unmap, Writeback, WritebackOutcome,
+    PageRun, SlotMask, SyncKind, Writeback, WritebackOutcome,
 };
 
 use crate::errors::ErrorCursor;
@@ -229,7 +229,7 @@ impl<K: Kernel> Inode<K> {
     ) -> Option<InFlight<'t, K>> {
         let size = self.size();
         if locked.wrote_past_eof() & stretch.mask() != 0 {
-            self.unmap(stretch.first(), stretch.end(), Unmap::WriteProtect);
+            self.write_protect(stretch.first(), stretch.end());
             // A CPU store through a mapping may have come at any time up to now (F7).
             self.stamp(task);
             self.zero_past_eof(locked, stretch, size);

@@ -58,7 +58,7 @@ pub use mm_real::RealMmu;
 pub use mm_scripted::ScriptedMmu;
 pub use mmu::{Access, Mmu, Protection, UserFault};
 pub use model::{Limits, Model, Piece, assert_same};
-pub use rmap::{HostUserMappings, UnmapWatcher};
+pub use rmap::{HostUserMappings, RmapCall, UnmapWatcher};
 pub use script::{Action, Event, Rule, Script, When};
 pub use space::AddressSpace;
 pub use touches::{CountingUser, Touches};

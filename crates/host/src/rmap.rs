@@ -13,14 +13,23 @@ use faultless_page::{PageIndex, Unmap, UserMappings};
 
 /// Something with page-table entries that show pages of files.
 pub(crate) trait ShowsFiles: Send + Sync {
-    /// Applies `how` to the entries that show pages `first..end` of mapping `id`. Page-table lock
+    /// Applies `call` to the entries that show pages `first..end` of mapping `id`. Page-table lock
     /// only.
-    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap);
+    fn apply(&self, id: u64, first: PageIndex, end: PageIndex, call: RmapCall);
 }
 
-/// Is told of each call of [`UserMappings::unmap`] before it is carried out: the mapping, the first
-/// page, the page behind the last, and why.
-pub type UnmapWatcher = Arc<dyn Fn(u64, PageIndex, PageIndex, Unmap) + Send + Sync>;
+/// A call of [`UserMappings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RmapCall {
+    /// [`UserMappings::unmap`], with its reason.
+    Unmap(Unmap),
+    /// [`UserMappings::write_protect`].
+    WriteProtect,
+}
+
+/// Is told of each call of [`UserMappings`] before it is carried out: the mapping, the first page,
+/// the page behind the last, and what is asked.
+pub type UnmapWatcher = Arc<dyn Fn(u64, PageIndex, PageIndex, RmapCall) + Send + Sync>;
 
 /// The address spaces of a machine, for [`UserMappings`].
 #[derive(Clone, Default)]
@@ -50,10 +59,20 @@ impl HostUserMappings {
 }
 
 impl UserMappings for HostUserMappings {
-    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
+    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, why: Unmap) {
+        self.apply(id, first, end, RmapCall::Unmap(why));
+    }
+
+    fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
+        self.apply(id, first, end, RmapCall::WriteProtect);
+    }
+}
+
+impl HostUserMappings {
+    fn apply(&self, id: u64, first: PageIndex, end: PageIndex, call: RmapCall) {
         let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(watcher) = watcher {
-            watcher(id, first, end, how);
+            watcher(id, first, end, call);
         }
         // Not under the lock: to drop the last handle of a space is to drop its files.
         let spaces: Vec<Arc<dyn ShowsFiles>> = {
@@ -61,7 +80,7 @@ impl UserMappings for HostUserMappings {
             spaces.iter().filter_map(Weak::upgrade).collect()
         };
         for space in spaces {
-            space.unmap(id, first, end, how);
+            space.apply(id, first, end, call);
         }
     }
 }

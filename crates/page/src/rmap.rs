@@ -17,17 +17,13 @@ pub enum Unmap {
     /// the next access faults and reads them in again. Private copies stay: they exist nowhere
     /// else.
     Evict,
-    /// The pages are being sent to the store, or are sealed at the end of the file. Make mappings
-    /// of the file's own pages read-only: the next CPU store faults and calls the write-fault
-    /// handler. Private copies stay as they are.
-    WriteProtect,
 }
 
 /// Finds user mappings of a file's pages: the reverse map of an address space. Called before and
 /// after pages leave their mapping, and before they are sent to the store.
 #[doc(alias = "rmap")]
 pub trait UserMappings: Send + Sync {
-    /// Applies `how` to every user mapping of pages `first..end` of the mapping `id`, and flushes
+    /// Removes user mappings of pages `first..end` of the mapping `id`, as `why` says, and flushes
     /// TLBs: when it returns, no CPU uses an old entry, and each removed entry has given its count
     /// back ([`Frames::release`](crate::Frames::release)).
     ///
@@ -37,7 +33,17 @@ pub trait UserMappings: Send + Sync {
     ///
     /// If it unwinds, the core takes the entries to be as they were. Those past a new end are
     /// removed by the next change of the size.
-    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap);
+    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, why: Unmap);
+
+    /// Makes mappings of the file's own pages `first..end` read-only, and flushes TLBs: the next
+    /// CPU store faults, and the fault handler calls the file's. Private copies stay as they are.
+    /// Pages are write-protected before they are sent to the store, and when the end of the file
+    /// moves up.
+    ///
+    /// Called with the locks that [`unmap`](Self::unmap) is called with, and the same holds for it.
+    #[doc(alias = "page_mkclean")]
+    #[doc(alias = "folio_mkclean")]
+    fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex);
 }
 
 /// A kernel without `mmap` of files.
@@ -45,7 +51,9 @@ pub trait UserMappings: Send + Sync {
 pub struct NoUserMappings;
 
 impl UserMappings for NoUserMappings {
-    fn unmap(&self, _id: u64, _first: PageIndex, _end: PageIndex, _how: Unmap) {}
+    fn unmap(&self, _id: u64, _first: PageIndex, _end: PageIndex, _why: Unmap) {}
+
+    fn write_protect(&self, _id: u64, _first: PageIndex, _end: PageIndex) {}
 }
 
 assert_obj_safe!(UserMappings);

@@ -1,10 +1,10 @@
-//! Three reasons to change user mappings, and what becomes of private copies by each ([`Unmap`]).
+//! The calls of the reverse map, and what becomes of private copies by each.
 
 use std::sync::{Arc, Mutex};
 
 use faultless::page::{PAGE_SIZE, PageIndex, Unmap};
 use faultless_host::stores::MemoryStore;
-use faultless_host::{Machine, Mmu, Protection, UserFault};
+use faultless_host::{Machine, Mmu, Protection, RmapCall, UserFault};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
     FREE, File, Process, assert_bytes, evict, fsync, pattern, set_size, writeback,
@@ -92,7 +92,7 @@ balanced_on_both_mmus! {
     /// Each reason reaches the reverse map under its own name.
     fn the_reasons_are_told_apart(machine) {
         let (_store, file, process) = two_pages(machine);
-        let seen: Arc<Mutex<Vec<Unmap>>> = Arc::default();
+        let seen: Arc<Mutex<Vec<RmapCall>>> = Arc::default();
         let note = Arc::clone(&seen);
         machine.user_mappings().watch(Arc::new(move |_, _, _, how| note.lock().unwrap().push(how)));
         let take = || std::mem::take(&mut *seen.lock().unwrap());
@@ -100,11 +100,11 @@ balanced_on_both_mmus! {
         process.space.store(addr, b"shared").unwrap();
         assert_eq!(take(), []);
         writeback(&file, 0..u64::MAX).unwrap();
-        assert_eq!(take(), [Unmap::WriteProtect]);
+        assert_eq!(take(), [RmapCall::WriteProtect]);
         assert_eq!(evict(&file), 1);
-        assert_eq!(take(), [Unmap::Evict]);
+        assert_eq!(take(), [RmapCall::Unmap(Unmap::Evict)]);
         set_size(&file, PAGE).unwrap();
-        assert!(take().iter().all(|how| *how == Unmap::Truncate));
+        assert!(take().iter().all(|how| *how == RmapCall::Unmap(Unmap::Truncate)));
         machine.user_mappings().unwatch();
     }
 }

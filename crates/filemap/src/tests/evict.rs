@@ -3,6 +3,7 @@
 use faultless_page::{Errno, Frames, PageIndex, PageRun, Strategy, Unmap};
 use faultless_parts::{Answer, Call, RamStore, When};
 
+use super::kernel::RmapCall;
 use super::rig::may;
 use super::store::Event;
 use super::{PAGE, Rig, bytes, overlay};
@@ -124,6 +125,6 @@ fn a_mapped_page_is_unmapped_first_and_private_copies_are_not_asked_for() {
     assert_eq!((rig.evict(), rig.maps.take()), (2, std::vec![]), "never mapped");
     map(&rig, 1);
     assert_eq!(rig.evict(), 1);
-    assert_eq!(rig.maps.take(), [(1, 2, Unmap::Evict)]);
+    assert_eq!(rig.maps.take(), [(1, 2, RmapCall::Unmap(Unmap::Evict))]);
     rig.assert_holds(&bytes(1, 2 * PAGE));
 }

@@ -3,7 +3,7 @@
 use faultless_page::{Errno, Frames, LockId, PageIndex, Unmap};
 use faultless_parts::{Answer, Call, When};
 
-use super::kernel::{self, Tester};
+use super::kernel::{self, RmapCall, Tester};
 use super::rig::may;
 use super::store::Event;
 use super::{PAGE, Rig, both, bytes, overlay};
@@ -88,7 +88,7 @@ fn f1_a_sync_write_protects_a_page_before_it_sends_it() {
     rig.task.now.set(90);
     let maps = rig.maps.clone();
     rig.store.at_next(Call::Writeback, move || {
-        assert_eq!(maps.take(), [(0, 1, Unmap::WriteProtect)], "before the page is sent");
+        assert_eq!(maps.take(), [(0, 1, RmapCall::WriteProtect)], "before the page is sent");
     });
     assert_eq!(rig.fsync(), Ok(()));
     assert_eq!(rig.file().times().modified, 90, "F7: no later than the sync");
@@ -135,7 +135,7 @@ fn p2_what_a_mapping_stored_past_the_end_is_zeros_once_the_file_grows() {
             cpu_store(&rig, mapped, 1000, &[7; 500]);
             rig.maps.take();
             assert_eq!(rig.write(pos as u64, b"new"), Ok(3));
-            let sealed = (0, 1, Unmap::WriteProtect);
+            let sealed = (0, 1, RmapCall::WriteProtect);
             assert_eq!(rig.maps.take(), [sealed], "the next store faults, and asks for room");
             rig.assert_keeps(&overlay(&old, pos, b"new"));
         }
@@ -213,7 +213,10 @@ fn p2_a_killed_truncation_leaves_no_mapping_that_shows_what_was_cut_off() {
     });
     rig.maps.take();
     assert_eq!(rig.writeback(), Ok(()));
-    assert!(rig.maps.take().contains(&(0, 1, Unmap::Evict)), "the page of the end faults again");
+    assert!(
+        rig.maps.take().contains(&(0, 1, RmapCall::Unmap(Unmap::Evict))),
+        "the page of the end faults again"
+    );
     // SAFETY: no page is locked, and there is no other token.
     let mut token = unsafe { InFault::enter() };
     let install = |_| rig.cached_page(0).expect("in the cache");

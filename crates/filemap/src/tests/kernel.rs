@@ -155,7 +155,14 @@ impl Wait for Patient {
 }
 
 /// What was asked of the reverse map: the pages, and how.
-pub(super) type Unmapped = (u64, u64, Unmap);
+pub(super) type Unmapped = (u64, u64, RmapCall);
+
+/// A call of the reverse map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RmapCall {
+    Unmap(Unmap),
+    WriteProtect,
+}
 
 /// A reverse map that keeps a record. The tests are the address space.
 #[derive(Clone, Default)]
@@ -166,12 +173,20 @@ impl Mappings {
     pub(super) fn take(&self) -> Vec<Unmapped> {
         core::mem::take(&mut self.0.lock().expect("no test panics with it"))
     }
+
+    fn note(&self, first: PageIndex, end: PageIndex, asked: RmapCall) {
+        let mut all = self.0.lock().expect("no test panics with it");
+        all.push((first.get(), end.get(), asked));
+    }
 }
 
 impl UserMappings for Mappings {
-    fn unmap(&self, _id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
-        let asked = (first.get(), end.get(), how);
-        self.0.lock().expect("no test panics with it").push(asked);
+    fn unmap(&self, _id: u64, first: PageIndex, end: PageIndex, why: Unmap) {
+        self.note(first, end, RmapCall::Unmap(why));
+    }
+
+    fn write_protect(&self, _id: u64, first: PageIndex, end: PageIndex) {
+        self.note(first, end, RmapCall::WriteProtect);
     }
 }
 

@@ -5,7 +5,7 @@
 use faultless_page::{Errno, LockId, Strategy, Unmap};
 use faultless_parts::Call;
 
-use super::kernel::{self, Tester};
+use super::kernel::{self, RmapCall, Tester};
 use super::rig::{may, write_elsewhere};
 use super::store::{BLOCK, Event, Lie};
 use super::{PAGE, Rig, bytes, overlay};
@@ -91,7 +91,7 @@ fn p6_user_mappings_of_the_pages_that_go_are_removed_before_and_after() {
     let asked = rig.maps.take();
     assert_eq!(asked.len(), 2, "{asked:?}");
     for (first, end, how) in asked {
-        assert_eq!((first, how), (2, Unmap::Truncate));
+        assert_eq!((first, how), (2, RmapCall::Unmap(Unmap::Truncate)));
         assert!(end > 1 << 50, "to the end of all files");
     }
 }

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_filemap::Inode;
-use faultless_page::{LockId, PAGE_SIZE, PageIndex, PageRun, Unmap};
+use faultless_page::{LockId, PAGE_SIZE, PageIndex, PageRun};
 use faultless_usercopy::{UserAddr, UserSlice};
 
 use self::table::{Hardware, PageTable};
@@ -34,7 +34,7 @@ use self::vma::{Area, Areas, Backing, Sharing};
 use crate::kernel::{Checked, Flavor, HostKernel};
 use crate::memory::PhysicalMemory;
 use crate::mmu::{Access, Mmu, Protection, UserFault};
-use crate::rmap::{HostUserMappings, ShowsFiles};
+use crate::rmap::{HostUserMappings, RmapCall, ShowsFiles};
 use crate::script::Script;
 use crate::wait::Watchdog;
 
@@ -298,8 +298,8 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
 }
 
 impl<M: Mmu, F: Flavor> ShowsFiles for Space<M, F> {
-    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
-        self.table().unmap_file(&self.hardware(), id, first..end, how);
+    fn apply(&self, id: u64, first: PageIndex, end: PageIndex, call: RmapCall) {
+        self.table().change_file(&self.hardware(), id, first..end, call);
     }
 }
 

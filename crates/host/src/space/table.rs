@@ -11,6 +11,7 @@ use faultless_page::{FrameNumber, PageIndex, Unmap};
 
 use crate::memory::PhysicalMemory;
 use crate::mmu::{Access, Mmu, Protection};
+use crate::rmap::RmapCall;
 
 /// Which page of which file an entry shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -239,12 +240,12 @@ impl PageTable {
 
     /// Empties or write-protects the entries that show these pages of the file. Private copies go
     /// with pages that leave their file, and stay as they are otherwise.
-    pub(super) fn unmap_file<M: Mmu>(
+    pub(super) fn change_file<M: Mmu>(
         &mut self,
         hardware: &Hardware<'_, M>,
         mapping: u64,
         pages: Range<PageIndex>,
-        how: Unmap,
+        call: RmapCall,
     ) {
         let first = (FilePage { mapping, index: pages.start.get() }, 0);
         let end = (FilePage { mapping, index: pages.end.get() }, 0);
@@ -255,11 +256,11 @@ impl PageTable {
         let shown: Vec<usize> = self.shown.range(range).map(|(_, page)| *page).collect();
         for page in shown {
             let private = self.private(page).is_some();
-            match how {
-                Unmap::Truncate => self.clear(hardware, page),
-                Unmap::Evict | Unmap::WriteProtect if private => {}
-                Unmap::Evict => self.clear(hardware, page),
-                Unmap::WriteProtect => self.protect(hardware, page..page + 1, Protection::Read),
+            match call {
+                RmapCall::Unmap(Unmap::Truncate) => self.clear(hardware, page),
+                _ if private => {}
+                RmapCall::Unmap(Unmap::Evict) => self.clear(hardware, page),
+                RmapCall::WriteProtect => self.protect(hardware, page..page + 1, Protection::Read),
             }
         }
     }

@@ -89,15 +89,12 @@ on_both_mmus! {
         space.map_file(0, 1, &file, PageIndex::ZERO, Protection::ReadWrite);
         let faults = |byte: u8| counting(|| space.store(space.at(0, 0), &[byte])).1.faults;
         assert_eq!((faults(7), faults(8)), (1, 0));
-        let protect = |how| {
-            let (first, end) = (PageIndex::ZERO, PageIndex::new(1));
-            machine.user_mappings().unmap(file.mapping().id(), first, end, how);
-        };
-        protect(Unmap::WriteProtect);
+        let (id, first, end) = (file.mapping().id(), PageIndex::ZERO, PageIndex::new(1));
+        machine.user_mappings().write_protect(id, first, end);
         let (read, counted) = counting(|| space.read_vec(space.at(0, 0), 1));
         assert_eq!((read, counted.faults), (Ok(vec![8]), 0));
         assert_eq!((faults(9), faults(10)), (1, 0));
-        protect(Unmap::Evict);
+        machine.user_mappings().unmap(id, first, end, Unmap::Evict);
         assert!(!space.is_resident(0));
         assert_eq!(space.read_vec(space.at(0, 0), 1), Ok(vec![10]));
     }

@@ -194,35 +194,47 @@ impl Rmap {
     }
 }
 
-impl UserMappings for Rmap {
-    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
-        let skipped = match how {
-            Unmap::Truncate | Unmap::Evict => Plant::NoUnmap,
-            Unmap::WriteProtect => Plant::NoProtect,
-        };
-        if plant::is(skipped) {
-            return;
-        }
+impl Rmap {
+    /// Calls `change` for each entry that shows one of these pages, and releases what it takes out.
+    fn change(
+        &self,
+        id: u64,
+        first: PageIndex,
+        end: PageIndex,
+        change: impl Fn(&mut Option<Entry>) -> Option<Entry>,
+    ) {
         let spaces: Vec<Arc<Space>> = self.spaces().iter().filter_map(Weak::upgrade).collect();
         for space in spaces {
             for page in 0..PAGES {
                 let mut table = space.table();
-                let Some(Entry::File { id: of, index, writable, .. }) = &mut table[page] else {
-                    continue;
-                };
-                if *of != id || *index < first || *index >= end {
-                    continue;
-                }
-                match how {
-                    Unmap::WriteProtect => *writable = false,
-                    Unmap::Truncate | Unmap::Evict => {
-                        let before = table[page].take();
-                        drop(table);
-                        space.release(before);
-                    }
+                let shown = |entry: &Entry| matches!(entry, Entry::File { id: of, index, .. } if *of == id && (first..end).contains(index));
+                if table[page].as_ref().is_some_and(shown) {
+                    let taken = change(&mut table[page]);
+                    drop(table);
+                    space.release(taken);
                 }
             }
         }
+    }
+}
+
+impl UserMappings for Rmap {
+    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, _why: Unmap) {
+        if !plant::is(Plant::NoUnmap) {
+            self.change(id, first, end, Option::take);
+        }
+    }
+
+    fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
+        if plant::is(Plant::NoProtect) {
+            return;
+        }
+        self.change(id, first, end, |entry| {
+            if let Some(Entry::File { writable, .. }) = entry {
+                *writable = false;
+            }
+            None
+        });
     }
 }
 
@@ -231,7 +243,11 @@ impl UserMappings for Rmap {
 pub struct Maps(pub Arc<Rmap>);
 
 impl UserMappings for Maps {
-    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
-        self.0.unmap(id, first, end, how);
+    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, why: Unmap) {
+        self.0.unmap(id, first, end, why);
+    }
+
+    fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
+        self.0.write_protect(id, first, end);
     }
 }

@@ -10,8 +10,7 @@ mod page;
 
 use faultless::filemap::{Inode, PageLocks, Position, Task, WriteOptions};
 use faultless::page::{
-    AddressSpaceOperations, Errno, MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRun, Unmap,
-    UserMappings,
+    AddressSpaceOperations, Errno, MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRun, UserMappings,
 };
 use faultless::usercopy::{IovIter, MayFault, UserMemory, UserSlice};
 use faultless_tests::Kernel;
@@ -268,7 +267,7 @@ impl<'w, U: UserMemory<Token = MayFault>> Writer<'w, '_, U> {
         {
             locked.zero(size, (index.plus(1).start() - size) as usize);
         }
-        mapping.user_mappings().unmap(mapping.id(), index, index.plus(1), Unmap::WriteProtect);
+        mapping.user_mappings().write_protect(mapping.id(), index, index.plus(1));
     }
 
     /// Gives back what lies past the end, and says what the call returns.

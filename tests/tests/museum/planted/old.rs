@@ -72,7 +72,7 @@ impl<'f, K: Kernel> OldSync<'f, K> {
         let mapping = self.file.mapping();
         let Some(mut locked) = mapping.lock(may.page_locks(), run) else { return Ok(()) };
         let (first, end) = (run.first(), run.end());
-        mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::WriteProtect);
+        mapping.user_mappings().write_protect(mapping.id(), first, end);
         locked.clear_wrote_past_eof(run.mask());
         let Some(writeback) = locked.begin_writeback(run, self.file.size()) else { return Ok(()) };
         drop(locked);

@@ -93,24 +93,35 @@ impl Maps {
     }
 }
 
+impl Maps {
+    /// Whether an entry of the page table shows one of pages `first..end` of file `id`.
+    fn shows(&self, page: usize, id: u64, first: PageIndex, end: PageIndex) -> bool {
+        let shown = lock(&self.table)[page].and_then(|entry| entry.shows);
+        shown.is_some_and(|(of, index)| of == id && index >= first && index < end)
+    }
+}
+
 impl UserMappings for Maps {
-    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, how: Unmap) {
+    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, why: Unmap) {
         baton::point();
-        let pages = lock(&self.table).len();
-        for page in 0..pages {
-            let mut table = lock(&self.table);
-            let Some(entry) = &mut table[page] else { continue };
-            if !entry.shows.is_some_and(|(of, index)| of == id && index >= first && index < end) {
-                continue;
+        // What is planted: a page that has left its file stays mapped.
+        if why == Unmap::Truncate && self.plant == Plant::ConcurrencyNoZap {
+            return;
+        }
+        for page in 0..lock(&self.table).len() {
+            if self.shows(page, id, first, end) {
+                self.clear(page);
             }
-            match how {
-                Unmap::WriteProtect => entry.protection = Protection::ReadOnly,
-                // What is planted: a page that has left its file stays mapped.
-                Unmap::Truncate if self.plant == Plant::ConcurrencyNoZap => {}
-                Unmap::Truncate | Unmap::Evict => {
-                    drop(table);
-                    self.clear(page);
-                }
+        }
+    }
+
+    fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
+        baton::point();
+        for page in 0..lock(&self.table).len() {
+            if self.shows(page, id, first, end)
+                && let Some(entry) = &mut lock(&self.table)[page]
+            {
+                entry.protection = Protection::ReadOnly;
             }
         }
     }
