@@ -10,8 +10,8 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, FrameNumber, Kernel, LockedRun, PAGE_SIZE, PageIndex, PageRun,
-    Reserved, Unmap,
+    AddressSpaceOperations, Errno, Kernel, LockedRun, PAGE_SIZE, PageIndex, PageRun, Reserved,
+    SharedFrame, Unmap,
 };
 
 use crate::inode::Inode;
@@ -37,12 +37,12 @@ pub enum Protection {
     Writable,
 }
 
-/// The frame to map. Valid while the callback runs; a callback that keeps it in a page table first
-/// adds to its count ([`Frames::retain`](faultless_page::Frames::retain)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MappedFrame {
-    /// The frame.
-    pub frame: FrameNumber,
+/// The frame to map.
+#[derive(Debug)]
+pub struct MappedFrame<'f, K: Kernel> {
+    /// The frame, with a count for the page-table entry: an entry that is set takes it by
+    /// [`into_number`](SharedFrame::into_number). Otherwise it is given back by itself.
+    pub frame: SharedFrame<'f, K>,
     /// What the entry may allow, at most.
     pub protection: Protection,
 }
@@ -75,16 +75,15 @@ impl<K: Kernel> Inode<K> {
     /// this file would wait for the page that its own caller has locked.
     ///
     /// Under the page-table lock it looks at the entry again:
-    /// - none: it adds one to the frame's count
-    ///   ([`Frames::retain`](faultless_page::Frames::retain)) and sets the entry;
-    /// - an entry with the same frame: another thread has resolved the fault. The count stays. If
-    ///   stores may now be allowed, it raises the protection and flushes this CPU's TLB entry;
+    /// - none: it sets the entry to [`MappedFrame::frame`], whose count becomes the entry's;
+    /// - an entry with the same frame: another thread has resolved the fault. If stores may now be allowed, it raises the protection and flushes this CPU's TLB entry;
     ///   other CPUs fault once more at worst;
     /// - an entry with another frame is a private copy, and stays: while the page is locked, this
     ///   file has no other frame for it.
     ///
-    /// The removal of the entry gives the count back. If `install` unwinds, the page is unlocked,
-    /// and stays prepared for the access.
+    /// The removal of the entry gives the count back
+    /// ([`Frames::release`](faultless_page::Frames::release)). If `install` unwinds, the page is
+    /// unlocked, and stays prepared for the access.
     ///
     /// May sleep (for the page's lock, for the store). M may be held for reading; no page lock is.
     /// A fault for a CPU store stamps the times with `task`'s clock (F7).
@@ -100,7 +99,7 @@ impl<K: Kernel> Inode<K> {
         index: PageIndex,
         access: Access,
         task: &T,
-        install: impl FnOnce(MappedFrame) -> R,
+        install: impl FnOnce(MappedFrame<'_, K>) -> R,
     ) -> Result<R, FaultError> {
         let run = PageRun::single(index);
         let killed = || task.fatal_signal_pending();
@@ -118,7 +117,7 @@ impl<K: Kernel> Inode<K> {
             wanted = self.fill_locked(&mut locked, &mut batch)?;
             // A frame has to be allocated, or truncation came first (P6): the size is set before it
             // takes pages out.
-            let Some(frame) = locked.frame(index) else { continue };
+            let Some(frame) = locked.share_frame(index) else { continue };
             if index.start() >= self.size() {
                 continue;
             }

@@ -144,6 +144,46 @@ impl<K: Kernel> OwnedFrame<'_, K> {
     }
 }
 
+/// One count of a frame that others hold as well. Dropping it gives the count back.
+///
+/// # Invariants
+/// It owns one count of the frame.
+#[must_use]
+pub struct SharedFrame<'c, K: Kernel> {
+    cache: &'c PageCache<K>,
+    frame: FrameNumber,
+}
+
+impl<'c, K: Kernel> SharedFrame<'c, K> {
+    /// A count of `frame`, of which the caller keeps another one meanwhile.
+    pub(crate) fn retain(cache: &'c PageCache<K>, frame: FrameNumber) -> Self {
+        cache.frames().retain(frame);
+        Self { cache, frame }
+    }
+
+    /// The frame's number.
+    #[must_use]
+    pub fn number(&self) -> FrameNumber {
+        self.frame
+    }
+
+    /// Gives up ownership: the holder of the number owns the count, such as a page-table entry. It
+    /// is given back by [`Frames::release`].
+    #[must_use]
+    pub fn into_number(self) -> FrameNumber {
+        let frame = self.frame;
+        mem::forget(self);
+        frame
+    }
+}
+
+impl<K: Kernel> Drop for SharedFrame<'_, K> {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant the count is ours, and nothing uses the frame by it after this.
+        unsafe { self.cache.frames().release(self.frame) };
+    }
+}
+
 impl<K: Kernel> Drop for OwnedFrame<'_, K> {
     fn drop(&mut self) {
         // SAFETY: by the invariant the count is ours, and nothing uses the frame after this.
@@ -153,3 +193,4 @@ impl<K: Kernel> Drop for OwnedFrame<'_, K> {
 
 kernel_debug!(FrameBatch<'_, K>, |this| { next: this.next, left: this.left });
 kernel_debug!(OwnedFrame<'_, K>, |this| { frame: this.frame });
+kernel_debug!(SharedFrame<'_, K>, |this| { frame: this.frame });

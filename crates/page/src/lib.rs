@@ -63,7 +63,7 @@ mod wait;
 mod writeback;
 mod writeback_run;
 
-pub use batch::{FrameBatch, OwnedFrame};
+pub use batch::{FrameBatch, OwnedFrame, SharedFrame};
 pub use context::LockContext;
 pub use epoch::{Epoch, EpochGuard};
 pub use errno::Errno;

@@ -12,7 +12,7 @@ use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::{
     Errno, FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex, PageRun,
-    SlotMask, Trace, Word,
+    SharedFrame, SlotMask, Trace, Word,
 };
 
 /// A run of pages of one mapping, locked. Dropping it unlocks.
@@ -153,6 +153,13 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     #[must_use]
     pub fn frame(&self, index: PageIndex) -> Option<FrameNumber> {
         if self.run.contains(index) { self.leaf.frame(index.slot()) } else { None }
+    }
+
+    /// The frame of a page of the run, with a count of its own: for a user mapping.
+    #[doc(alias = "get_page")]
+    pub fn share_frame(&self, index: PageIndex) -> Option<SharedFrame<'t, K>> {
+        // The page, which is locked, holds a count meanwhile.
+        Some(SharedFrame::retain(self.mapping.cache(), self.frame(index)?))
     }
 
     /// Puts a page at `index`, without any mark.

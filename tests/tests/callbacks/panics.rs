@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use faultless::filemap::{Access, InFault, MsyncKind, NoTask, SyncKind, WriteOptions};
+use faultless::filemap::{Access, InFault, MappedFrame, MsyncKind, NoTask, SyncKind, WriteOptions};
 use faultless::page::{Errno, Mark, PAGE_SIZE, PageIndex, Strategy};
 use faultless_host::stores::BlockStore;
 use faultless_host::{Action, Event, Machine, MachineConfig, Mmu, Protection, When, lockcheck};
@@ -149,7 +149,7 @@ impl<'m, M: Mmu> Scene<'m, M> {
     fn fault(&self, access: Access, index: PageIndex) {
         // SAFETY: nothing is locked, and there is no other handler on this thread.
         let mut in_fault = unsafe { InFault::enter() };
-        let install = |_| self.fuse.pass("install");
+        let install = |_: MappedFrame<'_, _>| self.fuse.pass("install");
         let resolved = self.file.fault(&mut in_fault, index, access, &NoTask, install);
         assert_eq!(resolved, Ok(()));
     }

@@ -319,7 +319,7 @@ balanced_on_both_mmus! {
 /// A fault handler has nothing that could reach user memory, and a store has nothing to lock a page
 /// with: neither of the two can come back in by the front door. Checked when this compiles.
 const _: () = {
-    type Install = fn(faultless::filemap::MappedFrame);
+    type Install = fn(faultless::filemap::MappedFrame<'_, Kernel>);
     type Fault = fn(
         &faultless::filemap::Inode<Kernel>,
         &mut InFault,

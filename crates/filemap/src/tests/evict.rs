@@ -1,20 +1,21 @@
 //! Eviction: what may leave the cache, and what stays.
 
-use faultless_page::{Errno, Frames, PageIndex, PageRun, Strategy, Unmap};
+use faultless_page::{Errno, FrameNumber, Frames, PageIndex, PageRun, Strategy, Unmap};
 use faultless_parts::{Answer, Call, RamStore, When};
 
 use super::kernel::RmapCall;
 use super::rig::may;
 use super::store::Event;
 use super::{PAGE, Rig, bytes, overlay};
-use crate::{Access, InFault, MappedFrame, PageLocks};
+use crate::{Access, InFault, PageLocks};
 
 /// Maps page `index` for loads; its frame.
-fn map(rig: &Rig, index: u64) -> MappedFrame {
+fn map(rig: &Rig, index: u64) -> FrameNumber {
     // SAFETY: no page is locked, and there is no other token.
     let mut token = unsafe { InFault::enter() };
     let page = PageIndex::new(index);
-    let mapped = rig.file().fault(&mut token, page, Access::Read, &rig.task, |mapped| mapped);
+    let mapped =
+        rig.file().fault(&mut token, page, Access::Read, &rig.task, |mapped| mapped.frame.number());
     mapped.expect("a page of the file")
 }
 
@@ -74,7 +75,7 @@ fn f5_a_page_whose_writeback_failed_stays() {
 fn f5_a_pinned_page_stays_until_the_pin_goes() {
     let rig = Rig::new();
     rig.fill(&bytes(1, 2 * PAGE));
-    let frame = map(&rig, 0).frame;
+    let frame = map(&rig, 0);
     let frames = rig.cache.frames();
     frames.retain(frame);
     assert_eq!((rig.evict(), rig.cached()), (1, 1));

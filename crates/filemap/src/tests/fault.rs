@@ -1,6 +1,6 @@
 //! The fault handler's part, and CPU stores through a mapping: the test is the CPU.
 
-use faultless_page::{Errno, Frames, LockId, PageIndex, Unmap};
+use faultless_page::{Errno, FrameNumber, Frames, LockId, PageIndex, Unmap};
 use faultless_parts::{Answer, Call, When};
 
 use super::kernel::{self, RmapCall, Tester};
@@ -9,15 +9,22 @@ use super::store::Event;
 use super::{PAGE, Rig, both, bytes, overlay};
 use crate::{Access, FaultError, InFault, MappedFrame, Protection};
 
-/// Resolves a fault; what would be mapped.
-fn fault(rig: &Rig, index: usize, access: Access) -> Result<MappedFrame, FaultError> {
+/// What a fault maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mapped {
+    frame: FrameNumber,
+    protection: Protection,
+}
+
+/// Resolves a fault; what would be mapped. No entry is set: the count is given back.
+fn fault(rig: &Rig, index: usize, access: Access) -> Result<Mapped, FaultError> {
     // SAFETY: no page is locked, and there is no other token.
     let mut token = unsafe { InFault::enter() };
     let index = PageIndex::new(index as u64);
     let mapped = rig.file().fault(&mut token, index, access, &rig.task, |mapped| {
         let locked = kernel::held();
         assert!(matches!(locked[..], [LockId::Pages { .. }]), "the page and no more: {locked:?}");
-        mapped
+        Mapped { frame: mapped.frame.number(), protection: mapped.protection }
     });
     assert_eq!(kernel::held(), [], "P3");
     mapped
@@ -25,7 +32,7 @@ fn fault(rig: &Rig, index: usize, access: Access) -> Result<MappedFrame, FaultEr
 
 /// A CPU store of `bytes` at `offset` of a page that is mapped writable.
 #[track_caller]
-fn cpu_store(rig: &Rig, mapped: MappedFrame, offset: usize, bytes: &[u8]) {
+fn cpu_store(rig: &Rig, mapped: Mapped, offset: usize, bytes: &[u8]) {
     assert_eq!(mapped.protection, Protection::Writable);
     assert!(offset + bytes.len() <= PAGE);
     let page = rig.cache.frames().address(mapped.frame).as_ptr();
@@ -219,9 +226,27 @@ fn p2_a_killed_truncation_leaves_no_mapping_that_shows_what_was_cut_off() {
     );
     // SAFETY: no page is locked, and there is no other token.
     let mut token = unsafe { InFault::enter() };
-    let install = |_| rig.cached_page(0).expect("in the cache");
+    let install = |_: MappedFrame<'_, _>| rig.cached_page(0).expect("in the cache");
     let page = rig.file().fault(&mut token, PageIndex::new(0), Access::Read, &rig.task, install);
     assert_eq!(page, Ok(overlay(&old[..1000], PAGE - 1, &[0])), "when it is mapped");
     assert_eq!(rig.set_size(1000), Ok(()), "completes the truncation");
     rig.assert_keeps(&old[..1000]);
+}
+
+#[test]
+fn p5_the_count_of_the_frame_goes_to_the_entry_or_back() {
+    let rig = Rig::new();
+    rig.fill(&bytes(1, PAGE));
+    let frames = rig.cache.frames();
+    let dropped = fault(&rig, 0, Access::Read).expect("inside the file").frame;
+    assert_eq!(frames.references(dropped), 1, "no entry was set");
+    // SAFETY: no page is locked, and there is no other token.
+    let mut token = unsafe { InFault::enter() };
+    let set = |mapped: MappedFrame<'_, _>| mapped.frame.into_number();
+    let entry = rig.file().fault(&mut token, PageIndex::ZERO, Access::Read, &rig.task, set);
+    assert_eq!((entry, frames.references(dropped)), (Ok(dropped), 2));
+    assert_eq!(rig.evict(), 0, "the entry's count pins the page: this reverse map removes nothing");
+    // SAFETY: the count that the entry was given.
+    unsafe { frames.release(dropped) };
+    assert_eq!((frames.references(dropped), rig.evict()), (1, 1));
 }

@@ -86,10 +86,11 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
                 .show_private(&self.hardware(), page, protection)
                 .map_err(|()| UserFault::Error(Errno::NoMemory)),
             Found::File(inode, index, limit) => {
-                let install = |mapped: MappedFrame, file| {
+                let install = |mapped: MappedFrame<'_, _>, file| {
                     let protection = weaker(limit, mapped.protection);
                     let mut table = self.table();
-                    table.show_file(&self.hardware(), page, mapped.frame, file, protection);
+                    let frame = mapped.frame.into_number();
+                    table.show_file(&self.hardware(), page, frame, file, protection);
                 };
                 fault_page(&inode, index, access, install)
             }
@@ -101,7 +102,8 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
                     Access::Read => fault_page(&inode, index, Access::Read, |mapped, file| {
                         let mut table = self.table();
                         let protection = weaker(protection, filemap::Protection::ReadOnly);
-                        table.show_file(&self.hardware(), page, mapped.frame, file, protection);
+                        let frame = mapped.frame.into_number();
+                        table.show_file(&self.hardware(), page, frame, file, protection);
                     }),
                     Access::Write => self.copy_on_write(page, &inode, index, protection),
                 }
@@ -124,7 +126,7 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
         fault_page(inode, index, Access::Read, |mapped, file| {
             // SAFETY: the page is locked while this runs, so its frame stays; the other count is
             // ours.
-            unsafe { self.memory.copy(mapped.frame, frame) };
+            unsafe { self.memory.copy(mapped.frame.number(), frame) };
             // The entry takes the count.
             new.frame = None;
             self.table().show_copy(&self.hardware(), page, frame, file, protection);
@@ -137,14 +139,14 @@ fn fault_page<F: Flavor>(
     inode: &Inode<HostKernel<F>>,
     index: PageIndex,
     access: Access,
-    install: impl FnOnce(MappedFrame, FilePage),
+    install: impl FnOnce(MappedFrame<'_, HostKernel<F>>, FilePage),
 ) -> Result<(), UserFault> {
     let file = FilePage { mapping: inode.mapping().id(), index: index.get() };
     // SAFETY: the fault was taken by an access that needs a `MayFault`, or by user code, which
     // holds no lock; the lock checker watches it. This is the only handler on this thread: it makes
     // no user access itself.
     let mut in_fault = unsafe { InFault::enter() };
-    let install = |mapped| install(mapped, file);
+    let install = |mapped: MappedFrame<'_, _>| install(mapped, file);
     inode.fault(&mut in_fault, index, access.into(), &NoTask, install).map_err(UserFault::from)
 }
 

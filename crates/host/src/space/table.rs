@@ -124,7 +124,7 @@ impl PageTable {
         matches!(self.entries[page], Entry::Present { .. })
     }
 
-    /// Shows a page of a file; takes a count of the frame for the entry.
+    /// Shows a page of a file; takes the caller's count of the frame for the entry.
     pub(super) fn show_file<M: Mmu>(
         &mut self,
         hardware: &Hardware<'_, M>,
@@ -133,7 +133,6 @@ impl PageTable {
         file: FilePage,
         protection: Protection,
     ) {
-        hardware.memory.retain(frame);
         self.clear(hardware, page);
         self.set(hardware, page, frame, protection, Content::Page(file));
     }

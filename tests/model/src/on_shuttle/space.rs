@@ -7,7 +7,9 @@
 use std::sync::{Arc, Mutex as Plain, MutexGuard as PlainGuard, PoisonError, Weak};
 
 use faultless_filemap::{Access, InFault, Inode, MappedFrame, NoTask, Protection};
-use faultless_page::{FrameNumber, Frames, PAGE_SIZE, PageIndex, Spin, Unmap, UserMappings};
+use faultless_page::{
+    FrameNumber, Frames, Kernel, PAGE_SIZE, PageIndex, Spin, Unmap, UserMappings,
+};
 
 use crate::checker::ModelKernel;
 use crate::memory::{Memory, ModelFrames};
@@ -142,16 +144,21 @@ impl Space {
                 // (the controls' do, which is their bug; it endangers no memory).
                 let mut in_fault = unsafe { InFault::enter() };
                 let id = inode.mapping().id();
-                let install = |mapped: MappedFrame| self.install(page, mapped, id, index);
+                let install = |mapped: MappedFrame<'_, _>| self.install(page, mapped, id, index);
                 inode.fault(&mut in_fault, index, access, &NoTask, install).map_err(|_| Segv)
             }
         }
     }
 
-    fn install(&self, page: usize, mapped: MappedFrame, id: u64, index: PageIndex) {
-        self.frames.retain(mapped.frame);
+    fn install<K: Kernel>(
+        &self,
+        page: usize,
+        mapped: MappedFrame<'_, K>,
+        id: u64,
+        index: PageIndex,
+    ) {
         let writable = mapped.protection == Protection::Writable;
-        let entry = Entry::File { frame: mapped.frame, id, index, writable };
+        let entry = Entry::File { frame: mapped.frame.into_number(), id, index, writable };
         let before = self.table()[page].replace(entry);
         self.release(before);
     }

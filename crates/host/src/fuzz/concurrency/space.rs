@@ -313,10 +313,9 @@ impl Space {
         let mut in_fault = unsafe { InFault::enter() };
         let id = file.mapping().id();
         file.fault(&mut in_fault, index, access, &NoTask, |mapped| {
-            self.memory.retain(mapped.frame);
             self.maps.clear(page);
             lock(&self.maps.table)[page] = Some(Entry {
-                frame: mapped.frame,
+                frame: mapped.frame.into_number(),
                 protection: mapped.protection,
                 shows: Some((id, index)),
                 swapped: Swapped::In,
