@@ -19,6 +19,9 @@ use faultless_host::{AddressSpace, Checked, HostKernel, Machine, Mmu, Protection
 /// A file of a test machine.
 pub type File = Arc<Inode<HostKernel<Checked>>>;
 
+/// Bytes of a page, as positions in files count them.
+pub const PAGE: u64 = PAGE_SIZE as u64;
+
 /// Pages of scratch memory that each process has, from page 0 of its address space.
 pub const SCRATCH_PAGES: usize = 160;
 

@@ -9,9 +9,9 @@ use faultless::page::PAGE_SIZE;
 use faultless_host::stores::MemoryStore;
 use faultless_host::{Machine, MachineConfig, Mmu, Protection, counting};
 use faultless_tests::balanced_on_both_mmus;
-use faultless_tests::process::{FREE, File, Process, evict, fsync, pattern, set_size, writeback};
-
-const PAGE: u64 = PAGE_SIZE as u64;
+use faultless_tests::process::{
+    FREE, File, PAGE, Process, evict, fsync, pattern, set_size, writeback,
+};
 
 /// Counts the calls of `unmap` from here on.
 fn unmaps<M: Mmu>(machine: &Machine<M>) -> Arc<AtomicU64> {

@@ -1,6 +1,16 @@
-//! What the core calls, and how often: callbacks that unwind, the throttle, unmaps and their
-//! reasons, clocks, and calls that are not made.
+//! What the core calls, how often, and what an operation costs.
+//!
+//! | claims | module |
+//! |---|---|
+//! | callbacks that unwind, with a fuse that blows | [`panics`], [`fuse`] |
+//! | the throttle (L6) | [`throttle`] |
+//! | unmaps and their reasons | [`unmaps`] |
+//! | clocks (F7) | [`times`] |
+//! | calls that are not made | [`counts`] |
+//! | locked instructions, copies and locks, exactly | [`counters`], [`counters_reads`] |
 
+mod counters;
+mod counters_reads;
 mod counts;
 mod fuse;
 mod panics;

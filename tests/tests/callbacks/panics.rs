@@ -11,12 +11,11 @@ use faultless_host::stores::BlockStore;
 use faultless_host::{Action, Event, Machine, MachineConfig, Mmu, Protection, When, lockcheck};
 use faultless_host::{HostUserMappings, counting, syscall};
 use faultless_tests::balanced_on_both_mmus;
-use faultless_tests::process::{FREE, File, Process, assert_bytes, evict, fsync, set_size};
+use faultless_tests::process::{FREE, File, PAGE, Process, assert_bytes, evict, fsync, set_size};
 use faultless_tests::setup::STRATEGIES;
 
 use crate::fuse::{Fuse, FusedStore, FusedTask, Side};
 
-const PAGE: u64 = PAGE_SIZE as u64;
 /// Three and a half pages.
 const SIZE: u64 = 3 * PAGE + PAGE / 2;
 /// What the file holds at first.

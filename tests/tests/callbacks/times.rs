@@ -5,10 +5,8 @@ use faultless::filemap::{Access, InFault, MsyncKind, NoTask, SyncKind, Task, Tim
 use faultless::page::{Errno, PAGE_SIZE, PageIndex};
 use faultless_host::stores::MemoryStore;
 use faultless_host::{Machine, Mmu, Protection, syscall};
-use faultless_tests::process::{FREE, File, Process, pattern};
+use faultless_tests::process::{FREE, File, PAGE, Process, pattern};
 use faultless_tests::{TestTask, balanced_on_both_mmus};
-
-const PAGE: u64 = PAGE_SIZE as u64;
 
 type Sync = fn(&File, &TestTask) -> Result<(), Errno>;
 

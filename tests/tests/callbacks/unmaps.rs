@@ -7,10 +7,8 @@ use faultless_host::stores::MemoryStore;
 use faultless_host::{Machine, Mmu, Protection, RmapCall, UserFault};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
-    FREE, File, Process, assert_bytes, evict, fsync, pattern, set_size, writeback,
+    FREE, File, PAGE, Process, assert_bytes, evict, fsync, pattern, set_size, writeback,
 };
-
-const PAGE: u64 = PAGE_SIZE as u64;
 
 /// A file of two pages and a process with a private mapping of it.
 fn two_pages<M: Mmu>(machine: &Machine<M>) -> (Arc<MemoryStore>, File, Process<M>) {

@@ -9,6 +9,9 @@
 //! Faultless's, or those of the core as it was. Other bugs sit in a lying [copier](copier) or a
 //! lying [store](stores). `docs/museum.md` lists the exhibits with their sources; ids of commits
 //! are Linux's unless said.
+//!
+//! Beside the exhibits stand the historical controls themselves: the [deadlocks] that they have,
+//! and the [defects] of the first cure.
 
 mod a_faults;
 mod a_loops;
@@ -19,6 +22,8 @@ mod c_counts;
 mod catalogue;
 mod copier;
 mod d_deadlocks;
+mod deadlocks;
+mod defects;
 mod e_edges;
 mod e_pages;
 mod e_syncs;

@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (HOST, &[PAGE, USERCOPY, FILEMAP]),
     (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, PARTS]),
     ("faultless-tests", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
+    ("faultless-compile-tests", &[FAULTLESS]),
     ("faultless-model", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
     ("xtask", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
 ];

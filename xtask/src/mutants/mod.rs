@@ -20,7 +20,7 @@
 //! The real sources are never touched.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -63,7 +63,8 @@ const LIBRARIES: &[&str] = &[
     "-pfaultless-usercopy",
     "-pfaultless-filemap",
 ];
-/// Builds their tests.
+/// Builds their tests. Those that compile other programs would not see the switch, and are no part
+/// of these packages.
 const TESTS: &[&str] = &[
     "test",
     "--no-run",
@@ -139,12 +140,6 @@ pub(crate) const INSTALL: &str = "cargo install cargo-mutants --locked";
 /// Whether the generator is there.
 pub(crate) fn is_installed() -> bool {
     process::on_path("cargo-mutants")
-}
-
-/// Whether a test program is to be run: the one that compiles other programs would not see the
-/// switch.
-fn is_wanted(program: &Path) -> bool {
-    !program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("compile_fail"))
 }
 
 /// `cargo xtask mutants`.
@@ -229,18 +224,17 @@ fn judge<'a>(
     loom.settle(mutants, folders, LIBRARIES, &say)?;
     loom.settle(mutants, folders, CHECKED_TESTS, &say)?;
     let made = loom.settle(mutants, folders, TESTS, &say)?;
-    let programs: Vec<_> = made.programs.into_iter().filter(|(path, _)| is_wanted(path)).collect();
     let compiled = build::compiled_files(folders, &folders.workspace)?;
     learnt::keep(loom, mutants, &learnt)?;
     phase("build", begin);
 
     let begin = Instant::now();
-    let tests = reach::reach(&programs, setting, &bar("tests"))?;
+    let tests = reach::reach(&made.programs, setting, &bar("tests"))?;
     let alone: f64 = tests.iter().map(|test| test.seconds).sum();
     println!(
         "{} tests in {} programs, {alone:.0} s one after the other",
         tests.len(),
-        programs.len()
+        made.programs.len()
     );
     for test in tests.iter().filter(|test| test.steadiness == Steadiness::Shaky) {
         println!(

@@ -149,9 +149,12 @@ mod tests {
     #[test]
     fn the_random_tests_of_the_workspace_are_found() {
         for (file, test) in [
-            ("tests/tests/crash.rs", "p1_p2_w11_random_operations_survive_a_crash_at_every_call"),
-            ("tests/tests/stress_mixed.rs", "w2_without_truncation_nothing_is_ever_lost"),
-            ("tests/tests/fuzz_replay.rs", "agrees_with_its_model"),
+            (
+                "tests/tests/sync/main.rs",
+                "p1_p2_w11_random_operations_survive_a_crash_at_every_call",
+            ),
+            ("tests/tests/concurrency/main.rs", "w2_without_truncation_nothing_is_ever_lost"),
+            ("tests/tests/generated/main.rs", "agrees_with_its_model"),
             (
                 "crates/page/src/lib.rs",
                 "nodes_are_reused_while_threads_are_switched_between_any_two_words",
@@ -160,7 +163,8 @@ mod tests {
             let found = drawing(&workspace::root().join(file)).expect("a source");
             assert!(found.contains(test), "{file}: {found:?}");
         }
-        let fixed = drawing(&workspace::root().join("tests/tests/counters.rs")).expect("a source");
+        let fixed = drawing(&workspace::root().join("tests/tests/callbacks/counters.rs"))
+            .expect("a source");
         assert!(fixed.is_empty(), "{fixed:?}");
     }
 }

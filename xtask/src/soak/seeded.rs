@@ -103,7 +103,7 @@ mod tests {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a program");
         let program = TestProgram {
             package: "faultless-tests".into(),
-            test: Some("crash".into()),
+            test: Some("sync".into()),
             source: folder.clone(),
             program,
             folder: folder.clone(),
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(play(6), None);
         let find = Find {
             what: "two: W3: size".into(),
-            replay: "FAULTLESS_SEED=7 cargo test -p faultless-tests --test crash -- --exact two"
+            replay: "FAULTLESS_SEED=7 cargo test -p faultless-tests --test sync -- --exact two"
                 .into(),
         };
         assert_eq!(play(7), Some(find));

@@ -49,7 +49,7 @@ const PROBE: &str = "tests/probe/Cargo.toml";
 const OUTSIDE: &[&str] = &[PROBE, "tests/prove/Cargo.toml", "fuzz/Cargo.toml"];
 
 /// Test programs without which the tests are not complete.
-const NEEDED: &[&str] = &["tests/compile_fail.rs", "tests/fuzz_replay.rs"];
+const NEEDED: &[&str] = &["tests/compile_fail.rs", "tests/generated/main.rs"];
 
 /// Why a step must be skipped when a program is missing.
 fn missing(program: &str, how_to_get: &str) -> Option<Outcome> {

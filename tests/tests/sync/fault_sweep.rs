@@ -2,8 +2,8 @@
 //! makes in turn ENOSPC, EIO and ENOMEM, from the store and from the frame allocator, once and for
 //! good. Counts are right, nothing is lost or leaked, and all of it again succeeds afterwards.
 //!
-//! The sweeps of `write_failures` and `pages_memory` look at single operations more closely; this
-//! one looks at what one leaves to the next.
+//! The sweeps of `write/failures.rs` and `pages/memory.rs` look at single operations more closely;
+//! this one looks at what one leaves to the next.
 
 use std::sync::Arc;
 

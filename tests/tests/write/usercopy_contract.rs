@@ -12,9 +12,8 @@ use faultless_host::{
     Action, AddressSpace, Event, Machine, Mmu, Protection, UserFault, When, counting, syscall,
 };
 use faultless_tests::balanced_on_both_mmus;
-use faultless_tests::process::{FREE, Process, assert_bytes, make_cold, pattern, set_size};
+use faultless_tests::process::{FREE, PAGE, Process, assert_bytes, make_cold, pattern, set_size};
 
-const PAGE: u64 = PAGE_SIZE as u64;
 const FIRST: usize = 8;
 
 /// The five pages of the suite, in an address space of the host.

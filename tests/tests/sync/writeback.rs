@@ -9,13 +9,11 @@ use faultless_host::stores::{BlockStore, Call, FaultyStore, FileStore, MemorySto
 use faultless_host::{Protection, syscall};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
-    FREE, File, Process, assert_bytes, evict, fsync, make_cold, pattern, set_size, temporary_file,
-    writeback,
+    FREE, File, PAGE, Process, assert_bytes, evict, fsync, make_cold, pattern, set_size,
+    temporary_file, writeback,
 };
 use faultless_tests::strict::StrictStore;
 use faultless_tests::waiting::until;
-
-const PAGE: u64 = PAGE_SIZE as u64;
 
 fn msync(file: &File, range: std::ops::Range<u64>, kind: MsyncKind) -> Result<(), Errno> {
     syscall(|may| file.msync(may, range, kind, &NoTask))

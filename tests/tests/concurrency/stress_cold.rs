@@ -11,11 +11,10 @@ use faultless_host::stores::{FileStore, MemoryStore};
 use faultless_host::{Machine, MachineConfig, Mmu, Protection, counting};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
-    FREE, File, Process, assert_bytes, fsync, pattern, set_size, writeback,
+    FREE, File, PAGE, Process, assert_bytes, fsync, pattern, set_size, writeback,
 };
 use faultless_tests::stress::{Job, Loop, against, rounds};
 
-const PAGE: u64 = PAGE_SIZE as u64;
 const HALF: usize = PAGE_SIZE / 2;
 const THREADS: u64 = 4;
 /// Pages that belong to each writer.

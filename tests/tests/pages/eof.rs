@@ -9,11 +9,10 @@ use faultless_host::stores::{BlockStore, VolatileStore};
 use faultless_host::{Action, Event, Protection, UserFault, When};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
-    FREE, Process, assert_bytes, evict, fsync, make_cold, pattern, set_size, writeback,
+    FREE, PAGE, Process, assert_bytes, evict, fsync, make_cold, pattern, set_size, writeback,
 };
 use faultless_tests::strict::StrictStore;
 
-const PAGE: u64 = PAGE_SIZE as u64;
 const BLOCKS: [usize; 4] = [512, 1024, 2048, 4096];
 
 /// How the end of the file moves up past the scribble.

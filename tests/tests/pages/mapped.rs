@@ -7,11 +7,9 @@ use faultless_host::stores::{Call, FaultyStore, MemoryStore, VolatileStore};
 use faultless_host::{Protection, UserFault, counting};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
-    FREE, Process, assert_bytes, evict, fsync, make_cold, pattern, set_size, writeback,
+    FREE, PAGE, Process, assert_bytes, evict, fsync, make_cold, pattern, set_size, writeback,
 };
 use faultless_tests::strict::StrictStore;
-
-const PAGE: u64 = PAGE_SIZE as u64;
 
 balanced_on_both_mmus! {
     fn p1_a_load_from_a_hole_is_zero_and_makes_nothing_dirty(machine) {

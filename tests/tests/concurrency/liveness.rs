@@ -15,11 +15,11 @@ use faultless_host::{
     Action, Event, Machine, MachineConfig, Mmu, RealMachine, ScriptedMachine, When, counting,
     syscall,
 };
-use faultless_tests::process::{File, Process, SCRATCH_PAGES, assert_bytes, evict, fsync, pattern};
+use faultless_tests::process::{
+    File, PAGE, Process, SCRATCH_PAGES, assert_bytes, evict, fsync, pattern,
+};
 use faultless_tests::setup::STRATEGIES;
 use faultless_tests::{TestTask, balanced_on_both_mmus};
-
-const PAGE: u64 = PAGE_SIZE as u64;
 
 /// Checks for a signal that no operation here needs.
 const CHECKS: u64 = 20_000;

@@ -12,10 +12,8 @@ use faultless_host::{
     syscall,
 };
 use faultless_tests::balanced_on_both_mmus;
-use faultless_tests::process::{FREE, Process, evict, fsync, make_cold, pattern, set_size};
+use faultless_tests::process::{FREE, PAGE, Process, evict, fsync, make_cold, pattern, set_size};
 use faultless_tests::strict::StrictStore;
-
-const PAGE: u64 = PAGE_SIZE as u64;
 
 /// A task that looks, wherever it may sleep, whether a page lock is held.
 #[derive(Default)]

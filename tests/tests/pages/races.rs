@@ -11,14 +11,12 @@ use faultless_host::stores::{BlockStore, Call, FaultyStore, MemoryStore};
 use faultless_host::{Action, Event, Protection, UserFault, When};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
-    FREE, File, Process, assert_bytes, evict, fsync, make_cold, pattern, set_size, writeback,
+    FREE, File, PAGE, Process, assert_bytes, evict, fsync, make_cold, pattern, set_size, writeback,
 };
+use faultless_tests::setup::STRATEGIES;
 use faultless_tests::stress::{Job, Loop, against, rounds};
 use faultless_tests::strict::StrictStore;
 use faultless_tests::waiting::until;
-
-const PAGE: u64 = PAGE_SIZE as u64;
-const STRATEGIES: [Strategy; 2] = [Strategy::BeginEnd, Strategy::PrepareCommit];
 
 /// An action of a script that runs `work` on another thread and waits for it.
 fn elsewhere(file: &File, work: impl Fn(&File) + Send + Sync + Clone + 'static) -> Action {

@@ -6,12 +6,10 @@ use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{Action, Event, POISON, Protection, UserFault, When};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
-    FREE, Process, assert_bytes, evict, fsync, make_cold, pattern, set_size,
+    FREE, PAGE, Process, assert_bytes, evict, fsync, make_cold, pattern, set_size,
 };
+use faultless_tests::setup::STRATEGIES;
 use faultless_tests::strict::StrictStore;
-
-const PAGE: u64 = PAGE_SIZE as u64;
-const STRATEGIES: [Strategy; 2] = [Strategy::BeginEnd, Strategy::PrepareCommit];
 
 balanced_on_both_mmus! {
     /// The store fails after it has filled half of the page: nobody may see that half as the page.

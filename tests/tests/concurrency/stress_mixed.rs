@@ -11,15 +11,14 @@ use faultless_host::rng::{Rng, seed};
 use faultless_host::{Machine, MachineConfig, Mmu, Protection, UserFault, counting};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
-    FREE, File, Process, assert_bytes, evict, fsync, pattern, set_size, writeback,
+    FREE, File, PAGE, Process, assert_bytes, evict, fsync, pattern, set_size, writeback,
 };
+use faultless_tests::setup::STRATEGIES;
 use faultless_tests::stress::{Job, Loop, against, rounds};
 use faultless_tests::strict::StrictStore;
 
-const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages of the mixed file: several leaves.
 const PAGES: u64 = 140;
-const STRATEGIES: [Strategy; 2] = [Strategy::BeginEnd, Strategy::PrepareCommit];
 
 fn strategy(rng: &mut Rng) -> Strategy {
     STRATEGIES[rng.below(2) as usize]

@@ -6,12 +6,10 @@ use faultless::page::{Errno, PAGE_SIZE};
 use faultless_host::{FrameOrder, Machine, MachineConfig, Mmu, Protection, UserFault};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
-    FREE, File, Process, assert_bytes, fsync, make_cold, pattern, set_size,
+    FREE, File, PAGE, Process, assert_bytes, fsync, make_cold, pattern, set_size,
 };
+use faultless_tests::setup::STRATEGIES;
 use faultless_tests::strict::StrictStore;
-
-const PAGE: u64 = PAGE_SIZE as u64;
-const STRATEGIES: [Strategy; 2] = [Strategy::BeginEnd, Strategy::PrepareCommit];
 
 /// Makes allocation 1, 2, 3, … of `call` fail, on a fresh file each time, until none is left that
 /// could.

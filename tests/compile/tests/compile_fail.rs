@@ -5,6 +5,6 @@
 #[test]
 fn the_deadlocks_do_not_compile() {
     let cases = trybuild::TestCases::new();
-    cases.pass("compile_pass/*.rs");
-    cases.compile_fail("compile_fail/*.rs");
+    cases.pass("accepted/*.rs");
+    cases.compile_fail("refused/*.rs");
 }

@@ -1,0 +1,12 @@
+//! Operations beside each other: none waits for ever (L1 to L3), and what they leave is right.
+//!
+//! | claims | module |
+//! |---|---|
+//! | any two, the second at every point of the first | [`pairs`] |
+//! | each ends while others go on without pause | [`liveness`] |
+//! | threads without a plan: the write of DL1, and everything at once | [`stress_cold`], [`stress_mixed`] |
+
+mod liveness;
+mod pairs;
+mod stress_cold;
+mod stress_mixed;
