@@ -101,6 +101,7 @@ impl<K: Kernel> RangeLock<K> {
     }
 
     #[cold]
+    #[inline(never)]
     fn conflicts_slow(&self, range: ByteRange, own: Option<&RangeGuard<'_, K>>) -> bool {
         let forbids = |claim: Claim| match own {
             None => claim.rank != Rank::Waiting,
@@ -115,6 +116,7 @@ impl<K: Kernel> RangeLock<K> {
     /// # Errors
     /// [`Errno::Interrupted`]: `task` is to die; nothing is claimed.
     #[cold]
+    #[inline(never)]
     pub(crate) fn acquire<'l, T: Task>(
         &'l self,
         request: Pin<&'l RangeRequest<'l, K>>,
@@ -159,6 +161,7 @@ impl<K: Kernel> RangeLock<K> {
     /// no conflict after it had. Never sleeps. To be called before a byte that has landed counts:
     /// once the file has grown by it, another writer may overwrite it.
     #[cold]
+    #[inline(never)]
     pub(crate) fn get_ahead<'l>(
         &'l self,
         request: Pin<&'l RangeRequest<'l, K>>,
@@ -179,6 +182,7 @@ impl<K: Kernel> RangeLock<K> {
     /// # Errors
     /// [`Errno::Interrupted`]: `task` is to die.
     #[cold]
+    #[inline(never)]
     pub(crate) fn wait_for<T: Task>(
         &self,
         range: ByteRange,

@@ -137,6 +137,7 @@ impl<K: Kernel> Inode<K> {
 
     /// Sends the pages and syncs the store. Failures of writebacks are in the sequence of errors,
     /// not in the result.
+    #[inline(never)] // for the stack of its callers
     fn sync_pages<T: Task>(
         &self,
         token: &mut impl PageLocks,
@@ -191,14 +192,12 @@ impl<K: Kernel> Inode<K> {
         let rest = PageRun::new(first, end.get() - first.get());
         // The pages that are free in one piece; if the first one is not, that one by itself.
         let free = mapping.try_lock_free(token.page_locks(), rest);
-        if let Some(mut locked) = free.filter(|locked| locked.run().first() == first) {
+        if let Some(locked) = free.filter(|locked| locked.run().first() == first) {
             match Claim::of(&locked) {
                 Claim::Nothing => return Ok(locked.run().end()),
                 Claim::Send(stretch) => {
                     let next = stretch.end();
-                    let claimed = self.claim(&mut locked, stretch, task);
-                    drop(locked);
-                    self.send(claimed);
+                    self.claim_and_send(locked, stretch, task);
                     return Ok(next);
                 }
                 // With this page alone locked, the others are free while it is waited for.
@@ -207,16 +206,29 @@ impl<K: Kernel> Inode<K> {
             }
         }
         let single = PageRun::single(first);
-        let Some(mut locked) = mapping.lock_killable(token.page_locks(), single, &killed)? else {
+        let Some(locked) = mapping.lock_killable(token.page_locks(), single, &killed)? else {
             return Ok(end);
         };
         locked.wait_writeback(single.mask(), &killed)?;
         if locked.dirty() != 0 {
-            let claimed = self.claim(&mut locked, single, task);
-            drop(locked);
-            self.send(claimed);
+            self.claim_and_send(locked, single, task);
         }
         Ok(single.end())
+    }
+
+    /// Puts a stretch of dirty pages under writeback, unlocks, and hands them to the store.
+    #[inline(never)] // for the stack of its callers
+    fn claim_and_send<'t, T: Task>(
+        &'t self,
+        mut locked: LockedRun<'t, K>,
+        stretch: PageRun,
+        task: &T,
+    ) {
+        let claimed = self.claim(&mut locked, stretch, task);
+        drop(locked);
+        if let Some(in_flight) = claimed {
+            self.send(in_flight);
+        }
     }
 
     /// Puts a stretch of dirty pages under writeback: none of its mappings is writable from here
@@ -235,7 +247,8 @@ impl<K: Kernel> Inode<K> {
             self.zero_past_eof(locked, stretch, size);
         }
         let writeback = locked.begin_writeback(stretch, size)?;
-        Some(InFlight { inode: self, writeback: Some(writeback) })
+        // A store that unwinds has not got them.
+        Some(InFlight { inode: self, writeback, sent: Err(Errno::Io) })
     }
 
     /// Zeroes what a mapping stored past the end (P2). No mapping of these pages is writable at the
@@ -250,49 +263,29 @@ impl<K: Kernel> Inode<K> {
     }
 
     /// Hands claimed pages to the store. No page lock is held.
-    fn send(&self, claimed: Option<InFlight<'_, K>>) {
-        let Some(in_flight) = claimed else { return };
-        let sent = match in_flight.view() {
-            Some(view) if !view.is_empty() => self.mapping().store().writeback(&view),
-            // Cut off meanwhile: nothing of it is in the file.
-            _ => Ok(()),
-        };
-        in_flight.end(sent);
+    fn send(&self, mut in_flight: InFlight<'_, K>) {
+        let view = in_flight.writeback.view();
+        // A run that was cut off meanwhile has nothing in the file.
+        in_flight.sent =
+            if view.is_empty() { Ok(()) } else { self.mapping().store().writeback(&view) };
     }
 }
 
-/// Pages in the hands of the store. Dropped by a store that unwinds, they are dirty again and the
-/// failure is recorded.
+/// Pages in the hands of the store. Dropping it ends their writeback.
 struct InFlight<'t, K: Kernel> {
     inode: &'t Inode<K>,
-    /// `None` only once it has ended.
-    writeback: Option<Writeback<'t, K>>,
-}
-
-impl<K: Kernel> InFlight<'_, K> {
-    fn view(&self) -> Option<faultless_page::WritebackRun<'_>> {
-        self.writeback.as_ref().map(Writeback::view)
-    }
-
-    /// A failure is recorded before the pages stop being under writeback: a caller that waits for
-    /// them, or finds neither mark, then finds the failure (F2).
-    fn end(mut self, sent: Result<(), Errno>) {
-        match (sent, self.writeback.take()) {
-            (Ok(()), Some(writeback)) => writeback.end(WritebackOutcome::Clean),
-            (Err(errno), Some(writeback)) => {
-                self.inode.errors.record(errno);
-                writeback.end(WritebackOutcome::Redirty);
-            }
-            (_, None) => {}
-        }
-    }
+    writeback: Writeback<'t, K>,
+    /// What became of them.
+    sent: Result<(), Errno>,
 }
 
 impl<K: Kernel> Drop for InFlight<'_, K> {
+    /// A failure is recorded before the pages stop being under writeback: a caller that waits for
+    /// them, or finds neither mark, then finds the failure (F2).
     fn drop(&mut self) {
-        if let Some(writeback) = self.writeback.take() {
-            self.inode.errors.record(Errno::Io);
-            writeback.end(WritebackOutcome::Redirty);
+        match self.sent {
+            Ok(()) => self.writeback.set_outcome(WritebackOutcome::Clean),
+            Err(errno) => self.inode.errors.record(errno),
         }
     }
 }

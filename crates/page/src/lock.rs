@@ -134,6 +134,7 @@ impl<K: Kernel> Mapping<K> {
     /// [`Errno::Invalid`] if the runs are in the wrong order; of
     /// [`lock_or_create_killable`](Self::lock_or_create_killable). Nothing is locked then.
     #[cold]
+    #[inline(never)] // for the stack of its callers
     pub fn lock_both<'t>(
         &'t self,
         cx: LockContext<'t>,
@@ -175,6 +176,7 @@ impl<K: Kernel> Mapping<K> {
     }
 
     #[cold]
+    #[inline(never)] // for the stack of its callers
     fn create_leaf(&self, index: PageIndex) -> Result<&Leaf<K::Sync>, Errno> {
         self.tree().lookup_or_insert_leaf(self.id(), index, self.cache().nodes())
     }

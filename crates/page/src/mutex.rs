@@ -68,6 +68,7 @@ impl<K: Kernel> RawMutex<K> {
     }
 
     #[cold]
+    #[inline(never)]
     fn lock_contended<'a>(
         &'a self,
         wait: &'a K::Wait,
@@ -94,6 +95,7 @@ impl<K: Kernel> RawMutex<K> {
 
     /// Hands the held lock to the oldest request that waits, or frees it.
     #[cold]
+    #[inline(never)]
     fn hand_over(&self, wait: &K::Wait) {
         let key = {
             let queue = self.queue.lock();

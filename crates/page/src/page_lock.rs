@@ -86,6 +86,7 @@ impl<S: SyncFamily> Leaf<S> {
     /// Locks `slots`, some of which were busy a moment ago. Sleeps, until they are granted, or
     /// `stale` or `killed` says yes. Slots that are free are locked whatever `killed` says.
     #[cold]
+    #[inline(never)]
     pub(crate) fn lock_contended(
         &self,
         slots: SlotMask,
@@ -125,6 +126,7 @@ impl<S: SyncFamily> Leaf<S> {
     /// Grants what can be granted, and wakes the requests that got something. If the leaf has no
     /// owner, it was just retired: all are woken.
     #[cold]
+    #[inline(never)]
     pub(crate) fn unlock_slowly(&self, wait: &impl Wait) {
         let retired = !self.has_owner();
         let grants = {

@@ -14,7 +14,7 @@ use crate::tree::Tree;
 use crate::{FrameNumber, Kernel, Mapping, PAGES_PER_LEAF, PageIndex, Spin, SyncFamily};
 
 /// Leaves that share a grace period.
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 const ALL: u64 = u64::MAX;
 
 /// Nodes on their way back to the pools.
@@ -71,6 +71,7 @@ impl<K: Kernel> Mapping<K> {
     /// Frees the leaves that cover pages `first..end`, have no page and no locked slot, and the
     /// inner nodes above them. May wait for a grace period; page locks elsewhere may be held, but
     /// not a [`ReadSection`](crate::ReadSection).
+    #[inline(never)] // for the stack of its callers
     pub fn prune(&self, first: PageIndex, end: PageIndex) {
         if end <= first {
             return;
@@ -89,7 +90,7 @@ impl<K: Kernel> Mapping<K> {
             if !detached.leaves.is_empty() {
                 self.cache().synchronize();
             }
-            self.give_back(detached);
+            self.give_back(&mut detached);
         }
     }
 
@@ -118,10 +119,14 @@ impl<K: Kernel> Mapping<K> {
         Some(at)
     }
 
-    fn give_back(&self, detached: Detached<'_, K::Sync>) {
+    fn give_back(&self, detached: &mut Detached<'_, K::Sync>) {
         let nodes = self.cache().nodes();
-        detached.leaves.into_iter().for_each(|leaf| nodes.leaves.put(leaf));
-        detached.inners.into_iter().for_each(|inner| nodes.inners.put(inner));
+        while let Some(leaf) = detached.leaves.pop() {
+            nodes.leaves.put(leaf);
+        }
+        while let Some(inner) = detached.inners.pop() {
+            nodes.inners.put(inner);
+        }
     }
 
     /// Removes everything. For `drop`: the mapping has no other user, so there is nothing to wait
@@ -139,7 +144,7 @@ impl<K: Kernel> Mapping<K> {
             if !this.waits_for_unlock(leaf) {
                 detached.leaves.clear();
             }
-            this.give_back(detached);
+            this.give_back(&mut detached);
         }
     }
 

@@ -107,6 +107,7 @@ impl<S: SyncFamily, T: Copy + Send + 'static> RequestList<S, T> {
     ///
     /// Requests that are linked during the call are looked at at most once, so it ends. A request
     /// that has gone when its wake arrives is not touched: what is woken is an address.
+    #[inline(never)] // for the stack of its callers
     pub fn wake(&self, wait: &impl Wait, mut chosen: impl FnMut(T) -> bool) {
         let mut from = 0;
         let mut last = None;

@@ -8,12 +8,11 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use heapless::Vec;
-
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
+use crate::writeback_run::HeldPages;
 use crate::{
-    FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGE_SIZE, PAGES_PER_LEAF, PageRun, SlotMask,
+    FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun, SlotMask,
     Trace, Word, WritebackRun,
 };
 
@@ -48,8 +47,8 @@ pub enum WritebackOutcome {
 ///
 /// # Invariants
 /// The slots of `run` in `leaf`, which belongs to `mapping`, are marked as under writeback, and
-/// only this token clears the marks. So the pages are present, and the leaf keeps its owner. One
-/// count of each frame of `frames` is owned; `addresses` are theirs.
+/// only this token clears the marks. So the pages are present, the leaf keeps its owner and each
+/// slot its frame. One count of each of these frames is owned.
 #[must_use = "dropping it makes the pages dirty again"]
 pub struct Writeback<'t, K: Kernel> {
     mapping: &'t Mapping<K>,
@@ -57,16 +56,7 @@ pub struct Writeback<'t, K: Kernel> {
     run: PageRun,
     size: u64,
     outcome: WritebackOutcome,
-    frames: Vec<FrameNumber, PAGES_PER_LEAF>,
-    addresses: Vec<NonNull<u8>, PAGES_PER_LEAF>,
 }
-
-// SAFETY: mappings and leaves are `Sync`, and frames are `Send + Sync`, so counts and memory can be
-// given up by any thread; the addresses are only read through, as by `WritebackRun`, which is
-// `Send`.
-unsafe impl<K: Kernel> Send for Writeback<'_, K> {}
-// SAFETY: through `&self` there is only the view, which is `Sync`.
-unsafe impl<K: Kernel> Sync for Writeback<'_, K> {}
 
 impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Turns the dirty pages of `run` into pages under writeback, which the store will see with
@@ -86,17 +76,9 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         if !inside || slots & (self.uptodate() & self.dirty() & !busy) != slots {
             return None;
         }
-        let mut frames = Vec::new();
-        let mut addresses = Vec::new();
+        // Present, because marks are only set on present pages.
         let allocator = self.mapping.cache().frames();
-        for page in 0..u64::from(run.pages()) {
-            // Present, because marks are only set on present pages.
-            let frame = self.frame(run.first().plus(page))?;
-            // A run has at most as many pages as there is room for.
-            let _fits = frames.push(frame);
-            let _fits = addresses.push(allocator.address(frame));
-        }
-        frames.iter().for_each(|&frame| allocator.retain(frame));
+        frames_of(self.leaf, run).for_each(|frame| allocator.retain(frame));
         self.leaf.begin_writeback(slots);
         K::trace(Trace::Acquired(self.mapping.writeback_id(run, slots)));
         // INVARIANT: the slots were not under writeback, are now, and the counts were just added.
@@ -107,8 +89,6 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
             run,
             size,
             outcome: WritebackOutcome::Redirty,
-            frames,
-            addresses,
         })
     }
 }
@@ -124,10 +104,14 @@ impl<K: Kernel> Writeback<'_, K> {
     #[must_use]
     pub fn view(&self) -> WritebackRun<'_> {
         let pos = self.run.start();
-        let room = self.addresses.len() * PAGE_SIZE;
+        let room = self.run.pages() as usize * PAGE_SIZE;
         let len = self.size.saturating_sub(pos).min(room as u64) as usize;
-        // SAFETY: the addresses are those of frames that this token holds counts of.
-        unsafe { WritebackRun::new(self.run.first(), &self.addresses, len) }
+        WritebackRun::new(self, self.run, len)
+    }
+
+    /// What dropping the token ends the writeback with, instead of [`WritebackOutcome::Redirty`].
+    pub fn set_outcome(&mut self, outcome: WritebackOutcome) {
+        self.outcome = outcome;
     }
 
     /// Ends the writeback: with [`WritebackOutcome::Redirty`] the pages are dirty again first, then
@@ -138,12 +122,29 @@ impl<K: Kernel> Writeback<'_, K> {
     }
 }
 
+// SAFETY: the token holds a count of each frame, by its invariant.
+unsafe impl<K: Kernel> HeldPages for Writeback<'_, K> {
+    fn page(&self, index: PageIndex) -> Option<NonNull<u8>> {
+        let frame = if self.run.contains(index) { self.leaf.frame(index.slot()) } else { None };
+        frame.map(|frame| self.mapping.cache().frames().address(frame))
+    }
+}
+
+/// The frames of a run of present pages, none of which leaves the leaf meanwhile.
+fn frames_of<S: crate::SyncFamily>(
+    leaf: &Leaf<S>,
+    run: PageRun,
+) -> impl Iterator<Item = FrameNumber> {
+    let first = run.first().slot();
+    (first..first + run.pages()).filter_map(|slot| leaf.frame(slot))
+}
+
 impl<K: Kernel> Drop for Writeback<'_, K> {
     fn drop(&mut self) {
         let cache = self.mapping.cache();
         // Before the marks go: eviction, which looks for pages that are clean and held once, never
         // sees the counts of a writeback that is over.
-        for &frame in &self.frames {
+        for frame in frames_of(self.leaf, self.run) {
             // SAFETY: by the invariant the count is ours; views have ended. (The page still has its
             // own.)
             unsafe { cache.frames().release(frame) };

@@ -1,9 +1,9 @@
 //! What the store is shown of a writeback.
 
-use core::marker::PhantomData;
+use core::fmt;
 use core::ptr::NonNull;
 
-use crate::{PAGE_SIZE, PageIndex, racing};
+use crate::{PAGE_SIZE, PageIndex, PageRun, racing};
 
 /// A run of pages as the store sees it: bytes of the file, then zeros to the end of the last page
 /// (P2).
@@ -14,27 +14,30 @@ use crate::{PAGE_SIZE, PageIndex, racing};
 /// are sent once more.
 ///
 /// # Invariants
-/// Each of `pages` is valid for reads of a page for `'a`; `len` is at most their size.
-#[derive(Clone, Copy, Debug)]
+/// `held` holds all of the `pages` from `first` on; `len` is at most their size.
+#[derive(Clone, Copy)]
 pub struct WritebackRun<'a> {
     first: PageIndex,
-    pages: &'a [NonNull<u8>],
+    pages: usize,
+    held: &'a dyn HeldPages,
     len: usize,
-    frames: PhantomData<&'a [u8]>,
 }
 
-// SAFETY: a shared view of frames that are held for `'a`; it only reads.
-unsafe impl Send for WritebackRun<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for WritebackRun<'_> {}
+/// Pages that stay as long as the value is borrowed.
+///
+/// # Safety
+/// What [`page`](Self::page) returns is valid for reads of a page as long as `self` is borrowed.
+pub(crate) unsafe trait HeldPages: Send + Sync {
+    /// The address of a page, if it is one of those that are held.
+    fn page(&self, index: PageIndex) -> Option<NonNull<u8>>;
+}
 
 impl<'a> WritebackRun<'a> {
-    /// # Safety
-    /// Each of `pages` is valid for reads of a page for `'a`; `len` is at most their size.
-    pub(crate) unsafe fn new(first: PageIndex, pages: &'a [NonNull<u8>], len: usize) -> Self {
-        debug_assert!(len <= pages.len() * PAGE_SIZE, "the bytes lie in the pages");
-        // INVARIANT: the caller's promise.
-        Self { first, pages, len, frames: PhantomData }
+    /// `len` bytes of the pages of `run`, all of which `held` holds.
+    pub(crate) fn new(held: &'a dyn HeldPages, run: PageRun, len: usize) -> Self {
+        let pages = run.pages() as usize;
+        debug_assert!(len <= pages * PAGE_SIZE, "the bytes lie in the pages");
+        Self { first: run.first(), pages, held, len }
     }
 }
 
@@ -48,7 +51,7 @@ impl WritebackRun<'_> {
     /// Pages in the run.
     #[must_use]
     pub fn pages(&self) -> u32 {
-        self.pages.len() as u32
+        self.pages as u32
     }
 
     /// Position in the file of the first byte.
@@ -72,16 +75,16 @@ impl WritebackRun<'_> {
     /// The length in whole pages, in bytes.
     #[must_use]
     pub fn padded_len(&self) -> usize {
-        self.pages.len() * PAGE_SIZE
+        self.pages * PAGE_SIZE
     }
 
     /// Pages `skip..skip + pages` of the run, clipped: for stores that write in pieces.
     #[must_use]
     pub fn part(&self, skip: u32, pages: u32) -> Self {
-        let from = (skip as usize).min(self.pages.len());
-        let to = from.saturating_add(pages as usize).min(self.pages.len());
+        let from = (skip as usize).min(self.pages);
+        let to = from.saturating_add(pages as usize).min(self.pages);
         let len = self.len.saturating_sub(from * PAGE_SIZE).min((to - from) * PAGE_SIZE);
-        Self { first: self.first.plus(from as u64), pages: &self.pages[from..to], len, ..*self }
+        Self { first: self.first.plus(from as u64), pages: to - from, len, ..*self }
     }
 
     /// Fills `out` with the bytes from `offset` of the run on: those of the file, then zeros (P2).
@@ -94,9 +97,14 @@ impl WritebackRun<'_> {
         let mut data = data;
         while !data.is_empty() {
             let start = at % PAGE_SIZE;
+            let index = self.first.plus((at / PAGE_SIZE) as u64);
+            let Some(page) = self.held.page(index) else {
+                debug_assert!(false, "a page of the run is held");
+                return data.fill(0);
+            };
             let (piece, left) = data.split_at_mut(data.len().min(PAGE_SIZE - start));
             // SAFETY: `start` is below the size of the page.
-            let from = unsafe { self.pages[at / PAGE_SIZE].add(start) };
+            let from = unsafe { page.add(start) };
             // SAFETY: the piece ends inside the page, which is valid for reads by the invariant;
             // kernel buffers don't overlap frames of the cache, and `piece` is a unique borrow.
             // Locked writers use racing-safe copies.
@@ -104,5 +112,15 @@ impl WritebackRun<'_> {
             at += piece.len();
             data = left;
         }
+    }
+}
+
+impl fmt::Debug for WritebackRun<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WritebackRun")
+            .field("first", &self.first)
+            .field("pages", &self.pages)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@
 
 use faultless_page::{
     AddressSpaceOperations, Contents, Errno, FrameBatch, Kernel, LockedRun, PAGE_SIZE, PageIndex,
-    PageRun, Removed, Reserved, SlotMask,
+    PageRun, Reserved, SlotMask,
 };
 
 use super::request::Mode;
@@ -93,6 +93,14 @@ fn cut_off<K: Kernel>(inode: &Inode<K>, end: u64) -> bool {
     end > inode.size_after_insertion()
 }
 
+/// Releases frames that were put in for nothing, after a grace period. The pages stay locked
+/// meanwhile: readers wait for nothing.
+#[cold]
+#[inline(never)] // for the stack of its callers
+fn take_back<K: Kernel>(locked: &mut LockedRun<'_, K>, slots: SlotMask) {
+    drop(locked.remove(slots));
+}
+
 impl Plan {
     /// Prepares one page for the bytes `[pos, pos + len)`; how many of them may be copied.
     /// `Err(None)`: no frame at hand.
@@ -172,16 +180,16 @@ impl Plan {
     }
 
     /// Ends what was prepared, after `copied` bytes arrived; how many of them count. Pages become
-    /// uptodate and dirty, the store is told, frames that got nothing are taken back (the caller
-    /// drops them once nothing is locked). A page that is neither valid nor a hole accepts its
-    /// bytes whole or not at all, so that every byte of an uptodate page is defined (P1).
-    pub(super) fn commit<'t, K: Kernel>(
+    /// uptodate and dirty, the store is told, frames that got nothing are taken back. A page that
+    /// is neither valid nor a hole accepts its bytes whole or not at all, so that every byte of an
+    /// uptodate page is defined (P1).
+    pub(super) fn commit<K: Kernel>(
         &self,
         inode: &Inode<K>,
-        locked: &mut LockedRun<'t, K>,
+        locked: &mut LockedRun<'_, K>,
         mode: Mode,
         copied: usize,
-    ) -> (usize, Option<Removed<'t, K>>) {
+    ) -> usize {
         debug_assert!(copied <= self.len, "only what was prepared is copied into");
         let accepted = self.accept(locked, copied);
         debug_assert!(accepted <= copied, "what was not copied does not count");
@@ -199,8 +207,11 @@ impl Plan {
         if mode == Mode::Grow && accepted > 0 {
             locked.grow_size(end);
         }
-        let refused = self.inserted & !landed;
-        (accepted, (refused != 0).then(|| locked.remove(refused)))
+        let nothing_landed = self.inserted & !landed;
+        if nothing_landed != 0 {
+            take_back(locked, nothing_landed);
+        }
+        accepted
     }
 
     /// Whether the store was asked for more than the `accepted` bytes: if the file ends before it,

@@ -141,6 +141,7 @@ impl<K: Kernel> Inode<K> {
         writer.finish(stop)
     }
 
+    #[inline(never)] // for the stack of its callers
     fn append<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,

@@ -24,14 +24,14 @@ fn every_other_page_of_two_thousand_leaves_in_a_dozen_grace_periods() {
     while let Some(run) = mapping.find(from, end, Mark::Present) {
         let mut locked = mapping.lock(cx(), run).unwrap();
         assert_eq!(removals.take(&mut locked, u64::MAX), run.mask());
-        assert!(removals.len() <= 96);
+        assert!(removals.len() <= 80);
         from = run.end();
         waits += grace_periods();
     }
     assert_eq!(mapping.cached_pages(), 0);
     drop(removals);
     waits += grace_periods();
-    assert_eq!(waits, 1000_usize.div_ceil(96));
+    assert_eq!(waits, 1000_usize.div_ceil(80));
     drop(mapping);
     machine.assert_balanced();
 }
