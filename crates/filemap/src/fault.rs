@@ -76,8 +76,9 @@ impl<K: Kernel> Inode<K> {
     ///
     /// Under the page-table lock it looks at the entry again:
     /// - none: it sets the entry to [`MappedFrame::frame`], whose count becomes the entry's;
-    /// - an entry with the same frame: another thread has resolved the fault. If stores may now be allowed, it raises the protection and flushes this CPU's TLB entry;
-    ///   other CPUs fault once more at worst;
+    /// - an entry with the same frame: another thread has resolved the fault. If stores may now be
+    ///   allowed, it raises the protection and flushes this CPU's TLB entry; other CPUs fault once
+    ///   more at worst;
     /// - an entry with another frame is a private copy, and stays: while the page is locked, this
     ///   file has no other frame for it.
     ///
