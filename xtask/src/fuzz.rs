@@ -18,7 +18,7 @@ use indicatif::MultiProgress;
 use self::places::Places;
 use self::planted::Begin;
 use self::session::{Ending, Report, Search, Until};
-use crate::pool;
+use faultless_tools::pool;
 
 mod engine;
 mod fixed;
@@ -207,7 +207,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::workspace;
+    use faultless_tools::workspace;
 
     #[test]
     fn an_unknown_target_is_an_error_that_names_the_known_ones() {

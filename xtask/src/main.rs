@@ -26,7 +26,6 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod check;
-mod child;
 mod coverage;
 mod cross;
 mod deadlocks;
@@ -34,18 +33,12 @@ mod demo;
 mod fuzz;
 mod model;
 mod mutants;
-mod nightly;
 mod oracle;
-mod pipe;
 mod planted;
-mod pool;
 mod probe;
-mod process;
 mod prove;
 mod soak;
-mod tally;
 mod test;
-mod workspace;
 
 /// The commands of the Faultless workspace.
 #[derive(Parser)]
@@ -96,8 +89,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    pipe::end_quietly_when_closed();
-    let result = match Cli::parse().command {
+    faultless_tools::command::main(|| match Cli::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
@@ -113,12 +105,5 @@ fn main() -> ExitCode {
         Command::Cross => cross::run(),
         Command::Prove(options) => prove::run(&options),
         Command::Probe => probe::run(),
-    };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }

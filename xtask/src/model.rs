@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use crate::process;
+use faultless_tools::process;
 
 /// How much to explore.
 #[derive(Args)]

@@ -97,7 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    LazyLock::force(&crate::process::SELF);
+    LazyLock::force(&faultless_tools::process::SELF);
     let chosen = choose(options)?;
     let skips = if std::env::var("CI").is_ok_and(|ci| ci == "true") {
         Skips::Forbidden
@@ -170,7 +170,7 @@ fn report(step: &Step, outcome: &Outcome, took: Duration) {
 
 /// Runs a command: passed with no remark, or failed with all that it printed.
 fn passes(command: &mut Command) -> Result<Outcome> {
-    let finished = crate::process::capture(command)?;
+    let finished = faultless_tools::process::capture(command)?;
     Ok(if finished.success {
         Outcome::Passed(String::new())
     } else {

@@ -13,7 +13,7 @@ use measure::{Measured, Role};
 use rows::{ROWS, Row};
 use stats::Dice;
 
-use crate::process::cargo;
+use faultless_tools::process::cargo;
 
 mod counts;
 mod kernel;

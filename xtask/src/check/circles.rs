@@ -52,7 +52,7 @@ fn name(module: &Module) -> String {
 mod tests {
     use super::*;
     use crate::check::testing::objects;
-    use crate::workspace::TextFile;
+    use faultless_tools::workspace::TextFile;
 
     fn page(files: &[(&str, &str)]) -> Facts {
         let file = |(path, text): &(&str, &str)| TextFile {

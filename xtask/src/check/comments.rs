@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Facts, Violation};
-use crate::workspace::TextFile;
+use faultless_tools::workspace::TextFile;
 
 /// Columns of a comment.
 const WIDTH: usize = 100;

@@ -12,6 +12,7 @@ const FILEMAP: &str = "faultless-filemap";
 const PARTS: &str = "faultless-parts";
 const HOST: &str = "faultless-host";
 const FAULTLESS: &str = "faultless";
+const TOOLS: &str = "faultless-tools";
 
 /// Crates of the workspace, each with those of the workspace that it may need.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -23,7 +24,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, PARTS]),
     ("faultless-tests", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
     ("faultless-model", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
-    ("xtask", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
+    (TOOLS, &[]),
+    ("xtask", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS, TOOLS]),
 ];
 
 /// What their tests may need besides.

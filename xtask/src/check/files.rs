@@ -37,7 +37,7 @@ fn lengths(facts: &Facts) -> impl Iterator<Item = (&str, usize)> {
 pub(super) fn no_machine_paths(facts: &Facts) -> Vec<Violation> {
     let mut prefixes: Vec<String> =
         ["work", "home", "root", "Users"].iter().map(|folder| format!("/{folder}/")).collect();
-    prefixes.push(format!("{}/", crate::workspace::root().display()));
+    prefixes.push(format!("{}/", faultless_tools::workspace::root().display()));
     prefixes.push(concat!("..", "/shared").to_owned());
     let mut found = Vec::new();
     for file in &facts.files {

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::{Facts, Violation};
-use crate::workspace::TextFile;
+use faultless_tools::workspace::TextFile;
 
 /// Finds links in Markdown files that lead nowhere.
 pub(super) fn check(facts: &Facts) -> Vec<Violation> {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::workspace::{self, TextFile};
+use faultless_tools::workspace::{self, TextFile};
 
 mod circles;
 mod comments;

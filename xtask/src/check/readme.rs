@@ -37,7 +37,7 @@ pub(super) fn example_is_linked(facts: &Facts) -> Vec<Violation> {
 mod tests {
     use super::super::testing::objects;
     use super::*;
-    use crate::workspace::TextFile;
+    use faultless_tools::workspace::TextFile;
 
     fn facts(readme: &str, example: &str) -> Facts {
         let file = |path: &str, text: &str| TextFile { path: path.into(), text: text.into() };

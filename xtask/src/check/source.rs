@@ -4,7 +4,7 @@
 
 use super::tokens::{contains, flatten, lines_with};
 use super::{Facts, Violation};
-use crate::workspace::TextFile;
+use faultless_tools::workspace::TextFile;
 
 /// Source folders of the crates that an embedder links.
 const CORE: &[&str] = &[

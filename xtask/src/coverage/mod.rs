@@ -18,7 +18,7 @@ use indicatif::HumanDuration;
 
 use self::explain::{Complaint, Explained};
 use self::export::Source;
-use crate::workspace;
+use faultless_tools::workspace;
 
 mod explain;
 mod export;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::nightly::{self, Nightly};
-use crate::process::{capture, on_path};
-use crate::tally::{Tally, tally};
+use faultless_tools::nightly::{self, Nightly};
+use faultless_tools::process::{capture, on_path};
+use faultless_tools::tally::{Tally, tally};
 
 /// Packages whose tests exercise the core. The seeds of the fuzz targets are replayed in the last
 /// one.

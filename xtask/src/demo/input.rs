@@ -66,7 +66,7 @@ pub(super) fn named(path: &Path, first: Option<u64>) -> Result<Input> {
 /// When they cannot be read.
 pub(super) fn own_sources() -> Result<Input> {
     let mut bytes = Vec::new();
-    let root = crate::workspace::root();
+    let root = faultless_tools::workspace::root();
     for folder in ["crates", "tests", "xtask"] {
         gather(&root.join(folder), &mut bytes).with_context(|| format!("cannot read {folder}"))?;
     }

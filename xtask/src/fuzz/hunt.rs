@@ -10,7 +10,7 @@ use faultless_host::fuzz::{self, Plant, Target};
 use faultless_host::rng::{self, Rng};
 
 use super::replay;
-use crate::workspace;
+use faultless_tools::workspace;
 
 /// Plays the committed seeds of each target, and inputs made from them: `runs` in all.
 pub(super) fn hunt(targets: &[&Target], runs: u64, seed: Option<u32>) -> Result<ExitCode> {

@@ -10,9 +10,9 @@ use faultless_host::fuzz::Target;
 use indicatif::MultiProgress;
 
 use super::session::Session;
-use crate::nightly::{self, Nightly};
-use crate::process::{capture, cargo, on_path};
-use crate::workspace;
+use faultless_tools::nightly::{self, Nightly};
+use faultless_tools::process::{capture, cargo, on_path};
+use faultless_tools::workspace;
 
 /// Where things lie.
 pub(super) struct Places {

@@ -14,7 +14,7 @@ use faultless_host::fuzz::{Plant, Target};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::progress::{Status, finding, played};
-use crate::child as programs;
+use faultless_tools::child as programs;
 
 /// A program, and where it leaves what it finds.
 pub(super) struct Session<'s> {

@@ -14,7 +14,7 @@ use super::list::Mutant;
 use super::reach::Test;
 use super::run::{Fate, Judged, Kills, MUTANT, NONE, Setting, judge_one};
 use super::{LIBRARIES, TESTS};
-use crate::child::Ending;
+use faultless_tools::child::Ending;
 
 /// All tests of a test program of the changed package, one after the other, may take this long.
 const OWN_LIMIT: Duration = Duration::from_secs(300);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::source::Source;
-use crate::workspace;
+use faultless_tools::workspace;
 
 /// The crate with the switch.
 pub(crate) const SWITCH: &str = include_str!("switch.rs");

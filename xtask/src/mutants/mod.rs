@@ -12,7 +12,7 @@
 //! | all changes in one text | [`weave`] |
 //! | until it compiles | [`build`], [`learnt`] |
 //! | which test reaches what | [`reach`] |
-//! | whether a test fails | [`mod@run`], with [`crate::child`] |
+//! | whether a test fails | [`mod@run`], with [`faultless_tools::child`] |
 //! | changes that must be known at compile time | [`apart`] |
 //! | survivors that nobody could notice | [`known`] |
 //! | the outcome | [`report`] |
@@ -28,9 +28,9 @@ use anyhow::{Result, bail};
 use faultless_host::rng::{self, Rng};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{process, workspace};
 use build::Loom;
 use copy::Folders;
+use faultless_tools::{process, workspace};
 use known::Known;
 use list::Mutant;
 use reach::{Steadiness, Test};

@@ -15,8 +15,8 @@ use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
 use super::run::Setting;
-use crate::child::Ending;
-use crate::pool;
+use faultless_tools::child::Ending;
+use faultless_tools::pool;
 
 /// A test alone may take this long with no mutant active.
 const MOST_ALONE: Duration = Duration::from_secs(300);

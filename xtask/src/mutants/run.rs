@@ -15,8 +15,8 @@ use super::copy::Folders;
 use super::known::Known;
 use super::list::Mutant;
 use super::reach::Test;
-use crate::child::{self, Ending};
-use crate::pool;
+use faultless_tools::child::{self, Ending};
+use faultless_tools::pool;
 
 /// Tests of one program that run together take about this long, unless one alone takes longer.
 const BATCH_SECONDS: f64 = 0.5;

@@ -63,7 +63,7 @@ fn parse(text: &str) -> Result<Vec<Plant>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace;
+    use faultless_tools::workspace;
 
     #[test]
     fn a_name_stands_for_one_bug_and_a_bug_has_tests() {

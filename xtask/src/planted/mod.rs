@@ -26,10 +26,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::list::Plant;
 use self::trial::{Program, Verdict};
+use crate::mutants;
 use crate::mutants::build;
 use crate::mutants::copy::{self, Folders};
 use crate::mutants::source::Source;
-use crate::{mutants, pool, workspace};
+use faultless_tools::{pool, workspace};
 
 mod list;
 #[cfg(test)]

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::list::Plant;
-use crate::child::{self, Ending, Played};
 use crate::mutants::copy::Folders;
 use crate::mutants::run::MUTANT;
-use crate::process::capture;
+use faultless_tools::child::{self, Ending, Played};
+use faultless_tools::process::capture;
 
 /// Tests without a bug may take this long.
 const MOST_SOUND: Duration = Duration::from_secs(600);

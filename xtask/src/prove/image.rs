@@ -8,8 +8,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::{capture, cargo, on_path};
-use crate::{cross, workspace};
+use faultless_tools::process::{capture, cargo, on_path};
+use faultless_tools::std_source::{self, Toolchain};
+use faultless_tools::workspace;
 
 /// Where the functions stand.
 const MANIFEST: &str = "tests/prove/Cargo.toml";
@@ -64,7 +65,7 @@ impl Isa {
         if !on_path(&compiler) {
             return Some(format!("{compiler}: apt-get install gcc-{}-linux-gnu", self.name()));
         }
-        cross::missing_toolchain()
+        std_source::missing()
     }
 }
 
@@ -166,7 +167,8 @@ fn archive(isa: Isa) -> Result<PathBuf> {
             (build, output.join("release"))
         }
         Some(target) => {
-            let mut build = cross::build_for(target, &output).context("no toolchain")?;
+            let mut build =
+                Toolchain::find().context("no toolchain")?.cargo("build", target, &output);
             build.args(args).arg("-Zbuild-std=core");
             if isa == Isa::Aarch64 {
                 // The platform's register, which a kernel keeps to itself.

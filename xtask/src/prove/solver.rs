@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use super::integers::Integers;
 use super::term::{Cond, Term};
-use crate::process::on_path;
+use faultless_tools::process::on_path;
 
 /// Steps of the solver for one question. Not a time, so that the answers are the same on every
 /// machine.

@@ -12,9 +12,9 @@ use faultless_host::fuzz::{Plant, Target};
 
 use super::checker::{Checker, Find, Pace, Round};
 use super::programs;
-use crate::child::Ending;
 use crate::fuzz::{self, Engine};
-use crate::process::SELF;
+use faultless_tools::child::Ending;
+use faultless_tools::process::SELF;
 
 /// A target, and the bug that is planted in it.
 struct Planted {

@@ -10,8 +10,8 @@ use anyhow::Result;
 
 use super::checker::{Checker, Find, Pace, Round};
 use super::programs;
-use crate::child::{Ending, Played};
-use crate::process::capture;
+use faultless_tools::child::{Ending, Played};
+use faultless_tools::process::capture;
 
 /// Schedules that are longer are not printed: the search is, which finds it again.
 const LONGEST_SCHEDULE: usize = 4000;

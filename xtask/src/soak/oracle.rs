@@ -10,8 +10,8 @@ use anyhow::Result;
 
 use super::checker::{Checker, Find, Pace, Round};
 use super::programs;
-use crate::child::Ending;
-use crate::process::SELF;
+use faultless_tools::child::Ending;
+use faultless_tools::process::SELF;
 
 pub(super) struct Oracle {
     /// The defect of the control that runs in place of Faultless.

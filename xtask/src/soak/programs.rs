@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Message, TargetKind};
 
-use crate::child::{self, Played};
-use crate::{process, workspace};
+use faultless_tools::child::{self, Played};
+use faultless_tools::{process, workspace};
 
 /// A round that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(600);

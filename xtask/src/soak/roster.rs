@@ -10,7 +10,7 @@ use faultless_host::fuzz::TARGETS;
 use super::checker::{Bug, Checker, Kind};
 use super::{fuzzing, models, oracle, programs, seeded};
 use crate::fuzz::{self, Engine};
-use crate::process::SELF;
+use faultless_tools::process::SELF;
 
 /// Which checkers are wanted, and how.
 #[derive(Clone, Copy, Debug)]

@@ -129,7 +129,7 @@ fn calls_new(tokens: &[TokenTree]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace;
+    use faultless_tools::workspace;
 
     #[test]
     fn a_test_that_draws_by_way_of_others_and_inside_a_macro_is_found() {

@@ -10,8 +10,8 @@ use anyhow::Result;
 use super::checker::{Checker, Find, Round};
 use super::programs::{self, TestProgram};
 use super::scan;
-use crate::child::Ending;
-use crate::process::capture;
+use faultless_tools::child::Ending;
+use faultless_tools::process::capture;
 
 /// The random tests of a test program.
 pub(super) struct Tests {

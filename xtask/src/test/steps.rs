@@ -8,9 +8,10 @@ use anyhow::Result;
 
 use super::{Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
-use crate::process::{SELF, capture, cargo, on_path};
-use crate::tally::tally;
-use crate::{cross, fuzz, probe, prove, workspace};
+use crate::{cross, fuzz, probe, prove};
+use faultless_tools::process::{SELF, capture, cargo, on_path};
+use faultless_tools::tally::tally;
+use faultless_tools::workspace;
 
 const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
     Step { name, about, pace: Pace::Quick, run }

@@ -10,22 +10,23 @@ use crate::process::capture;
 use crate::workspace;
 
 /// What to say where there is none.
-pub(crate) const HOW_TO_GET: &str =
+pub const HOW_TO_GET: &str =
     "there is no nightly toolchain: rustup toolchain install nightly --profile minimal";
 
 /// An installed nightly toolchain, by its name.
 #[derive(Debug)]
-pub(crate) struct Nightly(String);
+pub struct Nightly(String);
 
 impl Nightly {
     /// The one that is called nightly, else the one with the latest date.
-    pub(crate) fn find() -> Option<Self> {
+    #[must_use]
+    pub fn find() -> Option<Self> {
         let listed = capture(Command::new("rustup").args(["toolchain", "list"])).ok()?;
         choose(&listed.output).map(Self)
     }
 
     /// A command of the toolchain that runs in the root of the workspace.
-    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new("rustup");
         command.args(["run", &self.0]).args(args).current_dir(workspace::root());
         // What the cargo of this command said of itself is not true of nightly's.

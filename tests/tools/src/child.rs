@@ -1,5 +1,6 @@
 //! Running a test program that may misbehave: limited in memory and in time, and ended together
-//! with all that it started.
+//! with all that it started. Programs that are trusted to end are the business of
+//! [`process`](crate::process).
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -14,7 +15,7 @@ const MOST_MEMORY_BYTES: libc::rlim_t = 3 << 30;
 
 /// How a test program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// Its tests passed.
     Passed,
     /// A test failed, or the program crashed.
@@ -24,7 +25,10 @@ pub(crate) enum Ending {
 }
 
 /// Runs these tests of a program, one after the other, and waits. What they print is lost.
-pub(crate) fn run(
+///
+/// # Errors
+/// It cannot be run.
+pub fn run(
     program: &Path,
     folder: &Path,
     tests: &[&str],
@@ -46,7 +50,10 @@ pub(crate) fn run(
 }
 
 /// Runs a command to its end, or for `limit` at most.
-pub(crate) fn finish(command: &mut Command, limit: Duration) -> Result<Ending> {
+///
+/// # Errors
+/// It cannot be run.
+pub fn finish(command: &mut Command, limit: Duration) -> Result<Ending> {
     let what = format!("{}", command.get_program().display());
     command.stdin(Stdio::null()).process_group(0);
     bind(command);
@@ -65,14 +72,19 @@ pub(crate) fn finish(command: &mut Command, limit: Duration) -> Result<Ending> {
 
 /// How a command ended, and what it printed.
 #[derive(Debug)]
-pub(crate) struct Played {
-    pub(crate) ending: Ending,
-    pub(crate) output: String,
+pub struct Played {
+    /// How it ended.
+    pub ending: Ending,
+    /// Standard output and standard error.
+    pub output: String,
 }
 
 /// As [`finish`], and reads what the command printed. It goes to the file `log` meanwhile: a pipe
 /// would stay open for as long as anything that the command started.
-pub(crate) fn play(command: &mut Command, log: &Path, limit: Duration) -> Result<Played> {
+///
+/// # Errors
+/// It cannot be run, or the file cannot be written.
+pub fn play(command: &mut Command, log: &Path, limit: Duration) -> Result<Played> {
     let file = File::create(log).with_context(|| format!("{}", log.display()))?;
     command.stdout(file.try_clone()?).stderr(file).env("RUST_BACKTRACE", "0");
     let ending = finish(command, limit)?;
@@ -82,7 +94,7 @@ pub(crate) fn play(command: &mut Command, log: &Path, limit: Duration) -> Result
 
 impl Played {
     /// What went wrong, in one line: what the first panic said, else the last line.
-    pub(crate) fn what(&self) -> String {
+    pub fn what(&self) -> String {
         if self.ending == Ending::TimedOut {
             return "it did not end".to_owned();
         }
@@ -95,13 +107,13 @@ impl Played {
     }
 
     /// The text behind the first `mark` at the beginning of a line.
-    pub(crate) fn after(&self, mark: &str) -> Option<&str> {
+    pub fn after(&self, mark: &str) -> Option<&str> {
         self.output.lines().find_map(|line| line.trim().strip_prefix(mark))
     }
 }
 
 /// Has the command run at the same addresses each time, where the system lets it.
-pub(crate) fn fix_addresses(command: &mut Command) {
+pub fn fix_addresses(command: &mut Command) {
     let before_exec = || {
         // SAFETY: no memory is passed. It may be forbidden; then the addresses are random.
         unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
@@ -134,8 +146,8 @@ fn end_group(child: &Child) {
     unsafe { libc::kill(-group, libc::SIGKILL) };
 }
 
-/// What the command starts has limits, and does not outlive the thread that starts it: a mutant
-/// that hangs would run for ever.
+/// What the command starts has limits, and does not outlive the thread that starts it: a
+/// program that hangs would run for ever.
 fn bind(command: &mut Command) {
     let before_exec = || {
         end_with_parent()?;
@@ -170,28 +182,14 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, limit: Duration) -> Ending {
-        // `sh --exact FILE --test-threads=1` is no shell's language; a program that ignores its
-        // arguments is.
-        let folder = std::env::temp_dir().join(format!(
-            "xtask-child-{}-{}",
-            std::process::id(),
-            script.len()
-        ));
-        std::fs::create_dir_all(&folder).expect("a folder for a script");
-        let path = folder.join("script");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&path, mode).expect("a program");
-        let ending = run(&path, &folder, &["x"], &[], limit).expect("it runs");
-        std::fs::remove_dir_all(&folder).expect("cleaned up");
-        ending
+        finish(Command::new("sh").args(["-c", script]), limit).expect("it runs")
     }
 
     #[test]
     fn success_failure_and_a_crash_are_told_apart() {
         let limit = Duration::from_secs(60);
         assert_eq!(shell("exit 0", limit), Ending::Passed);
-        assert_eq!(shell("exit 101 ", limit), Ending::Failed);
+        assert_eq!(shell("exit 101", limit), Ending::Failed);
         assert_eq!(shell("kill -SEGV $$", limit), Ending::Failed);
     }
 

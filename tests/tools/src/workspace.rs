@@ -9,13 +9,17 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
 
 /// The folder that holds the workspace's `Cargo.toml`.
-pub(crate) fn root() -> PathBuf {
+#[must_use]
+pub fn root() -> PathBuf {
     let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest_dir.parent().unwrap_or(manifest_dir).to_path_buf()
+    manifest_dir.ancestors().nth(2).unwrap_or(manifest_dir).to_path_buf()
 }
 
 /// What cargo knows of the workspace, without its external dependencies.
-pub(crate) fn metadata() -> Result<Metadata> {
+///
+/// # Errors
+/// Those of `cargo metadata`.
+pub fn metadata() -> Result<Metadata> {
     MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
         .no_deps()
@@ -24,29 +28,36 @@ pub(crate) fn metadata() -> Result<Metadata> {
 }
 
 /// Where build output goes.
-pub(crate) fn target_dir() -> Result<PathBuf> {
+///
+/// # Errors
+/// Those of [`metadata`].
+pub fn target_dir() -> Result<PathBuf> {
     Ok(metadata()?.target_directory.into_std_path_buf())
 }
 
 /// A text file of the repository.
 #[derive(Clone, Debug)]
-pub(crate) struct TextFile {
+pub struct TextFile {
     /// Path from the root of the workspace, with `/` between the parts.
-    pub(crate) path: String,
+    pub path: String,
     /// What it holds.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl TextFile {
     /// The extension, or nothing.
-    pub(crate) fn extension(&self) -> &str {
+    #[must_use]
+    pub fn extension(&self) -> &str {
         Path::new(&self.path).extension().and_then(|e| e.to_str()).unwrap_or("")
     }
 }
 
 /// Every file that git tracks or would track, sorted: paths from the root, with `/` between the
 /// parts.
-pub(crate) fn tracked_files() -> Result<Vec<String>> {
+///
+/// # Errors
+/// git cannot be run, or this is no repository.
+pub fn tracked_files() -> Result<Vec<String>> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root())
@@ -62,7 +73,10 @@ pub(crate) fn tracked_files() -> Result<Vec<String>> {
 }
 
 /// Every text file that git tracks or would track, sorted. Files that are not UTF-8 are left out.
-pub(crate) fn text_files() -> Result<Vec<TextFile>> {
+///
+/// # Errors
+/// Those of [`tracked_files`].
+pub fn text_files() -> Result<Vec<TextFile>> {
     let root = root();
     let mut files = Vec::new();
     for path in tracked_files()? {

@@ -8,7 +8,10 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIter
 
 /// Does `work` for every item, `jobs` of them at a time; what came of them, in the order of the
 /// items. `work` is told which of the `jobs` workers it runs on. After an error no item is begun.
-pub(crate) fn each<T: Sync, R: Send>(
+///
+/// # Errors
+/// The first that `work` returned, or that of a thread that cannot be started.
+pub fn each<T: Sync, R: Send>(
     items: &[T],
     jobs: usize,
     work: impl Fn(usize, &T) -> Result<R> + Sync,

@@ -4,14 +4,18 @@
 
 /// Sums over all `test result:` lines.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) passed: u64,
-    pub(crate) failed: u64,
-    pub(crate) ignored: u64,
+pub struct Tally {
+    /// Tests that passed.
+    pub passed: u64,
+    /// Tests that failed.
+    pub failed: u64,
+    /// Tests that were not run because they say so.
+    pub ignored: u64,
 }
 
 /// Adds up the `test result:` lines of a run.
-pub(crate) fn tally(output: &str) -> Tally {
+#[must_use]
+pub fn tally(output: &str) -> Tally {
     let mut sum = Tally::default();
     for line in output.lines().filter_map(|line| line.trim().strip_prefix("test result: ")) {
         let counts = line.split_once(". ").map_or("", |(_, counts)| counts);

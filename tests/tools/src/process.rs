@@ -11,27 +11,30 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result};
 
 /// This program's path as it was at the start: a build that runs meanwhile may replace the file.
-pub(crate) static SELF: LazyLock<PathBuf> =
+pub static SELF: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::current_exe().unwrap_or_else(|_| PathBuf::from("xtask")));
 
 /// How a program ended, and what it said.
 #[derive(Debug)]
-pub(crate) struct Finished {
+pub struct Finished {
     /// Whether it exited with zero.
-    pub(crate) success: bool,
+    pub success: bool,
     /// Standard output and standard error, interleaved as they were written.
-    pub(crate) output: String,
+    pub output: String,
 }
 
 /// A `cargo` that runs in the root of the workspace.
-pub(crate) fn cargo<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+pub fn cargo<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(crate::workspace::root());
     command
 }
 
 /// Runs a program to its end and keeps what it printed.
-pub(crate) fn capture(command: &mut Command) -> Result<Finished> {
+///
+/// # Errors
+/// It cannot be run, or what it prints cannot be read.
+pub fn capture(command: &mut Command) -> Result<Finished> {
     let what = format!("{command:?}");
     let (mut reader, writer) = std::io::pipe().context("pipe")?;
     command.stdin(Stdio::null());
@@ -51,7 +54,8 @@ pub(crate) fn capture(command: &mut Command) -> Result<Finished> {
 }
 
 /// Whether a program can be found on the search path.
-pub(crate) fn on_path(program: &str) -> bool {
+#[must_use]
+pub fn on_path(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
