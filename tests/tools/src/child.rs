@@ -24,31 +24,6 @@ pub enum Ending {
     TimedOut,
 }
 
-/// Runs these tests of a program, one after the other, and waits. What they print is lost.
-///
-/// # Errors
-/// It cannot be run.
-pub fn run(
-    program: &Path,
-    folder: &Path,
-    tests: &[&str],
-    environment: &[(&str, &str)],
-    limit: Duration,
-) -> Result<Ending> {
-    let mut command = Command::new(program);
-    command
-        .arg("--exact")
-        .args(tests)
-        .arg("--test-threads=1")
-        .current_dir(folder)
-        .env("CARGO_MANIFEST_DIR", folder)
-        .env("RUST_BACKTRACE", "0")
-        .envs(environment.iter().copied())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    finish(&mut command, limit)
-}
-
 /// Runs a command to its end, or for `limit` at most.
 ///
 /// # Errors

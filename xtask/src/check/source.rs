@@ -15,6 +15,18 @@ const CORE: &[&str] = &[
     "crates/faultless/src/",
 ];
 
+/// Folders of the crates whose sources the rules about unsafe code and parameters look at.
+const STRICT: &[&str] = &[
+    "crates/",
+    "tests/bench/",
+    "tests/planted/",
+    "tests/prover/",
+    "tests/random/",
+    "tests/shows/",
+    "tests/tools/",
+    "xtask/src/",
+];
+
 /// Words that announce postponed work. Put together here, so that the rule does not find itself.
 const POSTPONED: &[&str] =
     &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("for", " now")];
@@ -48,7 +60,7 @@ pub(super) fn no_std(facts: &Facts) -> Vec<Violation> {
 /// A module forbids unsafe code unless it, or a module inside it, has some. Modules of tests are
 /// left alone.
 pub(super) fn forbid_unsafe(facts: &Facts) -> Vec<Violation> {
-    let files: Vec<(&TextFile, Vec<(String, usize)>)> = rust(facts, &["crates/", "xtask/src/"])
+    let files: Vec<(&TextFile, Vec<(String, usize)>)> = rust(facts, STRICT)
         .filter(|file| file.path.contains("/src/"))
         .map(|file| (file, flatten(&file.text)))
         .collect();
@@ -81,7 +93,7 @@ fn folder_of_children(path: &str) -> String {
 /// No function of the crates takes a `bool`: an enum or two functions.
 pub(super) fn no_bool_parameters(facts: &Facts) -> Vec<Violation> {
     let mut found = Vec::new();
-    for file in rust(facts, &["crates/", "xtask/src/"]) {
+    for file in rust(facts, STRICT) {
         let flat = flatten(&file.text);
         for (at, (token, line)) in flat.iter().enumerate() {
             if token == "fn" && parameters(&flat[at..]).is_some_and(has_bool) {

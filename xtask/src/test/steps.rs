@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
-use crate::{cross, fuzz, probe, prove};
+use crate::{cross, probe};
 use faultless_tools::process::{SELF, capture, cargo, on_path};
 use faultless_tools::tally::tally;
 use faultless_tools::workspace;
@@ -56,6 +56,17 @@ const NEEDED: &[&str] = &["tests/compile_fail.rs", "tests/fuzz_replay.rs"];
 fn missing(program: &str, how_to_get: &str) -> Option<Outcome> {
     (!on_path(program))
         .then(|| Outcome::Skipped(format!("{program} is not installed: {how_to_get}")))
+}
+
+/// Why the step of a command must be skipped, if the command says what it lacks.
+fn lacks(command: &str) -> Result<Option<Outcome>> {
+    let finished = capture(Command::new(SELF.as_path()).args([command, "--missing"]))?;
+    if !finished.success {
+        return Ok(Some(Outcome::Failed(finished.output)));
+    }
+    let lines = finished.output.lines().filter_map(|line| line.strip_prefix("missing: "));
+    let lines: Vec<&str> = lines.collect();
+    Ok((!lines.is_empty()).then(|| Outcome::Skipped(lines.join("; "))))
 }
 
 fn format() -> Result<Outcome> {
@@ -168,9 +179,8 @@ fn across() -> Result<Outcome> {
 }
 
 fn proofs() -> Result<Outcome> {
-    let missing = prove::missing();
-    if !missing.is_empty() {
-        return Ok(Outcome::Skipped(missing.join("; ")));
+    if let Some(skipped) = lacks("prove")? {
+        return Ok(skipped);
     }
     let finished = capture(Command::new(SELF.as_path()).arg("prove"))?;
     let summary = finished.output.lines().find_map(|line| line.strip_prefix("Summary: "));
@@ -184,8 +194,8 @@ fn proofs() -> Result<Outcome> {
 const FUZZING: [&str; 4] = ["fuzz", "--fixed", "--jobs", "2"];
 
 fn fuzzing() -> Result<Outcome> {
-    if let Some(missing) = fuzz::missing() {
-        return Ok(Outcome::Skipped(missing.into()));
+    if let Some(skipped) = lacks("fuzz")? {
+        return Ok(skipped);
     }
     let finished = capture(Command::new(SELF.as_path()).args(FUZZING))?;
     let summary = finished.output.lines().find_map(|line| line.strip_prefix("Summary: "));

@@ -1,0 +1,29 @@
+//! `cargo xtask mutants`: cargo-mutants over the core, with what it needs to know of this
+//! workspace.
+//!
+//! What is changed, which tests must notice, and which mutants cannot be noticed stands in
+//! `.cargo/mutants.toml`. All of cargo-mutants' options are its own: `--file`, `--re`, `--shard
+//! 1/8`,
+//! `--list`, `--help`. It writes to `target/mutants.out`; survivors are in `missed.txt` there, and
+//! make its exit code 2.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use faultless_tools::process::{cargo, on_path};
+
+use crate::programs::{Arguments, become_it};
+
+/// How to get it.
+const INSTALL: &str = "cargo install cargo-mutants --locked";
+
+/// `cargo xtask mutants`.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    ensure!(on_path("cargo-mutants"), "cargo-mutants is not installed: {INSTALL}");
+    // Random tests take the same seed each time; a wait that a mutant makes endless ends soon.
+    let mut command = cargo(["mutants"]);
+    command.env("FAULTLESS_SEED", "1").env("FAULTLESS_WATCHDOG", "10");
+    become_it(command.args(&arguments.words))
+}
