@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Facts, Package, Violation};
+use super::facts::{Facts, Package, Violation};
 
 const PAGE: &str = "faultless-page";
 const USERCOPY: &str = "faultless-usercopy";
@@ -92,7 +92,7 @@ pub(super) fn to_the_outside(facts: &Facts) -> Vec<Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::testing::objects;
+    use crate::check::facts::testing::objects;
 
     fn package(name: &str, needs: &[&str], needs_for_tests: &[&str]) -> Package {
         let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
@@ -100,7 +100,7 @@ mod tests {
             name: name.into(),
             needs: owned(needs),
             needs_for_tests: owned(needs_for_tests),
-            license: None,
+            ..Package::default()
         }
     }
 

@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use super::facts::{Facts, Violation};
 use super::tokens::{contains, flatten, lines_with};
-use super::{Facts, Violation};
 use faultless_tools::workspace::TextFile;
 
 /// Source folders of the crates that an embedder links.
@@ -193,7 +193,7 @@ pub(super) fn module_docs(facts: &Facts) -> Vec<Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::testing::{file, objects};
+    use crate::check::facts::testing::{file, objects};
 
     #[test]
     fn a_core_crate_without_no_std_is_found() {
