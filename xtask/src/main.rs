@@ -5,10 +5,11 @@
 //! | command | what it does | module |
 //! |---|---|---|
 //! | `test` | everything that can be checked, one line a step | [`mod@test`] |
+//! | `report` | the numbers of the last `test` | [`report`] |
 //! | `check` | the house rules that a tool can check | [`check`] |
 //! | `cross` | other architectures, bare and emulated | [`cross`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
-//! | `coverage` | lines of the core that the tests run | [`coverage`] |
+//! | `coverage` | lines of the core that the tests run, by cargo-llvm-cov | [`coverage`] |
 //! | `mutants` | changed code, and whether a test notices, by cargo-mutants | [`mutants`] |
 //!
 //! The others are programs of their own, beside what they test; [`programs`] builds and starts
@@ -42,6 +43,8 @@ mod model;
 mod mutants;
 mod probe;
 mod programs;
+mod record;
+mod report;
 mod test;
 
 /// The commands of the Faultless workspace.
@@ -57,6 +60,8 @@ struct Cli {
 enum Command {
     /// Run every check there is: one line a step with its time, and a summary.
     Test(test::Options),
+    /// Write down what the last `test` run counted, step by step.
+    Report(report::Options),
     /// Rewrite a real file from its own cold mapping, with real page faults, and compare the
     /// result.
     Demo(Arguments),
@@ -100,6 +105,7 @@ enum Command {
 fn main() -> ExitCode {
     faultless_tools::command::main(|| match Cli::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Report(options) => report::run(&options),
         Command::Bench(arguments) => BENCH.run(&[], &arguments),
         Command::Demo(arguments) => SHOWS.run(&["demo"], &arguments),
         Command::Deadlocks(arguments) => SHOWS.run(&["deadlocks"], &arguments),
