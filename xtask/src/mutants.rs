@@ -12,6 +12,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
+use faultless_tools::child::limit_memory;
 use faultless_tools::process::{cargo, on_path};
 
 use crate::programs::{Arguments, become_it};
@@ -25,5 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     // Random tests take the same seed each time; a wait that a mutant makes endless ends soon.
     let mut command = cargo(["mutants"]);
     command.env("FAULTLESS_SEED", "1").env("FAULTLESS_WATCHDOG", "10");
+    // One that never stops allocating must not take the machine along.
+    limit_memory(&mut command);
     become_it(command.args(&arguments.words))
 }

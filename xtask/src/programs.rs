@@ -15,7 +15,7 @@ use anyhow::{Error, Result};
 use faultless_tools::process::SELF;
 use faultless_tools::workspace;
 
-pub(crate) const BENCH: Program = Program { package: "faultless-bench", profile: "bench" };
+pub(crate) const BENCH: Program = Program { package: "faultless-bench", profile: "dev" };
 pub(crate) const PLANTED: Program = Program { package: "faultless-planted", profile: "dev" };
 pub(crate) const PROVER: Program = Program { package: "faultless-prover", profile: "dev" };
 pub(crate) const RANDOM: Program = Program { package: "faultless-random", profile: "dev" };

@@ -124,8 +124,15 @@ fn end_group(child: &Child) {
 /// What the command starts has limits, and does not outlive the thread that starts it: a
 /// program that hangs would run for ever.
 fn bind(command: &mut Command) {
+    limit_memory(command);
+    // SAFETY: between fork and exec it only makes system calls: it neither allocates nor locks.
+    unsafe { command.pre_exec(end_with_parent) };
+}
+
+/// Limits the memory of the command and of each program that it starts, and has none leave a core
+/// file.
+pub fn limit_memory(command: &mut Command) {
     let before_exec = || {
-        end_with_parent()?;
         limit_resource(libc::RLIMIT_DATA, MOST_MEMORY_BYTES)?;
         limit_resource(libc::RLIMIT_CORE, 0)
     };
