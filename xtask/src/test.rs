@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that can be checked, one line a step, and a summary.
 //!
 //! What a step prints is shown only when it fails; what it counted is kept for `report` in the
-//! run's [`record`](crate::record). A step that this machine lacks a tool for is skipped and says
+//! run's [`record`]. A step that this machine lacks a tool for is skipped and says
 //! so; where `CI=true`, that is a failure.
 
 #![forbid(unsafe_code)]

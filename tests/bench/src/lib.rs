@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the scoreboard against plain copies, a `BTreeMap` cache, and Linux tmpfs.
 //!
 //! Ratios are medians over paired, shuffled rounds; every row has an A/A control that voids it when
-//! it is off by more than 3 %. The smallest real kernel ([`kernel`]) is measured, optimised as a
+//! it is off by more than 3 %. The smallest real kernel (`kernel`) is measured, optimised as a
 //! release would be: a build that is not optimised starts one that is.
 
 use std::os::unix::process::CommandExt;

@@ -10,11 +10,11 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | the list | [`list`] |
-//! | a copy of the workspace | [`mod@copy`], with the switch, `switch.rs` |
-//! | all bugs in one copy | [`mod@weave`] |
-//! | the copy's test programs | [`build`] |
-//! | which tests are meant, and what they say | [`trial`] |
+//! | the list | `list` |
+//! | a copy of the workspace | `copy`, with the switch, `switch.rs` |
+//! | all bugs in one copy | `weave` |
+//! | the copy's test programs | `build` |
+//! | which tests are meant, and what they say | `trial` |
 
 #![forbid(unsafe_code)]
 

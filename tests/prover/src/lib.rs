@@ -1,10 +1,10 @@
 //! `cargo xtask prove`: a proof that the user copies keep U1 and U2.
 //!
 //! The functions of `tests/prove` are built for every architecture that has copies in assembly, as
-//! a kernel builds them, and disassembled. All their paths are walked symbolically ([`explore`]):
+//! a kernel builds them, and disassembled. All their paths are walked symbolically (`explore`):
 //! lengths and addresses are any, and every access of user memory faults or does not, independently
 //! of all others. What has to hold is asked of z3. Loops are proven by invariants that are learnt
-//! and then shown ([`loops`]). What the model of an instruction set ([`lift`]) does not know is an
+//! and then shown (`loops`). What the model of an instruction set (`lift`) does not know is an
 //! error, not a guess.
 //!
 //! A store that faults changes nothing on x86-64. AArch64 and RISC-V promise that for a single

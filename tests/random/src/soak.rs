@@ -6,13 +6,13 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`checker`] | what a checker is, and what a round of it tells |
-//! | [`rounds`] | the turns |
-//! | [`roster`] | all checkers that there are |
-//! | [`fuzzing`], [`oracle`], [`models`], [`seeded`] | the kinds of checkers |
-//! | [`scan`] | which tests draw a seed |
-//! | [`programs`] | building and running programs |
-//! | [`report`] | the table, and the file of finds |
+//! | `checker` | what a checker is, and what a round of it tells |
+//! | `rounds` | the turns |
+//! | `roster` | all checkers that there are |
+//! | `fuzzing`, `oracle`, `models`, `seeded` | the kinds of checkers |
+//! | `scan` | which tests draw a seed |
+//! | `programs` | building and running programs |
+//! | `report` | the table, and the file of finds |
 
 #![forbid(unsafe_code)]
 

@@ -2,7 +2,7 @@
 //!
 //! A copy of a real file is rewritten from its own cold mapping, with real page faults, by both
 //! strategies and in chunks of several sizes; then it is made durable and compared with what plain
-//! bytes say ([`plan`]). The exit code is 1 for any difference, and 2 when there was nothing to
+//! bytes say (`plan`). The exit code is 1 for any difference, and 2 when there was nothing to
 //! work on.
 
 #![forbid(unsafe_code)]
