@@ -1,9 +1,9 @@
-//! `cargo xtask mutants`: cargo-mutants over the core, with what it needs to know of this workspace.
+//! `cargo xtask mutants`: cargo-mutants over the core, with what it has to know of this workspace.
 //!
 //! What is changed, which tests must notice, and which mutants cannot be noticed stands in
 //! `.cargo/mutants.toml`. All options are cargo-mutants' own: `--file`, `--re`, `--shard 1/16`,
-//! `--list`, `--help`. It writes to `target/mutants.out`, where `missed.txt` has the survivors. They
-//! make the exit code 2; mutants that did not end, and no survivor, make it 3.
+//! `--list`, `--help`. It writes to `target/mutants.out`, where `missed.txt` has the survivors.
+//! They make the exit code 2; mutants that did not end, and no survivor, make it 3.
 
 #![forbid(unsafe_code)]
 
