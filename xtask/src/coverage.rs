@@ -36,7 +36,7 @@ const LLVM: [(&str, &str); 2] = [("LLVM_COV", "llvm-cov"), ("LLVM_PROFDATA", "ll
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
     /// Fail if fewer lines, in percent, are run. Threads of stress tests get to a few by chance.
-    #[arg(long, value_name = "PERCENT", default_value_t = 98.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 97.0)]
     fail_under_lines: f64,
     /// What cargo-llvm-cov understands besides, such as --html or --show-missing-lines.
     #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
