@@ -9,15 +9,15 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::process::{capture, on_path};
-use crate::tally::tally;
-use crate::workspace;
+use faultless_tools::process::{capture, on_path};
+use faultless_tools::std_source::{self, Toolchain};
+use faultless_tools::tally::tally;
+use faultless_tools::workspace;
 
 /// The crates that an embedder's kernel links.
 const CORE: [&str; 5] =
@@ -45,10 +45,6 @@ const EMULATED: [Emulated; 2] = [
     },
 ];
 
-/// How to come by a toolchain that can build the standard library.
-const GET_TOOLCHAIN: &str =
-    "apt-get install rustc-web cargo-web rust-web-src (or: rustup component add rust-src)";
-
 /// A program, and the Debian package that has it.
 struct Tool {
     program: &'static str,
@@ -64,12 +60,6 @@ struct Emulated {
     qemu: Tool,
     /// Where the dynamic linker finds the target's libraries.
     libraries: &'static str,
-}
-
-/// A compiler with the source of its standard library, and its cargo.
-struct Toolchain {
-    cargo: PathBuf,
-    rustc: PathBuf,
 }
 
 /// `cargo xtask cross`.
@@ -98,7 +88,7 @@ pub(crate) fn run() -> Result<ExitCode> {
 
 /// What this machine lacks for the whole command, each with how to get it; empty if nothing.
 pub(crate) fn missing() -> Vec<String> {
-    let mut lines: Vec<String> = missing_toolchain().into_iter().collect();
+    let mut lines: Vec<String> = std_source::missing().into_iter().collect();
     let tools = EMULATED.iter().flat_map(Emulated::tools);
     lines.extend(
         tools
@@ -106,17 +96,6 @@ pub(crate) fn missing() -> Vec<String> {
             .map(|tool| format!("{}: apt-get install {}", tool.program, tool.package)),
     );
     lines
-}
-
-/// What this machine lacks to build the core library for other architectures, or `None`.
-pub(crate) fn missing_toolchain() -> Option<String> {
-    let missing = Toolchain::find().is_none();
-    missing.then(|| format!("a Rust toolchain with the source of std: {GET_TOOLCHAIN}"))
-}
-
-/// `cargo build` for another target, by a toolchain that has the source of std; `None` without one.
-pub(crate) fn build_for(target: &str, output: &Path) -> Option<Command> {
-    Some(Toolchain::find()?.cargo("build", target, output))
 }
 
 /// Runs a step and prints its line; whether it went well.
@@ -152,39 +131,6 @@ impl Emulated {
         command.env(variable("LINKER"), self.linker.program);
         let runner = format!("{} -L {}", self.qemu.program, self.libraries);
         command.env(variable("RUNNER"), runner);
-    }
-}
-
-impl Toolchain {
-    /// The toolchain that runs this, or else the system's, if it has the source of std.
-    fn find() -> Option<Self> {
-        let own = std::env::var_os("CARGO").map(PathBuf::from);
-        let own = own.as_deref().and_then(Path::parent).map(Path::to_path_buf);
-        let folders = own.into_iter().chain([PathBuf::from("/usr/bin")]);
-        folders
-            .map(|folder| Self { cargo: folder.join("cargo"), rustc: folder.join("rustc") })
-            .find(Self::has_source)
-    }
-
-    fn has_source(&self) -> bool {
-        let Ok(output) = Command::new(&self.rustc).args(["--print", "sysroot"]).output() else {
-            return false;
-        };
-        let sysroot = String::from_utf8_lossy(&output.stdout);
-        Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock").is_file()
-    }
-
-    /// A cargo command of this toolchain, and no other, for `target`.
-    fn cargo(&self, verb: &str, target: &str, output: &Path) -> Command {
-        let mut command = Command::new(&self.cargo);
-        command.args([verb, "--locked", "--target", target, "--target-dir"]).arg(output);
-        command.current_dir(workspace::root());
-        // -Zbuild-std is unstable, and this variable is how a stable compiler is asked for it.
-        command.env("RUSTC", &self.rustc).env("RUSTC_BOOTSTRAP", "1");
-        for variable in ["RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH", "RUSTC_WRAPPER", "RUSTFLAGS"] {
-            command.env_remove(variable);
-        }
-        command
     }
 }
 

@@ -1,55 +1,56 @@
-//! `cargo xtask`: the commands of the workspace, one module each.
+//! `cargo xtask`: the commands of the workspace.
+//!
+//! Those that say something about the workspace as a whole are modules here:
 //!
 //! | command | what it does | module |
 //! |---|---|---|
 //! | `test` | everything that can be checked, one line a step | [`mod@test`] |
+//! | `report` | the numbers of the last `test` | [`report`] |
 //! | `check` | the house rules that a tool can check | [`check`] |
-//! | `demo` | the main job on real input | [`demo`] |
-//! | `deadlocks` | the deadlock theatre | [`deadlocks`] |
-//! | `model` | the model checkers | [`model`] |
-//! | `oracle` | random operations, against the running Linux kernel | [`oracle`] |
-//! | `fuzz` | the fuzz targets, and their planted bugs | [`fuzz`] |
-//! | `soak` | every random checker with fresh seeds | [`soak`] |
-//! | `coverage` | lines and branches of the core that the tests run | [`coverage`] |
-//! | `planted` | hand-written bugs, and whether named tests find them | [`planted`] |
-//! | `mutants` | changed code, and whether a test notices | [`mutants`] |
-//! | `bench` | the scoreboard | [`mod@bench`] |
-//! | `probe` | the core crates without std and without an allocator | [`probe`] |
-//! | `prove` | the user copies, proven from their machine code | [`prove`] |
 //! | `cross` | other architectures, bare and emulated | [`cross`] |
+//! | `probe` | the core crates without std and without an allocator | [`probe`] |
+//! | `coverage` | lines of the core that the tests run, by cargo-llvm-cov | [`coverage`] |
+//! | `mutants` | changed code, and whether a test notices, by cargo-mutants | [`mutants`] |
 //!
-//! Nothing in the workspace depends on this crate.
+//! The others are programs of their own, beside what they test; [`programs`] builds and starts
+//! them:
+//!
+//! | command | what it does | package |
+//! |---|---|---|
+//! | `demo`, `deadlocks` | the main job on real input; the deadlock theatre | `faultless-shows` |
+//! | `fuzz`, `oracle`, `soak` | checkers that draw their inputs | `faultless-random` |
+//! | `model` | the model checkers | `faultless-model` |
+//! | `planted` | hand-written bugs, and whether named tests find them | `faultless-planted` |
+//! | `prove` | the user copies, proven from their machine code | `faultless-prover` |
+//! | `bench` | the scoreboard | `faultless-bench` |
+//!
+//! Nothing in the workspace depends on this crate, and of the workspace it needs only
+//! `faultless-tools`, so that it is built in seconds.
+
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
 
-mod bench;
+use programs::{Arguments, BENCH, PLANTED, PROVER, RANDOM, SHOWS};
+
 mod check;
-mod child;
 mod coverage;
 mod cross;
-mod deadlocks;
-mod demo;
-mod fuzz;
 mod model;
 mod mutants;
-mod nightly;
-mod oracle;
-mod pipe;
-mod planted;
-mod pool;
 mod probe;
-mod process;
-mod prove;
-mod soak;
-mod tally;
+mod programs;
+mod record;
+mod report;
 mod test;
-mod workspace;
 
 /// The commands of the Faultless workspace.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+#[command(disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -59,66 +60,91 @@ struct Cli {
 enum Command {
     /// Run every check there is: one line a step with its time, and a summary.
     Test(test::Options),
+    /// Write down what the last `test` run counted, step by step.
+    Report(report::Options),
     /// Rewrite a real file from its own cold mapping, with real page faults, and compare the
     /// result.
-    Demo(demo::Options),
+    Demo(Arguments),
     /// Stage the deadlocks DL1 to DL4 on every write path, and say which hang and why.
-    Deadlocks(deadlocks::Options),
+    Deadlocks(Arguments),
     /// Explore the interleavings of the code that ships, and show that planted bugs are found.
     Model(model::Options),
     /// Compare with the running Linux kernel: the same random operations, every result and every
     /// byte.
-    Oracle(oracle::Options),
+    Oracle(Arguments),
     /// Fuzz with libFuzzer, or show that each target finds its planted bugs.
-    Fuzz(fuzz::Options),
+    Fuzz(Arguments),
     /// Run every random checker with fresh seeds, in turns, until the time is over.
-    Soak(soak::Options),
-    /// Measure which lines and branches of the core the tests run; those they do not have to be
-    /// explained.
+    Soak(Arguments),
+    /// Measure which lines and branches of the core the tests run.
     Coverage(coverage::Options),
     /// Plant hand-written bugs in the code that ships, and see that the tests that are named find
     /// each.
-    Planted(planted::Options),
+    Planted(Arguments),
     /// Change the core crates in two thousand ways, and see whether a test fails each time.
-    Mutants(mutants::Options),
+    Mutants(Arguments),
     /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
-    Bench(bench::Options),
+    Bench(Arguments),
     /// Check the house rules: dependency direction, no_std, where unsafe may be, links, file sizes.
     Check,
     /// Build for bare metal, and run the user copies' fault tests on other architectures, emulated.
     Cross,
     /// Prove that the user copies count exactly, whatever faults: for all lengths, from the machine
     /// code.
-    Prove(prove::Options),
+    Prove(Arguments),
     /// Build, link and run a static library of the core crates without std and without an
     /// allocator.
     Probe,
+    /// Print this message, or the options of a command.
+    Help {
+        /// The command.
+        command: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
-    pipe::end_quietly_when_closed();
-    let result = match Cli::parse().command {
+    faultless_tools::command::main(|| match Cli::parse().command {
         Command::Test(options) => test::run(&options),
-        Command::Bench(options) => bench::run(&options),
-        Command::Demo(options) => demo::run(&options),
-        Command::Deadlocks(options) => deadlocks::run(&options),
+        Command::Report(options) => report::run(&options),
+        Command::Bench(arguments) => BENCH.run(&[], &arguments),
+        Command::Demo(arguments) => SHOWS.run(&["demo"], &arguments),
+        Command::Deadlocks(arguments) => SHOWS.run(&["deadlocks"], &arguments),
         Command::Model(options) => model::run(&options),
-        Command::Oracle(options) => oracle::run(&options),
-        Command::Fuzz(options) => fuzz::run(&options),
-        Command::Soak(options) => soak::run(&options),
+        Command::Oracle(arguments) => RANDOM.run(&["oracle"], &arguments),
+        Command::Fuzz(arguments) => RANDOM.run(&["fuzz"], &arguments),
+        Command::Soak(arguments) => RANDOM.run(&["soak"], &arguments),
         Command::Coverage(options) => coverage::run(&options),
-        Command::Planted(options) => planted::run(&options),
-        Command::Mutants(options) => mutants::run(&options),
+        Command::Planted(arguments) => PLANTED.run(&[], &arguments),
+        Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Check => check::run(),
         Command::Cross => cross::run(),
-        Command::Prove(options) => prove::run(&options),
+        Command::Prove(arguments) => PROVER.run(&[], &arguments),
         Command::Probe => probe::run(),
-    };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+        Command::Help { command } => help(command.as_deref()),
+    })
+}
+
+/// The list of commands, or what a command says of itself.
+fn help(command: Option<&str>) -> Result<ExitCode> {
+    match command {
+        Some(command) => programs::again(&[command, "--help"]),
+        None => {
+            Cli::command().print_help()?;
+            Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_understands_is_left_to_it() {
+        let parsed = Cli::try_parse_from(["xtask", "demo", "--help", "-x", "file", "--", "y"]);
+        let Command::Demo(arguments) = parsed.expect("passed on").command else {
+            panic!("the command is demo");
+        };
+        assert_eq!(arguments.words, ["--help", "-x", "file", "--", "y"]);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The work is done by the binary of `faultless-model`, which runs each model in a process of its
 //! own and prints, for each, the executions explored, the bound and the time; for each planted bug
-//! how it was found, and the schedule to replay.
+//! how it was found, and the schedule to replay. Here its options are put into words.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use crate::process;
+use crate::programs::{Arguments, MODEL};
 
 /// How much to explore.
 #[derive(Args)]
@@ -30,20 +30,11 @@ pub(crate) struct Options {
 
 /// Runs the models.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    // The profile of the tests: optimised a little, with debug assertions.
-    let build = ["run", "--quiet", "--profile", "test", "--package", "faultless-model", "--"];
-    let mut command = process::cargo(build);
-    if options.arguments.is_empty() {
-        command.arg("all");
-        if options.long {
-            command.arg("--long");
-        }
-        if let Some(only) = &options.only {
-            command.args(["--only", only]);
-        }
-    } else {
-        command.args(&options.arguments);
+    let mut words: Vec<&str> = options.arguments.iter().map(String::as_str).collect();
+    if words.is_empty() {
+        words.push("all");
+        words.extend(options.long.then_some("--long"));
+        words.extend(options.only.iter().flat_map(|only| ["--only", only]));
     }
-    let status = command.status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    MODEL.run(&words, &Arguments { words: Vec::new() })
 }

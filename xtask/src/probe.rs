@@ -11,8 +11,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::process::{capture, cargo};
-use crate::workspace;
+use faultless_tools::process::{capture, cargo};
+use faultless_tools::workspace;
 
 /// What became of the probe.
 #[derive(Debug)]

@@ -1,19 +1,23 @@
 //! `cargo xtask test`: everything that can be checked, one line a step, and a summary.
 //!
-//! What a step prints is shown only when it fails. A step that this machine lacks a tool for is
-//! skipped and says so; where `CI=true`, that is a failure.
+//! What a step prints is shown only when it fails; what it counted is kept for `report` in the
+//! run's [`record`]. A step that this machine lacks a tool for is skipped and says
+//! so; where `CI=true`, that is a failure.
 
 #![forbid(unsafe_code)]
 
 use std::io::Write;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::record::{self, Record};
+use step::{Outcome, Pace, Step};
 use steps::STEPS;
 
+mod step;
 mod steps;
 
 /// What to run.
@@ -28,32 +32,6 @@ pub(crate) struct Options {
     /// List the steps and stop.
     #[arg(long)]
     list: bool,
-}
-
-/// How a step ended.
-#[derive(Debug)]
-enum Outcome {
-    /// All is well; a remark such as a count, or nothing.
-    Passed(String),
-    /// What was wrong, to be shown in full.
-    Failed(String),
-    /// Why it could not be run here.
-    Skipped(String),
-}
-
-/// One thing to check.
-struct Step {
-    name: &'static str,
-    about: &'static str,
-    pace: Pace,
-    run: fn() -> Result<Outcome>,
-}
-
-/// Whether `--quick` leaves a step out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
-    Quick,
-    Slow,
 }
 
 /// What to make of a step that cannot be run here.
@@ -97,14 +75,22 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    LazyLock::force(&crate::process::SELF);
+    LazyLock::force(&faultless_tools::process::SELF);
     let chosen = choose(options)?;
     let skips = if std::env::var("CI").is_ok_and(|ci| ci == "true") {
         Skips::Forbidden
     } else {
         Skips::Tolerated
     };
-    let summary = run_steps(&chosen, skips);
+    let is_chosen = |step: &&Step| chosen.iter().any(|other| other.name == step.name);
+    let (planned, left_out): (Vec<&Step>, Vec<&Step>) = STEPS.iter().partition(is_chosen);
+    let names = |steps: Vec<&Step>| steps.iter().map(|step| step.name.to_owned()).collect();
+    let mut record = Record::begin(names(planned), names(left_out));
+    record.write()?;
+    let summary = run_steps(&chosen, skips, &mut |step| {
+        record.steps.push(step);
+        record.write()
+    })?;
     if options.quick {
         let left_out: Vec<&str> =
             STEPS.iter().filter(|s| s.pace == Pace::Slow).map(|s| s.name).collect();
@@ -128,7 +114,12 @@ fn choose(options: &Options) -> Result<Vec<&'static Step>> {
     Ok(STEPS.iter().filter(wanted).collect())
 }
 
-fn run_steps(steps: &[&Step], skips: Skips) -> Summary {
+/// Runs the steps, prints a line of each, and has it kept.
+fn run_steps(
+    steps: &[&Step],
+    skips: Skips,
+    keep: &mut dyn FnMut(record::Step) -> Result<()>,
+) -> Result<Summary> {
     let mut summary = Summary::default();
     for step in steps {
         print!("{:<12} ", step.name);
@@ -142,14 +133,23 @@ fn run_steps(steps: &[&Step], skips: Skips) -> Summary {
             Ok(outcome) => outcome,
             Err(error) => Outcome::Failed(format!("{error:#}\n")),
         };
-        report(step, &outcome, begin.elapsed());
-        match outcome {
-            Outcome::Passed(_) => summary.passed += 1,
-            Outcome::Failed(_) => summary.failed += 1,
-            Outcome::Skipped(_) => summary.skipped += 1,
-        }
+        let took = begin.elapsed();
+        report(step, &outcome, took);
+        let (word, said, sum) = match outcome {
+            Outcome::Passed(said) => ("passed", said, &mut summary.passed),
+            Outcome::Failed(said) => ("failed", said, &mut summary.failed),
+            Outcome::Skipped(said) => ("skipped", said, &mut summary.skipped),
+        };
+        *sum += 1;
+        keep(record::Step {
+            name: step.name.to_owned(),
+            about: step.about.to_owned(),
+            outcome: word.to_owned(),
+            seconds: took.as_secs_f64(),
+            said,
+        })?;
     }
-    summary
+    Ok(summary)
 }
 
 fn report(step: &Step, outcome: &Outcome, took: Duration) {
@@ -166,16 +166,6 @@ fn report(step: &Step, outcome: &Outcome, took: Duration) {
             println!("    to see this alone: cargo xtask test --only {}", step.name);
         }
     }
-}
-
-/// Runs a command: passed with no remark, or failed with all that it printed.
-fn passes(command: &mut Command) -> Result<Outcome> {
-    let finished = crate::process::capture(command)?;
-    Ok(if finished.success {
-        Outcome::Passed(String::new())
-    } else {
-        Outcome::Failed(finished.output)
-    })
 }
 
 #[cfg(test)]
@@ -195,7 +185,14 @@ mod tests {
             step("absent", || Ok(Outcome::Skipped("planted".into()))),
         ];
         let steps: Vec<&Step> = steps.iter().collect();
-        let summary = run_steps(&steps, Skips::Tolerated);
+        let mut kept = Vec::new();
+        let summary = run_steps(&steps, Skips::Tolerated, &mut |step| {
+            kept.push((step.name, step.outcome));
+            Ok(())
+        })
+        .expect("kept");
+        let outcomes: Vec<&str> = kept.iter().map(|(_, outcome)| outcome.as_str()).collect();
+        assert_eq!(outcomes, ["passed", "failed", "failed", "skipped"]);
         assert_eq!(summary.line(), "Summary: 1 passed, 2 failed, 1 skipped");
         assert!(!summary.is_success());
     }
@@ -203,7 +200,8 @@ mod tests {
     #[test]
     fn a_skipped_step_fails_where_skipping_is_forbidden() {
         let absent = step("absent", || Ok(Outcome::Skipped("planted".into())));
-        assert_eq!(run_steps(&[&absent], Skips::Forbidden).failed, 1);
+        let summary = run_steps(&[&absent], Skips::Forbidden, &mut |_| Ok(())).expect("kept");
+        assert_eq!(summary.failed, 1);
     }
 
     #[test]

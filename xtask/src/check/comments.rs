@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Facts, Violation};
-use crate::workspace::TextFile;
+use super::facts::{Facts, Violation};
+use faultless_tools::workspace::TextFile;
 
 /// Columns of a comment.
 const WIDTH: usize = 100;
@@ -87,7 +87,7 @@ pub(super) fn no_persons(facts: &Facts) -> Vec<Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::testing::{file, objects};
+    use crate::check::facts::testing::{file, objects};
 
     #[test]
     fn a_comment_that_is_too_wide_is_found_and_a_table_or_an_address_is_not() {

@@ -1,10 +1,11 @@
 //! Which crate may need which: DESIGN's "`page` and `usercopy` do not know each other; `filemap`
-//! needs both; `parts` builds from `page`; `host` needs the first three; nothing needs `xtask`".
+//! needs both; `parts` builds from `page`; `host` needs the first three; nothing needs `xtask`",
+//! which needs none of them.
 //! The tests of `filemap` stand on `parts`, and those of `parts` put an inode on top.
 
 #![forbid(unsafe_code)]
 
-use super::{Facts, Package, Violation};
+use super::facts::{Facts, Package, Violation};
 
 const PAGE: &str = "faultless-page";
 const USERCOPY: &str = "faultless-usercopy";
@@ -12,6 +13,7 @@ const FILEMAP: &str = "faultless-filemap";
 const PARTS: &str = "faultless-parts";
 const HOST: &str = "faultless-host";
 const FAULTLESS: &str = "faultless";
+const TOOLS: &str = "faultless-tools";
 
 /// Crates of the workspace, each with those of the workspace that it may need.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -24,7 +26,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("faultless-tests", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
     ("faultless-compile-tests", &[FAULTLESS]),
     ("faultless-model", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
-    ("xtask", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
+    (TOOLS, &[]),
+    ("faultless-bench", &[PAGE, USERCOPY, FILEMAP, HOST, TOOLS]),
+    ("faultless-planted", &[TOOLS]),
+    ("faultless-prover", &[TOOLS]),
+    ("faultless-random", &[HOST, TOOLS]),
+    ("faultless-shows", &[PAGE, USERCOPY, FILEMAP, HOST, TOOLS]),
+    ("xtask", &[TOOLS]),
 ];
 
 /// What their tests may need besides.
@@ -85,15 +93,15 @@ pub(super) fn to_the_outside(facts: &Facts) -> Vec<Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::testing::objects;
+    use crate::check::facts::testing::objects;
 
     fn package(name: &str, needs: &[&str], needs_for_tests: &[&str]) -> Package {
         let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
         Package {
             name: name.into(),
-            license: None,
             needs: owned(needs),
             needs_for_tests: owned(needs_for_tests),
+            ..Package::default()
         }
     }
 
@@ -108,7 +116,7 @@ mod tests {
             package(USERCOPY, &[], &[]),
             package(FILEMAP, &[PAGE, USERCOPY], &[]),
             package(HOST, &[PAGE, FILEMAP], &[]),
-            package("xtask", &[HOST], &[]),
+            package("xtask", &[TOOLS], &[]),
         ]));
         assert_eq!(found, []);
     }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Facts, Violation};
+use super::facts::{Facts, Violation};
 
 /// Lines beyond which a source file gets a note.
 const LONG: usize = 400;
@@ -37,7 +37,7 @@ fn lengths(facts: &Facts) -> impl Iterator<Item = (&str, usize)> {
 pub(super) fn no_machine_paths(facts: &Facts) -> Vec<Violation> {
     let mut prefixes: Vec<String> =
         ["work", "home", "root", "Users"].iter().map(|folder| format!("/{folder}/")).collect();
-    prefixes.push(format!("{}/", crate::workspace::root().display()));
+    prefixes.push(format!("{}/", faultless_tools::workspace::root().display()));
     prefixes.push(concat!("..", "/shared").to_owned());
     let mut found = Vec::new();
     for file in &facts.files {
@@ -92,8 +92,8 @@ pub(super) fn licences(facts: &Facts) -> Vec<Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Package;
-    use crate::check::testing::{file, objects};
+    use crate::check::facts::Package;
+    use crate::check::facts::testing::{file, objects};
 
     #[test]
     fn a_file_of_601_lines_is_found_and_one_of_401_is_remarked_on() {

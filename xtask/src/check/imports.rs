@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 
 /// A module, by its path from the root of the crate.
@@ -157,6 +158,15 @@ impl Visit<'_> for Found {
             // Whoever imports the name imports from where it comes.
             _ => self.reexports.extend(found),
         }
+    }
+
+    fn visit_macro(&mut self, found: &syn::Macro) {
+        // The arguments of `assert!`, `format!` and their like are expressions.
+        let arguments = Punctuated::<syn::Expr, syn::Token![,]>::parse_terminated;
+        if let Ok(expressions) = found.parse_body_with(arguments) {
+            expressions.iter().for_each(|expression| self.visit_expr(expression));
+        }
+        visit::visit_macro(self, found);
     }
 
     fn visit_path(&mut self, path: &syn::Path) {

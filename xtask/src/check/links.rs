@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use super::{Facts, Violation};
-use crate::workspace::TextFile;
+use super::facts::{Facts, Violation};
+use faultless_tools::workspace::TextFile;
 
 /// Finds links in Markdown files that lead nowhere.
 pub(super) fn check(facts: &Facts) -> Vec<Violation> {
@@ -145,7 +145,7 @@ fn slug(heading: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::testing::{file, objects};
+    use crate::check::facts::testing::{file, objects};
 
     #[test]
     fn a_link_to_a_file_that_does_not_exist_is_found() {

@@ -5,65 +5,22 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::workspace::{self, TextFile};
+use facts::{Facts, Violation};
 
 mod circles;
 mod comments;
 mod direction;
+mod facts;
 mod files;
 mod imports;
 mod links;
 mod readme;
 mod source;
 mod tokens;
-
-/// What the rules look at.
-#[derive(Debug, Default)]
-struct Facts {
-    /// Every text file of the repository.
-    files: Vec<TextFile>,
-    /// The workspace's packages.
-    packages: Vec<Package>,
-}
-
-/// A package of the workspace, as far as the rules care.
-#[derive(Clone, Debug, Default)]
-struct Package {
-    name: String,
-    license: Option<String>,
-    /// Names of all packages that it needs to build, tests excluded.
-    needs: Vec<String>,
-    /// Names of all packages that its tests need besides.
-    needs_for_tests: Vec<String>,
-}
-
-/// Something that a rule forbids.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Violation {
-    place: String,
-    what: String,
-}
-
-impl Violation {
-    fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into() }
-    }
-
-    fn at_line(file: &TextFile, line: usize, what: impl Into<String>) -> Self {
-        Self::new(format!("{}:{line}", file.path), what)
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
 
 /// Which of the rules a run looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +47,7 @@ const fn rule(part: Part, name: &'static str, find: fn(&Facts) -> Vec<Violation>
 const RULES: &[Rule] = &[
     rule(Part::Direction, "dependencies point downwards", direction::between_crates),
     rule(Part::Direction, "core crates use only the agreed crates", direction::to_the_outside),
-    rule(Part::Direction, "modules of the core import in one direction", circles::none),
+    rule(Part::Direction, "modules import in one direction", circles::none),
     rule(Part::House, "core crates are no_std and need no alloc", source::no_std),
     rule(Part::House, "modules without unsafe forbid it", source::forbid_unsafe),
     rule(Part::House, "no bool parameters", source::no_bool_parameters),
@@ -111,7 +68,7 @@ const SHOWN: usize = 25;
 
 /// `cargo xtask check`.
 pub(crate) fn run() -> Result<ExitCode> {
-    let facts = gather()?;
+    let facts = Facts::gather()?;
     let mut failed = 0;
     for rule in RULES {
         let violations = (rule.find)(&facts);
@@ -139,52 +96,11 @@ fn some(violations: &[Violation]) -> Vec<String> {
 
 /// What a part of the rules found: how many rules, and the violations with the rule's name.
 pub(crate) fn part(part: Part) -> Result<(usize, Vec<String>)> {
-    let facts = gather()?;
+    let facts = Facts::gather()?;
     let rules: Vec<&Rule> = RULES.iter().filter(|rule| rule.part == part).collect();
     let mut found = Vec::new();
     for rule in &rules {
         found.extend(some(&(rule.find)(&facts)).iter().map(|v| format!("{}: {v}", rule.name)));
     }
     Ok((rules.len(), found))
-}
-
-fn gather() -> Result<Facts> {
-    let packages = workspace::metadata()?
-        .packages
-        .into_iter()
-        .map(|package| {
-            let (tests, build): (Vec<_>, Vec<_>) = package
-                .dependencies
-                .iter()
-                .partition(|d| d.kind == cargo_metadata::DependencyKind::Development);
-            let names = |list: Vec<&cargo_metadata::Dependency>| {
-                list.into_iter().map(|d| d.name.clone()).collect()
-            };
-            Package {
-                name: package.name.to_string(),
-                license: package.license,
-                needs: names(build),
-                needs_for_tests: names(tests),
-            }
-        })
-        .collect();
-    Ok(Facts { files: workspace::text_files()?, packages })
-}
-
-#[cfg(test)]
-mod testing {
-    //! Helpers for the rules' tests.
-
-    use super::*;
-
-    /// Facts of one file.
-    pub(super) fn file(path: &str, text: &str) -> Facts {
-        Facts { files: vec![TextFile { path: path.into(), text: text.into() }], packages: vec![] }
-    }
-
-    /// Asserts that a rule objects to a file, in words that contain `what`.
-    #[track_caller]
-    pub(super) fn objects(found: &[Violation], what: &str) {
-        assert!(found.iter().any(|v| v.to_string().contains(what)), "not found: {what}: {found:?}");
-    }
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Facts, Violation};
+use super::facts::{Facts, Violation};
 
 const README: &str = "README.md";
 const EXAMPLE: &str = "crates/faultless/examples/tiny_kernel.rs";
@@ -35,9 +35,9 @@ pub(super) fn example_is_linked(facts: &Facts) -> Vec<Violation> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::objects;
     use super::*;
-    use crate::workspace::TextFile;
+    use crate::check::facts::testing::objects;
+    use faultless_tools::workspace::TextFile;
 
     fn facts(readme: &str, example: &str) -> Facts {
         let file = |path: &str, text: &str| TextFile { path: path.into(), text: text.into() };

@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+use super::facts::{Facts, Violation};
 use super::tokens::{contains, flatten, lines_with};
-use super::{Facts, Violation};
-use crate::workspace::TextFile;
+use faultless_tools::workspace::TextFile;
 
 /// Source folders of the crates that an embedder links.
 const CORE: &[&str] = &[
@@ -13,6 +13,18 @@ const CORE: &[&str] = &[
     "crates/filemap/src/",
     "crates/parts/src/",
     "crates/faultless/src/",
+];
+
+/// Folders of the crates whose sources the rules about unsafe code and parameters look at.
+const STRICT: &[&str] = &[
+    "crates/",
+    "tests/bench/",
+    "tests/planted/",
+    "tests/prover/",
+    "tests/random/",
+    "tests/shows/",
+    "tests/tools/",
+    "xtask/src/",
 ];
 
 /// Words that announce postponed work. Put together here, so that the rule does not find itself.
@@ -48,7 +60,7 @@ pub(super) fn no_std(facts: &Facts) -> Vec<Violation> {
 /// A module forbids unsafe code unless it, or a module inside it, has some. Modules of tests are
 /// left alone.
 pub(super) fn forbid_unsafe(facts: &Facts) -> Vec<Violation> {
-    let files: Vec<(&TextFile, Vec<(String, usize)>)> = rust(facts, &["crates/", "xtask/src/"])
+    let files: Vec<(&TextFile, Vec<(String, usize)>)> = rust(facts, STRICT)
         .filter(|file| file.path.contains("/src/"))
         .map(|file| (file, flatten(&file.text)))
         .collect();
@@ -81,7 +93,7 @@ fn folder_of_children(path: &str) -> String {
 /// No function of the crates takes a `bool`: an enum or two functions.
 pub(super) fn no_bool_parameters(facts: &Facts) -> Vec<Violation> {
     let mut found = Vec::new();
-    for file in rust(facts, &["crates/", "xtask/src/"]) {
+    for file in rust(facts, STRICT) {
         let flat = flatten(&file.text);
         for (at, (token, line)) in flat.iter().enumerate() {
             if token == "fn" && parameters(&flat[at..]).is_some_and(has_bool) {
@@ -181,7 +193,7 @@ pub(super) fn module_docs(facts: &Facts) -> Vec<Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::testing::{file, objects};
+    use crate::check::facts::testing::{file, objects};
 
     #[test]
     fn a_core_crate_without_no_std_is_found() {

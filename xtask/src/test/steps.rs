@@ -6,11 +6,12 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Outcome, Pace, Step, passes};
+use super::step::{Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
-use crate::process::{SELF, capture, cargo, on_path};
-use crate::tally::tally;
-use crate::{cross, fuzz, probe, prove, workspace};
+use crate::{cross, probe};
+use faultless_tools::process::{SELF, capture, cargo, on_path};
+use faultless_tools::tally::tally;
+use faultless_tools::workspace;
 
 const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
     Step { name, about, pace: Pace::Quick, run }
@@ -27,9 +28,10 @@ pub(super) const STEPS: &[Step] = &[
     quick("links", "relative links in Markdown lead somewhere", || rules(Part::Links)),
     quick("clippy", "no warning, in any target", clippy),
     quick("tests", "unit, integration and compile-fail tests; replay of the fuzz corpora", || {
-        tests(&["--lib", "--bins", "--tests"], NEEDED)
+        tests(&ALL_BUT_MODELS, NEEDED)
     }),
-    quick("doctests", "examples in the documentation", || tests(&["--doc"], &[])),
+    quick("models", "interleavings of the code that ships, and the bugs they must find", models),
+    quick("doctests", "examples in the documentation", || tests(&["--workspace", "--doc"], &[])),
     slow("docs", "documentation without warnings, no broken link", docs),
     quick("demo", "the main job on the workspace's own sources", demo),
     quick("probe", "the core crates link and run without std and without an allocator", no_std),
@@ -48,6 +50,13 @@ const PROBE: &str = "tests/probe/Cargo.toml";
 /// Those that are formatted with it. The fuzz programs need a nightly compiler for the rest.
 const OUTSIDE: &[&str] = &[PROBE, "tests/prove/Cargo.toml", "fuzz/Cargo.toml"];
 
+/// What runs all tests but those of the models and those in documentation.
+const ALL_BUT_MODELS: [&str; 6] =
+    ["--workspace", "--exclude", "faultless-model", "--lib", "--bins", "--tests"];
+/// What runs the models, and shows what they say.
+const MODELS: [&str; 7] =
+    ["--package", "faultless-model", "--lib", "--bins", "--tests", "--", "--show-output"];
+
 /// Test programs without which the tests are not complete.
 const NEEDED: &[&str] = &["tests/compile_fail.rs", "tests/generated/main.rs"];
 
@@ -55,6 +64,17 @@ const NEEDED: &[&str] = &["tests/compile_fail.rs", "tests/generated/main.rs"];
 fn missing(program: &str, how_to_get: &str) -> Option<Outcome> {
     (!on_path(program))
         .then(|| Outcome::Skipped(format!("{program} is not installed: {how_to_get}")))
+}
+
+/// Why the step of a command must be skipped, if the command says what it lacks.
+fn lacks(command: &str) -> Result<Option<Outcome>> {
+    let finished = capture(Command::new(SELF.as_path()).args([command, "--missing"]))?;
+    if !finished.success {
+        return Ok(Some(Outcome::Failed(finished.output)));
+    }
+    let lines = finished.output.lines().filter_map(|line| line.strip_prefix("missing: "));
+    let lines: Vec<&str> = lines.collect();
+    Ok((!lines.is_empty()).then(|| Outcome::Skipped(lines.join("; "))))
 }
 
 fn format() -> Result<Outcome> {
@@ -93,7 +113,12 @@ fn clippy() -> Result<Outcome> {
 
 /// Runs tests and counts them. `needed` are programs that must have been among them.
 fn tests(which: &[&str], needed: &[&str]) -> Result<Outcome> {
-    let args = ["test", "--workspace", "--locked", "--no-fail-fast"].iter().chain(which);
+    Ok(ran(which, needed)?.0)
+}
+
+/// The same, with all that was printed.
+fn ran(which: &[&str], needed: &[&str]) -> Result<(Outcome, String)> {
+    let args = ["test", "--locked", "--no-fail-fast"].iter().chain(which);
     let finished = capture(&mut cargo(args))?;
     let sum = tally(&finished.output);
     let absent = needed.iter().find(|name| !finished.output.contains(&format!("Running {name}")));
@@ -106,9 +131,27 @@ fn tests(which: &[&str], needed: &[&str]) -> Result<Outcome> {
     } else if sum.ignored > 0 {
         format!("{} tests were ignored", sum.ignored)
     } else {
-        return Ok(Outcome::Passed(format!("{} tests", sum.passed)));
+        return Ok((Outcome::Passed(format!("{} tests", sum.passed)), finished.output));
     };
-    Ok(Outcome::Failed(format!("{}\n{complaint}\n", without_good_news(&finished.output))))
+    let told = format!("{}\n{complaint}\n", without_good_news(&finished.output));
+    Ok((Outcome::Failed(told), finished.output))
+}
+
+/// The models, with the executions that they print.
+fn models() -> Result<Outcome> {
+    let (outcome, output) = ran(&MODELS, &["tests/models.rs"])?;
+    let Outcome::Passed(tests) = outcome else { return Ok(outcome) };
+    let (runs, executions) = executions(&output);
+    Ok(Outcome::Passed(format!("{tests}, {runs} explorations, {executions} interleavings")))
+}
+
+/// How many explorations told of their executions, and the sum.
+fn executions(output: &str) -> (u64, u64) {
+    let told = output.lines().filter_map(|line| {
+        let (before, _) = line.split_once(" executions")?;
+        before.rsplit(' ').next()?.parse::<u64>().ok()
+    });
+    told.fold((0, 0), |(runs, sum), executions| (runs + 1, sum + executions))
 }
 
 /// What a run of tests printed, without the lines that say that all is well.
@@ -167,9 +210,8 @@ fn across() -> Result<Outcome> {
 }
 
 fn proofs() -> Result<Outcome> {
-    let missing = prove::missing();
-    if !missing.is_empty() {
-        return Ok(Outcome::Skipped(missing.join("; ")));
+    if let Some(skipped) = lacks("prove")? {
+        return Ok(skipped);
     }
     let finished = capture(Command::new(SELF.as_path()).arg("prove"))?;
     let summary = finished.output.lines().find_map(|line| line.strip_prefix("Summary: "));
@@ -183,8 +225,8 @@ fn proofs() -> Result<Outcome> {
 const FUZZING: [&str; 4] = ["fuzz", "--fixed", "--jobs", "2"];
 
 fn fuzzing() -> Result<Outcome> {
-    if let Some(missing) = fuzz::missing() {
-        return Ok(Outcome::Skipped(missing.into()));
+    if let Some(skipped) = lacks("fuzz")? {
+        return Ok(skipped);
     }
     let finished = capture(Command::new(SELF.as_path()).args(FUZZING))?;
     let summary = finished.output.lines().find_map(|line| line.strip_prefix("Summary: "));
@@ -203,6 +245,13 @@ fn planted() -> Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn executions_are_added_up() {
+        let output = "a none bound:3:     1200 executions, every one, 3.1ms\n\
+            b lost-wake pct:9: found\nc none all:50:       30 executions, depth first\n";
+        assert_eq!(executions(output), (2, 1230));
+    }
 
     #[test]
     fn what_failed_is_shown_without_what_did_not() {

@@ -1,0 +1,95 @@
+//! `cargo xtask bench`: the scoreboard against plain copies, a `BTreeMap` cache, and Linux tmpfs.
+//!
+//! Ratios are medians over paired, shuffled rounds; every row has an A/A control that voids it when
+//! it is off by more than 3 %. The smallest real kernel (`kernel`) is measured, optimised as a
+//! release would be: a build that is not optimised starts one that is.
+
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use faultless_tools::process::cargo;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use report::Line;
+use rows::{ROWS, Row};
+use stats::Dice;
+
+mod counts;
+mod kernel;
+mod measure;
+mod memory;
+mod report;
+mod rivals;
+mod rows;
+mod stats;
+
+/// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
+#[derive(clap::Parser, Debug)]
+#[command(bin_name = "cargo xtask bench")]
+pub struct Options {
+    /// Only these rows of the scoreboard. May be given several times.
+    #[arg(long, value_name = "NUMBER")]
+    row: Vec<u32>,
+    /// Rounds a row.
+    #[arg(long, default_value_t = 101, value_parser = clap::value_parser!(u16).range(3..))]
+    rounds: u16,
+    /// Seed of the order in which contestants run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `cargo xtask bench`.
+///
+/// # Errors
+/// No optimised build can be started, a row does not exist, or a contestant cannot be set up.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    if cfg!(debug_assertions) {
+        return optimised();
+    }
+    let known =
+        |number: &u32| ROWS.iter().any(|row| row.number == *number) || (18..=21).contains(number);
+    if let Some(unknown) = options.row.iter().find(|number| !known(number)) {
+        bail!("row {unknown} is not measured here");
+    }
+    let wanted = |number: u32| options.row.is_empty() || options.row.contains(&number);
+    let cpu = memory::pin().context("cannot pin the thread")?;
+    let chosen: Vec<&'static Row> = ROWS.iter().filter(|row| wanted(row.number)).collect();
+    let bar = progress(chosen.len() as u64 * u64::from(options.rounds));
+    let mut dice = Dice::new(options.seed);
+    let mut lines = Vec::new();
+    for row in chosen {
+        bar.set_message(row.title);
+        let mut contestants = (row.contestants)().context(row.title)?;
+        let rounds = usize::from(options.rounds);
+        let measured = measure::measure(&mut contestants, rounds, &mut dice, || bar.inc(1));
+        lines.push(Line { row, measured });
+    }
+    bar.finish_and_clear();
+    let mut counted = counts::all()?;
+    counted.retain(|count| wanted(count.number));
+    if options.json {
+        println!("{:#}", report::json(&lines, &counted));
+    } else {
+        report::table(&lines, &counted);
+        println!("{} rounds a row, seed {}, CPU {cpu}.", options.rounds, options.seed);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Becomes the same in an optimised build.
+fn optimised() -> Result<ExitCode> {
+    let package = ["--package", env!("CARGO_PKG_NAME"), "--"];
+    let mut command = cargo(["run", "--quiet", "--profile", "bench"]);
+    let error = command.args(package).args(std::env::args_os().skip(1)).exec();
+    Err(error).context("cannot run cargo")
+}
+
+fn progress(rounds: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(rounds).with_style(style)
+}

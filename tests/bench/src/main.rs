@@ -1,0 +1,12 @@
+//! `cargo xtask bench`, as a program. All of it is the library's.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use faultless_bench::Options;
+
+fn main() -> ExitCode {
+    faultless_tools::command::main(|| faultless_bench::run(&Options::parse()))
+}
