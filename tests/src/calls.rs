@@ -23,7 +23,7 @@ pub fn write_as<U: UserMemory<Token = MayFault>, F: Flavor, T: Task>(
 ) -> Result<Written, Errno> {
     let mut from = IovIter::new(user, segments).expect("a request");
     let asked = from.count();
-    let result = syscall(|may| file.write(may, &mut from, options, task));
+    let result = syscall(|token| file.write(token, &mut from, options, task));
     if options.sync.is_none() {
         let landed = result.map_or(0, |written| written.bytes);
         assert_eq!(asked - from.count(), landed, "the cursor stands behind what landed");
@@ -80,7 +80,7 @@ pub fn preadv<U: UserMemory<Token = MayFault>, F: Flavor>(
     segments: &[UserSlice],
 ) -> Result<usize, Errno> {
     let mut to = IovIter::new(user, segments).expect("a request");
-    syscall(|may| file.read(may, &mut to, pos, &NoTask))
+    syscall(|token| file.read(token, &mut to, pos, &NoTask))
 }
 
 /// `pread`: how many bytes arrived.
@@ -103,7 +103,7 @@ pub fn pread<U: UserMemory<Token = MayFault>, F: Flavor>(
 /// As [`Inode::set_size`].
 #[track_caller]
 pub fn truncate<F: Flavor>(file: &Inode<HostKernel<F>>, size: u64) -> Result<(), Errno> {
-    syscall(|may| file.set_size(may, size, &NoTask))
+    syscall(|token| file.set_size(token, size, &NoTask))
 }
 
 /// `fsync`.
@@ -112,11 +112,11 @@ pub fn truncate<F: Flavor>(file: &Inode<HostKernel<F>>, size: u64) -> Result<(),
 /// As [`Inode::fsync`].
 #[track_caller]
 pub fn fsync<F: Flavor>(file: &Inode<HostKernel<F>>) -> Result<(), Errno> {
-    syscall(|may| file.fsync(may, SyncKind::All, &NoTask))
+    syscall(|token| file.fsync(token, SyncKind::All, &NoTask))
 }
 
 /// Drops every clean page of the file from the cache; how many.
 #[track_caller]
 pub fn evict<F: Flavor>(file: &Inode<HostKernel<F>>) -> u64 {
-    syscall(|may| file.evict(may, 0..u64::MAX))
+    syscall(|token| file.evict(token, 0..u64::MAX))
 }

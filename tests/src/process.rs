@@ -113,7 +113,7 @@ impl<M: Mmu> Process<M> {
         task: &T,
     ) -> Result<usize, Errno> {
         let mut from = IovIter::new(&self.space, segments).map_err(|_| Errno::Invalid)?;
-        faultless_host::syscall(|may| file.write(may, &mut from, options, task))
+        faultless_host::syscall(|token| file.write(token, &mut from, options, task))
             .map(|written| written.bytes)
     }
 
@@ -136,7 +136,7 @@ impl<M: Mmu> Process<M> {
     /// As [`Inode::read`].
     pub fn read_to(&self, file: &File, pos: u64, target: UserSlice) -> Result<usize, Errno> {
         let mut to = IovIter::from_slice(&self.space, &target);
-        faultless_host::syscall(|may| file.read(may, &mut to, pos, &NoTask))
+        faultless_host::syscall(|token| file.read(token, &mut to, pos, &NoTask))
     }
 
     /// The whole file.
@@ -184,7 +184,7 @@ impl<M: Mmu> Process<M> {
 /// # Errors
 /// As [`Inode::set_size`].
 pub fn set_size(file: &File, size: u64) -> Result<(), Errno> {
-    faultless_host::syscall(|may| file.set_size(may, size, &NoTask))
+    faultless_host::syscall(|token| file.set_size(token, size, &NoTask))
 }
 
 /// `fsync`.
@@ -192,7 +192,7 @@ pub fn set_size(file: &File, size: u64) -> Result<(), Errno> {
 /// # Errors
 /// As [`Inode::fsync`].
 pub fn fsync(file: &File) -> Result<(), Errno> {
-    faultless_host::syscall(|may| file.fsync(may, SyncKind::All, &NoTask))
+    faultless_host::syscall(|token| file.fsync(token, SyncKind::All, &NoTask))
 }
 
 /// Writes the bytes of `range` back.
@@ -200,12 +200,12 @@ pub fn fsync(file: &File) -> Result<(), Errno> {
 /// # Errors
 /// As [`Inode::writeback`].
 pub fn writeback(file: &File, range: Range<u64>) -> Result<(), Errno> {
-    faultless_host::syscall(|may| file.writeback(may, range, &NoTask))
+    faultless_host::syscall(|token| file.writeback(token, range, &NoTask))
 }
 
 /// Drops clean pages of the file; how many.
 pub fn evict(file: &File) -> u64 {
-    faultless_host::syscall(|may| file.evict(may, 0..u64::MAX))
+    faultless_host::syscall(|token| file.evict(token, 0..u64::MAX))
 }
 
 /// Sends everything to the store and drops it from the cache.

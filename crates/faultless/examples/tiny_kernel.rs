@@ -36,19 +36,19 @@ enum Call {
 /// The entry of a system call, with the address and length of a buffer and a position in the file.
 fn system_call(process: &Process, call: Call, address: usize, len: usize, pos: u64) -> isize {
     // SAFETY: at the entry of a system call no lock is held.
-    let mut may = unsafe { MayFault::assert() };
+    let mut token = unsafe { MayFault::assert() };
     let Process { memory, file } = process;
     let Ok(buffer) = UserSlice::new(memory, UserAddr::new(address), len) else {
         return Errno::to_raw(Err(Errno::Fault));
     };
     let mut bytes = IovIter::from_slice(memory, &buffer);
     Errno::to_raw(match call {
-        Call::Read => file.read(&mut may, &mut bytes, pos, &NoTask),
+        Call::Read => file.read(&mut token, &mut bytes, pos, &NoTask),
         Call::Write => {
             let options = WriteOptions::at(pos);
-            file.write(&mut may, &mut bytes, &options, &NoTask).map(|written| written.bytes)
+            file.write(&mut token, &mut bytes, &options, &NoTask).map(|written| written.bytes)
         }
-        Call::Fsync => file.fsync(&mut may, SyncKind::All, &NoTask).map(|()| 0),
+        Call::Fsync => file.fsync(&mut token, SyncKind::All, &NoTask).map(|()| 0),
     })
 }
 

@@ -265,8 +265,8 @@ pub fn syscall<R>(work: impl FnOnce(&mut MayFault) -> R) -> R {
     lockcheck::nothing_held("a system call begins");
     // SAFETY: the thread holds no lock of the kernel (just checked), and has no other token,
     // because it was not inside the kernel.
-    let mut may = unsafe { MayFault::assert() };
-    let result = work(&mut may);
+    let mut token = unsafe { MayFault::assert() };
+    let result = work(&mut token);
     drop(leave);
     lockcheck::nothing_held("a system call returns");
     result

@@ -103,15 +103,15 @@ mod tests {
         let mut memory = PlainMemory::new(100_000);
         memory.bytes().fill(7);
         let (segments, mut back) = ([memory.slice(0..100_000)], PlainMemory::new(100_000));
-        let written = syscall(|may| {
+        let written = syscall(|token| {
             let mut from = IovIter::new(memory.user(), &segments).expect("a request");
-            file.write(may, &mut from, &WriteOptions::at(5), &NoTask)
+            file.write(token, &mut from, &WriteOptions::at(5), &NoTask)
         });
         assert_eq!(written.map(|done| done.end), Ok(100_005));
         let segments = [back.slice(0..100_000)];
-        let read = syscall(|may| {
+        let read = syscall(|token| {
             let mut to = IovIter::new(back.user(), &segments).expect("a request");
-            file.read(may, &mut to, 0, &NoTask)
+            file.read(token, &mut to, 0, &NoTask)
         });
         assert_eq!(read, Ok(100_000));
         assert_eq!((back.bytes()[4], back.bytes()[5], back.bytes()[99_999]), (0, 7, 7));

@@ -101,13 +101,13 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for CountingUser<'_, U> 
 
     unsafe fn raw_copy_from_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: *mut u8,
         src: UserAddr,
         len: usize,
     ) -> usize {
         // SAFETY: the same promise.
-        let left = unsafe { self.inner.raw_copy_from_user(may, dst, src, len) };
+        let left = unsafe { self.inner.raw_copy_from_user(token, dst, src, len) };
         self.faulting(len, left)
     }
 
@@ -119,13 +119,13 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for CountingUser<'_, U> 
 
     unsafe fn raw_copy_to_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: UserAddr,
         src: *const u8,
         len: usize,
     ) -> usize {
         // SAFETY: the same promise.
-        let left = unsafe { self.inner.raw_copy_to_user(may, dst, src, len) };
+        let left = unsafe { self.inner.raw_copy_to_user(token, dst, src, len) };
         self.faulting(len, left)
     }
 
@@ -135,32 +135,32 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for CountingUser<'_, U> 
         self.atomic(len, left)
     }
 
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
         // SAFETY: the same promise.
-        let left = unsafe { self.inner.raw_clear_user(may, dst, len) };
+        let left = unsafe { self.inner.raw_clear_user(token, dst, len) };
         self.faulting(len, left)
     }
 
-    unsafe fn raw_probe_readable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+    unsafe fn raw_probe_readable(&self, token: &mut MayFault, addr: UserAddr) -> usize {
         // SAFETY: the same promise.
-        let left = unsafe { self.inner.raw_probe_readable(may, addr) };
+        let left = unsafe { self.inner.raw_probe_readable(token, addr) };
         self.faulting(1, left)
     }
 
-    unsafe fn raw_probe_writeable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+    unsafe fn raw_probe_writeable(&self, token: &mut MayFault, addr: UserAddr) -> usize {
         // SAFETY: the same promise.
-        let left = unsafe { self.inner.raw_probe_writeable(may, addr) };
+        let left = unsafe { self.inner.raw_probe_writeable(token, addr) };
         self.faulting(1, left)
     }
 
-    fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+    fn fault_in_readable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
         self.fault_in(slice);
-        self.inner.fault_in_readable(may, slice)
+        self.inner.fault_in_readable(token, slice)
     }
 
-    fn fault_in_writeable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+    fn fault_in_writeable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
         self.fault_in(slice);
-        self.inner.fault_in_writeable(may, slice)
+        self.inner.fault_in_writeable(token, slice)
     }
 }
 
@@ -181,9 +181,9 @@ mod tests {
         let mut bytes = [0; 10];
         copy_from_user_atomic(&user, &mut bytes, space.slice(0, 0, 10)).expect("resident");
         assert_eq!(user.touches().besides_the_copy(), 0);
-        machine.syscall(|may| {
-            assert_eq!(user.fault_in_readable(may, space.slice(0, 0, 100)), 0);
-            copy_from_user(&user, may, &mut bytes, space.slice(0, 0, 10)).expect("mapped");
+        machine.syscall(|token| {
+            assert_eq!(user.fault_in_readable(token, space.slice(0, 0, 100)), 0);
+            copy_from_user(&user, token, &mut bytes, space.slice(0, 0, 10)).expect("mapped");
         });
         let expected = Touches {
             atomic_copies: 1,

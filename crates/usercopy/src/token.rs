@@ -18,12 +18,12 @@ use core::marker::PhantomData;
 /// ```compile_fail,E0499
 /// # use faultless_usercopy::MayFault;
 /// struct Locked<'t>(&'t mut MayFault);
-/// fn lock_page(may: &mut MayFault) -> Locked<'_> { Locked(may) }
+/// fn lock_page(token: &mut MayFault) -> Locked<'_> { Locked(token) }
 /// fn copy_that_may_fault(_: &mut MayFault) {}
 ///
-/// fn write(may: &mut MayFault) {
-///     let page = lock_page(may);
-///     copy_that_may_fault(may); // the page still borrows the token
+/// fn write(token: &mut MayFault) {
+///     let page = lock_page(token);
+///     copy_that_may_fault(token); // the page still borrows the token
 ///     drop(page);
 /// }
 /// ```

@@ -46,12 +46,12 @@ fn copies_by_string_moves_from_17_bytes_on_are_exact() {
 #[test]
 fn a_faulting_copy_brings_pages_in_and_an_atomic_one_never_does() {
     let _one_at_a_time = LAZY_TESTS.lock().unwrap();
-    let (pages, mut may) = (Pages::<NoWindow>::new(4), may_fault());
+    let (pages, mut token) = (Pages::<NoWindow>::new(4), may_fault());
     let user = pages.user_memory();
     let len = 2 * page_size() + 10;
     let slice = UserSlice::new(user, pages.address(0), len).unwrap();
     let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
-    copy_to_user(user, &mut may, slice, &data).unwrap();
+    copy_to_user(user, &mut token, slice, &data).unwrap();
 
     pages.make_lazy(1..4);
     let mut got = vec![0; len];
@@ -60,46 +60,46 @@ fn a_faulting_copy_brings_pages_in_and_an_atomic_one_never_does() {
     let fault = copy_to_user_atomic(user, slice, &data).unwrap_err();
     assert_eq!((fault.completed, RESOLVED.load(Ordering::Relaxed)), (page_size(), 0));
 
-    copy_from_user(user, &mut may, &mut got, slice).unwrap();
+    copy_from_user(user, &mut token, &mut got, slice).unwrap();
     assert_eq!(RESOLVED.load(Ordering::Relaxed), 2);
     assert_eq!(got, data);
 
     pages.make_lazy(0..3);
-    assert_eq!(user.fault_in_writeable(&mut may, slice), 0);
+    assert_eq!(user.fault_in_writeable(&mut token, slice), 0);
     assert_eq!(RESOLVED.load(Ordering::Relaxed), 3, "one fault a page");
     copy_from_user_atomic(user, &mut got, slice).unwrap();
 
     pages.make_lazy(0..3);
-    clear_user(user, &mut may, slice).unwrap();
+    clear_user(user, &mut token, slice).unwrap();
     copy_from_user_atomic(user, &mut got, slice).unwrap();
     assert!(got.iter().all(|&byte| byte == 0));
 }
 
 #[test]
 fn only_the_zeroing_copy_touches_the_uncopied_tail() {
-    let (pages, mut may) = (Pages::<NoWindow>::for_suite(), may_fault());
+    let (pages, mut token) = (Pages::<NoWindow>::for_suite(), may_fault());
     let user = pages.user_memory();
     let start = pages.address(1).wrapping_add(10_usize.wrapping_neg());
     pages.poke(start, &[7; 10]);
     let slice = UserSlice::new(user, start, 16).unwrap();
     let mut object = [9; 16];
-    let fault = copy_from_user(user, &mut may, &mut object, slice).unwrap_err();
+    let fault = copy_from_user(user, &mut token, &mut object, slice).unwrap_err();
     assert_eq!((fault.completed, fault.expected), (10, 16));
     assert_eq!((&object[..10], &object[10..]), (&[7; 10][..], &[9; 6][..]));
-    let fault = copy_from_user_zeroing(user, &mut may, &mut object, slice).unwrap_err();
+    let fault = copy_from_user_zeroing(user, &mut token, &mut object, slice).unwrap_err();
     assert_eq!(fault.completed, 10);
     assert_eq!((&object[..10], &object[10..]), (&[7; 10][..], &[0; 6][..]));
 }
 
 #[test]
 fn a_slice_shorter_than_the_object_is_an_error_with_the_count() {
-    let (pages, mut may) = (Pages::<NoWindow>::for_suite(), may_fault());
+    let (pages, mut token) = (Pages::<NoWindow>::for_suite(), may_fault());
     let user = pages.user_memory();
     let slice = UserSlice::new(user, pages.address(0), 3).unwrap();
     let mut object = [1; 5];
-    assert_eq!(copy_from_user(user, &mut may, &mut object, slice).unwrap_err().completed, 3);
+    assert_eq!(copy_from_user(user, &mut token, &mut object, slice).unwrap_err().completed, 3);
     assert_eq!(object[3..], [1, 1]);
-    assert_eq!(copy_to_user(user, &mut may, slice, &object).unwrap_err().completed, 3);
+    assert_eq!(copy_to_user(user, &mut token, slice, &object).unwrap_err().completed, 3);
 }
 
 #[test]
@@ -124,10 +124,10 @@ fn a_writeable_probe_never_undoes_a_concurrent_change() {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let (user, mut may) = (pages.user_memory(), may_fault());
+        let (user, mut token) = (pages.user_memory(), may_fault());
         let slice = UserSlice::new(user, pages.address(0), 1).unwrap();
         for _ in 0..rounds {
-            assert_eq!(user.fault_in_writeable(&mut may, slice), 0);
+            assert_eq!(user.fault_in_writeable(&mut token, slice), 0);
         }
     });
     assert_eq!(counter.load(Ordering::Relaxed), (rounds % 256) as u8);

@@ -214,12 +214,12 @@ fn one_slice_is_a_request_of_one_segment() {
 
 #[test]
 fn fault_in_looks_into_every_segment() {
-    let (user, mut may) = (Scripted::new(), may_fault());
+    let (user, mut token) = (Scripted::new(), may_fault());
     let segments = [slice(&user, GOOD, 10), slice(&user, BAD, 5), slice(&user, GOOD, 10)];
     let iter = IovIter::new(&user, &segments).unwrap();
-    assert_eq!(iter.fault_in_readable(&mut may, 10), 0);
-    assert_eq!(iter.fault_in_readable(&mut may, 25), 15);
-    assert_eq!(iter.fault_in_writeable(&mut may, usize::MAX), 15);
+    assert_eq!(iter.fault_in_readable(&mut token, 10), 0);
+    assert_eq!(iter.fault_in_readable(&mut token, 25), 15);
+    assert_eq!(iter.fault_in_writeable(&mut token, usize::MAX), 15);
     assert_eq!(iter.count(), 25, "the cursor stays");
 }
 

@@ -99,14 +99,14 @@ unsafe impl UserMemory for Buggy {
 
     unsafe fn raw_copy_from_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: *mut u8,
         src: UserAddr,
         len: usize,
     ) -> usize {
         let tried = self.tried(src, len);
         // SAFETY: the same contract, for a prefix.
-        let left = len - tried + unsafe { self.inner.raw_copy_from_user(may, dst, src, tried) };
+        let left = len - tried + unsafe { self.inner.raw_copy_from_user(token, dst, src, tried) };
         let done = len - left;
         match self.bug {
             // SAFETY: the rest of the caller's region.
@@ -127,13 +127,13 @@ unsafe impl UserMemory for Buggy {
 
     unsafe fn raw_copy_to_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: UserAddr,
         src: *const u8,
         len: usize,
     ) -> usize {
         // SAFETY: the same contract.
-        let left = unsafe { self.inner.raw_copy_to_user(may, dst, src, len) };
+        let left = unsafe { self.inner.raw_copy_to_user(token, dst, src, len) };
         if self.bug == Bug::GarblesTheTarget && left < len {
             self.inner.poke(dst, &[0]);
         }
@@ -145,43 +145,43 @@ unsafe impl UserMemory for Buggy {
         unsafe { self.inner.raw_copy_to_user_atomic(dst, src, len) }
     }
 
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
         // SAFETY: the same contract.
-        let left = unsafe { self.inner.raw_clear_user(may, dst, len) };
+        let left = unsafe { self.inner.raw_clear_user(token, dst, len) };
         if self.bug == Bug::ClearsWords && left > 0 {
             let before = dst.wrapping_add((len - left).wrapping_neg() % 8).wrapping_add(len - left);
             let start = before.wrapping_add(16_usize.wrapping_neg());
             // SAFETY: memory of `Scripted`, whatever the address.
-            unsafe { self.inner.raw_clear_user(may, start, 8) };
+            unsafe { self.inner.raw_clear_user(token, start, 8) };
         }
         left
     }
 
-    fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
-        let probe = |may: &mut MayFault, at: usize| {
+    fn fault_in_readable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
+        let probe = |token: &mut MayFault, at: usize| {
             let piece =
                 slice.skip(at).prefix(PROBE_STEP - slice.skip(at).addr().get() % PROBE_STEP);
-            self.inner.fault_in_readable(may, piece)
+            self.inner.fault_in_readable(token, piece)
         };
         match (self.bug, slice.len()) {
             (Bug::ProbesTheEnds, 1..) => {
-                let ends = probe(may, 0) + probe(may, slice.len() - 1);
+                let ends = probe(token, 0) + probe(token, slice.len() - 1);
                 if ends > 0 { slice.len() } else { 0 }
             }
-            (Bug::ProbesTheFirstPage, 1..) if probe(may, 0) == 0 => 0,
-            (Bug::ReachesOneByte, 1..) if probe(may, 0) == 0 => slice.len() - 1,
-            _ => self.inner.fault_in_readable(may, slice),
+            (Bug::ProbesTheFirstPage, 1..) if probe(token, 0) == 0 => 0,
+            (Bug::ReachesOneByte, 1..) if probe(token, 0) == 0 => slice.len() - 1,
+            _ => self.inner.fault_in_readable(token, slice),
         }
     }
 
-    fn fault_in_writeable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
-        let left = self.inner.fault_in_writeable(may, slice);
+    fn fault_in_writeable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
+        let left = self.inner.fault_in_writeable(token, slice);
         match self.bug {
             Bug::FaultsInByWriting if left < slice.len() => {
                 self.inner.poke(slice.addr(), &[0]);
                 left
             }
-            Bug::FaultsInByReading => self.inner.fault_in_readable(may, slice),
+            Bug::FaultsInByReading => self.inner.fault_in_readable(token, slice),
             _ => left,
         }
     }

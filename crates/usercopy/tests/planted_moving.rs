@@ -166,11 +166,11 @@ unsafe impl UserMemory for Buggy {
         self.run(len, &|_, _| 0, &store)
     }
 
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
-        let may = std::cell::RefCell::new(may);
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+        let token = std::cell::RefCell::new(token);
         let store = |at: usize, len: usize| {
             // SAFETY: inside the caller's region.
-            unsafe { self.inner.raw_clear_user(&mut may.borrow_mut(), dst.wrapping_add(at), len) }
+            unsafe { self.inner.raw_clear_user(&mut token.borrow_mut(), dst.wrapping_add(at), len) }
         };
         self.run(len, &|_, _| 0, &store)
     }

@@ -74,13 +74,13 @@ unsafe impl UserMemory for Buggy {
 
     unsafe fn raw_copy_from_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: *mut u8,
         src: UserAddr,
         len: usize,
     ) -> usize {
         // SAFETY: the same contract.
-        let left = unsafe { self.inner.raw_copy_from_user(may, dst, src, len) };
+        let left = unsafe { self.inner.raw_copy_from_user(token, dst, src, len) };
         if self.bug == Bug::GarblesTheLastByte && left < len {
             // SAFETY: inside the caller's region.
             unsafe { dst.wrapping_add(len - left - 1).write(0) };
@@ -95,13 +95,13 @@ unsafe impl UserMemory for Buggy {
 
     unsafe fn raw_copy_to_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: UserAddr,
         src: *const u8,
         len: usize,
     ) -> usize {
         // SAFETY: the same contract.
-        let left = unsafe { self.inner.raw_copy_to_user(may, dst, src, len) };
+        let left = unsafe { self.inner.raw_copy_to_user(token, dst, src, len) };
         let border = self.inner.base().get() + 3 * PROBE_STEP;
         match self.bug {
             // SAFETY: inside the caller's region, which in the suite is a mutable one.
@@ -122,22 +122,23 @@ unsafe impl UserMemory for Buggy {
         unsafe { self.inner.raw_copy_to_user_atomic(dst, src, len) }
     }
 
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
         // SAFETY: the same contract.
-        let left = unsafe { self.inner.raw_clear_user(may, dst, len) };
+        let left = unsafe { self.inner.raw_clear_user(token, dst, len) };
         let hidden = self.bug == Bug::ClearsMoreThanItSays && len - left > 1;
         left + usize::from(hidden)
     }
 
-    fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
-        let left = self.inner.fault_in_readable(may, slice);
+    fn fault_in_readable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
+        let left = self.inner.fault_in_readable(token, slice);
         match self.bug {
             Bug::ReachesAllOrNothing if left > 0 => slice.len(),
             Bug::ReachesAllOrOne if (1..slice.len()).contains(&left) => slice.len() - 1,
             Bug::ProbesAtStrides => {
                 let strides = (0..slice.len()).step_by(PROBE_STEP);
                 let mut probes = strides.map(|at| (at, slice.skip(at).prefix(1)));
-                let failed = probes.find(|&(_, byte)| self.inner.fault_in_readable(may, byte) > 0);
+                let failed =
+                    probes.find(|&(_, byte)| self.inner.fault_in_readable(token, byte) > 0);
                 // A stride that fails says nothing about the bytes before it: the truth then.
                 if failed.is_some() { left } else { 0 }
             }
@@ -145,8 +146,8 @@ unsafe impl UserMemory for Buggy {
         }
     }
 
-    fn fault_in_writeable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
-        let left = self.inner.fault_in_writeable(may, slice);
+    fn fault_in_writeable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
+        let left = self.inner.fault_in_writeable(token, slice);
         let later = slice.addr().get() >= self.inner.base().get() + 2 * PROBE_STEP;
         if self.bug == Bug::WritesToLaterPages && left < slice.len() && later {
             self.zero(slice.addr(), 0);

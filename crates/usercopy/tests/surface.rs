@@ -47,20 +47,20 @@ fn a_slice_of_another_memory_cannot_be_faulted_in() {
 /// more.
 #[test]
 fn every_safe_form_says_how_far_it_got() {
-    let (user, mut may) = (Scripted::new(), may_fault());
+    let (user, mut token) = (Scripted::new(), may_fault());
     let start = user.base().wrapping_add(PROBE_STEP - 10);
     let slice = UserSlice::new(&user, start, 16).expect("in range");
     let stopped = Err(Efault { expected: 16, completed: 10 });
     let mut bytes = [3; 16];
-    assert_eq!(copy_to_user(&user, &mut may, slice, &bytes), stopped);
+    assert_eq!(copy_to_user(&user, &mut token, slice, &bytes), stopped);
     bytes.fill(9);
-    assert_eq!(copy_from_user(&user, &mut may, &mut bytes, slice), stopped);
+    assert_eq!(copy_from_user(&user, &mut token, &mut bytes, slice), stopped);
     assert_eq!((&bytes[..10], &bytes[10..]), (&[3; 10][..], &[9; 6][..]));
     assert_eq!(copy_to_user_atomic(&user, slice, &[4; 16]), stopped);
     assert_eq!(copy_from_user_atomic(&user, &mut bytes, slice), stopped);
     assert_eq!((&bytes[..10], &bytes[10..]), (&[4; 10][..], &[9; 6][..]));
-    assert_eq!(clear_user(&user, &mut may, slice), stopped);
-    assert_eq!(copy_from_user(&user, &mut may, &mut bytes, slice.prefix(10)), too_short(10));
+    assert_eq!(clear_user(&user, &mut token, slice), stopped);
+    assert_eq!(copy_from_user(&user, &mut token, &mut bytes, slice.prefix(10)), too_short(10));
     assert_eq!((&bytes[..10], &bytes[10..]), (&[0; 10][..], &[9; 6][..]));
 }
 

@@ -45,14 +45,14 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Watched<'_, U> {
 
     unsafe fn raw_copy_from_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: *mut u8,
         src: UserAddr,
         len: usize,
     ) -> usize {
         self.touched();
         // SAFETY: the same contract.
-        unsafe { self.inner.raw_copy_from_user(may, dst, src, len) }
+        unsafe { self.inner.raw_copy_from_user(token, dst, src, len) }
     }
 
     unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
@@ -63,14 +63,14 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Watched<'_, U> {
 
     unsafe fn raw_copy_to_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: UserAddr,
         src: *const u8,
         len: usize,
     ) -> usize {
         self.touched();
         // SAFETY: the same contract.
-        unsafe { self.inner.raw_copy_to_user(may, dst, src, len) }
+        unsafe { self.inner.raw_copy_to_user(token, dst, src, len) }
     }
 
     unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
@@ -79,10 +79,10 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Watched<'_, U> {
         unsafe { self.inner.raw_copy_to_user_atomic(dst, src, len) }
     }
 
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
         self.touched();
         // SAFETY: the same contract.
-        unsafe { self.inner.raw_clear_user(may, dst, len) }
+        unsafe { self.inner.raw_clear_user(token, dst, len) }
     }
 }
 

@@ -4,8 +4,8 @@ use faultless::prelude::*;
 
 fn keep<K: Kernel>(inode: &Inode<K>) -> Option<LockedRun<'_, K>> {
     // SAFETY: the program does not run.
-    let mut may = unsafe { MayFault::assert() };
-    inode.mapping().lock(may.page_locks(), PageRun::single(PageIndex::ZERO))
+    let mut token = unsafe { MayFault::assert() };
+    inode.mapping().lock(token.page_locks(), PageRun::single(PageIndex::ZERO))
 }
 
 fn main() {}

@@ -5,13 +5,13 @@ use faultless::prelude::*;
 fn dl1<K: Kernel, U: UserMemory<Token = MayFault>>(
     inode: &Inode<K>,
     user: &U,
-    may: &mut MayFault,
+    token: &mut MayFault,
     source: UserSlice,
 ) {
     let run = PageRun::single(PageIndex::ZERO);
-    let locked = inode.mapping().lock(may.page_locks(), run);
+    let locked = inode.mapping().lock(token.page_locks(), run);
     let mut bytes = [0; 64];
-    let _ = copy_from_user(user, may, &mut bytes, source);
+    let _ = copy_from_user(user, token, &mut bytes, source);
     drop(locked);
 }
 

@@ -5,12 +5,12 @@ use faultless::prelude::*;
 fn dl2<K: Kernel, U: UserMemory<Token = MayFault>>(
     a: &Inode<K>,
     b: &Inode<K>,
-    may: &mut MayFault,
+    token: &mut MayFault,
     from: &mut IovIter<'_, U>,
 ) {
     let run = PageRun::single(PageIndex::ZERO);
-    let locked = a.mapping().lock(may.page_locks(), run);
-    let _ = b.write(may, from, &WriteOptions::at(0), &NoTask);
+    let locked = a.mapping().lock(token.page_locks(), run);
+    let _ = b.write(token, from, &WriteOptions::at(0), &NoTask);
     drop(locked);
 }
 

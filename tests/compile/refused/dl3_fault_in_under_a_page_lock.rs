@@ -5,12 +5,12 @@ use faultless::prelude::*;
 fn dl3<K: Kernel, U: UserMemory<Token = MayFault>>(
     inode: &Inode<K>,
     user: &U,
-    may: &mut MayFault,
+    token: &mut MayFault,
     source: UserSlice,
 ) {
     let run = PageRun::single(PageIndex::ZERO);
-    let locked = inode.mapping().lock(may.page_locks(), run);
-    let _ = user.fault_in_readable(may, source);
+    let locked = inode.mapping().lock(token.page_locks(), run);
+    let _ = user.fault_in_readable(token, source);
     drop(locked);
 }
 

@@ -4,11 +4,11 @@ use faultless::prelude::*;
 fn dl4<K: Kernel, U: UserMemory<Token = MayFault>>(
     inode: &Inode<K>,
     user: &U,
-    may: &mut MayFault,
+    token: &mut MayFault,
     target: UserSlice,
 ) {
-    let section = inode.mapping().read_section(may.page_locks());
-    let _ = copy_to_user(user, may, target, &[0; 64]);
+    let section = inode.mapping().read_section(token.page_locks());
+    let _ = copy_to_user(user, token, target, &[0; 64]);
     drop(section);
 }
 

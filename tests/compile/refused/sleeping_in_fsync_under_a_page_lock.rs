@@ -2,9 +2,9 @@
 use faultless::page::PageRun;
 use faultless::prelude::*;
 
-fn sync<K: Kernel>(inode: &Inode<K>, may: &mut MayFault) {
-    let locked = inode.mapping().lock(may.page_locks(), PageRun::single(PageIndex::ZERO));
-    let _ = inode.fsync(may, SyncKind::All, &NoTask);
+fn sync<K: Kernel>(inode: &Inode<K>, token: &mut MayFault) {
+    let locked = inode.mapping().lock(token.page_locks(), PageRun::single(PageIndex::ZERO));
+    let _ = inode.fsync(token, SyncKind::All, &NoTask);
     drop(locked);
 }
 

@@ -44,7 +44,7 @@ fn there_and_back(
     store: &'static dyn AddressSpaceOperations,
 ) -> Result<bool, Errno> {
     // SAFETY: the entry of a system call: nothing is locked.
-    let mut may = unsafe { MayFault::assert() };
+    let mut token = unsafe { MayFault::assert() };
     let process = Process::new();
     let user = process.memory();
     for at in 0..LEN {
@@ -54,15 +54,15 @@ fn there_and_back(
 
     let segments = [process.slice(0, 1)?, UserSlice::EMPTY, process.slice(1, LEN - 1)?];
     let mut from = IovIter::new(user, &segments).map_err(|_| Errno::Invalid)?;
-    let written = file.write(&mut may, &mut from, &WriteOptions::at(POS), &NoTask)?;
-    file.fsync(&mut may, SyncKind::All, &NoTask)?;
+    let written = file.write(&mut token, &mut from, &WriteOptions::at(POS), &NoTask)?;
+    file.fsync(&mut token, SyncKind::All, &NoTask)?;
 
     let target = USER_BYTES - LEN;
     let slice = process.slice(target, LEN)?;
-    let read = file.read(&mut may, &mut IovIter::from_slice(user, &slice), POS, &NoTask)?;
+    let read = file.read(&mut token, &mut IovIter::from_slice(user, &slice), POS, &NoTask)?;
     let right = (0..LEN).all(|at| process.peek(target + at) == pattern(at));
-    file.set_size(&mut may, 10 * POS, &NoTask)?;
-    file.set_size(&mut may, 1, &NoTask)?;
+    file.set_size(&mut token, 10 * POS, &NoTask)?;
+    file.set_size(&mut token, 1, &NoTask)?;
 
     // A bad address is refused before anything is touched (U5).
     let refused = process.slice(USER_BYTES - 1, 2) == Err(Errno::Fault);

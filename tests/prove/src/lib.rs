@@ -45,9 +45,9 @@ pub unsafe extern "C" fn copy_to_user(dst: usize, src: *const u8, len: usize) ->
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clear_user(dst: usize, len: usize) -> usize {
     // SAFETY: nothing runs, so no lock is held.
-    let mut may = unsafe { MayFault::assert() };
+    let mut token = unsafe { MayFault::assert() };
     // SAFETY: the caller's promise.
-    unsafe { user().raw_clear_user(&mut may, UserAddr::new(dst), len) }
+    unsafe { user().raw_clear_user(&mut token, UserAddr::new(dst), len) }
 }
 
 #[panic_handler]

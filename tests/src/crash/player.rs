@@ -124,11 +124,11 @@ impl<'m, M: Mmu> Player<'m, M> {
                 self.promise.resized(size);
             }
             Op::Evict => {
-                let _ = syscall(|may| self.file.evict(may, 0..u64::MAX));
+                let _ = syscall(|token| self.file.evict(token, 0..u64::MAX));
             }
             Op::Writeback(ref range) => {
                 let range = range.start as u64..range.end as u64;
-                assert_eq!(syscall(|may| self.file.writeback(may, range, &NoTask)), Ok(()));
+                assert_eq!(syscall(|token| self.file.writeback(token, range, &NoTask)), Ok(()));
             }
             Op::FailedWriteback(errno) => self.failed_writeback(errno),
             Op::Fsync(kind) => {
@@ -158,7 +158,7 @@ impl<'m, M: Mmu> Player<'m, M> {
         }
         assert_eq!(self.space.sys_fsync(&self.file, SyncKind::All), Ok(()));
         self.space.unmap(MAPPED, PAGES);
-        let _ = syscall(|may| self.file.evict(may, 0..u64::MAX));
+        let _ = syscall(|token| self.file.evict(token, 0..u64::MAX));
         assert_eq!(self.file.mapping().cached_pages(), 0, "a page stays in the cache");
         self.check_contents();
         self.check();
@@ -216,7 +216,7 @@ impl<'m, M: Mmu> Player<'m, M> {
 
     fn failed_writeback(&mut self, errno: Errno) {
         self.store.fail_next(Call::Writeback, errno);
-        match syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask)) {
+        match syscall(|token| self.file.writeback(token, 0..u64::MAX, &NoTask)) {
             Ok(()) => self.store.heal(),
             Err(got) => {
                 assert_eq!(got, errno, "W4");
@@ -230,7 +230,7 @@ impl<'m, M: Mmu> Player<'m, M> {
         match self.syncs {
             Syncs::Core | Syncs::WaitForNobody => self.space.sys_fsync(&self.file, kind),
             Syncs::SendNothing => self.store.sync(kind),
-            Syncs::OnlySend => syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask)),
+            Syncs::OnlySend => syscall(|token| self.file.writeback(token, 0..u64::MAX, &NoTask)),
         }
     }
 
@@ -238,10 +238,10 @@ impl<'m, M: Mmu> Player<'m, M> {
         let bytes = range.start as u64..range.end as u64;
         let synced = match self.syncs {
             Syncs::Core | Syncs::WaitForNobody => {
-                syscall(|may| self.file.msync(may, bytes, MsyncKind::Sync, &NoTask))
+                syscall(|token| self.file.msync(token, bytes, MsyncKind::Sync, &NoTask))
             }
             Syncs::SendNothing => self.store.sync(SyncKind::Data),
-            Syncs::OnlySend => syscall(|may| self.file.writeback(may, bytes, &NoTask)),
+            Syncs::OnlySend => syscall(|token| self.file.writeback(token, bytes, &NoTask)),
         };
         self.judge_sync(synced, range);
     }
@@ -261,7 +261,7 @@ impl<'m, M: Mmu> Player<'m, M> {
         let store = Arc::clone(&self.store);
         let synced = std::thread::scope(|scope| {
             let sender = crate::threads::spawn_in(scope, || {
-                self.machine.syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask))
+                self.machine.syscall(|token| self.file.writeback(token, 0..u64::MAX, &NoTask))
             });
             while !store.is_holding_one() && !sender.is_finished() {
                 std::thread::yield_now();

@@ -198,7 +198,7 @@ impl<M: Mmu> Crash<'_, '_, M> {
     fn chill(&self, file: &File) -> Result<(), String> {
         let synced = self.player.space.sys_fsync(file, SyncKind::All);
         synced.map_err(|errno| format!("fsync of the mounted file: {errno}"))?;
-        let _ = syscall(|may| file.evict(may, 0..u64::MAX));
+        let _ = syscall(|token| file.evict(token, 0..u64::MAX));
         same("pages that stay in the cache", file.mapping().cached_pages(), 0)
     }
 }

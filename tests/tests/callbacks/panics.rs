@@ -130,11 +130,11 @@ impl<'m, M: Mmu> Scene<'m, M> {
             Deed::Fsync => assert_eq!(fsync(file), Ok(())),
             Deed::Msync => {
                 let kind = MsyncKind::Sync;
-                let synced = syscall(|may| file.msync(may, 0..u64::MAX, kind, &NoTask));
+                let synced = syscall(|token| file.msync(token, 0..u64::MAX, kind, &NoTask));
                 assert_eq!(synced, Ok(()));
             }
             Deed::Writeback => {
-                assert_eq!(syscall(|may| file.writeback(may, 0..u64::MAX, &NoTask)), Ok(()));
+                assert_eq!(syscall(|token| file.writeback(token, 0..u64::MAX, &NoTask)), Ok(()));
             }
             Deed::Evict => drop(evict(file)),
             Deed::Read => {
@@ -264,7 +264,7 @@ balanced_on_both_mmus! {
             let mut file = Arc::into_inner(scene.file).expect("the last handle");
             let ((), counted) = counting(|| {
                 if close {
-                    assert_eq!(syscall(|may| file.close(may, &NoTask)), Ok(()));
+                    assert_eq!(syscall(|token| file.close(token, &NoTask)), Ok(()));
                 }
                 drop(file);
             });

@@ -74,7 +74,7 @@ on_both_mmus! {
             let mut open = OpenFile::new(rig.file(), flags);
             let task = Throttled::default();
             let mut from = IovIter::from_slice(rig.user(), &source);
-            let written = syscall(|may| open.write(rig.file(), may, &mut from, &task));
+            let written = syscall(|token| open.write(rig.file(), token, &mut from, &task));
             assert_eq!((written, task.counts()), (Ok(300), (1, 1)), "{flags:?}");
             let options = WriteOptions::at(5).with_sync(SyncKind::All);
             assert!(rig.write_as(&[source], &options, &task).is_ok());

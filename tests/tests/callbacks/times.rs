@@ -12,13 +12,15 @@ type Sync = fn(&File, &TestTask) -> Result<(), Errno>;
 
 /// What sends a page, in the name of a task with a clock.
 const SYNCS: [(&str, Sync); 5] = [
-    ("msync", |file, task| syscall(|may| file.msync(may, PAGE..PAGE + 1, MsyncKind::Sync, task))),
-    ("fsync", |file, task| syscall(|may| file.fsync(may, SyncKind::All, task))),
-    ("fdatasync", |file, task| syscall(|may| file.fsync(may, SyncKind::Data, task))),
-    ("sync of a range", |file, task| {
-        syscall(|may| file.fsync_range(may, SyncKind::Data, PAGE..PAGE + 1, task))
+    ("msync", |file, task| {
+        syscall(|token| file.msync(token, PAGE..PAGE + 1, MsyncKind::Sync, task))
     }),
-    ("writeback", |file, task| syscall(|may| file.writeback(may, 0..u64::MAX, task))),
+    ("fsync", |file, task| syscall(|token| file.fsync(token, SyncKind::All, task))),
+    ("fdatasync", |file, task| syscall(|token| file.fsync(token, SyncKind::Data, task))),
+    ("sync of a range", |file, task| {
+        syscall(|token| file.fsync_range(token, SyncKind::Data, PAGE..PAGE + 1, task))
+    }),
+    ("writeback", |file, task| syscall(|token| file.writeback(token, 0..u64::MAX, task))),
 ];
 
 const fn at(time: u64) -> Times {
@@ -100,9 +102,9 @@ balanced_on_both_mmus! {
         assert_eq!(file.times(), times);
         let _ = process.contents(&file);
         let _ = process.byte(process.space.at(FREE, 0)).unwrap();
-        let synced = syscall(|may| file.fsync(may, SyncKind::All, &NoTask));
+        let synced = syscall(|token| file.fsync(token, SyncKind::All, &NoTask));
         assert_eq!((synced, file.times()), (Ok(()), times), "reads and syncs change no times");
-        let resized = syscall(|may| file.set_size(may, PAGE, &TestTask::new().at(77)));
+        let resized = syscall(|token| file.set_size(token, PAGE, &TestTask::new().at(77)));
         assert_eq!((resized, file.times()), (Ok(()), at(77)));
         assert_eq!(TestTask::new().at(77).now(), 77);
     }

@@ -39,7 +39,7 @@ fn read_as<M: Mmu, T: Task>(
 ) -> Result<Vec<u8>, Errno> {
     let target = process.space.slice(0, 0, len);
     let mut to = IovIter::from_slice(&process.space, &target);
-    let got = syscall(|may| file.read(may, &mut to, pos, task))?;
+    let got = syscall(|token| file.read(token, &mut to, pos, task))?;
     Ok(process.space.read_vec(target.addr(), got).expect("scratch memory"))
 }
 
@@ -52,8 +52,8 @@ fn cut_and_extend(file: &File, size: u64) -> Action {
         std::thread::scope(|scope| {
             let changes = || {
                 let (old, task) = (file.size(), TestTask::new().killed_after(0));
-                let cut = syscall(|may| file.set_size(may, size, &task));
-                cut.and_then(|()| syscall(|may| file.set_size(may, old, &task)))
+                let cut = syscall(|token| file.set_size(token, size, &task));
+                cut.and_then(|()| syscall(|token| file.set_size(token, old, &task)))
             };
             let changed = faultless_tests::threads::spawn_in(scope, changes)
                 .join()

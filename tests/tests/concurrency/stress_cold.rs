@@ -33,7 +33,7 @@ fn strategy(number: u64) -> Strategy {
 fn evict_page(file: &File, page: u64) {
     let range = page * PAGE..(page + 1) * PAGE;
     writeback(file, range.clone()).expect("writeback");
-    faultless_host::syscall(|may| file.evict(may, range));
+    faultless_host::syscall(|token| file.evict(token, range));
 }
 
 /// What a round may find.

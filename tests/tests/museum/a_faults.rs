@@ -78,12 +78,12 @@ type Probe<U> = fn(&U, &mut MayFault, UserAddr, usize) -> usize;
 
 fn checked_probe<U: UserMemory<Token = MayFault>>(
     user: &U,
-    may: &mut MayFault,
+    token: &mut MayFault,
     addr: UserAddr,
     len: usize,
 ) -> usize {
     match UserSlice::new(user, addr, len) {
-        Ok(slice) => user.fault_in_readable(may, slice),
+        Ok(slice) => user.fault_in_readable(token, slice),
         Err(fault) => fault.expected - fault.completed,
     }
 }
@@ -91,7 +91,7 @@ fn checked_probe<U: UserMemory<Token = MayFault>>(
 /// e23d4159: goes from the first byte to the last as long as the one lies before the other.
 fn wrapping_probe<U: UserMemory<Token = MayFault>>(
     user: &U,
-    may: &mut MayFault,
+    token: &mut MayFault,
     addr: UserAddr,
     len: usize,
 ) -> usize {
@@ -99,7 +99,7 @@ fn wrapping_probe<U: UserMemory<Token = MayFault>>(
     let mut at = addr;
     while at <= end {
         let Ok(byte) = UserSlice::new(user, at, 1) else { return len };
-        if user.fault_in_readable(may, byte) > 0 {
+        if user.fault_in_readable(token, byte) > 0 {
             return len;
         }
         at = at.wrapping_add(PAGE);
@@ -114,7 +114,7 @@ fn a07<M: Mmu, U: UserMemory<Token = MayFault>>(
     probe: Probe<U>,
 ) -> Result<(), usize> {
     for (addr, len) in [(usize::MAX, 2), (usize::MAX - 100, 4096), (usize::MAX - PAGE, 3 * PAGE)] {
-        let missed = rig.machine().syscall(|may| probe(user, may, UserAddr::new(addr), len));
+        let missed = rig.machine().syscall(|token| probe(user, token, UserAddr::new(addr), len));
         if missed != len {
             return Err(len - missed);
         }

@@ -103,7 +103,8 @@ fn walk<M: Mmu>(
         }
         let mut entry = [0; USER_IOVEC_BYTES];
         let there = UserSlice::new(space, at, USER_IOVEC_BYTES).map_err(|_| Errno::Fault)?;
-        syscall(|may| copy_from_user(space, may, &mut entry, there)).map_err(|_| Errno::Fault)?;
+        syscall(|token| copy_from_user(space, token, &mut entry, there))
+            .map_err(|_| Errno::Fault)?;
         let len = usize::from_ne_bytes(entry[8..].try_into().expect("a length"));
         at = at.wrapping_add(USER_IOVEC_BYTES);
         if len > 0 && left == 0 {
@@ -175,12 +176,12 @@ balanced_on_both_mmus! {
         let rig = room(machine, Backing::Memory);
         let (vector, count) = a02(&rig, 3);
         let mut room = [UserSlice::EMPTY; MAX_SEGMENTS];
-        syscall(|may| {
-            let mut from = import_iovec(rig.user(), may, vector, count, &mut room[..count]).expect("a request");
+        syscall(|token| {
+            let mut from = import_iovec(rig.user(), token, vector, count, &mut room[..count]).expect("a request");
             from.advance(6000);
             assert_eq!((from.count(), from.segment().len()), (0, 0));
             from.advance(1);
-            assert_eq!(from.fault_in_readable(may, 1), 0, "nothing is left to probe");
+            assert_eq!(from.fault_in_readable(token, 1), 0, "nothing is left to probe");
             from.revert(6000);
             assert_eq!((from.count(), from.segment().len()), (6000, 10));
         });

@@ -200,7 +200,7 @@ balanced_on_both_mmus! {
     fn c05_a_copy_of_nothing_leaves_things_as_if_it_had_not_begun(machine) {
         exhibit(machine, Backing::DISTINCT, |rig, subject| {
             assert_eq!(c05(rig, subject), EFAULT);
-            syscall(|may| rig.file().evict(may, 0..u64::MAX));
+            syscall(|token| rig.file().evict(token, 0..u64::MAX));
             assert_eq!(rig.file().mapping().cached_pages(), 0, "nothing is dirty");
             rig.assert_holds_for_good(&[0; 2 * PAGE]);
         });
@@ -209,7 +209,7 @@ balanced_on_both_mmus! {
     fn c05_a_page_dirtied_by_a_copy_of_nothing_is_caught(machine) {
         let rig = room(machine, Backing::Blocks(1024));
         assert_eq!(c05(&rig, Subject::Planted(Bug::DirtyOnZero)), EFAULT);
-        syscall(|may| rig.file().evict(may, 0..u64::MAX));
+        syscall(|token| rig.file().evict(token, 0..u64::MAX));
         assert_eq!(rig.file().mapping().cached_pages(), 1, "a dirty page");
         assert_eq!(rig.read(100, 500), [POISON; 500], "of bytes that nobody wrote");
     }

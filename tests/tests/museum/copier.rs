@@ -57,13 +57,13 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Liar<'_, U> {
 
     unsafe fn raw_copy_from_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: *mut u8,
         src: UserAddr,
         len: usize,
     ) -> usize {
         // SAFETY: the same contract.
-        let left = unsafe { self.inner.raw_copy_from_user(may, dst, src, len) };
+        let left = unsafe { self.inner.raw_copy_from_user(token, dst, src, len) };
         // SAFETY: the caller's region.
         unsafe { self.falsify(dst, len, left) }
     }
@@ -77,13 +77,13 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Liar<'_, U> {
 
     unsafe fn raw_copy_to_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: UserAddr,
         src: *const u8,
         len: usize,
     ) -> usize {
         // SAFETY: the same contract.
-        unsafe { self.inner.raw_copy_to_user(may, dst, src, len) }
+        unsafe { self.inner.raw_copy_to_user(token, dst, src, len) }
     }
 
     unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
@@ -91,21 +91,21 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Liar<'_, U> {
         unsafe { self.inner.raw_copy_to_user_atomic(dst, src, len) }
     }
 
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
         // SAFETY: the same contract.
-        unsafe { self.inner.raw_clear_user(may, dst, len) }
+        unsafe { self.inner.raw_clear_user(token, dst, len) }
     }
 
-    fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+    fn fault_in_readable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
         let ends = [slice.prefix(1), slice.skip(slice.len().saturating_sub(1))];
-        let mut reached = |end: &UserSlice| self.inner.fault_in_readable(may, *end) == 0;
+        let mut reached = |end: &UserSlice| self.inner.fault_in_readable(token, *end) == 0;
         if self.lie == Lie::ProbesTheEnds && ends.iter().all(&mut reached) {
             return 0;
         }
-        self.inner.fault_in_readable(may, slice)
+        self.inner.fault_in_readable(token, slice)
     }
 
-    fn fault_in_writeable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
-        self.inner.fault_in_writeable(may, slice)
+    fn fault_in_writeable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
+        self.inner.fault_in_writeable(token, slice)
     }
 }

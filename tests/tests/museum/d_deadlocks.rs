@@ -92,9 +92,9 @@ fn under<R>(
     work: impl FnOnce(&mut MayFault) -> R,
 ) -> Result<R, Failure> {
     watched(rig.machine().check(), || {
-        Ok(faultless_host::syscall(|may| {
+        Ok(faultless_host::syscall(|token| {
             let _held = store.lock();
-            work(may)
+            work(token)
         }))
     })
 }
@@ -160,11 +160,11 @@ balanced_on_both_mmus! {
         assert!(expecting.one(Kind::Order).text.contains("not ascending"));
         // … and with the source in a page of the request that is locked already.
         let expecting = machine.check().expect();
-        faultless_host::syscall(|may| {
+        faultless_host::syscall(|token| {
             let _first = lock(rig.file(), 0);
             let _second = lock(rig.file(), 1);
             let source = rig.user().slice(50, 100, 8);
-            copy_from_user(rig.user(), may, &mut [0; 8], source).expect("by chance it is there");
+            copy_from_user(rig.user(), token, &mut [0; 8], source).expect("by chance it is there");
         });
         let _ = expecting.one(Kind::Recursive);
     }
@@ -193,7 +193,7 @@ balanced_on_both_mmus! {
         rig.chill();
         rig.user().map_file(50, 1, rig.file(), PageIndex::ZERO, Protection::Read);
         let source = rig.user().slice(50, 0, 8);
-        let copied = under(&rig, &store, |may| copy_from_user(rig.user(), may, &mut [0; 8], source));
+        let copied = under(&rig, &store, |token| copy_from_user(rig.user(), token, &mut [0; 8], source));
         // The fault handler takes it under the page lock that it needs.
         assert_eq!(copied, Err(Failure::Deadlock(Kind::ForeignLock)));
     }
@@ -240,7 +240,7 @@ balanced_on_both_mmus! {
         rig.user().map_file(50, 1, rig.file(), PageIndex::ZERO, Protection::ReadWrite);
         rig.user().read_vec(rig.user().at(50, 0), 1).expect("it can be read");
         let to = rig.user().slice(50, 0, 8);
-        let probed = under(&rig, &store, |may| rig.user().fault_in_writeable(may, to));
+        let probed = under(&rig, &store, |token| rig.user().fault_in_writeable(token, to));
         // Even with a page that is there: the handler asks for room, under M and that lock.
         assert_eq!(probed, Err(Failure::Deadlock(Kind::ReaderBehindQueuedWriter)));
     }
@@ -266,9 +266,9 @@ balanced_on_both_mmus! {
     fn d06_an_allocation_under_a_page_lock_is_caught(machine) {
         let rig = room(machine, Backing::Memory);
         let allocated: Result<(), Failure> = watched(machine.check(), || {
-            faultless_host::syscall(|may| {
+            faultless_host::syscall(|token| {
                 let run = PageRun::single(PageIndex::ZERO);
-                let _locked = rig.file().mapping().lock_or_create(may.page_locks(), run)?;
+                let _locked = rig.file().mapping().lock_or_create(token.page_locks(), run)?;
                 drop(machine.cache().allocate(1)?);
                 Ok(())
             })
@@ -308,9 +308,9 @@ balanced_on_both_mmus! {
         rig.user().map_file(50, 2, rig.file(), PageIndex::ZERO, Protection::Read);
         let options = WriteOptions::at(0);
         let segments = [rig.user().slice(50, PAGE, 100)];
-        let written = under(&rig, &store, |may| {
+        let written = under(&rig, &store, |token| {
             let mut from = faultless::usercopy::IovIter::new(rig.user(), &segments).expect("a request");
-            rig.file().write(may, &mut from, &options, &faultless::filemap::NoTask)
+            rig.file().write(token, &mut from, &options, &faultless::filemap::NoTask)
         });
         assert_eq!(written, Err(Failure::Deadlock(Kind::ForeignLock)));
     }

@@ -48,12 +48,12 @@ fn write<M: Mmu, T: Task>(
             let control = Control::Linux2624Rc1(defects);
             let request = Request { control, segments, options, steps: STEPS };
             let file = ControlFile::new(file);
-            syscall(|may| file.write(&request, may, space, task))
+            syscall(|token| file.write(&request, token, space, task))
         }
         Writer::Production(strategy) => {
             let mut from = IovIter::new(space, segments).expect("a request");
             let options = options.with_strategy(strategy);
-            syscall(|may| file.write(may, &mut from, &options, task)).map_err(Into::into)
+            syscall(|token| file.write(token, &mut from, &options, task)).map_err(Into::into)
         }
     };
     written.map(|written| written.bytes)
@@ -65,7 +65,7 @@ fn contents<M: Mmu>(machine: &Machine<M>, file: &File) -> Vec<u8> {
     let len = file.size() as usize;
     space.map_anonymous(0, len.div_ceil(PAGE).max(1), Protection::ReadWrite);
     let to = space.slice(0, 0, len);
-    let read = syscall(|may| file.read(may, &mut IovIter::from_slice(&space, &to), 0, &NoTask));
+    let read = syscall(|token| file.read(token, &mut IovIter::from_slice(&space, &to), 0, &NoTask));
     assert_eq!(read, Ok(len), "the file can be read");
     space.read_vec(to.addr(), len).expect("memory of a program")
 }

@@ -24,12 +24,12 @@ use crate::stores::{Bounded, Short, ShortAnswer};
 type Sends = fn(&File, &TestTask) -> Result<(), Errno>;
 
 const SENDS: [Sends; 4] = [
-    |file, task| syscall(|may| file.msync(may, 0..u64::MAX, MsyncKind::Sync, task)),
-    |file, task| syscall(|may| file.fsync(may, SyncKind::Data, task)),
-    |file, task| syscall(|may| file.writeback(may, 0..1, task)),
+    |file, task| syscall(|token| file.msync(token, 0..u64::MAX, MsyncKind::Sync, task)),
+    |file, task| syscall(|token| file.fsync(token, SyncKind::Data, task)),
+    |file, task| syscall(|token| file.writeback(token, 0..1, task)),
     |file, task| {
         let mut open = OpenFile::new(file, OpenFlags::empty());
-        syscall(|may| open.msync(file, may, 0..1, MsyncKind::Sync, task))
+        syscall(|token| open.msync(file, token, 0..1, MsyncKind::Sync, task))
     },
 ];
 
@@ -91,13 +91,13 @@ fn walk_ranges(file: &File) {
     let task = TestTask::new().killed_after(10_000);
     for range in ranges() {
         let what = format!("{range:?}");
-        let sent = syscall(|may| file.writeback(may, range.clone(), &task));
+        let sent = syscall(|token| file.writeback(token, range.clone(), &task));
         assert_eq!(sent, Ok(()), "writeback of {what}");
-        let synced = syscall(|may| file.fsync_range(may, SyncKind::All, range.clone(), &task));
+        let synced = syscall(|token| file.fsync_range(token, SyncKind::All, range.clone(), &task));
         assert_eq!(synced, Ok(()), "fsync of {what}");
-        let synced = syscall(|may| file.msync(may, range.clone(), MsyncKind::Sync, &task));
+        let synced = syscall(|token| file.msync(token, range.clone(), MsyncKind::Sync, &task));
         assert_eq!(synced, Ok(()), "msync of {what}");
-        let evicted = syscall(|may| file.evict(may, range));
+        let evicted = syscall(|token| file.evict(token, range));
         assert!(evicted <= 3, "eviction of {what}: {evicted} pages");
     }
 }
@@ -139,7 +139,7 @@ balanced_on_both_mmus! {
     fn e11_a_sync_that_does_not_stamp_is_caught(machine) {
         let rig = room(machine, Backing::Memory);
         let times = e11(&rig, |file, task| {
-            syscall(|may| OldSync::new(file, 10).fsync(may, task)).expect("a sync");
+            syscall(|token| OldSync::new(file, 10).fsync(token, task)).expect("a sync");
         });
         assert_eq!(times, BEFORE);
     }
@@ -175,13 +175,13 @@ balanced_on_both_mmus! {
                 }
                 let moved = if pos > MAX_FILE_SIZE { Err(Errno::Invalid) } else { Ok(()) };
                 assert_eq!(open.seek(pos), moved, "{pos}");
-                let empty = syscall(|may| {
+                let empty = syscall(|token| {
                     let mut from = IovIter::new(rig.user(), &[]).expect("a request");
-                    file.write(may, &mut from, &WriteOptions::at(pos), &task).map(drop)
+                    file.write(token, &mut from, &WriteOptions::at(pos), &task).map(drop)
                 });
                 assert_eq!(empty, Ok(()), "a write of nothing at {pos}");
                 if pos > MAX_FILE_SIZE {
-                    let cut = syscall(|may| file.set_size(may, pos, &task));
+                    let cut = syscall(|token| file.set_size(token, pos, &task));
                     assert_eq!(cut, Err(Errno::FileTooBig), "{pos}");
                 }
             }
@@ -189,7 +189,7 @@ balanced_on_both_mmus! {
                 assert_eq!(fault(file, page, Access::Write), Err(FaultError::PastEnd), "{page}");
             }
             if size < MAX_FILE_SIZE {
-                let grown = syscall(|may| file.set_size(may, MAX_FILE_SIZE, &task));
+                let grown = syscall(|token| file.set_size(token, MAX_FILE_SIZE, &task));
                 assert_eq!((grown, file.size()), (Ok(()), MAX_FILE_SIZE));
             }
         }
@@ -224,7 +224,7 @@ balanced_on_both_mmus! {
             let task = TestTask::new();
             assert_eq!(write_as(&file, &[7; 10_000], &WriteOptions::at(0), &task), written);
             let past = max_size.min(MAX_FILE_SIZE) + 1;
-            let grown = syscall(|may| file.set_size(may, past, &task));
+            let grown = syscall(|token| file.set_size(token, past, &task));
             assert_eq!((grown, task.exceeded()), (Err(Errno::FileTooBig), 0), "{max_size}");
             assert_eq!(calls::fsync(&file), Ok(()));
         }
@@ -273,11 +273,11 @@ balanced_on_both_mmus! {
         drop(dirty());
         assert_eq!(lost(), 3, "pages");
         let inode = dirty();
-        assert_eq!(syscall(|may| inode.fsync(may, SyncKind::All, &NoTask)), Ok(()));
+        assert_eq!(syscall(|token| inode.fsync(token, SyncKind::All, &NoTask)), Ok(()));
         drop(inode);
         dirty().discard();
         let mut inode = dirty();
-        assert_eq!(syscall(|may| inode.close(may, &NoTask)), Ok(()));
+        assert_eq!(syscall(|token| inode.close(token, &NoTask)), Ok(()));
         drop(inode);
         assert_eq!(lost(), 0, "synced, given up, closed");
     }
@@ -298,10 +298,10 @@ balanced_on_both_mmus! {
         assert_eq!(write_as(&inode, b"dirty", &WriteOptions::at(0), &NoTask), Ok(5));
         store.fail_next(Call::Writeback, Errno::NoSpace);
         let _ = lost();
-        let failed = syscall(|may| inode.close(may, &NoTask));
+        let failed = syscall(|token| inode.close(token, &NoTask));
         assert_eq!((failed, lost()), (Err(Errno::NoSpace), 0));
         assert_eq!(read_as(&inode, 0, 9, &NoTask), Ok(b"dirty".to_vec()));
-        assert_eq!(syscall(|may| inode.close(may, &NoTask)), Ok(()));
+        assert_eq!(syscall(|token| inode.close(token, &NoTask)), Ok(()));
         drop(inode);
         assert_eq!((store.inner().contents(), lost()), (b"dirty".to_vec(), 0));
     }

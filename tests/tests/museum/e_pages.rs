@@ -32,7 +32,7 @@ impl Core {
     fn evict(self, file: &File) -> u64 {
         match self {
             Self::Faultless => calls::evict(file),
-            Self::Planted => syscall(|may| planted::evict(file, may)),
+            Self::Planted => syscall(|token| planted::evict(file, token)),
         }
     }
 }
@@ -124,7 +124,7 @@ fn e09<M: Mmu>(machine: &Machine<M>, core: Core) -> [u64; 2] {
     let holds = pattern(1, 64 * PAGE);
     rig.fill(&holds);
     let page = 5 * PAGE as u64;
-    assert_eq!(syscall(|may| rig.file().evict(may, page..page + 1)), 1);
+    assert_eq!(syscall(|token| rig.file().evict(token, page..page + 1)), 1);
     store.defer_next(Call::Read);
     let meanwhile = std::thread::scope(|scope| {
         let reader = spawn(scope, "reader", || read_as(rig.file(), page, 1, &NoTask));
@@ -220,7 +220,7 @@ balanced_on_both_mmus! {
         let file = Arc::new(booked(machine, &store, bytes.len() as u64, FRAMES));
         file.mapping().cache().frames().squeeze(&file);
         let run = PageRun::leaf(PageIndex::ZERO);
-        let ended = syscall(|may| planted::bring_in_all(&file, may, run, STEPS));
+        let ended = syscall(|token| planted::bring_in_all(&file, token, run, STEPS));
         assert_eq!(ended, Err(Failure::Livelock));
     }
 }

@@ -40,16 +40,16 @@ impl Core {
     fn fsync(self, file: &File) -> Result<(), Failure> {
         match self {
             Self::Faultless => Ok(calls::fsync(file)?),
-            Self::Planted => syscall(|may| OldSync::new(file, STEPS).fsync(may, &NoTask)),
+            Self::Planted => syscall(|token| OldSync::new(file, STEPS).fsync(token, &NoTask)),
         }
     }
 
     fn sync(self, how: How, file: &File, task: &Sleeper) -> Result<(), Failure> {
         match (self, how) {
-            (Self::Planted, _) => syscall(|may| OldSync::new(file, STEPS).fsync(may, task)),
-            (_, How::Fsync) => Ok(syscall(|may| file.fsync(may, SyncKind::All, task))?),
+            (Self::Planted, _) => syscall(|token| OldSync::new(file, STEPS).fsync(token, task)),
+            (_, How::Fsync) => Ok(syscall(|token| file.fsync(token, SyncKind::All, task))?),
             (_, How::Msync) => {
-                Ok(syscall(|may| file.msync(may, 0..u64::MAX, MsyncKind::Sync, task))?)
+                Ok(syscall(|token| file.msync(token, 0..u64::MAX, MsyncKind::Sync, task))?)
             }
             (_, How::WriteThrough) => {
                 let options = WriteOptions::at(50).with_sync(SyncKind::Data);
@@ -78,7 +78,7 @@ fn e01<M: Mmu>(machine: &Machine<M>, core: Core, how: How) -> Result<(), Failure
     store.fail_next(Call::Writeback, Errno::Io);
     let task = Sleeper::new(machine.check());
     let synced = std::thread::scope(|scope| {
-        let flush = || syscall(|may| rig.file().writeback(may, 0..u64::MAX, &NoTask));
+        let flush = || syscall(|token| rig.file().writeback(token, 0..u64::MAX, &NoTask));
         let flusher = spawn(scope, "flusher", flush);
         until("the page is on its way", || store.waiting() == 1);
         let syncer = spawn(scope, "syncer", || core.sync(how, rig.file(), &task));
@@ -113,20 +113,22 @@ fn e02<M: Mmu>(machine: &Machine<M>, core: Core) -> [Result<(), Failure>; 4] {
     store.fail_next(Call::Writeback, Errno::Io);
     let flushed = match core {
         Core::Faultless => {
-            syscall(|may| file.writeback(may, 0..u64::MAX, &NoTask)).map_err(Failure::from)
+            syscall(|token| file.writeback(token, 0..u64::MAX, &NoTask)).map_err(Failure::from)
         }
-        Core::Planted => syscall(|may| old.writeback(may)),
+        Core::Planted => syscall(|token| old.writeback(token)),
     };
     assert_eq!(flushed, EIO, "the flusher");
     let mut sync = |program: usize| match core {
-        Core::Faultless => syscall(|may| open[program].fsync(file, may, SyncKind::All, &NoTask))
-            .map_err(Failure::from),
-        Core::Planted => syscall(|may| old.fsync(may, &NoTask)),
+        Core::Faultless => {
+            syscall(|token| open[program].fsync(file, token, SyncKind::All, &NoTask))
+                .map_err(Failure::from)
+        }
+        Core::Planted => syscall(|token| old.fsync(token, &NoTask)),
     };
     let said = [0, 1, 0, 1].map(&mut sync);
     if core == Core::Faultless {
         let mut late = OpenFile::new(file, OpenFlags::empty());
-        let told = syscall(|may| late.fsync(file, may, SyncKind::All, &NoTask));
+        let told = syscall(|token| late.fsync(file, token, SyncKind::All, &NoTask));
         assert_eq!(told, Ok(()), "a file that is opened when the failure has been told");
     }
     said
@@ -154,7 +156,7 @@ fn e03<M: Mmu>(
         // Killed where it would be endless.
         Core::Faultless => {
             let task = TestTask::new().killed_after(STEPS);
-            syscall(|may| rig.file().fsync(may, SyncKind::All, &task)).map_err(Failure::from)
+            syscall(|token| rig.file().fsync(token, SyncKind::All, &task)).map_err(Failure::from)
         }
         Core::Planted => core.fsync(rig.file()),
     };
@@ -221,11 +223,12 @@ fn e04_shrinks<M: Mmu>(machine: &Machine<M>, core: Core) -> Seen {
     let cut = PAGE + 100;
     let seen = std::thread::scope(|scope| {
         store.defer_next(Call::Writeback);
-        let flush = || syscall(|may| rig.file().writeback(may, 0..u64::MAX, &NoTask));
+        let flush = || syscall(|token| rig.file().writeback(token, 0..u64::MAX, &NoTask));
         let flusher = spawn(scope, "flusher", flush);
         until("the page is on its way", || store.waiting() == 1);
-        let cutter =
-            spawn(scope, "cutter", || syscall(|may| rig.file().set_size(may, cut as u64, &task)));
+        let cutter = spawn(scope, "cutter", || {
+            syscall(|token| rig.file().set_size(token, cut as u64, &task))
+        });
         until("the truncation waits for it", || task.has_slept());
         let visible = rig.contents();
         core.fsync(rig.file()).expect("a sync");

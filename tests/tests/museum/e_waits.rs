@@ -40,7 +40,7 @@ fn against_a_relay<M: Mmu>(
     let rig = room_over(&like, &store);
     rig.fill(&pattern(1, 64 * PAGE));
     let slow = 3 * PAGE as u64..5 * PAGE as u64;
-    assert_eq!(syscall(|may| rig.file().evict(may, slow)), 2);
+    assert_eq!(syscall(|token| rig.file().evict(token, slow)), 2);
     // From here on the pages are in the cache, and not uptodate.
     store.hook(Some(Arc::new(|call, _| if call == Call::Read { Err(Errno::Io) } else { Ok(()) })));
     for page in [3, 4] {
@@ -105,12 +105,12 @@ fn e07<M: Mmu>(rig: &Rig<'_, M>, core: Core) -> (Answer, u64) {
     script.add(Event::AtomicCopy, When::Every(1), Action::Call(Arc::new(cut)));
     let segments = [target];
     let mut to = IovIter::new(rig.user(), &segments).expect("a request");
-    let answer = syscall(|may| match core {
+    let answer = syscall(|token| match core {
         Core::Faultless => rig
             .file()
-            .read(may, &mut to, 0, &TestTask::new().killed_after(STEPS))
+            .read(token, &mut to, 0, &TestTask::new().killed_after(STEPS))
             .map_err(Failure::from),
-        Core::Planted => read_again(rig.file(), may, &mut to, 0, STEPS),
+        Core::Planted => read_again(rig.file(), token, &mut to, 0, STEPS),
     });
     let copies = script.count(Event::AtomicCopy);
     script.clear();
@@ -191,7 +191,7 @@ impl<'m, M: Mmu> Stuck<'m, M> {
     }
 
     fn flush(&self) {
-        assert_eq!(syscall(|may| self.file().writeback(may, 0..u64::MAX, &NoTask)), Ok(()));
+        assert_eq!(syscall(|token| self.file().writeback(token, 0..u64::MAX, &NoTask)), Ok(()));
     }
 
     fn overwrite(&self, pos: usize, bytes: &[u8]) {
@@ -203,7 +203,7 @@ impl<'m, M: Mmu> Stuck<'m, M> {
 
     fn cool(&self, page: u64) {
         let range = page * PAGE as u64..(page + 1) * PAGE as u64;
-        assert_eq!(syscall(|may| self.file().evict(may, range)), 1);
+        assert_eq!(syscall(|token| self.file().evict(token, range)), 1);
     }
 
     fn load(&self, page: u64) {
@@ -217,7 +217,7 @@ impl<'m, M: Mmu> Stuck<'m, M> {
 const EINTR: Result<usize, Errno> = Err(Errno::Interrupted);
 
 fn cut(file: &File, size: usize, task: &Sleeper) -> Result<(), Errno> {
-    syscall(|may| file.set_size(may, size as u64, task))
+    syscall(|token| file.set_size(token, size as u64, task))
 }
 
 fn fault(file: &File, page: u64, task: &Sleeper) -> Result<(), FaultError> {
@@ -230,7 +230,7 @@ balanced_on_both_mmus! {
     /// L1.
     fn e06_a_truncation_ends_against_lockers_in_turns(machine) {
         let overtaken = overtakings(machine, |file, task| {
-            Ok(syscall(|may| file.set_size(may, PAGE as u64, task))?)
+            Ok(syscall(|token| file.set_size(token, PAGE as u64, task))?)
         });
         assert!(overtaken <= 2, "each of the two readers once, and not {overtaken} times");
     }
@@ -347,11 +347,11 @@ balanced_on_both_mmus! {
         let interrupted = Err(Errno::Interrupted);
         this.overwrite(0, b"one");
         this.ends(Call::Writeback, || this.flush(), |task| {
-            syscall(|may| this.file().fsync(may, SyncKind::All, task))
+            syscall(|token| this.file().fsync(token, SyncKind::All, task))
         }, interrupted);
         this.overwrite(0, b"two");
         this.ends(Call::Writeback, || this.flush(), |task| {
-            syscall(|may| this.file().msync(may, 0..9, MsyncKind::Sync, task))
+            syscall(|token| this.file().msync(token, 0..9, MsyncKind::Sync, task))
         }, interrupted);
         this.overwrite(0, b"six");
         this.ends(Call::Writeback, || this.flush(), |task| {

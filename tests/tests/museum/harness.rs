@@ -132,14 +132,14 @@ impl Subject {
         task: &T,
     ) -> Answer {
         watched(rig.machine().check(), || {
-            syscall(|may| self.run(may, rig.file(), user, segments, from, options, task))
+            syscall(|token| self.run(token, rig.file(), user, segments, from, options, task))
         })
     }
 
     #[expect(clippy::too_many_arguments, reason = "a system call, taken apart")]
     fn run<U: UserMemory<Token = MayFault>, T: Task>(
         self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         file: &File,
         user: &U,
         segments: &[UserSlice],
@@ -152,7 +152,7 @@ impl Subject {
                 let task = Patient { task, left: Cell::new(STEPS) };
                 let options = options.with_strategy(strategy);
                 let asked = from.count();
-                let written = file.write(may, from, &options, &task);
+                let written = file.write(token, from, &options, &task);
                 if task.left.get() == 0 {
                     return Err(Failure::Livelock);
                 }
@@ -163,11 +163,11 @@ impl Subject {
             Self::Control(control) => {
                 let request =
                     controls::Request { control, segments, options: *options, steps: STEPS };
-                Ok(ControlFile::new(file).write(&request, may, user, task)?.bytes)
+                Ok(ControlFile::new(file).write(&request, token, user, task)?.bytes)
             }
             Self::Planted(bug) => {
                 let request = planted::Request { bug, segments, options, steps: STEPS };
-                planted::write(&request, file, may, user, from, task)
+                planted::write(&request, file, token, user, from, task)
             }
         }
     }

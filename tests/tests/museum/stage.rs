@@ -116,7 +116,7 @@ pub(crate) fn write_as<K: Kernel>(
     memory.bytes()[..bytes.len()].copy_from_slice(bytes);
     let source = [memory.slice(0..bytes.len())];
     let mut from = IovIter::new(memory.user(), &source).expect("a request");
-    let written = syscall(|may| file.write(may, &mut from, options, task));
+    let written = syscall(|token| file.write(token, &mut from, options, task));
     written.map(|written| written.bytes)
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn read_as<K: Kernel>(
     let mut memory = PlainMemory::new(len);
     let target = [memory.slice(0..len)];
     let mut to = IovIter::new(memory.user(), &target).expect("a request");
-    let read = syscall(|may| file.read(may, &mut to, pos, task))?;
+    let read = syscall(|token| file.read(token, &mut to, pos, task))?;
     Ok(memory.bytes()[..read].to_vec())
 }
 

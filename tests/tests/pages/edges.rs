@@ -85,7 +85,7 @@ fn w3_an_append_of_nothing_leaves_the_position() {
     let mut file = OpenFile::new(rig.file(), OpenFlags::APPEND);
     assert_eq!(file.seek(7), Ok(()));
     let mut from = IovIter::new(rig.user(), &[]).expect("a request");
-    let got = syscall(|may| file.write(rig.file(), may, &mut from, &NoTask));
+    let got = syscall(|token| file.write(rig.file(), token, &mut from, &NoTask));
     assert_eq!((got, file.position()), (Ok(0), 7));
 }
 
@@ -206,10 +206,10 @@ on_both_mmus! {
         let task = faultless_tests::TestTask::new().killed_after(0);
         rig.user().script().add(Event::AtomicCopy, When::Every(1), Action::Short(0));
         let mut to = IovIter::from_slice(rig.user(), &target);
-        let got = syscall(|may| rig.file().read(may, &mut to, 0, &task));
+        let got = syscall(|token| rig.file().read(token, &mut to, 0, &task));
         rig.user().script().clear();
         assert_eq!((got, to.count()), (Err(Errno::Interrupted), 3000));
-        let got = syscall(|may| rig.file().read(may, &mut to, 0, &NoTask));
+        let got = syscall(|token| rig.file().read(token, &mut to, 0, &NoTask));
         assert_eq!(got, Ok(3000));
     }
 }

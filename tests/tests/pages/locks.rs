@@ -45,7 +45,8 @@ fn everything_once<M: Mmu>(machine: &Machine<M>, strategy: Strategy) {
     process.space.store(addr.wrapping_add(PAGE_SIZE), b"store").unwrap();
     assert_eq!(process.read(&file, 0, 10), Ok(process.space.read_vec(addr, 10).unwrap()));
     let _ = process.space.populate(FREE, 11);
-    syscall(|may| file.msync(may, 0..PAGE, faultless::filemap::MsyncKind::Sync, &NoTask)).unwrap();
+    syscall(|token| file.msync(token, 0..PAGE, faultless::filemap::MsyncKind::Sync, &NoTask))
+        .unwrap();
     set_size(&file, 5000).unwrap();
     set_size(&file, 50_000).unwrap();
     fsync(&file).unwrap();
@@ -101,11 +102,11 @@ balanced_on_both_mmus! {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
         assert_eq!(process.write(&file, 0, &pattern(1, PAGE_SIZE)), Ok(PAGE_SIZE));
         let expecting = machine.check().expect();
-        syscall(|may| {
+        syscall(|token| {
             let run = PageRun::single(PageIndex::ZERO);
             let locked = file.mapping().lock(planted_context(), run).expect("a page");
             let slice = process.space.slice(0, 0, 1);
-            assert_eq!(process.space.fault_in_readable(may, slice), 0);
+            assert_eq!(process.space.fault_in_readable(token, slice), 0);
             drop(locked);
         });
         let _ = expecting.one(Kind::FaultUnderLock);
@@ -116,9 +117,9 @@ balanced_on_both_mmus! {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
         assert_eq!(process.write(&file, 0, b"x"), Ok(1));
         let expecting = machine.check().expect();
-        syscall(|may| {
+        syscall(|token| {
             let run = PageRun::single(PageIndex::ZERO);
-            let locked = file.mapping().lock(may.page_locks(), run).expect("a page");
+            let locked = file.mapping().lock(token.page_locks(), run).expect("a page");
             drop(file.mapping().cache().allocate(1).expect("memory"));
             drop(locked);
         });
@@ -207,9 +208,9 @@ balanced_on_both_mmus! {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
         assert_eq!(process.write(&file, 0, b"x"), Ok(1));
         let frame = || {
-            syscall(|may| {
+            syscall(|token| {
                 let run = PageRun::single(PageIndex::ZERO);
-                file.mapping().lock(may.page_locks(), run).expect("a page").frame(PageIndex::ZERO)
+                file.mapping().lock(token.page_locks(), run).expect("a page").frame(PageIndex::ZERO)
             })
             .expect("a frame")
         };
@@ -251,7 +252,7 @@ balanced_on_both_mmus! {
         let (process, file) = (Process::new(machine), machine.inode(&store, 0));
         assert_eq!(process.write(&file, 0, &pattern(1, 70 * PAGE_SIZE)), Ok(70 * PAGE_SIZE));
         store.fail(|failures| failures.writeback.extend([0, 65]));
-        assert_eq!(syscall(|may| file.fsync(may, SyncKind::Data, &NoTask)), Err(Errno::Io));
+        assert_eq!(syscall(|token| file.fsync(token, SyncKind::Data, &NoTask)), Err(Errno::Io));
         store.fail(|failures| failures.writeback.clear());
         // Would wait for ever for a page that is still locked or under writeback.
         set_size(&file, 1).unwrap();

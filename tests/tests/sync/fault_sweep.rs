@@ -227,7 +227,7 @@ impl<'m, M: Mmu> Subject<'m, M> {
 
     fn writeback(&mut self) {
         let before = self.failures();
-        if let Err(errno) = syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask)) {
+        if let Err(errno) = syscall(|token| self.file.writeback(token, 0..u64::MAX, &NoTask)) {
             assert_eq!(errno, self.errno(), "W4");
             self.excused(before, "a failed writeback");
             self.owed = true;
@@ -243,7 +243,7 @@ impl<'m, M: Mmu> Subject<'m, M> {
 
     fn msync(&mut self) {
         let before = self.failures();
-        let synced = syscall(|may| self.file.msync(may, 0..u64::MAX, MsyncKind::Sync, &NoTask));
+        let synced = syscall(|token| self.file.msync(token, 0..u64::MAX, MsyncKind::Sync, &NoTask));
         self.judge_sync(before, synced);
     }
 
@@ -255,7 +255,7 @@ impl<'m, M: Mmu> Subject<'m, M> {
     }
 
     fn evict(&self) {
-        let _ = syscall(|may| self.file.evict(may, 0..u64::MAX));
+        let _ = syscall(|token| self.file.evict(token, 0..u64::MAX));
     }
 
     fn contents(&self) -> Vec<u8> {

@@ -16,15 +16,15 @@ use faultless_tests::strict::StrictStore;
 use faultless_tests::waiting::until;
 
 fn msync(file: &File, range: std::ops::Range<u64>, kind: MsyncKind) -> Result<(), Errno> {
-    syscall(|may| file.msync(may, range, kind, &NoTask))
+    syscall(|token| file.msync(token, range, kind, &NoTask))
 }
 
 type Sync = fn(&File) -> Result<(), Errno>;
 
 /// How bytes are made durable.
 const SYNCS: [Sync; 3] = [
-    |file| syscall(|may| file.fsync(may, SyncKind::All, &NoTask)),
-    |file| syscall(|may| file.fsync(may, SyncKind::Data, &NoTask)),
+    |file| syscall(|token| file.fsync(token, SyncKind::All, &NoTask)),
+    |file| syscall(|token| file.fsync(token, SyncKind::Data, &NoTask)),
     |file| msync(file, 0..u64::MAX, MsyncKind::Sync),
 ];
 
@@ -110,7 +110,7 @@ balanced_on_both_mmus! {
             store.fail(|failures| failures.writeback.clear());
             for told in [Err(Errno::Io), Ok(())] {
                 for open in &mut open {
-                    let synced = syscall(|may| open.fsync(&file, may, SyncKind::All, &NoTask));
+                    let synced = syscall(|token| open.fsync(&file, token, SyncKind::All, &NoTask));
                     assert_eq!(synced, told);
                 }
             }
@@ -137,8 +137,8 @@ balanced_on_both_mmus! {
             let (process, file) = (Process::new(machine), machine.inode(&store, 0));
             assert_eq!(process.write(&file, 0, b"x"), Ok(1));
             store.fail(|failures| failures.sync = Some(Errno::NoSpace));
-            assert_eq!(syscall(|may| file.fsync(may, kind, &NoTask)), Err(Errno::NoSpace));
-            assert_eq!(syscall(|may| file.fsync(may, kind, &NoTask)), Ok(()));
+            assert_eq!(syscall(|token| file.fsync(token, kind, &NoTask)), Err(Errno::NoSpace));
+            assert_eq!(syscall(|token| file.fsync(token, kind, &NoTask)), Ok(()));
         }
     }
 

@@ -53,7 +53,7 @@ on_both_mmus! {
         let rig = Rig::holding(machine, Setup::PLAIN, &pattern(1, 4 * PAGE));
         let run = |page: usize| page as u64 * PAGE as u64..(page as u64 + 1) * PAGE as u64;
         for page in [1, 3] {
-            let evicted = machine.syscall(|may| rig.file().evict(may, run(page)));
+            let evicted = machine.syscall(|token| rig.file().evict(token, run(page)));
             assert_eq!(evicted, 1);
         }
         let ours = pattern(2, 4 * PAGE);

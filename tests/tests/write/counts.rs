@@ -289,7 +289,7 @@ on_both_mmus! {
         let write = |open: &mut OpenFile, source: UserSlice, task: &TestTask| {
             let segments = [source];
             let mut from = IovIter::new(rig.user(), &segments).expect("a request");
-            machine.syscall(|may| open.write(rig.file(), may, &mut from, task))
+            machine.syscall(|token| open.write(rig.file(), token, &mut from, task))
         };
         let task = TestTask::new();
         let good = rig.source_at(8, 0, &pattern(2, 20));
@@ -311,13 +311,13 @@ on_both_mmus! {
         let segments = [source];
         let mut open = OpenFile::new(rig.file(), OpenFlags::APPEND);
         let from = || IovIter::new(rig.user(), &segments).expect("a request");
-        let written = machine.syscall(|may| open.write(rig.file(), may, &mut from(), &NoTask));
+        let written = machine.syscall(|token| open.write(rig.file(), token, &mut from(), &NoTask));
         assert_eq!((written, open.position(), rig.file().size()), (Ok(20), 120, 120));
         // pwrite with O_APPEND appends, and the position is not its business.
-        let written = machine.syscall(|may| open.write_at(rig.file(), may, &mut from(), 3, &NoTask));
+        let written = machine.syscall(|token| open.write_at(rig.file(), token, &mut from(), 3, &NoTask));
         assert_eq!((written, open.position(), rig.file().size()), (Ok(20), 120, 140));
         let mut plain = OpenFile::new(rig.file(), OpenFlags::empty());
-        let written = machine.syscall(|may| plain.write_at(rig.file(), may, &mut from(), 3, &NoTask));
+        let written = machine.syscall(|token| plain.write_at(rig.file(), token, &mut from(), 3, &NoTask));
         assert_eq!((written, plain.position(), rig.file().size()), (Ok(20), 0, 140));
     }
 }

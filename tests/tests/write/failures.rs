@@ -244,7 +244,7 @@ on_both_mmus! {
             faulty.fail_page(Call::WriteBegin, PageIndex::new(1), Errno::NoSpace);
             let mut open = OpenFile::new(rig.file(), OpenFlags::empty());
             let mut write = |from: &mut IovIter<'_, _>| {
-                let got = machine.syscall(|may| open.write(rig.file(), may, from, &NoTask));
+                let got = machine.syscall(|token| open.write(rig.file(), token, from, &NoTask));
                 (got, open.position())
             };
             let segments = [source];
@@ -264,7 +264,7 @@ on_both_mmus! {
         let source = rig.source_at(8, 0, &bytes);
         assert_eq!(rig.write(0, source), Ok(bytes.len()));
         faulty.fail_next(Call::Writeback, Errno::NoSpace);
-        let sent = machine.syscall(|may| rig.file().writeback(may, 0..u64::MAX, &NoTask));
+        let sent = machine.syscall(|token| rig.file().writeback(token, 0..u64::MAX, &NoTask));
         assert_eq!(sent, Err(Errno::NoSpace));
         assert_eq!(calls::fsync(rig.file()), Err(Errno::NoSpace), "reported");
         assert_eq!(calls::fsync(rig.file()), Ok(()), "and only once");
@@ -309,7 +309,7 @@ on_both_mmus! {
             let mut open = OpenFile::new(rig.file(), OpenFlags::DATA_SYNC | OpenFlags::APPEND);
             let segments = [source.prefix(10)];
             let mut from = IovIter::new(rig.user(), &segments).expect("a request");
-            assert_eq!(machine.syscall(|may| open.write(rig.file(), may, &mut from, &NoTask)), Ok(10));
+            assert_eq!(machine.syscall(|token| open.write(rig.file(), token, &mut from, &NoTask)), Ok(10));
             assert_eq!(blocks.contents()[9000..], bytes[..10]);
         }
     }
@@ -320,7 +320,7 @@ on_both_mmus! {
         let mut open = OpenFile::new(rig.file(), OpenFlags::SYNC);
         let mut from = IovIter::new(rig.user(), &segments).expect("a request");
         faulty.fail_next(Call::Sync, Errno::Io);
-        let got = machine.syscall(|may| open.write(rig.file(), may, &mut from, &NoTask));
+        let got = machine.syscall(|token| open.write(rig.file(), token, &mut from, &NoTask));
         assert_eq!((got, open.position()), (Err(Errno::Io), 0));
     }
 

@@ -77,7 +77,7 @@ on_both_mmus! {
             let mut open = OpenFile::new(rig.file(), OpenFlags::APPEND);
             let segments = [source];
             let mut from = IovIter::new(rig.user(), &segments).expect("a request");
-            let got = machine.syscall(|may| open.write(rig.file(), may, &mut from, &task));
+            let got = machine.syscall(|token| open.write(rig.file(), token, &mut from, &task));
             assert_eq!((got, open.position(), from.count()), (Err(Errno::FileTooBig), 0, 100));
             rig.assert_holds(&holds);
         }
@@ -144,7 +144,7 @@ on_both_mmus! {
             for limit in [7, 4096, 5000, 100_000] {
                 let task = TestTask::new().limited_to(limit);
                 let options = rig.at(pos);
-                let got = machine.syscall(|may| rig.file().write(may, &mut from, &options, &task));
+                let got = machine.syscall(|token| rig.file().write(token, &mut from, &options, &task));
                 pos = got.expect("bytes below the limit").end;
                 assert_eq!(pos, limit.min(9000));
                 assert_eq!(from.count() as u64, 9000 - pos);
@@ -163,7 +163,7 @@ on_both_mmus! {
     fn w8_a_file_may_be_cut_off_above_the_tasks_limit_but_not_extended(machine) {
         let rig = Rig::holding(machine, Setup::PLAIN, &pattern(1, 1000));
         let task = TestTask::new().limited_to(500);
-        let set_size = |size| machine.syscall(|may| rig.file().set_size(may, size, &task));
+        let set_size = |size| machine.syscall(|token| rig.file().set_size(token, size, &task));
         assert_eq!(set_size(1001), Err(Errno::FileTooBig));
         assert_eq!((task.exceeded(), rig.file().size()), (1, 1000));
         assert_eq!(set_size(800), Ok(()));
@@ -190,7 +190,7 @@ on_both_mmus! {
             ] {
                 let mut from = IovIter::new(rig.user(), &segments).expect("a request");
                 from.truncate(200);
-                let got = machine.syscall(|may| rig.file().write(may, &mut from, &options, task));
+                let got = machine.syscall(|token| rig.file().write(token, &mut from, &options, task));
                 assert_eq!(got.map(|written| written.bytes), Ok(landed));
                 assert_eq!(from.count(), 200 - landed, "{options:?}");
                 from.reexpand(usize::MAX);

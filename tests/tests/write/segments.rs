@@ -82,8 +82,8 @@ fn import<M: Mmu>(
     space.map_anonymous(40, 8, Protection::ReadWrite);
     space.store(space.at(40, 0), &bytes).expect("the vector");
     let count = records.len();
-    faultless_host::syscall(|may| {
-        import_iovec(space, may, space.at(40, 0), count, buf).map(|iter| iter.count())
+    faultless_host::syscall(|token| {
+        import_iovec(space, token, space.at(40, 0), count, buf).map(|iter| iter.count())
     })
 }
 
@@ -260,7 +260,7 @@ on_both_mmus! {
         let mut buf = [UserSlice::EMPTY; 64];
         space.map_anonymous(8, 1, Protection::ReadWrite);
         let results = [space.at(9, 0), space.at(8, PAGE - 8), UserAddr::new(usize::MAX - 7)].map(|uvec| {
-            machine.syscall(|may| import_iovec(&space, may, uvec, 64, &mut buf).map(|iter| iter.count()))
+            machine.syscall(|token| import_iovec(&space, token, uvec, 64, &mut buf).map(|iter| iter.count()))
         });
         assert_eq!(results, [Err(IovecError::Fault); 3]);
     }
@@ -277,7 +277,7 @@ on_both_mmus! {
         let bytes: Vec<u8> = [base, 10, base, 0].into_iter().flat_map(usize::to_ne_bytes).collect();
         let uvec = rig.source_before(12, &bytes, Tail::Unmapped, 0);
         let mut buf = [UserSlice::EMPTY; 2];
-        let count = machine.syscall(|may| import_iovec(space, may, uvec.addr(), 2, &mut buf).map(|iter| iter.count()));
+        let count = machine.syscall(|token| import_iovec(space, token, uvec.addr(), 2, &mut buf).map(|iter| iter.count()));
         assert_eq!(count, Ok(10));
         rig.assert_holds(&pattern(1, 10));
     }

@@ -84,14 +84,14 @@ balanced_on_both_mmus! {
     /// And more than the contract asks: to the byte.
     fn u1_to_u7_hold_at_every_offset_and_length_around_a_fault(machine) {
         let pages = FivePages::new(machine);
-        if let Err(failure) = in_kernel(|may| check_exact(&pages, may)) {
+        if let Err(failure) = in_kernel(|token| check_exact(&pages, token)) {
             panic!("{failure}");
         }
     }
 
     fn u1_to_u7_hold_for_pages_of_a_mapped_file(machine) {
         let pages = FivePagesOfAFile::new(machine);
-        if let Err(failure) = in_kernel(|may| check_exact(&pages.0, may)) {
+        if let Err(failure) = in_kernel(|token| check_exact(&pages.0, token)) {
             panic!("{failure}");
         }
     }
@@ -187,7 +187,7 @@ balanced_on_both_mmus! {
         assert_eq!((fault.completed, counted.faults), (PAGE_SIZE, 0));
         assert!(!process.space.is_resident(1));
         let (result, counted) =
-            counting(|| syscall(|may| copy_from_user(&process.space, may, &mut bytes, slice)));
+            counting(|| syscall(|token| copy_from_user(&process.space, token, &mut bytes, slice)));
         assert_eq!((result, counted.faults), (Ok(()), 1));
         assert!(bytes.iter().all(|&byte| byte == 0x42));
     }
@@ -217,7 +217,7 @@ balanced_on_both_mmus! {
         process.space.fill(process.space.at(0, PAGE_SIZE - 6), 7, 6).unwrap();
         let slice = process.space.slice(0, PAGE_SIZE - 6, 10);
         let mut object = [9; 10];
-        let fault = in_kernel(|may| copy_from_user(&process.space, may, &mut object, slice));
+        let fault = in_kernel(|token| copy_from_user(&process.space, token, &mut object, slice));
         assert_eq!(fault.unwrap_err().completed, 6);
         assert_eq!(object, [7, 7, 7, 7, 7, 7, 9, 9, 9, 9]);
         let mut object = [9; 10];
@@ -226,7 +226,7 @@ balanced_on_both_mmus! {
         assert_eq!(object, [7, 7, 7, 7, 7, 7, 9, 9, 9, 9]);
         let mut object = [9; 10];
         let fault =
-            in_kernel(|may| copy_from_user_zeroing(&process.space, may, &mut object, slice));
+            in_kernel(|token| copy_from_user_zeroing(&process.space, token, &mut object, slice));
         assert_eq!(fault.unwrap_err().completed, 6);
         assert_eq!(object, [7, 7, 7, 7, 7, 7, 0, 0, 0, 0]);
     }
@@ -291,9 +291,9 @@ balanced_on_both_mmus! {
             for writable in [false, true] {
                 process.space.evict(0, 6);
                 let slice = process.space.slice(0, from, 4 * PAGE_SIZE);
-                let left = in_kernel(|may| match writable {
-                    true => process.space.fault_in_writeable(may, slice),
-                    false => process.space.fault_in_readable(may, slice),
+                let left = in_kernel(|token| match writable {
+                    true => process.space.fault_in_writeable(token, slice),
+                    false => process.space.fault_in_readable(token, slice),
                 });
                 assert_eq!(left, 0);
                 let touched = (from + 4 * PAGE_SIZE).div_ceil(PAGE_SIZE);
@@ -312,9 +312,9 @@ balanced_on_both_mmus! {
         process.space.protect(5, 1, Protection::Read);
         let reach = |from: usize, len: usize, writable: bool| {
             let slice = process.space.slice(from / PAGE_SIZE, from % PAGE_SIZE, len);
-            in_kernel(|may| match writable {
-                true => len - process.space.fault_in_writeable(may, slice),
-                false => len - process.space.fault_in_readable(may, slice),
+            in_kernel(|token| match writable {
+                true => len - process.space.fault_in_writeable(token, slice),
+                false => len - process.space.fault_in_readable(token, slice),
             })
         };
         assert_eq!(reach(0, 2 * PAGE_SIZE, false), 2 * PAGE_SIZE);
@@ -332,10 +332,10 @@ balanced_on_both_mmus! {
         assert_eq!(process.write(&file, 0, &content), Ok(2 * PAGE_SIZE));
         process.map(FREE, 2, &file, 0, Protection::ReadWrite);
         let slice = process.space.slice(FREE, 0, 2 * PAGE_SIZE);
-        assert_eq!(in_kernel(|may| process.space.fault_in_writeable(may, slice)), 0);
+        assert_eq!(in_kernel(|token| process.space.fault_in_writeable(token, slice)), 0);
         assert_bytes(&process.contents(&file), &content, "unchanged");
         process.map(FREE, 2, &file, 0, Protection::Read);
-        assert_eq!(in_kernel(|may| process.space.fault_in_writeable(may, slice)), 2 * PAGE_SIZE);
+        assert_eq!(in_kernel(|token| process.space.fault_in_writeable(token, slice)), 2 * PAGE_SIZE);
         assert_eq!(process.space.store(process.space.at(FREE, 0), b"x"), Err(UserFault::Segv));
     }
 
@@ -398,12 +398,12 @@ balanced_on_both_mmus! {
                 assert_eq!(process.write_from(&file, slice, &WriteOptions::at(1 << 40)), Ok(0));
                 assert_eq!(process.write_from(&file, slice, &WriteOptions::append()), Ok(0));
                 assert_eq!(process.read_to(&file, 0, slice), Ok(0));
-                syscall(|may| {
-                    assert_eq!(copy_from_user(&process.space, may, &mut [], slice), Ok(()));
-                    assert_eq!(copy_to_user(&process.space, may, slice, &[]), Ok(()));
-                    assert_eq!(clear_user(&process.space, may, slice), Ok(()));
-                    assert_eq!(process.space.fault_in_readable(may, slice), 0);
-                    assert_eq!(process.space.fault_in_writeable(may, slice), 0);
+                syscall(|token| {
+                    assert_eq!(copy_from_user(&process.space, token, &mut [], slice), Ok(()));
+                    assert_eq!(copy_to_user(&process.space, token, slice, &[]), Ok(()));
+                    assert_eq!(clear_user(&process.space, token, slice), Ok(()));
+                    assert_eq!(process.space.fault_in_readable(token, slice), 0);
+                    assert_eq!(process.space.fault_in_writeable(token, slice), 0);
                 });
             }
         });

@@ -38,10 +38,10 @@ fn writev<M: Mmu>(
     count: usize,
 ) -> Result<usize, IovecError> {
     let mut buf = [UserSlice::EMPTY; MAX_SEGMENTS];
-    syscall(|may| {
-        let mut from = import_iovec(&process.space, may, vector, count, &mut buf)?;
+    syscall(|token| {
+        let mut from = import_iovec(&process.space, token, vector, count, &mut buf)?;
         let options = WriteOptions::at(0);
-        let written = file.write(may, &mut from, &options, &NoTask);
+        let written = file.write(token, &mut from, &options, &NoTask);
         written.map(|written| written.bytes).map_err(|_| IovecError::Fault)
     })
 }
@@ -125,8 +125,8 @@ balanced_on_both_mmus! {
         let records = vec![(range.start, range.len()); count];
         let vector = put(&process, 9, &records);
         let mut buf = [UserSlice::EMPTY; MAX_SEGMENTS];
-        let total = syscall(|may| {
-            import_iovec(&process.space, may, vector, count, &mut buf).map(|iter| iter.count())
+        let total = syscall(|token| {
+            import_iovec(&process.space, token, vector, count, &mut buf).map(|iter| iter.count())
         });
         assert_eq!(total, Ok(MAX_RW_COUNT));
     }

@@ -4,7 +4,7 @@ use faultless_page::{Errno, FrameNumber, Frames, PageIndex, PageRun, Strategy, U
 use faultless_parts::{Answer, Call, RamStore, When};
 
 use super::kernel::RmapCall;
-use super::rig::may;
+use super::rig::token;
 use super::store::Event;
 use super::{PAGE, Rig, bytes, overlay};
 use crate::{Access, InFault, PageLocks};
@@ -51,7 +51,7 @@ fn f5_a_page_under_writeback_stays() {
     assert_eq!(rig.write(0, b"new"), Ok(3));
     let file = rig.file().clone();
     rig.store.at_next(Call::Writeback, move || {
-        assert_eq!(file.evict(&mut may(), 0..u64::MAX), 1, "the other page");
+        assert_eq!(file.evict(&mut token(), 0..u64::MAX), 1, "the other page");
         assert_eq!(file.mapping().cached_pages(), 1);
     });
     assert_eq!(rig.writeback(), Ok(()));
@@ -88,7 +88,7 @@ fn f5_a_pinned_page_stays_until_the_pin_goes() {
 fn l1_a_locked_page_is_passed_over_without_a_wait() {
     let rig = Rig::new();
     rig.fill(&bytes(1, 3 * PAGE));
-    let mut token = may();
+    let mut token = token();
     let run = PageRun::single(PageIndex::new(1));
     let locks = token.page_locks();
     let locked = rig.file().mapping().lock_or_create_killable(locks, run, &|| false);
@@ -113,10 +113,10 @@ fn only_pages_of_the_range_leave() {
     let rig = Rig::new();
     rig.fill(&bytes(1, 4 * PAGE));
     let page = PAGE as u64;
-    assert_eq!(rig.file().evict(&mut may(), page + 1..3 * page - 1), 2);
+    assert_eq!(rig.file().evict(&mut token(), page + 1..3 * page - 1), 2);
     let cached: [bool; 4] = core::array::from_fn(|at| rig.cached_page(at as u64).is_some());
     assert_eq!(cached, [true, false, false, true]);
-    assert_eq!(rig.file().evict(&mut may(), 4 * page..u64::MAX), 0);
+    assert_eq!(rig.file().evict(&mut token(), 4 * page..u64::MAX), 0);
 }
 
 #[test]

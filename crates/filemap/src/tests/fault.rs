@@ -4,7 +4,7 @@ use faultless_page::{Errno, FrameNumber, Frames, LockId, PageIndex, Unmap};
 use faultless_parts::{Answer, Call, When};
 
 use super::kernel::{self, RmapCall, Tester};
-use super::rig::may;
+use super::rig::token;
 use super::store::Event;
 use super::{PAGE, Rig, both, bytes, overlay};
 use crate::{Access, FaultError, InFault, MappedFrame, Protection};
@@ -216,7 +216,7 @@ fn p2_a_killed_truncation_leaves_no_mapping_that_shows_what_was_cut_off() {
     rig.store.at_next(Call::Writeback, move || {
         let task = Tester::new();
         task.looks.set(0);
-        assert_eq!(file.set_size(&mut may(), 1000, &task), Ok(()), "it has happened");
+        assert_eq!(file.set_size(&mut token(), 1000, &task), Ok(()), "it has happened");
     });
     rig.maps.take();
     assert_eq!(rig.writeback(), Ok(()));

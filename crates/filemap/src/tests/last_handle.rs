@@ -5,7 +5,7 @@ use faultless_page::{Errno, Strategy};
 use faultless_parts::{Answer, Call, RamStore, When};
 
 use super::kernel::take_dropped;
-use super::rig::may;
+use super::rig::token;
 use super::{PAGE, Rig, bytes};
 
 /// A file whose two pages are dirty.
@@ -19,7 +19,7 @@ fn dirty() -> Rig {
 fn f6_closing_sends_every_dirty_page() {
     let mut rig = dirty();
     let mut file = rig.take_file();
-    assert_eq!(file.close(&mut may(), &rig.task), Ok(()));
+    assert_eq!(file.close(&mut token(), &rig.task), Ok(()));
     drop(file);
     assert_eq!(take_dropped(), 0);
     rig.assert_stored(&bytes(1, PAGE + 100));
@@ -30,8 +30,8 @@ fn f6_a_close_that_fails_keeps_the_pages_for_another_one() {
     let mut rig = dirty();
     rig.store.faults.plan(Call::Writeback, When::Nth(1), Answer::Fail(Errno::NoSpace)).expect("");
     let mut file = rig.take_file();
-    assert_eq!(file.close(&mut may(), &rig.task), Err(Errno::NoSpace));
-    assert_eq!(file.close(&mut may(), &rig.task), Ok(()));
+    assert_eq!(file.close(&mut token(), &rig.task), Err(Errno::NoSpace));
+    assert_eq!(file.close(&mut token(), &rig.task), Ok(()));
     drop(file);
     assert_eq!(take_dropped(), 0);
     rig.assert_stored(&bytes(1, PAGE + 100));

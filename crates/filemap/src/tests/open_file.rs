@@ -5,7 +5,7 @@ use faultless_page::{Errno, MAX_FILE_SIZE, SyncKind};
 use faultless_parts::{Answer, Call, When};
 use faultless_usercopy::IovIter;
 
-use super::rig::may;
+use super::rig::token;
 use super::store::Event;
 use super::{PAGE, Rig, both, bytes, overlay};
 use crate::{OpenFile, OpenFlags};
@@ -18,21 +18,21 @@ fn open(rig: &Rig, flags: OpenFlags) -> OpenFile {
 fn write(rig: &Rig, open: &mut OpenFile, bytes: &[u8]) -> Result<usize, Errno> {
     let slice = rig.user.put(0, bytes);
     let mut from = IovIter::from_slice(&rig.user, &slice);
-    open.write(rig.file(), &mut may(), &mut from, &rig.task)
+    open.write(rig.file(), &mut token(), &mut from, &rig.task)
 }
 
 /// `pwrite(2)`.
 fn write_at(rig: &Rig, open: &mut OpenFile, pos: u64, bytes: &[u8]) -> Result<usize, Errno> {
     let slice = rig.user.put(0, bytes);
     let mut from = IovIter::from_slice(&rig.user, &slice);
-    open.write_at(rig.file(), &mut may(), &mut from, pos, &rig.task)
+    open.write_at(rig.file(), &mut token(), &mut from, pos, &rig.task)
 }
 
 /// `read(2)`.
 fn read(rig: &Rig, open: &mut OpenFile, len: usize) -> Result<std::vec::Vec<u8>, Errno> {
     let slice = rig.user.slice(0, len);
     let mut to = IovIter::from_slice(&rig.user, &slice);
-    let got = open.read(rig.file(), &mut may(), &mut to, &rig.task)?;
+    let got = open.read(rig.file(), &mut token(), &mut to, &rig.task)?;
     Ok(rig.user.get(0, got))
 }
 

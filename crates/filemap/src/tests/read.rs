@@ -6,7 +6,7 @@ use faultless_parts::{Answer, Call, When};
 use faultless_usercopy::IovIter;
 
 use super::kernel::{self, Tester, take_seen};
-use super::rig::{assert_same, may, write_elsewhere};
+use super::rig::{assert_same, token, write_elsewhere};
 use super::store::Event;
 use super::{PAGE, Rig, bytes, overlay};
 
@@ -40,7 +40,7 @@ fn w1_a_read_ends_exactly_at_the_first_byte_that_cannot_be_written() {
         let target = rig.user.slice(start, room + 50);
         let before = rig.user.get(WRITABLE, 50);
         let mut to = IovIter::from_slice(&rig.user, &target);
-        let got = rig.file().read(&mut may(), &mut to, 30, &rig.task);
+        let got = rig.file().read(&mut token(), &mut to, 30, &rig.task);
         assert_eq!((got, to.count()), (Ok(room), 50));
         assert_same(&rig.user.get(start, room), &old[30..30 + room], "of the target");
         assert_same(&rig.user.get(WRITABLE, 50), &before, "of the read-only page");
@@ -53,10 +53,10 @@ fn w1_a_target_that_cannot_be_written_is_efault() {
     rig.fill_cold(&bytes(1, PAGE));
     let target = rig.user.slice(WRITABLE, 20);
     let mut to = IovIter::from_slice(&rig.user, &target);
-    let got = rig.file().read(&mut may(), &mut to, 0, &rig.task);
+    let got = rig.file().read(&mut token(), &mut to, 0, &rig.task);
     assert_eq!((got, to.count()), (Err(Errno::Fault), 20));
     // At the end of the file there is nothing to be written.
-    assert_eq!(rig.file().read(&mut may(), &mut to, PAGE as u64, &rig.task), Ok(0));
+    assert_eq!(rig.file().read(&mut token(), &mut to, PAGE as u64, &rig.task), Ok(0));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn l2_a_read_whose_bytes_are_cut_off_while_it_faults_in_ends_at_the_new_end() {
     rig.user.atomic.set(0);
     let file = rig.file().clone();
     rig.user.at_next_fault(move || {
-        assert_eq!(file.set_size(&mut may(), 20, &Tester::new()), Ok(()));
+        assert_eq!(file.set_size(&mut token(), 20, &Tester::new()), Ok(()));
     });
     assert_eq!(rig.read(10, PAGE).as_deref(), Ok(&old[10..20]));
     assert_eq!(kernel::held(), []);

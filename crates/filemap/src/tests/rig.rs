@@ -55,7 +55,7 @@ pub(super) fn overlay(under: &[u8], pos: usize, over: &[u8]) -> Vec<u8> {
 }
 
 /// Tests hold no lock between calls.
-pub(super) fn may() -> MayFault {
+pub(super) fn token() -> MayFault {
     // SAFETY: made for one call at its entry, where the thread holds no lock.
     unsafe { MayFault::assert() }
 }
@@ -67,7 +67,7 @@ pub(super) fn write_elsewhere(file: &File, pos: u64, bytes: &[u8]) {
     let slice = user.put(0, bytes);
     let mut from = IovIter::from_slice(&user, &slice);
     let options = WriteOptions::at(pos);
-    let written = file.write(&mut may(), &mut from, &options, &Tester::new());
+    let written = file.write(&mut token(), &mut from, &options, &Tester::new());
     assert_eq!(written.map(|written| written.bytes), Ok(bytes.len()), "the other write");
 }
 
@@ -148,7 +148,7 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
         options: &WriteOptions,
     ) -> (Result<Written, Errno>, usize) {
         let mut from = IovIter::new(&self.user, segments).expect("a vector");
-        let written = self.file().write(&mut may(), &mut from, options, &self.task);
+        let written = self.file().write(&mut token(), &mut from, options, &self.task);
         assert_eq!(kernel::held(), [], "P5: locks after a write");
         (written, from.count())
     }
@@ -158,25 +158,25 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
     pub(super) fn read(&self, pos: u64, len: usize) -> Result<Vec<u8>, Errno> {
         let slice = self.user.slice(0, len);
         let mut to = IovIter::from_slice(&self.user, &slice);
-        let got = self.file().read(&mut may(), &mut to, pos, &self.task)?;
+        let got = self.file().read(&mut token(), &mut to, pos, &self.task)?;
         assert_eq!(to.count(), len - got, "the iterator stands behind what arrived");
         Ok(self.user.get(0, got))
     }
 
     pub(super) fn set_size(&self, size: u64) -> Result<(), Errno> {
-        self.file().set_size(&mut may(), size, &self.task)
+        self.file().set_size(&mut token(), size, &self.task)
     }
 
     pub(super) fn fsync(&self) -> Result<(), Errno> {
-        self.file().fsync(&mut may(), SyncKind::All, &self.task)
+        self.file().fsync(&mut token(), SyncKind::All, &self.task)
     }
 
     pub(super) fn writeback(&self) -> Result<(), Errno> {
-        self.file().writeback(&mut may(), 0..u64::MAX, &self.task)
+        self.file().writeback(&mut token(), 0..u64::MAX, &self.task)
     }
 
     pub(super) fn evict(&self) -> u64 {
-        self.file().evict(&mut may(), 0..u64::MAX)
+        self.file().evict(&mut token(), 0..u64::MAX)
     }
 
     /// Pages of the file in the cache.
@@ -238,8 +238,8 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
 
     /// A cached page as it is, uptodate.
     pub(super) fn cached_page(&self, index: u64) -> Option<Vec<u8>> {
-        let mut may = may();
-        let locks = crate::PageLocks::page_locks(&mut may);
+        let mut token = token();
+        let locks = crate::PageLocks::page_locks(&mut token);
         let section = self.file().mapping().read_section(locks);
         let (page, len) = section.span(index * PAGE as u64, PAGE)?;
         // SAFETY: `len` bytes of a frame that stays for the section; this thread alone uses it.

@@ -6,7 +6,7 @@ use faultless_page::{Errno, LockId, Strategy, Unmap};
 use faultless_parts::Call;
 
 use super::kernel::{self, RmapCall, Tester};
-use super::rig::{may, write_elsewhere};
+use super::rig::{token, write_elsewhere};
 use super::store::{BLOCK, Event, Lie};
 use super::{PAGE, Rig, bytes, overlay};
 
@@ -143,7 +143,7 @@ fn cut_and_killed() -> (Rig, std::vec::Vec<u8>) {
     rig.store.at_next(Call::Writeback, move || {
         let task = Tester::new();
         task.looks.set(0);
-        assert_eq!(file.set_size(&mut may(), 1000, &task), Ok(()), "it has happened");
+        assert_eq!(file.set_size(&mut token(), 1000, &task), Ok(()), "it has happened");
     });
     assert_eq!(rig.writeback(), Ok(()));
     assert!(rig.cached() > 1, "pages past the end are left");
@@ -224,7 +224,7 @@ fn w2_an_overwrite_that_is_cut_off_while_it_faults_in_writes_past_the_new_end() 
     let source = rig.user.put(0, &bytes(2, 50));
     let file = rig.file().clone();
     rig.user.at_next_fault(move || {
-        assert_eq!(file.set_size(&mut may(), 0, &Tester::new()), Ok(()));
+        assert_eq!(file.set_size(&mut token(), 0, &Tester::new()), Ok(()));
         write_elsewhere(&file, 0, b"other");
     });
     let options = crate::WriteOptions::at(100);

@@ -93,14 +93,14 @@ unsafe impl UserMemory for User {
 
     unsafe fn raw_copy_from_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: *mut u8,
         src: UserAddr,
         len: usize,
     ) -> usize {
         self.may_fault();
         // SAFETY: the same contract.
-        unsafe { self.pages.raw_copy_from_user(may, dst, src, len) }
+        unsafe { self.pages.raw_copy_from_user(token, dst, src, len) }
     }
 
     unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
@@ -112,14 +112,14 @@ unsafe impl UserMemory for User {
 
     unsafe fn raw_copy_to_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: UserAddr,
         src: *const u8,
         len: usize,
     ) -> usize {
         self.may_fault();
         // SAFETY: the same contract.
-        unsafe { self.pages.raw_copy_to_user(may, dst, src, len) }
+        unsafe { self.pages.raw_copy_to_user(token, dst, src, len) }
     }
 
     unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
@@ -129,8 +129,8 @@ unsafe impl UserMemory for User {
         len - tried + left
     }
 
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
         // SAFETY: the same contract.
-        unsafe { self.pages.raw_clear_user(may, dst, len) }
+        unsafe { self.pages.raw_clear_user(token, dst, len) }
     }
 }

@@ -5,7 +5,7 @@ use faultless_page::{Errno, Trace};
 use faultless_parts::{Answer, Call, When};
 
 use super::kernel::{self, Tester, take_seen};
-use super::rig::{may, write_elsewhere};
+use super::rig::{token, write_elsewhere};
 use super::{PAGE, Rig, both, bytes, overlay};
 use crate::WriteOptions;
 
@@ -139,7 +139,7 @@ fn p6_an_overwrite_that_is_cut_off_before_its_first_byte_becomes_a_growing_one()
         let file = rig.file().clone();
         rig.user.at_next_fault(move || {
             let task = Tester::new();
-            assert_eq!(file.set_size(&mut may(), 10, &task), Ok(()));
+            assert_eq!(file.set_size(&mut token(), 10, &task), Ok(()));
         });
         let (written, _) = rig.write_from(&[source], &WriteOptions::at(2 * PAGE as u64));
         assert_eq!(written.map(|written| written.bytes), Ok(100));
@@ -201,7 +201,7 @@ fn w13_two_writes_of_the_same_bytes_leave_those_of_the_later_one() {
 fn p5_twin_a_lock_that_is_kept_is_seen() {
     let rig = Rig::new();
     rig.fill(b"old");
-    let mut token = may();
+    let mut token = token();
     let locks = crate::PageLocks::page_locks(&mut token);
     let run = faultless_page::PageRun::single(faultless_page::PageIndex::ZERO);
     let locked = rig.file().mapping().lock_or_create_killable(locks, run, &|| false);

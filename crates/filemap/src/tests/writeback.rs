@@ -8,7 +8,7 @@ use faultless_page::{Errno, SyncKind};
 use faultless_parts::{Answer, Call, When};
 
 use super::kernel;
-use super::rig::{may, write_elsewhere};
+use super::rig::{token, write_elsewhere};
 use super::store::{Event, Lie};
 use super::{PAGE, Rig, bytes, overlay};
 use crate::{MsyncKind, OpenFile, OpenFlags};
@@ -26,7 +26,7 @@ fn two_stretches() -> (Rig, std::vec::Vec<u8>) {
 
 /// Syncs through an open file.
 fn sync(rig: &Rig, open: &mut OpenFile) -> Result<(), Errno> {
-    open.fsync(rig.file(), &mut may(), SyncKind::All, &rig.task)
+    open.fsync(rig.file(), &mut token(), SyncKind::All, &rig.task)
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn f1_no_lock_is_held_in_a_writeback_or_a_sync() {
 fn f1_only_pages_of_the_range_are_sent() {
     let (rig, expected) = two_stretches();
     let page = PAGE as u64;
-    let send = |range| rig.file().writeback(&mut may(), range, &rig.task);
+    let send = |range| rig.file().writeback(&mut token(), range, &rig.task);
     for range in [page..2 * page, page..page, 3 * page..u64::MAX, 5..5] {
         assert_eq!(send(range.clone()), Ok(()));
         let sent = rig.store.take_events();
@@ -190,7 +190,7 @@ fn f1_only_pages_of_the_range_are_sent() {
 fn f1_an_asynchronous_msync_sends_nothing_and_a_synchronous_one_its_range() {
     let (rig, expected) = two_stretches();
     let range = 0..PAGE as u64;
-    let msync = |kind| rig.file().msync(&mut may(), range.clone(), kind, &rig.task);
+    let msync = |kind| rig.file().msync(&mut token(), range.clone(), kind, &rig.task);
     assert_eq!(msync(MsyncKind::Async), Ok(()));
     assert_eq!(rig.store.take_events(), []);
     assert_eq!(msync(MsyncKind::Sync), Ok(()));

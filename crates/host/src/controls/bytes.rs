@@ -10,7 +10,7 @@ use super::prepared::Prepared;
 pub(super) fn copy_in_faulting<K: Kernel, U: UserMemory<Token = MayFault>>(
     page: &Prepared<'_, K>,
     user: &U,
-    may: &mut MayFault,
+    token: &mut MayFault,
     piece: UserSlice,
 ) -> usize {
     K::trace(Trace::MayFault);
@@ -21,7 +21,8 @@ pub(super) fn copy_in_faulting<K: Kernel, U: UserMemory<Token = MayFault>>(
     }
     // SAFETY: the piece lies in the user range; `span` gave `room` bytes of a page that stays
     // locked, to which nobody has a Rust reference.
-    let left = unsafe { user.raw_copy_from_user(may, memory.as_ptr(), piece.addr(), piece.len()) };
+    let left =
+        unsafe { user.raw_copy_from_user(token, memory.as_ptr(), piece.addr(), piece.len()) };
     let copied = piece.len() - left.min(piece.len());
     K::trace(Trace::Copied(copied));
     copied
@@ -57,7 +58,7 @@ pub(super) fn copy_in_atomic<K: Kernel, U: UserMemory<Token = MayFault>>(
 pub(super) fn fill_temporary<K: Kernel, U: UserMemory<Token = MayFault>>(
     temporary: &mut OwnedFrame<'_, K>,
     user: &U,
-    may: &mut MayFault,
+    token: &mut MayFault,
     pieces: impl Iterator<Item = UserSlice>,
 ) -> usize {
     K::trace(Trace::MayFault);
@@ -69,7 +70,7 @@ pub(super) fn fill_temporary<K: Kernel, U: UserMemory<Token = MayFault>>(
         }
         let memory = temporary.as_ptr().as_ptr().wrapping_add(copied);
         // SAFETY: the frame is a page long and nobody else's; `copied + len` is at most that.
-        let left = unsafe { user.raw_copy_from_user(may, memory, addr, len) };
+        let left = unsafe { user.raw_copy_from_user(token, memory, addr, len) };
         copied += len - left.min(len);
         if left > 0 {
             break;

@@ -106,7 +106,7 @@ impl<K: Kernel> fmt::Debug for ControlFile<'_, K> {
 /// One request on its way.
 struct Writer<'w, K: Kernel, U, T> {
     inode: &'w Inode<K>,
-    may: &'w mut MayFault,
+    token: &'w mut MayFault,
     user: &'w U,
     task: &'w T,
     from: Segments<'w>,
@@ -136,7 +136,7 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
     pub fn write<U: UserMemory<Token = MayFault>, T: Task>(
         &self,
         request: &Request<'_>,
-        may: &mut MayFault,
+        token: &mut MayFault,
         user: &U,
         task: &T,
     ) -> Result<Written, Failure> {
@@ -148,7 +148,7 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
         };
         let mut writer = Writer {
             inode: self.inode,
-            may,
+            token,
             user,
             task,
             from: Segments::new(request.segments),
@@ -169,7 +169,7 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
             Err(failure) if written == 0 => return Err(failure),
             _ => written,
         };
-        self.sync(request, may, end - bytes as u64, end)?;
+        self.sync(request, token, end - bytes as u64, end)?;
         Ok(Written { bytes, end })
     }
 
@@ -177,7 +177,7 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
     fn sync(
         &self,
         request: &Request<'_>,
-        may: &mut MayFault,
+        token: &mut MayFault,
         start: u64,
         end: u64,
     ) -> Result<(), Errno> {
@@ -185,7 +185,7 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
         if start == end {
             return Ok(());
         }
-        let synced = self.inode.fsync_range(may, kind, start..end, &NoTask);
+        let synced = self.inode.fsync_range(token, kind, start..end, &NoTask);
         match request.control {
             Control::Linux2624Rc1(defects) if defects.has(Defect::SyncErrorLost) => Ok(()),
             _ => synced,

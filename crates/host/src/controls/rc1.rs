@@ -44,7 +44,7 @@ impl<K: Kernel, U: UserMemory<Token = MayFault>, T: Task> Writer<'_, K, U, T> {
         let first = self.from.current().prefix(chunk);
         K::trace(Trace::FaultIn(first.len()));
         // Of an empty segment every byte can be reached: that is what S1 is made of.
-        let missed = self.user.fault_in_readable(self.may, first);
+        let missed = self.user.fault_in_readable(self.token, first);
         match first.len() - missed {
             _ if missed == 0 => Ok(chunk),
             0 => Err(Errno::Fault),
@@ -57,7 +57,7 @@ impl<K: Kernel, U: UserMemory<Token = MayFault>, T: Task> Writer<'_, K, U, T> {
     /// if it is not.
     fn copy_if_uptodate(&mut self, defects: Defects, len: usize) -> Result<Option<usize>, Errno> {
         let run = PageRun::single(PageIndex::containing(self.pos));
-        let Some(locked) = self.inode.mapping().lock(self.may.page_locks(), run) else {
+        let Some(locked) = self.inode.mapping().lock(self.token.page_locks(), run) else {
             return Ok(None);
         };
         if locked.uptodate() == 0 {
@@ -81,13 +81,13 @@ impl<K: Kernel, U: UserMemory<Token = MayFault>, T: Task> Writer<'_, K, U, T> {
             return Err(Errno::NoMemory);
         };
         let pieces = self.from.pieces(len.min(PAGE_SIZE));
-        let got = fill_temporary(&mut temporary, self.user, self.may, pieces);
+        let got = fill_temporary(&mut temporary, self.user, self.token, pieces);
         if got == 0 {
             return Err(Errno::Fault);
         }
         let mut frame = cache.allocate(1)?.take_first();
         let index = PageIndex::containing(self.pos);
-        let context = self.may.page_locks();
+        let context = self.token.page_locks();
         let mut locked = self.inode.mapping().lock_or_create(context, PageRun::single(index))?;
         // The page may have come, gone or become uptodate meanwhile; what was locked is what is
         // there now (P6).

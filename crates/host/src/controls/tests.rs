@@ -30,15 +30,15 @@ fn write<M: Mmu>(
 ) -> Result<usize, Failure> {
     let request = Request { control, segments, options: WriteOptions::at(pos), steps: STEPS };
     let control = ControlFile::new(file);
-    crate::syscall(|may| control.write(&request, may, space, &NoTask)).map(|w| w.bytes)
+    crate::syscall(|token| control.write(&request, token, space, &NoTask)).map(|w| w.bytes)
 }
 
 /// The whole file, by way of the last pages of the address space.
 fn contents<M: Mmu>(space: &crate::AddressSpace<M>, file: &File) -> Vec<u8> {
     space.map_anonymous(900, 8, Protection::ReadWrite);
     let to = space.slice(900, 0, file.size() as usize);
-    let read = |may: &mut MayFault| {
-        file.read(may, &mut IovIter::from_slice(space, &to), 0, &NoTask).expect("a read")
+    let read = |token: &mut MayFault| {
+        file.read(token, &mut IovIter::from_slice(space, &to), 0, &NoTask).expect("a read")
     };
     let got = crate::syscall(read);
     space.read_vec(to.addr(), got).expect("memory")

@@ -33,7 +33,7 @@ impl<K: Kernel, U: UserMemory<Token = MayFault>, T: Task> Writer<'_, K, U, T> {
             piece = piece.prefix(in_page(self.pos, piece.len()));
             if probe == Probe::First {
                 K::trace(Trace::FaultIn(piece.len()));
-                let missed = self.user.fault_in_readable(self.may, piece);
+                let missed = self.user.fault_in_readable(self.token, piece);
                 piece = piece.prefix(piece.len() - missed);
             }
             if piece.is_empty() {
@@ -44,7 +44,7 @@ impl<K: Kernel, U: UserMemory<Token = MayFault>, T: Task> Writer<'_, K, U, T> {
             let mut page = Prepared::new(locked, self.pos, piece.len())?;
             piece = piece.prefix(page.len());
             // ... it is free for a copy that may fault: P → M → P.
-            let copied = copy_in_faulting(&page, self.user, self.may, piece);
+            let copied = copy_in_faulting(&page, self.user, self.token, piece);
             let accepted = settle_short(&mut page, probe, copied);
             page.commit(accepted);
             self.landed(accepted);

@@ -78,13 +78,13 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for PlantedUser<'_, U> {
 
     unsafe fn raw_copy_from_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: *mut u8,
         src: UserAddr,
         len: usize,
     ) -> usize {
         // SAFETY: the same promise.
-        let left = unsafe { self.inner.raw_copy_from_user(may, dst, src, len) };
+        let left = unsafe { self.inner.raw_copy_from_user(token, dst, src, len) };
         // SAFETY: the same promise.
         unsafe { self.spoil(dst, len, left) };
         self.reported(len, left)
@@ -96,9 +96,9 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for PlantedUser<'_, U> {
         }
         if self.plant == Plant::AtomicFaults {
             // SAFETY: for deadlocks only, which is what is planted here.
-            let mut may = unsafe { MayFault::assert() };
+            let mut token = unsafe { MayFault::assert() };
             // SAFETY: the same promise.
-            return unsafe { self.inner.raw_copy_from_user(&mut may, dst, src, len) };
+            return unsafe { self.inner.raw_copy_from_user(&mut token, dst, src, len) };
         }
         // SAFETY: the same promise.
         let left = unsafe { self.inner.raw_copy_from_user_atomic(dst, src, len) };
@@ -109,13 +109,13 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for PlantedUser<'_, U> {
 
     unsafe fn raw_copy_to_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: UserAddr,
         src: *const u8,
         len: usize,
     ) -> usize {
         // SAFETY: the same promise.
-        let left = unsafe { self.inner.raw_copy_to_user(may, dst, src, len) };
+        let left = unsafe { self.inner.raw_copy_to_user(token, dst, src, len) };
         self.reported(len, left)
     }
 
@@ -125,32 +125,32 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for PlantedUser<'_, U> {
         self.reported(len, left)
     }
 
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
         // SAFETY: the same promise.
-        unsafe { self.inner.raw_clear_user(may, dst, len) }
+        unsafe { self.inner.raw_clear_user(token, dst, len) }
     }
 
-    unsafe fn raw_probe_readable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+    unsafe fn raw_probe_readable(&self, token: &mut MayFault, addr: UserAddr) -> usize {
         // SAFETY: the same promise.
-        unsafe { self.inner.raw_probe_readable(may, addr) }
+        unsafe { self.inner.raw_probe_readable(token, addr) }
     }
 
-    unsafe fn raw_probe_writeable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+    unsafe fn raw_probe_writeable(&self, token: &mut MayFault, addr: UserAddr) -> usize {
         // SAFETY: the same promise.
-        unsafe { self.inner.raw_probe_writeable(may, addr) }
+        unsafe { self.inner.raw_probe_writeable(token, addr) }
     }
 
-    fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+    fn fault_in_readable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
         if self.plant == Plant::ProbeFirstPage && !slice.is_empty() {
-            return match self.inner.fault_in_readable(may, slice.prefix(1)) {
+            return match self.inner.fault_in_readable(token, slice.prefix(1)) {
                 0 => 0,
                 _ => slice.len(),
             };
         }
-        self.inner.fault_in_readable(may, slice)
+        self.inner.fault_in_readable(token, slice)
     }
 
-    fn fault_in_writeable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
-        self.inner.fault_in_writeable(may, slice)
+    fn fault_in_writeable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
+        self.inner.fault_in_writeable(token, slice)
     }
 }

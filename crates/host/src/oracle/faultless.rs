@@ -144,36 +144,36 @@ impl Faultless {
             self.space.store_vector(vector, &segments).expect("scratch memory");
         }
         let (world, space) = (&mut self.world, &self.space);
-        self.machine.syscall(|may| match (transfer.form, transfer.segments.first()) {
+        self.machine.syscall(|token| match (transfer.form, transfer.segments.first()) {
             (Form::Plain, Some(segment)) => {
                 let addr = UserAddr::new(address(segment.place));
                 let slice = UserSlice::new(space, addr, segment.len).map_err(|_| Errno::Fault)?;
-                Ok(work(world, may, space, &[slice]))
+                Ok(work(world, token, space, &[slice]))
             }
             _ => {
                 let count = transfer.segments.len();
                 let mut room = vec![UserSlice::EMPTY; MAX_SEGMENTS];
                 let _ =
-                    import_iovec(space, may, vector, count, &mut room).map_err(|e| match e {
+                    import_iovec(space, token, vector, count, &mut room).map_err(|e| match e {
                         IovecError::Invalid => Errno::Invalid,
                         IovecError::Fault => Errno::Fault,
                     })?;
-                Ok(work(world, may, space, &room[..count]))
+                Ok(work(world, token, space, &room[..count]))
             }
         })
     }
 
     fn write(&mut self, transfer: &Transfer) -> Answer {
         let planted = self.planted;
-        let result = self.request(transfer, |world, may, space, segments| {
+        let result = self.request(transfer, |world, token, space, segments| {
             if let Some(defects) = planted {
-                return world.write_by_control(defects, transfer.at, may, space, segments);
+                return world.write_by_control(defects, transfer.at, token, space, segments);
             }
             let mut from = IovIter::new(space, segments).map_err(|_| Errno::Invalid)?;
             let World { inode, open, task, .. } = world;
             Ok(match transfer.at {
-                At::Position => open.write(inode, may, &mut from, task)?,
-                At::Offset(pos) => open.write_at(inode, may, &mut from, pos, task)?,
+                At::Position => open.write(inode, token, &mut from, task)?,
+                At::Offset(pos) => open.write_at(inode, token, &mut from, pos, task)?,
             })
         });
         match result {
@@ -184,12 +184,12 @@ impl Faultless {
     }
 
     fn read(&mut self, transfer: &Transfer) -> Answer {
-        let result = self.request(transfer, |world, may, space, segments| {
+        let result = self.request(transfer, |world, token, space, segments| {
             let mut to = IovIter::new(space, segments).map_err(|_| Errno::Invalid)?;
             let World { inode, open, task, .. } = world;
             match transfer.at {
-                At::Position => open.read(inode, may, &mut to, task),
-                At::Offset(pos) => inode.read(may, &mut to, pos, task),
+                At::Position => open.read(inode, token, &mut to, task),
+                At::Offset(pos) => inode.read(token, &mut to, pos, task),
             }
         });
         match result {
@@ -208,9 +208,9 @@ impl Faultless {
 
     fn chill(&mut self) {
         let inode = &self.world.inode;
-        self.machine.syscall(|may| {
-            inode.writeback(may, 0..u64::MAX, &NoTask).expect("room in the store");
-            inode.evict(may, 0..u64::MAX);
+        self.machine.syscall(|token| {
+            inode.writeback(token, 0..u64::MAX, &NoTask).expect("room in the store");
+            inode.evict(token, 0..u64::MAX);
         });
     }
 
@@ -240,7 +240,7 @@ impl World {
         &mut self,
         defects: Defects,
         at: At,
-        may: &mut MayFault,
+        token: &mut MayFault,
         space: &AddressSpace<RealMmu>,
         segments: &[UserSlice],
     ) -> Result<usize, Failure> {
@@ -254,7 +254,7 @@ impl World {
             options: self.open.write_options(pos),
             steps: STEPS,
         };
-        let written = ControlFile::new(&*self.inode).write(&request, may, space, &self.task)?;
+        let written = ControlFile::new(&*self.inode).write(&request, token, space, &self.task)?;
         if at == At::Position && written.bytes > 0 {
             self.open.seek(written.end)?;
         }
@@ -300,7 +300,7 @@ impl System for Faultless {
             }
             Op::Truncate(size) => {
                 let World { inode, task, .. } = &self.world;
-                let result = self.machine.syscall(|may| inode.set_size(may, size, task));
+                let result = self.machine.syscall(|token| inode.set_size(token, size, task));
                 return result.map_or_else(|e| Answer::Errno(e.code()), |()| Answer::Done);
             }
             Op::Seek(pos) => {

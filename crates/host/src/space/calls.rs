@@ -44,9 +44,9 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
-        self.enter(|may| {
+        self.enter(|token| {
             let mut from = IovIter::new(self, from).map_err(errno)?;
-            file.write(may, &mut from, options, task)
+            file.write(token, &mut from, options, task)
         })
     }
 
@@ -61,10 +61,10 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         count: usize,
         options: &WriteOptions,
     ) -> Result<Written, Errno> {
-        self.enter(|may| {
+        self.enter(|token| {
             let mut room = vec![UserSlice::EMPTY; MAX_SEGMENTS];
-            let mut from = import_iovec(self, may, vector, count, &mut room).map_err(errno)?;
-            file.write(may, &mut from, options, &NoTask)
+            let mut from = import_iovec(self, token, vector, count, &mut room).map_err(errno)?;
+            file.write(token, &mut from, options, &NoTask)
         })
     }
 
@@ -93,9 +93,9 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         to: &[UserSlice],
         pos: u64,
     ) -> Result<usize, Errno> {
-        self.enter(|may| {
+        self.enter(|token| {
             let mut to = IovIter::new(self, to).map_err(errno)?;
-            file.read(may, &mut to, pos, &NoTask)
+            file.read(token, &mut to, pos, &NoTask)
         })
     }
 
@@ -104,7 +104,7 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
     /// # Errors
     /// The core's.
     pub fn sys_truncate(&self, file: &Inode<HostKernel<F>>, size: u64) -> Result<(), Errno> {
-        self.enter(|may| file.set_size(may, size, &NoTask))
+        self.enter(|token| file.set_size(token, size, &NoTask))
     }
 
     /// `fsync` or `fdatasync`.
@@ -112,7 +112,7 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
     /// # Errors
     /// The core's.
     pub fn sys_fsync(&self, file: &Inode<HostKernel<F>>, kind: SyncKind) -> Result<(), Errno> {
-        self.enter(|may| file.fsync(may, kind, &NoTask))
+        self.enter(|token| file.fsync(token, kind, &NoTask))
     }
 
     /// Everything in the file, by [`sys_read`](Self::sys_read) to `scratch`, a range of mapped user

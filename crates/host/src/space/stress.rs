@@ -72,7 +72,7 @@ fn janitor<M: Mmu>(
                 assert_eq!(space.sys_truncate(file, size), Ok(()));
             }
             1 => assert_eq!(space.sys_fsync(file, SyncKind::All), Ok(())),
-            2 => drop(machine.syscall(|may| file.evict(may, 0..u64::MAX))),
+            2 => drop(machine.syscall(|token| file.evict(token, 0..u64::MAX))),
             _ => {
                 let to = space.slice(PRIVATE + PAGES, 0, PAGES * PAGE_SIZE);
                 let read = space.sys_read(file, &[to], 0).expect("mapped");

@@ -110,7 +110,7 @@ on_both_mmus! {
         assert_eq!(atomic.map_err(|fault| fault.completed), Err(96));
         assert_eq!(bytes[95..97], [5, 0]);
         assert!(!space.is_resident(1));
-        let copied = machine.syscall(|may| copy_from_user(&space, may, &mut bytes, slice));
+        let copied = machine.syscall(|token| copy_from_user(&space, token, &mut bytes, slice));
         assert_eq!((copied, bytes), (Ok(()), [5; 200]));
         assert!(space.is_resident(1));
         space.evict(0, 1);
@@ -124,7 +124,7 @@ on_both_mmus! {
         space.evict(0, 1);
         let mut bytes = [0; 300];
         let slice = space.slice(0, 4000, 300);
-        let copied = machine.syscall(|may| copy_from_user(&space, may, &mut bytes, slice));
+        let copied = machine.syscall(|token| copy_from_user(&space, token, &mut bytes, slice));
         assert_eq!(copied.map_err(|fault| fault.completed), Err(96));
         assert_eq!((bytes[95], bytes[96]), (9, 0));
     }
@@ -160,9 +160,9 @@ on_both_mmus! {
         space.map_anonymous(2, 1, Protection::Read);
         space.store(space.at(0, 0), &[3; 2 * PAGE_SIZE]).expect("mapped");
         space.evict(0, 3);
-        machine.syscall(|may| {
-            assert_eq!(space.fault_in_readable(may, space.slice(0, 10, 4 * PAGE_SIZE)), PAGE_SIZE + 10);
-            assert_eq!(space.fault_in_writeable(may, space.slice(1, 0, 5000)), 5000 - PAGE_SIZE);
+        machine.syscall(|token| {
+            assert_eq!(space.fault_in_readable(token, space.slice(0, 10, 4 * PAGE_SIZE)), PAGE_SIZE + 10);
+            assert_eq!(space.fault_in_writeable(token, space.slice(1, 0, 5000)), 5000 - PAGE_SIZE);
         });
         assert_eq!(space.read_vec(space.at(1, 0), 1), Ok(vec![3]));
     }
@@ -191,14 +191,14 @@ on_both_mmus! {
         space.script().add(Event::FaultIn, When::Nth(1), Action::Lie);
         space.script().add(Event::FaultIn, When::Nth(2), Action::Refuse);
         let slice = space.slice(0, 0, 8);
-        machine.syscall(|may| {
+        machine.syscall(|token| {
             assert!(copy_from_user_atomic(&space, &mut out, slice).is_err());
-            assert_eq!(space.fault_in_readable(may, slice), 0);
+            assert_eq!(space.fault_in_readable(token, slice), 0);
             assert!(!space.is_resident(0));
-            assert_eq!(space.fault_in_readable(may, slice), 8);
-            assert_eq!(space.fault_in_readable(may, slice), 0);
+            assert_eq!(space.fault_in_readable(token, slice), 8);
+            assert_eq!(space.fault_in_readable(token, slice), 0);
             assert!(copy_from_user_atomic(&space, &mut out, slice).is_err());
-            assert_eq!(space.fault_in_readable(may, slice), 8);
+            assert_eq!(space.fault_in_readable(token, slice), 8);
         });
         assert!(space.is_resident(1));
     }
@@ -270,7 +270,7 @@ on_both_mmus! {
         space.populate(0, 5).expect("mapped");
         space.protect(1, 1, Protection::None);
         space.protect(4, 1, Protection::Read);
-        machine.syscall(|may| conformance::check_exact(&Five(&space), may)).expect("the contract");
+        machine.syscall(|token| conformance::check_exact(&Five(&space), token)).expect("the contract");
     }
 
     fn an_iovec_is_imported_from_user_memory(machine) {

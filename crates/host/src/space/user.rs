@@ -167,13 +167,13 @@ unsafe impl<M: Mmu, F: Flavor> UserMemory for AddressSpace<M, F> {
 
     unsafe fn raw_copy_from_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: *mut u8,
         src: UserAddr,
         len: usize,
     ) -> usize {
         // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_copy_from_user(may, dst, src, len) }
+        unsafe { Plain(&self.inner).raw_copy_from_user(token, dst, src, len) }
     }
 
     unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
@@ -183,13 +183,13 @@ unsafe impl<M: Mmu, F: Flavor> UserMemory for AddressSpace<M, F> {
 
     unsafe fn raw_copy_to_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: UserAddr,
         src: *const u8,
         len: usize,
     ) -> usize {
         // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_copy_to_user(may, dst, src, len) }
+        unsafe { Plain(&self.inner).raw_copy_to_user(token, dst, src, len) }
     }
 
     unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
@@ -197,34 +197,34 @@ unsafe impl<M: Mmu, F: Flavor> UserMemory for AddressSpace<M, F> {
         unsafe { Plain(&self.inner).raw_copy_to_user_atomic(dst, src, len) }
     }
 
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
         // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_clear_user(may, dst, len) }
+        unsafe { Plain(&self.inner).raw_clear_user(token, dst, len) }
     }
 
-    unsafe fn raw_probe_readable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+    unsafe fn raw_probe_readable(&self, token: &mut MayFault, addr: UserAddr) -> usize {
         // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_probe_readable(may, addr) }
+        unsafe { Plain(&self.inner).raw_probe_readable(token, addr) }
     }
 
-    unsafe fn raw_probe_writeable(&self, may: &mut MayFault, addr: UserAddr) -> usize {
+    unsafe fn raw_probe_writeable(&self, token: &mut MayFault, addr: UserAddr) -> usize {
         // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_probe_writeable(may, addr) }
+        unsafe { Plain(&self.inner).raw_probe_writeable(token, addr) }
     }
 
-    fn fault_in_readable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+    fn fault_in_readable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
         match self.inner.play(Event::FaultIn, slice.addr().get(), slice.len()) {
             Verdict::Lie => 0,
             Verdict::Refuse => slice.len(),
-            Verdict::Go | Verdict::Limit(_) => Plain(&self.inner).fault_in_readable(may, slice),
+            Verdict::Go | Verdict::Limit(_) => Plain(&self.inner).fault_in_readable(token, slice),
         }
     }
 
-    fn fault_in_writeable(&self, may: &mut MayFault, slice: UserSlice) -> usize {
+    fn fault_in_writeable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
         match self.inner.play(Event::FaultIn, slice.addr().get(), slice.len()) {
             Verdict::Lie => 0,
             Verdict::Refuse => slice.len(),
-            Verdict::Go | Verdict::Limit(_) => Plain(&self.inner).fault_in_writeable(may, slice),
+            Verdict::Go | Verdict::Limit(_) => Plain(&self.inner).fault_in_writeable(token, slice),
         }
     }
 }

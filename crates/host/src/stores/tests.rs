@@ -77,7 +77,7 @@ fn the_last_block_reads_as_zeros_from_the_end_on_after_a_truncation_that_found_n
     for file in files {
         assert_eq!(bench.write(&file, 0, &[7; 3000]), Ok(3000));
         bench.fsync(&file).expect("nothing fails");
-        assert!(bench.machine.syscall(|may| file.evict(may, 0..u64::MAX)) > 0);
+        assert!(bench.machine.syscall(|token| file.evict(token, 0..u64::MAX)) > 0);
         bench.space.sys_truncate(&file, 1000).expect("nothing fails");
         bench.space.sys_truncate(&file, 3000).expect("nothing fails");
         let read = bench.read(&file).expect("nothing fails");
@@ -149,7 +149,10 @@ fn a_crash_loses_what_was_not_synced() {
     assert_eq!(bench.write(&file, 0, &[1; PAGE_SIZE]), Ok(PAGE_SIZE));
     bench.fsync(&file).expect("nothing fails");
     assert_eq!(bench.write(&file, 0, &[2; 3 * PAGE_SIZE]), Ok(3 * PAGE_SIZE));
-    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX, &NoTask)).expect("nothing fails");
+    bench
+        .machine
+        .syscall(|token| file.writeback(token, 0..u64::MAX, &NoTask))
+        .expect("nothing fails");
     assert_eq!(store.inner().contents().first(), Some(&2));
     store.crash();
     assert_eq!(store.inner().contents(), [1; PAGE_SIZE]);
@@ -162,12 +165,18 @@ fn reordered_writeback_arrives_by_the_next_sync_or_in_part() {
     store.reorder(11);
     let file = bench.machine.inode(&store, 0);
     assert_eq!(bench.write(&file, 0, &[1; 8 * PAGE_SIZE]), Ok(8 * PAGE_SIZE));
-    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX, &NoTask)).expect("nothing fails");
+    bench
+        .machine
+        .syscall(|token| file.writeback(token, 0..u64::MAX, &NoTask))
+        .expect("nothing fails");
     assert_eq!(store.inner().pages(), 0);
     bench.fsync(&file).expect("nothing fails");
     assert_eq!(store.inner().contents(), [1; 8 * PAGE_SIZE]);
     assert_eq!(bench.write(&file, 0, &[2; 8 * PAGE_SIZE]), Ok(8 * PAGE_SIZE));
-    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX, &NoTask)).expect("nothing fails");
+    bench
+        .machine
+        .syscall(|token| file.writeback(token, 0..u64::MAX, &NoTask))
+        .expect("nothing fails");
     store.crash();
     let contents = store.inner().contents();
     assert!(
@@ -183,7 +192,10 @@ fn what_is_under_way_when_the_file_is_cut_off_arrives_cut_off() {
     store.reorder(11);
     let file = bench.machine.inode(&store, 0);
     assert_eq!(bench.write(&file, 0, &[1; 100]), Ok(100));
-    bench.machine.syscall(|may| file.writeback(may, 0..u64::MAX, &NoTask)).expect("nothing fails");
+    bench
+        .machine
+        .syscall(|token| file.writeback(token, 0..u64::MAX, &NoTask))
+        .expect("nothing fails");
     bench.space.sys_truncate(&file, 70).expect("a size");
     bench.space.sys_truncate(&file, 100).expect("a size");
     bench.fsync(&file).expect("nothing fails");
@@ -201,7 +213,7 @@ fn a_deferred_call_waits_until_it_is_released() {
     std::thread::scope(|scope| {
         let machine = &bench.machine;
         let syncing =
-            scope.spawn(|| machine.syscall(|may| file.fsync(may, SyncKind::All, &NoTask)));
+            scope.spawn(|| machine.syscall(|token| file.fsync(token, SyncKind::All, &NoTask)));
         while store.waiting() == 0 {
             std::thread::yield_now();
         }
@@ -221,10 +233,10 @@ fn a_store_lock_held_over_a_copy_is_found_without_a_hang() {
     // The fault handler takes the store's lock under the page's.
     assert_eq!(bench.space.read_vec(bench.space.at(0, 0), 1), Ok(vec![1]));
     let expected = bench.machine.check().expect();
-    bench.machine.syscall(|may| {
+    bench.machine.syscall(|token| {
         let _held = store.lock();
         let from = bench.space.slice(0, 0, 1);
-        copy_from_user(&bench.space, may, &mut [0], from).expect("the page is resident");
+        copy_from_user(&bench.space, token, &mut [0], from).expect("the page is resident");
     });
     let report = expected.one(Kind::ReaderBehindQueuedWriter);
     assert!(report.text.contains("holds store("), "{report}");

@@ -89,7 +89,7 @@ fn meet<S: AddressSpaceOperations + 'static>(make: impl Fn(Inner) -> S) -> u8 {
         let truncation = scope.spawn(move || store.truncate_blocks(600));
         has_read.recv().expect("the truncation");
         rig.write(0, &[2; 100]).expect("room");
-        let _sent = file.writeback(&mut super::may(), 0..1000, &faultless_filemap::NoTask);
+        let _sent = file.writeback(&mut super::token(), 0..1000, &faultless_filemap::NoTask);
         let _over = go_on.send(());
         truncation.join().expect("no panic");
     });

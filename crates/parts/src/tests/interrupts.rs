@@ -196,9 +196,9 @@ fn a_kernel_of_such_locks_leaves_interrupts_on_after_each_call() {
     let store = Store::new(disk, FixedMap::with_locks(0..16)).expect("a block size");
     let file = Inode::<Preemptible>::new(cache, Box::new(store), NoUserMappings, 0);
     ENABLED.set(true);
-    file.set_size(&mut super::may(), 5000, &NoTask).expect("room");
+    file.set_size(&mut super::token(), 5000, &NoTask).expect("room");
     assert!(ENABLED.get());
-    file.fsync(&mut super::may(), SyncKind::All, &NoTask).expect("works");
+    file.fsync(&mut super::token(), SyncKind::All, &NoTask).expect("works");
     assert!(ENABLED.get());
     drop(file);
     assert!(ENABLED.get() && CALLS.get()[0] > 0 && CALLS.get()[0] == CALLS.get()[1]);

@@ -83,7 +83,7 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
         let slice = self.slice(bytes.len());
         let options = WriteOptions::at(pos);
         let mut from = IovIter::from_slice(&self.user, &slice);
-        let written = self.file().write(&mut may(), &mut from, &options, &NoTask)?;
+        let written = self.file().write(&mut token(), &mut from, &options, &NoTask)?;
         Ok(written.bytes)
     }
 
@@ -91,7 +91,7 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
         assert!(len <= USER);
         let slice = self.slice(len);
         let mut to = IovIter::from_slice(&self.user, &slice);
-        let got = self.file().read(&mut may(), &mut to, pos, &NoTask)?;
+        let got = self.file().read(&mut token(), &mut to, pos, &NoTask)?;
         // SAFETY: fits, and no copy is under way.
         let bytes = unsafe { core::slice::from_raw_parts(self.buffer, got) };
         Ok(bytes.to_vec())
@@ -109,15 +109,15 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
     }
 
     fn set_size(&self, size: u64) -> Result<(), Errno> {
-        self.file().set_size(&mut may(), size, &NoTask)
+        self.file().set_size(&mut token(), size, &NoTask)
     }
 
     fn fsync(&self) -> Result<(), Errno> {
-        self.file().fsync(&mut may(), SyncKind::All, &NoTask)
+        self.file().fsync(&mut token(), SyncKind::All, &NoTask)
     }
 
     fn evict(&self) -> u64 {
-        self.file().evict(&mut may(), 0..u64::MAX)
+        self.file().evict(&mut token(), 0..u64::MAX)
     }
 
     /// Closes the file, gives up what is dirty, and opens it again: its pages come from the store.
@@ -143,7 +143,7 @@ impl<S: AddressSpaceOperations + 'static> Drop for Rig<S> {
 }
 
 /// Tests hold no page lock between calls.
-fn may() -> MayFault {
+fn token() -> MayFault {
     // SAFETY: made for one call at its entry, where the thread holds no lock.
     unsafe { MayFault::assert() }
 }

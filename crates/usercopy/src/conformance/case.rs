@@ -78,7 +78,7 @@ pub(super) fn first_wrong<L: Layout + ?Sized>(
 /// The state of a sweep over one operation.
 pub(super) struct Case<'l, L: Layout + ?Sized> {
     layout: &'l L,
-    may: &'l mut MayFault,
+    token: &'l mut MayFault,
     promise: Promise,
     pub(super) operation: Operation,
     kernel: [u8; KERNEL],
@@ -98,9 +98,9 @@ struct Run {
 }
 
 impl<'l, L: Layout + ?Sized> Case<'l, L> {
-    pub(super) fn new(layout: &'l L, may: &'l mut MayFault, promise: Promise) -> Self {
+    pub(super) fn new(layout: &'l L, token: &'l mut MayFault, promise: Promise) -> Self {
         let operation = Operation::CopyFromUser;
-        Self { layout, may, promise, operation, kernel: [0; KERNEL] }
+        Self { layout, token, promise, operation, kernel: [0; KERNEL] }
     }
 
     pub(super) fn base(&self) -> UserAddr {
@@ -190,7 +190,7 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
             // SAFETY: `kernel` is ours and `len` long; the layout vouches for the range, which
             // `suite` checked.
             Operation::CopyFromUser => unsafe {
-                user.raw_copy_from_user(self.may, kernel, user_addr, len)
+                user.raw_copy_from_user(self.token, kernel, user_addr, len)
             },
             // SAFETY: as above.
             Operation::CopyFromUserAtomic => unsafe {
@@ -198,14 +198,14 @@ impl<'l, L: Layout + ?Sized> Case<'l, L> {
             },
             // SAFETY: as above.
             Operation::CopyToUser => unsafe {
-                user.raw_copy_to_user(self.may, user_addr, kernel, len)
+                user.raw_copy_to_user(self.token, user_addr, kernel, len)
             },
             // SAFETY: as above.
             Operation::CopyToUserAtomic => unsafe {
                 user.raw_copy_to_user_atomic(user_addr, kernel, len)
             },
             // SAFETY: the range, as above.
-            _ => unsafe { user.raw_clear_user(self.may, user_addr, len) },
+            _ => unsafe { user.raw_clear_user(self.token, user_addr, len) },
         }
     }
 

@@ -62,11 +62,11 @@ const fn up_to<const N: usize>() -> [usize; N] {
 /// The first broken promise; a layout whose points are never reached, by the rule "layout".
 pub fn check_moving<L: MovingLayout + ?Sized>(
     layout: &L,
-    may: &mut MayFault,
+    token: &mut MayFault,
     operations: &[Operation],
     sweep: Sweep<'_>,
 ) -> Result<(), Failure> {
-    let mut case = Case::new(layout, may, Promise::Contract);
+    let mut case = Case::new(layout, token, Promise::Contract);
     for &operation in operations {
         case.operation = operation;
         let mut reached = 0;

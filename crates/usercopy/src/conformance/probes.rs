@@ -11,7 +11,7 @@ const OFFSETS: [usize; 6] = [0, 1, 100, 2048, 4094, 4095];
 /// Probes ranges of all shapes over the five pages.
 pub(super) fn check<L: Layout + ?Sized>(
     layout: &L,
-    may: &mut MayFault,
+    token: &mut MayFault,
     promise: Promise,
 ) -> Result<(), Failure> {
     let page = layout.page_size();
@@ -23,7 +23,7 @@ pub(super) fn check<L: Layout + ?Sized>(
                 for from in OFFSETS {
                     for to in OFFSETS {
                         let (from, to) = (first * page + from, last * page + to);
-                        probe(layout, may, promise, operation, from..to)?;
+                        probe(layout, token, promise, operation, from..to)?;
                     }
                 }
             }
@@ -54,7 +54,7 @@ fn accessible<L: Layout + ?Sized>(
 
 fn probe<L: Layout + ?Sized>(
     layout: &L,
-    may: &mut MayFault,
+    token: &mut MayFault,
     promise: Promise,
     operation: Operation,
     range: core::ops::Range<usize>,
@@ -69,8 +69,8 @@ fn probe<L: Layout + ?Sized>(
         return fail("U5", "a range inside was refused", 0);
     };
     let left = match operation {
-        Operation::FaultInReadable => user.fault_in_readable(may, slice),
-        _ => user.fault_in_writeable(may, slice),
+        Operation::FaultInReadable => user.fault_in_readable(token, slice),
+        _ => user.fault_in_writeable(token, slice),
     };
     let reported = len.wrapping_sub(left);
     if reported > accessible {

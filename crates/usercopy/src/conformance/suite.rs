@@ -30,8 +30,8 @@ pub const COPIES: [Operation; 5] = [
 ///
 /// # Errors
 /// The first broken promise.
-pub fn check<L: Layout + ?Sized>(layout: &L, may: &mut MayFault) -> Result<(), Failure> {
-    run(layout, may, Promise::Contract)
+pub fn check<L: Layout + ?Sized>(layout: &L, token: &mut MayFault) -> Result<(), Failure> {
+    run(layout, token, Promise::Contract)
 }
 
 /// Runs the suite with more than the contract promises: every copy goes exactly up to the byte that
@@ -40,17 +40,17 @@ pub fn check<L: Layout + ?Sized>(layout: &L, may: &mut MayFault) -> Result<(), F
 ///
 /// # Errors
 /// The first broken promise.
-pub fn check_exact<L: Layout + ?Sized>(layout: &L, may: &mut MayFault) -> Result<(), Failure> {
-    run(layout, may, Promise::Exact)
+pub fn check_exact<L: Layout + ?Sized>(layout: &L, token: &mut MayFault) -> Result<(), Failure> {
+    run(layout, token, Promise::Exact)
 }
 
 fn run<L: Layout + ?Sized>(
     layout: &L,
-    may: &mut MayFault,
+    token: &mut MayFault,
     promise: Promise,
 ) -> Result<(), Failure> {
     refuses_out_of_range(layout)?;
-    let mut case = Case::new(layout, may, promise);
+    let mut case = Case::new(layout, token, promise);
     let hole = layout.base().wrapping_add(layout.page_size());
     let read_only = layout.base().wrapping_add(4 * layout.page_size());
     for operation in COPIES {
@@ -62,7 +62,7 @@ fn run<L: Layout + ?Sized>(
         }
         across_accessible_pages(&mut case)?;
     }
-    probes::check(layout, may, promise)
+    probes::check(layout, token, promise)
 }
 
 /// The fault is at `edge`; every length has every number of accessible bytes before it.

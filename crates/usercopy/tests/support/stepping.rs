@@ -92,13 +92,13 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Stepped<U> {
 
     unsafe fn raw_copy_from_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: *mut u8,
         src: UserAddr,
         len: usize,
     ) -> usize {
         // SAFETY: the same contract.
-        step(|| unsafe { self.0.raw_copy_from_user(may, dst, src, len) })
+        step(|| unsafe { self.0.raw_copy_from_user(token, dst, src, len) })
     }
 
     unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
@@ -108,13 +108,13 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Stepped<U> {
 
     unsafe fn raw_copy_to_user(
         &self,
-        may: &mut MayFault,
+        token: &mut MayFault,
         dst: UserAddr,
         src: *const u8,
         len: usize,
     ) -> usize {
         // SAFETY: the same contract.
-        step(|| unsafe { self.0.raw_copy_to_user(may, dst, src, len) })
+        step(|| unsafe { self.0.raw_copy_to_user(token, dst, src, len) })
     }
 
     unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
@@ -122,8 +122,8 @@ unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Stepped<U> {
         step(|| unsafe { self.0.raw_copy_to_user_atomic(dst, src, len) })
     }
 
-    unsafe fn raw_clear_user(&self, may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
         // SAFETY: the same contract.
-        step(|| unsafe { self.0.raw_clear_user(may, dst, len) })
+        step(|| unsafe { self.0.raw_clear_user(token, dst, len) })
     }
 }

@@ -119,7 +119,7 @@ unsafe impl UserMemory for User {
 }
 
 /// The system call's token.
-fn may() -> MayFault {
+fn token() -> MayFault {
     // SAFETY: no fault handler exists in these models.
     unsafe { MayFault::assert() }
 }
@@ -143,7 +143,7 @@ fn write(world: &World, inode: &Inode<K>, pos: u64, byte: u8, len: usize, source
     };
     let slice = UserSlice::new(&user, UserAddr::new(start), len).expect("in range");
     let mut from = IovIter::from_slice(&user, &slice);
-    let written = inode.write(&mut may(), &mut from, &WriteOptions::at(pos), &NoTask);
+    let written = inode.write(&mut token(), &mut from, &WriteOptions::at(pos), &NoTask);
     assert_eq!(written.map(|written| written.bytes), Ok(len));
 }
 
@@ -152,12 +152,12 @@ fn read(world: &World, inode: &Inode<K>, pos: u64, len: usize) -> Vec<u8> {
     let user = User::new(world);
     let slice = UserSlice::new(&user, UserAddr::new(BASE), len).expect("in range");
     let mut to = IovIter::from_slice(&user, &slice);
-    let got = inode.read(&mut may(), &mut to, pos, &NoTask).expect("no fault");
+    let got = inode.read(&mut token(), &mut to, pos, &NoTask).expect("no fault");
     user.bytes.lock().expect("one thread")[..got].to_vec()
 }
 
 fn cut(inode: &Inode<K>, size: u64) {
-    inode.set_size(&mut may(), size, &NoTask).expect("a small file");
+    inode.set_size(&mut token(), size, &NoTask).expect("a small file");
 }
 
 /// A write in two steps and a write in one step, over the same bytes of two pages.
@@ -235,7 +235,7 @@ fn truncate_and_fill(size: u64) -> Run {
         Box::new(move || cut(&cutting, size)),
     ];
     let end = move || {
-        inode.set_size(&mut may(), 8, &NoTask).expect("a small file");
+        inode.set_size(&mut token(), 8, &NoTask).expect("a small file");
         let bytes = read(&world, &inode, 0, 16);
         let kept = size as usize;
         assert_eq!(bytes[..kept], b"aaaaaaaa"[..kept]);
@@ -281,7 +281,7 @@ pub fn truncate_and_overwrite() -> Run {
     let threads = vec![writer(&world, &inode, 8), cutter(&inode)];
     let end = move || {
         cut_or_written(&read(&world, &inode, 0, 16));
-        inode.set_size(&mut may(), 16, &NoTask).expect("a small file");
+        inode.set_size(&mut token(), 16, &NoTask).expect("a small file");
         let tail = read(&world, &inode, 8, 8);
         assert_eq!(tail, [0; 8], "bytes past the end");
     };
@@ -299,7 +299,7 @@ pub fn truncate_and_overwrite_uncached() -> Run {
     let threads = vec![writer(&world, &inode, 8), Box::new(move || cut(&cutting, 0)) as Thread];
     let end = move || {
         if inode.size() == 0 {
-            inode.set_size(&mut may(), 8, &NoTask).expect("a small file");
+            inode.set_size(&mut token(), 8, &NoTask).expect("a small file");
             assert_eq!(read(&world, &inode, 0, 16), [0; 8], "cut off, and back again");
         } else {
             assert_eq!(read(&world, &inode, 0, 16), b"bbbbbbbb");

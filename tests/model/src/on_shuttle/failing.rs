@@ -8,7 +8,7 @@ use std::sync::Arc;
 use faultless_filemap::{NoTask, SyncKind, WriteOptions};
 use faultless_page::{Errno, Strategy};
 
-use super::scenarios::{File, Machine, may};
+use super::scenarios::{File, Machine, token};
 use crate::store::ModelStore;
 
 /// Bytes of the file.
@@ -31,7 +31,7 @@ fn dirty(machine: &Machine) -> File {
 
 /// A sync that says Ok has made them durable (F1), whose writeback it was that failed or not.
 fn sync(file: &File) {
-    if file.fsync(&mut may(), SyncKind::All, &NoTask).is_ok() {
+    if file.fsync(&mut token(), SyncKind::All, &NoTask).is_ok() {
         assert_eq!(file.mapping().store().durable(), [b'p'; LEN], "F1: fsync said Ok");
     }
 }
@@ -39,8 +39,8 @@ fn sync(file: &File) {
 /// Nothing fails any more: once what failed has been told, a sync makes durable what was written
 /// (F2, F5).
 fn check(machine: Machine, file: File) {
-    let told = file.fsync(&mut may(), SyncKind::All, &NoTask);
-    let synced = told.or_else(|_| file.fsync(&mut may(), SyncKind::All, &NoTask));
+    let told = file.fsync(&mut token(), SyncKind::All, &NoTask);
+    let synced = told.or_else(|_| file.fsync(&mut token(), SyncKind::All, &NoTask));
     assert_eq!(synced, Ok(()), "F2: an error is told once");
     assert_eq!(file.mapping().store().durable(), [b'p'; LEN], "F5: what was written is lost");
     assert_eq!(machine.read(&file, 0, 2 * LEN), [b'p'; LEN]);
@@ -53,7 +53,7 @@ pub fn f1_flush_and_two_syncs() {
     let file = dirty(&machine);
     let (flushed, first, second) = (Arc::clone(&file), Arc::clone(&file), Arc::clone(&file));
     let threads = [
-        machine.spawn(move |_| _ = flushed.writeback(&mut may(), 0..u64::MAX, &NoTask)),
+        machine.spawn(move |_| _ = flushed.writeback(&mut token(), 0..u64::MAX, &NoTask)),
         machine.spawn(move |_| sync(&first)),
         machine.spawn(move |_| sync(&second)),
     ];
@@ -78,7 +78,7 @@ pub fn f1_write_through_and_flush() {
                 Err(errno) => assert_eq!(errno, Errno::Io, "W11"),
             }
         }),
-        machine.spawn(move |_| _ = flushed.writeback(&mut may(), 0..u64::MAX, &NoTask)),
+        machine.spawn(move |_| _ = flushed.writeback(&mut token(), 0..u64::MAX, &NoTask)),
     ];
     threads.into_iter().for_each(|thread| thread.join().expect("a thread panicked"));
     check(machine, file);
@@ -90,7 +90,7 @@ pub fn f5_flush_and_evict() {
     let file = dirty(&machine);
     let (flushed, evicted) = (Arc::clone(&file), Arc::clone(&file));
     let threads = [
-        machine.spawn(move |_| _ = flushed.writeback(&mut may(), 0..u64::MAX, &NoTask)),
+        machine.spawn(move |_| _ = flushed.writeback(&mut token(), 0..u64::MAX, &NoTask)),
         machine.spawn(move |m| m.evict(&evicted)),
     ];
     threads.into_iter().for_each(|thread| thread.join().expect("a thread panicked"));

@@ -35,7 +35,7 @@ pub(super) struct Machine {
 pub(super) type File = Arc<Inode<K>>;
 
 /// The system call's token.
-pub(super) fn may() -> MayFault {
+pub(super) fn token() -> MayFault {
     // SAFETY: each thread of a scenario makes one call at a time and holds no lock between them.
     // (The controls break the promise inside the call; that is what they are for.)
     unsafe { MayFault::assert() }
@@ -101,13 +101,13 @@ impl Machine {
             () if plant::is(Plant::PrefaultOnly) => Control::PrefaultOnly,
             () => {
                 let mut from = IovIter::from_slice(&self.user, &slice);
-                let written = file.write(&mut may(), &mut from, &options, &NoTask);
+                let written = file.write(&mut token(), &mut from, &options, &NoTask);
                 return written.map(|written| written.bytes);
             }
         };
         let request = Request { control, segments: &[slice], options, steps: 100 };
         let file = ControlFile::new(file);
-        match file.write(&request, &mut may(), &self.user, &NoTask) {
+        match file.write(&request, &mut token(), &self.user, &NoTask) {
             Ok(written) => Ok(written.bytes),
             Err(Failure::Errno(errno)) => Err(errno),
             Err(Failure::Livelock) => panic!("livelock"),
@@ -119,20 +119,20 @@ impl Machine {
         let page = crate::on_shuttle::space::PAGES - 1;
         let slice = UserSlice::new(&self.user, User::addr(page, 0), len).expect("in range");
         let mut to = IovIter::from_slice(&self.user, &slice);
-        let got = file.read(&mut may(), &mut to, pos, &NoTask).expect("a readable file");
+        let got = file.read(&mut token(), &mut to, pos, &NoTask).expect("a readable file");
         (0..got).map(|at| self.user.load(page, at).expect("a private page")).collect()
     }
 
     fn cut(&self, file: &File, size: u64) {
-        file.set_size(&mut may(), size, &NoTask).expect("a small file");
+        file.set_size(&mut token(), size, &NoTask).expect("a small file");
     }
 
     fn write_back(&self, file: &File) {
-        file.writeback(&mut may(), 0..u64::MAX, &NoTask).expect("a good store");
+        file.writeback(&mut token(), 0..u64::MAX, &NoTask).expect("a good store");
     }
 
     pub(super) fn evict(&self, file: &File) {
-        file.evict(&mut may(), 0..u64::MAX);
+        file.evict(&mut token(), 0..u64::MAX);
     }
 
     /// What must hold when all calls are over.

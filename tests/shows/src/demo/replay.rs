@@ -160,11 +160,11 @@ impl Rig {
     /// Empties the cache: every page is written back and dropped.
     fn cool_down(&self, differences: &mut Vec<Difference>) {
         self.sync(differences);
-        self.machine.syscall(|may| self.inode.evict(may, 0..u64::MAX));
+        self.machine.syscall(|token| self.inode.evict(token, 0..u64::MAX));
     }
 
     fn sync(&self, differences: &mut Vec<Difference>) {
-        let synced = self.machine.syscall(|may| self.inode.fsync(may, SyncKind::All, &NoTask));
+        let synced = self.machine.syscall(|token| self.inode.fsync(token, SyncKind::All, &NoTask));
         if let Err(errno) = synced {
             differences.push(Difference(format!("fsync: {errno}")));
         }
@@ -207,9 +207,9 @@ impl Rig {
     /// The system call.
     fn write(&self, from: usize, len: usize, options: WriteOptions) -> Result<Written, Errno> {
         let slice = self.space.slice(from / PAGE_SIZE, from % PAGE_SIZE, len);
-        self.machine.syscall(|may| {
+        self.machine.syscall(|token| {
             let mut from = IovIter::from_slice(&self.space, &slice);
-            self.inode.write(may, &mut from, &options, &NoTask)
+            self.inode.write(token, &mut from, &options, &NoTask)
         })
     }
 

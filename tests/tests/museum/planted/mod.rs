@@ -54,7 +54,7 @@ impl Raw<'_> {
 struct Writer<'w, 'i, U: UserMemory> {
     bug: Bug,
     inode: &'w Inode<Kernel>,
-    may: &'w mut MayFault,
+    token: &'w mut MayFault,
     user: &'w U,
     from: &'w mut IovIter<'i, U>,
     raw: Raw<'w>,
@@ -70,7 +70,7 @@ struct Writer<'w, 'i, U: UserMemory> {
 pub(crate) fn write<U: UserMemory<Token = MayFault>, T: Task>(
     request: &Request<'_>,
     inode: &Inode<Kernel>,
-    may: &mut MayFault,
+    token: &mut MayFault,
     user: &U,
     from: &mut IovIter<'_, U>,
     task: &T,
@@ -80,7 +80,7 @@ pub(crate) fn write<U: UserMemory<Token = MayFault>, T: Task>(
         && let Some(first) = request.segments.first()
     {
         let byte = UserSlice::new(user, first.addr(), 1).map_err(|_| Errno::Fault)?;
-        if user.fault_in_readable(may, byte) > 0 {
+        if user.fault_in_readable(token, byte) > 0 {
             return Err(Errno::Fault.into());
         }
     }
@@ -109,7 +109,7 @@ pub(crate) fn write<U: UserMemory<Token = MayFault>, T: Task>(
     let raw = Raw { segments: request.segments, offset: 0 };
     let (steps, reachable) = (request.steps, usize::MAX);
     let mut writer =
-        Writer { bug, inode, may, user, from, raw, pos, written: 0, steps, reachable, old_size };
+        Writer { bug, inode, token, user, from, raw, pos, written: 0, steps, reachable, old_size };
     let stop = writer.run();
     writer.finish(stop, asked)
 }
@@ -187,7 +187,7 @@ impl<'w, U: UserMemory<Token = MayFault>> Writer<'w, '_, U> {
 
     /// Faults in; how many of the next `len` bytes could not be reached.
     fn missed(&mut self, len: usize) -> usize {
-        self.from.fault_in_readable(self.may, len)
+        self.from.fault_in_readable(self.token, len)
     }
 
     fn fault_in(&mut self, len: usize) -> Result<(), Failure> {
@@ -195,13 +195,13 @@ impl<'w, U: UserMemory<Token = MayFault>> Writer<'w, '_, U> {
             Bug::NeverFaultsIn => len,
             Bug::StuckOnEmpty => {
                 let current = self.raw.current().prefix(len);
-                let missed = self.user.fault_in_readable(self.may, current);
+                let missed = self.user.fault_in_readable(self.token, current);
                 if current.is_empty() { return Ok(()) } else { missed }
             }
             Bug::ProbesTheEnds => {
                 let mut last = self.from.clone();
                 last.advance(len - 1);
-                let ends = self.missed(1) + last.fault_in_readable(self.may, 1);
+                let ends = self.missed(1) + last.fault_in_readable(self.token, 1);
                 if ends == 0 { 0 } else { len }
             }
             _ => self.missed(len),
@@ -220,7 +220,7 @@ impl<'w, U: UserMemory<Token = MayFault>> Writer<'w, '_, U> {
         let mapping = self.inode.mapping();
         let index = PageIndex::containing(self.pos);
         let frame = mapping.cache().allocate(1)?.take_first();
-        let locked = page::lock(mapping, self.may.page_locks(), index, frame)?;
+        let locked = page::lock(mapping, self.token.page_locks(), index, frame)?;
         let page = Page::begin(self.bug, locked, self.pos, len)?;
         let (len, copied) = (page.len(), page.copy(self.from));
         let landed = page.end(copied, self.from.count());
@@ -262,7 +262,7 @@ impl<'w, U: UserMemory<Token = MayFault>> Writer<'w, '_, U> {
             return;
         }
         let run = PageRun::single(index);
-        if let Some(mut locked) = mapping.lock(self.may.page_locks(), run)
+        if let Some(mut locked) = mapping.lock(self.token.page_locks(), run)
             && locked.present() & locked.wrote_past_eof() != 0
         {
             locked.zero(size, (index.plus(1).start() - size) as usize);
@@ -281,7 +281,7 @@ impl<'w, U: UserMemory<Token = MayFault>> Writer<'w, '_, U> {
         if trims {
             let run = PageRun::single(PageIndex::containing(size));
             if self.bug != Bug::KeepsBacked
-                && let Some(mut locked) = mapping.lock(self.may.page_locks(), run)
+                && let Some(mut locked) = mapping.lock(self.token.page_locks(), run)
             {
                 locked.clear_reserved(locked.mask());
             }

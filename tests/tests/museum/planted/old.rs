@@ -32,11 +32,11 @@ impl<'f, K: Kernel> OldSync<'f, K> {
     }
 
     /// Sends what is dirty.
-    pub(crate) fn writeback(&self, may: &mut impl PageLocks) -> Result<(), Failure> {
+    pub(crate) fn writeback(&self, token: &mut impl PageLocks) -> Result<(), Failure> {
         let mut left = self.steps;
         while let Some(run) = self.find(Mark::Dirty) {
             left = left.checked_sub(1).ok_or(Failure::Livelock)?;
-            if let Err(errno) = self.send(may, run) {
+            if let Err(errno) = self.send(token, run) {
                 *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(errno);
                 return Err(errno.into());
             }
@@ -44,15 +44,19 @@ impl<'f, K: Kernel> OldSync<'f, K> {
         Ok(())
     }
 
-    pub(crate) fn fsync(&self, may: &mut impl PageLocks, task: &impl Task) -> Result<(), Failure> {
-        let sent = self.writeback(may);
+    pub(crate) fn fsync(
+        &self,
+        token: &mut impl PageLocks,
+        task: &impl Task,
+    ) -> Result<(), Failure> {
+        let sent = self.writeback(token);
         if sent == Err(Failure::Livelock) {
             return sent;
         }
         let mapping = self.file.mapping();
         let killed = || task.fatal_signal_pending();
         while let Some(run) = self.find(Mark::Writeback) {
-            let locked = mapping.lock(may.page_locks(), run).ok_or(Errno::Invalid)?;
+            let locked = mapping.lock(token.page_locks(), run).ok_or(Errno::Invalid)?;
             locked.wait_writeback(locked.mask(), &killed)?;
         }
         mapping.store().sync(SyncKind::All)?;
@@ -68,9 +72,9 @@ impl<'f, K: Kernel> OldSync<'f, K> {
         self.file.mapping().find(PageIndex::ZERO, end, mark)
     }
 
-    fn send(&self, may: &mut impl PageLocks, run: PageRun) -> Result<(), Errno> {
+    fn send(&self, token: &mut impl PageLocks, run: PageRun) -> Result<(), Errno> {
         let mapping = self.file.mapping();
-        let Some(mut locked) = mapping.lock(may.page_locks(), run) else { return Ok(()) };
+        let Some(mut locked) = mapping.lock(token.page_locks(), run) else { return Ok(()) };
         let (first, end) = (run.first(), run.end());
         mapping.user_mappings().write_protect(mapping.id(), first, end);
         locked.clear_wrote_past_eof(run.mask());
@@ -88,12 +92,12 @@ impl<'f, K: Kernel> OldSync<'f, K> {
 
 /// E9, E10: an eviction that wants all pages of a leaf or none, and asks nothing of the frames; how
 /// many pages it dropped.
-pub(crate) fn evict<K: Kernel>(file: &Inode<K>, may: &mut impl PageLocks) -> u64 {
+pub(crate) fn evict<K: Kernel>(file: &Inode<K>, token: &mut impl PageLocks) -> u64 {
     let mapping = file.mapping();
     let (mut from, mut evicted) = (PageIndex::ZERO, 0);
     while let Some(run) = mapping.find(from, END, Mark::Present) {
         from = run.end();
-        let Some(mut locked) = mapping.try_lock(may.page_locks(), run) else { continue };
+        let Some(mut locked) = mapping.try_lock(token.page_locks(), run) else { continue };
         mapping.user_mappings().unmap(mapping.id(), run.first(), run.end(), Unmap::Evict);
         let clean = locked.clean();
         evicted += u64::from(locked.remove(clean).slots().count_ones());
@@ -122,14 +126,14 @@ pub(crate) fn lock_all_at_once<'t, K: Kernel>(
 /// E7: a read of the cached page at `pos` that starts again whenever the size has changed.
 pub(crate) fn read_again<K: Kernel, U: UserMemory<Token = MayFault>>(
     file: &Inode<K>,
-    may: &mut MayFault,
+    token: &mut MayFault,
     to: &mut IovIter<'_, U>,
     pos: u64,
     steps: u64,
 ) -> Result<usize, Failure> {
     for _ in 0..steps {
         let size = file.size();
-        let section = file.mapping().read_section(may.page_locks());
+        let section = file.mapping().read_section(token.page_locks());
         let (page, room) = section.span(pos, to.count()).ok_or(Errno::Io)?;
         // SAFETY: `room` bytes of a frame that is not reused while the section lasts.
         let got = unsafe { to.copy_to_atomic(page.as_ptr(), room) };
@@ -145,20 +149,20 @@ pub(crate) fn read_again<K: Kernel, U: UserMemory<Token = MayFault>>(
 /// E16: makes all pages of a run uptodate, and does not go on with less.
 pub(crate) fn bring_in_all<K: Kernel>(
     file: &Inode<K>,
-    may: &mut impl PageLocks,
+    token: &mut impl PageLocks,
     run: PageRun,
     steps: u64,
 ) -> Result<(), Failure> {
     let mapping = file.mapping();
     for _ in 0..steps {
         let missing = mapping
-            .lock_or_create(may.page_locks(), run)
+            .lock_or_create(token.page_locks(), run)
             .map(|locked| (locked.mask() & !locked.uptodate()).count_ones())?;
         if missing == 0 {
             return Ok(());
         }
         let mut batch = mapping.cache().allocate(missing)?;
-        let mut locked = mapping.lock_or_create(may.page_locks(), run)?;
+        let mut locked = mapping.lock_or_create(token.page_locks(), run)?;
         fill(&mut locked, &mut batch)?;
     }
     Err(Failure::Livelock)

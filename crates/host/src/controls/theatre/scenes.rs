@@ -218,7 +218,7 @@ pub(super) fn dl4(stage: &Stage) -> Vec<String> {
                 let _end = OpenAtEnd(in_place.clone());
                 go.pass();
                 // The page is reclaimed and wanted again.
-                let evict = |may: &mut _| g.evict(may, 0..PAGE_SIZE as u64);
+                let evict = |token: &mut _| g.evict(token, 0..PAGE_SIZE as u64);
                 let _pages = stage.machine().syscall(evict);
                 let read = two.read_vec(two.at(SOURCE, 0), PAGE_SIZE).expect("a page of a file");
                 assert!(read == old_g, "the page was read in with other bytes");

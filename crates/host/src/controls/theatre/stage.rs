@@ -77,7 +77,7 @@ impl Stage {
         let to = space.slice(0, 0, len);
         let read = self
             .machine
-            .syscall(|may| file.read(may, &mut IovIter::from_slice(&space, &to), 0, &NoTask));
+            .syscall(|token| file.read(token, &mut IovIter::from_slice(&space, &to), 0, &NoTask));
         assert_eq!(read, Ok(len), "a file can be read");
         space.read_vec(to.addr(), len).expect("memory of a program")
     }
@@ -86,15 +86,15 @@ impl Stage {
     pub(super) fn write(&self, file: &File, space: &Space, source: UserSlice) {
         let options = WriteOptions::at(0);
         let written = match self.path {
-            Path::Production(strategy) => syscall(|may| {
+            Path::Production(strategy) => syscall(|token| {
                 let options = options.with_strategy(strategy);
-                file.write(may, &mut IovIter::from_slice(space, &source), &options, &NoTask)
+                file.write(token, &mut IovIter::from_slice(space, &source), &options, &NoTask)
             })
             .map_err(Into::into),
             Path::Control(control) => {
                 let request = Request { control, segments: &[source], options, steps: STEPS };
                 let file = ControlFile::new(file);
-                syscall(|may| file.write(&request, may, space, &NoTask))
+                syscall(|token| file.write(&request, token, space, &NoTask))
             }
         };
         assert_eq!(written.map(|written| written.bytes), Ok(source.len()), "all is written");
@@ -107,9 +107,9 @@ impl Stage {
         space.map_anonymous(0, 1, Protection::ReadWrite);
         space.store(space.at(0, 0), &bytes).expect("memory of a program");
         let source = space.slice(0, 0, bytes.len());
-        let written = self.machine.syscall(|may| {
+        let written = self.machine.syscall(|token| {
             let mut from = IovIter::from_slice(&space, &source);
-            file.write(may, &mut from, &WriteOptions::at(0), &NoTask)
+            file.write(token, &mut from, &WriteOptions::at(0), &NoTask)
         });
         assert_eq!(written.map(|written| written.bytes), Ok(bytes.len()), "after the act");
         assert!(self.contents(file) == bytes, "after the act: other bytes");

@@ -16,9 +16,9 @@ impl World {
         let mut bytes = Vec::new();
         loop {
             let slice = self.slice((window, 0), WINDOW * PAGE_SIZE);
-            let (mut to, mut may) = (IovIter::from_slice(&self.space, &slice), enter());
+            let (mut to, mut token) = (IovIter::from_slice(&self.space, &slice), enter());
             let pos = self.pos(0) + bytes.len() as u64;
-            let read = self.files[file].read(&mut may, &mut to, pos, &NoTask);
+            let read = self.files[file].read(&mut token, &mut to, pos, &NoTask);
             let got = read.expect("a store that works");
             if got == 0 {
                 return bytes;

@@ -145,7 +145,7 @@ impl<'m> Lane<'m> {
             Step::Writeback { at, len } => self.write_back(at.get(self.end()), len.get()),
             Step::Evict { at, len } => {
                 let range = self.range(at.get(self.end()), len.get());
-                let _ = syscall(|may| self.file.evict(may, range));
+                let _ = syscall(|token| self.file.evict(token, range));
             }
             Step::StealAll => self.space.evict(0, SPACE),
             Step::Crash => self.crash(),
@@ -237,7 +237,7 @@ impl<'m> Lane<'m> {
         let synced = match self.shape.plant {
             // What is planted: the pages are sent, and the store is not told to keep them.
             Plant::StoreSyncsNothing => {
-                syscall(|may| self.file.writeback(may, 0..u64::MAX, &NoTask))
+                syscall(|token| self.file.writeback(token, 0..u64::MAX, &NoTask))
             }
             _ => self.space.sys_fsync(&self.file, SyncKind::All),
         };
@@ -256,8 +256,8 @@ impl<'m> Lane<'m> {
     fn write_back(&mut self, at: usize, len: usize) {
         let range = self.range(at, len);
         let sent = match len % 2 {
-            0 => syscall(|may| self.file.writeback(may, range, &NoTask)),
-            _ => syscall(|may| self.file.msync(may, range, MsyncKind::Sync, &NoTask)),
+            0 => syscall(|token| self.file.writeback(token, range, &NoTask)),
+            _ => syscall(|token| self.file.msync(token, range, MsyncKind::Sync, &NoTask)),
         };
         match sent {
             Ok(()) if !len.is_multiple_of(2) => self.durable.synced(&self.contents, at..at + len),
@@ -365,7 +365,7 @@ impl<'m> Lane<'m> {
         let _ = self.read(0, BYTES, BYTES / 3);
         (0..PAGES).for_each(|page| self.load(page));
         self.fsync();
-        let _ = syscall(|may| self.file.evict(may, 0..u64::MAX));
+        let _ = syscall(|token| self.file.evict(token, 0..u64::MAX));
         assert_eq!(self.file.mapping().cached_pages(), 0, "a page stays in the cache");
         self.contents.check_all(&self.whole(), "the file, read back");
         self.check();

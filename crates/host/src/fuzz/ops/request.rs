@@ -171,9 +171,9 @@ impl Lane<'_> {
         options: &WriteOptions,
         task: &Limited,
     ) -> Result<usize, Errno> {
-        syscall(|may| {
+        syscall(|token| {
             let mut from = IovIter::new(&self.space, &built.segments).expect("few segments");
-            let written = self.file.write(may, &mut from, options, task);
+            let written = self.file.write(token, &mut from, options, task);
             let moved = built.asked - from.count();
             match written {
                 Ok(written) => {
@@ -196,7 +196,7 @@ impl Lane<'_> {
         let request =
             Request { control, segments: &built.segments, options: *options, steps: PATIENCE };
         let file = ControlFile::new(&self.file);
-        let written = syscall(|may| file.write(&request, may, &self.space, &NoTask));
+        let written = syscall(|token| file.write(&request, token, &self.space, &NoTask));
         match written {
             Ok(written) => Ok(written.bytes),
             Err(Failure::Errno(errno)) => Err(errno),

@@ -39,7 +39,7 @@ impl Length {
 /// Lays a vector out, imports it, and compares the answer.
 pub(super) fn check<F: Field>(
     field: &mut F,
-    may: &mut MayFault,
+    token: &mut MayFault,
     input: &mut Unstructured<'_>,
 ) -> arbitrary::Result<()> {
     let range = field.user().user_range();
@@ -61,7 +61,7 @@ pub(super) fn check<F: Field>(
     let expected = expected(field, vector.get(), count, room);
     let mut segments = vec![UserSlice::EMPTY; room];
     let user = field.user();
-    let imported = import_iovec(&*user, may, vector, count, &mut segments);
+    let imported = import_iovec(&*user, token, vector, count, &mut segments);
     match (imported, expected) {
         (Ok(iter), Ok(total)) => assert_eq!(iter.count(), total, "W7: length of the request"),
         (Err(error), Err(expected)) => assert_eq!(error, expected, "W7: {records:x?}"),

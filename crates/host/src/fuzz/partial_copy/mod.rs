@@ -114,15 +114,15 @@ fn play<F: Field>(
     plant: Plant,
 ) -> arbitrary::Result<()> {
     field.reset(input)?;
-    syscall(|may| {
+    syscall(|token| {
         let mut slices: Vec<UserSlice> = Vec::new();
         for _ in 0..input.int_in_range(0..=SEGMENTS)? {
             slices.extend(segment(field, input)?);
         }
         if input.ratio(1, 8)? {
-            import::check(field, may, input)?;
+            import::check(field, token, input)?;
         }
-        requests(field, may, &slices, input, plant)
+        requests(field, token, &slices, input, plant)
     })
 }
 
@@ -147,7 +147,7 @@ fn segment<F: Field>(
 
 fn requests<F: Field>(
     field: &mut F,
-    may: &mut MayFault,
+    token: &mut MayFault,
     slices: &[UserSlice],
     input: &mut Unstructured<'_>,
     plant: Plant,
@@ -165,7 +165,7 @@ fn requests<F: Field>(
         let step = Step::arbitrary(input)?;
         show(format_args!("{number:>2} {step:?}"));
         let mut run = Run {
-            may: &mut *may,
+            token: &mut *token,
             iter: &mut iter,
             cursor: &mut cursor,
             buffer: &mut buffer,
@@ -181,7 +181,7 @@ fn requests<F: Field>(
 
 /// A request on its way.
 struct Run<'r, 's, U: UserMemory<Token = MayFault>> {
-    may: &'r mut MayFault,
+    token: &'r mut MayFault,
     iter: &'r mut IovIter<'s, PlantedUser<'s, U>>,
     cursor: &'r mut Cursor,
     buffer: &'r mut [u8],
@@ -223,7 +223,7 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
             // SAFETY: `len` is less than the buffer's length, and the buffer is ours alone.
             Policy::Atomic => unsafe { self.iter.copy_from_atomic(dst, len) },
             // SAFETY: as above.
-            Policy::Faulting => unsafe { self.iter.copy_from(self.may, dst, len) },
+            Policy::Faulting => unsafe { self.iter.copy_from(self.token, dst, len) },
         };
         judge(copied, expected, asked, policy, "from user memory");
         let mut source = vec![0; copied.min(expected)];
@@ -246,7 +246,7 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
             // SAFETY: `len` is less than the buffer's length, and nobody changes it.
             Policy::Atomic => unsafe { self.iter.copy_to_atomic(src, len) },
             // SAFETY: as above.
-            Policy::Faulting => unsafe { self.iter.copy_to(self.may, src, len) },
+            Policy::Faulting => unsafe { self.iter.copy_to(self.token, src, len) },
         };
         judge(copied, expected, asked, policy, "to user memory");
         field.scatter(&self.cursor.pieces(copied), &self.buffer[..copied]);
@@ -257,7 +257,7 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
     fn clear<F: Field>(&mut self, field: &mut F, len: usize) {
         let expected = self.reach(field, Access::Write, Policy::Faulting, len);
         let asked = len.min(self.cursor.count());
-        let cleared = self.iter.clear(self.may, len);
+        let cleared = self.iter.clear(self.token, len);
         judge(cleared, expected, asked, Policy::Faulting, "cleared");
         field.scatter(&self.cursor.pieces(cleared), &vec![0; cleared]);
         self.cursor.advance(cleared);
@@ -266,8 +266,8 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
     fn fault_in<F: Field>(&mut self, field: &mut F, access: Access, len: usize) {
         let asked = len.min(self.cursor.count());
         let missed = match access {
-            Access::Read => self.iter.fault_in_readable(self.may, len),
-            Access::Write => self.iter.fault_in_writeable(self.may, len),
+            Access::Read => self.iter.fault_in_readable(self.token, len),
+            Access::Write => self.iter.fault_in_writeable(self.token, len),
         };
         assert!(missed <= asked, "U6: missed {missed} of {asked} bytes");
         let reached = asked - missed;

@@ -234,7 +234,7 @@ impl Tail<'_> {
             Step::Load { page } => self.load(usize::from(page) % PAGES),
             Step::Truncate { at } => self.truncate(self.place(at)),
             Step::Sync => self.sync(),
-            Step::Evict => drop(syscall(|may| self.file.evict(may, 0..u64::MAX))),
+            Step::Evict => drop(syscall(|token| self.file.evict(token, 0..u64::MAX))),
             Step::StealSource => self.setting.space.evict(0, SOURCE_END),
             Step::FailAllocation { nth } => {
                 self.setting.machine.memory().fail_allocation(1 + u64::from(nth % 8));
@@ -283,9 +283,9 @@ impl Tail<'_> {
         let slice = space.slice(0, start, len);
         let user = PlantedUser::new(space, self.plant);
         let options = WriteOptions::at(pos as u64).with_strategy(self.strategy);
-        let written = syscall(|may| {
+        let written = syscall(|token| {
             let mut from = IovIter::from_slice(&user, &slice);
-            let written = self.file.write(may, &mut from, &options, &NoTask);
+            let written = self.file.write(token, &mut from, &options, &NoTask);
             let moved = len - from.count();
             let bytes = written.map_or(0, |written| written.bytes);
             assert_eq!(moved, bytes, "the cursor stands behind what landed");
@@ -379,7 +379,7 @@ impl Tail<'_> {
         self.read(0, BYTES);
         (0..PAGES).for_each(|page| self.load(page));
         self.sync();
-        let _ = syscall(|may| self.file.evict(may, 0..u64::MAX));
+        let _ = syscall(|token| self.file.evict(token, 0..u64::MAX));
         assert_eq!(self.file.mapping().cached_pages(), 0, "a page stays in the cache");
         self.read(0, BYTES);
         self.check_size();
