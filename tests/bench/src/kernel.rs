@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use faultless_filemap::{Inode, NoTask, WriteOptions};
+use faultless_filemap::{Access, InFault, Inode, NoTask, WriteOptions};
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber, Frames, Kernel,
     NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved, SpinWait, SyncKind, WritebackRun,
@@ -208,6 +208,26 @@ impl Rig {
     pub(super) fn set_size(&self, size: u64) {
         let done = self.inode.set_size(&mut entry(), size, &NoTask);
         assert!(done.is_ok(), "{done:?}");
+    }
+
+    /// Sends everything and syncs.
+    pub(super) fn fsync(&self) {
+        let done = self.inode.fsync(&mut entry(), SyncKind::All, &NoTask);
+        assert!(done.is_ok(), "{done:?}");
+    }
+
+    /// Drops what is clean.
+    pub(super) fn evict(&self) {
+        let _evicted = self.inode.evict(&mut entry(), 0..u64::MAX);
+    }
+
+    /// Resolves a fault; no entry is set.
+    pub(super) fn fault(&self, page: u64, access: Access) {
+        // SAFETY: nothing is locked, and there is no other handler on this thread.
+        let mut in_fault = unsafe { InFault::enter() };
+        let resolved =
+            self.inode.fault(&mut in_fault, PageIndex::new(page), access, &NoTask, |_| ());
+        assert!(resolved.is_ok(), "{resolved:?}");
     }
 
     /// Frames handed out so far.

@@ -22,6 +22,7 @@ mod memory;
 mod report;
 mod rivals;
 mod rows;
+mod stack;
 mod stats;
 
 /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
@@ -37,6 +38,9 @@ pub struct Options {
     /// Seed of the order in which contestants run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Measure no time, but how much stack each call of the core takes.
+    #[arg(long, conflicts_with_all = ["row", "json"])]
+    stack: bool,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -49,6 +53,10 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     if cfg!(debug_assertions) {
         return optimised();
+    }
+    if options.stack {
+        stack::print()?;
+        return Ok(ExitCode::SUCCESS);
     }
     let known =
         |number: &u32| ROWS.iter().any(|row| row.number == *number) || (18..=21).contains(number);
