@@ -1,5 +1,5 @@
-//! How much stack a call of the core takes: each runs on a stack of its own that was painted before,
-//! and the paint that is left tells how deep it came.
+//! How much stack a call of the core takes: each runs on a stack of its own that was painted
+//! before, and the paint that is left tells how deep it came.
 //!
 //! Neighbours: [`kernel`](crate::kernel) is what is called. What a kernel's own parts take (its
 //! store, allocator and waits) comes on top; here they are small.
