@@ -1,5 +1,6 @@
 //! Which crate may need which: DESIGN's "`page` and `usercopy` do not know each other; `filemap`
 //! needs both; `parts` builds from `page`; `host` needs the first three; nothing needs `xtask`".
+//! The example kernel needs `faultless` and nothing else, as an embedder's does.
 //! The tests of `filemap` stand on `parts`, and those of `parts` put an inode on top.
 
 #![forbid(unsafe_code)]
@@ -12,6 +13,7 @@ const FILEMAP: &str = "faultless-filemap";
 const PARTS: &str = "faultless-parts";
 const HOST: &str = "faultless-host";
 const FAULTLESS: &str = "faultless";
+const EXAMPLE: &str = "faultless-example-kernel";
 
 /// Crates of the workspace, each with those of the workspace that it may need.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -21,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (PARTS, &[PAGE]),
     (HOST, &[PAGE, USERCOPY, FILEMAP]),
     (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, PARTS]),
+    (EXAMPLE, &[FAULTLESS]),
     ("faultless-tests", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
     ("faultless-model", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
     ("xtask", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
@@ -107,6 +110,7 @@ mod tests {
             package(USERCOPY, &[], &[]),
             package(FILEMAP, &[PAGE, USERCOPY], &[]),
             package(HOST, &[PAGE, FILEMAP], &[]),
+            package(EXAMPLE, &[FAULTLESS], &[]),
             package("xtask", &[HOST], &[]),
         ]));
         assert_eq!(found, []);
@@ -116,6 +120,15 @@ mod tests {
     fn page_that_needs_usercopy_is_found() {
         let planted = facts(vec![package(PAGE, &[USERCOPY], &[]), package(USERCOPY, &[], &[])]);
         objects(&between_crates(&planted), "faultless-page: must not need faultless-usercopy");
+    }
+
+    #[test]
+    fn an_example_that_goes_round_the_facade_is_found() {
+        let planted = facts(vec![package(EXAMPLE, &[PAGE], &[]), package(PAGE, &[], &[])]);
+        objects(
+            &between_crates(&planted),
+            "faultless-example-kernel: must not need faultless-page",
+        );
     }
 
     #[test]
