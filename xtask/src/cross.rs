@@ -1,11 +1,11 @@
 //! `cargo xtask cross`: the core crates for bare metal, and the user copies on the other
 //! architectures.
 //!
-//! Builds the core crates for the bare-metal targets, and builds and runs the fault tests of
-//! `faultless-usercopy` for AArch64 and RISC-V 64 under qemu's user mode: the copies fault for real
-//! there, and the exception table decides where they go on. The standard library is built from
-//! source, by any toolchain on this machine that has its source. One line a step; what a step says
-//! is shown when it fails.
+//! Builds the core crates and the example kernel for the bare-metal targets, and builds and runs
+//! the fault tests of `faultless-usercopy` for AArch64 and RISC-V 64 under qemu's user mode: the
+//! copies fault for real there, and the exception table decides where they go on. The standard
+//! library is built from source, by any toolchain on this machine that has its source. One line a
+//! step; what a step says is shown when it fails.
 
 #![forbid(unsafe_code)]
 
@@ -19,9 +19,15 @@ use faultless_tools::std_source::{self, Toolchain};
 use faultless_tools::tally::tally;
 use faultless_tools::workspace;
 
-/// The crates that an embedder's kernel links.
-const CORE: [&str; 5] =
-    ["faultless-page", "faultless-usercopy", "faultless-filemap", "faultless-parts", "faultless"];
+/// The crates that an embedder's kernel links, and the example of one.
+const CORE: [&str; 6] = [
+    "faultless-page",
+    "faultless-usercopy",
+    "faultless-filemap",
+    "faultless-parts",
+    "faultless",
+    "faultless-example-kernel",
+];
 
 /// Targets without an operating system.
 const BARE: [&str; 3] =

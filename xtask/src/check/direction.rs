@@ -1,6 +1,7 @@
 //! Which crate may need which: DESIGN's "`page` and `usercopy` do not know each other; `filemap`
 //! needs both; `parts` builds from `page`; `host` needs the first three; nothing needs `xtask`",
 //! which needs none of them.
+//! The example kernel needs `faultless` and nothing else, as an embedder's does.
 //! The tests of `filemap` stand on `parts`, and those of `parts` put an inode on top.
 
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@ const PARTS: &str = "faultless-parts";
 const HOST: &str = "faultless-host";
 const FAULTLESS: &str = "faultless";
 const TOOLS: &str = "faultless-tools";
+const EXAMPLE: &str = "faultless-example-kernel";
 
 /// Crates of the workspace, each with those of the workspace that it may need.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -23,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (PARTS, &[PAGE]),
     (HOST, &[PAGE, USERCOPY, FILEMAP]),
     (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, PARTS]),
+    (EXAMPLE, &[FAULTLESS]),
     ("faultless-tests", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
     ("faultless-compile-tests", &[FAULTLESS]),
     ("faultless-model", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
@@ -116,6 +119,7 @@ mod tests {
             package(USERCOPY, &[], &[]),
             package(FILEMAP, &[PAGE, USERCOPY], &[]),
             package(HOST, &[PAGE, FILEMAP], &[]),
+            package(EXAMPLE, &[FAULTLESS], &[]),
             package("xtask", &[TOOLS], &[]),
         ]));
         assert_eq!(found, []);
@@ -125,6 +129,15 @@ mod tests {
     fn page_that_needs_usercopy_is_found() {
         let planted = facts(vec![package(PAGE, &[USERCOPY], &[]), package(USERCOPY, &[], &[])]);
         objects(&between_crates(&planted), "faultless-page: must not need faultless-usercopy");
+    }
+
+    #[test]
+    fn an_example_that_goes_round_the_facade_is_found() {
+        let planted = facts(vec![package(EXAMPLE, &[PAGE], &[]), package(PAGE, &[], &[])]);
+        objects(
+            &between_crates(&planted),
+            "faultless-example-kernel: must not need faultless-page",
+        );
     }
 
     #[test]

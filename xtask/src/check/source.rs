@@ -6,13 +6,14 @@ use super::facts::{Facts, Violation};
 use super::tokens::{contains, flatten, lines_with};
 use faultless_tools::workspace::TextFile;
 
-/// Source folders of the crates that an embedder links.
+/// Source folders of the crates that an embedder links, or copies from.
 const CORE: &[&str] = &[
     "crates/page/src/",
     "crates/usercopy/src/",
     "crates/filemap/src/",
     "crates/parts/src/",
     "crates/faultless/src/",
+    "crates/example-kernel/src/",
 ];
 
 /// Folders of the crates whose sources the rules about unsafe code and parameters look at.
