@@ -18,7 +18,7 @@
 //! This crate knows no page, no lock and no file: `faultless-filemap` brings it together with
 //! `faultless-page`. It is `no_std`, needs no allocator and does not panic on user input.
 //!
-//! The rules cited as (U1) … (U7) and (W7) are those of the project's `SEMANTICS` contract; the
+//! The rules cited as (U1) … (U7) and (W7) are those of the contract, `docs/semantics.md`; the
 //! contract of an implementor is restated in full at [`UserMemory`].
 #![no_std]
 

@@ -1,9 +1,9 @@
 //! `cargo xtask deadlocks`: the deadlock theatre, played before the user's eyes.
 //!
-//! Every scene of SEMANTICS section 1 is played by every write path there is, with real page faults
-//! and real threads; then a table says which hang, each cycle is told in words, and, if asked for,
-//! drawn (`svg`). The exit code is 1 if a scene ends in another way than it should. The scenes
-//! are the host's ([`theatre`]).
+//! Every deadlock of `docs/semantics.md` is played by every write path there is, with real page
+//! faults and real threads; then a table says which hang, each cycle is told in words, and, if
+//! asked for, drawn (`svg`). The exit code is 1 if a scene ends in another way than it should. The
+//! scenes are the host's ([`theatre`]).
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! Exact counts, on a kernel whose words count their locked instructions (PERFORMANCE.md, rows 1,
-//! 7, 9, 10, 17–20). They are tests because they do not depend on the machine.
+//! Exact counts, on a kernel whose words count their locked instructions: the rows of `cargo xtask
+//! bench` that do not depend on the machine.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! A write from a mapping of the page that it writes, cold: the write of DL1, thousands of times
-//! over, from four threads, with truncate, munmap, mprotect and mlock running against it (SEMANTICS
-//! section 1; W1, W6, W13, P3, U1).
+//! over, from four threads, with truncate, munmap, mprotect and mlock running against it (W1,
+//! W6, W13, P3, U1).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -269,7 +269,7 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// Museum D1 and D2, SEMANTICS section 1: a from a mapping of b, b from a mapping of a, cold,
+    /// Museum D1 and D2: a from a mapping of b, b from a mapping of a, cold,
     /// over and over.
     fn dl2_two_files_written_from_each_others_mappings(machine = config()) {
         let seed = seed();

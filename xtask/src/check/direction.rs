@@ -1,8 +1,7 @@
-//! Which crate may need which: DESIGN's "`page` and `usercopy` do not know each other; `filemap`
-//! needs both; `parts` builds from `page`; `host` needs the first three; nothing needs `xtask`",
-//! which needs none of them.
-//! The example kernel needs `faultless` and nothing else, as an embedder's does.
-//! The tests of `filemap` stand on `parts`, and those of `parts` put an inode on top.
+//! Which crate may need which: `page` and `usercopy` do not know each other; `filemap` needs both;
+//! `parts` builds from `page`; `host` needs the first three; `xtask` needs none of them, and
+//! nothing needs `xtask`. The example kernel needs `faultless` and nothing else, as an embedder's
+//! does. The tests of `filemap` stand on `parts`, and those of `parts` put an inode on top.
 
 #![forbid(unsafe_code)]
 

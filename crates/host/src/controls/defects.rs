@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-/// A defect of the first cure. See SEMANTICS section 2.
+/// A defect of the first cure. See `docs/semantics.md`, the cure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Defect {
     /// S1: an empty first segment is probed in place of the next one: with a page that is uptodate,
@@ -28,7 +28,7 @@ impl Defect {
         Self::SyncErrorLost,
     ];
 
-    /// Its name in SEMANTICS.
+    /// Its name in the contract.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

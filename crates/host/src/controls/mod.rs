@@ -1,7 +1,7 @@
 //! Historical write paths, with their bugs: what every checker must find.
 //!
 //! Three algorithms that real kernels shipped, over the public interface of the core and
-//! unreachable from it. They are written from the rules of SEMANTICS sections 1, 2 and 6.
+//! unreachable from it. They are written from the rules of `docs/semantics.md`.
 //!
 //! | control | what it does | known to |
 //! |---|---|---|

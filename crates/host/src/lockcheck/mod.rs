@@ -4,7 +4,7 @@
 //! was held while what was waited for" over lock *instances*, and reports a cycle as soon as its
 //! last edge appears. At every access that may fault it adds what the fault handler *could* wait
 //! for, whether the access faults or not: M of the address space, then the page locks of the pages
-//! behind the address (SEMANTICS section 1, DL1–DL4).
+//! behind the address (`docs/semantics.md`, DL1–DL4).
 //!
 //! Key type: [`LockCheck`], one for each machine. The functions of this module work for the machine
 //! that the calling thread belongs to: the one whose memory, wait queues or address spaces it

@@ -1,7 +1,7 @@
 //! A small write path with one planted bug at a time, for the exhibits to fail on.
 //!
 //! It is strategy B as plainly as can be: one page a round, one writer at a time, no temporary
-//! page. Without a bug it does what SEMANTICS asks of a source that holds still. It never faults
+//! page. Without a bug it does what the contract asks of a source that holds still. It never faults
 //! under a page lock: that is the business of the controls.
 
 mod bug;

@@ -39,7 +39,7 @@ use self::stage::Stage;
 /// for microseconds.
 pub const LIMIT: Duration = Duration::from_secs(8);
 
-/// A deadlock of SEMANTICS section 1.
+/// A deadlock of `docs/semantics.md`, the problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scene {
     /// A page is written from a mapping of itself.
@@ -110,7 +110,7 @@ impl Scene {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Dl1, Self::Dl2, Self::Dl3, Self::Dl3Prime, Self::Dl4];
 
-    /// Its name in SEMANTICS.
+    /// Its name in the contract.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
