@@ -12,8 +12,8 @@ use faultless::usercopy::UserSlice;
 use faultless_host::counting::locked;
 use faultless_host::stores::MemoryStore;
 use faultless_host::{
-    AddressSpace, Counted, Counters, CountingKernel, CountingUser, FrameOrder, Machine,
-    MachineConfig, Protection, ScriptedMmu, Touches, counting,
+    Accesses, AddressSpace, Counted, Counters, CountingKernel, CountingUser, FrameOrder, Machine,
+    MachineConfig, Protection, ScriptedMmu, counting,
 };
 
 use crate::{PAGE, calls};
@@ -40,7 +40,7 @@ pub struct Cost {
     /// What the core told of itself.
     pub counted: Counters,
     /// Accesses to user memory.
-    pub touches: Touches,
+    pub accesses: Accesses,
     /// Calls to the frame allocator.
     pub allocations: u64,
 }
@@ -143,6 +143,6 @@ impl Bench {
         let allocations = self.machine.memory().allocation_calls() - allocations;
         assert_eq!(got, Ok(asked));
         assert_eq!(counted.faults_under_page_lock, 0);
-        Cost { locked, counted, touches: user.touches(), allocations }
+        Cost { locked, counted, accesses: user.accesses(), allocations }
     }
 }

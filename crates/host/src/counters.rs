@@ -33,7 +33,7 @@ pub struct Counters {
     /// Of these, those that came while the thread held a page lock. Always 0 in a correct kernel.
     pub faults_under_page_lock: u64,
     /// Accesses to user memory besides the copies of the core: probes of the fault-in.
-    pub touches: u64,
+    pub accesses: u64,
     /// Page-lock acquisitions.
     pub page_locks: u64,
     /// Grace periods waited for.
@@ -59,7 +59,7 @@ impl Counters {
         allocations: 0,
         faults: 0,
         faults_under_page_lock: 0,
-        touches: 0,
+        accesses: 0,
         page_locks: 0,
         grace_periods: 0,
         dropped_dirty: 0,
@@ -85,7 +85,7 @@ impl Counters {
             allocations: self.allocations - earlier.allocations,
             faults: self.faults - earlier.faults,
             faults_under_page_lock: self.faults_under_page_lock - earlier.faults_under_page_lock,
-            touches: self.touches - earlier.touches,
+            accesses: self.accesses - earlier.accesses,
             page_locks: self.page_locks - earlier.page_locks,
             grace_periods: self.grace_periods - earlier.grace_periods,
             dropped_dirty: self.dropped_dirty - earlier.dropped_dirty,

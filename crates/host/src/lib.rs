@@ -11,7 +11,7 @@
 //! | frames, poison, failing allocations, reclaim | [`memory`] |
 //! | sleeping with a watchdog | [`wait`] |
 //! | deadlocks that did not happen | [`lockcheck`] |
-//! | exact counts | [`counters`], [`mod@counting`], [`touches`] |
+//! | exact counts | [`counters`], [`mod@counting`], [`accesses`] |
 //! | address spaces, M, the fault handler, the user program | [`space`] |
 //! | the two MMUs behind one seam | [`mmu`], [`mm_real`], [`mm_scripted`] |
 //! | what goes wrong, and when | [`script`] |
@@ -25,6 +25,7 @@
 //! It owns no logic of the page cache: whatever a kernel would not have to write for itself is in
 //! the core crates.
 
+pub mod accesses;
 pub mod controls;
 pub mod counters;
 pub mod counting;
@@ -45,9 +46,9 @@ pub mod rng;
 pub mod script;
 pub mod space;
 pub mod stores;
-pub mod touches;
 pub mod wait;
 
+pub use accesses::{Accesses, CountingUser};
 pub use counters::{Counters, counting};
 pub use kernel::{Bare, Checked, Counted, CountingKernel, Flavor, HostKernel};
 pub use lockcheck::{Kind, LockCheck, Report};
@@ -61,5 +62,4 @@ pub use model::{Limits, Model, Piece, assert_same};
 pub use rmap::{HostUserMappings, RmapCall, UnmapWatcher};
 pub use script::{Action, Event, Rule, Script, When};
 pub use space::AddressSpace;
-pub use touches::{CountingUser, Touches};
 pub use wait::{HostWait, Watchdog};

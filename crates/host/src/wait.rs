@@ -58,7 +58,7 @@ impl Watchdog {
         while !ready(&mut guard) {
             let Some(left) = self.limit.checked_sub(began.elapsed()) else {
                 drop(guard);
-                self.bark(what);
+                self.fire(what);
             };
             let woken = condvar.wait_timeout(guard, left);
             (guard, _) = woken.unwrap_or_else(PoisonError::into_inner);
@@ -66,7 +66,7 @@ impl Watchdog {
         guard
     }
 
-    fn bark(&self, what: &str) -> ! {
+    fn fire(&self, what: &str) -> ! {
         let story = format!(
             "watchdog: waited {:?} for {what}\n{}{}",
             self.limit,

@@ -26,12 +26,12 @@ struct Watched<'a, U> {
     /// Atomic copies.
     copies: Cell<u64>,
     /// Everything else: probes and faulting accesses.
-    touches: Cell<u64>,
+    accesses: Cell<u64>,
 }
 
 impl<U> Watched<'_, U> {
     fn touched(&self) {
-        self.touches.set(self.touches.get() + 1);
+        self.accesses.set(self.accesses.get() + 1);
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) fn all() -> io::Result<Vec<Count>> {
     }
     let metadata = rig.metadata_per_page();
     let before = rig.allocated();
-    let user = Watched { inner: rig.user(), copies: Cell::new(0), touches: Cell::new(0) };
+    let user = Watched { inner: rig.user(), copies: Cell::new(0), accesses: Cell::new(0) };
     for len in [1, 64, 4096, 65536] {
         for pos in [0, 4095, 5 << 20] {
             rig.write_as(&user, &WriteOptions::at(pos), len);
@@ -109,7 +109,7 @@ pub(super) fn all() -> io::Result<Vec<Count>> {
     assert!(user.copies.get() > 0, "nothing was copied");
     let exact = |number, title, found, bar| Count { number, title, found, must: bar, stretch: bar };
     Ok(vec![
-        exact(18, "user touches besides the copy", user.touches.get() as f64, 0.0),
+        exact(18, "user touches besides the copy", user.accesses.get() as f64, 0.0),
         Count {
             number: 19,
             title: "bytes of metadata for each cached page",

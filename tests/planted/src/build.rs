@@ -1,5 +1,5 @@
 //! Building test programs in the copy, and what the compiler says if they do not build. What is in
-//! the copy is the business of `copy` and `weave`.
+//! the copy is the business of `copy` and `insert`.
 
 #![forbid(unsafe_code)]
 

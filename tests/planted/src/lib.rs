@@ -12,7 +12,7 @@
 //! |---|---|
 //! | the list | `list` |
 //! | a copy of the workspace | `copy`, with the switch, `switch.rs` |
-//! | all bugs in one copy | `weave` |
+//! | all bugs in one copy | `insert` |
 //! | the copy's test programs | `build` |
 //! | which tests are meant, and what they say | `trial` |
 
@@ -33,11 +33,11 @@ use self::trial::{Program, Verdict};
 
 mod build;
 mod copy;
+mod insert;
 mod list;
 #[cfg(test)]
 mod tests;
 mod trial;
-mod weave;
 
 /// The list.
 const LIST: &str = "tests/planted.toml";
@@ -115,7 +115,7 @@ fn judge(
     packages: &BTreeMap<String, String>,
     jobs: usize,
 ) -> Result<Vec<Verdict>> {
-    let woven = weave::weave(plants, sources)?;
+    let woven = insert::insert(plants, sources)?;
     for (path, text) in &woven {
         folders.write(path, text.as_bytes())?;
     }

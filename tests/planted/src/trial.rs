@@ -222,9 +222,9 @@ mod tests {
     #[test]
     fn a_hang_is_told_as_one() {
         let verdict = |found| Verdict(vec![("-p a --lib x".into(), found)]);
-        let barked = verdict(Found::Failed("watchdog: waited 10s for P".into()));
-        assert_eq!(barked.to_string(), "-p a --lib x: a hang, which the watchdog ended");
-        assert!(barked.is_found() && verdict(Found::Hung).is_found());
+        let fired = verdict(Found::Failed("watchdog: waited 10s for P".into()));
+        assert_eq!(fired.to_string(), "-p a --lib x: a hang, which the watchdog ended");
+        assert!(fired.is_found() && verdict(Found::Hung).is_found());
         assert!(!verdict(Found::Not).is_found());
         assert_eq!(verdict(Found::Not).to_string(), "NOT FOUND by -p a --lib x");
     }

@@ -23,11 +23,11 @@ use faultless_tools::pool;
 
 mod engine;
 mod fixed;
-mod hunt;
 mod input;
 mod places;
 mod planted;
 mod progress;
+mod search;
 mod session;
 
 pub(crate) use self::engine::Engine;
@@ -69,7 +69,7 @@ pub struct Options {
     /// Play so many inputs made by chance, without a fuzzer: for machines without a nightly
     /// toolchain.
     #[arg(long, value_name = "N", conflicts_with_all = ["planted", "time", "fixed", "replay"])]
-    hunt: Option<u64>,
+    search: Option<u64>,
     /// Build with this sanitizer, for example address. (Much slower.)
     #[arg(long, value_name = "NAME", default_value = "none")]
     sanitizer: String,
@@ -101,8 +101,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         println!("{target}: nothing is wrong with this input");
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(runs) = options.hunt {
-        return hunt::hunt(&targets, runs, options.seed);
+    if let Some(runs) = options.search {
+        return search::search(&targets, runs, options.seed);
     }
     if let Some(missing) = missing() {
         bail!("{missing}");

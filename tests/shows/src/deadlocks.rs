@@ -62,8 +62,8 @@ fn play() -> Vec<Act> {
 /// Whether the act ended as it should, seen by both detectors or by neither.
 fn is_right(act: &Act) -> bool {
     let seen = match act.ending {
-        Ending::Hangs => act.cycle().is_some() && !act.barks.is_empty(),
-        Ending::Finishes => act.reports.is_empty() && act.barks.is_empty(),
+        Ending::Hangs => act.cycle().is_some() && !act.fires.is_empty(),
+        Ending::Finishes => act.reports.is_empty() && act.fires.is_empty(),
     };
     seen && act.ending == act.algorithm.expected()
 }
@@ -98,7 +98,7 @@ mod tests {
             destination: Destination::Uptodate,
             ending,
             reports: Vec::new(),
-            barks: Vec::new(),
+            fires: Vec::new(),
         }
     }
 
@@ -113,7 +113,7 @@ mod tests {
     fn a_hang_that_only_one_detector_saw_is_wrong() {
         let mut seen_by_nobody = act(Algorithm::Linux2623, Ending::Hangs);
         assert!(!is_right(&seen_by_nobody));
-        seen_by_nobody.barks.push("watchdog: waited".into());
+        seen_by_nobody.fires.push("watchdog: waited".into());
         assert!(!is_right(&seen_by_nobody));
     }
 }

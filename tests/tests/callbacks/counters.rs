@@ -100,12 +100,12 @@ fn row_18_the_hot_path_touches_user_memory_only_to_copy_and_only_once() {
     let bench = Bench::hot(64);
     for len in [1, 4096, 5000, 60 * PAGE] {
         let cost = bench.write(100, len);
-        assert_eq!(cost.touches.besides_the_copy(), 0);
-        assert_eq!(cost.touches.atomic_bytes, len as u64, "each byte once");
-        assert_eq!(cost.counted.touches, 0, "no probe");
+        assert_eq!(cost.accesses.besides_the_copy(), 0);
+        assert_eq!(cost.accesses.atomic_bytes, len as u64, "each byte once");
+        assert_eq!(cost.counted.accesses, 0, "no probe");
         assert_eq!(cost.counted.copied, len as u64);
         assert_eq!(cost.counted.bounced, 0);
-        assert_eq!(cost.touches.atomic_copies, 1, "contiguous frames are one copy");
+        assert_eq!(cost.accesses.atomic_copies, 1, "contiguous frames are one copy");
     }
 }
 
@@ -114,7 +114,7 @@ fn row_5_scattered_frames_take_one_copy_each() {
     let bench = Bench::over(&MemoryStore::new(), FrameOrder::Scattered);
     bench.fill(64 * PAGE);
     let cost = bench.write(0, 16 * PAGE);
-    assert_eq!((cost.touches.atomic_copies, cost.locked), (16, 2));
+    assert_eq!((cost.accesses.atomic_copies, cost.locked), (16, 2));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn row_10_many_segments_in_one_page_take_its_lock_once() {
             (0..count).map(|number| bench.user.slice(number % 200, 5, len)).collect();
         let cost = bench.write_as(&segments, &WriteOptions::at(0));
         assert_eq!((cost.counted.page_locks, cost.locked), (1, 2), "{count} × {len}");
-        assert_eq!(cost.touches.atomic_copies, count as u64);
+        assert_eq!(cost.accesses.atomic_copies, count as u64);
     }
 }
 
@@ -180,7 +180,7 @@ fn row_17_strategy_b_carries_nothing_even_when_source_and_pages_are_cold() {
     bench.user.evict(0, 512);
     for (pos, len) in [(5, 3 * PAGE), (10 * PAGE, 7), (20 * PAGE + 9, 70 * PAGE), (0, 1)] {
         let cost = bench.write(pos, len);
-        assert_eq!((cost.counted.bounced, cost.touches.faulting_copies), (0, 0), "{len} at {pos}");
+        assert_eq!((cost.counted.bounced, cost.accesses.faulting_copies), (0, 0), "{len} at {pos}");
         bench.user.evict(0, 512);
     }
 }
@@ -190,8 +190,8 @@ fn an_absent_source_is_faulted_in_once_and_no_byte_is_copied_twice() {
     let bench = Bench::hot(64);
     bench.user.evict(0, 64);
     let cost = bench.write(0, 10 * PAGE);
-    assert_eq!((cost.touches.fault_ins, cost.touches.fault_in_bytes), (1, 10 * PAGE as u64));
-    assert_eq!(cost.counted.touches, 11, "one probe for each page, and the last byte");
+    assert_eq!((cost.accesses.fault_ins, cost.accesses.fault_in_bytes), (1, 10 * PAGE as u64));
+    assert_eq!(cost.counted.accesses, 11, "one probe for each page, and the last byte");
     assert_eq!(cost.counted.copied, 10 * PAGE as u64);
     assert_eq!(cost.counted.short_copies, 1, "the first attempt's");
 }
@@ -249,7 +249,7 @@ fn w6_memory_that_never_answers_is_given_three_rounds_and_then_carried() {
         script(&bench);
         let options = WriteOptions::at(10).with_strategy(strategy);
         let cost = bench.write_as(&[bench.user.slice(0, 0, 100)], &options);
-        assert_eq!((cost.touches.fault_ins, cost.counted.temporary_pages), (rounds, 1));
+        assert_eq!((cost.accesses.fault_ins, cost.counted.temporary_pages), (rounds, 1));
     }
     let bench = Bench::hot(2);
     script(&bench);
@@ -257,7 +257,7 @@ fn w6_memory_that_never_answers_is_given_three_rounds_and_then_carried() {
     let target = bench.user.slice(0, 0, 100);
     let (got, counted) = counting(|| calls::pread(&user, &bench.file, 10, target));
     assert_eq!(got, Ok(100));
-    assert_eq!((user.touches().fault_ins, counted.temporary_pages), (3, 1));
+    assert_eq!((user.accesses().fault_ins, counted.temporary_pages), (3, 1));
 }
 
 #[test]

@@ -31,7 +31,7 @@ const SOURCE: usize = FREE + 8;
 
 /// What is interrupted.
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+enum Operation {
     Write { pos: u64, len: usize },
     Append { len: usize },
     SyncedWrite { pos: u64, len: usize },
@@ -44,22 +44,22 @@ enum Deed {
     Fault(Access, u64),
 }
 
-const DEEDS: &[Deed] = &[
-    Deed::Write { pos: 100, len: 2 * PAGE_SIZE },
-    Deed::Write { pos: SIZE + 5000, len: 3000 },
-    Deed::Write { pos: SIZE - 100, len: 3 * PAGE_SIZE },
-    Deed::Append { len: 3 * PAGE_SIZE + 100 },
-    Deed::SyncedWrite { pos: SIZE - 10, len: PAGE_SIZE },
-    Deed::SetSize(PAGE + 100),
-    Deed::SetSize(0),
-    Deed::SetSize(5 * PAGE),
-    Deed::Fsync,
-    Deed::Msync,
-    Deed::Writeback,
-    Deed::Evict,
-    Deed::Read,
-    Deed::Fault(Access::Read, 1),
-    Deed::Fault(Access::Write, 1),
+const OPERATIONS: &[Operation] = &[
+    Operation::Write { pos: 100, len: 2 * PAGE_SIZE },
+    Operation::Write { pos: SIZE + 5000, len: 3000 },
+    Operation::Write { pos: SIZE - 100, len: 3 * PAGE_SIZE },
+    Operation::Append { len: 3 * PAGE_SIZE + 100 },
+    Operation::SyncedWrite { pos: SIZE - 10, len: PAGE_SIZE },
+    Operation::SetSize(PAGE + 100),
+    Operation::SetSize(0),
+    Operation::SetSize(5 * PAGE),
+    Operation::Fsync,
+    Operation::Msync,
+    Operation::Writeback,
+    Operation::Evict,
+    Operation::Read,
+    Operation::Fault(Access::Read, 1),
+    Operation::Fault(Access::Write, 1),
 ];
 
 /// A file of which page 1 is cold, page 2 is clean and mapped, and the others are dirty and mapped
@@ -113,35 +113,35 @@ impl<'m, M: Mmu> Scene<'m, M> {
         self.process.space.script().clear();
     }
 
-    fn perform(&self, deed: Deed) {
+    fn perform(&self, operation: Operation) {
         let (file, process) = (&self.file, &self.process);
         let task = FusedTask(Arc::clone(&self.fuse));
         let write = |options: &WriteOptions, len| {
             let source = process.space.slice(SOURCE, 0, len);
             assert_eq!(process.writev_as(file, &[source], options, &task), Ok(len));
         };
-        match deed {
-            Deed::Write { pos, len } => write(&WriteOptions::at(pos), len),
-            Deed::Append { len } => write(&WriteOptions::append(), len),
-            Deed::SyncedWrite { pos, len } => {
+        match operation {
+            Operation::Write { pos, len } => write(&WriteOptions::at(pos), len),
+            Operation::Append { len } => write(&WriteOptions::append(), len),
+            Operation::SyncedWrite { pos, len } => {
                 write(&WriteOptions::at(pos).with_sync(SyncKind::Data), len);
             }
-            Deed::SetSize(size) => assert_eq!(set_size(file, size), Ok(())),
-            Deed::Fsync => assert_eq!(fsync(file), Ok(())),
-            Deed::Msync => {
+            Operation::SetSize(size) => assert_eq!(set_size(file, size), Ok(())),
+            Operation::Fsync => assert_eq!(fsync(file), Ok(())),
+            Operation::Msync => {
                 let kind = MsyncKind::Sync;
                 let synced = syscall(|token| file.msync(token, 0..u64::MAX, kind, &NoTask));
                 assert_eq!(synced, Ok(()));
             }
-            Deed::Writeback => {
+            Operation::Writeback => {
                 assert_eq!(syscall(|token| file.writeback(token, 0..u64::MAX, &NoTask)), Ok(()));
             }
-            Deed::Evict => drop(evict(file)),
-            Deed::Read => {
+            Operation::Evict => drop(evict(file)),
+            Operation::Read => {
                 let target = process.space.slice(SOURCE, 0, SIZE as usize);
                 assert_eq!(process.read_to(file, 0, target), Ok(SIZE as usize));
             }
-            Deed::Fault(access, page) => self.fault(access, PageIndex::new(page)),
+            Operation::Fault(access, page) => self.fault(access, PageIndex::new(page)),
         }
     }
 
@@ -202,13 +202,13 @@ impl<'m, M: Mmu> Scene<'m, M> {
 /// Lets each callback of each operation unwind in turn; which callbacks did.
 fn sweep<M: Mmu>(machine: &Machine<M>, strategy: Strategy, side: Side) -> BTreeSet<&'static str> {
     let mut all = BTreeSet::new();
-    for &deed in DEEDS {
+    for &operation in OPERATIONS {
         for nth in 1.. {
             let scene = Scene::new(machine, strategy, side);
-            println!("{strategy:?}, {side:?}: {deed:?}, callback {nth}");
-            let Some(blew) = scene.fuse.blow(nth, || scene.perform(deed)) else {
+            println!("{strategy:?}, {side:?}: {operation:?}, callback {nth}");
+            let Some(blew) = scene.fuse.blow(nth, || scene.perform(operation)) else {
                 scene.disarm();
-                assert!(nth > 1, "{deed:?} has a callback");
+                assert!(nth > 1, "{operation:?} has a callback");
                 break;
             };
             println!("unwound from {blew}");
@@ -252,7 +252,7 @@ balanced_on_both_mmus! {
     fn f6_pages_that_an_unfinished_truncation_left_are_not_lost_data(machine) {
         for close in [true, false] {
             let scene = Scene::new(machine, Strategy::BeginEnd, Side::Before);
-            let blew = scene.fuse.blow(1, || scene.perform(Deed::SetSize(PAGE)));
+            let blew = scene.fuse.blow(1, || scene.perform(Operation::SetSize(PAGE)));
             assert_eq!(blew, Some("unmap"));
             scene.disarm();
             assert_eq!((scene.file.size(), fsync(&scene.file)), (PAGE, Ok(())));

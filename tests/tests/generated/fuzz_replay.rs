@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use faultless_host::fuzz::{Plant, TARGETS, Target, hunt};
+use faultless_host::fuzz::{Plant, TARGETS, Target, search};
 use faultless_host::rng::{self, Rng};
 
 /// Inputs of the random run of each target.
@@ -43,11 +43,11 @@ fn target(name: &str) -> &'static Target {
 fn replay(name: &str) {
     let target = target(name);
     for (name, seed) in seeds(target) {
-        let played = hunt::attempt(target, &seed, Plant::None);
+        let played = search::attempt(target, &seed, Plant::None);
         assert_eq!(played, Ok(()), "seed {}/{name}", target.name);
     }
     let mut rng = Rng::new(rng::seed());
-    let found = hunt(target, Plant::None, &bytes(target), &mut rng, RUNS);
+    let found = search(target, Plant::None, &bytes(target), &mut rng, RUNS);
     assert!(found.is_none(), "{}: {found:?}", target.name);
 }
 
@@ -57,7 +57,7 @@ fn find_planted(name: &str) {
     let mut plants = 0;
     for plant in target.plants() {
         let mut rng = Rng::new(rng::seed());
-        let found = hunt(target, plant, &bytes(target), &mut rng, PLANTED_RUNS);
+        let found = search(target, plant, &bytes(target), &mut rng, PLANTED_RUNS);
         let found = found.unwrap_or_else(|| panic!("{} is not found", plant.name()));
         println!("{:<24} found by input {:>6}: {}", plant.name(), found.runs, found.what);
         assert!(plant.is_shown_by(&found.what), "{} by: {}", plant.name(), found.what);

@@ -3,8 +3,8 @@
 use faultless::filemap::WriteOptions;
 use faultless::page::PageIndex;
 use faultless::usercopy::{IovIter, MayFault, UserAddr, UserMemory, UserSlice};
+use faultless_host::accesses::CountingUser;
 use faultless_host::controls::{Control, Defect, Defects};
-use faultless_host::touches::CountingUser;
 use faultless_host::{Action, Event, Kind, MachineConfig, Mmu, Protection, When, counting};
 use faultless_tests::bytes::overlay;
 use faultless_tests::{Backing, PAGE, Rig, Tail, TestTask, balanced_on_both_mmus, pattern};
@@ -59,7 +59,7 @@ fn a10<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> (Answer, u64) {
     cool(rig, source);
     let counted = CountingUser::new(rig.user());
     let answer = subject.write_as(rig, &counted, &[source], &WriteOptions::at(0));
-    (answer, counted.touches().fault_in_bytes)
+    (answer, counted.accesses().fault_in_bytes)
 }
 
 /// Bytes of A12's source: several windows of any kind, and one.
@@ -280,7 +280,7 @@ balanced_on_both_mmus! {
                 let options = WriteOptions::at(5000);
                 let answer = subject.write_from(rig, &counted, segments, &mut from, &options, &task);
                 assert_eq!(answer, Ok(0));
-                assert_eq!(counted.touches().besides_the_copy(), 0, "nothing is touched (U7)");
+                assert_eq!(counted.accesses().besides_the_copy(), 0, "nothing is touched (U7)");
             }
             assert_eq!((rig.file().times(), rig.file().is_set_id()), (before, true));
             rig.assert_holds_for_good(&pattern(1, 100));

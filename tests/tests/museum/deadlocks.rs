@@ -31,7 +31,7 @@ fn every_scene_hangs_on_the_controls_that_have_it_and_finishes_on_the_others() {
                 (Algorithm::FaultlessB, Finishes),
             ] {
                 let act = act(scene, algorithm, destination);
-                assert_eq!(act.ending, ending, "{act}\n{:#?}", act.barks);
+                assert_eq!(act.ending, ending, "{act}\n{:#?}", act.fires);
                 assert_eq!(algorithm.expected(), ending);
             }
         }
@@ -53,13 +53,13 @@ fn the_watchdog_finds_each_hang_and_tells_who_waits_for_whom() {
     for act in acts() {
         // Who is taken down first sees what T1 holds. The next one may be taken down while T1 gives
         // its locks back.
-        let holds = |bark: &String| bark.contains("thread 'T1' holds");
+        let holds = |fire: &String| fire.contains("thread 'T1' holds");
         match act.ending {
-            Ending::Finishes => assert!(act.barks.is_empty(), "{act}: {:#?}", act.barks),
-            Ending::Hangs => assert!(act.barks.iter().any(holds), "{act}: {:#?}", act.barks),
+            Ending::Finishes => assert!(act.fires.is_empty(), "{act}: {:#?}", act.fires),
+            Ending::Hangs => assert!(act.fires.iter().any(holds), "{act}: {:#?}", act.fires),
         }
-        for bark in &act.barks {
-            assert!(bark.contains("waits for"), "{act}: {bark}");
+        for fire in &act.fires {
+            assert!(fire.contains("waits for"), "{act}: {fire}");
         }
     }
 }

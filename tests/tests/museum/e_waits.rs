@@ -378,7 +378,7 @@ balanced_on_both_mmus! {
     fn e12_a_wait_that_does_not_ask_for_a_signal_is_caught(machine = MachineConfig::new().watchdog(Duration::from_millis(300))) {
         let stuck = Stuck::new(machine);
         let this = &stuck;
-        let barks = |said: std::thread::Result<()>| {
+        let fires = |said: std::thread::Result<()>| {
             let panic = said.expect_err("it does not end");
             panic.downcast_ref::<String>().is_some_and(|text| text.contains("watchdog"))
         };
@@ -386,11 +386,11 @@ balanced_on_both_mmus! {
         let said = this.killed(Call::Read, || this.load(1), |_| {
             drop(this.file().mapping().lock(context(), PageRun::single(PageIndex::new(1))));
         });
-        assert!(barks(said), "a page lock");
+        assert!(fires(said), "a page lock");
         this.overwrite(0, b"one");
         let said = this.killed(Call::Writeback, || this.flush(), |_| {
             this.file().mapping().wait_writeback(PageRun::single(PageIndex::ZERO));
         });
-        assert!(barks(said), "a writeback");
+        assert!(fires(said), "a writeback");
     }
 }

@@ -268,7 +268,7 @@ balanced_on_both_mmus! {
                 assert_eq!(slice.unwrap_err().completed, 0, "{base:#x}+{len:#x}");
             }
         });
-        assert_eq!((counted.faults, counted.touches), (0, 0));
+        assert_eq!((counted.faults, counted.accesses), (0, 0));
         assert!(UserSlice::new(&process.space, UserAddr::new(range.start), range.len()).is_ok());
     }
 
@@ -407,7 +407,7 @@ balanced_on_both_mmus! {
                 });
             }
         });
-        assert_eq!((counted.faults, counted.touches, counted.page_locks), (0, 0, 0));
+        assert_eq!((counted.faults, counted.accesses, counted.page_locks), (0, 0, 0));
         assert_eq!((file.size(), file.times(), file.is_set_id()), (0, before, true));
     }
 }

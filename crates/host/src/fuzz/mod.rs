@@ -13,20 +13,20 @@
 //! contract. It does the same for the same bytes each time. Every target has [planted bugs](Plant)
 //! that it must find: `FAULTLESS_PLANT` names one.
 //!
-//! Key types: [`Target`], [`Plant`]; [`mod@hunt`] looks for a planted bug without a fuzzer.
+//! Key types: [`Target`], [`Plant`]; [`mod@search`] looks for a planted bug without a fuzzer.
 //! Machines are kept between runs, one for each thread. With `FAULTLESS_SHOW` set, each step is
 //! printed before it is done.
 
 mod concurrency;
 mod contents;
 mod extable;
-pub mod hunt;
 mod index;
 mod ops;
 mod partial_copy;
 mod plant;
 mod planted_user;
 mod reuse;
+pub mod search;
 mod show;
 mod tail;
 
@@ -37,8 +37,8 @@ use arbitrary::Unstructured;
 pub use self::concurrency::{
     CASES, CRASHES, Case, Extent, Longest, killed_pairs, pairs, rivals, troubled_pairs, twice,
 };
-pub use self::hunt::{Find, hunt};
 pub use self::plant::Plant;
+pub use self::search::{Find, search};
 
 /// A fuzz target.
 #[derive(Clone, Copy, Debug)]

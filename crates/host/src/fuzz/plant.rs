@@ -73,7 +73,7 @@ plants! {
     StoreForgetsData = "tail", "store-forgets-data", ["W2"];
     /// C2: blocks past the end are not taken back.
     StoreKeepsBlocks = "tail", "store-keeps-blocks", ["W9"];
-    /// DL1: strategy A's lane is written by 2.6.23, which copies under the page lock.
+    /// DL1: what strategy A writes is written by 2.6.23, which copies under the page lock.
     OpsLinux2623 = "ops", "ops-linux-2623", ["lock checker"];
     /// S2 of 2.6.24-rc1: the size grows by what was asked.
     OpsGrowsByAsked = "ops", "ops-grows-by-asked", ["W3: size"];

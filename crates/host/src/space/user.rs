@@ -144,13 +144,13 @@ unsafe impl<M: Mmu, F: Flavor> UserMemory for Plain<'_, M, F> {
     }
 
     unsafe fn raw_probe_readable(&self, _may: &mut MayFault, addr: UserAddr) -> usize {
-        Counters::update(|counters| counters.touches += 1);
+        Counters::update(|counters| counters.accesses += 1);
         // SAFETY: the same promise.
         unsafe { self.0.access(Operation::ProbeRead, addr, 1, Policy::Faulting) }.left
     }
 
     unsafe fn raw_probe_writeable(&self, _may: &mut MayFault, addr: UserAddr) -> usize {
-        Counters::update(|counters| counters.touches += 1);
+        Counters::update(|counters| counters.accesses += 1);
         // SAFETY: the same promise.
         unsafe { self.0.access(Operation::ProbeWrite, addr, 1, Policy::Faulting) }.left
     }

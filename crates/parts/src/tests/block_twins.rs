@@ -127,7 +127,7 @@ impl AddressSpaceOperations for Twin {
 }
 
 /// Courses until one goes wrong; what did.
-fn hunt(bug: Bug, capacity: u64, fail_every: u64) -> Result<(), String> {
+fn search(bug: Bug, capacity: u64, fail_every: u64) -> Result<(), String> {
     (0..20).try_for_each(|seed| {
         let course = Course { block_size: 1024, capacity, fail_every, seed, steps: 400 };
         check(course, |store| Twin(store, bug))
@@ -147,17 +147,17 @@ fn each_planted_mistake_of_a_store_is_found() {
         Bug::LastPageStays,
         Bug::SizeForgotten,
     ] {
-        assert!(hunt(bug, 64, 0).is_err(), "{bug:?} was not found");
+        assert!(search(bug, 64, 0).is_err(), "{bug:?} was not found");
     }
 }
 
 #[test]
 fn a_store_that_grants_what_a_full_device_has_not_is_found() {
-    assert!(hunt(Bug::GrantsTooMuch, 9, 0).is_err());
+    assert!(search(Bug::GrantsTooMuch, 9, 0).is_err());
 }
 
 #[test]
 fn a_store_that_hides_failures_of_its_device_is_found() {
-    assert!(hunt(Bug::FailedReadIsHole, 64, 7).is_err());
-    assert!(hunt(Bug::FailedWriteIsOk, 64, 7).is_err());
+    assert!(search(Bug::FailedReadIsHole, 64, 7).is_err());
+    assert!(search(Bug::FailedWriteIsOk, 64, 7).is_err());
 }

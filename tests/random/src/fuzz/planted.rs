@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use faultless_host::fuzz::{Plant, Target, hunt};
+use faultless_host::fuzz::{Plant, Target, search};
 use indicatif::MultiProgress;
 
 use super::places::Places;
@@ -81,7 +81,7 @@ impl Seeds {
         for entry in fs::read_dir(places.seeds(target))? {
             let path = entry?.path();
             let Some(name) = path.file_name() else { continue };
-            let shows = hunt::attempt(target, &fs::read(&path)?, plant).is_err();
+            let shows = search::attempt(target, &fs::read(&path)?, plant).is_err();
             left_out += usize::from(shows);
             if !shows && begin == Begin::Seeds {
                 fs::copy(&path, folder.join(name))?;

@@ -98,7 +98,7 @@ impl Checker for Unguided {
     fn round(&mut self, seed: u32, slice: Duration) -> Result<Round> {
         let (begin, inputs) = (Instant::now(), self.pace.inputs());
         let mut command = Command::new(SELF.as_path());
-        let arguments = format!("--hunt {inputs} --seed {seed}");
+        let arguments = format!("--search {inputs} --seed {seed}");
         command.args(["fuzz", self.planted.target.name]).args(arguments.split(' '));
         if self.planted.plant != Plant::None {
             command.env("FAULTLESS_PLANT", self.planted.plant.name());

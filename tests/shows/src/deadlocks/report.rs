@@ -32,7 +32,7 @@ pub(super) fn table(acts: &[Act]) -> Table {
 fn cell(acts: &[Act], scene: Scene, algorithm: Algorithm) -> String {
     let mut cells: Vec<String> = Vec::new();
     for act in acts.iter().filter(|act| (act.scene, act.algorithm) == (scene, algorithm)) {
-        let found = [(act.cycle().is_some(), "checker"), (!act.barks.is_empty(), "watchdog")];
+        let found = [(act.cycle().is_some(), "checker"), (!act.fires.is_empty(), "watchdog")];
         let found: Vec<&str> = found.iter().filter(|found| found.0).map(|found| found.1).collect();
         let cell = match act.ending {
             Ending::Finishes => act.ending.to_string(),
@@ -57,7 +57,7 @@ pub(super) fn story(scene: Scene, acts: &[Act]) -> String {
     if let Some(cycle) = act.cycle() {
         let _ = writeln!(text, "  {}", cycle.text.replace('\n', "\n  "));
     }
-    if let Some(players) = act.barks.iter().map(|bark| players(bark)).max_by_key(Vec::len) {
+    if let Some(players) = act.fires.iter().map(|fire| players(fire)).max_by_key(Vec::len) {
         let _ = writeln!(text, "  on {}, the watchdog saw:", act.algorithm);
         for player in players {
             let _ = writeln!(text, "    {player}");
@@ -68,8 +68,8 @@ pub(super) fn story(scene: Scene, acts: &[Act]) -> String {
 
 /// The lines of a watchdog's story that are about threads of the scene. Whoever was taken down
 /// before is not in it any more.
-fn players(bark: &str) -> Vec<&str> {
-    bark.lines().map(str::trim_start).filter(|line| line.starts_with("thread 'T")).collect()
+fn players(fire: &str) -> Vec<&str> {
+    fire.lines().map(str::trim_start).filter(|line| line.starts_with("thread 'T")).collect()
 }
 
 /// The last line.

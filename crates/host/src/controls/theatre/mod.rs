@@ -103,7 +103,7 @@ pub struct Act {
     /// All that the lock checker had to say.
     pub reports: Vec<Report>,
     /// What the watchdog said of each thread that it took down.
-    pub barks: Vec<String>,
+    pub fires: Vec<String>,
 }
 
 impl Scene {
@@ -261,7 +261,7 @@ impl fmt::Display for Act {
 pub fn play(scene: Scene, algorithm: Algorithm, destination: Destination, limit: Duration) -> Act {
     let stage = Stage::new(algorithm.path(), destination, limit);
     let expecting = stage.machine().check().expect();
-    let barks = match scene {
+    let fires = match scene {
         Scene::Dl1 => scenes::dl1(&stage),
         Scene::Dl2 => scenes::dl2(&stage),
         Scene::Dl3 => scenes::dl3(&stage),
@@ -270,8 +270,8 @@ pub fn play(scene: Scene, algorithm: Algorithm, destination: Destination, limit:
     };
     let reports = expecting.reports();
     stage.finish();
-    let ending = if barks.is_empty() { Ending::Finishes } else { Ending::Hangs };
-    Act { scene, algorithm, destination, ending, reports, barks }
+    let ending = if fires.is_empty() { Ending::Finishes } else { Ending::Hangs };
+    Act { scene, algorithm, destination, ending, reports, fires }
 }
 
 /// Plays every scene with every algorithm from both beginnings, at the same time, so that the hangs

@@ -34,7 +34,7 @@ fn map(space: &Space, page: usize, file: &File) {
 
 /// After the players have left: the scripts have been played and go, and with them what they hold;
 /// then the bytes are looked at.
-fn curtain(stage: &Stage, spaces: &[&Space], barks: &[String], files: &[(&File, &[u8])]) {
+fn curtain(stage: &Stage, spaces: &[&Space], fires: &[String], files: &[(&File, &[u8])]) {
     for space in spaces {
         let script = space.script();
         let copies = script.count(Event::AtomicCopy) + script.count(Event::FaultingCopy);
@@ -42,7 +42,7 @@ fn curtain(stage: &Stage, spaces: &[&Space], barks: &[String], files: &[(&File, 
         script.clear();
     }
     for (file, expected) in files {
-        if barks.is_empty() {
+        if fires.is_empty() {
             assert!(stage.contents(file) == *expected, "the file holds other bytes");
         }
         stage.still_works(file);
@@ -56,13 +56,13 @@ pub(super) fn dl1(stage: &Stage) -> Vec<String> {
     let space = stage.machine().space();
     map(&space, SOURCE, &file);
     at_first_copy(&space, || ());
-    let barks = std::thread::scope(|scope| {
+    let fires = std::thread::scope(|scope| {
         leave(vec![enter(stage, scope, "T1", || {
             stage.write(&file, &space, space.slice(SOURCE, FROM, LEN));
         })])
     });
-    curtain(stage, &[&space], &barks, &[(&file, &written(&old, &old))]);
-    barks
+    curtain(stage, &[&space], &fires, &[(&file, &written(&old, &old))]);
+    fires
 }
 
 /// P(a) → P(b) / P(b) → P(a).
@@ -88,15 +88,15 @@ pub(super) fn dl2(stage: &Stage) -> Vec<String> {
         at_page_lock(file.mapping().id(), move || meet(&before, me));
         stage.write(file, space, space.slice(SOURCE, FROM, LEN));
     };
-    let barks = std::thread::scope(|scope| {
+    let fires = std::thread::scope(|scope| {
         leave(vec![
             enter(stage, scope, "T1", || play(0, &f, &one)),
             enter(stage, scope, "T2", || play(1, &g, &two)),
         ])
     });
     let (new_f, new_g) = (written(&old_f, &old_g), written(&old_g, &old_f));
-    curtain(stage, &[&one, &two], &barks, &[(&f, &new_f), (&g, &new_g)]);
-    barks
+    curtain(stage, &[&one, &two], &fires, &[(&f, &new_f), (&g, &new_g)]);
+    fires
 }
 
 /// Both players have come here, or the other one has left.
@@ -116,7 +116,7 @@ pub(super) fn dl3(stage: &Stage) -> Vec<String> {
         cues.0.open();
         cues.1.pass();
     });
-    let barks = std::thread::scope(|scope| {
+    let fires = std::thread::scope(|scope| {
         leave(vec![
             enter(stage, scope, "T1", || {
                 let _end = OpenAtEnd(go.clone());
@@ -132,8 +132,8 @@ pub(super) fn dl3(stage: &Stage) -> Vec<String> {
             }),
         ])
     });
-    curtain(stage, &[&space], &barks, &[(&file, &written(&old, &source))]);
-    barks
+    curtain(stage, &[&space], &fires, &[(&file, &written(&old, &source))]);
+    fires
 }
 
 /// P(p) → M(r), which is queued behind M(w), which waits for M(r) → P(p).
@@ -151,7 +151,7 @@ pub(super) fn dl3_prime(stage: &Stage) -> Vec<String> {
         cues.2.open();
         cues.3.pass_or(|| watched.lock().queued_writers() > 0);
     });
-    let barks = std::thread::scope(|scope| {
+    let fires = std::thread::scope(|scope| {
         leave(vec![
             enter(stage, scope, "T1", || {
                 let _end = [OpenAtEnd(go.clone()), OpenAtEnd(go_third.clone())];
@@ -172,8 +172,8 @@ pub(super) fn dl3_prime(stage: &Stage) -> Vec<String> {
             }),
         ])
     });
-    curtain(stage, &[&space], &barks, &[(&file, &written(&old, &source))]);
-    barks
+    curtain(stage, &[&space], &fires, &[(&file, &written(&old, &source))]);
+    fires
 }
 
 /// An address space with a source in private memory, what is in it, and the file mapped beside it.
@@ -208,7 +208,7 @@ pub(super) fn dl4(stage: &Stage) -> Vec<String> {
         cues.0.open();
         cues.1.pass();
     });
-    let barks = std::thread::scope(|scope| {
+    let fires = std::thread::scope(|scope| {
         leave(vec![
             enter(stage, scope, "T1", || {
                 let _end = OpenAtEnd(go.clone());
@@ -225,6 +225,6 @@ pub(super) fn dl4(stage: &Stage) -> Vec<String> {
             }),
         ])
     });
-    curtain(stage, &[&one], &barks, &[(&f, &old_g), (&g, &old_g)]);
-    barks
+    curtain(stage, &[&one], &fires, &[(&f, &old_g), (&g, &old_g)]);
+    fires
 }

@@ -158,17 +158,17 @@ pub(super) fn enter<'s>(
 
 /// Waits for all players. What the watchdog said of those it took down; any other panic goes on.
 pub(super) fn leave(players: Vec<Player<'_>>) -> Vec<String> {
-    let mut barks = Vec::new();
+    let mut fires = Vec::new();
     let mut other = None;
     for player in players {
         let Err(panic) = player.0.join() else { continue };
         match panic.downcast_ref::<String>() {
-            Some(story) if story.starts_with("watchdog") => barks.push(story.clone()),
+            Some(story) if story.starts_with("watchdog") => fires.push(story.clone()),
             _ => other = Some(panic),
         }
     }
     match other {
         Some(panic) => std::panic::resume_unwind(panic),
-        None => barks,
+        None => fires,
     }
 }

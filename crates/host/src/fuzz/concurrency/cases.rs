@@ -6,7 +6,9 @@ use faultless_filemap::Strategy;
 
 use super::Plant;
 use super::pairs::{Extent, Failures, trouble};
-use super::script::{CELLS, Cached, Crashes, Deed, Leaves, Op, PER_PAGE, Script, Setting, Sources};
+use super::script::{
+    CELLS, Cached, Crashes, Leaves, Op, Operation, PER_PAGE, Script, Setting, Sources,
+};
 use crate::stores::Lie;
 
 /// Cells of the first file: two and a half pages.
@@ -24,7 +26,7 @@ pub struct Case {
     sources: Sources,
     holders: usize,
     failures: Failures,
-    threads: &'static [&'static [Deed]],
+    threads: &'static [&'static [Operation]],
 }
 
 const PLAIN: Case = Case {
@@ -38,76 +40,85 @@ const PLAIN: Case = Case {
 };
 
 /// Makes the file empty, and then one hole.
-const EMPTY: Deed = Deed::Truncate { cells: 0 };
-const HOLES: Deed = Deed::Truncate { cells: CELLS };
+const EMPTY: Operation = Operation::Truncate { cells: 0 };
+const HOLES: Operation = Operation::Truncate { cells: CELLS };
 /// Reads its second page, and waits for no other.
-const READER: &[Deed] = &[Deed::Read { at: PER_PAGE, cells: PER_PAGE }];
+const READER: &[Operation] = &[Operation::Read { at: PER_PAGE, cells: PER_PAGE }];
 
 /// All of them.
 pub const CASES: &[Case] = &[
     Case {
         name: "f5_evict_keeps_a_page_whose_writeback_just_failed",
-        threads: &[&[Deed::Flush], &[Deed::Evict]],
+        threads: &[&[Operation::Flush], &[Operation::Evict]],
         ..PLAIN
     },
     Case {
         name: "f1_an_fsync_believes_no_page_that_it_only_waited_for",
-        threads: &[&[Deed::Flush], &[Deed::Fsync]],
+        threads: &[&[Operation::Flush], &[Operation::Fsync]],
         ..PLAIN
     },
     Case {
         name: "f1_an_msync_believes_no_page_that_it_only_waited_for",
         leaves: Leaves::Two,
-        threads: &[&[Deed::Flush], &[Deed::SyncPage { page: 0 }]],
+        threads: &[&[Operation::Flush], &[Operation::SyncPage { page: 0 }]],
         ..PLAIN
     },
     Case {
         name: "f1_an_o_dsync_write_believes_no_page_that_it_only_waited_for",
         cached: Cached::Yes,
-        threads: &[&[Deed::SyncWrite { at: 1, cells: 2 }], &[Deed::Flush]],
+        threads: &[&[Operation::SyncWrite { at: 1, cells: 2 }], &[Operation::Flush]],
         ..PLAIN
     },
     Case {
         name: "f2_each_of_two_waiters_is_told",
-        threads: &[&[Deed::Flush], &[Deed::Fsync], &[Deed::Fsync]],
+        threads: &[&[Operation::Flush], &[Operation::Fsync], &[Operation::Fsync]],
         ..PLAIN
     },
     Case {
         name: "f3_a_growing_write_between_its_steps_is_synced_with_its_size",
         leaves: Leaves::Two,
-        threads: &[&[Deed::Write { at: SIZE - 2, cells: CELLS - SIZE + 2 }], &[Deed::Fsync]],
+        threads: &[
+            &[Operation::Write { at: SIZE - 2, cells: CELLS - SIZE + 2 }],
+            &[Operation::Fsync],
+        ],
         ..PLAIN
     },
     Case {
         name: "f3_an_append_that_comes_short_is_synced_with_its_size",
         sources: Sources::Swapped,
-        threads: &[&[Deed::Append { cells: PER_PAGE }], &[Deed::Fsync]],
+        threads: &[&[Operation::Append { cells: PER_PAGE }], &[Operation::Fsync]],
         ..PLAIN
     },
     Case {
         name: "f3_an_msync_of_a_growing_write_between_its_steps_covers_its_size",
         sources: Sources::Swapped,
         threads: &[
-            &[Deed::Append { cells: PER_PAGE }],
-            &[Deed::Store { cell: SIZE }, Deed::SyncPage { page: 2 }],
+            &[Operation::Append { cells: PER_PAGE }],
+            &[Operation::Store { cell: SIZE }, Operation::SyncPage { page: 2 }],
         ],
         ..PLAIN
     },
     Case {
         name: "f3_a_shrink_between_its_steps_is_synced_with_its_size",
-        threads: &[&[Deed::Truncate { cells: PER_PAGE + 3 }], &[Deed::Fsync]],
+        threads: &[&[Operation::Truncate { cells: PER_PAGE + 3 }], &[Operation::Fsync]],
         ..PLAIN
     },
     Case {
         name: "p2_a_store_between_the_seal_and_the_growth_stays_past_the_end",
         cached: Cached::Yes,
-        threads: &[&[Deed::Truncate { cells: CELLS - 1 }], &[Deed::Store { cell: SIZE + 2 }]],
+        threads: &[
+            &[Operation::Truncate { cells: CELLS - 1 }],
+            &[Operation::Store { cell: SIZE + 2 }],
+        ],
         ..PLAIN
     },
     Case {
         name: "p2_a_store_between_the_seal_and_a_write_past_the_end_stays_past_the_end",
         cached: Cached::Yes,
-        threads: &[&[Deed::Write { at: SIZE + 3, cells: 1 }], &[Deed::Store { cell: SIZE + 2 }]],
+        threads: &[
+            &[Operation::Write { at: SIZE + 3, cells: 1 }],
+            &[Operation::Store { cell: SIZE + 2 }],
+        ],
         ..PLAIN
     },
     Case {
@@ -116,34 +127,40 @@ pub const CASES: &[Case] = &[
         sources: Sources::Swapped,
         holders: RANGES,
         failures: Failures::None,
-        threads: &[&[Deed::Append { cells: PER_PAGE }], &[Deed::Write { at: SIZE, cells: 1 }]],
+        threads: &[
+            &[Operation::Append { cells: PER_PAGE }],
+            &[Operation::Write { at: SIZE, cells: 1 }],
+        ],
         ..PLAIN
     },
     Case {
         name: "p1_a_page_of_a_hole_is_read_once_all_of_it_is_defined",
         failures: Failures::None,
-        threads: &[&[EMPTY, HOLES, Deed::Write { at: PER_PAGE + 2, cells: 2 }], READER],
+        threads: &[&[EMPTY, HOLES, Operation::Write { at: PER_PAGE + 2, cells: 2 }], READER],
         ..PLAIN
     },
     Case {
         name: "p1_a_short_copy_into_a_hole_is_read_once_all_of_the_page_is_defined",
         sources: Sources::Swapped,
         failures: Failures::None,
-        threads: &[&[EMPTY, HOLES, Deed::Write { at: PER_PAGE + 1, cells: 6 }], READER],
+        threads: &[&[EMPTY, HOLES, Operation::Write { at: PER_PAGE + 1, cells: 6 }], READER],
         ..PLAIN
     },
     Case {
         name: "w9_room_that_a_truncation_is_about_to_give_back_is_not_relied_on",
         failures: Failures::None,
         threads: &[
-            &[Deed::Truncate { cells: PER_PAGE + 3 }, Deed::Append { cells: 4 }],
-            &[Deed::Store { cell: PER_PAGE }],
+            &[Operation::Truncate { cells: PER_PAGE + 3 }, Operation::Append { cells: 4 }],
+            &[Operation::Store { cell: PER_PAGE }],
         ],
         ..PLAIN
     },
     Case {
         name: "w9_what_is_on_its_way_when_a_truncation_comes_lands_before_its_room_goes",
-        threads: &[&[Deed::SyncPage { page: 1 }], &[Deed::Truncate { cells: PER_PAGE + 3 }]],
+        threads: &[
+            &[Operation::SyncPage { page: 1 }],
+            &[Operation::Truncate { cells: PER_PAGE + 3 }],
+        ],
         ..PLAIN
     },
     Case {
@@ -153,10 +170,10 @@ pub const CASES: &[Case] = &[
         sources: Sources::Swapped,
         failures: Failures::None,
         threads: &[
-            &[Deed::Write { at: 0, cells: PER_PAGE }],
-            &[Deed::Write { at: PER_PAGE - 2, cells: PER_PAGE + 2 }],
-            &[Deed::Write { at: 2 * PER_PAGE - 1, cells: 3 }],
-            &[Deed::Kill { thread: 1 }],
+            &[Operation::Write { at: 0, cells: PER_PAGE }],
+            &[Operation::Write { at: PER_PAGE - 2, cells: PER_PAGE + 2 }],
+            &[Operation::Write { at: 2 * PER_PAGE - 1, cells: 3 }],
+            &[Operation::Kill { thread: 1 }],
         ],
         ..PLAIN
     },
@@ -164,7 +181,7 @@ pub const CASES: &[Case] = &[
         name: "w3_a_restarted_write_counts_what_is_in_the_file",
         cached: Cached::Yes,
         failures: Failures::Two,
-        threads: &[&[Deed::Write { at: 0, cells: SIZE }], &[Deed::Truncate { cells: 0 }]],
+        threads: &[&[Operation::Write { at: 0, cells: SIZE }], &[Operation::Truncate { cells: 0 }]],
         ..PLAIN
     },
 ];
@@ -174,37 +191,48 @@ pub const CRASHES: &[Case] = &[
     Case {
         name: "a growing write of several steps, and fsync",
         leaves: Leaves::Two,
-        threads: &[&[Deed::Write { at: SIZE - 2, cells: CELLS - SIZE + 2 }], &[Deed::Fsync]],
+        threads: &[
+            &[Operation::Write { at: SIZE - 2, cells: CELLS - SIZE + 2 }],
+            &[Operation::Fsync],
+        ],
         failures: Failures::None,
         ..PLAIN
     },
     Case {
         name: "an append that comes short, fsync, and a flusher",
         sources: Sources::Swapped,
-        threads: &[&[Deed::Append { cells: PER_PAGE }], &[Deed::Fsync], &[Deed::Flush]],
+        threads: &[
+            &[Operation::Append { cells: PER_PAGE }],
+            &[Operation::Fsync],
+            &[Operation::Flush],
+        ],
         failures: Failures::None,
         ..PLAIN
     },
     Case {
         name: "a shrink and growth, and fsync",
         threads: &[
-            &[Deed::Truncate { cells: PER_PAGE + 3 }, Deed::Append { cells: PER_PAGE }],
-            &[Deed::Fsync],
+            &[Operation::Truncate { cells: PER_PAGE + 3 }, Operation::Append { cells: PER_PAGE }],
+            &[Operation::Fsync],
         ],
         failures: Failures::None,
         ..PLAIN
     },
     Case {
         name: "an overwrite, fsync, and a flusher",
-        threads: &[&[Deed::Write { at: 4, cells: PER_PAGE }], &[Deed::Fsync], &[Deed::Flush]],
+        threads: &[
+            &[Operation::Write { at: 4, cells: PER_PAGE }],
+            &[Operation::Fsync],
+            &[Operation::Flush],
+        ],
         ..PLAIN
     },
     Case {
         name: "a write with O_DSYNC, and a shrink",
         cached: Cached::Yes,
         threads: &[
-            &[Deed::SyncWrite { at: PER_PAGE, cells: PER_PAGE }],
-            &[Deed::Truncate { cells: PER_PAGE + 3 }],
+            &[Operation::SyncWrite { at: PER_PAGE, cells: PER_PAGE }],
+            &[Operation::Truncate { cells: PER_PAGE + 3 }],
         ],
         failures: Failures::None,
         ..PLAIN
@@ -212,8 +240,8 @@ pub const CRASHES: &[Case] = &[
     Case {
         name: "a store and msync, a flusher and evict",
         threads: &[
-            &[Deed::Store { cell: 5 }, Deed::SyncPage { page: 0 }],
-            &[Deed::Flush, Deed::Evict],
+            &[Operation::Store { cell: 5 }, Operation::SyncPage { page: 0 }],
+            &[Operation::Flush, Operation::Evict],
         ],
         ..PLAIN
     },
@@ -264,10 +292,15 @@ impl Case {
 
     fn script(&self) -> Script {
         let mut tags = 1..;
-        let mut op = |deed: Deed| Op { file: 0, deed, tag: tags.next().unwrap_or(u8::MAX) };
-        let threads: Vec<Vec<Op>> =
-            self.threads.iter().map(|deeds| deeds.iter().copied().map(&mut op).collect()).collect();
-        let held = (0..self.holders).map(|nth| vec![op(Deed::Write { at: 2 * nth, cells: 2 })]);
+        let mut op =
+            |operation: Operation| Op { file: 0, operation, tag: tags.next().unwrap_or(u8::MAX) };
+        let threads: Vec<Vec<Op>> = self
+            .threads
+            .iter()
+            .map(|operations| operations.iter().copied().map(&mut op).collect())
+            .collect();
+        let held =
+            (0..self.holders).map(|nth| vec![op(Operation::Write { at: 2 * nth, cells: 2 })]);
         let threads = held.collect::<Vec<_>>().into_iter().chain(threads).collect();
         let setting = Setting::default();
         let (cached, leaves) = (self.cached, self.leaves);

@@ -6,7 +6,7 @@ use faultless_filemap::{NoTask, SyncKind};
 use faultless_page::PAGE_SIZE;
 use faultless_usercopy::IovIter;
 
-use super::script::{CELL, CELLS, Crashes, Deed, FileNumber, Op, PAGES, PER_PAGE};
+use super::script::{CELL, CELLS, Crashes, FileNumber, Op, Operation, PAGES, PER_PAGE};
 use super::{MAPPED, OPS, WINDOW, WINDOWS, World, enter, order};
 
 impl World {
@@ -107,7 +107,7 @@ impl World {
             let mapping_stored = |op: &Op| {
                 op.file == file
                     && op.tag == byte
-                    && matches!(op.deed, Deed::Store { cell: to } if to == cell)
+                    && matches!(op.operation, Operation::Store { cell: to } if to == cell)
             };
             let known = byte == 0 || self.script.threads.iter().flatten().any(mapping_stored);
             assert!(
@@ -118,7 +118,7 @@ impl World {
     }
 
     fn check_order(&self, file: FileNumber, bytes: &[u8]) {
-        if order::is_vague(&self.script, file) || self.unknown.borrow().contains(&file) {
+        if order::depends_on_order(&self.script, file) || self.unknown.borrow().contains(&file) {
             return;
         }
         let cells: Vec<u8> = bytes.chunks(CELL).map(|cell| cell[0]).collect();

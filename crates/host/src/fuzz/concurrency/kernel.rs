@@ -10,17 +10,17 @@ use faultless_page::{
 };
 
 use super::super::Plant;
-use super::baton;
+use super::scheduler;
 use super::space::Maps;
 use crate::memory::HostFrames;
 
 /// The kernel.
 #[derive(Debug)]
-pub(super) enum BatonKernel {}
-impl Kernel for BatonKernel {
-    type Sync = BatonSync;
+pub(super) enum ScheduledKernel {}
+impl Kernel for ScheduledKernel {
+    type Sync = ScheduledSync;
     type Frames = HostFrames;
-    type Wait = BatonWait;
+    type Wait = ScheduledWait;
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = Maps;
@@ -30,18 +30,18 @@ impl Kernel for BatonKernel {
     fn dirty_pages_dropped(_mapping: u64, _pages: u64) {}
 
     fn trace(_event: Trace) {
-        baton::point();
+        scheduler::point();
     }
 }
 
 /// Words and short locks.
-pub(super) enum BatonSync {}
+pub(super) enum ScheduledSync {}
 
 // SAFETY: the words are `core`'s atomics; the short lock excludes by its flag.
-unsafe impl SyncFamily for BatonSync {
-    type Word64 = BatonWord<AtomicU64>;
-    type Word32 = BatonWord<AtomicU32>;
-    type Spin<T: Send> = BatonSpin<T>;
+unsafe impl SyncFamily for ScheduledSync {
+    type Word64 = ScheduledWord<AtomicU64>;
+    type Word32 = ScheduledWord<AtomicU32>;
+    type Spin<T: Send> = ScheduledSpin<T>;
     const SPIN_ROUNDS: u32 = 0;
 
     fn fence(order: Ordering) {
@@ -49,46 +49,46 @@ unsafe impl SyncFamily for BatonSync {
     }
 
     fn relax() {
-        baton::relax();
+        scheduler::relax();
     }
 }
 
 /// A word, before each access to which another thread may come.
 #[derive(Debug)]
-pub(super) struct BatonWord<A>(A);
+pub(super) struct ScheduledWord<A>(A);
 
 macro_rules! word {
     ($atomic:ty, $value:ty) => {
-        impl Word<$value> for BatonWord<$atomic> {
+        impl Word<$value> for ScheduledWord<$atomic> {
             fn new(value: $value) -> Self {
                 Self(<$atomic>::new(value))
             }
             fn load(&self, order: Ordering) -> $value {
-                baton::point();
+                scheduler::point();
                 self.0.load(order)
             }
             fn store(&self, value: $value, order: Ordering) {
-                baton::point();
+                scheduler::point();
                 self.0.store(value, order);
             }
             fn swap(&self, value: $value, order: Ordering) -> $value {
-                baton::point();
+                scheduler::point();
                 self.0.swap(value, order)
             }
             fn fetch_add(&self, value: $value, order: Ordering) -> $value {
-                baton::point();
+                scheduler::point();
                 self.0.fetch_add(value, order)
             }
             fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
-                baton::point();
+                scheduler::point();
                 self.0.fetch_sub(value, order)
             }
             fn fetch_and(&self, value: $value, order: Ordering) -> $value {
-                baton::point();
+                scheduler::point();
                 self.0.fetch_and(value, order)
             }
             fn fetch_or(&self, value: $value, order: Ordering) -> $value {
-                baton::point();
+                scheduler::point();
                 self.0.fetch_or(value, order)
             }
             fn compare_exchange(
@@ -98,7 +98,7 @@ macro_rules! word {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$value, $value> {
-                baton::point();
+                scheduler::point();
                 self.0.compare_exchange(current, new, success, failure)
             }
         }
@@ -109,20 +109,20 @@ word!(AtomicU64, u64);
 word!(AtomicU32, u32);
 
 /// A short lock.
-pub(super) struct BatonSpin<T> {
+pub(super) struct ScheduledSpin<T> {
     held: AtomicBool,
     value: UnsafeCell<T>,
 }
 
 // SAFETY: the flag lets one thread at a time to the value.
-unsafe impl<T: Send> Sync for BatonSpin<T> {}
+unsafe impl<T: Send> Sync for ScheduledSpin<T> {}
 
 /// The short lock, held.
-pub(super) struct BatonSpinGuard<'a, T>(&'a BatonSpin<T>);
+pub(super) struct ScheduledSpinGuard<'a, T>(&'a ScheduledSpin<T>);
 
-impl<T: Send> Spin<T> for BatonSpin<T> {
+impl<T: Send> Spin<T> for ScheduledSpin<T> {
     type Guard<'a>
-        = BatonSpinGuard<'a, T>
+        = ScheduledSpinGuard<'a, T>
     where
         T: 'a;
 
@@ -130,16 +130,16 @@ impl<T: Send> Spin<T> for BatonSpin<T> {
         Self { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
-    fn lock(&self) -> BatonSpinGuard<'_, T> {
-        baton::point();
+    fn lock(&self) -> ScheduledSpinGuard<'_, T> {
+        scheduler::point();
         while self.held.swap(true, Ordering::Acquire) {
-            baton::relax();
+            scheduler::relax();
         }
-        BatonSpinGuard(self)
+        ScheduledSpinGuard(self)
     }
 }
 
-impl<T> Deref for BatonSpinGuard<'_, T> {
+impl<T> Deref for ScheduledSpinGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         // SAFETY: the flag is ours.
@@ -147,14 +147,14 @@ impl<T> Deref for BatonSpinGuard<'_, T> {
     }
 }
 
-impl<T> DerefMut for BatonSpinGuard<'_, T> {
+impl<T> DerefMut for ScheduledSpinGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the flag is ours, and so is the guard.
         unsafe { &mut *self.0.value.get() }
     }
 }
 
-impl<T> Drop for BatonSpinGuard<'_, T> {
+impl<T> Drop for ScheduledSpinGuard<'_, T> {
     fn drop(&mut self) {
         self.0.held.store(false, Ordering::Release);
     }
@@ -162,34 +162,34 @@ impl<T> Drop for BatonSpinGuard<'_, T> {
 
 /// Sleeping and waking.
 #[derive(Debug)]
-pub(super) struct BatonWait {
+pub(super) struct ScheduledWait {
     plant: Plant,
 }
 
-impl BatonWait {
+impl ScheduledWait {
     pub(super) const fn new(plant: Plant) -> Self {
         Self { plant }
     }
 }
 
-impl Wait for BatonWait {
+impl Wait for ScheduledWait {
     fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool) {
         loop {
-            let (before, signals) = (baton::wakes(key.0), baton::signals());
+            let (before, signals) = (scheduler::wakes(key.0), scheduler::signals());
             if condition() {
                 return;
             }
-            baton::point();
+            scheduler::point();
             // What is planted: a wake that came since the look is lost.
-            let missed = baton::wakes(key.0) != before || baton::signals() != signals;
+            let missed = scheduler::wakes(key.0) != before || scheduler::signals() != signals;
             if self.plant == Plant::ConcurrencyLostWake || !missed {
-                baton::block(key.0, "a wake of the core");
+                scheduler::block(key.0, "a wake of the core");
             }
         }
     }
 
     fn wake(&self, key: WaitKey) {
-        baton::point();
-        baton::wake(key.0);
+        scheduler::point();
+        scheduler::wake(key.0);
     }
 }

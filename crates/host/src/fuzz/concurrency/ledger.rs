@@ -15,9 +15,9 @@ use std::ops::Range;
 use faultless_page::{Errno, Mark, PAGE_SIZE, PageIndex};
 
 use super::look::visible;
-use super::script::{CELL, Deed, FileNumber, Op, PER_PAGE};
+use super::script::{CELL, FileNumber, Op, Operation, PER_PAGE};
 use super::space::File;
-use super::{World, baton};
+use super::{World, scheduler};
 use crate::stores::{Image, SECTOR};
 
 /// A byte that was visible in a cell when a sync began.
@@ -58,7 +58,7 @@ impl Owed {
         let size = inode.size();
         world.observe();
         let mut owed = Self {
-            thread: baton::current(),
+            thread: scheduler::current(),
             file,
             what,
             range,
@@ -90,7 +90,7 @@ impl Owed {
         let own = world.script.ops().find(|op| {
             op.file == self.file
                 && !self.returned.contains(&op.tag)
-                && matches!(op.deed, Deed::SyncWrite { at, .. } if at == first)
+                && matches!(op.operation, Operation::SyncWrite { at, .. } if at == first)
         });
         if let Some(op) = own {
             self.cells =
@@ -98,7 +98,8 @@ impl Owed {
         }
         self.range.end = world.pos(first + cells);
         self.size = self.size.max(self.range.end);
-        let cuts = |op: &Op| op.file == self.file && matches!(op.deed, Deed::Truncate { .. });
+        let cuts =
+            |op: &Op| op.file == self.file && matches!(op.operation, Operation::Truncate { .. });
         if !world.script.ops().any(|op| cuts(op) && !self.returned.contains(&op.tag)) {
             // The size reached the end of what landed, and stayed there.
             self.sizes = world.sizes.borrow()[self.file].len() - 1;
@@ -201,14 +202,14 @@ impl Owed {
     fn is_newer(&self, world: &World, cell: usize, byte: u8) -> bool {
         let later = |op: &&Op| op.file == self.file && !self.returned.contains(&op.tag);
         let mut later = world.script.ops().filter(later);
-        later.any(|op| match op.deed {
-            Deed::Copy { at, cells, .. } => (at..at + cells).contains(&cell),
-            Deed::Truncate { .. } => byte == 0,
-            Deed::Write { at, cells } | Deed::SyncWrite { at, cells } => {
+        later.any(|op| match op.operation {
+            Operation::Copy { at, cells, .. } => (at..at + cells).contains(&cell),
+            Operation::Truncate { .. } => byte == 0,
+            Operation::Write { at, cells } | Operation::SyncWrite { at, cells } => {
                 byte == op.tag && (at..at + cells).contains(&cell)
             }
-            Deed::Append { .. } => byte == op.tag,
-            Deed::Store { cell: stored } => byte == op.tag && stored == cell,
+            Operation::Append { .. } => byte == op.tag,
+            Operation::Store { cell: stored } => byte == op.tag && stored == cell,
             _ => false,
         })
     }

@@ -9,11 +9,11 @@ use std::rc::Rc;
 
 use faultless_filemap::Strategy;
 
-use super::baton::{self, Favour, Wakes};
-use super::script::{CELLS, Cached, Deed, Leaves, Op, PER_PAGE, Reclaims, Script, Setting};
+use super::scheduler::{self, Favour, Wakes};
+use super::script::{CELLS, Cached, Leaves, Op, Operation, PER_PAGE, Reclaims, Script, Setting};
 use super::trouble::Stores;
 use super::{FRAMES, Plant, World};
-use crate::fuzz::hunt::quietly;
+use crate::fuzz::search::quietly;
 use crate::memory::{FrameOrder, PhysicalMemory, Poisoning};
 
 /// Cells of the first file: two and a half pages. The others end as they began.
@@ -21,43 +21,46 @@ const SIZE: usize = 2 * PER_PAGE + PER_PAGE / 2;
 
 /// The operations that have to end. A program's own load or store is none of them: see "Liveness"
 /// in `docs/semantics.md`.
-const VICTIMS: &[Deed] = &[
-    Deed::Write { at: 4, cells: 1 },
-    Deed::Write { at: 0, cells: SIZE },
-    Deed::Write { at: SIZE - 2, cells: 4 },
-    Deed::Append { cells: 3 },
-    Deed::Copy { at: 0, cells: 4, from: 0, page: 0 },
-    Deed::Read { at: 0, cells: CELLS },
-    Deed::Truncate { cells: PER_PAGE + 3 },
-    Deed::Truncate { cells: CELLS - 1 },
-    Deed::Fsync,
-    Deed::SyncPage { page: 0 },
-    Deed::SyncWrite { at: 2, cells: 2 * PER_PAGE },
-    Deed::Flush,
-    Deed::Evict,
-    Deed::Populate { page: 0 },
+const VICTIMS: &[Operation] = &[
+    Operation::Write { at: 4, cells: 1 },
+    Operation::Write { at: 0, cells: SIZE },
+    Operation::Write { at: SIZE - 2, cells: 4 },
+    Operation::Append { cells: 3 },
+    Operation::Copy { at: 0, cells: 4, from: 0, page: 0 },
+    Operation::Read { at: 0, cells: CELLS },
+    Operation::Truncate { cells: PER_PAGE + 3 },
+    Operation::Truncate { cells: CELLS - 1 },
+    Operation::Fsync,
+    Operation::SyncPage { page: 0 },
+    Operation::SyncWrite { at: 2, cells: 2 * PER_PAGE },
+    Operation::Flush,
+    Operation::Evict,
+    Operation::Populate { page: 0 },
 ];
 
 /// What is repeated, by each of the two.
-const RIVALS: &[[&[Deed]; 2]] = &[
-    both(&[Deed::Write { at: 4, cells: 1 }]),
-    both(&[Deed::Write { at: 0, cells: SIZE }]),
-    both(&[Deed::Append { cells: 3 }, Deed::Truncate { cells: SIZE }]),
-    both(&[Deed::Truncate { cells: 3 }, Deed::Write { at: 0, cells: SIZE }]),
-    both(&[Deed::Read { at: 0, cells: SIZE }]),
-    both(&[Deed::Write { at: 4, cells: 1 }, Deed::Fsync]),
-    both(&[Deed::SyncWrite { at: PER_PAGE, cells: 2 }]),
-    both(&[Deed::Write { at: PER_PAGE, cells: PER_PAGE }, Deed::Flush]),
-    both(&[Deed::Evict]),
-    both(&[Deed::Evict, Deed::Read { at: 0, cells: SIZE }]),
-    both(&[Deed::Store { cell: 5 }, Deed::SyncPage { page: 0 }]),
-    both(&[Deed::Copy { at: 2, cells: 4, from: 0, page: 1 }]),
+const RIVALS: &[[&[Operation]; 2]] = &[
+    both(&[Operation::Write { at: 4, cells: 1 }]),
+    both(&[Operation::Write { at: 0, cells: SIZE }]),
+    both(&[Operation::Append { cells: 3 }, Operation::Truncate { cells: SIZE }]),
+    both(&[Operation::Truncate { cells: 3 }, Operation::Write { at: 0, cells: SIZE }]),
+    both(&[Operation::Read { at: 0, cells: SIZE }]),
+    both(&[Operation::Write { at: 4, cells: 1 }, Operation::Fsync]),
+    both(&[Operation::SyncWrite { at: PER_PAGE, cells: 2 }]),
+    both(&[Operation::Write { at: PER_PAGE, cells: PER_PAGE }, Operation::Flush]),
+    both(&[Operation::Evict]),
+    both(&[Operation::Evict, Operation::Read { at: 0, cells: SIZE }]),
+    both(&[Operation::Store { cell: 5 }, Operation::SyncPage { page: 0 }]),
+    both(&[Operation::Copy { at: 2, cells: 4, from: 0, page: 1 }]),
     // Of the pages that an operation wants, one is locked at most times.
-    [&[Deed::Write { at: 0, cells: PER_PAGE }], &[Deed::Write { at: PER_PAGE, cells: PER_PAGE }]],
+    [
+        &[Operation::Write { at: 0, cells: PER_PAGE }],
+        &[Operation::Write { at: PER_PAGE, cells: PER_PAGE }],
+    ],
 ];
 
-const fn both(deeds: &'static [Deed]) -> [&'static [Deed]; 2] {
-    [deeds, deeds]
+const fn both(operations: &'static [Operation]) -> [&'static [Operation]; 2] {
+    [operations, operations]
 }
 
 /// How the turns are shared out. A turn of the victim is long enough for an access of the program
@@ -78,8 +81,8 @@ const fn favour(own: u32, others: u32) -> Favour {
 
 impl Favour {
     /// Whether `victim` gets from a fault to its access again within a turn.
-    const fn is_fair_to(self, victim: Deed) -> bool {
-        self.own >= ACCESS || !matches!(victim, Deed::Copy { .. })
+    const fn is_fair_to(self, victim: Operation) -> bool {
+        self.own >= ACCESS || !matches!(victim, Operation::Copy { .. })
     }
 }
 
@@ -180,7 +183,7 @@ impl Race {
             return;
         }
         self.operations.set(self.operations.get() + 1);
-        let waits = baton::waiting() & 1 != 0;
+        let waits = scheduler::waiting() & 1 != 0;
         self.in_wait.set(if waits { self.in_wait.get() + 1 } else { 0 });
         self.longest.set(self.longest.get().max(self.in_wait.get()));
         let wait = self.in_wait.get();
@@ -189,11 +192,17 @@ impl Race {
     }
 }
 
-fn run(victim: Deed, rivals: &[&[Deed]], favour: Favour, strategy: Strategy, plant: Plant) -> Run {
+fn run(
+    victim: Operation,
+    rivals: &[&[Operation]],
+    favour: Favour,
+    strategy: Strategy,
+    plant: Plant,
+) -> Run {
     let memory = PhysicalMemory::new(FRAMES, FrameOrder::Contiguous, Poisoning::Off);
     let world = Rc::new(World::new(&memory, script(victim, rivals), strategy, plant));
     let race = Rc::new(Race::default());
-    let threads = (0..=rivals.len()).map(|thread| -> baton::Work {
+    let threads = (0..=rivals.len()).map(|thread| -> scheduler::Work {
         let (world, race) = (Rc::clone(&world), Rc::clone(&race));
         Box::new(move || match thread {
             0 => {
@@ -210,16 +219,22 @@ fn run(victim: Deed, rivals: &[&[Deed]], favour: Favour, strategy: Strategy, pla
             }
         })
     });
-    let order = baton::Order { first: 0, decisions: &[], wakes: Wakes::Lazy, favour: Some(favour) };
+    let order =
+        scheduler::Order { first: 0, decisions: &[], wakes: Wakes::Lazy, favour: Some(favour) };
     let observer = Rc::clone(&world);
-    let _used = baton::run(threads.collect(), order, Some(Rc::new(move || observer.observe())));
+    let _used = scheduler::run(threads.collect(), order, Some(Rc::new(move || observer.observe())));
     world.space.tear_down();
-    Run { points: baton::passed(0), wait: race.longest.get(), operations: race.operations.get() }
+    Run {
+        points: scheduler::passed(0),
+        wait: race.longest.get(),
+        operations: race.operations.get(),
+    }
 }
 
-fn script(victim: Deed, rivals: &[&[Deed]]) -> Script {
+fn script(victim: Operation, rivals: &[&[Operation]]) -> Script {
     let mut tags = 1..;
-    let mut op = |deed: Deed| Op { file: 0, deed, tag: tags.next().unwrap_or(u8::MAX) };
+    let mut op =
+        |operation: Operation| Op { file: 0, operation, tag: tags.next().unwrap_or(u8::MAX) };
     let mut threads = vec![vec![op(victim)]];
     threads.extend(rivals.iter().map(|rival| rival.iter().copied().map(&mut op).collect()));
     let setting = Setting {

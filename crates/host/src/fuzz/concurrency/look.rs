@@ -3,7 +3,7 @@
 
 use faultless_page::{LockContext, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun, Unmap};
 
-use super::kernel::BatonKernel;
+use super::kernel::ScheduledKernel;
 use super::space::File;
 
 /// The bytes of a page as a reader would see them, if it is uptodate. Nothing else runs.
@@ -23,9 +23,9 @@ pub(super) const GONE: Unmap = Unmap::Evict;
 
 /// Locks a page, if it is not locked.
 pub(super) fn lock_page(
-    mapping: &Mapping<BatonKernel>,
+    mapping: &Mapping<ScheduledKernel>,
     index: PageIndex,
-) -> Option<LockedRun<'_, BatonKernel>> {
+) -> Option<LockedRun<'_, ScheduledKernel>> {
     // SAFETY: nothing is locked, and the caller makes no access that faults while the page is.
     mapping.try_lock(unsafe { LockContext::new() }, PageRun::single(index))
 }

@@ -12,17 +12,17 @@
 //! A thread may get a fatal signal. Its operations then end early, what they have waited for is not
 //! lost, and the others go on (L3).
 
-mod baton;
 mod cases;
 mod check;
 mod crashes;
-mod deeds;
 mod kernel;
 mod ledger;
 mod liveness;
 mod look;
+mod operations;
 mod order;
 mod pairs;
+mod scheduler;
 mod script;
 mod space;
 mod trouble;
@@ -38,13 +38,13 @@ use faultless_page::{AddressSpaceOperations, PAGE_SIZE, PageCache, PageIndex};
 use faultless_usercopy::{IovIter, MayFault, UserAddr, UserSlice};
 
 pub use self::cases::{CASES, CRASHES, Case};
-use self::kernel::{BatonKernel, BatonWait};
+use self::kernel::{ScheduledKernel, ScheduledWait};
 use self::ledger::Owed;
 pub use self::liveness::{Longest, rivals};
 pub use self::pairs::{Extent, killed_pairs, pairs, troubled_pairs, twice};
 use self::script::{
-    CELL, CELLS, Cached, Deed, FileNumber, Mode, Op, PAGES, PER_PAGE, Reclaims, Script, Setting,
-    Sources,
+    CELL, CELLS, Cached, FileNumber, Mode, Op, Operation, PAGES, PER_PAGE, Reclaims, Script,
+    Setting, Sources,
 };
 use self::space::{Area, Far, File, Maps, Space};
 use self::trouble::Troubles;
@@ -89,7 +89,7 @@ pub(super) fn body(input: &mut Unstructured<'_>, plant: Plant) -> arbitrary::Res
     let script = Script::read(input, mode)?;
     let decisions = input.bytes(input.len())?;
     show(format_args!("{strategy:?} {script:#?} {decisions:?}"));
-    let first = decisions.first().map_or(u32::MAX, |first| baton::points(*first));
+    let first = decisions.first().map_or(u32::MAX, |first| scheduler::points(*first));
     play(script, strategy, plant, first, decisions.get(1..).unwrap_or_default());
     Ok(())
 }
@@ -107,16 +107,17 @@ fn play(script: Script, strategy: Strategy, plant: Plant, first: u32, decisions:
     let make = || PhysicalMemory::new(FRAMES, FrameOrder::Contiguous, Poisoning::Checked);
     reuse(&MEMORY, make, |memory| {
         let world = Rc::new(World::new(memory, script, strategy, plant));
-        let threads = (0..world.script.threads.len()).map(|thread| -> baton::Work {
+        let threads = (0..world.script.threads.len()).map(|thread| -> scheduler::Work {
             let world = Rc::clone(&world);
             Box::new(move || world.thread(thread))
         });
         let Setting { wakes, holders, .. } = world.script.setting;
         let start = if holders == 0 { first } else { u32::MAX };
         world.first.set(first);
-        let order = baton::Order { first: start, decisions, wakes, favour: None };
+        let order = scheduler::Order { first: start, decisions, wakes, favour: None };
         let observer = Rc::clone(&world);
-        let used = baton::run(threads.collect(), order, Some(Rc::new(move || observer.observe())));
+        let used =
+            scheduler::run(threads.collect(), order, Some(Rc::new(move || observer.observe())));
         let calls = world.troubles.calls();
         world.check();
         world.space.tear_down();
@@ -160,7 +161,7 @@ fn enter() -> MayFault {
 impl World {
     fn new(memory: &Arc<PhysicalMemory>, script: Script, strategy: Strategy, plant: Plant) -> Self {
         let frames = HostFrames::new(Arc::clone(memory));
-        let cache = Arc::new(PageCache::<BatonKernel>::new(frames, BatonWait::new(plant)));
+        let cache = Arc::new(PageCache::<ScheduledKernel>::new(frames, ScheduledWait::new(plant)));
         let maps = Maps::new(memory, SPACE, plant);
         let origin = script.leaves.origin();
         let troubles = Troubles::new(script.setting.stores.clone());
@@ -195,7 +196,8 @@ impl World {
             areas[source(op)..source(op) + SOURCE].fill(Area::Private);
         }
         areas.resize(SPACE, Area::Nothing);
-        let reads = |ops: &&[Op]| ops.iter().any(|op| matches!(op.deed, Deed::Read { .. }));
+        let reads =
+            |ops: &&[Op]| ops.iter().any(|op| matches!(op.operation, Operation::Read { .. }));
         let threads = script.threads[script.setting.holders..].iter().map(Vec::as_slice);
         for (thread, _) in threads.enumerate().filter(|(_, ops)| reads(ops)) {
             areas[WINDOWS + thread * WINDOW..][..WINDOW].fill(Area::Private);

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::script::{CELLS, Deed, FileNumber, Op, PER_PAGE, Script};
+use super::script::{CELLS, FileNumber, Op, Operation, PER_PAGE, Script};
 
 /// What the cells of file 0 hold at first; those of file 1 hold one more.
 pub(super) const INITIAL: u8 = 0x50;
@@ -18,15 +18,15 @@ pub(super) fn initial(script: &Script, file: FileNumber) -> Cells {
 }
 
 /// Whether what becomes of the file depends on what was seen when: then no order explains it here.
-pub(super) fn is_vague(script: &Script, file: FileNumber) -> bool {
-    let copies = |op: &&Op| op.file == file && matches!(op.deed, Deed::Copy { .. });
+pub(super) fn depends_on_order(script: &Script, file: FileNumber) -> bool {
+    let copies = |op: &&Op| op.file == file && matches!(op.operation, Operation::Copy { .. });
     script.ops().any(|op| copies(&op))
 }
 
 /// The values that a cell of the file may ever show; 0 among them if it may be a hole or past the
 /// end.
 pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> {
-    if is_vague(script, file) {
+    if depends_on_order(script, file) {
         let tags = script.ops().map(|op| op.tag);
         return tags.chain([0, INITIAL, INITIAL + 1]).collect();
     }
@@ -37,15 +37,15 @@ pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> 
         values.push(0);
     }
     for op in script.ops().filter(|op| op.file == file) {
-        match op.deed {
-            Deed::Write { at, cells } | Deed::SyncWrite { at, cells }
+        match op.operation {
+            Operation::Write { at, cells } | Operation::SyncWrite { at, cells }
                 if (at..at + cells).contains(&cell) =>
             {
                 values.push(op.tag);
             }
-            Deed::Store { cell: stored } if stored == cell => values.push(op.tag),
-            Deed::Append { .. } => values.push(op.tag),
-            Deed::Truncate { .. } => values.push(0),
+            Operation::Store { cell: stored } if stored == cell => values.push(op.tag),
+            Operation::Append { .. } => values.push(op.tag),
+            Operation::Truncate { .. } => values.push(0),
             _ => {}
         }
     }
@@ -67,24 +67,29 @@ pub(super) fn explains(
         if op.file != file {
             return None;
         }
-        let deed = match op.deed {
-            Deed::Write { at, cells } | Deed::SyncWrite { at, cells } => {
-                Deed::Write { at, cells: landed(op.tag).unwrap_or(cells) }
+        let operation = match op.operation {
+            Operation::Write { at, cells } | Operation::SyncWrite { at, cells } => {
+                Operation::Write { at, cells: landed(op.tag).unwrap_or(cells) }
             }
-            Deed::Append { cells } => Deed::Append { cells: landed(op.tag).unwrap_or(cells) },
-            Deed::Store { .. } | Deed::Truncate { .. } if landed(op.tag) == Some(0) => return None,
-            Deed::Truncate { .. } | Deed::Store { .. } => op.deed,
+            Operation::Append { cells } => {
+                Operation::Append { cells: landed(op.tag).unwrap_or(cells) }
+            }
+            Operation::Store { .. } | Operation::Truncate { .. } if landed(op.tag) == Some(0) => {
+                return None;
+            }
+            Operation::Truncate { .. } | Operation::Store { .. } => op.operation,
             _ => return None,
         };
-        let nothing = matches!(deed, Deed::Write { cells: 0, .. } | Deed::Append { cells: 0 });
-        (!nothing).then_some(Op { deed, ..*op })
+        let nothing =
+            matches!(operation, Operation::Write { cells: 0, .. } | Operation::Append { cells: 0 });
+        (!nothing).then_some(Op { operation, ..*op })
     };
     let mut threads: Vec<Vec<Op>> =
         script.threads.iter().map(|ops| ops.iter().filter_map(changes).collect()).collect();
     let mut cells = initial(script, file);
     // Nothing else writes to the cells of those that hold ranges: their order does not matter.
     for op in threads.drain(..script.setting.holders).flatten() {
-        apply(op.deed, op.tag, &mut cells);
+        apply(op.operation, op.tag, &mut cells);
     }
     // Nearly always whole operations explain it, and they are quick to try.
     [Grain::Whole, Grain::Cells].into_iter().any(|grain| {
@@ -131,7 +136,7 @@ impl Search<'_> {
         for thread in 0..self.threads.len() {
             let Some(op) = self.threads[thread].get(self.next[thread]).copied() else { continue };
             at_end = false;
-            if rest.is_some() && !matches!(op.deed, Deed::Store { .. }) {
+            if rest.is_some() && !matches!(op.operation, Operation::Store { .. }) {
                 continue;
             }
             self.next[thread] += 1;
@@ -146,16 +151,16 @@ impl Search<'_> {
 
     /// The same when `op` comes next.
     fn after(&mut self, op: Op, cells: &Cells, rest: Option<Rest>) -> bool {
-        let begun = match op.deed {
-            Deed::Write { at, cells } => Some((at, cells)),
-            Deed::Append { cells: number } => Some((cells.len(), number)),
+        let begun = match op.operation {
+            Operation::Write { at, cells } => Some((at, cells)),
+            Operation::Append { cells: number } => Some((cells.len(), number)),
             _ => None,
         };
         if let (Some((at, number)), Grain::Cells) = (begun, self.grain) {
             return self.from(cells, Some(Rest { at, end: at + number, tag: op.tag }));
         }
         let mut after = cells.clone();
-        apply(op.deed, op.tag, &mut after);
+        apply(op.operation, op.tag, &mut after);
         self.from(&after, rest)
     }
 
@@ -165,17 +170,19 @@ impl Search<'_> {
         let Rest { at, end, tag } = rest;
         let stored = |cell: &usize| {
             let mut ops = self.threads.iter().flatten();
-            ops.any(|op| matches!(op.deed, Deed::Store { cell: stored } if stored == *cell))
+            ops.any(
+                |op| matches!(op.operation, Operation::Store { cell: stored } if stored == *cell),
+            )
         };
         let until = (at + 1..end).find(|cell| stored(&(cell - 1)) || stored(cell)).unwrap_or(end);
         let mut after = cells.clone();
-        apply(Deed::Write { at, cells: until - at }, tag, &mut after);
+        apply(Operation::Write { at, cells: until - at }, tag, &mut after);
         self.from(&after, (until < end).then_some(Rest { at: until, end, tag }))
     }
 }
 
 /// What an operation does to the file when it is alone.
-fn apply(deed: Deed, tag: u8, cells: &mut Cells) {
+fn apply(operation: Operation, tag: u8, cells: &mut Cells) {
     let mut put = |at: usize, number: usize| {
         // Scripts do not grow a file beyond what they can look at, but by appending.
         let end = at + number;
@@ -184,14 +191,14 @@ fn apply(deed: Deed, tag: u8, cells: &mut Cells) {
         }
         cells[at..end].fill(tag);
     };
-    match deed {
-        Deed::Write { at, cells } => put(at, cells),
-        Deed::Append { cells: number } => {
+    match operation {
+        Operation::Write { at, cells } => put(at, cells),
+        Operation::Append { cells: number } => {
             let end = cells.len();
             cells.resize(end + number, tag);
         }
-        Deed::Truncate { cells: number } => cells.resize(number, 0),
-        Deed::Store { cell } if cell < cells.len() => cells[cell] = tag,
+        Operation::Truncate { cells: number } => cells.resize(number, 0),
+        Operation::Store { cell } if cell < cells.len() => cells[cell] = tag,
         _ => {}
     }
     debug_assert!(cells.len() <= CELLS + 9 * PER_PAGE, "a file of many cells");
@@ -202,17 +209,17 @@ mod tests {
     use super::super::script::{Cached, Leaves, Setting};
     use super::*;
 
-    const TWO_PAGES: Deed = Deed::Write { at: 0, cells: 2 * PER_PAGE };
+    const TWO_PAGES: Operation = Operation::Write { at: 0, cells: 2 * PER_PAGE };
 
     /// Whether two threads that do this may leave `found`.
-    fn explained(deeds: [&[Deed]; 2], found: &[u8]) -> bool {
+    fn explained(operations: [&[Operation]; 2], found: &[u8]) -> bool {
         let mut tag = 0;
-        let threads = deeds.map(|deeds| {
-            let op = |deed: &Deed| {
+        let threads = operations.map(|operations| {
+            let op = |operation: &Operation| {
                 tag += 1;
-                Op { file: 0, deed: *deed, tag }
+                Op { file: 0, operation: *operation, tag }
             };
-            deeds.iter().map(op).collect()
+            operations.iter().map(op).collect()
         });
         let script = Script {
             initial: [2 * PER_PAGE; 2],
@@ -226,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_store_may_come_between_the_pages_of_a_write() {
-        let stores = [Deed::Store { cell: 4 }, Deed::Store { cell: 15 }];
+        let stores = [Operation::Store { cell: 4 }, Operation::Store { cell: 15 }];
         let mut found = [1; 2 * PER_PAGE];
         found[4] = 2;
         assert!(explained([&[TWO_PAGES], &stores], &found));
@@ -245,7 +252,7 @@ mod tests {
         mixed[PER_PAGE..].fill(2);
         short[..PER_PAGE].fill(0);
         assert!(!explained([&[TWO_PAGES], &[TWO_PAGES]], &mixed));
-        assert!(!explained([&[TWO_PAGES], &[Deed::Truncate { cells: 0 }]], &short));
+        assert!(!explained([&[TWO_PAGES], &[Operation::Truncate { cells: 0 }]], &short));
         assert!(explained([&[TWO_PAGES], &[TWO_PAGES]], &[2; 2 * PER_PAGE]));
     }
 }

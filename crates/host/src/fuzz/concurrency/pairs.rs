@@ -8,45 +8,45 @@
 use faultless_filemap::Strategy;
 use faultless_page::Errno;
 
-use super::baton::Wakes;
+use super::scheduler::Wakes;
 use super::script::{
-    CELLS, Cached, Deed, FileNumber, Leaves, Op, PER_PAGE, Reclaims, Script, Setting,
+    CELLS, Cached, FileNumber, Leaves, Op, Operation, PER_PAGE, Reclaims, Script, Setting,
 };
 use super::trouble::{Speed, Stores, Trouble};
 use super::{Plant, play};
-use crate::fuzz::hunt::quietly;
+use crate::fuzz::search::quietly;
 
 /// Cells of the two files: two and a half pages, and one.
 const INITIAL: [usize; 2] = [2 * PER_PAGE + PER_PAGE / 2, PER_PAGE];
 
 /// The operations. Most are done to the first file, whose last page is half full.
-const DEEDS: &[(FileNumber, Deed)] = &[
-    (0, Deed::Write { at: 4, cells: PER_PAGE }),
-    (0, Deed::Write { at: PER_PAGE, cells: PER_PAGE }),
-    (0, Deed::Write { at: INITIAL[0] - 2, cells: 4 }),
-    (0, Deed::Append { cells: 3 }),
+const OPERATIONS: &[(FileNumber, Operation)] = &[
+    (0, Operation::Write { at: 4, cells: PER_PAGE }),
+    (0, Operation::Write { at: PER_PAGE, cells: PER_PAGE }),
+    (0, Operation::Write { at: INITIAL[0] - 2, cells: 4 }),
+    (0, Operation::Append { cells: 3 }),
     // From a mapping of the page that is written, of a later one, of the last one, of the other
     // file.
-    (0, Deed::Copy { at: 0, cells: 4, from: 0, page: 0 }),
-    (0, Deed::Copy { at: 2, cells: 4, from: 0, page: 1 }),
-    (0, Deed::Copy { at: INITIAL[0] - 1, cells: 4, from: 0, page: 2 }),
-    (0, Deed::Copy { at: 1, cells: 4, from: 1, page: 0 }),
-    (1, Deed::Copy { at: 1, cells: 4, from: 0, page: 0 }),
-    (0, Deed::Read { at: 0, cells: CELLS }),
-    (0, Deed::Truncate { cells: 0 }),
-    (0, Deed::Truncate { cells: PER_PAGE + 3 }),
-    (0, Deed::Truncate { cells: CELLS - 1 }),
-    (0, Deed::Fsync),
-    (0, Deed::Evict),
-    (0, Deed::Store { cell: 5 }),
-    (0, Deed::Store { cell: INITIAL[0] - 1 }),
-    (0, Deed::Load { page: 0 }),
-    (0, Deed::Load { page: 2 }),
-    (0, Deed::Remap { page: 0 }),
-    (0, Deed::Populate { page: 0 }),
-    (0, Deed::Steal),
+    (0, Operation::Copy { at: 0, cells: 4, from: 0, page: 0 }),
+    (0, Operation::Copy { at: 2, cells: 4, from: 0, page: 1 }),
+    (0, Operation::Copy { at: INITIAL[0] - 1, cells: 4, from: 0, page: 2 }),
+    (0, Operation::Copy { at: 1, cells: 4, from: 1, page: 0 }),
+    (1, Operation::Copy { at: 1, cells: 4, from: 0, page: 0 }),
+    (0, Operation::Read { at: 0, cells: CELLS }),
+    (0, Operation::Truncate { cells: 0 }),
+    (0, Operation::Truncate { cells: PER_PAGE + 3 }),
+    (0, Operation::Truncate { cells: CELLS - 1 }),
+    (0, Operation::Fsync),
+    (0, Operation::Evict),
+    (0, Operation::Store { cell: 5 }),
+    (0, Operation::Store { cell: INITIAL[0] - 1 }),
+    (0, Operation::Load { page: 0 }),
+    (0, Operation::Load { page: 2 }),
+    (0, Operation::Remap { page: 0 }),
+    (0, Operation::Populate { page: 0 }),
+    (0, Operation::Steal),
     // Past the end, but in the last page.
-    (0, Deed::Store { cell: INITIAL[0] + 2 }),
+    (0, Operation::Store { cell: INITIAL[0] + 2 }),
 ];
 
 /// What the cache holds at first, and whether each allocation reclaims: then pages that an
@@ -68,8 +68,11 @@ const HAND_OVER: &[u8] = &[0x3f];
 pub fn pairs(strategy: Strategy, plant: Plant) -> Result<u64, String> {
     let mut runs = 0;
     for &(cached, reclaims) in STARTS {
-        for &first in DEEDS.iter().filter(|deed| reclaims == Reclaims::Never || allocates(deed)) {
-            for &second in DEEDS {
+        for &first in OPERATIONS
+            .iter()
+            .filter(|operation| reclaims == Reclaims::Never || allocates(operation))
+        {
+            for &second in OPERATIONS {
                 let mut script = pair(cached, [first, second]);
                 script.setting.reclaims = reclaims;
                 runs += meet(&script, strategy, plant).map_err(|(points, what)| {
@@ -84,17 +87,17 @@ pub fn pairs(strategy: Strategy, plant: Plant) -> Result<u64, String> {
 }
 
 /// Whether it stands for the operations that allocate frames.
-const fn allocates(deed: &(FileNumber, Deed)) -> bool {
+const fn allocates(operation: &(FileNumber, Operation)) -> bool {
     matches!(
-        deed,
-        (0, Deed::Write { .. } | Deed::Append { .. } | Deed::Read { .. })
-            | (0, Deed::Copy { from: 1, .. } | Deed::Load { page: 0 })
+        operation,
+        (0, Operation::Write { .. } | Operation::Append { .. } | Operation::Read { .. })
+            | (0, Operation::Copy { from: 1, .. } | Operation::Load { page: 0 })
     )
 }
 
-fn pair(cached: Cached, deeds: [(FileNumber, Deed); 2]) -> Script {
-    let thread = |(tag, (file, deed))| vec![Op { file, deed, tag }];
-    let threads = (1..).zip(deeds).map(thread).collect();
+fn pair(cached: Cached, operations: [(FileNumber, Operation); 2]) -> Script {
+    let thread = |(tag, (file, operation))| vec![Op { file, operation, tag }];
+    let threads = (1..).zip(operations).map(thread).collect();
     Script { initial: INITIAL, cached, leaves: Leaves::One, threads, setting: Setting::default() }
 }
 
@@ -134,20 +137,20 @@ pub(super) enum Failures {
 }
 
 /// The operations that call the stores or wait for those that do.
-const TROUBLED: &[(FileNumber, Deed)] = &[
-    (0, Deed::Fsync),
-    (0, Deed::Flush),
-    (0, Deed::SyncPage { page: 0 }),
-    (0, Deed::SyncWrite { at: 2, cells: 2 * PER_PAGE }),
-    (0, Deed::Evict),
-    (0, Deed::Write { at: 4, cells: PER_PAGE }),
-    (0, Deed::Write { at: INITIAL[0] - 2, cells: PER_PAGE }),
-    (0, Deed::Append { cells: PER_PAGE }),
-    (0, Deed::Truncate { cells: PER_PAGE + 3 }),
-    (0, Deed::Truncate { cells: CELLS - 1 }),
-    (0, Deed::Store { cell: INITIAL[0] - 1 }),
-    (0, Deed::Read { at: 0, cells: CELLS }),
-    (0, Deed::Load { page: 2 }),
+const TROUBLED: &[(FileNumber, Operation)] = &[
+    (0, Operation::Fsync),
+    (0, Operation::Flush),
+    (0, Operation::SyncPage { page: 0 }),
+    (0, Operation::SyncWrite { at: 2, cells: 2 * PER_PAGE }),
+    (0, Operation::Evict),
+    (0, Operation::Write { at: 4, cells: PER_PAGE }),
+    (0, Operation::Write { at: INITIAL[0] - 2, cells: PER_PAGE }),
+    (0, Operation::Append { cells: PER_PAGE }),
+    (0, Operation::Truncate { cells: PER_PAGE + 3 }),
+    (0, Operation::Truncate { cells: CELLS - 1 }),
+    (0, Operation::Store { cell: INITIAL[0] - 1 }),
+    (0, Operation::Read { at: 0, cells: CELLS }),
+    (0, Operation::Load { page: 2 }),
 ];
 
 /// Any two operations that meet in a store, one call of which fails while the other operation comes
@@ -188,8 +191,13 @@ pub fn killed_pairs(strategy: Strategy) -> Result<u64, String> {
         for &second in TROUBLED {
             let mut script = pair(Cached::Dirty, [first, second]);
             // A truncation to page 1 that is killed finds it mapped.
-            script.threads[1].insert(0, Op { file: 0, deed: Deed::Load { page: 1 }, tag: 4 });
-            script.threads.push(vec![Op { file: 0, deed: Deed::Kill { thread: 1 }, tag: 3 }]);
+            script.threads[1]
+                .insert(0, Op { file: 0, operation: Operation::Load { page: 1 }, tag: 4 });
+            script.threads.push(vec![Op {
+                file: 0,
+                operation: Operation::Kill { thread: 1 },
+                tag: 3,
+            }]);
             script.setting.stores = Stores::Phased(Vec::new());
             runs += meet(&script, strategy, Plant::None).map_err(|(points, what)| {
                 format!("{strategy:?}, {first:?}, after {points} points {second:?}, which is killed: {what}")
@@ -256,14 +264,20 @@ pub(super) fn trouble(
 
 /// Pairs for which one hand-over is not enough: one waits for what the other has, or looks twice at
 /// what the other changes.
-const TWICE: &[[(FileNumber, Deed); 2]] = &[
-    [(0, Deed::Write { at: 4, cells: 4 }), (0, Deed::Write { at: 2, cells: 4 })],
-    [(0, Deed::Flush), (0, Deed::Evict)],
-    [(0, Deed::Flush), (0, Deed::Fsync)],
-    [(0, Deed::Store { cell: INITIAL[0] - 1 }), (0, Deed::Append { cells: 3 })],
-    [(0, Deed::Truncate { cells: PER_PAGE + 3 }), (0, Deed::Read { at: 0, cells: CELLS })],
-    [(0, Deed::Write { at: 4, cells: PER_PAGE }), (0, Deed::Truncate { cells: PER_PAGE + 3 })],
-    [(0, Deed::Truncate { cells: PER_PAGE + 3 }), (0, Deed::Flush)],
+const TWICE: &[[(FileNumber, Operation); 2]] = &[
+    [(0, Operation::Write { at: 4, cells: 4 }), (0, Operation::Write { at: 2, cells: 4 })],
+    [(0, Operation::Flush), (0, Operation::Evict)],
+    [(0, Operation::Flush), (0, Operation::Fsync)],
+    [(0, Operation::Store { cell: INITIAL[0] - 1 }), (0, Operation::Append { cells: 3 })],
+    [
+        (0, Operation::Truncate { cells: PER_PAGE + 3 }),
+        (0, Operation::Read { at: 0, cells: CELLS }),
+    ],
+    [
+        (0, Operation::Write { at: 4, cells: PER_PAGE }),
+        (0, Operation::Truncate { cells: PER_PAGE + 3 }),
+    ],
+    [(0, Operation::Truncate { cells: PER_PAGE + 3 }), (0, Operation::Flush)],
 ];
 
 /// Points after which the second hand-over comes, at most.
@@ -280,16 +294,17 @@ pub fn twice(strategy: Strategy, extent: Extent, plant: Plant) -> Result<u64, St
         Extent::Long => &[Cached::Dirty, Cached::No, Cached::Yes],
     };
     let mut runs = 0;
-    for (&cached, &deeds) in caches.iter().flat_map(|cached| TWICE.iter().map(move |p| (cached, p)))
+    for (&cached, &operations) in
+        caches.iter().flat_map(|cached| TWICE.iter().map(move |p| (cached, p)))
     {
-        let mut script = pair(cached, deeds);
+        let mut script = pair(cached, operations);
         script.setting.stores = Stores::Phased(Vec::new());
         for first in 0.. {
             let mut used = 0;
             for second in 0..SECOND {
                 let run = || play(script.clone(), strategy, plant, first, &[second, HAND_OVER[0]]);
                 let played = quietly(run).map_err(|what| {
-                    format!("{strategy:?}, cached: {cached:?}, {deeds:?}, after {first} points and {second}: {what}")
+                    format!("{strategy:?}, cached: {cached:?}, {operations:?}, after {first} points and {second}: {what}")
                 })?;
                 runs += 1;
                 used = used.max(played.used);

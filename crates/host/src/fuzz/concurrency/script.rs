@@ -6,7 +6,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use faultless_page::PAGE_SIZE;
 
-use super::baton::Wakes;
+use super::scheduler::Wakes;
 use super::trouble::{Stores, Trouble};
 use crate::stores::Lie;
 
@@ -26,7 +26,7 @@ pub(super) type FileNumber = usize;
 
 /// What a thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Operation {
     /// Writes cells of its own.
     Write {
         at: usize,
@@ -87,11 +87,11 @@ pub(super) enum Deed {
     },
 }
 
-/// A deed and the file that it is done to.
+/// An operation and its file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Op {
     pub(super) file: FileNumber,
-    pub(super) deed: Deed,
+    pub(super) operation: Operation,
     /// Its number in the script, from 1: the value of the cells that it writes.
     pub(super) tag: u8,
 }
@@ -212,7 +212,7 @@ impl Script {
         };
         let leaves = input.arbitrary()?;
         let mut setting = mode.setting();
-        let deeds = if mode.is_prompt() { 15 } else { 19 };
+        let operations = if mode.is_prompt() { 15 } else { 19 };
         let number = input.int_in_range(2..=3)?;
         let mut threads = Vec::new();
         let mut tag = 0;
@@ -221,7 +221,7 @@ impl Script {
             for _ in 0..input.int_in_range(1..=MOST)? {
                 tag += 1;
                 let file = usize::from(input.ratio(1, 4)?);
-                ops.push(Op { file, deed: Deed::read(input, deeds)?, tag });
+                ops.push(Op { file, operation: Operation::read(input, operations)?, tag });
             }
             threads.push(ops);
         }
@@ -246,8 +246,8 @@ fn cells(input: &mut Unstructured<'_>) -> arbitrary::Result<usize> {
     input.int_in_range(0..=CELLS)
 }
 
-impl Deed {
-    /// One of the first `last + 1` deeds.
+impl Operation {
+    /// One of the first `last + 1` operations.
     fn read(u: &mut Unstructured<'_>, last: u8) -> arbitrary::Result<Self> {
         let page = |u: &mut Unstructured<'_>| u.int_in_range(0..=PAGES - 1);
         let at = |u: &mut Unstructured<'_>| u.int_in_range(0..=CELLS - 1);

@@ -10,8 +10,8 @@ use faultless_page::{FrameNumber, PAGE_SIZE, PageIndex, Unmap, UserMappings};
 use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
 use super::super::Plant;
-use super::baton;
-use super::kernel::BatonKernel;
+use super::kernel::ScheduledKernel;
+use super::scheduler;
 use crate::memory::PhysicalMemory;
 
 /// Where the addresses begin.
@@ -19,7 +19,7 @@ const BASE: usize = 0x1000_0000;
 /// Bytes that a copy moves without a point in between.
 const PIECE: usize = 1024;
 
-pub(super) type File = Arc<Inode<BatonKernel>>;
+pub(super) type File = Arc<Inode<ScheduledKernel>>;
 
 /// What a page of the space is.
 #[derive(Clone)]
@@ -103,7 +103,7 @@ impl Maps {
 
 impl UserMappings for Maps {
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, why: Unmap) {
-        baton::point();
+        scheduler::point();
         // What is planted: a page that has left its file stays mapped.
         if why == Unmap::Truncate && self.plant == Plant::ConcurrencyNoZap {
             return;
@@ -116,7 +116,7 @@ impl UserMappings for Maps {
     }
 
     fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
-        baton::point();
+        scheduler::point();
         for page in 0..lock(&self.table).len() {
             if self.shows(page, id, first, end)
                 && let Some(entry) = &mut lock(&self.table)[page]
@@ -152,7 +152,7 @@ impl Drop for Held<'_> {
             How::Read => lock(&self.space.m).readers -= 1,
             How::Write => lock(&self.space.m).writers -= 1,
         }
-        baton::wake(self.space.key());
+        scheduler::wake(self.space.key());
     }
 }
 
@@ -193,7 +193,7 @@ impl Space {
 
     /// Takes M for reading: behind a writer, and behind a queued one.
     fn read_m(&self) -> Held<'_> {
-        baton::point();
+        scheduler::point();
         loop {
             {
                 let mut m = lock(&self.m);
@@ -202,12 +202,12 @@ impl Space {
                     return Held { space: self, how: How::Read };
                 }
             }
-            baton::block(self.key(), "M for reading");
+            scheduler::block(self.key(), "M for reading");
         }
     }
 
     fn write_m(&self) -> Held<'_> {
-        baton::point();
+        scheduler::point();
         lock(&self.m).queued += 1;
         loop {
             {
@@ -218,7 +218,7 @@ impl Space {
                     return Held { space: self, how: How::Write };
                 }
             }
-            baton::block(self.key(), "M for writing");
+            scheduler::block(self.key(), "M for writing");
         }
     }
 
@@ -262,9 +262,9 @@ impl Space {
     fn swap_in(&self, page: usize) {
         let swapped = lock(&self.maps.table)[page].map(|entry| entry.swapped);
         if swapped == Some(Swapped::FarOut) {
-            baton::idle();
+            scheduler::idle();
         }
-        baton::point();
+        scheduler::point();
         if let Some(entry) = &mut lock(&self.maps.table)[page] {
             entry.swapped = Swapped::In;
         }
@@ -335,7 +335,7 @@ impl Space {
     ) -> usize {
         let mut done = 0;
         while done < len {
-            baton::point();
+            scheduler::point();
             let at = addr + done;
             let now = (PIECE - at % PIECE).min(len - done);
             if let Some(user) = self.resident(at, access) {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arbitrary::{Arbitrary, Unstructured};
 use faultless_page::Errno;
 
-use super::baton;
+use super::scheduler;
 use crate::stores::{Call, Pace};
 
 /// Most troubles of a script that is read from an input.
@@ -98,32 +98,32 @@ impl Troubles {
 impl Pace for Troubles {
     fn point(&self) {
         if self.0.stores != Stores::Prompt {
-            baton::point();
+            scheduler::point();
         }
     }
 
     fn answer(&self, _call: Call) -> Result<(), Errno> {
         let Stores::Phased(troubles) = &self.0.stores else { return Ok(()) };
-        if !baton::running() {
+        if !scheduler::running() {
             return Ok(());
         }
         let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
-        baton::point();
+        scheduler::point();
         let mut answer = Ok(());
         for trouble in troubles.iter().filter(|trouble| trouble.calls.contains(&number)) {
             if trouble.speed == Speed::Stalls {
-                baton::idle();
+                scheduler::idle();
             }
             answer = trouble.errno.map_or(answer, Err);
         }
         if answer.is_err() {
             self.0.failed.fetch_add(1, Ordering::Relaxed);
         }
-        baton::point();
+        scheduler::point();
         answer
     }
 
     fn waiting(&self) -> u64 {
-        baton::waiting()
+        scheduler::waiting()
     }
 }

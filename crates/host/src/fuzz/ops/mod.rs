@@ -8,9 +8,9 @@
 #![forbid(unsafe_code)]
 
 mod durable;
-mod lane;
 mod request;
 mod script;
+mod subject;
 
 use std::cell::Cell;
 
@@ -18,8 +18,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use faultless_filemap::Strategy;
 use faultless_page::{Errno, PAGE_SIZE};
 
-use self::lane::Lane;
 use self::script::Step;
+use self::subject::Subject;
 use super::Plant;
 use super::reuse::reuse;
 use super::show::show;
@@ -42,7 +42,7 @@ thread_local! {
 }
 
 pub(super) fn body(input: &mut Unstructured<'_>, plant: Plant) -> arbitrary::Result<()> {
-    let make = || Machine::build(MachineConfig::new().frames(256).space_pages(lane::SPACE));
+    let make = || Machine::build(MachineConfig::new().frames(256).space_pages(subject::SPACE));
     reuse(&MACHINE, make, |machine| play(machine, input, plant))
 }
 
@@ -80,9 +80,10 @@ fn play(
     show(format_args!(
         "from byte {origin}, blocks of {block}, room for {capacity}, reclaims: {reclaims}"
     ));
-    let shape = lane::Shape { origin, block, capacity, plant, control: control(plant) };
-    let mut a = Lane::new(machine, shape, Strategy::PrepareCommit);
-    let mut b = Lane::new(machine, lane::Shape { control: None, ..shape }, Strategy::BeginEnd);
+    let shape = subject::Shape { origin, block, capacity, plant, control: control(plant) };
+    let mut a = Subject::new(machine, shape, Strategy::PrepareCommit);
+    let mut b =
+        Subject::new(machine, subject::Shape { control: None, ..shape }, Strategy::BeginEnd);
     if reclaims {
         machine.reclaim_above(0);
     }

@@ -8,8 +8,8 @@ use faultless_filemap::{NoTask, SyncKind, Task, WriteOptions};
 use faultless_page::{Errno, PAGE_SIZE};
 use faultless_usercopy::{IovIter, UserSlice};
 
-use super::lane::{Lane, MAPPED, READ_ONLY, SOURCE};
 use super::script::{Segment, To, Write};
+use super::subject::{MAPPED, READ_ONLY, SOURCE, Subject};
 use super::{Answer, BYTES};
 use crate::controls::{Control, ControlFile, Failure, Request};
 use crate::machine::syscall;
@@ -67,7 +67,7 @@ impl Built {
     }
 }
 
-impl Lane<'_> {
+impl Subject<'_> {
     pub(super) fn write(&mut self, write: &Write, number: usize) -> Answer {
         let at = match write.to {
             To::At(place) => place.get(self.end()),

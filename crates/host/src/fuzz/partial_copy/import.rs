@@ -9,7 +9,7 @@ use faultless_usercopy::{
 };
 
 use super::Place;
-use super::field::{Access, Field, Policy, address};
+use super::test_memory::{Access, Policy, TestMemory, address};
 
 /// Records that are laid out, at most.
 const RECORDS: usize = 20;
@@ -37,18 +37,18 @@ impl Length {
 }
 
 /// Lays a vector out, imports it, and compares the answer.
-pub(super) fn check<F: Field>(
-    field: &mut F,
+pub(super) fn check<F: TestMemory>(
+    tested: &mut F,
     token: &mut MayFault,
     input: &mut Unstructured<'_>,
 ) -> arbitrary::Result<()> {
-    let range = field.user().user_range();
-    let vector = address(field, Place::arbitrary(input)?.get(field.pages()));
+    let range = tested.user().user_range();
+    let vector = address(tested, Place::arbitrary(input)?.get(tested.pages()));
     let mut records = Vec::new();
     for _ in 0..input.int_in_range(0..=RECORDS)? {
         let base = match input.ratio(1, 8)? {
             true => input.arbitrary::<u64>()? as usize,
-            false => address(field, Place::arbitrary(input)?.get(field.pages())).get(),
+            false => address(tested, Place::arbitrary(input)?.get(tested.pages())).get(),
         };
         records.push((base, Length::arbitrary(input)?.get()));
     }
@@ -57,10 +57,10 @@ pub(super) fn check<F: Field>(
         false => records.len(),
     };
     let room = records.len() + usize::from(input.ratio(15, 16)?) * MAX_SEGMENTS;
-    lay_out(field, vector.get(), &records);
-    let expected = expected(field, vector.get(), count, room);
+    lay_out(tested, vector.get(), &records);
+    let expected = expected(tested, vector.get(), count, room);
     let mut segments = vec![UserSlice::EMPTY; room];
-    let user = field.user();
+    let user = tested.user();
     let imported = import_iovec(&*user, token, vector, count, &mut segments);
     match (imported, expected) {
         (Ok(iter), Ok(total)) => assert_eq!(iter.count(), total, "W7: length of the request"),
@@ -75,31 +75,31 @@ pub(super) fn check<F: Field>(
         assert_eq!(sum.min(MAX_RW_COUNT), total, "W7: segments");
         assert!(sum <= range.len() * count.max(1), "W7: segments beyond the range");
     }
-    field.check();
+    tested.check();
     Ok(())
 }
 
 /// Writes the records into user memory, as far as they fall on bytes that can be read.
-fn lay_out<F: Field>(field: &mut F, vector: usize, records: &[(usize, usize)]) {
+fn lay_out<F: TestMemory>(tested: &mut F, vector: usize, records: &[(usize, usize)]) {
     let words = records.iter().flat_map(|(base, len)| [*base, *len]);
     let bytes: Vec<u8> = words.flat_map(usize::to_ne_bytes).collect();
-    let range = field.user().user_range();
+    let range = tested.user().user_range();
     for (nth, byte) in bytes.iter().enumerate() {
         let addr = vector.wrapping_add(nth);
-        if range.contains(&addr) && field.allows(addr, Access::Read) {
-            field.put(addr, *byte);
+        if range.contains(&addr) && tested.allows(addr, Access::Read) {
+            tested.put(addr, *byte);
         }
     }
 }
 
 /// What the import must say about the records that are there, whoever laid them out.
-fn expected<F: Field>(
-    field: &mut F,
+fn expected<F: TestMemory>(
+    tested: &mut F,
     vector: usize,
     count: usize,
     room: usize,
 ) -> Result<usize, IovecError> {
-    let range = field.user().user_range();
+    let range = tested.user().user_range();
     if count > MAX_SEGMENTS {
         return Err(IovecError::Invalid);
     }
@@ -114,11 +114,11 @@ fn expected<F: Field>(
     if bytes == 0 {
         return Ok(0);
     }
-    if field.reach(vector, bytes, Access::Read, Policy::Faulting) < bytes {
+    if tested.reach(vector, bytes, Access::Read, Policy::Faulting) < bytes {
         return Err(IovecError::Fault);
     }
     let mut raw = vec![0; bytes];
-    field.gather(&[(vector, bytes)], &mut raw);
+    tested.gather(&[(vector, bytes)], &mut raw);
     judge(&range, &raw)
 }
 

@@ -1,13 +1,13 @@
 //! Copies, the cursor, fault-in and import against the contract U1–U7 and W7, at every offset.
 //!
-//! A script names a [memory](field) (real pages with real faults, or bytes with a hole anywhere),
+//! A script names a [memory](tested) (real pages with real faults, or bytes with a hole anywhere),
 //! segments and steps. After each step the cursor is where the [model](cursor) says, the kernel's
 //! buffer holds what was copied and nothing else, and every byte of user memory is what it ought to
 //! be.
 
 mod cursor;
-mod field;
 mod import;
+mod test_memory;
 
 use std::cell::Cell;
 
@@ -15,7 +15,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use faultless_usercopy::{IovIter, MayFault, UserMemory, UserSlice};
 
 use self::cursor::Cursor;
-use self::field::{Access, Bytes, Field, Policy, RealPages};
+use self::test_memory::{Access, Bytes, Policy, RealPages, TestMemory};
 use super::Plant;
 use super::planted_user::PlantedUser;
 use super::reuse::reuse;
@@ -102,57 +102,57 @@ thread_local! {
 
 pub(super) fn body(input: &mut Unstructured<'_>, plant: Plant) -> arbitrary::Result<()> {
     if input.arbitrary()? {
-        reuse(&REAL, RealPages::new, |field| play(field, input, plant))
+        reuse(&REAL, RealPages::new, |tested| play(tested, input, plant))
     } else {
-        reuse(&BYTES, Bytes::new, |field| play(field, input, plant))
+        reuse(&BYTES, Bytes::new, |tested| play(tested, input, plant))
     }
 }
 
-fn play<F: Field>(
-    field: &mut F,
+fn play<F: TestMemory>(
+    tested: &mut F,
     input: &mut Unstructured<'_>,
     plant: Plant,
 ) -> arbitrary::Result<()> {
-    field.reset(input)?;
+    tested.reset(input)?;
     syscall(|token| {
         let mut slices: Vec<UserSlice> = Vec::new();
         for _ in 0..input.int_in_range(0..=SEGMENTS)? {
-            slices.extend(segment(field, input)?);
+            slices.extend(segment(tested, input)?);
         }
         if input.ratio(1, 8)? {
-            import::check(field, token, input)?;
+            import::check(tested, token, input)?;
         }
-        requests(field, token, &slices, input, plant)
+        requests(tested, token, &slices, input, plant)
     })
 }
 
 /// A range of user memory, if it is one (U5).
-fn segment<F: Field>(
-    field: &F,
+fn segment<F: TestMemory>(
+    tested: &F,
     input: &mut Unstructured<'_>,
 ) -> arbitrary::Result<Option<UserSlice>> {
-    let range = field.user().user_range();
-    let place = Place::arbitrary(input)?.get(field.pages());
+    let range = tested.user().user_range();
+    let place = Place::arbitrary(input)?.get(tested.pages());
     let addr = range.start.wrapping_add_signed(place);
     let len = match Length::arbitrary(input)? {
         Length::All if input.ratio(1, 4)? => usize::MAX - usize::from(u8::arbitrary(input)?),
         other => other.get(),
     };
-    let made = UserSlice::new(&*field.user(), faultless_usercopy::UserAddr::new(addr), len);
+    let made = UserSlice::new(&*tested.user(), faultless_usercopy::UserAddr::new(addr), len);
     let end = addr as u128 + len as u128;
     let fits = len == 0 || addr >= range.start && end <= range.end as u128;
     assert_eq!(made.is_ok(), fits, "U5: {addr:#x}+{len:#x} of {range:x?}");
     Ok(made.ok())
 }
 
-fn requests<F: Field>(
-    field: &mut F,
+fn requests<F: TestMemory>(
+    tested: &mut F,
     token: &mut MayFault,
     slices: &[UserSlice],
     input: &mut Unstructured<'_>,
     plant: Plant,
 ) -> arbitrary::Result<()> {
-    let user = field.user();
+    let user = tested.user();
     let user = PlantedUser::new(&*user, plant);
     let mut iter = IovIter::new(&user, slices).expect("few segments of a small memory");
     let mut cursor = Cursor::new(slices);
@@ -171,11 +171,11 @@ fn requests<F: Field>(
             buffer: &mut buffer,
             plant,
         };
-        run.step(field, step, number as u8);
+        run.step(tested, step, number as u8);
         cursor.check(&iter);
-        field.check_residence();
+        tested.check_residence();
     }
-    field.check();
+    tested.check();
     Ok(())
 }
 
@@ -189,12 +189,12 @@ struct Run<'r, 's, U: UserMemory<Token = MayFault>> {
 }
 
 impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
-    fn step<F: Field>(&mut self, field: &mut F, step: Step, number: u8) {
+    fn step<F: TestMemory>(&mut self, tested: &mut F, step: Step, number: u8) {
         match step {
-            Step::CopyFrom(policy, len) => self.copy_from(field, policy, len.get()),
-            Step::CopyTo(policy, len) => self.copy_to(field, policy, len.get(), number),
-            Step::Clear(len) => self.clear(field, len.get()),
-            Step::FaultIn(access, len) => self.fault_in(field, access, len.get()),
+            Step::CopyFrom(policy, len) => self.copy_from(tested, policy, len.get()),
+            Step::CopyTo(policy, len) => self.copy_to(tested, policy, len.get(), number),
+            Step::Clear(len) => self.clear(tested, len.get()),
+            Step::FaultIn(access, len) => self.fault_in(tested, access, len.get()),
             Step::Advance(len) => {
                 self.iter.advance(len.get());
                 self.cursor.advance(len.get());
@@ -211,12 +211,12 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
                 self.iter.reexpand(len.get());
                 self.cursor.reexpand(len.get());
             }
-            Step::Evict(page) => field.evict(usize::from(page)),
+            Step::Evict(page) => tested.evict(usize::from(page)),
         }
     }
 
-    fn copy_from<F: Field>(&mut self, field: &mut F, policy: Policy, len: usize) {
-        let expected = self.reach(field, Access::Read, policy, len);
+    fn copy_from<F: TestMemory>(&mut self, tested: &mut F, policy: Policy, len: usize) {
+        let expected = self.reach(tested, Access::Read, policy, len);
         let asked = len.min(self.cursor.count());
         let dst = self.buffer.as_mut_ptr();
         let copied = match policy {
@@ -227,7 +227,7 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
         };
         judge(copied, expected, asked, policy, "from user memory");
         let mut source = vec![0; copied.min(expected)];
-        field.gather(&self.cursor.pieces(source.len()), &mut source);
+        tested.gather(&self.cursor.pieces(source.len()), &mut source);
         let (done, rest) = self.buffer.split_at(copied.min(expected));
         assert!(*done == *source, "U1: copied bytes are not the source's: {:?}", at(done, &source));
         let intact = *rest == CLEAN[..rest.len()];
@@ -236,8 +236,8 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
         self.moved(copied, len);
     }
 
-    fn copy_to<F: Field>(&mut self, field: &mut F, policy: Policy, len: usize, number: u8) {
-        let expected = self.reach(field, Access::Write, policy, len);
+    fn copy_to<F: TestMemory>(&mut self, tested: &mut F, policy: Policy, len: usize, number: u8) {
+        let expected = self.reach(tested, Access::Write, policy, len);
         let asked = len.min(self.cursor.count());
         let tag = usize::from(number.wrapping_mul(29));
         self.buffer[..len].copy_from_slice(&FRESH[tag..tag + len]);
@@ -249,21 +249,21 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
             Policy::Faulting => unsafe { self.iter.copy_to(self.token, src, len) },
         };
         judge(copied, expected, asked, policy, "to user memory");
-        field.scatter(&self.cursor.pieces(copied), &self.buffer[..copied]);
+        tested.scatter(&self.cursor.pieces(copied), &self.buffer[..copied]);
         self.buffer[..len].fill(BEFORE);
         self.moved(copied, len);
     }
 
-    fn clear<F: Field>(&mut self, field: &mut F, len: usize) {
-        let expected = self.reach(field, Access::Write, Policy::Faulting, len);
+    fn clear<F: TestMemory>(&mut self, tested: &mut F, len: usize) {
+        let expected = self.reach(tested, Access::Write, Policy::Faulting, len);
         let asked = len.min(self.cursor.count());
         let cleared = self.iter.clear(self.token, len);
         judge(cleared, expected, asked, Policy::Faulting, "cleared");
-        field.scatter(&self.cursor.pieces(cleared), &vec![0; cleared]);
+        tested.scatter(&self.cursor.pieces(cleared), &vec![0; cleared]);
         self.cursor.advance(cleared);
     }
 
-    fn fault_in<F: Field>(&mut self, field: &mut F, access: Access, len: usize) {
+    fn fault_in<F: TestMemory>(&mut self, tested: &mut F, access: Access, len: usize) {
         let asked = len.min(self.cursor.count());
         let missed = match access {
             Access::Read => self.iter.fault_in_readable(self.token, len),
@@ -271,15 +271,21 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
         };
         assert!(missed <= asked, "U6: missed {missed} of {asked} bytes");
         let reached = asked - missed;
-        field.check_probed(&self.cursor.pieces(asked), reached, access);
+        tested.check_probed(&self.cursor.pieces(asked), reached, access);
     }
 
     /// How many of the next `len` bytes an access reaches, piece by piece; with the pages that it
     /// makes resident.
-    fn reach<F: Field>(&self, field: &mut F, access: Access, policy: Policy, len: usize) -> usize {
+    fn reach<F: TestMemory>(
+        &self,
+        tested: &mut F,
+        access: Access,
+        policy: Policy,
+        len: usize,
+    ) -> usize {
         let mut reached = 0;
         for (start, len) in self.cursor.pieces(len) {
-            let now = field.reach(start, len, access, policy);
+            let now = tested.reach(start, len, access, policy);
             reached += now;
             if now < len {
                 break;

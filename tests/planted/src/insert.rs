@@ -53,7 +53,7 @@ impl Place<'_> {
 }
 
 /// The text of every source. Ids count the plants from 1.
-pub(super) fn weave(
+pub(super) fn insert(
     plants: &[Plant],
     sources: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>> {
@@ -270,20 +270,20 @@ fn f(page: u32) -> u32 {
         Plant { name: name.into(), why: "W1".into(), tests: vec![], change: vec![change] }
     }
 
-    fn weave_all(plants: &[Plant]) -> Result<String> {
+    fn insert_all(plants: &[Plant]) -> Result<String> {
         let sources = [("f.rs".to_owned(), TEXT.to_owned())].into_iter().collect();
-        Ok(weave(plants, &sources)?["f.rs"].clone())
+        Ok(insert(plants, &sources)?["f.rs"].clone())
     }
 
     #[track_caller]
     fn refused(plants: &[Plant], why: &str) {
-        let error = format!("{:#}", weave_all(plants).expect_err("refused"));
+        let error = format!("{:#}", insert_all(plants).expect_err("refused"));
         assert!(error.contains(why) && error.contains(&plants[0].name), "{error}");
     }
 
     #[test]
     fn an_expression_is_chosen_by_its_switch() {
-        let woven = weave_all(&[plant("a", "page*2", "page * 3")]).expect("woven");
+        let woven = insert_all(&[plant("a", "page*2", "page * 3")]).expect("woven");
         let expected =
             "seen + (if ::faultless_switch::on(1) { /* a */ page * 3 } else { page * 2 })\n";
         assert!(woven.contains(expected), "{woven}");
@@ -295,7 +295,7 @@ fn f(page: u32) -> u32 {
             plant("order", "mark(page);\n    clear(page);", "clear(page); mark(page);"),
             plant("other", "clear(page)", "clear(7)"),
         ];
-        let woven = weave_all(&plants).expect("woven");
+        let woven = insert_all(&plants).expect("woven");
         let expected = "    if ::faultless_switch::on(1) { /* order */ clear(page); mark(page); } \
             else { mark(page);\n    (if ::faultless_switch::on(2) { /* other */ clear(7) } \
             else { clear(page) }); }\n";
@@ -304,7 +304,7 @@ fn f(page: u32) -> u32 {
 
     #[test]
     fn statements_that_bind_take_the_rest_of_their_block_along() {
-        let woven = weave_all(&[plant("a", "let seen = page + 1;", "let seen = 0;")]);
+        let woven = insert_all(&[plant("a", "let seen = page + 1;", "let seen = 0;")]);
         let woven = woven.expect("woven");
         let rest = "\n    mark(page);\n    clear(page);\n    mark(seen);\n    seen + page * 2\n";
         let expected = format!(

@@ -27,7 +27,7 @@ pub struct Find {
 /// Plays each of `seeds`, then inputs made from them, until one breaks the contract or `runs` were
 /// played.
 #[must_use]
-pub fn hunt(
+pub fn search(
     target: &Target,
     plant: Plant,
     seeds: &[Vec<u8>],

@@ -32,7 +32,7 @@ const WINDOW: usize = 24;
 /// Pages of an address space.
 pub(super) const SPACE: usize = 32;
 
-/// How a lane is built.
+/// How a subject is built.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     /// The file's byte at which the script's part of it begins.
@@ -45,7 +45,7 @@ pub(super) struct Shape {
 }
 
 /// A file, its store, a program, and the model of all that.
-pub(super) struct Lane<'m> {
+pub(super) struct Subject<'m> {
     pub(super) machine: &'m Machine<ScriptedMmu>,
     pub(super) space: AddressSpace<ScriptedMmu>,
     pub(super) file: Arc<Inode<HostKernel>>,
@@ -61,13 +61,13 @@ pub(super) struct Lane<'m> {
     store: Arc<FaultyStore<BlockStore>>,
 }
 
-impl<'m> Lane<'m> {
+impl<'m> Subject<'m> {
     pub(super) fn new(machine: &'m Machine<ScriptedMmu>, shape: Shape, strategy: Strategy) -> Self {
         let space = machine.space();
         let blocks = BlockStore::new(shape.block, shape.capacity);
         let store = FaultyStore::new(Arc::clone(&blocks), machine.watchdog());
         let file = machine.inode(&store, 0);
-        let mut lane = Self {
+        let mut subject = Self {
             machine,
             space,
             file,
@@ -81,18 +81,18 @@ impl<'m> Lane<'m> {
             store,
         };
         if shape.capacity < BYTES / shape.block {
-            lane.excuses.push(Errno::NoSpace);
+            subject.excuses.push(Errno::NoSpace);
         }
-        lane.space.map_anonymous(WINDOW, PAGES, Protection::ReadWrite);
-        lane.lay_out_source();
-        lane.map_file();
-        lane.space.sys_truncate(&lane.file, shape.origin as u64).expect("a size");
-        lane.space.sys_fsync(&lane.file, SyncKind::All).expect("a store that works");
-        lane.durable.all_synced(&lane.contents);
-        lane
+        subject.space.map_anonymous(WINDOW, PAGES, Protection::ReadWrite);
+        subject.lay_out_source();
+        subject.map_file();
+        subject.space.sys_truncate(&subject.file, shape.origin as u64).expect("a size");
+        subject.space.sys_fsync(&subject.file, SyncKind::All).expect("a store that works");
+        subject.durable.all_synced(&subject.contents);
+        subject
     }
 
-    /// Whether the lane's answers can be compared with another's: nothing was made to fail.
+    /// Whether the subject's answers can be compared with another's: nothing was made to fail.
     pub(super) fn is_exact(&self) -> bool {
         self.excuses.is_empty() && self.shape.control.is_none()
     }

@@ -1,7 +1,7 @@
 //! A wrapper around any user memory that counts what is asked of it, by kind.
 //!
-//! "No user touches besides the copy on the hot path" is then a test: [`Touches::besides_the_copy`]
-//! is 0.
+//! "No user touches besides the copy on the hot path" is then a test:
+//! [`Accesses::besides_the_copy`] is 0.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use faultless_usercopy::{MayFault, UserAddr, UserMemory, UserSlice};
 
 /// How often each kind of access was asked for, and how many bytes were copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Touches {
+pub struct Accesses {
     /// Atomic copies, in both directions.
     pub atomic_copies: u64,
     /// Bytes that they copied.
@@ -25,7 +25,7 @@ pub struct Touches {
     pub fault_in_bytes: u64,
 }
 
-impl Touches {
+impl Accesses {
     /// Accesses that are not atomic copies.
     #[must_use]
     pub const fn besides_the_copy(&self) -> u64 {
@@ -37,14 +37,14 @@ impl Touches {
 #[derive(Debug)]
 pub struct CountingUser<'u, U> {
     inner: &'u U,
-    touches: Cell<Touches>,
+    accesses: Cell<Accesses>,
 }
 
 impl<'u, U: UserMemory<Token = MayFault>> CountingUser<'u, U> {
     /// Counts what is asked of `inner`.
     #[must_use]
     pub const fn new(inner: &'u U) -> Self {
-        let zero = Touches {
+        let zero = Accesses {
             atomic_copies: 0,
             atomic_bytes: 0,
             faulting_copies: 0,
@@ -52,41 +52,41 @@ impl<'u, U: UserMemory<Token = MayFault>> CountingUser<'u, U> {
             fault_ins: 0,
             fault_in_bytes: 0,
         };
-        Self { inner, touches: Cell::new(zero) }
+        Self { inner, accesses: Cell::new(zero) }
     }
 
     /// The counts so far.
     #[must_use]
-    pub const fn touches(&self) -> Touches {
-        self.touches.get()
+    pub const fn accesses(&self) -> Accesses {
+        self.accesses.get()
     }
 
-    fn update(&self, change: impl FnOnce(&mut Touches)) {
-        let mut touches = self.touches.get();
-        change(&mut touches);
-        self.touches.set(touches);
+    fn update(&self, change: impl FnOnce(&mut Accesses)) {
+        let mut accesses = self.accesses.get();
+        change(&mut accesses);
+        self.accesses.set(accesses);
     }
 
     fn atomic(&self, len: usize, left: usize) -> usize {
-        self.update(|touches| {
-            touches.atomic_copies += 1;
-            touches.atomic_bytes += (len - left) as u64;
+        self.update(|accesses| {
+            accesses.atomic_copies += 1;
+            accesses.atomic_bytes += (len - left) as u64;
         });
         left
     }
 
     fn faulting(&self, len: usize, left: usize) -> usize {
-        self.update(|touches| {
-            touches.faulting_copies += 1;
-            touches.faulting_bytes += (len - left) as u64;
+        self.update(|accesses| {
+            accesses.faulting_copies += 1;
+            accesses.faulting_bytes += (len - left) as u64;
         });
         left
     }
 
     fn fault_in(&self, slice: UserSlice) {
-        self.update(|touches| {
-            touches.fault_ins += 1;
-            touches.fault_in_bytes += slice.len() as u64;
+        self.update(|accesses| {
+            accesses.fault_ins += 1;
+            accesses.fault_in_bytes += slice.len() as u64;
         });
     }
 }
@@ -180,12 +180,12 @@ mod tests {
         let user = CountingUser::new(&space);
         let mut bytes = [0; 10];
         copy_from_user_atomic(&user, &mut bytes, space.slice(0, 0, 10)).expect("resident");
-        assert_eq!(user.touches().besides_the_copy(), 0);
+        assert_eq!(user.accesses().besides_the_copy(), 0);
         machine.syscall(|token| {
             assert_eq!(user.fault_in_readable(token, space.slice(0, 0, 100)), 0);
             copy_from_user(&user, token, &mut bytes, space.slice(0, 0, 10)).expect("mapped");
         });
-        let expected = Touches {
+        let expected = Accesses {
             atomic_copies: 1,
             atomic_bytes: 10,
             faulting_copies: 1,
@@ -193,6 +193,6 @@ mod tests {
             fault_ins: 1,
             fault_in_bytes: 100,
         };
-        assert_eq!(user.touches(), expected);
+        assert_eq!(user.accesses(), expected);
     }
 }

@@ -36,7 +36,7 @@ pub(super) enum Policy {
 }
 
 /// Memory with a copy of all its bytes on the side.
-pub(super) trait Field {
+pub(super) trait TestMemory {
     type User: UserMemory<Token = MayFault>;
 
     /// What is under test.
@@ -60,24 +60,24 @@ pub(super) trait Field {
     /// A debugger changes a byte that can be read.
     fn put(&mut self, addr: usize, byte: u8);
     /// The copy on the side, and the address of its first byte.
-    fn shadow(&mut self) -> (&mut [u8], usize);
+    fn predicted(&mut self) -> (&mut [u8], usize);
 
     /// What the pieces hold.
     fn gather(&mut self, pieces: &[Piece], to: &mut [u8]) {
-        let (shadow, base) = self.shadow();
+        let (predicted, base) = self.predicted();
         let mut done = 0;
         for &(start, len) in pieces {
-            to[done..done + len].copy_from_slice(&shadow[start - base..][..len]);
+            to[done..done + len].copy_from_slice(&predicted[start - base..][..len]);
             done += len;
         }
     }
 
     /// The pieces ought to hold `bytes` from here on.
     fn scatter(&mut self, pieces: &[Piece], bytes: &[u8]) {
-        let (shadow, base) = self.shadow();
+        let (predicted, base) = self.predicted();
         let mut done = 0;
         for &(start, len) in pieces {
-            shadow[start - base..][..len].copy_from_slice(&bytes[done..done + len]);
+            predicted[start - base..][..len].copy_from_slice(&bytes[done..done + len]);
             done += len;
         }
     }
@@ -153,7 +153,7 @@ pub(super) struct RealPages {
     space: Rc<AddressSpace<RealMmu, Bare>>,
     machine: Machine<RealMmu, Bare>,
     base: usize,
-    shadow: Vec<u8>,
+    predicted: Vec<u8>,
     now: Vec<u8>,
     resident: [Resident; KINDS.len()],
 }
@@ -174,18 +174,18 @@ impl RealPages {
             space.map_anonymous(page, 1, protection);
         }
         let base = space.at(0, 0).get();
-        let shadow = vec![0; KINDS.len() * PAGE_SIZE];
-        let now = shadow.clone();
+        let predicted = vec![0; KINDS.len() * PAGE_SIZE];
+        let now = predicted.clone();
         let resident = [Resident::No; KINDS.len()];
-        let mut field = Self { space, machine, base, shadow, now, resident };
-        for page in field.readable() {
-            field.populate(page);
+        let mut tested = Self { space, machine, base, predicted, now, resident };
+        for page in tested.readable() {
+            tested.populate(page);
             let place = page * PAGE_SIZE;
             let bytes: Vec<u8> = (0..PAGE_SIZE).map(|at| pattern(place + at)).collect();
-            field.space.poke(field.space.at(page, 0), &bytes);
-            field.shadow[place..place + PAGE_SIZE].copy_from_slice(&bytes);
+            tested.space.poke(tested.space.at(page, 0), &bytes);
+            tested.predicted[place..place + PAGE_SIZE].copy_from_slice(&bytes);
         }
-        field
+        tested
     }
 
     fn readable(&self) -> impl Iterator<Item = usize> + use<> {
@@ -210,7 +210,7 @@ fn pattern(at: usize) -> u8 {
     (at.wrapping_mul(31) >> 3) as u8 ^ (at >> 9) as u8
 }
 
-impl Field for RealPages {
+impl TestMemory for RealPages {
     type User = AddressSpace<RealMmu, Bare>;
 
     fn user(&self) -> Rc<Self::User> {
@@ -274,7 +274,7 @@ impl Field for RealPages {
         for page in self.readable() {
             let place = page * PAGE_SIZE..(page + 1) * PAGE_SIZE;
             self.space.peek(self.space.at(page, 0), &mut self.now[place.clone()]);
-            if let Some(what) = difference(&self.now[place.clone()], &self.shadow[place]) {
+            if let Some(what) = difference(&self.now[place.clone()], &self.predicted[place]) {
                 panic!("U1, U6: user memory, page {page}: {what}");
             }
         }
@@ -282,18 +282,18 @@ impl Field for RealPages {
 
     fn put(&mut self, addr: usize, byte: u8) {
         self.space.poke(UserAddr::new(addr), &[byte]);
-        self.shadow[addr - self.base] = byte;
+        self.predicted[addr - self.base] = byte;
     }
 
-    fn shadow(&mut self) -> (&mut [u8], usize) {
-        (&mut self.shadow, self.base)
+    fn predicted(&mut self) -> (&mut [u8], usize) {
+        (&mut self.predicted, self.base)
     }
 }
 
 /// Bytes with a hole.
 pub(super) struct Bytes {
     memory: Rc<Scripted>,
-    shadow: Vec<u8>,
+    predicted: Vec<u8>,
     now: Vec<u8>,
     hole: Range<usize>,
 }
@@ -301,9 +301,9 @@ pub(super) struct Bytes {
 impl Bytes {
     pub(super) fn new() -> Self {
         let memory = Rc::new(Scripted::new());
-        let shadow: Vec<u8> = (0..memory.user_range().len()).map(pattern).collect();
-        memory.poke(memory.base(), &shadow);
-        Self { now: shadow.clone(), shadow, memory, hole: 0..0 }
+        let predicted: Vec<u8> = (0..memory.user_range().len()).map(pattern).collect();
+        memory.poke(memory.base(), &predicted);
+        Self { now: predicted.clone(), predicted, memory, hole: 0..0 }
     }
 
     /// The page that can only be read.
@@ -312,7 +312,7 @@ impl Bytes {
     }
 }
 
-impl Field for Bytes {
+impl TestMemory for Bytes {
     type User = Scripted;
 
     fn user(&self) -> Rc<Scripted> {
@@ -320,7 +320,7 @@ impl Field for Bytes {
     }
 
     fn pages(&self) -> usize {
-        self.shadow.len() / PAGE_SIZE
+        self.predicted.len() / PAGE_SIZE
     }
 
     fn reset(&mut self, input: &mut Unstructured<'_>) -> arbitrary::Result<()> {
@@ -358,22 +358,22 @@ impl Field for Bytes {
 
     fn check(&mut self) {
         self.memory.peek(self.memory.base(), &mut self.now);
-        if let Some(what) = difference(&self.now, &self.shadow) {
+        if let Some(what) = difference(&self.now, &self.predicted) {
             panic!("U1, U6: user memory: {what}");
         }
     }
 
     fn put(&mut self, addr: usize, byte: u8) {
         self.memory.poke(UserAddr::new(addr), &[byte]);
-        self.shadow[addr - self.memory.user_range().start] = byte;
+        self.predicted[addr - self.memory.user_range().start] = byte;
     }
 
-    fn shadow(&mut self) -> (&mut [u8], usize) {
-        (&mut self.shadow, self.memory.user_range().start)
+    fn predicted(&mut self) -> (&mut [u8], usize) {
+        (&mut self.predicted, self.memory.user_range().start)
     }
 }
 
 /// An address of the field.
-pub(super) fn address<F: Field>(field: &F, offset: isize) -> UserAddr {
-    UserAddr::new(field.user().user_range().start.wrapping_add_signed(offset))
+pub(super) fn address<F: TestMemory>(tested: &F, offset: isize) -> UserAddr {
+    UserAddr::new(tested.user().user_range().start.wrapping_add_signed(offset))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz TARGET --hunt N`: inputs by chance, on stable Rust. No coverage guides them.
+//! `cargo xtask fuzz TARGET --search N`: inputs by chance, on stable Rust. No coverage guides them.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use super::input::replay;
 use faultless_tools::workspace;
 
 /// Plays the committed seeds of each target, and inputs made from them: `runs` in all.
-pub(super) fn hunt(targets: &[&Target], runs: u64, seed: Option<u32>) -> Result<ExitCode> {
+pub(super) fn search(targets: &[&Target], runs: u64, seed: Option<u32>) -> Result<ExitCode> {
     let plant = match std::env::var("FAULTLESS_PLANT") {
         Ok(name) => Plant::find(&name).context("FAULTLESS_PLANT names a bug")?,
         Err(_) => Plant::None,
@@ -23,7 +23,7 @@ pub(super) fn hunt(targets: &[&Target], runs: u64, seed: Option<u32>) -> Result<
     for target in targets {
         let planted = if plant.target() == target.name { plant } else { Plant::None };
         let seeds = seeds(target)?;
-        match fuzz::hunt(target, planted, &seeds, &mut Rng::new(seed), runs) {
+        match fuzz::search(target, planted, &seeds, &mut Rng::new(seed), runs) {
             None => println!("{}: nothing is wrong with {runs} inputs", target.name),
             Some(find) => {
                 finds += 1;

@@ -8,9 +8,9 @@ use faultless_usercopy::{IovIter, UserSlice};
 
 use super::ledger::{Owed, range_of};
 use super::look::{GONE, lock_page};
-use super::script::{CELL, Deed, FileNumber, Op, PAGES, PER_PAGE};
+use super::script::{CELL, FileNumber, Op, Operation, PAGES, PER_PAGE};
 use super::space::Area;
-use super::{MAPPED, Plant, STEPS, WINDOW, WINDOWS, World, baton, enter, order};
+use super::{MAPPED, Plant, STEPS, WINDOW, WINDOWS, World, enter, order, scheduler};
 use crate::controls::{ControlFile, Request};
 
 /// The task of a thread.
@@ -28,7 +28,7 @@ impl Task for Mortal<'_> {
 impl World {
     /// The task of the thread that runs.
     fn task(&self) -> Mortal<'_> {
-        Mortal { world: self, thread: baton::current() }
+        Mortal { world: self, thread: scheduler::current() }
     }
 
     fn is_killed(&self) -> bool {
@@ -43,14 +43,14 @@ impl World {
     /// A fatal signal for a thread.
     fn kill(&self, thread: usize) {
         self.killed.set(self.killed.get() | 1 << thread);
-        baton::signal(thread);
-        baton::point();
+        scheduler::signal(thread);
+        scheduler::point();
     }
 
     pub(super) fn thread(&self, thread: usize) {
         let holders = self.script.setting.holders;
         if holders > 0 && thread == holders {
-            baton::arm(self.first.get());
+            scheduler::arm(self.first.get());
         }
         for op in &self.script.threads[thread] {
             self.perform(thread, op);
@@ -61,14 +61,14 @@ impl World {
     pub(super) fn perform(&self, thread: usize, op: &Op) {
         let file = &self.files[op.file];
         let mapped = MAPPED + op.file * PAGES;
-        match op.deed {
-            Deed::Write { at, cells } => {
+        match op.operation {
+            Operation::Write { at, cells } => {
                 let slice = self.slice(self.source(thread, op), cells * CELL);
                 self.write(op, slice, WriteOptions::at(self.pos(at)));
             }
-            Deed::SyncWrite { at, cells } => self.write_through(thread, op, at, cells),
-            Deed::Append { cells } => {
-                let end = baton::quietly(|| file.size());
+            Operation::SyncWrite { at, cells } => self.write_through(thread, op, at, cells),
+            Operation::Append { cells } => {
+                let end = scheduler::quietly(|| file.size());
                 let slice = self.slice(self.source(thread, op), cells * CELL);
                 self.write(op, slice, WriteOptions::append());
                 if self.plant == Plant::WritesTwice {
@@ -76,12 +76,12 @@ impl World {
                     self.write(op, slice, WriteOptions::at(end));
                 }
             }
-            Deed::Copy { at, cells, from, page } => {
+            Operation::Copy { at, cells, from, page } => {
                 let slice = self.slice((MAPPED + from * PAGES + page, 0), cells * CELL);
                 self.write(op, slice, WriteOptions::at(self.pos(at)));
             }
-            Deed::Read { at, cells } => self.read(op, thread, at, cells),
-            Deed::Truncate { cells } => {
+            Operation::Read { at, cells } => self.read(op, thread, at, cells),
+            Operation::Truncate { cells } => {
                 let changed = file.set_size(&mut enter(), self.pos(cells), &self.task());
                 assert!(changed.is_ok() || self.is_killed(), "truncation: {changed:?}");
                 if changed.is_err() {
@@ -89,36 +89,38 @@ impl World {
                     self.landed.borrow_mut().insert(op.tag, 0);
                 }
             }
-            Deed::Fsync | Deed::SyncPage { .. } => self.sync(op),
-            Deed::Flush => {
+            Operation::Fsync | Operation::SyncPage { .. } => self.sync(op),
+            Operation::Flush => {
                 let sent = file.writeback(&mut enter(), 0..u64::MAX, &self.task());
                 assert!(sent.is_ok() || self.may_fail(), "writeback: {sent:?}");
             }
-            Deed::Evict if self.plant == Plant::EvictAsksTwice => self.evict_asking_twice(op),
-            Deed::Evict => drop(file.evict(&mut enter(), 0..u64::MAX)),
-            Deed::Store { cell } => self.store(op, mapped, cell),
-            Deed::Load { page } => self.load(op, mapped + page, page),
-            Deed::Remap { page } => {
+            Operation::Evict if self.plant == Plant::EvictAsksTwice => self.evict_asking_twice(op),
+            Operation::Evict => drop(file.evict(&mut enter(), 0..u64::MAX)),
+            Operation::Store { cell } => self.store(op, mapped, cell),
+            Operation::Load { page } => self.load(op, mapped + page, page),
+            Operation::Remap { page } => {
                 self.space.map(mapped + page, Area::Nothing);
                 let index = PageIndex::new(self.script.leaves.origin() + page as u64);
                 self.space.map(mapped + page, Area::File(file.clone(), index));
             }
-            Deed::Populate { page } => self.space.populate(mapped + page),
-            Deed::Steal => self.space.steal(),
-            Deed::Kill { thread } => self.kill(thread),
+            Operation::Populate { page } => self.space.populate(mapped + page),
+            Operation::Steal => self.space.steal(),
+            Operation::Kill { thread } => self.kill(thread),
         }
     }
 
     /// A sync, which keeps its promise.
     fn sync(&self, op: &Op) {
         let file = &self.files[op.file];
-        let (what, range) = match op.deed {
-            Deed::SyncPage { page } => ("msync", range_of(self, page)),
+        let (what, range) = match op.operation {
+            Operation::SyncPage { page } => ("msync", range_of(self, page)),
             _ => ("fsync", 0..u64::MAX),
         };
-        let owed = baton::quietly(|| Owed::begin(self, op.file, what, range.clone()));
-        let synced = match op.deed {
-            Deed::SyncPage { .. } => file.msync(&mut enter(), range, MsyncKind::Sync, &self.task()),
+        let owed = scheduler::quietly(|| Owed::begin(self, op.file, what, range.clone()));
+        let synced = match op.operation {
+            Operation::SyncPage { .. } => {
+                file.msync(&mut enter(), range, MsyncKind::Sync, &self.task())
+            }
             _ => file.fsync(&mut enter(), SyncKind::All, &self.task()),
         };
         if synced == Err(Errno::Interrupted) && self.is_killed() {
@@ -147,7 +149,7 @@ impl World {
         if self.control().is_some() {
             return;
         }
-        baton::quietly(|| owed.end(self, synced));
+        scheduler::quietly(|| owed.end(self, synced));
         if synced.is_ok() {
             self.promises.borrow_mut().push((self.stores[file].moments(), owed));
         }
@@ -155,7 +157,7 @@ impl World {
 
     /// A write with `O_DSYNC`: what has landed is durable when it returns.
     fn write_through(&self, thread: usize, op: &Op, at: usize, cells: usize) {
-        let owed = baton::quietly(|| Owed::by_write(self, op, at, cells));
+        let owed = scheduler::quietly(|| Owed::by_write(self, op, at, cells));
         let slice = self.slice(self.source(thread, op), cells * CELL);
         let options = WriteOptions::at(self.pos(at)).with_sync(SyncKind::Data);
         if let Some(landed) = self.write(op, slice, options) {
@@ -170,7 +172,7 @@ impl World {
     fn store(&self, op: &Op, mapped: usize, cell: usize) {
         let (page, offset) = (mapped + cell / PER_PAGE, cell % PER_PAGE * CELL);
         let stored = self.space.store(page, offset, &[op.tag; CELL]);
-        let size = baton::quietly(|| self.files[op.file].size());
+        let size = scheduler::quietly(|| self.files[op.file].size());
         if stored.is_err() || size <= self.pos(cell) {
             self.landed.borrow_mut().insert(op.tag, 0);
         }
@@ -188,7 +190,7 @@ impl World {
         let mut from = IovIter::from_slice(&self.space, &slice);
         let written = file.write(&mut enter(), &mut from, &options, &self.task());
         let written = written.map(|written| written.bytes);
-        if matches!(op.deed, Deed::Copy { .. }) {
+        if matches!(op.operation, Operation::Copy { .. }) {
             return None;
         }
         let landed = written.unwrap_or(0);
