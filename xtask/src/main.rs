@@ -17,7 +17,7 @@
 //!
 //! | command | what it does | package |
 //! |---|---|---|
-//! | `demo`, `deadlocks` | the main job on real input; the deadlock theatre | `faultless-shows` |
+//! | `demo`, `deadlocks` | the main job on real input; the staged deadlocks | `faultless-shows` |
 //! | `fuzz`, `oracle`, `soak` | checkers that draw their inputs | `faultless-random` |
 //! | `model` | the model checkers | `faultless-model` |
 //! | `planted` | hand-written bugs, and whether named tests find them | `faultless-planted` |

@@ -26,7 +26,7 @@ pub(crate) mod sealed {
 }
 
 /// What a host kernel does besides the work. Sealed: the three flavours of this module, and the
-/// theatre's.
+/// staged deadlocks'.
 pub trait Flavor: sealed::Sealed + fmt::Debug + Send + Sync + 'static {
     /// Its words.
     type Sync: SyncFamily;

@@ -1,9 +1,9 @@
-//! `cargo xtask deadlocks`: the deadlock theatre, played before the user's eyes.
+//! `cargo xtask deadlocks`: the staged deadlocks, played before the user's eyes.
 //!
 //! Every deadlock of `docs/semantics.md` is played by every write path there is, with real page
 //! faults and real threads; then a table says which hang, each cycle is told in words, and, if
-//! asked for, drawn (`svg`). The exit code is 1 if a scene ends in another way than it should. The
-//! scenes are the host's ([`theatre`]).
+//! asked for, drawn (`svg`). The exit code is 1 if a scenario ends in another way than it should.
+//! The scenarios are the host's ([`deadlocks`]).
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use faultless_host::controls::theatre::{self, Act, Algorithm, Ending, Scene};
+use faultless_host::controls::deadlocks::{self, Algorithm, Ending, Scenario, Trial};
 
 mod report;
 mod svg;
@@ -31,22 +31,22 @@ pub struct Options {
 /// # Errors
 /// A drawing cannot be made or written.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let (acts, limit) = (play(), theatre::LIMIT.as_secs());
+    let (trials, limit) = (play(), deadlocks::LIMIT.as_secs());
     println!("Scenes on the real MMU; a thread that waits for a lock for {limit} s hangs.");
-    println!("{}", report::table(&acts));
-    for scene in Scene::ALL {
-        println!("{}", report::story(scene, &acts));
+    println!("{}", report::table(&trials));
+    for scenario in Scenario::ALL {
+        println!("{}", report::story(scenario, &trials));
     }
     if let Some(folder) = &options.svg {
-        draw(folder, &acts)?;
+        draw(folder, &trials)?;
     }
-    let wrong: Vec<&Act> = acts.iter().filter(|act| !is_right(act)).collect();
-    println!("{}", report::summary(&acts, &wrong));
+    let wrong: Vec<&Trial> = trials.iter().filter(|trial| !is_right(trial)).collect();
+    println!("{}", report::summary(&trials, &wrong));
     Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Plays everything, without the noise of the threads that are taken down.
-fn play() -> Vec<Act> {
+fn play() -> Vec<Trial> {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
         let story = panic.payload_as_str().unwrap_or_default();
@@ -54,27 +54,27 @@ fn play() -> Vec<Act> {
             before(panic);
         }
     }));
-    let acts = theatre::play_all(theatre::LIMIT);
+    let trials = deadlocks::play_all(deadlocks::LIMIT);
     drop(std::panic::take_hook());
-    acts
+    trials
 }
 
-/// Whether the act ended as it should, seen by both detectors or by neither.
-fn is_right(act: &Act) -> bool {
-    let seen = match act.ending {
-        Ending::Hangs => act.cycle().is_some() && !act.fires.is_empty(),
-        Ending::Finishes => act.reports.is_empty() && act.fires.is_empty(),
+/// Whether the trial ended as it should, seen by both detectors or by neither.
+fn is_right(trial: &Trial) -> bool {
+    let seen = match trial.ending {
+        Ending::Hangs => trial.cycle().is_some() && !trial.fires.is_empty(),
+        Ending::Finishes => trial.reports.is_empty() && trial.fires.is_empty(),
     };
-    seen && act.ending == act.algorithm.expected()
+    seen && trial.ending == trial.algorithm.expected()
 }
 
-fn draw(folder: &Path, acts: &[Act]) -> Result<()> {
+fn draw(folder: &Path, trials: &[Trial]) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for scene in Scene::ALL {
+    for scenario in Scenario::ALL {
         for algorithm in Algorithm::ALL {
-            let cycle = report::find(acts, scene, algorithm).and_then(Act::cycle);
+            let cycle = report::find(trials, scenario, algorithm).and_then(Trial::cycle);
             let Some(cycle) = cycle else { continue };
-            let path = folder.join(svg::file_name(scene, algorithm));
+            let path = folder.join(svg::file_name(scenario, algorithm));
             let drawing = svg::draw(&cycle.dot)?;
             fs::write(&path, drawing)
                 .with_context(|| format!("cannot write {}", path.display()))?;
@@ -87,13 +87,13 @@ fn draw(folder: &Path, acts: &[Act]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use faultless_host::controls::theatre::Destination;
+    use faultless_host::controls::deadlocks::Destination;
 
     use super::*;
 
-    fn act(algorithm: Algorithm, ending: Ending) -> Act {
-        Act {
-            scene: Scene::Dl1,
+    fn trial(algorithm: Algorithm, ending: Ending) -> Trial {
+        Trial {
+            scenario: Scenario::Dl1,
             algorithm,
             destination: Destination::Uptodate,
             ending,
@@ -104,14 +104,14 @@ mod tests {
 
     #[test]
     fn production_that_hangs_is_wrong_and_so_is_a_control_that_finishes() {
-        assert!(is_right(&act(Algorithm::FaultlessB, Ending::Finishes)));
-        assert!(!is_right(&act(Algorithm::FaultlessB, Ending::Hangs)));
-        assert!(!is_right(&act(Algorithm::Linux2623, Ending::Finishes)));
+        assert!(is_right(&trial(Algorithm::FaultlessB, Ending::Finishes)));
+        assert!(!is_right(&trial(Algorithm::FaultlessB, Ending::Hangs)));
+        assert!(!is_right(&trial(Algorithm::Linux2623, Ending::Finishes)));
     }
 
     #[test]
     fn a_hang_that_only_one_detector_saw_is_wrong() {
-        let mut seen_by_nobody = act(Algorithm::Linux2623, Ending::Hangs);
+        let mut seen_by_nobody = trial(Algorithm::Linux2623, Ending::Hangs);
         assert!(!is_right(&seen_by_nobody));
         seen_by_nobody.fires.push("watchdog: waited".into());
         assert!(!is_right(&seen_by_nobody));

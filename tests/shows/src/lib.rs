@@ -2,7 +2,7 @@
 //! paths have ([`deadlocks`]).
 //!
 //! Both run on the host shim's real MMU, tell what happened in a table, and fail if it is not what
-//! should happen. The scenes, the machine and the algorithms are the host's; here are the input,
+//! should happen. The scenarios, the machine and the algorithms are the host's; here are the input,
 //! the order of events and the report.
 
 #![forbid(unsafe_code)]

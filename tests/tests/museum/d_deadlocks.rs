@@ -1,7 +1,7 @@
-//! D: deadlocks beyond the five of the theatre.
+//! D: deadlocks beyond the five that are staged.
 //!
 //! What hangs is caught by the lock checker before it does: the planted runs here end at once. The
-//! theatre (`tests/deadlocks.rs`) lets the same controls really hang.
+//! deadlocks (`tests/deadlocks.rs`) lets the same controls really hang.
 
 use std::sync::Arc;
 

@@ -3,14 +3,14 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Result, anyhow};
-use faultless_host::controls::theatre::{Algorithm, Scene};
+use faultless_host::controls::deadlocks::{Algorithm, Scenario};
 use layout::backends::svg::SVGWriter;
 use layout::gv::{DotParser, GraphBuilder};
 
 /// `dl1-2.6.23.svg`.
-pub(super) fn file_name(scene: Scene, algorithm: Algorithm) -> String {
-    let scene = scene.name().to_lowercase().replace('\'', "-prime");
-    format!("{scene}-{}.svg", algorithm.name().to_lowercase().replace(' ', "-"))
+pub(super) fn file_name(scenario: Scenario, algorithm: Algorithm) -> String {
+    let scenario = scenario.name().to_lowercase().replace('\'', "-prime");
+    format!("{scenario}-{}.svg", algorithm.name().to_lowercase().replace(' ', "-"))
 }
 
 /// Draws a graph that is given in the language of `dot`.
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn file_names_have_no_spaces_and_no_quotes() {
         assert_eq!(
-            file_name(Scene::Dl3Prime, Algorithm::PrefaultOnly),
+            file_name(Scenario::Dl3Prime, Algorithm::PrefaultOnly),
             "dl3-prime-prefault-only.svg"
         );
     }

@@ -16,7 +16,7 @@ use faultless_page::{
     WaitKey, WritebackRun,
 };
 
-use super::flavor::Staged;
+use super::flavor::Notifying;
 use crate::kernel::HostKernel;
 use crate::lockcheck::{self, Lock};
 use crate::stores::MemoryStore;
@@ -27,11 +27,11 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 pub(super) struct VolumeLock {
     id: u64,
     held: AtomicBool,
-    cache: Arc<PageCache<HostKernel<Staged>>>,
+    cache: Arc<PageCache<HostKernel<Notifying>>>,
 }
 
 impl VolumeLock {
-    pub(super) fn new(cache: &Arc<PageCache<HostKernel<Staged>>>) -> Arc<Self> {
+    pub(super) fn new(cache: &Arc<PageCache<HostKernel<Notifying>>>) -> Arc<Self> {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self { id, held: AtomicBool::new(false), cache: Arc::clone(cache) })
     }

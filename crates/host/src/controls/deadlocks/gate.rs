@@ -1,11 +1,11 @@
-//! Where threads of a scene wait for one another.
+//! Where threads of a scenario wait for one another.
 
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a thread waits for its cue: longer than any watchdog, so that a hang is the watchdog's
+/// How long a thread waits for its hook: longer than any watchdog, so that a hang is the watchdog's
 /// to find.
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -1,28 +1,27 @@
-//! The deadlock theatre: DL1 to DL4 staged on the real MMU, with real threads, for each write path
-//! there is.
+//! The deadlocks DL1 to DL4, set up on the real MMU, with real threads, for each write path there
+//! is.
 //!
-//! An [`Act`] is one [`Scene`] played by one [`Algorithm`] on a machine of its own. The same
-//! staging serves all: threads meet at gates that open when a thread is where it has to be (it
-//! holds its page; it is about to wait for a page with M held) or is done, so that a path which
-//! cannot get there does not wait for ever. Nothing sleeps to synchronise. The source is stolen
-//! just before the first copy, which is what makes "prefault only" fail and what Faultless has to
-//! survive.
+//! A [`Trial`] is one [`Scenario`] with one [`Algorithm`] on a machine of its own. The same setup
+//! serves all: threads meet at gates that open when a thread is where it has to be (it holds its
+//! page; it is about to wait for a page with M held) or is done, so that a path which cannot get
+//! there does not wait for ever. Nothing sleeps to synchronise. The source is stolen just before
+//! the first copy, which is what makes "prefault only" fail and what Faultless has to survive.
 //!
-//! A scene that hangs is found twice: by the lock checker, as a cycle, before anybody waits; and by
-//! the watchdog of the machine, which panics in the threads that wait. They unwind, give their
-//! locks back, and the act goes on to check that the machine is as good as new: Faultless writes
-//! the same file, and every frame comes back.
+//! A scenario that hangs is found twice: by the lock checker, as a cycle, before a thread waits;
+//! and by the watchdog of the machine, which panics in the threads that wait. They unwind, give
+//! their locks back, and the trial goes on to check that the machine is as good as new: Faultless
+//! writes the same file, and every frame comes back.
 //!
-//! Key types: [`Scene`], [`Algorithm`], [`Destination`], [`Act`]; [`play`], [`play_all`]. `stage`
-//! owns machine and threads, `scenes` the plays, `flavor` the cues, `gate` the meeting points,
-//! `store` DL4's store.
+//! Key types: [`Scenario`], [`Algorithm`], [`Destination`], [`Trial`]; [`play`], [`play_all`].
+//! `setup` owns machine and threads, `scenarios` what the threads do, `flavor` the hooks, `gate`
+//! the meeting points, `store` DL4's store.
 
 #![forbid(unsafe_code)]
 
 mod flavor;
 mod gate;
-mod scenes;
-mod stage;
+mod scenarios;
+mod setup;
 mod store;
 
 use std::fmt;
@@ -33,15 +32,15 @@ use faultless_page::Strategy;
 use super::{Control, Defects};
 use crate::lockcheck::{Kind, Report};
 
-use self::stage::Stage;
+use self::setup::Setup;
 
-/// How long a wait for a lock may last before it counts as a hang. A scene that does not hang waits
-/// for microseconds.
+/// How long a wait for a lock may last before it counts as a hang. A scenario that does not hang
+/// waits for microseconds.
 pub const LIMIT: Duration = Duration::from_secs(8);
 
 /// A deadlock of `docs/semantics.md`, the problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scene {
+pub enum Scenario {
     /// A page is written from a mapping of itself.
     Dl1,
     /// Two pages are written, each from a mapping of the other.
@@ -80,7 +79,7 @@ pub enum Destination {
     Absent,
 }
 
-/// How an act ended.
+/// How a trial ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// All threads came to their end, with the right bytes.
@@ -89,11 +88,11 @@ pub enum Ending {
     Hangs,
 }
 
-/// One scene, played by one algorithm.
+/// One scenario, played by one algorithm.
 #[derive(Clone, Debug)]
-pub struct Act {
+pub struct Trial {
     /// What was played.
-    pub scene: Scene,
+    pub scenario: Scenario,
     /// By whom.
     pub algorithm: Algorithm,
     /// From which beginning.
@@ -106,7 +105,7 @@ pub struct Act {
     pub fires: Vec<String>,
 }
 
-impl Scene {
+impl Scenario {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Dl1, Self::Dl2, Self::Dl3, Self::Dl3Prime, Self::Dl4];
 
@@ -169,7 +168,7 @@ impl Algorithm {
         }
     }
 
-    /// How history, or the proof, says that every scene ends.
+    /// How history, or the proof, says that every scenario ends.
     #[must_use]
     pub const fn expected(self) -> Ending {
         match self {
@@ -210,7 +209,7 @@ impl Destination {
     }
 }
 
-impl fmt::Display for Scene {
+impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -237,61 +236,67 @@ impl fmt::Display for Ending {
     }
 }
 
-impl Act {
-    /// The cycle of the scene's kind that the lock checker found.
+impl Trial {
+    /// The cycle of the scenario's kind that the lock checker found.
     #[must_use]
     pub fn cycle(&self) -> Option<&Report> {
-        self.reports.iter().find(|report| report.kind == self.scene.kind())
+        self.reports.iter().find(|report| report.kind == self.scenario.kind())
     }
 }
 
-impl fmt::Display for Act {
+impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scene, algorithm, destination, ending, .. } = self;
-        write!(f, "{scene} on {algorithm} (page {destination}): {ending}")
+        let Self { scenario, algorithm, destination, ending, .. } = self;
+        write!(f, "{scenario} on {algorithm} (page {destination}): {ending}")
     }
 }
 
-/// Plays one scene. A wait for a lock that lasts longer than `limit` counts as a hang. Blocks until
-/// all threads have ended.
+/// Plays one scenario. A wait for a lock that lasts longer than `limit` counts as a hang. Blocks
+/// until all threads have ended.
 ///
 /// # Panics
-/// If the act ends with wrong bytes, an error, or anything left behind.
+/// If the trial ends with wrong bytes, an error, or anything left behind.
 #[must_use]
-pub fn play(scene: Scene, algorithm: Algorithm, destination: Destination, limit: Duration) -> Act {
-    let stage = Stage::new(algorithm.path(), destination, limit);
-    let expecting = stage.machine().check().expect();
-    let fires = match scene {
-        Scene::Dl1 => scenes::dl1(&stage),
-        Scene::Dl2 => scenes::dl2(&stage),
-        Scene::Dl3 => scenes::dl3(&stage),
-        Scene::Dl3Prime => scenes::dl3_prime(&stage),
-        Scene::Dl4 => scenes::dl4(&stage),
+pub fn play(
+    scenario: Scenario,
+    algorithm: Algorithm,
+    destination: Destination,
+    limit: Duration,
+) -> Trial {
+    let setup = Setup::new(algorithm.path(), destination, limit);
+    let expecting = setup.machine().check().expect();
+    let fires = match scenario {
+        Scenario::Dl1 => scenarios::dl1(&setup),
+        Scenario::Dl2 => scenarios::dl2(&setup),
+        Scenario::Dl3 => scenarios::dl3(&setup),
+        Scenario::Dl3Prime => scenarios::dl3_prime(&setup),
+        Scenario::Dl4 => scenarios::dl4(&setup),
     };
     let reports = expecting.reports();
-    stage.finish();
+    setup.finish();
     let ending = if fires.is_empty() { Ending::Finishes } else { Ending::Hangs };
-    Act { scene, algorithm, destination, ending, reports, fires }
+    Trial { scenario, algorithm, destination, ending, reports, fires }
 }
 
-/// Plays every scene with every algorithm from both beginnings, at the same time, so that the hangs
-/// are waited for together. In the order of the enums.
+/// Plays every scenario with every algorithm from both beginnings, at the same time, so that the
+/// hangs are waited for together. In the order of the enums.
 ///
 /// # Panics
 /// As [`play`].
 #[must_use]
-pub fn play_all(limit: Duration) -> Vec<Act> {
+pub fn play_all(limit: Duration) -> Vec<Trial> {
     std::thread::scope(|scope| {
-        let mut acts = Vec::new();
-        for scene in Scene::ALL {
+        let mut trials = Vec::new();
+        for scenario in Scenario::ALL {
             for algorithm in Algorithm::ALL {
                 for destination in Destination::ALL {
-                    acts.push(scope.spawn(move || play(scene, algorithm, destination, limit)));
+                    trials.push(scope.spawn(move || play(scenario, algorithm, destination, limit)));
                 }
             }
         }
-        acts.into_iter()
-            .map(|act| act.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
+        trials
+            .into_iter()
+            .map(|trial| trial.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
             .collect()
     })
 }

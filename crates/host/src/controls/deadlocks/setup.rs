@@ -11,7 +11,7 @@ use faultless_filemap::{Inode, NoTask, WriteOptions};
 use faultless_page::{AddressSpaceOperations, PAGE_SIZE};
 use faultless_usercopy::{IovIter, UserSlice};
 
-use super::flavor::Staged;
+use super::flavor::Notifying;
 use super::{Destination, Path};
 use crate::controls::{ControlFile, Request};
 use crate::kernel::HostKernel;
@@ -19,18 +19,18 @@ use crate::script::{Action, Event, When};
 use crate::stores::MemoryStore;
 use crate::{AddressSpace, Machine, MachineConfig, Protection, RealMmu, syscall};
 
-/// A file on this stage.
-pub(super) type File = Arc<Inode<HostKernel<Staged>>>;
-/// An address space on this stage.
-pub(super) type Space = AddressSpace<RealMmu, Staged>;
+/// A file of this setup.
+pub(super) type File = Arc<Inode<HostKernel<Notifying>>>;
+/// An address space of this setup.
+pub(super) type Space = AddressSpace<RealMmu, Notifying>;
 
-/// More than any scene needs.
+/// More than any scenario needs.
 const STEPS: u64 = 1000;
 
-/// A machine of its own for each act.
+/// A machine of its own for each trial.
 #[derive(Debug)]
-pub(super) struct Stage {
-    machine: Machine<RealMmu, Staged>,
+pub(super) struct Setup {
+    machine: Machine<RealMmu, Notifying>,
     path: Path,
     destination: Destination,
 }
@@ -40,17 +40,18 @@ pub(super) fn page_of(seed: u8) -> Vec<u8> {
     (0..PAGE_SIZE).map(|at| ((at / 3) as u8).wrapping_mul(seed) | 1).collect()
 }
 
-impl Stage {
+impl Setup {
     pub(super) fn new(path: Path, destination: Destination, limit: Duration) -> Self {
         let config = MachineConfig::new().frames(256).space_pages(16).watchdog(limit);
         Self { machine: Machine::build(config), path, destination }
     }
 
-    pub(super) fn machine(&self) -> &Machine<RealMmu, Staged> {
+    pub(super) fn machine(&self) -> &Machine<RealMmu, Notifying> {
         &self.machine
     }
 
-    /// A file of these bytes that will be written: its pages are where the act's destination says.
+    /// A file of these bytes that will be written: its pages are where the trial's destination
+    /// says.
     pub(super) fn file(&self, bytes: &[u8]) -> File {
         self.file_over(&MemoryStore::with_contents(bytes), bytes.len())
     }
@@ -63,7 +64,7 @@ impl Stage {
         let file = self.machine.inode(store, len as u64);
         if self.destination == Destination::Uptodate {
             drop(self.contents(&file));
-            // What the scene-shifters did is no part of the play.
+            // What the setup's own accesses did does not count.
             self.machine.check().clear();
         }
         file
@@ -82,7 +83,7 @@ impl Stage {
         space.read_vec(to.addr(), len).expect("memory of a program")
     }
 
-    /// Writes `source` to byte 0 of the file, all of it, by the act's algorithm.
+    /// Writes `source` to byte 0 of the file, all of it, by the trial's algorithm.
     pub(super) fn write(&self, file: &File, space: &Space, source: UserSlice) {
         let options = WriteOptions::at(0);
         let written = match self.path {
@@ -122,13 +123,13 @@ impl Stage {
     }
 }
 
-/// Calls `cue` at the first copy in this address space, atomic or not, and steals all its pages
+/// Calls `hook` at the first copy in this address space, atomic or not, and steals all its pages
 /// before each kind's first one.
-pub(super) fn at_first_copy(space: &Space, cue: impl Fn() + Send + Sync + 'static) {
+pub(super) fn at_first_copy(space: &Space, hook: impl Fn() + Send + Sync + 'static) {
     let played = AtomicBool::new(false);
     let once = move |_| {
         if !played.swap(true, Ordering::SeqCst) {
-            cue();
+            hook();
         }
     };
     let once = Action::Call(Arc::new(once));
@@ -138,17 +139,17 @@ pub(super) fn at_first_copy(space: &Space, cue: impl Fn() + Send + Sync + 'stati
     }
 }
 
-/// A thread of an act.
+/// A thread of a trial.
 pub(super) struct Player<'s>(ScopedJoinHandle<'s, ()>);
 
 /// Begins a thread with this name on the stage.
 pub(super) fn enter<'s>(
-    stage: &'s Stage,
+    setup: &'s Setup,
     scope: &'s Scope<'s, '_>,
     name: &str,
     work: impl FnOnce() + Send + 's,
 ) -> Player<'s> {
-    let check = stage.machine.check();
+    let check = setup.machine.check();
     let thread = Builder::new().name(name.to_owned()).spawn_scoped(scope, move || {
         check.adopt();
         work();

@@ -1,5 +1,5 @@
-//! The five scenes. Each returns what the watchdog said: nothing, if all threads came to their end,
-//! with the right bytes.
+//! The five scenarios. Each returns what the watchdog said: nothing, if all threads came to their
+//! end, with the right bytes.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use faultless_page::{PAGE_SIZE, PageIndex};
 
 use super::flavor::at_page_lock;
 use super::gate::{Gate, OpenAtEnd};
-use super::stage::{File, Space, Stage, at_first_copy, enter, leave, page_of};
+use super::setup::{File, Setup, Space, at_first_copy, enter, leave, page_of};
 use super::store::{VolumeLock, VolumeStore};
 use crate::Protection;
 use crate::lockcheck;
@@ -34,7 +34,7 @@ fn map(space: &Space, page: usize, file: &File) {
 
 /// After the players have left: the scripts have been played and go, and with them what they hold;
 /// then the bytes are looked at.
-fn curtain(stage: &Stage, spaces: &[&Space], fires: &[String], files: &[(&File, &[u8])]) {
+fn finish(setup: &Setup, spaces: &[&Space], fires: &[String], files: &[(&File, &[u8])]) {
     for space in spaces {
         let script = space.script();
         let copies = script.count(Event::AtomicCopy) + script.count(Event::FaultingCopy);
@@ -43,33 +43,33 @@ fn curtain(stage: &Stage, spaces: &[&Space], fires: &[String], files: &[(&File, 
     }
     for (file, expected) in files {
         if fires.is_empty() {
-            assert!(stage.contents(file) == *expected, "the file holds other bytes");
+            assert!(setup.contents(file) == *expected, "the file holds other bytes");
         }
-        stage.still_works(file);
+        setup.still_works(file);
     }
 }
 
 /// P(p) → fault: M(r) → P(p).
-pub(super) fn dl1(stage: &Stage) -> Vec<String> {
+pub(super) fn dl1(setup: &Setup) -> Vec<String> {
     let old = page_of(3);
-    let file = stage.file(&old);
-    let space = stage.machine().space();
+    let file = setup.file(&old);
+    let space = setup.machine().space();
     map(&space, SOURCE, &file);
     at_first_copy(&space, || ());
     let fires = std::thread::scope(|scope| {
-        leave(vec![enter(stage, scope, "T1", || {
-            stage.write(&file, &space, space.slice(SOURCE, FROM, LEN));
+        leave(vec![enter(setup, scope, "T1", || {
+            setup.write(&file, &space, space.slice(SOURCE, FROM, LEN));
         })])
     });
-    curtain(stage, &[&space], &fires, &[(&file, &written(&old, &old))]);
+    finish(setup, &[&space], &fires, &[(&file, &written(&old, &old))]);
     fires
 }
 
 /// P(a) → P(b) / P(b) → P(a).
-pub(super) fn dl2(stage: &Stage) -> Vec<String> {
+pub(super) fn dl2(setup: &Setup) -> Vec<String> {
     let (old_f, old_g) = (page_of(3), page_of(5));
-    let (f, g) = (stage.file(&old_f), stage.file(&old_g));
-    let (one, two) = (stage.machine().space(), stage.machine().space());
+    let (f, g) = (setup.file(&old_f), setup.file(&old_g));
+    let (one, two) = (setup.machine().space(), setup.machine().space());
     map(&one, SOURCE, &g);
     map(&two, SOURCE, &f);
     // They meet when each has probed its source, if it does, and when each holds its page.
@@ -86,16 +86,16 @@ pub(super) fn dl2(stage: &Stage) -> Vec<String> {
         let _end = [OpenAtEnd(before[me].clone()), OpenAtEnd(inside[me].clone())];
         let before = before.clone();
         at_page_lock(file.mapping().id(), move || meet(&before, me));
-        stage.write(file, space, space.slice(SOURCE, FROM, LEN));
+        setup.write(file, space, space.slice(SOURCE, FROM, LEN));
     };
     let fires = std::thread::scope(|scope| {
         leave(vec![
-            enter(stage, scope, "T1", || play(0, &f, &one)),
-            enter(stage, scope, "T2", || play(1, &g, &two)),
+            enter(setup, scope, "T1", || play(0, &f, &one)),
+            enter(setup, scope, "T2", || play(1, &g, &two)),
         ])
     });
     let (new_f, new_g) = (written(&old_f, &old_g), written(&old_g, &old_f));
-    curtain(stage, &[&one, &two], &fires, &[(&f, &new_f), (&g, &new_g)]);
+    finish(setup, &[&one, &two], &fires, &[(&f, &new_f), (&g, &new_g)]);
     fires
 }
 
@@ -106,23 +106,23 @@ fn meet(gates: &[Gate; 2], me: usize) {
 }
 
 /// P(p) → M(r) / M(w) → P(p).
-pub(super) fn dl3(stage: &Stage) -> Vec<String> {
+pub(super) fn dl3(setup: &Setup) -> Vec<String> {
     let old = page_of(3);
-    let file = stage.file(&old);
-    let (space, source) = anonymous_source(stage, &file);
+    let file = setup.file(&old);
+    let (space, source) = anonymous_source(setup, &file);
     let (go, in_place) = (Gate::default(), Gate::default());
-    let cues = (go.clone(), in_place.clone());
+    let hooks = (go.clone(), in_place.clone());
     at_first_copy(&space, move || {
-        cues.0.open();
-        cues.1.pass();
+        hooks.0.open();
+        hooks.1.pass();
     });
     let fires = std::thread::scope(|scope| {
         leave(vec![
-            enter(stage, scope, "T1", || {
+            enter(setup, scope, "T1", || {
                 let _end = OpenAtEnd(go.clone());
-                stage.write(&file, &space, space.slice(SOURCE, FROM, LEN));
+                setup.write(&file, &space, space.slice(SOURCE, FROM, LEN));
             }),
-            enter(stage, scope, "T2", || {
+            enter(setup, scope, "T2", || {
                 let _end = OpenAtEnd(in_place.clone());
                 go.pass();
                 // By then M is held for writing.
@@ -132,32 +132,32 @@ pub(super) fn dl3(stage: &Stage) -> Vec<String> {
             }),
         ])
     });
-    curtain(stage, &[&space], &fires, &[(&file, &written(&old, &source))]);
+    finish(setup, &[&space], &fires, &[(&file, &written(&old, &source))]);
     fires
 }
 
 /// P(p) → M(r), which is queued behind M(w), which waits for M(r) → P(p).
-pub(super) fn dl3_prime(stage: &Stage) -> Vec<String> {
+pub(super) fn dl3_prime(setup: &Setup) -> Vec<String> {
     let old = page_of(3);
-    let file = stage.file(&old);
-    let (space, source) = anonymous_source(stage, &file);
+    let file = setup.file(&old);
+    let (space, source) = anonymous_source(setup, &file);
     let (go, in_place) = (Gate::default(), Gate::default());
     let (go_third, third_done) = (Gate::default(), Gate::default());
-    let cues = (go.clone(), in_place.clone(), go_third.clone(), third_done.clone());
+    let hooks = (go.clone(), in_place.clone(), go_third.clone(), third_done.clone());
     let watched = space.clone();
     at_first_copy(&space, move || {
-        cues.0.open();
-        cues.1.pass();
-        cues.2.open();
-        cues.3.pass_or(|| watched.lock().queued_writers() > 0);
+        hooks.0.open();
+        hooks.1.pass();
+        hooks.2.open();
+        hooks.3.pass_or(|| watched.lock().queued_writers() > 0);
     });
     let fires = std::thread::scope(|scope| {
         leave(vec![
-            enter(stage, scope, "T1", || {
+            enter(setup, scope, "T1", || {
                 let _end = [OpenAtEnd(go.clone()), OpenAtEnd(go_third.clone())];
-                stage.write(&file, &space, space.slice(SOURCE, FROM, LEN));
+                setup.write(&file, &space, space.slice(SOURCE, FROM, LEN));
             }),
-            enter(stage, scope, "T2", || {
+            enter(setup, scope, "T2", || {
                 let _end = OpenAtEnd(in_place.clone());
                 go.pass();
                 // By then M is held for reading.
@@ -165,20 +165,20 @@ pub(super) fn dl3_prime(stage: &Stage) -> Vec<String> {
                 at_page_lock(file.mapping().id(), move || here.open());
                 space.read_vec(space.at(OTHER, FROM), 1).expect("a page of a file");
             }),
-            enter(stage, scope, "T3", || {
+            enter(setup, scope, "T3", || {
                 let _end = OpenAtEnd(third_done.clone());
                 go_third.pass();
                 space.unmap(OTHER + 1, 1);
             }),
         ])
     });
-    curtain(stage, &[&space], &fires, &[(&file, &written(&old, &source))]);
+    finish(setup, &[&space], &fires, &[(&file, &written(&old, &source))]);
     fires
 }
 
 /// An address space with a source in private memory, what is in it, and the file mapped beside it.
-fn anonymous_source(stage: &Stage, file: &File) -> (Space, Vec<u8>) {
-    let space = stage.machine().space();
+fn anonymous_source(setup: &Setup, file: &File) -> (Space, Vec<u8>) {
+    let space = setup.machine().space();
     let source = page_of(7);
     space.map_anonymous(SOURCE, 1, Protection::ReadWrite);
     space.store(space.at(SOURCE, 0), &source).expect("memory of a program");
@@ -188,43 +188,43 @@ fn anonymous_source(stage: &Stage, file: &File) -> (Space, Vec<u8>) {
 
 /// S → P(q) / P(q) → S, where S is the lock of the store: in the one direction by a fault, in the
 /// other by the fault handler.
-pub(super) fn dl4(stage: &Stage) -> Vec<String> {
+pub(super) fn dl4(setup: &Setup) -> Vec<String> {
     let (old_f, old_g) = (page_of(3), page_of(5));
-    let lock = VolumeLock::new(stage.machine().cache());
+    let lock = VolumeLock::new(setup.machine().cache());
     let (go, in_place) = (Gate::default(), Gate::default());
-    let f = stage.file_over(&VolumeStore::new(&old_f, &lock, || ()), PAGE_SIZE);
+    let f = setup.file_over(&VolumeStore::new(&old_f, &lock, || ()), PAGE_SIZE);
     let (here, gone) = (in_place.clone(), go.clone());
     let at_read = move || {
         if gone.is_open() {
             here.open();
         }
     };
-    let g = stage.file_over(&VolumeStore::new(&old_g, &lock, at_read), PAGE_SIZE);
-    let (one, two) = (stage.machine().space(), stage.machine().space());
+    let g = setup.file_over(&VolumeStore::new(&old_g, &lock, at_read), PAGE_SIZE);
+    let (one, two) = (setup.machine().space(), setup.machine().space());
     map(&one, SOURCE, &g);
     map(&two, SOURCE, &g);
-    let cues = (go.clone(), in_place.clone());
+    let hooks = (go.clone(), in_place.clone());
     at_first_copy(&one, move || {
-        cues.0.open();
-        cues.1.pass();
+        hooks.0.open();
+        hooks.1.pass();
     });
     let fires = std::thread::scope(|scope| {
         leave(vec![
-            enter(stage, scope, "T1", || {
+            enter(setup, scope, "T1", || {
                 let _end = OpenAtEnd(go.clone());
-                stage.write(&f, &one, one.slice(SOURCE, 0, PAGE_SIZE));
+                setup.write(&f, &one, one.slice(SOURCE, 0, PAGE_SIZE));
             }),
-            enter(stage, scope, "T2", || {
+            enter(setup, scope, "T2", || {
                 let _end = OpenAtEnd(in_place.clone());
                 go.pass();
                 // The page is reclaimed and wanted again.
                 let evict = |token: &mut _| g.evict(token, 0..PAGE_SIZE as u64);
-                let _pages = stage.machine().syscall(evict);
+                let _pages = setup.machine().syscall(evict);
                 let read = two.read_vec(two.at(SOURCE, 0), PAGE_SIZE).expect("a page of a file");
                 assert!(read == old_g, "the page was read in with other bytes");
             }),
         ])
     });
-    curtain(stage, &[&one], &fires, &[(&f, &old_g), (&g, &old_g)]);
+    finish(setup, &[&one], &fires, &[(&f, &old_g), (&g, &old_g)]);
     fires
 }
