@@ -12,10 +12,10 @@
 //! Key types: [`ControlFile`], a file with the inode lock that these writers share; [`Request`]. A
 //! loop that would not end is ended by the request's budget of steps, as [`Failure::Livelock`].
 //!
-//! Neighbours: [`deadlocks`] sets up those that hang. `breach` is the one place where the rule of the
-//! token is broken. The controls know none of what came later: no ranges, no set-id, no limits of
-//! size (W8), no scribbles past the end (P2). Use them on files that nobody writes by other means
-//! at the same time.
+//! Neighbours: [`deadlocks`] sets up those that hang. `breach` is the one place where the rule of
+//! the token is broken. The controls know none of what came later: no ranges, no set-id, no limits
+//! of size (W8), no scribbles past the end (P2). Use them on files that nobody writes by other
+//! means at the same time.
 
 mod breach;
 mod bytes;

@@ -68,8 +68,8 @@ pub(super) fn story(scenario: Scenario, trials: &[Trial]) -> String {
     text
 }
 
-/// The lines of a watchdog's story that are about threads of the scenario. A thread that was taken down
-/// before is not in it any more.
+/// The lines of a watchdog's story that are about threads of the scenario. A thread that was taken
+/// down before is not in it any more.
 fn players(fire: &str) -> Vec<&str> {
     fire.lines().map(str::trim_start).filter(|line| line.starts_with("thread 'T")).collect()
 }

@@ -1,9 +1,9 @@
 //! Copies, the cursor, fault-in and import against the contract U1–U7 and W7, at every offset.
 //!
-//! A script names a [memory](tested) (real pages with real faults, or bytes with a hole anywhere),
-//! segments and steps. After each step the cursor is where the [model](cursor) says, the kernel's
-//! buffer holds what was copied and nothing else, and every byte of user memory is what it ought to
-//! be.
+//! A script names a [memory](test_memory) (real pages with real faults, or bytes with a hole
+//! anywhere), segments and steps. After each step the cursor is where the [model](cursor) says, the
+//! kernel's buffer holds what was copied and nothing else, and every byte of user memory is what it
+//! ought to be.
 
 mod cursor;
 mod import;
