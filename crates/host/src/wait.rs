@@ -2,7 +2,7 @@
 //! story and panics.
 //!
 //! Key type: [`HostWait`], hashed buckets of a mutex and a condition variable. Neighbour: the lock
-//! checker, which knows who holds what.
+//! checker, which knows what each thread holds.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,7 @@ const BUCKETS: usize = 64;
 /// (`FAULTLESS_WATCHDOG`, in seconds).
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a wait may last, and whom to ask about it when it lasts longer.
+/// How long a wait may last, and the checker to ask about it when it lasts longer.
 #[derive(Clone, Debug)]
 pub struct Watchdog {
     limit: Duration,

@@ -15,6 +15,8 @@ const WORDED: &[&str] = &[
     "crates/filemap/src/",
     "crates/parts/src/",
     "crates/faultless/",
+    "crates/host/src/",
+    "crates/example-kernel/",
     "docs/",
     "README.md",
     "ARCHITECTURE.md",

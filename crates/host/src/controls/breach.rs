@@ -4,7 +4,7 @@
 
 use faultless_page::LockContext;
 
-/// Permission to lock a page that nobody gave: the token stays free, and a fault may be taken under
+/// Permission to lock a page, out of nothing: the token stays free, and a fault may be taken under
 /// the lock.
 pub(super) fn context_without_token<'t>() -> LockContext<'t> {
     // SAFETY: the promise of `LockContext::new` is about deadlock, not about memory, and it is

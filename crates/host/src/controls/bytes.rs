@@ -20,7 +20,7 @@ pub(super) fn copy_in_faulting<K: Kernel, U: UserMemory<Token = MayFault>>(
         return 0;
     }
     // SAFETY: the piece lies in the user range; `span` gave `room` bytes of a page that stays
-    // locked, to which nobody has a Rust reference.
+    // locked, to which there is no Rust reference.
     let left =
         unsafe { user.raw_copy_from_user(token, memory.as_ptr(), piece.addr(), piece.len()) };
     let copied = piece.len() - left.min(piece.len());
@@ -69,7 +69,7 @@ pub(super) fn fill_temporary<K: Kernel, U: UserMemory<Token = MayFault>>(
             break;
         }
         let memory = temporary.as_ptr().as_ptr().wrapping_add(copied);
-        // SAFETY: the frame is a page long and nobody else's; `copied + len` is at most that.
+        // SAFETY: the frame is a page long and used here only; `copied + len` is at most that.
         let left = unsafe { user.raw_copy_from_user(token, memory, addr, len) };
         copied += len - left.min(len);
         if left > 0 {

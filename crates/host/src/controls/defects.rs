@@ -12,7 +12,7 @@ pub enum Defect {
     GrowsByAsked,
     /// S3: a source that crosses into a bad page is refused as a whole chunk.
     WholeChunkRefused,
-    /// S4: nobody looks for a fatal signal.
+    /// S4: a fatal signal is not looked for.
     NoSignalCheck,
     /// S5: an error of `O_SYNC` is lost when bytes were written.
     SyncErrorLost,

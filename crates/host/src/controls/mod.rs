@@ -14,7 +14,7 @@
 //!
 //! Neighbours: [`deadlocks`] sets up those that hang. `breach` is the one place where the rule of
 //! the token is broken. The controls know none of what came later: no ranges, no set-id, no limits
-//! of size (W8), no scribbles past the end (P2). Use them on files that nobody writes by other
+//! of size (W8), no scribbles past the end (P2). Use them on files that are not written by other
 //! means at the same time.
 
 mod breach;

@@ -10,7 +10,7 @@ use faultless_page::{Errno, PAGE_SIZE};
 
 use crate::memory::POISON;
 
-/// What a block of a device holds that nobody has written.
+/// What a block of a device holds that was never written.
 pub(super) const STALE: u8 = 0xDB;
 
 /// A file, and what mappings stored in its last page past its end.

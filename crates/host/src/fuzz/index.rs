@@ -175,7 +175,8 @@ fn run(number: Number, pages: u8) -> PageRun {
 }
 
 fn tag_of(page: std::ptr::NonNull<u8>) -> u64 {
-    // SAFETY: the begin of a page of the cache, which is aligned, and which nobody writes.
+    // SAFETY: the begin of a page of the cache, which is aligned, and which is not written
+    // meanwhile.
     unsafe { page.cast::<u64>().read() }
 }
 
@@ -208,7 +209,7 @@ impl<'m> Index<'m> {
         })
     }
 
-    /// Locks the run, if nobody holds a page of it and there is a leaf; checks that both are as the
+    /// Locks the run, if no page of it is locked and there is a leaf; checks that both are as the
     /// model says.
     fn lock(&self, run: PageRun) -> Option<LockedRun<'m, Kernel>> {
         let busy = self.is_busy(run);

@@ -1,4 +1,4 @@
-//! Telling what a script does, for whoever reproduces a finding: with `FAULTLESS_SHOW` set, each
+//! Telling what a script does, to reproduce a finding: with `FAULTLESS_SHOW` set, each
 //! step is printed before it is done.
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,5 @@
-//! The order graph: who was held while what was waited for, over the whole life of a machine.
+//! The order graph: which lock was held while which was waited for, over the whole life of a
+//! machine.
 //!
 //! A cycle is a deadlock that some schedule reaches, whether this run reached it or not. Every mode
 //! of M counts as exclusive, because a reader blocks behind a queued writer (DL3′).

@@ -9,7 +9,7 @@ use faultless_page::LockId;
 /// How a lock is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
-    /// Nobody else may hold it.
+    /// No other thread may hold it.
     Exclusive,
     /// The address-space lock for reading: blocks behind a holder for writing *and behind one that
     /// waits for it* (DL3′).

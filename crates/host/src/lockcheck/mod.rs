@@ -1,16 +1,16 @@
 //! The lock checker: finds deadlocks that did not happen.
 //!
-//! It listens to the core's trace and to the host's own locks, keeps for each machine a graph "who
-//! was held while what was waited for" over lock *instances*, and reports a cycle as soon as its
-//! last edge appears. At every access that may fault it adds what the fault handler *could* wait
-//! for, whether the access faults or not: M of the address space, then the page locks of the pages
-//! behind the address (`docs/semantics.md`, DL1–DL4).
+//! It listens to the core's trace and to the host's own locks, keeps for each machine a graph
+//! "which lock was held while which was waited for" over lock *instances*, and reports a cycle as
+//! soon as its last edge appears. At every access that may fault it adds what the fault handler
+//! *could* wait for, whether the access faults or not: M of the address space, then the page locks
+//! of the pages behind the address (`docs/semantics.md`, DL1–DL4).
 //!
 //! Key type: [`LockCheck`], one for each machine. The functions of this module work for the machine
 //! that the calling thread belongs to: the one whose memory, wait queues or address spaces it
-//! touched last. A thread that takes a lock and belongs to none is a violation itself: nobody would
-//! look at what it does. A violation panics with the whole story on the thread that caused it,
-//! unless a test [expects](LockCheck::expect) it.
+//! touched last. A thread that takes a lock and belongs to none is a violation itself: no machine
+//! would look at what it does. A violation panics with the whole story on the thread that caused
+//! it, unless a test [expects](LockCheck::expect) it.
 
 #![forbid(unsafe_code)]
 
@@ -48,7 +48,7 @@ pub struct LockCheck {
     threads: Mutex<Vec<Weak<Mutex<Record>>>>,
     /// How many scopes expect violations at the moment.
     expecting: AtomicUsize,
-    /// Who waits, and how often each was overtaken (L1).
+    /// Which threads wait, and how often each was overtaken (L1).
     waiters: Waiters,
 }
 
@@ -174,7 +174,7 @@ impl LockCheck {
                 }
             }
         }
-        // Whoever does the same again must be told again.
+        // A thread that does the same again must be told again.
         self.generation.fetch_add(1, Ordering::Relaxed);
         if self.expecting.load(Ordering::SeqCst) == 0 && !std::thread::panicking() {
             panic!("{text}");

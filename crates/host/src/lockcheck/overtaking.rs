@@ -35,7 +35,7 @@ pub(super) type ThreadId = usize;
 struct Waiter {
     thread: ThreadId,
     wanted: Instance,
-    /// Who went first, and how often.
+    /// Which thread went first, and how often.
     overtaken: Vec<(ThreadId, u32)>,
 }
 

@@ -17,8 +17,8 @@ pub enum Kind {
     /// DL4: a cycle through a lock that is not the core's, such as a store's own, no address-space
     /// lock in it.
     ForeignLock,
-    /// DL4: a cycle through a page under writeback: whoever waits for its end holds what the store
-    /// needs for it.
+    /// DL4: a cycle through a page under writeback: a thread that waits for its end holds what the
+    /// store needs for it.
     UnderWriteback,
     /// DL3: a cycle through an address-space lock that is held for writing.
     PageAgainstSpace,

@@ -1,4 +1,4 @@
-//! Planted inversions, each caught from one run of each side, with nobody hanging.
+//! Planted inversions, each caught from one run of each side, with no thread hanging.
 
 use super::*;
 

@@ -96,7 +96,7 @@ impl PhysicalMemory {
         self.ram.frames()
     }
 
-    /// Frames that somebody holds a count of.
+    /// Frames that have a count.
     #[must_use]
     pub fn in_use(&self) -> usize {
         self.frames() - self.free.lock().unwrap_or_else(PoisonError::into_inner).free()
@@ -165,7 +165,7 @@ impl PhysicalMemory {
     /// allocation of the kernel. `None` when memory is full.
     pub(crate) fn allocate_user(&self) -> Option<FrameNumber> {
         let (frame, _) = self.take(1)?;
-        // SAFETY: the frame was just taken: nobody else uses it.
+        // SAFETY: the frame was just taken, and is used here only.
         unsafe { self.ram.fill(place(frame), 0) };
         Some(frame)
     }
@@ -186,7 +186,7 @@ impl PhysicalMemory {
         assert_ne!(old, 0, "frame {} released while free", frame.get());
         if old == 1 {
             if self.poisoning == Poisoning::Checked {
-                // SAFETY: the last count is gone: nobody uses the frame.
+                // SAFETY: the last count is gone: the frame is not used.
                 unsafe { self.ram.fill(place, POISON) };
             }
             self.free.lock().unwrap_or_else(PoisonError::into_inner).give(place);
@@ -218,8 +218,8 @@ impl PhysicalMemory {
 
     fn check_poison(&self, place: usize) {
         if self.poisoning == Poisoning::Checked {
-            // SAFETY: the frame was just taken from the free ones: whoever writes it still is
-            // wrong, and is what this looks for.
+            // SAFETY: the frame was just taken from the free ones: code that writes it still
+            // is wrong, and is what this looks for.
             let intact = unsafe { self.ram.is_filled(place, POISON) };
             assert!(intact, "frame {} was written while it was free", place + 1);
         }
@@ -321,7 +321,7 @@ mod tests {
         unsafe { byte.write(1) };
         // SAFETY: the one count is ours.
         unsafe { frames.release(frame) };
-        // SAFETY: the memory is mapped; nobody else uses it.
+        // SAFETY: the memory is mapped, and used here only.
         assert_eq!(unsafe { byte.read() }, POISON);
         // SAFETY: the memory is mapped; this plants the bug.
         unsafe { byte.write(1) };

@@ -1,8 +1,8 @@
 //! "Physical memory": a memfd that is mapped once, as the kernel's linear map.
 //!
 //! The real MMU maps pieces of the same memfd at user addresses, so that a file page and its user
-//! mappings are the same bytes, as on a machine. This module owns the mapping and nothing else: who
-//! may use which frame is decided in [`super`].
+//! mappings are the same bytes, as on a machine. This module owns the mapping and nothing else:
+//! which frame may be used is decided in [`super`].
 
 use std::fmt;
 use std::io;
@@ -70,7 +70,7 @@ impl Ram {
     /// Fills the frame in place `place` with `byte`.
     ///
     /// # Safety
-    /// Nobody else uses the frame.
+    /// The frame is used by the caller only.
     pub(crate) unsafe fn fill(&self, place: usize, byte: u8) {
         let frame = self.address(place);
         // SAFETY: the frame is mapped for writing (invariant), and the caller says it is unused.
@@ -80,10 +80,10 @@ impl Ram {
     /// Whether every byte of the frame in place `place` is `byte`.
     ///
     /// # Safety
-    /// Nobody writes the frame meanwhile.
+    /// The frame is not written meanwhile.
     pub(crate) unsafe fn is_filled(&self, place: usize, byte: u8) -> bool {
         let frame = self.address(place);
-        // SAFETY: the frame is mapped (invariant), and the caller says that nobody writes it.
+        // SAFETY: the frame is mapped (invariant), and the caller says that it is not written.
         let bytes = unsafe { std::slice::from_raw_parts(frame.as_ptr(), PAGE_SIZE) };
         bytes == [byte; PAGE_SIZE]
     }
@@ -96,8 +96,8 @@ impl Ram {
 
 impl Drop for Ram {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours (invariant), and nobody can hold an address of it
-        // legitimately: all who do keep the memory alive.
+        // SAFETY: the mapping is ours (invariant), and no code can hold an address of it
+        // legitimately: all that do keep the memory alive.
         let _ = unsafe { libc::munmap(self.base.as_ptr().cast(), self.frames * PAGE_SIZE) };
     }
 }

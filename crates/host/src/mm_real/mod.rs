@@ -119,8 +119,8 @@ unsafe impl Mmu for RealMmu {
 
 impl Drop for RealMmu {
     fn drop(&mut self) {
-        // SAFETY: the range is ours (invariant), and nobody knows an address in it any more who
-        // would use it.
+        // SAFETY: the range is ours (invariant), and no code that would use it knows an
+        // address in it any more.
         let _ = unsafe { libc::munmap(self.base.as_ptr(), self.pages * PAGE_SIZE) };
     }
 }

@@ -4,7 +4,7 @@
 //! table says whether the instruction is an access to user memory and whether it is atomic, a
 //! thread-local says whose fault handler resolves it. It runs on the faulting thread, at an
 //! instruction that is known to be a copy, so it may do what any function may: lock, sleep,
-//! allocate. Any other SIGSEGV is handed back to whoever was there before.
+//! allocate. Any other SIGSEGV is handed back to the handler that was there before.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};

@@ -52,7 +52,7 @@ impl Linux {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the descriptor is new, and nobody else's.
+        // SAFETY: the descriptor is new, and used here only.
         let file = unsafe { File::from_raw_fd(fd) };
         Self::new(format!("Linux on {TMPFS}"), file)
     }
@@ -316,7 +316,7 @@ impl System for Linux {
 
 impl Drop for Linux {
     fn drop(&mut self) {
-        // SAFETY: the range is ours (invariant), and nobody keeps an address in it.
+        // SAFETY: the range is ours (invariant), and no address in it is kept.
         let _ = unsafe { libc::munmap(self.window.as_ptr(), (WINDOW + GUARD) * PAGE_SIZE) };
     }
 }

@@ -218,7 +218,7 @@ impl fmt::Display for Difference {
 
 impl std::error::Error for Difference {}
 
-/// An empty file in `folder` that nobody else can find.
+/// An empty file in `folder` that no other process can find.
 fn unlinked_file(folder: &Path) -> io::Result<File> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

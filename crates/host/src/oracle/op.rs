@@ -117,9 +117,9 @@ pub enum Op {
     },
     /// The program loads.
     Load(Bytes),
-    /// Faultless writes the file back and drops its pages; nobody else does anything.
+    /// Faultless writes the file back and drops its pages; Linux does nothing.
     Chill,
-    /// Pages of Faultless's program stop being resident; nobody else does anything.
+    /// Pages of Faultless's program stop being resident; Linux does nothing.
     Steal {
         /// The first page of the window.
         page: usize,

@@ -77,7 +77,7 @@ impl Shadow {
         matches!(slot, Some(Slot::Private(protection)) if protection.allows(Access::Read))
     }
 
-    /// Whether the operation would look at junk through a mapping: what is there is then anybody's
+    /// Whether the operation would look at junk through a mapping: what is there is then any
     /// guess, because whether the page was written back meanwhile, which zeroes it, is.
     pub(super) fn looks_at_junk(&self, op: &Op) -> bool {
         if self.junk.is_empty() {

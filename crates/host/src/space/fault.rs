@@ -77,7 +77,7 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
             }
         };
         if self.table().allows(page, access) {
-            // Somebody else was faster.
+            // Another thread was faster.
             return Ok(());
         }
         match found {

@@ -5,7 +5,7 @@
 //! user program (`program`). Pages are counted from 0; [`at`](AddressSpace::at) makes addresses.
 //!
 //! Lock order: M (`lock`) → page lock (inside `Inode::fault`) → page table (`table`). The areas
-//! have a short lock of their own, so that the lock checker can look at them at any time; who
+//! have a short lock of their own, so that the lock checker can look at them at any time; what
 //! changes them holds M for writing.
 
 mod calls;

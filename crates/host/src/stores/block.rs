@@ -1,6 +1,6 @@
 //! A store of blocks smaller than a page (or of its size) on a device with a capacity.
 //!
-//! Blocks are allocated when a write begins, poisoned on the device while nobody has written them,
+//! Blocks are allocated when a write begins, poisoned on the device until they are written,
 //! and read as zeros until then. What a correct core never does is recorded and can be asked for:
 //! see [`BlockStore::complaints`].
 
@@ -16,7 +16,7 @@ use faultless_page::{
 
 use super::Medium;
 
-/// What a block of the device holds that belongs to nobody.
+/// What a block of the device holds that belongs to no file.
 const STALE: u8 = 0xDB;
 
 /// A store of blocks.

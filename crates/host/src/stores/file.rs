@@ -21,7 +21,7 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// A store over `file`, which must be open for reading and writing, and nobody else's
+    /// A store over `file`, which must be open for reading and writing, and used by nothing else
     /// meanwhile.
     ///
     /// # Errors

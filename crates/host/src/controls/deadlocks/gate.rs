@@ -21,8 +21,8 @@ struct Inner {
     opened: Condvar,
 }
 
-/// Opens a gate when it is dropped, also by a panic: whoever waits for a thread is not to wait for
-/// a dead one.
+/// Opens a gate when it is dropped, also by a panic: a thread that waits for another is not to wait
+/// for a dead one.
 #[derive(Debug)]
 pub(super) struct OpenAtEnd(pub(super) Gate);
 

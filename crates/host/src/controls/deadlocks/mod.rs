@@ -93,7 +93,7 @@ pub enum Ending {
 pub struct Trial {
     /// What was played.
     pub scenario: Scenario,
-    /// By whom.
+    /// The algorithm that played it.
     pub algorithm: Algorithm,
     /// From which beginning.
     pub destination: Destination,
@@ -121,7 +121,7 @@ impl Scenario {
         }
     }
 
-    /// Who does what.
+    /// What each thread does.
     #[must_use]
     pub const fn story(self) -> &'static str {
         match self {

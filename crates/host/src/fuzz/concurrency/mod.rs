@@ -1,6 +1,6 @@
 //! Two or three threads on two files, interrupted where the input says, in one address space.
 //!
-//! Whatever the interleaving: everybody comes to an end; every byte that is seen is one that was
+//! Whatever the interleaving: each thread comes to an end; every byte that is seen is one that was
 //! there or is written (W5); what is left is what some order of the writes, stores and truncations
 //! leaves; read, mapping and store agree on it; and all memory comes back, and so does all room
 //! past the ends. A sync that says Ok has made durable what it owes (F1–F3).

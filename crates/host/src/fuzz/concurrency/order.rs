@@ -164,7 +164,7 @@ impl Search<'_> {
         self.from(&after, rest)
     }
 
-    /// The same when the next piece of a write comes next: the cells up to one that somebody stores
+    /// The same when the next piece of a write comes next: the cells up to one that a thread stores
     /// to, or that one.
     fn piece(&mut self, cells: &Cells, rest: Rest) -> bool {
         let Rest { at, end, tag } = rest;
@@ -241,7 +241,7 @@ mod tests {
         let mut lost = [1; 2 * PER_PAGE];
         lost[15] = 2;
         assert!(!explained([&[TWO_PAGES], &[stores[1], stores[0]]], &lost));
-        // Nobody wrote what was there before.
+        // What was there before was not written.
         found[5] = INITIAL;
         assert!(!explained([&[TWO_PAGES], &stores], &found));
     }

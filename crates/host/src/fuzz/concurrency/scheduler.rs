@@ -2,9 +2,9 @@
 //! where they are interrupted.
 //!
 //! Every access to a word, every event of the core, every piece of a copy is a [`point`]. Bytes of
-//! the input say after how many points the running thread has to hand over, and to whom; without
-//! any, a thread runs until it waits. Whoever waits is woken by a wake and by nothing else: a lost
-//! one, or a cycle, leaves nobody to run, and that is a deadlock, told in words.
+//! the input say after how many points the running thread has to hand over, and to which thread;
+//! without any, a thread runs until it waits. A thread that waits is woken by a wake and by nothing
+//! else: a lost one, or a cycle, leaves no thread to run, and that is a deadlock, told in words.
 //!
 //! Two more kinds of order need no bytes. [`Wakes::Eager`]: a thread that is woken runs at the next
 //! point, so that it sees what the waker has not done yet. [`idle`]: a thread stays where it is
@@ -28,13 +28,13 @@ enum Pause {
     Preempted(Whom),
     /// It stays here until no other thread can run, or it is handed over to.
     Idle,
-    /// It goes round in a loop until somebody else has done something.
+    /// It goes round in a loop until another thread has done something.
     Relaxing,
     /// It waits.
     Blocked,
 }
 
-/// Who comes next.
+/// Which thread comes next.
 #[derive(Clone, Copy)]
 enum Whom {
     /// So many threads after the one that was interrupted.
@@ -174,7 +174,7 @@ pub(super) fn point() {
     }
 }
 
-/// Whether a thread runs, and not whoever started them or looks at them.
+/// Whether one of the threads runs, and not the code that started them or looks at them.
 pub(super) fn running() -> bool {
     !WAY.get().is_null() && !std::thread::panicking()
 }
@@ -204,7 +204,7 @@ pub(super) fn points(decision: u8) -> u32 {
     u32::from(decision & 0x3f)
 }
 
-/// The thread cannot go on before somebody else does something; it will look again.
+/// The thread cannot go on before another does something; it will look again.
 pub(super) fn relax() {
     assert!(!WAY.get().is_null(), "somebody who is not there is waited for");
     RUN.with_borrow_mut(|run| run.relaxed += 1);
@@ -229,7 +229,7 @@ pub(super) fn waiting() -> u64 {
     })
 }
 
-/// Sleeps until somebody wakes `key`.
+/// Sleeps until `key` is woken.
 pub(super) fn block(key: usize, what: &'static str) {
     assert!(!WAY.get().is_null(), "deadlock: {what} is waited for, and nobody else is there");
     RUN.with_borrow_mut(|run| {
@@ -239,7 +239,7 @@ pub(super) fn block(key: usize, what: &'static str) {
     pause(Pause::Blocked);
 }
 
-/// Wakes all who sleep under `key`.
+/// Wakes all threads that sleep under `key`.
 pub(super) fn wake(key: usize) {
     RUN.with_borrow_mut(|run| {
         match run.wakes.iter_mut().find(|(k, _)| *k == key) {
@@ -273,7 +273,8 @@ pub(super) fn signals() -> u64 {
 /// Runs `threads` to their ends in an order, with an observer; how many of its decisions were used.
 ///
 /// # Panics
-/// With what a thread panicked with; for a deadlock, with who waits for what; if it does not end.
+/// With what a thread panicked with; for a deadlock, with what each thread waits for; if it does
+/// not end.
 pub(super) fn run(threads: Vec<Work>, order: Order<'_>, observer: Option<Observer>) -> usize {
     OBSERVER.set(observer);
     let blocked = threads.iter().map(|_| None).collect();
@@ -349,7 +350,7 @@ pub(super) fn passed(thread: usize) -> u64 {
     RUN.with_borrow(|run| run.passed.get(thread).copied().unwrap_or(0))
 }
 
-/// Who runs next.
+/// Which thread runs next.
 #[derive(Clone, Copy)]
 struct Next {
     /// The first from here on, going round, that can.

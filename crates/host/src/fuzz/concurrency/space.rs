@@ -50,7 +50,7 @@ enum Swapped {
     FarOut,
 }
 
-/// M: readers, a writer, and who is in the queue.
+/// M: readers, a writer, and the queue.
 #[derive(Debug, Default)]
 struct M {
     readers: usize,

@@ -154,7 +154,7 @@ impl<'m> Subject<'m> {
                 let (call, errno) = (call.call(), errno(step));
                 let number = self.store.count(call) + 1 + u64::from(nth % 4);
                 self.store.fail(call, When::Nth(number), errno);
-                // Whoever reads a page for a copy of user memory sees a bad address.
+                // A read of the page for a copy of user memory finds a bad address.
                 self.excuses.extend([errno, Errno::Fault]);
             }
             Step::FailAllocation { nth } => {

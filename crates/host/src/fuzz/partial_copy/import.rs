@@ -92,7 +92,7 @@ fn lay_out<F: TestMemory>(tested: &mut F, vector: usize, records: &[(usize, usiz
     }
 }
 
-/// What the import must say about the records that are there, whoever laid them out.
+/// What the import must say about the records that are there, however they came there.
 fn expected<F: TestMemory>(
     tested: &mut F,
     vector: usize,

@@ -243,7 +243,7 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
         self.buffer[..len].copy_from_slice(&FRESH[tag..tag + len]);
         let src = self.buffer.as_ptr();
         let copied = match policy {
-            // SAFETY: `len` is less than the buffer's length, and nobody changes it.
+            // SAFETY: `len` is less than the buffer's length, and does not change.
             Policy::Atomic => unsafe { self.iter.copy_to_atomic(src, len) },
             // SAFETY: as above.
             Policy::Faulting => unsafe { self.iter.copy_to(self.token, src, len) },

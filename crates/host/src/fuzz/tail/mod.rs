@@ -3,7 +3,7 @@
 //!
 //! Everything that a read, a mapping or the store shows is compared with [`Contents`], which knows
 //! the one legal value of each byte, but past the end the two. Frames are poisoned when they are
-//! freed, blocks when nobody has written them.
+//! freed, blocks before they are written.
 
 mod store;
 

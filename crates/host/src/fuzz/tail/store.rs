@@ -120,8 +120,8 @@ impl AddressSpaceOperations for FlatStore {
                 Block::Written if self.plant == Plant::StoreShortTransfer => {
                     let half = self.shape.block / 2;
                     buf.write(&bytes[..half]);
-                    // SAFETY: broken on purpose: nobody wrote the other half. It is memory that was
-                    // written some time.
+                    // SAFETY: broken on purpose: the other half was not written. It is memory that
+                    // was written some time.
                     unsafe { buf.advance(half) };
                 }
                 Block::Written => drop(buf.write(bytes)),
