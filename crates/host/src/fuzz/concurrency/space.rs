@@ -108,7 +108,8 @@ impl UserMappings for Maps {
         if why == Unmap::Truncate && self.plant == Plant::ConcurrencyNoZap {
             return;
         }
-        for page in 0..lock(&self.table).len() {
+        let pages = lock(&self.table).len();
+        for page in 0..pages {
             if self.shows(page, id, first, end) {
                 self.clear(page);
             }
@@ -117,7 +118,8 @@ impl UserMappings for Maps {
 
     fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
         scheduler::point();
-        for page in 0..lock(&self.table).len() {
+        let pages = lock(&self.table).len();
+        for page in 0..pages {
             if self.shows(page, id, first, end)
                 && let Some(entry) = &mut lock(&self.table)[page]
             {
