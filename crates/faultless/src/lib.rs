@@ -19,8 +19,8 @@ pub mod prelude {
     };
     pub use faultless_page::{
         AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber, Frames,
-        Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved, SpinWait,
-        SyncFamily, Unmap, UserMappings, Wait, WaitKey, WritebackRun,
+        Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved,
+        SharedFrame, SpinWait, SyncFamily, Unmap, UserMappings, Wait, WaitKey, WritebackRun,
     };
     pub use faultless_usercopy::{
         CurrentUser, Efault, IovIter, IovecError, KernelMemory, MayFault, UserAddr, UserMemory,

@@ -119,7 +119,8 @@ impl<K: Kernel> Inode<K> {
             // A frame has to be allocated, or truncation came first (P6): the size is set before it
             // takes pages out.
             let Some(frame) = locked.share_frame(index) else { continue };
-            if index.start() >= self.size() {
+            let size = self.size();
+            if index.start() >= size {
                 continue;
             }
             let protection = match access {
@@ -127,7 +128,7 @@ impl<K: Kernel> Inode<K> {
                 Access::Write => self.make_writable(&mut locked, index, task)?,
             };
             self.note_user_mapping();
-            self.zero_past_incomplete_cut(&mut locked, index);
+            self.zero_past_incomplete_cut(&mut locked, index, size);
             let installed = install(MappedFrame { frame, protection });
             self.recheck_size(&mut locked, index);
             return Ok(installed);
@@ -141,17 +142,20 @@ impl<K: Kernel> Inode<K> {
     /// With a fence in each, one of them sees the other. The truncation unmaps once more with the
     /// page locked, but does not come to that if its task is killed.
     fn recheck_size(&self, locked: &mut LockedRun<'_, K>, index: PageIndex) {
-        if index.start() >= self.size_after_insertion() {
+        let size = self.size_after_insertion();
+        if index.start() >= size {
             self.unmap(index, index.plus(1), Unmap::Truncate);
         } else {
-            self.zero_past_incomplete_cut(locked, index);
+            self.zero_past_incomplete_cut(locked, index, size);
         }
     }
 
-    /// Zeroes a locked page from the end of the file on, if a truncation has not come to that: its
-    /// task was killed, or it still waits. The end does not move up meanwhile (P7).
-    fn zero_past_incomplete_cut(&self, locked: &mut LockedRun<'_, K>, index: PageIndex) {
-        let size = self.size();
+    /// Zeroes a locked page from `size` on, the end of the file, if a truncation has not come to
+    /// that: its task was killed, or it still waits. The end does not move up meanwhile (P7).
+    ///
+    /// `size` is the caller's, and not looked at again: between the setting of an entry and the
+    /// access that needs it, each step is one in which an eviction may take the page again (L1).
+    fn zero_past_incomplete_cut(&self, locked: &mut LockedRun<'_, K>, index: PageIndex, size: u64) {
         let offset = (size % PAGE_SIZE as u64) as usize;
         if offset != 0
             && PageIndex::containing(size) == index

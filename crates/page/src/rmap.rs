@@ -31,6 +31,14 @@ pub trait UserMappings: Send + Sync {
     /// page-table locks only, never M and never a page lock, sleeps for nothing that a holder of
     /// either may keep, and allocates nothing (P3). It calls nothing of the mapping.
     ///
+    /// What an implementation has to see to:
+    /// - It flushes also if it finds no entry to change: the thread that has changed it may not
+    ///   have flushed yet.
+    /// - It flushes before it gives counts back, and without a lock that is taken with interrupts
+    ///   off: a CPU that spins for such a lock does not answer a shootdown.
+    /// - An address space that a fork makes meanwhile is looked at after the one that it copies, or
+    ///   the copied entries are missed.
+    ///
     /// If it unwinds, the core takes the entries to be as they were. Those past a new end are
     /// removed by the next change of the size.
     fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, why: Unmap);

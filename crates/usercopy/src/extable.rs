@@ -153,6 +153,9 @@ impl<'t> Table<'t> {
     /// called for [`Kind::Faulting`] instructions only and says whether the access can be repeated;
     /// for [`Kind::Atomic`] ones it must not run, since locks may be held (U3). `None`: no user
     /// access, but a bug.
+    ///
+    /// `resolve` says no to a fault that it cannot cure, above all if user access was not open
+    /// (SMAP, PAN, SUM): an access that is repeated without a change faults for ever.
     pub fn resume(&self, ip: usize, resolve: impl FnOnce() -> bool) -> Option<Resume> {
         let entry = self.find(ip)?;
         if entry.kind() == Kind::Faulting && resolve() {
