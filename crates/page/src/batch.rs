@@ -1,6 +1,5 @@
 //! Frames between their allocation and their place in a mapping.
 
-use core::marker::PhantomData;
 use core::mem;
 use core::ptr::NonNull;
 
@@ -51,7 +50,7 @@ impl<'c, K: Kernel> FrameBatch<'c, K> {
         // and none is left.)
         self.next = frame.checked_add(1).unwrap_or(frame);
         // INVARIANT of the frame: the batch owned a count, and doesn't any more.
-        Some(OwnedFrame { cache: self.cache, frame, owned: PhantomData })
+        Some(OwnedFrame { count: SharedFrame { cache: self.cache, frame } })
     }
 
     /// Whether the frames are those of `cache`.
@@ -81,31 +80,24 @@ impl<K: Kernel> Drop for FrameBatch<'_, K> {
 /// A frame with one owner. Dropping it releases it. Also serves as a temporary page (strategy A).
 ///
 /// # Invariants
-/// It owns one count of the frame, and there is no other.
+/// There is no other count of the frame.
 #[must_use]
 pub struct OwnedFrame<'c, K: Kernel> {
-    cache: &'c PageCache<K>,
-    frame: FrameNumber,
-    owned: PhantomData<NonNull<u8>>,
+    count: SharedFrame<'c, K>,
 }
-
-// SAFETY: it owns memory, which can be used from any thread; frames are `Send + Sync`.
-unsafe impl<K: Kernel> Send for OwnedFrame<'_, K> {}
-// SAFETY: through `&self` it can only be read by safe code.
-unsafe impl<K: Kernel> Sync for OwnedFrame<'_, K> {}
 
 impl<K: Kernel> OwnedFrame<'_, K> {
     /// The frame's number.
     #[must_use]
     pub fn number(&self) -> FrameNumber {
-        self.frame
+        self.count.number()
     }
 
     /// The frame's first byte: [`PAGE_SIZE`] bytes, arbitrary at first, writable while the value
     /// lives.
     #[must_use]
     pub fn as_ptr(&self) -> NonNull<u8> {
-        self.cache.frames().address(self.frame)
+        self.count.cache.frames().address(self.number())
     }
 
     /// The bytes.
@@ -133,14 +125,12 @@ impl<K: Kernel> OwnedFrame<'_, K> {
     /// [`Frames::release`], the frame is leaked.
     #[must_use]
     pub fn into_number(self) -> FrameNumber {
-        let frame = self.frame;
-        mem::forget(self);
-        frame
+        self.count.into_number()
     }
 
     /// Whether the frame is one of `cache`.
     pub(crate) fn is_of(&self, cache: &PageCache<K>) -> bool {
-        core::ptr::eq(self.cache, cache)
+        core::ptr::eq(self.count.cache, cache)
     }
 }
 
@@ -179,18 +169,12 @@ impl<'c, K: Kernel> SharedFrame<'c, K> {
 
 impl<K: Kernel> Drop for SharedFrame<'_, K> {
     fn drop(&mut self) {
-        // SAFETY: by the invariant the count is ours, and nothing uses the frame by it after this.
-        unsafe { self.cache.frames().release(self.frame) };
-    }
-}
-
-impl<K: Kernel> Drop for OwnedFrame<'_, K> {
-    fn drop(&mut self) {
-        // SAFETY: by the invariant the count is ours, and nothing uses the frame after this.
+        // SAFETY: by the invariant the count is ours, and nothing uses the frame by it after
+        // this.
         unsafe { self.cache.frames().release(self.frame) };
     }
 }
 
 kernel_debug!(FrameBatch<'_, K>, |this| { next: this.next, left: this.left });
-kernel_debug!(OwnedFrame<'_, K>, |this| { frame: this.frame });
+kernel_debug!(OwnedFrame<'_, K>, |this| { frame: this.number() });
 kernel_debug!(SharedFrame<'_, K>, |this| { frame: this.frame });

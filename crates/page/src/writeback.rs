@@ -118,7 +118,7 @@ impl<K: Kernel> Writeback<'_, K> {
     /// they are no longer under writeback, and waiters are woken. A caller that records a failure
     /// does so before (F2). Takes no page lock and never sleeps.
     pub fn end(mut self, outcome: WritebackOutcome) {
-        self.outcome = outcome;
+        self.set_outcome(outcome);
     }
 }
 
