@@ -18,6 +18,11 @@ use faultless_page::{AddressSpaceOperations, Kernel, LockedRun, PAGE_SIZE, PageI
 
 use crate::inode::Inode;
 
+/// Zeroes the page of byte `pos`, which is locked, from there on.
+pub(crate) fn zero_to_page_end<K: Kernel>(locked: &mut LockedRun<'_, K>, pos: u64) {
+    locked.zero(pos, PAGE_SIZE - (pos % PAGE_SIZE as u64) as usize);
+}
+
 impl<K: Kernel> Inode<K> {
     /// Sets a smaller size and counts that. I is held. Zeros that are stored from here on are seen
     /// together with the count; see `SizeChanges::lowest_cut_since`. A page that is inserted and
@@ -70,8 +75,7 @@ impl<K: Kernel> Inode<K> {
     #[doc(alias = "pagecache_isize_extended")]
     pub(crate) fn write_protect_eof_page(&self, locked: &mut LockedRun<'_, K>, size: u64) {
         let end_page = PageIndex::containing(size);
-        let offset = (size - end_page.start()) as usize;
-        if offset == 0 || !locked.run().contains(end_page) {
+        if size == end_page.start() || !locked.run().contains(end_page) {
             return;
         }
         let slot = end_page.bit();
@@ -79,7 +83,7 @@ impl<K: Kernel> Inode<K> {
             return;
         }
         self.write_protect(end_page, end_page.plus(1));
-        locked.zero(size, PAGE_SIZE - offset);
+        zero_to_page_end(locked, size);
         locked.clear_wrote_past_eof(slot);
     }
 }

@@ -14,6 +14,7 @@ use faultless_page::{
     SharedFrame, Unmap,
 };
 
+use crate::eof::zero_to_page_end;
 use crate::inode::Inode;
 use crate::task::Task;
 use crate::token::{InFault, PageLocks};
@@ -156,12 +157,9 @@ impl<K: Kernel> Inode<K> {
     /// `size` is the caller's, and not looked at again: between the setting of an entry and the
     /// access that needs it, each step is one in which an eviction may take the page again (L1).
     fn zero_past_incomplete_cut(&self, locked: &mut LockedRun<'_, K>, index: PageIndex, size: u64) {
-        let offset = (size % PAGE_SIZE as u64) as usize;
-        if offset != 0
-            && PageIndex::containing(size) == index
-            && self.size_changes.is_cut_incomplete()
-        {
-            locked.zero(size, PAGE_SIZE - offset);
+        debug_assert!(index.start() < size, "the page lies in the file");
+        if PageIndex::containing(size) == index && self.size_changes.is_cut_incomplete() {
+            zero_to_page_end(locked, size);
         }
     }
 

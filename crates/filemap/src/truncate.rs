@@ -18,6 +18,7 @@ use faultless_page::{
     Unmap,
 };
 
+use crate::eof::zero_to_page_end;
 use crate::inode::Inode;
 use crate::limits;
 use crate::ranges::ByteRange;
@@ -186,8 +187,7 @@ impl<K: Kernel> Inode<K> {
         size: u64,
         task: &T,
     ) -> Result<(), Errno> {
-        let offset = (size % PAGE_SIZE as u64) as usize;
-        if offset == 0 {
+        if size.is_multiple_of(PAGE_SIZE as u64) {
             return Ok(());
         }
         let run = PageRun::single(PageIndex::containing(size));
@@ -195,7 +195,7 @@ impl<K: Kernel> Inode<K> {
         let locked = self.mapping().lock_killable(token.page_locks(), run, &killed)?;
         let Some(mut locked) = locked else { return Ok(()) };
         if locked.uptodate() != 0 {
-            locked.zero(size, PAGE_SIZE - offset);
+            zero_to_page_end(&mut locked, size);
         }
         locked.wait_writeback(locked.mask(), &killed)
     }

@@ -19,6 +19,7 @@ use faultless_page::{
     PageRun, SlotMask, SyncKind, Writeback, WritebackOutcome,
 };
 
+use crate::eof::zero_to_page_end;
 use crate::errors::ErrorCursor;
 use crate::inode::Inode;
 use crate::options::MsyncKind;
@@ -257,7 +258,7 @@ impl<K: Kernel> Inode<K> {
         let wrote_past_eof = locked.wrote_past_eof() & stretch.mask();
         let last = PageIndex::containing(size);
         if stretch.contains(last) && wrote_past_eof & last.bit() != 0 {
-            locked.zero(size, PAGE_SIZE - (size - last.start()) as usize);
+            zero_to_page_end(locked, size);
         }
         locked.clear_wrote_past_eof(wrote_past_eof);
     }

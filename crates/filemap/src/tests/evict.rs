@@ -4,15 +4,15 @@ use faultless_page::{Errno, FrameNumber, Frames, PageIndex, PageRun, Strategy, U
 use faultless_parts::{Answer, Call, RamStore, When};
 
 use super::kernel::RmapCall;
+use super::rig::in_fault;
 use super::rig::token;
 use super::store::Event;
 use super::{PAGE, Rig, bytes, overlay};
-use crate::{Access, InFault, PageLocks};
+use crate::{Access, PageLocks};
 
 /// Maps page `index` for loads; its frame.
 fn map(rig: &Rig, index: u64) -> FrameNumber {
-    // SAFETY: no page is locked, and there is no other token.
-    let mut token = unsafe { InFault::enter() };
+    let mut token = in_fault();
     let page = PageIndex::new(index);
     let mapped =
         rig.file().fault(&mut token, page, Access::Read, &rig.task, |mapped| mapped.frame.number());

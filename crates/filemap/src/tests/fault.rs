@@ -3,11 +3,11 @@
 use faultless_page::{Errno, FrameNumber, Frames, LockId, PageIndex, Unmap};
 use faultless_parts::{Answer, Call, When};
 
-use super::kernel::{self, RmapCall, Tester};
-use super::rig::token;
+use super::kernel::{self, RmapCall};
+use super::rig::in_fault;
 use super::store::Event;
 use super::{PAGE, Rig, both, bytes, overlay};
-use crate::{Access, FaultError, InFault, MappedFrame, Protection};
+use crate::{Access, FaultError, MappedFrame, Protection};
 
 /// What a fault maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,7 @@ struct Mapped {
 
 /// Resolves a fault; what would be mapped. No entry is set: the count is given back.
 fn fault(rig: &Rig, index: usize, access: Access) -> Result<Mapped, FaultError> {
-    // SAFETY: no page is locked, and there is no other token.
-    let mut token = unsafe { InFault::enter() };
+    let mut token = in_fault();
     let index = PageIndex::new(index as u64);
     let mapped = rig.file().fault(&mut token, index, access, &rig.task, |mapped| {
         let locked = kernel::held();
@@ -211,21 +210,13 @@ fn p2_a_killed_truncation_leaves_no_mapping_that_shows_what_was_cut_off() {
     let old = bytes(1, 3 * PAGE);
     rig.fill(&old);
     fault(&rig, 0, Access::Read).expect("inside the file");
-    assert_eq!(rig.write(2 * PAGE as u64, &old[2 * PAGE..]), Ok(PAGE));
-    let file = rig.file().clone();
-    rig.store.at_next(Call::Writeback, move || {
-        let task = Tester::new();
-        task.looks.set(0);
-        assert_eq!(file.set_size(&mut token(), 1000, &task), Ok(()), "it has happened");
-    });
     rig.maps.take();
-    assert_eq!(rig.writeback(), Ok(()));
+    rig.cut_and_kill(1000, 2);
     assert!(
         rig.maps.take().contains(&(0, 1, RmapCall::Unmap(Unmap::Evict))),
         "the page of the end faults again"
     );
-    // SAFETY: no page is locked, and there is no other token.
-    let mut token = unsafe { InFault::enter() };
+    let mut token = in_fault();
     let install = |_: MappedFrame<'_, _>| rig.cached_page(0).expect("in the cache");
     let page = rig.file().fault(&mut token, PageIndex::new(0), Access::Read, &rig.task, install);
     assert_eq!(page, Ok(overlay(&old[..1000], PAGE - 1, &[0])), "when it is mapped");
@@ -240,8 +231,7 @@ fn p5_the_count_of_the_frame_goes_to_the_entry_or_back() {
     let frames = rig.cache.frames();
     let dropped = fault(&rig, 0, Access::Read).expect("inside the file").frame;
     assert_eq!(frames.references(dropped), 1, "no entry was set");
-    // SAFETY: no page is locked, and there is no other token.
-    let mut token = unsafe { InFault::enter() };
+    let mut token = in_fault();
     let set = |mapped: MappedFrame<'_, _>| mapped.frame.into_number();
     let entry = rig.file().fault(&mut token, PageIndex::ZERO, Access::Read, &rig.task, set);
     assert_eq!((entry, frames.references(dropped)), (Ok(dropped), 2));

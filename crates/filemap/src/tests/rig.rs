@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageCache, SyncKind};
+use faultless_parts::Call;
 use faultless_usercopy::{IovIter, MayFault, UserSlice};
 
 use super::kernel::{self, Mappings, Memory, Patient, TestKernel, Tester};
 use super::store::{Disk, TestStore, disk, unpaired};
 use super::user::{READABLE, User};
-use crate::{Inode, Strategy, WriteOptions, Written};
+use crate::{InFault, Inode, Strategy, WriteOptions, Written};
 
 /// Bytes of a page.
 pub(super) const PAGE: usize = PAGE_SIZE;
@@ -58,6 +59,12 @@ pub(super) fn overlay(under: &[u8], pos: usize, over: &[u8]) -> Vec<u8> {
 pub(super) fn token() -> MayFault {
     // SAFETY: made for one call at its entry, where the thread holds no lock.
     unsafe { MayFault::assert() }
+}
+
+/// The fault handler's token: tests hold no lock when they fault.
+pub(super) fn in_fault() -> InFault {
+    // SAFETY: made for one fault, at whose entry no page is locked; there is no other token.
+    unsafe { InFault::enter() }
 }
 
 /// Writes `bytes` to a file from elsewhere: the other task of a hook.
@@ -177,6 +184,21 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
 
     pub(super) fn evict(&self) -> u64 {
         self.file().evict(&mut token(), 0..u64::MAX)
+    }
+
+    /// Cuts the file to `size` by a task that is killed while it waits for the writeback of page
+    /// `busy`, which is written again first: that page and those behind it stay in the cache.
+    #[track_caller]
+    pub(super) fn cut_and_kill(&self, size: u64, busy: u64) {
+        let page = self.read(busy * PAGE as u64, PAGE).expect("a page of the file");
+        assert_eq!(self.write(busy * PAGE as u64, &page), Ok(PAGE));
+        let file = self.file().clone();
+        self.store.at_next(Call::Writeback, move || {
+            let task = Tester::new();
+            task.looks.set(0);
+            assert_eq!(file.set_size(&mut token(), size, &task), Ok(()), "it has happened");
+        });
+        assert_eq!(self.writeback(), Ok(()));
     }
 
     /// Pages of the file in the cache.

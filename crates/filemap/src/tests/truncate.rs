@@ -138,14 +138,7 @@ fn cut_and_killed() -> (Rig, std::vec::Vec<u8>) {
     let rig = Rig::new();
     let old = bytes(1, 3 * PAGE);
     rig.fill(&old);
-    assert_eq!(rig.write(2 * PAGE as u64, &old[2 * PAGE..]), Ok(PAGE));
-    let file = rig.file().clone();
-    rig.store.at_next(Call::Writeback, move || {
-        let task = Tester::new();
-        task.looks.set(0);
-        assert_eq!(file.set_size(&mut token(), 1000, &task), Ok(()), "it has happened");
-    });
-    assert_eq!(rig.writeback(), Ok(()));
+    rig.cut_and_kill(1000, 2);
     assert!(rig.cached() > 1, "pages past the end are left");
     rig.store.take_events();
     (rig, old)

@@ -128,7 +128,7 @@ impl<K: Kernel> Inode<K> {
         let mut writer = Writer::new(self, request, claim);
         let mut stop = writer.overwrite(first);
         if stop == Err(Stop::MustGrow) {
-            writer.release_claim();
+            writer.claim.release();
             let killed = || task.fatal_signal_pending();
             let size_lock = self.lock.lock_killable(self.mapping().cache().wait(), &killed);
             // What was cut off meanwhile is not in the file, and not reported.

@@ -154,7 +154,7 @@ where
         let uptodate_only =
             self.request.strategy == Strategy::PrepareCommit && matches!(source, Source::User);
         let mut batch = if uptodate_only { None } else { self.take_frames(run)? };
-        let before = self.end_page_before(run);
+        let (before, bytes) = (self.end_page_before(run), self.next_bytes(len));
         let (token, task) = (&mut *self.request.token, self.request.task);
         let locked = lock_pages(inode, token.page_locks(), before, run, task);
         let no_memory = matches!(locked, Err(Errno::NoMemory));
@@ -167,7 +167,6 @@ where
             locked
         };
         let (mut end_page, mut locked) = locked?;
-        let bytes = ByteRange { start: self.pos, end: self.pos + len as u64 };
         if !admit(inode, self.mode, &self.claim, bytes)? {
             return Ok(Attempt::Foreign);
         }

@@ -121,12 +121,6 @@ where
         }
     }
 
-    /// Gives the claim up, before I is taken.
-    #[cold]
-    pub(super) fn release_claim(&mut self) {
-        self.claim.release();
-    }
-
     /// Goes back to the first byte that a truncation has cut off since the request began. Before
     /// that, what landed stays, and what other writers have made of it.
     #[cold]
@@ -161,7 +155,7 @@ where
 
     /// The bytes that have not landed.
     fn rest(&self) -> ByteRange {
-        ByteRange { start: self.pos, end: self.pos + self.request.from.count() as u64 }
+        self.next_bytes(self.request.from.count())
     }
 
     /// The run of pages and the number of bytes that the next step works on.
