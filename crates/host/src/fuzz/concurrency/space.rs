@@ -94,10 +94,13 @@ impl Maps {
 }
 
 impl Maps {
-    /// Whether an entry of the page table shows one of pages `first..end` of file `id`.
-    fn shows(&self, page: usize, id: u64, first: PageIndex, end: PageIndex) -> bool {
-        let shown = lock(&self.table)[page].and_then(|entry| entry.shows);
-        shown.is_some_and(|(of, index)| of == id && index >= first && index < end)
+    /// The pages whose entries show one of pages `first..end` of file `id`.
+    fn showing(&self, id: u64, first: PageIndex, end: PageIndex) -> Vec<usize> {
+        let shown = |entry: &Entry| {
+            entry.shows.is_some_and(|(of, index)| of == id && (first..end).contains(&index))
+        };
+        let table = lock(&self.table);
+        (0..table.len()).filter(|page| table[*page].as_ref().is_some_and(shown)).collect()
     }
 }
 
@@ -108,21 +111,13 @@ impl UserMappings for Maps {
         if why == Unmap::Truncate && self.plant == Plant::ConcurrencyNoZap {
             return;
         }
-        let pages = lock(&self.table).len();
-        for page in 0..pages {
-            if self.shows(page, id, first, end) {
-                self.clear(page);
-            }
-        }
+        self.showing(id, first, end).into_iter().for_each(|page| self.clear(page));
     }
 
     fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
         scheduler::point();
-        let pages = lock(&self.table).len();
-        for page in 0..pages {
-            if self.shows(page, id, first, end)
-                && let Some(entry) = &mut lock(&self.table)[page]
-            {
+        for page in self.showing(id, first, end) {
+            if let Some(entry) = &mut lock(&self.table)[page] {
                 entry.protection = Protection::ReadOnly;
             }
         }
