@@ -1,12 +1,12 @@
 //! The rows of the scoreboard that count. They are exact, and tests besides.
+#![forbid(unsafe_code)]
 
-use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use faultless_filemap::WriteOptions;
-use faultless_usercopy::{MayFault, UserAddr, UserMemory};
+use faultless_host::CountingUser;
 
 use super::kernel::{Layout, Rig};
 use super::memory::Arena;
@@ -18,72 +18,6 @@ pub(super) struct Count {
     pub(super) found: f64,
     pub(super) must: f64,
     pub(super) stretch: f64,
-}
-
-/// A user that counts what is done to its memory.
-struct Watched<'a, U> {
-    inner: &'a U,
-    /// Atomic copies.
-    copies: Cell<u64>,
-    /// Everything else: probes and faulting accesses.
-    accesses: Cell<u64>,
-}
-
-impl<U> Watched<'_, U> {
-    fn touched(&self) {
-        self.accesses.set(self.accesses.get() + 1);
-    }
-}
-
-// SAFETY: every access is handed on unchanged to an implementor that keeps the contract.
-unsafe impl<U: UserMemory<Token = MayFault>> UserMemory for Watched<'_, U> {
-    type Token = MayFault;
-
-    fn user_range(&self) -> Range<usize> {
-        self.inner.user_range()
-    }
-
-    unsafe fn raw_copy_from_user(
-        &self,
-        token: &mut MayFault,
-        dst: *mut u8,
-        src: UserAddr,
-        len: usize,
-    ) -> usize {
-        self.touched();
-        // SAFETY: the same contract.
-        unsafe { self.inner.raw_copy_from_user(token, dst, src, len) }
-    }
-
-    unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
-        self.copies.set(self.copies.get() + 1);
-        // SAFETY: the same contract.
-        unsafe { self.inner.raw_copy_from_user_atomic(dst, src, len) }
-    }
-
-    unsafe fn raw_copy_to_user(
-        &self,
-        token: &mut MayFault,
-        dst: UserAddr,
-        src: *const u8,
-        len: usize,
-    ) -> usize {
-        self.touched();
-        // SAFETY: the same contract.
-        unsafe { self.inner.raw_copy_to_user(token, dst, src, len) }
-    }
-
-    unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
-        self.copies.set(self.copies.get() + 1);
-        // SAFETY: the same contract.
-        unsafe { self.inner.raw_copy_to_user_atomic(dst, src, len) }
-    }
-
-    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
-        self.touched();
-        // SAFETY: the same contract.
-        unsafe { self.inner.raw_clear_user(token, dst, len) }
-    }
 }
 
 /// Counts everything that there is to count.
@@ -100,16 +34,16 @@ pub(super) fn all() -> io::Result<Vec<Count>> {
     }
     let metadata = rig.metadata_per_page();
     let before = rig.allocated();
-    let user = Watched { inner: rig.user(), copies: Cell::new(0), accesses: Cell::new(0) };
+    let user = CountingUser::new(rig.user());
     for len in [1, 64, 4096, 65536] {
         for pos in [0, 4095, 5 << 20] {
             rig.write_as(&user, &WriteOptions::at(pos), len);
         }
     }
-    assert!(user.copies.get() > 0, "nothing was copied");
+    assert!(user.accesses().atomic_copies > 0, "nothing was copied");
     let exact = |number, title, found, bar| Count { number, title, found, must: bar, stretch: bar };
     Ok(vec![
-        exact(18, "user touches besides the copy", user.accesses.get() as f64, 0.0),
+        exact(18, "user touches besides the copy", user.accesses().besides_the_copy() as f64, 0.0),
         Count {
             number: 19,
             title: "bytes of metadata for each cached page",

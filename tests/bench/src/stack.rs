@@ -53,23 +53,24 @@ const CALLS: &[Call] = &[
 /// The bytes of stack that `call` takes.
 fn depth(call: impl FnOnce() + 'static) -> io::Result<usize> {
     let stack = DefaultStack::new(SIZE)?;
-    // Above the guard page.
-    let words = || (stack.limit().get() + PAGE_SIZE..stack.base().get()).step_by(size_of::<u64>());
-    for word in words() {
+    for word in words(&stack) {
         // SAFETY: a word of the stack, which is mapped and used by no thread.
         unsafe { with_exposed_provenance_mut::<u64>(word).write_volatile(PAINT) };
     }
     let mut coroutine = Coroutine::with_stack(stack, |_, ()| call());
     while let CoroutineResult::Yield(()) = coroutine.resume(()) {}
     let stack = coroutine.into_stack();
-    let base = stack.base().get();
-    let words = (stack.limit().get() + PAGE_SIZE..base).step_by(size_of::<u64>());
     let used = |word: &usize| {
         // SAFETY: as above.
         let found = unsafe { with_exposed_provenance::<u64>(*word).read_volatile() };
         found != PAINT
     };
-    Ok(words.into_iter().find(used).map_or(0, |lowest| base - lowest))
+    Ok(words(&stack).find(used).map_or(0, |lowest| stack.base().get() - lowest))
+}
+
+/// The addresses of the words of a stack, above its guard page.
+fn words(stack: &DefaultStack) -> impl Iterator<Item = usize> + use<> {
+    (stack.limit().get() + PAGE_SIZE..stack.base().get()).step_by(size_of::<u64>())
 }
 
 /// A file that holds one leaf.
