@@ -41,8 +41,12 @@ pub(super) const STEPS: &[Step] = &[
         "bare-metal builds; real faults on AArch64 and RISC-V 64 under emulation",
         across,
     ),
-    slow("prove", "the user copies count exactly, whatever faults, for all lengths", proofs),
-    slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", fuzzing),
+    slow("prove", "the user copies count exactly, whatever faults, for all lengths", || {
+        summarised(&["prove"])
+    }),
+    slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", || {
+        summarised(FUZZING)
+    }),
     slow("planted", "hand-written bugs in the core: the named tests find each", planted),
 ];
 
@@ -222,26 +226,15 @@ fn across() -> Result<Outcome> {
     })
 }
 
-fn proofs() -> Result<Outcome> {
-    if let Some(skipped) = lacks("prove")? {
-        return Ok(skipped);
-    }
-    let finished = capture(Command::new(SELF.as_path()).arg("prove"))?;
-    let summary = finished.output.lines().find_map(|line| line.strip_prefix("Summary: "));
-    Ok(match summary {
-        Some(summary) if finished.success => Outcome::Passed(summary.into()),
-        _ => Outcome::Failed(finished.output),
-    })
-}
-
 /// Always the same inputs, two targets at a time.
-const FUZZING: [&str; 4] = ["fuzz", "--fixed", "--jobs", "2"];
+const FUZZING: &[&str] = &["fuzz", "--fixed", "--jobs", "2"];
 
-fn fuzzing() -> Result<Outcome> {
-    if let Some(skipped) = lacks("fuzz")? {
+/// Runs a command of this program that ends with a summary, if the command lacks nothing.
+fn summarised(words: &[&str]) -> Result<Outcome> {
+    if let Some(skipped) = lacks(words[0])? {
         return Ok(skipped);
     }
-    let finished = capture(Command::new(SELF.as_path()).args(FUZZING))?;
+    let finished = capture(Command::new(SELF.as_path()).args(words))?;
     let summary = finished.output.lines().find_map(|line| line.strip_prefix("Summary: "));
     Ok(match summary {
         Some(summary) if finished.success => Outcome::Passed(summary.into()),
