@@ -54,7 +54,7 @@ pub enum BootError {
 /// # Errors
 /// What is wrong.
 pub fn check_user_memory<M: Machine<Space: Deref<Target = AddressSpace<M>>>>(
-    may: &mut MayFault,
+    token: &mut MayFault,
     space: &M::Space,
     scratch: &M::File,
     first: usize,
@@ -68,8 +68,8 @@ pub fn check_user_memory<M: Machine<Space: Deref<Target = AddressSpace<M>>>>(
         let vma = Vma { pages, file, first: index, access, sharing: Sharing::Private };
         AddressSpace::<M>::map(space, vma).map_err(BootError::Map)?;
         // SAFETY: the caller has a `MayFault`, and no fault is under way.
-        let mut token = unsafe { InFault::enter() };
-        space.fault(&mut token, first + page, access, &NoTask).map_err(BootError::Fault)?;
+        let mut in_fault = unsafe { InFault::enter() };
+        space.fault(&mut in_fault, first + page, access, &NoTask).map_err(BootError::Fault)?;
     }
     let frame = |page| {
         let entry = space.state.lock().table.get(first + page);
@@ -77,7 +77,7 @@ pub fn check_user_memory<M: Machine<Space: Deref<Target = AddressSpace<M>>>>(
     };
     let frames = core::array::from_fn(frame);
     let layout = FivePages { user: user_memory::<M>(), base: first * PAGE_SIZE, frames };
-    let checked = conformance::check_exact(&layout, may).map_err(BootError::Copy);
+    let checked = conformance::check_exact(&layout, token).map_err(BootError::Copy);
     AddressSpace::<M>::unmap(space, first..first + 5).map_err(BootError::Map)?;
     checked
 }

@@ -4,11 +4,9 @@
 //! The trap entry is in `trap`. This module takes the lock of the address space twice, and holds
 //! nothing between.
 
-use faultless::page::OwnedFrame;
+use faultless::page::{OwnedFrame, Spin};
 use faultless::prelude::*;
 use faultless::usercopy::copy_kernel;
-
-use faultless::page::Spin;
 
 use crate::machine::{Example, Machine};
 use crate::space::{AddressSpace, Gone};

@@ -22,7 +22,8 @@ fn the_table_is_sorted_and_the_conformance_suite_passes_on_real_faults() {
     let space = new_space();
     switch_to(&space);
     let before = faults();
-    syscall(|may| check_user_memory::<Host>(may, &space, &scratch, page(3))).expect("the contract");
+    syscall(|token| check_user_memory::<Host>(token, &space, &scratch, page(3)))
+        .expect("the contract");
     assert!(faults() > before + 10_000, "a fault at every offset");
     assert!((0..PAGES).all(|n| entry(&space, n).is_none()), "unmapped again");
 }

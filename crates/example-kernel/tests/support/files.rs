@@ -102,28 +102,28 @@ impl File {
     /// The user program writes from its memory.
     pub(crate) fn sys_write(&self, from: usize, len: usize, pos: u64) -> Result<usize, Errno> {
         let memory = user_memory::<Host>();
-        syscall(|may| {
+        syscall(|token| {
             let slice =
                 UserSlice::new(&memory, UserAddr::new(from), len).map_err(|_| Errno::Fault)?;
             let mut bytes = IovIter::from_slice(&memory, &slice);
-            let written = self.write(may, &mut bytes, &WriteOptions::at(pos), &NoTask)?;
+            let written = self.write(token, &mut bytes, &WriteOptions::at(pos), &NoTask)?;
             Ok(written.bytes)
         })
     }
 
     /// `ftruncate`.
     pub(crate) fn truncate(&self, size: u64) {
-        syscall(|may| self.set_size(may, size, &NoTask)).expect("nothing fails");
+        syscall(|token| self.set_size(token, size, &NoTask)).expect("nothing fails");
     }
 
     /// `fsync`.
     pub(crate) fn sync(&self) {
-        syscall(|may| self.fsync(may, SyncKind::All, &NoTask)).expect("nothing fails");
+        syscall(|token| self.fsync(token, SyncKind::All, &NoTask)).expect("nothing fails");
     }
 
     /// Drops the clean pages; how many.
     pub(crate) fn evict_all(&self) -> u64 {
-        syscall(|may| self.evict(may, 0..u64::MAX))
+        syscall(|token| self.evict(token, 0..u64::MAX))
     }
 
     /// At the next read of the disk, with the page locked.

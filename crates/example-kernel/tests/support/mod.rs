@@ -301,6 +301,6 @@ pub(crate) fn syscall<R>(work: impl FnOnce(&mut MayFault) -> R) -> R {
     nothing_held("a system call");
     cpu().waiting_since.set(None);
     // SAFETY: just checked; page locks are held inside of calls of the cache only.
-    let mut may = unsafe { MayFault::assert() };
-    work(&mut may)
+    let mut token = unsafe { MayFault::assert() };
+    work(&mut token)
 }
