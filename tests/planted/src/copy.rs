@@ -97,21 +97,26 @@ fn manifest(text: &str, packages: &[&str]) -> String {
     text
 }
 
-/// Removes what an earlier run copied and the workspace no longer has.
+/// Removes what an earlier run copied and the workspace no longer has, with the folders that are
+/// left empty: cargo takes a folder in the place of a package for one.
 fn remove_others(copy: &Path, files: &[String]) -> Result<()> {
-    let mut folders = vec![copy.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)? {
-            let path = entry?.path();
-            let relative = path.strip_prefix(copy)?.to_string_lossy().into_owned();
-            if relative == SWITCH_FOLDER || relative == "Cargo.lock" {
-                continue;
+    remove_others_in(copy, copy, files)
+}
+
+fn remove_others_in(folder: &Path, copy: &Path, files: &[String]) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let relative = path.strip_prefix(copy)?.to_string_lossy().into_owned();
+        if relative == SWITCH_FOLDER || relative == "Cargo.lock" {
+            continue;
+        }
+        if path.is_dir() {
+            remove_others_in(&path, copy, files)?;
+            if std::fs::read_dir(&path)?.next().is_none() {
+                std::fs::remove_dir(&path)?;
             }
-            if path.is_dir() {
-                folders.push(path);
-            } else if files.binary_search(&relative).is_err() {
-                std::fs::remove_file(&path)?;
-            }
+        } else if files.binary_search(&relative).is_err() {
+            std::fs::remove_file(&path)?;
         }
     }
     Ok(())
@@ -120,6 +125,22 @@ fn remove_others(copy: &Path, files: &[String]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_that_is_gone_leaves_no_folder() {
+        let name = format!("faultless-planted-copy-{}", std::process::id());
+        let copy = std::env::temp_dir().join(name);
+        for file in ["crates/old/src/lib.rs", "crates/new/src/lib.rs", "Cargo.lock"] {
+            let path = copy.join(file);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, "").expect("written");
+        }
+        remove_others(&copy, &["crates/new/src/lib.rs".to_owned()]).expect("removed");
+        let is_there = |path: &str| copy.join(path).exists();
+        let found = ["crates/old", "crates/new/src/lib.rs", "Cargo.lock"].map(is_there);
+        std::fs::remove_dir_all(&copy).expect("ours");
+        assert_eq!(found, [false, true, true]);
+    }
 
     #[test]
     fn manifests_lose_their_lints_and_only_packages_with_bugs_get_the_switch() {
