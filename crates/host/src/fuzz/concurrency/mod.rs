@@ -26,6 +26,7 @@ mod scheduler;
 mod script;
 mod space;
 mod trouble;
+mod watchdog;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

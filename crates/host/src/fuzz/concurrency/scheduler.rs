@@ -17,10 +17,15 @@ use std::rc::Rc;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
+use super::watchdog::{self, Watched};
+
 /// Bytes of a thread's stack.
 const STACK: usize = 256 * 1024;
 /// Hand-overs after which a run is taken for endless (W6).
 const PATIENCE: u32 = 200_000;
+/// Points after which one is: a loop in which a thread waits for nothing passes points, and no
+/// other thread ever runs.
+const POINTS: u64 = 20_000_000;
 
 /// Why a thread stops running.
 enum Pause {
@@ -109,6 +114,8 @@ struct Run {
     favour: Option<Favour>,
     /// Points that each thread has passed, if they take turns.
     passed: Vec<u64>,
+    /// Points that all have passed.
+    points: u64,
 }
 
 /// Turns in loops in a row after which an idle thread goes on: one of the loops may wait for it.
@@ -144,10 +151,16 @@ pub(super) fn point() {
     if !running() {
         return;
     }
+    watchdog::beat();
     let observer = OBSERVER.with_borrow(Clone::clone);
     if let Some(observer) = observer {
         quietly(|| observer());
     }
+    let passed = RUN.with_borrow_mut(|run| {
+        run.points += 1;
+        run.points
+    });
+    assert!(passed <= POINTS, "W6: no end in sight: {}", story());
     let preempted = RUN.with_borrow_mut(|run| {
         if let Some(urgent) = run.urgent.take()
             && urgent != run.current
@@ -288,6 +301,7 @@ pub(super) fn run(threads: Vec<Work>, order: Order<'_>, observer: Option<Observe
         passed: vec![0; if order.favour.is_some() { threads.len() } else { 0 }],
         ..Run::default()
     });
+    let _watched = Watched::begin();
     let mut threads: Vec<Option<Thread>> =
         threads.into_iter().map(Thread::start).map(Some).collect();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| to_the_end(&mut threads))) {
@@ -380,13 +394,17 @@ fn runnable(threads: &[Option<Thread>], next: Next) -> Option<usize> {
     })
 }
 
-fn story() -> String {
-    RUN.with_borrow(|run| {
+/// Which thread runs, if one does, and what each of those waits for that wait.
+pub(super) fn story() -> String {
+    let told = RUN.with(|run| {
+        let run = run.try_borrow().ok()?;
+        let runs = running().then(|| format!("thread {} runs", run.current));
         let waits = run.blocked.iter().enumerate().filter_map(|(nth, blocked)| {
             blocked.as_ref().map(|blocked| format!("thread {nth} waits for {}", blocked.what))
         });
-        waits.collect::<Vec<_>>().join(", ")
-    })
+        Some(runs.into_iter().chain(waits).collect::<Vec<_>>().join(", "))
+    });
+    told.unwrap_or_else(|| "the scheduler itself runs".into())
 }
 
 /// A coroutine that plays a thread.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use faultless_filemap::{Access, FaultError, InFault, Inode, NoTask, Protection};
 use faultless_page::{FrameNumber, PAGE_SIZE, PageIndex, Unmap, UserMappings};
@@ -74,8 +74,13 @@ pub(super) struct Maps {
     plant: Plant,
 }
 
+/// All threads are coroutines of one: a lock that is held was kept across a point.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    match mutex.try_lock() {
+        Ok(guard) => guard,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => panic!("a short lock of the address space is held"),
+    }
 }
 
 impl Maps {
