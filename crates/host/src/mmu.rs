@@ -119,6 +119,10 @@ pub trait Handler {
     /// The signal for the user program.
     fn fault(&self, addr: usize, access: Access) -> Result<(), UserFault>;
 
+    /// An atomic copy has faulted at `addr`: it ends after what it can still reach. Pages are
+    /// locked.
+    fn atomic_fault(&self, addr: usize);
+
     /// Calls `with` with the kernel address of the page that lies at `addr`, if its entry is
     /// present and allows the access. The page cannot be unmapped meanwhile.
     fn with_page(&self, addr: usize, access: Access, with: &mut dyn FnMut(NonNull<u8>)) -> bool;

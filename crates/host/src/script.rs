@@ -27,9 +27,12 @@ pub enum Event {
     FaultIn,
     /// A fault, before the handler takes M: the thread "sleeps".
     Fault,
+    /// A fault of an atomic copy, before the copy goes on with what it can still reach.
+    #[arbitrary(skip)]
+    AtomicFault,
 }
 
-const EVENTS: usize = 4;
+const EVENTS: usize = 5;
 
 /// Which of the events, counted from 1 since the script was last [cleared](Script::clear).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Arbitrary)]
@@ -55,6 +58,8 @@ pub enum Action {
     StealAll,
     /// The pages of the range are unmapped, as by another thread.
     Unmap,
+    /// The page before the range is unmapped, as by another thread.
+    UnmapBefore,
     /// The pages of the range get this protection, as by another thread.
     Protect(Protection),
     /// The fault-in does nothing and says that all is well (5fe17237). For [`Event::FaultIn`].
@@ -162,7 +167,7 @@ impl Rule {
     }
 }
 
-/// Everything but [`Action::Call`].
+/// Everything but [`Action::UnmapBefore`] and [`Action::Call`].
 impl<'a> Arbitrary<'a> for Action {
     fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
         Ok(match u.int_in_range(0..=6)? {
@@ -184,6 +189,7 @@ impl fmt::Debug for Action {
             Self::Steal => f.write_str("Steal"),
             Self::StealAll => f.write_str("StealAll"),
             Self::Unmap => f.write_str("Unmap"),
+            Self::UnmapBefore => f.write_str("UnmapBefore"),
             Self::Protect(protection) => write!(f, "Protect({protection:?})"),
             Self::Lie => f.write_str("Lie"),
             Self::Refuse => f.write_str("Refuse"),

@@ -119,6 +119,45 @@ balanced_on_both_mmus! {
         }
     }
 
+    /// The second page of the source is not there, and while the copy finds that out the first one
+    /// goes, too. What lies behind the bytes that the write counts is as it was, inside the file
+    /// and, when the file grows, past its old end.
+    fn u1_a_source_that_goes_at_the_fault_leaves_nothing_behind_what_is_counted(machine) {
+        let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));
+        process.space.script().add(Event::AtomicFault, When::From(1), Action::UnmapBefore);
+        let old = pattern(1, 5000);
+        for before in (1..=130).chain([255, 500, 511, 1000, 1023]) {
+            for len in [before + 1, before + 24, before + 64, before + 900] {
+                for at in [0, 13, 4900] {
+                    let what = format!("{before} of {len} bytes, at {at}");
+                    process.space.map_anonymous(FREE, 1, Protection::ReadWrite);
+                    let new = pattern(100, before);
+                    let from = process.space.at(FREE, PAGE_SIZE - before);
+                    process.space.store(from, &new).unwrap();
+                    set_size(&file, 0).unwrap();
+                    assert_eq!(process.thread(4).write(&file, 0, &old), Ok(old.len()));
+                    let source = process.space.slice(FREE, PAGE_SIZE - before, len);
+                    let result = process.write_from(&file, source, &WriteOptions::at(at as u64));
+                    let landed = match result {
+                        Ok(landed) => landed,
+                        Err(Errno::Fault) => 0,
+                        Err(error) => panic!("{what}: {error:?}"),
+                    };
+                    assert!(landed <= before, "{what}: {landed}");
+                    let end = at + landed;
+                    let mut want = old.clone();
+                    want.resize(old.len().max(end), 0);
+                    want[at..end].copy_from_slice(&new[..landed]);
+                    assert_bytes(&process.thread(4).contents(&file), &want, &what);
+                    set_size(&file, 8000).unwrap();
+                    want.resize(8000, 0);
+                    assert_bytes(&process.thread(4).contents(&file), &want, &what);
+                }
+            }
+        }
+        assert!(process.space.script().count(Event::AtomicFault) > 1000);
+    }
+
     /// U1 in the other direction: nothing behind the bytes that were read is touched.
     fn u1_a_read_changes_nothing_behind_what_arrived(machine) {
         let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));

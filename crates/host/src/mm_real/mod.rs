@@ -103,17 +103,12 @@ unsafe impl Mmu for RealMmu {
         len: usize,
         policy: Policy,
     ) -> Outcome {
-        match policy {
-            Policy::Atomic => {
-                // SAFETY: the caller's promise; an atomic access never gets as far as the handler.
-                let left = unsafe { atomic(operation, addr, len) };
-                Outcome { left, fault: None }
-            }
-            Policy::Faulting => signal::with_handler(handler, operation.access(), || {
-                // SAFETY: the caller's promise.
-                unsafe { faulting(operation, addr, len) }
-            }),
-        }
+        signal::with_handler(handler, operation.access(), || match policy {
+            // SAFETY: the caller's promise.
+            Policy::Atomic => unsafe { atomic(operation, addr, len) },
+            // SAFETY: the caller's promise.
+            Policy::Faulting => unsafe { faulting(operation, addr, len) },
+        })
     }
 }
 

@@ -114,7 +114,7 @@ pub(crate) fn end_access(context: &mut libc::ucontext_t) -> bool {
 /// Whether the fault has been resolved, so that the instruction can run again.
 fn resolved(entry: &Entry, addr: usize) -> bool {
     let current = CURRENT.get();
-    if entry.kind() == Kind::Atomic || current.is_null() {
+    if current.is_null() {
         return false;
     }
     // SAFETY: not null, so set by a `with_handler` of this thread that has not returned: it is
@@ -122,11 +122,17 @@ fn resolved(entry: &Entry, addr: usize) -> bool {
     let current = unsafe { &*current };
     // A fault inside the fault handler is not this access's.
     CURRENT.set(std::ptr::null());
-    let result = catch_unwind(AssertUnwindSafe(|| current.handler.fault(addr, current.access)));
+    let result = catch_unwind(AssertUnwindSafe(|| match entry.kind() {
+        Kind::Atomic => {
+            current.handler.atomic_fault(addr);
+            Err(None)
+        }
+        Kind::Faulting => current.handler.fault(addr, current.access).map_err(Some),
+    }));
     CURRENT.set(current);
     match result {
         Ok(Ok(())) => return true,
-        Ok(Err(fault)) => current.fault.set(Some(fault)),
+        Ok(Err(fault)) => current.fault.set(fault),
         Err(panic) => *current.panic.borrow_mut() = Some(panic),
     }
     false

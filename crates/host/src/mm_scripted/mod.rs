@@ -66,6 +66,9 @@ unsafe impl Mmu for ScriptedMmu {
                 continue;
             }
             tries += 1;
+            if policy == Policy::Atomic {
+                handler.atomic_fault(at);
+            }
             if policy == Policy::Atomic || tries > PATIENCE {
                 return Outcome { left: len - done, fault: None };
             }

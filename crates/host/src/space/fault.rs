@@ -29,6 +29,10 @@ impl<M: Mmu, F: Flavor> Handler for Space<M, F> {
         self.resolve(self.page_of(addr), access)
     }
 
+    fn atomic_fault(&self, addr: usize) {
+        self.play(Event::AtomicFault, addr, 1);
+    }
+
     fn with_page(&self, addr: usize, access: Access, with: &mut dyn FnMut(NonNull<u8>)) -> bool {
         self.table().with_page(&self.memory, self.page_of(addr), access, with)
     }
