@@ -1,7 +1,8 @@
 //! `cargo xtask cross`: the core crates for bare metal, and the user copies on the other
 //! architectures.
 //!
-//! Builds the core crates and the example kernel for the bare-metal targets, and builds and runs
+//! Builds the core crates and the example kernel for the bare-metal targets, checks them for some
+//! that have 32 bits, no 64-bit atomics or the other order of bytes, and builds and runs
 //! the fault tests of `faultless-usercopy` for AArch64 and RISC-V 64 under qemu's user mode: the
 //! copies fault for real there, and the exception table decides where they go on. The standard
 //! library is built from source, by any toolchain on this machine that has its source. One line a
@@ -32,6 +33,11 @@ const CORE: [&str; 6] = [
 /// Targets without an operating system.
 const BARE: [&str; 3] =
     ["x86_64-unknown-none", "aarch64-unknown-none", "riscv64gc-unknown-none-elf"];
+
+/// Targets without an operating system, for which the code is checked and not built: 32 bits, no
+/// 64-bit atomics, big-endian.
+const CHECKED: [&str; 3] =
+    ["armv7a-none-eabi", "riscv32imac-unknown-none-elf", "aarch64_be-unknown-none-softfloat"];
 
 /// Targets whose tests run under qemu's user mode.
 const EMULATED: [Emulated; 2] = [
@@ -77,10 +83,11 @@ pub(crate) fn run() -> Result<ExitCode> {
     let Some(toolchain) = Toolchain::find() else { return Ok(ExitCode::FAILURE) };
     let output = workspace::target_dir()?.join("cross");
     let mut good = missing.is_empty();
-    for target in BARE {
-        let mut build = toolchain.cargo("build", target, &output);
+    let targets = BARE.map(|target| ("build", target)).into_iter();
+    for (verb, target) in targets.chain(CHECKED.map(|target| ("check", target))) {
+        let mut build = toolchain.cargo(verb, target, &output);
         build.arg("-Zbuild-std=core").args(CORE.iter().flat_map(|package| ["-p", package]));
-        good &= step("build", target, &mut build)?;
+        good &= step(verb, target, &mut build)?;
     }
     for emulated in EMULATED.iter().filter(|emulated| emulated.tools().all(Tool::is_there)) {
         let mut test = toolchain.cargo("test", emulated.target, &output);

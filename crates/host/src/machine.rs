@@ -135,7 +135,7 @@ impl<M: Mmu, F: Flavor> Machine<M, F> {
         let watchdog = Watchdog::new(limit, LockCheck::new());
         watchdog.check().adopt();
         let frames = HostFrames::new(Arc::clone(&memory));
-        let cache = Arc::new(PageCache::new(frames, HostWait::new(watchdog.clone())));
+        let cache = Arc::new(PageCache::at_run_time(frames, HostWait::new(watchdog.clone())));
         Self {
             memory,
             cache,

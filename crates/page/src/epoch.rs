@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use core::fmt;
 
-use crate::{Spin, SyncFamily, Wait, WaitKey, Word};
+use crate::{ConstSync, Initial, Spin, SyncFamily, Wait, WaitKey, Word};
 
 /// Counters are spread over this many cache lines; readers on different CPUs then share none.
 const STRIPES: usize = 16;
@@ -45,6 +45,10 @@ struct Grace {
     ended: u64,
 }
 
+impl Initial for Grace {
+    const INITIAL: Self = Self { running: false, ended: 0 };
+}
+
 #[repr(align(64))]
 struct Stripe<S: SyncFamily> {
     readers: [S::Word64; 2],
@@ -61,12 +65,27 @@ pub struct EpochGuard<'a, S: SyncFamily, W: Wait> {
 impl<S: SyncFamily> Epoch<S> {
     /// An epoch without readers.
     #[must_use]
-    pub fn new() -> Self {
+    pub const fn new() -> Self
+    where
+        S: ConstSync,
+    {
+        Self {
+            stripes: [const { Stripe { readers: [S::Word64::INITIAL, S::Word64::INITIAL] } };
+                STRIPES],
+            phase: S::Word64::INITIAL,
+            waiting: S::Word64::INITIAL,
+            grace: S::Free::<Grace>::INITIAL,
+        }
+    }
+
+    /// The same for families whose words do not exist at compile time.
+    #[must_use]
+    pub fn at_run_time() -> Self {
         Self {
             stripes: array::from_fn(|_| Stripe { readers: [Word::new(0), Word::new(0)] }),
             phase: Word::new(0),
             waiting: Word::new(0),
-            grace: Spin::new(Grace { running: false, ended: 0 }),
+            grace: Spin::new(Grace::INITIAL),
         }
     }
 
@@ -215,7 +234,7 @@ impl<S: SyncFamily, W: Wait> Drop for Running<'_, S, W> {
 
 impl<S: SyncFamily> Default for Epoch<S> {
     fn default() -> Self {
-        Self::new()
+        Self::at_run_time()
     }
 }
 

@@ -15,7 +15,8 @@ use crate::node::Inner;
 use crate::nodes::Nodes;
 use crate::pool::Pool;
 use crate::{
-    AddressSpaceOperations, Epoch, EpochGuard, Frames, SyncFamily, Trace, UserMappings, Wait, Word,
+    AddressSpaceOperations, ConstSync, Epoch, EpochGuard, Frames, Initial, SyncFamily, Trace,
+    UserMappings, Wait, Word,
 };
 
 /// Everything static that a kernel supplies, in one trait, so that types read `Mapping<K>`.
@@ -81,14 +82,33 @@ pub struct PageCache<K: Kernel> {
 
 impl<K: Kernel> PageCache<K> {
     /// A cache without pages. Allocates nothing.
+    ///
+    /// It is a few KiB large. In a `static` it is made at compile time; made at run time, it may
+    /// pass over the stack, more than once in a build without optimisation.
     #[must_use]
-    pub fn new(frames: K::Frames, wait: K::Wait) -> Self {
+    pub const fn new(frames: K::Frames, wait: K::Wait) -> Self
+    where
+        K::Sync: ConstSync,
+    {
         Self {
             frames,
             wait,
             epoch: Epoch::new(),
             leaves: Pool::new(),
             inners: Pool::new(),
+            last_id: <Word64<K> as Initial>::INITIAL,
+        }
+    }
+
+    /// The same for a family of words that do not exist at compile time: a model checker's.
+    #[must_use]
+    pub fn at_run_time(frames: K::Frames, wait: K::Wait) -> Self {
+        Self {
+            frames,
+            wait,
+            epoch: Epoch::at_run_time(),
+            leaves: Pool::at_run_time(),
+            inners: Pool::at_run_time(),
             last_id: Word::new(0),
         }
     }

@@ -23,21 +23,28 @@
 #![forbid(unsafe_code)]
 
 use core::array;
-use core::mem::{offset_of, size_of};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-
-use static_assertions::const_assert_eq;
 
 use crate::pool::Node;
 use crate::{
-    CoreSync, Errno, FrameNumber, PAGES_PER_LEAF, PageIndex, RequestList, SlotMask, SyncFamily,
-    Wait, WaitKey, Word,
+    Errno, FrameNumber, PAGES_PER_LEAF, PageIndex, RequestList, SlotMask, SyncFamily, Wait,
+    WaitKey, Word,
 };
 
-// Six cache lines for 64 pages, the first of them all that a hot overwrite touches besides the
-// frames.
-const_assert_eq!(size_of::<Leaf<CoreSync>>(), 384);
-const_assert_eq!(offset_of!(Leaf<CoreSync>, writeback), 64);
+/// Six cache lines for 64 pages, the first of them all that a hot overwrite touches besides the
+/// frames.
+#[cfg(target_has_atomic = "64")]
+mod layout {
+    use core::mem::{offset_of, size_of};
+
+    use static_assertions::const_assert_eq;
+
+    use super::Leaf;
+    use crate::CoreSync;
+
+    const_assert_eq!(size_of::<Leaf<CoreSync>>(), 384);
+    const_assert_eq!(offset_of!(Leaf<CoreSync>, writeback), 64);
+}
 
 /// No mapping has this id.
 const NOBODY: u64 = 0;

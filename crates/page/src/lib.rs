@@ -81,7 +81,7 @@ pub use removed::{Removals, Removed};
 pub use rmap::{NoUserMappings, Unmap, UserMappings};
 pub use section::ReadSection;
 pub use store::{AddressSpaceOperations, Begun, Contents, Reserved, Strategy, SyncKind};
-pub use sync::{CoreSync, Spin, SyncFamily, Word};
+pub use sync::{ConstSync, CoreSync, Initial, LockedWord, Spin, SyncFamily, Word};
 pub use trace::{LockId, Trace};
 pub use units::{
     LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun, SlotMask,

@@ -13,7 +13,7 @@ use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::{Errno, FrameNumber, Frames, PAGE_SIZE, Spin, SyncFamily, Word};
+use crate::{ConstSync, Errno, FrameNumber, Frames, Initial, PAGE_SIZE, Spin, SyncFamily, Word};
 
 /// Bytes at the start of each frame of a pool, for [`Header`].
 const HEADER_SIZE: usize = 64;
@@ -73,6 +73,10 @@ struct State {
     frames: usize,
 }
 
+impl Initial for State {
+    const INITIAL: Self = Self { free: 0, frame: None, carved: 0, frames: 0 };
+}
+
 /// A pool of nodes `T`.
 ///
 /// # Invariants
@@ -92,11 +96,15 @@ impl<S: SyncFamily, T: Node> Pool<S, T> {
         nodes
     };
 
-    pub(crate) fn new() -> Self {
-        Self {
-            state: Spin::new(State { free: 0, frame: None, carved: 0, frames: 0 }),
-            nodes: PhantomData,
-        }
+    pub(crate) const fn new() -> Self
+    where
+        S: ConstSync,
+    {
+        Self { state: S::Free::<State>::INITIAL, nodes: PhantomData }
+    }
+
+    pub(crate) fn at_run_time() -> Self {
+        Self { state: Spin::new(State::INITIAL), nodes: PhantomData }
     }
 
     /// Takes a node: a recycled one, or a fresh one. May call [`Frames::allocate`], which may

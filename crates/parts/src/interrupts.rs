@@ -5,9 +5,9 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use faultless_page::{CoreSync, Spin, SyncFamily};
+use faultless_page::{ConstSync, CoreSync, Initial, Spin, SyncFamily};
 
 /// How this kernel turns the interrupts of the current CPU off and on again.
 ///
@@ -75,13 +75,24 @@ pub struct InterruptsOff<C>(PhantomData<fn() -> C>);
 // SAFETY: the words and fences are those of `CoreSync`, and the locks those of `spin`, whatever `C`
 // does.
 unsafe impl<C: InterruptControl> SyncFamily for InterruptsOff<C> {
-    type Word64 = AtomicU64;
+    #[cfg(target_has_atomic = "64")]
+    type Word64 = core::sync::atomic::AtomicU64;
+    #[cfg(not(target_has_atomic = "64"))]
+    type Word64 = faultless_page::LockedWord<InterruptsOffLock<C, u64>>;
     type Word32 = AtomicU32;
     type Spin<T: Send> = InterruptsOffLock<C, T>;
     #[inline(always)]
     fn fence(order: Ordering) {
         CoreSync::fence(order);
     }
+}
+
+impl<C: InterruptControl> ConstSync for InterruptsOff<C> {
+    type Free<T: Send + Initial> = InterruptsOffLock<C, T>;
+}
+
+impl<C, T: Initial> Initial for InterruptsOffLock<C, T> {
+    const INITIAL: Self = Self { lock: spin::Mutex::INITIAL, control: PhantomData };
 }
 
 /// A short lock of [`InterruptsOff`].

@@ -3,7 +3,7 @@
 
 use core::fmt;
 use core::ops::Deref;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
 use faultless_page::{
@@ -21,24 +21,26 @@ use faultless_page::{
 /// ```
 #[derive(Debug)]
 pub struct PageBudget {
-    left: AtomicU64,
+    left: AtomicUsize,
 }
 
 impl PageBudget {
-    /// A budget of this many pages.
+    /// A budget of this many pages; as many as addresses have room for at most.
     #[must_use]
     pub const fn new(pages: u64) -> Self {
-        Self { left: AtomicU64::new(pages) }
+        let all = usize::MAX as u64;
+        Self { left: AtomicUsize::new(if pages < all { pages } else { all } as usize) }
     }
 
     /// Pages that are left at this moment.
     #[must_use]
     pub fn left(&self) -> u64 {
-        self.left.load(Relaxed)
+        self.left.load(Relaxed) as u64
     }
 
     fn take(&self, pages: u64) -> Result<(), Errno> {
-        let mut left = self.left();
+        let pages = usize::try_from(pages).map_err(|_| Errno::NoSpace)?;
+        let mut left = self.left.load(Relaxed);
         loop {
             let rest = left.checked_sub(pages).ok_or(Errno::NoSpace)?;
             match self.left.compare_exchange_weak(left, rest, Relaxed, Relaxed) {
@@ -48,8 +50,9 @@ impl PageBudget {
         }
     }
 
+    /// As many were taken, so they fit.
     fn give_back(&self, pages: u64) {
-        self.left.fetch_add(pages, Relaxed);
+        self.left.fetch_add(pages as usize, Relaxed);
     }
 }
 

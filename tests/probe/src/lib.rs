@@ -14,7 +14,7 @@ use faultless::prelude::*;
 
 use kernel::{Nowhere, Probe, Process, StaticFrames, USER_BYTES};
 
-static CACHE: spin::Once<PageCache<Probe>> = spin::Once::new();
+static CACHE: PageCache<Probe> = PageCache::new(StaticFrames::new(), SpinWait);
 static NEW: Nowhere = Nowhere;
 static OLD: PrepareCommitStore<Nowhere> = PrepareCommitStore::new(Nowhere);
 
@@ -26,9 +26,8 @@ const POS: u64 = 3000;
 /// What the program does. Zero if all is well, 1 for wrong bytes, else the error number and 100.
 #[unsafe(no_mangle)]
 extern "C" fn probe_main() -> i32 {
-    let cache = CACHE.call_once(|| PageCache::new(StaticFrames::new(), SpinWait));
     for store in [&NEW as &'static dyn AddressSpaceOperations, &OLD] {
-        match there_and_back(cache, store) {
+        match there_and_back(&CACHE, store) {
             Ok(true) => {}
             Ok(false) => return 1,
             Err(errno) => return 100 + errno.code(),

@@ -39,7 +39,9 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
                 Action::StealAll => self.swap_out(0..self.pages),
                 // Another thread would take M; what is mapped stays consistent without it.
                 Action::Unmap => drop(self.take_away(pages)),
-                Action::UnmapBefore => drop(self.take_away(pages.start.saturating_sub(1)..pages.start)),
+                Action::UnmapBefore => {
+                    drop(self.take_away(pages.start.saturating_sub(1)..pages.start))
+                }
                 Action::Protect(protection) => self.set_protection(pages, protection),
                 Action::Lie => verdict = Verdict::Lie,
                 Action::Refuse => verdict = Verdict::Refuse,

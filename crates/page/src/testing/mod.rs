@@ -292,7 +292,7 @@ impl<S: SyncFamily + Send + Sync> Machine<S> {
     pub(crate) fn new(frames: u32) -> Self {
         let frames = Arc::new(TestFrames::new(frames));
         let wait = Arc::new(TestWait::default());
-        let cache = Arc::new(PageCache::new(frames.clone(), wait.clone()));
+        let cache = Arc::new(PageCache::at_run_time(frames.clone(), wait.clone()));
         Self { frames, wait, cache }
     }
 

@@ -4,11 +4,26 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::testing::{Machine, Random, Test, Yielding, cx, run, with_watchdog};
-use crate::{CoreSync, Errno, LockContext, Mapping, Mark, PAGE_SIZE, PageIndex, SyncFamily};
+use crate::{
+    CoreSync, Errno, LockContext, LockedWord, Mapping, Mark, PAGE_SIZE, PageIndex, SyncFamily,
+};
 
 /// A family of words to run the tests with.
 trait Family: SyncFamily + Send + Sync {}
 impl<S: SyncFamily + Send + Sync> Family for S {}
+
+/// A machine without 64-bit atomics.
+struct Narrow;
+
+// SAFETY: the words are `core`'s atomics and numbers in a lock of `spin`, which are the short locks.
+unsafe impl SyncFamily for Narrow {
+    type Word64 = LockedWord<spin::Mutex<u64>>;
+    type Word32 = core::sync::atomic::AtomicU32;
+    type Spin<T: Send> = spin::Mutex<T>;
+    fn fence(order: Ordering) {
+        core::sync::atomic::fence(order);
+    }
+}
 
 /// What every word of a page holds: whose it is. Never the poison, never another page's.
 fn stamp<S: Family>(mapping: &Mapping<Test<S>>, index: PageIndex) -> u64 {
@@ -81,6 +96,12 @@ fn no_reader_ever_sees_recycled_bytes_and_no_page_is_lost() {
 #[test]
 fn nor_do_they_if_threads_are_switched_between_any_two_words() {
     readers_and_writers::<Yielding>(8);
+}
+
+#[test]
+fn nor_do_they_if_words_are_numbers_in_a_lock() {
+    readers_and_writers::<Narrow>(30);
+    come_and_go::<Narrow>(300);
 }
 
 fn readers_and_writers<S: Family>(rounds: u32) {

@@ -209,7 +209,7 @@ type Lock = Box<dyn Fn(usize, &dyn Fn()) + Sync>;
 /// What [`overtakings`] starts.
 fn pages<S: SyncFamily + Send + Sync>(runs: fn(usize) -> PageRun) -> impl Fn(Arc<Unfair>) -> Lock {
     move |wait| {
-        let cache = Arc::new(PageCache::<K<S>>::new(Arc::new(TestFrames::new(8)), wait));
+        let cache = Arc::new(PageCache::<K<S>>::at_run_time(Arc::new(TestFrames::new(8)), wait));
         let mapping = Mapping::<K<S>>::new(cache, &NullStore, NoUserMappings, 0);
         drop(mapping.lock_or_create(cx(), run(0, 1)).unwrap());
         Box::new(move |number, inside: &dyn Fn()| {

@@ -94,7 +94,7 @@ fn removals(readers: usize, things: usize) -> Run {
         let word = || Word::<u64>::new(0);
         Arc::new(OnePhase { readers: [word(), word()], phase: word() })
     } else {
-        Arc::new(Epoch::<<K as Kernel>::Sync>::new())
+        Arc::new(Epoch::<<K as Kernel>::Sync>::at_run_time())
     };
     let wait: Arc<ModelWait<Loom>> = Arc::new(ModelWait::new());
     let things: Arc<Vec<Thing>> = Arc::new((0..things).map(|_| Thing::new()).collect());
@@ -127,7 +127,7 @@ pub fn two_readers() -> Run {
 
 /// Two removers at once, and a reader.
 pub fn two_removers() -> Run {
-    let epoch = Arc::new(Epoch::<<K as Kernel>::Sync>::new());
+    let epoch = Arc::new(Epoch::<<K as Kernel>::Sync>::at_run_time());
     let wait: Arc<ModelWait<Loom>> = Arc::new(ModelWait::new());
     let things: Arc<[Thing; 2]> = Arc::new([Thing::new(), Thing::new()]);
     let mut threads: Vec<Box<dyn FnOnce() + Send>> = Vec::new();

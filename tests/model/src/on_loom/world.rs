@@ -72,7 +72,7 @@ impl World {
     #[must_use]
     pub fn new(frames: usize) -> Self {
         let memory = Memory::new(frames);
-        let cache = PageCache::new(ModelFrames(Arc::clone(&memory)), ModelWait::new());
+        let cache = PageCache::at_run_time(ModelFrames(Arc::clone(&memory)), ModelWait::new());
         Self { memory, cache: Arc::new(cache) }
     }
 

@@ -47,7 +47,7 @@ impl Machine {
     pub(super) fn new(frames: usize) -> Self {
         let memory = Memory::new(frames);
         let frames = ModelFrames(Arc::clone(&memory));
-        let cache = Arc::new(PageCache::new(frames, ModelWait::new()));
+        let cache = Arc::new(PageCache::at_run_time(frames, ModelWait::new()));
         let rmap = Arc::new(Rmap::default());
         let user = User(Space::new(&memory, &rmap, b'p'));
         Self { memory, cache, rmap, user }

@@ -162,7 +162,8 @@ fn enter() -> MayFault {
 impl World {
     fn new(memory: &Arc<PhysicalMemory>, script: Script, strategy: Strategy, plant: Plant) -> Self {
         let frames = HostFrames::new(Arc::clone(memory));
-        let cache = Arc::new(PageCache::<ScheduledKernel>::new(frames, ScheduledWait::new(plant)));
+        let cache =
+            Arc::new(PageCache::<ScheduledKernel>::at_run_time(frames, ScheduledWait::new(plant)));
         let maps = Maps::new(memory, SPACE, plant);
         let origin = script.leaves.origin();
         let troubles = Troubles::new(script.setting.stores.clone());
