@@ -79,7 +79,7 @@ impl<K: Kernel> Inode<K> {
             return;
         }
         let slot = end_page.bit();
-        if locked.wrote_past_eof() & slot == 0 {
+        if !locked.wrote_past_eof().contains(slot) {
             return;
         }
         self.write_protect(end_page, end_page.plus(1));

@@ -35,7 +35,7 @@ impl<K: Kernel> Inode<K> {
             };
             from = locked.run().end();
             let unused = self.unused(&locked);
-            evicted += u64::from(removals.take(&mut locked, unused).count_ones());
+            evicted += u64::from(removals.take(&mut locked, unused).count());
         }
         drop(removals);
         if evicted > 0 {
@@ -48,8 +48,8 @@ impl<K: Kernel> Inode<K> {
     /// alone.
     fn unused(&self, locked: &LockedRun<'_, K>) -> SlotMask {
         let clean = locked.clean();
-        if clean == 0 {
-            return 0;
+        if clean.is_empty() {
+            return clean;
         }
         let mapping = self.mapping();
         if self.was_mapped() {
@@ -57,7 +57,7 @@ impl<K: Kernel> Inode<K> {
             let base = locked.run().first().leaf_base();
             let mut rest = clean;
             while let Some(stretch) = PageRun::first_of(base, rest) {
-                rest &= !stretch.mask();
+                rest -= stretch.mask();
                 self.unmap(stretch.first(), stretch.end(), Unmap::Evict);
             }
         }
@@ -69,6 +69,6 @@ impl<K: Kernel> Inode<K> {
         };
         let pages = locked.run().first().get()..locked.run().end().get();
         let unpinned = pages.map(PageIndex::new).filter(counted_once);
-        clean & unpinned.fold(0, |slots, index| slots | index.bit())
+        clean & unpinned.fold(SlotMask::EMPTY, |slots, index| slots | index.bit())
     }
 }

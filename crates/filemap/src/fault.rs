@@ -171,7 +171,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Protection, Errno> {
         let slot = index.bit();
-        if locked.reserved() & slot == 0 {
+        if !locked.reserved().contains(slot) {
             self.reserve_page(locked, index)?;
         }
         self.stamp(task);

@@ -119,8 +119,7 @@ impl<'c, K: Kernel> Bounce<'c, K> {
         len: usize,
     ) -> usize {
         self.filled = 0;
-        let slot = 1 << PageIndex::containing(pos).slot();
-        if locked.uptodate() & slot != 0
+        if locked.uptodate().contains(PageIndex::containing(pos).bit())
             && let Some((page, room)) = locked.span(pos, len.min(PAGE_SIZE))
         {
             // SAFETY: `room`, at most a page, bytes of a page that stays while it is locked, and

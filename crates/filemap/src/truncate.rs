@@ -194,7 +194,7 @@ impl<K: Kernel> Inode<K> {
         let killed = || task.fatal_signal_pending();
         let locked = self.mapping().lock_killable(token.page_locks(), run, &killed)?;
         let Some(mut locked) = locked else { return Ok(()) };
-        if locked.uptodate() != 0 {
+        if !locked.uptodate().is_empty() {
             zero_to_page_end(&mut locked, size);
         }
         locked.wait_writeback(locked.mask(), &killed)

@@ -35,7 +35,7 @@ impl<K: Kernel> Inode<K> {
             let locks = token.page_locks();
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             wanted = self.fill_locked(&mut locked, &mut batch)?;
-            if wanted == 0 || locked.uptodate() & run.first().bit() != 0 {
+            if wanted == 0 || locked.uptodate().contains(run.first().bit()) {
                 return Ok(());
             }
             if killed() {
@@ -62,13 +62,13 @@ impl<K: Kernel> Inode<K> {
             if index.start() >= size {
                 break;
             }
-            if locked.uptodate() & slot != 0 {
+            if locked.uptodate().contains(slot) {
                 continue;
             }
-            if locked.present() & slot == 0 {
+            if !locked.present().contains(slot) {
                 let Some(frame) = batch.as_mut().and_then(FrameBatch::take_first) else {
-                    let absent = locked.mask() & !locked.present();
-                    return Ok((absent >> index.slot()).count_ones());
+                    let absent = locked.mask() - locked.present();
+                    return Ok(absent.count_from(index.slot()));
                 };
                 // The slot is absent and locked by us: the frame cannot be refused.
                 let _ = locked.insert(index, frame);

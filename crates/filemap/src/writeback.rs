@@ -16,7 +16,7 @@ use core::ops::Range;
 
 use faultless_page::{
     AddressSpaceOperations, Errno, Kernel, LockedRun, MAX_FILE_SIZE, Mark, PAGE_SIZE, PageIndex,
-    PageRun, SlotMask, SyncKind, Writeback, WritebackOutcome,
+    PageRun, SyncKind, Writeback, WritebackOutcome,
 };
 
 use crate::eof::zero_to_page_end;
@@ -211,7 +211,7 @@ impl<K: Kernel> Inode<K> {
             return Ok(end);
         };
         locked.wait_writeback(single.mask(), &killed)?;
-        if locked.dirty() != 0 {
+        if !locked.dirty().is_empty() {
             self.claim_and_send(locked, single, task);
         }
         Ok(single.end())
@@ -241,7 +241,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Option<InFlight<'t, K>> {
         let size = self.size();
-        if locked.wrote_past_eof() & stretch.mask() != 0 {
+        if locked.wrote_past_eof().intersects(stretch.mask()) {
             self.write_protect(stretch.first(), stretch.end());
             // A CPU store through a mapping may have come at any time up to now (F7).
             self.stamp(task);
@@ -257,7 +257,7 @@ impl<K: Kernel> Inode<K> {
     fn zero_past_eof(&self, locked: &mut LockedRun<'_, K>, stretch: PageRun, size: u64) {
         let wrote_past_eof = locked.wrote_past_eof() & stretch.mask();
         let last = PageIndex::containing(size);
-        if stretch.contains(last) && wrote_past_eof & last.bit() != 0 {
+        if stretch.contains(last) && wrote_past_eof.contains(last.bit()) {
             zero_to_page_end(locked, size);
         }
         locked.clear_wrote_past_eof(wrote_past_eof);
@@ -305,19 +305,15 @@ impl Claim {
     fn of<K: Kernel>(locked: &LockedRun<'_, K>) -> Self {
         // In this order: a writeback that fails in between leaves its page in both.
         let under_way = locked.writeback();
-        let dirty = locked.dirty() & !under_way;
+        let dirty = locked.dirty() - under_way;
         let base = locked.run().first().leaf_base();
-        match PageRun::first_of(base, dirty) {
-            Some(run) if lowest(under_way) > run.first().slot() => Self::Send(run),
-            _ if under_way != 0 => Self::UnderWay(base.plus(u64::from(lowest(under_way)))),
-            _ => Self::Nothing,
+        match (PageRun::first_of(base, dirty), PageRun::first_of(base, under_way)) {
+            (Some(run), Some(busy)) if busy.first() < run.first() => Self::UnderWay(busy.first()),
+            (Some(run), _) => Self::Send(run),
+            (None, Some(busy)) => Self::UnderWay(busy.first()),
+            (None, None) => Self::Nothing,
         }
     }
-}
-
-/// The lowest slot of a mask; 64 if it is empty.
-fn lowest(slots: SlotMask) -> u32 {
-    slots.trailing_zeros()
 }
 
 /// The pages that hold bytes of `range`.

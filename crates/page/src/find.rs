@@ -5,9 +5,7 @@ use core::sync::atomic::Ordering::Acquire;
 
 use crate::leaf::Leaf;
 use crate::node::leaf_number;
-use crate::{Kernel, Mapping, PAGES_PER_LEAF, PageIndex, PageRun, SlotMask, SyncFamily, Word};
-
-const ALL: SlotMask = SlotMask::MAX;
+use crate::{Kernel, Mapping, PAGES_PER_LEAF, PageIndex, PageRun, SlotMask, SyncFamily};
 
 /// Which pages [`Mapping::find`] looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +35,7 @@ impl<K: Kernel> Mapping<K> {
         let mut number = 0;
         let mut pages = 0;
         while let Some((at, leaf)) = self.tree().next_leaf(number, u64::MAX) {
-            pages += u64::from(leaf.present().count_ones());
+            pages += u64::from(leaf.present().count());
             number = at + 1;
         }
         pages
@@ -57,10 +55,10 @@ impl<K: Kernel> Mapping<K> {
             let base = PageIndex::new(at * PAGES_PER_LEAF as u64);
             let mut slots = leaf.marked(mark);
             if base == from.leaf_base() {
-                slots &= ALL << from.slot();
+                slots &= SlotMask::starting_at(from.slot());
             }
             if base == last_page.leaf_base() {
-                slots &= ALL >> (63 - last_page.slot());
+                slots &= SlotMask::ending_at(last_page.slot());
             }
             if let Some(run) = PageRun::first_of(base, slots)
                 && leaf.is(self.id(), base)

@@ -26,6 +26,7 @@ use core::array;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use crate::pool::Node;
+use crate::slots::SlotWord;
 use crate::{
     Errno, FrameNumber, PAGES_PER_LEAF, PageIndex, RequestList, SlotMask, SyncFamily, Wait,
     WaitKey, Word,
@@ -53,20 +54,20 @@ const NOBODY: u64 = 0;
 pub(crate) struct Leaf<S: SyncFamily> {
     owner: S::Word64,
     base: S::Word64,
-    pub(crate) locked: S::Word64,
-    pub(crate) waiters: S::Word64,
-    present: S::Word64,
-    pub(crate) uptodate: S::Word64,
-    pub(crate) dirty: S::Word64,
-    pub(crate) reserved: S::Word64,
+    pub(crate) locked: SlotWord<S>,
+    pub(crate) waiters: SlotWord<S>,
+    present: SlotWord<S>,
+    pub(crate) uptodate: SlotWord<S>,
+    pub(crate) dirty: SlotWord<S>,
+    pub(crate) reserved: SlotWord<S>,
     // The first cache line ends here: a hot overwrite needs nothing of the second.
-    pub(crate) writeback: S::Word64,
-    contiguous: S::Word64,
-    pub(crate) wrote_past_eof: S::Word64,
+    pub(crate) writeback: SlotWord<S>,
+    contiguous: SlotWord<S>,
+    pub(crate) wrote_past_eof: SlotWord<S>,
     removals: S::Word64,
     next: S::Word64,
     frames: [S::Word32; PAGES_PER_LEAF],
-    writeback_waiters: S::Word64,
+    writeback_waiters: SlotWord<S>,
     pub(crate) queue: RequestList<S, Wanted>,
 }
 
@@ -86,19 +87,19 @@ impl<S: SyncFamily> Node for Leaf<S> {
         Self {
             owner: Word::new(NOBODY),
             base: Word::new(0),
-            locked: Word::new(0),
-            waiters: Word::new(0),
-            present: Word::new(0),
-            uptodate: Word::new(0),
-            dirty: Word::new(0),
-            reserved: Word::new(0),
-            writeback: Word::new(0),
-            contiguous: Word::new(0),
-            wrote_past_eof: Word::new(0),
+            locked: SlotWord::empty(),
+            waiters: SlotWord::empty(),
+            present: SlotWord::empty(),
+            uptodate: SlotWord::empty(),
+            dirty: SlotWord::empty(),
+            reserved: SlotWord::empty(),
+            writeback: SlotWord::empty(),
+            contiguous: SlotWord::empty(),
+            wrote_past_eof: SlotWord::empty(),
             removals: Word::new(0),
             next: Word::new(0),
             frames: array::from_fn(|_| Word::new(0)),
-            writeback_waiters: Word::new(0),
+            writeback_waiters: SlotWord::empty(),
             queue: RequestList::new(),
         }
     }
@@ -181,18 +182,15 @@ impl<S: SyncFamily> Leaf<S> {
     /// The order is what [`readable`](Self::readable) relies on.
     pub(crate) fn take(&self, slots: SlotMask, mut each: impl FnMut(FrameNumber)) {
         self.uptodate.fetch_and(!slots, SeqCst);
-        self.contiguous.fetch_and(!(slots | slots >> 1), AcqRel);
+        self.contiguous.fetch_and(!(slots | slots.predecessors()), AcqRel);
         self.removals.fetch_add(1, AcqRel);
         self.present.fetch_and(!slots, AcqRel);
         for word in [&self.dirty, &self.reserved, &self.wrote_past_eof, &self.writeback] {
-            if word.load(Relaxed) & slots != 0 {
+            if word.load(Relaxed).intersects(slots) {
                 word.fetch_and(!slots, AcqRel);
             }
         }
-        let mut rest = slots;
-        while rest != 0 {
-            let slot = rest.trailing_zeros();
-            rest &= rest - 1;
+        for slot in slots.iter() {
             if let Some(frame) = self.frame(slot) {
                 self.frames[slot as usize].store(0, Release);
                 each(frame);
@@ -211,14 +209,14 @@ impl<S: SyncFamily> Leaf<S> {
     /// How many pages from `slot` on lie in consecutive frames, `1..=limit`, where `frame` is in
     /// `slot`, and slots `slot..slot + limit` are locked by the caller. Remembers what it finds.
     pub(crate) fn locked_stretch(&self, slot: u32, frame: FrameNumber, limit: u32) -> u32 {
-        let known = (self.contiguous.load(Relaxed) >> slot).trailing_ones() + 1;
+        let known = self.contiguous.load(Relaxed).run_len_from(slot) + 1;
         if known >= limit {
             return limit;
         }
         let pages = self.extend(slot, frame, known, limit);
         if pages > known {
             // Both slots of each pair are locked: neither is removed while the bit is set.
-            self.contiguous.fetch_or(low_bits(pages - 1) << slot, Release);
+            self.contiguous.fetch_or(SlotMask::run(slot, pages - 1), Release);
         }
         pages
     }
@@ -249,12 +247,12 @@ impl<S: SyncFamily> Leaf<S> {
     pub(crate) fn readable(&self, slot: u32, limit: u32) -> Option<(FrameNumber, u32)> {
         loop {
             let removals = self.removals.load(Acquire);
-            let uptodate = self.uptodate.load(SeqCst) >> slot;
-            if uptodate & 1 == 0 {
+            let uptodate = self.uptodate.load(SeqCst).run_len_from(slot);
+            if uptodate == 0 {
                 return None;
             }
-            let limit = limit.min(uptodate.trailing_ones());
-            let known = (self.contiguous.load(Acquire) >> slot).trailing_ones() + 1;
+            let limit = limit.min(uptodate);
+            let known = self.contiguous.load(Acquire).run_len_from(slot) + 1;
             let frame = self.frame(slot);
             let pages = match frame {
                 Some(_) if known >= limit => limit,
@@ -275,7 +273,7 @@ impl<S: SyncFamily> Leaf<S> {
     pub(crate) fn clear_writeback(&self, slots: SlotMask, wait: &impl Wait) {
         self.writeback.fetch_and(!slots, SeqCst);
         let awaited = self.writeback_waiters.load(SeqCst) & slots;
-        if awaited != 0 {
+        if !awaited.is_empty() {
             self.wake_slowly(awaited, wait);
         }
     }
@@ -285,10 +283,8 @@ impl<S: SyncFamily> Leaf<S> {
     #[cold]
     fn wake_slowly(&self, slots: SlotMask, wait: &impl Wait) {
         self.writeback_waiters.fetch_and(!slots, SeqCst);
-        let mut rest = slots;
-        while rest != 0 {
-            wait.wake(self.writeback_key(rest.trailing_zeros()));
-            rest &= rest - 1;
+        for slot in slots.iter() {
+            wait.wake(self.writeback_key(slot));
         }
     }
 
@@ -304,15 +300,12 @@ impl<S: SyncFamily> Leaf<S> {
         stale: &impl Fn() -> bool,
         killed: &impl Fn() -> bool,
     ) -> Result<(), Errno> {
-        let mut rest = slots & self.writeback.load(Acquire);
-        while rest != 0 {
-            let slot = rest.trailing_zeros();
-            rest &= rest - 1;
+        for slot in (slots & self.writeback.load(Acquire)).iter() {
             let mut end = None;
             // `Wait` is a safe trait: it may return too early, or ask again after a yes.
             while end.is_none() {
                 wait.wait_until(self.writeback_key(slot), &mut || {
-                    if end.is_none() && (!self.writeback_announced(1 << slot) || stale()) {
+                    if end.is_none() && (!self.writeback_announced(slot) || stale()) {
                         end = Some(Ok(()));
                     } else if end.is_none() && killed() {
                         end = Some(Err(Errno::Interrupted));
@@ -330,18 +323,14 @@ impl<S: SyncFamily> Leaf<S> {
     ///
     /// The announcement and this look, against the end of a writeback and its look at the waiters,
     /// are all sequentially consistent, so one of the two sees the other.
-    fn writeback_announced(&self, slot: SlotMask) -> bool {
+    fn writeback_announced(&self, slot: u32) -> bool {
+        let slot = SlotMask::single(slot);
         self.writeback_waiters.fetch_or(slot, SeqCst);
-        self.writeback.load(SeqCst) & slot != 0
+        self.writeback.load(SeqCst).contains(slot)
     }
 
     /// What a waiter for the end of a page's writeback sleeps on: an address of its slot's own.
     fn writeback_key(&self, slot: u32) -> WaitKey {
         WaitKey(core::ptr::from_ref(&self.frames[slot as usize % PAGES_PER_LEAF]).addr())
     }
-}
-
-/// A mask of the `n` lowest bits, `n` up to 64.
-const fn low_bits(n: u32) -> u64 {
-    if n >= 64 { u64::MAX } else { (1 << n) - 1 }
 }

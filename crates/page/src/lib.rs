@@ -54,6 +54,7 @@ mod racing;
 mod removed;
 mod rmap;
 mod section;
+mod slots;
 mod store;
 mod sync;
 mod trace;
@@ -80,11 +81,12 @@ pub use queue::{Linked, OwnRequest, Request, RequestList, Requests};
 pub use removed::{Removals, Removed};
 pub use rmap::{NoUserMappings, Unmap, UserMappings};
 pub use section::ReadSection;
+pub use slots::SlotMask;
 pub use store::{AddressSpaceOperations, Begun, Contents, Reserved, Strategy, SyncKind};
 pub use sync::{ConstSync, CoreSync, Initial, LockedWord, Spin, SyncFamily, Word};
 pub use trace::{LockId, Trace};
 pub use units::{
-    LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun, SlotMask,
+    LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun,
 };
 pub use wait::{SpinWait, Wait, WaitKey};
 pub use writeback::{Writeback, WritebackOutcome};

@@ -10,9 +10,10 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
+use crate::slots::SlotWord;
 use crate::{
     Errno, FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex, PageRun,
-    SharedFrame, SlotMask, Trace, Word,
+    SharedFrame, SlotMask, Trace,
 };
 
 /// A run of pages of one mapping, locked. Dropping it unlocks.
@@ -173,7 +174,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     ) -> Result<(), OwnedFrame<'f, K>> {
         let bit = index.bit();
         if !self.run.contains(index)
-            || self.present() & bit != 0
+            || self.present().contains(bit)
             || !frame.is_of(self.mapping.cache())
         {
             return Err(frame);
@@ -187,17 +188,13 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// the slots that were filled.
     pub fn insert_batch(&mut self, slots: SlotMask, frames: &mut FrameBatch<'_, K>) -> SlotMask {
         if !frames.is_of(self.mapping.cache()) {
-            return 0;
+            return SlotMask::EMPTY;
         }
-        let mut rest = slots & self.mask() & !self.present();
-        let mut done = 0;
-        while rest != 0
-            && let Some(frame) = frames.take_first()
-        {
-            let slot = rest.trailing_zeros();
+        let mut done = SlotMask::EMPTY;
+        for slot in (slots & self.mask() & !self.present()).iter() {
+            let Some(frame) = frames.take_first() else { break };
             self.leaf.put(slot, frame.into_number());
-            done |= 1 << slot;
-            rest &= rest - 1;
+            done |= SlotMask::single(slot);
         }
         self.leaf.set_present(done);
         done
@@ -211,8 +208,8 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Empties `slots`, which are [`removable`](Self::removable), and gives the counts of their
     /// frames to `each`.
     pub(crate) fn take_out(&mut self, slots: SlotMask, each: impl FnMut(FrameNumber)) {
-        debug_assert!(slots & !self.mask() == 0, "locked");
-        if slots != 0 {
+        debug_assert!(self.mask().contains(slots), "locked");
+        if !slots.is_empty() {
             self.leaf.take(slots, each);
         }
     }
@@ -280,16 +277,16 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     }
 
     #[inline]
-    fn set(&self, word: &impl Word<u64>, slots: SlotMask) {
+    fn set(&self, word: &SlotWord<K::Sync>, slots: SlotMask) {
         let slots = slots & self.mask();
-        if word.load(Relaxed) & slots != slots {
+        if !word.load(Relaxed).contains(slots) {
             word.fetch_or(slots & self.leaf.present(), Release);
         }
     }
 
-    fn clear(&self, word: &impl Word<u64>, slots: SlotMask) {
+    fn clear(&self, word: &SlotWord<K::Sync>, slots: SlotMask) {
         let slots = slots & self.mask();
-        if word.load(Relaxed) & slots != 0 {
+        if word.load(Relaxed).intersects(slots) {
             word.fetch_and(!slots, Release);
         }
     }

@@ -51,7 +51,7 @@ impl<K: Kernel> LockedRun<'_, K> {
         let Some(touched) = PageRun::covering(pos, end.saturating_sub(pos) as usize) else {
             return;
         };
-        let visible = self.uptodate() & touched.mask() != 0;
+        let visible = self.uptodate().intersects(touched.mask());
         while pos < end {
             match self.span(pos, (end - pos) as usize) {
                 Some((memory, bytes)) => {
@@ -89,7 +89,7 @@ impl<K: Kernel> LockedRun<'_, K> {
         read: impl FnOnce(&mut FillBuf<'_>) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let frame = self.frame(index).ok_or(Errno::Invalid)?;
-        if self.uptodate() & index.bit() != 0 {
+        if self.uptodate().contains(index.bit()) {
             return Ok(());
         }
         let memory = self.mapping.cache().frames().address(frame);

@@ -145,7 +145,7 @@ impl<K: Kernel> Mapping<K> {
         stale: &impl Fn() -> bool,
         killed: &impl Fn() -> bool,
     ) -> Result<(), Errno> {
-        if slots == 0 {
+        if slots.is_empty() {
             return Ok(());
         }
         let id = self.writeback_id(run, slots);

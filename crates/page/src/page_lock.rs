@@ -41,7 +41,7 @@ use core::pin::{Pin, pin};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::leaf::{Leaf, Wanted};
-use crate::{Request, Requests, SlotMask, SyncFamily, Wait, Word};
+use crate::{Request, Requests, SlotMask, SyncFamily, Wait};
 
 /// How a wait for page locks ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl<S: SyncFamily> Leaf<S> {
     pub(crate) fn try_lock(&self, slots: SlotMask) -> bool {
         let mut seen = self.locked.load(Relaxed);
         for _ in 0..TRIES {
-            if (seen | self.waiters.load(Relaxed)) & slots != 0 {
+            if (seen | self.waiters.load(Relaxed)).intersects(slots) {
                 return false;
             }
             match self.locked.compare_exchange(seen, seen | slots, Acquire, Relaxed) {
@@ -96,7 +96,7 @@ impl<S: SyncFamily> Leaf<S> {
     ) -> Waited {
         let mut rounds = S::SPIN_ROUNDS;
         // Behind a waiter there is nothing to spin for.
-        while rounds > 0 && self.waiters.load(Relaxed) & slots == 0 {
+        while rounds > 0 && !self.waiters.load(Relaxed).intersects(slots) {
             S::relax();
             if self.try_lock(slots) {
                 return Waited::Locked;
@@ -113,14 +113,14 @@ impl<S: SyncFamily> Leaf<S> {
     #[inline]
     pub(crate) fn unlock(&self, slots: SlotMask, wait: &impl Wait) {
         self.locked.fetch_and(!slots, SeqCst);
-        if self.waiters.load(SeqCst) & slots != 0 {
+        if self.waiters.load(SeqCst).intersects(slots) {
             self.unlock_slowly(wait);
         }
     }
 
     /// Whether any slot is locked.
     pub(crate) fn is_locked(&self) -> bool {
-        self.locked.load(Acquire) != 0
+        !self.locked.load(Acquire).is_empty()
     }
 
     /// Grants what can be granted, and wakes the requests that got something. If the leaf has no
@@ -151,11 +151,11 @@ impl<S: SyncFamily> Leaf<S> {
     /// Grants requests in order of arrival, and says in `waiters` what is still waited for. Returns
     /// the number of grants.
     fn grant(&self, queue: &Requests<'_, S, Wanted>) -> u32 {
-        let mut waited_for = 0;
+        let mut waited_for = SlotMask::EMPTY;
         let mut grants = 0;
         for request in queue.iter() {
             let Wanted::Waiting(slots) = request.value() else { continue };
-            if slots & waited_for == 0 && self.try_lock_announced(slots) {
+            if !slots.intersects(waited_for) && self.try_lock_announced(slots) {
                 request.set(Wanted::Granted(slots));
                 request.signal();
                 grants += 1;
@@ -179,14 +179,14 @@ impl<S: SyncFamily> Leaf<S> {
     /// back. Their bits show in between; a lock that finds one is busy anyway, because the slot is
     /// announced, and looks again under the queue's lock.
     fn try_lock_announced(&self, slots: SlotMask) -> bool {
-        if self.locked.load(SeqCst) & slots != 0 {
+        if self.locked.load(SeqCst).intersects(slots) {
             return false;
         }
         let busy = self.locked.fetch_or(slots, SeqCst) & slots;
-        if busy == 0 {
+        if busy.is_empty() {
             return true;
         }
-        self.locked.fetch_and(!(slots & !busy), SeqCst);
+        self.locked.fetch_and(!(slots - busy), SeqCst);
         false
     }
 }

@@ -11,11 +11,10 @@ use crate::leaf::Leaf;
 use crate::node::{Inner, Link, MAX_LEVEL, leaf_number, slot_at};
 use crate::pool::Spare;
 use crate::tree::Tree;
-use crate::{FrameNumber, Kernel, Mapping, PAGES_PER_LEAF, PageIndex, Spin, SyncFamily};
+use crate::{FrameNumber, Kernel, Mapping, PAGES_PER_LEAF, PageIndex, SlotMask, Spin, SyncFamily};
 
 /// Leaves that share a grace period.
 const BATCH: usize = 16;
-const ALL: u64 = u64::MAX;
 
 /// Nodes on their way back to the pools.
 struct Detached<'c, S: SyncFamily> {
@@ -104,17 +103,17 @@ impl<K: Kernel> Mapping<K> {
         let cache = self.cache();
         let section = cache.enter();
         let (at, leaf) = self.tree().next_leaf(number, last)?;
-        if leaf.present() != 0 || !leaf.try_lock(ALL) {
+        if !leaf.present().is_empty() || !leaf.try_lock(SlotMask::ALL) {
             return Some(at);
         }
         let base = PageIndex::new(at * PAGES_PER_LEAF as u64);
-        if leaf.is(self.id(), base) && leaf.present() == 0 {
+        if leaf.is(self.id(), base) && leaf.present().is_empty() {
             // SAFETY: its identity says that it is linked, and while we hold all its slots no other
             // thread gets here; the caller has looked that `detached` is not full.
             unsafe { self.tree().detach(at, leaf, detached) };
             leaf.retire();
         }
-        leaf.unlock(ALL, cache.wait());
+        leaf.unlock(SlotMask::ALL, cache.wait());
         drop(section);
         Some(at)
     }

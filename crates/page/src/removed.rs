@@ -118,13 +118,13 @@ impl<'t, K: Kernel> Removals<'t, K> {
     /// meanwhile: readers wait for nothing.
     pub fn take(&mut self, locked: &mut LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
         if !core::ptr::eq(locked.mapping().cache(), self.cache) {
-            return 0;
+            return SlotMask::EMPTY;
         }
         let slots = locked.removable(slots);
-        if self.frames.len() + slots.count_ones() as usize > BATCH {
+        if self.frames.len() + slots.count() as usize > BATCH {
             release(self.cache, &mut self.frames);
         }
-        debug_assert!(self.frames.len() + slots.count_ones() as usize <= BATCH, "there is room");
+        debug_assert!(self.frames.len() + slots.count() as usize <= BATCH, "there is room");
         locked.take_out(slots, |frame| {
             // There is room for a whole leaf in an empty batch, and for these in one that is not.
             let _fits = self.frames.push(frame);

@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use crate::SlotMask;
+
 /// What happened, for counters and for lock checkers. See [`Kernel::trace`](crate::Kernel::trace).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -53,7 +55,7 @@ pub enum LockId {
         /// First page of the leaf.
         base: u64,
         /// Which of its slots.
-        slots: u64,
+        slots: SlotMask,
     },
     /// Pages under writeback, named as the pages of [`Pages`](Self::Pages). Held by the thread that
     /// began it until the [`Writeback`](crate::Writeback) ends; a wait for its end never acquires
@@ -64,7 +66,7 @@ pub enum LockId {
         /// First page of the leaf.
         base: u64,
         /// Which of its slots.
-        slots: u64,
+        slots: SlotMask,
     },
 }
 
@@ -86,11 +88,11 @@ fn write_pages(
     class: &str,
     mapping: u64,
     base: u64,
-    slots: u64,
+    slots: SlotMask,
 ) -> fmt::Result {
-    write!(f, "{class}({mapping},{}", base + u64::from(slots.trailing_zeros()))?;
-    if slots.count_ones() > 1 {
-        write!(f, "+{}", slots.count_ones())?;
+    write!(f, "{class}({mapping},{}", base + u64::from(slots.first().unwrap_or(0)))?;
+    if slots.count() > 1 {
+        write!(f, "+{}", slots.count())?;
     }
     f.write_str(")")
 }

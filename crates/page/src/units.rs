@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use crate::SlotMask;
+
 /// log2 of [`PAGE_SIZE`].
 pub const PAGE_SHIFT: u32 = 12;
 /// Bytes in a page and in a frame.
@@ -58,11 +60,11 @@ impl PageIndex {
         (self.0 % PAGES_PER_LEAF as u64) as u32
     }
 
-    /// The page's slot in its leaf, as a mask.
+    /// The page's slot in its leaf, as a set of one.
     #[must_use]
     #[inline]
     pub const fn bit(self) -> SlotMask {
-        1 << self.slot()
+        SlotMask::single(self.slot())
     }
 
     /// First page of the leaf that covers this page.
@@ -85,9 +87,6 @@ impl fmt::Display for PageIndex {
         write!(f, "page {}", self.0)
     }
 }
-
-/// A set of slots of one leaf: bit `s` stands for slot `s`.
-pub type SlotMask = u64;
 
 /// One or more consecutive pages that lie in one leaf.
 ///
@@ -145,15 +144,9 @@ impl PageRun {
     #[must_use]
     #[inline]
     pub const fn first_of(base: PageIndex, slots: SlotMask) -> Option<Self> {
-        if slots == 0 {
-            return None;
-        }
-        let slot = slots.trailing_zeros();
-        // INVARIANT: bits `slot..slot + len` of a 64-bit word are set, so they end by bit 64.
-        Some(Self {
-            first: base.leaf_base().plus(slot as u64),
-            len: (slots >> slot).trailing_ones(),
-        })
+        let Some(run) = slots.first_run() else { return None };
+        // INVARIANT: the run is not empty, and slots end at 64.
+        Some(Self { first: base.leaf_base().plus(run.start as u64), len: run.end - run.start })
     }
 
     /// The pages that hold bytes `[pos, pos + len)`, if they lie in one leaf. `None` for an empty
@@ -225,7 +218,7 @@ impl PageRun {
     #[must_use]
     #[inline]
     pub const fn mask(self) -> SlotMask {
-        (u64::MAX >> (64 - self.len)) << self.first.slot()
+        SlotMask::run(self.first.slot(), self.len)
     }
 
     /// Bytes of the file in `[pos, pos + len)` that lie in this run, where `pos` lies in its first

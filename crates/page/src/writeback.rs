@@ -13,7 +13,7 @@ use crate::leaf::Leaf;
 use crate::writeback_run::HeldPages;
 use crate::{
     FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun, SlotMask,
-    Trace, Word, WritebackRun,
+    Trace, WritebackRun,
 };
 
 /// How a writeback ended.
@@ -73,7 +73,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         let slots = run.mask();
         // Writeback first: see `clean`.
         let busy = self.writeback();
-        if !inside || slots & (self.uptodate() & self.dirty() & !busy) != slots {
+        if !inside || !(self.uptodate() & self.dirty() & !busy).contains(slots) {
             return None;
         }
         // Present, because marks are only set on present pages.

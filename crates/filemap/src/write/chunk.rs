@@ -50,11 +50,11 @@ pub(super) fn prepare<K: Kernel>(
         pos,
         len: 0,
         begun_end: pos,
-        begun: 0,
-        inserted: 0,
-        valid: 0,
-        hole: 0,
-        reserved: 0,
+        begun: SlotMask::EMPTY,
+        inserted: SlotMask::EMPTY,
+        valid: SlotMask::EMPTY,
+        hole: SlotMask::EMPTY,
+        reserved: SlotMask::EMPTY,
         missing: 0,
         error: None,
     };
@@ -113,13 +113,13 @@ impl Plan {
     ) -> Result<usize, Option<Errno>> {
         let index = PageIndex::containing(pos);
         let slot = index.bit();
-        let absent = locked.mask() & !locked.present();
-        if absent & slot != 0 {
-            self.missing = (absent >> index.slot()).count_ones();
+        let absent = locked.mask() - locked.present();
+        if absent.contains(slot) {
+            self.missing = absent.count_from(index.slot());
             return Err(None);
         }
         let (ready, contents) = self.begin(inode, locked, pos, len)?;
-        if locked.uptodate() & slot != 0 {
+        if locked.uptodate().contains(slot) {
             self.valid |= slot;
             return Ok(ready);
         }
@@ -136,7 +136,7 @@ impl Plan {
         len: usize,
     ) -> Result<(usize, Contents), Errno> {
         let slot = PageIndex::containing(pos).bit();
-        if locked.reserved() & slot != 0 {
+        if locked.reserved().contains(slot) {
             return Ok((len, Contents::Stored));
         }
         let begun = inode.mapping().store().write_begin(pos, len)?;
@@ -174,7 +174,7 @@ impl Plan {
             inode.read_page(locked, index)?;
             self.valid |= index.bit();
             // Worth keeping, whatever becomes of the write.
-            self.inserted &= !index.bit();
+            self.inserted -= index.bit();
         }
         Ok(())
     }
@@ -194,12 +194,12 @@ impl Plan {
         let accepted = self.accept(locked, copied);
         debug_assert!(accepted <= copied, "what was not copied does not count");
         let end = self.pos + accepted as u64;
-        let landed = PageRun::covering(self.pos, accepted).map_or(0, PageRun::mask);
-        debug_assert!((landed | self.inserted | self.begun) & !locked.mask() == 0, "locked");
+        let landed = PageRun::covering(self.pos, accepted).map_or(SlotMask::EMPTY, PageRun::mask);
+        debug_assert!(locked.mask().contains(landed | self.inserted | self.begun), "locked");
         // A page of which a part was refused may lose blocks again: only whole pieces stay backed.
         let whole =
-            if accepted == self.len { landed } else { landed & !PageIndex::containing(end).bit() };
-        locked.set_uptodate(landed & !self.valid);
+            if accepted == self.len { landed } else { landed - PageIndex::containing(end).bit() };
+        locked.set_uptodate(landed - self.valid);
         locked.set_reserved(self.reserved & whole);
         locked.set_dirty(landed);
         // After the marks: should the store unwind, what has landed is dirty.
@@ -207,8 +207,8 @@ impl Plan {
         if mode == Mode::Grow && accepted > 0 {
             locked.grow_size(end);
         }
-        let nothing_landed = self.inserted & !landed;
-        if nothing_landed != 0 {
+        let nothing_landed = self.inserted - landed;
+        if !nothing_landed.is_empty() {
             take_back(locked, nothing_landed);
         }
         accepted
@@ -228,10 +228,10 @@ impl Plan {
         let stop = self.pos + copied as u64;
         let index = PageIndex::containing(stop);
         let piece_start = index.start().max(self.pos);
-        if stop == piece_start || self.valid & index.bit() != 0 {
+        if stop == piece_start || self.valid.contains(index.bit()) {
             return copied;
         }
-        if self.hole & index.bit() == 0 {
+        if !self.hole.contains(index.bit()) {
             return (piece_start - self.pos) as usize;
         }
         let piece_end = index.plus(1).start().min(self.pos + self.len as u64);
@@ -240,10 +240,7 @@ impl Plan {
     }
 
     fn tell_store<K: Kernel>(&self, inode: &Inode<K>, locked: &LockedRun<'_, K>, end: u64) {
-        let mut rest = self.begun;
-        while rest != 0 {
-            let slot = rest.trailing_zeros();
-            rest &= rest - 1;
+        for slot in self.begun.iter() {
             let index = locked.run().first().leaf_base().plus(u64::from(slot));
             let start = index.start().max(self.pos);
             let stop = index.plus(1).start().min(self.begun_end);

@@ -37,8 +37,8 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, 
         return Ok(Attempt::Foreign);
     }
     if locked.uptodate() & locked.reserved() != locked.mask() {
-        let absent = locked.mask() & !locked.present();
-        return Ok(Attempt::NotReady(absent.count_ones()));
+        let absent = locked.mask() - locked.present();
+        return Ok(Attempt::NotReady(absent.count()));
     }
     if mode == Mode::Grow {
         inode.write_protect_eof_page(&mut locked, inode.size());
@@ -58,7 +58,7 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, 
 #[inline(always)]
 fn mark_landed<K: Kernel>(locked: &mut LockedRun<'_, K>, mode: Mode, pos: u64, copied: usize) {
     let Some(landed) = PageRun::covering(pos, copied) else { return };
-    debug_assert!(landed.mask() & !locked.mask() == 0, "what landed is locked");
+    debug_assert!(locked.mask().contains(landed.mask()), "what landed is locked");
     K::trace(Trace::FastPath(landed.pages()));
     locked.set_dirty(landed.mask());
     if mode == Mode::Grow {

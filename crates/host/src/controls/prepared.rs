@@ -66,7 +66,7 @@ pub(super) fn lock_page<'t, K: Kernel>(
     let mut frame: Option<OwnedFrame<'_, K>> = None;
     loop {
         let mut locked = mapping.lock_or_create(context(), PageRun::single(index))?;
-        if locked.present() != 0 {
+        if !locked.present().is_empty() {
             return Ok(locked);
         }
         if let Some(frame) = frame.take() {
@@ -123,7 +123,7 @@ impl<'t, K: Kernel> Prepared<'t, K> {
             self.locked.set_uptodate(slot);
             self.locked.set_dirty(slot);
             self.locked.grow_size(self.begun.pos + bytes as u64);
-        } else if self.locked.uptodate() == 0 {
+        } else if self.locked.uptodate().is_empty() {
             drop(self.locked.remove(self.locked.mask()));
         }
     }
@@ -136,7 +136,7 @@ fn define_rest<K: Kernel>(
     len: usize,
     contents: Contents,
 ) -> Result<Rest, Errno> {
-    if locked.uptodate() != 0 {
+    if !locked.uptodate().is_empty() {
         return Ok(Rest::Valid);
     }
     let mapping = locked.mapping();

@@ -60,7 +60,7 @@ impl<K: Kernel, U: UserMemory<Token = MayFault>, T: Task> Writer<'_, K, U, T> {
         let Some(locked) = self.inode.mapping().lock(self.token.page_locks(), run) else {
             return Ok(None);
         };
-        if locked.uptodate() == 0 {
+        if locked.uptodate().is_empty() {
             return Ok(None);
         }
         let page = Prepared::new(locked, self.pos, len)?;
@@ -91,7 +91,7 @@ impl<K: Kernel, U: UserMemory<Token = MayFault>, T: Task> Writer<'_, K, U, T> {
         let mut locked = self.inode.mapping().lock_or_create(context, PageRun::single(index))?;
         // The page may have come, gone or become uptodate meanwhile; what was locked is what is
         // there now (P6).
-        if locked.present() == 0
+        if locked.present().is_empty()
             && let Some(frame) = frame.take()
         {
             let _ = locked.insert(index, frame);

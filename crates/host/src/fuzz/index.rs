@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arbitrary::{Arbitrary, Unstructured};
 use faultless_page::{
     AddressSpaceOperations, LockContext, LockedRun, Mapping, Mark, PAGE_SIZE, PageIndex, PageRun,
-    Writeback, WritebackOutcome,
+    SlotMask, Writeback, WritebackOutcome,
 };
 
 use super::Plant;
@@ -205,7 +205,7 @@ impl<'m> Index<'m> {
     /// Whether the run held has a page of `run`.
     fn is_busy(&self, run: PageRun) -> bool {
         self.held.as_ref().is_some_and(|held| {
-            held.run().leaf_base() == run.leaf_base() && held.run().mask() & run.mask() != 0
+            held.run().leaf_base() == run.leaf_base() && held.run().mask().intersects(run.mask())
         })
     }
 
@@ -252,7 +252,7 @@ impl<'m> Index<'m> {
         let raised = root_before >> 12 == 0 && run.first().get() >> 12 != 0;
         if self.plant == Plant::IndexLosesOnRaise && raised {
             let lost = PageRun::single(PageIndex::new(root_before));
-            drop(self.mapping.try_lock(context(), lost).map(|mut l| l.remove(u64::MAX)));
+            drop(self.mapping.try_lock(context(), lost).map(|mut l| l.remove(SlotMask::ALL)));
         }
     }
 
@@ -265,7 +265,7 @@ impl<'m> Index<'m> {
         let gone: Vec<u64> =
             self.model.range(range).filter(|(_, page)| goes(page)).map(|(n, _)| *n).collect();
         assert_eq!(removed.len(), gone.len(), "pages removed from {run:?}");
-        let slots = gone.iter().fold(0, |slots, n| slots | 1 << PageIndex::new(*n).slot());
+        let slots = gone.iter().fold(SlotMask::EMPTY, |slots, n| slots | PageIndex::new(*n).bit());
         assert_eq!(removed.slots(), slots, "slots removed from {run:?}");
         self.model.retain(|number, _| !gone.contains(number));
     }
@@ -420,7 +420,7 @@ impl<'m> Index<'m> {
             let frame = locked.frame(index);
             let frame = frame.unwrap_or_else(|| panic!("lost: page {number} has no frame"));
             let memory = self.machine.memory().address(frame);
-            let is = |marks: u64| if marks & run.mask() == 0 { Is::No } else { Is::Yes };
+            let is = |marks: SlotMask| if marks.contains(index.bit()) { Is::Yes } else { Is::No };
             let real = Page {
                 tag: tag_of(memory),
                 uptodate: is(locked.uptodate()),

@@ -9,6 +9,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use faultless_page::SlotMask;
+
 use super::instance::{Instance, Mode, Node};
 
 /// Edges kept before the graph starts anew: runs of millions of cases make new files for ever.
@@ -133,8 +135,8 @@ fn ends(edge: &Edge) -> Ends {
     let mut to = Instance { pos: 0, ..edge.to };
     let has_slots = |end: &Instance| end.is_pages() || end.is_writeback();
     match (has_slots(&from), has_slots(&to)) {
-        (true, false) => from.slots = 0,
-        (false, true) => to.slots = 0,
+        (true, false) => from.slots = SlotMask::EMPTY,
+        (false, true) => to.slots = SlotMask::EMPTY,
         _ => {}
     }
     (from, to)
@@ -142,7 +144,7 @@ fn ends(edge: &Edge) -> Ends {
 
 /// Whether waiting for `wanted` may be waiting for a holder of `held`.
 fn meets(wanted: &Instance, held: &Instance) -> bool {
-    wanted.node == held.node && wanted.slots & held.slots != 0
+    wanted.node == held.node && wanted.slots.intersects(held.slots)
 }
 
 fn allowed(edge: &Edge, through: Through) -> bool {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use faultless_page::LockId;
+use faultless_page::{LockId, SlotMask};
 
 /// How a lock is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,8 +49,8 @@ pub(super) enum Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Instance {
     pub(super) node: Node,
-    /// Slots of a leaf; all bits for the other nodes.
-    pub(super) slots: u64,
+    /// Slots of a leaf; all of them for the other nodes.
+    pub(super) slots: SlotMask,
     /// First byte of a range; 0 for the other nodes.
     pub(super) pos: u64,
     pub(super) mode: Mode,
@@ -58,7 +58,7 @@ pub(super) struct Instance {
 
 impl From<Lock> for Instance {
     fn from(lock: Lock) -> Self {
-        let whole = |node| Self { node, slots: u64::MAX, pos: 0, mode: Mode::Exclusive };
+        let whole = |node| Self { node, slots: SlotMask::ALL, pos: 0, mode: Mode::Exclusive };
         match lock {
             Lock::Core(LockId::Inode(id)) => whole(Node::Inode(id)),
             Lock::Core(LockId::Range(id, pos)) => Self { pos, ..whole(Node::Ranges(id)) },
@@ -88,7 +88,7 @@ impl Instance {
 
     /// Whether holding the one while waiting for the other is waiting for oneself.
     pub(super) fn conflicts(&self, other: &Self) -> bool {
-        self.node == other.node && self.slots & other.slots != 0 && self.pos == other.pos
+        self.node == other.node && self.slots.intersects(other.slots) && self.pos == other.pos
     }
 
     /// Place of the class in the lock order I → range → size → M → P; the others have none.

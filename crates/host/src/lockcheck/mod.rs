@@ -460,9 +460,7 @@ fn against_order(edge: &Edge) -> Option<Report> {
         _ if edge.reach == Reach::ByFault => None,
         (Ranges(a), Ranges(b)) if a == b => (to.pos < from.pos).then_some("ranges not ascending"),
         (Leaf(a, _), Leaf(b, _)) if a != b => Some("page locks of two files (P4)"),
-        (Leaf(_, a), Leaf(_, b))
-            if (b, to.slots.trailing_zeros()) < (a, from.slots.trailing_zeros()) =>
-        {
+        (Leaf(_, a), Leaf(_, b)) if (b, to.slots.first()) < (a, from.slots.first()) => {
             Some("page locks not ascending (P4)")
         }
         // A request of another thread for pages of both stands behind the first run and before the

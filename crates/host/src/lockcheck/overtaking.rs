@@ -102,12 +102,13 @@ impl Waiters {
 
 #[cfg(test)]
 mod tests {
-    use faultless_page::LockId;
+    use faultless_page::{LockId, SlotMask};
 
     use super::super::instance::Lock;
     use super::*;
 
-    fn pages(slots: u64) -> Instance {
+    fn pages(bits: u64) -> Instance {
+        let slots = SlotMask::from_bits(bits);
         Lock::Core(LockId::Pages { mapping: 1, base: 0, slots }).into()
     }
 

@@ -1,9 +1,12 @@
 //! Planted inversions, each caught from one run of each side, with no thread hanging.
 
+use faultless_page::{PageIndex, SlotMask};
+
 use super::*;
 
 fn page(mapping: u64, index: u64) -> LockId {
-    LockId::Pages { mapping, base: index & !63, slots: 1 << (index % 64) }
+    let index = PageIndex::new(index);
+    LockId::Pages { mapping, base: index.leaf_base().get(), slots: index.bit() }
 }
 
 fn take(lock: Lock) {
@@ -129,7 +132,8 @@ fn dl4_a_store_lock_over_the_copy_that_the_fault_handler_takes_too() {
 }
 
 fn writeback(mapping: u64, index: u64) -> Lock {
-    Lock::Core(LockId::Writeback { mapping, base: index & !63, slots: 1 << (index % 64) })
+    let index = PageIndex::new(index);
+    Lock::Core(LockId::Writeback { mapping, base: index.leaf_base().get(), slots: index.bit() })
 }
 
 /// A sender whose store locks a page, and a truncation that waits for the writeback with that page
@@ -147,7 +151,8 @@ fn dl4_a_store_that_locks_pages_of_its_file_during_a_writeback() {
         released(writeback(1, 5));
     });
     on_thread(&check, "truncation", || {
-        take(Lock::Core(LockId::Pages { mapping: 1, base: 0, slots: 1 << 5 | 1 << 9 }));
+        let slots = PageIndex::new(5).bit() | PageIndex::new(9).bit();
+        take(Lock::Core(LockId::Pages { mapping: 1, base: 0, slots }));
         acquiring(writeback(1, 5));
         gave_up(writeback(1, 5));
     });
@@ -298,7 +303,8 @@ fn a_violation_panics_where_nobody_expects_it() {
 fn part_of_a_run_can_be_released() {
     let check = LockCheck::new();
     on_thread(&check, "t", || {
-        let run = |slots| Lock::Core(LockId::Pages { mapping: 1, base: 0, slots });
+        let slots = SlotMask::from_bits;
+        let run = |bits| Lock::Core(LockId::Pages { mapping: 1, base: 0, slots: slots(bits) });
         take(run(0b111));
         released(run(0b001));
         assert!(holds_pages());

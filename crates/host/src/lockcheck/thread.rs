@@ -32,8 +32,8 @@ impl Record {
         let Some(part) = self.held.iter_mut().rev().find(|held| held.conflicts(gone)) else {
             return false;
         };
-        part.slots &= !gone.slots;
-        self.held.retain(|held| held.slots != 0);
+        part.slots -= gone.slots;
+        self.held.retain(|held| !held.slots.is_empty());
         true
     }
 }

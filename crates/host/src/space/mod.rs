@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_filemap::Inode;
-use faultless_page::{LockId, PAGE_SIZE, PageIndex, PageRun};
+use faultless_page::{LockId, PAGE_SIZE, PageIndex};
 use faultless_usercopy::{UserAddr, UserSlice};
 
 use self::table::{Hardware, PageTable};
@@ -283,7 +283,7 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
             let Some((offset, area)) = areas.find(page) else { continue };
             let Some((inode, index)) = area.file_page(offset) else { continue };
             let (id, base) = (inode.mapping().id(), index.leaf_base().get());
-            let slot = PageRun::single(index).mask();
+            let slot = index.bit();
             match locks.last_mut() {
                 Some(LockId::Pages { mapping, base: last, slots })
                     if (*mapping, *last) == (id, base) =>

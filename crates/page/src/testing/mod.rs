@@ -13,8 +13,8 @@ use std::vec::Vec;
 
 use crate::{
     AddressSpaceOperations, Begun, CoreSync, Errno, FillBuf, FrameNumber, Frames, Kernel,
-    LockContext, Mapping, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, PageRun, SyncFamily,
-    SyncKind, Trace, Wait, WaitKey, WritebackRun,
+    LockContext, Mapping, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, PageRun, SlotMask,
+    SyncFamily, SyncKind, Trace, Wait, WaitKey, WritebackRun,
 };
 
 mod observed;
@@ -319,6 +319,11 @@ pub(crate) fn cx<'t>() -> LockContext<'t> {
 
 pub(crate) fn run(first: u64, pages: u64) -> PageRun {
     PageRun::new(PageIndex::new(first), pages)
+}
+
+/// The slots that are set bits of `bits`.
+pub(crate) const fn slots(bits: u64) -> SlotMask {
+    SlotMask::from_bits(bits)
 }
 
 /// Inserts fresh pages for a whole run, each byte of page `i` being `stamp(i)`, and marks them

@@ -5,10 +5,10 @@ use core::sync::atomic::Ordering;
 use std::thread;
 
 use crate::testing::{
-    Counting, Machine, Test, cx, populate, run, take_accesses, take_locked_instructions,
+    Counting, Machine, Test, cx, populate, run, slots, take_accesses, take_locked_instructions,
     with_watchdog,
 };
-use crate::{Mapping, PAGE_SIZE, PageIndex};
+use crate::{Mapping, PAGE_SIZE, PageIndex, SlotMask};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -93,17 +93,17 @@ fn marks_that_are_not_set_cost_nothing_to_clear() {
     let mapping = machine.mapping();
     populate(&mapping, run(0, 3), |_| 1);
     let mut locked = mapping.lock(cx(), run(0, 3)).unwrap();
-    locked.set_dirty(0b010);
-    locked.set_reserved(0b110);
+    locked.set_dirty(slots(0b010));
+    locked.set_reserved(slots(0b110));
     take_locked_instructions();
-    locked.clear_dirty(0b101);
-    locked.clear_wrote_past_eof(0b111);
+    locked.clear_dirty(slots(0b101));
+    locked.clear_wrote_past_eof(slots(0b111));
     assert_eq!(take_locked_instructions(), 0);
-    locked.clear_reserved(0b100);
+    locked.clear_reserved(slots(0b100));
     assert_eq!(take_locked_instructions(), 1);
     // Valid, contiguous, the count of removals, present; and each other mark that there is.
-    for (slot, locked_instructions) in [4, 6, 4].into_iter().enumerate() {
-        let removed = locked.remove(1 << slot);
+    for (slot, locked_instructions) in (0..).zip([4, 6, 4]) {
+        let removed = locked.remove(SlotMask::single(slot));
         assert_eq!(take_locked_instructions(), locked_instructions, "slot {slot}");
         drop(removed);
         take_locked_instructions();

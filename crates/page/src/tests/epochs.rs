@@ -6,8 +6,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::testing::{Machine, POISON, cx, populate, run, with_watchdog};
-use crate::{Frames, PAGE_SIZE, PageIndex};
+use crate::testing::{Machine, POISON, cx, populate, run, slots, with_watchdog};
+use crate::{Frames, PAGE_SIZE, PageIndex, SlotMask};
 
 #[test]
 fn no_frame_is_released_while_a_section_that_saw_it_is_open() {
@@ -23,7 +23,7 @@ fn no_frame_is_released_while_a_section_that_saw_it_is_open() {
                 let (done, finished) = channel();
                 let mapping = &mapping;
                 scope.spawn(move || {
-                    let removed = mapping.lock(cx(), run(0, 8)).unwrap().remove(u64::MAX);
+                    let removed = mapping.lock(cx(), run(0, 8)).unwrap().remove(SlotMask::ALL);
                     assert_eq!(removed.len(), 8);
                     drop(removed);
                     done.send(()).unwrap();
@@ -78,9 +78,9 @@ fn removal_may_be_finished_under_its_own_page_lock() {
     populate(&mapping, run(0, 3), |_| 5);
     let mut locked = mapping.lock(cx(), run(0, 3)).unwrap();
     let frame = locked.frame(PageIndex::new(1)).unwrap();
-    drop(locked.remove(0b010));
+    drop(locked.remove(slots(0b010)));
     assert_eq!(machine.frames.references(frame), 0);
-    assert_eq!(locked.present(), 0b101);
+    assert_eq!(locked.present(), slots(0b101));
 }
 
 #[test]

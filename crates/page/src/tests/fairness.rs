@@ -10,7 +10,7 @@ use std::vec::Vec;
 use crate::leaf::{Leaf, Wanted};
 use crate::page_lock::Waited;
 use crate::testing::{
-    Intruded, Machine, Test, cx, intrude, populate, run, take_traces, with_watchdog,
+    Intruded, Machine, Test, cx, intrude, populate, run, slots, take_traces, with_watchdog,
 };
 use crate::{
     CoreSync, Errno, LockId, Mapping, PageIndex, PageRun, SlotMask, SyncFamily, Trace, Wait,
@@ -63,7 +63,7 @@ fn l1_requests_for_a_page_are_served_in_order_of_arrival() {
         assert!(place(1) < place(4));
         let shared: Vec<usize> = order.iter().copied().filter(|number| *number != 4).collect();
         assert_eq!(shared, [0, 1, 2, 3, 5]);
-        assert_eq!(leaf(&mapping).waiters.load(Ordering::Relaxed), 0);
+        assert_eq!(leaf(&mapping).waiters.load(Ordering::Relaxed), SlotMask::EMPTY);
     });
 }
 
@@ -138,7 +138,7 @@ fn l3_a_killed_waiter_goes_and_lets_those_behind_it_in() {
             machine.wait.wake(WaitKey(0));
             let (error, traces) = victim.join().unwrap();
             assert_eq!(error, Some(Errno::Interrupted));
-            let id = LockId::Pages { mapping: mapping.id(), base: 0, slots: 0b11000 };
+            let id = LockId::Pages { mapping: mapping.id(), base: 0, slots: slots(0b11000) };
             assert_eq!(traces, [Trace::Acquiring(id), Trace::GaveUp(id)]);
             // With the first page locked still.
             behind.join().unwrap();
@@ -181,7 +181,7 @@ fn granted_while_asked(
             while !asked.load(Ordering::SeqCst) {
                 thread::yield_now();
             }
-            leaf.unlock(1 << 3, mapping.cache().wait());
+            leaf.unlock(SlotMask::single(3), mapping.cache().wait());
         });
         request(&|| {
             asked.store(true, Ordering::SeqCst);
@@ -258,13 +258,18 @@ fn l5_a_waiter_gives_up_when_its_leaf_is_retired_though_its_page_stays_locked() 
             let waiters: [_; 2] = core::array::from_fn(|_| {
                 let (mapping, machine) = (&mapping, &machine);
                 scope.spawn(move || {
-                    leaf(mapping).lock_contended(1 << 3, &machine.wait, &stale, &|| false)
+                    leaf(mapping).lock_contended(
+                        SlotMask::single(3),
+                        &machine.wait,
+                        &stale,
+                        &|| false,
+                    )
                 })
             });
             until_queued(&mapping, 2);
             // As pruning does; and a new owner, quick and unfair, has the page locked already.
             leaf(&mapping).retire();
-            leaf(&mapping).unlock(1 << 4, &machine.wait);
+            leaf(&mapping).unlock(SlotMask::single(4), &machine.wait);
             leaf(&mapping).unlock_slowly(&machine.wait);
             for waiter in waiters {
                 assert_eq!(waiter.join().unwrap(), Waited::Stale);
@@ -305,13 +310,18 @@ fn a_spurious_locker_that_leaves_lets_the_new_owner_in() {
         let machine: Machine = Machine::new(16);
         let mapping = file(&machine);
         // By a locker that took the leaf for another mapping's.
-        assert!(leaf(&mapping).try_lock(1 << 3));
+        assert!(leaf(&mapping).try_lock(SlotMask::single(3)));
         thread::scope(|scope| {
             let owner = scope.spawn(|| drop(mapping.lock(cx(), run(0, 64)).unwrap()));
             until_queued(&mapping, 1);
-            let waited = leaf(&mapping).lock_contended(1 << 4, &machine.wait, &|| true, &|| false);
+            let waited = leaf(&mapping).lock_contended(
+                SlotMask::single(4),
+                &machine.wait,
+                &|| true,
+                &|| false,
+            );
             assert_eq!(waited, Waited::Stale);
-            leaf(&mapping).unlock(1 << 3, &machine.wait);
+            leaf(&mapping).unlock(SlotMask::single(3), &machine.wait);
             owner.join().unwrap();
         });
     });
@@ -323,7 +333,7 @@ fn under_writeback<'m>(
 ) -> (crate::LockedRun<'m, Test>, [crate::Writeback<'m, Test>; 2]) {
     populate(mapping, run(0, 2), |_| 1);
     let mut locked = mapping.lock(cx(), run(0, 2)).unwrap();
-    locked.set_dirty(0b11);
+    locked.set_dirty(slots(0b11));
     let tokens = [0, 1].map(|page| locked.begin_writeback(run(page, 1), u64::MAX).unwrap());
     (locked, tokens)
 }
@@ -344,10 +354,10 @@ fn the_end_of_a_writeback_is_waited_for_with_the_page_locked() {
                 woken.fetch_add(1, Ordering::SeqCst);
             });
             // The other page stays.
-            assert_eq!(locked.wait_writeback(0b10, &|| false), Ok(()));
+            assert_eq!(locked.wait_writeback(slots(0b10), &|| false), Ok(()));
         });
-        assert_eq!(locked.writeback(), 0b01);
-        assert_eq!(locked.wait_writeback(0b10 | SlotMask::MAX << 2, &|| true), Ok(()));
+        assert_eq!(locked.writeback(), slots(0b01));
+        assert_eq!(locked.wait_writeback(!slots(0b01), &|| true), Ok(()));
         zero.end(WritebackOutcome::Clean);
     });
 }
@@ -357,8 +367,8 @@ fn l3_a_wait_for_a_writeback_can_be_killed_and_loses_nothing() {
     let machine: Machine = Machine::new(16);
     let mapping = machine.mapping();
     let (locked, tokens) = under_writeback(&mapping);
-    assert_eq!(locked.wait_writeback(0b11, &|| true), Err(Errno::Interrupted));
-    assert_eq!(locked.writeback(), 0b11);
+    assert_eq!(locked.wait_writeback(slots(0b11), &|| true), Err(Errno::Interrupted));
+    assert_eq!(locked.writeback(), slots(0b11));
     assert!(mapping.try_lock(cx(), run(0, 1)).is_none(), "still locked");
     drop(locked);
     assert_eq!(mapping.wait_writeback_killable(run(0, 2), &|| true), Err(Errno::Interrupted));
@@ -375,7 +385,7 @@ fn a_lock_and_a_writeback_and_each_page_have_keys_of_their_own() {
     let (locked, [zero, one]) = under_writeback(&mapping);
     machine.wait.take_keys();
     for slot in [0, 1] {
-        assert!(locked.wait_writeback(1 << slot, &|| true).is_err());
+        assert!(locked.wait_writeback(SlotMask::single(slot), &|| true).is_err());
     }
     assert!(mapping.lock_killable(cx(), run(0, 1), &|| true).is_err());
     let slept = machine.wait.take_keys();

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use crate::leaf::Leaf;
-use crate::testing::{Intruded, Machine, Test, cx, intrude, populate, run, with_watchdog};
-use crate::{FrameNumber, Frames, LockId, Mapping, PAGE_SIZE, PageIndex, SleepMutex, SyncFamily};
+use crate::testing::{Intruded, Machine, Test, cx, intrude, populate, run, slots, with_watchdog};
+use crate::{
+    FrameNumber, Frames, LockId, Mapping, PAGE_SIZE, PageIndex, SleepMutex, SlotMask, SyncFamily,
+};
 
 type K = Test<Intruded>;
 
@@ -35,11 +37,11 @@ fn a_reader_never_takes_a_new_page_for_the_uptodate_one_before_it() {
             move || {
                 let mut fresh = other.cache().allocate(1).unwrap();
                 let mut locked = other.lock(cx(), run(0, 1)).unwrap();
-                let removed = locked.remove(1);
+                let removed = locked.remove(slots(0b1));
                 removed_frames.borrow_mut().push(removed.slots());
                 // Its drop would wait for the section that this very thread has open.
                 core::mem::forget(removed);
-                assert_eq!(locked.insert_batch(1, &mut fresh), 1);
+                assert_eq!(locked.insert_batch(slots(0b1), &mut fresh), slots(0b1));
             },
             || section.span(0, 2 * PAGE_SIZE),
         );
@@ -52,14 +54,14 @@ fn a_reader_never_takes_a_new_page_for_the_uptodate_one_before_it() {
             assert!(before >= 5 && seen.is_some(), "the reader makes more accesses than that");
             return;
         }
-        assert_eq!(*released.borrow(), [1]);
+        assert_eq!(*released.borrow(), [slots(0b1)]);
     }
 }
 
 /// Empties and prunes `mapping`, then has its nodes reused in another shape by `other`.
 fn take_nodes_over(mapping: &Mapping<K>, other: &Mapping<K>, target: u64, shape: &[u64]) {
     let removed = match mapping.try_lock(cx(), run(target, 1)) {
-        Some(mut locked) => locked.remove(u64::MAX),
+        Some(mut locked) => locked.remove(SlotMask::ALL),
         // The intruded operation has it by now.
         None => return,
     };
@@ -146,7 +148,7 @@ fn a_creator_whose_leaf_is_pruned_gets_one_that_is_found_again() {
     sweep_pruned(|mapping| {
         let mut batch = mapping.cache().allocate(1).unwrap();
         let mut locked = mapping.lock_or_create(cx(), run(70, 1)).unwrap();
-        assert_eq!(locked.insert_batch(1 << 6, &mut batch), 1 << 6);
+        assert_eq!(locked.insert_batch(SlotMask::single(6), &mut batch), SlotMask::single(6));
         drop(locked);
         assert!(frame_at(mapping, 70).is_some(), "the page went into a leaf that nobody finds");
     });
@@ -164,7 +166,7 @@ fn a_page_that_comes_in_while_its_empty_leaf_is_pruned_stays() {
             let mut batch = other.cache().allocate(1).unwrap();
             // None once the leaf is locked for good.
             if let Some(mut locked) = other.try_lock(cx(), run(0, 1)) {
-                pages.set(u64::from(locked.insert_batch(1, &mut batch).count_ones()));
+                pages.set(u64::from(locked.insert_batch(slots(0b1), &mut batch).count()));
             }
         };
         let all = (PageIndex::ZERO, PageIndex::new(u64::MAX));
@@ -253,8 +255,8 @@ fn only_pages_that_are_locked_are_remembered_as_contiguous() {
             // Another frame takes the place of the third page's.
             let mut fresh = other.cache().allocate(1).unwrap();
             let mut locked = other.lock(cx(), run(2, 1)).unwrap();
-            drop(locked.remove(1 << 2));
-            assert_eq!(locked.insert_batch(1 << 2, &mut fresh), 1 << 2);
+            drop(locked.remove(SlotMask::single(2)));
+            assert_eq!(locked.insert_batch(SlotMask::single(2), &mut fresh), SlotMask::single(2));
         };
         let (span, fired) = intrude(before, intrusion, || locked.span(0, usize::MAX));
         assert_eq!(span.unwrap().1, 2 * PAGE_SIZE);
@@ -307,9 +309,10 @@ fn a_leaf_that_is_locked_for_an_instant_when_its_mapping_ends_is_used_again() {
         // SAFETY: nodes are type-stable, and the machine outlives its cache's users.
         let leaf: &'static Leaf<Intruded> = unsafe { &*leaf };
         // By someone who took it for another mapping's.
-        assert!(leaf.try_lock(1));
+        assert!(leaf.try_lock(slots(0b1)));
         let wait = machine.wait.clone();
-        let ((), unlocked) = intrude(before, move || leaf.unlock(1, &wait), || drop(mapping));
+        let ((), unlocked) =
+            intrude(before, move || leaf.unlock(slots(0b1), &wait), || drop(mapping));
         assert!(unlocked, "nobody waited, before {before}");
         assert_eq!(machine.cache.metadata_bytes(), PAGE_SIZE);
     }

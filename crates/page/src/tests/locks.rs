@@ -4,17 +4,17 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 
 use crate::testing::{
-    Counting, Machine, Random, Test, cx, populate, run, take_locked_instructions, take_traces,
-    with_watchdog,
+    Counting, Machine, Random, Test, cx, populate, run, slots, take_locked_instructions,
+    take_traces, with_watchdog,
 };
-use crate::{LockId, PAGE_SIZE, PageIndex, SleepMutex, Trace};
+use crate::{LockId, PAGE_SIZE, PageIndex, SleepMutex, SlotMask, Trace};
 
 #[test]
 fn a_hot_overwrite_costs_two_locked_instructions() {
     let machine = Machine::<Counting>::new(256);
     let mapping = machine.mapping();
     populate(&mapping, run(0, 64), |_| 7);
-    mapping.lock(cx(), run(0, 64)).unwrap().set_dirty(u64::MAX);
+    mapping.lock(cx(), run(0, 64)).unwrap().set_dirty(SlotMask::ALL);
     for run in [run(5, 1), run(3, 16), run(0, 64)] {
         // The first time learns which frames are contiguous.
         mapping.lock(cx(), run).unwrap().span(run.start(), 64 * PAGE_SIZE).unwrap();
@@ -76,7 +76,7 @@ fn traces_say_acquiring_acquired_released() {
     drop(mapping.lock_or_create(cx(), run(64, 1)).unwrap());
     take_traces();
     drop(mapping.lock(cx(), run(66, 2)).unwrap());
-    let id = LockId::Pages { mapping: mapping.id(), base: 64, slots: 0b1100 };
+    let id = LockId::Pages { mapping: mapping.id(), base: 64, slots: slots(0b1100) };
     assert_eq!(take_traces(), [Trace::Acquiring(id), Trace::Acquired(id), Trace::Released(id)]);
     let mutex = SleepMutex::<Test>::new(LockId::Inode(9));
     drop(mutex.lock(machine.cache.wait()));

@@ -1,7 +1,7 @@
 //! Where memory goes, and that it comes back, whatever fails.
 
-use crate::testing::{Machine, cx, populate, run};
-use crate::{Errno, PAGE_SIZE, PAGES_PER_LEAF, PageIndex};
+use crate::testing::{Machine, cx, populate, run, slots};
+use crate::{Errno, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, SlotMask};
 use core::sync::atomic::Ordering;
 
 #[test]
@@ -43,7 +43,7 @@ fn pruned_nodes_are_reused_and_only_empty_ones_are_pruned() {
     for far in 0..100 {
         populate(&mapping, run(far << 24, 1), |_| 1);
         if far % 2 == 1 {
-            drop(mapping.lock(cx(), run(far << 24, 1)).unwrap().remove(1));
+            drop(mapping.lock(cx(), run(far << 24, 1)).unwrap().remove(slots(0b1)));
         }
         mapping.prune(PageIndex::ZERO, PageIndex::new(u64::MAX));
     }
@@ -53,7 +53,7 @@ fn pruned_nodes_are_reused_and_only_empty_ones_are_pruned() {
     }
     let before = machine.cache.metadata_bytes();
     for far in (0..100).step_by(2) {
-        drop(mapping.lock(cx(), run(far << 24, 1)).unwrap().remove(1));
+        drop(mapping.lock(cx(), run(far << 24, 1)).unwrap().remove(slots(0b1)));
     }
     mapping.prune(PageIndex::new(5), PageIndex::new(5));
     mapping.prune(PageIndex::ZERO, PageIndex::new(u64::MAX));
@@ -117,7 +117,7 @@ fn every_allocation_may_fail_and_nothing_is_lost() {
             let attempt = || -> Result<(), Errno> {
                 let mut batch = machine.cache.allocate(2)?;
                 let mut locked = mapping.lock_or_create(cx(), run(index, 1))?;
-                locked.insert_batch(u64::MAX, &mut batch);
+                locked.insert_batch(SlotMask::ALL, &mut batch);
                 Ok(())
             };
             match attempt() {

@@ -4,8 +4,8 @@
 use std::boxed::Box;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::testing::{Machine, POISON, cx, populate, run, take_traces};
-use crate::{Errno, FillBuf, PAGE_SIZE, PageIndex, Trace, WritebackOutcome};
+use crate::testing::{Machine, POISON, cx, populate, run, slots, take_traces};
+use crate::{Errno, FillBuf, PAGE_SIZE, PageIndex, SlotMask, Trace, WritebackOutcome};
 
 const FIRST: PageIndex = PageIndex::ZERO;
 
@@ -15,7 +15,7 @@ fn f8_a_store_that_answers_short_gives_an_error_and_no_zeros() {
     let mapping = machine.mapping();
     let mut batch = machine.cache.allocate(1).unwrap();
     let mut locked = mapping.lock_or_create(cx(), run(0, 1)).unwrap();
-    locked.insert_batch(1, &mut batch);
+    locked.insert_batch(slots(0b1), &mut batch);
     for needed in [1, 100, 101, PAGE_SIZE, usize::MAX] {
         for had in [0, 1, 99, 100, 101, PAGE_SIZE - 1, PAGE_SIZE] {
             let filled = locked.fill(FIRST, needed, |buf| {
@@ -24,7 +24,7 @@ fn f8_a_store_that_answers_short_gives_an_error_and_no_zeros() {
             });
             let expected = if had < needed.min(PAGE_SIZE) { Err(Errno::Io) } else { Ok(()) };
             assert_eq!(filled, expected, "{had} of {needed}");
-            assert_eq!(locked.uptodate(), 0);
+            assert_eq!(locked.uptodate(), SlotMask::EMPTY);
         }
     }
 }
@@ -36,7 +36,7 @@ fn f8_a_hole_that_is_declared_is_what_the_store_has() {
         let mapping = machine.mapping();
         let mut batch = machine.cache.allocate(1).unwrap();
         let mut locked = mapping.lock_or_create(cx(), run(0, 1)).unwrap();
-        locked.insert_batch(1, &mut batch);
+        locked.insert_batch(slots(0b1), &mut batch);
         let fill = |buf: &mut FillBuf<'_>| {
             buf.write(&[7; PAGE_SIZE][..bytes]);
             buf.skip_zero(zeros);
@@ -60,7 +60,7 @@ fn w5_a_store_that_puts_another_buffer_in_place_of_the_pages_shows_no_recycled_b
     let mapping = machine.mapping();
     let mut batch = machine.cache.allocate(1).unwrap();
     let mut locked = mapping.lock_or_create(cx(), run(0, 1)).unwrap();
-    locked.insert_batch(1, &mut batch);
+    locked.insert_batch(slots(0b1), &mut batch);
     for len in [0, 10, PAGE_SIZE] {
         let swapped = locked.fill(FIRST, 0, |buf| {
             *buf = FillBuf::new(Box::leak(Box::new([7; PAGE_SIZE])).split_at_mut(len).0);
@@ -80,17 +80,17 @@ fn marks_of_absent_pages_and_foreign_slots_are_not_set() {
     let mapping = machine.mapping();
     populate(&mapping, run(2, 2), |_| 1);
     let mut locked = mapping.lock(cx(), run(1, 2)).unwrap();
-    locked.set_uptodate(u64::MAX);
-    locked.set_dirty(u64::MAX);
-    locked.set_reserved(u64::MAX);
-    locked.set_wrote_past_eof(u64::MAX);
+    locked.set_uptodate(SlotMask::ALL);
+    locked.set_dirty(SlotMask::ALL);
+    locked.set_reserved(SlotMask::ALL);
+    locked.set_wrote_past_eof(SlotMask::ALL);
     assert!(locked.begin_writeback(run(1, 2), 0).is_none());
     assert!(locked.begin_writeback(run(2, 2), 0).is_none());
     drop(locked);
     let locked = mapping.lock(cx(), run(0, 64)).unwrap();
-    assert_eq!((locked.present(), locked.uptodate()), (0b1100, 0b1100));
-    assert_eq!([locked.dirty(), locked.reserved(), locked.wrote_past_eof()], [0b0100; 3]);
-    assert_eq!((locked.writeback(), locked.clean()), (0, 0b1000));
+    assert_eq!((locked.present(), locked.uptodate()), (slots(0b1100), slots(0b1100)));
+    assert_eq!([locked.dirty(), locked.reserved(), locked.wrote_past_eof()], [slots(0b0100); 3]);
+    assert_eq!((locked.writeback(), locked.clean()), (SlotMask::EMPTY, slots(0b1000)));
 }
 
 #[test]
@@ -99,11 +99,11 @@ fn w5_a_page_whose_bytes_may_be_undefined_is_not_sent_to_the_store() {
     let mapping = machine.mapping();
     let mut batch = machine.cache.allocate(1).unwrap();
     let mut locked = mapping.lock_or_create(cx(), run(0, 1)).unwrap();
-    locked.insert_batch(1, &mut batch);
-    locked.set_dirty(1);
+    locked.insert_batch(slots(0b1), &mut batch);
+    locked.set_dirty(slots(0b1));
     assert!(locked.begin_writeback(run(0, 1), u64::MAX).is_none());
     locked.zero(0, PAGE_SIZE);
-    locked.set_uptodate(1);
+    locked.set_uptodate(slots(0b1));
     locked.begin_writeback(run(0, 1), u64::MAX).unwrap().end(WritebackOutcome::Clean);
 }
 
@@ -115,7 +115,10 @@ fn a_frame_of_another_cache_is_refused() {
     let mut batch = other.cache.allocate(2).unwrap();
     let frame = batch.take_first().unwrap();
     assert!(locked.insert(FIRST, frame).is_err());
-    assert_eq!((locked.insert_batch(1, &mut batch), locked.present()), (0, 0));
+    assert_eq!(
+        (locked.insert_batch(slots(0b1), &mut batch), locked.present()),
+        (slots(0), slots(0))
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod pages;
 mod queue;
 mod removals;
 mod shape;
+mod slots;
 mod states;
 mod surface;
 mod writebacks;

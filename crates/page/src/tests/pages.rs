@@ -2,8 +2,8 @@
 
 use std::vec::Vec;
 
-use crate::testing::{Machine, POISON, cx, populate, run, take_traces};
-use crate::{Errno, Frames, Mark, PAGE_SIZE, PageIndex, Trace};
+use crate::testing::{Machine, POISON, cx, populate, run, slots, take_traces};
+use crate::{Errno, Frames, Mark, PAGE_SIZE, PageIndex, SlotMask, Trace};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -28,23 +28,26 @@ fn marks_are_set_on_present_pages_of_the_run_only() {
     let mapping = machine.mapping();
     populate(&mapping, run(2, 3), |_| 1);
     let mut locked = mapping.lock(cx(), run(3, 4)).unwrap();
-    assert_eq!(locked.present(), 0b11000);
-    locked.set_uptodate(u64::MAX);
-    locked.set_dirty(u64::MAX);
-    locked.set_reserved(u64::MAX);
-    locked.set_wrote_past_eof(u64::MAX);
+    assert_eq!(locked.present(), slots(0b11000));
+    locked.set_uptodate(SlotMask::ALL);
+    locked.set_dirty(SlotMask::ALL);
+    locked.set_reserved(SlotMask::ALL);
+    locked.set_wrote_past_eof(SlotMask::ALL);
     for marks in [locked.uptodate(), locked.dirty(), locked.reserved(), locked.wrote_past_eof()] {
-        assert_eq!(marks, 0b11000);
+        assert_eq!(marks, slots(0b11000));
     }
-    locked.clear_dirty(0b01000);
-    locked.clear_reserved(0b10000);
-    locked.clear_wrote_past_eof(u64::MAX);
-    assert_eq!((locked.dirty(), locked.reserved(), locked.wrote_past_eof()), (0b10000, 0b01000, 0));
+    locked.clear_dirty(slots(0b01000));
+    locked.clear_reserved(slots(0b10000));
+    locked.clear_wrote_past_eof(SlotMask::ALL);
+    assert_eq!(
+        (locked.dirty(), locked.reserved(), locked.wrote_past_eof()),
+        (slots(0b10000), slots(0b01000), slots(0))
+    );
     // Exactly those that are set.
-    locked.clear_reserved(0b01000);
-    assert_eq!(locked.reserved(), 0);
+    locked.clear_reserved(slots(0b01000));
+    assert_eq!(locked.reserved(), SlotMask::EMPTY);
     drop(locked);
-    assert_eq!(mapping.lock(cx(), run(2, 1)).unwrap().dirty(), 0);
+    assert_eq!(mapping.lock(cx(), run(2, 1)).unwrap().dirty(), SlotMask::EMPTY);
 }
 
 #[test]
@@ -59,9 +62,12 @@ fn an_occupied_slot_and_a_foreign_frame_are_refused() {
     let frame = locked.insert(PageIndex::new(2), frame).unwrap_err();
     locked.insert(PageIndex::new(1), frame).unwrap();
     let foreign = other.cache.allocate(1).unwrap().take_first().unwrap();
-    drop(locked.remove(0b10));
+    drop(locked.remove(slots(0b10)));
     assert!(locked.insert(PageIndex::new(1), foreign).is_err());
-    assert_eq!(locked.insert_batch(0b10, &mut other.cache.allocate(1).unwrap()), 0);
+    assert_eq!(
+        locked.insert_batch(slots(0b10), &mut other.cache.allocate(1).unwrap()),
+        SlotMask::EMPTY
+    );
     drop(locked);
     drop(mapping);
     machine.assert_balanced();
@@ -76,10 +82,10 @@ fn a_batch_fills_absent_slots_in_order() {
     let mut batch = machine.cache.allocate(3).unwrap();
     let mut locked = mapping.lock(cx(), run(0, 4)).unwrap();
     assert_eq!((batch.len(), batch.is_empty()), (3, false));
-    assert_eq!(locked.insert_batch(u64::MAX, &mut batch), 0b1101);
+    assert_eq!(locked.insert_batch(SlotMask::ALL, &mut batch), slots(0b1101));
     assert_eq!((batch.len(), batch.is_empty()), (0, true));
-    assert_eq!(locked.present(), 0b1111);
-    assert_eq!(locked.uptodate(), 0b0010);
+    assert_eq!(locked.present(), slots(0b1111));
+    assert_eq!(locked.uptodate(), slots(0b0010));
 }
 
 #[test]
@@ -121,7 +127,7 @@ fn removal_of_a_page_ends_its_neighbours_stretch() {
     let mapping = machine.mapping();
     populate(&mapping, run(0, 8), |i| i as u8);
     mapping.lock(cx(), run(0, 8)).unwrap().span(0, usize::MAX).unwrap();
-    drop(mapping.lock(cx(), run(3, 1)).unwrap().remove(1 << 3));
+    drop(mapping.lock(cx(), run(3, 1)).unwrap().remove(SlotMask::single(3)));
     let section = mapping.read_section(cx());
     assert_eq!(section.span(0, usize::MAX).unwrap().1, 3 * PAGE_SIZE);
     assert!(section.span(3 * PAGE, 1).is_none());
@@ -145,8 +151,8 @@ fn a_reader_stops_at_the_first_page_that_is_not_uptodate() {
     let mapping = machine.mapping();
     let mut batch = machine.cache.allocate(4).unwrap();
     let mut locked = mapping.lock_or_create(cx(), run(0, 4)).unwrap();
-    assert_eq!(locked.insert_batch(u64::MAX, &mut batch), 0b1111);
-    locked.set_uptodate(0b1011);
+    assert_eq!(locked.insert_batch(SlotMask::ALL, &mut batch), slots(0b1111));
+    locked.set_uptodate(slots(0b1011));
     locked.span(0, usize::MAX).unwrap();
     drop(locked);
     let section = mapping.read_section(cx());
@@ -185,7 +191,7 @@ fn filling_leaves_no_recycled_byte_and_no_mark() {
     let mapping = machine.mapping();
     let mut batch = machine.cache.allocate(1).unwrap();
     let mut locked = mapping.lock_or_create(cx(), run(0, 2)).unwrap();
-    locked.insert_batch(1, &mut batch);
+    locked.insert_batch(slots(0b1), &mut batch);
     assert_eq!(locked.fill(PageIndex::new(1), 0, |_| Ok(())), Err(Errno::Invalid));
     assert_eq!(locked.fill(PageIndex::ZERO, 0, |_| Err(Errno::Io)), Err(Errno::Io));
     let filled = locked.fill(PageIndex::ZERO, 0, |buf| {
@@ -196,8 +202,8 @@ fn filling_leaves_no_recycled_byte_and_no_mark() {
         Ok(())
     });
     assert_eq!(filled, Ok(()));
-    assert_eq!(locked.uptodate(), 0);
-    locked.set_uptodate(1);
+    assert_eq!(locked.uptodate(), SlotMask::EMPTY);
+    locked.set_uptodate(slots(0b1));
     assert_eq!(locked.fill(PageIndex::ZERO, 0, |_| Err(Errno::Io)), Ok(()));
     drop(locked);
     let section = mapping.read_section(cx());
@@ -212,7 +218,7 @@ fn filling_zeroes_and_reports_what_the_store_left_and_spares_valid_pages_in_any_
     let mapping = machine.mapping();
     let mut batch = machine.cache.allocate(2).unwrap();
     let mut locked = mapping.lock_or_create(cx(), run(5, 2)).unwrap();
-    locked.insert_batch(u64::MAX, &mut batch);
+    locked.insert_batch(SlotMask::ALL, &mut batch);
     let (first, second) = (PageIndex::new(5), PageIndex::new(6));
     take_traces();
     locked
@@ -224,7 +230,7 @@ fn filling_zeroes_and_reports_what_the_store_left_and_spares_valid_pages_in_any_
         .fill(second, 0, |buf| (buf.write(&whole) == PAGE_SIZE).then_some(()).ok_or(Errno::Io))
         .unwrap();
     assert_eq!(take_traces(), []);
-    locked.set_uptodate(1 << 5);
+    locked.set_uptodate(SlotMask::single(5));
     assert_eq!(locked.fill(first, 0, |_| Err(Errno::Io)), Ok(()));
     assert_eq!(locked.fill(second, 0, |_| Err(Errno::Io)), Err(Errno::Io));
 }
@@ -235,8 +241,8 @@ fn a_reader_stops_there_even_if_the_frames_go_on_and_nobody_has_looked() {
     let mapping = machine.mapping();
     let mut batch = machine.cache.allocate(3).unwrap();
     let mut locked = mapping.lock_or_create(cx(), run(0, 3)).unwrap();
-    assert_eq!(locked.insert_batch(u64::MAX, &mut batch), 0b111);
-    locked.set_uptodate(0b011);
+    assert_eq!(locked.insert_batch(SlotMask::ALL, &mut batch), slots(0b111));
+    locked.set_uptodate(slots(0b011));
     drop(locked);
     let section = mapping.read_section(cx());
     assert_eq!(section.span(0, usize::MAX).unwrap().1, 2 * PAGE_SIZE);
@@ -277,7 +283,7 @@ fn find_yields_maximal_runs_inside_a_leaf() {
     assert_eq!(find(66, u64::MAX, Mark::Present), Some((1 << 30, 1)));
     assert_eq!(find(66, 1 << 30, Mark::Present), None);
     assert_eq!(find(0, u64::MAX, Mark::Dirty), None);
-    mapping.lock(cx(), run(64, 2)).unwrap().set_dirty(0b10);
+    mapping.lock(cx(), run(64, 2)).unwrap().set_dirty(slots(0b10));
     assert_eq!(find(0, u64::MAX, Mark::Dirty), Some((65, 1)));
     assert_eq!(find(5, 5, Mark::Present), None);
     assert_eq!(mapping.cached_pages(), 8);

@@ -4,8 +4,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::testing::{Machine, cx, populate, run, take_traces, with_watchdog};
-use crate::{Frames, Mark, PAGE_SIZE, PageIndex, Trace, WritebackOutcome};
+use crate::testing::{Machine, cx, populate, run, slots, take_traces, with_watchdog};
+use crate::{Frames, Mark, PAGE_SIZE, PageIndex, SlotMask, Trace, WritebackOutcome};
 
 fn grace_periods() -> usize {
     take_traces().iter().filter(|&&event| event == Trace::GracePeriod).count()
@@ -23,7 +23,7 @@ fn every_other_page_of_two_thousand_leaves_in_a_dozen_grace_periods() {
     let mut removals = mapping.removals();
     while let Some(run) = mapping.find(from, end, Mark::Present) {
         let mut locked = mapping.lock(cx(), run).unwrap();
-        assert_eq!(removals.take(&mut locked, u64::MAX), run.mask());
+        assert_eq!(removals.take(&mut locked, SlotMask::ALL), run.mask());
         assert!(removals.len() <= 80);
         from = run.end();
         waits += grace_periods();
@@ -44,12 +44,12 @@ fn one_run_at_a_time_has_a_grace_period_each_and_nothing_removed_has_none() {
     take_traces();
     let mut locked = mapping.lock(cx(), run(0, 4)).unwrap();
     for slot in 0..4 {
-        assert_eq!(locked.remove(1 << slot).len(), 1);
+        assert_eq!(locked.remove(SlotMask::single(slot)).len(), 1);
     }
     assert_eq!(grace_periods(), 4);
-    assert!(locked.remove(u64::MAX).is_empty());
+    assert!(locked.remove(SlotMask::ALL).is_empty());
     let mut removals = machine.cache.removals();
-    assert_eq!(removals.take(&mut locked, u64::MAX), 0);
+    assert_eq!(removals.take(&mut locked, SlotMask::ALL), SlotMask::EMPTY);
     assert!(removals.is_empty());
     drop(removals);
     assert_eq!(grace_periods(), 0);
@@ -68,7 +68,7 @@ fn full_removals_wait_with_the_pages_locked_and_whole_leaves_fit() {
     for leaf in 0..3 {
         let mut locked = mapping.lock(cx(), run(64 * leaf, 64)).unwrap();
         let frame = locked.frame(run(64 * leaf, 1).first()).unwrap();
-        assert_eq!(removals.take(&mut locked, u64::MAX), u64::MAX);
+        assert_eq!(removals.take(&mut locked, SlotMask::ALL), SlotMask::ALL);
         assert_eq!((removals.len(), grace_periods()), (64, usize::from(leaf > 0)));
         assert_eq!(machine.frames.references(frame), 1, "not released before its grace period");
         held.push(locked);
@@ -86,16 +86,16 @@ fn removals_leave_pages_under_writeback_and_pages_of_another_cache_alone() {
     let mapping = machine.mapping();
     populate(&mapping, run(0, 3), |_| 1);
     let mut locked = mapping.lock(cx(), run(0, 3)).unwrap();
-    locked.set_dirty(0b010);
+    locked.set_dirty(slots(0b010));
     let writeback = locked.begin_writeback(run(1, 1), 0).unwrap();
     let mut foreign = other.cache.removals();
-    assert_eq!(foreign.take(&mut locked, u64::MAX), 0);
-    assert_eq!(locked.present(), 0b111);
+    assert_eq!(foreign.take(&mut locked, SlotMask::ALL), SlotMask::EMPTY);
+    assert_eq!(locked.present(), slots(0b111));
     let mut removals = machine.cache.removals();
-    assert_eq!(removals.take(&mut locked, 0b011), 0b001);
-    assert_eq!(locked.present(), 0b110);
+    assert_eq!(removals.take(&mut locked, slots(0b011)), slots(0b001));
+    assert_eq!(locked.present(), slots(0b110));
     writeback.end(WritebackOutcome::Clean);
-    assert_eq!(removals.take(&mut locked, u64::MAX), 0b110);
+    assert_eq!(removals.take(&mut locked, SlotMask::ALL), slots(0b110));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn no_frame_of_removals_is_released_under_a_reader() {
             scope.spawn(move || {
                 let mut removals = mapping.removals();
                 for leaf in [run(0, 64), run(64, 64)] {
-                    removals.take(&mut mapping.lock(cx(), leaf).unwrap(), u64::MAX);
+                    removals.take(&mut mapping.lock(cx(), leaf).unwrap(), SlotMask::ALL);
                 }
                 drop(removals);
                 done.send(()).unwrap();

@@ -2,10 +2,10 @@
 
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
-use crate::testing::Test;
+use crate::testing::{Test, slots};
 use crate::{
     CoreSync, Epoch, LEAF_SIZE, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageCache, PageIndex,
-    PageRun, ReadSection, Removals, Removed, SleepMutex, Writeback, WritebackRun,
+    PageRun, ReadSection, Removals, Removed, SleepMutex, SlotMask, Writeback, WritebackRun,
 };
 
 type K = Test;
@@ -52,7 +52,7 @@ fn a_run_is_cut_at_the_end_of_its_leaf() {
     let page = PAGE_SIZE as u64;
     let run = PageRun::covering(62 * page + 1, 10 * PAGE_SIZE).unwrap();
     assert_eq!((run.first(), run.end()), (PageIndex::new(62), PageIndex::new(64)));
-    assert_eq!(run.mask(), 0b11 << 62);
+    assert_eq!(run.mask(), slots(0b11 << 62));
     assert_eq!(run.clip_len(62 * page + 1, 10 * PAGE_SIZE), 2 * PAGE_SIZE - 1);
     assert_eq!(PageRun::covering(5, 0), None);
     assert_eq!(PageRun::new(PageIndex::new(70), 1000).pages(), 58);
@@ -61,16 +61,16 @@ fn a_run_is_cut_at_the_end_of_its_leaf() {
 
 #[test]
 fn the_first_group_of_slots_is_a_run() {
-    let run = PageRun::first_of(PageIndex::new(128), 0b1011_1000).unwrap();
+    let run = PageRun::first_of(PageIndex::new(128), slots(0b1011_1000)).unwrap();
     assert_eq!((run.first(), run.pages()), (PageIndex::new(131), 3));
-    assert_eq!(PageRun::first_of(PageIndex::ZERO, 0), None);
-    assert_eq!(PageRun::first_of(PageIndex::ZERO, u64::MAX).unwrap().pages(), 64);
+    assert_eq!(PageRun::first_of(PageIndex::ZERO, SlotMask::EMPTY), None);
+    assert_eq!(PageRun::first_of(PageIndex::ZERO, SlotMask::ALL).unwrap().pages(), 64);
 }
 
 #[test]
 fn the_last_page_number_of_all_does_not_overflow() {
     let last = PageRun::single(PageIndex::new(u64::MAX));
-    assert_eq!(last.mask(), 1 << 63);
+    assert_eq!(last.mask(), SlotMask::single(63));
     assert_eq!(last.end(), PageIndex::new(u64::MAX));
 }
 

@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Release;
 
-use crate::testing::{Intruded, Machine, Test, cx, intrude, populate, run};
-use crate::{LockedRun, Mapping, Mark, PageIndex, SlotMask, Word, Writeback, WritebackOutcome};
+use crate::testing::{Intruded, Machine, Test, cx, intrude, populate, run, slots};
+use crate::{LockedRun, Mapping, Mark, PageIndex, PageRun, SlotMask, Writeback, WritebackOutcome};
 
 type K = Test<Intruded>;
 
@@ -20,7 +20,7 @@ fn mapping(machine: &Machine<Intruded>) -> &'static Mapping<K> {
 /// A locked page, under writeback.
 fn begun(mapping: &'static Mapping<K>) -> (LockedRun<'static, K>, Writeback<'static, K>) {
     let mut locked = mapping.lock(cx(), run(0, 1)).unwrap();
-    locked.set_dirty(1);
+    locked.set_dirty(slots(0b1));
     let writeback = locked.begin_writeback(run(0, 1), u64::MAX).unwrap();
     (locked, writeback)
 }
@@ -33,7 +33,7 @@ fn taken_for_clean(look: impl Fn(&LockedRun<'static, K>) -> SlotMask) -> u32 {
         let (locked, writeback) = begun(mapping(&machine));
         let fail = move || writeback.end(WritebackOutcome::Redirty);
         let (clean, fired) = intrude(before, fail, || look(&locked));
-        wrong += u32::from(clean & 1 != 0);
+        wrong += u32::from(clean.contains(slots(0b1)));
         if !fired {
             assert!(before > 1);
             return wrong;
@@ -51,7 +51,7 @@ fn f5_no_writeback_that_fails_in_the_middle_of_a_look_leaves_its_page_clean() {
 fn f5_a_look_at_dirty_first_takes_a_dirty_page_for_clean_and_is_found() {
     let planted = |locked: &LockedRun<'static, K>| {
         let dirty = locked.dirty();
-        locked.present() & !dirty & !locked.writeback()
+        locked.present() - dirty - locked.writeback()
     };
     assert!(taken_for_clean(planted) > 0);
 }
@@ -63,13 +63,13 @@ fn clean_in_the_middle_of(fail: impl Fn(Writeback<'static, K>, &'static Mapping<
         let machine = Machine::new(64);
         let mapping = mapping(&machine);
         let (locked, writeback) = begun(mapping);
-        let seen = Rc::new(RefCell::new(0));
+        let seen = Rc::new(RefCell::new(slots(0)));
         let (locked, saw) = (Rc::new(locked), seen.clone());
         let looker = locked.clone();
         let look = move || *saw.borrow_mut() = looker.clean();
         let ((), fired) = intrude(before, look, || fail(writeback, mapping));
-        wrong += usize::from(*seen.borrow() & 1 != 0);
-        assert_eq!((locked.dirty(), locked.writeback()), (1, 0));
+        wrong += usize::from(seen.borrow().contains(slots(0b1)));
+        assert_eq!((locked.dirty(), locked.writeback()), (slots(0b1), slots(0)));
         if !fired {
             assert!(before > 1);
             return wrong;
@@ -90,8 +90,8 @@ fn f5_a_failure_that_clears_writeback_before_it_sets_dirty_is_found() {
     let planted = |writeback: Writeback<'static, K>, mapping: &'static Mapping<K>| {
         core::mem::forget(writeback);
         let leaf = mapping.tree().lookup(PageIndex::ZERO).unwrap();
-        leaf.clear_writeback(1, mapping.cache().wait());
-        leaf.dirty.fetch_or(1, Release);
+        leaf.clear_writeback(slots(0b1), mapping.cache().wait());
+        leaf.dirty.fetch_or(slots(0b1), Release);
     };
     assert!(clean_in_the_middle_of(planted) > 0);
 }
@@ -104,10 +104,10 @@ fn missed_by(look: impl Fn(&Mapping<K>) -> SlotMask) -> usize {
         let machine = Machine::new(64);
         let mapping = mapping(&machine);
         let mut locked = mapping.lock(cx(), run(0, 1)).unwrap();
-        locked.set_dirty(1);
+        locked.set_dirty(slots(0b1));
         let begin = move || core::mem::forget(locked.begin_writeback(run(0, 1), 0).unwrap());
         let (found, fired) = intrude(before, begin, || look(mapping));
-        missed += usize::from(found & 1 == 0);
+        missed += usize::from(!found.contains(slots(0b1)));
         if !fired {
             assert!(before > 1);
             return missed;
@@ -119,7 +119,8 @@ fn missed_by(look: impl Fn(&Mapping<K>) -> SlotMask) -> usize {
 #[test]
 fn f1_a_page_whose_writeback_begins_in_the_middle_of_a_look_is_found() {
     let find = |mapping: &Mapping<K>| {
-        mapping.find(PageIndex::ZERO, PageIndex::new(64), Mark::Unclean).map_or(0, |run| run.mask())
+        let found = mapping.find(PageIndex::ZERO, PageIndex::new(64), Mark::Unclean);
+        found.map_or(SlotMask::EMPTY, PageRun::mask)
     };
     assert_eq!(missed_by(find), 0);
 }
@@ -139,7 +140,7 @@ fn f1_a_look_in_the_middle_of_the_begin_of_a_writeback_finds_its_page() {
         let machine = Machine::new(64);
         let mapping = mapping(&machine);
         let mut locked = mapping.lock(cx(), run(0, 1)).unwrap();
-        locked.set_dirty(1);
+        locked.set_dirty(slots(0b1));
         let look = move || {
             let found = mapping.find(PageIndex::ZERO, PageIndex::new(64), Mark::Unclean);
             assert_eq!(found, Some(run(0, 1)), "before {before}");

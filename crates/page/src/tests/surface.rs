@@ -6,11 +6,11 @@ use std::string::ToString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::testing::{Machine, NullStore, Test, TestFrames, cx, populate, run};
+use crate::testing::{Machine, NullStore, Test, TestFrames, cx, populate, run, slots};
 use crate::{
     CoreSync, Epoch, Errno, FrameNumber, Kernel, LockId, Mapping, NoUserMappings, PAGES_PER_LEAF,
-    PageCache, PageIndex, PageRun, SleepMutex, SpinWait, Unmap, UserMappings, Wait, WaitKey,
-    WritebackOutcome,
+    PageCache, PageIndex, PageRun, SleepMutex, SlotMask, SpinWait, Unmap, UserMappings, Wait,
+    WaitKey, WritebackOutcome,
 };
 
 /// A kernel that supplies memory and nothing else.
@@ -31,10 +31,10 @@ fn a_kernel_that_keeps_every_default_takes_pages_in_and_out() {
     let mapping = Mapping::new(cache.clone(), &NullStore, NoUserMappings, 0);
     let mut batch = cache.allocate(1).unwrap();
     let mut locked = mapping.lock_or_create(cx(), run(0, 1)).unwrap();
-    assert_eq!(locked.insert_batch(1, &mut batch), 1);
+    assert_eq!(locked.insert_batch(slots(0b1), &mut batch), slots(0b1));
     let (first, end) = (PageIndex::ZERO, PageIndex::new(1));
     mapping.user_mappings().unmap(mapping.id(), first, end, Unmap::Evict);
-    assert_eq!(locked.remove(1).len(), 1);
+    assert_eq!(locked.remove(slots(0b1)).len(), 1);
     drop(locked);
     drop(batch);
     drop(mapping);
@@ -84,8 +84,8 @@ fn a_lock_and_a_page_say_which_they_are() {
     assert_eq!(LockId::Inode(3).to_string(), "I(3)");
     assert_eq!(LockId::Range(3, 4096).to_string(), "R(3,4096)");
     let pages = |slots| LockId::Pages { mapping: 3, base: 64, slots };
-    assert_eq!(pages(0b100).to_string(), "P(3,66)");
-    assert_eq!(pages(0b1100).to_string(), "P(3,66+2)");
+    assert_eq!(pages(slots(0b100)).to_string(), "P(3,66)");
+    assert_eq!(pages(slots(0b1100)).to_string(), "P(3,66+2)");
 }
 
 #[test]
@@ -124,24 +124,24 @@ fn what_was_taken_out_or_is_on_its_way_says_what_it_is() {
     let mapping = machine.mapping();
     populate(&mapping, run(0, 2), |_| 1);
     let mut locked = mapping.lock(cx(), run(0, 2)).unwrap();
-    locked.set_dirty(0b10);
+    locked.set_dirty(slots(0b10));
     let pages = locked.begin_writeback(run(1, 1), 5000).unwrap();
     assert_eq!((pages.run(), pages.view().first()), (run(1, 1), PageIndex::new(1)));
     assert_eq!(format!("{pages:?}").matches("size: 5000").count(), 1);
-    assert!(locked.remove(0).is_empty());
+    assert!(locked.remove(SlotMask::EMPTY).is_empty());
     let mut removals = mapping.removals();
     assert!(removals.is_empty());
-    assert_eq!(removals.take(&mut locked, 0b11), 0b01);
+    assert_eq!(removals.take(&mut locked, slots(0b11)), slots(0b01));
     assert_eq!(format!("{removals:?}"), "Removals { frames: 1, .. }");
     pages.end(WritebackOutcome::Clean);
-    assert!(!locked.remove(0b11).is_empty());
+    assert!(!locked.remove(slots(0b11)).is_empty());
 }
 
 #[test]
 fn the_run_of_a_leaf_is_all_of_it() {
     let all = PageRun::leaf(PageIndex::new(70));
     assert_eq!((all.first(), all.pages()), (PageIndex::new(64), PAGES_PER_LEAF as u32));
-    assert_eq!(all.mask(), u64::MAX);
+    assert_eq!(all.mask(), SlotMask::ALL);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::vec;
 
-use crate::testing::{Machine, cx, populate, run, with_watchdog};
-use crate::{Frames, Mark, PAGE_SIZE, PageIndex, WritebackOutcome};
+use crate::testing::{Machine, cx, populate, run, slots, with_watchdog};
+use crate::{Frames, Mark, PAGE_SIZE, PageIndex, SlotMask, WritebackOutcome};
 
 #[test]
 fn the_store_sees_zeros_past_the_end_of_the_file() {
@@ -15,7 +15,7 @@ fn the_store_sees_zeros_past_the_end_of_the_file() {
     populate(&mapping, run(4, 3), |i| i as u8);
     let size = 5 * PAGE_SIZE as u64 + 7;
     let mut locked = mapping.lock(cx(), run(4, 3)).unwrap();
-    locked.set_dirty(u64::MAX);
+    locked.set_dirty(SlotMask::ALL);
     let pages = locked.begin_writeback(run(4, 3), size).unwrap();
     drop(locked);
     let view = pages.view();
@@ -44,18 +44,24 @@ fn pages_under_writeback_are_not_removed_and_hold_their_frames() {
     populate(&mapping, run(0, 2), |_| 3);
     let mut locked = mapping.lock(cx(), run(0, 2)).unwrap();
     let frame = locked.frame(PageIndex::ZERO).unwrap();
-    locked.set_dirty(0b01);
+    locked.set_dirty(slots(0b01));
     let pages = locked.begin_writeback(run(0, 1), 10).unwrap();
-    assert_eq!((locked.dirty(), locked.writeback(), locked.clean()), (0, 0b01, 0b10));
+    assert_eq!(
+        (locked.dirty(), locked.writeback(), locked.clean()),
+        (slots(0), slots(0b01), slots(0b10))
+    );
     assert_eq!(machine.frames.references(frame), 2);
-    assert_eq!(locked.remove(0b11).slots(), 0b10);
+    assert_eq!(locked.remove(slots(0b11)).slots(), slots(0b10));
     let mut bytes = [0; 10];
     pages.view().copy_to(0, &mut bytes);
     assert_eq!(bytes, [3; 10]);
     pages.end(WritebackOutcome::Clean);
-    assert_eq!((locked.dirty(), locked.writeback(), locked.clean()), (0, 0, 0b01));
+    assert_eq!(
+        (locked.dirty(), locked.writeback(), locked.clean()),
+        (slots(0), slots(0), slots(0b01))
+    );
     assert_eq!(machine.frames.references(frame), 1);
-    assert_eq!(locked.remove(0b11).slots(), 0b01);
+    assert_eq!(locked.remove(slots(0b11)).slots(), slots(0b01));
     drop(locked);
     drop(mapping);
     machine.assert_balanced();
@@ -66,15 +72,15 @@ fn a_writeback_begins_for_all_pages_of_its_run_or_changes_nothing() {
     let machine: Machine = Machine::new(64);
     let mapping = machine.mapping();
     populate(&mapping, run(1, 6), |_| 3);
-    drop(mapping.lock(cx(), run(6, 1)).unwrap().remove(u64::MAX));
+    drop(mapping.lock(cx(), run(6, 1)).unwrap().remove(SlotMask::ALL));
     let mut fresh = machine.cache.allocate(1).unwrap();
     // Of slots 1..=7: 1 and 2 are fine, 3 is clean, 4 is under writeback, 5 under writeback and
     // dirty again, 6 not uptodate, 7 absent. The lock ends there.
     let mut locked = mapping.lock(cx(), run(1, 7)).unwrap();
-    locked.insert_batch(1 << 6, &mut fresh);
-    locked.set_dirty(0b0111_0110);
+    locked.insert_batch(SlotMask::single(6), &mut fresh);
+    locked.set_dirty(slots(0b0111_0110));
     let earlier = locked.begin_writeback(run(4, 2), u64::MAX).unwrap();
-    locked.set_dirty(1 << 5);
+    locked.set_dirty(SlotMask::single(5));
     let state = |locked: &crate::LockedRun<'_, crate::testing::Test>| {
         let counts: u32 = (1..7)
             .filter_map(|index| locked.frame(PageIndex::new(index)))
@@ -96,9 +102,9 @@ fn a_writeback_begins_for_all_pages_of_its_run_or_changes_nothing() {
     let pages = locked.begin_writeback(run(1, 2), u64::MAX).unwrap();
     assert_eq!(pages.view().len(), 2 * PAGE_SIZE);
     assert!(locked.begin_writeback(run(1, 2), u64::MAX).is_none(), "twice");
-    assert_eq!((locked.dirty(), locked.writeback()), (0b0110_0000, 0b0011_0110));
+    assert_eq!((locked.dirty(), locked.writeback()), (slots(0b0110_0000), slots(0b0011_0110)));
     earlier.end(WritebackOutcome::Clean);
-    assert_eq!((locked.dirty(), locked.writeback()), (0b0110_0000, 0b0000_0110));
+    assert_eq!((locked.dirty(), locked.writeback()), (slots(0b0110_0000), slots(0b0000_0110)));
 }
 
 #[test]
@@ -107,7 +113,7 @@ fn a_failed_writeback_leaves_its_pages_dirty_and_touches_no_other() {
     let mapping = machine.mapping();
     populate(&mapping, run(0, 4), |_| 3);
     let mut locked = mapping.lock(cx(), run(0, 4)).unwrap();
-    locked.set_dirty(0b0111);
+    locked.set_dirty(slots(0b0111));
     let first = locked.begin_writeback(run(0, 1), 0).unwrap();
     let second = locked.begin_writeback(run(1, 1), 0).unwrap();
     drop(locked);
@@ -133,7 +139,7 @@ fn a_writeback_that_is_dropped_has_failed_and_leaves_no_waiter_behind() {
         let mapping = machine.mapping();
         populate(&mapping, run(0, 2), |_| 3);
         let mut locked = mapping.lock(cx(), run(0, 2)).unwrap();
-        locked.set_dirty(0b11);
+        locked.set_dirty(slots(0b11));
         let pages = locked.begin_writeback(run(0, 2), 100).unwrap();
         drop(locked);
         thread::scope(|scope| {
@@ -150,7 +156,7 @@ fn a_writeback_that_is_dropped_has_failed_and_leaves_no_waiter_behind() {
             waiter.join().unwrap();
         });
         let locked = mapping.lock(cx(), run(0, 2)).unwrap();
-        assert_eq!((locked.dirty(), locked.writeback()), (0b11, 0));
+        assert_eq!((locked.dirty(), locked.writeback()), (slots(0b11), slots(0)));
         drop(locked);
         drop(mapping);
         machine.assert_balanced();
@@ -163,15 +169,18 @@ fn a_forgotten_writeback_leaks_its_frames_and_does_no_harm_to_the_leaf_that_come
     let mapping = machine.mapping();
     populate(&mapping, run(0, 2), |_| 3);
     let mut locked = mapping.lock(cx(), run(0, 2)).unwrap();
-    locked.set_dirty(0b11);
+    locked.set_dirty(slots(0b11));
     core::mem::forget(locked.begin_writeback(run(0, 2), 100).unwrap());
-    assert!(locked.remove(0b11).is_empty());
+    assert!(locked.remove(slots(0b11)).is_empty());
     drop(locked);
     drop(mapping);
     let mapping = machine.mapping();
     populate(&mapping, run(0, 2), |_| 3);
     let locked = mapping.lock(cx(), run(0, 2)).unwrap();
-    assert_eq!((locked.dirty(), locked.writeback(), locked.clean()), (0, 0, 0b11));
+    assert_eq!(
+        (locked.dirty(), locked.writeback(), locked.clean()),
+        (slots(0), slots(0), slots(0b11))
+    );
     drop(locked);
     drop(mapping);
     assert_eq!(machine.frames.in_use(), 3, "the two frames, and one of nodes");
@@ -218,7 +227,7 @@ fn whoever_waits_for_writeback_sleeps_until_its_end() {
         let mapping = machine.mapping();
         populate(&mapping, run(0, 1), |_| 3);
         let mut locked = mapping.lock(cx(), run(0, 1)).unwrap();
-        locked.set_dirty(1);
+        locked.set_dirty(slots(0b1));
         let pages = locked.begin_writeback(run(0, 1), 1).unwrap();
         drop(locked);
         thread::scope(|scope| {
@@ -239,7 +248,7 @@ fn a_part_is_no_longer_than_its_pages_and_a_copy_follows_the_frames_wherever_the
     machine.frames.scattered.store(true, Ordering::Relaxed);
     populate(&mapping, run(0, 3), |i| i as u8 + 1);
     let mut locked = mapping.lock(cx(), run(0, 3)).unwrap();
-    locked.set_dirty(0b111);
+    locked.set_dirty(slots(0b111));
     let pages = locked.begin_writeback(run(0, 3), 3 * PAGE_SIZE as u64).unwrap();
     let part = pages.view().part(1, 1);
     assert_eq!((part.pages(), part.len()), (1, PAGE_SIZE));
@@ -256,7 +265,7 @@ fn a_store_that_copies_a_page_while_it_is_zeroed_sees_old_bytes_and_zeros_only()
         let mapping = machine.mapping();
         populate(&mapping, run(0, 2), |_| 3);
         let mut locked = mapping.lock(cx(), run(0, 2)).unwrap();
-        locked.set_dirty(0b11);
+        locked.set_dirty(slots(0b11));
         let pages = locked.begin_writeback(run(0, 2), u64::MAX).unwrap();
         let start = Barrier::new(2);
         thread::scope(|scope| {

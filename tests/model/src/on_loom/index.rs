@@ -43,7 +43,7 @@ pub fn recycled_frame() -> Run {
     let (machine, from, to) = (world.clone(), Arc::clone(&file), Arc::clone(&other));
     let recycle = move || {
         let mut locked = from.lock(cx(), PAGE).expect("a leaf");
-        let removed = locked.remove(1);
+        let removed = locked.remove(PAGE.mask());
         drop(locked);
         drop(removed);
         machine.fill(&to, PageIndex::ZERO, b"priv");
@@ -61,10 +61,10 @@ pub fn replaced_page() -> Run {
     let (machine, mapping) = (world.clone(), Arc::clone(&file));
     let replace = move || {
         let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
-        let removed = locked.remove(1);
+        let removed = locked.remove(PAGE.mask());
         machine.insert(&mut locked, PageIndex::ZERO, b"junk");
         machine.poke(&locked, 0, b"new!");
-        locked.set_uptodate(1);
+        locked.set_uptodate(PAGE.mask());
         drop(locked);
         drop(removed);
     };
@@ -80,7 +80,7 @@ pub fn page_without_bytes() -> Run {
     let (machine, mapping) = (world.clone(), Arc::clone(&file));
     let replace = move || {
         let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
-        let removed = locked.remove(1);
+        let removed = locked.remove(PAGE.mask());
         machine.insert(&mut locked, PageIndex::ZERO, b"junk");
         drop(locked);
         drop(removed);
@@ -183,7 +183,7 @@ pub fn stale_reader() -> Run {
     let (machine, from, to) = (world.clone(), Arc::clone(&file), Arc::clone(&other));
     let reuse = move || {
         let mut locked = from.lock(cx(), PAGE).expect("a leaf");
-        let removed = locked.remove(1);
+        let removed = locked.remove(PAGE.mask());
         drop(locked);
         drop(removed);
         from.prune(PageIndex::ZERO, END);

@@ -37,20 +37,20 @@ pub fn write_during_writeback() -> Run {
     let world = World::new(4);
     let file = world.mapping(4);
     world.fill(&file, PageIndex::ZERO, b"old!");
-    file.lock(cx(), PAGE).expect("a leaf").set_dirty(1);
+    file.lock(cx(), PAGE).expect("a leaf").set_dirty(PAGE.mask());
     let store = Arc::new(Mutex::new(Vec::new()));
     let (machine, mapping) = (world.clone(), Arc::clone(&file));
     let write = move || {
         let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
         machine.poke(&locked, 0, b"new!");
-        locked.set_dirty(1);
+        locked.set_dirty(PAGE.mask());
     };
     let (machine, mapping, device) = (world.clone(), Arc::clone(&file), Arc::clone(&store));
     let send = move || {
         let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
         let writeback = locked.begin_writeback(PAGE, 4).expect("a dirty page");
         if plant::is(Plant::LateClean) {
-            locked.set_dirty(1);
+            locked.set_dirty(PAGE.mask());
         }
         let (from, _) = locked.span(0, 4).expect("a page");
         drop(locked);
@@ -59,7 +59,7 @@ pub fn write_during_writeback() -> Run {
         if plant::is(Plant::LateClean)
             && let Some(mut locked) = mapping.lock(cx(), PAGE)
         {
-            locked.clear_dirty(1);
+            locked.clear_dirty(PAGE.mask());
         }
         writeback.end(WritebackOutcome::Clean);
     };
@@ -77,7 +77,7 @@ pub fn waiting_for_writeback() -> Run {
     let world = World::new(4);
     let file = world.mapping(4);
     world.fill(&file, PageIndex::ZERO, b"page");
-    file.lock(cx(), PAGE).expect("a leaf").set_dirty(1);
+    file.lock(cx(), PAGE).expect("a leaf").set_dirty(PAGE.mask());
     let sent = Sent::begin(&file, PAGE);
     let end_io = move || sent.end(WritebackOutcome::Clean);
     let mapping = Arc::clone(&file);
@@ -96,13 +96,13 @@ pub fn two_writebacks() -> Run {
     let world = World::new(4);
     let file = world.mapping(4);
     world.fill(&file, PageIndex::ZERO, b"page");
-    file.lock(cx(), PAGE).expect("a leaf").set_dirty(1);
+    file.lock(cx(), PAGE).expect("a leaf").set_dirty(PAGE.mask());
     let first = Sent::begin(&file, PAGE);
     let end_first = move || first.end(WritebackOutcome::Clean);
     let mapping = Arc::clone(&file);
     let second = move || {
         let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
-        locked.set_dirty(1);
+        locked.set_dirty(PAGE.mask());
         let writeback = locked.begin_writeback(PAGE, u64::MAX);
         drop(locked);
         // The first one may still be under way.

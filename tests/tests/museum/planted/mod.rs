@@ -263,7 +263,7 @@ impl<'w, U: UserMemory<Token = MayFault>> Writer<'w, '_, U> {
         }
         let run = PageRun::single(index);
         if let Some(mut locked) = mapping.lock(self.token.page_locks(), run)
-            && locked.present() & locked.wrote_past_eof() != 0
+            && locked.present().intersects(locked.wrote_past_eof())
         {
             locked.zero(size, (index.plus(1).start() - size) as usize);
         }

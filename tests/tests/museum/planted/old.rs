@@ -100,7 +100,7 @@ pub(crate) fn evict<K: Kernel>(file: &Inode<K>, token: &mut impl PageLocks) -> u
         let Some(mut locked) = mapping.try_lock(token.page_locks(), run) else { continue };
         mapping.user_mappings().unmap(mapping.id(), run.first(), run.end(), Unmap::Evict);
         let clean = locked.clean();
-        evicted += u64::from(locked.remove(clean).slots().count_ones());
+        evicted += u64::from(locked.remove(clean).slots().count());
     }
     evicted
 }
@@ -157,7 +157,7 @@ pub(crate) fn bring_in_all<K: Kernel>(
     for _ in 0..steps {
         let missing = mapping
             .lock_or_create(token.page_locks(), run)
-            .map(|locked| (locked.mask() & !locked.uptodate()).count_ones())?;
+            .map(|locked| (locked.mask() - locked.uptodate()).count())?;
         if missing == 0 {
             return Ok(());
         }
@@ -173,14 +173,14 @@ fn fill<K: Kernel>(
     locked: &mut LockedRun<'_, K>,
     batch: &mut FrameBatch<'_, K>,
 ) -> Result<(), Errno> {
-    let absent = locked.mask() & !locked.present();
+    let absent = locked.mask() - locked.present();
     let inserted = locked.insert_batch(absent, batch);
     let store = locked.mapping().store();
     for number in locked.run().first().get()..locked.run().end().get() {
         let index = PageIndex::new(number);
-        if inserted & 1 << index.slot() != 0 {
+        if inserted.contains(index.bit()) {
             locked.fill(index, 0, |buf| store.read(index, buf))?;
-            locked.set_uptodate(1 << index.slot());
+            locked.set_uptodate(index.bit());
         }
     }
     Ok(())

@@ -48,7 +48,7 @@ pub(super) fn lock<'t>(
     frame: Option<OwnedFrame<'_, Kernel>>,
 ) -> Result<LockedRun<'t, Kernel>, Errno> {
     let mut locked = mapping.lock_or_create(context, PageRun::single(index))?;
-    if locked.present() == 0
+    if locked.present().is_empty()
         && let Some(frame) = frame
     {
         // The slot is absent and locked by us: the frame cannot be refused.
@@ -59,7 +59,7 @@ pub(super) fn lock<'t>(
 
 /// Takes a page out whose bytes nobody has defined.
 fn drop_undefined(locked: &mut LockedRun<'_, Kernel>) {
-    if locked.uptodate() == 0 {
+    if locked.uptodate().is_empty() {
         drop(locked.remove(locked.mask()));
     }
 }
@@ -75,7 +75,7 @@ impl<'t> Page<'t> {
         if bug == Bug::UptodateEarly {
             locked.set_uptodate(locked.mask());
         }
-        let trusted = bug == Bug::KeepsBacked && locked.reserved() != 0;
+        let trusted = bug == Bug::KeepsBacked && !locked.reserved().is_empty();
         let begun = if trusted || bug == Bug::StaleMapping {
             Begun { len, contents: Contents::Stored, reserved: Reserved::Partly }
         } else {
@@ -102,7 +102,7 @@ impl<'t> Page<'t> {
     /// Gives the bytes of the page around the ones to come a value, unless all are about to be
     /// replaced.
     fn define_rest(&mut self, contents: Contents) -> Result<Rest, Errno> {
-        if self.locked.uptodate() != 0 {
+        if !self.locked.uptodate().is_empty() {
             return Ok(Rest::Valid);
         }
         if self.bug == Bug::RestUndefined {

@@ -137,8 +137,8 @@ impl World {
         let first = PageIndex::new(self.script.leaves.origin());
         for index in (0..PAGES).map(|page| first.plus(page as u64)) {
             let Some(mut locked) = lock_page(mapping, index) else { continue };
-            let clean = locked.present() & !locked.dirty() & !locked.writeback();
-            if clean != 0 {
+            let clean = locked.present() - locked.dirty() - locked.writeback();
+            if !clean.is_empty() {
                 mapping.user_mappings().unmap(mapping.id(), index, index.plus(1), GONE);
                 drop(locked.remove(clean));
             }
