@@ -10,8 +10,8 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, Kernel, LockedRun, PAGE_SIZE, PageIndex, PageRun, Reserved,
-    SharedFrame, Unmap,
+    AddressSpaceOperations, Count, Errno, Kernel, LockedRun, PAGE_SIZE, PageIndex, PageRun,
+    Reserved, SharedFrame, Unmap,
 };
 
 use crate::eof::zero_to_page_end;
@@ -131,6 +131,8 @@ impl<K: Kernel> Inode<K> {
             self.note_user_mapping();
             self.zero_past_incomplete_cut(&mut locked, index, size);
             let installed = install(MappedFrame { frame, protection });
+            K::count(Count::Used, 1);
+            K::count(Count::Faulted, 1);
             self.recheck_size(&mut locked, index);
             return Ok(installed);
         }

@@ -10,7 +10,7 @@
 //! temporary page (L1, L2, W6).
 #![forbid(unsafe_code)]
 
-use faultless_page::{Errno, Kernel, MAX_FILE_SIZE, PAGE_SIZE, PageRun, SleepGuard, Trace};
+use faultless_page::{Count, Errno, Kernel, MAX_FILE_SIZE, PAGE_SIZE, PageRun, SleepGuard, Trace};
 use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::inode::Inode;
@@ -79,6 +79,7 @@ impl<K: Kernel> Inode<K> {
             let kept = (copied as u64).min(uncut) as usize;
             done += kept;
             if kept > 0 {
+                K::count(Count::Used, PageRun::covering(at, kept).map_or(0, PageRun::pages));
                 to.revert(copied - kept);
                 rounds = Rounds { fruitless: 0, restarts: 0, size_lock: None };
                 continue;
@@ -185,7 +186,10 @@ impl<K: Kernel> Inode<K> {
         }
         match temporary.send_to(token, to) {
             0 => Err(Errno::Fault),
-            sent => Ok(sent),
+            sent => {
+                K::count(Count::Used, 1);
+                Ok(sent)
+            }
         }
     }
 

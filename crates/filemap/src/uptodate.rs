@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, FrameBatch, Kernel, LockedRun, PageIndex, PageRun,
+    AddressSpaceOperations, Count, Errno, FrameBatch, Kernel, LockedRun, PageIndex, PageRun,
 };
 
 use crate::inode::Inode;
@@ -103,6 +103,7 @@ impl<K: Kernel> Inode<K> {
             locked.zero(size, (page_end - size) as usize);
         }
         locked.set_uptodate(index.bit());
+        K::count(Count::Filled, 1);
         Ok(())
     }
 }

@@ -15,8 +15,8 @@ use crate::node::Inner;
 use crate::nodes::Nodes;
 use crate::pool::Pool;
 use crate::{
-    AddressSpaceOperations, ConstSync, Epoch, EpochGuard, Frames, Initial, SyncFamily, Trace,
-    UserMappings, Wait, Word,
+    AddressSpaceOperations, ConstSync, Count, Epoch, EpochGuard, Frames, Initial, SyncFamily,
+    Trace, UserMappings, Wait, Word,
 };
 
 /// Everything static that a kernel supplies, in one trait, so that types read `Mapping<K>`.
@@ -57,9 +57,16 @@ pub trait Kernel: Sized + Send + Sync + 'static {
         panic!("inode {mapping} was dropped with {pages} dirty pages: close or discard it");
     }
 
-    /// Called at each event of interest; the default compiles to nothing.
+    /// Called at each event of interest; the default compiles to nothing. For lock checkers:
+    /// `LockOrder` of `faultless-parts` is one.
     #[inline(always)]
     fn trace(_event: Trace) {}
+
+    /// A number of pages has grown by `pages`, which is not 0; the default compiles to nothing. For
+    /// the statistics of a kernel: `CacheCounters` of `faultless-parts` keeps them. Page locks may
+    /// be held.
+    #[inline(always)]
+    fn count(_what: Count, _pages: u32) {}
 }
 
 /// A 64-bit word of the kernel `K`.

@@ -176,15 +176,16 @@ impl<S: SyncFamily> Leaf<S> {
         self.present.fetch_or(slots, Release);
     }
 
-    /// Empties present `slots`, calling `each` with their frames. They may not be reused before a
-    /// grace period.
+    /// Empties present `slots`, calling `each` with their frames; which of them were dirty. The
+    /// frames may not be reused before a grace period.
     ///
     /// The order is what [`readable`](Self::readable) relies on.
-    pub(crate) fn take(&self, slots: SlotMask, mut each: impl FnMut(FrameNumber)) {
+    pub(crate) fn take(&self, slots: SlotMask, mut each: impl FnMut(FrameNumber)) -> SlotMask {
         self.uptodate.fetch_and(!slots, SeqCst);
         self.contiguous.fetch_and(!(slots | slots.predecessors()), AcqRel);
         self.removals.fetch_add(1, AcqRel);
         self.present.fetch_and(!slots, AcqRel);
+        let dirty = self.dirty.load(Relaxed) & slots;
         for word in [&self.dirty, &self.reserved, &self.wrote_past_eof, &self.writeback] {
             if word.load(Relaxed).intersects(slots) {
                 word.fetch_and(!slots, AcqRel);
@@ -196,6 +197,7 @@ impl<S: SyncFamily> Leaf<S> {
                 each(frame);
             }
         }
+        dirty
     }
 
     /// Whether `slot + 1` holds the frame that follows `frame`, which is in `slot`, as far as one

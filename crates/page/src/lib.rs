@@ -31,6 +31,7 @@ extern crate std;
 
 mod batch;
 mod context;
+mod count;
 mod debug;
 mod epoch;
 mod errno;
@@ -66,6 +67,7 @@ mod writeback_run;
 
 pub use batch::{FrameBatch, OwnedFrame, SharedFrame};
 pub use context::LockContext;
+pub use count::Count;
 pub use epoch::{Epoch, EpochGuard};
 pub use errno::Errno;
 pub use fill::FillBuf;

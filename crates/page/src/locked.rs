@@ -12,8 +12,8 @@ use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::slots::SlotWord;
 use crate::{
-    Errno, FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex, PageRun,
-    SharedFrame, SlotMask, Trace,
+    Count, Errno, FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex,
+    PageRun, SharedFrame, SlotMask, Trace,
 };
 
 /// A run of pages of one mapping, locked. Dropping it unlocks.
@@ -181,6 +181,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         }
         self.leaf.put(index.slot(), frame.into_number());
         self.leaf.set_present(bit);
+        K::count(Count::Cached, 1);
         Ok(())
     }
 
@@ -197,6 +198,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
             done |= SlotMask::single(slot);
         }
         self.leaf.set_present(done);
+        count::<K>(Count::Cached, done);
         done
     }
 
@@ -210,7 +212,9 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     pub(crate) fn take_out(&mut self, slots: SlotMask, each: impl FnMut(FrameNumber)) {
         debug_assert!(self.mask().contains(slots), "locked");
         if !slots.is_empty() {
-            self.leaf.take(slots, each);
+            let dirty = self.leaf.take(slots, each);
+            count::<K>(Count::Removed, slots);
+            count::<K>(Count::Cleaned, dirty);
         }
     }
 
@@ -239,13 +243,15 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Marks pages as newer than the store. Costs a locked instruction only if one was not.
     #[inline]
     pub fn set_dirty(&mut self, slots: SlotMask) {
-        self.set(&self.leaf.dirty, slots);
+        let dirtied = self.set(&self.leaf.dirty, slots);
+        count::<K>(Count::Dirtied, dirtied);
     }
 
     /// Takes the mark back: the pages were thrown away, or never changed. What was stored in them
     /// is lost if neither is so.
     pub fn clear_dirty(&mut self, slots: SlotMask) {
-        self.clear(&self.leaf.dirty, slots);
+        let cleaned = self.clear(&self.leaf.dirty, slots);
+        count::<K>(Count::Cleaned, cleaned);
     }
 
     /// Marks pages that a user mapping may have written past the end of the file.
@@ -276,19 +282,32 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.mapping.raise_size(new);
     }
 
+    /// Sets a mark; the pages that did not have it.
     #[inline]
-    fn set(&self, word: &SlotWord<K::Sync>, slots: SlotMask) {
+    fn set(&self, word: &SlotWord<K::Sync>, slots: SlotMask) -> SlotMask {
         let slots = slots & self.mask();
-        if !word.load(Relaxed).contains(slots) {
-            word.fetch_or(slots & self.leaf.present(), Release);
+        if word.load(Relaxed).contains(slots) {
+            return SlotMask::EMPTY;
         }
+        let slots = slots & self.leaf.present();
+        slots - word.fetch_or(slots, Release)
     }
 
-    fn clear(&self, word: &SlotWord<K::Sync>, slots: SlotMask) {
+    /// Clears a mark; the pages that had it.
+    fn clear(&self, word: &SlotWord<K::Sync>, slots: SlotMask) -> SlotMask {
         let slots = slots & self.mask();
-        if word.load(Relaxed).intersects(slots) {
-            word.fetch_and(!slots, Release);
+        if !word.load(Relaxed).intersects(slots) {
+            return SlotMask::EMPTY;
         }
+        slots & word.fetch_and(!slots, Release)
+    }
+}
+
+/// Tells the kernel of a count that has grown by the pages in `slots`.
+#[inline(always)]
+pub(crate) fn count<K: Kernel>(what: Count, slots: SlotMask) {
+    if !slots.is_empty() {
+        K::count(what, slots.count());
     }
 }
 

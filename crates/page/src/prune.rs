@@ -8,10 +8,13 @@
 use heapless::Vec;
 
 use crate::leaf::Leaf;
+use crate::locked::count;
 use crate::node::{Inner, Link, MAX_LEVEL, leaf_number, slot_at};
 use crate::pool::Spare;
 use crate::tree::Tree;
-use crate::{FrameNumber, Kernel, Mapping, PAGES_PER_LEAF, PageIndex, SlotMask, Spin, SyncFamily};
+use crate::{
+    Count, FrameNumber, Kernel, Mapping, PAGES_PER_LEAF, PageIndex, SlotMask, Spin, SyncFamily,
+};
 
 /// Leaves that share a grace period.
 const BATCH: usize = 16;
@@ -133,7 +136,10 @@ impl<K: Kernel> Mapping<K> {
     pub(crate) fn clear(&mut self) {
         let this = &*self;
         while let Some((number, leaf)) = this.tree().next_leaf(0, u64::MAX) {
-            leaf.take(leaf.present(), |frame| this.release(frame));
+            let pages = leaf.present();
+            let dirty = leaf.take(pages, |frame| this.release(frame));
+            count::<K>(Count::Removed, pages);
+            count::<K>(Count::Cleaned, dirty);
             leaf.retire();
             let mut detached = Detached::new();
             // SAFETY: it was found linked, and the tree is ours alone.

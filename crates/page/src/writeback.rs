@@ -10,10 +10,11 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
+use crate::locked::count;
 use crate::writeback_run::HeldPages;
 use crate::{
-    FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun, SlotMask,
-    Trace, WritebackRun,
+    Count, FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun,
+    SlotMask, Trace, WritebackRun,
 };
 
 /// How a writeback ended.
@@ -80,6 +81,8 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         let allocator = self.mapping.cache().frames();
         frames_of(self.leaf, run).for_each(|frame| allocator.retain(frame));
         self.leaf.begin_writeback(slots);
+        count::<K>(Count::WritebackBegun, slots);
+        count::<K>(Count::Cleaned, slots);
         K::trace(Trace::Acquired(self.mapping.writeback_id(run, slots)));
         // INVARIANT: the slots were not under writeback, are now, and the counts were just added.
         // Only the holder of the page lock sets the mark, so no other token has these slots.
@@ -152,7 +155,9 @@ impl<K: Kernel> Drop for Writeback<'_, K> {
         let slots = self.run.mask();
         // Traced before another one can begin, so that a checker sees the events in order.
         K::trace(Trace::Released(self.mapping.writeback_id(self.run, slots)));
-        self.leaf.end_writeback(slots, self.outcome, cache.wait());
+        count::<K>(Count::WritebackEnded, slots);
+        let dirtied = self.leaf.end_writeback(slots, self.outcome, cache.wait());
+        count::<K>(Count::Dirtied, dirtied);
     }
 }
 
@@ -166,14 +171,21 @@ impl<S: crate::SyncFamily> Leaf<S> {
         self.dirty.fetch_and(!slots, AcqRel);
     }
 
-    /// Clears writeback, after dirty is set if the pages are to be sent again. Without the page
-    /// lock.
-    fn end_writeback(&self, slots: SlotMask, outcome: WritebackOutcome, wait: &impl crate::Wait) {
+    /// Clears writeback, after dirty is set if the pages are to be sent again; the pages that were
+    /// not dirty again by then. Without the page lock.
+    fn end_writeback(
+        &self,
+        slots: SlotMask,
+        outcome: WritebackOutcome,
+        wait: &impl crate::Wait,
+    ) -> SlotMask {
+        let mut dirtied = SlotMask::EMPTY;
         if outcome == WritebackOutcome::Redirty {
             // Under writeback, so present. Before writeback is cleared: pairs with `clean`.
-            self.dirty.fetch_or(slots, Release);
+            dirtied = slots - self.dirty.fetch_or(slots, Release);
         }
         self.clear_writeback(slots, wait);
+        dirtied
     }
 
     /// Present slots that are neither dirty nor under writeback. The caller has `slots` locked.

@@ -10,9 +10,11 @@
 //! | [`InterruptsOff`] | preemption, or interrupts that take its locks |
 //! | [`YieldWait`] | threads, and a call that lets the next one run |
 //! | [`QueueWait`] | threads that can be parked and unparked |
+//! | [`CacheCounters`] | statistics: hits, misses, dirty pages, … |
+//! | [`LockOrder`] | debug builds: orders of locks that could deadlock |
 //!
-//! The first two implement [`Frames`], the stores [`AddressSpaceOperations`], the last three
-//! [`SyncFamily`] and [`Wait`].
+//! The first two implement [`Frames`], the stores [`AddressSpaceOperations`], the next three
+//! [`SyncFamily`] and [`Wait`]; the last two are called by hooks of the kernel.
 //!
 //! # Which locks, which wait
 //! A short lock is held for a bounded number of instructions, and no thread sleeps with it. A wait
@@ -64,10 +66,12 @@ extern crate std;
 mod bitmap;
 mod block;
 mod counted;
+mod counters;
 mod counts;
 mod direct;
 mod faulty;
 mod interrupts;
+mod lock_order;
 mod pool;
 mod queue_wait;
 mod ram;
@@ -76,8 +80,10 @@ mod yielding;
 
 pub use block::{BlockDevice, BlockMap, BlockStore, FixedMap, RamDisk};
 pub use counted::{CountedFrames, FrameSource};
+pub use counters::{CacheCounters, CacheCounts};
 pub use faulty::{Answer, Call, FaultyStore, When};
 pub use interrupts::{InterruptControl, InterruptsOff, InterruptsOffGuard, InterruptsOffLock};
+pub use lock_order::{Lock, LockOrder, Violation};
 pub use pool::{FramePool, Page};
 pub use queue_wait::{QueueWait, Threads};
 pub use ram::{PageBudget, RamStore};

@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Contents, Errno, FrameBatch, Kernel, LockedRun, PAGE_SIZE, PageIndex,
-    PageRun, Reserved, SlotMask,
+    AddressSpaceOperations, Contents, Count, Errno, FrameBatch, Kernel, LockedRun, PAGE_SIZE,
+    PageIndex, PageRun, Reserved, SlotMask,
 };
 
 use super::request::Mode;
@@ -202,6 +202,10 @@ impl Plan {
         locked.set_uptodate(landed - self.valid);
         locked.set_reserved(self.reserved & whole);
         locked.set_dirty(landed);
+        let used = landed & self.valid;
+        if !used.is_empty() {
+            K::count(Count::Used, used.count());
+        }
         // After the marks: should the store unwind, what has landed is dirty.
         self.tell_store(inode, locked, end);
         if mode == Mode::Grow && accepted > 0 {

@@ -5,7 +5,7 @@
 //! left to [`step`](super::step).
 #![forbid(unsafe_code)]
 
-use faultless_page::{Kernel, LockedRun, PageRun, Trace};
+use faultless_page::{Count, Kernel, LockedRun, PageRun, Trace};
 use faultless_usercopy::UserMemory;
 
 use super::request::{Attempt, Claim, Mode, Request, Stop};
@@ -60,6 +60,7 @@ fn mark_landed<K: Kernel>(locked: &mut LockedRun<'_, K>, mode: Mode, pos: u64, c
     let Some(landed) = PageRun::covering(pos, copied) else { return };
     debug_assert!(locked.mask().contains(landed.mask()), "what landed is locked");
     K::trace(Trace::FastPath(landed.pages()));
+    K::count(Count::Used, landed.pages());
     locked.set_dirty(landed.mask());
     if mode == Mode::Grow {
         locked.grow_size(pos + copied as u64);

@@ -10,22 +10,24 @@ use std::{format, println};
 
 use faultless_filemap::{Inode, NoTask, WriteOptions};
 use faultless_page::{
-    AddressSpaceOperations, Begun, CoreSync, Errno, FillBuf, Kernel, NoUserMappings, PageCache,
-    PageIndex, SpinWait, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, CoreSync, Count, Errno, FillBuf, Kernel, NoUserMappings,
+    PageCache, PageIndex, SpinWait, SyncKind, Trace, WritebackRun,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserSlice};
 
-use crate::{FramePool, Page};
+use crate::{CacheCounters, FramePool, LockOrder, Page};
 
 mod block_faults;
 mod block_model;
 mod block_races;
 mod block_twins;
 mod counted;
+mod counters;
 mod counts;
 mod faulty;
 mod interrupts;
+mod lock_order;
 mod pool;
 mod ram;
 mod waits;
@@ -43,6 +45,21 @@ impl<S: AddressSpaceOperations + 'static> Kernel for TestKernel<S> {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<S>;
     type UserMappings = NoUserMappings;
+
+    fn trace(event: Trace) {
+        LOCKS.with(|locks| locks.trace(0, event).unwrap_or_else(|what| panic!("{what}")));
+    }
+
+    fn count(what: Count, pages: u32) {
+        COUNTERS.with(|counters| counters.count(what, pages));
+    }
+}
+
+std::thread_local! {
+    /// What this thread has locked. Each test has mappings of its own, with the same ids.
+    static LOCKS: LockOrder<1> = const { LockOrder::new() };
+    /// What this thread has counted.
+    static COUNTERS: CacheCounters = const { CacheCounters::new() };
 }
 
 /// One open file.
