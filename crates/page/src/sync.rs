@@ -2,8 +2,8 @@
 //! that ships.
 //!
 //! Key types: [`SyncFamily`], [`Word`], [`Spin`]; [`CoreSync`] is the family of a real kernel and
-//! costs nothing. A family that is a [`ConstSync`] can be used in a `static`. There are no link-time
-//! symbols and no globals: two kernels fit in one program.
+//! costs nothing. A family that is a [`ConstSync`] can be used in a `static`. There are no
+//! link-time symbols and no globals: two kernels fit in one program.
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::Ordering;
 

@@ -54,9 +54,9 @@ pub enum Violation {
 /// of the family `S` and looks at the locks of the calling thread, eight at most.
 ///
 /// The order is total, so threads that keep it cannot wait for each other in a circle, and one that
-/// breaks it is told at once, whether there is a circle this time or not. It does not know the locks
-/// of stores and drivers. Printed, it says what each thread holds and wants: for the report of a
-/// watchdog.
+/// breaks it is told at once, whether there is a circle this time or not. It does not know the
+/// locks of stores and drivers. Printed, it says what each thread holds and wants: for the report
+/// of a watchdog.
 ///
 /// ```
 /// use faultless_page::{LockId, Trace};

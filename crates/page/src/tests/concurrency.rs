@@ -15,7 +15,7 @@ impl<S: SyncFamily + Send + Sync> Family for S {}
 /// A machine without 64-bit atomics.
 struct Narrow;
 
-// SAFETY: the words are `core`'s atomics and numbers in a lock of `spin`, which are the short locks.
+// SAFETY: the words are `core`'s atomics and numbers in a lock of `spin`, as are the short locks.
 unsafe impl SyncFamily for Narrow {
     type Word64 = LockedWord<spin::Mutex<u64>>;
     type Word32 = core::sync::atomic::AtomicU32;
