@@ -12,7 +12,7 @@ pub enum Count {
     /// be read from the store first is among them, after it was [`Filled`](Self::Filled); a page
     /// that a write brings in without reading it is not.
     Used,
-    /// Pages that were read from the store: misses.
+    /// Pages that were read from the store: misses. `Used - Filled` are hits.
     Filled,
     /// Faults of user mappings that were resolved.
     Faulted,

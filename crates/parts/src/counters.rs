@@ -1,6 +1,7 @@
 //! [`CacheCounters`]: what a cache has done and what is in it, for the statistics of a kernel.
 #![forbid(unsafe_code)]
 
+use core::ops::Index;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -33,29 +34,11 @@ pub struct CacheCounters([AtomicUsize; COUNTS]);
 /// Counters that are kept: one for each [`Count`], in its order.
 const COUNTS: usize = Count::WritebackEnded as usize + 1;
 
-/// What [`CacheCounters`] say at one moment, in pages; each counter is read at a moment of its own,
-/// so levels may be off by what is under way. Counters wrap around where `usize` has 32 bits.
+/// What [`CacheCounters`] say at one moment, in pages: `counts[Count::Filled]`. Each counter is read
+/// at a moment of its own, so levels may be off by what is under way. Counters wrap around where
+/// `usize` has 32 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CacheCounts {
-    /// See [`Count::Used`].
-    pub used: usize,
-    /// Misses. See [`Count::Filled`].
-    pub filled: usize,
-    /// Faults of user mappings that were resolved.
-    pub faulted: usize,
-    /// Pages that were put into the cache.
-    pub cached: usize,
-    /// Pages that were taken out.
-    pub removed: usize,
-    /// Pages that became dirty.
-    pub dirtied: usize,
-    /// See [`Count::Cleaned`].
-    pub cleaned: usize,
-    /// Pages whose writeback has begun.
-    pub writeback_begun: usize,
-    /// Pages whose writeback has ended.
-    pub writeback_ended: usize,
-}
+pub struct CacheCounts([usize; COUNTS]);
 
 impl CacheCounters {
     /// Counters at 0.
@@ -76,19 +59,13 @@ impl CacheCounters {
     /// The counters now.
     #[must_use]
     pub fn now(&self) -> CacheCounts {
-        let get = |what: Count| self.0[what as usize].load(Relaxed);
-        // Of a level, what lowers it first: it comes out too high at worst, not below 0.
-        CacheCounts {
-            filled: get(Count::Filled),
-            used: get(Count::Used),
-            faulted: get(Count::Faulted),
-            removed: get(Count::Removed),
-            cached: get(Count::Cached),
-            cleaned: get(Count::Cleaned),
-            dirtied: get(Count::Dirtied),
-            writeback_ended: get(Count::WritebackEnded),
-            writeback_begun: get(Count::WritebackBegun),
+        let mut counts = CacheCounts::default();
+        // From the last to the first, which for a level is what lowers it before what raises it: it
+        // comes out too high at worst, not below 0.
+        for (count, counter) in counts.0.iter_mut().zip(&self.0).rev() {
+            *count = counter.load(Relaxed);
         }
+        counts
     }
 }
 
@@ -98,52 +75,60 @@ impl Default for CacheCounters {
     }
 }
 
+/// A count that this version does not know is 0.
+impl Index<Count> for CacheCounts {
+    type Output = usize;
+    fn index(&self, what: Count) -> &usize {
+        self.0.get(what as usize).unwrap_or(&0)
+    }
+}
+
 impl CacheCounts {
     /// Pages whose bytes were used and which were in the cache already.
     #[must_use]
-    pub const fn hits(self) -> usize {
-        level(self.used, self.filled)
+    pub fn hits(&self) -> usize {
+        self.level(Count::Used, Count::Filled)
     }
 
     /// Pages in the cache.
     #[must_use]
-    pub const fn pages(self) -> usize {
-        level(self.cached, self.removed)
+    pub fn pages(&self) -> usize {
+        self.level(Count::Cached, Count::Removed)
     }
 
     /// Dirty pages.
     #[must_use]
-    pub const fn dirty(self) -> usize {
-        level(self.dirtied, self.cleaned)
+    pub fn dirty(&self) -> usize {
+        self.level(Count::Dirtied, Count::Cleaned)
     }
 
     /// Pages under writeback.
     #[must_use]
-    pub const fn under_writeback(self) -> usize {
-        level(self.writeback_begun, self.writeback_ended)
+    pub fn under_writeback(&self) -> usize {
+        self.level(Count::WritebackBegun, Count::WritebackEnded)
     }
 
     /// The sum of two, of the counters of two CPUs: a page may become dirty on one and clean on the
     /// other, so levels are those of sums only.
     #[must_use]
-    pub const fn plus(self, other: Self) -> Self {
-        Self {
-            used: self.used.wrapping_add(other.used),
-            filled: self.filled.wrapping_add(other.filled),
-            faulted: self.faulted.wrapping_add(other.faulted),
-            cached: self.cached.wrapping_add(other.cached),
-            removed: self.removed.wrapping_add(other.removed),
-            dirtied: self.dirtied.wrapping_add(other.dirtied),
-            cleaned: self.cleaned.wrapping_add(other.cleaned),
-            writeback_begun: self.writeback_begun.wrapping_add(other.writeback_begun),
-            writeback_ended: self.writeback_ended.wrapping_add(other.writeback_ended),
-        }
+    pub fn plus(mut self, other: &Self) -> Self {
+        let pairs = self.0.iter_mut().zip(other.0);
+        pairs.for_each(|(count, other)| *count = count.wrapping_add(other));
+        self
     }
-}
 
-/// What is left of `up` after `down`, where both may have wrapped around; 0 if `down` is ahead for
-/// a moment.
-const fn level(up: usize, down: usize) -> usize {
-    let left = up.wrapping_sub(down);
-    if left > usize::MAX / 2 { 0 } else { left }
+    /// What was counted since `earlier`, by the same counters.
+    #[must_use]
+    pub fn since(mut self, earlier: &Self) -> Self {
+        let pairs = self.0.iter_mut().zip(earlier.0);
+        pairs.for_each(|(count, earlier)| *count = count.wrapping_sub(earlier));
+        self
+    }
+
+    /// What is left of `up` after `down`, where both may have wrapped around; 0 if `down` is ahead
+    /// for a moment.
+    fn level(&self, up: Count, down: Count) -> usize {
+        let left = self[up].wrapping_sub(self[down]);
+        if left > usize::MAX / 2 { 0 } else { left }
+    }
 }

@@ -3,7 +3,7 @@
 use std::format;
 use std::string::String;
 
-use faultless_page::{AddressSpaceOperations, Errno, Mark, PAGE_SIZE, PageIndex};
+use faultless_page::{AddressSpaceOperations, Count, Errno, Mark, PAGE_SIZE, PageIndex};
 
 use super::{COUNTERS, Rig, Rng};
 use crate::faulty::{Answer, Call, FaultyStore, When};
@@ -12,26 +12,28 @@ use crate::{BlockStore, CacheCounters, CacheCounts, FixedMap, RamDisk};
 /// Blocks of a page's size that the disk has.
 const BLOCKS: usize = 96;
 
+type Disk = BlockStore<RamDisk<&'static mut [u8]>, FixedMap<BLOCKS>>;
+
+/// A file on a disk that never fails, if `store` lets it.
+fn rig<S: AddressSpaceOperations>(store: impl FnOnce(Disk) -> S) -> Rig<S> {
+    let disk = RamDisk::new(std::vec![0; BLOCKS * PAGE_SIZE].leak(), PAGE_SIZE);
+    let map = FixedMap::new(0..BLOCKS as u64);
+    let disk = Disk::new(disk.expect("a block size"), map).expect("a block size");
+    Rig::new(store(disk), 0, 200)
+}
+
 fn now() -> CacheCounts {
     COUNTERS.with(CacheCounters::now)
 }
 
-/// What `work` counts.
-fn counted(work: impl FnOnce()) -> CacheCounts {
+/// Whether `work` counts these and nothing else.
+#[track_caller]
+fn assert_counts(expected: &[(Count, u32)], work: impl FnOnce()) {
     let before = now();
     work();
-    let after = now();
-    CacheCounts {
-        used: after.used - before.used,
-        filled: after.filled - before.filled,
-        faulted: after.faulted - before.faulted,
-        cached: after.cached - before.cached,
-        removed: after.removed - before.removed,
-        dirtied: after.dirtied - before.dirtied,
-        cleaned: after.cleaned - before.cleaned,
-        writeback_begun: after.writeback_begun - before.writeback_begun,
-        writeback_ended: after.writeback_ended - before.writeback_ended,
-    }
+    let counters = CacheCounters::new();
+    expected.iter().for_each(|(what, pages)| counters.count(*what, *pages));
+    assert_eq!(now().since(&before), counters.now());
 }
 
 /// Whether the levels of the counters are what the file has in the cache.
@@ -53,45 +55,40 @@ fn check<S: AddressSpaceOperations + 'static>(rig: &Rig<S>) -> Result<(), String
 
 #[test]
 fn each_operation_counts_what_it_does() {
-    let disk = std::vec![0; BLOCKS * PAGE_SIZE].leak();
-    let disk: RamDisk<_> = RamDisk::new(disk, PAGE_SIZE).expect("a block size");
-    let map: FixedMap<BLOCKS> = FixedMap::new(0..BLOCKS as u64);
-    let store: BlockStore<_, _> = BlockStore::new(disk, map).expect("a block size");
-    let mut rig = Rig::new(store, 0, 200);
-    let zero = CacheCounts::default();
+    use Count::{Cached, Cleaned, Dirtied, Filled, Removed, Used, WritebackBegun, WritebackEnded};
+    let mut rig = rig(|disk| disk);
 
     // A page that a write brings in whole is neither a hit nor a miss.
-    let write = counted(|| assert_eq!(rig.write(0, &[1; 3 * PAGE_SIZE]), Ok(3 * PAGE_SIZE)));
-    assert_eq!(write, CacheCounts { cached: 3, dirtied: 3, ..zero });
-    let overwrite = counted(|| assert_eq!(rig.write(PAGE_SIZE as u64, b"hit"), Ok(3)));
-    assert_eq!(overwrite, CacheCounts { used: 1, ..zero });
-    let sync = counted(|| assert_eq!(rig.fsync(), Ok(())));
-    let expected = CacheCounts { cleaned: 3, writeback_begun: 3, writeback_ended: 3, ..zero };
-    assert_eq!(sync, expected);
-    let evict = counted(|| assert_eq!(rig.evict(), 3));
-    assert_eq!(evict, CacheCounts { removed: 3, ..zero });
-    let read =
-        counted(|| assert_eq!(rig.read(100, PAGE_SIZE).map(|read| read.len()), Ok(PAGE_SIZE)));
-    assert_eq!(read, CacheCounts { used: 2, filled: 2, cached: 2, ..zero });
-    assert_eq!((read.hits(), counted(|| drop(rig.read(0, 10))).hits()), (0, 1));
-    // Of a page that is not there, a write of a part needs the rest.
-    let part = counted(|| assert_eq!(rig.write(2 * PAGE_SIZE as u64 + 5, b"miss"), Ok(4)));
-    assert_eq!(part, CacheCounts { used: 1, filled: 1, cached: 1, dirtied: 1, ..zero });
-    let cut = counted(|| assert_eq!(rig.set_size(PAGE_SIZE as u64), Ok(())));
-    assert_eq!(cut, CacheCounts { removed: 2, cleaned: 1, ..zero });
+    let three = [1; 3 * PAGE_SIZE];
+    assert_counts(&[(Cached, 3), (Dirtied, 3)], || assert_eq!(rig.write(0, &three), Ok(12_288)));
+    assert_counts(&[(Used, 1)], || assert_eq!(rig.write(4096, b"hit"), Ok(3)));
+    let synced = [(Cleaned, 3), (WritebackBegun, 3), (WritebackEnded, 3)];
+    assert_counts(&synced, || assert_eq!(rig.fsync(), Ok(())));
+    assert_counts(&[(Removed, 3)], || assert_eq!(rig.evict(), 3));
+    let missed = [(Used, 2), (Filled, 2), (Cached, 2)];
+    assert_counts(&missed, || assert_eq!(rig.read(100, 4096).map(|read| read.len()), Ok(4096)));
+    assert_counts(&[(Used, 1)], || assert_eq!(rig.read(0, 3), Ok(std::vec![1; 3])));
+    // A write of a part of a page that is not there needs the rest.
+    let part = [(Used, 1), (Filled, 1), (Cached, 1), (Dirtied, 1)];
+    assert_counts(&part, || assert_eq!(rig.write(2 * 4096 + 5, b"miss"), Ok(4)));
+    assert_counts(&[(Removed, 2), (Cleaned, 1)], || assert_eq!(rig.set_size(4096), Ok(())));
     assert_eq!(rig.write(0, b"lost"), Ok(4));
-    let closed = counted(|| rig.reopen(0));
-    assert_eq!(closed, CacheCounts { removed: 1, cleaned: 1, ..zero });
+    assert_counts(&[(Removed, 1), (Cleaned, 1)], || rig.reopen(0));
+    assert_eq!((now().hits(), now().pages(), now().dirty(), now().under_writeback()), (3, 0, 0, 0));
+}
+
+#[test]
+fn levels_of_two_cpus_are_those_of_the_sum() {
+    let cpus = [CacheCounters::new(), CacheCounters::new()];
+    cpus[0].count(Count::Dirtied, 5);
+    cpus[1].count(Count::Cleaned, 3);
+    assert_eq!(cpus[1].now().dirty(), 0);
+    assert_eq!(cpus[0].now().plus(&cpus[1].now()).dirty(), 2);
 }
 
 #[test]
 fn levels_are_what_is_in_the_cache_after_any_operations() {
-    let disk = std::vec![0; BLOCKS * PAGE_SIZE].leak();
-    let disk: RamDisk<_> = RamDisk::new(disk, PAGE_SIZE).expect("a block size");
-    let map: FixedMap<BLOCKS> = FixedMap::new(0..BLOCKS as u64);
-    let store: BlockStore<_, _> = BlockStore::new(disk, map).expect("a block size");
-    let store: FaultyStore<_> = FaultyStore::new(store);
-    let rig = Rig::new(store, 0, 200);
+    let rig = rig(FaultyStore::<_>::new);
     let mut rng = Rng::new(1);
     for step in 0..2000 {
         let pos = rng.below(300_000);
@@ -117,7 +114,7 @@ fn levels_are_what_is_in_the_cache_after_any_operations() {
     }
     rig.fsync().expect("nothing fails now");
     drop(rig);
-    assert!(now().cleaned > 1000 && now().filled > 500, "{:?}", now());
+    assert!(now()[Count::Cleaned] > 1000 && now()[Count::Filled] > 500, "{:?}", now());
     assert_eq!((now().pages(), now().dirty(), now().under_writeback()), (0, 0, 0));
-    assert_eq!(now().cached, now().removed);
+    assert_eq!(now()[Count::Cached], now()[Count::Removed]);
 }
