@@ -211,7 +211,7 @@ fn one_wake_reaches_all_waiters_of_its_key_and_no_others() {
     let wait: QueueWait<StdThreads> = QueueWait::new(StdThreads);
     let (open, woken, other) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU64::new(0));
     // Keys of the same queue: their hashes begin alike.
-    let (key, same_queue) = (WaitKey(0), WaitKey(1 << 63));
+    let (key, same_queue) = (WaitKey(0), WaitKey(1 << (usize::BITS - 1)));
     thread::scope(|scope| {
         for _ in 0..20 {
             scope.spawn(|| {
