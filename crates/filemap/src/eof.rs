@@ -17,10 +17,11 @@ use core::sync::atomic::Ordering;
 use faultless_page::{AddressSpaceOperations, Kernel, LockedRun, PAGE_SIZE, PageIndex, SyncFamily};
 
 use crate::inode::Inode;
+use crate::pos::FilePos;
 
 /// Zeroes the page of byte `pos`, which is locked, from there on.
-pub(crate) fn zero_to_page_end<K: Kernel>(locked: &mut LockedRun<'_, K>, pos: u64) {
-    locked.zero(pos, PAGE_SIZE - (pos % PAGE_SIZE as u64) as usize);
+pub(crate) fn zero_to_page_end<K: Kernel>(locked: &mut LockedRun<'_, K>, pos: FilePos) {
+    locked.zero(pos.get(), pos.room_in_page());
 }
 
 impl<K: Kernel> Inode<K> {
@@ -28,16 +29,16 @@ impl<K: Kernel> Inode<K> {
     /// together with the count; see `SizeChanges::lowest_cut_since`. A page that is inserted and
     /// not found from here on is inserted by a caller that sees the new size; see
     /// [`size_after_insertion`](Self::size_after_insertion).
-    pub(crate) fn shrink_size(&self, size: u64) {
-        self.size_changes.record_cut(size, || self.mapping().truncate_size(size));
+    pub(crate) fn shrink_size(&self, size: FilePos) {
+        self.size_changes.record_cut(size, || self.mapping().truncate_size(size.get()));
     }
 
     /// The size, for a caller that has inserted pages and holds their locks. Truncation sets the
     /// size and then looks for pages; the caller inserts a page and then looks at the size. With a
     /// fence in each, at least one of them sees the other.
-    pub(crate) fn size_after_insertion(&self) -> u64 {
+    pub(crate) fn size_after_insertion(&self) -> FilePos {
         <K::Sync as SyncFamily>::fence(Ordering::SeqCst);
-        self.size()
+        self.eof()
     }
 
     /// Tells the store the visible size. No page lock is held. The visible size is read inside the
@@ -73,9 +74,9 @@ impl<K: Kernel> Inode<K> {
     /// old end only. I is held. Does nothing unless the page of the end is in `locked` and was
     /// mapped writable.
     #[doc(alias = "pagecache_isize_extended")]
-    pub(crate) fn write_protect_eof_page(&self, locked: &mut LockedRun<'_, K>, size: u64) {
-        let end_page = PageIndex::containing(size);
-        if size == end_page.start() || !locked.run().contains(end_page) {
+    pub(crate) fn write_protect_eof_page(&self, locked: &mut LockedRun<'_, K>, size: FilePos) {
+        let end_page = size.page();
+        if size.offset_in_page() == 0 || !locked.run().contains(end_page) {
             return;
         }
         let slot = end_page.bit();

@@ -10,12 +10,13 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Count, Errno, Kernel, LockedRun, PAGE_SIZE, PageIndex, PageRun,
-    Reserved, SharedFrame, Unmap,
+    AddressSpaceOperations, Count, Errno, Kernel, LockedRun, PageIndex, PageRun, Reserved,
+    SharedFrame, Unmap,
 };
 
 use crate::eof::zero_to_page_end;
 use crate::inode::Inode;
+use crate::pos::FilePos;
 use crate::task::Task;
 use crate::token::{InFault, PageLocks};
 
@@ -107,7 +108,7 @@ impl<K: Kernel> Inode<K> {
         let killed = || task.fatal_signal_pending();
         let mut wanted = 0;
         loop {
-            if index.get() >= self.size().div_ceil(PAGE_SIZE as u64) {
+            if index >= self.eof().page_from() {
                 return Err(FaultError::PastEnd);
             }
             let mut batch = match wanted {
@@ -120,8 +121,8 @@ impl<K: Kernel> Inode<K> {
             // A frame has to be allocated, or truncation came first (P6): the size is set before it
             // takes pages out.
             let Some(frame) = locked.share_frame(index) else { continue };
-            let size = self.size();
-            if index.start() >= size {
+            let size = self.eof();
+            if index.start() >= size.get() {
                 continue;
             }
             let protection = match access {
@@ -146,7 +147,7 @@ impl<K: Kernel> Inode<K> {
     /// page locked, but does not come to that if its task is killed.
     fn recheck_size(&self, locked: &mut LockedRun<'_, K>, index: PageIndex) {
         let size = self.size_after_insertion();
-        if index.start() >= size {
+        if index.start() >= size.get() {
             self.unmap(index, index.plus(1), Unmap::Truncate);
         } else {
             self.zero_past_incomplete_cut(locked, index, size);
@@ -158,9 +159,14 @@ impl<K: Kernel> Inode<K> {
     ///
     /// `size` is the caller's, and not looked at again: between the setting of an entry and the
     /// access that needs it, each step is one in which an eviction may take the page again (L1).
-    fn zero_past_incomplete_cut(&self, locked: &mut LockedRun<'_, K>, index: PageIndex, size: u64) {
-        debug_assert!(index.start() < size, "the page lies in the file");
-        if PageIndex::containing(size) == index && self.size_changes.is_cut_incomplete() {
+    fn zero_past_incomplete_cut(
+        &self,
+        locked: &mut LockedRun<'_, K>,
+        index: PageIndex,
+        size: FilePos,
+    ) {
+        debug_assert!(index.start() < size.get(), "the page lies in the file");
+        if size.page() == index && self.size_changes.is_cut_incomplete() {
             zero_to_page_end(locked, size);
         }
     }

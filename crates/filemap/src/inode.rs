@@ -14,6 +14,7 @@ use faultless_page::{
 };
 
 use crate::errors::ErrorSequence;
+use crate::pos::FilePos;
 use crate::ranges::RangeLock;
 use crate::size_changes::SizeChanges;
 use crate::task::Task;
@@ -42,7 +43,7 @@ pub struct Inode<K: Kernel> {
     mapped: Word64<K>,
     /// What the store said when the file was opened; it does not change.
     strategy: Strategy,
-    max_size: u64,
+    max_size: FilePos,
     /// Dirty pages are given up on purpose; see `last_handle`.
     pub(crate) discarded: bool,
 }
@@ -73,7 +74,7 @@ impl<K: Kernel> Inode<K> {
         let mapping = Mapping::<K>::new(cache, store, user_mappings, size);
         let id = mapping.id();
         let strategy = mapping.store().strategy();
-        let max_size = mapping.store().max_size().min(MAX_FILE_SIZE);
+        let max_size = FilePos::clipped(mapping.store().max_size());
         Self {
             lock: SleepMutex::new(LockId::Inode(id)),
             ranges: RangeLock::new(id),
@@ -102,6 +103,12 @@ impl<K: Kernel> Inode<K> {
     #[doc(alias = "i_size_read")]
     pub fn size(&self) -> u64 {
         self.mapping.size()
+    }
+
+    /// The end of the file: its [`size`](Self::size), as a position.
+    #[inline(always)]
+    pub(crate) fn eof(&self) -> FilePos {
+        FilePos::end_of(&self.mapping)
     }
 
     /// When the file changed last.
@@ -139,9 +146,9 @@ impl<K: Kernel> Inode<K> {
         self.strategy
     }
 
-    /// Largest size of the file, in bytes.
+    /// Largest size of the file.
     #[inline(always)]
-    pub(crate) const fn max_size(&self) -> u64 {
+    pub(crate) const fn max_size(&self) -> FilePos {
         self.max_size
     }
 

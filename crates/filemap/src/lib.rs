@@ -27,6 +27,7 @@ mod legacy;
 mod limits;
 mod open_file;
 mod options;
+mod pos;
 mod ranges;
 mod read;
 mod size_changes;

@@ -11,6 +11,7 @@ use faultless_usercopy::{IovIter, UserMemory};
 use crate::errors::ErrorCursor;
 use crate::inode::Inode;
 use crate::options::{MsyncKind, Position, WriteOptions, Written};
+use crate::pos::FilePos;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
 
@@ -37,7 +38,7 @@ bitflags! {
 #[derive(Clone, Copy, Debug, Default)]
 #[doc(alias = "struct file")]
 pub struct OpenFile {
-    position: u64,
+    position: FilePos,
     flags: OpenFlags,
     errors: ErrorCursor,
 }
@@ -47,13 +48,13 @@ impl OpenFile {
     /// reported to it.
     #[must_use]
     pub fn new<K: Kernel>(inode: &Inode<K>, flags: OpenFlags) -> Self {
-        Self { position: 0, flags, errors: inode.error_cursor() }
+        Self { position: FilePos::ZERO, flags, errors: inode.error_cursor() }
     }
 
     /// The position of the next read or write, in bytes.
     #[must_use]
     pub const fn position(&self) -> u64 {
-        self.position
+        self.position.get()
     }
 
     /// Moves the position.
@@ -63,10 +64,7 @@ impl OpenFile {
     /// stays.
     #[doc(alias = "lseek")]
     pub fn seek(&mut self, position: u64) -> Result<(), Errno> {
-        if position > faultless_page::MAX_FILE_SIZE {
-            return Err(Errno::Invalid);
-        }
-        self.position = position;
+        self.position = FilePos::new(position)?;
         Ok(())
     }
 
@@ -100,10 +98,10 @@ impl OpenFile {
         from: &mut IovIter<'_, U>,
         task: &T,
     ) -> Result<usize, Errno> {
-        let options = self.write_options(self.position);
+        let options = self.write_options(self.position());
         let written = self.write_and_sync(inode, token, from, &options, task)?;
         if written.bytes > 0 {
-            self.position = written.end;
+            self.position = FilePos::clipped(written.end);
         }
         Ok(written.bytes)
     }
@@ -191,8 +189,8 @@ impl OpenFile {
         to: &mut IovIter<'_, U>,
         task: &T,
     ) -> Result<usize, Errno> {
-        let bytes = inode.read(token, to, self.position, task)?;
-        self.position += bytes as u64;
+        let bytes = inode.read(token, to, self.position(), task)?;
+        self.position = self.position.plus(bytes);
         Ok(bytes)
     }
 }

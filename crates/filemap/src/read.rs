@@ -10,10 +10,11 @@
 //! temporary page (L1, L2, W6).
 #![forbid(unsafe_code)]
 
-use faultless_page::{Count, Errno, Kernel, MAX_FILE_SIZE, PAGE_SIZE, PageRun, SleepGuard, Trace};
+use faultless_page::{Count, Errno, Kernel, PAGE_SIZE, PageRun, SleepGuard, Trace};
 use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::inode::Inode;
+use crate::pos::FilePos;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out};
@@ -41,7 +42,7 @@ impl<K: Kernel> Inode<K> {
     /// May sleep. No lock that the fault handler could want is held: `token` says so.
     ///
     /// # Errors
-    /// - [`Errno::Invalid`]: `pos` is above [`MAX_FILE_SIZE`].
+    /// - [`Errno::Invalid`]: `pos` is above [`MAX_FILE_SIZE`](faultless_page::MAX_FILE_SIZE).
     /// - Before the first byte arrived: [`Errno::Fault`] for a bad address, the store's error or
     ///   [`Errno::NoMemory`] for a page that cannot be filled, [`Errno::Interrupted`] for a fatal
     ///   signal.
@@ -54,9 +55,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        if pos > MAX_FILE_SIZE {
-            return Err(Errno::Invalid);
-        }
+        let pos = FilePos::new(pos)?;
         let mut done = 0;
         let mut rounds = Rounds { fruitless: 0, restarts: 0, size_lock: None };
         while !to.is_empty() {
@@ -64,22 +63,22 @@ impl<K: Kernel> Inode<K> {
                 return if done == 0 { Err(Errno::Interrupted) } else { Ok(done) };
             }
             let then = self.size_changes.now();
-            let at = pos.saturating_add(done as u64);
-            if at >= self.size() {
+            let at = pos.plus(done);
+            if at >= self.eof() {
                 break;
             }
-            let Some(run) = PageRun::covering(at, to.count()) else { break };
-            let wanted = self.bytes_before_end(at, run.clip_len(at, to.count()));
+            let Some(run) = at.run(to.count()) else { break };
+            let wanted = self.bytes_before_end(at, run.clip_len(at.get(), to.count()));
             let (copied, end) = {
                 let section = self.mapping().read_section(token.page_locks());
-                copy_out(&section, to, at, wanted)
+                copy_out(&section, to, at.get(), wanted)
             };
             // A truncation may have zeroed what was just read: what lies before its size is good.
-            let uncut = self.size_changes.lowest_cut_since(then).saturating_sub(at);
-            let kept = (copied as u64).min(uncut) as usize;
+            let uncut = self.size_changes.lowest_cut_since(then).since(at);
+            let kept = copied.min(uncut);
             done += kept;
             if kept > 0 {
-                K::count(Count::Used, PageRun::covering(at, kept).map_or(0, PageRun::pages));
+                K::count(Count::Used, at.run(kept).map_or(0, PageRun::pages));
                 to.revert(copied - kept);
                 rounds = Rounds { fruitless: 0, restarts: 0, size_lock: None };
                 continue;
@@ -124,7 +123,7 @@ impl<K: Kernel> Inode<K> {
         &self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
-        at: u64,
+        at: FilePos,
         wanted: usize,
         end: CopyEnd,
         rounds: &mut Rounds<'_, K>,
@@ -143,8 +142,8 @@ impl<K: Kernel> Inode<K> {
     }
 
     /// How many of `len` bytes at `pos` lie before the end.
-    fn bytes_before_end(&self, pos: u64, len: usize) -> usize {
-        (len as u64).min(self.size().saturating_sub(pos)) as usize
+    fn bytes_before_end(&self, pos: FilePos, len: usize) -> usize {
+        len.min(self.eof().since(pos))
     }
 
     /// Makes the pages that hold `[pos, pos + len)`, all in one leaf, uptodate: the first of them
@@ -153,11 +152,11 @@ impl<K: Kernel> Inode<K> {
     fn bring_in<T: Task>(
         &self,
         token: &mut impl PageLocks,
-        pos: u64,
+        pos: FilePos,
         len: usize,
         task: &T,
     ) -> Result<(), Errno> {
-        let Some(run) = PageRun::covering(pos, len) else { return Ok(()) };
+        let Some(run) = pos.run(len) else { return Ok(()) };
         match self.make_uptodate(token, run, task) {
             // A bad page further on must not hide the good ones before it.
             Err(_) if run.pages() > 1 => {
@@ -175,7 +174,7 @@ impl<K: Kernel> Inode<K> {
         &self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
-        pos: u64,
+        pos: FilePos,
         len: usize,
         task: &T,
     ) -> Result<usize, Errno> {
@@ -199,11 +198,11 @@ impl<K: Kernel> Inode<K> {
         &self,
         token: &mut impl PageLocks,
         temporary: &mut Bounce<'_, K>,
-        pos: u64,
+        pos: FilePos,
         len: usize,
         task: &T,
     ) -> Result<bool, Errno> {
-        let Some(run) = PageRun::covering(pos, len) else { return Ok(false) };
+        let Some(run) = pos.run(len) else { return Ok(false) };
         let run = PageRun::single(run.first());
         let killed = || task.fatal_signal_pending();
         let mut wanted = 0;
@@ -216,8 +215,8 @@ impl<K: Kernel> Inode<K> {
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             wanted = self.fill_locked(&mut locked, &mut batch)?;
             if wanted == 0 {
-                let len = self.bytes_before_end(pos, run.clip_len(pos, len));
-                return Ok(temporary.fill_from_locked(&locked, pos, len) > 0);
+                let len = self.bytes_before_end(pos, run.clip_len(pos.get(), len));
+                return Ok(temporary.fill_from_locked(&locked, pos.get(), len) > 0);
             }
         }
     }

@@ -6,7 +6,9 @@
 use core::array;
 use core::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
 
-use faultless_page::{Kernel, LockId, MAX_FILE_SIZE, SleepMutex, SyncFamily, Word, Word64};
+use faultless_page::{Kernel, LockId, SleepMutex, SyncFamily, Word, Word64};
+
+use crate::pos::FilePos;
 
 /// Sizes of the last cuts that are remembered. A reader or writer that is overtaken by as many
 /// takes all of its bytes for cut off.
@@ -57,30 +59,30 @@ impl<K: Kernel> SizeChanges<K> {
         Moment(self.cuts.load(Acquire))
     }
 
-    /// The smallest size that the file was cut to since `then`; `u64::MAX` if it was not. Bytes
+    /// The smallest size that the file was cut to since `then`; the largest if it was not. Bytes
     /// below it that were copied in the meantime are bytes of the file. The size itself would not
     /// tell: a write may have moved it up again (W5).
     ///
     /// A copy that saw a zero of a truncation sees its count: the zero was stored after it.
-    pub(crate) fn lowest_cut_since(&self, then: Moment) -> u64 {
+    pub(crate) fn lowest_cut_since(&self, then: Moment) -> FilePos {
         <K::Sync as SyncFamily>::fence(Ordering::Acquire);
         let now = self.cuts.load(Relaxed);
         if now == then.0 {
-            return u64::MAX;
+            return FilePos::MAX;
         }
         let cuts = then.0..now.min(then.0 + REMEMBERED);
-        let lowest = cuts.fold(u64::MAX, |lowest, cut| {
-            lowest.min(self.cut_to[(cut % REMEMBERED) as usize].load(Acquire))
+        let lowest = cuts.fold(FilePos::MAX, |lowest, cut| {
+            let size = self.cut_to[(cut % REMEMBERED) as usize].load(Acquire);
+            lowest.min(FilePos::clipped(size))
         });
         // A later cut that reuses an entry begins once the count has come this far.
-        if self.cuts.load(Acquire) - then.0 >= REMEMBERED { 0 } else { lowest }
+        if self.cuts.load(Acquire) - then.0 >= REMEMBERED { FilePos::ZERO } else { lowest }
     }
 
     /// Records a cut to `size`, which `shrink` makes visible. Written with I held.
-    pub(crate) fn record_cut(&self, size: u64, shrink: impl FnOnce()) {
-        debug_assert!(size <= MAX_FILE_SIZE, "sizes are clipped where they enter");
+    pub(crate) fn record_cut(&self, size: FilePos, shrink: impl FnOnce()) {
         let cut = self.cuts.load(Relaxed);
-        self.cut_to[(cut % REMEMBERED) as usize].store(size, Release);
+        self.cut_to[(cut % REMEMBERED) as usize].store(size.get(), Release);
         shrink();
         // After the size: a reader that sees the new count sees the new size, or a later one.
         self.cuts.fetch_add(1, AcqRel);
@@ -94,16 +96,16 @@ impl<K: Kernel> SizeChanges<K> {
     }
 
     /// The size whose truncation an earlier call left incomplete, if any. I is held.
-    pub(crate) fn incomplete_cut(&self) -> Option<u64> {
-        let size = self.incomplete.load(Relaxed);
-        (size != COMPLETE).then_some(size)
+    pub(crate) fn incomplete_cut(&self) -> Option<FilePos> {
+        // `COMPLETE` is no position.
+        FilePos::new(self.incomplete.load(Relaxed)).ok()
     }
 
     /// From here on until [`cut_completed`](Self::cut_completed), what lies past `size` may still
     /// be in the cache and on the store: the file must not grow. Survives a call that ends early,
     /// by a signal or an unwinding callback. I is held.
-    pub(crate) fn cut_begins(&self, size: u64) {
-        self.incomplete.store(self.incomplete.load(Relaxed).min(size), Relaxed);
+    pub(crate) fn cut_begins(&self, size: FilePos) {
+        self.incomplete.store(self.incomplete.load(Relaxed).min(size.get()), Relaxed);
     }
 
     /// Nothing is left past the end. I is held.

@@ -13,14 +13,12 @@
 
 use core::pin::pin;
 
-use faultless_page::{
-    AddressSpaceOperations, Errno, Kernel, MAX_FILE_SIZE, Mark, PAGE_SIZE, PageIndex, PageRun,
-    Unmap,
-};
+use faultless_page::{AddressSpaceOperations, Errno, Kernel, Mark, PageIndex, PageRun, Unmap};
 
 use crate::eof::zero_to_page_end;
 use crate::inode::Inode;
 use crate::limits;
+use crate::pos::FilePos;
 use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
@@ -50,15 +48,13 @@ impl<K: Kernel> Inode<K> {
         size: u64,
         task: &T,
     ) -> Result<(), Errno> {
-        if size > self.max_size() {
-            return Err(Errno::FileTooBig);
-        }
+        let size = FilePos::at_most(size, self.max_size()).ok_or(Errno::FileTooBig)?;
         let wait = self.mapping().cache().wait();
         let _size_lock = self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?;
-        let old = self.size();
-        if size > old && size > task.file_size_limit() {
+        let old = self.eof();
+        if size > old && size.get() > task.file_size_limit() {
             // The byte that would be the last one is checked as a write would be.
-            limits::clip(self.max_size(), size - 1, 1, task)?;
+            limits::clip(self.max_size().get(), size.get() - 1, 1, task)?;
         }
         if size < old {
             self.shrink(token, size, task)?;
@@ -72,38 +68,38 @@ impl<K: Kernel> Inode<K> {
     fn extend<T: Task>(
         &self,
         token: &mut impl PageLocks,
-        size: u64,
+        size: FilePos,
         task: &T,
     ) -> Result<(), Errno> {
         self.complete_cut(token, task)?;
-        let old = self.size();
+        let old = self.eof();
         self.file_modified(task);
         if size == old {
             return Ok(());
         }
-        if old.is_multiple_of(PAGE_SIZE as u64) {
-            self.mapping().truncate_size(size);
+        if old.offset_in_page() == 0 {
+            self.mapping().truncate_size(size.get());
             return Ok(());
         }
         // The size changes under the lock of the page in which the file ended (P7), be it there or
         // not: no mapping of it becomes writable between the sealing and the change (P2).
-        let run = PageRun::single(PageIndex::containing(old));
+        let run = PageRun::single(old.page());
         let killed = || task.fatal_signal_pending();
         let locks = token.page_locks();
         let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
         self.write_protect_eof_page(&mut locked, old);
-        self.mapping().truncate_size(size);
+        self.mapping().truncate_size(size.get());
         Ok(())
     }
 
     fn shrink<T: Task>(
         &self,
         token: &mut impl PageLocks,
-        size: u64,
+        size: FilePos,
         task: &T,
     ) -> Result<(), Errno> {
         // A write that is under way in steps comes before the truncation as a whole, or after it.
-        let gone = ByteRange { start: size, end: u64::MAX };
+        let gone = ByteRange { start: size.get(), end: u64::MAX };
         let request = pin!(self.ranges.request());
         let wait = self.mapping().cache().wait();
         let _range = self.ranges.acquire(request.as_ref(), wait, gone, task)?;
@@ -127,10 +123,10 @@ impl<K: Kernel> Inode<K> {
     ) -> Result<(), Errno> {
         let Some(size) = self.size_changes.incomplete_cut() else { return Ok(()) };
         let completed = self.remove_past(token, size, task);
-        if completed.is_err() && !size.is_multiple_of(PAGE_SIZE as u64) {
+        if completed.is_err() && size.offset_in_page() != 0 {
             // The page of the end may still hold what was cut off. Mappings of it fault again, and
             // the fault zeroes that; see `zero_past_incomplete_cut`.
-            let eof_page = PageIndex::containing(size);
+            let eof_page = size.page();
             self.unmap(eof_page, eof_page.plus(1), Unmap::Evict);
         }
         completed
@@ -139,11 +135,11 @@ impl<K: Kernel> Inode<K> {
     fn remove_past<T: Task>(
         &self,
         token: &mut impl PageLocks,
-        size: u64,
+        size: FilePos,
         task: &T,
     ) -> Result<(), Errno> {
-        let first_gone = PageIndex::new(size.div_ceil(PAGE_SIZE as u64));
-        let end = PageIndex::containing(MAX_FILE_SIZE).plus(1);
+        let first_gone = size.page_from();
+        let end = FilePos::MAX.page().plus(1);
         // Always, and not only if a page was mapped through `fault`: an embedder may have made a
         // private copy of a page that it read.
         self.unmap(first_gone, end, Unmap::Truncate);
@@ -184,13 +180,13 @@ impl<K: Kernel> Inode<K> {
     fn zero_tail<T: Task>(
         &self,
         token: &mut impl PageLocks,
-        size: u64,
+        size: FilePos,
         task: &T,
     ) -> Result<(), Errno> {
-        if size.is_multiple_of(PAGE_SIZE as u64) {
+        if size.offset_in_page() == 0 {
             return Ok(());
         }
-        let run = PageRun::single(PageIndex::containing(size));
+        let run = PageRun::single(size.page());
         let killed = || task.fatal_signal_pending();
         let locked = self.mapping().lock_killable(token.page_locks(), run, &killed)?;
         let Some(mut locked) = locked else { return Ok(()) };
@@ -203,7 +199,7 @@ impl<K: Kernel> Inode<K> {
     /// Returns every block past the end to the store, for a write that asked for more than it used
     /// (W9). I is held, no page lock. What a signal interrupts is completed before the file grows.
     pub(crate) fn give_back<T: Task>(&self, token: &mut impl PageLocks, task: &T) {
-        let size = self.size();
+        let size = self.eof();
         self.size_changes.cut_begins(size);
         let _left_to_the_next = self.give_back_past(token, size, task);
     }
@@ -214,13 +210,13 @@ impl<K: Kernel> Inode<K> {
     fn give_back_past<T: Task>(
         &self,
         token: &mut impl PageLocks,
-        size: u64,
+        size: FilePos,
         task: &T,
     ) -> Result<(), Errno> {
-        self.mapping().store().truncate_blocks(size);
+        self.mapping().store().truncate_blocks(size.get());
         // Afterwards: a page inserted meanwhile may have recorded blocks that are gone now. Until
         // here only a write that grows the file would rely on them, and it needs I.
-        let run = PageRun::single(PageIndex::containing(size));
+        let run = PageRun::single(size.page());
         let killed = || task.fatal_signal_pending();
         if let Some(mut locked) = self.mapping().lock_killable(token.page_locks(), run, &killed)? {
             locked.clear_reserved(locked.mask());

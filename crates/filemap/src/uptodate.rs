@@ -98,7 +98,7 @@ impl<K: Kernel> Inode<K> {
             if short { Err(Errno::Io) } else { Ok(()) }
         })?;
         let page_end = index.plus(1).start();
-        let size = self.size_after_insertion().max(index.start());
+        let size = self.size_after_insertion().get().max(index.start());
         if size < page_end {
             locked.zero(size, (page_end - size) as usize);
         }

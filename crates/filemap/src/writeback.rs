@@ -15,14 +15,15 @@
 use core::ops::Range;
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, Kernel, LockedRun, MAX_FILE_SIZE, Mark, PAGE_SIZE, PageIndex,
-    PageRun, SyncKind, Writeback, WritebackOutcome,
+    AddressSpaceOperations, Errno, Kernel, LockedRun, Mark, PageIndex, PageRun, SyncKind,
+    Writeback, WritebackOutcome,
 };
 
 use crate::eof::zero_to_page_end;
 use crate::errors::ErrorCursor;
 use crate::inode::Inode;
 use crate::options::MsyncKind;
+use crate::pos::FilePos;
 use crate::task::Task;
 use crate::token::PageLocks;
 
@@ -240,23 +241,23 @@ impl<K: Kernel> Inode<K> {
         stretch: PageRun,
         task: &T,
     ) -> Option<InFlight<'t, K>> {
-        let size = self.size();
+        let size = self.eof();
         if locked.wrote_past_eof().intersects(stretch.mask()) {
             self.write_protect(stretch.first(), stretch.end());
             // A CPU store through a mapping may have come at any time up to now (F7).
             self.stamp(task);
             self.zero_past_eof(locked, stretch, size);
         }
-        let writeback = locked.begin_writeback(stretch, size)?;
+        let writeback = locked.begin_writeback(stretch, size.get())?;
         // A store that unwinds has not got them.
         Some(InFlight { inode: self, writeback, sent: Err(Errno::Io) })
     }
 
     /// Zeroes what a mapping stored past the end (P2). No mapping of these pages is writable at the
     /// moment.
-    fn zero_past_eof(&self, locked: &mut LockedRun<'_, K>, stretch: PageRun, size: u64) {
+    fn zero_past_eof(&self, locked: &mut LockedRun<'_, K>, stretch: PageRun, size: FilePos) {
         let wrote_past_eof = locked.wrote_past_eof() & stretch.mask();
-        let last = PageIndex::containing(size);
+        let last = size.page();
         if stretch.contains(last) && wrote_past_eof.contains(last.bit()) {
             zero_to_page_end(locked, size);
         }
@@ -318,6 +319,5 @@ impl Claim {
 
 /// The pages that hold bytes of `range`.
 pub(crate) fn pages(range: &Range<u64>) -> (PageIndex, PageIndex) {
-    let end = range.end.min(MAX_FILE_SIZE);
-    (PageIndex::containing(range.start), PageIndex::new(end.div_ceil(PAGE_SIZE as u64)))
+    (PageIndex::containing(range.start), FilePos::clipped(range.end).page_from())
 }

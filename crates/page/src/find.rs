@@ -55,10 +55,10 @@ impl<K: Kernel> Mapping<K> {
             let base = PageIndex::new(at * PAGES_PER_LEAF as u64);
             let mut slots = leaf.marked(mark);
             if base == from.leaf_base() {
-                slots &= SlotMask::starting_at(from.slot());
+                slots &= SlotMask::ALL.moved_up(from.slot());
             }
             if base == last_page.leaf_base() {
-                slots &= SlotMask::ending_at(last_page.slot());
+                slots &= SlotMask::lowest(last_page.slot() + 1);
             }
             if let Some(run) = PageRun::first_of(base, slots)
                 && leaf.is(self.id(), base)

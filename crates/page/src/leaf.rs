@@ -218,7 +218,7 @@ impl<S: SyncFamily> Leaf<S> {
         let pages = self.extend(slot, frame, known, limit);
         if pages > known {
             // Both slots of each pair are locked: neither is removed while the bit is set.
-            self.contiguous.fetch_or(SlotMask::run(slot, pages - 1), Release);
+            self.contiguous.fetch_or(SlotMask::lowest(pages - 1).moved_up(slot), Release);
         }
         pages
     }

@@ -46,25 +46,19 @@ impl SlotMask {
         Self(1 << (slot % 64))
     }
 
-    /// The `len` slots from `first` on. `len` is 1..=64, and `first + len` at most 64.
+    /// The `len` lowest slots, `1..=64`.
     #[must_use]
     #[inline]
-    pub(crate) const fn run(first: u32, len: u32) -> Self {
-        Self((u64::MAX >> (64 - len)) << first)
+    pub(crate) const fn lowest(len: u32) -> Self {
+        Self(u64::MAX >> (64 - len))
     }
 
-    /// The slots from `first` on, which is below 64.
+    /// The slots that lie `by` above those in the set, as far as there are such slots. `by` is
+    /// below 64.
     #[must_use]
     #[inline]
-    pub(crate) const fn starting_at(first: u32) -> Self {
-        Self(u64::MAX << first)
-    }
-
-    /// The slots up to `last`, which is one of them and below 64.
-    #[must_use]
-    #[inline]
-    pub(crate) const fn ending_at(last: u32) -> Self {
-        Self(u64::MAX >> (63 - last))
+    pub(crate) const fn moved_up(self, by: u32) -> Self {
+        Self(self.0 << by)
     }
 
     /// Whether no slot is in the set.
@@ -205,7 +199,7 @@ impl fmt::Debug for SlotMask {
         let mut rest = *self;
         let runs = core::iter::from_fn(|| {
             let run = rest.first_run()?;
-            rest -= Self::run(run.start, run.end - run.start);
+            rest -= Self::lowest(run.end - run.start).moved_up(run.start);
             Some(run)
         });
         f.debug_set().entries(runs).finish()

@@ -218,7 +218,7 @@ impl PageRun {
     #[must_use]
     #[inline]
     pub const fn mask(self) -> SlotMask {
-        SlotMask::run(self.first.slot(), self.len)
+        SlotMask::lowest(self.len).moved_up(self.first.slot())
     }
 
     /// Bytes of the file in `[pos, pos + len)` that lie in this run, where `pos` lies in its first

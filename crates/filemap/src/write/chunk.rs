@@ -90,7 +90,7 @@ pub(super) fn prepare<K: Kernel>(
 /// Truncation only waits for pages that were inserted before its scan. After inserting, re-read the
 /// size and reserve no blocks past it: nothing would free them (W9). The next round grows the file.
 fn cut_off<K: Kernel>(inode: &Inode<K>, end: u64) -> bool {
-    end > inode.size_after_insertion()
+    end > inode.size_after_insertion().get()
 }
 
 /// Releases frames that were put in for nothing, after a grace period. The pages stay locked

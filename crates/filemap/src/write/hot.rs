@@ -41,7 +41,7 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, 
         return Ok(Attempt::NotReady(absent.count()));
     }
     if mode == Mode::Grow {
-        inode.write_protect_eof_page(&mut locked, inode.size());
+        inode.write_protect_eof_page(&mut locked, inode.eof());
     }
     let copied = copy_in(&locked, request.from, bytes.start, bytes.len());
     if copied < bytes.len() {

@@ -172,7 +172,7 @@ impl<K: Kernel> Inode<K> {
         task: &'w T,
     ) -> Result<Request<'w, 'i, U, T>, Errno> {
         let asked = from.count();
-        from.truncate(limits::clip(self.max_size(), start, asked, task)?);
+        from.truncate(limits::clip(self.max_size().get(), start, asked, task)?);
         self.file_modified(task);
         Ok(Request { token, from, task, strategy, start, asked, then: self.size_changes.now() })
     }

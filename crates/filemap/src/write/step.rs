@@ -2,10 +2,7 @@
 //! nothing came.
 #![forbid(unsafe_code)]
 
-use faultless_page::{
-    Errno, FrameBatch, Kernel, LockContext, LockedRun, PAGE_SIZE, PageIndex, PageRun, Strategy,
-    Trace,
-};
+use faultless_page::{Errno, FrameBatch, Kernel, LockContext, LockedRun, PageRun, Strategy, Trace};
 use faultless_usercopy::UserMemory;
 
 use super::chunk::{self, Plan};
@@ -117,8 +114,8 @@ where
         if self.mode == Mode::Overwrite {
             return 0;
         }
-        let first_new = self.inode.size().div_ceil(PAGE_SIZE as u64).max(run.first().get());
-        run.end().get().saturating_sub(first_new) as u32
+        let first_new = self.inode.eof().page_from().max(run.first());
+        run.end().get().saturating_sub(first_new.get()) as u32
     }
 
     /// Tries pages that need no preparation.
@@ -132,11 +129,10 @@ where
     /// be locked with theirs while the end moves up, so that no mapping of it becomes writable
     /// meanwhile (P2).
     fn end_page_before(&self, run: PageRun) -> Option<PageRun> {
-        let size = self.inode.size();
-        let end_page = PageIndex::containing(size);
-        let leaves_gap = self.mode == Mode::Grow
-            && !size.is_multiple_of(PAGE_SIZE as u64)
-            && end_page < run.first();
+        let size = self.inode.eof();
+        let end_page = size.page();
+        let leaves_gap =
+            self.mode == Mode::Grow && size.offset_in_page() != 0 && end_page < run.first();
         leaves_gap.then(|| PageRun::single(end_page))
     }
 
@@ -174,7 +170,7 @@ where
             return Ok(Attempt::NotReady(0));
         }
         if self.mode == Mode::Grow {
-            inode.write_protect_eof_page(end_page.as_mut().unwrap_or(&mut locked), inode.size());
+            inode.write_protect_eof_page(end_page.as_mut().unwrap_or(&mut locked), inode.eof());
         }
         let plan = chunk::prepare(inode, self.mode, &mut locked, &mut batch, self.pos, len);
         let from = &mut *self.request.from;

@@ -46,7 +46,7 @@ struct Unwinding<'w, K: Kernel> {
 impl<K: Kernel> Drop for Unwinding<'_, K> {
     #[cold]
     fn drop(&mut self) {
-        self.inode.size_changes.cut_begins(self.inode.size());
+        self.inode.size_changes.cut_begins(self.inode.eof());
     }
 }
 
@@ -126,7 +126,7 @@ where
     #[cold]
     pub(super) fn go_back_to_the_cut(&mut self) {
         let cut = self.inode.size_changes.lowest_cut_since(self.request.then);
-        let cut = cut.max(self.request.start);
+        let cut = cut.get().max(self.request.start);
         if cut < self.pos {
             self.request.from.revert((self.pos - cut) as usize);
             self.pos = cut;

@@ -32,8 +32,9 @@ fn a_mask_is_a_set_of_slots() {
             assert_eq!(a.count_from(slot) as usize, in_a.range(slot..).count());
             let run = (slot..64).take_while(|slot| in_a.contains(slot)).count();
             assert_eq!(a.run_len_from(slot) as usize, run);
-            assert_eq!(set(SlotMask::starting_at(slot)), (slot..64).collect());
-            assert_eq!(set(SlotMask::ending_at(slot)), (0..=slot).collect());
+            assert_eq!(set(SlotMask::lowest(slot + 1)), (0..=slot).collect());
+            let higher = in_a.iter().map(|other| other + slot).filter(|other| *other < 64);
+            assert_eq!(set(a.moved_up(slot)), higher.collect());
         }
         let below: BTreeSet<u32> = in_a.iter().filter_map(|slot| slot.checked_sub(1)).collect();
         assert_eq!(set(a.predecessors()), below);
@@ -42,8 +43,8 @@ fn a_mask_is_a_set_of_slots() {
 
 #[test]
 fn the_last_slot_and_all_slots_are_no_special_case() {
-    assert_eq!(SlotMask::run(0, 64), SlotMask::ALL);
-    assert_eq!(SlotMask::run(63, 1), PageIndex::new(127).bit());
+    assert_eq!(SlotMask::lowest(64), SlotMask::ALL);
+    assert_eq!(SlotMask::lowest(1).moved_up(63), PageIndex::new(127).bit());
     assert_eq!(SlotMask::ALL.first_run(), Some(0..64));
     assert_eq!(SlotMask::EMPTY.first_run(), None);
     assert_eq!(SlotMask::ALL.iter().collect::<Vec<_>>(), (0..64).collect::<Vec<_>>());
