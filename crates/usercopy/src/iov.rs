@@ -93,7 +93,7 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         let count = total.min(MAX_RW_COUNT);
         let current = UserSlice::EMPTY;
         let mut iter = Self { user, current, count, segments, next: 0, consumed: 0, hidden: 0 };
-        iter.settle();
+        iter.skip_empty();
         iter
     }
 
@@ -134,7 +134,7 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
             }
             self.enter_next();
         }
-        self.settle();
+        self.skip_empty();
     }
 
     /// Moves back by `bytes`, or to the beginning if fewer were consumed: exactly where the cursor
@@ -174,11 +174,11 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         let grow = count.saturating_sub(self.count).min(self.hidden);
         self.count += grow;
         self.hidden -= grow;
-        self.settle();
+        self.skip_empty();
     }
 
     /// Restores the invariant: if bytes remain, the cursor is in a segment that has some.
-    fn settle(&mut self) {
+    fn skip_empty(&mut self) {
         // There is a next one: bytes remain (A2).
         while self.count > 0 && self.current.is_empty() {
             self.enter_next();
@@ -207,7 +207,7 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         self.consumed += bytes;
         self.current = self.current.skip(bytes);
         if self.current.is_empty() {
-            self.settle();
+            self.skip_empty();
         }
         bytes
     }
@@ -244,7 +244,7 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         }
         self.count -= done;
         self.consumed += done;
-        self.settle();
+        self.skip_empty();
         done
     }
 

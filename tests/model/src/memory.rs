@@ -54,12 +54,12 @@ pub struct ModelFrames<C: Checker>(pub Arc<Memory<C>>);
 thread_local! {
     /// Called where the code under test has just changed bytes itself. A checker's threads share
     /// one thread of the host.
-    static SETTLE: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+    static PUBLISH: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
 }
 
 /// Publishes what the code under test has just changed.
-pub fn settle() {
-    let hook = SETTLE.with(|hook| hook.borrow().clone());
+pub fn publish() {
+    let hook = PUBLISH.with(|hook| hook.borrow().clone());
     if let Some(hook) = hook {
         hook();
     }
@@ -94,7 +94,7 @@ impl<C: Checker> Memory<C> {
                 memory.publish_changes();
             }
         };
-        SETTLE.with(|place| *place.borrow_mut() = Some(Rc::new(hook)));
+        PUBLISH.with(|place| *place.borrow_mut() = Some(Rc::new(hook)));
         memory
     }
 

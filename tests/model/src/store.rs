@@ -90,7 +90,7 @@ impl AddressSpaceOperations for ModelStore {
         let to = state.bytes.len().min(index.plus(1).start() as usize);
         buf.write(&state.bytes[from..to]);
         buf.fill_hole();
-        memory::settle();
+        memory::publish();
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::{
 
 mod observed;
 pub(crate) use observed::{
-    Counting, Intruded, Yielding, intrude, take_accesses, take_locked_instructions,
+    Counting, Interrupted, Yielding, interrupt, take_accesses, take_locked_instructions,
 };
 
 /// What freed frames are filled with.

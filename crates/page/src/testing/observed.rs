@@ -60,25 +60,25 @@ impl Observer for Yield {
     }
 }
 
-type Intrusion = Box<dyn FnOnce()>;
+type Interruption = Box<dyn FnOnce()>;
 
 std::thread_local! {
-    /// Accesses until the intrusion happens, and what it is.
-    static INTRUSION: RefCell<Option<(u32, Intrusion)>> = const { RefCell::new(None) };
+    /// Accesses until the interruption happens, and what it is.
+    static INTERRUPTION: RefCell<Option<(u32, Interruption)>> = const { RefCell::new(None) };
 }
 
 /// Lets a test do something between two chosen accesses of an operation.
-pub(crate) struct Intrude;
+pub(crate) struct Interrupt;
 
-impl Observer for Intrude {
+impl Observer for Interrupt {
     fn read_modify_write() {
         Self::plain();
     }
     fn plain() {
-        let now = INTRUSION.with(|slot| {
+        let now = INTERRUPTION.with(|slot| {
             let mut slot = slot.borrow_mut();
             match slot.as_mut() {
-                Some((0, _)) => slot.take().map(|(_, intrusion)| intrusion),
+                Some((0, _)) => slot.take().map(|(_, interruption)| interruption),
                 Some((left, _)) => {
                     *left -= 1;
                     None
@@ -86,22 +86,22 @@ impl Observer for Intrude {
                 None => None,
             }
         });
-        if let Some(intrusion) = now {
-            intrusion();
+        if let Some(interruption) = now {
+            interruption();
         }
     }
 }
 
-/// Runs `operation`, and `intrusion` in the middle of it: just before its access number `before` to
-/// an [`Intruded`] word or lock. Tells whether it came to that.
-pub(crate) fn intrude<R>(
+/// Runs `operation`, and `interruption` in the middle of it: just before its access number `before`
+/// to an [`Interrupted`] word or lock. Tells whether it came to that.
+pub(crate) fn interrupt<R>(
     before: u32,
-    intrusion: impl FnOnce() + 'static,
+    interruption: impl FnOnce() + 'static,
     operation: impl FnOnce() -> R,
 ) -> (R, bool) {
-    INTRUSION.set(Some((before, Box::new(intrusion))));
+    INTERRUPTION.set(Some((before, Box::new(interruption))));
     let result = operation();
-    (result, INTRUSION.take().is_none())
+    (result, INTERRUPTION.take().is_none())
 }
 
 /// `core::sync::atomic` under observation.
@@ -109,7 +109,7 @@ pub(crate) struct Observed<O>(PhantomData<O>);
 
 pub(crate) type Counting = Observed<Count>;
 pub(crate) type Yielding = Observed<Yield>;
-pub(crate) type Intruded = Observed<Intrude>;
+pub(crate) type Interrupted = Observed<Interrupt>;
 
 pub(crate) struct ObservedWord<A, O>(A, PhantomData<O>);
 

@@ -10,7 +10,7 @@ use std::vec::Vec;
 use crate::leaf::{Leaf, Wanted};
 use crate::page_lock::Waited;
 use crate::testing::{
-    Intruded, Machine, Test, cx, intrude, populate, run, slots, take_traces, with_watchdog,
+    Interrupted, Machine, Test, cx, interrupt, populate, run, slots, take_traces, with_watchdog,
 };
 use crate::{
     CoreSync, Errno, LockId, Mapping, PageIndex, PageRun, SlotMask, SyncFamily, Trace, Wait,
@@ -284,16 +284,16 @@ fn l5_a_waiter_gives_up_when_its_leaf_is_retired_though_its_page_stays_locked() 
 #[test]
 fn l5_a_locker_never_sleeps_for_a_page_of_another_file() {
     for before in 0.. {
-        let machine: Machine<Intruded> = Machine::new(64);
+        let machine: Machine<Interrupted> = Machine::new(64);
         let mapping = Arc::new(file(&machine));
         let other = Arc::new(machine.mapping());
         let (from, to) = (mapping.clone(), other.clone());
-        let intrusion = move || {
+        let interruption = move || {
             from.prune(PageIndex::ZERO, PageIndex::new(u64::MAX));
             // Locked for ever: a sleep for it is found by the watchdog.
             core::mem::forget(to.lock_or_create(cx(), run(0, 64)).unwrap());
         };
-        let (locked, fired) = intrude(before, intrusion, || mapping.lock(cx(), run(3, 1)));
+        let (locked, fired) = interrupt(before, interruption, || mapping.lock(cx(), run(3, 1)));
         if let Some(locked) = &locked {
             assert_eq!(locked.leaf_identity().0, mapping.id());
         }

@@ -6,7 +6,7 @@ mod epochs;
 mod fairness;
 mod fences;
 mod index;
-mod intrusions;
+mod interruptions;
 mod liveness;
 mod locks;
 mod memory;

@@ -6,12 +6,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Release;
 
-use crate::testing::{Intruded, Machine, Test, cx, intrude, populate, run, slots};
+use crate::testing::{Interrupted, Machine, Test, cx, interrupt, populate, run, slots};
 use crate::{LockedRun, Mapping, Mark, PageIndex, PageRun, SlotMask, Writeback, WritebackOutcome};
 
-type K = Test<Intruded>;
+type K = Test<Interrupted>;
 
-fn mapping(machine: &Machine<Intruded>) -> &'static Mapping<K> {
+fn mapping(machine: &Machine<Interrupted>) -> &'static Mapping<K> {
     let mapping: &'static Mapping<K> = Box::leak(Box::new(machine.mapping()));
     populate(mapping, run(0, 2), |_| 1);
     mapping
@@ -32,7 +32,7 @@ fn taken_for_clean(look: impl Fn(&LockedRun<'static, K>) -> SlotMask) -> u32 {
         let machine = Machine::new(64);
         let (locked, writeback) = begun(mapping(&machine));
         let fail = move || writeback.end(WritebackOutcome::Redirty);
-        let (clean, fired) = intrude(before, fail, || look(&locked));
+        let (clean, fired) = interrupt(before, fail, || look(&locked));
         wrong += u32::from(clean.contains(slots(0b1)));
         if !fired {
             assert!(before > 1);
@@ -67,7 +67,7 @@ fn clean_in_the_middle_of(fail: impl Fn(Writeback<'static, K>, &'static Mapping<
         let (locked, saw) = (Rc::new(locked), seen.clone());
         let looker = locked.clone();
         let look = move || *saw.borrow_mut() = looker.clean();
-        let ((), fired) = intrude(before, look, || fail(writeback, mapping));
+        let ((), fired) = interrupt(before, look, || fail(writeback, mapping));
         wrong += usize::from(seen.borrow().contains(slots(0b1)));
         assert_eq!((locked.dirty(), locked.writeback()), (slots(0b1), slots(0)));
         if !fired {
@@ -106,7 +106,7 @@ fn missed_by(look: impl Fn(&Mapping<K>) -> SlotMask) -> usize {
         let mut locked = mapping.lock(cx(), run(0, 1)).unwrap();
         locked.set_dirty(slots(0b1));
         let begin = move || core::mem::forget(locked.begin_writeback(run(0, 1), 0).unwrap());
-        let (found, fired) = intrude(before, begin, || look(mapping));
+        let (found, fired) = interrupt(before, begin, || look(mapping));
         missed += usize::from(!found.contains(slots(0b1)));
         if !fired {
             assert!(before > 1);
@@ -145,7 +145,7 @@ fn f1_a_look_in_the_middle_of_the_begin_of_a_writeback_finds_its_page() {
             let found = mapping.find(PageIndex::ZERO, PageIndex::new(64), Mark::Unclean);
             assert_eq!(found, Some(run(0, 1)), "before {before}");
         };
-        let (token, fired) = intrude(before, look, || locked.begin_writeback(run(0, 1), 0));
+        let (token, fired) = interrupt(before, look, || locked.begin_writeback(run(0, 1), 0));
         assert_eq!(token.expect("it was dirty").run(), run(0, 1));
         if !fired {
             assert!(before > 4);
@@ -169,7 +169,7 @@ fn f2_a_page_that_fails_in_the_middle_of_a_look_is_found_or_its_failure_is_on_re
             writeback.end(WritebackOutcome::Redirty);
         };
         let find = || mapping.find(PageIndex::ZERO, PageIndex::new(64), Mark::Unclean);
-        let (found, fired) = intrude(before, fail, find);
+        let (found, fired) = interrupt(before, fail, find);
         if found.is_none() {
             missed += 1;
             assert_eq!(*record.borrow(), 1, "before {before}");

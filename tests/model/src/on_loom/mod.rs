@@ -36,7 +36,7 @@ impl Checker for Loom {
 
     fn trace(event: Trace) {
         if matches!(event, Trace::Zeroed(_) | Trace::Copied(_)) {
-            memory::settle();
+            memory::publish();
         }
     }
 

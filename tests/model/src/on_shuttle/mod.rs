@@ -67,7 +67,7 @@ impl Checker for Shuttle {
             Trace::Acquired(LockId::Pages { .. }) => change(1),
             Trace::Released(LockId::Pages { .. }) => change(-1),
             Trace::Allocated | Trace::MayFault => space::assert_no_page_lock(),
-            Trace::Zeroed(_) | Trace::Copied(_) => memory::settle(),
+            Trace::Zeroed(_) | Trace::Copied(_) => memory::publish(),
             _ => {}
         }
     }

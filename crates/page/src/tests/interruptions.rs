@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use crate::leaf::Leaf;
-use crate::testing::{Intruded, Machine, Test, cx, intrude, populate, run, slots, with_watchdog};
+use crate::testing::{
+    Interrupted, Machine, Test, cx, interrupt, populate, run, slots, with_watchdog,
+};
 use crate::{
     FrameNumber, Frames, LockId, Mapping, PAGE_SIZE, PageIndex, SleepMutex, SlotMask, SyncFamily,
 };
 
-type K = Test<Intruded>;
+type K = Test<Interrupted>;
 
 fn frame_at(mapping: &Mapping<K>, index: u64) -> Option<FrameNumber> {
     mapping.lock(cx(), run(index, 1))?.frame(PageIndex::new(index))
@@ -22,7 +24,7 @@ fn frame_at(mapping: &Mapping<K>, index: u64) -> Option<FrameNumber> {
 #[test]
 fn a_reader_never_takes_a_new_page_for_the_uptodate_one_before_it() {
     for before in 0.. {
-        let machine: Machine<Intruded> = Machine::new(64);
+        let machine: Machine<Interrupted> = Machine::new(64);
         let mapping = Arc::new(machine.mapping());
         populate(&mapping, run(0, 2), |_| 1);
         mapping.lock(cx(), run(0, 2)).unwrap().span(0, 2 * PAGE_SIZE).unwrap();
@@ -32,7 +34,7 @@ fn a_reader_never_takes_a_new_page_for_the_uptodate_one_before_it() {
         let (section, other) = (mapping.read_section(cx()), mapping.clone());
         let released = Rc::new(RefCell::new(Vec::new()));
         let removed_frames = released.clone();
-        let (seen, fired) = intrude(
+        let (seen, fired) = interrupt(
             before,
             move || {
                 let mut fresh = other.cache().allocate(1).unwrap();
@@ -76,13 +78,13 @@ fn take_nodes_over(mapping: &Mapping<K>, other: &Mapping<K>, target: u64, shape:
 /// of its accesses.
 fn sweep(target: u64, shape: &'static [u64], operation: impl Fn(&Mapping<K>)) {
     for before in 0.. {
-        let machine: Machine<Intruded> = Machine::new(64);
+        let machine: Machine<Interrupted> = Machine::new(64);
         let mapping = Arc::new(machine.mapping());
         let other = Arc::new(machine.mapping());
         populate(&mapping, run(target, 1), |_| 1);
         let (a, b) = (mapping.clone(), other.clone());
-        let intrusion = move || take_nodes_over(&a, &b, target, shape);
-        let ((), fired) = intrude(before, intrusion, || operation(&mapping));
+        let interruption = move || take_nodes_over(&a, &b, target, shape);
+        let ((), fired) = interrupt(before, interruption, || operation(&mapping));
         if !fired {
             assert!(before > 3);
             return;
@@ -157,12 +159,12 @@ fn a_creator_whose_leaf_is_pruned_gets_one_that_is_found_again() {
 #[test]
 fn a_page_that_comes_in_while_its_empty_leaf_is_pruned_stays() {
     for before in 0.. {
-        let machine: Machine<Intruded> = Machine::new(64);
+        let machine: Machine<Interrupted> = Machine::new(64);
         let mapping = Arc::new(machine.mapping());
         drop(mapping.lock_or_create(cx(), run(0, 1)).unwrap());
         let inserted = Rc::new(Cell::new(0));
         let (other, pages) = (mapping.clone(), inserted.clone());
-        let intrusion = move || {
+        let interruption = move || {
             let mut batch = other.cache().allocate(1).unwrap();
             // None once the leaf is locked for good.
             if let Some(mut locked) = other.try_lock(cx(), run(0, 1)) {
@@ -170,7 +172,7 @@ fn a_page_that_comes_in_while_its_empty_leaf_is_pruned_stays() {
             }
         };
         let all = (PageIndex::ZERO, PageIndex::new(u64::MAX));
-        let ((), fired) = intrude(before, intrusion, || mapping.prune(all.0, all.1));
+        let ((), fired) = interrupt(before, interruption, || mapping.prune(all.0, all.1));
         assert_eq!(mapping.cached_pages(), inserted.get(), "before {before}");
         assert_eq!(frame_at(&mapping, 0).is_some(), inserted.get() == 1, "before {before}");
         drop(mapping);
@@ -186,12 +188,12 @@ fn a_page_that_comes_in_while_its_empty_leaf_is_pruned_stays() {
 /// accesses.
 fn sweep_pruned(operation: impl Fn(&Mapping<K>)) {
     for before in 0.. {
-        let machine: Machine<Intruded> = Machine::new(64);
+        let machine: Machine<Interrupted> = Machine::new(64);
         let mapping = Arc::new(machine.mapping());
         drop(mapping.lock_or_create(cx(), run(70, 1)).unwrap());
         let other = mapping.clone();
-        let intrusion = move || other.prune(PageIndex::ZERO, PageIndex::new(u64::MAX));
-        let ((), fired) = intrude(before, intrusion, || operation(&mapping));
+        let interruption = move || other.prune(PageIndex::ZERO, PageIndex::new(u64::MAX));
+        let ((), fired) = interrupt(before, interruption, || operation(&mapping));
         drop(mapping);
         machine.assert_balanced();
         if !fired {
@@ -201,21 +203,21 @@ fn sweep_pruned(operation: impl Fn(&Mapping<K>)) {
     }
 }
 
-/// Creates a leaf while `intrusion` changes how many nodes that takes, at every place but under the
+/// Creates a leaf while `interruption` changes how many nodes that takes, at every place but under the
 /// tree's lock.
-fn sweep_grafts(intrusion: fn(&Mapping<K>)) {
+fn sweep_grafts(interruption: fn(&Mapping<K>)) {
     for before in 0.. {
-        let machine: Machine<Intruded> = Machine::new(64);
+        let machine: Machine<Interrupted> = Machine::new(64);
         let mapping = Arc::new(machine.mapping());
         drop(mapping.lock_or_create(cx(), run(1 << 18, 1)).unwrap());
         let other = mapping.clone();
         let unless_locked = move || {
             if !other.tree().lock.is_locked() {
-                intrusion(&other);
+                interruption(&other);
             }
         };
         let create = || populate(&mapping, run(1 << 30, 1), |_| 1);
-        let ((), fired) = intrude(before, unless_locked, create);
+        let ((), fired) = interrupt(before, unless_locked, create);
         assert!(frame_at(&mapping, 1 << 30).is_some(), "before {before}");
         assert_eq!(mapping.cached_pages(), 1);
         drop(mapping);
@@ -246,19 +248,19 @@ fn a_creator_who_has_fewer_nodes_than_are_needed_now_gets_more() {
 #[test]
 fn only_pages_that_are_locked_are_remembered_as_contiguous() {
     for before in 0.. {
-        let machine: Machine<Intruded> = Machine::new(64);
+        let machine: Machine<Interrupted> = Machine::new(64);
         let mapping = Arc::new(machine.mapping());
         populate(&mapping, run(0, 3), |_| 1);
         let locked = mapping.lock(cx(), run(0, 2)).unwrap();
         let other = mapping.clone();
-        let intrusion = move || {
+        let interruption = move || {
             // Another frame takes the place of the third page's.
             let mut fresh = other.cache().allocate(1).unwrap();
             let mut locked = other.lock(cx(), run(2, 1)).unwrap();
             drop(locked.remove(SlotMask::single(2)));
             assert_eq!(locked.insert_batch(SlotMask::single(2), &mut fresh), SlotMask::single(2));
         };
-        let (span, fired) = intrude(before, intrusion, || locked.span(0, usize::MAX));
+        let (span, fired) = interrupt(before, interruption, || locked.span(0, usize::MAX));
         assert_eq!(span.unwrap().1, 2 * PAGE_SIZE);
         drop(locked);
         let locked = mapping.lock(cx(), run(0, 3)).unwrap();
@@ -275,12 +277,12 @@ fn only_pages_that_are_locked_are_remembered_as_contiguous() {
 fn nodes_of_a_frame_that_came_second_are_not_lost() {
     let mut frames_taken = Vec::new();
     for before in 0.. {
-        let machine: Machine<Intruded> = Machine::new(64);
+        let machine: Machine<Interrupted> = Machine::new(64);
         let (mapping, other) = (machine.mapping(), Arc::new(machine.mapping()));
         let creator = other.clone();
-        let intrusion = move || drop(creator.lock_or_create(cx(), run(0, 1)).unwrap());
+        let interruption = move || drop(creator.lock_or_create(cx(), run(0, 1)).unwrap());
         let create = || drop(mapping.lock_or_create(cx(), run(0, 1)).unwrap());
-        let ((), fired) = intrude(before, intrusion, create);
+        let ((), fired) = interrupt(before, interruption, create);
         let taken = machine.cache.metadata_bytes();
         frames_taken.push(taken / PAGE_SIZE);
         let leaves = taken / PAGE_SIZE * ((PAGE_SIZE - 64) / 384);
@@ -301,18 +303,18 @@ fn nodes_of_a_frame_that_came_second_are_not_lost() {
 
 #[test]
 fn a_leaf_that_is_locked_for_an_instant_when_its_mapping_ends_is_used_again() {
-    let machine: Machine<Intruded> = Machine::new(64);
+    let machine: Machine<Interrupted> = Machine::new(64);
     for before in 0..300 {
         let mapping = machine.mapping();
         drop(mapping.lock_or_create(cx(), run(0, 1)).unwrap());
-        let leaf: *const Leaf<Intruded> = mapping.tree().lookup(PageIndex::ZERO).unwrap();
+        let leaf: *const Leaf<Interrupted> = mapping.tree().lookup(PageIndex::ZERO).unwrap();
         // SAFETY: nodes are type-stable, and the machine outlives its cache's users.
-        let leaf: &'static Leaf<Intruded> = unsafe { &*leaf };
+        let leaf: &'static Leaf<Interrupted> = unsafe { &*leaf };
         // By someone who took it for another mapping's.
         assert!(leaf.try_lock(slots(0b1)));
         let wait = machine.wait.clone();
         let ((), unlocked) =
-            intrude(before, move || leaf.unlock(slots(0b1), &wait), || drop(mapping));
+            interrupt(before, move || leaf.unlock(slots(0b1), &wait), || drop(mapping));
         assert!(unlocked, "nobody waited, before {before}");
         assert_eq!(machine.cache.metadata_bytes(), PAGE_SIZE);
     }
@@ -322,13 +324,13 @@ fn a_leaf_that_is_locked_for_an_instant_when_its_mapping_ends_is_used_again() {
 #[test]
 fn a_sleeping_lock_that_comes_free_while_its_taker_spins_is_taken_without_an_announcement() {
     // The attempt, and a look in each round.
-    for before in 0..=Intruded::SPIN_ROUNDS {
-        let machine: Machine<Intruded> = Machine::new(1);
-        // For the guard that the intrusion drops.
+    for before in 0..=Interrupted::SPIN_ROUNDS {
+        let machine: Machine<Interrupted> = Machine::new(1);
+        // For the guard that the interruption drops.
         let lock: &'static _ = Box::leak(Box::new(SleepMutex::<K>::new(LockId::Inode(1))));
         let wait: &'static _ = Box::leak(Box::new(machine.wait.clone()));
         let held = lock.lock(wait);
-        let (taken, fired) = intrude(before, move || drop(held), || lock.lock(wait));
+        let (taken, fired) = interrupt(before, move || drop(held), || lock.lock(wait));
         assert!(fired);
         assert_eq!(format!("{lock:?}"), "SleepMutex { id: Inode(1), state: 1, .. }", "{before}");
         drop(taken);
