@@ -1,6 +1,6 @@
 //! Inner nodes of a mapping's tree, and links: tagged words that lead from node to node.
 //!
-//! Neighbours: [`tree`](crate::tree) walks and grafts, [`prune`](crate::prune) takes away,
+//! Neighbours: [`tree`](crate::tree) walks and inserts, [`prune`](crate::prune) takes away,
 //! [`pool`](crate::pool) supplies. This module owns the one place where a word becomes a reference.
 
 use core::array;

@@ -34,9 +34,9 @@ pub struct CacheCounters([AtomicUsize; COUNTS]);
 /// Counters that are kept: one for each [`Count`], in its order.
 const COUNTS: usize = Count::WritebackEnded as usize + 1;
 
-/// What [`CacheCounters`] say at one moment, in pages: `counts[Count::Filled]`. Each counter is read
-/// at a moment of its own, so levels may be off by what is under way. Counters wrap around where
-/// `usize` has 32 bits.
+/// What [`CacheCounters`] say at one moment, in pages: `counts[Count::Filled]`. Each counter is
+/// read at a moment of its own, so levels may be off by what is under way. Counters wrap around
+/// where `usize` has 32 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheCounts([usize; COUNTS]);
 

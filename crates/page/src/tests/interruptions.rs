@@ -203,9 +203,9 @@ fn sweep_pruned(operation: impl Fn(&Mapping<K>)) {
     }
 }
 
-/// Creates a leaf while `interruption` changes how many nodes that takes, at every place but under the
-/// tree's lock.
-fn sweep_grafts(interruption: fn(&Mapping<K>)) {
+/// Creates a leaf while `interruption` changes how many nodes that takes, at every place but under
+/// the tree's lock.
+fn sweep_insertions(interruption: fn(&Mapping<K>)) {
     for before in 0.. {
         let machine: Machine<Interrupted> = Machine::new(64);
         let mapping = Arc::new(machine.mapping());
@@ -232,7 +232,7 @@ fn sweep_grafts(interruption: fn(&Mapping<K>)) {
 #[test]
 fn a_creator_who_has_more_nodes_than_are_still_needed_goes_on() {
     with_watchdog(|| {
-        sweep_grafts(|mapping| {
+        sweep_insertions(|mapping| {
             drop(mapping.lock_or_create(cx(), run((1 << 30) + 64, 1)).unwrap());
         });
     });
@@ -241,7 +241,7 @@ fn a_creator_who_has_more_nodes_than_are_still_needed_goes_on() {
 #[test]
 fn a_creator_who_has_fewer_nodes_than_are_needed_now_gets_more() {
     with_watchdog(|| {
-        sweep_grafts(|mapping| mapping.prune(PageIndex::ZERO, PageIndex::new(u64::MAX)));
+        sweep_insertions(|mapping| mapping.prune(PageIndex::ZERO, PageIndex::new(u64::MAX)));
     });
 }
 
