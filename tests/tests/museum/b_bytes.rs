@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use faultless::filemap::{Strategy, WriteOptions};
 use faultless::page::PageIndex;
 use faultless::usercopy::{MayFault, UserMemory};
-use faultless_host::controls::Control;
+use faultless_controls::Control;
 use faultless_host::{
     Action, AddressSpace, Event, FrameOrder, MachineConfig, Mmu, POISON, Protection, When,
 };

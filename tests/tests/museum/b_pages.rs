@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use faultless::filemap::{PrepareCommit, Strategy, WriteOptions};
 use faultless::page::{AddressSpaceOperations, Contents, Errno, PageIndex};
-use faultless_host::controls::{Control, Defects};
+use faultless_controls::{Control, Defects};
 use faultless_host::stores::{BlockStore, Call, FaultyStore, MemoryStore};
 use faultless_host::{Mmu, POISON, Protection};
 use faultless_tests::bytes::overlay;

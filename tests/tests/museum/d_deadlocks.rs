@@ -8,7 +8,7 @@ use std::sync::Arc;
 use faultless::filemap::{Access, FaultError, InFault, NoTask, PageLocks, Strategy, WriteOptions};
 use faultless::page::{AddressSpaceOperations, Errno, LockContext, LockedRun, PageIndex, PageRun};
 use faultless::usercopy::{MayFault, UserMemory, copy_from_user};
-use faultless_host::controls::Control;
+use faultless_controls::Control;
 use faultless_host::stores::{LockingStore, MemoryStore};
 use faultless_host::{Action, Event, Kind, MachineConfig, Mmu, Protection, When, counting};
 use faultless_tests::bytes::overlay;

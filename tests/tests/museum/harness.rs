@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use faultless::filemap::{NoTask, Strategy, Task, WriteOptions};
 use faultless::page::Errno;
 use faultless::usercopy::{IovIter, MayFault, UserMemory, UserSlice};
-use faultless_host::controls::{self, Control, ControlFile};
+use faultless_controls::{Control, ControlFile};
 use faultless_host::{Kind, LockCheck, Machine, Mmu, syscall};
 use faultless_tests::{Backing, File, Rig, Setup};
 
@@ -59,11 +59,11 @@ impl From<Errno> for Failure {
     }
 }
 
-impl From<controls::Failure> for Failure {
-    fn from(failure: controls::Failure) -> Self {
+impl From<faultless_controls::Failure> for Failure {
+    fn from(failure: faultless_controls::Failure) -> Self {
         match failure {
-            controls::Failure::Errno(errno) => Self::Errno(errno),
-            controls::Failure::Livelock => Self::Livelock,
+            faultless_controls::Failure::Errno(errno) => Self::Errno(errno),
+            faultless_controls::Failure::Livelock => Self::Livelock,
         }
     }
 }
@@ -161,8 +161,12 @@ impl Subject {
                 Ok(written?.bytes)
             }
             Self::Control(control) => {
-                let request =
-                    controls::Request { control, segments, options: *options, steps: STEPS };
+                let request = faultless_controls::Request {
+                    control,
+                    segments,
+                    options: *options,
+                    steps: STEPS,
+                };
                 Ok(ControlFile::new(file).write(&request, token, user, task)?.bytes)
             }
             Self::Planted(bug) => {

@@ -9,7 +9,14 @@ use super::facts::{Facts, Violation};
 use super::imports::{Imports, Module};
 
 /// Crates of the workspace that the rule does not look at.
-const EXCEPT: &[&str] = &["faultless-host", "faultless-model", "faultless-tests"];
+const EXCEPT: &[&str] = &[
+    "faultless-controls",
+    "faultless-fuzzing",
+    "faultless-host",
+    "faultless-model",
+    "faultless-oracle",
+    "faultless-tests",
+];
 
 /// No module imports, by any number of steps, from a module that imports from it.
 pub(super) fn none(facts: &Facts) -> Vec<Violation> {

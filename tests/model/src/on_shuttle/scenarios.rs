@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
+use faultless_controls::{Control, ControlFile, Failure, Request};
 use faultless_filemap::{Access, Inode, NoTask, WriteOptions};
-use faultless_host::controls::{Control, ControlFile, Failure, Request};
 use faultless_page::{Errno, LockContext, PAGE_SIZE, PageCache, PageIndex, PageRun, Strategy};
 use faultless_usercopy::{IovIter, MayFault, UserSlice};
 use shuttle::thread::{self, JoinHandle};
