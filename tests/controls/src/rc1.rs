@@ -10,8 +10,10 @@ use faultless_page::{Errno, Kernel, PAGE_SIZE, PageIndex, PageRun, Trace};
 use faultless_usercopy::{MayFault, UserMemory};
 
 use super::bytes::{carry, copy_in_atomic, fill_temporary};
+use super::defects::{Defect, Defects};
 use super::prepared::{Prepared, in_page};
-use super::{Defect, Defects, Failure, Writer};
+use super::request::Failure;
+use super::writer::Writer;
 
 impl<K: Kernel, U: UserMemory<Token = MayFault>, T: Task> Writer<'_, K, U, T> {
     /// The loop: what falls in one page each time, over as many segments as it takes.

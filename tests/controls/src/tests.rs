@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use faultless_filemap::{NoTask, WriteOptions};
-use faultless_page::{AddressSpaceOperations, PAGE_SIZE, PageIndex};
-use faultless_usercopy::IovIter;
+use faultless_filemap::{Inode, NoTask, WriteOptions};
+use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
+use faultless_usercopy::{IovIter, MayFault, UserSlice};
 
-use super::*;
+use super::{Control, ControlFile, Defects, Failure, Request};
 use faultless_host::stores::{BlockStore, MemoryStore};
 use faultless_host::{Kind, Machine, Mmu, Protection, on_both_mmus};
 

@@ -7,9 +7,11 @@ use faultless_filemap::Task;
 use faultless_page::{Errno, Kernel, Trace};
 use faultless_usercopy::{MayFault, UserMemory};
 
+use super::breach;
 use super::bytes::copy_in_faulting;
 use super::prepared::{Prepared, Rest, in_page, lock_page};
-use super::{Failure, Writer, breach};
+use super::request::Failure;
+use super::writer::Writer;
 
 /// Whether the source is looked at before the page is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::any::Any;
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
-
-use super::{Plant, Target};
+use super::plant::Plant;
+use super::quiet::quietly;
+use super::target::Target;
 use faultless_host::rng::Rng;
 
 /// An input that broke the contract.
@@ -52,38 +49,6 @@ pub fn search(
 /// What was seen where the contract was broken.
 pub fn attempt(target: &Target, input: &[u8], plant: Plant) -> Result<(), String> {
     quietly(|| target.play(input, plant))
-}
-
-/// Does some work, whose panic is a finding.
-///
-/// # Errors
-/// What it panicked with.
-pub(super) fn quietly<R>(work: impl FnOnce() -> R) -> Result<R, String> {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(be_quiet);
-    EXPECTED.set(true);
-    let result = catch_unwind(AssertUnwindSafe(work));
-    EXPECTED.set(false);
-    result.map_err(|panic| text(panic.as_ref()))
-}
-
-thread_local! {
-    /// Whether a panic of this thread is a finding, which is reported by other means.
-    static EXPECTED: Cell<bool> = const { Cell::new(false) };
-}
-
-fn be_quiet() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if !EXPECTED.try_with(Cell::get).unwrap_or(false) {
-            before(info);
-        }
-    }));
-}
-
-fn text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
 }
 
 /// Bytes by chance, or a seed with a few changes.

@@ -7,27 +7,18 @@ use std::ops::Range;
 use faultless_page::PAGE_SIZE;
 
 use super::faultless::Faultless;
+use super::found::{Difference, Tally};
 use super::linux::Linux;
-use super::op::{Bytes, Case, Op, Transfer, WINDOW, pattern};
+use super::op::{At, Case, Op, OpenMode, Place, Transfer, WINDOW, pattern};
+use super::run::{Run, bytes_at, loaded};
 use super::settle::{Copied, settle};
 use super::shadow::{Shadow, memory_of, pages_of};
 use super::system::{Answer, System};
-use super::{Difference, Tally};
 use faultless_host::mmu::Protection;
 use faultless_host::model::difference;
 
 /// Bytes at the end of the file that have contents to begin with; before them is a hole.
 const FILLED: usize = 8 * PAGE_SIZE;
-
-/// Everything there is while a case runs.
-pub(super) struct Run<'r> {
-    pub(super) case: &'r Case,
-    pub(super) faultless: &'r mut Faultless,
-    pub(super) linux: &'r mut [Linux],
-    pub(super) tally: &'r mut Tally,
-    pub(super) shadow: Shadow,
-    step: usize,
-}
 
 /// What can be seen of a file from outside.
 struct Before {
@@ -73,12 +64,6 @@ impl Run<'_> {
         }
     }
 
-    /// All systems, Faultless first.
-    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut dyn System> {
-        let linux = self.linux.iter_mut().map(|linux| linux as &mut dyn System);
-        std::iter::once(&mut *self.faultless as &mut dyn System).chain(linux)
-    }
-
     fn one(&mut self, op: &Op) -> Compared {
         self.tally.ops += 1;
         let before = Before { size: self.faultless.size(), position: self.faultless.position() };
@@ -115,9 +100,9 @@ impl Run<'_> {
     fn copied(&self, op: &Op, answer: &Answer, before: &Before) -> Copied {
         let (Op::Write(transfer) | Op::Read(transfer)) = op else { return Copied::default() };
         let pos = match (op, transfer.at) {
-            (Op::Write(_), _) if self.case.mode == super::OpenMode::Append => before.size,
-            (_, super::At::Position) => before.position,
-            (_, super::At::Offset(pos)) => pos,
+            (Op::Write(_), _) if self.case.mode == OpenMode::Append => before.size,
+            (_, At::Position) => before.position,
+            (_, At::Offset(pos)) => pos,
         };
         let bytes = if let Answer::Count(bytes) = answer { *bytes } else { 0 };
         Copied { pos, memory: memory_of(transfer, bytes) }
@@ -162,7 +147,7 @@ impl Run<'_> {
             return Ok(());
         }
         for segment in &transfer.segments {
-            let super::Place::Window(page, offset) = segment.place else { continue };
+            let Place::Window(page, offset) = segment.place else { continue };
             let start = page * PAGE_SIZE + offset;
             for part in pages_of(start..start + segment.len) {
                 if self.shadow.is_readable_private(part.start / PAGE_SIZE) {
@@ -261,18 +246,5 @@ impl Run<'_> {
             system: self.linux[at].name.clone(),
             linux,
         })
-    }
-}
-
-/// A part of the window.
-pub(super) fn bytes_at(part: &Range<usize>) -> Bytes {
-    Bytes { page: part.start / PAGE_SIZE, offset: part.start % PAGE_SIZE, len: part.len() }
-}
-
-/// The bytes, if they could be loaded.
-pub(super) fn loaded(answer: Answer) -> Vec<u8> {
-    match answer {
-        Answer::Loaded(bytes) => bytes,
-        _ => Vec::new(),
     }
 }

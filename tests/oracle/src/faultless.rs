@@ -17,6 +17,7 @@ use faultless_usercopy::{
 };
 
 use super::op::{At, Backing, Bytes, Case, Form, GUARD, Op, OpenMode, Transfer, WINDOW, pattern};
+use super::process;
 use super::store::Chosen;
 use super::system::{Answer, Signal, System};
 use faultless_controls::{Control, ControlFile, Defects, Failure, Request};
@@ -88,7 +89,7 @@ impl Faultless {
             blocks: None,
             mapped: [false; WINDOW],
         };
-        let host_file = super::unlinked_file(folder)?;
+        let host_file = process::unlinked_file(folder)?;
         Ok(Self { machine, space, host_file, world, planted })
     }
 

@@ -11,7 +11,8 @@
 //! |---|---|
 //! | cases | `op`, `generate` |
 //! | the systems | `system`, `faultless` (with `store`), `linux` (with `process`, `signals`) |
-//! | the comparison, and what it forgives | `compare`, `settle`, `shadow`, `overlap` |
+//! | the comparison, and what it forgives | `compare`, `run`, `settle`, `shadow`, `overlap` |
+//! | what was seen | `found` |
 //! | smaller cases | `shrink` |
 //!
 //! What is forgiven, and why, is in `docs/oracle.md`. The oracle does not know what is right: that
@@ -23,11 +24,13 @@
 
 mod compare;
 mod faultless;
+mod found;
 mod generate;
 mod linux;
 mod op;
 mod overlap;
 mod process;
+mod run;
 mod settle;
 mod shadow;
 mod shrink;
@@ -35,12 +38,9 @@ mod signals;
 mod store;
 mod system;
 
-use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultless_controls::Defects;
@@ -48,6 +48,7 @@ use faultless_controls::Defects;
 use self::faultless::Faultless;
 use self::linux::Linux;
 
+pub use self::found::{Difference, Tally};
 pub use self::op::{
     At, Backing, Bytes, Case, Form, GUARD, MAX_SEGMENT, Op, OpenMode, Place, Segment, Transfer,
     WINDOW, pattern,
@@ -69,53 +70,6 @@ pub struct Oracle {
     planted: Option<Defects>,
     tally: Tally,
     _turn: MutexGuard<'static, ()>,
-}
-
-/// What the cases did so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Cases.
-    pub cases: u64,
-    /// Operations.
-    pub ops: u64,
-    /// Reads and writes among them.
-    pub transfers: u64,
-    /// Reads and writes that returned less than was asked, but something.
-    pub short: u64,
-    /// Operations that failed, with whatever error.
-    pub errors: u64,
-    /// Failures because of the limit on the size, with a signal.
-    pub over_limit: u64,
-    /// Loads and stores that ended in a signal.
-    pub signals: u64,
-    /// Operations left out because they would have looked at junk past the end of the file through
-    /// a mapping.
-    pub left_out: u64,
-    /// Operations whose source and destination overlapped in one page.
-    pub overlaps: u64,
-    /// Those of them after which the overlapping bytes differed.
-    pub overlaps_differed: u64,
-    /// Times that tmpfs showed junk that the case had stored past the end.
-    pub junk_shown: u64,
-    /// Times that a write that failed made Linux's file grow.
-    pub grown_by_failure: u64,
-}
-
-/// Where Faultless and Linux disagree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// The number of the operation in the case; the number of operations if it showed at the end.
-    pub step: usize,
-    /// The operation, in words.
-    pub op: String,
-    /// What differs.
-    pub what: String,
-    /// What Faultless says.
-    pub faultless: String,
-    /// Which Linux.
-    pub system: String,
-    /// What it says.
-    pub linux: String,
 }
 
 impl Oracle {
@@ -206,24 +160,4 @@ impl Oracle {
         self.tally = before;
         result
     }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} differs at step {}: {}", self.what, self.step, self.op)?;
-        writeln!(f, "  Faultless: {}", self.faultless)?;
-        write!(f, "  {}: {}", self.system, self.linux)
-    }
-}
-
-impl std::error::Error for Difference {}
-
-/// An empty file in `folder` that no other process can find.
-fn unlinked_file(folder: &Path) -> io::Result<File> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!("faultless-oracle-{}-{number}", std::process::id()));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }

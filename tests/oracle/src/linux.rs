@@ -15,7 +15,7 @@ use faultless_page::PAGE_SIZE;
 use faultless_usercopy::arch::{Atomic, NoWindow, native};
 
 use super::op::{At, Bytes, Case, Form, GUARD, Op, OpenMode, Place, Transfer, WINDOW, pattern};
-use super::process::{Limit, TMPFS, end_of_user_addresses, kind_of};
+use super::process::{Limit, TMPFS, end_of_user_addresses, kind_of, unlinked_file};
 use super::signals;
 use super::system::{Answer, Signal, System};
 use faultless_host::mmu::Protection;
@@ -59,7 +59,7 @@ impl Linux {
 
     /// Linux with a file on the file system of `folder`.
     pub(super) fn on_disk(folder: &Path) -> io::Result<Self> {
-        let file = super::unlinked_file(folder)?;
+        let file = unlinked_file(folder)?;
         Self::new(format!("Linux on {}", kind_of(&file)?), file)
     }
 

@@ -1,12 +1,15 @@
 //! What the Linux runner needs to know of the process and its files: the limit on file sizes, the
-//! end of user addresses, the names of file systems.
+//! end of user addresses, the names of file systems; and files without a
+//! name.
 //!
 //! `RLIMIT_FSIZE` belongs to the whole process. It is set just around the calls that it concerns,
 //! and only in cases that have one.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultless_page::PAGE_SIZE;
 
@@ -82,4 +85,14 @@ pub(super) fn kind_of(file: &File) -> io::Result<String> {
         0x794c_7630 => "overlayfs".into(),
         other => format!("file system {other:#x}"),
     })
+}
+
+/// An empty file in `folder` that no other process can find.
+pub(super) fn unlinked_file(folder: &Path) -> io::Result<File> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!("faultless-oracle-{}-{number}", std::process::id()));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use faultless_page::PAGE_SIZE;
 
-use super::compare::{Run, bytes_at, loaded};
 use super::op::{Op, pattern};
 use super::overlap::unspecified;
+use super::run::{Run, bytes_at, loaded};
 use super::shadow::Window;
 use super::system::System;
 

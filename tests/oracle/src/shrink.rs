@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::Difference;
+use super::found::Difference;
 use super::op::{Case, Op, Transfer};
 
 /// The smallest case found, and its difference. `differs` runs a case.

@@ -21,20 +21,11 @@ use self::free_map::FreeMap;
 use self::ram::Ram;
 use self::reclaim::Reclaimer;
 
+pub use self::free_map::FrameOrder;
 pub use self::reclaim::Reclaim;
 
 /// What every byte of a free frame holds.
 pub const POISON: u8 = 0xA5;
-
-/// How frames that are allocated together, or after one another, lie in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FrameOrder {
-    /// Side by side, as far as memory is not fragmented.
-    #[default]
-    Contiguous,
-    /// One at a time and far apart: no run longer than a frame is ever handed out.
-    Scattered,
-}
 
 /// Whether free frames are filled with [`POISON`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

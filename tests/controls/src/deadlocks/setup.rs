@@ -12,8 +12,9 @@ use faultless_page::{AddressSpaceOperations, PAGE_SIZE};
 use faultless_usercopy::{IovIter, UserSlice};
 
 use super::flavor::Notifying;
-use super::{Destination, Path};
-use crate::{ControlFile, Request};
+use super::trial::{Destination, Path};
+use crate::file::ControlFile;
+use crate::request::Request;
 use faultless_host::kernel::HostKernel;
 use faultless_host::script::{Action, Event, When};
 use faultless_host::stores::MemoryStore;

@@ -4,7 +4,7 @@
 
 use faultless_filemap::Strategy;
 
-use super::Plant;
+use super::super::Plant;
 use super::pairs::{Extent, Failures, trouble};
 use super::script::{
     CELLS, Cached, Crashes, Leaves, Op, Operation, PER_PAGE, Script, Setting, Sources,

@@ -6,8 +6,9 @@ use faultless_filemap::{NoTask, SyncKind};
 use faultless_page::PAGE_SIZE;
 use faultless_usercopy::IovIter;
 
+use super::order;
 use super::script::{CELL, CELLS, Crashes, FileNumber, Op, Operation, PAGES, PER_PAGE};
-use super::{MAPPED, OPS, WINDOW, WINDOWS, World, enter, order};
+use super::world::{MAPPED, OPS, WINDOW, WINDOWS, World, enter};
 
 impl World {
     /// The script's part of a file, by read.

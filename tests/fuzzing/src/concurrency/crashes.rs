@@ -3,9 +3,9 @@
 
 #![forbid(unsafe_code)]
 
-use super::World;
 use super::order::{self, BEFORE};
 use super::script::{CELL, FileNumber};
+use super::world::World;
 use faultless_host::rng::Rng;
 use faultless_host::stores::{Fate, Image, Moment, SECTOR};
 

@@ -10,8 +10,8 @@ use faultless_page::{
 };
 
 use super::super::Plant;
+use super::maps::Maps;
 use super::scheduler;
-use super::space::Maps;
 use faultless_host::memory::HostFrames;
 
 /// The kernel.

@@ -15,36 +15,12 @@ use std::ops::Range;
 use faultless_page::{Errno, Mark, PAGE_SIZE, PageIndex};
 
 use super::look::visible;
+use super::owed::{Cell, Owed};
+use super::scheduler;
 use super::script::{CELL, FileNumber, Op, Operation, PER_PAGE};
 use super::space::File;
-use super::{World, scheduler};
+use super::world::World;
 use faultless_host::stores::{Image, SECTOR};
-
-/// A byte that was visible in a cell when a sync began.
-#[derive(Clone, Copy, Debug)]
-struct Cell {
-    number: usize,
-    byte: u8,
-}
-
-/// What a sync has promised when it returns.
-#[derive(Clone, Debug)]
-pub(super) struct Owed {
-    thread: usize,
-    file: FileNumber,
-    what: &'static str,
-    /// The bytes of the file that it is about.
-    range: Range<u64>,
-    cells: Vec<Cell>,
-    pages: Vec<u64>,
-    size: u64,
-    /// How many sizes had been seen before.
-    sizes: usize,
-    /// How many writebacks had ended.
-    completed: usize,
-    /// Tags of the operations that had returned.
-    returned: Vec<u8>,
-}
 
 impl Owed {
     /// A sync of `range` of a file begins. Nothing else runs.

@@ -9,11 +9,12 @@ use std::rc::Rc;
 
 use faultless_filemap::Strategy;
 
+use super::super::Plant;
 use super::scheduler::{self, Favour, Wakes};
 use super::script::{CELLS, Cached, Leaves, Op, Operation, PER_PAGE, Reclaims, Script, Setting};
 use super::trouble::Stores;
-use super::{FRAMES, Plant, World};
-use crate::search::quietly;
+use super::world::{FRAMES, World};
+use crate::quiet::quietly;
 use faultless_host::memory::{FrameOrder, PhysicalMemory, Poisoning};
 
 /// Cells of the first file: two and a half pages. The others end as they began.

@@ -6,11 +6,15 @@ use faultless_filemap::{MsyncKind, NoTask, SyncKind, Task, WriteOptions};
 use faultless_page::{Errno, PAGE_SIZE, PageIndex, UserMappings};
 use faultless_usercopy::{IovIter, UserSlice};
 
-use super::ledger::{Owed, range_of};
+use super::super::Plant;
+use super::ledger::range_of;
 use super::look::{GONE, lock_page};
+use super::order;
+use super::owed::Owed;
+use super::scheduler;
 use super::script::{CELL, FileNumber, Op, Operation, PAGES, PER_PAGE};
 use super::space::Area;
-use super::{MAPPED, Plant, STEPS, WINDOW, WINDOWS, World, enter, order, scheduler};
+use super::world::{MAPPED, STEPS, WINDOW, WINDOWS, World, enter};
 use faultless_controls::{ControlFile, Request};
 
 /// The task of a thread.

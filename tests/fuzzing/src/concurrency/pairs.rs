@@ -8,13 +8,14 @@
 use faultless_filemap::Strategy;
 use faultless_page::Errno;
 
+use super::super::Plant;
+use super::play::play;
 use super::scheduler::Wakes;
 use super::script::{
     CELLS, Cached, FileNumber, Leaves, Op, Operation, PER_PAGE, Reclaims, Script, Setting,
 };
 use super::trouble::{Speed, Stores, Trouble};
-use super::{Plant, play};
-use crate::search::quietly;
+use crate::quiet::quietly;
 
 /// Cells of the two files: two and a half pages, and one.
 const INITIAL: [usize; 2] = [2 * PER_PAGE + PER_PAGE / 2, PER_PAGE];

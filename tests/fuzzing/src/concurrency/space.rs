@@ -3,14 +3,14 @@
 
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use faultless_filemap::{Access, FaultError, InFault, Inode, NoTask, Protection};
-use faultless_page::{FrameNumber, PAGE_SIZE, PageIndex, Unmap, UserMappings};
+use faultless_page::{PAGE_SIZE, PageIndex};
 use faultless_usercopy::{MayFault, UserAddr, UserMemory};
 
-use super::super::Plant;
 use super::kernel::ScheduledKernel;
+use super::maps::{Entry, Maps, Swapped, lock};
 use super::scheduler;
 use faultless_host::memory::PhysicalMemory;
 
@@ -31,25 +31,6 @@ pub(super) enum Area {
     Nothing,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    frame: FrameNumber,
-    protection: Protection,
-    /// Which page of which mapping, if of a file.
-    shows: Option<(u64, PageIndex)>,
-    swapped: Swapped,
-}
-
-/// Whether a page of the program's own is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Swapped {
-    In,
-    /// The next access faults.
-    Out,
-    /// And its fault takes as long as it can.
-    FarOut,
-}
-
 /// M: readers, a writer, and the queue.
 #[derive(Debug, Default)]
 struct M {
@@ -64,64 +45,6 @@ pub(super) struct Space {
     areas: Mutex<Vec<Area>>,
     maps: Maps,
     m: Mutex<M>,
-}
-
-/// The page table, which the reverse map shares.
-#[derive(Clone)]
-pub(super) struct Maps {
-    memory: Arc<PhysicalMemory>,
-    table: Arc<Mutex<Vec<Option<Entry>>>>,
-    plant: Plant,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Maps {
-    /// An empty page table of `pages` pages.
-    pub(super) fn new(memory: &Arc<PhysicalMemory>, pages: usize, plant: Plant) -> Self {
-        let table = Arc::new(Mutex::new(vec![None; pages]));
-        Self { memory: Arc::clone(memory), table, plant }
-    }
-
-    fn clear(&self, page: usize) {
-        if let Some(entry) = lock(&self.table)[page].take() {
-            // SAFETY: the entry owned a count, and is gone.
-            unsafe { self.memory.release(entry.frame) };
-        }
-    }
-}
-
-impl Maps {
-    /// The pages whose entries show one of pages `first..end` of file `id`.
-    fn showing(&self, id: u64, first: PageIndex, end: PageIndex) -> Vec<usize> {
-        let shown = |entry: &Entry| {
-            entry.shows.is_some_and(|(of, index)| of == id && (first..end).contains(&index))
-        };
-        let table = lock(&self.table);
-        (0..table.len()).filter(|page| table[*page].as_ref().is_some_and(shown)).collect()
-    }
-}
-
-impl UserMappings for Maps {
-    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, why: Unmap) {
-        scheduler::point();
-        // What is planted: a page that has left its file stays mapped.
-        if why == Unmap::Truncate && self.plant == Plant::ConcurrencyNoZap {
-            return;
-        }
-        self.showing(id, first, end).into_iter().for_each(|page| self.clear(page));
-    }
-
-    fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
-        scheduler::point();
-        for page in self.showing(id, first, end) {
-            if let Some(entry) = &mut lock(&self.table)[page] {
-                entry.protection = Protection::ReadOnly;
-            }
-        }
-    }
 }
 
 /// How far a page is swapped out.

@@ -16,9 +16,9 @@ use std::cell::Cell;
 
 use arbitrary::{Arbitrary, Unstructured};
 use faultless_filemap::Strategy;
-use faultless_page::{Errno, PAGE_SIZE};
+use faultless_page::PAGE_SIZE;
 
-use self::script::Step;
+use self::script::{BYTES, Step};
 use self::subject::Subject;
 use super::Plant;
 use super::reuse::reuse;
@@ -27,15 +27,10 @@ use faultless_controls::{Control, Defect, Defects};
 use faultless_host::mm_scripted::ScriptedMmu;
 use faultless_host::{Machine, MachineConfig};
 
-/// Pages of the file that a script works on.
-const PAGES: usize = 6;
-const BYTES: usize = PAGES * PAGE_SIZE;
-/// Where they begin, in pages: at the begin of the file, or so that they lie in two leaves.
+/// Where the pages of a script begin, in pages: at the begin of the file, or so that they lie in
+/// two leaves.
 const ORIGINS: [usize; 2] = [0, 62];
 const STEPS: usize = 24;
-
-/// What a step came to: a count or an error.
-type Answer = Option<Result<usize, Errno>>;
 
 thread_local! {
     static MACHINE: Cell<Option<Machine<ScriptedMmu>>> = const { Cell::new(None) };

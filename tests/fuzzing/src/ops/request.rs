@@ -8,9 +8,8 @@ use faultless_filemap::{NoTask, SyncKind, Task, WriteOptions};
 use faultless_page::{Errno, PAGE_SIZE};
 use faultless_usercopy::{IovIter, UserSlice};
 
-use super::script::{Segment, To, Write};
+use super::script::{Answer, BYTES, Segment, To, Write};
 use super::subject::{MAPPED, READ_ONLY, SOURCE, Subject};
-use super::{Answer, BYTES};
 use faultless_controls::{Control, ControlFile, Failure, Request};
 use faultless_host::syscall;
 

@@ -6,9 +6,15 @@ use arbitrary::Arbitrary;
 use faultless_filemap::SyncKind;
 use faultless_page::{Errno, PAGE_SIZE};
 
-use super::{BYTES, PAGES};
 use faultless_host::script::{Action, Event, When};
 use faultless_host::stores::Call;
+
+/// Pages of the file that a script works on.
+pub(super) const PAGES: usize = 6;
+pub(super) const BYTES: usize = PAGES * PAGE_SIZE;
+
+/// What a step came to: a count or an error.
+pub(super) type Answer = Option<Result<usize, Errno>>;
 
 /// A place in the part of the file that a script works on.
 #[derive(Clone, Copy, Debug, Arbitrary)]

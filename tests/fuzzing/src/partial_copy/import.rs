@@ -8,7 +8,7 @@ use faultless_usercopy::{
     import_iovec,
 };
 
-use super::Place;
+use super::place::Place;
 use super::test_memory::{Access, Policy, TestMemory, address};
 
 /// Records that are laid out, at most.

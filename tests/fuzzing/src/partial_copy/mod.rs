@@ -7,6 +7,7 @@
 
 mod cursor;
 mod import;
+mod place;
 mod test_memory;
 
 use std::cell::Cell;
@@ -15,6 +16,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use faultless_usercopy::{IovIter, MayFault, UserMemory, UserSlice};
 
 use self::cursor::Cursor;
+use self::place::Place;
 use self::test_memory::{Access, Bytes, Policy, RealPages, TestMemory};
 use super::Plant;
 use super::planted_user::PlantedUser;
@@ -66,31 +68,12 @@ enum Length {
     All,
 }
 
-/// A place in user memory.
-#[derive(Clone, Copy, Debug, Arbitrary)]
-enum Place {
-    /// So many bytes before or behind the begin of a page.
-    Edge(u8, i8),
-    Any(u16),
-}
-
 impl Length {
     fn get(self) -> usize {
         match self {
             Self::Few(bytes) => usize::from(bytes),
             Self::Many(bytes) => usize::from(bytes) % (BUFFER - 64),
             Self::All => BUFFER - 64,
-        }
-    }
-}
-
-impl Place {
-    fn get(self, pages: usize) -> isize {
-        match self {
-            Self::Edge(page, by) => {
-                (usize::from(page) % (pages + 1) * 4096) as isize + isize::from(by)
-            }
-            Self::Any(at) => usize::from(at) as isize % (pages * 4096) as isize,
         }
     }
 }

@@ -14,7 +14,7 @@ use faultless_filemap::{Inode, NoTask, Strategy, SyncKind, WriteOptions};
 use faultless_page::{Errno, PAGE_SIZE, PageIndex};
 use faultless_usercopy::IovIter;
 
-use self::store::{FlatStore, Shape};
+use self::store::{BYTES, FlatStore, PAGES, Shape};
 use super::Plant;
 use super::contents::{Contents, data, scribble};
 use super::planted_user::PlantedUser;
@@ -29,9 +29,6 @@ use faultless_host::{Machine, MachineConfig, syscall};
 
 type Kernel = HostKernel<Bare>;
 
-/// Pages of the file, at most.
-const PAGES: usize = 5;
-const BYTES: usize = PAGES * PAGE_SIZE;
 /// Where the source ends: behind it there is nothing.
 const SOURCE_END: usize = PAGES;
 /// Where the file is mapped.

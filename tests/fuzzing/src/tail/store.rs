@@ -10,8 +10,10 @@ use faultless_page::{
 
 use super::super::Plant;
 use super::super::contents::{self, STALE};
-use super::BYTES;
 
+/// Pages of the file, at most.
+pub(super) const PAGES: usize = 5;
+pub(super) const BYTES: usize = PAGES * PAGE_SIZE;
 /// The smallest block.
 const SMALLEST: usize = 512;
 const ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
