@@ -2,9 +2,8 @@
 //! machine's files, as an embedder's allocator may
 //! ([`Frames::allocate`](faultless_page::Frames::allocate)).
 //!
-//! Key types: [`Files`], the files of a machine, and [`InAllocation`], the token with which pages
-//! are locked meanwhile. It knows nothing of which pages are needed next: it drops all that it can,
-//! which is the worst for the caller.
+//! Key type: [`Files`], the files of a machine. It knows nothing of which pages are needed next: it
+//! drops all that it can, which is the worst for the caller.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
