@@ -18,7 +18,7 @@ use super::reuse::reuse;
 use super::show::show;
 use faultless_host::kernel::{Bare, HostKernel};
 use faultless_host::mm_scripted::ScriptedMmu;
-use faultless_host::stores::VolatileStore;
+use faultless_host::stores::MemoryStore;
 use faultless_host::{Machine, MachineConfig};
 
 type Kernel = HostKernel<Bare>;
@@ -120,7 +120,7 @@ fn play(
 ) -> arbitrary::Result<()> {
     machine.check().adopt();
     machine.memory().stop_failing();
-    let store: Arc<dyn AddressSpaceOperations> = VolatileStore::new();
+    let store: Arc<dyn AddressSpaceOperations> = MemoryStore::volatile();
     let maps = machine.user_mappings().clone();
     let mapping = Mapping::<Kernel>::new(Arc::clone(machine.cache()), store, maps, 0);
     let mut index = Index {

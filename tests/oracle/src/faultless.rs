@@ -18,14 +18,13 @@ use faultless_usercopy::{
 
 use super::op::{At, Backing, Bytes, Case, Form, GUARD, Op, OpenMode, Transfer, WINDOW, pattern};
 use super::process;
-use super::store::Chosen;
 use super::system::{Answer, Signal, System};
 use faultless_controls::{Control, ControlFile, Defects, Failure, Request};
 use faultless_host::kernel::{Checked, HostKernel};
 use faultless_host::mm_real::RealMmu;
 use faultless_host::mmu::{Protection, UserFault};
 use faultless_host::space::AddressSpace;
-use faultless_host::stores::{BlockStore, FileStore, MemoryStore};
+use faultless_host::stores::{BlockStore, FileStore, HookedStore, MemoryStore};
 use faultless_host::{MachineConfig, RealMachine};
 
 /// Pages of memory that are the oracle's own: for vectors, and for the file's bytes.
@@ -266,7 +265,7 @@ impl World {
 impl System for Faultless {
     fn begin(&mut self, case: &Case) {
         self.space.unmap(0, WINDOW);
-        let store = Chosen::new(self.store(case), case.strategy);
+        let store = Arc::new(HookedStore::new(self.store(case)).with_strategy(case.strategy));
         self.world.inode = self.machine.inode(&store, 0);
         let flags = match case.mode {
             OpenMode::Plain => OpenFlags::empty(),

@@ -10,7 +10,7 @@
 //! | concept | module |
 //! |---|---|
 //! | cases | `op`, `generate` |
-//! | the systems | `system`, `faultless` (with `store`), `linux` (with `process`, `signals`) |
+//! | the systems | `system`, `faultless`, `linux` (with `process`, `signals`) |
 //! | the comparison, and what it forgives | `compare`, `run`, `settle`, `shadow`, `overlap` |
 //! | what was seen | `found` |
 //! | smaller cases | `shrink` |
@@ -35,7 +35,6 @@ mod settle;
 mod shadow;
 mod shrink;
 mod signals;
-mod store;
 mod system;
 
 use std::io;

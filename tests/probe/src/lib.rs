@@ -10,12 +10,13 @@ mod freestanding;
 mod kernel;
 mod planted;
 
+use faultless::parts::RamStore;
 use faultless::prelude::*;
 
 use kernel::{Nowhere, Probe, Process, StaticFrames, USER_BYTES};
 
 static CACHE: spin::Once<PageCache<Probe>> = spin::Once::new();
-static NEW: Nowhere = Nowhere;
+static NEW: spin::Once<RamStore> = spin::Once::new();
 static OLD: PrepareCommitStore<Nowhere> = PrepareCommitStore::new(Nowhere);
 
 /// Bytes that are written: more than two pages, and neither end on a page boundary.
@@ -27,7 +28,8 @@ const POS: u64 = 3000;
 #[unsafe(no_mangle)]
 extern "C" fn probe_main() -> i32 {
     let cache = CACHE.call_once(|| PageCache::new(StaticFrames::new(), SpinWait));
-    for store in [&NEW as &'static dyn AddressSpaceOperations, &OLD] {
+    let new: &'static dyn AddressSpaceOperations = NEW.call_once(RamStore::new);
+    for store in [new, &OLD] {
         match there_and_back(cache, store) {
             Ok(true) => {}
             Ok(false) => return 1,

@@ -8,7 +8,7 @@ use faultless_page::{PAGE_SIZE, PageIndex};
 use super::flavor::at_page_lock;
 use super::gate::{Gate, OpenAtEnd};
 use super::setup::{File, Setup, Space, at_first_copy, enter, leave, page_of};
-use super::store::{VolumeLock, VolumeStore};
+use super::store::{VolumeLock, on_volume};
 use faultless_host::Protection;
 use faultless_host::lockcheck;
 use faultless_host::script::Event;
@@ -192,14 +192,14 @@ pub(super) fn dl4(setup: &Setup) -> Vec<String> {
     let (old_f, old_g) = (page_of(3), page_of(5));
     let lock = VolumeLock::new(setup.machine().cache());
     let (go, in_place) = (Gate::default(), Gate::default());
-    let f = setup.file_over(&VolumeStore::new(&old_f, &lock, || ()), PAGE_SIZE);
+    let f = setup.file_over(&on_volume(&old_f, &lock, || ()), PAGE_SIZE);
     let (here, gone) = (in_place.clone(), go.clone());
     let at_read = move || {
         if gone.is_open() {
             here.open();
         }
     };
-    let g = setup.file_over(&VolumeStore::new(&old_g, &lock, at_read), PAGE_SIZE);
+    let g = setup.file_over(&on_volume(&old_g, &lock, at_read), PAGE_SIZE);
     let (one, two) = (setup.machine().space(), setup.machine().space());
     map(&one, SOURCE, &g);
     map(&two, SOURCE, &g);

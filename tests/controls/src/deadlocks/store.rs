@@ -7,19 +7,15 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PageCache, PageIndex, Reserved, SyncKind, Wait,
-    WaitKey, WritebackRun,
-};
+use faultless_page::{Begun, PageCache, Reserved, Wait, WaitKey};
 
 use super::flavor::Notifying;
 use faultless_host::kernel::HostKernel;
 use faultless_host::lockcheck::{self, Lock};
-use faultless_host::stores::MemoryStore;
+use faultless_host::stores::{At, Below, Call, HookedStore, MemoryStore};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -57,65 +53,34 @@ impl VolumeLock {
     }
 }
 
-/// The store.
-pub(super) struct VolumeStore {
-    inner: Arc<MemoryStore>,
-    lock: Arc<VolumeLock>,
-    /// Called by each `read`, before it takes the lock.
-    at_read: Box<dyn Fn() + Send + Sync>,
-}
-
-impl VolumeStore {
-    /// A store that holds these bytes.
-    pub(super) fn new(
-        bytes: &[u8],
-        lock: &Arc<VolumeLock>,
-        at_read: impl Fn() + Send + Sync + 'static,
-    ) -> Arc<Self> {
-        let (inner, lock) = (MemoryStore::with_contents(bytes), Arc::clone(lock));
-        Arc::new(Self { inner, lock, at_read: Box::new(at_read) })
-    }
-}
-
-impl fmt::Debug for VolumeStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VolumeStore({})", self.lock.id)
-    }
-}
-
-impl AddressSpaceOperations for VolumeStore {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        (self.at_read)();
-        self.lock.lock();
-        let result = self.inner.read(index, buf);
-        self.lock.unlock();
-        result
-    }
-
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.lock.lock();
-        // Partly: every write has to begin, and so to hold the lock over its copy.
-        self.inner.write_begin(pos, len).map(|begun| Begun { reserved: Reserved::Partly, ..begun })
-    }
-
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.inner.write_end(pos, len, copied);
-        self.lock.unlock();
-    }
-
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.inner.writeback(run)
-    }
-
-    fn truncate_blocks(&self, size: u64) {
-        self.inner.truncate_blocks(size);
-    }
-
-    fn set_size(&self, size: u64) {
-        self.inner.set_size(size);
-    }
-
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.inner.sync(kind)
-    }
+/// A store that holds these bytes, on the volume of this lock. Each `read` calls `at_read` before
+/// it takes the lock.
+pub(super) fn on_volume(
+    bytes: &[u8],
+    lock: &Arc<VolumeLock>,
+    at_read: impl Fn() + Send + Sync + 'static,
+) -> Arc<HookedStore<MemoryStore>> {
+    let lock = Arc::clone(lock);
+    let hook = move |at: &At, below: &mut Below<'_>| match at.call {
+        Call::Read => {
+            at_read();
+            lock.lock();
+            let result = below();
+            lock.unlock();
+            result
+        }
+        Call::WriteBegin => {
+            lock.lock();
+            below()
+        }
+        Call::WriteEnd => {
+            let result = below();
+            lock.unlock();
+            result
+        }
+        _ => below(),
+    };
+    // Partly: every write has to begin, and so to hold the lock over its copy.
+    let partly = |_: &At, begun| Begun { reserved: Reserved::Partly, ..begun };
+    Arc::new(HookedStore::new(MemoryStore::with_contents(bytes)).around(hook).granting(partly))
 }
