@@ -1,4 +1,4 @@
 //! Runs the body of the target `extable`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| faultless_host::fuzz::play("extable", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| faultless_fuzzing::play("extable", input));

@@ -1,4 +1,4 @@
 //! Runs the body of the target `ops`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| faultless_host::fuzz::play("ops", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| faultless_fuzzing::play("ops", input));

@@ -12,6 +12,7 @@
 //! | a process with scratch memory; a test body on both MMUs, balanced at its end | [`process`] |
 //! | a store that checks the core's promises | [`strict`] |
 //! | crashes at every call of the store | [`crash`] |
+//! | the kernel and its files | [`kernel`] |
 //! | workers against disturbers, under a watchdog | [`stress`] |
 //! | a task with limits, signals and a clock | [`tasks`] |
 //! | another thread, on the same machine | [`threads`] |
@@ -24,6 +25,7 @@ pub mod bytes;
 pub mod calls;
 pub mod costs;
 pub mod crash;
+pub mod kernel;
 pub mod legacy;
 pub mod process;
 pub mod rig;
@@ -34,21 +36,8 @@ pub mod tasks;
 pub mod threads;
 pub mod waiting;
 
-use std::sync::Arc;
-
-use faultless::filemap::Inode;
-use faultless_host::{Checked, HostKernel};
-
 pub use self::bytes::{assert_same, pattern};
+pub use self::kernel::{File, Kernel, PAGE};
 pub use self::rig::{Rig, Tail};
 pub use self::setup::{Backing, Setup, Store};
 pub use self::tasks::TestTask;
-
-/// The kernel that tests run on: it counts, and it checks locks.
-pub type Kernel = HostKernel<Checked>;
-
-/// A file of a test machine.
-pub type File = Arc<Inode<Kernel>>;
-
-/// Bytes of a page, short enough for arithmetic in tests.
-pub const PAGE: usize = faultless::page::PAGE_SIZE;

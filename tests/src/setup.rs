@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultless::filemap::PrepareCommitStore;
 use faultless::page::{AddressSpaceOperations, Strategy};
-use faultless_host::stores::{BlockStore, FileStore, MemoryStore, VolatileStore};
+use faultless_host::stores::{BlockStore, FileStore, MemoryStore};
 
 use crate::legacy::Legacy;
 
@@ -58,7 +58,7 @@ impl Backing {
         let blocks = |size| BlockStore::new(size, DEVICE_PAGES * (crate::PAGE / size));
         match self {
             Self::Memory => Store::plain(MemoryStore::new()),
-            Self::Volatile => Store::plain(VolatileStore::new()),
+            Self::Volatile => Store::plain(MemoryStore::volatile()),
             Self::Blocks(size) => Store::on_blocks(blocks(size)),
             Self::Thrifty(size) => {
                 Store::on_blocks(BlockStore::thrifty(size, DEVICE_PAGES * (crate::PAGE / size)))

@@ -140,7 +140,7 @@ mod tests {
     use crate::machine::{Machine, MachineConfig};
     use crate::mm_scripted::ScriptedMmu;
     use crate::mmu::Protection;
-    use crate::stores::VolatileStore;
+    use crate::stores::MemoryStore;
     use faultless_filemap::WriteOptions;
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_hot_overwrite_locks_the_page_and_unlocks_it_and_that_is_all() {
         let machine = Machine::<ScriptedMmu, Counted>::build(MachineConfig::new());
-        let file = machine.inode(&VolatileStore::new(), 0);
+        let file = machine.inode(&MemoryStore::volatile(), 0);
         let space = machine.space();
         space.map_anonymous(0, 1, Protection::ReadWrite);
         space.fill(space.at(0, 0), 1, 4096).expect("mapped");

@@ -21,13 +21,9 @@ use crate::memory::HostFrames;
 use crate::rmap::HostUserMappings;
 use crate::wait::HostWait;
 
-pub(crate) mod sealed {
-    pub trait Sealed {}
-}
-
-/// What a host kernel does besides the work. Sealed: the three flavours of this module, and the
-/// staged deadlocks'.
-pub trait Flavor: sealed::Sealed + fmt::Debug + Send + Sync + 'static {
+/// What a host kernel does besides the work. One of another crate can add to [`Checked`]: a hook
+/// at each event of the core, say.
+pub trait Flavor: fmt::Debug + Send + Sync + 'static {
     /// Its words.
     type Sync: SyncFamily;
     /// Whether the address spaces tell the lock checker about every access that may fault.
@@ -47,10 +43,6 @@ pub enum Counted {}
 /// Nothing.
 #[derive(Clone, Copy, Debug)]
 pub enum Bare {}
-
-impl sealed::Sealed for Checked {}
-impl sealed::Sealed for Counted {}
-impl sealed::Sealed for Bare {}
 
 impl Flavor for Checked {
     type Sync = CoreSync;

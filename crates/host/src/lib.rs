@@ -2,13 +2,13 @@
 //!
 //! A [`Machine`] has memory (a memfd, mapped once), wait queues with a watchdog, a page cache, a
 //! lock checker, and address spaces, whose faults are [real](mm_real) signals or
-//! [scripted](mm_scripted). Stores and a reference model complete it. Tests, fuzz targets and
-//! benches of the core crates run on it.
+//! [scripted](mm_scripted). Stores and a reference model complete it. The tests, fuzz targets and
+//! benches of the core crates run on it, and an embedder can test a store or glue on it.
 //!
 //! | concept | module |
 //! |---|---|
 //! | [`HostKernel`], its flavours | [`kernel`] |
-//! | frames, poison, failing allocations, reclaim | [`memory`] |
+//! | frames, poison, failing allocations, reclaim | [`memory`], [`reclaim`] |
 //! | sleeping with a watchdog | [`wait`] |
 //! | deadlocks that did not happen | [`lockcheck`] |
 //! | exact counts | [`counters`], [`mod@counting`], [`accesses`] |
@@ -18,18 +18,13 @@
 //! | user memory for measurements | [`mm_plain`] |
 //! | backing stores, and one that fails | [`stores`] |
 //! | what every run is compared with | [`model`] |
-//! | historical write paths, for the checkers to fail on | [`controls`] |
-//! | Faultless and the running Linux kernel, compared | [`oracle`] |
-//! | bodies of the fuzz targets | [`fuzz`] |
 //!
 //! It owns no logic of the page cache: whatever a kernel would not have to write for itself is in
 //! the core crates.
 
 pub mod accesses;
-pub mod controls;
 pub mod counters;
 pub mod counting;
-pub mod fuzz;
 pub mod kernel;
 pub mod lockcheck;
 mod machine;
@@ -39,8 +34,7 @@ pub mod mm_real;
 pub mod mm_scripted;
 pub mod mmu;
 pub mod model;
-pub mod oracle;
-mod reclaim;
+pub mod reclaim;
 mod rmap;
 pub mod rng;
 pub mod script;

@@ -195,7 +195,7 @@ impl<M: Mmu, F: Flavor> Machine<M, F> {
     /// [`inode`](Self::inode) whenever it finds at least `above` frames in use (0: before each
     /// allocation), and when there is no frame at all. [`PhysicalMemory::stop_reclaiming`] ends it.
     pub fn reclaim_above(&self, above: usize) {
-        self.memory.reclaim_above(above, self.files.reclaim());
+        self.files.reclaim_above(&self.memory, above);
     }
 
     /// An empty address space.

@@ -91,7 +91,7 @@ mod tests {
     use crate::machine::{Machine, MachineConfig, syscall};
     use crate::memory::Poisoning;
     use crate::mm_real::RealMmu;
-    use crate::stores::VolatileStore;
+    use crate::stores::MemoryStore;
     use faultless_filemap::{NoTask, WriteOptions};
     use faultless_usercopy::IovIter;
 
@@ -99,7 +99,7 @@ mod tests {
     fn a_bare_kernel_writes_from_plain_memory() {
         let machine =
             Machine::<RealMmu, Bare>::build(MachineConfig::new().poisoning(Poisoning::Off));
-        let file = machine.inode(&VolatileStore::new(), 0);
+        let file = machine.inode(&MemoryStore::volatile(), 0);
         let mut memory = PlainMemory::new(100_000);
         memory.bytes().fill(7);
         let (segments, mut back) = ([memory.slice(0..100_000)], PlainMemory::new(100_000));

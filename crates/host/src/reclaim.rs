@@ -2,9 +2,8 @@
 //! machine's files, as an embedder's allocator may
 //! ([`Frames::allocate`](faultless_page::Frames::allocate)).
 //!
-//! Key types: [`Files`], the files of a machine, and [`InAllocation`], the token with which pages
-//! are locked meanwhile. It knows nothing of which pages are needed next: it drops all that it can,
-//! which is the worst for the caller.
+//! Key type: [`Files`], the files of a machine. It knows nothing of which pages are needed next: it
+//! drops all that it can, which is the worst for the caller.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -12,11 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use faultless_filemap::{Inode, PageLocks};
 use faultless_page::{Kernel, LockContext};
 
-use crate::memory::Reclaim;
+use crate::memory::PhysicalMemory;
 
 /// The permission to lock pages inside an allocation.
 #[derive(Debug)]
-pub(crate) struct InAllocation(());
+struct InAllocation(());
 
 impl PageLocks for InAllocation {
     fn page_locks(&mut self) -> LockContext<'_> {
@@ -29,13 +28,13 @@ impl PageLocks for InAllocation {
 }
 
 /// The files of a machine, which memory can be reclaimed from.
-pub(crate) struct Files<K: Kernel> {
+pub struct Files<K: Kernel> {
     inodes: Arc<Mutex<Vec<Weak<Inode<K>>>>>,
 }
 
 impl<K: Kernel> Files<K> {
     /// Memory is reclaimed from this file, too, until it is dropped.
-    pub(crate) fn add(&self, inode: &Arc<Inode<K>>) {
+    pub fn add(&self, inode: &Arc<Inode<K>>) {
         let mut inodes = self.inodes.lock().unwrap_or_else(PoisonError::into_inner);
         inodes.retain(|inode| inode.strong_count() > 0);
         inodes.push(Arc::downgrade(inode));
@@ -53,12 +52,14 @@ impl<K: Kernel> Files<K> {
 }
 
 impl<K: Kernel> Files<K> {
-    /// What an allocator calls to reclaim from these files.
-    pub(crate) fn reclaim(&self) -> Reclaim {
+    /// From now on an allocation from `memory` that finds at least `above` frames in use drops the
+    /// clean pages of these files before it answers, until [`PhysicalMemory::stop_reclaiming`].
+    pub fn reclaim_above(&self, memory: &PhysicalMemory, above: usize) {
         let files = self.clone();
-        Arc::new(move || {
+        let reclaim = Arc::new(move || {
             let _pages = files.evict();
-        })
+        });
+        memory.reclaim_above(above, reclaim);
     }
 }
 

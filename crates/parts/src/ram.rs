@@ -7,8 +7,8 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FillBuf, PAGE_SIZE, PageIndex,
-    Reserved, Spin, SyncFamily, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, ConstSync, Contents, CoreSync, Errno, FillBuf, Initial,
+    PAGE_SIZE, PageIndex, Reserved, Spin, SyncFamily, SyncKind, WritebackRun,
 };
 
 /// How many pages the files of a tmpfs may have, all of them together.
@@ -91,8 +91,8 @@ pub struct RamStore<B: Deref<Target = PageBudget> = &'static PageBudget, S: Sync
 impl RamStore {
     /// The store of an empty file without a limit.
     #[must_use]
-    pub fn new() -> Self {
-        Self::with_locks(None)
+    pub const fn new() -> Self {
+        Self { budget: None, charged: <CoreSync as ConstSync>::Free::<u64>::INITIAL }
     }
 }
 

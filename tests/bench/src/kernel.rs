@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_filemap::{Access, InFault, Inode, NoTask, WriteOptions};
+use faultless_host::stores::MemoryStore;
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber, Frames, Kernel,
-    NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved, SpinWait, SyncKind, WritebackRun,
+    AddressSpaceOperations, CoreSync, Errno, FrameNumber, Frames, Kernel, NoUserMappings,
+    PAGE_SIZE, PageCache, PageIndex, SpinWait, SyncKind,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserMemory, UserSlice};
@@ -106,32 +107,6 @@ unsafe impl Frames for ArenaFrames {
     }
 }
 
-/// A store whose files are all holes with room everywhere: the cache is the only copy.
-#[derive(Clone, Copy, Debug)]
-struct Roomy;
-
-impl AddressSpaceOperations for Roomy {
-    fn read(&self, _index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        buf.fill_hole();
-        Ok(())
-    }
-    fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {
-        Ok(Begun { len, contents: Contents::Hole, reserved: Reserved::Fully })
-    }
-    fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
-    fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn truncate_blocks(&self, _size: u64) {}
-    fn set_size(&self, _size: u64) {}
-    fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn is_persistent(&self) -> bool {
-        false
-    }
-}
-
 /// The kernel.
 #[derive(Debug)]
 pub(super) enum Bare {}
@@ -140,7 +115,7 @@ impl Kernel for Bare {
     type Frames = ArenaFrames;
     type Wait = SpinWait;
     type Cache = Arc<PageCache<Self>>;
-    type Store = Box<dyn AddressSpaceOperations>;
+    type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = NoUserMappings;
 }
 
@@ -161,7 +136,7 @@ impl Rig {
         // SAFETY: the arena is reached by raw copies only, and `self` keeps it; all of it is
         // mapped, so no trap handler is needed; a process needs no window to its own memory.
         let user = unsafe { CurrentUser::new(base..base + memory.bytes()) };
-        let store: Box<dyn AddressSpaceOperations> = Box::new(Roomy);
+        let store: Arc<dyn AddressSpaceOperations> = MemoryStore::volatile();
         Self { inode: Inode::new(cache, store, NoUserMappings, 0), user, base, memory }
     }
 

@@ -1,17 +1,9 @@
-//! What a model checker has to offer, and the kernel made from it.
+//! What a model checker has to offer.
 //!
 //! Neighbours: [`on_loom`](crate::on_loom) and [`on_shuttle`](crate::on_shuttle) implement
 //! [`Checker`]; everything else in this crate is generic over it. It does not own the models.
 
-use std::fmt;
-use std::marker::PhantomData;
-use std::sync::Arc;
-
-use faultless_page::{Kernel, PageCache, SyncFamily, Trace, UserMappings};
-
-use crate::memory::ModelFrames;
-use crate::store::ModelStore;
-use crate::wait::ModelWait;
+use faultless_page::{SyncFamily, Trace, UserMappings};
 
 /// A model checker.
 pub trait Checker: Send + Sync + 'static {
@@ -55,29 +47,4 @@ pub trait Watch: Send + Sync + 'static {
     fn publish(&self, version: u64);
     /// The version that a copy sees which is made now. A relaxed load: it may be an old one.
     fn observe(&self) -> u64;
-}
-
-/// The kernel that a checker explores.
-pub struct ModelKernel<C>(PhantomData<C>);
-impl<C: Checker> Kernel for ModelKernel<C> {
-    type Sync = C::Sync;
-    type Frames = ModelFrames<C>;
-    type Wait = ModelWait<C>;
-    type Cache = Arc<PageCache<Self>>;
-    type Store = Arc<ModelStore>;
-    type UserMappings = C::Maps;
-
-    /// Checks drop their files as they please: what is lost with them is looked for where it
-    /// matters.
-    fn dirty_pages_dropped(_mapping: u64, _pages: u64) {}
-
-    fn trace(event: Trace) {
-        C::trace(event);
-    }
-}
-
-impl<C> fmt::Debug for ModelKernel<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ModelKernel")
-    }
 }

@@ -7,7 +7,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`checker`] | what a checker has to offer, and the [`Kernel`](faultless_page::Kernel) made from it |
+//! | [`checker`] | what a checker has to offer |
+//! | [`kernel`] | the [`Kernel`](faultless_page::Kernel) made from it |
 //! | [`memory`] | frames that notice a use after free, and bytes that a reader may see late |
 //! | [`wait`] | the weakest waiting that the contract of [`Wait`](faultless_page::Wait) allows |
 //! | [`store`] | a store of a few bytes |
@@ -22,6 +23,7 @@
 
 pub mod catalogue;
 pub mod checker;
+pub mod kernel;
 pub mod memory;
 pub mod on_loom;
 pub mod on_shuttle;

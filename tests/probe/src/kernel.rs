@@ -82,30 +82,8 @@ impl Kernel for Probe {
     type UserMappings = NoUserMappings;
 }
 
-/// A store of the new kind that keeps nothing.
+/// A store of the old kind that keeps nothing.
 pub(crate) struct Nowhere;
-
-impl AddressSpaceOperations for Nowhere {
-    fn read(&self, _index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        buf.fill_hole();
-        Ok(())
-    }
-    fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {
-        Ok(Begun { len, contents: Contents::Hole, reserved: Reserved::Fully })
-    }
-    fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
-    fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn truncate_blocks(&self, _size: u64) {}
-    fn set_size(&self, _size: u64) {}
-    fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn is_persistent(&self) -> bool {
-        false
-    }
-}
 
 impl PrepareCommit for Nowhere {
     fn read(&self, _index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {

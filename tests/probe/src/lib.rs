@@ -10,12 +10,13 @@ mod freestanding;
 mod kernel;
 mod planted;
 
+use faultless::parts::RamStore;
 use faultless::prelude::*;
 
 use kernel::{Nowhere, Probe, Process, StaticFrames, USER_BYTES};
 
 static CACHE: PageCache<Probe> = PageCache::new(StaticFrames::new(), SpinWait);
-static NEW: Nowhere = Nowhere;
+static NEW: RamStore = RamStore::new();
 static OLD: PrepareCommitStore<Nowhere> = PrepareCommitStore::new(Nowhere);
 
 /// Bytes that are written: more than two pages, and neither end on a page boundary.

@@ -2,7 +2,7 @@
 //! that each finds its bugs.
 //!
 //! Programs are built by cargo-fuzz on nightly from `fuzz/`; their bodies are in
-//! `faultless_host::fuzz`. They begin from the committed seeds (`fuzz/seeds`) and from the corpus
+//! `faultless_fuzzing`. They begin from the committed seeds (`fuzz/seeds`) and from the corpus
 //! of earlier runs, which lies under `target/fuzz`. The seeds are replayed on stable Rust by
 //! `cargo test`, without any of this; `--replay` plays one input so.
 
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use faultless_host::fuzz::{self, Plant, TARGETS, Target};
+use faultless_fuzzing::{Plant, TARGETS, Target};
 use indicatif::MultiProgress;
 
 use self::input::from_hex;
@@ -97,7 +97,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     if let Some(input) = &options.replay {
         let [target] = options.targets.as_slice() else { bail!("--replay needs one target") };
-        fuzz::play(target, &from_hex(input)?);
+        faultless_fuzzing::play(target, &from_hex(input)?);
         println!("{target}: nothing is wrong with this input");
         return Ok(ExitCode::SUCCESS);
     }

@@ -2,9 +2,8 @@
 //! operations through Faultless and through Linux ([`oracle`]), and all of them with fresh seeds in
 //! turns ([`soak`]).
 //!
-//! What is checked is the host's, in `faultless_host::fuzz` and `faultless_host::oracle`, and the
-//! models' and the tests'; here are the drivers: seeds, times, processes, reports, and the commands
-//! that play a find again.
+//! What is checked is in `faultless_fuzzing` and `faultless_oracle`, in the models and the tests;
+//! here are the drivers: seeds, times, processes, reports, and the commands that play a find again.
 
 #![forbid(unsafe_code)]
 

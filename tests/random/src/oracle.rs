@@ -1,7 +1,7 @@
 //! `cargo xtask oracle`: the same random operations through Faultless and through the running Linux
 //! kernel.
 //!
-//! The work is the host's ([`faultless_host::oracle`]); this is the loop, the progress bar and the
+//! The work is the host's ([`faultless_oracle`]); this is the loop, the progress bar and the
 //! report. The exit code is 1 if there is a difference, which is made small and printed with the
 //! seed that brings it back.
 
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets};
-use faultless_host::controls::{Defect, Defects};
-use faultless_host::oracle::{Case, Difference, Oracle, Tally};
+use faultless_controls::{Defect, Defects};
+use faultless_oracle::{Case, Difference, Oracle, Tally};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How many cases, and which.

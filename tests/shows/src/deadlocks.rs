@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use faultless_host::controls::deadlocks::{self, Algorithm, Ending, Scenario, Trial};
+use faultless_controls::deadlocks::{self, Algorithm, Ending, Scenario, Trial};
 
 mod report;
 mod svg;
@@ -87,7 +87,7 @@ fn draw(folder: &Path, trials: &[Trial]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use faultless_host::controls::deadlocks::Destination;
+    use faultless_controls::deadlocks::Destination;
 
     use super::*;
 

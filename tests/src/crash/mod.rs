@@ -4,6 +4,7 @@
 //! | for | module |
 //! |---|---|
 //! | which disk, and how it is mounted | [`disk`] |
+//! | how many bytes the operations work on | [`extent`] |
 //! | operations, fixed and random | [`script`] |
 //! | what each byte may be after a crash, and which sizes the file may have | [`promise`] |
 //! | performing the operations | [`player`] |
@@ -11,18 +12,14 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod extent;
 pub mod player;
 pub mod promise;
 pub mod script;
 pub mod sweep;
 
 pub use self::disk::{Disk, Mount};
+pub use self::extent::{BYTES, PAGES};
 pub use self::player::{Player, Syncs};
 pub use self::script::{Op, Script};
 pub use self::sweep::{Explored, Plan, sweep};
-
-/// Pages that a script works on.
-pub const PAGES: usize = 5;
-
-/// Bytes that a script works on.
-pub const BYTES: usize = PAGES * crate::PAGE;

@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faultless::filemap::Task;
-use faultless::page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PageIndex, Strategy, SyncKind, WritebackRun,
-};
-use faultless_host::stores::BlockStore;
+use faultless::page::Strategy;
+use faultless_host::stores::{At, Below, BlockStore, Call, HookedStore};
 
 /// What a fuse unwinds with: no message is printed.
 struct Blown;
@@ -71,59 +69,36 @@ pub(crate) enum Side {
     After,
 }
 
-/// A store whose calls unwind.
-#[derive(Debug)]
-pub(crate) struct FusedStore {
-    pub(crate) inner: Arc<BlockStore>,
-    pub(crate) fuse: Arc<Fuse>,
-    pub(crate) strategy: Strategy,
-    pub(crate) side: Side,
-}
-
-impl FusedStore {
-    fn within<R>(&self, name: &'static str, call: impl FnOnce(&BlockStore) -> R) -> R {
-        if self.side == Side::Before {
-            self.fuse.pass(name);
+/// `inner` with a fuse on one side of each of its calls, which then unwind.
+pub(crate) fn fused(
+    inner: Arc<BlockStore>,
+    fuse: Arc<Fuse>,
+    strategy: Strategy,
+    side: Side,
+) -> Arc<HookedStore<BlockStore>> {
+    let hook = move |at: &At, below: &mut Below<'_>| {
+        if side == Side::Before {
+            fuse.pass(name(at.call));
         }
-        let result = call(&self.inner);
-        if self.side == Side::After {
-            self.fuse.pass(name);
+        let result = below();
+        if side == Side::After {
+            fuse.pass(name(at.call));
         }
         result
-    }
+    };
+    Arc::new(HookedStore::new(inner).around(hook).with_strategy(strategy))
 }
 
-impl AddressSpaceOperations for FusedStore {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.within("read", |inner| inner.read(index, buf))
-    }
-
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.within("write_begin", |inner| inner.write_begin(pos, len))
-    }
-
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.within("write_end", |inner| inner.write_end(pos, len, copied));
-    }
-
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.within("writeback", |inner| inner.writeback(run))
-    }
-
-    fn truncate_blocks(&self, size: u64) {
-        self.within("trim", |inner| inner.truncate_blocks(size));
-    }
-
-    fn set_size(&self, size: u64) {
-        self.within("set_size", |inner| inner.set_size(size));
-    }
-
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.within("sync", |inner| inner.sync(kind))
-    }
-
-    fn strategy(&self) -> Strategy {
-        self.strategy
+/// What a call of a store is called where it blew.
+const fn name(call: Call) -> &'static str {
+    match call {
+        Call::Read => "read",
+        Call::WriteBegin => "write_begin",
+        Call::WriteEnd => "write_end",
+        Call::Writeback => "writeback",
+        Call::Trim => "trim",
+        Call::SetSize => "set_size",
+        Call::Sync => "sync",
     }
 }
 

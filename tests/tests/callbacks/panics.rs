@@ -14,7 +14,7 @@ use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{FREE, File, PAGE, Process, assert_bytes, evict, fsync, set_size};
 use faultless_tests::setup::STRATEGIES;
 
-use crate::fuse::{Fuse, FusedStore, FusedTask, Side};
+use crate::fuse::{Fuse, FusedTask, Side, fused};
 
 /// Three and a half pages.
 const SIZE: u64 = 3 * PAGE + PAGE / 2;
@@ -76,8 +76,7 @@ impl<'m, M: Mmu> Scene<'m, M> {
     fn new(machine: &'m Machine<M>, strategy: Strategy, side: Side) -> Self {
         let (fuse, process) = (Fuse::new(), Process::new(machine));
         let blocks = BlockStore::with_contents(1024, 200, &[OLD; SIZE as usize]);
-        let inner = Arc::clone(&blocks);
-        let store = Arc::new(FusedStore { inner, fuse: Arc::clone(&fuse), strategy, side });
+        let store = fused(Arc::clone(&blocks), Arc::clone(&fuse), strategy, side);
         let file = machine.inode(&store, SIZE);
         let addr = process.map(FREE, 6, &file, 0, Protection::ReadWrite);
         process.space.store(addr, &[STORED; 100]).expect("mapped");

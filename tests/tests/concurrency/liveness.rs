@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use faultless::filemap::{Task, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE, Strategy};
 use faultless::usercopy::IovIter;
-use faultless_host::fuzz::{Plant, rivals};
+use faultless_fuzzing::{Plant, rivals};
 use faultless_host::rng::{Rng, seed};
 use faultless_host::stores::{BlockStore, MemoryStore};
 use faultless_host::{

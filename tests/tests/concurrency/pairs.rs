@@ -2,7 +2,7 @@
 //! sweep of single hand-overs.
 
 use faultless::page::Strategy;
-use faultless_host::fuzz::{Extent, Plant, killed_pairs, pairs, troubled_pairs, twice};
+use faultless_fuzzing::{Extent, Plant, killed_pairs, pairs, troubled_pairs, twice};
 
 /// Every run keeps the contract, and there are as many as one would think.
 fn all_keep_the_contract(strategy: Strategy) {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use faultless_host::fuzz::{Plant, TARGETS, Target, search};
+use faultless_fuzzing::{Plant, TARGETS, Target, search};
 use faultless_host::rng::{self, Rng};
 
 /// Inputs of the random run of each target.

@@ -4,9 +4,9 @@
 //! The tests take turns: the oracle lets one instance live at a time.
 
 use faultless::filemap::Strategy;
+use faultless_controls::{Defect, Defects};
 use faultless_host::Protection;
-use faultless_host::controls::{Defect, Defects};
-use faultless_host::oracle::{
+use faultless_oracle::{
     At, Backing, Bytes, Case, Difference, Form, Op, OpenMode, Oracle, Place, Segment, Transfer,
 };
 use faultless_tests::PAGE;

@@ -3,8 +3,8 @@
 use faultless::filemap::WriteOptions;
 use faultless::page::PageIndex;
 use faultless::usercopy::{IovIter, MayFault, UserAddr, UserMemory, UserSlice};
+use faultless_controls::{Control, Defect, Defects};
 use faultless_host::accesses::CountingUser;
-use faultless_host::controls::{Control, Defect, Defects};
 use faultless_host::{Action, Event, Kind, MachineConfig, Mmu, Protection, When, counting};
 use faultless_tests::bytes::overlay;
 use faultless_tests::{Backing, PAGE, Rig, Tail, TestTask, balanced_on_both_mmus, pattern};

@@ -6,7 +6,7 @@ use faultless::usercopy::conformance::scripted::Scripted;
 use faultless::usercopy::{
     IovIter, MAX_SEGMENTS, USER_IOVEC_BYTES, UserAddr, UserSlice, copy_from_user, import_iovec,
 };
-use faultless_host::controls::{Control, Defect, Defects};
+use faultless_controls::{Control, Defect, Defects};
 use faultless_host::{Action, AddressSpace, Event, Mmu, Protection, When, syscall};
 use faultless_tests::bytes::overlay;
 use faultless_tests::{Backing, PAGE, Rig, balanced_on_both_mmus, pattern};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use faultless::filemap::{Strategy, WriteOptions};
 use faultless::page::PageIndex;
 use faultless::usercopy::{MayFault, UserMemory};
-use faultless_host::controls::Control;
+use faultless_controls::Control;
 use faultless_host::{
     Action, AddressSpace, Event, FrameOrder, MachineConfig, Mmu, POISON, Protection, When,
 };
@@ -136,11 +136,11 @@ fn b05<M: Mmu>(rig: &Rig<'_, M>, subject: Subject) -> Answer {
 }
 
 /// A rig whose store keeps a ledger of blocks of 1 KiB.
-fn ledger_room<'m, M: Mmu>(rig: &Rig<'m, M>, twist: Twist) -> (Rig<'m, M>, Arc<Ledger>) {
+fn ledger_room<'m, M: Mmu>(rig: &Rig<'m, M>, twist: Twist) -> (Rig<'m, M>, Ledger) {
     let blocks = Arc::clone(Backing::Blocks(1024).make().blocks().expect("blocks"));
     let ledger = Ledger::new(Arc::<faultless_host::stores::BlockStore>::clone(&blocks), twist);
     let setup = Setup { backing: Backing::Blocks(1024), strategy: Strategy::BeginEnd };
-    let store = Store::around_blocks(Arc::clone(&ledger), blocks);
+    let store = Store::around_blocks(ledger.store(), blocks);
     (Rig::over(rig.machine(), setup, store), ledger)
 }
 

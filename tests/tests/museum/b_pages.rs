@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use faultless::filemap::{PrepareCommit, Strategy, WriteOptions};
 use faultless::page::{AddressSpaceOperations, Contents, Errno, PageIndex};
-use faultless_host::controls::{Control, Defects};
+use faultless_controls::{Control, Defects};
 use faultless_host::stores::{BlockStore, Call, FaultyStore, MemoryStore};
 use faultless_host::{Mmu, POISON, Protection};
 use faultless_tests::bytes::overlay;
@@ -21,9 +21,9 @@ const BLOCKS: Setup = Setup { backing: Backing::Blocks(1024), strategy: Strategy
 const MEMORY: Setup = Setup { backing: Backing::Memory, strategy: Strategy::BeginEnd };
 
 /// A rig over a store of whole pages with a ledger.
-fn with_ledger<'m, M: Mmu>(rig: &Rig<'m, M>, twist: Twist) -> (Rig<'m, M>, Arc<Ledger>) {
+fn with_ledger<'m, M: Mmu>(rig: &Rig<'m, M>, twist: Twist) -> (Rig<'m, M>, Ledger) {
     let ledger = Ledger::new(MemoryStore::new(), twist);
-    (Rig::over(rig.machine(), MEMORY, Store::plain(Arc::clone(&ledger))), ledger)
+    (Rig::over(rig.machine(), MEMORY, Store::plain(ledger.store())), ledger)
 }
 
 /// 77469c3f: a page that is not in the cache is replaced as a whole. What `read` shows, and how
@@ -184,7 +184,7 @@ balanced_on_both_mmus! {
         let blocks = BlockStore::new(1024, 100);
         let ledger = Ledger::new(Arc::<BlockStore>::clone(&blocks), Twist::UnwrittenIsData);
         for subject in SOUND {
-            let rig = Rig::over(machine, BLOCKS, Store::plain(Arc::clone(&ledger)));
+            let rig = Rig::over(machine, BLOCKS, Store::plain(ledger.store()));
             assert_eq!(b09(&rig, subject, &blocks), Ok(10));
             assert_eq!(rig.read(1499, 1), [STALE], "{subject:?}: what the device happened to hold");
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use faultless::filemap::{NoTask, Strategy, WriteOptions};
 use faultless::page::{Errno, PageIndex};
 use faultless::usercopy::IovIter;
-use faultless_host::controls::{Control, Defect, Defects};
+use faultless_controls::{Control, Defect, Defects};
 use faultless_host::stores::{BlockStore, Call, FaultyStore};
 use faultless_host::{Action, Event, Machine, Mmu, When};
 use faultless_tests::bytes::overlay;

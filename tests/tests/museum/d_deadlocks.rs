@@ -8,8 +8,8 @@ use std::sync::Arc;
 use faultless::filemap::{Access, FaultError, InFault, NoTask, PageLocks, Strategy, WriteOptions};
 use faultless::page::{AddressSpaceOperations, Errno, LockContext, LockedRun, PageIndex, PageRun};
 use faultless::usercopy::{MayFault, UserMemory, copy_from_user};
-use faultless_host::controls::Control;
-use faultless_host::stores::{LockingStore, MemoryStore};
+use faultless_controls::Control;
+use faultless_host::stores::{HookedStore, MemoryStore, StoreLock};
 use faultless_host::{Action, Event, Kind, MachineConfig, Mmu, Protection, When, counting};
 use faultless_tests::bytes::overlay;
 use faultless_tests::stress::{Job, against};
@@ -21,10 +21,18 @@ use crate::harness::{Answer, FAULTLESS, Failure, Subject, exhibit, exhibit_to, r
 
 const MEMORY: Setup = Setup { backing: Backing::Memory, strategy: Strategy::BeginEnd };
 
-/// A rig whose store has a lock of its own, which each of its calls takes; and the store.
-fn locking_room<'m, M: Mmu>(like: &Rig<'m, M>) -> (Rig<'m, M>, Arc<LockingStore<MemoryStore>>) {
-    let store = LockingStore::new(MemoryStore::new());
-    (Rig::over(like.machine(), MEMORY, Store::plain(Arc::clone(&store))), store)
+/// A store with a lock of its own, which each of its calls takes.
+struct Locking {
+    store: Arc<HookedStore<MemoryStore>>,
+    lock: Arc<StoreLock>,
+}
+
+/// A rig over such a store; and the store.
+fn locking_room<'m, M: Mmu>(like: &Rig<'m, M>) -> (Rig<'m, M>, Locking) {
+    let lock = StoreLock::new();
+    let store = lock.around(MemoryStore::new());
+    let rig = Rig::over(like.machine(), MEMORY, Store::plain(Arc::clone(&store)));
+    (rig, Locking { store, lock })
 }
 
 /// Where the page of D1's source and destination is when the write comes.
@@ -88,12 +96,12 @@ fn d04<M: Mmu>(rig: &Rig<'_, M>, subject: Subject, pos: u64) -> Answer {
 /// What a call does in the name of a file system that takes its own lock around it.
 fn under<R>(
     rig: &Rig<'_, impl Mmu>,
-    store: &LockingStore<MemoryStore>,
+    locking: &Locking,
     work: impl FnOnce(&mut MayFault) -> R,
 ) -> Result<R, Failure> {
     watched(rig.machine().check(), || {
         Ok(faultless_host::syscall(|token| {
-            let _held = store.lock();
+            let _held = locking.lock.lock();
             work(token)
         }))
     })
@@ -172,12 +180,12 @@ balanced_on_both_mmus! {
     /// The lock is the store's, inside each of its calls; the copy comes between the calls.
     fn d03_no_lock_of_a_store_is_held_over_the_copy(machine) {
         exhibit(machine, &[Backing::Memory], |like, subject| {
-            let (rig, store) = locking_room(like);
+            let (rig, locking) = locking_room(like);
             rig.fill(&pattern(1, 2 * PAGE));
             rig.chill();
             // The source is a mapping of another file of the same volume: to fault it in is to take
             // the store's lock.
-            let other = machine.inode(&store, 2 * PAGE as u64);
+            let other = machine.inode(&locking.store, 2 * PAGE as u64);
             rig.user().map_file(50, 2, &other, PageIndex::ZERO, Protection::Read);
             let answer = subject.write(&rig, 700, &[rig.user().slice(50, PAGE, 500)]);
             assert_eq!(answer, Ok(500));
@@ -188,12 +196,12 @@ balanced_on_both_mmus! {
     }
 
     fn d03_a_lock_of_the_store_that_is_held_over_the_copy_is_caught(machine) {
-        let (rig, store) = locking_room(&room(machine, Backing::Memory));
+        let (rig, locking) = locking_room(&room(machine, Backing::Memory));
         rig.fill(&pattern(1, PAGE));
         rig.chill();
         rig.user().map_file(50, 1, rig.file(), PageIndex::ZERO, Protection::Read);
         let source = rig.user().slice(50, 0, 8);
-        let copied = under(&rig, &store, |token| copy_from_user(rig.user(), token, &mut [0; 8], source));
+        let copied = under(&rig, &locking, |token| copy_from_user(rig.user(), token, &mut [0; 8], source));
         // The fault handler takes it under the page lock that it needs.
         assert_eq!(copied, Err(Failure::Deadlock(Kind::ForeignLock)));
     }
@@ -218,10 +226,10 @@ balanced_on_both_mmus! {
     /// To fault a page in for a store is to ask the store for room, under its lock.
     fn d05_a_target_is_made_writeable_before_any_lock_is_taken(machine) {
         exhibit_to(&FAULTLESS, machine, &[Backing::Memory], |like, _| {
-            let (rig, store) = locking_room(like);
+            let (rig, locking) = locking_room(like);
             rig.fill(&pattern(1, 2 * PAGE));
             rig.chill();
-            let other = machine.inode(&LockingStore::new(MemoryStore::new()), 0);
+            let other = machine.inode(&StoreLock::new().around(MemoryStore::new()), 0);
             calls::truncate(&other, PAGE as u64).expect("a hole");
             for target in [&other, rig.file()] {
                 rig.user().map_file(50, 1, target, PageIndex::ZERO, Protection::ReadWrite);
@@ -230,17 +238,17 @@ balanced_on_both_mmus! {
                 let got = rig.user().read_vec(to.addr(), 100).expect("the mapping");
                 assert_eq!(got, pattern(1, 2 * PAGE)[PAGE..PAGE + 100]);
             }
-            drop(store);
+            drop(locking);
         });
     }
 
     fn d05_a_probe_for_writing_under_a_lock_that_it_needs_is_caught(machine) {
-        let (rig, store) = locking_room(&room(machine, Backing::Memory));
+        let (rig, locking) = locking_room(&room(machine, Backing::Memory));
         calls::truncate(rig.file(), PAGE as u64).expect("a hole");
         rig.user().map_file(50, 1, rig.file(), PageIndex::ZERO, Protection::ReadWrite);
         rig.user().read_vec(rig.user().at(50, 0), 1).expect("it can be read");
         let to = rig.user().slice(50, 0, 8);
-        let probed = under(&rig, &store, |token| rig.user().fault_in_writeable(token, to));
+        let probed = under(&rig, &locking, |token| rig.user().fault_in_writeable(token, to));
         // Even with a page that is there: the handler asks for room, under M and that lock.
         assert_eq!(probed, Err(Failure::Deadlock(Kind::ReaderBehindQueuedWriter)));
     }
@@ -302,13 +310,13 @@ balanced_on_both_mmus! {
     /// One lock around the whole cache, as there: here it is the store's, taken around a whole
     /// write.
     fn d07_a_lock_around_the_cache_is_caught(machine) {
-        let (rig, store) = locking_room(&room(machine, Backing::Memory));
+        let (rig, locking) = locking_room(&room(machine, Backing::Memory));
         rig.fill(&pattern(1, 2 * PAGE));
         rig.chill();
         rig.user().map_file(50, 2, rig.file(), PageIndex::ZERO, Protection::Read);
         let options = WriteOptions::at(0);
         let segments = [rig.user().slice(50, PAGE, 100)];
-        let written = under(&rig, &store, |token| {
+        let written = under(&rig, &locking, |token| {
             let mut from = faultless::usercopy::IovIter::new(rig.user(), &segments).expect("a request");
             rig.file().write(token, &mut from, &options, &faultless::filemap::NoTask)
         });

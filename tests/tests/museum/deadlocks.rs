@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use faultless_host::controls::deadlocks::{self, Algorithm, Destination, Ending, Scenario, Trial};
+use faultless_controls::deadlocks::{self, Algorithm, Destination, Ending, Scenario, Trial};
 
 /// All trials, played once for all tests: a hang takes as long as the watchdog's patience.
 fn trials() -> &'static [Trial] {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use faultless::filemap::{NoTask, SyncKind, Task, WriteOptions};
 use faultless::page::{AddressSpaceOperations, Errno, Strategy};
 use faultless::usercopy::{IovIter, UserSlice};
-use faultless_host::controls::{Control, ControlFile, Defect, Defects, Failure, Request};
+use faultless_controls::{Control, ControlFile, Defect, Defects, Failure, Request};
 use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{AddressSpace, Event, Machine, Mmu, Protection, When, on_both_mmus, syscall};
 use faultless_tests::{File, PAGE, assert_same, pattern};

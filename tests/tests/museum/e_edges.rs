@@ -10,7 +10,7 @@ use faultless::filemap::{
 };
 use faultless::page::{Errno, MAX_FILE_SIZE, PAGE_SIZE, PageIndex};
 use faultless::usercopy::IovIter;
-use faultless_host::stores::{Call, FaultyStore, MemoryStore};
+use faultless_host::stores::{Call, FaultyStore, HookedStore, MemoryStore};
 use faultless_host::{Mmu, Protection, UserFault, syscall};
 use faultless_tests::{Backing, File, PAGE, Rig, TestTask, balanced_on_both_mmus, calls, pattern};
 
@@ -18,7 +18,7 @@ use crate::harness::{Answer, Failure, Subject, exhibit, room};
 use crate::kernels::{booked, lost, strict};
 use crate::planted::{Bug, OldSync};
 use crate::stage::{read_as, room_over, write_as};
-use crate::stores::{Bounded, Short, ShortAnswer};
+use crate::stores::{Short, ShortAnswer};
 
 /// What sends the stores of a mapping to the store.
 type Sends = fn(&File, &TestTask) -> Result<(), Errno>;
@@ -219,7 +219,7 @@ balanced_on_both_mmus! {
             (5000, Ok(5000)),
             (u64::MAX, Ok(10_000)),
         ] {
-            let store = Bounded::new(max_size);
+            let store = Arc::new(HookedStore::new(MemoryStore::new()).with_max_size(max_size));
             let file = machine.inode(&store, 0);
             let task = TestTask::new();
             assert_eq!(write_as(&file, &[7; 10_000], &WriteOptions::at(0), &task), written);
@@ -239,7 +239,7 @@ balanced_on_both_mmus! {
     /// F8.
     fn e14_a_short_answer_inside_the_file_is_an_error_for_every_reader(machine) {
         let store = Short::new(ShortAnswer::Missing);
-        let rig = room_over(&room(machine, Backing::Memory), &store);
+        let rig = room_over(&room(machine, Backing::Memory), store.store());
         assert_eq!(e14(&rig, &store), Err(Errno::Io));
         assert!(store.take_reads() <= 4, "no reader spins");
         assert_eq!(read_as(rig.file(), 10, 1, &NoTask), Err(Errno::Io), "bytes that came, too");
@@ -257,7 +257,7 @@ balanced_on_both_mmus! {
 
     fn e14_a_short_answer_that_is_taken_for_a_hole_is_caught(machine) {
         let store = Short::new(ShortAnswer::Hole);
-        let rig = room_over(&room(machine, Backing::Memory), &store);
+        let rig = room_over(&room(machine, Backing::Memory), store.store());
         assert_eq!(e14(&rig, &store), Ok(0), "a zero in place of data");
     }
 

@@ -205,7 +205,7 @@ balanced_on_both_mmus! {
     fn e16_a_read_of_more_than_can_be_had_at_once_ends(machine) {
         let bytes = pattern(1, 64 * PAGE);
         let store = Hooked::holding(&bytes);
-        let file = Arc::new(booked(machine, &store, bytes.len() as u64, FRAMES));
+        let file = Arc::new(booked(machine, store.store(), bytes.len() as u64, FRAMES));
         file.mapping().cache().frames().squeeze(&file);
         store.hook(Some(Arc::new(|_, _| Ok(()))));
         let got = read_as(&file, 0, bytes.len(), &TestTask::new().killed_after(STEPS));

@@ -142,7 +142,7 @@ fn e03<M: Mmu>(
     dirty: fn(&File, PageIndex),
 ) -> (Result<(), Failure>, u64) {
     let (store, like) = (Hooked::new(), room(machine, Backing::Memory));
-    let rig = room_over(&like, &store);
+    let rig = room_over(&like, store.store());
     rig.fill(&pattern(1, 2 * PAGE));
     assert_eq!(rig.write(0, rig.source_at(8, 0, &[7; 1])), Ok(1));
     let file = Arc::clone(rig.file());

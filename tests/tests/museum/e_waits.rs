@@ -37,7 +37,7 @@ fn against_a_relay<M: Mmu>(
     work: impl Fn(&File, &Worker<'_>) -> Result<(), Failure> + Sync,
 ) -> (Result<(), Failure>, Option<u64>) {
     let (store, like) = (Hooked::new(), room(machine, Backing::Memory));
-    let rig = room_over(&like, &store);
+    let rig = room_over(&like, store.store());
     rig.fill(&pattern(1, 64 * PAGE));
     let slow = 3 * PAGE as u64..5 * PAGE as u64;
     assert_eq!(syscall(|token| rig.file().evict(token, slow)), 2);

@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use faultless::filemap::{NoTask, Strategy, Task, WriteOptions};
-use faultless::page::Errno;
 use faultless::usercopy::{IovIter, MayFault, UserMemory, UserSlice};
-use faultless_host::controls::{self, Control, ControlFile};
-use faultless_host::{Kind, LockCheck, Machine, Mmu, syscall};
+use faultless_controls::{Control, ControlFile};
+use faultless_host::{LockCheck, Machine, Mmu, syscall};
 use faultless_tests::{Backing, File, Rig, Setup};
 
 use crate::planted::{self, Bug};
+
+pub(crate) use crate::failure::{Answer, EFAULT, Failure};
 
 /// Rounds after which a path counts as endless. No exhibit needs a tenth of them.
 const STEPS: u64 = 20_000;
@@ -35,38 +36,6 @@ pub(crate) const SOUND: [Subject; 3] = [
 
 /// Both strategies, where the small path has nothing to show.
 pub(crate) const FAULTLESS: [Subject; 2] = [SOUND[0], SOUND[1]];
-
-/// Why a write path failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// As a system call fails.
-    Errno(Errno),
-    /// It would have gone on for ever (W6).
-    Livelock,
-    /// The lock checker stopped it: it could have hung.
-    Deadlock(Kind),
-}
-
-/// What a write path says.
-pub(crate) type Answer = Result<usize, Failure>;
-
-/// `EFAULT`.
-pub(crate) const EFAULT: Answer = Err(Failure::Errno(Errno::Fault));
-
-impl From<Errno> for Failure {
-    fn from(errno: Errno) -> Self {
-        Self::Errno(errno)
-    }
-}
-
-impl From<controls::Failure> for Failure {
-    fn from(failure: controls::Failure) -> Self {
-        match failure {
-            controls::Failure::Errno(errno) => Self::Errno(errno),
-            controls::Failure::Livelock => Self::Livelock,
-        }
-    }
-}
 
 /// A task with a budget of rounds: a loop that does not end is ended by it.
 struct Patient<'t, T> {
@@ -161,8 +130,12 @@ impl Subject {
                 Ok(written?.bytes)
             }
             Self::Control(control) => {
-                let request =
-                    controls::Request { control, segments, options: *options, steps: STEPS };
+                let request = faultless_controls::Request {
+                    control,
+                    segments,
+                    options: *options,
+                    steps: STEPS,
+                };
                 Ok(ControlFile::new(file).write(&request, token, user, task)?.bytes)
             }
             Self::Planted(bug) => {

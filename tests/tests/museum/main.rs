@@ -28,6 +28,7 @@ mod e_edges;
 mod e_pages;
 mod e_syncs;
 mod e_waits;
+mod failure;
 mod harness;
 mod kernels;
 mod planted;

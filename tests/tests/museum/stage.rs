@@ -1,16 +1,15 @@
 //! Staging for several threads: tasks that tell whether they sleep, and stores that call back. Each
 //! wait has a limit.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use faultless::filemap::{Inode, Task, WriteOptions};
 use faultless::page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, Kernel, LockContext, PageIndex, Strategy,
-    SyncKind, Wait, WaitKey, WritebackRun,
+    AddressSpaceOperations, Errno, Kernel, LockContext, PageIndex, Strategy, Wait, WaitKey,
 };
 use faultless::usercopy::IovIter;
-use faultless_host::stores::{Call, MemoryStore};
+use faultless_host::stores::{Call, HookedStore, MemoryStore};
 use faultless_host::{LockCheck, Mmu, PlainMemory, lockcheck, syscall};
 use faultless_tests::waiting::until;
 use faultless_tests::{Backing, Rig, Setup, Store};
@@ -140,69 +139,42 @@ type Hook = Arc<dyn Fn(Call, PageIndex) -> Result<(), Errno> + Send + Sync>;
 /// A store in memory that calls back before it reads and writes, and counts that. The callback is
 /// called with what the core has locked, and its error is the store's.
 pub(crate) struct Hooked {
-    inner: Arc<MemoryStore>,
-    hook: Mutex<Option<Hook>>,
-    calls: AtomicU64,
+    store: Arc<HookedStore<MemoryStore>>,
+    calls: Arc<AtomicU64>,
 }
 
 impl Hooked {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Self {
         Self::holding(&[])
     }
 
-    pub(crate) fn holding(bytes: &[u8]) -> Arc<Self> {
-        let inner = MemoryStore::with_contents(bytes);
-        Arc::new(Self { inner, hook: Mutex::default(), calls: AtomicU64::new(0) })
+    pub(crate) fn holding(bytes: &[u8]) -> Self {
+        let store = Arc::new(HookedStore::new(MemoryStore::with_contents(bytes)));
+        Self { store, calls: Arc::default() }
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Arc<HookedStore<MemoryStore>> {
+        &self.store
     }
 
     /// Calls `hook` from now on, or nothing. A hook that holds the file has to be taken off again.
     pub(crate) fn hook(&self, hook: Option<Hook>) {
-        *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = hook;
         self.calls.store(0, Ordering::SeqCst);
+        let Some(hook) = hook else { return self.store.unhook() };
+        let calls = Arc::clone(&self.calls);
+        self.store.hook(move |at, below| {
+            if matches!(at.call, Call::Read | Call::Writeback) {
+                calls.fetch_add(1, Ordering::SeqCst);
+                hook(at.call, PageIndex::containing(at.pos))?;
+            }
+            below()
+        });
     }
 
     /// Calls of the present hook.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
-    }
-
-    fn before(&self, call: Call, index: PageIndex) -> Result<(), Errno> {
-        let hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(hook) = hook else { return Ok(()) };
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        hook(call, index)
-    }
-}
-
-impl AddressSpaceOperations for Hooked {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.before(Call::Read, index)?;
-        self.inner.read(index, buf)
-    }
-
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.inner.write_begin(pos, len)
-    }
-
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.inner.write_end(pos, len, copied);
-    }
-
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.before(Call::Writeback, run.first())?;
-        self.inner.writeback(run)
-    }
-
-    fn truncate_blocks(&self, size: u64) {
-        self.inner.truncate_blocks(size);
-    }
-
-    fn set_size(&self, size: u64) {
-        self.inner.set_size(size);
-    }
-
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.inner.sync(kind)
     }
 }
 

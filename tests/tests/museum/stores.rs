@@ -3,11 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use faultless::page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
-    Strategy, SyncKind, WritebackRun,
-};
-use faultless_host::stores::MemoryStore;
+use faultless::page::{AddressSpaceOperations, Begun, Contents, FillBuf, PAGE_SIZE, Reserved};
+use faultless_host::stores::{At, Call, HookedStore, MemoryStore};
 
 /// What a [`Ledger`] does to what the store below it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +25,12 @@ pub(crate) const STALE: u8 = 0xdb;
 
 /// A store that writes down what begins and what ends.
 pub(crate) struct Ledger {
-    inner: Arc<dyn AddressSpaceOperations>,
-    twist: Twist,
+    store: Arc<HookedStore<dyn AddressSpaceOperations>>,
+    books: Arc<Books>,
+}
+
+#[derive(Default)]
+struct Books {
     begun: Mutex<Vec<(u64, usize)>>,
     ended: Mutex<Vec<(u64, usize)>>,
     wrong: Mutex<Vec<String>>,
@@ -41,64 +42,77 @@ fn entries<T>(book: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
 }
 
 impl Ledger {
-    pub(crate) fn new(inner: Arc<dyn AddressSpaceOperations>, twist: Twist) -> Arc<Self> {
-        let (begun, ended, wrong) = Default::default();
-        Arc::new(Self { inner, twist, begun, ended, wrong, reads: AtomicUsize::new(0) })
+    pub(crate) fn new(inner: Arc<dyn AddressSpaceOperations>, twist: Twist) -> Self {
+        let books = Arc::<Books>::default();
+        let (reads, begins) = (Arc::clone(&books), Arc::clone(&books));
+        let mut store = HookedStore::new(inner)
+            .around(move |at, below| {
+                match at.call {
+                    Call::Read => drop(reads.reads.fetch_add(1, Ordering::Relaxed)),
+                    Call::WriteEnd => reads.end(at),
+                    _ => {}
+                }
+                below()
+            })
+            .granting(move |at, begun| begins.begin(at, begun, twist));
+        if twist == Twist::UnwrittenIsData {
+            store = store.reading(|_, _, buf| {
+                buf.write(&[STALE; PAGE_SIZE]);
+                Ok(())
+            });
+        }
+        Self { store: Arc::new(store), books }
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> Arc<HookedStore<dyn AddressSpaceOperations>> {
+        Arc::clone(&self.store)
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        assert_eq!(*entries(&self.begun), [], "begun and not ended");
-        entries(&self.ended).clear();
-        entries(&self.wrong).clear();
-        self.reads.store(0, Ordering::Relaxed);
+        assert_eq!(*entries(&self.books.begun), [], "begun and not ended");
+        entries(&self.books.ended).clear();
+        entries(&self.books.wrong).clear();
+        self.books.reads.store(0, Ordering::Relaxed);
     }
 
     /// Up to where bytes landed, as the store was told. (A write may start over, and land the same
     /// bytes again.)
     pub(crate) fn landed_until(&self) -> u64 {
-        let ended = entries(&self.ended);
+        let ended = entries(&self.books.ended);
         let landed = ended.iter().filter(|(_, copied)| *copied > 0);
         landed.map(|(pos, copied)| pos + *copied as u64).max().unwrap_or(0)
     }
 
     /// Ends without a beginning, beginnings without an end, and ends with more than was granted.
     pub(crate) fn wrong(&self) -> Vec<String> {
-        let open = entries(&self.begun).clone();
+        let open = entries(&self.books.begun).clone();
         let open = open.into_iter().map(|(pos, len)| format!("{len} bytes at {pos} never ended"));
-        entries(&self.wrong).iter().cloned().chain(open).collect()
+        entries(&self.books.wrong).iter().cloned().chain(open).collect()
     }
 
     /// Pages read.
     pub(crate) fn reads(&self) -> usize {
-        self.reads.load(Ordering::Relaxed)
+        self.books.reads.load(Ordering::Relaxed)
     }
 }
 
-impl AddressSpaceOperations for Ledger {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        if self.twist == Twist::UnwrittenIsData {
-            buf.write(&[STALE; PAGE_SIZE]);
-            return Ok(());
-        }
-        self.inner.read(index, buf)
-    }
-
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        let mut begun = Begun { reserved: Reserved::Partly, ..self.inner.write_begin(pos, len)? };
-        let room = begun.len;
-        match self.twist {
+impl Books {
+    fn begin(&self, at: &At, granted: Begun, twist: Twist) -> Begun {
+        let mut begun = Begun { reserved: Reserved::Partly, ..granted };
+        match twist {
             Twist::None => {}
             Twist::UnwrittenIsData => begun.contents = Contents::Stored,
             Twist::GrantsTooMuch => begun.len = usize::MAX,
             Twist::GrantsNothing => begun.len = 0,
         }
-        entries(&self.begun).push((pos, begun.len.clamp(1, room)));
-        Ok(begun)
+        entries(&self.begun).push((at.pos, begun.len.clamp(1, granted.len)));
+        begun
     }
 
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
+    fn end(&self, at: &At) {
+        let At { pos, len, copied, .. } = *at;
         let mut begun = entries(&self.begun);
         match begun.iter().position(|entry| *entry == (pos, len)) {
             Some(at) => drop(begun.remove(at)),
@@ -108,40 +122,14 @@ impl AddressSpaceOperations for Ledger {
             entries(&self.wrong).push(format!("{copied} of {len} bytes at {pos} landed"));
         }
         entries(&self.ended).push((pos, copied));
-        self.inner.write_end(pos, len, copied);
-    }
-
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.inner.writeback(run)
-    }
-
-    fn truncate_blocks(&self, size: u64) {
-        self.inner.truncate_blocks(size);
-    }
-
-    fn set_size(&self, size: u64) {
-        self.inner.set_size(size);
-    }
-
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.inner.sync(kind)
-    }
-
-    fn strategy(&self) -> Strategy {
-        self.inner.strategy()
-    }
-
-    fn max_size(&self) -> u64 {
-        self.inner.max_size()
     }
 }
 
 /// E14: a store that reads no more than so many bytes of each page, and what it says of the others.
 pub(crate) struct Short {
-    inner: Arc<MemoryStore>,
-    answer: ShortAnswer,
-    bytes: AtomicUsize,
-    reads: AtomicUsize,
+    store: Arc<HookedStore<MemoryStore>>,
+    bytes: Arc<AtomicUsize>,
+    reads: Arc<AtomicUsize>,
 }
 
 /// What a [`Short`] store says of the bytes that it did not get.
@@ -154,9 +142,27 @@ pub(crate) enum ShortAnswer {
 }
 
 impl Short {
-    pub(crate) fn new(answer: ShortAnswer) -> Arc<Self> {
-        let (bytes, reads) = (AtomicUsize::new(PAGE_SIZE), AtomicUsize::new(0));
-        Arc::new(Self { inner: MemoryStore::new(), answer, bytes, reads })
+    pub(crate) fn new(answer: ShortAnswer) -> Self {
+        let (bytes, reads) = (Arc::new(AtomicUsize::new(PAGE_SIZE)), Arc::<AtomicUsize>::default());
+        let (most, count) = (Arc::clone(&bytes), Arc::clone(&reads));
+        let store = HookedStore::new(MemoryStore::new())
+            .reading(move |inner, index, buf| {
+                count.fetch_add(1, Ordering::Relaxed);
+                let mut page = vec![0; PAGE_SIZE];
+                inner.read(index, &mut FillBuf::new(&mut page))?;
+                buf.write(&page[..most.load(Ordering::Relaxed)]);
+                if answer == ShortAnswer::Hole {
+                    buf.fill_hole();
+                }
+                Ok(())
+            })
+            .granting(|_, begun| Begun { reserved: Reserved::Partly, ..begun });
+        Self { store: Arc::new(store), bytes, reads }
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Arc<HookedStore<MemoryStore>> {
+        &self.store
     }
 
     /// From now on so many bytes of a page are read.
@@ -167,89 +173,5 @@ impl Short {
     /// Pages read since the last call.
     pub(crate) fn take_reads(&self) -> usize {
         self.reads.swap(0, Ordering::Relaxed)
-    }
-}
-
-impl AddressSpaceOperations for Short {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        let mut page = vec![0; PAGE_SIZE];
-        self.inner.read(index, &mut FillBuf::new(&mut page))?;
-        buf.write(&page[..self.bytes.load(Ordering::Relaxed)]);
-        if self.answer == ShortAnswer::Hole {
-            buf.fill_hole();
-        }
-        Ok(())
-    }
-
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        let begun = self.inner.write_begin(pos, len)?;
-        Ok(Begun { reserved: Reserved::Partly, ..begun })
-    }
-
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.inner.write_end(pos, len, copied);
-    }
-
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.inner.writeback(run)
-    }
-
-    fn truncate_blocks(&self, size: u64) {
-        self.inner.truncate_blocks(size);
-    }
-
-    fn set_size(&self, size: u64) {
-        self.inner.set_size(size);
-    }
-
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.inner.sync(kind)
-    }
-}
-
-/// E13: a store with a largest size of its own.
-pub(crate) struct Bounded {
-    inner: Arc<MemoryStore>,
-    max_size: u64,
-}
-
-impl Bounded {
-    pub(crate) fn new(max_size: u64) -> Arc<Self> {
-        Arc::new(Self { inner: MemoryStore::new(), max_size })
-    }
-}
-
-impl AddressSpaceOperations for Bounded {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.inner.read(index, buf)
-    }
-
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.inner.write_begin(pos, len)
-    }
-
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.inner.write_end(pos, len, copied);
-    }
-
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.inner.writeback(run)
-    }
-
-    fn truncate_blocks(&self, size: u64) {
-        self.inner.truncate_blocks(size);
-    }
-
-    fn set_size(&self, size: u64) {
-        self.inner.set_size(size);
-    }
-
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.inner.sync(kind)
-    }
-
-    fn max_size(&self) -> u64 {
-        self.max_size
     }
 }

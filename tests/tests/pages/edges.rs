@@ -11,7 +11,7 @@ use faultless::page::{
 };
 use faultless::usercopy::IovIter;
 use faultless_host::script::Moment;
-use faultless_host::stores::{BlockStore, VolatileStore};
+use faultless_host::stores::{BlockStore, MemoryStore};
 use faultless_host::{
     Action, Event, Machine, Protection, ScriptedMmu, When, on_both_mmus, syscall,
 };
@@ -75,7 +75,7 @@ fn an_old_stores_answers_come_through_and_it_is_written_by_strategy_a() {
     store.write_end(2 * PAGE as u64 + 10, 100, 40);
     let committed = store.inner().committed.lock().expect("no panic").clone();
     assert_eq!(committed, [(PageIndex::new(2), 10, 50)]);
-    assert!(!PrepareCommitStore::new(Legacy::new(VolatileStore::new())).is_persistent());
+    assert!(!PrepareCommitStore::new(Legacy::new(MemoryStore::volatile())).is_persistent());
 }
 
 #[test]

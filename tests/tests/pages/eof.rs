@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use faultless::filemap::{Strategy, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE, PageIndex};
-use faultless_host::stores::{BlockStore, VolatileStore};
+use faultless_host::stores::{BlockStore, MemoryStore};
 use faultless_host::{Action, Event, Protection, UserFault, When};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
@@ -287,7 +287,7 @@ balanced_on_both_mmus! {
     /// more.
     fn p2_a_scribble_is_zeroed_before_a_write_far_past_it(machine) {
         for pos in [PAGE, 1 << 40, 1 << 62] {
-            let store = VolatileStore::new();
+            let store = MemoryStore::volatile();
             let (process, file) = (Process::new(machine), machine.inode(&store, 0));
             assert_eq!(process.write(&file, 0, &pattern(1, 100)), Ok(100));
             let addr = process.map(FREE, 1, &file, 0, Protection::ReadWrite);

@@ -3,7 +3,7 @@
 
 use faultless::filemap::{Strategy, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE};
-use faultless_host::stores::{Call, FaultyStore, MemoryStore, VolatileStore};
+use faultless_host::stores::{Call, FaultyStore, MemoryStore};
 use faultless_host::{Protection, UserFault, counting};
 use faultless_tests::balanced_on_both_mmus;
 use faultless_tests::process::{
@@ -202,7 +202,7 @@ balanced_on_both_mmus! {
     }
 
     fn p6_a_file_whose_only_copy_is_the_cache_is_never_evicted(machine) {
-        let (process, file) = (Process::new(machine), machine.inode(&VolatileStore::new(), 0));
+        let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::volatile(), 0));
         let content = pattern(4, 3 * PAGE_SIZE);
         assert_eq!(process.write(&file, 0, &content), Ok(3 * PAGE_SIZE));
         fsync(&file).unwrap();

@@ -4,7 +4,7 @@
 //! The bugs that are planted below are what a sweep is for: each has to be found.
 
 use faultless::filemap::Strategy;
-use faultless_host::fuzz::{CRASHES, Extent};
+use faultless_fuzzing::{CRASHES, Extent};
 use faultless_host::stores::Lie;
 use faultless_host::{Machine, MachineConfig, Mmu, ScriptedMmu, rng};
 use faultless_tests::balanced_on_both_mmus;

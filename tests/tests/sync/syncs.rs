@@ -5,7 +5,7 @@
 //! thread comes in at every point.
 
 use faultless::page::Strategy;
-use faultless_host::fuzz::{CASES, Case, Extent, Plant};
+use faultless_fuzzing::{CASES, Case, Extent, Plant};
 
 fn keeps_the_contract(name: &str) {
     let case = Case::find(name).expect("a case");

@@ -2,18 +2,16 @@
 //! beats the error, nothing begun is left behind, and the same write succeeds once the trouble is
 //! over.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
-use faultless::filemap::{Inode, NoTask, OpenFile, OpenFlags, SyncKind};
-use faultless::page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PageIndex, Strategy, WritebackRun,
-};
+use faultless::filemap::{NoTask, OpenFile, OpenFlags, SyncKind};
+use faultless::page::{Errno, PageIndex, Strategy};
 use faultless::usercopy::IovIter;
-use faultless_host::stores::{BlockStore, Call, FaultyStore, MemoryStore};
+use faultless_host::stores::{BlockStore, Call, FaultyStore, HookedStore, MemoryStore};
 use faultless_host::{Machine, Mmu, When, on_both_mmus};
 use faultless_tests::bytes::overlay;
 use faultless_tests::setup::STRATEGIES;
-use faultless_tests::{Backing, File, Kernel, PAGE, Rig, Setup, Store, Tail, calls, pattern};
+use faultless_tests::{Backing, File, PAGE, Rig, Setup, Store, Tail, calls, pattern};
 
 /// A file on blocks of `block` bytes whose store fails on request.
 fn faulty_rig<M: Mmu>(
@@ -336,9 +334,13 @@ on_both_mmus! {
     /// While the store syncs, somebody else truncates the file, which takes I: it must be free.
     fn w11_the_sync_happens_after_the_inode_lock_is_released(machine) {
         for strategy in STRATEGIES {
-            let store = Arc::new(Prober { inner: MemoryStore::new(), file: OnceLock::new() });
+            let store = Arc::new(HookedStore::new(MemoryStore::new()));
             let file: File = machine.inode(&store, 0);
-            assert!(store.file.set(Arc::downgrade(&file)).is_ok());
+            let other = Arc::downgrade(&file);
+            store.hook(move |at, below| match at.call {
+                Call::Sync => truncate_elsewhere(&other.upgrade().ok_or(Errno::Io)?, 55),
+                _ => below(),
+            });
             let space = machine.space();
             space.map_anonymous(8, 1, faultless_host::Protection::ReadWrite);
             let source = [space.slice(8, 0, 100)];
@@ -352,37 +354,11 @@ on_both_mmus! {
     }
 }
 
-/// A store during whose `sync` another thread truncates the file to 55 bytes.
-struct Prober {
-    inner: Arc<MemoryStore>,
-    file: OnceLock<Weak<Inode<Kernel>>>,
-}
-
-impl AddressSpaceOperations for Prober {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.inner.read(index, buf)
-    }
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.inner.write_begin(pos, len)
-    }
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.inner.write_end(pos, len, copied);
-    }
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.inner.writeback(run)
-    }
-    fn truncate_blocks(&self, size: u64) {
-        self.inner.truncate_blocks(size);
-    }
-    fn set_size(&self, size: u64) {
-        AddressSpaceOperations::set_size(&*self.inner, size);
-    }
-    fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
-        let file = self.file.get().and_then(Weak::upgrade).ok_or(Errno::Io)?;
-        std::thread::scope(|scope| {
-            faultless_tests::threads::spawn_in(scope, || calls::truncate(&file, 55))
-                .join()
-                .unwrap_or(Err(Errno::Io))
-        })
-    }
+/// Another thread truncates the file.
+fn truncate_elsewhere(file: &File, size: u64) -> Result<(), Errno> {
+    std::thread::scope(|scope| {
+        faultless_tests::threads::spawn_in(scope, || calls::truncate(file, size))
+            .join()
+            .unwrap_or(Err(Errno::Io))
+    })
 }

@@ -1,7 +1,9 @@
 //! Which crate may need which: `page` and `usercopy` do not know each other; `filemap` needs both;
-//! `parts` builds from `page`; `host` needs the first three; `xtask` needs none of them, and
-//! nothing needs `xtask`. The example kernel needs `faultless` and nothing else, as an embedder's
-//! does. The tests of `filemap` stand on `parts`, and those of `parts` put an inode on top.
+//! `parts` builds from `page`; `host` needs the first three, and knows nothing of what is checked
+//! on it: the controls, the oracle and the fuzz bodies, which stand above it. `xtask` needs none of
+//! them, and nothing needs `xtask`. The example kernel needs `faultless` and nothing else, as an
+//! embedder's does. The tests of `filemap` stand on `parts`, and those of `parts` put an inode on
+//! top.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +14,9 @@ const USERCOPY: &str = "faultless-usercopy";
 const FILEMAP: &str = "faultless-filemap";
 const PARTS: &str = "faultless-parts";
 const HOST: &str = "faultless-host";
+const CONTROLS: &str = "faultless-controls";
+const FUZZING: &str = "faultless-fuzzing";
+const ORACLE: &str = "faultless-oracle";
 const FAULTLESS: &str = "faultless";
 const TOOLS: &str = "faultless-tools";
 const EXAMPLE: &str = "faultless-example-kernel";
@@ -25,15 +30,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (HOST, &[PAGE, USERCOPY, FILEMAP]),
     (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, PARTS]),
     (EXAMPLE, &[FAULTLESS]),
-    ("faultless-tests", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
+    (CONTROLS, &[PAGE, USERCOPY, FILEMAP, HOST]),
+    (ORACLE, &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),
+    (FUZZING, &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),
+    ("faultless-tests", &[FAULTLESS, HOST, CONTROLS, ORACLE, FUZZING]),
     ("faultless-compile-tests", &[FAULTLESS]),
-    ("faultless-model", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, FAULTLESS]),
+    ("faultless-model", &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),
     (TOOLS, &[]),
     ("faultless-bench", &[PAGE, USERCOPY, FILEMAP, HOST, TOOLS]),
     ("faultless-planted", &[TOOLS]),
     ("faultless-prover", &[TOOLS]),
-    ("faultless-random", &[HOST, TOOLS]),
-    ("faultless-shows", &[PAGE, USERCOPY, FILEMAP, HOST, TOOLS]),
+    ("faultless-random", &[HOST, CONTROLS, ORACLE, FUZZING, TOOLS]),
+    ("faultless-shows", &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS, TOOLS]),
     ("xtask", &[TOOLS]),
 ];
 
@@ -143,6 +151,14 @@ mod tests {
     fn tests_of_a_core_crate_that_need_the_host_are_found() {
         let planted = facts(vec![package(FILEMAP, &[], &[HOST]), package(HOST, &[], &[])]);
         objects(&between_crates(&planted), "must not need faultless-host");
+    }
+
+    #[test]
+    fn a_host_that_needs_what_is_checked_on_it_is_found() {
+        let planted = facts(vec![package(HOST, &[CONTROLS], &[]), package(CONTROLS, &[], &[])]);
+        objects(&between_crates(&planted), "must not need faultless-controls");
+        let planted = facts(vec![package(ORACLE, &[FUZZING], &[]), package(FUZZING, &[], &[])]);
+        objects(&between_crates(&planted), "must not need faultless-fuzzing");
     }
 
     #[test]

@@ -20,6 +20,9 @@ const CORE: &[&str] = &[
 const STRICT: &[&str] = &[
     "crates/",
     "tests/bench/",
+    "tests/controls/",
+    "tests/fuzzing/",
+    "tests/oracle/",
     "tests/planted/",
     "tests/prover/",
     "tests/random/",

@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::instance::{Instance, Node};
-use super::thread::lock;
+use super::record::lock;
 
 /// How often each other thread may go first by the contract.
 const BOUND: u32 = 1;

@@ -1,63 +1,23 @@
-//! What one thread holds and waits for, and which machine it belongs to at the moment.
+//! The calling thread's side: what it holds, and which machine it belongs to at the moment.
 
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::LockCheck;
+use super::check::LockCheck;
 use super::instance::Instance;
+use super::record::{Record, lock};
 
 /// Remembered events: a thread that does the same under the same locks again need not ask the
 /// graph.
 const REMEMBERED: usize = 64;
 
-/// A thread's locks. Shared with the machine, so that a watchdog can tell the whole story.
-#[derive(Debug)]
-pub(super) struct Record {
-    pub(super) name: String,
-    pub(super) held: Vec<Instance>,
-    pub(super) waiting: Option<Instance>,
-}
-
-impl Record {
-    /// Takes `gone`, or the part of a run that it is, off what is held; whether it was.
-    pub(super) fn release(&mut self, gone: &Instance) -> bool {
-        if let Some(place) = self.held.iter().rposition(|held| held == gone) {
-            self.held.remove(place);
-            return true;
-        }
-        let Some(part) = self.held.iter_mut().rev().find(|held| held.conflicts(gone)) else {
-            return false;
-        };
-        part.slots -= gone.slots;
-        self.held.retain(|held| !held.slots.is_empty());
-        true
-    }
-}
-
-impl fmt::Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "thread '{}' holds", self.name)?;
-        if self.held.is_empty() {
-            f.write_str(" nothing")?;
-        }
-        for held in &self.held {
-            write!(f, " [{held}]")?;
-        }
-        match self.waiting {
-            Some(lock) => write!(f, " and waits for {lock}"),
-            None => Ok(()),
-        }
-    }
-}
-
 /// The calling thread's side of the checker.
 pub(super) struct Local {
     pub(super) record: Arc<Mutex<Record>>,
-    pub(super) check: RefCell<Option<Arc<LockCheck>>>,
+    check: RefCell<Option<Arc<LockCheck>>>,
     seen: [Cell<u64>; REMEMBERED],
 }
 
@@ -98,10 +58,17 @@ impl Local {
     }
 }
 
-/// Locks a mutex whose holder may have panicked: what it guards here is only told, never relied
-/// upon.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl LockCheck {
+    /// The calling thread works for this checker's machine from now on.
+    pub fn adopt(self: &Arc<Self>) {
+        let _ = Local::with(|local| {
+            if local.check.borrow().as_ref().is_some_and(|check| Arc::ptr_eq(check, self)) {
+                return;
+            }
+            *local.check.borrow_mut() = Some(Arc::clone(self));
+            self.watch(&local.record);
+        });
+    }
 }
 
 /// A small multiplicative hash: this runs at every lock.

@@ -1,14 +1,23 @@
-//! Which frames are free: a bitmap, searched from where the last search ended.
+//! Which frames are free: a bitmap, searched from where the last search ended, in a
+//! [`FrameOrder`].
 
 #![forbid(unsafe_code)]
-
-use super::FrameOrder;
 
 /// Runs looked at before the longest so far is taken.
 const CANDIDATES: usize = 16;
 /// How far the next frame lies from the last one when frames are to be scattered. Prime, so that
 /// every frame is reached.
 const STRIDE: usize = 37;
+
+/// How frames that are allocated together, or after one another, lie in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FrameOrder {
+    /// Side by side, as far as memory is not fragmented.
+    #[default]
+    Contiguous,
+    /// One at a time and far apart: no run longer than a frame is ever handed out.
+    Scattered,
+}
 
 /// The free frames, by place (from 0).
 #[derive(Debug)]

@@ -21,20 +21,11 @@ use self::free_map::FreeMap;
 use self::ram::Ram;
 use self::reclaim::Reclaimer;
 
+pub use self::free_map::FrameOrder;
 pub use self::reclaim::Reclaim;
 
 /// What every byte of a free frame holds.
 pub const POISON: u8 = 0xA5;
-
-/// How frames that are allocated together, or after one another, lie in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FrameOrder {
-    /// Side by side, as far as memory is not fragmented.
-    #[default]
-    Contiguous,
-    /// One at a time and far apart: no run longer than a frame is ever handed out.
-    Scattered,
-}
 
 /// Whether free frames are filled with [`POISON`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -162,8 +153,10 @@ impl PhysicalMemory {
     }
 
     /// A frame for user memory, with a count of 1 and filled with zeros; does not count as an
-    /// allocation of the kernel. `None` when memory is full.
-    pub(crate) fn allocate_user(&self) -> Option<FrameNumber> {
+    /// allocation of the kernel. `None` when memory is full. For address spaces: a page-table
+    /// entry owns a count of its frame until it calls [`release`](Self::release).
+    #[must_use]
+    pub fn allocate_user(&self) -> Option<FrameNumber> {
         let (frame, _) = self.take(1)?;
         // SAFETY: the frame was just taken, and is used here only.
         unsafe { self.ram.fill(place(frame), 0) };
@@ -180,7 +173,10 @@ impl PhysicalMemory {
     ///
     /// # Safety
     /// As for [`Frames::release`].
-    pub(crate) unsafe fn release(&self, frame: FrameNumber) {
+    ///
+    /// # Panics
+    /// If the frame is free.
+    pub unsafe fn release(&self, frame: FrameNumber) {
         let place = place(frame);
         let old = self.counts[place].fetch_sub(1, Ordering::AcqRel);
         assert_ne!(old, 0, "frame {} released while free", frame.get());
@@ -194,7 +190,8 @@ impl PhysicalMemory {
     }
 
     /// Kernel address of the frame.
-    pub(crate) fn address(&self, frame: FrameNumber) -> NonNull<u8> {
+    #[must_use]
+    pub fn address(&self, frame: FrameNumber) -> NonNull<u8> {
         self.ram.address(place(frame))
     }
 

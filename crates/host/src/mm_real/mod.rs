@@ -16,7 +16,7 @@ use faultless_usercopy::arch::{Atomic, Faulting, NoWindow, native};
 use crate::memory::PhysicalMemory;
 use crate::mmu::{Handler, Mmu, Operation, Outcome, Policy, Protection};
 
-pub(crate) use signal::{end_access, install};
+pub use signal::{end_access, install};
 
 /// A reserved range of addresses.
 ///

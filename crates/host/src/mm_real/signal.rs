@@ -37,8 +37,8 @@ struct Installed {
 
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
 
-/// Installs the handler, the first time.
-pub(crate) fn install() {
+/// Installs the handler, the first time. [`RealMmu`](super::RealMmu) does so by itself.
+pub fn install() {
     INSTALLED.get_or_init(|| {
         let mut action = default_action();
         action.sa_sigaction =
@@ -101,8 +101,9 @@ extern "C" fn on_segv(_signal: c_int, info: *mut libc::siginfo_t, context: *mut 
 }
 
 /// Ends the access to user memory at which `context` stands, as a fault that cannot be resolved
-/// does. Whether there is one.
-pub(crate) fn end_access(context: &mut libc::ucontext_t) -> bool {
+/// does. Whether there is one. For handlers of other signals, such as SIGBUS, which call it with
+/// the context that the system passed.
+pub fn end_access(context: &mut libc::ucontext_t) -> bool {
     let ip = ip(context);
     let entry = INSTALLED.get().and_then(|installed| installed.table.find(*ip as usize));
     if let Some(entry) = entry {

@@ -1,5 +1,4 @@
-//! Stores in memory: one that keeps pages, and one that keeps nothing because the cache is the only
-//! copy (tmpfs).
+//! A store in memory, which keeps pages; or nothing, because the cache is the only copy (tmpfs).
 
 #![forbid(unsafe_code)]
 
@@ -13,11 +12,20 @@ use faultless_page::{
 
 use super::Medium;
 
-/// A store that keeps whole pages in memory.
+/// A store that keeps whole pages in memory, or nothing.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<MemoryState>,
     strategy: Strategy,
+    keeps: Keeps,
+}
+
+/// What becomes of pages that are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Keeps {
+    #[default]
+    Pages,
+    Nothing,
 }
 
 /// What a [`MemoryStore`] holds.
@@ -38,6 +46,13 @@ impl MemoryStore {
     #[must_use]
     pub fn with_strategy(strategy: Strategy) -> Arc<Self> {
         Arc::new(Self { strategy, ..Self::default() })
+    }
+
+    /// The store of an empty file whose only copy is the cache, as tmpfs: pages are never dropped,
+    /// and there is nothing to read.
+    #[must_use]
+    pub fn volatile() -> Arc<Self> {
+        Arc::new(Self { keeps: Keeps::Nothing, ..Self::default() })
     }
 
     /// A store that holds a file of these bytes.
@@ -91,7 +106,9 @@ impl MemoryStore {
 
 impl AddressSpaceOperations for MemoryStore {
     fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        if let Some(page) = self.lock().pages.get(&index.get()) {
+        if self.keeps == Keeps::Pages
+            && let Some(page) = self.lock().pages.get(&index.get())
+        {
             buf.write(page);
         }
         // A page that was never stored is a hole; pages are stored whole.
@@ -100,17 +117,21 @@ impl AddressSpaceOperations for MemoryStore {
     }
 
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        let contents = match self.lock().pages.contains_key(&PageIndex::containing(pos).get()) {
-            true => Contents::Stored,
-            false => Contents::Hole,
-        };
+        let index = PageIndex::containing(pos).get();
+        let is_stored = self.keeps == Keeps::Pages && self.lock().pages.contains_key(&index);
+        let contents = if is_stored { Contents::Stored } else { Contents::Hole };
         Ok(Begun { len, contents, reserved: Reserved::Fully })
     }
 
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
 
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        super::each_page(run, |index, bytes, inside| self.put_page(index, bytes, inside))
+        match self.keeps {
+            Keeps::Pages => {
+                super::each_page(run, |index, bytes, inside| self.put_page(index, bytes, inside))
+            }
+            Keeps::Nothing => Ok(()),
+        }
     }
 
     fn truncate_blocks(&self, size: u64) {
@@ -132,6 +153,10 @@ impl AddressSpaceOperations for MemoryStore {
     fn strategy(&self) -> Strategy {
         self.strategy
     }
+
+    fn is_persistent(&self) -> bool {
+        self.keeps == Keeps::Pages
+    }
 }
 
 impl Medium for MemoryStore {
@@ -146,61 +171,9 @@ impl Medium for MemoryStore {
     }
 
     fn put_page(&self, index: PageIndex, page: &[u8], _inside: usize) -> Result<(), Errno> {
-        self.lock().pages.insert(index.get(), page.to_vec());
+        if self.keeps == Keeps::Pages {
+            self.lock().pages.insert(index.get(), page.to_vec());
+        }
         Ok(())
-    }
-}
-
-/// A store whose only copy is the cache, as tmpfs: pages are never dropped, and there is nothing to
-/// read.
-#[derive(Debug, Default)]
-pub struct VolatileStore {
-    strategy: Strategy,
-}
-
-impl VolatileStore {
-    /// The store of an empty file.
-    #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::default()
-    }
-
-    /// The same, written by this algorithm.
-    #[must_use]
-    pub fn with_strategy(strategy: Strategy) -> Arc<Self> {
-        Arc::new(Self { strategy })
-    }
-}
-
-impl AddressSpaceOperations for VolatileStore {
-    fn read(&self, _index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        buf.fill_hole();
-        Ok(())
-    }
-
-    fn write_begin(&self, _pos: u64, len: usize) -> Result<Begun, Errno> {
-        Ok(Begun { len, contents: Contents::Hole, reserved: Reserved::Fully })
-    }
-
-    fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
-
-    fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {
-        Ok(())
-    }
-
-    fn truncate_blocks(&self, _size: u64) {}
-
-    fn set_size(&self, _size: u64) {}
-
-    fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
-        Ok(())
-    }
-
-    fn strategy(&self) -> Strategy {
-        self.strategy
-    }
-
-    fn is_persistent(&self) -> bool {
-        false
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! | store | what it is for |
 //! |---|---|
-//! | [`MemoryStore`] | keeps whole pages |
-//! | [`VolatileStore`] | tmpfs: the cache is the only copy |
+//! | [`MemoryStore`] | keeps whole pages; or nothing, as tmpfs: the cache is the only copy |
 //! | [`FileStore`] | a real file of the host |
 //! | [`BlockStore`] | blocks smaller than a page, holes, a capacity, poison |
 //! | [`FaultyStore`] | any of them, failing, deferring, shortening, reordering, crashing on request |
 //! | [`CrashStore`] | any of them, remembering each call, so that a crash can be played at each |
 //! | [`PhasedStore`] | blocks, with points inside the calls, and writebacks that land later than their data were taken |
-//! | [`LockingStore`] | any of them, under a lock of its own that its read takes too (DL4) |
+//! | [`HookedStore`] | any of them, with a hook around each call: for all that is a test's own |
+//! | [`StoreLock`] | any of them, under a lock of its own that its read takes too (DL4) |
 //!
 //! [`Medium`] is what a store has to offer so that a crash can be played on it.
 
@@ -19,6 +19,7 @@ mod block;
 mod crash;
 mod faulty;
 mod file;
+mod hooked;
 mod image;
 mod locking;
 mod memory;
@@ -34,9 +35,10 @@ pub use self::block::{BlockState, BlockStore};
 pub use self::crash::{CrashStore, Fate, Lie, Moment, Spell};
 pub use self::faulty::{Call, FaultyStore};
 pub use self::file::FileStore;
+pub use self::hooked::{At, Below, HookedStore};
 pub use self::image::{Image, SECTOR, Sizing};
-pub use self::locking::{LockingStore, StoreGuard};
-pub use self::memory::{MemoryState, MemoryStore, VolatileStore};
+pub use self::locking::{StoreGuard, StoreLock};
+pub use self::memory::{MemoryState, MemoryStore};
 pub use self::phased::{Completion, Pace, PhasedStore};
 
 /// A store whose state can be saved and brought back, and that takes single pages.

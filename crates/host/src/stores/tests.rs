@@ -1,13 +1,13 @@
 //! Each store under a real file: what was written comes back after everything was thrown out of the
 //! cache.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use faultless_filemap::{Inode, NoTask, SyncKind, WriteOptions};
-use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
+use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, Strategy};
 use faultless_usercopy::copy_from_user;
 
-use super::{BlockStore, Call, FaultyStore, FileStore, LockingStore, MemoryStore, VolatileStore};
+use super::{BlockStore, Call, FaultyStore, FileStore, HookedStore, MemoryStore, StoreLock};
 use crate::kernel::HostKernel;
 use crate::lockcheck::Kind;
 use crate::machine::ScriptedMachine;
@@ -96,8 +96,8 @@ fn every_store_gives_back_what_was_written() {
         assert_eq!(blocks.complaints(), Vec::<String>::new());
         assert_eq!(blocks.blocks_past(blocks.size()), 0);
     }
-    let _ = bench.round_trip(&VolatileStore::new());
-    let _ = bench.round_trip(&LockingStore::new(MemoryStore::new()));
+    let _ = bench.round_trip(&MemoryStore::volatile());
+    let _ = bench.round_trip(&StoreLock::new().around(MemoryStore::new()));
     assert!(bench.machine.check().take_report().is_none());
 }
 
@@ -227,17 +227,51 @@ fn a_deferred_call_waits_until_it_is_released() {
 #[test]
 fn a_store_lock_held_over_a_copy_is_found_without_a_hang() {
     let bench = Bench::new();
-    let store = LockingStore::new(MemoryStore::with_contents(&[1; PAGE_SIZE]));
+    let lock = StoreLock::new();
+    let store = lock.around(MemoryStore::with_contents(&[1; PAGE_SIZE]));
     let file = bench.machine.inode(&store, PAGE_SIZE as u64);
     bench.space.map_file(0, 1, &file, PageIndex::ZERO, Protection::Read);
     // The fault handler takes the store's lock under the page's.
     assert_eq!(bench.space.read_vec(bench.space.at(0, 0), 1), Ok(vec![1]));
     let expected = bench.machine.check().expect();
     bench.machine.syscall(|token| {
-        let _held = store.lock();
+        let _held = lock.lock();
         let from = bench.space.slice(0, 0, 1);
         copy_from_user(&bench.space, token, &mut [0], from).expect("the page is resident");
     });
     let report = expected.one(Kind::ReaderBehindQueuedWriter);
     assert!(report.text.contains("holds store("), "{report}");
+}
+
+#[test]
+fn a_hook_can_refuse_note_and_leave_out_a_call() {
+    let store = HookedStore::new(MemoryStore::new()).with_strategy(Strategy::PrepareCommit);
+    assert_eq!(store.strategy(), Strategy::PrepareCommit);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&told);
+    store.hook(move |at, below| {
+        let result = match at.call {
+            Call::WriteBegin if at.pos > 0 => Err(Errno::NoSpace),
+            Call::SetSize => Ok(()),
+            _ => below(),
+        };
+        notes.lock().expect("no panic").push((at.call, at.pos, result));
+        result
+    });
+    assert_eq!(store.write_begin(0, 10).map(|begun| begun.len), Ok(10));
+    assert_eq!(store.write_begin(4096, 10), Err(Errno::NoSpace));
+    store.set_size(7);
+    store.unhook();
+    store.set_size(5);
+    assert_eq!(store.inner().size(), 5, "and never 7");
+    let told = told.lock().expect("no panic");
+    let begins = [(Call::WriteBegin, 0, Ok(())), (Call::WriteBegin, 4096, Err(Errno::NoSpace))];
+    assert_eq!(*told, [&begins[..], &[(Call::SetSize, 7, Ok(()))]].concat());
+}
+
+#[test]
+#[should_panic(expected = "is begun below")]
+fn a_hook_that_leaves_a_beginning_out_and_does_not_fail_is_found() {
+    let store = HookedStore::new(MemoryStore::new()).around(|_, _| Ok(()));
+    let _ = store.write_begin(0, 10);
 }

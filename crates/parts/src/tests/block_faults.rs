@@ -12,7 +12,7 @@ use faultless_page::{
 };
 
 use super::block_model::{Flaky, Map, N, STALE};
-use super::{Rig, Truncates};
+use super::{Rig, Truncation, Twisted};
 use crate::{BlockDevice, BlockMap, BlockStore, FixedMap, RamDisk};
 
 /// A disk of blocks of 1 KiB, and the map of an empty file on it.
@@ -155,7 +155,7 @@ fn a_trim_that_gives_up_is_found() {
     // Frees the blocks, and zeroes nothing.
     let gives_up =
         |store: &BlockStore<_, _>, size: u64| store.truncate_blocks(size.next_multiple_of(1024));
-    cut_with_a_failing_device(|store| Truncates(store, gives_up)).expect_err("planted");
+    cut_with_a_failing_device(|store| Twisted(store, Truncation(gives_up))).expect_err("planted");
 }
 
 #[test]

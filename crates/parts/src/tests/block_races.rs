@@ -12,7 +12,7 @@ use std::thread;
 use faultless_page::{AddressSpaceOperations, Errno, Wait, WaitKey};
 
 use super::block_model::{Flaky, Map, N};
-use super::{Rig, Truncates};
+use super::{Rig, Truncation, Twisted};
 use crate::{BlockDevice, BlockMap, BlockStore};
 
 /// Where the two threads meet.
@@ -117,7 +117,7 @@ fn truncate_unlocked(store: &Inner, size: u64) {
 #[test]
 fn a_truncation_without_the_lock_loses_a_writeback_and_is_found() {
     assert_eq!(
-        meet(|store| Truncates(store, truncate_unlocked)),
+        meet(|store| Twisted(store, Truncation(truncate_unlocked))),
         1,
         "the planted bug is found by the byte that is lost"
     );

@@ -3,11 +3,11 @@
 use std::string::String;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PageIndex, Reserved, SyncKind,
-    WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PageIndex, Reserved, WritebackRun,
 };
 
 use super::block_model::{Course, STALE, Store, check};
+use super::{Twist, Twisted};
 use crate::{BlockDevice, BlockMap};
 
 /// A mistake.
@@ -39,90 +39,73 @@ enum Bug {
     FailedWriteIsOk,
 }
 
-/// A store with a mistake.
-struct Twin(Store, Bug);
+fn block_size(store: &Store) -> u64 {
+    store.device().block_size() as u64
+}
 
-impl Twin {
-    fn block_size(&self) -> u64 {
-        self.0.device().block_size() as u64
-    }
-
-    /// Overwrites blocks with what they held before they were the file's.
-    fn make_stale(&self, blocks: impl Iterator<Item = u64>) {
-        for block in blocks {
-            if let Ok(Some(device_block)) = self.0.map().find(block) {
-                let stale = std::vec![STALE; self.block_size() as usize];
-                let _failed = self.0.device().write(device_block, &stale);
-            }
+/// Overwrites blocks with what they held before they were the file's.
+fn make_stale(store: &Store, blocks: impl Iterator<Item = u64>) {
+    for block in blocks {
+        if let Ok(Some(device_block)) = store.map().find(block) {
+            let stale = std::vec![STALE; block_size(store) as usize];
+            let _failed = store.device().write(device_block, &stale);
         }
     }
 }
 
-impl AddressSpaceOperations for Twin {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        let done = self.0.read(index, buf);
-        if self.1 == Bug::FailedReadIsHole && done.is_err() {
+impl Twist<Store> for Bug {
+    fn read(&self, below: &Store, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        let done = below.read(index, buf);
+        if *self == Self::FailedReadIsHole && done.is_err() {
             buf.fill_hole();
             return Ok(());
         }
         done
     }
 
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        let size = self.block_size();
+    fn write_begin(&self, below: &Store, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let size = block_size(below);
         let blocks = pos / size..(pos + len as u64).div_ceil(size);
-        let is_fresh = |block: &u64| matches!(self.0.map().find(*block), Ok(None));
+        let is_fresh = |block: &u64| matches!(below.map().find(*block), Ok(None));
         let fresh: std::vec::Vec<u64> = blocks.filter(is_fresh).collect();
-        let begun = self.0.write_begin(pos, len)?;
-        match self.1 {
-            Bug::FreshBlocksAsTheyAre => self.make_stale(fresh.into_iter()),
-            Bug::TakesTheWholePage => {
+        let begun = below.write_begin(pos, len)?;
+        match self {
+            Self::FreshBlocksAsTheyAre => make_stale(below, fresh.into_iter()),
+            Self::TakesTheWholePage => {
                 let page = PageIndex::containing(pos).start();
-                let _full = self.0.write_begin(page, 4096);
+                let _full = below.write_begin(page, 4096);
             }
             _ => {}
         }
-        Ok(match self.1 {
-            Bug::AlwaysBacked => Begun { reserved: Reserved::Fully, ..begun },
-            Bug::AlwaysHole => Begun { contents: Contents::Hole, ..begun },
-            Bug::GrantsTooMuch => Begun { len, ..begun },
+        Ok(match self {
+            Self::AlwaysBacked => Begun { reserved: Reserved::Fully, ..begun },
+            Self::AlwaysHole => Begun { contents: Contents::Hole, ..begun },
+            Self::GrantsTooMuch => Begun { len, ..begun },
             _ => begun,
         })
     }
 
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.0.write_end(pos, len, copied);
-    }
-
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        match self.1 {
-            Bug::LastPageStays => self.0.writeback(&run.part(0, run.pages() - 1)),
-            Bug::FailedWriteIsOk => self.0.writeback(run).or(Ok(())),
-            _ => self.0.writeback(run),
+    fn writeback(&self, below: &Store, run: &WritebackRun<'_>) -> Result<(), Errno> {
+        match self {
+            Self::LastPageStays => below.writeback(&run.part(0, run.pages() - 1)),
+            Self::FailedWriteIsOk => below.writeback(run).or(Ok(())),
+            _ => below.writeback(run),
         }
     }
 
-    fn truncate_blocks(&self, size: u64) {
-        match self.1 {
-            Bug::NoTrim => {}
-            Bug::TailStays => self.0.truncate_blocks(size.next_multiple_of(self.block_size())),
-            Bug::LastBlockGoes => self.0.truncate_blocks(size - size % self.block_size()),
-            _ => self.0.truncate_blocks(size),
+    fn truncate_blocks(&self, below: &Store, size: u64) {
+        match self {
+            Self::NoTrim => {}
+            Self::TailStays => below.truncate_blocks(size.next_multiple_of(block_size(below))),
+            Self::LastBlockGoes => below.truncate_blocks(size - size % block_size(below)),
+            _ => below.truncate_blocks(size),
         }
     }
 
-    fn set_size(&self, size: u64) {
-        if self.1 != Bug::SizeForgotten {
-            self.0.set_size(size);
+    fn set_size(&self, below: &Store, size: u64) {
+        if *self != Self::SizeForgotten {
+            below.set_size(size);
         }
-    }
-
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.0.sync(kind)
-    }
-
-    fn max_size(&self) -> u64 {
-        self.0.max_size()
     }
 }
 
@@ -130,7 +113,7 @@ impl AddressSpaceOperations for Twin {
 fn search(bug: Bug, capacity: u64, fail_every: u64) -> Result<(), String> {
     (0..20).try_for_each(|seed| {
         let course = Course { block_size: 1024, capacity, fail_every, seed, steps: 400 };
-        check(course, |store| Twin(store, bug))
+        check(course, |store| Twisted(store, bug))
     })
 }
 

@@ -206,33 +206,66 @@ fn difference(found: &[u8], expected: &[u8]) -> Result<(), String> {
     }
 }
 
-/// A store with a `truncate_blocks` of its own.
-struct Truncates<S, F>(S, F);
+/// What a [`Twisted`] store does in place of some calls of the store below it.
+trait Twist<S: AddressSpaceOperations>: Send + Sync {
+    fn read(&self, below: &S, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        below.read(index, buf)
+    }
+    fn write_begin(&self, below: &S, pos: u64, len: usize) -> Result<Begun, Errno> {
+        below.write_begin(pos, len)
+    }
+    fn writeback(&self, below: &S, run: &WritebackRun<'_>) -> Result<(), Errno> {
+        below.writeback(run)
+    }
+    fn truncate_blocks(&self, below: &S, size: u64) {
+        below.truncate_blocks(size);
+    }
+    fn set_size(&self, below: &S, size: u64) {
+        below.set_size(size);
+    }
+    fn is_persistent(&self, below: &S) -> bool {
+        below.is_persistent()
+    }
+}
 
-impl<S, F> AddressSpaceOperations for Truncates<S, F>
-where
-    S: AddressSpaceOperations,
-    F: Fn(&S, u64) + Send + Sync,
-{
+/// A store with a mistake: a store, and what is done in its place.
+struct Twisted<S, T>(S, T);
+
+/// A `truncate_blocks` of one's own.
+struct Truncation<F>(F);
+
+impl<S: AddressSpaceOperations, F: Fn(&S, u64) + Send + Sync> Twist<S> for Truncation<F> {
+    fn truncate_blocks(&self, below: &S, size: u64) {
+        self.0(below, size);
+    }
+}
+
+impl<S: AddressSpaceOperations, T: Twist<S>> AddressSpaceOperations for Twisted<S, T> {
     fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.0.read(index, buf)
+        self.1.read(&self.0, index, buf)
     }
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.0.write_begin(pos, len)
+        self.1.write_begin(&self.0, pos, len)
     }
     fn write_end(&self, pos: u64, len: usize, copied: usize) {
         self.0.write_end(pos, len, copied);
     }
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.0.writeback(run)
+        self.1.writeback(&self.0, run)
     }
     fn truncate_blocks(&self, size: u64) {
-        self.1(&self.0, size);
+        self.1.truncate_blocks(&self.0, size);
     }
     fn set_size(&self, size: u64) {
-        self.0.set_size(size);
+        self.1.set_size(&self.0, size);
     }
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         self.0.sync(kind)
+    }
+    fn max_size(&self) -> u64 {
+        self.0.max_size()
+    }
+    fn is_persistent(&self) -> bool {
+        self.1.is_persistent(&self.0)
     }
 }

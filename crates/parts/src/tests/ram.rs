@@ -5,11 +5,9 @@ use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
 
-use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PAGE_SIZE, PageIndex, SyncKind, WritebackRun,
-};
+use faultless_page::{AddressSpaceOperations, Begun, Errno, PAGE_SIZE};
 
-use super::{Rig, Rng, difference};
+use super::{Rig, Rng, Twist, Twisted, difference};
 use crate::{PageBudget, RamStore};
 
 type Store = RamStore<Arc<PageBudget>>;
@@ -78,9 +76,6 @@ fn a_file_is_the_vector_and_its_budget_is_kept_and_given_back() {
     }
 }
 
-/// A store with a mistake.
-struct Twin(Store, Bug);
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
     /// Truncation gives nothing back.
@@ -95,38 +90,23 @@ enum Bug {
     LosesPages,
 }
 
-impl AddressSpaceOperations for Twin {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.0.read(index, buf)
-    }
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        match self.1 {
-            Bug::ChargesNothing => RamStore::new().write_begin(pos, len),
-            Bug::ChargesMore => self.0.write_begin(pos + PAGE_SIZE as u64, len),
-            _ => self.0.write_begin(pos, len),
+impl Twist<Store> for Bug {
+    fn write_begin(&self, below: &Store, pos: u64, len: usize) -> Result<Begun, Errno> {
+        match self {
+            Self::ChargesNothing => RamStore::new().write_begin(pos, len),
+            Self::ChargesMore => below.write_begin(pos + PAGE_SIZE as u64, len),
+            _ => below.write_begin(pos, len),
         }
     }
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.0.write_end(pos, len, copied);
-    }
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.0.writeback(run)
-    }
-    fn truncate_blocks(&self, size: u64) {
-        match self.1 {
-            Bug::KeepsTheCharge => {}
-            Bug::GivesTheEndBack => self.0.truncate_blocks(size - size % PAGE_SIZE as u64),
-            _ => self.0.truncate_blocks(size),
+    fn truncate_blocks(&self, below: &Store, size: u64) {
+        match self {
+            Self::KeepsTheCharge => {}
+            Self::GivesTheEndBack => below.truncate_blocks(size - size % PAGE_SIZE as u64),
+            _ => below.truncate_blocks(size),
         }
     }
-    fn set_size(&self, size: u64) {
-        self.0.set_size(size);
-    }
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.0.sync(kind)
-    }
-    fn is_persistent(&self) -> bool {
-        self.1 == Bug::LosesPages
+    fn is_persistent(&self, _below: &Store) -> bool {
+        *self == Self::LosesPages
     }
 }
 
@@ -139,7 +119,7 @@ fn each_planted_mistake_of_a_tmpfs_is_found() {
         Bug::ChargesMore,
         Bug::LosesPages,
     ] {
-        assert!(check(10, 1, |store| Twin(store, bug)).is_err(), "{bug:?} was not found");
+        assert!(check(10, 1, |store| Twisted(store, bug)).is_err(), "{bug:?} was not found");
     }
 }
 

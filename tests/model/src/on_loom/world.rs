@@ -9,7 +9,7 @@ use faultless_page::{
     Writeback, WritebackOutcome,
 };
 
-use crate::checker::ModelKernel;
+use crate::kernel::ModelKernel;
 use crate::memory::{Memory, ModelFrames};
 use crate::on_loom::Loom;
 use crate::store::ModelStore;

@@ -4,7 +4,7 @@
 use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner};
 
-use crate::on_shuttle::forget_locks;
+use crate::on_shuttle::held::forget_locks;
 use crate::on_shuttle::words::{self, Points};
 
 /// How to choose schedules.

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checker::Bell;
-use crate::on_shuttle::ShuttleBell;
+use crate::on_shuttle::bell::ShuttleBell;
 use crate::on_shuttle::words::lock_point;
 
 /// The lock.

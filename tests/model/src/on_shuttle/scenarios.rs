@@ -9,16 +9,18 @@
 
 use std::sync::Arc;
 
+use faultless_controls::{Control, ControlFile, Failure, Request};
 use faultless_filemap::{Access, Inode, NoTask, WriteOptions};
-use faultless_host::controls::{Control, ControlFile, Failure, Request};
 use faultless_page::{Errno, LockContext, PAGE_SIZE, PageCache, PageIndex, PageRun, Strategy};
 use faultless_usercopy::{IovIter, MayFault, UserSlice};
 use shuttle::thread::{self, JoinHandle};
 
 use crate::memory::{Memory, ModelFrames};
-use crate::on_shuttle::space::{K, Maps, Rmap, Space};
+use crate::on_shuttle::checker::Shuttle;
+use crate::on_shuttle::held::held_runs;
+use crate::on_shuttle::rmap::{Maps, Rmap};
+use crate::on_shuttle::space::{K, Space};
 use crate::on_shuttle::user::User;
-use crate::on_shuttle::{Shuttle, held_runs};
 use crate::plant::{self, Plant};
 use crate::store::ModelStore;
 use crate::wait::ModelWait;

@@ -4,19 +4,19 @@
 //! Lock order as in the architecture: M, then pages, then the page table.
 //! [`user`](crate::on_shuttle::user) makes the accesses.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex as Plain, MutexGuard as PlainGuard, PoisonError, Weak};
 
 use faultless_filemap::{Access, InFault, Inode, MappedFrame, NoTask, Protection};
-use faultless_page::{
-    FrameNumber, Frames, Kernel, PAGE_SIZE, PageIndex, Spin, Unmap, UserMappings,
-};
+use faultless_page::{FrameNumber, Frames, Kernel, PAGE_SIZE, PageIndex, Spin};
 
-use crate::checker::ModelKernel;
+use crate::kernel::ModelKernel;
 use crate::memory::{Memory, ModelFrames};
+use crate::on_shuttle::checker::Shuttle;
+use crate::on_shuttle::held::assert_no_page_lock;
 use crate::on_shuttle::lock::SpaceLock;
+use crate::on_shuttle::rmap::{Change, Rmap, ShowsFiles};
 use crate::on_shuttle::words::{ShuttleSpin, ShuttleSpinGuard};
-use crate::on_shuttle::{Shuttle, held_runs};
-use crate::plant::{self, Plant};
 
 /// The kernel under shuttle.
 pub type K = ModelKernel<Shuttle>;
@@ -61,17 +61,6 @@ pub struct Space {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segv;
 
-/// Who must not hold a page lock now does: DL4. The historical controls do, and hang for it; then
-/// it is the deadlock that is to be found.
-///
-/// # Panics
-/// If this thread holds a page lock.
-pub fn assert_no_page_lock() {
-    if !plant::is(Plant::FaultUnderLock) && !plant::is(Plant::PrefaultOnly) {
-        assert_eq!(held_runs(), 0, "a page lock is held where none may be (P3)");
-    }
-}
-
 impl Space {
     /// An address space of [`PAGES`] private pages, not present, filled with `byte`.
     #[must_use]
@@ -84,7 +73,8 @@ impl Space {
             table: ShuttleSpin::new([None; PAGES]),
             private: Plain::new(vec![byte; PAGES * PAGE_SIZE]),
         });
-        rmap.spaces().push(Arc::downgrade(&space));
+        let shows: Weak<dyn ShowsFiles> = Arc::<Self>::downgrade(&space);
+        rmap.add(shows);
         space
     }
 
@@ -191,70 +181,27 @@ impl Space {
     }
 }
 
-/// The reverse map: all address spaces.
-#[derive(Debug, Default)]
-pub struct Rmap(Plain<Vec<Weak<Space>>>);
-
-impl Rmap {
-    fn spaces(&self) -> PlainGuard<'_, Vec<Weak<Space>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Rmap {
-    /// Calls `change` for each entry that shows one of these pages, and releases what it takes out.
-    fn change(
-        &self,
-        id: u64,
-        first: PageIndex,
-        end: PageIndex,
-        change: impl Fn(&mut Option<Entry>) -> Option<Entry>,
-    ) {
-        let spaces: Vec<Arc<Space>> = self.spaces().iter().filter_map(Weak::upgrade).collect();
-        for space in spaces {
-            for page in 0..PAGES {
-                let mut table = space.table();
-                let shown = |entry: &Entry| matches!(entry, Entry::File { id: of, index, .. } if *of == id && (first..end).contains(index));
-                if table[page].as_ref().is_some_and(shown) {
-                    let taken = change(&mut table[page]);
-                    drop(table);
-                    space.release(taken);
+impl ShowsFiles for Space {
+    fn change(&self, id: u64, pages: &Range<PageIndex>, change: Change) {
+        for page in 0..PAGES {
+            let mut table = self.table();
+            let entry = &mut table[page];
+            let taken = match entry {
+                Some(Entry::File { id: of, index, writable, .. })
+                    if *of == id && pages.contains(index) =>
+                {
+                    match change {
+                        Change::Unmap => entry.take(),
+                        Change::WriteProtect => {
+                            *writable = false;
+                            None
+                        }
+                    }
                 }
-            }
+                _ => None,
+            };
+            drop(table);
+            self.release(taken);
         }
-    }
-}
-
-impl UserMappings for Rmap {
-    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, _why: Unmap) {
-        if !plant::is(Plant::NoUnmap) {
-            self.change(id, first, end, Option::take);
-        }
-    }
-
-    fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
-        if plant::is(Plant::NoProtect) {
-            return;
-        }
-        self.change(id, first, end, |entry| {
-            if let Some(Entry::File { writable, .. }) = entry {
-                *writable = false;
-            }
-            None
-        });
-    }
-}
-
-/// The seam wants a value of its own.
-#[derive(Clone, Debug)]
-pub struct Maps(pub Arc<Rmap>);
-
-impl UserMappings for Maps {
-    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, why: Unmap) {
-        self.0.unmap(id, first, end, why);
-    }
-
-    fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
-        self.0.write_protect(id, first, end);
     }
 }

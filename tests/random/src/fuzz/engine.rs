@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use faultless_host::fuzz::{Plant, Target};
+use faultless_fuzzing::{Plant, Target};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use super::places::{Places, missing};

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use faultless_host::fuzz::Target;
+use faultless_fuzzing::Target;
 
 use super::places::Places;
 
@@ -46,7 +46,7 @@ pub(super) fn list(places: &Places, target: &Target) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use faultless_host::fuzz::TARGETS;
+    use faultless_fuzzing::TARGETS;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result};
-use faultless_host::fuzz::{Plant, Target};
+use faultless_fuzzing::{Plant, Target};
 
 /// The command that plays an input again.
 pub(crate) fn replay(target: &Target, input: &[u8], plant: Plant) -> String {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use faultless_host::fuzz::Target;
+use faultless_fuzzing::Target;
 use indicatif::MultiProgress;
 
 use super::session::Session;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use faultless_host::fuzz::{Plant, Target, search};
+use faultless_fuzzing::{Plant, Target, search};
 use indicatif::MultiProgress;
 
 use super::places::Places;

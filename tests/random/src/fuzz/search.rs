@@ -6,7 +6,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use faultless_host::fuzz::{self, Plant, Target};
+use faultless_fuzzing::{Plant, Target};
 use faultless_host::rng::{self, Rng};
 
 use super::input::replay;
@@ -23,7 +23,7 @@ pub(super) fn search(targets: &[&Target], runs: u64, seed: Option<u32>) -> Resul
     for target in targets {
         let planted = if plant.target() == target.name { plant } else { Plant::None };
         let seeds = seeds(target)?;
-        match fuzz::search(target, planted, &seeds, &mut Rng::new(seed), runs) {
+        match faultless_fuzzing::search(target, planted, &seeds, &mut Rng::new(seed), runs) {
             None => println!("{}: nothing is wrong with {runs} inputs", target.name),
             Some(find) => {
                 finds += 1;

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use faultless_host::fuzz::{Plant, Target};
+use faultless_fuzzing::{Plant, Target};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::progress::{Status, finding, played};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use faultless_host::fuzz::{Plant, Target};
+use faultless_fuzzing::{Plant, Target};
 
 use super::checker::{Checker, Find, Pace, Round};
 use super::programs;

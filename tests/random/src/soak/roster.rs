@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result};
-use faultless_host::fuzz::TARGETS;
+use faultless_fuzzing::TARGETS;
 
 use super::checker::{Bug, Checker, Kind};
 use super::{fuzzing, models, oracle, programs, seeded};

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use faultless_host::controls::deadlocks::{Algorithm, Destination, Ending, Scenario, Trial};
+use faultless_controls::deadlocks::{Algorithm, Destination, Ending, Scenario, Trial};
 
 /// The trial of this scenario and algorithm whose page was uptodate: both beginnings have the same
 /// cycle.

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Result, anyhow};
-use faultless_host::controls::deadlocks::{Algorithm, Scenario};
+use faultless_controls::deadlocks::{Algorithm, Scenario};
 use layout::backends::svg::SVGWriter;
 use layout::gv::{DotParser, GraphBuilder};
 

@@ -16,7 +16,7 @@ use faultless::usercopy::{IovIter, MayFault, UserMemory, UserSlice};
 use faultless_tests::Kernel;
 
 use self::page::Page;
-use crate::harness::Failure;
+use crate::failure::Failure;
 
 pub(crate) use self::bug::Bug;
 pub(crate) use self::old::{OldSync, bring_in_all, evict, lock_all_at_once, read_again};

@@ -11,7 +11,7 @@ use faultless::page::{
 };
 use faultless::usercopy::{IovIter, MayFault, UserMemory};
 
-use crate::harness::Failure;
+use crate::failure::Failure;
 
 /// Past the last page.
 const END: PageIndex = PageIndex::new(u64::MAX >> 12);

@@ -1,0 +1,246 @@
+//! What the threads do, and what each call must return.
+
+#![forbid(unsafe_code)]
+
+use faultless_filemap::{MsyncKind, NoTask, SyncKind, Task, WriteOptions};
+use faultless_page::{Errno, PAGE_SIZE, PageIndex, UserMappings};
+use faultless_usercopy::{IovIter, UserSlice};
+
+use super::super::Plant;
+use super::ledger::range_of;
+use super::look::{GONE, lock_page};
+use super::order;
+use super::owed::Owed;
+use super::scheduler;
+use super::script::{CELL, FileNumber, Op, Operation, PAGES, PER_PAGE};
+use super::space::Area;
+use super::world::{MAPPED, STEPS, WINDOW, WINDOWS, World, enter};
+use faultless_controls::{ControlFile, Request};
+
+/// The task of a thread.
+struct Mortal<'w> {
+    world: &'w World,
+    thread: usize,
+}
+
+impl Task for Mortal<'_> {
+    fn fatal_signal_pending(&self) -> bool {
+        self.world.killed.get() >> self.thread & 1 == 1
+    }
+}
+
+impl World {
+    /// The task of the thread that runs.
+    fn task(&self) -> Mortal<'_> {
+        Mortal { world: self, thread: scheduler::current() }
+    }
+
+    fn is_killed(&self) -> bool {
+        self.task().fatal_signal_pending()
+    }
+
+    /// Whether an operation of the thread that runs may fail.
+    fn may_fail(&self) -> bool {
+        self.troubles.came() || self.is_killed()
+    }
+
+    /// A fatal signal for a thread.
+    fn kill(&self, thread: usize) {
+        self.killed.set(self.killed.get() | 1 << thread);
+        scheduler::signal(thread);
+        scheduler::point();
+    }
+
+    pub(super) fn thread(&self, thread: usize) {
+        let holders = self.script.setting.holders;
+        if holders > 0 && thread == holders {
+            scheduler::arm(self.first.get());
+        }
+        for op in &self.script.threads[thread] {
+            self.perform(thread, op);
+            self.returned.borrow_mut().push(op.tag);
+        }
+    }
+
+    pub(super) fn perform(&self, thread: usize, op: &Op) {
+        let file = &self.files[op.file];
+        let mapped = MAPPED + op.file * PAGES;
+        match op.operation {
+            Operation::Write { at, cells } => {
+                let slice = self.slice(self.source(thread, op), cells * CELL);
+                self.write(op, slice, WriteOptions::at(self.pos(at)));
+            }
+            Operation::SyncWrite { at, cells } => self.write_through(thread, op, at, cells),
+            Operation::Append { cells } => {
+                let end = scheduler::quietly(|| file.size());
+                let slice = self.slice(self.source(thread, op), cells * CELL);
+                self.write(op, slice, WriteOptions::append());
+                if self.plant == Plant::WritesTwice {
+                    let slice = self.slice(self.source(thread, op), CELL);
+                    self.write(op, slice, WriteOptions::at(end));
+                }
+            }
+            Operation::Copy { at, cells, from, page } => {
+                let slice = self.slice((MAPPED + from * PAGES + page, 0), cells * CELL);
+                self.write(op, slice, WriteOptions::at(self.pos(at)));
+            }
+            Operation::Read { at, cells } => self.read(op, thread, at, cells),
+            Operation::Truncate { cells } => {
+                let changed = file.set_size(&mut enter(), self.pos(cells), &self.task());
+                assert!(changed.is_ok() || self.is_killed(), "truncation: {changed:?}");
+                if changed.is_err() {
+                    // It has not happened.
+                    self.landed.borrow_mut().insert(op.tag, 0);
+                }
+            }
+            Operation::Fsync | Operation::SyncPage { .. } => self.sync(op),
+            Operation::Flush => {
+                let sent = file.writeback(&mut enter(), 0..u64::MAX, &self.task());
+                assert!(sent.is_ok() || self.may_fail(), "writeback: {sent:?}");
+            }
+            Operation::Evict if self.plant == Plant::EvictAsksTwice => self.evict_asking_twice(op),
+            Operation::Evict => drop(file.evict(&mut enter(), 0..u64::MAX)),
+            Operation::Store { cell } => self.store(op, mapped, cell),
+            Operation::Load { page } => self.load(op, mapped + page, page),
+            Operation::Remap { page } => {
+                self.space.map(mapped + page, Area::Nothing);
+                let index = PageIndex::new(self.script.leaves.origin() + page as u64);
+                self.space.map(mapped + page, Area::File(file.clone(), index));
+            }
+            Operation::Populate { page } => self.space.populate(mapped + page),
+            Operation::Steal => self.space.steal(),
+            Operation::Kill { thread } => self.kill(thread),
+        }
+    }
+
+    /// A sync, which keeps its promise.
+    fn sync(&self, op: &Op) {
+        let file = &self.files[op.file];
+        let (what, range) = match op.operation {
+            Operation::SyncPage { page } => ("msync", range_of(self, page)),
+            _ => ("fsync", 0..u64::MAX),
+        };
+        let owed = scheduler::quietly(|| Owed::begin(self, op.file, what, range.clone()));
+        let synced = match op.operation {
+            Operation::SyncPage { .. } => {
+                file.msync(&mut enter(), range, MsyncKind::Sync, &self.task())
+            }
+            _ => file.fsync(&mut enter(), SyncKind::All, &self.task()),
+        };
+        if synced == Err(Errno::Interrupted) && self.is_killed() {
+            return;
+        }
+        // What is planted: nothing is asked of the writebacks.
+        let believed = self.plant == Plant::SyncsBelieve;
+        self.judge(op.file, owed, if believed { Ok(()) } else { synced });
+    }
+
+    /// What is planted: the pages that are not dirty, and then not on their way, are dropped.
+    fn evict_asking_twice(&self, op: &Op) {
+        let mapping = self.files[op.file].mapping();
+        let first = PageIndex::new(self.script.leaves.origin());
+        for index in (0..PAGES).map(|page| first.plus(page as u64)) {
+            let Some(mut locked) = lock_page(mapping, index) else { continue };
+            let clean = locked.present() - locked.dirty() - locked.writeback();
+            if !clean.is_empty() {
+                mapping.user_mappings().unmap(mapping.id(), index, index.plus(1), GONE);
+                drop(locked.remove(clean));
+            }
+        }
+    }
+
+    fn judge(&self, file: FileNumber, owed: Owed, synced: Result<(), Errno>) {
+        if self.control().is_some() {
+            return;
+        }
+        scheduler::quietly(|| owed.end(self, synced));
+        if synced.is_ok() {
+            self.promises.borrow_mut().push((self.stores[file].moments(), owed));
+        }
+    }
+
+    /// A write with `O_DSYNC`: what has landed is durable when it returns.
+    fn write_through(&self, thread: usize, op: &Op, at: usize, cells: usize) {
+        let owed = scheduler::quietly(|| Owed::by_write(self, op, at, cells));
+        let slice = self.slice(self.source(thread, op), cells * CELL);
+        let options = WriteOptions::at(self.pos(at)).with_sync(SyncKind::Data);
+        if let Some(landed) = self.write(op, slice, options) {
+            self.judge(op.file, owed.of_first(self, landed), Ok(()));
+        } else {
+            // Some of it may have landed, or all: the sync's error hides how much.
+            self.unknown.borrow_mut().push(op.file);
+        }
+    }
+
+    /// A store of a cell through the mapping. One that lands past the end must leave no trace (P2).
+    fn store(&self, op: &Op, mapped: usize, cell: usize) {
+        let (page, offset) = (mapped + cell / PER_PAGE, cell % PER_PAGE * CELL);
+        let stored = self.space.store(page, offset, &[op.tag; CELL]);
+        let size = scheduler::quietly(|| self.files[op.file].size());
+        if stored.is_err() || size <= self.pos(cell) {
+            self.landed.borrow_mut().insert(op.tag, 0);
+        }
+    }
+
+    /// A write; how many cells landed, if it says so.
+    fn write(&self, op: &Op, slice: UserSlice, options: WriteOptions) -> Option<usize> {
+        let file = &self.files[op.file];
+        let options = options.with_strategy(self.strategy);
+        if let Some(control) = self.control() {
+            let request = Request { control, segments: &[slice], options, steps: STEPS };
+            let _ = ControlFile::new(file).write(&request, &mut enter(), &self.space, &NoTask);
+            return None;
+        }
+        let mut from = IovIter::from_slice(&self.space, &slice);
+        let written = file.write(&mut enter(), &mut from, &options, &self.task());
+        let written = written.map(|written| written.bytes);
+        if matches!(op.operation, Operation::Copy { .. }) {
+            return None;
+        }
+        let landed = written.unwrap_or(0);
+        assert!(written == Ok(slice.len()) || self.may_fail(), "W1: {op:?}: {written:?}");
+        assert!(landed.is_multiple_of(CELL) && landed <= slice.len(), "W9: {op:?}: {written:?}");
+        self.landed.borrow_mut().insert(op.tag, landed / CELL);
+        (written.is_ok() || options.sync.is_none()).then_some(landed / CELL)
+    }
+
+    fn read(&self, op: &Op, thread: usize, at: usize, cells: usize) {
+        let window = WINDOWS + (thread - self.script.setting.holders) * WINDOW;
+        let slice = self.slice((window, 0), cells * CELL);
+        let mut to = IovIter::from_slice(&self.space, &slice);
+        let file = &self.files[op.file];
+        let read = file.read(&mut enter(), &mut to, self.pos(at), &self.task());
+        let got = match read {
+            Ok(got) => got,
+            Err(_) if self.may_fail() => return,
+            Err(errno) => panic!("{op:?}: {errno}"),
+        };
+        let mut bytes = vec![0; got];
+        self.space.load(window, &mut bytes).expect("the program's own memory");
+        for (cell, bytes) in bytes.chunks(CELL).enumerate() {
+            self.check_seen(op.file, at + cell, bytes, "a read");
+        }
+    }
+
+    fn load(&self, op: &Op, mapped: usize, page: usize) {
+        let mut bytes = vec![0; PAGE_SIZE];
+        if self.space.load(mapped, &mut bytes).is_ok() {
+            for (cell, bytes) in bytes.chunks(CELL).enumerate() {
+                self.check_seen(op.file, page * PER_PAGE + cell, bytes, "a mapping");
+            }
+        }
+    }
+
+    /// Every byte is one that the cell may have had at some time (W5).
+    fn check_seen(&self, file: FileNumber, cell: usize, bytes: &[u8], what: &str) {
+        if self.control().is_some() {
+            return;
+        }
+        let values = order::values(&self.script, file, cell);
+        if let Some(odd) = bytes.iter().find(|byte| !values.contains(byte)) {
+            panic!(
+                "W5: {what} shows {odd:#x} in cell {cell} of file {file}, not one of {values:x?}"
+            );
+        }
+    }
+}

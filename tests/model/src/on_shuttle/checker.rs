@@ -1,0 +1,68 @@
+//! Shuttle as a [`Checker`].
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use faultless_page::{LockId, Trace};
+
+use crate::checker::{Checker, Watch};
+use crate::memory;
+use crate::on_shuttle::bell::ShuttleBell;
+use crate::on_shuttle::held;
+use crate::on_shuttle::rmap::Maps;
+use crate::on_shuttle::words::ShuttleSync;
+
+/// The checker.
+#[derive(Debug)]
+pub struct Shuttle;
+
+impl Checker for Shuttle {
+    type Sync = ShuttleSync;
+    type Bell = ShuttleBell;
+    type Watch = ShuttleWatch;
+    type Maps = Maps;
+
+    fn trace(event: Trace) {
+        match event {
+            Trace::Acquired(LockId::Pages { .. }) => held::change(1),
+            Trace::Released(LockId::Pages { .. }) => held::change(-1),
+            Trace::Allocated | Trace::MayFault => held::assert_no_page_lock(),
+            Trace::Zeroed(_) | Trace::Copied(_) => memory::publish(),
+            _ => {}
+        }
+    }
+}
+
+/// Whether the frame has an owner; memory is sequentially consistent, so the newest version is what
+/// everyone sees.
+#[derive(Debug)]
+pub struct ShuttleWatch {
+    owned: AtomicBool,
+    version: AtomicU64,
+}
+
+impl Watch for ShuttleWatch {
+    fn new() -> Self {
+        Self { owned: AtomicBool::new(false), version: AtomicU64::new(0) }
+    }
+
+    fn used(&self) {
+        assert!(self.owned.load(SeqCst), "a frame used after it was freed");
+    }
+
+    fn taken(&self) {
+        self.owned.store(true, SeqCst);
+    }
+
+    fn given_away(&self) {
+        self.owned.store(false, SeqCst);
+    }
+
+    fn publish(&self, version: u64) {
+        self.version.store(version, SeqCst);
+    }
+
+    fn observe(&self) -> u64 {
+        self.version.load(SeqCst)
+    }
+}
