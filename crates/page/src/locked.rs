@@ -229,7 +229,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.set(&self.leaf.uptodate, slots);
     }
 
-    /// Marks pages as backed by room on the store.
+    /// Marks pages as reserved: they have room on the store.
     #[inline]
     pub fn set_reserved(&mut self, slots: SlotMask) {
         self.set(&self.leaf.reserved, slots);

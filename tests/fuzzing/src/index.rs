@@ -54,7 +54,7 @@ enum Set {
     Uptodate,
     Dirty,
     Reserved,
-    Scribbled,
+    WrotePastEof,
     Clean,
     Unbacked,
     BeginWriteback,
@@ -283,7 +283,7 @@ impl<'m> Index<'m> {
             Set::Uptodate => locked.set_uptodate(slots),
             Set::Dirty => locked.set_dirty(slots),
             Set::Reserved => locked.set_reserved(slots),
-            Set::Scribbled => locked.set_wrote_past_eof(slots),
+            Set::WrotePastEof => locked.set_wrote_past_eof(slots),
             Set::Clean => locked.clear_dirty(slots),
             Set::Unbacked => locked.clear_reserved(slots),
             Set::BeginWriteback | Set::EndWriteback | Set::Redirty => {}
@@ -299,7 +299,7 @@ impl<'m> Index<'m> {
             page.uptodate = Is::of(set, Set::Uptodate, page.uptodate);
             page.dirty = Is::of(set, Set::Dirty, page.dirty);
             page.reserved = Is::of(set, Set::Reserved, page.reserved);
-            page.wrote_past_eof = Is::of(set, Set::Scribbled, page.wrote_past_eof);
+            page.wrote_past_eof = Is::of(set, Set::WrotePastEof, page.wrote_past_eof);
         }
     }
 

@@ -6,13 +6,13 @@ use std::ops::Range;
 
 use faultless_page::PAGE_SIZE;
 
+use super::equalize::{Copied, equalize};
+use super::expected::{Expected, memory_of, pages_of};
 use super::faultless::Faultless;
 use super::found::{Difference, Tally};
 use super::linux::Linux;
 use super::op::{At, Case, Op, OpenMode, Place, Transfer, WINDOW, pattern};
 use super::run::{Run, bytes_at, loaded};
-use super::settle::{Copied, settle};
-use super::shadow::{Shadow, memory_of, pages_of};
 use super::system::{Answer, System};
 use faultless_host::mmu::Protection;
 use faultless_host::model::difference;
@@ -36,12 +36,12 @@ pub(super) fn run(
     linux: &mut [Linux],
     tally: &mut Tally,
 ) -> Compared {
-    let mut run = Run { case, faultless, linux, tally, shadow: Shadow::default(), step: 0 };
+    let mut run = Run { case, faultless, linux, tally, expected: Expected::default(), step: 0 };
     run.tally.cases += 1;
     run.begin();
     for (step, op) in case.ops.iter().enumerate() {
         run.step = step;
-        if run.shadow.looks_at_junk(op) {
+        if run.expected.looks_at_junk(op) {
             run.tally.left_out += 1;
         } else {
             run.one(op)?;
@@ -87,8 +87,8 @@ impl Run<'_> {
                 }
             }
         }
-        self.shadow.follow(op);
-        settle(self, op, &copied, before.size);
+        self.expected.follow(op);
+        equalize(self, op, &copied, before.size);
         match op {
             Op::Read(transfer) => self.compare_targets(op, transfer),
             Op::Compare => self.compare_files(op),
@@ -130,7 +130,7 @@ impl Run<'_> {
             Answer::Errno(libc::EFAULT) if linux.size() == copied.pos => {}
             Answer::Count(bytes @ 1..)
                 if linux.size() == copied.pos + *bytes as u64
-                    && self.shadow.begins_between(transfer, before.size, copied.pos) =>
+                    && self.expected.begins_between(transfer, before.size, copied.pos) =>
             {
                 *theirs = ours.clone();
                 linux.rewind(before.position);
@@ -150,7 +150,7 @@ impl Run<'_> {
             let Place::Window(page, offset) = segment.place else { continue };
             let start = page * PAGE_SIZE + offset;
             for part in pages_of(start..start + segment.len) {
-                if self.shadow.is_readable_private(part.start / PAGE_SIZE) {
+                if self.expected.is_readable_private(part.start / PAGE_SIZE) {
                     self.compare_memory(op, part)?;
                 }
             }
@@ -188,7 +188,7 @@ impl Run<'_> {
     fn end(&mut self) -> Compared {
         let op = &Op::Compare;
         self.compare_files(op)?;
-        for page in (0..WINDOW).filter(|page| self.shadow.is_private(*page)).collect::<Vec<_>>() {
+        for page in (0..WINDOW).filter(|page| self.expected.is_private(*page)).collect::<Vec<_>>() {
             let open = Op::Protect { page, pages: 1, protection: Protection::ReadWrite };
             self.all().for_each(|system| drop(system.apply(&open)));
             self.compare_memory(op, page * PAGE_SIZE..(page + 1) * PAGE_SIZE)?;

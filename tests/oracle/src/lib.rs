@@ -11,7 +11,7 @@
 //! |---|---|
 //! | cases | `op`, `generate` |
 //! | the systems | `system`, `faultless`, `linux` (with `process`, `signals`) |
-//! | the comparison, and what it forgives | `compare`, `run`, `settle`, `shadow`, `overlap` |
+//! | the comparison, and what it forgives | `compare`, `run`, `equalize`, `expected`, `overlap` |
 //! | what was seen | `found` |
 //! | smaller cases | `shrink` |
 //!
@@ -23,6 +23,8 @@
 //! dropped.
 
 mod compare;
+mod equalize;
+mod expected;
 mod faultless;
 mod found;
 mod generate;
@@ -31,8 +33,6 @@ mod op;
 mod overlap;
 mod process;
 mod run;
-mod settle;
-mod shadow;
 mod shrink;
 mod signals;
 mod system;

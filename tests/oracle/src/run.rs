@@ -1,4 +1,4 @@
-//! Everything there is while a case runs: the systems, the tally, the shadow of the file.
+//! Everything there is while a case runs: the systems, the tally, the expected of the file.
 
 #![forbid(unsafe_code)]
 
@@ -6,11 +6,11 @@ use std::ops::Range;
 
 use faultless_page::PAGE_SIZE;
 
+use super::expected::Expected;
 use super::faultless::Faultless;
 use super::found::Tally;
 use super::linux::Linux;
 use super::op::{Bytes, Case};
-use super::shadow::Shadow;
 use super::system::{Answer, System};
 
 /// Everything there is while a case runs.
@@ -19,7 +19,7 @@ pub(super) struct Run<'r> {
     pub(super) faultless: &'r mut Faultless,
     pub(super) linux: &'r mut [Linux],
     pub(super) tally: &'r mut Tally,
-    pub(super) shadow: Shadow,
+    pub(super) expected: Expected,
     /// The number of the operation.
     pub(super) step: usize,
 }

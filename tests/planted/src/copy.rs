@@ -1,4 +1,4 @@
-//! The copy of the workspace that holds the woven sources, in the target folder. Only what changed
+//! The copy of the workspace that holds the changed sources, in the target folder. Only what changed
 //! is written, so that what did not is not built again.
 
 #![forbid(unsafe_code)]
@@ -16,7 +16,7 @@ pub(crate) const SWITCH_MANIFEST: &str =
     "[package]\nname = \"faultless_switch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n";
 pub(crate) const SWITCH_FOLDER: &str = "crates/switch";
 
-/// What every manifest of the workspace says of lints; woven code is not pretty.
+/// What every manifest of the workspace says of lints; changed code is not pretty.
 const LINTS: &str = "[lints]\nworkspace = true\n";
 
 /// The folders of a run.

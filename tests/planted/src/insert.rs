@@ -78,7 +78,7 @@ pub(super) fn insert(
         places.sort_by_key(|place| (place.whole().start, usize::MAX - place.whole().end));
         apart_or_inside(&places)?;
         let places: Vec<&Place<'_>> = places.iter().collect();
-        texts.insert(path.clone(), woven(source, 0..source.len(), &places));
+        texts.insert(path.clone(), changed(source, 0..source.len(), &places));
     }
     Ok(texts)
 }
@@ -100,8 +100,8 @@ fn apart_or_inside(places: &[Place<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// A stretch of the source with these places woven in; places outside of it are passed over.
-fn woven(text: &str, range: Range<usize>, places: &[&Place<'_>]) -> String {
+/// A stretch of the source with these places changed in; places outside of it are passed over.
+fn changed(text: &str, range: Range<usize>, places: &[&Place<'_>]) -> String {
     let mut out = String::new();
     let mut at = range.start;
     for (nth, place) in places.iter().enumerate() {
@@ -111,8 +111,8 @@ fn woven(text: &str, range: Range<usize>, places: &[&Place<'_>]) -> String {
         }
         out.push_str(&text[at..whole.start]);
         let inner = &places[nth + 1..];
-        let rest = woven(text, place.range.end..whole.end, inner);
-        let old = woven(text, place.range.clone(), inner);
+        let rest = changed(text, place.range.end..whole.end, inner);
+        let old = changed(text, place.range.clone(), inner);
         let (open, close) = if place.form == Form::Expression { ("(", ")") } else { ("", "") };
         let (name, new) = (&place.plant.name, &place.change.new);
         out.push_str(&format!(
@@ -283,10 +283,10 @@ fn f(page: u32) -> u32 {
 
     #[test]
     fn an_expression_is_chosen_by_its_switch() {
-        let woven = insert_all(&[plant("a", "page*2", "page * 3")]).expect("woven");
+        let changed = insert_all(&[plant("a", "page*2", "page * 3")]).expect("changed");
         let expected =
             "seen + (if ::faultless_switch::on(1) { /* a */ page * 3 } else { page * 2 })\n";
-        assert!(woven.contains(expected), "{woven}");
+        assert!(changed.contains(expected), "{changed}");
     }
 
     #[test]
@@ -295,24 +295,24 @@ fn f(page: u32) -> u32 {
             plant("order", "mark(page);\n    clear(page);", "clear(page); mark(page);"),
             plant("other", "clear(page)", "clear(7)"),
         ];
-        let woven = insert_all(&plants).expect("woven");
+        let changed = insert_all(&plants).expect("changed");
         let expected = "    if ::faultless_switch::on(1) { /* order */ clear(page); mark(page); } \
             else { mark(page);\n    (if ::faultless_switch::on(2) { /* other */ clear(7) } \
             else { clear(page) }); }\n";
-        assert!(woven.contains(expected), "{woven}");
+        assert!(changed.contains(expected), "{changed}");
     }
 
     #[test]
     fn statements_that_bind_take_the_rest_of_their_block_along() {
-        let woven = insert_all(&[plant("a", "let seen = page + 1;", "let seen = 0;")]);
-        let woven = woven.expect("woven");
+        let changed = insert_all(&[plant("a", "let seen = page + 1;", "let seen = 0;")]);
+        let changed = changed.expect("changed");
         let rest = "\n    mark(page);\n    clear(page);\n    mark(seen);\n    seen + page * 2\n";
         let expected = format!(
             "if ::faultless_switch::on(1) {{ /* a */ let seen = 0;{rest} }} else {{ \
              let seen = page + 1;{rest} }}}}\n"
         );
-        assert!(woven.ends_with(&expected), "{woven}");
-        syn::parse_file(&woven).expect("it parses");
+        assert!(changed.ends_with(&expected), "{changed}");
+        syn::parse_file(&changed).expect("it parses");
     }
 
     #[test]

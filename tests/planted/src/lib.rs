@@ -5,7 +5,7 @@
 //! wrong, a wait that is left out, a page that is told clean too early. `tests/planted.toml` lists
 //! them, with the tests.
 //!
-//! All of them are woven into one copy of the workspace, each behind a switch in the environment,
+//! All of them are put into one copy of the workspace, each behind a switch in the environment,
 //! so that the copy is built once. The real sources are never touched.
 //!
 //! | step | module |
@@ -84,7 +84,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = options.jobs.unwrap_or_else(processors);
     let packages = packages()?;
-    let found = judge(&plants, &sources, &folders, &packages, jobs)?;
+    let found = try_all(&plants, &sources, &folders, &packages, jobs)?;
     println!("{}", table(&plants, &found));
     let missed = found.iter().filter(|verdict| !verdict.is_found()).count();
     println!(
@@ -106,17 +106,17 @@ fn packages() -> Result<BTreeMap<String, String>> {
     Ok(packages)
 }
 
-/// Weaves the bugs into the copy, builds it, and runs the tests of each: what became of them, in
+/// Puts the bugs into the copy, builds it, and runs the tests of each: what became of them, in
 /// their order.
-fn judge(
+fn try_all(
     plants: &[Plant],
     sources: &BTreeMap<String, String>,
     folders: &Folders,
     packages: &BTreeMap<String, String>,
     jobs: usize,
 ) -> Result<Vec<Verdict>> {
-    let woven = insert::insert(plants, sources)?;
-    for (path, text) in &woven {
+    let changed = insert::insert(plants, sources)?;
+    for (path, text) in &changed {
         folders.write(path, text.as_bytes())?;
     }
     eprintln!("building {} planted bugs in one copy ...", plants.len());

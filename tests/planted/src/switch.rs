@@ -1,6 +1,6 @@
 //! The switch of planted bugs: [`on`] says whether a bug is the active one.
 //!
-//! Not part of this crate: its text becomes the crate `faultless_switch` of the woven copy
+//! Not part of this crate: its text becomes the crate `faultless_switch` of the changed copy
 //! (`copy.rs`), which the core crates call at every place that has a bug. The environment decides
 //! before `main`: `FAULTLESS_SWITCH=<id>` makes one bug active.
 //!

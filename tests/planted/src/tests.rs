@@ -49,12 +49,12 @@ fn workspace_of_a_victim(base: &Path) -> Folders {
     folders
 }
 
-fn judge_all(name: &str, plants: &[Plant]) -> Result<Vec<Verdict>> {
+fn try_all_of(name: &str, plants: &[Plant]) -> Result<Vec<Verdict>> {
     let base = std::env::temp_dir().join(format!("xtask-planted-{name}-{}", std::process::id()));
     let folders = workspace_of_a_victim(&base);
     let sources = [("src/lib.rs".to_owned(), LIB.to_owned())].into_iter().collect();
     let packages = [("victim".to_owned(), String::new())].into_iter().collect();
-    let verdicts = judge(plants, &sources, &folders, &packages, 2);
+    let verdicts = try_all(plants, &sources, &folders, &packages, 2);
     std::fs::remove_dir_all(&base).expect("cleaned up");
     verdicts
 }
@@ -66,7 +66,7 @@ fn a_bug_is_found_by_every_named_test_or_is_not_found() {
         plant("no-bug", "n < 10", "n < 11", &["-p victim --lib w2_"]),
         plant("by-one", "n < 10", "n > 10", &["-p victim --lib w2_", "-p victim --lib w1_"]),
     ];
-    let verdicts = judge_all("found", &plants).expect("it builds");
+    let verdicts = try_all_of("found", &plants).expect("it builds");
     let found: Vec<bool> = verdicts.iter().map(Verdict::is_found).collect();
     assert_eq!(found, [true, false, false]);
     let told = table(&plants, &verdicts);
@@ -75,8 +75,8 @@ fn a_bug_is_found_by_every_named_test_or_is_not_found() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_an_error_that_says_why() {
-    let refused = |name, plant| format!("{:#}", judge_all(name, &[plant]).expect_err("refused"));
+fn what_cannot_be_tried_is_an_error_that_says_why() {
+    let refused = |name, plant| format!("{:#}", try_all_of(name, &[plant]).expect_err("refused"));
     let stale = refused("stale", plant("a", "steps += 3;", "", &["-p victim --lib w1_"]));
     assert!(stale.contains("steps += 3;") && stale.contains("does not occur"), "{stale}");
     let unmet = refused("unmet", plant("a", "steps += 1;", "", &["-p victim --lib w9_"]));

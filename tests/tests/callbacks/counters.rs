@@ -314,7 +314,7 @@ fn w9_a_write_that_lands_whole_gives_nothing_back() {
         for (pos, len) in [(0, 10), (10, 10), (20, 3 * PAGE), (64 * PAGE - 5, 2 * PAGE), (7, 9)] {
             let options = WriteOptions::at(pos as u64).with_strategy(strategy);
             let _ = bench.write_as(&[bench.user.slice(0, 0, len)], &options);
-            assert_eq!(store.count(Call::Trim), 0, "{len} at {pos}, {strategy:?}");
+            assert_eq!(store.count(Call::TruncateBlocks), 0, "{len} at {pos}, {strategy:?}");
         }
     }
 }
@@ -348,7 +348,7 @@ fn p2_only_a_scribbled_page_has_its_tail_zeroed_and_only_once() {
     let bench = Bench::new();
     bench.fill(100);
     bench.user.map_file(300, 1, &bench.file, PageIndex::ZERO, Protection::ReadWrite);
-    bench.user.store(bench.user.at(300, 50), b"scribbled, for all that we know").expect("a store");
+    bench.user.store(bench.user.at(300, 50), b"stored past the end, perhaps").expect("a store");
     let sync = || {
         let (synced, counted) = counting(|| calls::fsync(&bench.file));
         assert_eq!(synced, Ok(()));
@@ -356,5 +356,5 @@ fn p2_only_a_scribbled_page_has_its_tail_zeroed_and_only_once() {
     };
     assert_eq!(sync(), (PAGE - 100) as u64);
     assert_eq!(bench.write(100, 10).counted.zeroed, 0, "clean since");
-    assert_eq!(sync(), 0, "dirty and not scribbled");
+    assert_eq!(sync(), 0, "dirty, and not stored to past the end");
 }

@@ -96,7 +96,7 @@ const fn name(call: Call) -> &'static str {
         Call::WriteBegin => "write_begin",
         Call::WriteEnd => "write_end",
         Call::Writeback => "writeback",
-        Call::Trim => "trim",
+        Call::TruncateBlocks => "trim",
         Call::SetSize => "set_size",
         Call::Sync => "sync",
     }

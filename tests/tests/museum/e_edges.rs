@@ -17,8 +17,8 @@ use faultless_tests::{Backing, File, PAGE, Rig, TestTask, balanced_on_both_mmus,
 use crate::harness::{Answer, Failure, Subject, exhibit, room};
 use crate::kernels::{booked, lost, strict};
 use crate::planted::{Bug, OldSync};
-use crate::stage::{read_as, room_over, write_as};
 use crate::stores::{Short, ShortAnswer};
+use crate::threads::{read_as, room_over, write_as};
 
 /// What sends the stores of a mapping to the store.
 type Sends = fn(&File, &TestTask) -> Result<(), Errno>;

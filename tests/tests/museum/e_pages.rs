@@ -16,7 +16,7 @@ use faultless_tests::{
 use crate::harness::{Failure, Subject, exhibit, exhibit_to, room};
 use crate::kernels::booked;
 use crate::planted::{self, Bug};
-use crate::stage::{Hooked, Sleeper, context, read_as, room_over, spawn, write_as};
+use crate::threads::{Hooked, Sleeper, context, read_as, room_over, spawn, write_as};
 
 /// Steps after which a read counts as endless. No exhibit needs a tenth of them.
 const STEPS: u64 = 200;

@@ -15,7 +15,7 @@ use faultless_tests::{
 
 use crate::harness::{Failure, room};
 use crate::planted::OldSync;
-use crate::stage::{Hooked, Sleeper, elsewhere, read_as, room_over, spawn, write_as};
+use crate::threads::{Hooked, Sleeper, elsewhere, read_as, room_over, spawn, write_as};
 
 /// Steps after which a sync counts as endless. No exhibit needs a tenth of them.
 const STEPS: u64 = 200;

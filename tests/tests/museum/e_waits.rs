@@ -16,7 +16,7 @@ use faultless_tests::{
 
 use crate::harness::{Answer, Failure, room};
 use crate::planted::{lock_all_at_once, read_again};
-use crate::stage::{
+use crate::threads::{
     Hooked, Relay, Sleeper, WORKER, Worker, context, elsewhere, read_as, room_over, spawn, write_as,
 };
 

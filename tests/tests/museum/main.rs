@@ -32,5 +32,5 @@ mod failure;
 mod harness;
 mod kernels;
 mod planted;
-mod stage;
 mod stores;
+mod threads;

@@ -107,12 +107,12 @@ balanced_on_both_mmus! {
             let addr = process.map(FREE, 2, &file, 0, Protection::ReadWrite);
             let end = addr.wrapping_add(size as usize - 1);
             process.space.store(end, b"x").unwrap();
-            let before = [Call::WriteBegin, Call::Trim].map(|call| store.count(call));
+            let before = [Call::WriteBegin, Call::TruncateBlocks].map(|call| store.count(call));
             set_size(&file, size).unwrap();
             let (stored, counted) = counting(|| process.space.store(end, b"y"));
             assert_eq!((stored, counted.faults), (Ok(()), 0), "{size}");
             assert_eq!(process.write(&file, size - 5, b"z"), Ok(1));
-            assert_eq!([Call::WriteBegin, Call::Trim].map(|call| store.count(call)), before);
+            assert_eq!([Call::WriteBegin, Call::TruncateBlocks].map(|call| store.count(call)), before);
         }
     }
 

@@ -183,7 +183,7 @@ balanced_on_both_mmus! {
             assert_eq!(process.write(&file, 0, &pattern(1, PAGE_SIZE)), Ok(PAGE_SIZE));
             make_cold(&file);
             let addr = process.map(FREE, 1, &file, 0, Protection::ReadWrite);
-            store.defer(Call::Trim);
+            store.defer(Call::TruncateBlocks);
             let cutter = Arc::clone(&file);
             let cutter = faultless_tests::threads::spawn(move || set_size(&cutter, 100).unwrap());
             until("a call of the store stands still", || store.waiting() > 0);
@@ -191,7 +191,7 @@ balanced_on_both_mmus! {
                 true => process.space.store(addr, b"late").unwrap(),
                 false => assert_eq!(process.write(&file, 0, b"late"), Ok(4)),
             }
-            store.release(Call::Trim);
+            store.release(Call::TruncateBlocks);
             cutter.join().expect("the truncation");
             let new = pattern(50, 3000);
             assert_eq!(process.write(&file, 100, &new), Ok(3000));

@@ -227,7 +227,7 @@ balanced_on_both_mmus! {
             until("a call of the store stands still", || store.waiting() > 0);
             let cutter = spawn(|file, size| set_size(file, size).unwrap());
             std::thread::sleep(std::time::Duration::from_millis(20));
-            assert_eq!(store.count(Call::Trim), 0, "blocks were given back under a writeback");
+            assert_eq!(store.count(Call::TruncateBlocks), 0, "blocks were given back under a writeback");
             store.release(Call::Writeback);
             sender.join().unwrap();
             cutter.join().unwrap();
@@ -283,7 +283,7 @@ balanced_on_both_mmus! {
         assert_eq!(process.contents(&file).len(), 100);
     }
 
-    /// Of a page of one leaf that was scribbled on, the end of the file in another leaf knows
+    /// Of a page of one leaf that was stored to past the end, the end of the file in another leaf knows
     /// nothing.
     fn p2_a_scribble_is_zeroed_in_the_page_where_the_file_ends_and_nowhere_else(machine) {
         for last in [0, 2, 63, 64] {

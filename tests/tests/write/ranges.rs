@@ -220,14 +220,14 @@ on_both_mmus! {
                     if looks.fetch_add(1, Ordering::Relaxed) + 1 != look {
                         return;
                     }
-                    store.defer(Call::Trim);
+                    store.defer(Call::TruncateBlocks);
                     faultless_tests::threads::spawn_in(scope, || {
                         assert_eq!(calls::truncate(file, 100), Ok(()));
                     });
                     until("the truncation holds its range", || store.waiting() > 0);
                     faultless_tests::threads::spawn_in(scope, || {
                         until("the write waits for the range", || check.describe().contains("waits for R("));
-                        store.release(Call::Trim);
+                        store.release(Call::TruncateBlocks);
                     });
                 });
                 let got = rig.write_as(&[source], &rig.at(PAGE as u64), &task);

@@ -128,8 +128,9 @@ fn p5_every_begin_has_its_end_with_what_landed() {
     let (written, _) = rig.write_from(&[source], &WriteOptions::at(0));
     assert_eq!(written.map(|written| written.bytes), Ok(PAGE + 10));
     let page = PAGE as u64;
-    let wanted =
-        |event: &Event| matches!(event, Event::Begin(..) | Event::End(..) | Event::Trim(_));
+    let wanted = |event: &Event| {
+        matches!(event, Event::Begin(..) | Event::End(..) | Event::TruncateBlocks(_))
+    };
     let asked: std::vec::Vec<Event> = rig.store.take_events().into_iter().filter(wanted).collect();
     let expected = [
         Event::Begin(0, PAGE),
@@ -139,7 +140,7 @@ fn p5_every_begin_has_its_end_with_what_landed() {
         // Once more, before the source is faulted in and found to end.
         Event::Begin(page + 10, PAGE - 10),
         Event::End(page + 10, PAGE - 10, 0),
-        Event::Trim(page + 10),
+        Event::TruncateBlocks(page + 10),
     ];
     assert_eq!(asked, expected);
     rig.assert_keeps(&bytes(2, 2 * PAGE)[..PAGE + 10]);

@@ -39,7 +39,7 @@ pub(super) enum Event {
     End(u64, usize, usize),
     /// From this page on, so many pages, so many bytes inside the file.
     Writeback(u64, u32, usize),
-    Trim(u64),
+    TruncateBlocks(u64),
     Size(u64),
     Sync(SyncKind),
 }
@@ -175,7 +175,7 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
     }
 
     fn truncate_blocks(&self, size: u64) {
-        self.note(Event::Trim(size));
+        self.note(Event::TruncateBlocks(size));
         self.run_hook(Call::TruncateBlocks);
         if !self.is_lying(Lie::Trimmed) {
             self.faults.truncate_blocks(size);

@@ -76,7 +76,7 @@ fn f3_the_store_gives_blocks_back_before_it_is_told_the_size() {
     let rig = Rig::new();
     rig.fill(&bytes(1, 3 * PAGE));
     assert_eq!(rig.set_size(1000), Ok(()));
-    assert_eq!(rig.store.take_events(), [Event::Trim(1000), Event::Size(1000)]);
+    assert_eq!(rig.store.take_events(), [Event::TruncateBlocks(1000), Event::Size(1000)]);
     assert_eq!(rig.set_size(9000), Ok(()));
     assert_eq!(rig.store.take_events(), [Event::Size(9000)]);
     assert_eq!(rig.store.inner().map().size(), 9000);
@@ -149,7 +149,7 @@ fn l3_what_a_killed_truncation_left_is_gone_before_a_write_grows_the_file() {
     let (rig, old) = cut_and_killed();
     assert_eq!(rig.read(0, 2 * PAGE).as_deref(), Ok(&old[..1000]));
     assert_eq!(rig.write(2 * PAGE as u64 + 100, b"new"), Ok(3));
-    assert_eq!(rig.store.take_events()[0], Event::Trim(1000));
+    assert_eq!(rig.store.take_events()[0], Event::TruncateBlocks(1000));
     rig.assert_keeps(&overlay(&old[..1000], 2 * PAGE + 100, b"new"));
 }
 
@@ -201,7 +201,7 @@ fn w9_a_page_whose_blocks_went_asks_for_them_again() {
     rig.fill(&bytes(1, PAGE));
     assert_eq!(rig.set_size(100), Ok(()));
     rig.store.take_events();
-    // The page was backed as a whole; its last three blocks are gone.
+    // The page was reserved as a whole; its last three blocks are gone.
     assert_eq!(rig.write(100, &bytes(2, PAGE - 100)), Ok(PAGE - 100));
     let begins = [Event::Begin(100, PAGE - 100), Event::End(100, PAGE - 100, PAGE - 100)];
     assert_eq!(rig.store.take_events(), begins);

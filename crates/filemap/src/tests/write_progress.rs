@@ -46,7 +46,7 @@ fn u3_the_first_attempt_of_an_overwrite_in_memory_does_not_fault_in() {
     assert_eq!(rig.write(5, &bytes(2, PAGE)), Ok(PAGE));
     assert_eq!(rig.user.faulting.get(), before);
     assert_eq!(take_seen(|event| matches!(event, Trace::FastPath(_))), [Trace::FastPath(2)]);
-    // Fully backed and uptodate: the store is not asked (of strategy A neither).
+    // Fully reserved and uptodate: the store is not asked (of strategy A neither).
     assert_eq!(rig.store.take_events(), []);
 }
 

@@ -112,7 +112,7 @@ impl LockCheck {
     }
 
     /// Adds edges and says what is wrong with them.
-    pub(super) fn judge(&self, edges: &[Edge]) -> Vec<Report> {
+    pub(super) fn check_edges(&self, edges: &[Edge]) -> Vec<Report> {
         let mut graph = lock(&self.graph);
         if graph.is_full() {
             graph.clear();

@@ -71,7 +71,7 @@ pub fn acquiring(lock: Lock) {
         };
         let edges: Vec<Edge> = record.held.iter().map(edge).collect();
         drop(record);
-        check.report(check.judge(&edges));
+        check.report(check.check_edges(&edges));
     });
 }
 
@@ -168,7 +168,7 @@ pub fn may_fault(space: u64, targets: &[LockId]) {
         edges.extend(targets().map(|target| by_fault(space, target)));
         let under = under_pages(&record, Kind::FaultUnderLock, "an access that may fault");
         drop(record);
-        let mut found = check.as_ref().map(|check| check.judge(&edges)).unwrap_or_default();
+        let mut found = check.as_ref().map(|check| check.check_edges(&edges)).unwrap_or_default();
         found.extend(under);
         deliver(check, found);
     });

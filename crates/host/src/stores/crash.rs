@@ -256,9 +256,9 @@ impl AddressSpaceOperations for CrashStore {
     fn truncate_blocks(&self, size: u64) {
         let effect = match self.lie {
             Lie::TrimForgotten => Effect::None,
-            _ => Effect::Trim(size),
+            _ => Effect::TruncateBlocks(size),
         };
-        let (number, _) = self.begin(Call::Trim, effect);
+        let (number, _) = self.begin(Call::TruncateBlocks, effect);
         self.inner.truncate_blocks(size);
         self.end(number);
     }

@@ -28,7 +28,7 @@ pub enum Call {
     /// `writeback`.
     Writeback,
     /// `truncate_blocks`.
-    Trim,
+    TruncateBlocks,
     /// `set_size`.
     SetSize,
     /// `sync`.
@@ -285,7 +285,7 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
     }
 
     fn truncate_blocks(&self, size: u64) {
-        let _ = self.enter(Call::Trim, 0..0);
+        let _ = self.enter(Call::TruncateBlocks, 0..0);
         // What is under way is cut off as what has arrived is.
         let mut plan = self.plan();
         plan.pending.retain(|sent| sent.index.start() < size);

@@ -180,7 +180,7 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
     }
 
     fn truncate_blocks(&self, size: u64) {
-        let at = At { call: Call::Trim, pos: size, len: 0, copied: 0 };
+        let at = At { call: Call::TruncateBlocks, pos: size, len: 0, copied: 0 };
         self.tell(&at, || self.inner.truncate_blocks(size));
     }
 

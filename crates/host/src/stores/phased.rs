@@ -242,7 +242,9 @@ impl AddressSpaceOperations for PhasedStore {
     }
 
     fn truncate_blocks(&self, size: u64) {
-        self.at_once(Call::Trim, Effect::Trim(size), || self.inner.truncate_blocks(size));
+        self.at_once(Call::TruncateBlocks, Effect::TruncateBlocks(size), || {
+            self.inner.truncate_blocks(size)
+        });
     }
 
     fn set_size(&self, size: u64) {

@@ -132,7 +132,7 @@ impl World {
         }
         // What is planted: nothing is asked of the writebacks.
         let believed = self.plant == Plant::SyncsBelieve;
-        self.judge(op.file, owed, if believed { Ok(()) } else { synced });
+        self.check_sync(op.file, owed, if believed { Ok(()) } else { synced });
     }
 
     /// What is planted: the pages that are not dirty, and then not on their way, are dropped.
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    fn judge(&self, file: FileNumber, owed: Owed, synced: Result<(), Errno>) {
+    fn check_sync(&self, file: FileNumber, owed: Owed, synced: Result<(), Errno>) {
         if self.control().is_some() {
             return;
         }
@@ -165,7 +165,7 @@ impl World {
         let slice = self.slice(self.source(thread, op), cells * CELL);
         let options = WriteOptions::at(self.pos(at)).with_sync(SyncKind::Data);
         if let Some(landed) = self.write(op, slice, options) {
-            self.judge(op.file, owed.of_first(self, landed), Ok(()));
+            self.check_sync(op.file, owed.of_first(self, landed), Ok(()));
         } else {
             // Some of it may have landed, or all: the sync's error hides how much.
             self.unknown.borrow_mut().push(op.file);

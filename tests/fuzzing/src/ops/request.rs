@@ -117,7 +117,7 @@ impl Subject<'_> {
             return Some(result);
         }
         built.readable.truncate(room);
-        self.judge(at, &built, room, options.sync, result, &excuses);
+        self.check_result(at, &built, room, options.sync, result, &excuses);
         excuses.is_empty().then_some(result)
     }
 
@@ -203,7 +203,7 @@ impl Subject<'_> {
         }
     }
 
-    fn judge(
+    fn check_result(
         &mut self,
         at: usize,
         built: &Built,

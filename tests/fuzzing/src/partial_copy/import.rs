@@ -119,11 +119,11 @@ fn expected<F: TestMemory>(
     }
     let mut raw = vec![0; bytes];
     tested.gather(&[(vector, bytes)], &mut raw);
-    judge(&range, &raw)
+    accepts(&range, &raw)
 }
 
 /// The total that the records name, or why they are no request.
-fn judge(range: &std::ops::Range<usize>, raw: &[u8]) -> Result<usize, IovecError> {
+fn accepts(range: &std::ops::Range<usize>, raw: &[u8]) -> Result<usize, IovecError> {
     let mut total: u128 = 0;
     let mut bad = false;
     for record in raw.chunks_exact(USER_IOVEC_BYTES) {

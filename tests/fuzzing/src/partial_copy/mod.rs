@@ -208,7 +208,7 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
             // SAFETY: as above.
             Policy::Faulting => unsafe { self.iter.copy_from(self.token, dst, len) },
         };
-        judge(copied, expected, asked, policy, "from user memory");
+        check_copied(copied, expected, asked, policy, "from user memory");
         let mut source = vec![0; copied.min(expected)];
         tested.gather(&self.cursor.pieces(source.len()), &mut source);
         let (done, rest) = self.buffer.split_at(copied.min(expected));
@@ -231,7 +231,7 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
             // SAFETY: as above.
             Policy::Faulting => unsafe { self.iter.copy_to(self.token, src, len) },
         };
-        judge(copied, expected, asked, policy, "to user memory");
+        check_copied(copied, expected, asked, policy, "to user memory");
         tested.scatter(&self.cursor.pieces(copied), &self.buffer[..copied]);
         self.buffer[..len].fill(BEFORE);
         self.moved(copied, len);
@@ -241,7 +241,7 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
         let expected = self.reach(tested, Access::Write, Policy::Faulting, len);
         let asked = len.min(self.cursor.count());
         let cleared = self.iter.clear(self.token, len);
-        judge(cleared, expected, asked, Policy::Faulting, "cleared");
+        check_copied(cleared, expected, asked, Policy::Faulting, "cleared");
         tested.scatter(&self.cursor.pieces(cleared), &vec![0; cleared]);
         self.cursor.advance(cleared);
     }
@@ -289,7 +289,7 @@ impl<U: UserMemory<Token = MayFault>> Run<'_, '_, U> {
 /// The count is right: exactly what could be reached, which U1 and U2 allow and all the back ends
 /// here promise.
 #[track_caller]
-fn judge(copied: usize, expected: usize, asked: usize, policy: Policy, what: &str) {
+fn check_copied(copied: usize, expected: usize, asked: usize, policy: Policy, what: &str) {
     assert!(copied <= asked, "U1: {copied} of {asked} bytes {what}");
     assert!(copied > 0 || expected == 0, "U2: nothing of {expected} bytes {what}");
     let rule = if policy == Policy::Atomic && copied > expected { "U1, U3" } else { "U1" };

@@ -78,7 +78,7 @@ pub struct LoomWatch {
     version: LoomWord,
 }
 
-// SAFETY: the cell holds nothing; it is there for loom to judge accesses to it.
+// SAFETY: the cell holds nothing; it is there for loom to check accesses to it.
 unsafe impl Send for LoomWatch {}
 // SAFETY: as above.
 unsafe impl Sync for LoomWatch {}

@@ -39,7 +39,7 @@ pub(crate) enum Bug {
     InPageOffset,
     /// C2: keeps blocks past the end.
     NoTrim,
-    /// C3: gives blocks back, but remembers the page as backed.
+    /// C3: gives blocks back, but remembers the page as reserved.
     KeepsBacked,
     /// C4: gives blocks back only if the file did not grow.
     TrimOnlyWithoutGrowth,

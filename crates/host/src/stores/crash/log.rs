@@ -63,7 +63,7 @@ pub(in crate::stores) struct Entry {
 pub(in crate::stores) enum Effect {
     None,
     Write(Vec<Sector>),
-    Trim(u64),
+    TruncateBlocks(u64),
     Size(u64),
     Sync(SyncKind, u64),
 }
@@ -148,10 +148,10 @@ impl Effect {
                     }
                 }
             }
-            Self::Trim(size) if keeps(0, 1) => image.truncate_blocks(*size),
+            Self::TruncateBlocks(size) if keeps(0, 1) => image.truncate_blocks(*size),
             Self::Size(size) if keeps(0, 1) => image.record_size(*size),
             Self::Sync(_, size) if keeps(0, 1) => image.set_length(*size),
-            Self::None | Self::Trim(_) | Self::Size(_) | Self::Sync(..) => {}
+            Self::None | Self::TruncateBlocks(_) | Self::Size(_) | Self::Sync(..) => {}
         }
     }
 }

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use faultless_page::PAGE_SIZE;
 
+use super::expected::Window;
 use super::op::{Op, pattern};
 use super::overlap::unspecified;
 use super::run::{Run, bytes_at, loaded};
-use super::shadow::Window;
 use super::system::System;
 
 /// What a read or a write copied.
@@ -30,24 +30,24 @@ impl Copied {
 }
 
 /// Settles what `op` left open. The file had `old` bytes before.
-pub(super) fn settle(run: &mut Run<'_>, op: &Op, copied: &Copied, old: u64) {
+pub(super) fn equalize(run: &mut Run<'_>, op: &Op, copied: &Copied, old: u64) {
     let new = run.faultless.size();
     match op {
-        Op::Write(_) => settle_write(run, copied),
-        Op::Read(_) => settle_read(run, copied, old),
-        Op::Store { at, seed } => run.shadow.stored(*at, *seed, old),
+        Op::Write(_) => equalize_write(run, copied),
+        Op::Read(_) => equalize_read(run, copied, old),
+        Op::Store { at, seed } => run.expected.stored(*at, *seed, old),
         _ => {}
     }
     if new != old {
         let written = if matches!(op, Op::Write(_)) { copied.file() } else { 0..0 };
-        let exposed = run.shadow.resized(old, new, &written);
+        let exposed = run.expected.resized(old, new, &written);
         forgive_junk(run, &exposed);
     }
 }
 
-fn settle_write(run: &mut Run<'_>, copied: &Copied) {
+fn equalize_write(run: &mut Run<'_>, copied: &Copied) {
     let from: Vec<Option<u64>> =
-        copied.memory.iter().map(|at| at.and_then(|at| run.shadow.file_byte(at))).collect();
+        copied.memory.iter().map(|at| at.and_then(|at| run.expected.file_byte(at))).collect();
     let to: Vec<Option<u64>> = copied.file().map(Some).collect();
     let Some(open) = unspecified(&from, &to) else { return };
     run.tally.overlaps += 1;
@@ -62,10 +62,10 @@ fn settle_write(run: &mut Run<'_>, copied: &Copied) {
     run.tally.overlaps_differed += u64::from(differed);
 }
 
-fn settle_read(run: &mut Run<'_>, copied: &Copied, size: u64) {
+fn equalize_read(run: &mut Run<'_>, copied: &Copied, size: u64) {
     let from: Vec<Option<u64>> = copied.file().map(Some).collect();
     let to: Vec<Option<u64>> =
-        copied.memory.iter().map(|at| at.and_then(|at| run.shadow.file_byte(at))).collect();
+        copied.memory.iter().map(|at| at.and_then(|at| run.expected.file_byte(at))).collect();
     if let Some(open) = unspecified(&from, &to) {
         run.tally.overlaps += 1;
         let mut differed = false;
@@ -81,10 +81,10 @@ fn settle_read(run: &mut Run<'_>, copied: &Copied, size: u64) {
         run.tally.overlaps_differed += u64::from(differed);
     }
     for part in in_window(&copied.memory) {
-        let page_end = run.shadow.file_byte(part.start).map(|at| at + part.len() as u64);
+        let page_end = run.expected.file_byte(part.start).map(|at| at + part.len() as u64);
         if page_end.is_some_and(|end| end > size) {
             let bytes = loaded(run.linux[0].load(bytes_at(&part)));
-            run.shadow.arrived(part, &bytes, size);
+            run.expected.arrived(part, &bytes, size);
         }
     }
 }

@@ -23,7 +23,7 @@ enum Slot {
 
 /// A program's memory as the operations have made it.
 #[derive(Debug, Default)]
-pub(super) struct Shadow {
+pub(super) struct Expected {
     slots: [Slot; WINDOW],
     /// Bytes past the end of the file that the case stored through a mapping: where, and which.
     junk: BTreeMap<u64, u8>,
@@ -33,7 +33,7 @@ pub(super) struct Shadow {
 /// else.
 pub(super) type Window = Option<usize>;
 
-impl Shadow {
+impl Expected {
     /// What the operation does to the window.
     pub(super) fn follow(&mut self, op: &Op) {
         match *op {
