@@ -1,5 +1,5 @@
-//! The copy of the workspace that holds the changed sources, in the target folder. Only what changed
-//! is written, so that what did not is not built again.
+//! The copy of the workspace that holds the changed sources, in the target folder. Only what
+//! changed is written, so that what did not is not built again.
 
 #![forbid(unsafe_code)]
 

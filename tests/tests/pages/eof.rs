@@ -84,7 +84,8 @@ balanced_on_both_mmus! {
         }
     }
 
-    /// The page was write-protected and cleaned by a writeback in between, and stored to past the end once more.
+    /// The page was write-protected and cleaned by a writeback in between, and stored to past the
+    /// end once more.
     fn p2_a_scribble_after_a_writeback_never_becomes_data(machine) {
         for growth in GROWTHS {
             let store = StrictStore::new(512, Strategy::BeginEnd);

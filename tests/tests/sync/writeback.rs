@@ -283,8 +283,8 @@ balanced_on_both_mmus! {
         assert_eq!(process.contents(&file).len(), 100);
     }
 
-    /// Of a page of one leaf that was stored to past the end, the end of the file in another leaf knows
-    /// nothing.
+    /// Of a page of one leaf that was stored to past the end, the end of the file in another leaf
+    /// knows nothing.
     fn p2_a_scribble_is_zeroed_in_the_page_where_the_file_ends_and_nowhere_else(machine) {
         for last in [0, 2, 63, 64] {
             let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::new(), 0));

@@ -196,7 +196,8 @@ impl Plan {
         let end = self.pos + accepted as u64;
         let landed = PageRun::covering(self.pos, accepted).map_or(SlotMask::EMPTY, PageRun::mask);
         debug_assert!(locked.mask().contains(landed | self.inserted | self.begun), "locked");
-        // A page of which a part was refused may lose blocks again: only whole pieces stay reserved.
+        // A page of which a part was refused may lose blocks again: only whole pieces stay
+        // reserved.
         let whole =
             if accepted == self.len { landed } else { landed - PageIndex::containing(end).bit() };
         locked.set_uptodate(landed - self.valid);
