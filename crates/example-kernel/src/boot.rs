@@ -1,14 +1,14 @@
 //! What is done once at boot: the exception table is sorted, and the user copies and the trap
 //! handler are tried out together.
 
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 use core::ptr::NonNull;
 
 use faultless::page::Spin;
 use faultless::prelude::*;
 use faultless::usercopy::conformance::{self, Failure, Layout};
 use faultless::usercopy::extable::{Table, TooFar};
-use faultless::usercopy::sort_extable;
+use faultless::usercopy::{copy_kernel, sort_extable};
 
 use crate::fault::Signal;
 use crate::machine::Machine;
@@ -90,12 +90,22 @@ struct FivePages<W> {
 }
 
 impl<W> FivePages<W> {
-    /// The kernel's address of a byte, or a bug of the suite.
-    fn byte(&self, address: UserAddr, at: usize) -> NonNull<u8> {
-        let offset = address.get() - self.base + at;
-        let frame = self.frames[offset / PAGE_SIZE].unwrap_or(NonNull::dangling());
-        // SAFETY: inside the frame.
-        unsafe { frame.add(offset % PAGE_SIZE) }
+    /// The kernel's addresses of `len` accessible bytes, page by page: from where on, and which of
+    /// the bytes they are.
+    fn pieces(
+        &self,
+        address: UserAddr,
+        len: usize,
+    ) -> impl Iterator<Item = (*mut u8, Range<usize>)> {
+        let mut done = 0;
+        core::iter::from_fn(move || {
+            let offset = address.get() - self.base + done;
+            let frame = self.frames.get(offset / PAGE_SIZE).copied().flatten()?;
+            let piece = done..len.min(done + PAGE_SIZE - offset % PAGE_SIZE);
+            done = piece.end;
+            let from = frame.as_ptr().wrapping_add(offset % PAGE_SIZE);
+            (!piece.is_empty()).then_some((from, piece))
+        })
     }
 }
 
@@ -115,16 +125,18 @@ impl<W: faultless::usercopy::arch::AccessWindow> Layout for FivePages<W> {
     }
 
     fn peek(&self, address: UserAddr, bytes: &mut [u8]) {
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            // SAFETY: the frame stays, by its entry; no reference to it exists.
-            *byte = unsafe { self.byte(address, at).read_volatile() };
+        for (from, piece) in self.pieces(address, bytes.len()) {
+            let bytes = &mut bytes[piece];
+            // SAFETY: inside the frame, which stays, by its entry; no reference to it exists.
+            unsafe { copy_kernel(bytes.as_mut_ptr(), from, bytes.len()) };
         }
     }
 
     fn poke(&self, address: UserAddr, bytes: &[u8]) {
-        for (at, byte) in bytes.iter().enumerate() {
+        for (to, piece) in self.pieces(address, bytes.len()) {
+            let bytes = &bytes[piece];
             // SAFETY: as above.
-            unsafe { self.byte(address, at).write_volatile(*byte) };
+            unsafe { copy_kernel(to, bytes.as_ptr(), bytes.len()) };
         }
     }
 }

@@ -59,12 +59,15 @@ pub trait Kernel: Sized + Send + Sync + 'static {
 
     /// Called at each event of interest; the default compiles to nothing. For lock checkers:
     /// `LockOrder` of `faultless-parts` is one.
+    ///
+    /// Any lock of the cache but its short ones may be held, page locks too: the call must not
+    /// sleep, fault or call into the cache. It may print, and it may panic.
     #[inline(always)]
     fn trace(_event: Trace) {}
 
     /// A number of pages has grown by `pages`, which is not 0; the default compiles to nothing. For
-    /// the statistics of a kernel: `CacheCounters` of `faultless-parts` keeps them. Page locks may
-    /// be held.
+    /// the statistics of a kernel: `CacheCounters` of `faultless-parts` keeps them. As for
+    /// [`trace`](Self::trace), locks may be held.
     #[inline(always)]
     fn count(_what: Count, _pages: u32) {}
 }

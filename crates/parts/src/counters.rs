@@ -111,7 +111,7 @@ impl CacheCounts {
     /// The sum of two, of the counters of two CPUs: a page may become dirty on one and clean on the
     /// other, so levels are those of sums only.
     #[must_use]
-    pub fn plus(mut self, other: &Self) -> Self {
+    pub fn plus(mut self, other: Self) -> Self {
         let pairs = self.0.iter_mut().zip(other.0);
         pairs.for_each(|(count, other)| *count = count.wrapping_add(other));
         self
@@ -119,7 +119,7 @@ impl CacheCounts {
 
     /// What was counted since `earlier`, by the same counters.
     #[must_use]
-    pub fn since(mut self, earlier: &Self) -> Self {
+    pub fn since(mut self, earlier: Self) -> Self {
         let pairs = self.0.iter_mut().zip(earlier.0);
         pairs.for_each(|(count, earlier)| *count = count.wrapping_sub(earlier));
         self

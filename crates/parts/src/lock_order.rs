@@ -49,9 +49,11 @@ pub enum Violation {
 /// A lock checker for threads `0..THREADS`.
 ///
 /// A kernel calls [`trace`](Self::trace) from its [`Kernel::trace`](faultless_page::Kernel::trace),
-/// the methods on spaces where it takes the lock of an address space, and
-/// [`nothing_held`](Self::nothing_held) where a system call returns. Each call takes one short lock
-/// of the family `S` and looks at the locks of the calling thread, eight at most.
+/// [`acquiring`](Self::acquiring), [`acquired`](Self::acquired) and [`released`](Self::released)
+/// around M, the lock of an address space that a thread may sleep with, and
+/// [`nothing_held`](Self::nothing_held) where a system call returns. A short lock of page tables,
+/// which `install` and `UserMappings` take under P, is not M, and is not told. Each call takes one
+/// short lock of the family `S` and looks at the locks of the calling thread, eight at most.
 ///
 /// The order is total, so threads that keep it cannot wait for each other in a circle, and one that
 /// breaks it is told at once, whether there is a circle this time or not. It does not know the
@@ -186,7 +188,7 @@ impl<const THREADS: usize, S: SyncFamily> LockOrder<THREADS, S> {
         }
     }
 
-    /// The thread returns from a system call or a fault, or ends.
+    /// The thread returns from a system call, or ends. (A fault may come with I and a range held.)
     ///
     /// # Errors
     /// [`Violation::Leaked`].

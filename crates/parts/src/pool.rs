@@ -213,6 +213,20 @@ unsafe impl<S: SyncFamily> Frames for FramePool<S> {
     }
 }
 
+impl<S: SyncFamily> FramePool<S> {
+    /// The number of the frame at `address`, the inverse of [`Frames::address`]: for page-table
+    /// entries, which hold addresses, and have to give a count back by its number. `None` for an
+    /// address that is not the first byte of a frame of this pool.
+    #[must_use]
+    pub fn frame_at(&self, address: NonNull<u8>) -> Option<FrameNumber> {
+        let offset = address.addr().get().checked_sub(self.frames.addr().get())?;
+        let index = u32::try_from(offset / PAGE_SIZE).ok()?;
+        let exact = offset % PAGE_SIZE == 0 && (index as usize) < self.counts.len();
+        // Frames are numbered from 1.
+        if exact { FrameNumber::new(index + 1) } else { None }
+    }
+}
+
 impl<S: SyncFamily> fmt::Debug for FramePool<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FramePool")

@@ -154,8 +154,9 @@ impl<'t> Table<'t> {
     /// for [`Kind::Atomic`] ones it must not run, since locks may be held (U3). `None`: no user
     /// access, but a bug.
     ///
-    /// `resolve` says no to a fault that it cannot cure, above all if user access was not open
-    /// (SMAP, PAN, SUM): an access that is repeated without a change faults for ever.
+    /// `resolve` says no to a fault that it cannot cure: an access that is repeated without a
+    /// change faults for ever. A fault that came because user access was not open (SMAP, PAN, SUM)
+    /// is a bug of the kernel, and better told before this is asked.
     pub fn resume(&self, ip: usize, resolve: impl FnOnce() -> bool) -> Option<Resume> {
         let entry = self.find(ip)?;
         if entry.kind() == Kind::Faulting && resolve() {

@@ -4,66 +4,84 @@
 use core::fmt;
 use core::ops::Range;
 
-use faultless_page::{CoreSync, Errno, Spin, SyncFamily};
+use faultless_page::{ConstSync, CoreSync, Errno, Initial, Spin, SyncFamily};
 use heapless::Vec;
 
 use super::BlockMap;
 
 /// A [`BlockMap`] for a file of at most `N` blocks, in a range of at most `N` blocks of a device
-/// that belongs to the file alone. Kept in memory, 16 bytes a block, and never written: what it
+/// that belongs to the file alone. Kept in memory, 24 bytes a block, and never written: what it
 /// maps is gone with it. Never sleeps. `S` is the family of its short lock.
+///
+/// A large one is best a `static`: made at run time, it passes over the stack.
 ///
 /// ```
 /// use faultless_parts::{BlockMap, FixedMap};
 ///
-/// let map: FixedMap<8> = FixedMap::new(100..104);
-/// let block = map.allocate(5)?;
-/// map.insert(5, block)?;
-/// assert_eq!((map.find(5)?, map.find(4)?, map.free()), (Some(100), None, 3));
-/// map.truncate(5);
-/// assert_eq!((map.find(5)?, map.free()), (None, 4));
+/// static MAP: FixedMap<8> = FixedMap::new(100..104);
+/// let block = MAP.allocate(5)?;
+/// MAP.insert(5, block)?;
+/// assert_eq!((MAP.find(5)?, MAP.find(4)?, MAP.free()), (Some(100), None, 3));
+/// MAP.truncate(5);
+/// assert_eq!((MAP.find(5)?, MAP.free()), (None, 4));
 /// # Ok::<(), faultless_page::Errno>(())
 /// ```
 pub struct FixedMap<const N: usize, S: SyncFamily = CoreSync> {
+    /// The device's blocks that the file may use, at most `N`.
+    area: Range<u64>,
     table: S::Spin<Table<N>>,
 }
 
 struct Table<const N: usize> {
     /// The device's block for each of the file's.
     blocks: [Option<u64>; N],
-    /// Free blocks of the device; the next to be used is the last.
-    free: Vec<u64, N>,
+    /// Blocks of the area, from its start on, that were allocated at some time.
+    begun: u64,
+    /// Those of them that are free again; the next to be used is the last.
+    released: Vec<u64, N>,
     size: u64,
+}
+
+impl<const N: usize> Initial for Table<N> {
+    const INITIAL: Self = Self { blocks: [None; N], begun: 0, released: Vec::new(), size: 0 };
 }
 
 impl<const N: usize> FixedMap<N> {
     /// The map of an empty file, which may use the device's blocks `area`, with the locks of
     /// [`CoreSync`]. Blocks beyond `N` are left alone.
     #[must_use]
-    pub fn new(area: Range<u64>) -> Self {
+    pub const fn new(area: Range<u64>) -> Self {
         Self::with_locks(area)
     }
 }
 
-impl<const N: usize, S: SyncFamily> FixedMap<N, S> {
+impl<const N: usize, S: ConstSync> FixedMap<N, S> {
     /// As [`new`](FixedMap::new), with the locks of `S`.
     #[must_use]
-    pub fn with_locks(area: Range<u64>) -> Self {
-        let used = area.start..area.end.min(area.start.saturating_add(N as u64));
-        let free = used.rev().collect();
-        Self { table: Spin::new(Table { blocks: [None; N], free, size: 0 }) }
+    pub const fn with_locks(area: Range<u64>) -> Self {
+        let last = area.start.saturating_add(N as u64);
+        let end = if area.end < last { area.end } else { last };
+        Self { area: area.start..end, table: S::Free::<Table<N>>::INITIAL }
     }
+}
 
+impl<const N: usize, S: SyncFamily> FixedMap<N, S> {
     /// How many blocks of the device are free.
     #[must_use]
     pub fn free(&self) -> usize {
-        self.table.lock().free.len()
+        let table = self.table.lock();
+        self.never_used(&table) as usize + table.released.len()
     }
 
     /// The size that was recorded last, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.table.lock().size
+    }
+
+    /// How many blocks of the area were never allocated: at most `N`.
+    fn never_used(&self, table: &Table<N>) -> u64 {
+        self.area.end.saturating_sub(self.area.start).saturating_sub(table.begun)
     }
 }
 
@@ -77,11 +95,19 @@ impl<const N: usize, S: SyncFamily> BlockMap for FixedMap<N, S> {
         if block >= N as u64 {
             return Err(Errno::NoSpace);
         }
-        self.table.lock().free.pop().ok_or(Errno::NoSpace)
+        let mut table = self.table.lock();
+        if let Some(device_block) = table.released.pop() {
+            return Ok(device_block);
+        }
+        if self.never_used(&table) == 0 {
+            return Err(Errno::NoSpace);
+        }
+        table.begun += 1;
+        Ok(self.area.start + table.begun - 1)
     }
 
     fn release(&self, device_block: u64) {
-        let kept = self.table.lock().free.push(device_block);
+        let kept = self.table.lock().released.push(device_block);
         debug_assert!(kept.is_ok(), "block {device_block} was released and never allocated");
     }
 
@@ -95,12 +121,12 @@ impl<const N: usize, S: SyncFamily> BlockMap for FixedMap<N, S> {
 
     fn truncate(&self, first: u64) {
         let mut table = self.table.lock();
-        let Table { blocks, free, .. } = &mut *table;
+        let Table { blocks, released, .. } = &mut *table;
         let first = usize::try_from(first).unwrap_or(N).min(N);
         // Backwards, so that the blocks are used again in the order in which they were.
         for device_block in blocks[first..].iter_mut().rev().filter_map(Option::take) {
             // There are no more blocks than there is room for.
-            let _fits = free.push(device_block);
+            let _fits = released.push(device_block);
         }
     }
 

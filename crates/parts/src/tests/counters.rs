@@ -33,7 +33,7 @@ fn assert_counts(expected: &[(Count, u32)], work: impl FnOnce()) {
     work();
     let counters = CacheCounters::new();
     expected.iter().for_each(|(what, pages)| counters.count(*what, *pages));
-    assert_eq!(now().since(&before), counters.now());
+    assert_eq!(now().since(before), counters.now());
 }
 
 /// Whether the levels of the counters are what the file has in the cache.
@@ -83,7 +83,7 @@ fn levels_of_two_cpus_are_those_of_the_sum() {
     cpus[0].count(Count::Dirtied, 5);
     cpus[1].count(Count::Cleaned, 3);
     assert_eq!(cpus[1].now().dirty(), 0);
-    assert_eq!(cpus[0].now().plus(&cpus[1].now()).dirty(), 2);
+    assert_eq!(cpus[0].now().plus(cpus[1].now()).dirty(), 2);
 }
 
 #[test]

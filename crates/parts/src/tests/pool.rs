@@ -285,3 +285,19 @@ fn the_address_of_a_foreign_frame_is_refused() {
     let pool = pool(4);
     let _address = pool.address(number(pool.total() + 1));
 }
+
+#[test]
+fn an_address_leads_back_to_its_frame_and_to_no_other() {
+    let (pool, other) = (pool(5), pool(5));
+    for frame in 1..=5 {
+        let address = pool.address(number(frame));
+        assert_eq!(pool.frame_at(address), Some(number(frame)));
+        assert_eq!(other.frame_at(address), None);
+        let inside = NonNull::new(address.as_ptr().wrapping_add(1)).expect("not 0");
+        assert_eq!(pool.frame_at(inside), None);
+    }
+    let last = pool.address(number(5)).as_ptr();
+    let outside =
+        [pool.address(number(1)).as_ptr().wrapping_sub(PAGE_SIZE), last.wrapping_add(PAGE_SIZE)];
+    assert!(outside.into_iter().filter_map(NonNull::new).all(|at| pool.frame_at(at).is_none()));
+}
