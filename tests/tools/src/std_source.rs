@@ -52,6 +52,7 @@ impl Toolchain {
         let mut command = Command::new(&self.cargo);
         command.args([verb, "--locked", "--target", target, "--target-dir"]).arg(output);
         command.current_dir(workspace::root());
+        command.env("CARGO_PROFILE_DEV_DEBUG", "false");
         // -Zbuild-std is unstable, and this variable is how a stable compiler is asked for it.
         command.env("RUSTC", &self.rustc).env("RUSTC_BOOTSTRAP", "1");
         for variable in ["RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH", "RUSTC_WRAPPER", "RUSTFLAGS"] {
