@@ -4,13 +4,11 @@
 //! consistent store and of a full fence; [`locked`] counts them all, so that "an overwrite costs
 //! two" is a test.
 
-use std::cell::Cell;
-use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+#![forbid(unsafe_code)]
 
-use faultless_page::{Spin, SyncFamily, Word};
+use std::cell::Cell;
+
+use faultless_page::{Access, CoreSync, Hook, Hooked, SyncFamily};
 
 thread_local! {
     static LOCKED: Cell<u64> = const { Cell::new(0) };
@@ -23,118 +21,33 @@ pub fn locked() -> u64 {
     LOCKED.get()
 }
 
-fn count() {
-    let _ = LOCKED.try_with(|locked| locked.set(locked.get() + 1));
-}
-
-/// The family of counting words.
+/// The hook that counts.
 #[derive(Clone, Copy, Debug)]
-pub enum CountingSync {}
+pub enum CountLocked {}
 
-// SAFETY: the words pass on to `core`'s atomics; the short lock is a mutex.
-unsafe impl SyncFamily for CountingSync {
-    type Word64 = CountingWord<AtomicU64>;
-    type Word32 = CountingWord<AtomicU32>;
-    type Spin<T: Send> = CountingSpin<T>;
-    fn fence(order: Ordering) {
-        if order == Ordering::SeqCst {
-            count();
+impl Hook for CountLocked {
+    const SPIN_ROUNDS: u32 = CoreSync::SPIN_ROUNDS;
+
+    fn before(access: Access) {
+        if access.is_locked_instruction() {
+            let _ = LOCKED.try_with(|locked| locked.set(locked.get() + 1));
         }
-        std::sync::atomic::fence(order);
+    }
+
+    fn relax() {
+        std::thread::yield_now();
     }
 }
 
-/// A word that counts.
-#[derive(Debug)]
-pub struct CountingWord<A>(A);
-
-impl<T, A: Word<T>> Word<T> for CountingWord<A> {
-    fn new(value: T) -> Self {
-        Self(A::new(value))
-    }
-    fn load(&self, order: Ordering) -> T {
-        self.0.load(order)
-    }
-    fn store(&self, value: T, order: Ordering) {
-        if order == Ordering::SeqCst {
-            count();
-        }
-        self.0.store(value, order);
-    }
-    fn swap(&self, value: T, order: Ordering) -> T {
-        count();
-        self.0.swap(value, order)
-    }
-    fn fetch_add(&self, value: T, order: Ordering) -> T {
-        count();
-        self.0.fetch_add(value, order)
-    }
-    fn fetch_sub(&self, value: T, order: Ordering) -> T {
-        count();
-        self.0.fetch_sub(value, order)
-    }
-    fn fetch_and(&self, value: T, order: Ordering) -> T {
-        count();
-        self.0.fetch_and(value, order)
-    }
-    fn fetch_or(&self, value: T, order: Ordering) -> T {
-        count();
-        self.0.fetch_or(value, order)
-    }
-    fn compare_exchange(
-        &self,
-        current: T,
-        new: T,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<T, T> {
-        count();
-        self.0.compare_exchange(current, new, success, failure)
-    }
-}
-
-/// A short lock that counts one locked instruction for each time it is taken.
-#[derive(Debug)]
-pub struct CountingSpin<T>(Mutex<T>);
-
-/// Proof that a [`CountingSpin`] is held.
-pub struct CountingGuard<'a, T>(MutexGuard<'a, T>);
-
-impl<T: Send> Spin<T> for CountingSpin<T> {
-    type Guard<'a>
-        = CountingGuard<'a, T>
-    where
-        T: 'a;
-    fn new(value: T) -> Self {
-        Self(Mutex::new(value))
-    }
-    fn lock(&self) -> Self::Guard<'_> {
-        count();
-        CountingGuard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl<T> Deref for CountingGuard<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for CountingGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for CountingGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+/// The family of counting words. A short lock counts as one locked instruction.
+pub type CountingSync = Hooked<CountLocked>;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
+    use faultless_page::{Spin, Word};
+
     use super::*;
     use crate::kernel::Counted;
     use crate::machine::{Machine, MachineConfig};
@@ -146,14 +59,14 @@ mod tests {
     #[test]
     fn only_locked_instructions_count() {
         let before = locked();
-        let word = CountingWord::<AtomicU64>::new(1);
+        let word = <CountingSync as SyncFamily>::Word64::new(1);
         let _ = Word::load(&word, Ordering::SeqCst);
         word.store(2, Ordering::Release);
         assert_eq!(locked() - before, 0);
         let _ = word.compare_exchange(2, 3, Ordering::Acquire, Ordering::Relaxed);
         let _ = word.fetch_and(1, Ordering::Release);
         word.store(2, Ordering::SeqCst);
-        drop(CountingSpin::new(()).lock());
+        drop(<CountingSync as SyncFamily>::Spin::new(()).lock());
         assert_eq!(locked() - before, 4);
     }
 

@@ -38,6 +38,7 @@ mod errno;
 mod fill;
 mod find;
 mod frame;
+mod hooked;
 mod kernel;
 mod leaf;
 mod lock;
@@ -73,6 +74,7 @@ pub use errno::Errno;
 pub use fill::FillBuf;
 pub use find::Mark;
 pub use frame::{FrameNumber, Frames};
+pub use hooked::{Access, Hook, Hooked, HookedSpin, HookedWord};
 pub use stable_deref_trait::CloneStableDeref;
 
 pub use kernel::{Kernel, PageCache, SpinLock, Word32, Word64};

@@ -17,8 +17,8 @@ use crate::{
     SyncFamily, SyncKind, Trace, Wait, WaitKey, WritebackRun,
 };
 
-mod observed;
-pub(crate) use observed::{
+mod hooks;
+pub(crate) use hooks::{
     Counting, Interrupted, Yielding, interrupt, take_accesses, take_locked_instructions,
 };
 
