@@ -116,10 +116,16 @@ impl Wait for HostWait {
         if condition() {
             return;
         }
-        lockcheck::sleeping();
+        lockcheck::sleeping(key.0);
         *guard += 1;
         let waiting = Waiting(bucket);
-        guard = self.watchdog.wait(&bucket.condvar, guard, "a wake", |_| condition());
+        guard = self.watchdog.wait(&bucket.condvar, guard, "a wake", |_| {
+            let over = condition();
+            if !over {
+                lockcheck::sleeping(key.0);
+            }
+            over
+        });
         drop(guard);
         drop(waiting);
     }
@@ -129,6 +135,7 @@ impl Wait for HostWait {
         // The lock orders this wake after the evaluation of a waiter's condition.
         let waiters = *bucket.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         if waiters > 0 {
+            self.watchdog.check.woken(key.0);
             bucket.condvar.notify_all();
         }
     }

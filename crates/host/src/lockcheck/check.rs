@@ -96,6 +96,11 @@ impl LockCheck {
         report::dot(&lock(&self.graph).edges().collect::<Vec<_>>())
     }
 
+    /// All threads that sleep on `key` are woken (L1).
+    pub fn woken(&self, key: usize) {
+        self.waiters.woken(key);
+    }
+
     /// Remembers a thread that works for the machine, by what it holds.
     pub(super) fn watch(&self, record: &Arc<Mutex<Record>>) {
         let mut threads = lock(&self.threads);

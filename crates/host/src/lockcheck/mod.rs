@@ -75,13 +75,13 @@ pub fn acquiring(lock: Lock) {
     });
 }
 
-/// The thread is about to sleep. If it is for a lock of the core, it stands in the lock's queue by
-/// now (L1).
-pub fn sleeping() {
+/// The thread is about to sleep on `key`, for the first time or again. If it is for a lock of the
+/// core, it stands in the lock's queue by now (L1).
+pub fn sleeping(key: usize) {
     let _ = Local::with(|local| {
         let Some(wanted) = local.record().waiting else { return };
         if let Some(check) = local.check() {
-            check.waiters.queued(thread_id(local), wanted);
+            check.waiters.queued(thread_id(local), wanted, key);
         }
     });
 }
