@@ -15,8 +15,8 @@ use crate::node::Inner;
 use crate::nodes::Nodes;
 use crate::pool::Pool;
 use crate::{
-    AddressSpaceOperations, ConstSync, Count, Epoch, EpochGuard, Frames, Initial, SyncFamily,
-    Trace, UserMappings, Wait, Word,
+    AddressSpaceOperations, ConstSync, Count, Epoch, EpochGuard, Frames, Initial, SlotMask,
+    SyncFamily, Trace, UserMappings, Wait, Word,
 };
 
 /// Everything static that a kernel supplies, in one trait, so that types read `Mapping<K>`.
@@ -70,6 +70,14 @@ pub trait Kernel: Sized + Send + Sync + 'static {
     /// [`trace`](Self::trace), locks may be held.
     #[inline(always)]
     fn count(_what: Count, _pages: u32) {}
+}
+
+/// Tells the kernel of a count that has grown by the pages in `slots`.
+#[inline(always)]
+pub(crate) fn count<K: Kernel>(what: Count, slots: SlotMask) {
+    if !slots.is_empty() {
+        K::count(what, slots.count());
+    }
 }
 
 /// A 64-bit word of the kernel `K`.

@@ -9,6 +9,7 @@ use core::mem;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
+use crate::kernel::count;
 use crate::leaf::Leaf;
 use crate::slots::SlotWord;
 use crate::{
@@ -300,14 +301,6 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
             return SlotMask::EMPTY;
         }
         slots & word.fetch_and(!slots, Release)
-    }
-}
-
-/// Tells the kernel of a count that has grown by the pages in `slots`.
-#[inline(always)]
-pub(crate) fn count<K: Kernel>(what: Count, slots: SlotMask) {
-    if !slots.is_empty() {
-        K::count(what, slots.count());
     }
 }
 

@@ -7,8 +7,8 @@
 
 use heapless::Vec;
 
+use crate::kernel::count;
 use crate::leaf::Leaf;
-use crate::locked::count;
 use crate::node::{Inner, Link, MAX_LEVEL, leaf_number, slot_at};
 use crate::pool::Spare;
 use crate::tree::Tree;

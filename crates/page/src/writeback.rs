@@ -9,8 +9,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
+use crate::kernel::count;
 use crate::leaf::Leaf;
-use crate::locked::count;
 use crate::writeback_run::HeldPages;
 use crate::{
     Count, FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun,
