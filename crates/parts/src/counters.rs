@@ -111,17 +111,19 @@ impl CacheCounts {
     /// The sum of two, of the counters of two CPUs: a page may become dirty on one and clean on the
     /// other, so levels are those of sums only.
     #[must_use]
-    pub fn plus(mut self, other: Self) -> Self {
-        let pairs = self.0.iter_mut().zip(other.0);
-        pairs.for_each(|(count, other)| *count = count.wrapping_add(other));
-        self
+    pub fn plus(self, other: Self) -> Self {
+        self.each_with(other, usize::wrapping_add)
     }
 
     /// What was counted since `earlier`, by the same counters.
     #[must_use]
-    pub fn since(mut self, earlier: Self) -> Self {
-        let pairs = self.0.iter_mut().zip(earlier.0);
-        pairs.for_each(|(count, earlier)| *count = count.wrapping_sub(earlier));
+    pub fn since(self, earlier: Self) -> Self {
+        self.each_with(earlier, usize::wrapping_sub)
+    }
+
+    fn each_with(mut self, other: Self, join: fn(usize, usize) -> usize) -> Self {
+        let pairs = self.0.iter_mut().zip(other.0);
+        pairs.for_each(|(count, other)| *count = join(*count, other));
         self
     }
 

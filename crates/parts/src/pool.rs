@@ -170,6 +170,11 @@ impl<S: SyncFamily> FramePool<S> {
     fn index(frame: FrameNumber) -> u32 {
         frame.get() - 1
     }
+
+    /// The number of the frame at a place in the pool: they are numbered from 1.
+    fn number(index: u32) -> Option<FrameNumber> {
+        FrameNumber::new(index + 1)
+    }
 }
 
 /// Bytes of bookkeeping for as many frames.
@@ -186,7 +191,7 @@ unsafe impl<S: SyncFamily> Frames for FramePool<S> {
         let taken = self.bitmap.lock().take(pages.clamp(1, MAX_RUN));
         let (first, count) = taken.ok_or(Errno::NoMemory)?;
         (first..first + count).for_each(|frame| self.counts.begin(frame));
-        let number = FrameNumber::new(first + 1).ok_or(Errno::NoMemory)?;
+        let number = Self::number(first).ok_or(Errno::NoMemory)?;
         Ok((number, count))
     }
 
@@ -222,8 +227,7 @@ impl<S: SyncFamily> FramePool<S> {
         let offset = address.addr().get().checked_sub(self.frames.addr().get())?;
         let index = u32::try_from(offset / PAGE_SIZE).ok()?;
         let exact = offset % PAGE_SIZE == 0 && (index as usize) < self.counts.len();
-        // Frames are numbered from 1.
-        if exact { FrameNumber::new(index + 1) } else { None }
+        if exact { Self::number(index) } else { None }
     }
 }
 
