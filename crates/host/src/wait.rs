@@ -116,7 +116,6 @@ impl Wait for HostWait {
         if condition() {
             return;
         }
-        lockcheck::sleeping(key.0);
         *guard += 1;
         let waiting = Waiting(bucket);
         guard = self.watchdog.wait(&bucket.condvar, guard, "a wake", |_| {
