@@ -222,8 +222,7 @@ fn run(
     });
     let order =
         scheduler::Order { first: 0, decisions: &[], wakes: Wakes::Lazy, favour: Some(favour) };
-    let observer = Rc::clone(&world);
-    let _used = scheduler::run(threads.collect(), order, Some(Rc::new(move || observer.observe())));
+    let _used = world.run(threads.collect(), order);
     world.space.tear_down();
     Run {
         points: scheduler::passed(0),

@@ -51,9 +51,7 @@ impl Maps {
             unsafe { self.memory.release(entry.frame) };
         }
     }
-}
 
-impl Maps {
     /// The pages whose entries show one of pages `first..end` of file `id`.
     fn showing(&self, id: u64, first: PageIndex, end: PageIndex) -> Vec<usize> {
         let shown = |entry: &Entry| {

@@ -46,9 +46,7 @@ pub(super) fn play(
         let start = if holders == 0 { first } else { u32::MAX };
         world.first.set(first);
         let order = scheduler::Order { first: start, decisions, wakes, favour: None };
-        let observer = Rc::clone(&world);
-        let used =
-            scheduler::run(threads.collect(), order, Some(Rc::new(move || observer.observe())));
+        let used = world.run(threads.collect(), order);
         let calls = world.troubles.calls();
         world.check();
         world.space.tear_down();

@@ -114,8 +114,6 @@ struct Run {
     favour: Option<Favour>,
     /// Points that each thread has passed, if they take turns.
     passed: Vec<u64>,
-    /// Points that all have passed.
-    points: u64,
 }
 
 /// Turns in loops in a row after which an idle thread goes on: one of the loops may wait for it.
@@ -151,16 +149,11 @@ pub(super) fn point() {
     if !running() {
         return;
     }
-    watchdog::beat();
+    assert!(watchdog::beat() <= POINTS, "W6: no end in sight: {}", story());
     let observer = OBSERVER.with_borrow(Clone::clone);
     if let Some(observer) = observer {
         quietly(|| observer());
     }
-    let passed = RUN.with_borrow_mut(|run| {
-        run.points += 1;
-        run.points
-    });
-    assert!(passed <= POINTS, "W6: no end in sight: {}", story());
     let preempted = RUN.with_borrow_mut(|run| {
         if let Some(urgent) = run.urgent.take()
             && urgent != run.current

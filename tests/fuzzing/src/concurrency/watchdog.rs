@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use faultless_host::wait::Watchdog;
 
-/// What a real thread shows of its run: 0 without one, else a number that each point changes.
+/// What a real thread shows of its run: 0 without one, else 1 and the points that it has passed.
 struct Pulse {
     beats: AtomicU64,
     thread: libc::pthread_t,
@@ -75,14 +75,13 @@ impl Drop for Watched {
     }
 }
 
-/// The run of this thread has come to a point.
-pub(super) fn beat() {
+/// The run of this thread has come to a point; how many it has come to by now.
+pub(super) fn beat() -> u64 {
     OWN.with(|own| {
-        let beats = own.0.beats.load(Ordering::Relaxed);
-        if beats > 0 {
-            own.0.beats.store(beats + 1, Ordering::Relaxed);
-        }
-    });
+        let points = own.0.beats.load(Ordering::Relaxed);
+        own.0.beats.store(points + 1, Ordering::Relaxed);
+        points
+    })
 }
 
 /// Starts the thread that looks, once for the process.

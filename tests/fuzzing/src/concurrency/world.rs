@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use faultless_filemap::{Inode, NoTask, Strategy, WriteOptions};
@@ -15,6 +16,7 @@ use super::kernel::{ScheduledKernel, ScheduledWait};
 use super::maps::Maps;
 use super::order;
 use super::owed::Owed;
+use super::scheduler::{self, Order, Work};
 use super::script::{
     CELL, CELLS, Cached, FileNumber, Op, Operation, PAGES, PER_PAGE, Reclaims, Script, Setting,
     Sources,
@@ -194,6 +196,12 @@ impl World {
         let options = WriteOptions::at(self.pos(0)).with_strategy(self.strategy);
         let written = self.files[file].write(&mut enter(), &mut from, &options, &NoTask);
         assert_eq!(written.map(|written| written.bytes), Ok(bytes), "the first contents");
+    }
+
+    /// Runs these threads, as [`scheduler::run`] does, and notes the sizes of the files meanwhile.
+    pub(super) fn run(self: &Rc<Self>, threads: Vec<Work>, order: Order<'_>) -> usize {
+        let world = Rc::clone(self);
+        scheduler::run(threads, order, Some(Rc::new(move || world.observe())))
     }
 
     /// Notes the sizes of the files.
