@@ -105,17 +105,22 @@ fn meet(gates: &[Gate; 2], me: usize) {
     gates[1 - me].pass();
 }
 
+/// The first copy in this address space says that it has come by `here`, and waits for `go_on`.
+fn wait_at_first_copy(space: &Space, here: &Gate, go_on: &Gate) {
+    let (here, go_on) = (here.clone(), go_on.clone());
+    at_first_copy(space, move || {
+        here.open();
+        go_on.pass();
+    });
+}
+
 /// P(p) → M(r) / M(w) → P(p).
 pub(super) fn dl3(setup: &Setup) -> Vec<String> {
     let old = page_of(3);
     let file = setup.file(&old);
     let (space, source) = anonymous_source(setup, &file);
     let (go, in_place) = (Gate::default(), Gate::default());
-    let hooks = (go.clone(), in_place.clone());
-    at_first_copy(&space, move || {
-        hooks.0.open();
-        hooks.1.pass();
-    });
+    wait_at_first_copy(&space, &go, &in_place);
     let fires = std::thread::scope(|scope| {
         leave(vec![
             enter(setup, scope, "T1", || {
@@ -203,11 +208,7 @@ pub(super) fn dl4(setup: &Setup) -> Vec<String> {
     let (one, two) = (setup.machine().space(), setup.machine().space());
     map(&one, SOURCE, &g);
     map(&two, SOURCE, &g);
-    let hooks = (go.clone(), in_place.clone());
-    at_first_copy(&one, move || {
-        hooks.0.open();
-        hooks.1.pass();
-    });
+    wait_at_first_copy(&one, &go, &in_place);
     let fires = std::thread::scope(|scope| {
         leave(vec![
             enter(setup, scope, "T1", || {

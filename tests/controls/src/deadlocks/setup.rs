@@ -143,7 +143,7 @@ pub(super) fn at_first_copy(space: &Space, hook: impl Fn() + Send + Sync + 'stat
 /// A thread of a trial.
 pub(super) struct Player<'s>(ScopedJoinHandle<'s, ()>);
 
-/// Begins a thread with this name on the stage.
+/// Begins a thread of the scenario, with this name.
 pub(super) fn enter<'s>(
     setup: &'s Setup,
     scope: &'s Scope<'s, '_>,
