@@ -17,6 +17,7 @@ use crate::record::{self, Record};
 use step::{Outcome, Pace, Step};
 use steps::STEPS;
 
+mod package;
 mod step;
 mod steps;
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::package;
 use super::step::{Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
 use crate::{cross, probe};
@@ -35,7 +36,9 @@ pub(super) const STEPS: &[Step] = &[
     slow("docs", "documentation without warnings, no broken link", docs),
     quick("demo", "the main job on the workspace's own sources", demo),
     quick("probe", "the core crates link and run without std and without an allocator", no_std),
-    slow("package", "the crates for embedders build from what would be published", packages),
+    slow("package", "the crates for embedders build from what would be published", || {
+        passes(&mut package::command()?)
+    }),
     slow(
         "cross",
         "bare-metal builds; real faults on AArch64 and RISC-V 64 under emulation",
@@ -54,10 +57,6 @@ pub(super) const STEPS: &[Step] = &[
 const PROBE: &str = "tests/probe/Cargo.toml";
 /// Those that are formatted with it. The fuzz programs need a nightly compiler for the rest.
 const OUTSIDE: &[&str] = &[PROBE, "tests/prove/Cargo.toml", "fuzz/Cargo.toml"];
-
-/// The crates that are made to be published. Cargo finds their order.
-const PUBLISHED: [&str; 5] =
-    ["faultless-page", "faultless-usercopy", "faultless-filemap", "faultless-parts", "faultless"];
 
 /// What runs all tests but those of the models and those in documentation.
 const ALL_BUT_MODELS: [&str; 6] =
@@ -118,14 +117,6 @@ fn clippy() -> Result<Outcome> {
     let target = workspace::target_dir()?.join("probe");
     let mut probe = cargo(["clippy", "--manifest-path", PROBE, "--target-dir"]);
     passes(probe.arg(target).args(deny))
-}
-
-/// Packages are built from their own files alone, each with those before it in place of a registry.
-/// What they need from outside is there by now.
-fn packages() -> Result<Outcome> {
-    let mut command = cargo(["package", "--quiet", "--offline", "--locked", "--allow-dirty"]);
-    command.args(PUBLISHED.iter().flat_map(|name| ["--package", name]));
-    passes(&mut command)
 }
 
 /// Runs tests and counts them. `needed` are programs that must have been among them.
