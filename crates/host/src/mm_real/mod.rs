@@ -2,6 +2,8 @@
 //! addresses, a present page is a mapping of the machine's memfd there, and a fault is a SIGSEGV.
 //!
 //! Key type: [`RealMmu`]. `signal` owns the handler and the thread's idea of "the current access".
+//! A kernel that brings its own page tables and trap entry uses [`RealMmu`] for its `map` and
+//! `unmap`, and takes the faults by [`on_trap`].
 
 mod signal;
 #[cfg(test)]
@@ -16,7 +18,7 @@ use faultless_usercopy::arch::{Atomic, Faulting, NoWindow, native};
 use crate::memory::PhysicalMemory;
 use crate::mmu::{Handler, Mmu, Operation, Outcome, Policy, Protection};
 
-pub use signal::{end_access, install};
+pub use signal::{Trap, TrapHandler, Trapped, end_access, install, on_trap};
 
 /// A reserved range of addresses.
 ///

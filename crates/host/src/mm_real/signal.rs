@@ -5,6 +5,9 @@
 //! thread-local says whose fault handler resolves it. It runs on the faulting thread, at an
 //! instruction that is known to be a copy, so it may do what any function may: lock, sleep,
 //! allocate. Any other SIGSEGV is handed back to the handler that was there before.
+//!
+//! A kernel under test may bring its own trap entry: [`on_trap`] gives it the page faults that the
+//! thread takes outside of [`with_handler`], with the instruction at which each has come.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -26,8 +29,33 @@ struct Current<'a> {
     panic: RefCell<Option<Box<dyn Any + Send>>>,
 }
 
+/// A page fault, as the trap entry of a kernel sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// The instruction that has faulted. The handler sets it to where the thread goes on.
+    pub instruction: usize,
+    /// The address of the access.
+    pub address: usize,
+    /// What the instruction wanted. `None` where the system does not say: everywhere but on x86-64.
+    pub access: Option<Access>,
+}
+
+/// What a trap handler says of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trapped {
+    /// The thread goes on at [`Trap::instruction`].
+    Handled,
+    /// No access to user memory, or one that must not be: the process ends as without this crate.
+    Bug,
+}
+
+/// The trap entry of a thread. It runs on the thread's stack and may sleep. A panic aborts the
+/// process: it cannot unwind through the signal frame.
+pub type TrapHandler = fn(&mut Trap) -> Trapped;
+
 thread_local! {
     static CURRENT: Cell<*const Current<'static>> = const { Cell::new(std::ptr::null()) };
+    static ON_TRAP: Cell<Option<TrapHandler>> = const { Cell::new(None) };
 }
 
 struct Installed {
@@ -46,6 +74,14 @@ pub fn install() {
         action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
         Installed { table: Table::of_image(), before: exchange(&action) }
     });
+}
+
+/// From now on `handler` takes the page faults of the calling thread, wherever they come, except
+/// those of an access by [`Mmu::access`](crate::mmu::Mmu::access). The exception table is not asked
+/// then: that is for the handler.
+pub fn on_trap(handler: TrapHandler) {
+    install();
+    ON_TRAP.set(Some(handler));
 }
 
 /// Runs `copy`; its faults go to `handler`. `copy` returns the bytes left.
@@ -87,6 +123,26 @@ extern "C" fn on_segv(_signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     let addr = unsafe { info.si_addr() }.addr();
     // SAFETY: the system passes the context that execution goes on with when the handler returns.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    match ON_TRAP.get().filter(|_| CURRENT.get().is_null()) {
+        Some(handler) => trapped(handler, addr, context),
+        None => user_access(addr, context),
+    }
+    set_errno(errno);
+}
+
+/// A fault for the thread's own trap entry.
+fn trapped(handler: TrapHandler, address: usize, context: &mut libc::ucontext_t) {
+    let access = access(context);
+    let ip = ip(context);
+    let mut trap = Trap { instruction: *ip as usize, address, access };
+    match handler(&mut trap) {
+        Trapped::Handled => *ip = trap.instruction as Ip,
+        Trapped::Bug => hand_back(),
+    }
+}
+
+/// A fault of an access by an MMU of this crate, if it is one.
+fn user_access(addr: usize, context: &mut libc::ucontext_t) {
     let ip = ip(context);
     match INSTALLED.get().and_then(|installed| installed.table.find(*ip as usize)) {
         Some(entry) => {
@@ -94,10 +150,8 @@ extern "C" fn on_segv(_signal: c_int, info: *mut libc::siginfo_t, context: *mut 
                 *ip = entry.fixup() as Ip;
             }
         }
-        // Not ours: the instruction runs again, under the old handler.
         None => hand_back(),
     }
-    set_errno(errno);
 }
 
 /// Ends the access to user memory at which `context` stands, as a fault that cannot be resolved
@@ -139,6 +193,7 @@ fn resolved(entry: &Entry, addr: usize) -> bool {
     false
 }
 
+/// Not ours: the instruction runs again, under the old handler.
 fn hand_back() {
     match INSTALLED.get() {
         Some(installed) => drop(exchange(&installed.before)),
@@ -184,4 +239,18 @@ fn ip(context: &mut libc::ucontext_t) -> &mut Ip {
 #[cfg(target_arch = "riscv64")]
 fn ip(context: &mut libc::ucontext_t) -> &mut Ip {
     &mut context.uc_mcontext.__gregs[libc::REG_PC]
+}
+
+/// What the instruction wanted, by the error code of the page fault.
+#[cfg(target_arch = "x86_64")]
+fn access(context: &libc::ucontext_t) -> Option<Access> {
+    const WRITE: Ip = 1 << 1;
+    let error = context.uc_mcontext.gregs[libc::REG_ERR as usize];
+    Some(if error & WRITE == 0 { Access::Read } else { Access::Write })
+}
+
+/// What the instruction wanted: the context does not say.
+#[cfg(not(target_arch = "x86_64"))]
+fn access(_context: &libc::ucontext_t) -> Option<Access> {
+    None
 }
