@@ -13,7 +13,8 @@
 //! | before the first user program | [`exception_table`], [`check_user_memory`] |
 //!
 //! It is `no_std`, needs no allocator, and is built for three bare-metal targets. Its tests run it
-//! on Linux, with page faults that are real. Tables have a fixed size where a kernel has a tree.
+//! on the host shim (`faultless-host`): a Linux process with page faults that are real. Tables have
+//! a fixed size where a kernel has a tree.
 //!
 //! # Locks
 //! The order is: page lock, address space (the parent's before the child's), list of the reverse

@@ -4,6 +4,8 @@
 //! lock checker, and address spaces, whose faults are [real](mm_real) signals or
 //! [scripted](mm_scripted). Stores and a reference model complete it. The tests, fuzz targets and
 //! benches of the core crates run on it, and an embedder can test a store or glue on it.
+//! A kernel with page tables and a trap entry of its own needs the [memory], [`RealMmu`] and
+//! [`mm_real::on_trap`]: the tests of `crates/example-kernel` run that one so.
 //!
 //! | concept | module |
 //! |---|---|

@@ -2,8 +2,8 @@
 //! `parts` builds from `page`; `host` needs the first three, and knows nothing of what is checked
 //! on it: the controls, the oracle and the fuzz bodies, which stand above it. `xtask` needs none of
 //! them, and nothing needs `xtask`. The example kernel needs `faultless` and nothing else, as an
-//! embedder's does. The tests of `filemap` stand on `parts`, and those of `parts` put an inode on
-//! top.
+//! embedder's does. The tests of `filemap` stand on `parts`, those of `parts` put an inode on top,
+//! and those of the example kernel run it on `host`.
 
 #![forbid(unsafe_code)]
 
@@ -46,7 +46,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// What their tests may need besides.
-const ALLOWED_FOR_TESTS: &[(&str, &[&str])] = &[(FILEMAP, &[PARTS]), (PARTS, &[USERCOPY, FILEMAP])];
+const ALLOWED_FOR_TESTS: &[(&str, &[&str])] =
+    &[(FILEMAP, &[PARTS]), (PARTS, &[USERCOPY, FILEMAP]), (EXAMPLE, &[HOST])];
 
 /// The crates that an embedder's kernel links.
 const CORE: &[&str] = &[PAGE, USERCOPY, FILEMAP, PARTS, FAULTLESS];
@@ -144,6 +145,18 @@ mod tests {
         objects(
             &between_crates(&planted),
             "faultless-example-kernel: must not need faultless-page",
+        );
+    }
+
+    #[test]
+    fn the_example_may_need_the_host_for_its_tests_only() {
+        let host = package(HOST, &[PAGE], &[]);
+        let tests = facts(vec![package(EXAMPLE, &[FAULTLESS], &[HOST]), host.clone()]);
+        assert_eq!(between_crates(&tests), []);
+        let planted = facts(vec![package(EXAMPLE, &[FAULTLESS, HOST], &[]), host]);
+        objects(
+            &between_crates(&planted),
+            "faultless-example-kernel: must not need faultless-host",
         );
     }
 

@@ -1,10 +1,10 @@
-//! A machine for the example kernel, inside a Linux process: a CPU for each thread, with an MMU and
-//! a TLB; and a disk.
+//! A machine for the example kernel, on the host shim: a CPU for each thread, with a TLB.
 //!
-//! Page faults are real: SIGSEGV is the trap, and its handler does what entry code does. A page
-//! table is an array. The TLB is what `mmap` has made of it: an entry that was removed or weakened
-//! works until the flush, as on a real CPU. Memory is a memfd, so that a page of a file and its
-//! user mappings are the same bytes.
+//! Physical memory, the MMU, page faults that are real, and the disk are those of
+//! `faultless-host`. This module adds what the example kernel drives itself: a page table, which is
+//! an array; a TLB, which is what [`RealMmu`] shows, so that an entry that was removed or weakened
+//! works until the flush, as on a real CPU; interrupts, and preemption where they are turned on
+//! again; the window to user memory.
 #![allow(dead_code, missing_docs)] // every test binary uses a part of it
 
 mod files;
@@ -12,15 +12,17 @@ mod traps;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
-use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use faultless::parts::{FramePool, InterruptControl, YieldWait};
 use faultless::prelude::*;
 use faultless::usercopy::arch::AccessWindow;
 use faultless::usercopy::extable::Table;
 use faultless_example_kernel::{AddressSpace, Entry, Example, Machine, PageTable, Signal};
+use faultless_host::memory::{FrameOrder, HostFrames, PhysicalMemory, Poisoning};
+use faultless_host::mmu::{self, Mmu};
+use faultless_host::{RealMmu, Watchdog};
 
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use files::{File, disk_bytes, new_file};
@@ -35,17 +37,15 @@ pub(crate) const PAGES: usize = 64;
 /// Frames of its memory, those that the pool keeps for itself included.
 const FRAMES: usize = 256;
 
-/// A wait that lasts longer is a deadlock.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// After how many releases of short locks which other thread runs.
 type Preemption = (usize, Box<dyn FnOnce()>);
 
 /// The CPU of a thread, and all that hangs on it.
 struct Cpu {
-    user: usize,
-    ram: usize,
-    fd: i32,
+    mmu: RealMmu,
+    memory: Arc<PhysicalMemory>,
+    /// The first frame of the region that the pool has.
+    region: FrameNumber,
     cache: &'static PageCache<Example<Host>>,
     tables: RefCell<Vec<[Option<Entry>; PAGES]>>,
     /// What the MMU shows, old entries included.
@@ -70,34 +70,20 @@ fn cpu() -> &'static Cpu {
     CPU.with(|cpu| *cpu)
 }
 
-fn mmap(at: usize, len: usize, prot: i32, flags: i32, fd: i32, offset: usize) -> usize {
-    let at = std::ptr::with_exposed_provenance_mut(at);
-    // SAFETY: fixed addresses are those of the user range, where Rust has nothing; others are new.
-    let mapped = unsafe { libc::mmap(at, len, prot, flags, fd, offset as libc::off_t) };
-    assert_ne!(mapped, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
-    mapped.expose_provenance()
-}
-
-const NOTHING: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-
 impl Cpu {
     fn new() -> Self {
         traps::install();
-        // SAFETY: a name with a NUL at its end.
-        let fd = unsafe { libc::memfd_create(c"ram".as_ptr(), libc::MFD_CLOEXEC) };
-        // SAFETY: an open file.
-        assert_eq!(unsafe { libc::ftruncate(fd, (FRAMES * PAGE_SIZE) as libc::off_t) }, 0);
-        let both = libc::PROT_READ | libc::PROT_WRITE;
-        let ram = mmap(0, FRAMES * PAGE_SIZE, both, libc::MAP_SHARED, fd, 0);
-        let base = NonNull::new(std::ptr::with_exposed_provenance_mut(ram)).expect("an address");
-        // SAFETY: a new mapping, which stays and is used by the pool alone.
-        let pool = unsafe { FramePool::from_raw(base, FRAMES * PAGE_SIZE) };
+        let memory = PhysicalMemory::new(FRAMES, FrameOrder::Contiguous, Poisoning::Checked);
+        let frames = HostFrames::new(Arc::clone(&memory));
+        let (region, len) = frames.allocate(FRAMES as u32).expect("the whole memory");
+        assert_eq!(len as usize, FRAMES);
+        // SAFETY: the frames lie side by side; their counts are kept, and the memory stays.
+        let pool = unsafe { FramePool::from_raw(memory.address(region), FRAMES * PAGE_SIZE) };
         let wait: YieldWait = YieldWait::new(yield_now);
-        let user = mmap(0, PAGES * PAGE_SIZE, libc::PROT_NONE, NOTHING, -1, 0);
         Self {
-            user,
-            ram,
-            fd,
+            mmu: RealMmu::reserve(PAGES),
+            memory,
+            region,
             cache: Box::leak(Box::new(PageCache::new(pool, wait))),
             tables: RefCell::default(),
             tlb: RefCell::new([None; PAGES]),
@@ -115,7 +101,14 @@ impl Cpu {
     }
 
     fn first_page(&self) -> usize {
-        self.user / PAGE_SIZE
+        self.mmu.base() / PAGE_SIZE
+    }
+
+    /// The machine's number of a frame of the pool.
+    fn physical(&self, frame: FrameNumber) -> FrameNumber {
+        let region = self.memory.address(self.region).addr().get();
+        let offset = self.cache.frames().address(frame).addr().get() - region;
+        self.region.checked_add((offset / PAGE_SIZE) as u32).expect("a frame of the region")
     }
 
     fn is_running(&self, root: usize) -> bool {
@@ -133,15 +126,12 @@ impl Cpu {
         if std::mem::replace(&mut self.tlb.borrow_mut()[page], new) == new {
             return;
         }
-        let at = self.user + page * PAGE_SIZE;
-        let Some((frame, protection)) = new else {
-            mmap(at, PAGE_SIZE, libc::PROT_NONE, NOTHING | libc::MAP_FIXED, -1, 0);
-            return;
+        let Some((frame, protection)) = new else { return self.mmu.unmap(page) };
+        let protection = match protection {
+            Protection::ReadOnly => mmu::Protection::Read,
+            Protection::Writable => mmu::Protection::ReadWrite,
         };
-        let writable = protection == Protection::Writable;
-        let prot = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
-        let offset = self.cache.frames().address(frame).addr().get() - self.ram;
-        mmap(at, PAGE_SIZE, prot, libc::MAP_SHARED | libc::MAP_FIXED, self.fd, offset);
+        self.mmu.map(page, &self.memory, self.physical(frame), protection);
     }
 }
 
@@ -150,7 +140,7 @@ fn yield_now() {
     nothing_held("a wait");
     let since = cpu().waiting_since.get().unwrap_or_else(Instant::now);
     cpu().waiting_since.set(Some(since));
-    assert!(since.elapsed() < PATIENCE, "deadlock");
+    assert!(since.elapsed() < Watchdog::default_limit(), "deadlock");
     std::thread::yield_now();
 }
 
@@ -163,8 +153,7 @@ pub(crate) fn nothing_held(what: &str) {
 #[derive(Debug)]
 pub(crate) struct Host;
 
-// SAFETY: the user range was mapped for this and nothing else; `traps` passes faults on; a flush
-// reloads every page.
+// SAFETY: the user range is the MMU's; `traps` passes faults on; a flush reloads every page.
 unsafe impl Machine for Host {
     type Interrupts = Interrupts;
     type PageTable = HostTable;
@@ -174,7 +163,8 @@ unsafe impl Machine for Host {
     type Space = Arc<Space>;
 
     fn user_range() -> Range<usize> {
-        cpu().user..cpu().user + PAGES * PAGE_SIZE
+        let base = cpu().mmu.base();
+        base..base + PAGES * PAGE_SIZE
     }
 
     fn flush(root: usize) {
@@ -296,11 +286,9 @@ pub(crate) fn frames_in_use() -> usize {
     (pool.total() - pool.free()) as usize - cpu().cache.metadata_bytes() / PAGE_SIZE
 }
 
-/// Enters the kernel.
+/// Enters the kernel, once at a time.
 pub(crate) fn syscall<R>(work: impl FnOnce(&mut MayFault) -> R) -> R {
     nothing_held("a system call");
     cpu().waiting_since.set(None);
-    // SAFETY: just checked; page locks are held inside of calls of the cache only.
-    let mut token = unsafe { MayFault::assert() };
-    work(&mut token)
+    faultless_host::syscall(work)
 }

@@ -1,14 +1,14 @@
-//! SIGSEGV as the page-fault trap, and a user program that loads and stores.
+//! The trap entry of the machine, and a user program that loads and stores.
 
-use std::ffi::{c_int, c_void};
-use std::ptr::{null_mut, with_exposed_provenance, with_exposed_provenance_mut};
-use std::sync::OnceLock;
+use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 
 use faultless::prelude::*;
 use faultless::usercopy::arch::{Faulting, NoWindow, native};
 use faultless::usercopy::extable::Kind;
 use faultless_example_kernel::arch::TrapFrame;
 use faultless_example_kernel::{Current, Outcome, Signal, on_page_fault};
+use faultless_host::mm_real::{Trap, Trapped, on_trap};
+use faultless_host::mmu;
 
 use super::{cpu, nothing_held};
 
@@ -17,63 +17,43 @@ const WRITE: usize = 1 << 1;
 const USER: usize = 1 << 2;
 const AC: usize = 1 << 18;
 
+/// Page faults of the thread come to its CPU.
 pub(super) fn install() {
-    static INSTALLED: OnceLock<()> = OnceLock::new();
-    INSTALLED.get_or_init(|| {
-        // SAFETY: all zeros is a valid `sigaction`.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = on_segv as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
-        // SAFETY: a handler of the right type.
-        assert_eq!(unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, null_mut()) }, 0);
-    });
+    on_trap(entry);
 }
 
 /// The entry code: saves what it has to, calls the kernel, and restores.
-extern "C" fn on_segv(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the arguments of a `SA_SIGINFO` handler.
-    let info = unsafe { &*info };
-    // SAFETY: SIGSEGV has an address.
-    let address = unsafe { info.si_addr() }.addr();
-    // SAFETY: as above.
-    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-    let registers = &mut context.uc_mcontext.gregs;
+fn entry(fault: &mut Trap) -> Trapped {
     let cpu = cpu();
     let user_mode = cpu.user_mode.replace(false);
-    let window = cpu.window_open.get();
-    let ip = registers[libc::REG_RIP as usize] as usize;
-    let error = registers[libc::REG_ERR as usize] as usize & WRITE;
-    let rflags = if window { AC } else { 0 };
-    let mut frame = TrapFrame { rip: ip, rflags, ..TrapFrame::default() };
+    let mode = if user_mode { USER } else { 0 };
+    let error = match fault.access.expect("x86-64 says it") {
+        mmu::Access::Read => mode,
+        mmu::Access::Write => mode | WRITE,
+    };
+    let rflags = if cpu.window_open.get() { AC } else { 0 };
+    let mut frame = TrapFrame { rip: fault.instruction, rflags, ..TrapFrame::default() };
     cpu.faults.set(cpu.faults.get() + 1);
     assert_eq!(cpu.interrupts_off.get(), 0, "a fault with a short lock");
     // A fault makes the CPU forget the entry.
-    let page = (address / super::PAGE_SIZE).wrapping_sub(cpu.first_page());
+    let page = (fault.address / PAGE_SIZE).wrapping_sub(cpu.first_page());
     cpu.reload(page);
     let space = cpu.running.borrow().clone();
     let outcome = space.map_or(Outcome::Bug, |space| {
         let current = Current { space: &*space, task: &NoTask, table: &cpu.extable };
-        let error = error | if user_mode { USER } else { 0 };
-        on_page_fault(&current, &mut frame, address, error)
+        on_page_fault(&current, &mut frame, fault.address, error)
     });
-    match outcome {
-        Outcome::Return => {}
-        Outcome::Signal(signal) => {
-            // The program's access is a copy, which ends here.
-            cpu.signal.set(Some(signal));
-            frame.rip = cpu.extable.find(ip).map_or(ip, |entry| entry.fixup());
-        }
-        // The access is made again, and kills the process.
-        // SAFETY: the default action is always one.
-        Outcome::Bug => unsafe {
-            libc::signal(libc::SIGSEGV, libc::SIG_DFL);
-        },
+    if let Outcome::Signal(signal) = outcome {
+        // The program's access is a copy, which ends here.
+        cpu.signal.set(Some(signal));
+        frame.rip = cpu.extable.search(frame.rip).unwrap_or(frame.rip);
     }
     // The access that is made again walks the table.
     cpu.reload(page);
-    registers[libc::REG_RIP as usize] = frame.rip as i64;
+    fault.instruction = frame.rip;
     cpu.window_open.set(frame.rflags & AC != 0);
     cpu.user_mode.set(user_mode);
+    if outcome == Outcome::Bug { Trapped::Bug } else { Trapped::Handled }
 }
 
 /// Page faults of this CPU so far.
