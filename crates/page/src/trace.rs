@@ -40,6 +40,9 @@ pub enum Trace {
 /// A lock instance, as a checker sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LockId {
+    /// A lock of an open file, such as that of its position: a number that the embedder gives.
+    /// Outermost: an operation on the inode runs inside.
+    OpenFile(u64),
     /// I: the inode lock of the mapping with this id.
     Inode(u64),
     /// A range of the file held by a writer: the mapping's id, and the first byte.
@@ -73,6 +76,7 @@ pub enum LockId {
 impl fmt::Display for LockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::OpenFile(id) => write!(f, "F({id})"),
             Self::Inode(id) => write!(f, "I({id})"),
             Self::Range(id, pos) => write!(f, "R({id},{pos})"),
             Self::Size(id) => write!(f, "S({id})"),

@@ -216,6 +216,7 @@ impl Lock {
     /// The place in the order; `None` for a writeback, which has none: nothing is taken in it.
     const fn rank(self) -> Option<u8> {
         match self {
+            Self::Cache(LockId::OpenFile(_)) => Some(0),
             Self::Cache(LockId::Inode(_)) => Some(1),
             Self::Cache(LockId::Range(..)) => Some(2),
             Self::Cache(LockId::Size(_)) => Some(3),

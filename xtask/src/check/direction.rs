@@ -2,8 +2,8 @@
 //! `parts` builds from `page`; `host` needs the first three, and knows nothing of what is checked
 //! on it: the controls, the oracle and the fuzz bodies, which stand above it. `xtask` needs none of
 //! them, and nothing needs `xtask`. The example kernel needs `faultless` and nothing else, as an
-//! embedder's does. The tests of `filemap` stand on `parts`, those of `parts` put an inode on top,
-//! and those of the example kernel run it on `host`.
+//! embedder's does; so do the system calls of `posix`. The tests of `filemap` stand on `parts`,
+//! those of `parts` put an inode on top, and those of the example kernel run it on `host`.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ const FUZZING: &str = "faultless-fuzzing";
 const ORACLE: &str = "faultless-oracle";
 const FAULTLESS: &str = "faultless";
 const TOOLS: &str = "faultless-tools";
+const POSIX: &str = "faultless-posix";
 const EXAMPLE: &str = "faultless-example-kernel";
 
 /// Crates of the workspace, each with those of the workspace that it may need.
@@ -30,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (HOST, &[PAGE, USERCOPY, FILEMAP]),
     (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, PARTS]),
     (EXAMPLE, &[FAULTLESS]),
+    (POSIX, &[FAULTLESS]),
     (CONTROLS, &[PAGE, USERCOPY, FILEMAP, HOST]),
     (ORACLE, &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),
     (FUZZING, &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),

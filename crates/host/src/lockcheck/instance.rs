@@ -38,6 +38,7 @@ pub(super) enum Node {
     Ranges(u64),
     /// The lock under which a store is told the size.
     Size(u64),
+    OpenFile(u64),
     Space(u64),
     Leaf(u64, u64),
     /// Pages of a leaf that are under writeback.
@@ -60,6 +61,7 @@ impl From<Lock> for Instance {
     fn from(lock: Lock) -> Self {
         let whole = |node| Self { node, slots: SlotMask::ALL, pos: 0, mode: Mode::Exclusive };
         match lock {
+            Lock::Core(LockId::OpenFile(id)) => whole(Node::OpenFile(id)),
             Lock::Core(LockId::Inode(id)) => whole(Node::Inode(id)),
             Lock::Core(LockId::Range(id, pos)) => Self { pos, ..whole(Node::Ranges(id)) },
             Lock::Core(LockId::Size(id)) => whole(Node::Size(id)),
@@ -91,14 +93,15 @@ impl Instance {
         self.node == other.node && self.slots.intersects(other.slots) && self.pos == other.pos
     }
 
-    /// Place of the class in the lock order I → range → size → M → P; the others have none.
+    /// Place of the class in the lock order F → I → range → size → M → P; the others have none.
     pub(super) fn rank(&self) -> Option<u8> {
         match self.node {
-            Node::Inode(_) => Some(0),
-            Node::Ranges(_) => Some(1),
-            Node::Size(_) => Some(2),
-            Node::Space(_) => Some(3),
-            Node::Leaf(..) => Some(4),
+            Node::OpenFile(_) => Some(0),
+            Node::Inode(_) => Some(1),
+            Node::Ranges(_) => Some(2),
+            Node::Size(_) => Some(3),
+            Node::Space(_) => Some(4),
+            Node::Leaf(..) => Some(5),
             // A writeback may be waited for under page locks, and a store that is stacked on
             // another file takes all of that file's locks inside one. Cycles say what is wrong.
             Node::Writeback(..) | Node::Other(..) => None,
@@ -109,6 +112,7 @@ impl Instance {
 impl fmt::Display for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.node {
+            Node::OpenFile(id) => LockId::OpenFile(id).fmt(f),
             Node::Inode(id) => write!(f, "I({id})"),
             Node::Ranges(id) => write!(f, "R({id},{})", self.pos),
             Node::Size(id) => LockId::Size(id).fmt(f),

@@ -1,0 +1,139 @@
+//! Linux's error numbers: those of the page cache, and those that only system calls return.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use faultless::prelude::{Efault, Errno as CacheErrno, IovecError};
+use linux_raw_sys::errno as linux;
+
+/// Why a system call failed: a number of Linux's `errno.h`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Errno(u32);
+
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $name:ident = $number:ident;)*) => {
+        impl Errno {
+            $($(#[$doc])* pub const $name: Self = Self(linux::$number);)*
+
+            /// The name in `errno.h`, or `E?` for one that this crate does not use.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self.0 {
+                    $(linux::$number => stringify!($number),)*
+                    _ => "E?",
+                }
+            }
+        }
+    };
+}
+
+numbers! {
+    /// The operation is not permitted.
+    PERM = EPERM;
+    /// A signal came first.
+    INTR = EINTR;
+    /// The store failed.
+    IO = EIO;
+    /// Not an open file descriptor, or not open for this.
+    BADF = EBADF;
+    /// The call would have to wait.
+    AGAIN = EAGAIN;
+    /// No memory, or no mapping at an address.
+    NOMEM = ENOMEM;
+    /// The file is not open for what is asked.
+    ACCES = EACCES;
+    /// An address that the program may not access.
+    FAULT = EFAULT;
+    /// An argument that means nothing.
+    INVAL = EINVAL;
+    /// Too many open files.
+    MFILE = EMFILE;
+    /// Past a limit of size.
+    FBIG = EFBIG;
+    /// The store is full.
+    NOSPC = ENOSPC;
+    /// The store refuses changes.
+    ROFS = EROFS;
+    /// No data there: `SEEK_DATA` or `SEEK_HOLE` at or past the end.
+    NXIO = ENXIO;
+    /// A result that its type cannot hold.
+    OVERFLOW = EOVERFLOW;
+    /// Not on this kind of file.
+    OPNOTSUPP = EOPNOTSUPP;
+}
+
+impl Errno {
+    /// The positive number.
+    #[must_use]
+    pub const fn code(self) -> i32 {
+        self.0 as i32
+    }
+
+    /// What a system call returns for `result`: the value, or the negative number.
+    #[must_use]
+    pub const fn to_raw(result: Result<usize, Self>) -> isize {
+        match result {
+            Ok(value) => value as isize,
+            Err(errno) => -(errno.0 as isize),
+        }
+    }
+}
+
+impl From<CacheErrno> for Errno {
+    fn from(errno: CacheErrno) -> Self {
+        Self(errno.code().unsigned_abs())
+    }
+}
+
+impl From<Efault> for Errno {
+    fn from(_: Efault) -> Self {
+        Self::FAULT
+    }
+}
+
+impl From<IovecError> for Errno {
+    fn from(error: IovecError) -> Self {
+        match error {
+            IovecError::Invalid => Self::INVAL,
+            IovecError::Fault => Self::FAULT,
+        }
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.name(), self.0)
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl core::error::Error for Errno {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_the_cache_and_of_linux_agree() {
+        let pairs = [
+            (CacheErrno::Interrupted, Errno::INTR),
+            (CacheErrno::Io, Errno::IO),
+            (CacheErrno::WouldBlock, Errno::AGAIN),
+            (CacheErrno::NoMemory, Errno::NOMEM),
+            (CacheErrno::Fault, Errno::FAULT),
+            (CacheErrno::Invalid, Errno::INVAL),
+            (CacheErrno::FileTooBig, Errno::FBIG),
+            (CacheErrno::NoSpace, Errno::NOSPC),
+            (CacheErrno::ReadOnly, Errno::ROFS),
+        ];
+        for (cache, system) in pairs {
+            assert_eq!((Errno::from(cache), cache.name()), (system, system.name()));
+        }
+        assert_eq!(Errno::to_raw(Err(Errno::BADF)), -9);
+    }
+}

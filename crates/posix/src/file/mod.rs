@@ -1,0 +1,12 @@
+//! Open file descriptions: a position, flags, and what the calls of a file descriptor mean.
+#![forbid(unsafe_code)]
+
+mod copy;
+mod description;
+mod position;
+mod size;
+mod sync;
+mod transfer;
+
+pub use description::{AccessMode, Description};
+pub use transfer::RwFlags;

@@ -1,0 +1,65 @@
+//! The position of an open file: `lseek`.
+#![forbid(unsafe_code)]
+
+use faultless::page::{MAX_FILE_SIZE, SleepGuard, Spin};
+use faultless::prelude::{MayFault, Task};
+use linux_raw_sys::general as linux;
+
+use crate::errno::Errno;
+use crate::file::description::Description;
+use crate::system::System;
+
+impl<S: System> Description<S> {
+    /// `lseek`: moves the position; where it is then. May sleep. No lock is held, which `token`
+    /// shows.
+    ///
+    /// A file is data up to its end, and one hole behind it: stores do not say where their holes
+    /// are.
+    ///
+    /// # Errors
+    /// `EINVAL` for a position before the start or past the largest one, and for a `whence` that
+    /// means nothing; `ENXIO` for `SEEK_DATA` and `SEEK_HOLE` at or past the end of the file. The
+    /// position stays. `EINTR` if the task is to die.
+    pub fn seek<T: Task>(
+        &self,
+        _token: &mut MayFault,
+        offset: i64,
+        whence: u32,
+        task: &T,
+    ) -> Result<u64, Errno> {
+        let _held = self.lock_position(task)?;
+        let size = self.inode().size();
+        let inside = || u64::try_from(offset).ok().filter(|at| *at < size).ok_or(Errno::NXIO);
+        let base = match whence {
+            linux::SEEK_SET => 0,
+            linux::SEEK_CUR => *self.position.lock(),
+            linux::SEEK_END => size,
+            linux::SEEK_DATA => {
+                let at = inside()?;
+                *self.position.lock() = at;
+                return Ok(at);
+            }
+            linux::SEEK_HOLE => {
+                inside()?;
+                *self.position.lock() = size;
+                return Ok(size);
+            }
+            _ => return Err(Errno::INVAL),
+        };
+        let to = base.checked_add_signed(offset).filter(|to| *to <= MAX_FILE_SIZE);
+        let to = to.ok_or(Errno::INVAL)?;
+        *self.position.lock() = to;
+        Ok(to)
+    }
+
+    /// Nothing else uses the position until the guard is dropped. May sleep.
+    ///
+    /// # Errors
+    /// `EINTR` if the task is to die.
+    pub(super) fn lock_position<T: Task>(
+        &self,
+        task: &T,
+    ) -> Result<SleepGuard<'_, S::Kernel>, Errno> {
+        Ok(self.position_lock.lock_killable(self.wait(), &|| task.fatal_signal_pending())?)
+    }
+}

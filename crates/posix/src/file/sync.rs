@@ -1,0 +1,116 @@
+//! What makes an open file durable, and what gives its pages up.
+#![forbid(unsafe_code)]
+
+use core::ops::Range;
+
+use faultless::page::Spin;
+use faultless::prelude::{PAGE_SIZE, PageLocks, SyncKind, Task};
+use linux_raw_sys::general as linux;
+
+use crate::errno::Errno;
+use crate::file::description::Description;
+use crate::file::transfer::signed;
+use crate::system::System;
+
+impl<S: System> Description<S> {
+    /// `fsync` and `fdatasync`. May sleep. No page lock and no inode lock is held.
+    ///
+    /// # Errors
+    /// As [`Inode::fsync_since`](faultless::filemap::Inode::fsync_since): each failed writeback of
+    /// the file is reported to each open file once (F2).
+    pub fn sync<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        kind: SyncKind,
+        task: &T,
+    ) -> Result<(), Errno> {
+        self.sync_range_of(token, kind, 0..u64::MAX, task)
+    }
+
+    /// As [`sync`](Self::sync), for the pages that hold bytes of `range`.
+    ///
+    /// # Errors
+    /// As `sync`.
+    pub fn sync_range_of<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        kind: SyncKind,
+        range: Range<u64>,
+        task: &T,
+    ) -> Result<(), Errno> {
+        let killed = || task.fatal_signal_pending();
+        let _held = self.errors_lock.lock_killable(self.wait(), &killed)?;
+        let mut cursor = *self.errors.lock();
+        let synced = self.inode().fsync_since(token, kind, range, &mut cursor, task);
+        *self.errors.lock() = cursor;
+        Ok(synced?)
+    }
+
+    /// `sync_file_range`: writes back what is dirty in the range (all to the end for a length of
+    /// 0), and waits. Nothing is synced. May sleep.
+    ///
+    /// # Errors
+    /// `EINVAL` for a range that is negative or does not end, and for unknown flags; those of the
+    /// writeback if the call waits for it.
+    pub fn write_back_range<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        offset: u64,
+        len: u64,
+        flags: u32,
+        task: &T,
+    ) -> Result<(), Errno> {
+        let waits = linux::SYNC_FILE_RANGE_WAIT_BEFORE | linux::SYNC_FILE_RANGE_WAIT_AFTER;
+        let end = offset.checked_add(len).ok_or(Errno::INVAL)?;
+        [offset, len, end].into_iter().try_for_each(signed)?;
+        if flags & !(waits | linux::SYNC_FILE_RANGE_WRITE) != 0 {
+            return Err(Errno::INVAL);
+        }
+        if flags == 0 {
+            return Ok(());
+        }
+        let end = if len == 0 { u64::MAX } else { end };
+        let written = self.inode().writeback(token, offset..end, task);
+        if flags & waits != 0 { Ok(written?) } else { Ok(()) }
+    }
+
+    /// `posix_fadvise`. `POSIX_FADV_DONTNEED` writes the range back and drops its whole pages; the
+    /// other kinds are hints without an effect. May sleep.
+    ///
+    /// # Errors
+    /// `EINVAL` for an advice that means nothing, and for a length that is negative as a signed
+    /// number.
+    pub fn advise<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        offset: u64,
+        len: u64,
+        advice: u32,
+        task: &T,
+    ) -> Result<(), Errno> {
+        signed(len)?;
+        match advice {
+            linux::POSIX_FADV_NORMAL
+            | linux::POSIX_FADV_RANDOM
+            | linux::POSIX_FADV_SEQUENTIAL
+            | linux::POSIX_FADV_WILLNEED
+            | linux::POSIX_FADV_NOREUSE => Ok(()),
+            linux::POSIX_FADV_DONTNEED => {
+                let page = PAGE_SIZE as u64;
+                let end = if len == 0 { u64::MAX } else { offset.saturating_add(len) };
+                // A failure is in the file's sequence of errors: the next sync reports it.
+                let _reported_later = self.inode().writeback(token, offset..end, task);
+                // A page that is only partly in the range is still needed, but for the last one of
+                // the file.
+                let is_all = end >= self.inode().size();
+                let end = if is_all { u64::MAX } else { end - end % page };
+                let start = offset.div_ceil(page).saturating_mul(page);
+                if start < end {
+                    self.inode().evict(token, start..end);
+                }
+                Ok(())
+            }
+            _ => Err(Errno::INVAL),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Reads and writes of an open file: all forms of `read(2)` and `write(2)`.
+#![forbid(unsafe_code)]
+
+use bitflags::bitflags;
+use faultless::page::Spin;
+use faultless::prelude::{
+    InodeLocks, IovIter, Position, SyncKind, Task, UserMemory, WriteOptions, Written,
+};
+use linux_raw_sys::general as linux;
+
+use crate::errno::Errno;
+use crate::file::description::{AccessMode, Description};
+use crate::system::System;
+
+bitflags! {
+    /// The flags of `preadv2` and `pwritev2`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct RwFlags: u32 {
+        /// A hint, which is ignored.
+        const HIPRI = linux::RWF_HIPRI;
+        /// The data is durable when the call returns.
+        const DSYNC = linux::RWF_DSYNC;
+        /// The data and all metadata are.
+        const SYNC = linux::RWF_SYNC;
+        /// Writes to the end of the file, wherever the position is.
+        const APPEND = linux::RWF_APPEND;
+        /// Writes at the position, also with `O_APPEND`.
+        const NOAPPEND = 0x20;
+    }
+}
+
+impl RwFlags {
+    /// The flags of a call.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for one that is not known or not implemented (`RWF_NOWAIT`, `RWF_ATOMIC`);
+    /// `EINVAL` for flags that contradict each other.
+    pub fn from_raw(flags: u32) -> Result<Self, Errno> {
+        let flags = Self::from_bits(flags).ok_or(Errno::OPNOTSUPP)?;
+        if flags.contains(Self::APPEND | Self::NOAPPEND) { Err(Errno::INVAL) } else { Ok(flags) }
+    }
+}
+
+impl<S: System> Description<S> {
+    /// `read` and `readv`: reads at the position, and moves it behind what arrived. May sleep. No
+    /// lock is held, which `token` shows.
+    ///
+    /// # Errors
+    /// `EBADF` if the file is not open for reading; what
+    /// [`Inode::read`](faultless::filemap::Inode::read) returns. The position stays.
+    pub fn read<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.need(AccessMode::READ)?;
+        let _held = self.lock_position(task)?;
+        let position = *self.position.lock();
+        let bytes = self.inode().read(token, to, position, task)?;
+        *self.position.lock() = position + bytes as u64;
+        Ok(bytes)
+    }
+
+    /// `pread`, `preadv` and `preadv2` at `position`. The file's own stays.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); `EINVAL` for a position that is negative as a signed number.
+    pub fn read_at<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        position: u64,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        signed(position)?;
+        self.need(AccessMode::READ)?;
+        Ok(self.inode().read(token, to, position, task)?)
+    }
+
+    /// `write` and `writev`: writes at the position, or at the end with `O_APPEND`, and moves the
+    /// position behind what landed. May sleep. No lock is held.
+    ///
+    /// # Errors
+    /// `EBADF` if the file is not open for writing; what
+    /// [`Inode::write`](faultless::filemap::Inode::write) returns: the position stays (W3). Those
+    /// of a sync that `O_DSYNC` or `O_SYNC` asks for: the position has moved, as on Linux.
+    pub fn write<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
+        flags: RwFlags,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.need(AccessMode::WRITE)?;
+        let written = {
+            let _held = self.lock_position(task)?;
+            let position = *self.position.lock();
+            let options = self.options(position, flags);
+            let written = self.inode().write(token, from, &options, task)?;
+            if written.bytes > 0 {
+                *self.position.lock() = written.end;
+            }
+            written
+        };
+        self.sync_written(token, written, flags, task)
+    }
+
+    /// `pwrite`, `pwritev` and `pwritev2` at `position`; at the end with `O_APPEND`, as on Linux.
+    /// The file's own position stays.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); `EINVAL` for a position that is negative as a signed number.
+    pub fn write_at<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
+        position: u64,
+        flags: RwFlags,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        signed(position)?;
+        self.need(AccessMode::WRITE)?;
+        let written = self.inode().write(token, from, &self.options(position, flags), task)?;
+        self.sync_written(token, written, flags, task)
+    }
+
+    fn options(&self, position: u64, flags: RwFlags) -> WriteOptions {
+        let file_appends =
+            self.flags() & linux::O_APPEND != 0 && !flags.contains(RwFlags::NOAPPEND);
+        let position = if file_appends || flags.contains(RwFlags::APPEND) {
+            Position::Append
+        } else {
+            Position::At(position)
+        };
+        WriteOptions { position, sync: None, strategy: None }
+    }
+
+    /// Makes durable what a write has written, if it is to be; what the write returns.
+    fn sync_written<T: Task>(
+        &self,
+        token: &mut impl InodeLocks,
+        written: Written,
+        flags: RwFlags,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        if let Some(kind) = self.sync_kind(flags)
+            && written.bytes > 0
+        {
+            let range = written.end - written.bytes as u64..written.end;
+            self.sync_range_of(token, kind, range, task)?;
+        }
+        Ok(written.bytes)
+    }
+
+    fn sync_kind(&self, flags: RwFlags) -> Option<SyncKind> {
+        let own = self.flags();
+        // `O_SYNC` has the bit of `O_DSYNC` and one more.
+        if own & linux::O_SYNC == linux::O_SYNC || flags.contains(RwFlags::SYNC) {
+            Some(SyncKind::All)
+        } else if own & linux::O_DSYNC != 0 || flags.contains(RwFlags::DSYNC) {
+            Some(SyncKind::Data)
+        } else {
+            None
+        }
+    }
+}
+
+/// Checks a position that a program gave as a signed number.
+///
+/// # Errors
+/// `EINVAL`: it is negative.
+pub(super) const fn signed(position: u64) -> Result<(), Errno> {
+    if position > i64::MAX as u64 { Err(Errno::INVAL) } else { Ok(()) }
+}

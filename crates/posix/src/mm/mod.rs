@@ -1,0 +1,16 @@
+//! Address spaces: which pages of which files a program sees at which addresses.
+
+mod area;
+mod calls;
+mod fault;
+mod remove;
+mod rmap;
+mod space;
+mod table;
+
+pub use area::{Area, Sharing};
+pub use calls::MapRequest;
+pub use fault::Signal;
+pub use rmap::{Change, ReverseMap, ShowsFile};
+pub use space::AddressSpace;
+pub use table::{Entry, Owner, PageTable, Rights};

@@ -1,0 +1,165 @@
+//! How entries leave a page table: in batches, with a flush before their frames are given back.
+//!
+//! The one module that gives up counts, and so the one with unsafe code.
+
+use core::ops::{Deref, Range};
+
+use alloc::vec::Vec;
+
+use faultless::page::Spin;
+use faultless::prelude::{FrameNumber, Frames, PageIndex, Unmap};
+
+use crate::mm::area::Area;
+use crate::mm::rmap::{Change, ShowsFile};
+use crate::mm::space::{AddressSpace, State, cache};
+use crate::mm::table::{Entry, Owner, PageTable};
+use crate::system::System;
+
+/// Entries that are taken out in one hold of the lock.
+const BATCH: usize = 32;
+
+/// Counts of frames whose entries are gone, while a CPU may still use those.
+#[must_use]
+#[derive(Default)]
+pub(crate) struct Gone {
+    frames: [Option<FrameNumber>; BATCH],
+    len: usize,
+}
+
+impl Gone {
+    /// Takes the count of an entry that was taken out. It must not be full.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        self.frames[self.len] = Some(entry.frame);
+        self.len += 1;
+    }
+
+    fn is_full(&self) -> bool {
+        self.len == BATCH
+    }
+}
+
+/// What of its entries an address space gives up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// All.
+    Everything,
+    /// Those of pages of files. They come back by faults.
+    Shown,
+}
+
+impl<S: System> State<S> {
+    /// Takes entries of `pages` out until `gone` is full; where to go on.
+    fn take(&mut self, pages: &Range<usize>, what: What, gone: &mut Gone) -> Option<usize> {
+        let mut from = pages.start;
+        while let Some((page, entry)) = self.table.next(from..pages.end) {
+            if gone.is_full() {
+                return Some(page);
+            }
+            from = page + 1;
+            if what == What::Everything || entry.owner == Owner::File {
+                self.table.set(page, None);
+                gone.push(entry);
+            }
+        }
+        None
+    }
+
+    /// Applies a change of the reverse map, until `gone` is full.
+    fn change(&mut self, id: u64, pages: &Range<PageIndex>, change: Change, gone: &mut Gone) {
+        let areas = self.all_areas().filter(|area| area.inode().mapping().id() == id);
+        let shown: Vec<Range<usize>> = areas.map(|area| area.showing(pages)).collect();
+        for mut pages in shown {
+            while let Some((page, entry)) = self.table.next(pages.clone()) {
+                pages.start = page + 1;
+                match (change, entry.owner) {
+                    (Change::Unmap(Unmap::Truncate), _)
+                    | (Change::Unmap(Unmap::Evict), Owner::File) => {
+                        if gone.is_full() {
+                            return;
+                        }
+                        self.table.set(page, None);
+                        gone.push(entry);
+                    }
+                    (Change::WriteProtect, Owner::File) => {
+                        self.table.set(page, Some(entry.read_only()));
+                    }
+                    // A private copy stays.
+                    (_, Owner::Space) => {}
+                }
+            }
+        }
+    }
+}
+
+impl<S: System> AddressSpace<S> {
+    /// Flushes, and then gives back the counts of entries that were taken out. No short lock is
+    /// held. Also called when there are none: another thread may have taken an entry out that is
+    /// looked for here, and not have flushed.
+    pub(crate) fn retire(&self, pages: Range<usize>, gone: Gone) {
+        S::flush(self.root, pages);
+        for frame in gone.frames.into_iter().flatten() {
+            // SAFETY: the count was an entry's, which is gone from the table and from all TLBs.
+            unsafe { cache(self).frames().release(frame) };
+        }
+    }
+
+    /// Takes entries of `pages` out, and leaves the mappings. No short lock is held.
+    pub(crate) fn clear(&self, pages: &Range<usize>, what: What) {
+        let mut pages = pages.clone();
+        loop {
+            let mut gone = Gone::default();
+            let rest = self.state.lock().take(&pages, what, &mut gone);
+            self.retire(pages.clone(), gone);
+            let Some(rest) = rest else { return };
+            pages.start = rest;
+        }
+    }
+}
+
+impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
+    /// Takes mappings and entries of `pages` out. No short lock is held.
+    pub(crate) fn remove(space: &S::Space, pages: &Range<usize>) {
+        let mut pages = pages.clone();
+        loop {
+            let (mut gone, mut cut) = (Gone::default(), Vec::new());
+            let rest = {
+                let mut state = space.state.lock();
+                let rest = state.take(&pages, What::Everything, &mut gone);
+                // Together with their entries: the reverse map finds entries by their mappings.
+                state.cut(&(pages.start..rest.unwrap_or(pages.end)), &mut cut);
+                rest
+            };
+            space.retire(pages.start..rest.unwrap_or(pages.end), gone);
+            Self::forget_files(space, &cut);
+            let Some(rest) = rest else { return };
+            pages.start = rest;
+        }
+    }
+
+    /// Takes the space out of the reverse maps of files that it no longer maps. After the flush:
+    /// until then they have to lead here.
+    fn forget_files(space: &S::Space, cut: &[Area<S>]) {
+        let state = space.state.lock();
+        for area in cut.iter().filter(|area| !state.maps_file_of(area)) {
+            area.inode().mapping().user_mappings().remove(space);
+        }
+    }
+}
+
+impl<S: System> ShowsFile for AddressSpace<S> {
+    fn age(&self) -> u64 {
+        self.age
+    }
+
+    fn change(&self, id: u64, pages: &Range<PageIndex>, change: Change) {
+        loop {
+            let mut gone = Gone::default();
+            self.state.lock().change(id, pages, change, &mut gone);
+            let full = gone.is_full();
+            self.retire(0..usize::MAX, gone);
+            if !full {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What the kernel supplies.
+
+use core::ops::{Deref, Range};
+
+use faultless::prelude::{Inode, Kernel, SyncFamily};
+
+use crate::mm::{PageTable, ReverseMap, ShowsFile};
+
+/// The kernel, as its file and memory calls see it.
+///
+/// # Safety
+/// - [`File`](Self::File) and [`Space`](Self::Space) lead to the same object for as long as a
+///   clone of the handle exists.
+/// - After [`flush`](Self::flush) no CPU uses an entry of those pages that the table did not have
+///   when the call began.
+pub unsafe trait System: Sized + Send + Sync + 'static {
+    /// The kernel, as Faultless sees it.
+    type Kernel: Kernel<Sync = Self::Sync, UserMappings = ReverseMap<Self::Space, Self::Sync>>;
+    /// Its words and short locks.
+    type Sync: SyncFamily;
+    /// A counted handle of a file. The last one drops the file's pages, so that it is never
+    /// dropped with a short lock held.
+    type File: Clone + Deref<Target = Inode<Self::Kernel>> + Send + Sync;
+    /// A counted handle of an address space: `Arc<AddressSpace<Self>>`.
+    type Space: Clone + Deref<Target: ShowsFile> + Send + Sync;
+    /// The page tables.
+    type PageTable: PageTable;
+
+    /// A number that is larger than all that were returned before. Never sleeps.
+    fn unique() -> u64;
+
+    /// Makes every CPU forget old entries of these pages (user addresses divided by the size of a
+    /// page) of the address space that is named `root`: [`PageTable::root`].
+    ///
+    /// Called with no short lock held and with interrupts on: the CPUs that a shootdown waits for
+    /// may spin for a lock that this one would hold. Page locks may be held.
+    fn flush(root: usize, pages: Range<usize>);
+}
