@@ -25,6 +25,7 @@
 //! the core crates.
 
 pub mod accesses;
+mod admission;
 pub mod counters;
 pub mod counting;
 pub mod kernel;

@@ -3,8 +3,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::admission::{Admission, Admitted};
 use crate::lockcheck::{self, Lock, Mode};
 use crate::wait::Watchdog;
 
@@ -12,24 +13,9 @@ use crate::wait::Watchdog;
 #[derive(Debug)]
 pub struct SpaceLock {
     id: u64,
-    state: Mutex<State>,
+    state: Mutex<Admission>,
     changed: Condvar,
     watchdog: Watchdog,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    readers: usize,
-    queued_writers: usize,
-    queued_readers: usize,
-    writer: Writer,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-enum Writer {
-    #[default]
-    No,
-    Yes,
 }
 
 /// M, held for reading or for writing.
@@ -47,93 +33,55 @@ impl SpaceLock {
 
     /// Takes the lock for reading: waits for a writer, *and behind a queued one*.
     pub fn read(&self) -> SpaceGuard<'_> {
-        self.watchdog.check().adopt();
-        lockcheck::acquiring(Lock::Space(self.id, Mode::Read));
-        self.enter("M for reading", State::readers_queue, State::admit_reader);
-        self.held(Mode::Read)
+        self.enter(Mode::Read, "M for reading")
     }
 
     /// Takes the lock for writing.
     pub fn write(&self) -> SpaceGuard<'_> {
-        self.watchdog.check().adopt();
-        lockcheck::acquiring(Lock::Space(self.id, Mode::Write));
-        self.enter("M for writing", State::writers_queue, State::admit_writer);
-        self.held(Mode::Write)
+        self.enter(Mode::Write, "M for writing")
     }
 
     /// Writers that wait at the moment.
     #[must_use]
     pub fn queued_writers(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).queued_writers
+        *self.state().queue(Mode::Write)
     }
 
-    /// Waits in `queue` until `admit` lets the thread in.
-    fn enter(
-        &self,
-        what: &str,
-        queue: fn(&mut State) -> &mut usize,
-        admit: fn(&mut State) -> Admitted,
-    ) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if admit(&mut state) == Admitted::Yes {
+    fn enter(&self, mode: Mode, what: &str) -> SpaceGuard<'_> {
+        self.watchdog.check().adopt();
+        lockcheck::acquiring(Lock::Space(self.id, mode));
+        self.wait(mode, what);
+        lockcheck::acquired(Lock::Space(self.id, mode));
+        SpaceGuard { lock: self, mode }
+    }
+
+    /// Waits in the queue until the thread is let in.
+    fn wait(&self, mode: Mode, what: &str) {
+        let mut state = self.state();
+        if state.admit(mode) == Admitted::Yes {
             return;
         }
-        *queue(&mut state) += 1;
-        let queued = Queued { lock: self, queue };
-        let ready = |state: &mut State| admit(state) == Admitted::Yes;
+        *state.queue(mode) += 1;
+        let queued = Queued { lock: self, mode };
+        let ready = |state: &mut Admission| state.admit(mode) == Admitted::Yes;
         drop(self.watchdog.wait(&self.changed, state, what, ready));
         drop(queued);
     }
 
-    fn held(&self, mode: Mode) -> SpaceGuard<'_> {
-        lockcheck::acquired(Lock::Space(self.id, mode));
-        SpaceGuard { lock: self, mode }
-    }
-}
-
-#[derive(PartialEq, Eq)]
-enum Admitted {
-    No,
-    Yes,
-}
-
-impl State {
-    fn readers_queue(&mut self) -> &mut usize {
-        &mut self.queued_readers
-    }
-
-    fn writers_queue(&mut self) -> &mut usize {
-        &mut self.queued_writers
-    }
-
-    fn admit_reader(&mut self) -> Admitted {
-        if self.writer == Writer::Yes || self.queued_writers > 0 {
-            return Admitted::No;
-        }
-        self.readers += 1;
-        Admitted::Yes
-    }
-
-    fn admit_writer(&mut self) -> Admitted {
-        if self.writer == Writer::Yes || self.readers > 0 {
-            return Admitted::No;
-        }
-        self.writer = Writer::Yes;
-        Admitted::Yes
+    fn state(&self) -> MutexGuard<'_, Admission> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A thread in a queue: leaves it when it has been admitted, or gives up by a panic.
 struct Queued<'a> {
     lock: &'a SpaceLock,
-    queue: fn(&mut State) -> &mut usize,
+    mode: Mode,
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        let mut state = self.lock.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *(self.queue)(&mut state) -= 1;
-        drop(state);
+        *self.lock.state().queue(self.mode) -= 1;
         // Readers may have waited for this writer to leave the queue.
         self.lock.changed.notify_all();
     }
@@ -141,12 +89,9 @@ impl Drop for Queued<'_> {
 
 impl Drop for SpaceGuard<'_> {
     fn drop(&mut self) {
-        let mut state = self.lock.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.mode {
-            Mode::Read => state.readers -= 1,
-            Mode::Write | Mode::Exclusive => state.writer = Writer::No,
-        }
-        let queued = state.queued_readers + state.queued_writers;
+        let mut state = self.lock.state();
+        state.leave(self.mode);
+        let queued = state.queued();
         drop(state);
         if queued > 0 {
             self.lock.changed.notify_all();
