@@ -15,6 +15,7 @@
 //! | deadlocks that did not happen | [`lockcheck`] |
 //! | exact counts | [`counters`], [`mod@counting`], [`accesses`] |
 //! | address spaces, M, the fault handler, the user program | [`space`] |
+//! | an address space for checkers with schedulers of their own | [`stepped`] |
 //! | the two MMUs behind one seam | [`mmu`], [`mm_real`], [`mm_scripted`] |
 //! | what goes wrong, and when | [`script`] |
 //! | user memory for measurements | [`mm_plain`] |
@@ -42,6 +43,7 @@ mod rmap;
 pub mod rng;
 pub mod script;
 pub mod space;
+pub mod stepped;
 pub mod stores;
 pub mod wait;
 

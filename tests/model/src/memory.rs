@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use faultless_host::stepped::UserFrames;
 use faultless_page::{Errno, FrameNumber, Frames, PAGE_SIZE, Spin, SyncFamily, Word};
 
 use crate::checker::{Checker, Watch};
@@ -26,6 +27,9 @@ pub const EDGE: usize = 32;
 
 /// What a free frame is filled with.
 pub const POISON: u8 = 0xDB;
+
+/// What a private page of the process is filled with.
+pub const PRIVATE: u8 = b'p';
 
 type Edges = [u8; 2 * EDGE];
 
@@ -265,6 +269,29 @@ unsafe impl<C: Checker> Frames for ModelFrames<C> {
 
     fn address(&self, frame: FrameNumber) -> NonNull<u8> {
         self.0.address_of(frame.get() as usize - 1)
+    }
+}
+
+impl<C: Checker> UserFrames for ModelFrames<C> {
+    fn allocate_user(&self) -> Option<FrameNumber> {
+        let (frame, _) = self.allocate(1).ok()?;
+        self.0.poke(self.address(frame).as_ptr(), &[PRIVATE; PAGE_SIZE]);
+        Some(frame)
+    }
+
+    unsafe fn copy(&self, to: *mut u8, from: *const u8, len: usize) {
+        let bytes = if self.0.contains(from) {
+            self.0.peek(from, len)
+        } else {
+            // SAFETY: by the caller; the bytes are copied before anything changes them.
+            unsafe { std::slice::from_raw_parts(from, len) }.to_vec()
+        };
+        if self.0.contains(to) {
+            self.0.poke(to, &bytes);
+        } else {
+            // SAFETY: by the caller; `bytes` are the function's own.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, len) };
+        }
     }
 }
 

@@ -25,7 +25,7 @@ impl World {
                 return bytes;
             }
             let mut piece = vec![0; got];
-            self.space.load(window, &mut piece).expect("the program's own memory");
+            self.space.load(window, 0, &mut piece).expect("the program's own memory");
             bytes.extend(piece);
         }
     }
@@ -89,7 +89,7 @@ impl World {
     fn check_mapped(&self, file: FileNumber, bytes: &[u8]) {
         for page in 0..PAGES {
             let mut seen = vec![0; PAGE_SIZE];
-            let loaded = self.space.load(MAPPED + file * PAGES + page, &mut seen);
+            let loaded = self.space.load(MAPPED + file * PAGES + page, 0, &mut seen);
             let rest = bytes.get(page * PAGE_SIZE..).unwrap_or_default();
             let inside = &rest[..rest.len().min(PAGE_SIZE)];
             assert_eq!(loaded.is_ok(), !inside.is_empty(), "P6: a mapping of page {page}");

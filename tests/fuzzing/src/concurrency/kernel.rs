@@ -1,17 +1,27 @@
-//! A kernel whose words, locks and waits are points of the scheduler.
+//! A kernel whose words, locks and waits are points of the scheduler, and its address space, whose
+//! accesses come to a point before each piece.
 
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
+use faultless_filemap::Inode;
 use faultless_page::{
     Access, AddressSpaceOperations, Hook, Hooked, Kernel, PageCache, Trace, Wait, WaitKey,
 };
 
 use super::super::Plant;
-use super::maps::Maps;
 use super::scheduler;
 use faultless_host::memory::HostFrames;
+use faultless_host::stepped::{self, Point, SteppedSpace, Threads};
+
+pub(super) type File = Arc<Inode<ScheduledKernel>>;
+/// The address space of all threads.
+pub(super) type Space = SteppedSpace<ScheduledKernel, Scheduled>;
+/// Its reverse map.
+pub(super) type Mappings = stepped::Mappings<HostFrames, Scheduled>;
+/// What is mapped at a page of it.
+pub(super) type Area = stepped::Area<ScheduledKernel>;
 
 /// The kernel.
 #[derive(Debug)]
@@ -22,7 +32,7 @@ impl Kernel for ScheduledKernel {
     type Wait = ScheduledWait;
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
-    type UserMappings = Maps;
+    type UserMappings = Mappings;
 
     /// Checks drop their files as they please: what is lost with them is looked for where it
     /// matters.
@@ -83,5 +93,34 @@ impl Wait for ScheduledWait {
     fn wake(&self, key: WaitKey) {
         scheduler::point();
         scheduler::wake(key.0);
+    }
+}
+
+/// The address space's view of the scheduler.
+#[derive(Debug)]
+pub(super) struct Scheduled;
+
+impl Threads for Scheduled {
+    const PIECE: usize = 1024;
+
+    fn point(&self, at: Point) {
+        // The entry of a page changes at a fault, which has passed points enough.
+        if at != Point::Entry {
+            scheduler::point();
+        }
+    }
+
+    fn wait_until(&self, key: WaitKey, what: &'static str, ready: &mut dyn FnMut() -> bool) {
+        while !ready() {
+            scheduler::block(key.0, what);
+        }
+    }
+
+    fn wake(&self, key: WaitKey) {
+        scheduler::wake(key.0);
+    }
+
+    fn idle(&self) {
+        scheduler::idle();
     }
 }

@@ -14,11 +14,11 @@ use std::ops::Range;
 
 use faultless_page::{Errno, Mark, PAGE_SIZE, PageIndex};
 
+use super::kernel::File;
 use super::look::visible;
 use super::owed::{Cell, Owed};
 use super::scheduler;
 use super::script::{CELL, FileNumber, Op, Operation, PER_PAGE};
-use super::space::File;
 use super::world::World;
 use faultless_host::stores::{Image, SECTOR};
 

@@ -3,8 +3,7 @@
 
 use faultless_page::{LockContext, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun, Unmap};
 
-use super::kernel::ScheduledKernel;
-use super::space::File;
+use super::kernel::{File, ScheduledKernel};
 
 /// The bytes of a page as a reader would see them, if it is uptodate. Nothing else runs.
 pub(super) fn visible(inode: &File, index: PageIndex) -> Option<Vec<u8>> {

@@ -7,15 +7,16 @@ use faultless_page::{Errno, PAGE_SIZE, PageIndex, UserMappings};
 use faultless_usercopy::{IovIter, UserSlice};
 
 use super::super::Plant;
+use super::kernel::Area;
 use super::ledger::range_of;
 use super::look::{GONE, lock_page};
 use super::order;
 use super::owed::Owed;
 use super::scheduler;
 use super::script::{CELL, FileNumber, Op, Operation, PAGES, PER_PAGE};
-use super::space::Area;
 use super::world::{MAPPED, STEPS, WINDOW, WINDOWS, World, enter};
 use faultless_controls::{ControlFile, Request};
+use faultless_host::Access;
 
 /// The task of a thread.
 struct Mortal<'w> {
@@ -107,7 +108,9 @@ impl World {
                 let index = PageIndex::new(self.script.leaves.origin() + page as u64);
                 self.space.map(mapped + page, Area::File(file.clone(), index));
             }
-            Operation::Populate { page } => self.space.populate(mapped + page),
+            Operation::Populate { page } => {
+                let _ = self.space.populate(mapped + page, Access::Read);
+            }
             Operation::Steal => self.space.steal(),
             Operation::Kill { thread } => self.kill(thread),
         }
@@ -216,7 +219,7 @@ impl World {
             Err(errno) => panic!("{op:?}: {errno}"),
         };
         let mut bytes = vec![0; got];
-        self.space.load(window, &mut bytes).expect("the program's own memory");
+        self.space.load(window, 0, &mut bytes).expect("the program's own memory");
         for (cell, bytes) in bytes.chunks(CELL).enumerate() {
             self.check_seen(op.file, at + cell, bytes, "a read");
         }
@@ -224,7 +227,7 @@ impl World {
 
     fn load(&self, op: &Op, mapped: usize, page: usize) {
         let mut bytes = vec![0; PAGE_SIZE];
-        if self.space.load(mapped, &mut bytes).is_ok() {
+        if self.space.load(mapped, 0, &mut bytes).is_ok() {
             for (cell, bytes) in bytes.chunks(CELL).enumerate() {
                 self.check_seen(op.file, page * PER_PAGE + cell, bytes, "a mapping");
             }

@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use faultless_filemap::{Inode, NoTask, Strategy, WriteOptions};
 use faultless_page::{AddressSpaceOperations, PAGE_SIZE, PageCache, PageIndex};
-use faultless_usercopy::{IovIter, MayFault, UserAddr, UserSlice};
+use faultless_usercopy::{IovIter, MayFault, UserSlice};
 
 use super::super::Plant;
-use super::kernel::{ScheduledKernel, ScheduledWait};
-use super::maps::Maps;
+use super::kernel::{Area, File, Mappings, Scheduled, ScheduledKernel, ScheduledWait, Space};
 use super::order;
 use super::owed::Owed;
 use super::scheduler::{self, Order, Work};
@@ -21,11 +20,11 @@ use super::script::{
     CELL, CELLS, Cached, FileNumber, Op, Operation, PAGES, PER_PAGE, Reclaims, Script, Setting,
     Sources,
 };
-use super::space::{Area, Far, File, Space};
 use super::trouble::Troubles;
 use faultless_controls::Control;
 use faultless_host::memory::{HostFrames, PhysicalMemory};
 use faultless_host::reclaim::Files;
+use faultless_host::stepped::{Far, Omitted};
 use faultless_host::stores::{BlockStore, PhasedStore};
 
 /// Pages at which a file is mapped, for each file; then those of the sources, then those to which
@@ -91,9 +90,13 @@ impl World {
         plant: Plant,
     ) -> Self {
         let frames = HostFrames::new(Arc::clone(memory));
+        let omitted = match plant {
+            Plant::ConcurrencyNoZap => Omitted::Unmap,
+            _ => Omitted::Nothing,
+        };
+        let maps = Mappings::new(frames.clone(), Scheduled, SPACE, omitted);
         let cache =
             Arc::new(PageCache::<ScheduledKernel>::at_run_time(frames, ScheduledWait::new(plant)));
-        let maps = Maps::new(memory, SPACE, plant);
         let origin = script.leaves.origin();
         let troubles = Troubles::new(script.setting.stores.clone());
         let stores = [0, 1].map(|file| {
@@ -134,7 +137,7 @@ impl World {
             areas[WINDOWS + thread * WINDOW..][..WINDOW].fill(Area::Private);
         }
         areas[WINDOWS + 3 * WINDOW..].fill(Area::Private);
-        let space = Space::new(memory, maps, areas);
+        let space = Space::new(&maps, areas);
         let sizes = [0, 1].map(|file: FileNumber| vec![files[file].size()]);
         let world = Self {
             script,
@@ -232,8 +235,7 @@ impl World {
 
     /// User memory from an offset of a page on.
     pub(super) fn slice(&self, (page, offset): (usize, usize), bytes: usize) -> UserSlice {
-        let at = UserAddr::new(self.space.at(page).get() + offset);
-        UserSlice::new(&self.space, at, bytes).expect("inside the space")
+        UserSlice::new(&self.space, self.space.at(page, offset), bytes).expect("inside the space")
     }
 
     /// The old write path that is planted, if one is.

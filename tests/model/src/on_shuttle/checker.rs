@@ -3,14 +3,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-use faultless_page::{LockId, Trace};
+use faultless_host::stepped::{Mappings, Point, Threads};
+use faultless_page::{LockId, Trace, Wait, WaitKey};
 
 use crate::checker::{Checker, Watch};
-use crate::memory;
+use crate::memory::{self, ModelFrames};
 use crate::on_shuttle::bell::ShuttleBell;
 use crate::on_shuttle::held;
-use crate::on_shuttle::rmap::Maps;
-use crate::on_shuttle::words::ShuttleSync;
+use crate::on_shuttle::words::{self, ShuttleSync};
+use crate::wait::ModelWait;
 
 /// The checker.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ impl Checker for Shuttle {
     type Sync = ShuttleSync;
     type Bell = ShuttleBell;
     type Watch = ShuttleWatch;
-    type Maps = Maps;
+    type Maps = Mappings<ModelFrames<Self>, ShuttleThreads>;
 
     fn trace(event: Trace) {
         match event {
@@ -30,6 +31,33 @@ impl Checker for Shuttle {
             Trace::Zeroed(_) | Trace::Copied(_) => memory::publish(),
             _ => {}
         }
+    }
+}
+
+/// Shuttle's threads, for the address space.
+#[derive(Debug, Default)]
+pub struct ShuttleThreads(ModelWait<Shuttle>);
+
+impl Threads for ShuttleThreads {
+    const PIECE: usize = 4;
+
+    fn point(&self, at: Point) {
+        match at {
+            Point::Lock => {
+                // M comes before page locks.
+                held::assert_no_page_lock();
+                words::lock_point();
+            }
+            Point::Step | Point::Entry => words::word_point(),
+        }
+    }
+
+    fn wait_until(&self, key: WaitKey, _what: &'static str, ready: &mut dyn FnMut() -> bool) {
+        self.0.wait_until(key, ready);
+    }
+
+    fn wake(&self, key: WaitKey) {
+        self.0.wake(key);
     }
 }
 

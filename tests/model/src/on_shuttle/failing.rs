@@ -8,7 +8,7 @@ use std::sync::Arc;
 use faultless_filemap::{NoTask, SyncKind, WriteOptions};
 use faultless_page::{Errno, Strategy};
 
-use super::scenarios::{File, Machine, token};
+use super::machine::{File, Machine, token};
 use crate::store::ModelStore;
 
 /// Bytes of the file.

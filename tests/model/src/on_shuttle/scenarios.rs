@@ -3,163 +3,16 @@
 //!
 //! Each scenario ends with `Machine::check`: nothing locked, nothing begun and not ended, no frame
 //! leaked or freed twice. A deadlock, or a frame used after it was freed, ends it before.
-
+#![forbid(unsafe_code)]
 // A model asserts: that it panics is what it is for.
 #![allow(clippy::missing_panics_doc)]
 
 use std::sync::Arc;
 
-use faultless_controls::{Control, ControlFile, Failure, Request};
-use faultless_filemap::{Access, Inode, NoTask, WriteOptions};
-use faultless_page::{Errno, LockContext, PAGE_SIZE, PageCache, PageIndex, PageRun, Strategy};
-use faultless_usercopy::{IovIter, MayFault, UserSlice};
-use shuttle::thread::{self, JoinHandle};
+use faultless_host::Access;
+use faultless_page::{Errno, PAGE_SIZE, PageIndex, Strategy};
 
-use crate::memory::{Memory, ModelFrames};
-use crate::on_shuttle::checker::Shuttle;
-use crate::on_shuttle::held::held_runs;
-use crate::on_shuttle::rmap::{Maps, Rmap};
-use crate::on_shuttle::space::{K, Space};
-use crate::on_shuttle::user::User;
-use crate::plant::{self, Plant};
-use crate::store::ModelStore;
-use crate::wait::ModelWait;
-
-/// A machine with one process.
-#[derive(Clone)]
-pub(super) struct Machine {
-    memory: Arc<Memory<Shuttle>>,
-    cache: Arc<PageCache<K>>,
-    rmap: Arc<Rmap>,
-    user: User,
-}
-
-pub(super) type File = Arc<Inode<K>>;
-
-/// The system call's token.
-pub(super) fn token() -> MayFault {
-    // SAFETY: each thread of a scenario makes one call at a time and holds no lock between them.
-    // (The controls break the promise inside the call; that is what they are for.)
-    unsafe { MayFault::assert() }
-}
-
-impl Machine {
-    /// Its process has [`PAGES`](crate::on_shuttle::space::PAGES) private pages full of `p`, none
-    /// of them present.
-    pub(super) fn new(frames: usize) -> Self {
-        let memory = Memory::new(frames);
-        let frames = ModelFrames(Arc::clone(&memory));
-        let cache = Arc::new(PageCache::at_run_time(frames, ModelWait::new()));
-        let rmap = Arc::new(Rmap::default());
-        let user = User(Space::new(&memory, &rmap, b'p'));
-        Self { memory, cache, rmap, user }
-    }
-
-    fn file(&self, byte: u8, len: usize, strategy: Strategy) -> File {
-        self.file_on(ModelStore::new(&vec![byte; len], strategy), len)
-    }
-
-    /// A file of `len` bytes on this store.
-    pub(super) fn file_on(&self, store: ModelStore, len: usize) -> File {
-        let store = Arc::new(store);
-        let maps = Maps(Arc::clone(&self.rmap));
-        Arc::new(Inode::new(Arc::clone(&self.cache), store, maps, len as u64))
-    }
-
-    /// Starts a thread.
-    pub(super) fn spawn(&self, body: impl FnOnce(Self) + Send + 'static) -> JoinHandle<()> {
-        let machine = self.clone();
-        thread::spawn(move || {
-            body(machine);
-            assert_eq!(held_runs(), 0, "a call returned with a page lock (P3)");
-        })
-    }
-
-    /// `pwrite` of `len` bytes at `pos` from `offset` of the process's `page`, or what a control
-    /// makes of it.
-    pub(super) fn write(
-        &self,
-        file: &File,
-        pos: u64,
-        page: usize,
-        offset: usize,
-        len: usize,
-    ) -> Result<usize, Errno> {
-        self.write_with(file, page, offset, len, WriteOptions::at(pos))
-    }
-
-    /// The same with other options.
-    pub(super) fn write_with(
-        &self,
-        file: &File,
-        page: usize,
-        offset: usize,
-        len: usize,
-        options: WriteOptions,
-    ) -> Result<usize, Errno> {
-        let slice = UserSlice::new(&self.user, User::addr(page, offset), len).expect("in range");
-        let control = match () {
-            () if plant::is(Plant::FaultUnderLock) => Control::Linux2623,
-            () if plant::is(Plant::PrefaultOnly) => Control::PrefaultOnly,
-            () => {
-                let mut from = IovIter::from_slice(&self.user, &slice);
-                let written = file.write(&mut token(), &mut from, &options, &NoTask);
-                return written.map(|written| written.bytes);
-            }
-        };
-        let request = Request { control, segments: &[slice], options, steps: 100 };
-        let file = ControlFile::new(file);
-        match file.write(&request, &mut token(), &self.user, &NoTask) {
-            Ok(written) => Ok(written.bytes),
-            Err(Failure::Errno(errno)) => Err(errno),
-            Err(Failure::Livelock) => panic!("livelock"),
-        }
-    }
-
-    /// `pread` into the process's last page.
-    pub(super) fn read(&self, file: &File, pos: u64, len: usize) -> Vec<u8> {
-        let page = crate::on_shuttle::space::PAGES - 1;
-        let slice = UserSlice::new(&self.user, User::addr(page, 0), len).expect("in range");
-        let mut to = IovIter::from_slice(&self.user, &slice);
-        let got = file.read(&mut token(), &mut to, pos, &NoTask).expect("a readable file");
-        (0..got).map(|at| self.user.load(page, at).expect("a private page")).collect()
-    }
-
-    fn cut(&self, file: &File, size: u64) {
-        file.set_size(&mut token(), size, &NoTask).expect("a small file");
-    }
-
-    fn write_back(&self, file: &File) {
-        file.writeback(&mut token(), 0..u64::MAX, &NoTask).expect("a good store");
-    }
-
-    pub(super) fn evict(&self, file: &File) {
-        file.evict(&mut token(), 0..u64::MAX);
-    }
-
-    /// What must hold when all calls are over.
-    pub(super) fn check(self, threads: Vec<JoinHandle<()>>, files: Vec<File>) {
-        threads.into_iter().for_each(|thread| thread.join().expect("a thread panicked"));
-        self.user.0.end();
-        for file in files {
-            // What a fault asked for beside a change of the size goes back with the next one.
-            self.cut(&file, file.size());
-            let mapping = file.mapping();
-            // SAFETY: no other page is locked, and nothing here may fault.
-            let cx = unsafe { LockContext::new() };
-            let leaf = mapping.try_lock(cx, PageRun::leaf(PageIndex::ZERO));
-            assert!(leaf.is_some() || mapping.cached_pages() == 0, "a page is locked (P5)");
-            drop(leaf);
-            let store = mapping.store();
-            assert_eq!(store.unbalanced(), 0, "begun and not ended (P5)");
-            assert!(store.room() <= file.size(), "room past the end is kept (W9)");
-            assert_eq!(Arc::strong_count(&file), 1, "a mapping outlives its address space");
-        }
-        let Self { memory, cache, user, .. } = self;
-        drop((cache, user));
-        assert_eq!(memory.in_use(), 0, "frames leaked");
-    }
-}
+use crate::on_shuttle::machine::Machine;
 
 fn all_are(bytes: &[u8], allowed: &[u8]) {
     assert!(
@@ -173,10 +26,10 @@ pub fn own_page() {
     for strategy in [Strategy::BeginEnd, Strategy::PrepareCommit] {
         let machine = Machine::new(4);
         let file = machine.file(b'a', 16, strategy);
-        machine.user.0.map(1, &file, PageIndex::ZERO);
+        machine.map(1, &file, PageIndex::ZERO);
         let to = Arc::clone(&file);
         let write = machine.spawn(move |m| assert_eq!(m.write(&to, 8, 1, 0, 8), Ok(8)));
-        let steal = machine.spawn(|m| m.user.0.steal(1));
+        let steal = machine.spawn(|m| m.steal(1));
         write.join().expect("the writer");
         steal.join().expect("the thief");
         assert_eq!(machine.read(&file, 0, 32), [b'a'; 16]);
@@ -189,8 +42,8 @@ pub fn two_files() {
     let machine = Machine::new(8);
     let (a, b) =
         (machine.file(b'a', 8, Strategy::BeginEnd), machine.file(b'b', 8, Strategy::PrepareCommit));
-    machine.user.0.map(0, &a, PageIndex::ZERO);
-    machine.user.0.map(1, &b, PageIndex::ZERO);
+    machine.map(0, &a, PageIndex::ZERO);
+    machine.map(1, &b, PageIndex::ZERO);
     let (to_a, to_b) = (Arc::clone(&a), Arc::clone(&b));
     let threads = vec![
         machine.spawn(move |m| assert_eq!(m.write(&to_a, 0, 1, 0, 8), Ok(8))),
@@ -203,11 +56,11 @@ pub fn two_files() {
 pub fn write_and_mlock() {
     let machine = Machine::new(4);
     let file = machine.file(b'a', 8, Strategy::BeginEnd);
-    machine.user.0.map(1, &file, PageIndex::ZERO);
+    machine.map(1, &file, PageIndex::ZERO);
     let to = Arc::clone(&file);
     let threads = vec![
         machine.spawn(move |m| assert_eq!(m.write(&to, 0, 0, 0, 8), Ok(8))),
-        machine.spawn(|m| m.user.0.populate(1, Access::Read).expect("a page of the file")),
+        machine.spawn(|m| m.populate(1, Access::Read).expect("a page of the file")),
     ];
     machine.check(threads, vec![file]);
 }
@@ -216,12 +69,12 @@ pub fn write_and_mlock() {
 pub fn stolen_source() {
     let machine = Machine::new(4);
     let file = machine.file(b'a', 8, Strategy::BeginEnd);
-    machine.user.0.map(1, &file, PageIndex::ZERO);
+    machine.map(1, &file, PageIndex::ZERO);
     let to = Arc::clone(&file);
     let threads = vec![
         machine.spawn(move |m| assert_eq!(m.write(&to, 0, 0, 0, 8), Ok(8))),
-        machine.spawn(|m| (0..3).for_each(|_| m.user.0.steal(0))),
-        machine.spawn(|m| m.user.0.populate(1, Access::Write).expect("a page of the file")),
+        machine.spawn(|m| (0..3).for_each(|_| m.steal(0))),
+        machine.spawn(|m| m.populate(1, Access::Write).expect("a page of the file")),
     ];
     machine.check(threads, vec![file]);
 }
@@ -230,12 +83,12 @@ pub fn stolen_source() {
 pub fn queued_writer() {
     let machine = Machine::new(4);
     let file = machine.file(b'a', 8, Strategy::BeginEnd);
-    machine.user.0.map(1, &file, PageIndex::ZERO);
+    machine.map(1, &file, PageIndex::ZERO);
     let to = Arc::clone(&file);
     let threads = vec![
         machine.spawn(move |m| assert_eq!(m.write(&to, 0, 0, 0, 8), Ok(8))),
-        machine.spawn(|m| all_are(&[m.user.load(1, 0).expect("a page of the file")], b"ap")),
-        machine.spawn(|m| m.user.0.unmap(2)),
+        machine.spawn(|m| all_are(&[m.load(1, 0).expect("a page of the file")], b"ap")),
+        machine.spawn(|m| m.unmap(2)),
     ];
     machine.check(threads, vec![file]);
 }
@@ -261,7 +114,7 @@ pub fn unmapped_source() {
         all_are(&bytes[..landed], b"p");
         all_are(&bytes[landed..], b"a");
     });
-    let unmap = machine.spawn(|m| m.user.0.unmap(1));
+    let unmap = machine.spawn(|m| m.unmap(1));
     machine.check(vec![write, unmap], vec![file]);
 }
 
@@ -270,20 +123,20 @@ pub fn unmapped_source() {
 pub fn truncate_and_fault() {
     let machine = Machine::new(6);
     let file = machine.file(b'a', 8, Strategy::BeginEnd);
-    machine.user.0.map(1, &file, PageIndex::ZERO);
-    assert_eq!(machine.user.load(1, 0), Ok(b'a'));
+    machine.map(1, &file, PageIndex::ZERO);
+    assert_eq!(machine.load(1, 0), Ok(b'a'));
     let cut = Arc::clone(&file);
     let threads = vec![
         machine.spawn(|m| {
-            m.user.0.steal(1);
-            if let Ok(byte) = m.user.load(1, 0) {
+            m.steal(1);
+            if let Ok(byte) = m.load(1, 0) {
                 all_are(&[byte], b"a\0");
             }
-            let _killed = m.user.store(1, 1, b'p');
+            let _killed = m.store(1, 1, b'p');
         }),
         machine.spawn(move |m| {
             m.cut(&cut, 0);
-            assert!(m.user.load(1, 0).is_err(), "a page past the end is mapped");
+            assert!(m.load(1, 0).is_err(), "a page past the end is mapped");
             m.cut(&cut, 8);
             let bytes = m.read(&cut, 0, 8);
             all_are(&bytes[..1], b"\0");
@@ -297,11 +150,11 @@ pub fn truncate_and_fault() {
 pub fn truncate_and_fill() {
     let machine = Machine::new(6);
     let file = machine.file(b'a', 8, Strategy::BeginEnd);
-    machine.user.0.map(1, &file, PageIndex::ZERO);
+    machine.map(1, &file, PageIndex::ZERO);
     let (reading, cutting) = (Arc::clone(&file), Arc::clone(&file));
     let threads = [
         machine.spawn(move |m| all_are(&m.read(&reading, 0, 8), b"a")),
-        machine.spawn(|m| _ = m.user.load(1, 0)),
+        machine.spawn(|m| _ = m.load(1, 0)),
         machine.spawn(move |m| m.cut(&cutting, 0)),
     ];
     threads.into_iter().for_each(|thread| thread.join().expect("a thread panicked"));
@@ -336,7 +189,7 @@ pub fn truncate_and_overwrite() {
 pub fn truncate_and_fail() {
     let machine = Machine::new(6);
     let file = machine.file(b'a', 8, Strategy::BeginEnd);
-    machine.user.0.unmap(0);
+    machine.unmap(0);
     let (writing, cutting) = (Arc::clone(&file), Arc::clone(&file));
     let threads = vec![
         machine.spawn(move |m| assert_eq!(m.write(&writing, 0, 0, 0, 8), Err(Errno::Fault))),
@@ -349,13 +202,13 @@ pub fn truncate_and_fail() {
 pub fn store_and_writeback() {
     let machine = Machine::new(6);
     let file = machine.file(b'a', 8, Strategy::BeginEnd);
-    machine.user.0.map(1, &file, PageIndex::ZERO);
-    machine.user.store(1, 0, b'r').expect("a page of the file");
+    machine.map(1, &file, PageIndex::ZERO);
+    machine.store(1, 0, b'r').expect("a page of the file");
     let device = Arc::clone(&file);
     let store = machine.spawn(|m| {
         for (offset, byte) in [(0, b's'), (1, b't')] {
-            m.user.store(1, offset, byte).expect("a page of the file");
-            assert_eq!(m.user.load(1, offset), Ok(byte), "a store is gone");
+            m.store(1, offset, byte).expect("a page of the file");
+            assert_eq!(m.load(1, offset), Ok(byte), "a store is gone");
         }
     });
     let send = machine.spawn(move |m| {
@@ -376,7 +229,7 @@ pub fn everything() {
     let pos = PAGE_SIZE as u64 - 4;
     let a = machine.file(b'a', PAGE_SIZE + 8, Strategy::BeginEnd);
     let b = machine.file(b'b', PAGE_SIZE + 8, Strategy::PrepareCommit);
-    machine.user.0.map(1, &b, PageIndex::new(1));
+    machine.map(1, &b, PageIndex::new(1));
     let (f1, f2, f3, f4, g3) =
         (Arc::clone(&a), Arc::clone(&a), Arc::clone(&a), Arc::clone(&a), Arc::clone(&b));
     let threads = vec![
@@ -395,9 +248,9 @@ pub fn everything() {
             m.evict(&g3);
         }),
         machine.spawn(move |m| {
-            m.user.0.steal(0);
-            let _gone = m.user.0.populate(1, Access::Read);
-            m.user.0.unmap(1);
+            m.steal(0);
+            let _gone = m.populate(1, Access::Read);
+            m.unmap(1);
         }),
         machine.spawn(move |m| all_are(&m.read(&f4, pos, 8), b"apb\0")),
     ];

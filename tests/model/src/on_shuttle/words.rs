@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use faultless_page::{Access, Hook, Hooked, Spin, SyncFamily};
+use faultless_page::{Access, Hook, Hooked};
 
 /// Where threads may be switched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub fn begin(points: Points) {
     POINT.with(|now| *now.borrow_mut() = Some(Rc::new(point)));
 }
 
-fn word_point() {
+/// A place where threads may be switched, but in exhaustive search.
+pub fn word_point() {
     if POINTS.with(Cell::get) == Points::Words {
         lock_point();
     }
@@ -66,9 +67,3 @@ impl Hook for Switch {
 /// The family. A short lock is no point of an exhaustive search: it is never held for long, and a
 /// thread that finds it taken yields.
 pub type ShuttleSync = Hooked<Switch>;
-
-/// A short lock.
-pub type ShuttleSpin<T> = <ShuttleSync as SyncFamily>::Spin<T>;
-
-/// Proof that a [`ShuttleSpin`] is held.
-pub type ShuttleSpinGuard<'a, T> = <ShuttleSpin<T> as Spin<T>>::Guard<'a>;
