@@ -272,7 +272,8 @@ unsafe impl<C: Checker> Frames for ModelFrames<C> {
     }
 }
 
-impl<C: Checker> UserFrames for ModelFrames<C> {
+// SAFETY: all bytes are moved, by way of a copy.
+unsafe impl<C: Checker> UserFrames for ModelFrames<C> {
     fn allocate_user(&self) -> Option<FrameNumber> {
         let (frame, _) = self.allocate(1).ok()?;
         self.0.poke(self.address(frame).as_ptr(), &[PRIVATE; PAGE_SIZE]);

@@ -40,7 +40,10 @@ pub trait Threads: fmt::Debug + Send + Sync {
 }
 
 /// Frames that user accesses go to.
-pub trait UserFrames: Frames {
+///
+/// # Safety
+/// [`copy`](Self::copy) moves all of the bytes, and touches no others.
+pub unsafe trait UserFrames: Frames {
     /// A frame for a private page, with a count of 1.
     fn allocate_user(&self) -> Option<FrameNumber>;
 
@@ -52,7 +55,8 @@ pub trait UserFrames: Frames {
     unsafe fn copy(&self, to: *mut u8, from: *const u8, len: usize);
 }
 
-impl UserFrames for HostFrames {
+// SAFETY: it is one move of all the bytes.
+unsafe impl UserFrames for HostFrames {
     fn allocate_user(&self) -> Option<FrameNumber> {
         self.memory().allocate_user()
     }

@@ -104,7 +104,7 @@ impl Threads for Scheduled {
     const PIECE: usize = 1024;
 
     fn point(&self, at: Point) {
-        // The entry of a page changes at a fault, which has passed points enough.
+        // No point before an entry changes: the committed inputs count the points that there are.
         if at != Point::Entry {
             scheduler::point();
         }
