@@ -27,6 +27,7 @@
 
 pub mod accesses;
 mod admission;
+mod copies;
 pub mod counters;
 pub mod counting;
 pub mod kernel;

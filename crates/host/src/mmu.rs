@@ -111,6 +111,16 @@ pub struct Outcome {
     pub fault: Option<UserFault>,
 }
 
+impl Outcome {
+    /// What a program gets that made the access.
+    pub(crate) fn signal(self) -> Result<(), UserFault> {
+        match self {
+            Self { left: 0, .. } => Ok(()),
+            Self { fault, .. } => Err(fault.unwrap_or(UserFault::Segv)),
+        }
+    }
+}
+
 /// What the "hardware" asks of the address space when an access faults, or to find a page.
 pub trait Handler {
     /// Resolves a fault at `addr`. May sleep.
@@ -126,6 +136,16 @@ pub trait Handler {
     /// Calls `with` with the kernel address of the page that lies at `addr`, if its entry is
     /// present and allows the access. The page cannot be unmapped meanwhile.
     fn with_page(&self, addr: usize, access: Access, with: &mut dyn FnMut(NonNull<u8>)) -> bool;
+
+    /// Moves `len` bytes, as an instruction of the processor does: one of the two places lies in a
+    /// page that [`with_page`](Self::with_page) has found, and the other one may. They may overlap.
+    ///
+    /// # Safety
+    /// `from` is valid for reads and `to` for writes of `len` bytes.
+    unsafe fn copy(&self, to: *mut u8, from: *const u8, len: usize) {
+        // SAFETY: by the caller.
+        unsafe { from.copy_to(to, len) };
+    }
 }
 
 /// "Hardware" that shows frames at user addresses and performs accesses. Pages of an address space

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use faultless_filemap as filemap;
 use faultless_filemap::{FaultError, InFault, Inode, MappedFrame, NoTask};
-use faultless_page::{Errno, FrameNumber, PageIndex};
+use faultless_page::{Errno, FrameNumber, Kernel, PageIndex};
 
 use super::Space;
 use super::table::FilePage;
@@ -139,16 +139,17 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
 }
 
 /// Has the page cache supply a page; `install` sets the entry.
-fn fault_page<F: Flavor>(
-    inode: &Inode<HostKernel<F>>,
+pub(crate) fn fault_page<K: Kernel>(
+    inode: &Inode<K>,
     index: PageIndex,
     access: Access,
-    install: impl FnOnce(MappedFrame<'_, HostKernel<F>>, FilePage),
+    install: impl FnOnce(MappedFrame<'_, K>, FilePage),
 ) -> Result<(), UserFault> {
     let file = FilePage { mapping: inode.mapping().id(), index: index.get() };
     // SAFETY: the fault was taken by an access that needs a `MayFault`, or by user code, which
-    // holds no lock; the lock checker watches it. This is the only handler on this thread: it makes
-    // no user access itself.
+    // holds no lock; the checkers watch it. (A historical write path that faults under a page lock
+    // hangs, or is found; it endangers no memory.) This is the only handler on this thread: it
+    // makes no user access itself.
     let mut in_fault = unsafe { InFault::enter() };
     let install = |mapped: MappedFrame<'_, _>| install(mapped, file);
     inode.fault(&mut in_fault, index, access.into(), &NoTask, install).map_err(UserFault::from)

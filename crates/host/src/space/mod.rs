@@ -40,6 +40,9 @@ use crate::wait::Watchdog;
 
 pub use self::lock::{SpaceGuard, SpaceLock};
 
+pub(crate) use self::fault::fault_page;
+pub(crate) use self::table::FilePage;
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A user address space on the MMU `M`. Clones are handles of the same space.

@@ -7,7 +7,7 @@ use faultless_usercopy::UserAddr;
 use super::AddressSpace;
 use crate::kernel::Flavor;
 use crate::lockcheck;
-use crate::mmu::{Mmu, Operation, Outcome, Policy, Protection, UserFault};
+use crate::mmu::{Mmu, Operation, Policy, Protection, UserFault};
 
 impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
     /// The program reads `bytes.len()` bytes at `addr`.
@@ -113,12 +113,7 @@ impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
         let policy = Policy::Faulting;
         // SAFETY: the range lies in the address space (checked), the kernel side is a slice of that
         // length.
-        let outcome =
-            unsafe { self.inner.mmu.access(&*self.inner, operation, addr.get(), len, policy) };
-        match outcome {
-            Outcome { left: 0, .. } => Ok(()),
-            Outcome { fault, .. } => Err(fault.unwrap_or(UserFault::Segv)),
-        }
+        unsafe { self.inner.mmu.access(&*self.inner, operation, addr.get(), len, policy) }.signal()
     }
 
     #[track_caller]

@@ -15,9 +15,9 @@ use crate::rmap::RmapCall;
 
 /// Which page of which file an entry shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FilePage {
-    pub(super) mapping: u64,
-    pub(super) index: u64,
+pub(crate) struct FilePage {
+    pub(crate) mapping: u64,
+    pub(crate) index: u64,
 }
 
 /// What a frame in the table is.

@@ -7,6 +7,7 @@ use faultless_page::PAGE_SIZE;
 use faultless_usercopy::{MayFault, UserAddr, UserMemory, UserSlice};
 
 use super::{AddressSpace, Space};
+use crate::copies::copies_by_access;
 use crate::counters::Counters;
 use crate::kernel::Flavor;
 use crate::lockcheck;
@@ -78,7 +79,12 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
             Policy::Faulting => Event::FaultingCopy,
         };
         let probe = matches!(operation, Operation::ProbeRead | Operation::ProbeWrite);
-        let verdict = if probe { Verdict::Go } else { self.play(event, addr.get(), len) };
+        let verdict = if probe {
+            Counters::update(|counters| counters.accesses += 1);
+            Verdict::Go
+        } else {
+            self.play(event, addr.get(), len)
+        };
         if policy == Policy::Faulting {
             self.announce(addr.get(), len);
         }
@@ -95,131 +101,67 @@ impl<M: Mmu, F: Flavor> Space<M, F> {
     }
 }
 
-/// The address space with the crate's own fault-in, below the script.
-struct Plain<'a, M: Mmu, F: Flavor>(&'a Space<M, F>);
-
 // SAFETY: U1, U2, U3 and U7 are `Mmu::access`'s, shortened at most by a script; U5: the range is
 // fixed at reservation and holds user memory only; U6: the probes are accesses of one byte that
-// change nothing.
-unsafe impl<M: Mmu, F: Flavor> UserMemory for Plain<'_, M, F> {
-    type Token = MayFault;
+// change nothing, and fault-in is the provided one.
+unsafe impl<M: Mmu, F: Flavor> UserMemory for Space<M, F> {
+    copies_by_access!();
 
     fn user_range(&self) -> Range<usize> {
-        let base = self.0.mmu.base();
-        base..base + self.0.pages * PAGE_SIZE
-    }
-
-    unsafe fn raw_copy_from_user(
-        &self,
-        _may: &mut MayFault,
-        dst: *mut u8,
-        src: UserAddr,
-        len: usize,
-    ) -> usize {
-        // SAFETY: the same promise.
-        unsafe { self.0.access(Operation::Load(dst), src, len, Policy::Faulting) }.left
-    }
-
-    unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
-        // SAFETY: the same promise.
-        unsafe { self.0.access(Operation::Load(dst), src, len, Policy::Atomic) }.left
-    }
-
-    unsafe fn raw_copy_to_user(
-        &self,
-        _may: &mut MayFault,
-        dst: UserAddr,
-        src: *const u8,
-        len: usize,
-    ) -> usize {
-        // SAFETY: the same promise.
-        unsafe { self.0.access(Operation::Store(src), dst, len, Policy::Faulting) }.left
-    }
-
-    unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
-        // SAFETY: the same promise.
-        unsafe { self.0.access(Operation::Store(src), dst, len, Policy::Atomic) }.left
-    }
-
-    unsafe fn raw_clear_user(&self, _may: &mut MayFault, dst: UserAddr, len: usize) -> usize {
-        // SAFETY: the same promise.
-        unsafe { self.0.access(Operation::Clear, dst, len, Policy::Faulting) }.left
+        let base = self.mmu.base();
+        base..base + self.pages * PAGE_SIZE
     }
 
     unsafe fn raw_probe_readable(&self, _may: &mut MayFault, addr: UserAddr) -> usize {
-        Counters::update(|counters| counters.accesses += 1);
         // SAFETY: the same promise.
-        unsafe { self.0.access(Operation::ProbeRead, addr, 1, Policy::Faulting) }.left
+        unsafe { self.access(Operation::ProbeRead, addr, 1, Policy::Faulting) }.left
     }
 
     unsafe fn raw_probe_writeable(&self, _may: &mut MayFault, addr: UserAddr) -> usize {
-        Counters::update(|counters| counters.accesses += 1);
         // SAFETY: the same promise.
-        unsafe { self.0.access(Operation::ProbeWrite, addr, 1, Policy::Faulting) }.left
+        unsafe { self.access(Operation::ProbeWrite, addr, 1, Policy::Faulting) }.left
     }
 }
 
-// SAFETY: as for `Plain`, to which everything is passed on, except that a script may make a
+impl<M: Mmu, F: Flavor> AddressSpace<M, F> {
+    /// # Safety
+    /// As for [`Mmu::access`].
+    unsafe fn access(
+        &self,
+        operation: Operation,
+        addr: UserAddr,
+        len: usize,
+        policy: Policy,
+    ) -> Outcome {
+        // SAFETY: the caller's promise.
+        unsafe { self.inner.access(operation, addr, len, policy) }
+    }
+}
+
+// SAFETY: as for `Space`, to which everything is passed on, except that a script may make a
 // fault-in lie: then U6 is broken on purpose, which no memory safety depends on.
 unsafe impl<M: Mmu, F: Flavor> UserMemory for AddressSpace<M, F> {
-    type Token = MayFault;
+    copies_by_access!();
 
     fn user_range(&self) -> Range<usize> {
-        Plain(&self.inner).user_range()
-    }
-
-    unsafe fn raw_copy_from_user(
-        &self,
-        token: &mut MayFault,
-        dst: *mut u8,
-        src: UserAddr,
-        len: usize,
-    ) -> usize {
-        // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_copy_from_user(token, dst, src, len) }
-    }
-
-    unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
-        // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_copy_from_user_atomic(dst, src, len) }
-    }
-
-    unsafe fn raw_copy_to_user(
-        &self,
-        token: &mut MayFault,
-        dst: UserAddr,
-        src: *const u8,
-        len: usize,
-    ) -> usize {
-        // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_copy_to_user(token, dst, src, len) }
-    }
-
-    unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
-        // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_copy_to_user_atomic(dst, src, len) }
-    }
-
-    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
-        // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_clear_user(token, dst, len) }
+        self.inner.user_range()
     }
 
     unsafe fn raw_probe_readable(&self, token: &mut MayFault, addr: UserAddr) -> usize {
         // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_probe_readable(token, addr) }
+        unsafe { self.inner.raw_probe_readable(token, addr) }
     }
 
     unsafe fn raw_probe_writeable(&self, token: &mut MayFault, addr: UserAddr) -> usize {
         // SAFETY: the same promise.
-        unsafe { Plain(&self.inner).raw_probe_writeable(token, addr) }
+        unsafe { self.inner.raw_probe_writeable(token, addr) }
     }
 
     fn fault_in_readable(&self, token: &mut MayFault, slice: UserSlice) -> usize {
         match self.inner.play(Event::FaultIn, slice.addr().get(), slice.len()) {
             Verdict::Lie => 0,
             Verdict::Refuse => slice.len(),
-            Verdict::Go | Verdict::Limit(_) => Plain(&self.inner).fault_in_readable(token, slice),
+            Verdict::Go | Verdict::Limit(_) => self.inner.fault_in_readable(token, slice),
         }
     }
 
@@ -227,7 +169,7 @@ unsafe impl<M: Mmu, F: Flavor> UserMemory for AddressSpace<M, F> {
         match self.inner.play(Event::FaultIn, slice.addr().get(), slice.len()) {
             Verdict::Lie => 0,
             Verdict::Refuse => slice.len(),
-            Verdict::Go | Verdict::Limit(_) => Plain(&self.inner).fault_in_writeable(token, slice),
+            Verdict::Go | Verdict::Limit(_) => self.inner.fault_in_writeable(token, slice),
         }
     }
 }

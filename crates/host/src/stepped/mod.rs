@@ -20,7 +20,7 @@ mod user;
 
 use std::sync::{Arc, Mutex};
 
-use faultless_filemap::{InFault, Inode, NoTask, Protection};
+use faultless_filemap::{Inode, Protection};
 use faultless_page::{Kernel, PAGE_SIZE, PageIndex};
 use faultless_usercopy::UserAddr;
 
@@ -28,7 +28,9 @@ use self::lock::M;
 use self::short::short;
 use self::table::{Entry, PageTable, Swapped};
 use crate::lockcheck::Mode;
+use crate::mm_scripted::BASE;
 use crate::mmu::{Access, UserFault};
+use crate::space::fault_page;
 
 pub use self::seams::{Point, Threads, UserFrames};
 pub use self::table::{Far, Mappings, Omitted};
@@ -86,7 +88,7 @@ impl<K: Kernel<Frames: UserFrames>, T: Threads> SteppedSpace<K, T> {
     /// User address of byte `offset` of page `page`.
     #[must_use]
     pub fn at(&self, page: usize, offset: usize) -> UserAddr {
-        UserAddr::new(table::BASE + page * PAGE_SIZE + offset)
+        UserAddr::new(BASE + page * PAGE_SIZE + offset)
     }
 
     /// `munmap` or `mmap`: what is at `page` becomes `area`. Takes M for writing.
@@ -125,34 +127,21 @@ impl<K: Kernel<Frames: UserFrames>, T: Threads> SteppedSpace<K, T> {
         short(&self.areas).clear();
     }
 
-    /// The fault handler.
-    fn fault(&self, addr: usize, access: Access) -> Result<(), UserFault> {
-        let _m = self.m.lock(&self.table.threads, Mode::Read);
-        self.resolve(table::page_of(addr), access)
-    }
-
     /// Makes a page resident. M is held.
     fn resolve(&self, page: usize, access: Access) -> Result<(), UserFault> {
         let area = short(&self.areas)[page].clone();
-        let (file, index) = match area {
-            Area::File(file, index) => (file, index),
+        match area {
             Area::Private => {
                 self.table.swap_in(page);
-                return Ok(());
+                Ok(())
             }
-            Area::Nothing => return Err(UserFault::Segv),
-        };
-        // SAFETY: the access that faulted was made with a `MayFault` or by the program; this
-        // handler makes none itself. (A planted write path that faults under a page lock hangs or
-        // is found; it endangers no memory.)
-        let mut in_fault = unsafe { InFault::enter() };
-        let shows = Some((file.mapping().id(), index));
-        let installed = file.fault(&mut in_fault, index, access.into(), &NoTask, |mapped| {
-            let protection = mapped.protection;
-            let frame = mapped.frame.into_number();
-            let entry = Entry { frame, protection, shows, swapped: Swapped::In };
-            self.table.replace(page, Some(entry));
-        });
-        installed.map_err(UserFault::from)
+            Area::File(file, index) => fault_page(&file, index, access, |mapped, shows| {
+                let protection = mapped.protection;
+                let frame = mapped.frame.into_number();
+                let entry = Entry { frame, protection, shows: Some(shows), swapped: Swapped::In };
+                self.table.replace(page, Some(entry));
+            }),
+            Area::Nothing => Err(UserFault::Segv),
+        }
     }
 }

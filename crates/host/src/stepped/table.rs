@@ -6,14 +6,12 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
 use faultless_filemap::Protection;
-use faultless_page::{FrameNumber, Frames, PAGE_SIZE, PageIndex, Unmap, UserMappings};
+use faultless_page::{FrameNumber, Frames, PageIndex, Unmap, UserMappings};
 
 use super::seams::{Point, Threads};
 use super::short::short;
 use crate::mmu::Access;
-
-/// Where the addresses begin. Only a number: nothing is mapped there.
-pub(super) const BASE: usize = 0x1000_0000;
+use crate::space::FilePage;
 
 /// What a planted bug leaves out of the reverse map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +46,7 @@ pub(super) struct Entry {
     pub(super) frame: FrameNumber,
     pub(super) protection: Protection,
     /// Which page of which mapping, if of a file.
-    pub(super) shows: Option<(u64, PageIndex)>,
+    pub(super) shows: Option<FilePage>,
     pub(super) swapped: Swapped,
 }
 
@@ -59,7 +57,8 @@ impl Entry {
     }
 
     fn shows_one_of(&self, id: u64, first: PageIndex, end: PageIndex) -> bool {
-        self.shows.is_some_and(|(of, index)| of == id && (first..end).contains(&index))
+        let pages = first.get()..end.get();
+        self.shows.is_some_and(|file| file.mapping == id && pages.contains(&file.index))
     }
 }
 
@@ -117,12 +116,11 @@ impl<F: Frames, T: Threads> PageTable<F, T> {
         }
     }
 
-    /// The kernel's address of a byte that is resident for the access. It stays until the next
+    /// The kernel's address of the page, if it is resident for the access. It stays until the next
     /// point.
-    pub(super) fn resident(&self, addr: usize, access: Access) -> Option<NonNull<u8>> {
-        let entry = short(&self.entries)[page_of(addr)].filter(|entry| entry.allows(access))?;
-        // SAFETY: the offset lies in the frame.
-        Some(unsafe { self.frames.address(entry.frame).add(addr % PAGE_SIZE) })
+    pub(super) fn frame(&self, page: usize, access: Access) -> Option<NonNull<u8>> {
+        let entry = short(&self.entries)[page].filter(|entry| entry.allows(access))?;
+        Some(self.frames.address(entry.frame))
     }
 
     /// Gives the counts of entries back that are in the table no more. There may be points in it.
@@ -132,11 +130,6 @@ impl<F: Frames, T: Threads> PageTable<F, T> {
             unsafe { self.frames.release(entry.frame) };
         }
     }
-}
-
-/// The page that holds `addr`.
-pub(super) const fn page_of(addr: usize) -> usize {
-    (addr - BASE) / PAGE_SIZE
 }
 
 /// The page table of a space, as the reverse map of the files that are mapped in it. Clones are
