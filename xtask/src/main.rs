@@ -18,6 +18,7 @@
 //! | command | what it does | package |
 //! |---|---|---|
 //! | `demo`, `deadlocks` | the main job on real input; the staged deadlocks | `faultless-shows` |
+//! | `run` | an unmodified Linux program with its files in Faultless | `faultless-programs` |
 //! | `fuzz`, `oracle`, `soak` | checkers that draw their inputs | `faultless-random` |
 //! | `model` | the model checkers | `faultless-model` |
 //! | `planted` | hand-written bugs, and whether named tests find them | `faultless-planted` |
@@ -34,7 +35,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use programs::{Arguments, BENCH, PLANTED, PROVER, RANDOM, SHOWS};
+use programs::{Arguments, BENCH, PLANTED, PROGRAMS, PROVER, RANDOM, SHOWS};
 
 mod check;
 mod coverage;
@@ -65,6 +66,8 @@ enum Command {
     /// Rewrite a real file from its own cold mapping, with real page faults, and compare the
     /// result.
     Demo(Arguments),
+    /// Run an unmodified Linux program with its files in Faultless.
+    Run(Arguments),
     /// Stage the deadlocks DL1 to DL4 on every write path, and say which hang and why.
     Deadlocks(Arguments),
     /// Explore the interleavings of the code that ships, and show that planted bugs are found.
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Command::Report(options) => report::run(&options),
         Command::Bench(arguments) => BENCH.run(&[], &arguments),
         Command::Demo(arguments) => SHOWS.run(&["demo"], &arguments),
+        Command::Run(arguments) => PROGRAMS.run(&["run"], &arguments),
         Command::Deadlocks(arguments) => SHOWS.run(&["deadlocks"], &arguments),
         Command::Model(options) => model::run(&options),
         Command::Oracle(arguments) => RANDOM.run(&["oracle"], &arguments),

@@ -17,6 +17,7 @@ use faultless_tools::workspace;
 
 pub(crate) const BENCH: Program = Program { package: "faultless-bench", profile: "dev" };
 pub(crate) const PLANTED: Program = Program { package: "faultless-planted", profile: "dev" };
+pub(crate) const PROGRAMS: Program = Program { package: "faultless-programs", profile: "dev" };
 pub(crate) const PROVER: Program = Program { package: "faultless-prover", profile: "dev" };
 pub(crate) const RANDOM: Program = Program { package: "faultless-random", profile: "dev" };
 pub(crate) const SHOWS: Program = Program { package: "faultless-shows", profile: "dev" };

@@ -41,6 +41,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (TOOLS, &[]),
     ("faultless-bench", &[PAGE, USERCOPY, FILEMAP, HOST, TOOLS]),
     ("faultless-planted", &[TOOLS]),
+    ("faultless-preload", &[FAULTLESS, POSIX]),
+    ("faultless-programs", &[TOOLS]),
     ("faultless-prover", &[TOOLS]),
     ("faultless-random", &[HOST, CONTROLS, ORACLE, FUZZING, TOOLS]),
     ("faultless-shows", &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS, TOOLS]),

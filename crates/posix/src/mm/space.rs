@@ -12,7 +12,7 @@
 //! # Invariants
 //! - Each entry owns one count of its frame, and lies in a mapping.
 //! - Entries of a frame that is not the space's alone allow no store, but for shared mappings.
-//! - An entry that is taken out keeps its count until the flush: see [`Gone`].
+//! - An entry that is taken out keeps its count until the flush: see `Gone` in `remove`.
 //! - A space with a mapping of a file is in the file's reverse map.
 #![forbid(unsafe_code)]
 
@@ -128,6 +128,12 @@ impl<S: System> AddressSpace<S> {
     #[must_use]
     pub fn area_at(&self, address: usize) -> Option<Area<S>> {
         self.state.lock().area(address / PAGE_SIZE).cloned()
+    }
+
+    /// All mappings, in order. Takes the short lock.
+    #[must_use]
+    pub fn areas(&self) -> Vec<Area<S>> {
+        self.state.lock().all_areas().cloned().collect()
     }
 
     /// Whether a mapping has one of the bytes in `addresses`. Takes the short lock.

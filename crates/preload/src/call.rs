@@ -1,0 +1,170 @@
+//! A system call of the program: its arguments, its memory, and what becomes of it.
+#![forbid(unsafe_code)]
+
+use core::ffi::c_int;
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use faultless::prelude::{
+    IovIter, MayFault, UserAddr, UserSlice, copy_from_user, copy_to_user, import_iovec,
+};
+use faultless::usercopy::{MAX_RW_COUNT, MAX_SEGMENTS};
+use faultless_posix::Errno;
+use libc::ucontext_t;
+
+use crate::counters::{add, counters};
+use crate::kernel::OpenFile;
+use crate::memory::ProgramMemory;
+use crate::process::Process;
+use crate::thread::Thread;
+
+/// What became of a system call.
+pub(crate) enum Outcome {
+    /// It is done: what it returns.
+    Done(isize),
+    /// Linux makes it.
+    Pass,
+    /// Registers were set to go on with.
+    Resume,
+}
+
+/// A system call that a program makes.
+pub(crate) struct Call<'a> {
+    pub(crate) number: usize,
+    pub(crate) args: [usize; 6],
+    pub(crate) thread: &'static Thread,
+    pub(crate) process: &'static Process,
+    pub(crate) context: &'a mut ucontext_t,
+    pub(crate) memory: ProgramMemory,
+    pub(crate) token: MayFault,
+}
+
+/// The registers with arguments, in order.
+pub(crate) const ARGUMENTS: [c_int; 6] =
+    [libc::REG_RDI, libc::REG_RSI, libc::REG_RDX, libc::REG_R10, libc::REG_R8, libc::REG_R9];
+
+impl Call<'_> {
+    /// A register of the program.
+    pub(crate) fn register(&mut self, which: c_int) -> &mut i64 {
+        register(self.context, which)
+    }
+
+    /// Changes an argument that Linux is given. The program sees it changed afterwards.
+    pub(crate) fn set_argument(&mut self, number: usize, value: usize) {
+        self.args[number] = value;
+        *self.register(ARGUMENTS[number]) = value as i64;
+    }
+}
+
+/// A register of the program.
+pub(crate) fn register(context: &mut ucontext_t, which: c_int) -> &mut i64 {
+    &mut context.uc_mcontext.gregs[which as usize]
+}
+
+/// The open file of an argument, if it is one of the folder.
+pub(crate) fn file(call: &Call<'_>, argument: usize) -> Option<OpenFile> {
+    // A descriptor is an `int`.
+    call.process.file(call.args[argument] as u32 as usize)
+}
+
+/// Bytes of the program's memory.
+///
+/// # Errors
+/// `EFAULT`: not all of them can be read.
+pub(crate) fn get(call: &mut Call<'_>, at: usize, bytes: &mut [u8]) -> Result<(), Errno> {
+    let slice = UserSlice::new(&call.memory, UserAddr::new(at), bytes.len())?;
+    Ok(copy_from_user(&call.memory, &mut call.token, bytes, slice)?)
+}
+
+/// Changes bytes of the program's memory.
+///
+/// # Errors
+/// `EFAULT`: not all of them could be written.
+pub(crate) fn put(call: &mut Call<'_>, at: usize, bytes: &[u8]) -> Result<(), Errno> {
+    let slice = UserSlice::new(&call.memory, UserAddr::new(at), bytes.len())?;
+    Ok(copy_to_user(&call.memory, &mut call.token, slice, bytes)?)
+}
+
+/// A string of the program's memory, with its NUL.
+///
+/// # Errors
+/// `EFAULT`; `INVAL` for one that is too long to be a path.
+pub(crate) fn get_path(call: &mut Call<'_>, at: usize) -> Result<Vec<u8>, Errno> {
+    let mut path = Vec::new();
+    let mut at = at;
+    while path.len() < libc::PATH_MAX as usize {
+        // Up to the end of a page: what follows the string may not be there.
+        let mut piece = [0; 256];
+        let length = piece.len() - at % piece.len();
+        let piece = &mut piece[..length];
+        get(call, at, piece)?;
+        at += piece.len();
+        if let Some(end) = piece.iter().position(|byte| *byte == 0) {
+            path.extend_from_slice(&piece[..=end]);
+            return Ok(path);
+        }
+        path.extend_from_slice(piece);
+    }
+    Err(Errno::INVAL)
+}
+
+/// A call on a file is done.
+pub(crate) fn done(result: Result<usize, Errno>) -> Outcome {
+    done_raw(Errno::to_raw(result))
+}
+
+/// A call on a file is done: it returns `result`, as Linux's do.
+pub(crate) fn done_raw(result: isize) -> Outcome {
+    add(&counters().calls, 1);
+    Outcome::Done(result)
+}
+
+/// A call has read or written so many bytes.
+pub(crate) fn moved(result: Result<usize, Errno>) -> Outcome {
+    add(&counters().bytes, result.map_or(0, |bytes| bytes as u64));
+    done(result)
+}
+
+/// Calls `body` with the segments of a vector of the program's.
+pub(crate) fn with_vector<R>(
+    call: &mut Call<'_>,
+    vector: usize,
+    count: usize,
+    body: impl FnOnce(&mut IovIter<'_, ProgramMemory>, &mut MayFault) -> Result<R, Errno>,
+) -> Result<R, Errno> {
+    let mut segments = vec![UserSlice::EMPTY; count.min(MAX_SEGMENTS)];
+    let Call { memory, token, .. } = call;
+    let mut bytes = import_iovec(&*memory, token, UserAddr::new(vector), count, &mut segments)?;
+    body(&mut bytes, token)
+}
+
+/// Calls `body` with a buffer of the program's. Lengths are clipped as Linux clips them.
+pub(crate) fn with_buffer<R>(
+    call: &mut Call<'_>,
+    buffer: usize,
+    length: usize,
+    body: impl FnOnce(&mut IovIter<'_, ProgramMemory>, &mut MayFault) -> Result<R, Errno>,
+) -> Result<R, Errno> {
+    if isize::try_from(length).is_err() {
+        return Err(Errno::INVAL);
+    }
+    let length = length.min(MAX_RW_COUNT);
+    let Call { memory, token, .. } = call;
+    let slice = UserSlice::new(&*memory, UserAddr::new(buffer), length)?;
+    let mut bytes = IovIter::from_slice(&*memory, &slice);
+    body(&mut bytes, token)
+}
+
+/// An error of Linux's.
+pub(crate) fn linux_errno(result: isize) -> Errno {
+    match i32::try_from(-result) {
+        Ok(libc::EAGAIN) => Errno::AGAIN,
+        Ok(libc::EBADF) => Errno::BADF,
+        Ok(libc::EINTR) => Errno::INTR,
+        Ok(libc::ENOSPC) => Errno::NOSPC,
+        Ok(libc::EINVAL) => Errno::INVAL,
+        Ok(libc::ENOMEM) => Errno::NOMEM,
+        _ => Errno::IO,
+    }
+}

@@ -1,0 +1,103 @@
+//! What a program is told of a file: Linux's answer, with the size, the blocks and the times of the
+//! file in Faultless.
+
+use faultless::prelude::Inode;
+use syscalls::Sysno;
+
+use crate::call::{Call, Outcome, done_raw, put};
+use crate::files::files;
+use crate::kernel::Program;
+use crate::raw;
+
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// Bytes that `st_blocks` counts by.
+const BLOCK: u64 = 512;
+
+/// `stat`, `lstat`, `fstat`, `newfstatat`.
+pub(super) fn stat(call: &mut Call<'_>, number: Sysno) -> Outcome {
+    let argument = if number == Sysno::newfstatat { 2 } else { 1 };
+    let target = call.args[argument];
+    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
+    let mut args = call.args;
+    args[argument] = stat.as_mut_ptr().addr();
+    // SAFETY: the structure is ours.
+    let result = unsafe { raw::call(number, args) };
+    if result != 0 {
+        return Outcome::Done(result);
+    }
+    // SAFETY: Linux has filled it in.
+    let mut stat = unsafe { stat.assume_init() };
+    let file = files().find(&stat);
+    if let Some(file) = &file {
+        let inode = file.inode();
+        let times = inode.times();
+        stat.st_size = inode.size() as i64;
+        stat.st_blocks = blocks(inode) as i64;
+        // The hidden link is none of the program's.
+        stat.st_nlink -= 1;
+        (stat.st_mtime, stat.st_mtime_nsec) = split(times.modified);
+        (stat.st_ctime, stat.st_ctime_nsec) = split(times.changed);
+    }
+    let bytes = (&raw const stat).cast::<[u8; size_of::<libc::stat>()]>();
+    // SAFETY: plain data, all of it initialised by Linux.
+    let bytes = unsafe { bytes.read() };
+    let result = match put(call, target, &bytes) {
+        Ok(()) => 0,
+        Err(errno) => -(errno.code() as isize),
+    };
+    if file.is_some() { done_raw(result) } else { Outcome::Done(result) }
+}
+
+/// `statx`.
+pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
+    let target = call.args[4];
+    let mut stat = core::mem::MaybeUninit::<libc::statx>::uninit();
+    let mut args = call.args;
+    // The device and number are always told.
+    args[3] |= libc::STATX_INO as usize;
+    args[4] = stat.as_mut_ptr().addr();
+    // SAFETY: the structure is ours.
+    let result = unsafe { raw::call(Sysno::statx, args) };
+    if result != 0 {
+        return Outcome::Done(result);
+    }
+    // SAFETY: Linux has filled it in.
+    let mut statx = unsafe { stat.assume_init() };
+    // SAFETY: integers, for which zero is a value.
+    let mut key: libc::stat = unsafe { core::mem::zeroed() };
+    key.st_dev = libc::makedev(statx.stx_dev_major, statx.stx_dev_minor);
+    key.st_ino = statx.stx_ino;
+    let file = files().find(&key);
+    if let Some(file) = &file {
+        let inode = file.inode();
+        let times = inode.times();
+        statx.stx_size = inode.size();
+        statx.stx_blocks = blocks(inode);
+        statx.stx_nlink = statx.stx_nlink.saturating_sub(1);
+        for (time, of) in
+            [(&mut statx.stx_mtime, times.modified), (&mut statx.stx_ctime, times.changed)]
+        {
+            let (seconds, rest) = split(of);
+            time.tv_sec = seconds;
+            time.tv_nsec = rest as u32;
+        }
+    }
+    let bytes = (&raw const statx).cast::<[u8; size_of::<libc::statx>()]>();
+    // SAFETY: plain data, all of it initialised by Linux.
+    let bytes = unsafe { bytes.read() };
+    let result = match put(call, target, &bytes) {
+        Ok(()) => 0,
+        Err(errno) => -(errno.code() as isize),
+    };
+    if file.is_some() { done_raw(result) } else { Outcome::Done(result) }
+}
+
+/// As if a file had no holes.
+fn blocks(inode: &Inode<Program>) -> u64 {
+    inode.size().div_ceil(4096) * (4096 / BLOCK)
+}
+
+const fn split(time: u64) -> (i64, i64) {
+    ((time / NANOSECONDS) as i64, (time % NANOSECONDS) as i64)
+}

@@ -1,0 +1,242 @@
+//! A process: its descriptors, its address space, and what other processes ask of it.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use std::io::Write;
+
+use faultless_posix::{AddressSpace, Descriptors, Errno, OnExec};
+use syscalls::Sysno;
+
+use crate::arena::{Part, unique};
+use crate::kernel::{OpenFile, Program, Space, TheCache};
+use crate::raw;
+use crate::sync::Short;
+use crate::table::{Table, reserve};
+use crate::taken::{self, Actions};
+use crate::thread::{InCommon, Thread};
+
+/// Descriptors that a process may have at most.
+const DESCRIPTORS: usize = 1 << 20;
+
+/// The processes of the run, by Linux's numbers.
+pub(crate) static PROCESSES: Part<Processes> = Part::new(7);
+
+/// Processes.
+pub(crate) type Processes = Short<BTreeMap<i32, Arc<Process>>>;
+
+/// A process.
+#[repr(C)]
+pub(crate) struct Process {
+    /// First, so that a thread's record leads here.
+    in_common: InCommon,
+    pub(crate) pid: i32,
+    pub(crate) descriptors: Short<Descriptors<Program>>,
+    pub(crate) space: Space,
+    pub(crate) actions: Short<Actions>,
+}
+
+impl Process {
+    /// The process of the running thread, once it has one.
+    pub(crate) fn current() -> Option<&'static Self> {
+        Self::of(Thread::current())
+    }
+
+    /// The process of a thread.
+    pub(crate) fn of(thread: &Thread) -> Option<&'static Self> {
+        let in_common = core::ptr::from_ref(thread.process.get()?);
+        // SAFETY: the first field of a process, which the table keeps as long as a thread runs in
+        // it.
+        Some(unsafe { &*in_common.cast::<Self>() })
+    }
+
+    fn new(pid: i32, descriptors: Descriptors<Program>, actions: Actions) -> Self {
+        let number = unique();
+        Self {
+            in_common: InCommon::new(number),
+            pid,
+            descriptors: Short::new(descriptors),
+            space: Arc::new(AddressSpace::new(TheCache, Table::new(number))),
+            actions: Short::new(actions),
+        }
+    }
+
+    /// The process that this program runs in: a new one, or, after `exec`, what is left of it.
+    pub(crate) fn attach(thread: &Thread) {
+        let pid = raw::pid();
+        let old = PROCESSES.get().lock().remove(&pid);
+        let descriptors = old.as_ref().map(|old| old.descriptors.lock().fork());
+        if let Some(old) = &old {
+            old.close_all();
+        }
+        let mut descriptors = descriptors.unwrap_or(Descriptors::new(DESCRIPTORS));
+        // What `exec` has closed.
+        let closed = descriptors.remove_if(|at, _| {
+            raw::harmless(Sysno::fcntl, [at, libc::F_GETFD as usize, 0, 0, 0, 0]) < 0
+        });
+        drop((closed, old));
+        Self::new(pid, descriptors, Actions::default()).run(thread);
+    }
+
+    fn run(self, thread: &Thread) {
+        let process = Arc::new(self);
+        let pid = process.pid;
+        // SAFETY: the table of processes keeps it for as long as one of its threads runs.
+        let kept: &'static Self = unsafe { &*Arc::as_ptr(&process) };
+        thread.process.set(Some(&kept.in_common));
+        thread.pid.set(pid);
+        thread.tid.set(raw::tid());
+        let before = PROCESSES.get().lock().insert(pid, process);
+        drop(before);
+    }
+
+    /// A child, as far as it can be made before Linux has made it: it has no number of Linux's yet.
+    pub(crate) fn fork(&self) -> *mut InCommon {
+        let descriptors = self.descriptors.lock().fork();
+        let actions = self.actions.lock().clone();
+        let child = Self::new(0, descriptors, actions);
+        AddressSpace::<Program>::fork(&self.space, &child.space);
+        Box::into_raw(Box::new(child)).cast()
+    }
+
+    /// Gives a child up: Linux has not made it.
+    ///
+    /// # Safety
+    /// It comes from [`fork`](Self::fork), and has not been used.
+    pub(crate) unsafe fn give_up(child: *mut InCommon) {
+        // SAFETY: the first field of a boxed process.
+        let child = unsafe { Box::from_raw(child.cast::<Self>()) };
+        child.close_all();
+    }
+
+    /// A child goes on, on its own thread.
+    ///
+    /// # Safety
+    /// It comes from [`fork`](Self::fork), and has not been used.
+    pub(crate) unsafe fn begin(child: *mut InCommon, thread: &Thread) {
+        // SAFETY: the first field of a boxed process.
+        let mut child = unsafe { Box::from_raw(child.cast::<Self>()) };
+        child.pid = raw::pid();
+        let mut areas = child.space.areas();
+        // The mappings are still those of the parent.
+        areas.retain(|area| !reserve(&area.pages));
+        if !areas.is_empty() {
+            raw::die("faultless: a child cannot have its parent's mappings");
+        }
+        child.run(thread);
+        // Only now: what others change from here on is asked for.
+        if let Some(process) = Self::of(thread) {
+            process.space.with_table(Table::reload);
+        }
+    }
+
+    /// Gives up all that the process has. Its threads are about to end.
+    pub(crate) fn exit(&self) {
+        self.in_common.exiting.store(true, Release);
+        self.close_all();
+        let gone = PROCESSES.get().lock().remove(&self.pid);
+        // A thread of the process may still look at it.
+        core::mem::forget(gone);
+    }
+
+    fn close_all(&self) {
+        let open = self.descriptors.lock().remove_if(|_, _| true);
+        drop(open);
+        AddressSpace::<Program>::exit(&self.space);
+    }
+
+    /// The open file of a descriptor.
+    pub(crate) fn file(&self, descriptor: usize) -> Option<OpenFile> {
+        self.descriptors.lock().get(descriptor).ok().cloned()
+    }
+
+    /// Gives an open file a descriptor, which is Linux's too.
+    ///
+    /// # Errors
+    /// As [`Descriptors::set`].
+    pub(crate) fn open(&self, descriptor: usize, file: OpenFile) -> Result<(), Errno> {
+        // Linux closes it: see `attach`.
+        let old = self.descriptors.lock().set(descriptor, file, OnExec::Keep)?;
+        drop(old);
+        Ok(())
+    }
+
+    /// Forgets a descriptor.
+    pub(crate) fn close(&self, descriptor: usize) {
+        let old = self.descriptors.lock().remove(descriptor);
+        drop(old);
+    }
+
+    /// Makes the mappings what the page table says, if another process asked for it.
+    fn serve(&self) {
+        let asked = self.in_common.asked.load(SeqCst);
+        if asked != self.in_common.served.load(Relaxed) {
+            self.space.with_table(Table::reload);
+            self.in_common.served.fetch_max(asked, SeqCst);
+        }
+    }
+}
+
+/// Does what other processes have asked the running one for. No short lock is held.
+pub(crate) fn serve() {
+    if let Some(process) = Process::current() {
+        process.serve();
+    }
+}
+
+/// Waits until a process has made its mappings what its page table says. No short lock is held.
+pub(crate) fn shoot_down(number: u64) {
+    let process = {
+        let processes = PROCESSES.get().lock();
+        processes.values().find(|process| process.in_common.number == number).cloned()
+    };
+    // It does not run yet, or no longer.
+    let Some(process) = process else { return };
+    let pid = process.pid;
+    let wanted = process.in_common.asked.fetch_add(1, SeqCst) + 1;
+    let mut rounds = 0_u32;
+    while process.in_common.served.load(SeqCst) < wanted {
+        // It answers at once, or when it can run again: in the kernel it looks before it leaves.
+        if rounds.is_multiple_of(64) {
+            let args = [pid as usize, taken::SHOOTDOWN as usize, 0, 0, 0, 0];
+            if raw::harmless(Sysno::kill, args) < 0 || !runs(pid) {
+                return;
+            }
+        }
+        rounds += 1;
+        serve();
+        raw::yield_now();
+    }
+}
+
+/// Whether a process can use its mappings before it has looked at the signals that it got: it is
+/// neither stopped nor dead.
+fn runs(pid: i32) -> bool {
+    let mut name = [0_u8; 32];
+    let mut text = [0_u8; 512];
+    let length = decimal(&mut name, pid);
+    debug_assert!(length < name.len(), "a NUL at the end");
+    let args = [libc::AT_FDCWD as usize, name.as_ptr().addr(), libc::O_RDONLY as usize, 0, 0, 0];
+    let fd = raw::harmless(Sysno::openat, args);
+    if fd < 0 {
+        return false;
+    }
+    let args = [fd as usize, text.as_mut_ptr().addr(), text.len(), 0, 0, 0];
+    // SAFETY: the buffer is ours.
+    let read = unsafe { raw::call(Sysno::read, args) };
+    raw::harmless(Sysno::close, [fd as usize, 0, 0, 0, 0, 0]);
+    let text = &text[..usize::try_from(read).unwrap_or(0)];
+    // The state follows the name, which may hold parentheses itself.
+    let state = text.iter().rposition(|byte| *byte == b')').and_then(|at| text.get(at + 2));
+    !matches!(state, None | Some(b'T' | b't' | b'Z' | b'X'))
+}
+
+/// Writes `/proc/PID/stat`; its length.
+fn decimal(name: &mut [u8; 32], pid: i32) -> usize {
+    let mut rest = &mut name[..];
+    let before = rest.len();
+    // 32 bytes are enough for every number.
+    let _fits = write!(rest, "/proc/{pid}/stat");
+    before - rest.len()
+}

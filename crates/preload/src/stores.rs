@@ -1,0 +1,343 @@
+//! Where files keep their contents: in the cache, in Linux's files, or on a disk in memory.
+
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::time::Duration;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use faultless::parts::{BlockMap, BlockStore, QueueWait, RamDisk};
+use faultless::prelude::{
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
+    Strategy, SyncKind, WritebackRun,
+};
+
+use crate::arena::{self, DISK, DISK_BYTES, Part};
+use crate::counters::{add, counters};
+use crate::options::{Backing, Plant, hidden_link, options};
+use crate::sync::{Short, Words};
+use crate::thread::Sleepers;
+
+/// The store of one file.
+pub(crate) enum Backed {
+    Ram(Ram),
+    Linux(Linux),
+    Block(Box<BlockStore<OfDisk, Blocks, QueueWait<Sleepers, Words>>>),
+}
+
+impl Backed {
+    /// The store of the file with this number, which has `size` bytes.
+    ///
+    /// # Errors
+    /// No disk, or one of a size that no disk has.
+    pub(crate) fn new(number: u64, size: u64) -> Result<Self, Errno> {
+        let linux = Linux { number, size: AtomicU64::new(size) };
+        Ok(match options().backing {
+            Backing::Ram => Self::Ram(Ram { linux, valid: AtomicU64::new(size) }),
+            Backing::File => Self::Linux(linux),
+            Backing::Block(_) => {
+                let wait = QueueWait::with_locks(Sleepers);
+                Self::Block(Box::new(BlockStore::with_wait(OfDisk, Blocks::default(), wait)?))
+            }
+        })
+    }
+
+    fn store(&self) -> &dyn AddressSpaceOperations {
+        match self {
+            Self::Ram(store) => store,
+            Self::Linux(store) => store,
+            Self::Block(store) => &**store,
+        }
+    }
+}
+
+/// A call of a store: takes as long as the options say.
+fn begin() {
+    let micros = options().latency;
+    if micros > 0 {
+        std::thread::sleep(Duration::from_micros(micros));
+    }
+}
+
+impl AddressSpaceOperations for Backed {
+    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        begin();
+        self.store().read(index, buf)
+    }
+    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        self.store().write_begin(pos, len)
+    }
+    fn write_end(&self, pos: u64, len: usize, copied: usize) {
+        self.store().write_end(pos, len, copied);
+    }
+    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
+        begin();
+        add(&counters().written_back, u64::from(run.pages()));
+        if options().plant == Some(Plant::LostDirty) {
+            return Ok(());
+        }
+        self.store().writeback(run)
+    }
+    fn truncate_blocks(&self, size: u64) {
+        self.store().truncate_blocks(size);
+    }
+    fn set_size(&self, size: u64) {
+        self.store().set_size(size);
+    }
+    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
+        begin();
+        self.store().sync(kind)
+    }
+    fn strategy(&self) -> Strategy {
+        options().strategy
+    }
+    fn max_size(&self) -> u64 {
+        self.store().max_size()
+    }
+    fn is_persistent(&self) -> bool {
+        self.store().is_persistent()
+    }
+}
+
+/// A file whose only copy is the cache, but for what was in Linux's when it was opened.
+pub(crate) struct Ram {
+    linux: Linux,
+    /// Bytes of Linux's file that are still the file's.
+    valid: AtomicU64,
+}
+
+impl AddressSpaceOperations for Ram {
+    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        let valid = self.valid.load(SeqCst).saturating_sub(index.start());
+        let valid = usize::try_from(valid).unwrap_or(usize::MAX).min(PAGE_SIZE);
+        if valid > 0 {
+            let mut bytes = vec![0; valid];
+            self.linux.fill(index.start(), &mut bytes)?;
+            buf.write(&bytes);
+        }
+        buf.fill_hole();
+        Ok(())
+    }
+    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let stored = PageIndex::containing(pos).start() < self.valid.load(SeqCst);
+        let contents = if stored { Contents::Stored } else { Contents::Hole };
+        Ok(Begun { len, contents, reserved: Reserved::Fully })
+    }
+    fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
+    fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn truncate_blocks(&self, size: u64) {
+        self.valid.fetch_min(size, SeqCst);
+    }
+    fn set_size(&self, _size: u64) {}
+    fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn is_persistent(&self) -> bool {
+        false
+    }
+}
+
+/// A file of Linux's, by its hidden link: each process can open that.
+pub(crate) struct Linux {
+    number: u64,
+    /// As the core has recorded it.
+    size: AtomicU64,
+}
+
+impl Linux {
+    fn open(&self) -> Result<fs::File, Errno> {
+        let path = hidden_link(self.number);
+        let path = path.trim_end_matches('\0');
+        let both = OpenOptions::new().read(true).write(true).open(path);
+        both.or_else(|_| fs::File::open(path)).map_err(|error| errno(&error))
+    }
+
+    /// Fills `bytes` from `pos` on; with zeros past the end.
+    fn fill(&self, pos: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        let file = self.open()?;
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match file.read_at(&mut bytes[filled..], pos + filled as u64) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(errno(&error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AddressSpaceOperations for Linux {
+    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        let mut bytes = vec![0; buf.remaining()];
+        self.fill(index.start(), &mut bytes)?;
+        buf.write(&bytes);
+        Ok(())
+    }
+    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let file = self.open()?;
+        let size = file.metadata().map_err(|error| errno(&error))?.len();
+        let stored = PageIndex::containing(pos).start() < size;
+        let contents = if stored { Contents::Stored } else { Contents::Hole };
+        Ok(Begun { len, contents, reserved: Reserved::Fully })
+    }
+    fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
+    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
+        let file = self.open()?;
+        let mut bytes = vec![0; run.len()];
+        run.copy_to(0, &mut bytes);
+        file.write_all_at(&bytes, run.pos()).map_err(|error| errno(&error))
+    }
+    fn truncate_blocks(&self, size: u64) {
+        if let Ok(file) = self.open()
+            && file.metadata().is_ok_and(|data| data.len() > size)
+        {
+            // What lies past the end is merely not given back.
+            let _not_reported = file.set_len(size);
+        }
+    }
+    fn set_size(&self, size: u64) {
+        self.size.store(size, Relaxed);
+    }
+    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
+        let file = self.open()?;
+        let size = self.size.load(Relaxed);
+        let done = if file.metadata().is_ok_and(|data| data.len() == size) {
+            Ok(())
+        } else {
+            file.set_len(size)
+        };
+        done.and_then(|()| match kind {
+            SyncKind::Data => file.sync_data(),
+            SyncKind::All => file.sync_all(),
+        })
+        .map_err(|error| errno(&error))
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => Errno::NoSpace,
+        Some(libc::EFBIG) => Errno::FileTooBig,
+        Some(libc::ENOMEM) => Errno::NoMemory,
+        Some(libc::EROFS) => Errno::ReadOnly,
+        _ => Errno::Io,
+    }
+}
+
+/// The disk of the machine, if it has one.
+pub(crate) static DISK_OF_MACHINE: Part<Option<Disk>> = Part::new(2);
+
+/// A disk.
+pub(crate) struct Disk {
+    device: RamDisk<&'static mut [u8], Words>,
+    free: Short<Free>,
+}
+
+/// Blocks that no file has: those that had one, and all from `next` on.
+struct Free {
+    given_back: Vec<u64>,
+    next: u64,
+    blocks: u64,
+}
+
+impl Disk {
+    pub(crate) fn new(backing: Backing) -> Option<Self> {
+        let Backing::Block(size) = backing else { return None };
+        // SAFETY: a region of the arena that is used for nothing else, and begins as zeros.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(arena::pointer(DISK), DISK_BYTES) };
+        let device = RamDisk::with_locks(bytes, size).ok()?;
+        let blocks = (DISK_BYTES / size) as u64;
+        Some(Self { device, free: Short::new(Free { given_back: Vec::new(), next: 0, blocks }) })
+    }
+
+    fn give_back(&self, blocks: impl Iterator<Item = u64>) {
+        self.free.lock().given_back.extend(blocks);
+    }
+}
+
+fn disk() -> Result<&'static Disk, Errno> {
+    DISK_OF_MACHINE.get().as_ref().ok_or(Errno::Io)
+}
+
+/// The device of the disk, wherever a process finds it.
+pub(crate) struct OfDisk;
+
+impl faultless::parts::BlockDevice for OfDisk {
+    fn block_size(&self) -> usize {
+        disk().map_or(0, |disk| disk.device.block_size())
+    }
+    fn blocks(&self) -> u64 {
+        disk().map_or(0, |disk| disk.device.blocks())
+    }
+    fn read(&self, first: u64, into: &mut [u8]) -> Result<(), Errno> {
+        disk()?.device.read(first, into)
+    }
+    fn write(&self, first: u64, from: &[u8]) -> Result<(), Errno> {
+        disk()?.device.write(first, from)
+    }
+    fn flush(&self) -> Result<(), Errno> {
+        disk()?.device.flush()
+    }
+}
+
+/// The blocks of a file.
+#[derive(Default)]
+pub(crate) struct Blocks(Short<BTreeMap<u64, u64>>);
+
+impl Default for Short<BTreeMap<u64, u64>> {
+    fn default() -> Self {
+        Self::new(BTreeMap::new())
+    }
+}
+
+impl BlockMap for Blocks {
+    fn find(&self, block: u64) -> Result<Option<u64>, Errno> {
+        Ok(self.0.lock().get(&block).copied())
+    }
+    fn allocate(&self, _block: u64) -> Result<u64, Errno> {
+        let mut free = disk()?.free.lock();
+        if let Some(block) = free.given_back.pop() {
+            return Ok(block);
+        }
+        if free.next == free.blocks {
+            return Err(Errno::NoSpace);
+        }
+        free.next += 1;
+        Ok(free.next - 1)
+    }
+    fn release(&self, device_block: u64) {
+        if let Ok(disk) = disk() {
+            disk.give_back(core::iter::once(device_block));
+        }
+    }
+    fn insert(&self, block: u64, device_block: u64) -> Result<(), Errno> {
+        self.0.lock().insert(block, device_block);
+        Ok(())
+    }
+    fn truncate(&self, first: u64) {
+        let cut = self.0.lock().split_off(&first);
+        if let Ok(disk) = disk() {
+            disk.give_back(cut.into_values());
+        }
+    }
+    fn set_size(&self, _size: u64) {}
+    fn max_blocks(&self) -> u64 {
+        u64::MAX / PAGE_SIZE as u64
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        self.truncate(0);
+    }
+}

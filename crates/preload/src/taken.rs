@@ -1,0 +1,72 @@
+//! The signals that the library takes, and what the program wants of them.
+#![forbid(unsafe_code)]
+
+use core::ffi::c_int;
+
+/// The signal by which a process is asked to look at its page table.
+pub(crate) const SHOOTDOWN: c_int = 63;
+
+/// Flag of an action that has a restorer.
+pub(crate) const SA_RESTORER: u64 = 0x0400_0000;
+
+/// `struct kernel_sigaction`.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Action {
+    pub(crate) handler: usize,
+    pub(crate) flags: u64,
+    pub(crate) restorer: usize,
+    pub(crate) mask: u64,
+}
+
+pub(crate) const ACTION_BYTES: usize = size_of::<Action>();
+
+/// The signals that the library takes.
+pub(crate) const TAKEN: [c_int; 4] = [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, SHOOTDOWN];
+
+/// What the program wants of them.
+#[derive(Clone, Default)]
+pub(crate) struct Actions(pub(crate) [Action; TAKEN.len()]);
+
+impl Action {
+    fn words(self) -> [u64; 4] {
+        [self.handler as u64, self.flags, self.restorer as u64, self.mask]
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; ACTION_BYTES] {
+        let mut bytes = [0; ACTION_BYTES];
+        for (to, word) in bytes.chunks_exact_mut(8).zip(self.words()) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; ACTION_BYTES]) -> Self {
+        let mut words = [0; 4];
+        for (word, from) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(from.try_into().unwrap_or_default());
+        }
+        let [handler, flags, restorer, mask] = words;
+        Self { handler: handler as usize, flags, restorer: restorer as usize, mask }
+    }
+}
+
+const fn bit(signal: c_int) -> u64 {
+    1 << (signal - 1)
+}
+
+/// Signals that are never held off: those that are taken, and those of faults.
+const NEVER_HELD: u64 = bit(libc::SIGSYS)
+    | bit(libc::SIGSEGV)
+    | bit(libc::SIGBUS)
+    | bit(libc::SIGILL)
+    | bit(libc::SIGFPE)
+    | bit(libc::SIGTRAP);
+
+/// Signals that are held off inside a call.
+pub(crate) const HELD_IN_CALLS: u64 = !NEVER_HELD;
+
+/// What a program may hold off.
+pub(crate) const fn allowed(mask: u64) -> u64 {
+    mask & !(bit(libc::SIGSYS) | bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(SHOOTDOWN))
+}

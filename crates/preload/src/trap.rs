@@ -1,0 +1,211 @@
+//! The entries of the kernel: a system call (`SIGSYS`), and a page fault (`SIGSEGV`, `SIGBUS`).
+//!
+//! Handlers run on the thread's kernel stack, with all signals held off but those of faults.
+
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::compiler_fence;
+
+use alloc::format;
+
+use faultless::prelude::{Access, InFault, MayFault};
+use faultless::usercopy::extable::{Kind, Resume, Table};
+use faultless_posix::Signal;
+use libc::{siginfo_t, ucontext_t};
+use syscalls::Sysno;
+
+use crate::call::{ARGUMENTS, Call, Outcome, put, register};
+use crate::calls;
+use crate::clone;
+use crate::counters::{add, counters};
+use crate::gate;
+use crate::locks;
+use crate::memory::ProgramMemory;
+use crate::options::options;
+use crate::process::{self, Process};
+use crate::raw;
+use crate::signals;
+use crate::task::Running;
+use crate::thread::{PASSES, TRAPS, Thread};
+
+/// The program's `errno`, which the library must not change.
+struct KeptErrno(c_int);
+
+impl KeptErrno {
+    fn new() -> Self {
+        // SAFETY: the variable of this thread.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: as above.
+        Self(unsafe { errno.read() })
+    }
+}
+
+impl Drop for KeptErrno {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: as above.
+        unsafe { errno.write(self.0) };
+    }
+}
+
+/// `SIGSYS`: the program makes a system call.
+pub(crate) extern "C" fn on_call(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let thread = Thread::current();
+    let before = thread.selector.replace(PASSES);
+    compiler_fence(SeqCst);
+    let errno = KeptErrno::new();
+    // SAFETY: Linux passes a context that lives as long as the handler runs.
+    let context = unsafe { &mut *context.cast::<ucontext_t>() };
+    // SAFETY: Linux passes a record.
+    let code = unsafe { (*info).si_code };
+    match (Process::of(thread), code == signals::SYS_USER_DISPATCH) {
+        (Some(process), true) => {
+            call(thread, process, context);
+            process::serve();
+        }
+        _ => signals::hand_to_program(signal, info, context),
+    }
+    drop(errno);
+    compiler_fence(SeqCst);
+    thread.selector.set(before);
+}
+
+fn call(thread: &'static Thread, process: &'static Process, context: &mut ucontext_t) {
+    let args = ARGUMENTS.map(|which| *register(context, which) as usize);
+    let number = *register(context, libc::REG_RAX) as usize;
+    let mut call = Call {
+        number,
+        args,
+        thread,
+        process,
+        context,
+        memory: ProgramMemory::new(),
+        // SAFETY: at the entry of a system call no lock is held.
+        token: unsafe { MayFault::assert() },
+    };
+    let outcome = calls::dispatch(&mut call);
+    tell(number, &args, &outcome);
+    match outcome {
+        Outcome::Done(result) => *register(context, libc::REG_RAX) = result as i64,
+        Outcome::Pass => pass(&mut call),
+        Outcome::Resume => {}
+    }
+    locks::nothing_held();
+}
+
+/// Has Linux make the call, with the program's signal mask: it may wait, and be interrupted.
+fn pass(call: &mut Call<'_>) {
+    let rip = *call.register(libc::REG_RIP);
+    let slot = *call.register(libc::REG_RSP) as usize - gate::RED_ZONE - 8;
+    if put(call, slot, &rip.to_ne_bytes()).is_err() {
+        *call.register(libc::REG_RAX) = -i64::from(libc::EFAULT);
+        return;
+    }
+    *call.register(libc::REG_RSP) = slot as i64;
+    *call.register(libc::REG_RIP) = gate::pass() as i64;
+}
+
+/// `SIGSEGV` and `SIGBUS`: an access faults.
+pub(crate) extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let thread = Thread::current();
+    let before = thread.selector.replace(PASSES);
+    compiler_fence(SeqCst);
+    let errno = KeptErrno::new();
+    // SAFETY: Linux passes a context that lives as long as the handler runs.
+    let context = unsafe { &mut *context.cast::<ucontext_t>() };
+    let rip = *register(context, libc::REG_RIP) as usize;
+    // SAFETY: Linux passes a record.
+    let record = unsafe { &*info };
+    // SAFETY: the record of a fault has an address.
+    let address = unsafe { record.si_addr() }.addr();
+    if rip == gate::parent() {
+        clone::parent(thread, context);
+    } else if rip == gate::child() {
+        clone::child(thread, context);
+        drop(errno);
+        compiler_fence(SeqCst);
+        thread.selector.set(TRAPS);
+        return;
+    } else {
+        let store = *register(context, libc::REG_ERR) & 2 != 0;
+        let access = if store { Access::Write } else { Access::Read };
+        match Table::of_image().resume(rip, || resolve(thread, address, access).is_ok()) {
+            Some(Resume::Retry) => {}
+            Some(Resume::At(fixup)) => {
+                let entry = Table::of_image().find(rip);
+                let is_atomic = entry.is_some_and(|entry| entry.kind() == Kind::Atomic);
+                let counters = counters();
+                let ended = [&counters.failed_copies, &counters.short_copies];
+                add(ended[usize::from(is_atomic)], 1);
+                *register(context, libc::REG_RIP) = fixup as i64;
+            }
+            None if before == PASSES => {
+                raw::die(&format!(
+                    "faultless: the library itself faulted, at {rip:#x}, address {address:#x}"
+                ));
+            }
+            None => match resolve(thread, address, access) {
+                Ok(()) => {}
+                Err(Some(Signal::Bus | Signal::Kill)) => signals::bus(info, context),
+                Err(_) => signals::hand_to_program(signal, info, context),
+            },
+        }
+    }
+    process::serve();
+    drop(errno);
+    compiler_fence(SeqCst);
+    thread.selector.set(before);
+}
+
+/// Resolves a fault, if the address is one of a mapping of a file; nothing to tell if it is not.
+fn resolve(thread: &Thread, address: usize, access: Access) -> Result<(), Option<Signal>> {
+    let process = Process::of(thread).ok_or(None)?;
+    if process.space.area_at(address).is_none() {
+        return Err(None);
+    }
+    make_room(process);
+    add(&counters().faults, 1);
+    // SAFETY: the access that faulted was made by the program, or by a copy with a `MayFault`.
+    let mut token = unsafe { InFault::enter() };
+    process.space.fault(&mut token, address, access, &Running).map_err(Some)
+}
+
+/// Linux has mappings for so many pages, each of which may need one.
+const MAPPINGS: usize = 50_000;
+
+/// Takes entries out if there are too many of them.
+fn make_room(process: &Process) {
+    if process.space.with_table(|table| table.len()) > MAPPINGS {
+        process.space.steal(0..usize::MAX);
+    }
+}
+
+/// `SHOOTDOWN`: another process has changed this one's page table.
+pub(crate) extern "C" fn on_shootdown(
+    _signal: c_int,
+    _info: *mut siginfo_t,
+    _context: *mut c_void,
+) {
+    let thread = Thread::current();
+    let before = thread.selector.replace(PASSES);
+    compiler_fence(SeqCst);
+    let errno = KeptErrno::new();
+    process::serve();
+    drop(errno);
+    compiler_fence(SeqCst);
+    thread.selector.set(before);
+}
+
+/// Tells of a call, if that is asked for.
+fn tell(number: usize, args: &[usize; 6], outcome: &Outcome) {
+    let Outcome::Done(result) = outcome else { return };
+    if !options().trace {
+        return;
+    }
+    let name = Sysno::new(number).map_or("?", |number| number.name());
+    let [a, b, c, d, ..] = args;
+    let thread = Thread::current();
+    let (pid, tid) = (thread.pid.get(), thread.tid.get());
+    raw::complain(&format!("[{pid}.{tid}] {name}({a:#x}, {b:#x}, {c:#x}, {d:#x}) = {result}\n"));
+}

@@ -1,0 +1,37 @@
+//! Unmodified Linux programs with their files in Faultless.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`run`] | `cargo xtask run`: one program |
+//! | [`machine`] | the folder, the memory and the environment that a program gets |
+//! | `suitable` | whether the dynamic linker would load a library into a program |
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+pub mod machine;
+pub mod run;
+mod suitable;
+
+/// The commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+pub enum Command {
+    /// Run a Linux program with its files in Faultless.
+    Run(run::Options),
+}
+
+impl Command {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What could not be done, in a line.
+    pub fn run(&self) -> Result<ExitCode> {
+        match self {
+            Self::Run(options) => run::run(options),
+        }
+    }
+}
