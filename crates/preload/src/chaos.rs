@@ -9,7 +9,7 @@ use faultless::prelude::InKernel;
 use crate::counters::{add, counters};
 use crate::files::files;
 use crate::options::options;
-use crate::process::PROCESSES;
+use crate::process::{PROCESSES, Process};
 use crate::raw;
 use crate::task::Running;
 use crate::thread::Thread;
@@ -42,7 +42,11 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
     loop {
         std::thread::sleep(pause);
         round = round.wrapping_add(1);
-        disturb(round);
+        if let Some(process) = Process::of(thread) {
+            process.enter();
+            disturb(round);
+            process.leave();
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use spin::Once;
 pub(crate) struct Hooks {
     /// Does what other processes have asked the running one for. No short lock is held.
     pub(crate) serve: fn(),
+    /// Ends the run if it cannot go on. Asked by a thread that has waited for long.
+    pub(crate) look_for_dead: fn(),
     /// Frees frames; whether that was possible. No page lock is held.
     pub(crate) reclaim: fn() -> bool,
     /// The last handle but the table's of a file without a name is dropped.

@@ -42,6 +42,7 @@ fn fail(why: &str) -> ! {
 fn begin(options: Options, folder: &str) {
     hooks::set(Hooks {
         serve: process::serve,
+        look_for_dead: process::look_for_dead,
         reclaim: || files().reclaim(),
         last_handle: |device, number| files().forget(Key { device, number }),
         shoot_down: process::shoot_down,

@@ -2,9 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
-use std::io::Write;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use faultless_posix::{AddressSpace, Descriptors, Errno, OnExec};
 use syscalls::Sysno;
@@ -15,7 +15,7 @@ use crate::raw;
 use crate::sync::Short;
 use crate::table::{Table, reserve};
 use crate::taken::{self, Actions};
-use crate::thread::{InCommon, Thread};
+use crate::thread::{InCommon, Thread, sleep_for_good};
 
 /// Descriptors that a process may have at most.
 const DESCRIPTORS: usize = 1 << 20;
@@ -131,9 +131,52 @@ impl Process {
         }
     }
 
-    /// Gives up all that the process has. Its threads are about to end.
+    /// A thread enters the kernel. It does not return if the process ends.
+    pub(crate) fn enter(&self) {
+        self.in_common.inside.fetch_add(1, SeqCst);
+        if self.in_common.exiting.load(SeqCst) {
+            self.in_common.inside.fetch_sub(1, SeqCst);
+            sleep_for_good();
+        }
+    }
+
+    /// A thread leaves the kernel. It does not return if the process is to end by `SIGKILL`.
+    pub(crate) fn leave(&self) {
+        self.serve();
+        if self.in_common.killed.load(SeqCst) {
+            self.exit();
+            raw::harmless(Sysno::kill, [self.pid as usize, libc::SIGKILL as usize, 0, 0, 0, 0]);
+            sleep_for_good();
+        }
+        self.in_common.inside.fetch_sub(1, SeqCst);
+    }
+
+    /// The process is to end by `SIGKILL`, once none of its threads is in the kernel, where they
+    /// hold locks.
+    pub(crate) fn kill(&self) {
+        self.in_common.killed.store(true, SeqCst);
+        for signal in [taken::SHOOTDOWN, libc::SIGCONT] {
+            raw::harmless(Sysno::kill, [self.pid as usize, signal as usize, 0, 0, 0, 0]);
+        }
+    }
+
+    /// Whether it is still one of the run's.
+    pub(crate) fn is_known(&self) -> bool {
+        let processes = PROCESSES.get().lock();
+        processes.get(&self.pid).is_some_and(|known| core::ptr::eq(&raw const **known, self))
+    }
+
+    /// Gives up all that the process has, on a thread in the kernel, when all others have left it.
+    /// They do not enter it again, and this one does not leave it. Returns for one thread only.
     pub(crate) fn exit(&self) {
-        self.in_common.exiting.store(true, Release);
+        if self.in_common.exiting.swap(true, SeqCst) {
+            self.in_common.inside.fetch_sub(1, SeqCst);
+            sleep_for_good();
+        }
+        while self.in_common.inside.load(SeqCst) > 1 {
+            self.serve();
+            raw::yield_now();
+        }
         self.close_all();
         let gone = PROCESSES.get().lock().remove(&self.pid);
         // A thread of the process may still look at it.
@@ -210,33 +253,40 @@ pub(crate) fn shoot_down(number: u64) {
     }
 }
 
+/// Ends the run if a process was killed from outside while a thread of it was in the kernel: it may
+/// have held locks, which nothing gives back.
+pub(crate) fn look_for_dead() {
+    let dead = {
+        let processes = PROCESSES.get().lock();
+        let inside = |process: &&Arc<Process>| process.in_common.inside.load(SeqCst) > 0;
+        processes.values().filter(inside).find(|process| state(process.pid).is_none()).cloned()
+    };
+    if let Some(dead) = dead {
+        raw::die(&format!(
+            "faultless: process {} was killed from outside, in a call, and has kept its locks",
+            dead.pid
+        ));
+    }
+}
+
 /// Whether a process can use its mappings before it has looked at the signals that it got: it is
 /// neither stopped nor dead.
 fn runs(pid: i32) -> bool {
-    let mut name = [0_u8; 32];
-    let mut text = [0_u8; 512];
-    let length = decimal(&mut name, pid);
-    debug_assert!(length < name.len(), "a NUL at the end");
-    let args = [libc::AT_FDCWD as usize, name.as_ptr().addr(), libc::O_RDONLY as usize, 0, 0, 0];
-    let fd = raw::harmless(Sysno::openat, args);
-    if fd < 0 {
-        return false;
-    }
-    let args = [fd as usize, text.as_mut_ptr().addr(), text.len(), 0, 0, 0];
-    // SAFETY: the buffer is ours.
-    let read = unsafe { raw::call(Sysno::read, args) };
-    raw::harmless(Sysno::close, [fd as usize, 0, 0, 0, 0, 0]);
-    let text = &text[..usize::try_from(read).unwrap_or(0)];
-    // The state follows the name, which may hold parentheses itself.
-    let state = text.iter().rposition(|byte| *byte == b')').and_then(|at| text.get(at + 2));
-    !matches!(state, None | Some(b'T' | b't' | b'Z' | b'X'))
+    state(pid).is_some_and(|state| !matches!(state, b'T' | b't'))
 }
 
-/// Writes `/proc/PID/stat`; its length.
-fn decimal(name: &mut [u8; 32], pid: i32) -> usize {
-    let mut rest = &mut name[..];
-    let before = rest.len();
-    // 32 bytes are enough for every number.
-    let _fits = write!(rest, "/proc/{pid}/stat");
-    before - rest.len()
+/// The letter that Linux gives the state of a process; nothing if it is dead.
+fn state(pid: i32) -> Option<u8> {
+    let name = format!("/proc/{pid}/stat\0");
+    let args = [libc::AT_FDCWD as usize, name.as_ptr().addr(), libc::O_RDONLY as usize, 0, 0, 0];
+    let fd = usize::try_from(raw::harmless(Sysno::openat, args)).ok()?;
+    let mut text = [0_u8; 512];
+    // SAFETY: the buffer is ours.
+    let read =
+        unsafe { raw::call(Sysno::read, [fd, text.as_mut_ptr().addr(), text.len(), 0, 0, 0]) };
+    raw::harmless(Sysno::close, [fd, 0, 0, 0, 0, 0]);
+    let text = &text[..usize::try_from(read).unwrap_or(0)];
+    // The state follows the name, which may hold parentheses itself.
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    text.get(end + 2).copied().filter(|state| !matches!(state, b'Z' | b'X'))
 }

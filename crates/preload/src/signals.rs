@@ -12,8 +12,10 @@ use crate::call::{Call, Outcome, get, put};
 use crate::gate;
 use crate::process::Process;
 use crate::raw;
-use crate::taken::{ACTION_BYTES, Action, HELD_IN_CALLS, SA_RESTORER, TAKEN, allowed};
-use crate::thread::{PASSES, TRAPS, Thread};
+use crate::taken::{
+    ACTION_BYTES, Action, HELD_IN_CALLS, SA_RESTORER, TAKEN, allowed, ends_program,
+};
+use crate::thread::{PASSES, TRAPS, Thread, sleep_for_good};
 
 /// `si_code` of a trapped system call.
 pub(crate) const SYS_USER_DISPATCH: c_int = 2;
@@ -21,19 +23,61 @@ pub(crate) const SYS_USER_DISPATCH: c_int = 2;
 /// A handler of signals.
 pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
-/// Takes the signals of [`TAKEN`], with these handlers. Whether that was possible.
+/// Takes the signals of [`TAKEN`], with these handlers, and those that end the program. Whether that
+/// was possible.
 pub(crate) fn take(handlers: [Handler; TAKEN.len()]) -> bool {
-    TAKEN.into_iter().zip(handlers).all(|(signal, handler)| {
-        let flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_RESTART;
-        let action = Action {
-            handler: handler as usize,
-            flags: flags as u64 | SA_RESTORER,
-            restorer: gate::restorer(),
-            mask: HELD_IN_CALLS,
-        };
+    let fatal = ends_program().filter(|signal| {
+        let mut now = Action::default();
+        let args = [*signal as usize, 0, (&raw mut now).addr(), 8, 0, 0];
+        // SAFETY: the structure is ours.
+        let result = unsafe { raw::call(Sysno::rt_sigaction, args) };
+        result == 0 && now.handler == libc::SIG_DFL
+    });
+    let fatal = fatal.map(|signal| (signal, on_fatal as Handler));
+    TAKEN.into_iter().zip(handlers).chain(fatal).all(|(signal, handler)| {
+        let action = own_action(handler);
         let args = [signal as usize, (&raw const action).addr(), 0, 8, 0, 0];
         raw::harmless(Sysno::rt_sigaction, args) == 0
     })
+}
+
+/// What Linux is to do for a handler of the library's.
+fn own_action(handler: Handler) -> Action {
+    let flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_RESTART;
+    Action {
+        handler: handler as usize,
+        flags: flags as u64 | SA_RESTORER,
+        restorer: gate::restorer(),
+        mask: HELD_IN_CALLS,
+    }
+}
+
+/// A signal ends the program, as it does without a handler; but first all threads leave the kernel,
+/// where they may hold locks that other processes wait for.
+extern "C" fn on_fatal(signal: c_int, _info: *mut siginfo_t, _context: *mut c_void) {
+    let thread = Thread::current();
+    thread.selector.set(PASSES);
+    compiler_fence(SeqCst);
+    if let Some(process) = Process::of(thread) {
+        process.enter();
+    }
+    end(thread, signal);
+}
+
+/// Ends the program by a signal. The thread is in the kernel.
+fn end(thread: &Thread, signal: c_int) -> ! {
+    if let Some(process) = Process::of(thread) {
+        process.exit();
+    }
+    let default = Action::default();
+    let args = [signal as usize, (&raw const default).addr(), 0, 8, 0, 0];
+    raw::harmless(Sysno::rt_sigaction, args);
+    let set = 1_u64 << (signal - 1);
+    let args = [libc::SIG_UNBLOCK as usize, (&raw const set).addr(), 0, 8, 0, 0];
+    raw::harmless(Sysno::rt_sigprocmask, args);
+    let (pid, tid) = (raw::pid(), raw::tid());
+    raw::harmless(Sysno::tgkill, [pid as usize, tid as usize, signal as usize, 0, 0, 0]);
+    sleep_for_good();
 }
 
 /// `rt_sigaction`.
@@ -58,7 +102,12 @@ pub(crate) fn action(call: &mut Call<'_>) -> Outcome {
             before
         }
         None => {
-            let wanted = Action { mask: allowed(wanted.mask), ..wanted };
+            let is_fatal = ends_program().any(|fatal| fatal as usize == signal);
+            let wanted = if is_fatal && wanted.handler == libc::SIG_DFL {
+                own_action(on_fatal)
+            } else {
+                Action { mask: allowed(wanted.mask), ..wanted }
+            };
             let mut before = Action::default();
             let new = if new == 0 { 0 } else { (&raw const wanted).addr() };
             let args = [signal, new, (&raw mut before).addr(), 8, 0, 0];
@@ -67,7 +116,7 @@ pub(crate) fn action(call: &mut Call<'_>) -> Outcome {
             if result < 0 {
                 return Outcome::Done(result);
             }
-            before
+            if before.handler == on_fatal as Handler as usize { Action::default() } else { before }
         }
     };
     if old != 0 && put(call, old, &before.to_bytes()).is_err() {
@@ -190,23 +239,24 @@ pub(crate) fn hand_to_program(signal: c_int, info: *mut siginfo_t, context: &mut
         .map(|(taken, process)| process.actions.lock().0[taken])
         .unwrap_or_default();
     if action.handler == libc::SIG_DFL || action.handler == libc::SIG_IGN {
-        // A fault cannot be ignored. The access is made again, and ends the program.
-        let default = Action::default();
-        let args = [signal as usize, (&raw const default).addr(), 0, 8, 0, 0];
-        raw::harmless(Sysno::rt_sigaction, args);
-        let thread = Thread::current();
-        let args = [thread.pid.get() as usize, thread.tid.get() as usize, signal as usize, 0, 0, 0];
-        raw::harmless(Sysno::tgkill, args);
-        return;
+        // A fault cannot be ignored.
+        end(Thread::current(), signal);
     }
     // SAFETY: the program has said so.
     let handler = unsafe { core::mem::transmute::<usize, Handler>(action.handler) };
     let thread = Thread::current();
+    // The handler is the program's: it may never return.
+    if let Some(process) = Process::of(thread) {
+        process.leave();
+    }
     thread.selector.set(TRAPS);
     compiler_fence(SeqCst);
     handler(signal, info, core::ptr::from_mut(context).cast());
     compiler_fence(SeqCst);
     thread.selector.set(PASSES);
+    if let Some(process) = Process::of(thread) {
+        process.enter();
+    }
 }
 
 /// An access past the end of a file.

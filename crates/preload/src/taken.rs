@@ -51,6 +51,38 @@ impl Action {
     }
 }
 
+/// The signals that end a program without a handler, but for those that the library takes and those
+/// that cannot be handled.
+pub(crate) fn ends_program() -> impl Iterator<Item = c_int> {
+    const OLD: [c_int; 20] = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+        libc::SIGFPE,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGPIPE,
+        libc::SIGALRM,
+        libc::SIGTERM,
+        libc::SIGSTKFLT,
+        libc::SIGXCPU,
+        libc::SIGXFSZ,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGIO,
+        libc::SIGPWR,
+        LAST,
+    ];
+    OLD.into_iter().chain(FIRST_NEW..SHOOTDOWN)
+}
+
+/// The real-time signals that the C library leaves to programs.
+const FIRST_NEW: c_int = 34;
+const LAST: c_int = 64;
+
 const fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
 }

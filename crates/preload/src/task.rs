@@ -21,7 +21,7 @@ impl Task for Running {
 
     fn fatal_signal_pending(&self) -> bool {
         let process = Thread::current().process.get();
-        process.is_some_and(|process| process.exiting.load(Acquire))
+        process.is_some_and(|process| process.exiting.load(Acquire) || process.killed.load(Acquire))
     }
 
     fn file_size_limit(&self) -> u64 {

@@ -21,13 +21,24 @@ const USED: u32 = 1;
 /// The thread has called `exit`, and leaves the stack when it no longer exists.
 const EXITING: u32 = 2;
 
+/// Sleeps for good: the process ends meanwhile.
+pub(crate) fn sleep_for_good() -> ! {
+    loop {
+        raw::harmless(Sysno::pause, [0; 6]);
+    }
+}
+
 /// What the threads of a process have in common, as far as this module's users need it. It is the
 /// first field of the process.
 pub(crate) struct InCommon {
     /// The number of the process: that of its page table.
     pub(crate) number: u64,
-    /// Locks that are waited for are given up.
+    /// The process ends: locks that are waited for are given up, and no thread enters the kernel.
     pub(crate) exiting: AtomicBool,
+    /// It is to end by `SIGKILL`.
+    pub(crate) killed: AtomicBool,
+    /// Threads in the kernel.
+    pub(crate) inside: AtomicU32,
     /// How often other processes have asked it to look at its page table, and how many of these
     /// times it has.
     pub(crate) asked: AtomicU64,
@@ -36,8 +47,14 @@ pub(crate) struct InCommon {
 
 impl InCommon {
     pub(crate) const fn new(number: u64) -> Self {
-        let exiting = AtomicBool::new(false);
-        Self { number, exiting, asked: AtomicU64::new(0), served: AtomicU64::new(0) }
+        Self {
+            number,
+            exiting: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            inside: AtomicU32::new(0),
+            asked: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+        }
     }
 }
 
@@ -182,6 +199,9 @@ pub(crate) struct Sleepers;
 /// nanoseconds.
 const NAP: i64 = 2_000_000;
 
+/// Naps after which it looks whether what it waits for can come.
+const PATIENCE: u32 = 500;
+
 impl Threads for Sleepers {
     type Thread = usize;
 
@@ -191,9 +211,14 @@ impl Threads for Sleepers {
 
     fn park(&self) {
         let permit = &Thread::current().permit;
+        let mut naps = 0_u32;
         while permit.swap(0, Acquire) == 0 {
+            naps += 1;
             if let Some(hooks) = hooks() {
                 (hooks.serve)();
+                if naps.is_multiple_of(PATIENCE) {
+                    (hooks.look_for_dead)();
+                }
             }
             let nap = libc::timespec { tv_sec: 0, tv_nsec: NAP };
             let args = [

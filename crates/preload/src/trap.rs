@@ -12,6 +12,7 @@ use faultless::prelude::{Access, InFault, MayFault};
 use faultless::usercopy::extable::{Kind, Resume, Table};
 use faultless_posix::Signal;
 use libc::{siginfo_t, ucontext_t};
+use spin::Once;
 use syscalls::Sysno;
 
 use crate::call::{ARGUMENTS, Call, Outcome, put, register};
@@ -22,53 +23,73 @@ use crate::gate;
 use crate::locks;
 use crate::memory::ProgramMemory;
 use crate::options::options;
-use crate::process::{self, Process};
+use crate::process::Process;
 use crate::raw;
 use crate::signals;
 use crate::task::Running;
 use crate::thread::{PASSES, TRAPS, Thread};
 
-/// The program's `errno`, which the library must not change.
-struct KeptErrno(c_int);
+/// A trap, from entry to return: system calls of the library pass, the process knows that a thread
+/// is in the kernel, and the program's `errno` stays.
+struct Entered {
+    thread: &'static Thread,
+    /// What the selector was. A trap inside a trap is not a program's.
+    before: u8,
+    errno: c_int,
+}
 
-impl KeptErrno {
+impl Entered {
     fn new() -> Self {
+        let thread = Thread::current();
+        let before = thread.selector.replace(PASSES);
+        compiler_fence(SeqCst);
         // SAFETY: the variable of this thread.
         let errno = unsafe { libc::__errno_location() };
         // SAFETY: as above.
-        Self(unsafe { errno.read() })
+        let errno = unsafe { errno.read() };
+        if before == TRAPS
+            && let Some(process) = Process::of(thread)
+        {
+            process.enter();
+        }
+        Self { thread, before, errno }
     }
 }
 
-impl Drop for KeptErrno {
+impl Drop for Entered {
     fn drop(&mut self) {
-        // SAFETY: as above.
+        if self.before == TRAPS
+            && let Some(process) = Process::of(self.thread)
+        {
+            process.leave();
+        }
+        // SAFETY: the variable of this thread.
         let errno = unsafe { libc::__errno_location() };
         // SAFETY: as above.
-        unsafe { errno.write(self.0) };
+        unsafe { errno.write(self.errno) };
+        compiler_fence(SeqCst);
+        self.thread.selector.set(self.before);
     }
+}
+
+/// The exception table.
+fn table() -> &'static Table<'static> {
+    static TABLE: Once<Table<'static>> = Once::new();
+    TABLE.call_once(Table::of_image)
 }
 
 /// `SIGSYS`: the program makes a system call.
 pub(crate) extern "C" fn on_call(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    let thread = Thread::current();
-    let before = thread.selector.replace(PASSES);
-    compiler_fence(SeqCst);
-    let errno = KeptErrno::new();
+    let entered = Entered::new();
+    let thread = entered.thread;
     // SAFETY: Linux passes a context that lives as long as the handler runs.
     let context = unsafe { &mut *context.cast::<ucontext_t>() };
     // SAFETY: Linux passes a record.
     let code = unsafe { (*info).si_code };
     match (Process::of(thread), code == signals::SYS_USER_DISPATCH) {
-        (Some(process), true) => {
-            call(thread, process, context);
-            process::serve();
-        }
+        (Some(process), true) => call(thread, process, context),
         _ => signals::hand_to_program(signal, info, context),
     }
-    drop(errno);
-    compiler_fence(SeqCst);
-    thread.selector.set(before);
 }
 
 fn call(thread: &'static Thread, process: &'static Process, context: &mut ucontext_t) {
@@ -108,10 +129,8 @@ fn pass(call: &mut Call<'_>) {
 
 /// `SIGSEGV` and `SIGBUS`: an access faults.
 pub(crate) extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    let thread = Thread::current();
-    let before = thread.selector.replace(PASSES);
-    compiler_fence(SeqCst);
-    let errno = KeptErrno::new();
+    let mut entered = Entered::new();
+    let (thread, before) = (entered.thread, entered.before);
     // SAFETY: Linux passes a context that lives as long as the handler runs.
     let context = unsafe { &mut *context.cast::<ucontext_t>() };
     let rip = *register(context, libc::REG_RIP) as usize;
@@ -123,17 +142,17 @@ pub(crate) extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: 
         clone::parent(thread, context);
     } else if rip == gate::child() {
         clone::child(thread, context);
-        drop(errno);
-        compiler_fence(SeqCst);
-        thread.selector.set(TRAPS);
-        return;
+        if let Some(process) = Process::of(thread) {
+            process.enter();
+        }
+        entered.before = TRAPS;
     } else {
         let store = *register(context, libc::REG_ERR) & 2 != 0;
         let access = if store { Access::Write } else { Access::Read };
-        match Table::of_image().resume(rip, || resolve(thread, address, access).is_ok()) {
+        match table().resume(rip, || resolve(thread, address, access).is_ok()) {
             Some(Resume::Retry) => {}
             Some(Resume::At(fixup)) => {
-                let entry = Table::of_image().find(rip);
+                let entry = table().find(rip);
                 let is_atomic = entry.is_some_and(|entry| entry.kind() == Kind::Atomic);
                 let counters = counters();
                 let ended = [&counters.failed_copies, &counters.short_copies];
@@ -152,10 +171,6 @@ pub(crate) extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: 
             },
         }
     }
-    process::serve();
-    drop(errno);
-    compiler_fence(SeqCst);
-    thread.selector.set(before);
 }
 
 /// Resolves a fault, if the address is one of a mapping of a file; nothing to tell if it is not.
@@ -181,20 +196,14 @@ fn make_room(process: &Process) {
     }
 }
 
-/// `SHOOTDOWN`: another process has changed this one's page table.
+/// `SHOOTDOWN`: another process has changed this one's page table, or ends it. What is to be done is
+/// done by whatever leaves the kernel.
 pub(crate) extern "C" fn on_shootdown(
     _signal: c_int,
     _info: *mut siginfo_t,
     _context: *mut c_void,
 ) {
-    let thread = Thread::current();
-    let before = thread.selector.replace(PASSES);
-    compiler_fence(SeqCst);
-    let errno = KeptErrno::new();
-    process::serve();
-    drop(errno);
-    compiler_fence(SeqCst);
-    thread.selector.set(before);
+    drop(Entered::new());
 }
 
 /// Tells of a call, if that is asked for.

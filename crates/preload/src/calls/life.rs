@@ -1,11 +1,16 @@
 //! The end of threads and processes, and `exec`.
 #![forbid(unsafe_code)]
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
 use syscalls::Sysno;
 
 use crate::call::{Call, Outcome};
 use crate::files::files;
+use crate::process::{PROCESSES, Process, serve};
 use crate::raw;
+use crate::thread::sleep_for_good;
 
 /// `exit`: Linux ends the thread, on its own stack.
 pub(super) fn exit_thread(call: &mut Call<'_>) -> Outcome {
@@ -17,7 +22,63 @@ pub(super) fn exit_thread(call: &mut Call<'_>) -> Outcome {
 pub(super) fn exit(call: &mut Call<'_>) -> Outcome {
     call.process.exit();
     raw::harmless(Sysno::exit_group, call.args);
-    Outcome::Pass
+    sleep_for_good();
+}
+
+/// `kill`, `tkill`, `tgkill`: a process of the machine is not killed while a thread of it is in the
+/// kernel, where it may hold locks.
+pub(super) fn kill(call: &Call<'_>, number: Sysno) -> Outcome {
+    let [first, second, third, ..] = call.args;
+    let (target, signal) = match number {
+        Sysno::kill => (first as i32, second as i32),
+        Sysno::tkill => (first as i32, second as i32),
+        _ => (first as i32, third as i32),
+    };
+    if signal != libc::SIGKILL {
+        return Outcome::Pass;
+    }
+    // Whether the program may is for Linux to say.
+    let mut asked = call.args;
+    asked[if number == Sysno::tgkill { 2 } else { 1 }] = 0;
+    let result = raw::harmless(number, asked);
+    if result != 0 {
+        return Outcome::Done(result);
+    }
+    let own = call.process.pid;
+    let victims: Vec<_> = {
+        let processes = PROCESSES.get().lock();
+        let meant = |process: &&Arc<Process>| process.pid != own && is_meant(process.pid, target);
+        processes.values().filter(meant).cloned().collect()
+    };
+    victims.iter().for_each(|process| process.kill());
+    if target > 0 {
+        let is_own = is_meant(own, target);
+        if is_own {
+            call.process.kill();
+        }
+        return if is_own || !victims.is_empty() { Outcome::Done(0) } else { Outcome::Pass };
+    }
+    // The others of the group, when those of the machine are gone.
+    while victims.iter().any(|process| process.is_known()) {
+        serve();
+        raw::yield_now();
+    }
+    if is_meant(own, target) {
+        call.process.kill();
+        call.process.exit();
+    }
+    Outcome::Done(raw::harmless(number, call.args))
+}
+
+/// Whether a process is one that `kill` with this target means.
+fn is_meant(pid: i32, target: i32) -> bool {
+    let group = |pid: i32| raw::harmless(Sysno::getpgid, [pid as usize, 0, 0, 0, 0, 0]) as i32;
+    match target {
+        -1 => true,
+        0 => group(pid) == group(0),
+        ..0 => group(pid) == -target,
+        _ => pid == target,
+    }
 }
 
 /// `execve` and `execveat`: the new program finds this library by the environment.

@@ -66,6 +66,7 @@ pub(crate) fn dispatch(call: &mut Call<'_>) -> Outcome {
         Sysno::execve | Sysno::execveat => life::exec(),
         Sysno::exit => life::exit_thread(call),
         Sysno::exit_group => life::exit(call),
+        Sysno::kill | Sysno::tkill | Sysno::tgkill => life::kill(call, number),
         Sysno::rt_sigaction => signals::action(call),
         Sysno::rt_sigprocmask => signals::procmask(call),
         Sysno::sigaltstack => signals::altstack(call),
