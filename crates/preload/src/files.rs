@@ -2,21 +2,26 @@
 //! known by its device and number, and kept from vanishing by a hidden link.
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
+use std::fs;
+use std::os::unix::fs::FileExt;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use faultless::parts::{Answer, Call, FaultyStore, When};
-use faultless::prelude::{Errno as CacheErrno, InKernel, Inode, SyncKind, Times};
+use faultless::prelude::{
+    Errno as CacheErrno, InKernel, Inode, IovIter, KernelMemory, PAGE_SIZE, SyncKind, Times,
+};
 use faultless_posix::{Errno, ReverseMap};
 use syscalls::Sysno;
 
 use crate::arena::Part;
 use crate::counters::{add, counters};
 use crate::kernel::{File, FileHandle, Key, TheCache};
-use crate::options::{folder, hidden_link, options};
+use crate::options::{Backing, folder, hidden_link, options};
 use crate::raw;
 use crate::stores::Backed;
 use crate::sync::{Short, Words};
@@ -74,7 +79,8 @@ impl Files {
     pub(crate) fn lost_a_name(&self, key: Key) {
         let Some(file) = self.known.lock().get(&key).cloned() else { return };
         let hidden = hidden_link(key.number);
-        let links = stat_at(&hidden).map_or(1, |stat| stat.st_nlink);
+        let here = libc::AT_FDCWD as usize;
+        let links = look(here, hidden.as_bytes(), 0).map_or(1, |stat| stat.st_nlink);
         if links == 1 {
             file.unlinked.store(true, Release);
             // Drops it now if nothing has it open.
@@ -119,6 +125,36 @@ impl Files {
         }
         add(&counters().reclaimed, pages);
         pages > 0
+    }
+
+    /// Makes Linux's own file hold what the file holds.
+    ///
+    /// # Errors
+    /// Those of reading the one and writing the other.
+    pub(crate) fn write_out(&self, file: &File) -> Result<(), Errno> {
+        // SAFETY: at the entry of a system call no lock is held.
+        let mut token = unsafe { InKernel::enter() };
+        if options().backing == Backing::File {
+            return Ok(file.inode().fsync(&mut token, SyncKind::Data, &Running)?);
+        }
+        let path = hidden_link(file.key.number);
+        let path = path.trim_end_matches('\0');
+        let linux = fs::OpenOptions::new().write(true).open(path).map_err(|_| Errno::IO)?;
+        let mut buffer = vec![0; 16 * PAGE_SIZE];
+        let mut position = 0;
+        loop {
+            let read = {
+                let memory = KernelMemory::<InKernel>::writable(&mut buffer);
+                let slice = memory.slice();
+                let mut to = IovIter::from_slice(&memory, &slice);
+                file.inode().read(&mut token, &mut to, position, &Running)?
+            };
+            if read == 0 {
+                return linux.set_len(position).map_err(|_| Errno::IO);
+            }
+            linux.write_all_at(&buffer[..read], position).map_err(|_| Errno::IO)?;
+            position += read as u64;
+        }
     }
 
     /// Writes all files back and makes them durable (`sync`).
@@ -204,12 +240,12 @@ pub(crate) fn stat_of(fd: usize) -> Option<libc::stat> {
     (result == 0).then_some(stat)
 }
 
-/// What Linux says of a path that ends with a NUL.
-pub(crate) fn stat_at(path: &str) -> Option<libc::stat> {
-    // SAFETY: as above.
-    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
-    let args = [libc::AT_FDCWD as usize, path.as_ptr().addr(), (&raw mut stat).addr(), 0, 0, 0];
-    // SAFETY: as above.
+/// What Linux says of a name, which ends with a NUL; nothing if there is none.
+pub(crate) fn look(folder: usize, path: &[u8], flags: i32) -> Option<libc::stat> {
+    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
+    let args = [folder, path.as_ptr().addr(), stat.as_mut_ptr().addr(), flags as usize, 0, 0];
+    // SAFETY: the structure is ours.
     let result = unsafe { raw::call(Sysno::newfstatat, args) };
-    (result == 0).then_some(stat)
+    // SAFETY: Linux has filled it in.
+    (result == 0).then(|| unsafe { stat.assume_init() })
 }

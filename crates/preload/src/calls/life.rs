@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use syscalls::Sysno;
 
-use crate::call::{Call, Outcome};
-use crate::files::files;
+use crate::call::{Call, Outcome, get_path};
+use crate::files::{files, look, stat_of};
 use crate::process::{PROCESSES, Process, serve};
 use crate::raw;
 use crate::thread::sleep_for_good;
@@ -81,9 +81,19 @@ fn is_meant(pid: i32, target: i32) -> bool {
     }
 }
 
-/// `execve` and `execveat`: the new program finds this library by the environment.
-pub(super) fn exec() -> Outcome {
-    // Linux reads a program from its own file.
-    let _reported_later = files().sync();
+/// `execve` and `execveat`: Linux reads a program from its own file, so it is given what that is to
+/// hold.
+pub(super) fn exec(call: &mut Call<'_>, number: Sysno) -> Outcome {
+    let (folder, path) = match number {
+        Sysno::execve => (libc::AT_FDCWD as usize, call.args[0]),
+        _ => (call.args[0], call.args[1]),
+    };
+    if let Ok(path) = get_path(call, path) {
+        let stat = if path.len() == 1 { stat_of(folder) } else { look(folder, &path, 0) };
+        if let Some(file) = stat.and_then(|stat| files().find(&stat)) {
+            // If that fails, Linux finds a program that it cannot run.
+            let _found_by_linux = files().write_out(&file);
+        }
+    }
     Outcome::Pass
 }

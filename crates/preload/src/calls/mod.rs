@@ -1,6 +1,7 @@
 //! The system calls that this library knows: those on files of the folder, those on memory that
 //! shows them, and those that change what the library relies on. All others are Linux's.
 
+mod between;
 mod buffers;
 mod io;
 mod life;
@@ -37,7 +38,7 @@ pub(crate) fn dispatch(call: &mut Call<'_>) -> Outcome {
         | Sysno::sync_file_range
         | Sysno::fallocate
         | Sysno::fadvise64 => io::on_file(call, number),
-        Sysno::sendfile | Sysno::copy_file_range | Sysno::splice => io::between(call, number),
+        Sysno::sendfile | Sysno::copy_file_range | Sysno::splice => between::between(call, number),
         Sysno::sync | Sysno::syncfs => io::sync_all(),
         Sysno::open | Sysno::creat | Sysno::openat | Sysno::openat2 => open::open(call, number),
         Sysno::close | Sysno::close_range => open::close(call, number),
@@ -63,7 +64,7 @@ pub(crate) fn dispatch(call: &mut Call<'_>) -> Outcome {
         Sysno::fork | Sysno::vfork => clone::fork(call),
         Sysno::clone => clone::clone(call),
         Sysno::clone3 => clone::clone3(call),
-        Sysno::execve | Sysno::execveat => life::exec(),
+        Sysno::execve | Sysno::execveat => life::exec(call, number),
         Sysno::exit => life::exit_thread(call),
         Sysno::exit_group => life::exit(call),
         Sysno::kill | Sysno::tkill | Sysno::tgkill => life::kill(call, number),

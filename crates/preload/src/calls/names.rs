@@ -4,21 +4,11 @@ use faultless::prelude::Times;
 use syscalls::Sysno;
 
 use crate::call::{Call, Outcome, done, done_raw, get_path, put};
-use crate::files::{files, stat_of};
+use crate::files::{files, look, stat_of};
 use crate::kernel::Key;
 use crate::options::HIDDEN;
 use crate::raw;
 use crate::task::Running;
-
-/// What Linux says of a name; nothing if there is none.
-fn look(folder: usize, path: &[u8], flags: i32) -> Option<libc::stat> {
-    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
-    let args = [folder, path.as_ptr().addr(), stat.as_mut_ptr().addr(), flags as usize, 0, 0];
-    // SAFETY: the structure is ours.
-    let result = unsafe { raw::call(Sysno::newfstatat, args) };
-    // SAFETY: Linux has filled it in.
-    (result == 0).then(|| unsafe { stat.assume_init() })
-}
 
 const HERE: usize = libc::AT_FDCWD as usize;
 
