@@ -14,8 +14,8 @@ use crate::mm::{PageTable, ReverseMap, ShowsFile};
 /// - After [`flush`](Self::flush) no CPU uses an entry of those pages that the table did not have
 ///   when the call began.
 pub unsafe trait System: Sized + Send + Sync + 'static {
-    /// The kernel, as Faultless sees it.
-    type Kernel: Kernel<Sync = Self::Sync, UserMappings = ReverseMap<Self::Space, Self::Sync>>;
+    /// The kernel, as Faultless sees it. Its `UserMappings` are the [`ReverseMap`], or have it.
+    type Kernel: Kernel<Sync = Self::Sync, UserMappings: AsRef<ReverseMap<Self::Space, Self::Sync>>>;
     /// Its words and short locks.
     type Sync: SyncFamily;
     /// A counted handle of a file. The last one drops the file's pages, so that it is never

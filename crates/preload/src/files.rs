@@ -15,12 +15,12 @@ use faultless::parts::{Answer, Call, FaultyStore, When};
 use faultless::prelude::{
     Errno as CacheErrno, InKernel, Inode, IovIter, KernelMemory, PAGE_SIZE, SyncKind, Times,
 };
-use faultless_posix::{Errno, ReverseMap};
+use faultless_posix::Errno;
 use syscalls::Sysno;
 
 use crate::arena::Part;
 use crate::counters::{add, counters};
-use crate::kernel::{File, FileHandle, Key, TheCache};
+use crate::kernel::{File, FileHandle, Key, Mappings, TheCache};
 use crate::options::{Backing, folder, hidden_link, options};
 use crate::raw;
 use crate::stores::Backed;
@@ -178,7 +178,7 @@ fn new_file(key: Key, stat: &libc::stat) -> Result<File, CacheErrno> {
     let store = Backed::new(key.number, size)?;
     let store = Box::new(FaultyStore::with_locks(store));
     plan(&store)?;
-    let inode = Inode::new(TheCache, store, ReverseMap::new(), size);
+    let inode = Inode::new(TheCache, store, Mappings::new(), size);
     inode.set_times(Times {
         modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
         changed: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),

@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 
 use faultless::page::{Count, Trace};
 use faultless::parts::{FaultyStore, QueueWait};
-use faultless::prelude::{Inode, Kernel, PageCache};
+use faultless::prelude::{Inode, Kernel, PageCache, PageIndex, Unmap, UserMappings};
 use faultless_posix::{AddressSpace, Description, ReverseMap, System};
 use stable_deref_trait::{CloneStableDeref, StableDeref};
 
@@ -18,6 +18,7 @@ use crate::counters::{add, counters};
 use crate::frames::Memory;
 use crate::hooks::hooks;
 use crate::locks;
+use crate::options::{Plant, options};
 use crate::raw;
 use crate::stores::Backed;
 use crate::sync::Words;
@@ -52,7 +53,7 @@ impl Kernel for Program {
     type Wait = QueueWait<Sleepers, Words>;
     type Cache = TheCache;
     type Store = Box<FaultyStore<Backed, Words>>;
-    type UserMappings = ReverseMap<Arc<AddressSpace<Self>>, Words>;
+    type UserMappings = Mappings;
 
     fn cpu() -> usize {
         Thread::current().number()
@@ -90,6 +91,36 @@ unsafe impl System for Program {
             && let Some(hooks) = hooks()
         {
             (hooks.shoot_down)(process);
+        }
+    }
+}
+
+/// The reverse map, unless a bug is planted in it.
+pub(crate) struct Mappings(ReverseMap<Space, Words>);
+
+impl Mappings {
+    pub(crate) fn new() -> Self {
+        Self(ReverseMap::new())
+    }
+}
+
+impl AsRef<ReverseMap<Space, Words>> for Mappings {
+    fn as_ref(&self) -> &ReverseMap<Space, Words> {
+        &self.0
+    }
+}
+
+impl UserMappings for Mappings {
+    fn unmap(&self, id: u64, first: PageIndex, end: PageIndex, why: Unmap) {
+        let is_left_out = why == Unmap::Truncate && options().plant == Some(Plant::NoUnmap);
+        if !is_left_out {
+            self.0.unmap(id, first, end, why);
+        }
+    }
+
+    fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex) {
+        if options().plant != Some(Plant::NoWriteProtect) {
+            self.0.write_protect(id, first, end);
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::counters::{add, counters};
 use crate::gate;
 use crate::locks;
 use crate::memory::ProgramMemory;
-use crate::options::options;
+use crate::options::{Plant, options};
 use crate::process::Process;
 use crate::raw;
 use crate::signals;
@@ -70,6 +70,15 @@ impl Drop for Entered {
         compiler_fence(SeqCst);
         self.thread.selector.set(self.before);
     }
+}
+
+/// How a copy goes on after a fault. An atomic one ends there, unless that bug is planted.
+fn resume(rip: usize, resolve: impl Fn() -> bool) -> Option<Resume> {
+    let plant = options().plant;
+    if plant == Some(Plant::FaultUnderLock) && table().find(rip).is_some() && resolve() {
+        return Some(Resume::Retry);
+    }
+    table().resume(rip, resolve)
 }
 
 /// The exception table.
@@ -149,7 +158,7 @@ pub(crate) extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: 
     } else {
         let store = *register(context, libc::REG_ERR) & 2 != 0;
         let access = if store { Access::Write } else { Access::Read };
-        match table().resume(rip, || resolve(thread, address, access).is_ok()) {
+        match resume(rip, || resolve(thread, address, access).is_ok()) {
             Some(Resume::Retry) => {}
             Some(Resume::At(fixup)) => {
                 let entry = table().find(rip);

@@ -72,7 +72,7 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         let area = Area { pages: pages.clone(), description, first, rights, sharing };
         Self::remove(space, &pages);
         let mut state = space.state.lock();
-        area.inode().mapping().user_mappings().add(space);
+        area.inode().mapping().user_mappings().as_ref().add(space);
         state.insert(area);
         Ok(())
     }
@@ -306,7 +306,7 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
             let mut to = child.state.lock();
             let areas: Vec<Area<S>> = from.all_areas().cloned().collect();
             for area in areas {
-                area.inode().mapping().user_mappings().add(child);
+                area.inode().mapping().user_mappings().as_ref().add(child);
                 let mut pages = area.pages.clone();
                 to.insert(area);
                 while let Some((page, entry)) = from.table.next(pages.clone()) {

@@ -141,7 +141,7 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     fn forget_files(space: &S::Space, cut: &[Area<S>]) {
         let state = space.state.lock();
         for area in cut.iter().filter(|area| !state.maps_file_of(area)) {
-            area.inode().mapping().user_mappings().remove(space);
+            area.inode().mapping().user_mappings().as_ref().remove(space);
         }
     }
 }

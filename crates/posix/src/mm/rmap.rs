@@ -83,6 +83,12 @@ impl<A: Clone + Deref<Target: ShowsFile> + Send, L: SyncFamily> ReverseMap<A, L>
     }
 }
 
+impl<A: Send, L: SyncFamily> AsRef<Self> for ReverseMap<A, L> {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl<A, L> UserMappings for ReverseMap<A, L>
 where
     A: Clone + Deref<Target: ShowsFile> + Send,
