@@ -83,8 +83,9 @@ impl<S: System> Description<S> {
     ///
     /// # Errors
     /// `EBADF` if the file is not open for writing; what
-    /// [`Inode::write`](faultless::filemap::Inode::write) returns: the position stays (W3). Those
-    /// of a sync that `O_DSYNC` or `O_SYNC` asks for: the position has moved, as on Linux.
+    /// [`Inode::write`](faultless::filemap::Inode::write) returns, and what a sync does that
+    /// `O_DSYNC` or `O_SYNC` asks for, although bytes have landed then (W11). The position stays
+    /// (W3).
     pub fn write<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
@@ -93,17 +94,15 @@ impl<S: System> Description<S> {
         task: &T,
     ) -> Result<usize, Errno> {
         self.need(AccessMode::WRITE)?;
-        let written = {
-            let _held = self.lock_position(task)?;
-            let position = *self.position.lock();
-            let options = self.options(position, flags);
-            let written = self.inode().write(token, from, &options, task)?;
-            if written.bytes > 0 {
-                *self.position.lock() = written.end;
-            }
-            written
-        };
-        self.sync_written(token, written, flags, task)
+        // Held across the sync, too: the position moves only if that succeeds.
+        let _held = self.lock_position(task)?;
+        let position = *self.position.lock();
+        let written = self.inode().write(token, from, &self.options(position, flags), task)?;
+        let bytes = self.sync_written(token, written, flags, task)?;
+        if bytes > 0 {
+            *self.position.lock() = written.end;
+        }
+        Ok(bytes)
     }
 
     /// `pwrite`, `pwritev` and `pwritev2` at `position`; at the end with `O_APPEND`, as on Linux.
