@@ -76,3 +76,10 @@ unsafe impl Frames for CheckedFrames {
         self.0.pool.address(frame)
     }
 }
+
+impl CheckedFrames {
+    /// Where a frame is, as a number: for what a CPU does with an old entry.
+    pub fn address_of(&self, frame: FrameNumber) -> usize {
+        self.address(frame).as_ptr().expose_provenance()
+    }
+}
