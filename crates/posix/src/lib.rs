@@ -15,9 +15,9 @@
 //!
 //! # Locks
 //! The order is: position of an open file, its reports of failures, inode, page, address space (the
-//! parent's before the child's), list of the reverse map, locks inside Faultless. The lock of an address space and
-//! those behind it are short. The allocator is called with short locks held, so it must not sleep
-//! or reclaim.
+//! parent's before the child's), list of the reverse map, locks inside Faultless. The lock of an
+//! address space and those behind it are short. The allocator is called with short locks held, so
+//! it must not sleep or reclaim.
 #![no_std]
 
 extern crate alloc;

@@ -196,11 +196,11 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     pub fn extend(space: &S::Space, end: usize, len: usize) -> Result<(), Errno> {
         let more = pages_of(end, len)?;
         let mut state = space.state.lock();
+        let last = more.start.checked_sub(1).ok_or(Errno::FAULT)?;
+        let whole = state.area(last).ok_or(Errno::FAULT)?.pages.clone();
         if state.areas(&more).next().is_some() {
             return Err(Errno::NOMEM);
         }
-        let last = more.start.checked_sub(1).ok_or(Errno::FAULT)?;
-        let whole = state.area(last).ok_or(Errno::FAULT)?.pages.clone();
         let mut cut = Vec::new();
         state.cut(&whole, &mut cut);
         for area in cut {
@@ -233,7 +233,8 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// # Errors
     /// `EINVAL` for an address that is not the start of a page, or flags that mean nothing;
     /// `ENOMEM` for a range that does not end, and, after the others were synced, if a page of the
-    /// range has no mapping; `EBUSY` is never returned; what [`Description::sync_range_of`] returns.
+    /// range has no mapping; `EBUSY` is never returned; what [`Description::sync_range_of`]
+    /// returns.
     pub fn sync<T: Task>(
         space: &S::Space,
         token: &mut MayFault,

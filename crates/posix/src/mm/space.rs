@@ -12,7 +12,7 @@
 //! # Invariants
 //! - Each entry owns one count of its frame, and lies in a mapping.
 //! - Entries of a frame that is not the space's alone allow no store, but for shared mappings.
-//! - An entry that is taken out keeps its count until the flush: see [`Gone`].
+//! - An entry that is taken out keeps its count until the flush: see `Gone` in `remove`.
 //! - A space with a mapping of a file is in the file's reverse map.
 #![forbid(unsafe_code)]
 

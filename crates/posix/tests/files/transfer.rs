@@ -53,8 +53,21 @@ fn a_negative_position_is_einval_also_for_a_file_that_is_not_open_for_it() {
         assert_eq!(pwrite(&r, b"x", position), Err(Errno::INVAL));
         assert_eq!(pwrite(&w, b"", position), Err(Errno::INVAL));
     }
-    assert_eq!(pread(&r, 1, i64::MAX as u64), Ok(vec![]));
-    assert_eq!(pwrite(&w, b"x", i64::MAX as u64), Err(Errno::FBIG));
+}
+
+#[test]
+fn a_request_that_ends_past_the_largest_position_is_einval() {
+    let rig = Rig::new();
+    let open = rig.memory_file().open_rw();
+    let last = i64::MAX as u64 - 1;
+    assert_eq!(pread(&open, 1, last), Ok(vec![]));
+    assert_eq!(pread(&open, 2, last), Err(Errno::INVAL));
+    assert_eq!(pwrite(&open, b"xy", last), Err(Errno::INVAL));
+    assert_eq!(pwrite_flags(&open, b"xy", last, RwFlags::APPEND), Err(Errno::INVAL));
+    assert_eq!(pwrite(&open, b"x", last), Ok(1));
+    assert_eq!(open.inode().size(), i64::MAX as u64);
+    assert_eq!(pwrite_flags(&open, b"x", 0, RwFlags::APPEND), Err(Errno::FBIG));
+    assert_eq!(truncate(&open, 0), Ok(()));
 }
 
 #[test]

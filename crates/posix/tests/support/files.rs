@@ -22,8 +22,8 @@ type DiskStore = BlockStore<Disk, FixedMap<DISK_PAGES>, YieldWait>;
 
 /// The stores that files have here.
 pub enum Store {
-    Memory(FaultyStore<RamStore>),
-    Disk(FaultyStore<DiskStore>),
+    Memory(Box<FaultyStore<RamStore>>),
+    Disk(Box<FaultyStore<DiskStore>>),
 }
 
 macro_rules! each {
@@ -156,7 +156,7 @@ impl Rig {
 
     /// An empty file whose only copy is the cache.
     pub fn memory_file(&self) -> File {
-        self.file(Store::Memory(FaultyStore::new(RamStore::new())))
+        self.file(Store::Memory(Box::new(FaultyStore::new(RamStore::new()))))
     }
 
     /// An empty file on a disk of its own.
@@ -165,7 +165,7 @@ impl Rig {
         let map = FixedMap::new(0..DISK_PAGES as u64);
         let wait = YieldWait::new(super::yield_now as fn());
         let store = BlockStore::with_wait(disk, map, wait).expect("a block size");
-        self.file(Store::Disk(FaultyStore::new(store)))
+        self.file(Store::Disk(Box::new(FaultyStore::new(store))))
     }
 
     /// A file in memory of pages of 1, 2, 3, …
