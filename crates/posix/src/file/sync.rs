@@ -47,7 +47,8 @@ impl<S: System> Description<S> {
     }
 
     /// `sync_file_range`: writes back what is dirty in the range (all to the end for a length of
-    /// 0), and waits. Nothing is synced. May sleep.
+    /// 0), and waits. Nothing is synced. A failure that it returns is reported by the next sync
+    /// too, for which Linux counts it as reported. May sleep.
     ///
     /// # Errors
     /// `EINVAL` for a range that is negative or does not end, and for unknown flags; those of the

@@ -217,3 +217,30 @@ fn w13_a_source_that_is_evicted_each_time_still_ends() {
     let seen = pread(&open, 4 * 4096, 0).unwrap();
     assert_eq!(seen[4096 - 50..2 * 4096 - 146], [1; 3996 + 4]);
 }
+
+#[test]
+fn threads_that_share_a_position_or_append_write_over_nothing() {
+    watched(|| {
+        for flags in [linux::O_RDWR, linux::O_RDWR | linux::O_APPEND] {
+            let rig = Rig::new();
+            let file = rig.memory_file();
+            let shared = file.open(flags);
+            let appends = flags & linux::O_APPEND != 0;
+            std::thread::scope(|scope| {
+                for thread in 1..=3_u8 {
+                    // One open file for all, or, to append, one for each.
+                    let open = if appends { file.open(flags) } else { shared.clone() };
+                    scope.spawn(move || {
+                        for _ in 0..100 {
+                            assert_eq!(write(&open, &[thread; 77]), Ok(77));
+                        }
+                    });
+                }
+            });
+            let bytes = pread(&shared, 99_999, 0).unwrap();
+            assert_eq!(bytes.len(), 300 * 77);
+            assert!(bytes.chunks(77).all(|record| record.iter().all(|byte| *byte == record[0])));
+            assert_eq!(position(&shared), if appends { 0 } else { 300 * 77 });
+        }
+    });
+}

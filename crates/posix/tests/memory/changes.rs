@@ -164,3 +164,55 @@ fn steal_takes_pages_of_files_and_leaves_private_copies() {
     assert_eq!([0, 1, 2].map(|n| process.entry(n).is_some()), [false, true, false]);
     assert_eq!(process.loads(0..3), [Ok(1), Ok(71), Ok(3)]);
 }
+
+#[test]
+fn every_call_that_takes_rights_away_has_flushed_when_it_returns() {
+    let rig = Rig::new();
+    let file = rig.numbered_on_disk(60);
+    let open = file.open_rw();
+    let process = rig.process();
+    #[track_caller]
+    fn flushed(process: &Process) {
+        assert_eq!(stale_entries(process.space.root()), 0, "entries that a CPU may still use");
+    }
+    process.map_private(0, 60, &open);
+    process.share(60, 60, &open);
+    let touch = || {
+        for n in 0..120 {
+            process.load(n).unwrap();
+            if n % 3 != 0 {
+                process.store(n, 7).unwrap();
+                flushed(&process);
+            }
+        }
+    };
+    touch();
+    let calls: [(&str, &dyn Fn()); 7] = [
+        ("fork", &|| drop(process.fork(&rig))),
+        ("mprotect", &|| {
+            process.protect(0, 120, R).unwrap();
+            flushed(&process);
+            process.protect(0, 120, RW).unwrap();
+        }),
+        ("writeback", &|| fsync(&open).unwrap()),
+        ("eviction", &|| assert!(file.evict_all() > 0)),
+        ("madvise", &|| process.discard(0, 120).unwrap()),
+        ("mremap", &|| {
+            process.relocate(0, 200, 50).unwrap();
+            flushed(&process);
+            process.relocate(200, 0, 50).unwrap();
+        }),
+        ("mmap", &|| process.map_private(0, 60, &open)),
+    ];
+    for (name, call) in calls {
+        touch();
+        call();
+        println!("{name}");
+        flushed(&process);
+    }
+    touch();
+    truncate(&open, 4096).unwrap();
+    flushed(&process);
+    process.unmap(0, 120).unwrap();
+    flushed(&process);
+}

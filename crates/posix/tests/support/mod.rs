@@ -31,7 +31,7 @@ pub use files::*;
 pub use memory::{Memory, PLAIN, PLAIN_LEN};
 pub use process::{Process, at};
 pub use rng::{Rng, seed};
-pub use table::{at_flush, flush_count};
+pub use table::{at_flush, stale_entries};
 
 use frames::{CheckedFrames, Physical};
 

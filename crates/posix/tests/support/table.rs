@@ -17,7 +17,6 @@ type Hook = Box<dyn FnOnce() + Send>;
 pub struct Tlb {
     stale: Mutex<Vec<(usize, FrameNumber)>>,
     hooks: Mutex<VecDeque<Hook>>,
-    flushes: AtomicUsize,
 }
 
 impl Tlb {
@@ -37,14 +36,13 @@ pub fn at_flush(root: usize, other_thread: impl FnOnce() + Send + 'static) {
     tlb(root).hooks.lock().expect("no panic").push_back(Box::new(other_thread));
 }
 
-/// How many flushes there were.
-pub fn flush_count(root: usize) -> usize {
-    tlb(root).flushes.load(Ordering::Relaxed)
+/// How many old entries CPUs may still use.
+pub fn stale_entries(root: usize) -> usize {
+    tlb(root).stale.lock().expect("no panic").len()
 }
 
 pub fn flush(root: usize, pages: &Range<usize>) {
     let tlb = tlb(root);
-    tlb.flushes.fetch_add(1, Ordering::Relaxed);
     let at_begin = tlb.stale.lock().expect("no panic").clone();
     let hook = tlb.hooks.lock().expect("no panic").pop_front();
     if let Some(other_thread) = hook {
@@ -103,7 +101,11 @@ unsafe impl PageTable for Table {
             Some(entry) => self.entries.insert(page, entry),
             None => self.entries.remove(&page),
         };
-        if let Some(old) = old.filter(|old| entry.is_none_or(|entry| entry.frame != old.frame)) {
+        // Another frame, or less of it: CPUs may still use the old entry.
+        let is_less = |old: &Entry| {
+            entry.is_none_or(|new| new.frame != old.frame || !new.rights.contains(old.rights))
+        };
+        if let Some(old) = old.filter(is_less) {
             self.tlb.stale.lock().expect("no panic").push((page, old.frame));
         }
     }
