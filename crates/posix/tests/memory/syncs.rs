@@ -82,3 +82,21 @@ fn a_store_after_a_writeback_is_dirty_again() {
         assert_eq!(pread(&open, 2, 0), Ok(vec![byte; 2]));
     }
 }
+
+#[test]
+fn p1_a_store_between_two_syncs_is_on_the_disk_after_the_second() {
+    let rig = Rig::new();
+    let file = rig.numbered_on_disk(2);
+    let open = file.open_rw();
+    let (process, other) = (rig.process(), rig.process());
+    process.share(0, 2, &open);
+    other.share(0, 2, &open);
+    for byte in [10, 20, 30] {
+        process.store(0, byte).unwrap();
+        other.store(1, byte).unwrap();
+        fsync(&open).unwrap();
+        assert_eq!(stale_entries(process.space.root()), 0);
+    }
+    assert_eq!(file.evict_all(), 2);
+    assert_eq!(process.loads(0..2), [Ok(30), Ok(30)]);
+}
