@@ -124,6 +124,9 @@ fn a_range_with_an_unmapped_page_is_enomem_for_those_that_need_all() {
     process.map_private(0, 3, &open);
     process.store(0, 60).unwrap();
     process.store(2, 62).unwrap();
+    assert_eq!(process.resident(2, 2), Err(E::NOMEM), "the last one");
+    assert_eq!(process.resident(3, 1), Err(E::NOMEM), "the only one");
+    assert_eq!(process.msync(0, 4, linux::MS_ASYNC), Err(E::NOMEM));
     process.unmap(1, 1).unwrap();
     assert_eq!(process.resident(0, 3), Err(E::NOMEM));
     assert_eq!(process.msync(0, 3, linux::MS_ASYNC), Err(E::NOMEM));

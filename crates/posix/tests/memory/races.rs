@@ -70,6 +70,8 @@ fn a_mapping_that_comes_while_another_is_moved_there_is_replaced() {
     process.map_private(0, 2, &two.open_rw());
     process.store(0, 60).unwrap();
     let (space, open) = (Arc::clone(&process.space), one.open_rw());
+    // The first flush is that of the pages that move.
+    at_flush(process.space.root(), || {});
     at_flush(process.space.root(), move || {
         let request = faultless_posix::MapRequest {
             description: open,
@@ -84,22 +86,171 @@ fn a_mapping_that_comes_while_another_is_moved_there_is_replaced() {
     assert_eq!(process.loads(10..13), [Ok(60), Ok(2), Ok(2)]);
 }
 
-#[test]
-fn a_page_that_is_unmapped_while_its_fault_is_under_way_stays_unmapped() {
-    let rig = Rig::new();
+/// A process with a private and a shared mapping of a file, two pages each, nothing of which is in
+/// memory.
+fn cold(rig: &Rig) -> (File, Process) {
     let file = rig.numbered_on_disk(2);
     let process = rig.process();
     process.map_private(0, 2, &file.open_rw());
-    // The eviction inside the walk comes while nothing is locked: the space goes through `change`.
+    process.share(2, 2, &file.open_rw());
     file.evict_all();
-    process.load(0).unwrap();
-    let space = Arc::clone(&process.space);
+    (file, process)
+}
+
+#[test]
+fn a_page_that_is_unmapped_while_its_fault_is_under_way_stays_unmapped() {
+    for (page, is_store) in [(0, false), (0, true), (2, false), (2, true)] {
+        let rig = Rig::new();
+        let (file, process) = cold(&rig);
+        let space = Arc::clone(&process.space);
+        file.store().at_read(move || Space::unmap(&space, at(page), 4096).unwrap());
+        let result = if is_store { process.store(page, 9) } else { process.load(page).map(|_| ()) };
+        assert_eq!(result, Err(Signal::Segv));
+        assert!(process.entry(page).is_none());
+        assert_eq!(process.load(page + 1), Ok(2));
+    }
+}
+
+#[test]
+fn rights_that_go_while_a_fault_is_under_way_are_gone_after_it() {
+    for page in [0, 2] {
+        let rig = Rig::new();
+        let (file, process) = cold(&rig);
+        let space = Arc::clone(&process.space);
+        file.store().at_read(move || Space::protect(&space, at(page), 4096, R).unwrap());
+        assert_eq!(process.store(page, 9), Err(Signal::Segv));
+        assert_eq!((process.load(page), pread(&file.open_rw(), 1, 0)), (Ok(1), Ok(vec![1])));
+    }
+}
+
+#[test]
+fn another_file_that_is_mapped_there_while_a_fault_is_under_way_is_what_is_seen() {
+    for page in [0, 2] {
+        let rig = Rig::new();
+        let (file, process) = cold(&rig);
+        let (other, space) = (rig.numbered(7).open_rw(), Arc::clone(&process.space));
+        file.store().at_read(move || {
+            let request = faultless_posix::MapRequest {
+                description: other,
+                offset: 6 * 4096,
+                len: 4096,
+                rights: RW,
+                sharing: Sharing::Shared,
+            };
+            Space::map(&space, at(page), request).unwrap();
+        });
+        assert_eq!(process.memory.store(at(page) + 1, &[9]), Ok(()));
+        assert_eq!(process.memory.load(at(page), 2), Ok(vec![7, 9]));
+        assert_eq!(pread(&file.open_rw(), 2, 0), Ok(vec![1; 2]));
+    }
+}
+
+#[test]
+fn a_copy_that_another_thread_makes_first_is_the_one_that_stays() {
+    let rig = Rig::new();
+    let parent = rig.process();
+    parent.map_private(0, 1, &rig.numbered(1).open_rw());
+    let store_beside = |process: &Process, byte: u8| {
+        let other = thread_of(process);
+        rig.at_allocation(move || other.store(at(0) + 1, &[byte]).unwrap());
+        process.store(0, byte).unwrap();
+        assert_eq!(process.memory.load(at(0), 3), Ok(vec![byte, byte, 1]));
+        assert_eq!(process.counts(0), 1);
+    };
+    store_beside(&parent, 50);
+    let child = parent.fork(&rig);
+    store_beside(&parent, 60);
+    assert_eq!(child.memory.load(at(0), 2), Ok(vec![50; 2]));
+    let grandchild = child.fork(&rig);
+    store_beside(&child, 70);
+    assert_eq!(grandchild.memory.load(at(0), 2), Ok(vec![50; 2]));
+}
+
+#[test]
+fn a_fork_while_a_copy_is_made_leaves_each_side_its_own() {
+    let rig = Rig::new();
+    let parent = rig.process();
+    parent.map_private(0, 1, &rig.numbered(1).open_rw());
+    parent.store(0, 50).unwrap();
+    let first = parent.fork(&rig);
+    let (space, second) = (Arc::clone(&parent.space), rig.process());
+    let child = Arc::clone(&second.space);
+    rig.at_allocation(move || Space::fork(&space, &child));
+    parent.store(0, 60).unwrap();
+    assert_eq!([&parent, &first, &second].map(|process| process.load(0)), [Ok(60), Ok(50), Ok(50)]);
+}
+
+#[test]
+fn a_copy_whose_other_owners_go_meanwhile_is_stored_to_in_place() {
+    let rig = Rig::new();
+    let parent = rig.process();
+    parent.map_private(0, 1, &rig.numbered(1).open_rw());
+    parent.store(0, 50).unwrap();
+    let frame = parent.entry(0).unwrap().frame;
+    let child = Arc::clone(&parent.fork(&rig).space);
+    // A fork of its own, for its process has exited.
+    Space::fork(&parent.space, &child);
+    rig.at_allocation(move || Space::exit(&child));
+    parent.store(0, 60).unwrap();
+    assert_eq!(parent.entry(0).unwrap().frame, frame);
+    assert_eq!(parent.load(0), Ok(60));
+}
+
+#[test]
+fn rights_that_go_while_a_shared_copy_is_copied_are_gone_after_it() {
+    let rig = Rig::new();
+    let parent = rig.process();
+    parent.map_private(0, 1, &rig.numbered(1).open_rw());
+    parent.store(0, 50).unwrap();
+    let child = parent.fork(&rig);
+    let space = Arc::clone(&parent.space);
+    rig.at_allocation(move || Space::protect(&space, at(0), 4096, R).unwrap());
+    assert_eq!(parent.store(0, 60), Err(Signal::Segv));
+    assert_eq!((parent.load(0), child.load(0)), (Ok(50), Ok(50)));
+}
+
+#[test]
+fn p6_truncation_finds_what_an_unmap_of_many_pages_has_not_come_to() {
+    let rig = Rig::new();
+    let open = rig.numbered(100).open_rw();
+    let process = rig.process();
+    process.map_private(0, 100, &open);
+    for n in 0..100 {
+        process.store(n, 50).unwrap();
+    }
+    let other = thread_of(&process);
     at_flush(process.space.root(), move || {
-        Space::unmap(&space, at(0), 4096).unwrap();
+        truncate(&open, 4096).unwrap();
+        assert_eq!(other.load(at(10), 1), Err(Signal::Segv), "unmapped already");
+        assert_eq!(other.load(at(90), 1), Err(Signal::Bus));
     });
-    // The flush at the end of the copy.
-    assert_eq!(process.store(0, 60), Err(Signal::Segv));
-    assert_eq!(process.load(1), Ok(2));
+    process.unmap(0, 100).unwrap();
+    assert!(!process.space.has_mapping_in(at(0)..at(100)));
+}
+
+#[test]
+fn a_page_that_a_truncation_cuts_off_while_its_fault_is_under_way_is_sigbus() {
+    watched(|| {
+        for page in [1, 3] {
+            let rig = Rig::new();
+            let (file, process) = cold(&rig);
+            let open = file.open_rw();
+            // The truncation has set the size when the read goes on; it waits for the page then.
+            let (truncated, inode) = (open.clone(), file.clone());
+            let (started, starts) = std::sync::mpsc::channel();
+            file.store().at_read(move || {
+                let thread = thread::spawn(move || truncate(&truncated, 4096).unwrap());
+                while inode.size() != 4096 {
+                    thread::yield_now();
+                }
+                started.send(thread).expect("awaited");
+            });
+            assert_eq!(process.store(page, 9), Err(Signal::Bus));
+            starts.recv().expect("sent").join().expect("no panic");
+            assert!(process.entry(page).is_none());
+            drop(open);
+        }
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use faultless::page::{FillBuf, PageIndex};
 use faultless::parts::{
@@ -21,16 +21,21 @@ type Disk = RamDisk<Vec<u8>>;
 type DiskStore = BlockStore<Disk, FixedMap<DISK_PAGES>, YieldWait>;
 
 /// The stores that files have here.
-pub enum Store {
+pub struct Store {
+    kind: Kind,
+    at_read: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+enum Kind {
     Memory(Box<FaultyStore<RamStore>>),
     Disk(Box<FaultyStore<DiskStore>>),
 }
 
 macro_rules! each {
     ($self:ident, $store:ident => $call:expr) => {
-        match $self {
-            Self::Memory($store) => $call,
-            Self::Disk($store) => $call,
+        match &$self.kind {
+            Kind::Memory($store) => $call,
+            Kind::Disk($store) => $call,
         }
     };
 }
@@ -50,6 +55,11 @@ impl Store {
         each!(self, store => store.clear());
     }
 
+    /// Has another thread run in the next read, with the page locked.
+    pub fn at_read(&self, other_thread: impl FnOnce() + Send + 'static) {
+        *self.at_read.lock().expect("no panic") = Some(Box::new(other_thread));
+    }
+
     pub fn count(&self, call: Call) -> u64 {
         each!(self, store => store.count(call))
     }
@@ -58,6 +68,8 @@ impl Store {
 impl AddressSpaceOperations for Store {
     fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
         nothing_held("a read of the store");
+        let other_thread = self.at_read.lock().expect("no panic").take();
+        other_thread.into_iter().for_each(|other_thread| other_thread());
         each!(self, store => store.read(index, buf))
     }
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
@@ -147,8 +159,8 @@ impl File {
 }
 
 impl Rig {
-    fn file(&self, store: Store) -> File {
-        let store = Arc::new(store);
+    fn file(&self, kind: Kind) -> File {
+        let store = Arc::new(Store { kind, at_read: Mutex::default() });
         let handle: Arc<dyn AddressSpaceOperations> = Arc::<Store>::clone(&store);
         let inode = Inode::new(self.cache, handle, Default::default(), 0);
         File(Arc::new(Inner { inode, store }))
@@ -156,7 +168,7 @@ impl Rig {
 
     /// An empty file whose only copy is the cache.
     pub fn memory_file(&self) -> File {
-        self.file(Store::Memory(Box::new(FaultyStore::new(RamStore::new()))))
+        self.file(Kind::Memory(Box::new(FaultyStore::new(RamStore::new()))))
     }
 
     /// An empty file on a disk of its own.
@@ -165,7 +177,7 @@ impl Rig {
         let map = FixedMap::new(0..DISK_PAGES as u64);
         let wait = YieldWait::new(super::yield_now as fn());
         let store = BlockStore::with_wait(disk, map, wait).expect("a block size");
-        self.file(Store::Disk(Box::new(FaultyStore::new(store))))
+        self.file(Kind::Disk(Box::new(FaultyStore::new(store))))
     }
 
     /// A file in memory of pages of 1, 2, 3, …

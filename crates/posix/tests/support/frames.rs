@@ -13,16 +13,26 @@ use super::table::Tlb;
 pub struct Physical {
     pool: FramePool<InterruptsOff<Interrupts>>,
     tlbs: Mutex<Vec<&'static Tlb>>,
+    at_allocation: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Physical {
     pub fn new(frames: usize) -> Self {
         let region = Box::leak(vec![Page::ZERO; frames].into_boxed_slice());
-        Self { pool: FramePool::with_locks(region), tlbs: Mutex::default() }
+        Self {
+            pool: FramePool::with_locks(region),
+            tlbs: Mutex::default(),
+            at_allocation: Mutex::default(),
+        }
     }
 
     pub fn add(&self, tlb: &'static Tlb) {
         self.tlbs.lock().expect("no panic").push(tlb);
+    }
+
+    /// Has another thread run in the next allocation.
+    pub fn at_allocation(&self, other_thread: impl FnOnce() + Send + 'static) {
+        *self.at_allocation.lock().expect("no panic") = Some(Box::new(other_thread));
     }
 
     pub fn in_use(&self) -> usize {
@@ -53,6 +63,8 @@ impl CheckedFrames {
 unsafe impl Frames for CheckedFrames {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         super::nothing_held("an allocation");
+        let other_thread = self.0.at_allocation.lock().expect("no panic").take();
+        other_thread.into_iter().for_each(|other_thread| other_thread());
         self.0.pool.allocate(pages)
     }
 

@@ -155,6 +155,11 @@ impl Rig {
         self.physical.in_use() - self.cache.metadata_bytes() / PAGE_SIZE
     }
 
+    /// Has another thread run in the next allocation of frames.
+    pub fn at_allocation(&self, other_thread: impl FnOnce() + Send + 'static) {
+        self.physical.at_allocation(other_thread);
+    }
+
     /// Frames that can be had.
     pub fn free_frames(&self) -> usize {
         self.physical.free()
