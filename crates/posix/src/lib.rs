@@ -14,10 +14,10 @@
 //! Linux included, so that a kernel's table of system calls is one line for each.
 //!
 //! # Locks
-//! The order is: position of an open file, its reports of failures, inode, page, address space (the
-//! parent's before the child's), list of the reverse map, locks inside Faultless. The lock of an
-//! address space and those behind it are short. The allocator is called with short locks held, so
-//! it must not sleep or reclaim.
+//! The order is: position of an open file, inode, page, address space (the parent's before the
+//! child's), list of the reverse map, locks inside Faultless. The lock of an address space and
+//! those behind it are short. The allocator is called with short locks held, so it must not sleep
+//! or reclaim.
 #![no_std]
 
 extern crate alloc;

@@ -17,7 +17,8 @@ impl<S: System> Description<S> {
     ///
     /// # Errors
     /// As [`Inode::fsync_since`](faultless::filemap::Inode::fsync_since): each failed writeback of
-    /// the file is reported to each open file once (F2).
+    /// the file is reported to each open file once, or to all of its syncs that ran at that time
+    /// (F2).
     pub fn sync<T: Task>(
         &self,
         token: &mut impl PageLocks,
@@ -38,11 +39,15 @@ impl<S: System> Description<S> {
         range: Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
-        let killed = || task.fatal_signal_pending();
-        let _held = self.errors_lock.lock_killable(self.wait(), &killed)?;
-        let mut cursor = *self.errors.lock();
+        let before = *self.errors.lock();
+        let mut cursor = before;
         let synced = self.inode().fsync_since(token, kind, range, &mut cursor, task);
-        *self.errors.lock() = cursor;
+        let mut errors = self.errors.lock();
+        // Another thread may have reported meanwhile. What it has not is reported once more.
+        if *errors == before {
+            *errors = cursor;
+        }
+        drop(errors);
         Ok(synced?)
     }
 

@@ -312,9 +312,9 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         Ok(())
     }
 
-    /// Gives `child`, a new address space, what `parent` has (`fork`). Private copies are shared
-    /// from here on, and no longer allow stores on both sides: the next one copies. What the files
-    /// have is left to page faults.
+    /// Gives `child`, an empty address space that was made after `parent`, what `parent` has
+    /// (`fork`). Private copies are shared from here on, and no longer allow stores on both sides:
+    /// the next one copies. What the files have is left to page faults.
     pub fn fork(parent: &S::Space, child: &S::Space) {
         {
             let mut from = parent.state.lock();

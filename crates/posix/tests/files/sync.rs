@@ -176,3 +176,24 @@ fn f8_a_read_that_the_store_fails_is_eio_and_moves_nothing() {
     assert_eq!(position(&open), 4096);
     assert_eq!(read(&open, 1), Ok(vec![2]));
 }
+
+#[test]
+fn f2_threads_that_sync_one_open_file_at_a_time_miss_no_failure() {
+    watched(|| {
+        let rig = Rig::new();
+        let file = rig.disk_file();
+        let open = file.open_rw();
+        for _ in 0..50 {
+            write(&open, b"x").unwrap();
+            file.store().plan(Call::Writeback, When::Nth(1), Answer::Fail(CacheErrno::Io));
+            let told = std::thread::scope(|scope| {
+                let syncs = [(); 2].map(|()| scope.spawn(|| fsync(&open)));
+                syncs.map(|sync| sync.join().expect("no panic"))
+            });
+            assert!(told.contains(&Err(Errno::IO)), "{told:?}");
+            // At most once more, if the two saw different ends of the sequence.
+            let _again = fsync(&open);
+            assert_eq!(fsync(&open), Ok(()));
+        }
+    });
+}

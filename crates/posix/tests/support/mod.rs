@@ -2,8 +2,9 @@
 //! of what was not flushed yet, and user memory that walks the table.
 //!
 //! Checked all the time: a flush, a wait, a call of a store and the drop of a file come with no
-//! short lock held; a frame is free only when no CPU can have it cached; at the end of a test all
-//! frames are back. Freed frames are poisoned.
+//! short lock held; locks are taken in their order, and none is held at an access that may fault; a
+//! frame is free only when no CPU can have it cached; at the end of a test all frames are back.
+//! Freed frames are poisoned.
 #![allow(dead_code, missing_docs, unreachable_pub, unused_imports)] // every test program uses a part of it
 
 mod calls;
@@ -22,7 +23,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use faultless::parts::{InterruptControl, InterruptsOff, YieldWait};
+use faultless::page::Trace;
+use faultless::parts::{InterruptControl, InterruptsOff, LockOrder, YieldWait};
 use faultless::prelude::*;
 use faultless_posix::{AddressSpace, Description, ReverseMap, System};
 
@@ -42,6 +44,7 @@ pub type Open = Arc<Description<Machine>>;
 const LIMIT: Duration = Duration::from_secs(60);
 
 thread_local! {
+    static LOCKS: LockOrder<1> = const { LockOrder::new() };
     static INTERRUPTS_OFF: Cell<u32> = const { Cell::new(0) };
     static WAITING_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
@@ -92,6 +95,14 @@ impl Kernel for TestKernel {
     type Cache = &'static PageCache<Self>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = ReverseMap<Arc<Space>, InterruptsOff<Interrupts>>;
+
+    fn trace(event: Trace) {
+        // Each thread has a checker: the order is total.
+        let checked = LOCKS.with(|locks| locks.trace(0, event));
+        if !thread::panicking() {
+            checked.expect("the order of locks");
+        }
+    }
 
     fn dirty_pages_dropped(_mapping: u64, _pages: u64) {
         // F6 is not the subject here: tests drop files as they are.
