@@ -75,7 +75,8 @@ impl<S: System> Descriptors<S> {
         Ok(at)
     }
 
-    /// Gives an open file this descriptor (`dup2`); the one that it had.
+    /// Gives an open file this descriptor (`dup2`); the one that it had. A `dup2` of a descriptor
+    /// to itself changes nothing, and is not a call of this.
     ///
     /// # Errors
     /// `EBADF` if it is past the limit.

@@ -19,7 +19,7 @@ impl ProgramMemory {
     pub(crate) fn new() -> Self {
         // SAFETY: all of it is canonical. What in it is the machine's is refused below; the
         // library's own code and data are as safe from the program's pointers as any library's.
-        Self(unsafe { CurrentUser::new(4096..USER_END) })
+        Self(unsafe { CurrentUser::new(0..USER_END) })
     }
 }
 

@@ -22,7 +22,8 @@ int main(void) {
             n = pwrite(fd, end - before, 2 * PAGE, size);
             struct stat stat;
             MUST(fstat(fd, &stat));
-            CHECK(stat.st_size == (n > 0 ? size + n : 4 * PAGE));
+            // (ext4 keeps a size of `size` after a write of nothing.)
+            CHECK(n > 0 ? stat.st_size == size + n : stat.st_size == 4 * PAGE || stat.st_size == size);
             MUST(ftruncate(fd, 8 * PAGE));
             sum = sum * 31 + (long)sum_of(fd);
             // A vector with an end in it.

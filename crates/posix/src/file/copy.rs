@@ -4,6 +4,7 @@
 use alloc::vec;
 
 use faultless::prelude::{IovIter, KernelMemory, MayFault, Task};
+use faultless::usercopy::MAX_RW_COUNT;
 
 use crate::errno::Errno;
 use crate::file::description::{AccessMode, Description};
@@ -18,9 +19,10 @@ impl<S: System> Description<S> {
     /// one step: what other threads write meanwhile may be seen in part. Positions stay. May sleep.
     ///
     /// # Errors
-    /// `EBADF` for a file that is not open for it, or that appends; `EINVAL` for positions that are
-    /// negative as signed numbers, and for ranges of one file that overlap. If a part was copied,
-    /// its length is returned in place of a later error.
+    /// `EBADF` for a file that is not open for it, or that appends; `EOVERFLOW` for a range that
+    /// wraps; `EINVAL` for positions that are negative as signed numbers, and for ranges of one
+    /// file that overlap before its end. If a part was copied, its length is returned in place of a
+    /// later error.
     pub fn copy_from<T: Task>(
         &self,
         token: &mut MayFault,
@@ -30,12 +32,17 @@ impl<S: System> Description<S> {
         len: usize,
         task: &T,
     ) -> Result<usize, Errno> {
-        [from_at, at].into_iter().try_for_each(signed)?;
         from.need(AccessMode::READ)?;
         self.need(AccessMode::WRITE)?;
         if self.flags() & linux_raw_sys::general::O_APPEND != 0 {
             return Err(Errno::BADF);
         }
+        for start in [from_at, at] {
+            start.checked_add(len as u64).ok_or(Errno::OVERFLOW)?;
+        }
+        [from_at, at].into_iter().try_for_each(signed)?;
+        let rest = from.inode().size().saturating_sub(from_at);
+        let len = len.min(MAX_RW_COUNT).min(usize::try_from(rest).unwrap_or(usize::MAX));
         let distance = from_at.abs_diff(at);
         if core::ptr::eq(self.inode(), from.inode()) && distance < len as u64 {
             return Err(Errno::INVAL);

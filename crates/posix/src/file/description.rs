@@ -60,9 +60,7 @@ pub struct Description<S: System> {
     pub(super) position_lock: SleepMutex<S::Kernel>,
     /// In bytes. Changed with `position_lock` held.
     pub(super) position: SpinLock<S::Kernel, u64>,
-    /// Held while failed writebacks are reported: each is reported once (F2).
-    pub(super) errors_lock: SleepMutex<S::Kernel>,
-    /// Changed with `errors_lock` held.
+    /// Up to where failed writebacks were reported (F2).
     pub(super) errors: SpinLock<S::Kernel, ErrorCursor>,
 }
 
@@ -74,13 +72,11 @@ impl<S: System> Description<S> {
     /// `EINVAL` for an access mode that means nothing.
     pub fn new(file: S::File, flags: u32) -> Result<Self, Errno> {
         let mode = AccessMode::from_open_flags(flags)?;
-        let [position_id, errors_id] = [S::unique(), S::unique()].map(LockId::OpenFile);
         Ok(Self {
             mode,
             flags: AtomicU32::new(flags & KEPT),
-            position_lock: SleepMutex::new(position_id),
+            position_lock: SleepMutex::new(LockId::OpenFile(S::unique())),
             position: Spin::new(0),
-            errors_lock: SleepMutex::new(errors_id),
             errors: Spin::new(file.error_cursor()),
             file,
         })

@@ -14,7 +14,7 @@ impl<S: System> Description<S> {
     /// shows.
     ///
     /// A file is data up to its end, and one hole behind it: stores do not say where their holes
-    /// are.
+    /// are, as those of Linux may.
     ///
     /// # Errors
     /// `EINVAL` for a position before the start or past the largest one, and for a `whence` that

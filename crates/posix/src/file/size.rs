@@ -28,13 +28,13 @@ impl<S: System> Description<S> {
     /// `fallocate`: no mode is implemented, which the C library makes up for.
     ///
     /// # Errors
-    /// `EBADF` if the file is not open for writing; `EINVAL` for a range that is empty or negative;
+    /// `EINVAL` for a range that is empty or negative; `EBADF` if the file is not open for writing;
     /// `EFBIG` for one past the largest file; else `EOPNOTSUPP`.
     pub fn allocate(&self, offset: i64, len: i64) -> Result<(), Errno> {
-        self.need(AccessMode::WRITE)?;
         if offset < 0 || len <= 0 {
             return Err(Errno::INVAL);
         }
+        self.need(AccessMode::WRITE)?;
         offset.checked_add(len).ok_or(Errno::FBIG)?;
         Err(Errno::OPNOTSUPP)
     }

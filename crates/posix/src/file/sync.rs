@@ -17,7 +17,8 @@ impl<S: System> Description<S> {
     ///
     /// # Errors
     /// As [`Inode::fsync_since`](faultless::filemap::Inode::fsync_since): each failed writeback of
-    /// the file is reported to each open file once (F2).
+    /// the file is reported to each open file once, or to all of its syncs that ran at that time
+    /// (F2).
     pub fn sync<T: Task>(
         &self,
         token: &mut impl PageLocks,
@@ -38,16 +39,21 @@ impl<S: System> Description<S> {
         range: Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
-        let killed = || task.fatal_signal_pending();
-        let _held = self.errors_lock.lock_killable(self.wait(), &killed)?;
-        let mut cursor = *self.errors.lock();
+        let before = *self.errors.lock();
+        let mut cursor = before;
         let synced = self.inode().fsync_since(token, kind, range, &mut cursor, task);
-        *self.errors.lock() = cursor;
+        let mut errors = self.errors.lock();
+        // Another thread may have reported meanwhile. What it has not is reported once more.
+        if *errors == before {
+            *errors = cursor;
+        }
+        drop(errors);
         Ok(synced?)
     }
 
     /// `sync_file_range`: writes back what is dirty in the range (all to the end for a length of
-    /// 0), and waits. Nothing is synced. May sleep.
+    /// 0), and waits. Nothing is synced. A failure that it returns is reported by the next sync
+    /// too, for which Linux counts it as reported. May sleep.
     ///
     /// # Errors
     /// `EINVAL` for a range that is negative or does not end, and for unknown flags; those of the

@@ -30,7 +30,8 @@ bitflags! {
 }
 
 impl RwFlags {
-    /// The flags of a call.
+    /// The flags of a call. Linux looks at them after the position and the descriptor, and not at
+    /// all for a length of 0.
     ///
     /// # Errors
     /// `EOPNOTSUPP` for one that is not known or not implemented (`RWF_NOWAIT`, `RWF_ATOMIC`);
@@ -46,8 +47,9 @@ impl<S: System> Description<S> {
     /// lock is held, which `token` shows.
     ///
     /// # Errors
-    /// `EBADF` if the file is not open for reading; what
-    /// [`Inode::read`](faultless::filemap::Inode::read) returns. The position stays.
+    /// `EBADF` if the file is not open for reading; `EINVAL` if the last byte would lie past the
+    /// largest position; what [`Inode::read`](faultless::filemap::Inode::read) returns. The
+    /// position stays.
     pub fn read<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
@@ -57,6 +59,7 @@ impl<S: System> Description<S> {
         self.need(AccessMode::READ)?;
         let _held = self.lock_position(task)?;
         let position = *self.position.lock();
+        ends(position, to)?;
         let bytes = self.inode().read(token, to, position, task)?;
         *self.position.lock() = position + bytes as u64;
         Ok(bytes)
@@ -75,6 +78,7 @@ impl<S: System> Description<S> {
     ) -> Result<usize, Errno> {
         signed(position)?;
         self.need(AccessMode::READ)?;
+        ends(position, to)?;
         Ok(self.inode().read(token, to, position, task)?)
     }
 
@@ -82,9 +86,11 @@ impl<S: System> Description<S> {
     /// position behind what landed. May sleep. No lock is held.
     ///
     /// # Errors
-    /// `EBADF` if the file is not open for writing; what
-    /// [`Inode::write`](faultless::filemap::Inode::write) returns: the position stays (W3). Those
-    /// of a sync that `O_DSYNC` or `O_SYNC` asks for: the position has moved, as on Linux.
+    /// `EBADF` if the file is not open for writing; `EINVAL` if the last byte would lie past the
+    /// largest position, also for a write that appends; what
+    /// [`Inode::write`](faultless::filemap::Inode::write) returns, and what a sync does that
+    /// `O_DSYNC` or `O_SYNC` asks for, although bytes have landed then (W11). The position stays
+    /// (W3).
     pub fn write<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
@@ -93,17 +99,16 @@ impl<S: System> Description<S> {
         task: &T,
     ) -> Result<usize, Errno> {
         self.need(AccessMode::WRITE)?;
-        let written = {
-            let _held = self.lock_position(task)?;
-            let position = *self.position.lock();
-            let options = self.options(position, flags);
-            let written = self.inode().write(token, from, &options, task)?;
-            if written.bytes > 0 {
-                *self.position.lock() = written.end;
-            }
-            written
-        };
-        self.sync_written(token, written, flags, task)
+        // Held across the sync, too: the position moves only if that succeeds.
+        let _held = self.lock_position(task)?;
+        let position = *self.position.lock();
+        ends(position, from)?;
+        let written = self.inode().write(token, from, &self.options(position, flags), task)?;
+        let bytes = self.sync_written(token, written, flags, task)?;
+        if bytes > 0 {
+            *self.position.lock() = written.end;
+        }
+        Ok(bytes)
     }
 
     /// `pwrite`, `pwritev` and `pwritev2` at `position`; at the end with `O_APPEND`, as on Linux.
@@ -121,6 +126,7 @@ impl<S: System> Description<S> {
     ) -> Result<usize, Errno> {
         signed(position)?;
         self.need(AccessMode::WRITE)?;
+        ends(position, from)?;
         let written = self.inode().write(token, from, &self.options(position, flags), task)?;
         self.sync_written(token, written, flags, task)
     }
@@ -172,4 +178,12 @@ impl<S: System> Description<S> {
 /// `EINVAL`: it is negative.
 pub(super) const fn signed(position: u64) -> Result<(), Errno> {
     if position > i64::MAX as u64 { Err(Errno::INVAL) } else { Ok(()) }
+}
+
+/// Checks that a request at `position` ends where a position can be.
+///
+/// # Errors
+/// `EINVAL`: it does not.
+fn ends<U: UserMemory + ?Sized>(position: u64, bytes: &IovIter<'_, U>) -> Result<(), Errno> {
+    signed(position.saturating_add(bytes.count() as u64))
 }

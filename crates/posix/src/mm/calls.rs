@@ -6,7 +6,7 @@ use core::ops::{Deref, Range};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use faultless::page::{Mark, Spin};
+use faultless::page::{Mark, Spin, SpinLock};
 use faultless::prelude::{Access, Frames, InFault, MayFault, PAGE_SIZE, PageIndex, SyncKind, Task};
 use linux_raw_sys::general as linux;
 
@@ -15,7 +15,7 @@ use crate::file::{AccessMode, Description};
 use crate::mm::area::{Area, Sharing};
 use crate::mm::fault::Signal;
 use crate::mm::remove::What;
-use crate::mm::space::{AddressSpace, cache, pages_of};
+use crate::mm::space::{AddressSpace, State, cache, mapped_pages_of, pages_of};
 use crate::mm::table::{Entry, Owner, PageTable, Rights};
 use crate::system::System;
 
@@ -58,6 +58,9 @@ impl<S: System> MapRequest<S> {
     }
 }
 
+/// The held lock of an address space.
+type Locked<'s, S> = <SpinLock<<S as System>::Kernel, State<S>> as Spin<State<S>>>::Guard<'s>;
+
 impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// `mmap` at `address`, the start of a page; what was mapped there goes. Nothing is resident
     /// yet. May sleep: files that are no longer mapped may be dropped.
@@ -70,11 +73,22 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         let MapRequest { description, offset, rights, sharing, .. } = request;
         let first = PageIndex::containing(offset);
         let area = Area { pages: pages.clone(), description, first, rights, sharing };
-        Self::remove(space, &pages);
-        let mut state = space.state.lock();
+        let mut state = Self::vacate(space, &pages);
         area.inode().mapping().user_mappings().as_ref().add(space);
         state.insert(area);
         Ok(())
+    }
+
+    /// Unmaps `pages`; the held lock, under which none of them has a mapping. What another thread
+    /// maps there before the lock is taken goes as well.
+    fn vacate<'s>(space: &'s S::Space, pages: &Range<usize>) -> Locked<'s, S> {
+        loop {
+            Self::remove(space, pages);
+            let state = space.state.lock();
+            if state.areas(pages).next().is_none() {
+                return state;
+            }
+        }
     }
 
     /// `munmap`. May sleep: files that are no longer mapped may be dropped.
@@ -98,15 +112,17 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// `mprotect` of the mappings in a range; pages without one are left alone.
     ///
     /// # Errors
-    /// `EINVAL` for an address that is not the start of a page; `EACCES`, with nothing changed, if
-    /// a shared mapping would allow stores to a file that is not open for writing.
+    /// `EINVAL` for an address that is not the start of a page; `ENOMEM` for a range that does not
+    /// end; `EACCES`, with nothing changed, if a shared mapping would allow stores to a file that
+    /// is not open for writing. (Linux changes what lies before that mapping, and returns `ENOMEM`
+    /// at a page without one.)
     pub fn protect(
         space: &S::Space,
         address: usize,
         len: usize,
         rights: Rights,
     ) -> Result<(), Errno> {
-        let pages = pages_of(address, len)?;
+        let pages = mapped_pages_of(address, len)?;
         {
             let mut state = space.state.lock();
             let refused = |area: &Area<S>| {
@@ -148,11 +164,10 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         if !space.state.lock().covers(&old) {
             return Err(Errno::FAULT);
         }
-        Self::remove(space, &new);
         // Pages of files come back by faults.
         space.clear(&old, What::Shown);
         {
-            let mut state = space.state.lock();
+            let mut state = Self::vacate(space, &new);
             let mut cut = Vec::new();
             state.cut(&old, &mut cut);
             let moved = |page: usize| page - old.start + new.start;
@@ -181,11 +196,11 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     pub fn extend(space: &S::Space, end: usize, len: usize) -> Result<(), Errno> {
         let more = pages_of(end, len)?;
         let mut state = space.state.lock();
+        let last = more.start.checked_sub(1).ok_or(Errno::FAULT)?;
+        let whole = state.area(last).ok_or(Errno::FAULT)?.pages.clone();
         if state.areas(&more).next().is_some() {
             return Err(Errno::NOMEM);
         }
-        let last = more.start.checked_sub(1).ok_or(Errno::FAULT)?;
-        let whole = state.area(last).ok_or(Errno::FAULT)?.pages.clone();
         let mut cut = Vec::new();
         state.cut(&whole, &mut cut);
         for area in cut {
@@ -199,14 +214,12 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     ///
     /// # Errors
     /// `EINVAL` for an address that is not the start of a page; `ENOMEM` if a page of the range has
-    /// no mapping: nothing is done.
+    /// no mapping, after the others were done.
     pub fn discard(space: &S::Space, address: usize, len: usize) -> Result<(), Errno> {
         let pages = pages_of(address, len)?;
-        if !space.state.lock().covers(&pages) {
-            return Err(Errno::NOMEM);
-        }
+        let covered = space.state.lock().covers(&pages);
         space.clear(&pages, What::Everything);
-        Ok(())
+        if covered { Ok(()) } else { Err(Errno::NOMEM) }
     }
 
     /// Takes entries of pages of files out, as a kernel that is short of page tables does: they
@@ -219,8 +232,9 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     ///
     /// # Errors
     /// `EINVAL` for an address that is not the start of a page, or flags that mean nothing;
-    /// `ENOMEM` if a page of the range has no mapping, after the others were synced; `EBUSY` is
-    /// never returned; what [`Description::sync_range_of`] returns.
+    /// `ENOMEM` for a range that does not end, and, after the others were synced, if a page of the
+    /// range has no mapping; `EBUSY` is never returned; what [`Description::sync_range_of`]
+    /// returns.
     pub fn sync<T: Task>(
         space: &S::Space,
         token: &mut MayFault,
@@ -231,10 +245,10 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     ) -> Result<(), Errno> {
         let known = linux::MS_ASYNC | linux::MS_SYNC | linux::MS_INVALIDATE;
         let both = linux::MS_ASYNC | linux::MS_SYNC;
-        let pages = pages_of(address, len)?;
         if flags & !known != 0 || flags & both == both {
             return Err(Errno::INVAL);
         }
+        let pages = mapped_pages_of(address, len)?;
         let (areas, covered) = {
             let state = space.state.lock();
             let parts = state.areas(&pages).filter_map(|area| area.part(&pages));
@@ -249,14 +263,15 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         if covered { Ok(()) } else { Err(Errno::NOMEM) }
     }
 
-    /// `mincore`: for each page of the range, whether its contents are in memory. Takes the short
+    /// `mincore`: for each page of the range, whether it is in memory. A page counts from the begin
+    /// of its first read on, also if the store fails that; Linux waits for its end. Takes the short
     /// lock.
     ///
     /// # Errors
-    /// `EINVAL` for an address that is not the start of a page; `ENOMEM` if a page of the range has
-    /// no mapping.
+    /// `EINVAL` for an address that is not the start of a page; `ENOMEM` if the range does not end,
+    /// or a page of it has no mapping.
     pub fn resident(space: &S::Space, address: usize, len: usize) -> Result<Vec<bool>, Errno> {
-        let pages = pages_of(address, len)?;
+        let pages = mapped_pages_of(address, len)?;
         let state = space.state.lock();
         if !state.covers(&pages) {
             return Err(Errno::NOMEM);
@@ -297,13 +312,15 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         Ok(())
     }
 
-    /// Gives `child`, a new address space, what `parent` has (`fork`). Private copies are shared
-    /// from here on, and no longer allow stores on both sides: the next one copies. What the files
-    /// have is left to page faults.
+    /// Gives `child`, an empty address space that was made after `parent`, what `parent` has
+    /// (`fork`). Private copies are shared from here on, and no longer allow stores on both sides:
+    /// the next one copies. What the files have is left to page faults.
     pub fn fork(parent: &S::Space, child: &S::Space) {
         {
             let mut from = parent.state.lock();
             let mut to = child.state.lock();
+            from.forks += 1;
+            from.unflushed_forks += 1;
             let areas: Vec<Area<S>> = from.all_areas().cloned().collect();
             for area in areas {
                 area.inode().mapping().user_mappings().as_ref().add(child);
@@ -324,5 +341,6 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         }
         // The parent's entries allow less now.
         S::flush(parent.root, 0..usize::MAX);
+        parent.state.lock().unflushed_forks -= 1;
     }
 }

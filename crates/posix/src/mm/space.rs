@@ -43,6 +43,10 @@ pub(crate) struct State<S: System> {
     pub(crate) table: S::PageTable,
     /// By their first pages. They do not overlap.
     areas: BTreeMap<usize, Area<S>>,
+    /// Forks that have begun.
+    pub(crate) forks: u64,
+    /// Forks that have taken rights away from entries, and have not flushed yet.
+    pub(crate) unflushed_forks: usize,
 }
 
 impl<S: System> State<S> {
@@ -54,8 +58,11 @@ impl<S: System> State<S> {
 
     /// The mappings that have one of these pages, in order.
     pub(crate) fn areas(&self, pages: &Range<usize>) -> impl Iterator<Item = &Area<S>> {
-        let first = self.area(pages.start).map_or(pages.start, |area| area.pages.start);
-        // An empty or reversed range has none.
+        // An empty or reversed range has none, wherever it lies.
+        let first = match self.area(pages.start) {
+            Some(area) if !pages.is_empty() => area.pages.start,
+            _ => pages.start,
+        };
         self.areas.range(first..pages.end.max(first)).map(|(_, area)| area)
     }
 
@@ -114,7 +121,7 @@ impl<S: System> AddressSpace<S> {
             cache,
             root,
             age: S::unique(),
-            state: Spin::new(State { table, areas: BTreeMap::new() }),
+            state: Spin::new(State { table, areas: BTreeMap::new(), forks: 0, unflushed_forks: 0 }),
         }
     }
 
@@ -160,6 +167,16 @@ pub(crate) fn pages_of(address: usize, len: usize) -> Result<Range<usize>, Errno
     }
     let end = address.checked_add(len).ok_or(Errno::INVAL)?;
     Ok(address / PAGE_SIZE..end.div_ceil(PAGE_SIZE))
+}
+
+/// As [`pages_of`], for calls that say of a range that does not end that it is not mapped.
+///
+/// # Errors
+/// `EINVAL`: the address is not the start of a page. `ENOMEM`: the range does not end.
+pub(crate) fn mapped_pages_of(address: usize, len: usize) -> Result<Range<usize>, Errno> {
+    let first = pages_of(address, 0)?.start;
+    let pages = pages_of(address, len).map_err(|_| Errno::NOMEM)?;
+    Ok(first..pages.end)
 }
 
 impl<S: System> fmt::Debug for AddressSpace<S> {
