@@ -18,7 +18,7 @@
 //! | command | what it does | package |
 //! |---|---|---|
 //! | `demo`, `deadlocks` | the main job on real input; the staged deadlocks | `faultless-shows` |
-//! | `run` | an unmodified Linux program with its files in Faultless | `faultless-programs` |
+//! | `run`, `programs` | unmodified Linux programs with their files in Faultless | `faultless-programs` |
 //! | `fuzz`, `oracle`, `soak` | checkers that draw their inputs | `faultless-random` |
 //! | `model` | the model checkers | `faultless-model` |
 //! | `planted` | hand-written bugs, and whether named tests find them | `faultless-planted` |
@@ -68,6 +68,8 @@ enum Command {
     Demo(Arguments),
     /// Run an unmodified Linux program with its files in Faultless.
     Run(Arguments),
+    /// Run many programs with their files in Faultless, and compare them with Linux alone.
+    Programs(Arguments),
     /// Stage the deadlocks DL1 to DL4 on every write path, and say which hang and why.
     Deadlocks(Arguments),
     /// Explore the interleavings of the code that ships, and show that planted bugs are found.
@@ -111,6 +113,7 @@ fn main() -> ExitCode {
         Command::Report(options) => report::run(&options),
         Command::Bench(arguments) => BENCH.run(&[], &arguments),
         Command::Demo(arguments) => SHOWS.run(&["demo"], &arguments),
+        Command::Programs(arguments) => PROGRAMS.run(&["programs"], &arguments),
         Command::Run(arguments) => PROGRAMS.run(&["run"], &arguments),
         Command::Deadlocks(arguments) => SHOWS.run(&["deadlocks"], &arguments),
         Command::Model(options) => model::run(&options),

@@ -23,8 +23,8 @@ pub(crate) const SYS_USER_DISPATCH: c_int = 2;
 /// A handler of signals.
 pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
-/// Takes the signals of [`TAKEN`], with these handlers, and those that end the program. Whether that
-/// was possible.
+/// Takes the signals of [`TAKEN`], with these handlers, and those that end the program. Whether
+/// that was possible.
 pub(crate) fn take(handlers: [Handler; TAKEN.len()]) -> bool {
     let fatal = ends_program().filter(|signal| {
         let mut now = Action::default();

@@ -205,8 +205,8 @@ fn make_room(process: &Process) {
     }
 }
 
-/// `SHOOTDOWN`: another process has changed this one's page table, or ends it. What is to be done is
-/// done by whatever leaves the kernel.
+/// `SHOOTDOWN`: another process has changed this one's page table, or ends it. What is to be done
+/// is done by whatever leaves the kernel.
 pub(crate) extern "C" fn on_shootdown(
     _signal: c_int,
     _info: *mut siginfo_t,

@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`run`] | `cargo xtask run`: one program |
+//! | [`suite`], `list` | `cargo xtask programs`: many programs, compared with Linux alone |
 //! | [`machine`] | the folder, the memory and the environment that a program gets |
 //! | `suitable` | whether the dynamic linker would load a library into a program |
 #![forbid(unsafe_code)]
@@ -12,9 +13,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
+mod list;
 pub mod machine;
 pub mod run;
 mod suitable;
+pub mod suite;
 
 /// The commands.
 #[derive(Debug, Parser)]
@@ -22,6 +25,8 @@ mod suitable;
 pub enum Command {
     /// Run a Linux program with its files in Faultless.
     Run(run::Options),
+    /// Run many programs with their files in Faultless, and compare them with Linux alone.
+    Programs(suite::Options),
 }
 
 impl Command {
@@ -32,6 +37,7 @@ impl Command {
     pub fn run(&self) -> Result<ExitCode> {
         match self {
             Self::Run(options) => run::run(options),
+            Self::Programs(options) => suite::run(options),
         }
     }
 }

@@ -64,6 +64,15 @@ impl Default for Setting {
     }
 }
 
+/// How a machine ended.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// What it says of itself.
+    pub text: String,
+    /// Whether everything could be written back.
+    pub is_synced: bool,
+}
+
 /// A machine with a folder.
 #[derive(Debug)]
 pub struct Machine {
@@ -143,21 +152,19 @@ impl Machine {
         )
     }
 
-    /// Writes everything back, after the last program has ended; the line of proof.
+    /// Writes everything back, after the last program has ended; the line of proof, and what did not
+    /// end well.
     ///
     /// # Errors
-    /// The last sync failed.
-    pub fn finish(self) -> Result<String> {
+    /// The machine cannot be asked, or its links cannot be removed.
+    pub fn finish(self) -> Result<Proof> {
         let mut command = Command::new("true");
         command.env("LD_PRELOAD", &self.library).env("FAULTLESS_RUN", self.options(true));
         let output = command.stdin(Stdio::null()).output().context("cannot run true")?;
         let removed = fs::remove_dir_all(self.folder.join(HIDDEN));
         let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
-        if !output.status.success() {
-            bail!("the machine did not end well: {text}");
-        }
         removed.context("the hidden links cannot be removed")?;
-        Ok(text)
+        Ok(Proof { text, is_synced: output.status.success() })
     }
 }
 

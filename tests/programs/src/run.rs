@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::machine::{Machine, Setting, build_library, exit_code};
@@ -80,6 +80,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let status =
         command.args(arguments).status().with_context(|| format!("{}", program.display()))?;
     let proof = machine.finish()?;
-    eprintln!("{proof}");
+    eprintln!("{}", proof.text);
+    // A store that is made to fail may fail there.
+    ensure!(proof.is_synced || options.fail > 0, "what was written could not all be kept");
     Ok(ExitCode::from(exit_code(status)))
 }

@@ -1,7 +1,7 @@
 //! Calls that move bytes from one descriptor to another: `sendfile`, `copy_file_range`, `splice`.
 //!
-//! What is not a file of the folder (a pipe, a socket) may make the call wait. That is done in short
-//! naps, so that a signal for the program ends it.
+//! What is not a file of the folder (a pipe, a socket) may make the call wait. That is done in
+//! short naps, so that a signal for the program ends it.
 
 use alloc::vec;
 

@@ -52,6 +52,15 @@ pub(crate) fn dispatch(call: &mut Call<'_>) -> Outcome {
         Sysno::utimensat | Sysno::utime | Sysno::utimes | Sysno::futimesat => {
             names::set_times(call, number)
         }
+        Sysno::chmod
+        | Sysno::fchmod
+        | Sysno::fchmodat
+        | Sysno::chown
+        | Sysno::fchown
+        | Sysno::lchown
+        | Sysno::fchownat
+        | Sysno::link
+        | Sysno::linkat => names::change(call, number),
         Sysno::getdents64 => names::list(call),
         Sysno::mmap => memory::map(call),
         Sysno::munmap => memory::unmap(call),

@@ -1,6 +1,6 @@
 //! Calls with names: they are Linux's, and the library looks at what becomes of its files.
 
-use faultless::prelude::Times;
+use faultless::prelude::{Task, Times};
 use syscalls::Sysno;
 
 use crate::call::{Call, Outcome, done, done_raw, get_path, put};
@@ -137,4 +137,45 @@ pub(super) fn list(call: &mut Call<'_>) -> Outcome {
             Err(errno) => done(Err(errno)),
         };
     }
+}
+
+/// Calls that change what is known of a file, but not what it holds: Linux makes them, and the file
+/// takes the time.
+pub(super) fn change(call: &mut Call<'_>, number: Sysno) -> Outcome {
+    let [first, second, _, _, fifth, _] = call.args;
+    let follows = |flags: usize| flags as i32 & libc::AT_SYMLINK_NOFOLLOW;
+    // The folder and the path, or a descriptor; and how the name is looked up.
+    let (folder, path, flags) = match number {
+        Sysno::fchmod | Sysno::fchown => (first, None, 0),
+        Sysno::chmod | Sysno::chown => (HERE, Some(first), 0),
+        Sysno::lchown | Sysno::link => (HERE, Some(first), libc::AT_SYMLINK_NOFOLLOW),
+        Sysno::fchmodat => (first, Some(second), 0),
+        Sysno::fchownat => (first, Some(second), follows(fifth)),
+        _ => {
+            let flags = if fifth as i32 & libc::AT_SYMLINK_FOLLOW == 0 {
+                libc::AT_SYMLINK_NOFOLLOW
+            } else {
+                0
+            };
+            (first, Some(second), flags)
+        }
+    };
+    let path = match path {
+        Some(at) => match get_path(call, at) {
+            Ok(path) => Some(path),
+            Err(_) => return Outcome::Pass,
+        },
+        None => None,
+    };
+    let result = raw::harmless(number, call.args);
+    let stat = match path {
+        Some(path) if result == 0 => look(folder, &path, flags),
+        None if result == 0 => stat_of(folder),
+        _ => None,
+    };
+    if let Some(file) = stat.and_then(|stat| files().find(&stat)) {
+        let times = file.inode().times();
+        file.inode().set_times(Times { changed: Running.now(), ..times });
+    }
+    Outcome::Done(result)
 }
