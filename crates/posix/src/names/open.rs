@@ -17,7 +17,8 @@ use crate::system::System;
 pub struct Opened<S: System> {
     /// The node. A symbolic link only with `O_PATH`.
     pub node: Arc<Node<S>>,
-    /// Where it comes from. `O_TRUNC` is for files that were found.
+    /// Where it comes from. `O_TRUNC` is for regular files that were found, and not with `O_PATH`:
+    /// the caller cuts them and stamps their times, even if they are empty.
     pub origin: Origin,
 }
 

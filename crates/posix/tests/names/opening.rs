@@ -109,6 +109,18 @@ fn o_tmpfile_makes_a_file_without_a_name_that_can_be_linked_once() {
 }
 
 #[test]
+fn o_tmpfile_takes_a_directory_that_was_removed() {
+    let world = World::new();
+    let directory = world.mkdir("d").expect("made");
+    world.rmdir("d").expect("removed");
+    let make = || world.files.make();
+    let flags = O_TMPFILE | O_RDWR;
+    let opened = world.tree.open(&world.caller(), &directory, b".", flags, 0o600, make);
+    // As on tmpfs; ext4 refuses.
+    world.link(&opened.expect("made").node, "f").expect("linked");
+}
+
+#[test]
 fn a_name_that_appears_while_its_file_is_made_is_found() {
     let world = World::new();
     let open = |flags| {
