@@ -18,7 +18,7 @@
 //! The order is: position of an open file, inode, page, address space (the parent's before the
 //! child's), list of the reverse map, locks inside Faultless. The lock of an address space and
 //! those behind it are short. The allocator is called with short locks held, so it must not sleep
-//! or reclaim.
+//! or reclaim. The two locks of a [`Tree`] are short as well, and meet none of the others.
 #![no_std]
 
 extern crate alloc;

@@ -56,12 +56,16 @@ impl Linux {
         while let Some(path) = todo.pop() {
             let at = Path { handle: 0, path: format!("/{path}") };
             let seen = self.stat(&at, libc::AT_SYMLINK_NOFOLLOW).expect("it is listed");
-            let target = self.read_link(&at).unwrap_or_default();
+            let mut target = self.read_link(&at).unwrap_or_default();
             self.set_modified(&at);
             if seen.kind & libc::S_IFMT == libc::S_IFDIR {
                 let names = self.open(&at, libc::O_DIRECTORY).and_then(|folder| names(&folder));
                 for name in names.expect("a folder").into_keys() {
                     todo.push(format!("{path}/{name}"));
+                }
+                if !path.is_empty() {
+                    let up = Path { handle: 0, path: format!("{path}/..") };
+                    target = format!("in {}", self.stat(&up, 0).expect("a parent").node);
                 }
             }
             all.insert(path, (seen, target));

@@ -86,6 +86,17 @@ fn a_cookie_of_a_name_that_is_gone_leads_to_the_next_one() {
 }
 
 #[test]
+fn a_name_that_comes_while_the_last_one_goes_is_behind_the_walk() {
+    let world = World::new();
+    world.file("a").expect("made");
+    let a = world.root().entry(2, u64::MAX).expect("read").expect("there");
+    world.unlink("a").expect("removed");
+    world.file("b").expect("made");
+    let next = world.root().entry(a.next, u64::MAX).expect("read").expect("there");
+    assert_eq!(next.name(), b"b");
+}
+
+#[test]
 fn a_walk_that_renames_each_name_ends() {
     let world = World::new();
     for at in 0..20 {

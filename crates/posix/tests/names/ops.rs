@@ -107,7 +107,8 @@ impl fmt::Debug for Answer {
 /// An answer, or an error number.
 pub type Outcome = Result<Answer, i32>;
 
-/// Everything in a tree: what is seen of each path, and of links what they stand for.
+/// Everything in a tree: what is seen of each path, and what a link stands for, or the number of a
+/// directory's parent.
 pub type Everything = BTreeMap<String, (Seen, String)>;
 
 /// Small numbers for the numbers of nodes, in order of appearance.

@@ -64,7 +64,10 @@ impl Ours {
         let mut todo = vec![(String::new(), self.tree.root().clone())];
         while let Some((path, node)) = todo.pop() {
             let target = node.target(&at_time(self.now)).unwrap_or_default();
-            let target = String::from_utf8_lossy(target).into_owned();
+            let mut target = String::from_utf8_lossy(target).into_owned();
+            if let (false, Ok(parent)) = (path.is_empty(), self.lookup(&node, "..", Follow::Last)) {
+                target = format!("in {}", self.numbers.of(parent.number()));
+            }
             let seen = self.seen(&node);
             node.set_times(&at_time(self.now), None, Some(0));
             for name in names(&node).unwrap_or_default().into_keys() {
