@@ -30,6 +30,8 @@ macro_rules! numbers {
 numbers! {
     /// The operation is not permitted.
     PERM = EPERM;
+    /// No such name, or a directory that was removed.
+    NOENT = ENOENT;
     /// A signal came first.
     INTR = EINTR;
     /// The store failed.
@@ -44,6 +46,16 @@ numbers! {
     ACCES = EACCES;
     /// An address that the program may not access.
     FAULT = EFAULT;
+    /// In use by the system: the root.
+    BUSY = EBUSY;
+    /// The name is taken.
+    EXIST = EEXIST;
+    /// Not in the same tree.
+    XDEV = EXDEV;
+    /// Not a directory.
+    NOTDIR = ENOTDIR;
+    /// A directory.
+    ISDIR = EISDIR;
     /// An argument that means nothing.
     INVAL = EINVAL;
     /// Too many open files.
@@ -56,6 +68,12 @@ numbers! {
     ROFS = EROFS;
     /// No data there: `SEEK_DATA` or `SEEK_HOLE` at or past the end.
     NXIO = ENXIO;
+    /// A name or a path that is too long.
+    NAMETOOLONG = ENAMETOOLONG;
+    /// A directory with names in it.
+    NOTEMPTY = ENOTEMPTY;
+    /// Too many symbolic links, or one that must not be followed.
+    LOOP = ELOOP;
     /// A result that its type cannot hold.
     OVERFLOW = EOVERFLOW;
     /// Not on this kind of file.

@@ -8,6 +8,7 @@
 //! | file descriptors: `dup`, `close`, `fork` | [`Descriptors`] |
 //! | address spaces: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`, `msync`, … | [`AddressSpace`] |
 //! | which address spaces map a file | [`ReverseMap`] |
+//! | names: `open`, `mkdir`, `rename`, `unlink`, `readlink`, `getdents`, `stat`, … | [`Tree`], [`Node`] |
 //! | error numbers | [`Errno`] |
 //!
 //! It is `no_std` and needs an allocator. Arguments are those of the system calls, numbers of
@@ -17,7 +18,7 @@
 //! The order is: position of an open file, inode, page, address space (the parent's before the
 //! child's), list of the reverse map, locks inside Faultless. The lock of an address space and
 //! those behind it are short. The allocator is called with short locks held, so it must not sleep
-//! or reclaim.
+//! or reclaim. The two locks of a [`Tree`] are short as well, and meet none of the others.
 #![no_std]
 
 extern crate alloc;
@@ -26,6 +27,7 @@ mod descriptors;
 mod errno;
 mod file;
 mod mm;
+mod names;
 mod system;
 
 pub use descriptors::{Descriptors, OnExec};
@@ -34,5 +36,8 @@ pub use file::{AccessMode, Description, RwFlags};
 pub use mm::{
     AddressSpace, Area, Change, Entry, MapRequest, Owner, PageTable, ReverseMap, Rights, Sharing,
     ShowsFile, Signal,
+};
+pub use names::{
+    Accessed, Caller, DirectoryEntry, Follow, Kind, Node, Opened, Origin, Status, Tree,
 };
 pub use system::System;
