@@ -68,6 +68,19 @@ const fn process_of_its_own(flags: u64) -> u64 {
     if flags & THREAD == 0 { flags & !shared } else { flags }
 }
 
+/// `execve` and `execveat`, at the gate: they return only if they fail. Until then the process is
+/// not asked for anything: it has no mappings, and soon no handlers.
+pub(crate) fn exec(call: &mut Call<'_>) -> Outcome {
+    // SAFETY: the record of this thread.
+    unsafe { *call.thread.registers.get() = call.context.uc_mcontext.gregs };
+    call.thread.mask.set(mask_of(call.context));
+    call.thread.child.set(None);
+    call.process.begin_exec();
+    // Nothing is kept on the program's stack.
+    *call.register(libc::REG_RIP) = gate::clone() as i64;
+    Outcome::Resume
+}
+
 /// Prepares both sides, and goes to the gate.
 fn begin(
     call: &mut Call<'_>,
@@ -125,6 +138,9 @@ fn begin(
 /// The old thread goes on.
 pub(crate) fn parent(thread: &'static Thread, context: &mut ucontext_t) {
     let result = context.uc_mcontext.gregs[libc::REG_RAX as usize];
+    if let Some(process) = Process::of(thread) {
+        process.end_exec();
+    }
     resume(thread, context);
     context.uc_mcontext.gregs[libc::REG_RAX as usize] = result;
     let child = thread.child.take();

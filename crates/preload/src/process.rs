@@ -155,8 +155,23 @@ impl Process {
     /// hold locks.
     pub(crate) fn kill(&self) {
         self.in_common.killed.store(true, SeqCst);
-        for signal in [taken::SHOOTDOWN, libc::SIGCONT] {
+        // One that is being replaced holds no locks, and has no handlers.
+        let execs = self.in_common.execs.load(SeqCst);
+        let first = if execs { libc::SIGKILL } else { taken::SHOOTDOWN };
+        for signal in [first, libc::SIGCONT] {
             raw::harmless(Sysno::kill, [self.pid as usize, signal as usize, 0, 0, 0, 0]);
+        }
+    }
+
+    /// The process is about to be replaced by another program: it is not asked for anything.
+    pub(crate) fn begin_exec(&self) {
+        self.in_common.execs.store(true, SeqCst);
+    }
+
+    /// It was not.
+    pub(crate) fn end_exec(&self) {
+        if self.in_common.execs.swap(false, SeqCst) {
+            self.space.with_table(Table::reload);
         }
     }
 
@@ -240,6 +255,9 @@ pub(crate) fn shoot_down(number: u64) {
     let wanted = process.in_common.asked.fetch_add(1, SeqCst) + 1;
     let mut rounds = 0_u32;
     while process.in_common.served.load(SeqCst) < wanted {
+        if process.in_common.execs.load(SeqCst) {
+            return;
+        }
         // It answers at once, or when it can run again: in the kernel it looks before it leaves.
         if rounds.is_multiple_of(64) {
             let args = [pid as usize, taken::SHOOTDOWN as usize, 0, 0, 0, 0];

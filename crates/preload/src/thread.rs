@@ -35,6 +35,8 @@ pub(crate) struct InCommon {
     pub(crate) number: u64,
     /// The process ends: locks that are waited for are given up, and no thread enters the kernel.
     pub(crate) exiting: AtomicBool,
+    /// It is being replaced by another program.
+    pub(crate) execs: AtomicBool,
     /// It is to end by `SIGKILL`.
     pub(crate) killed: AtomicBool,
     /// Threads in the kernel.
@@ -50,6 +52,7 @@ impl InCommon {
         Self {
             number,
             exiting: AtomicBool::new(false),
+            execs: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             inside: AtomicU32::new(0),
             asked: AtomicU64::new(0),

@@ -2,15 +2,17 @@
 // protect, lock, truncate and drop them. Each word of a file is 0 or one that was written.
 #include "common.h"
 
-enum { PAGES = 32, ROUNDS = 300, THREADS = 3 };
+enum { PAGES = 32, WRITES = 10000, ROUNDS = 300, THREADS = 3 };
 
 static int fds[2];
 
 static unsigned draw(unsigned *seed) { return *seed = *seed * 1103515245 + 12345, *seed >> 16; }
 
+static int is_word(long word) { return word == 0 || (unsigned long)word >> 48 == 0x5a5a; }
+
 static void writer(unsigned seed) {
     unsigned char *map = (void *)MUST((long)mmap(0, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[seed % 2], 0));
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < WRITES; round++) {
         long from = draw(&seed) % (PAGES - 3) * PAGE, to = draw(&seed) % PAGES * PAGE;
         long length = (draw(&seed) % 3 + 1) * PAGE;
         // The mapping may end before: the source is not there then.
@@ -19,6 +21,8 @@ static void writer(unsigned seed) {
         long words[PAGE / 8];
         for (int i = 0; i < PAGE / 8; i++) words[i] = 0x5a5a000000000000 | (long)(draw(&seed) & 0xffff);
         MUST(pwrite(fds[draw(&seed) % 2], words, PAGE, draw(&seed) % PAGES * PAGE));
+        n = MUST(pread(fds[draw(&seed) % 2], words, PAGE, draw(&seed) % PAGES * PAGE));
+        for (int i = 0; i < n / 8; i++) CHECK(is_word(words[i]));
     }
     MUST(munmap(map, PAGES * PAGE));
 }
@@ -72,7 +76,7 @@ int main(void) {
         long words[PAGES * PAGE / 8];
         MUST(ftruncate(fds[file], PAGES * PAGE));
         CHECK(pread(fds[file], words, sizeof words, 0) == sizeof words);
-        for (unsigned i = 0; i < sizeof words / 8; i++) CHECK(words[i] == 0 || (unsigned long)words[i] >> 48 == 0x5a5a);
+        for (unsigned i = 0; i < sizeof words / 8; i++) CHECK(is_word(words[i]));
     }
     printf("every word is one that was written\n");
     return 0;

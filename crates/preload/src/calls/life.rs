@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use syscalls::Sysno;
 
 use crate::call::{Call, Outcome, get_path};
+use crate::clone;
 use crate::files::{files, look, stat_of};
 use crate::process::{PROCESSES, Process, serve};
 use crate::raw;
@@ -95,5 +96,5 @@ pub(super) fn exec(call: &mut Call<'_>, number: Sysno) -> Outcome {
             let _found_by_linux = files().write_out(&file);
         }
     }
-    Outcome::Pass
+    clone::exec(call)
 }
