@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`run`] | `cargo xtask run`: one program |
 //! | [`suite`], `list` | `cargo xtask programs`: many programs, compared with Linux alone |
+//! | `speed` | how long some of them take |
+//! | `tools` | the library, the small programs and scripts, and how one is run |
 //! | [`machine`] | the folder, the memory and the environment that a program gets |
 //! | `suitable` | whether the dynamic linker would load a library into a program |
 #![forbid(unsafe_code)]
@@ -16,8 +18,10 @@ use clap::Parser;
 mod list;
 pub mod machine;
 pub mod run;
+mod speed;
 mod suitable;
 pub mod suite;
+mod tools;
 
 /// The commands.
 #[derive(Debug, Parser)]

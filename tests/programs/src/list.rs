@@ -42,6 +42,13 @@ pub(crate) struct Case {
     pub(crate) on: On,
 }
 
+impl Case {
+    /// Something to measure.
+    pub(crate) const fn measured(name: &'static str, script: &'static str) -> Self {
+        Self { name, needs: &[], script, compared: Compared::ExitCode, on: On::Two }
+    }
+}
+
 /// On which machines a case runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
@@ -122,7 +129,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "stress-ng files",
         needs: &[STRESS],
-        script: "stress-ng --verify --temp-path . --timeout 20 --hdd 1 --hdd-ops 300 --filename 1 \
+        script: "stress-ng --verify --temp-path . --timeout 8 --hdd 1 --hdd-ops 300 --filename 1 \
                  --filename-ops 300 --dentry 1 --dentry-ops 300 --link 1 --link-ops 300 --symlink 1 \
                  --symlink-ops 300 --rename 1 --rename-ops 300 --seek 1 --seek-ops 1000 \
                  --sendfile 1 --sendfile-ops 100 --copy-file 1 --copy-file-ops 300 --utime 1 \
@@ -134,7 +141,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "stress-ng memory",
         needs: &[STRESS],
-        script: "stress-ng --verify --temp-path . --timeout 20 --mmap 2 --mmap-file --mmap-bytes 4m \
+        script: "stress-ng --verify --temp-path . --timeout 8 --mmap 2 --mmap-file --mmap-bytes 4m \
                  --mmap-ops 30 --msync 2 --msync-ops 200 --mincore 1 --mincore-ops 300 --madvise 1 \
                  --madvise-ops 50 --rmap 1 --rmap-ops 200 --fault 1 --fault-ops 300 --mremap 1 \
                  --mremap-ops 100 --mmapfork 1 --mmapfork-ops 5",
@@ -189,7 +196,6 @@ const fn fio(name: &'static str, script: &'static str) -> Case {
     Case { name, needs: &[FIO], script, compared: Compared::ExitCode, on: On::Two }
 }
 
-/// Its tests are not part of every package: without them there is nothing to run.
 const fn python(name: &'static str, script: &'static str) -> Case {
     Case { name, needs: &[PYTHON], script, compared: Compared::ExitCode, on: On::Two }
 }

@@ -1,13 +1,9 @@
-//! `cargo xtask programs`: programs that were not written for this, each on Linux alone as a control
-//! and on machines, compared.
+//! `cargo xtask programs`: programs that were not written for this, each on Linux alone as a
+//! control and on machines, compared.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{Read, Seek, Write};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,11 +12,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use comfy_table::Table;
 use faultless_tools::process::on_path;
-use faultless_tools::workspace;
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::list::{CASES, Case, Compared, On, PLANTED};
-use crate::machine::{Machine, Setting, build_library, exit_code};
+use crate::machine::Setting;
+use crate::speed;
+use crate::tools::{PATIENCE, Ran, Tools};
 
 /// What a user can say.
 #[derive(Args, Debug)]
@@ -32,13 +28,13 @@ pub struct Options {
     /// seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     time: u64,
+    /// Only measure: programs on tmpfs, on the file system of the temporary folder, and on machines
+    #[arg(long)]
+    speed: bool,
     /// Only print what this machine lacks
     #[arg(long)]
     missing: bool,
 }
-
-/// How long a run may take before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(150);
 
 /// The same for a run with a planted bug, of a case that takes a second.
 const LITTLE_PATIENCE: Duration = Duration::from_secs(15);
@@ -57,6 +53,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         return Ok(if options.missing { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let tools = Tools::build()?;
+    if options.speed {
+        speed::print(&tools)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let is_meant = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only));
     let cases = CASES.iter().filter(|case| is_meant(case.name));
     let jobs: Vec<Job<'_>> = cases.flat_map(Job::all).collect();
@@ -91,7 +91,15 @@ fn missing() -> Vec<String> {
         .map(|needed| (needed.program, needed.how))
         .collect();
     let lacking = needed.into_iter().filter(|(program, _)| !on_path(program));
-    lacking.map(|(program, how)| format!("{program}: {how}")).collect()
+    let mut lines: Vec<String> =
+        lacking.map(|(program, how)| format!("{program}: {how}")).collect();
+    // They are not part of every package.
+    let mut tests = Command::new("python3");
+    tests.args(["-c", "import test.test_mmap"]).stderr(Stdio::null());
+    if on_path("python3") && !tests.status().is_ok_and(|status| status.success()) {
+        lines.push("python3's tests: apt-get install libpython3-testsuite".into());
+    }
+    lines
 }
 
 /// A case on a machine.
@@ -108,16 +116,6 @@ impl<'c> Job<'c> {
     }
 }
 
-/// What a run was like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Ran {
-    /// The exit code; nothing if it hung.
-    code: Option<u8>,
-    output: String,
-    /// Sums of the files that are left, by path.
-    files: BTreeMap<PathBuf, u64>,
-}
-
 /// A job that is done.
 struct Done<'c> {
     job: Job<'c>,
@@ -126,34 +124,7 @@ struct Done<'c> {
     difference: Option<String>,
 }
 
-/// The library, and the folder of the small programs and scripts.
-struct Tools {
-    library: PathBuf,
-    programs: PathBuf,
-}
-
 impl Tools {
-    fn build() -> Result<Self> {
-        let programs = workspace::target_dir()?.join("programs");
-        fs::create_dir_all(&programs)?;
-        let source = workspace::root().join("tests/programs");
-        for entry in fs::read_dir(source.join("c"))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "c") {
-                let name = path.file_stem().context("a file without a name")?;
-                let mut compiler = Command::new("cc");
-                compiler.args(["-O1", "-Wall", "-Wno-stringop-overread", "-pthread", "-o"]);
-                let status = compiler.arg(programs.join(name)).arg(&path).status()?;
-                ensure!(status.success(), "{} does not compile", path.display());
-            }
-        }
-        for entry in fs::read_dir(source.join("scripts"))? {
-            let path = entry?.path();
-            fs::copy(&path, programs.join(path.file_name().context("a file without a name")?))?;
-        }
-        Ok(Self { library: build_library()?, programs })
-    }
-
     /// Runs the jobs, [`AT_A_TIME`], each with its control.
     fn run_all<'c>(&self, jobs: Vec<Job<'c>>) -> Result<Vec<Done<'c>>> {
         let count = jobs.len();
@@ -194,59 +165,6 @@ impl Tools {
             difference = difference.or(Some(proof));
         }
         Ok(Done { job, time, difference })
-    }
-
-    /// On Linux alone.
-    fn control(&self, case: &Case) -> Result<Ran> {
-        let folder = tempfile::Builder::new().prefix("control-").tempdir()?;
-        let mut command = Command::new("sh");
-        command.current_dir(folder.path());
-        let (code, output) = self.script(command, case, folder.path(), PATIENCE)?;
-        Ok(Ran { code, output, files: sums(folder.path())? })
-    }
-
-    /// On a machine; the line of proof, too.
-    fn on_machine(
-        &self,
-        case: &Case,
-        setting: &Setting,
-        patience: Duration,
-    ) -> Result<(Ran, String)> {
-        let folder = tempfile::Builder::new().prefix("faultless-").tempdir()?;
-        let machine = Machine::new(&self.library, setting.clone(), Some(folder.path()))?;
-        let command = machine.command(Path::new("sh"));
-        let (code, output) = self.script(command, case, folder.path(), patience)?;
-        let proof = if code.is_some() { machine.finish()?.text } else { String::new() };
-        Ok((Ran { code, output, files: sums(folder.path())? }, proof))
-    }
-
-    /// Runs the script of a case; its exit code and what it printed.
-    fn script(
-        &self,
-        mut shell: Command,
-        case: &Case,
-        folder: &Path,
-        patience: Duration,
-    ) -> Result<(Option<u8>, String)> {
-        let path = std::env::var_os("PATH").context("there is no PATH")?;
-        let path = std::env::join_paths(
-            std::iter::once(self.programs.clone()).chain(std::env::split_paths(&path)),
-        )?;
-        shell.args(["-c", case.script]).env("PATH", path);
-        shell.env("TMPDIR", folder).env("HOME", folder).env("LC_ALL", "C");
-        shell.env(
-            "FIO",
-            "--name=job --rw=randrw --bs=4k --size=8m --verify=crc32c --randseed=1 --output=/dev/null",
-        );
-        let mut output = tempfile::tempfile()?;
-        shell.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null());
-        let mut child = shell.process_group(0).spawn().context("cannot run sh")?;
-        let status = wait(&mut child, patience)?;
-        output.flush()?;
-        output.rewind()?;
-        let mut bytes = Vec::new();
-        output.read_to_end(&mut bytes)?;
-        Ok((status.map(exit_code), String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Plants a bug, and runs the case that is to find it: how it was found.
@@ -293,52 +211,8 @@ impl Tools {
     }
 }
 
-/// Waits for a process; nothing if it is still there after so long: then it is killed, with all of
-/// its group.
-fn wait(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if start.elapsed() > patience {
-            if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                kill_process_group(group, Signal::KILL)?;
-            }
-            child.wait()?;
-            return Ok(None);
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A sum of each file in a folder, by its path from there. Names with a dot are left out.
-fn sums(folder: &Path) -> Result<BTreeMap<PathBuf, u64>> {
-    let mut sums = BTreeMap::new();
-    let mut rest = vec![folder.to_path_buf()];
-    while let Some(at) = rest.pop() {
-        for entry in fs::read_dir(&at)? {
-            let entry = entry?;
-            let (path, kind) = (entry.path(), entry.file_type()?);
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                continue;
-            }
-            if kind.is_dir() {
-                rest.push(path);
-            } else if kind.is_file() {
-                let bytes = fs::read(&path)?;
-                let sum = bytes.iter().fold(bytes.len() as u64, |sum, byte| {
-                    sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
-                });
-                sums.insert(path.strip_prefix(folder)?.to_path_buf(), sum);
-            }
-        }
-    }
-    Ok(sums)
 }
 
 /// What differs between a control and a run.

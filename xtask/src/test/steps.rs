@@ -50,6 +50,11 @@ pub(super) const STEPS: &[Step] = &[
     slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", || {
         summarised(FUZZING)
     }),
+    slow(
+        "programs",
+        "programs with their files in Faultless do what they do on Linux alone",
+        || summarised(&["programs"]),
+    ),
     slow("planted", "hand-written bugs in the core: the named tests find each", planted),
 ];
 
