@@ -83,20 +83,23 @@ pub(crate) fn run() -> Result<ExitCode> {
     let Some(toolchain) = Toolchain::find() else { return Ok(ExitCode::FAILURE) };
     let output = workspace::target_dir()?.join("cross");
     let mut good = missing.is_empty();
-    let targets = BARE.map(|target| ("build", target)).into_iter();
-    for (verb, target) in targets.chain(CHECKED.map(|target| ("check", target))) {
-        let mut build = toolchain.cargo(verb, target, &output);
+    // One command for all targets of a kind: cargo builds for several at the same time.
+    for (verb, targets) in [("build", BARE), ("check", CHECKED)] {
+        let mut build = toolchain.cargo(verb, &targets, &output);
         build.arg("-Zbuild-std=core").args(CORE.iter().flat_map(|package| ["-p", package]));
         // Nothing of this is run.
         build.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
-        good &= step(verb, target, &mut build)?;
+        good &= step(verb, &targets, &mut build)?;
     }
-    for emulated in EMULATED.iter().filter(|emulated| emulated.tools().all(Tool::is_there)) {
-        let mut test = toolchain.cargo("test", emulated.target, &output);
+    let runnable: Vec<_> =
+        EMULATED.iter().filter(|emulated| emulated.tools().all(Tool::is_there)).collect();
+    if !runnable.is_empty() {
+        let targets: Vec<&str> = runnable.iter().map(|emulated| emulated.target).collect();
+        let mut test = toolchain.cargo("test", &targets, &output);
         test.args(["-Zbuild-std", "-p", "faultless-usercopy"]);
         test.args(["--lib", "--test", "faults", "--test", "moving", "--test", "extable"]);
-        emulated.configure(&mut test);
-        good &= step("test", emulated.target, &mut test)?;
+        runnable.iter().for_each(|emulated| emulated.configure(&mut test));
+        good &= step("test", &targets, &mut test)?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -113,19 +116,22 @@ pub(crate) fn missing() -> Vec<String> {
     lines
 }
 
-/// Runs a step and prints its line; whether it went well.
-fn step(verb: &str, target: &str, command: &mut Command) -> Result<bool> {
+/// Runs a step and prints a line for each target; whether it went well.
+fn step(verb: &str, targets: &[&str], command: &mut Command) -> Result<bool> {
     let start = Instant::now();
     let finished = capture(command)?;
     if !finished.success {
         print!("{}", finished.output);
     }
     let outcome = if finished.success { "ok" } else { "FAILED" };
+    for target in targets {
+        println!("{verb:<5} {target:<33} {outcome}");
+    }
     let tests = match tally(&finished.output).passed {
         0 => String::new(),
         passed => format!(", {passed} tests"),
     };
-    println!("{verb:<5} {target:<28} {outcome} {:.1} s{tests}", start.elapsed().as_secs_f64());
+    println!("{verb:<5} together {:.1} s{tests}", start.elapsed().as_secs_f64());
     Ok(finished.success)
 }
 

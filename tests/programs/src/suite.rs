@@ -97,7 +97,7 @@ fn missing() -> Vec<String> {
     let mut tests = Command::new("python3");
     tests.args(["-c", "import test.test_mmap"]).stderr(Stdio::null());
     if on_path("python3") && !tests.status().is_ok_and(|status| status.success()) {
-        lines.push("python3's tests: apt-get install libpython3-testsuite".into());
+        lines.push("python3's tests: apt-get install libpython3.11-testsuite".into());
     }
     lines
 }

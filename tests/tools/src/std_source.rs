@@ -46,11 +46,12 @@ impl Toolchain {
         Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock").is_file()
     }
 
-    /// A cargo command of this toolchain, and no other, for `target`.
+    /// A cargo command of this toolchain, and no other, for `targets`.
     #[must_use]
-    pub fn cargo(&self, verb: &str, target: &str, output: &Path) -> Command {
+    pub fn cargo(&self, verb: &str, targets: &[&str], output: &Path) -> Command {
         let mut command = Command::new(&self.cargo);
-        command.args([verb, "--locked", "--target", target, "--target-dir"]).arg(output);
+        command.args([verb, "--locked", "--target-dir"]).arg(output);
+        command.args(targets.iter().flat_map(|target| ["--target", target]));
         command.current_dir(workspace::root());
         command.env("CARGO_PROFILE_DEV_DEBUG", "false");
         // -Zbuild-std is unstable, and this variable is how a stable compiler is asked for it.
