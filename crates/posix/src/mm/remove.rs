@@ -64,12 +64,13 @@ impl<S: System> State<S> {
         None
     }
 
-    /// Applies a change of the reverse map, until `gone` is full.
+    /// Applies a change of the reverse map, until `gone` is full. Allocates nothing: pages may be
+    /// locked.
     fn change(&mut self, id: u64, pages: &Range<PageIndex>, change: Change, gone: &mut Gone) {
-        let areas = self.all_areas().filter(|area| area.inode().mapping().id() == id);
-        let shown: Vec<Range<usize>> = areas.map(|area| area.showing(pages)).collect();
-        for mut pages in shown {
-            while let Some((page, entry)) = self.table.next(pages.clone()) {
+        let (table, areas) = self.table_and_areas();
+        for area in areas.filter(|area| area.inode().mapping().id() == id) {
+            let mut pages = area.showing(pages);
+            while let Some((page, entry)) = table.next(pages.clone()) {
                 pages.start = page + 1;
                 match (change, entry.owner) {
                     (Change::Unmap(Unmap::Truncate), _)
@@ -77,11 +78,11 @@ impl<S: System> State<S> {
                         if gone.is_full() {
                             return;
                         }
-                        self.table.set(page, None);
+                        table.set(page, None);
                         gone.push(entry);
                     }
                     (Change::WriteProtect, Owner::File) => {
-                        self.table.set(page, Some(entry.read_only()));
+                        table.set(page, Some(entry.read_only()));
                     }
                     // A private copy stays.
                     (_, Owner::Space) => {}

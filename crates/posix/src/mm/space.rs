@@ -71,6 +71,13 @@ impl<S: System> State<S> {
         self.areas.values()
     }
 
+    /// The table, and all mappings in order.
+    pub(crate) fn table_and_areas(
+        &mut self,
+    ) -> (&mut S::PageTable, impl Iterator<Item = &Area<S>>) {
+        (&mut self.table, self.areas.values())
+    }
+
     /// Whether `page` still is what it was when the lock was let go.
     pub(crate) fn still_maps(&self, page: usize, area: &Area<S>) -> bool {
         self.area(page).is_some_and(|now| now.is_as(area, page))
