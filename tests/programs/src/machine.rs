@@ -111,7 +111,10 @@ impl Machine {
         let folder = fs::canonicalize(path).with_context(|| format!("{}", path.display()))?;
         let hidden = folder.join(HIDDEN);
         fs::create_dir(&hidden).with_context(|| {
-            format!("{}: does another program use the folder?", hidden.display())
+            format!(
+                "{}: another run uses the folder, or one that was killed has left it there",
+                hidden.display()
+            )
         })?;
         let name = c"faultless";
         let memory = memfd_create(name, MemfdFlags::empty()).context("no memory to share")?;
