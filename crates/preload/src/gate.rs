@@ -1,7 +1,7 @@
 //! The instructions at which Linux lets system calls pass, and what a program goes on with after a
 //! trap.
 //!
-//! System calls of the program trap, but for those made in the page of [`start`]. A trap that is to
+//! System calls of the program trap, but for those made in the page of [`range`]. A trap that is to
 //! be Linux's affair goes on there: with all registers as they were, the call is made again, and
 //! returns to the program.
 
