@@ -17,8 +17,9 @@ use tempfile::TempDir;
 /// The name of the folder of hidden links, which the library keeps files by.
 const HIDDEN: &str = ".faultless";
 
-/// The lowest descriptor that the memory may have: far from those that programs use.
-const LOWEST: i32 = 900;
+/// The lowest descriptor that the memory may have: far from those that programs use, if the limit
+/// of open files allows it.
+const LOWEST: [i32; 3] = [900, 200, 50];
 
 /// Bytes of the memory besides frames. Only what is used takes memory.
 const OTHER_BYTES: u64 = 16 << 30;
@@ -120,8 +121,8 @@ impl Machine {
         let memory = memfd_create(name, MemfdFlags::empty()).context("no memory to share")?;
         ftruncate(&memory, OTHER_BYTES + setting.frames * PAGE_BYTES).context("no memory")?;
         // Inherited by the program, and by those that it starts.
-        let memory =
-            fcntl_dupfd_cloexec(&memory, LOWEST).context("no descriptor for the memory")?;
+        let memory = LOWEST.into_iter().find_map(|least| fcntl_dupfd_cloexec(&memory, least).ok());
+        let memory = memory.context("no descriptor for the memory")?;
         fcntl_setfd(&memory, FdFlags::empty())?;
         Ok(Self { setting, library: library.to_path_buf(), memory, folder, _own: own })
     }
