@@ -168,7 +168,7 @@ fn archive(isa: Isa) -> Result<PathBuf> {
         }
         Some(target) => {
             let mut build =
-                Toolchain::find().context("no toolchain")?.cargo("build", target, &output);
+                Toolchain::find().context("no toolchain")?.cargo("build", &[target], &output);
             build.args(args).arg("-Zbuild-std=core");
             if isa == Isa::Aarch64 {
                 // The platform's register, which a kernel keeps to itself.
