@@ -141,6 +141,7 @@ pub(crate) fn parent(thread: &'static Thread, context: &mut ucontext_t) {
     if let Some(process) = Process::of(thread) {
         process.end_exec();
     }
+    thread.lent_program.set(None);
     resume(thread, context);
     context.uc_mcontext.gregs[libc::REG_RAX as usize] = result;
     let child = thread.child.take();

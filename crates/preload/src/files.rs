@@ -62,12 +62,16 @@ impl Files {
     /// No memory for it, or no hidden link.
     pub(crate) fn opened(&self, fd: usize) -> Result<Option<FileHandle>, Errno> {
         let Some(stat) = stat_of(fd) else { return Ok(None) };
-        if stat.st_mode & libc::S_IFMT != libc::S_IFREG || !is_inside(fd) {
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Ok(None);
         }
         let key = Key::of(&stat);
+        // Also one that has got a name elsewhere.
         if let Some(file) = self.known.lock().get(&key) {
             return Ok(Some(FileHandle(Arc::clone(file))));
+        }
+        if !is_inside(fd) {
+            return Ok(None);
         }
         hide(fd, key.number)?;
         let file = Arc::new(new_file(key, &stat)?);

@@ -27,17 +27,21 @@
 extern crate alloc;
 
 mod arena;
+mod buffers;
 mod call;
 mod calls;
 mod chaos;
 mod clone;
 mod counters;
+mod environment;
 mod files;
 mod frames;
 mod gate;
 mod hooks;
 mod init;
 mod kernel;
+mod lend;
+mod loans;
 mod locks;
 mod machine;
 mod memory;

@@ -11,6 +11,7 @@ use syscalls::Sysno;
 
 use crate::arena::{Part, unique};
 use crate::kernel::{OpenFile, Program, Space, TheCache};
+use crate::loans::Loans;
 use crate::raw;
 use crate::sync::Short;
 use crate::table::{Table, reserve};
@@ -35,6 +36,7 @@ pub(crate) struct Process {
     pub(crate) descriptors: Short<Descriptors<Program>>,
     pub(crate) space: Space,
     pub(crate) actions: Short<Actions>,
+    pub(crate) loans: Short<Loans>,
 }
 
 impl Process {
@@ -59,6 +61,7 @@ impl Process {
             descriptors: Short::new(descriptors),
             space: Arc::new(AddressSpace::new(TheCache, Table::new(number))),
             actions: Short::new(actions),
+            loans: Short::default(),
         }
     }
 

@@ -5,6 +5,9 @@ use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use faultless::parts::Threads;
 use syscalls::Sysno;
 
@@ -61,6 +64,14 @@ impl InCommon {
     }
 }
 
+/// A path, arguments and environment for `exec`, in memory that Linux can read at any time.
+pub(crate) struct LentProgram {
+    pub(crate) path: Vec<u8>,
+    pub(crate) strings: Vec<Vec<u8>>,
+    pub(crate) arguments: Vec<usize>,
+    pub(crate) environment: Vec<usize>,
+}
+
 /// The registers of a program at a trap.
 pub(crate) type Registers = [i64; 23];
 
@@ -87,6 +98,8 @@ pub(crate) struct Thread {
     pub(crate) child: Cell<Option<&'static Thread>>,
     /// A signal mask that a call is given in place of the program's.
     pub(crate) lent_mask: UnsafeCell<[u64; 2]>,
+    /// What `exec` is given in place of the program's strings and lists.
+    pub(crate) lent_program: Cell<Option<Box<LentProgram>>>,
     /// Arguments of `clone3` in place of the program's.
     pub(crate) clone_args: UnsafeCell<[u64; 11]>,
     /// Where the thread's own stack is described for Linux.
@@ -133,6 +146,7 @@ impl Thread {
         self.pid.set(0);
         self.birth.set(None);
         self.child.set(None);
+        self.lent_program.set(None);
         self.permit.store(0, Relaxed);
         let stack = libc::stack_t {
             ss_sp: self.lowest().cast(),
@@ -189,6 +203,7 @@ impl Thread {
         for thread in (0..arena::threads()).map(Self::at) {
             let is_used = thread.state.load(Acquire) != FREE;
             if is_used && thread.pid.get() == pid && !core::ptr::eq(thread, running) {
+                thread.lent_program.set(None);
                 thread.state.store(FREE, Release);
             }
         }

@@ -15,11 +15,13 @@ use libc::{siginfo_t, ucontext_t};
 use spin::Once;
 use syscalls::Sysno;
 
+use crate::buffers;
 use crate::call::{ARGUMENTS, Call, Outcome, put, register};
 use crate::calls;
 use crate::clone;
 use crate::counters::{add, counters};
 use crate::gate;
+use crate::lend;
 use crate::locks;
 use crate::memory::ProgramMemory;
 use crate::options::{Plant, options};
@@ -101,19 +103,29 @@ pub(crate) extern "C" fn on_call(signal: c_int, info: *mut siginfo_t, context: *
     }
 }
 
-fn call(thread: &'static Thread, process: &'static Process, context: &mut ucontext_t) {
+/// The call that the registers say.
+fn new_call<'a>(
+    thread: &'static Thread,
+    process: &'static Process,
+    context: &'a mut ucontext_t,
+) -> Call<'a> {
     let args = ARGUMENTS.map(|which| *register(context, which) as usize);
-    let number = *register(context, libc::REG_RAX) as usize;
-    let mut call = Call {
-        number,
+    Call {
+        number: *register(context, libc::REG_RAX) as usize,
         args,
+        asked: args,
         thread,
         process,
         context,
         memory: ProgramMemory::new(),
-        // SAFETY: at the entry of a system call no lock is held.
+        // SAFETY: at the entry of a system call, and where one ends, no lock is held.
         token: unsafe { MayFault::assert() },
-    };
+    }
+}
+
+fn call(thread: &'static Thread, process: &'static Process, context: &mut ucontext_t) {
+    let mut call = new_call(thread, process, context);
+    let (number, args) = (call.number, call.args);
     let outcome = calls::dispatch(&mut call);
     tell(number, &args, &outcome);
     match outcome {
@@ -126,6 +138,9 @@ fn call(thread: &'static Thread, process: &'static Process, context: &mut uconte
 
 /// Has Linux make the call, with the program's signal mask: it may wait, and be interrupted.
 fn pass(call: &mut Call<'_>) {
+    if lend::lend(call) || buffers::watch(call) {
+        return;
+    }
     let rip = *call.register(libc::REG_RIP);
     let slot = *call.register(libc::REG_RSP) as usize - gate::RED_ZONE - 8;
     if put(call, slot, &rip.to_ne_bytes()).is_err() {
@@ -147,7 +162,15 @@ pub(crate) extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: 
     let record = unsafe { &*info };
     // SAFETY: the record of a fault has an address.
     let address = unsafe { record.si_addr() }.addr();
-    if rip == gate::parent() {
+    if rip == gate::faulted()
+        && let Some(process) = Process::of(thread)
+    {
+        buffers::again(&mut new_call(thread, process, context));
+    } else if rip == gate::lent()
+        && let Some(process) = Process::of(thread)
+    {
+        lend::give_back(&mut new_call(thread, process, context));
+    } else if rip == gate::parent() {
         clone::parent(thread, context);
     } else if rip == gate::child() {
         clone::child(thread, context);

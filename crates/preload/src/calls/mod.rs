@@ -2,7 +2,6 @@
 //! shows them, and those that change what the library relies on. All others are Linux's.
 
 mod between;
-mod buffers;
 mod io;
 mod life;
 mod memory;
