@@ -17,6 +17,7 @@ use syscalls::Sysno;
 use crate::call::{Call, get, put, with_vector};
 use crate::gate::{self, RED_ZONE, WATCHED_WORDS};
 use crate::raw;
+use crate::restart;
 
 /// How often a call is made again: so often that pages can be taken away meanwhile.
 const ATTEMPTS: usize = 24;
@@ -66,7 +67,7 @@ pub(crate) fn watch(call: &mut Call<'_>) -> bool {
     if has_files && Sysno::new(call.number).is_some_and(takes_once) {
         bring_in(call, call.args, DOUBLINGS / 2 + 1);
     }
-    if !is_lent && !has_files {
+    if !is_lent && !has_files && !restart::is_timed(call.number, &call.args) {
         return false;
     }
     let [a, b, c, d, e, f] = call.asked;
@@ -106,7 +107,8 @@ pub(crate) fn again(call: &mut Call<'_>) {
         *word = usize::from_ne_bytes(from.try_into().unwrap_or_default());
     }
     let [rip, number, attempt, asked @ ..] = words;
-    let next = [rip, number, attempt + 1, asked[0], asked[1], asked[2], asked[3], asked[4], asked[5]];
+    let next =
+        [rip, number, attempt + 1, asked[0], asked[1], asked[2], asked[3], asked[4], asked[5]];
     if attempt < ATTEMPTS && bring_in(call, call.args, attempt) && keep(call, slot, next) {
         *call.register(libc::REG_RAX) = number as i64;
         *call.register(libc::REG_RIP) = gate::watch() as i64;
@@ -123,9 +125,9 @@ pub(crate) fn again(call: &mut Call<'_>) {
 fn look_at(call: &mut Call<'_>, at: usize) -> Vec<usize> {
     let mut bytes = [0; WORDS * 8];
     let in_page = (PAGE_SIZE - at % PAGE_SIZE).min(bytes.len());
-    let read = [bytes.len(), in_page].into_iter().find(|&length| {
-        get(call, at, &mut bytes[..length]).is_ok()
-    });
+    let read = [bytes.len(), in_page]
+        .into_iter()
+        .find(|&length| get(call, at, &mut bytes[..length]).is_ok());
     let words = bytes[..read.unwrap_or(0)].chunks_exact(8);
     words.map(|word| usize::from_ne_bytes(word.try_into().unwrap_or_default())).collect()
 }
@@ -188,12 +190,7 @@ impl Search {
 }
 
 /// Brings in the pages of a buffer, as far as they are of files.
-pub(crate) fn bring_in_buffer(
-    call: &mut Call<'_>,
-    buffer: usize,
-    length: usize,
-    access: Access,
-) {
+pub(crate) fn bring_in_buffer(call: &mut Call<'_>, buffer: usize, length: usize, access: Access) {
     let is_file = call.process.space.has_mapping_in(buffer..buffer.saturating_add(length));
     if !is_file {
         return;

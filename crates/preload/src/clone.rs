@@ -9,10 +9,10 @@ use libc::ucontext_t;
 use syscalls::Sysno;
 
 use crate::call::{Call, Outcome, get, put};
+use crate::deliver::{mask_of, set_mask};
 use crate::gate::{self, RED_ZONE};
 use crate::process::Process;
 use crate::raw;
-use crate::signals::{mask_of, set_mask};
 use crate::taken::HELD_IN_CALLS;
 use crate::thread::Thread;
 
@@ -119,6 +119,7 @@ fn begin(
         child[libc::REG_RSP as usize] = top as i64;
     }
     let process = (!is_thread).then(|| call.process.fork());
+    thread.held.set(call.thread.held.get());
     thread.pid.set(call.thread.pid.get());
     thread.process.set(call.thread.process.get());
     thread.birth.set(process);

@@ -35,7 +35,8 @@ impl Environment {
     /// Hides the variables from the program that runs. It has not begun.
     pub(crate) fn hide(&self) {
         // SAFETY: nothing else uses the environment yet: pointers to strings, and a null behind.
-        let (mut from, mut to) = unsafe { (environ, environ) };
+        let mut from = unsafe { environ };
+        let mut to = from;
         loop {
             // SAFETY: as above.
             let entry = unsafe { from.read() };
@@ -68,11 +69,11 @@ impl Environment {
         };
         let Some(rest) = rest.strip_prefix(b":") else { return core::ptr::null_mut() };
         let length = rest.len() + 1;
-        // SAFETY: both lie in the entry, behind the name.
-        unsafe {
-            let value = entry.add(PRELOAD.count_bytes() + 1);
-            core::ptr::copy(value.add(self.library.len() + 1), value, length);
-        }
+        let rest = rest.as_ptr();
+        // SAFETY: the value lies in the entry, behind the name.
+        let value = unsafe { entry.cast::<u8>().add(PRELOAD.count_bytes() + 1) };
+        // SAFETY: the rest of the entry, with its NUL, to a place before it.
+        unsafe { core::ptr::copy(rest, value, length) };
         entry
     }
 

@@ -127,6 +127,23 @@ pub(crate) fn pass() -> usize {
     (&raw const PASS).addr()
 }
 
+/// Bytes of the instruction that makes a call.
+const SYSCALL_BYTES: usize = 2;
+
+fn calls() -> [usize; 3] {
+    [pass(), watch(), lend()]
+}
+
+/// The instruction that has made the call, if `rip` is behind one.
+pub(crate) fn start_of(rip: usize) -> Option<usize> {
+    calls().into_iter().find(|start| start + SYSCALL_BYTES == rip)
+}
+
+/// Where a call that is about to be made returns to, if `rip` is at one.
+pub(crate) fn end_of(rip: usize) -> Option<usize> {
+    calls().contains(&rip).then_some(rip + SYSCALL_BYTES)
+}
+
 /// Words on the stack of a call that is watched.
 pub(crate) const WATCHED_WORDS: usize = 9;
 

@@ -87,7 +87,8 @@ extern "C" fn set_up(thread: &'static Thread) {
     thread.use_stack();
     Thread::forget_others(thread);
     Process::attach(thread);
-    if !signals::take([trap::on_call, trap::on_fault, trap::on_fault, trap::on_shootdown]) {
+    let taken = [trap::on_call, trap::on_fault, trap::on_fault, trap::on_shootdown];
+    if !signals::take(taken, trap::on_signal) {
         fail("the signals of the program cannot be taken");
     }
     let is_first = PROCESSES.get().lock().len() == 1;

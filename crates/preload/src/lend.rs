@@ -152,7 +152,10 @@ const CONTROL_LENGTH: usize = core::mem::offset_of!(libc::msghdr, msg_controllen
 const FLAGS: usize = core::mem::offset_of!(libc::msghdr, msg_flags);
 
 fn word_of(bytes: &[u8], at: usize) -> usize {
-    bytes.get(at..at + 8).and_then(<[u8]>::first_chunk).map_or(0, |word| usize::from_ne_bytes(*word))
+    bytes
+        .get(at..at + 8)
+        .and_then(<[u8]>::first_chunk)
+        .map_or(0, |word| usize::from_ne_bytes(*word))
 }
 
 fn get_bytes(call: &mut Call<'_>, at: usize, length: usize) -> Option<Vec<u8>> {

@@ -72,6 +72,17 @@ pub(crate) struct LentProgram {
     pub(crate) environment: Vec<usize>,
 }
 
+/// A call of Linux's that a thread has at the gate.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct AtGate {
+    pub(crate) number: usize,
+    /// The stack pointer there.
+    pub(crate) slot: usize,
+    pub(crate) begun: u64,
+    /// It has been interrupted, and not by a signal of the program's.
+    pub(crate) again: u64,
+}
+
 /// The registers of a program at a trap.
 pub(crate) type Registers = [i64; 23];
 
@@ -102,6 +113,14 @@ pub(crate) struct Thread {
     pub(crate) lent_program: Cell<Option<Box<LentProgram>>>,
     /// Arguments of `clone3` in place of the program's.
     pub(crate) clone_args: UnsafeCell<[u64; 11]>,
+    /// Those of `TAKEN` that the program holds off.
+    pub(crate) held: Cell<u64>,
+    /// A signal that came for the program while the thread was in the kernel, or held it off.
+    pub(crate) late: Cell<Option<libc::siginfo_t>>,
+    /// The call of Linux's that the thread makes.
+    pub(crate) at_gate: Cell<AtGate>,
+    /// A time in place of the program's.
+    pub(crate) lent_time: UnsafeCell<[u64; 2]>,
     /// Where the thread's own stack is described for Linux.
     pub(crate) stack: UnsafeCell<libc::stack_t>,
 }
@@ -147,6 +166,9 @@ impl Thread {
         self.birth.set(None);
         self.child.set(None);
         self.lent_program.set(None);
+        self.held.set(0);
+        self.late.set(None);
+        self.at_gate.set(AtGate::default());
         self.permit.store(0, Relaxed);
         let stack = libc::stack_t {
             ss_sp: self.lowest().cast(),

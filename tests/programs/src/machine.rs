@@ -152,8 +152,8 @@ impl Machine {
         )
     }
 
-    /// Writes everything back, after the last program has ended; the line of proof, and what did not
-    /// end well.
+    /// Writes everything back, after the last program has ended; the line of proof, and what did
+    /// not end well.
     ///
     /// # Errors
     /// The machine cannot be asked, or its links cannot be removed.

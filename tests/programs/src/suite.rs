@@ -1,5 +1,5 @@
-//! `cargo xtask programs`: programs that were not written for this, each on Linux alone as a control
-//! and on machines, compared.
+//! `cargo xtask programs`: programs that were not written for this, each on Linux alone as a
+//! control and on machines, compared.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
