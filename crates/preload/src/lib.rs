@@ -32,9 +32,8 @@
 //!   child changes descriptors and mappings, which are kept for each process. What the child writes
 //!   to memory is not seen by the parent. So `posix_spawn` of a program that does not exist returns
 //!   0, and the child exits with 127.
-//! * The dynamic linker reads the libraries that a program was linked with before this library is
-//!   there: those that lie in the folder are found only if the store is Linux's files and they have
-//!   been synced. `dlopen` finds them always. Programs in the folder are written out by `exec`.
+//! * `exec` writes programs and libraries of the folder out to Linux's files. Another process that
+//!   starts the same program in that moment gets `ETXTBSY`.
 //! * A program that is linked statically, or runs with other rights (set-user-id), sees Linux's own
 //!   files: nothing can be loaded into it.
 //! * A descriptor that a process receives in a message (`SCM_RIGHTS`) or takes from another one

@@ -246,6 +246,19 @@ pub(crate) fn serve() {
     }
 }
 
+/// How long a child is waited for, in nanoseconds: one in a namespace of its own has another number.
+const BEGIN: u64 = 1_000_000_000;
+
+/// Waits until a child has begun, so that it is known to `kill`, or is dead.
+pub(crate) fn wait_for_begin(pid: i32) {
+    let start = raw::monotonic();
+    let is_known = || PROCESSES.get().lock().contains_key(&pid);
+    while !is_known() && state(pid).is_some() && raw::monotonic() - start < BEGIN {
+        serve();
+        raw::yield_now();
+    }
+}
+
 /// Waits until a process has made its mappings what its page table says. No short lock is held.
 pub(crate) fn shoot_down(number: u64) {
     let process = {

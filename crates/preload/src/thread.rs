@@ -105,6 +105,8 @@ pub(crate) struct Thread {
     pub(crate) mask: Cell<u64>,
     /// The process that a new thread is the first one of, until it has begun.
     pub(crate) birth: Cell<Option<*mut InCommon>>,
+    /// Whether a process is being made.
+    pub(crate) forks: Cell<bool>,
     /// The record of the thread that is being made.
     pub(crate) child: Cell<Option<&'static Thread>>,
     /// A signal mask that a call is given in place of the program's.

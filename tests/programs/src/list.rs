@@ -104,6 +104,7 @@ pub(crate) const CASES: &[Case] = &[
     racing("buffers in mappings", "buffers", On::EachStore),
     racing("handlers of signals", "handlers", On::Two),
     own("no environment", "no_environment", On::Two),
+    own("programs in the folder", "program_work", On::Two),
     own("little memory", "little_memory", On::Files),
     racing("all at once", "all_at_once", On::EachStore),
     racing("killed", "killed", On::Two),

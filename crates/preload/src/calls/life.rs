@@ -98,6 +98,7 @@ pub(super) fn exec(call: &mut Call<'_>, number: Sysno) -> Outcome {
             // If that fails, Linux finds a program that it cannot run.
             let _found_by_linux = files().write_out(&file);
         }
+        files().write_out_programs();
     }
     let first = if number == Sysno::execveat { 1 } else { 0 };
     let lent = match lend(call, [0, 1, 2].map(|at| call.args[first + at])) {
