@@ -131,8 +131,8 @@ impl Files {
         pages > 0
     }
 
-    /// Makes Linux's own files hold what programs and libraries hold: the dynamic linker reads those
-    /// before this library is there.
+    /// Makes Linux's own files hold what programs and libraries hold: the dynamic linker reads
+    /// those before this library is there.
     pub(crate) fn write_out_programs(&self) {
         for file in self.all().iter().filter(|file| is_program(file)) {
             // If that fails, Linux finds a program that it cannot run.

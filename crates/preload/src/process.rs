@@ -246,7 +246,7 @@ pub(crate) fn serve() {
     }
 }
 
-/// How long a child is waited for, in nanoseconds: one in a namespace of its own has another number.
+/// How long a child is waited for, in nanoseconds: in a namespace of its own it has another number.
 const BEGIN: u64 = 1_000_000_000;
 
 /// Waits until a child has begun, so that it is known to `kill`, or is dead.
