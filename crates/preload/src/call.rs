@@ -33,6 +33,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Call<'a> {
     pub(crate) number: usize,
     pub(crate) args: [usize; 6],
+    /// The arguments as the program gave them.
+    pub(crate) asked: [usize; 6],
     pub(crate) thread: &'static Thread,
     pub(crate) process: &'static Process,
     pub(crate) context: &'a mut ucontext_t,
@@ -50,7 +52,7 @@ impl Call<'_> {
         register(self.context, which)
     }
 
-    /// Changes an argument that Linux is given. The program sees it changed afterwards.
+    /// Changes an argument that Linux is given.
     pub(crate) fn set_argument(&mut self, number: usize, value: usize) {
         self.args[number] = value;
         *self.register(ARGUMENTS[number]) = value as i64;
@@ -86,14 +88,22 @@ pub(crate) fn put(call: &mut Call<'_>, at: usize, bytes: &[u8]) -> Result<(), Er
     Ok(copy_to_user(&call.memory, &mut call.token, slice, bytes)?)
 }
 
-/// A string of the program's memory, with its NUL.
+/// A path in the program's memory, with its NUL.
 ///
 /// # Errors
 /// `EFAULT`; `INVAL` for one that is too long to be a path.
 pub(crate) fn get_path(call: &mut Call<'_>, at: usize) -> Result<Vec<u8>, Errno> {
+    get_string(call, at, libc::PATH_MAX as usize)
+}
+
+/// A string of the program's memory, with its NUL.
+///
+/// # Errors
+/// `EFAULT`; `INVAL` for one that is longer than `most` by a piece.
+pub(crate) fn get_string(call: &mut Call<'_>, at: usize, most: usize) -> Result<Vec<u8>, Errno> {
     let mut path = Vec::new();
     let mut at = at;
-    while path.len() < libc::PATH_MAX as usize {
+    while path.len() < most {
         // Up to the end of a page: what follows the string may not be there.
         let mut piece = [0; 256];
         let length = piece.len() - at % piece.len();

@@ -5,12 +5,14 @@ use core::ffi::c_void;
 use core::time::Duration;
 
 use faultless::prelude::InKernel;
+use syscalls::Sysno;
 
 use crate::counters::{add, counters};
 use crate::files::files;
 use crate::options::options;
 use crate::process::{PROCESSES, Process};
 use crate::raw;
+use crate::taken::HELD_IN_CALLS;
 use crate::task::Running;
 use crate::thread::Thread;
 
@@ -37,6 +39,10 @@ pub(crate) fn start(maker: &Thread) -> bool {
 extern "C" fn run(_: *mut c_void) -> *mut c_void {
     let thread = Thread::current();
     thread.tid.set(raw::tid());
+    // The program's signals are for its own threads.
+    let mask = HELD_IN_CALLS;
+    let args = [libc::SIG_SETMASK as usize, (&raw const mask).addr(), 0, 8, 0, 0];
+    raw::harmless(Sysno::rt_sigprocmask, args);
     let pause = Duration::from_nanos(1_000_000_000 / options().chaos.max(1));
     let mut round = 0_usize;
     loop {

@@ -9,10 +9,10 @@ use libc::ucontext_t;
 use syscalls::Sysno;
 
 use crate::call::{Call, Outcome, get, put};
+use crate::deliver::{mask_of, set_mask};
 use crate::gate::{self, RED_ZONE};
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::raw;
-use crate::signals::{mask_of, set_mask};
 use crate::taken::HELD_IN_CALLS;
 use crate::thread::Thread;
 
@@ -119,8 +119,10 @@ fn begin(
         child[libc::REG_RSP as usize] = top as i64;
     }
     let process = (!is_thread).then(|| call.process.fork());
+    thread.held.set(call.thread.held.get());
     thread.pid.set(call.thread.pid.get());
     thread.process.set(call.thread.process.get());
+    call.thread.forks.set(process.is_some());
     thread.birth.set(process);
     call.thread.child.set(Some(thread));
     for (at, value) in args.into_iter().enumerate() {
@@ -140,6 +142,14 @@ pub(crate) fn parent(thread: &'static Thread, context: &mut ucontext_t) {
     let result = context.uc_mcontext.gregs[libc::REG_RAX as usize];
     if let Some(process) = Process::of(thread) {
         process.end_exec();
+    }
+    thread.lent_program.set(None);
+    // Before the program knows of the child: from now on it can be killed by its number.
+    if thread.forks.replace(false)
+        && let Ok(pid) = i32::try_from(result)
+        && pid > 0
+    {
+        process::wait_for_begin(pid);
     }
     resume(thread, context);
     context.uc_mcontext.gregs[libc::REG_RAX as usize] = result;

@@ -1,7 +1,7 @@
 //! Which files are in Faultless: the regular files of one folder. Names are Linux's; a file is
 //! known by its device and number, and kept from vanishing by a hidden link.
 
-use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::fs;
 use std::os::unix::fs::FileExt;
 
@@ -62,12 +62,16 @@ impl Files {
     /// No memory for it, or no hidden link.
     pub(crate) fn opened(&self, fd: usize) -> Result<Option<FileHandle>, Errno> {
         let Some(stat) = stat_of(fd) else { return Ok(None) };
-        if stat.st_mode & libc::S_IFMT != libc::S_IFREG || !is_inside(fd) {
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Ok(None);
         }
         let key = Key::of(&stat);
+        // Also one that has got a name elsewhere.
         if let Some(file) = self.known.lock().get(&key) {
             return Ok(Some(FileHandle(Arc::clone(file))));
+        }
+        if !is_inside(fd) {
+            return Ok(None);
         }
         hide(fd, key.number)?;
         let file = Arc::new(new_file(key, &stat)?);
@@ -127,11 +131,30 @@ impl Files {
         pages > 0
     }
 
-    /// Makes Linux's own file hold what the file holds.
+    /// Makes Linux's own files hold what programs and libraries hold: the dynamic linker reads
+    /// those before this library is there.
+    pub(crate) fn write_out_programs(&self) {
+        for file in self.all().iter().filter(|file| is_program(file)) {
+            // If that fails, Linux finds a program that it cannot run.
+            let _found_by_linux = self.write_out(file);
+        }
+    }
+
+    /// Makes Linux's own file hold what the file holds, if that was changed.
     ///
     /// # Errors
     /// Those of reading the one and writing the other.
     pub(crate) fn write_out(&self, file: &File) -> Result<(), Errno> {
+        let changed = file.inode().times().modified;
+        if file.written_out.load(Acquire) == changed {
+            return Ok(());
+        }
+        self.write_all_out(file)?;
+        file.written_out.store(changed, Release);
+        Ok(())
+    }
+
+    fn write_all_out(&self, file: &File) -> Result<(), Errno> {
         // SAFETY: at the entry of a system call no lock is held.
         let mut token = unsafe { InKernel::enter() };
         if options().backing == Backing::File {
@@ -171,6 +194,18 @@ impl Files {
         }
         result
     }
+}
+
+/// Whether a file begins as a program or a library does.
+fn is_program(file: &File) -> bool {
+    let mut start = [0; 4];
+    let memory = KernelMemory::<InKernel>::writable(&mut start);
+    let slice = memory.slice();
+    let mut to = IovIter::from_slice(&memory, &slice);
+    // SAFETY: at the entry of a system call no lock is held.
+    let mut token = unsafe { InKernel::enter() };
+    let read = file.inode().read(&mut token, &mut to, 0, &Running);
+    read == Ok(4) && start == *b"\x7fELF"
 }
 
 fn new_file(key: Key, stat: &libc::stat) -> Result<File, CacheErrno> {

@@ -28,6 +28,36 @@ global_asm!(
     "faultless_gate_pass:",
     "    syscall",
     "    ret 128",
+    // As `pass`, for a call that may point into mappings of files, or that was given arguments in
+    // place of the program's. On the stack, below the red zone: where to go on, the call, how often
+    // it was made, and the program's arguments. `EFAULT` traps.
+    ".globl faultless_gate_watch",
+    ".hidden faultless_gate_watch",
+    "faultless_gate_watch:",
+    "    syscall",
+    "    cmp rax, -14",
+    "    je 3f",
+    "    mov rdi, [rsp + 24]",
+    "    mov rsi, [rsp + 32]",
+    "    mov rdx, [rsp + 40]",
+    "    mov r10, [rsp + 48]",
+    "    mov r8, [rsp + 56]",
+    "    mov r9, [rsp + 64]",
+    "    ret 128 + 64",
+    ".globl faultless_gate_faulted",
+    ".hidden faultless_gate_faulted",
+    "faultless_gate_faulted:",
+    "3:  hlt",
+    // As `pass`, for a call that was lent memory for its results. On the stack, below the red zone:
+    // where to go on, the number of the loan, and the program's arguments. Traps.
+    ".globl faultless_gate_lend",
+    ".hidden faultless_gate_lend",
+    "faultless_gate_lend:",
+    "    syscall",
+    ".globl faultless_gate_lent",
+    ".hidden faultless_gate_lent",
+    "faultless_gate_lent:",
+    "    hlt",
     // Makes a call that returns twice. On the stack: the record of the new thread. Both sides trap.
     ".globl faultless_gate_clone",
     ".hidden faultless_gate_clone",
@@ -63,6 +93,14 @@ unsafe extern "C" {
     static RESTORER: u8;
     #[link_name = "faultless_gate_pass"]
     static PASS: u8;
+    #[link_name = "faultless_gate_watch"]
+    static WATCH: u8;
+    #[link_name = "faultless_gate_faulted"]
+    static FAULTED: u8;
+    #[link_name = "faultless_gate_lend"]
+    static LEND: u8;
+    #[link_name = "faultless_gate_lent"]
+    static LENT: u8;
     #[link_name = "faultless_gate_clone"]
     static CLONE: u8;
     #[link_name = "faultless_gate_parent"]
@@ -87,6 +125,49 @@ pub(crate) fn restorer() -> usize {
 /// Makes a call and goes on at the address on the stack, below the red zone.
 pub(crate) fn pass() -> usize {
     (&raw const PASS).addr()
+}
+
+/// Bytes of the instruction that makes a call.
+const SYSCALL_BYTES: usize = 2;
+
+fn calls() -> [usize; 3] {
+    [pass(), watch(), lend()]
+}
+
+/// The instruction that has made the call, if `rip` is behind one.
+pub(crate) fn start_of(rip: usize) -> Option<usize> {
+    calls().into_iter().find(|start| start + SYSCALL_BYTES == rip)
+}
+
+/// Where a call that is about to be made returns to, if `rip` is at one.
+pub(crate) fn end_of(rip: usize) -> Option<usize> {
+    calls().contains(&rip).then_some(rip + SYSCALL_BYTES)
+}
+
+/// Words on the stack of a call that is watched.
+pub(crate) const WATCHED_WORDS: usize = 9;
+
+/// Makes a call, and traps if that fails with `EFAULT`.
+pub(crate) fn watch() -> usize {
+    (&raw const WATCH).addr()
+}
+
+/// Where it traps.
+pub(crate) fn faulted() -> usize {
+    (&raw const FAULTED).addr()
+}
+
+/// Words on the stack of a call that was lent memory.
+pub(crate) const LENT_WORDS: usize = 8;
+
+/// Makes a call that was lent memory, and traps.
+pub(crate) fn lend() -> usize {
+    (&raw const LEND).addr()
+}
+
+/// Where it traps.
+pub(crate) fn lent() -> usize {
+    (&raw const LENT).addr()
 }
 
 /// Makes a call that returns twice.

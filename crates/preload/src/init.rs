@@ -9,6 +9,7 @@ use faultless::prelude::PAGE_SIZE;
 use crate::arena;
 use crate::chaos;
 use crate::clone;
+use crate::environment::ENVIRONMENT;
 use crate::files::files;
 use crate::hooks::{self, Hooks};
 use crate::kernel::Key;
@@ -51,6 +52,7 @@ fn begin(options: Options, folder: &str) {
     // SAFETY: `attach` calls it when the machine is to be made.
     let made = arena::attach(options.fd, bytes, || unsafe { machine::make(options, folder) });
     made.unwrap_or_else(|why| fail(why));
+    ENVIRONMENT.get().hide();
     let thread = Thread::new().unwrap_or_else(|| fail("too many threads"));
     // SAFETY: the stack is not used.
     unsafe { on_stack(thread, if options.finish { finish } else { set_up }) };
@@ -85,7 +87,8 @@ extern "C" fn set_up(thread: &'static Thread) {
     thread.use_stack();
     Thread::forget_others(thread);
     Process::attach(thread);
-    if !signals::take([trap::on_call, trap::on_fault, trap::on_fault, trap::on_shootdown]) {
+    let taken = [trap::on_call, trap::on_fault, trap::on_fault, trap::on_shootdown];
+    if !signals::take(taken, trap::on_signal) {
         fail("the signals of the program cannot be taken");
     }
     let is_first = PROCESSES.get().lock().len() == 1;

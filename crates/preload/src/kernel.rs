@@ -1,8 +1,8 @@
 //! The machine as Faultless and the system calls see it, and its files.
 
 use core::ops::{Deref, Range};
-use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -151,11 +151,18 @@ pub(crate) struct File {
     inode: Option<Inode<Program>>,
     /// It has no name left.
     pub(crate) unlinked: AtomicBool,
+    /// When it was changed last before Linux's own file was made to hold the same.
+    pub(crate) written_out: AtomicU64,
 }
 
 impl File {
     pub(crate) const fn new(key: Key, inode: Inode<Program>) -> Self {
-        Self { key, inode: Some(inode), unlinked: AtomicBool::new(false) }
+        Self {
+            key,
+            inode: Some(inode),
+            unlinked: AtomicBool::new(false),
+            written_out: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn inode(&self) -> &Inode<Program> {

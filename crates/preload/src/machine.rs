@@ -7,6 +7,7 @@ use faultless::parts::QueueWait;
 use faultless::prelude::PageCache;
 
 use crate::counters::{COUNTERS, Counters};
+use crate::environment::{ENVIRONMENT, Environment};
 use crate::files::{FILES, Files};
 use crate::frames::{FIRST, Memory};
 use crate::kernel::CACHE;
@@ -38,6 +39,8 @@ pub(crate) unsafe fn make(options: Options, folder: &str) {
     unsafe { CACHE.make(PageCache::at_run_time(memory, QueueWait::with_locks(Sleepers))) };
     // SAFETY: as above.
     unsafe { FILES.make(Files::new()) };
+    // SAFETY: as above.
+    unsafe { ENVIRONMENT.make(Environment::read()) };
     // SAFETY: as above.
     unsafe { PROCESSES.make(Short::new(BTreeMap::new())) };
 }

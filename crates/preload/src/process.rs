@@ -11,6 +11,7 @@ use syscalls::Sysno;
 
 use crate::arena::{Part, unique};
 use crate::kernel::{OpenFile, Program, Space, TheCache};
+use crate::loans::Loans;
 use crate::raw;
 use crate::sync::Short;
 use crate::table::{Table, reserve};
@@ -35,6 +36,7 @@ pub(crate) struct Process {
     pub(crate) descriptors: Short<Descriptors<Program>>,
     pub(crate) space: Space,
     pub(crate) actions: Short<Actions>,
+    pub(crate) loans: Short<Loans>,
 }
 
 impl Process {
@@ -59,6 +61,7 @@ impl Process {
             descriptors: Short::new(descriptors),
             space: Arc::new(AddressSpace::new(TheCache, Table::new(number))),
             actions: Short::new(actions),
+            loans: Short::default(),
         }
     }
 
@@ -240,6 +243,19 @@ impl Process {
 pub(crate) fn serve() {
     if let Some(process) = Process::current() {
         process.serve();
+    }
+}
+
+/// How long a child is waited for, in nanoseconds: in a namespace of its own it has another number.
+const BEGIN: u64 = 1_000_000_000;
+
+/// Waits until a child has begun, so that it is known to `kill`, or is dead.
+pub(crate) fn wait_for_begin(pid: i32) {
+    let start = raw::monotonic();
+    let is_known = || PROCESSES.get().lock().contains_key(&pid);
+    while !is_known() && state(pid).is_some() && raw::monotonic() - start < BEGIN {
+        serve();
+        raw::yield_now();
     }
 }
 

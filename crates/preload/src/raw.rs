@@ -35,6 +35,14 @@ pub(crate) fn is_alive(pid: i32, tid: i32) -> bool {
     harmless(Sysno::tgkill, [pid as usize, tid as usize, 0, 0, 0, 0]) != -(libc::ESRCH as isize)
 }
 
+/// A time that only goes on, in nanoseconds.
+pub(crate) fn monotonic() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a `timespec` to write to.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
 /// Lets other threads run.
 pub(crate) fn yield_now() {
     harmless(Sysno::sched_yield, [0; 6]);

@@ -5,17 +5,21 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::compiler_fence;
 
-use libc::{siginfo_t, ucontext_t};
+use libc::siginfo_t;
+use spin::Once;
 use syscalls::Sysno;
 
 use crate::call::{Call, Outcome, get, put};
+use crate::deliver::{enter_handler, is_on, leave_handler, mask_of, set_mask};
 use crate::gate;
 use crate::process::Process;
 use crate::raw;
+use crate::restart;
 use crate::taken::{
-    ACTION_BYTES, Action, HELD_IN_CALLS, SA_RESTORER, TAKEN, allowed, ends_program,
+    ACTION_BYTES, Action, HELD_IN_CALLS, LAST, SA_RESTORER, TAKEN, TAKEN_BITS, allowed, bit,
+    ends_program,
 };
-use crate::thread::{PASSES, TRAPS, Thread, sleep_for_good};
+use crate::thread::{PASSES, Thread, sleep_for_good};
 
 /// `si_code` of a trapped system call.
 pub(crate) const SYS_USER_DISPATCH: c_int = 2;
@@ -23,9 +27,13 @@ pub(crate) const SYS_USER_DISPATCH: c_int = 2;
 /// A handler of signals.
 pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
-/// Takes the signals of [`TAKEN`], with these handlers, and those that end the program. Whether
-/// that was possible.
-pub(crate) fn take(handlers: [Handler; TAKEN.len()]) -> bool {
+/// What comes for signals that the program handles.
+static ON_SIGNAL: Once<Handler> = Once::new();
+
+/// Takes the signals of [`TAKEN`], with these handlers, and those that end the program; `on_signal`
+/// is for those that the program will handle. Whether that was possible.
+pub(crate) fn take(handlers: [Handler; TAKEN.len()], on_signal: Handler) -> bool {
+    ON_SIGNAL.call_once(|| on_signal);
     let fatal = ends_program().filter(|signal| {
         let mut now = Action::default();
         let args = [*signal as usize, 0, (&raw mut now).addr(), 8, 0, 0];
@@ -80,45 +88,56 @@ fn end(thread: &Thread, signal: c_int) -> ! {
     sleep_for_good();
 }
 
+/// Flags of an action that are Linux's affair.
+const LINUX_FLAGS: u64 = (libc::SA_RESTART | libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT) as u64;
+
+/// What Linux is to do for what the program wants.
+fn linux_action(signal: c_int, wanted: &Action) -> Action {
+    match wanted.handler {
+        libc::SIG_DFL if ends_program().any(|fatal| fatal == signal) => own_action(on_fatal),
+        libc::SIG_DFL | libc::SIG_IGN => Action { mask: 0, ..*wanted },
+        _ => {
+            let own = own_action(*ON_SIGNAL.get().unwrap_or(&(on_fatal as Handler)));
+            let restarts = libc::SA_RESTART as u64;
+            Action { flags: own.flags & !restarts | wanted.flags & LINUX_FLAGS, ..own }
+        }
+    }
+}
+
 /// `rt_sigaction`.
 pub(crate) fn action(call: &mut Call<'_>) -> Outcome {
     let [signal, new, old, size, ..] = call.args;
-    let taken = TAKEN.iter().position(|taken| *taken as usize == signal);
-    if size != 8 {
+    let signal = signal as c_int;
+    if size != 8 || !(1..=LAST).contains(&signal) {
         return Outcome::Done(-(libc::EINVAL as isize));
     }
     let mut wanted = [0_u8; ACTION_BYTES];
     if new != 0 && get(call, new, &mut wanted).is_err() {
         return Outcome::Done(-(libc::EFAULT as isize));
     }
-    let wanted = Action::from_bytes(&wanted);
-    let before = match taken {
-        Some(taken) => {
-            let mut actions = call.process.actions.lock();
-            let before = actions.0[taken];
-            if new != 0 {
-                actions.0[taken] = wanted;
-            }
-            before
-        }
-        None => {
-            let is_fatal = ends_program().any(|fatal| fatal as usize == signal);
-            let wanted = if is_fatal && wanted.handler == libc::SIG_DFL {
-                own_action(on_fatal)
-            } else {
-                Action { mask: allowed(wanted.mask), ..wanted }
-            };
-            let mut before = Action::default();
-            let new = if new == 0 { 0 } else { (&raw const wanted).addr() };
-            let args = [signal, new, (&raw mut before).addr(), 8, 0, 0];
-            // SAFETY: the structure is ours; the handler is the program's.
+    let wanted = (new != 0).then(|| Action::from_bytes(&wanted));
+    let mut before;
+    {
+        let mut actions = call.process.actions.lock();
+        before = *actions.of(signal);
+        if !TAKEN.contains(&signal) {
+            let linux = wanted.map(|wanted| linux_action(signal, &wanted));
+            let mut now = Action::default();
+            let new = linux.as_ref().map_or(0, |linux| core::ptr::from_ref(linux).addr());
+            let args = [signal as usize, new, (&raw mut now).addr(), 8, 0, 0];
+            // SAFETY: the structures are ours; the handler, too.
             let result = unsafe { raw::call(Sysno::rt_sigaction, args) };
             if result < 0 {
                 return Outcome::Done(result);
             }
-            if before.handler == on_fatal as Handler as usize { Action::default() } else { before }
+            if now.handler == libc::SIG_IGN {
+                before.handler = libc::SIG_IGN;
+            }
         }
-    };
+        if let Some(wanted) = wanted {
+            *actions.of(signal) = wanted;
+        }
+    }
     if old != 0 && put(call, old, &before.to_bytes()).is_err() {
         return Outcome::Done(-(libc::EFAULT as isize));
     }
@@ -131,7 +150,7 @@ pub(crate) fn procmask(call: &mut Call<'_>) -> Outcome {
     if size != 8 {
         return Outcome::Done(-(libc::EINVAL as isize));
     }
-    let before = mask_of(call.context);
+    let before = mask_of(call.context) | call.thread.held.get();
     if new != 0 {
         let mut set = [0; 8];
         if get(call, new, &mut set).is_err() {
@@ -145,23 +164,12 @@ pub(crate) fn procmask(call: &mut Call<'_>) -> Outcome {
             _ => return Outcome::Done(-(libc::EINVAL as isize)),
         };
         set_mask(call.context, allowed(mask));
+        call.thread.held.set(mask & TAKEN_BITS);
     }
     if old != 0 && put(call, old, &before.to_ne_bytes()).is_err() {
         return Outcome::Done(-(libc::EFAULT as isize));
     }
     Outcome::Done(0)
-}
-
-/// The signal mask that a program goes on with.
-pub(crate) fn mask_of(context: &ucontext_t) -> u64 {
-    // SAFETY: a set begins with 64 bits.
-    unsafe { (&raw const context.uc_sigmask).cast::<u64>().read() }
-}
-
-/// Sets it.
-pub(crate) fn set_mask(context: &mut ucontext_t, mask: u64) {
-    // SAFETY: as above.
-    unsafe { (&raw mut context.uc_sigmask).cast::<u64>().write(mask) };
 }
 
 /// A call with a signal mask as argument `number`: Linux is given one that it may have.
@@ -179,6 +187,13 @@ pub(crate) fn with_mask(call: &mut Call<'_>, number: usize) -> Outcome {
     unsafe { (*lent)[0] = allowed(u64::from_ne_bytes(mask)) };
     call.set_argument(number, lent.addr());
     Outcome::Pass
+}
+
+/// `rt_sigreturn`: Linux takes the frame at the gate.
+pub(crate) fn sigreturn(call: &mut Call<'_>) -> Outcome {
+    leave_handler(call);
+    *call.register(libc::REG_RIP) = gate::restorer() as i64;
+    Outcome::Resume
 }
 
 /// `pselect6`: its mask is in a structure.
@@ -208,6 +223,9 @@ pub(crate) fn pselect(call: &mut Call<'_>) -> Outcome {
     Outcome::Pass
 }
 
+/// A flag of signal stacks: Linux gives them up while a handler runs on them.
+const SS_AUTODISARM: c_int = 1 << 31;
+
 /// `sigaltstack`: the program believes to have the stack that it asks for; signals that it wants on
 /// one come on the kernel stack.
 pub(crate) fn altstack(call: &mut Call<'_>) -> Outcome {
@@ -216,13 +234,37 @@ pub(crate) fn altstack(call: &mut Call<'_>) -> Outcome {
     let stack = call.thread.program_stack.get();
     let mut bytes = [0_u8; BYTES];
     // SAFETY: plain data of the same size.
-    let before: [u8; BYTES] = unsafe { stack.cast::<[u8; BYTES]>().read() };
+    let mut before: [u8; BYTES] = unsafe { stack.cast::<[u8; BYTES]>().read() };
+    // SAFETY: the record of this thread.
+    let is_on_it = is_on(unsafe { &*stack }, *call.register(libc::REG_RSP) as usize);
     if new != 0 {
         if get(call, new, &mut bytes).is_err() {
             return Outcome::Done(-(libc::EFAULT as isize));
         }
         // SAFETY: as above: integers and an address, which is not used.
-        unsafe { stack.cast::<[u8; BYTES]>().write(bytes) };
+        let mut wanted: libc::stack_t = unsafe { core::mem::transmute(bytes) };
+        let is_off = wanted.ss_flags & libc::SS_DISABLE != 0;
+        let error = match wanted.ss_flags & !SS_AUTODISARM {
+            _ if is_on_it => libc::EPERM,
+            0 | libc::SS_ONSTACK | libc::SS_DISABLE if is_off => 0,
+            0 | libc::SS_ONSTACK if wanted.ss_size < libc::MINSIGSTKSZ => libc::ENOMEM,
+            0 | libc::SS_ONSTACK => 0,
+            _ => libc::EINVAL,
+        };
+        if error != 0 {
+            return Outcome::Done(-(error as isize));
+        }
+        wanted.ss_flags &= !libc::SS_ONSTACK;
+        if is_off {
+            wanted.ss_sp = core::ptr::null_mut();
+            wanted.ss_size = 0;
+        }
+        // SAFETY: the record of this thread.
+        unsafe { *stack = wanted };
+    }
+    if is_on_it {
+        const FLAGS: usize = core::mem::offset_of!(libc::stack_t, ss_flags);
+        before[FLAGS] |= libc::SS_ONSTACK as u8;
     }
     if old != 0 && put(call, old, &before).is_err() {
         return Outcome::Done(-(libc::EFAULT as isize));
@@ -230,40 +272,56 @@ pub(crate) fn altstack(call: &mut Call<'_>) -> Outcome {
     Outcome::Done(0)
 }
 
-/// A signal that the library took is the program's: its handler is called, or the signal does what
-/// it does without one.
-pub(crate) fn hand_to_program(signal: c_int, info: *mut siginfo_t, context: &mut ucontext_t) {
-    let taken = TAKEN.iter().position(|taken| *taken == signal);
-    let action = taken
-        .zip(Process::current())
-        .map(|(taken, process)| process.actions.lock().0[taken])
-        .unwrap_or_default();
+/// A signal is the program's: its handler is entered, or the signal does what it does without one.
+/// One of a fault that the program holds off ends it.
+pub(crate) fn hand_to_program(call: &mut Call<'_>, signal: c_int, info: &siginfo_t) {
+    restart::interrupt(call);
+    let action = {
+        let mut actions = call.process.actions.lock();
+        let action = *actions.of(signal);
+        if action.flags & libc::SA_RESETHAND as u64 != 0 {
+            let once = actions.of(signal);
+            once.handler = libc::SIG_DFL;
+            let linux = linux_action(signal, once);
+            let args = [signal as usize, (&raw const linux).addr(), 0, 8, 0, 0];
+            if !TAKEN.contains(&signal) {
+                raw::harmless(Sysno::rt_sigaction, args);
+            }
+        }
+        action
+    };
+    let was_sent = info.si_code <= 0;
+    if action.handler == libc::SIG_IGN && was_sent {
+        return;
+    }
+    if call.thread.held.get() & bit(signal) != 0 {
+        if was_sent {
+            call.thread.late.set(Some(*info));
+            return;
+        }
+        end(call.thread, signal);
+    }
+    // A fault cannot be ignored.
     if action.handler == libc::SIG_DFL || action.handler == libc::SIG_IGN {
-        // A fault cannot be ignored.
-        end(Thread::current(), signal);
+        end(call.thread, signal);
     }
-    // SAFETY: the program has said so.
-    let handler = unsafe { core::mem::transmute::<usize, Handler>(action.handler) };
-    let thread = Thread::current();
-    // The handler is the program's: it may never return.
-    if let Some(process) = Process::of(thread) {
-        process.leave();
-    }
-    thread.selector.set(TRAPS);
-    compiler_fence(SeqCst);
-    handler(signal, info, core::ptr::from_mut(context).cast());
-    compiler_fence(SeqCst);
-    thread.selector.set(PASSES);
-    if let Some(process) = Process::of(thread) {
-        process.enter();
+    if !enter_handler(call, signal, info, &action) {
+        end(call.thread, libc::SIGSEGV);
     }
 }
 
-/// An access past the end of a file.
-pub(crate) fn bus(info: *mut siginfo_t, context: &mut ucontext_t) {
-    // SAFETY: Linux's record, which the handler owns.
-    let info = unsafe { &mut *info };
-    info.si_signo = libc::SIGBUS;
-    info.si_code = 2; // BUS_ADRERR
-    hand_to_program(libc::SIGBUS, info, context);
+/// Hands a signal to the program that came while that was not possible.
+pub(crate) fn hand_late(call: &mut Call<'_>) {
+    let Some(info) = call.thread.late.take() else { return };
+    hand_to_program(call, info.si_signo, &info);
 }
+
+/// An access past the end of a file.
+pub(crate) fn bus(call: &mut Call<'_>, info: &siginfo_t) {
+    let mut info = *info;
+    info.si_signo = libc::SIGBUS;
+    info.si_code = BUS_ADRERR;
+    hand_to_program(call, libc::SIGBUS, &info);
+}
+
+const BUS_ADRERR: c_int = 2;

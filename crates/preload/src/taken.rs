@@ -24,9 +24,22 @@ pub(crate) const ACTION_BYTES: usize = size_of::<Action>();
 /// The signals that the library takes.
 pub(crate) const TAKEN: [c_int; 4] = [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, SHOOTDOWN];
 
-/// What the program wants of them.
-#[derive(Clone, Default)]
-pub(crate) struct Actions(pub(crate) [Action; TAKEN.len()]);
+/// What the program wants of its signals.
+#[derive(Clone)]
+pub(crate) struct Actions([Action; LAST as usize]);
+
+impl Default for Actions {
+    fn default() -> Self {
+        Self([Action::default(); LAST as usize])
+    }
+}
+
+impl Actions {
+    /// What the program wants of a signal, which has a number.
+    pub(crate) fn of(&mut self, signal: c_int) -> &mut Action {
+        &mut self.0[(signal.clamp(1, LAST) - 1) as usize]
+    }
+}
 
 impl Action {
     fn words(self) -> [u64; 4] {
@@ -81,9 +94,10 @@ pub(crate) fn ends_program() -> impl Iterator<Item = c_int> {
 
 /// The real-time signals that the C library leaves to programs.
 const FIRST_NEW: c_int = 34;
-const LAST: c_int = 64;
+pub(crate) const LAST: c_int = 64;
 
-const fn bit(signal: c_int) -> u64 {
+/// The bit of a signal in a set.
+pub(crate) const fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
 }
 
@@ -98,7 +112,10 @@ const NEVER_HELD: u64 = bit(libc::SIGSYS)
 /// Signals that are held off inside a call.
 pub(crate) const HELD_IN_CALLS: u64 = !NEVER_HELD;
 
-/// What a program may hold off.
+/// Signals of faults and of traps: what the program holds off of them is kept here.
+pub(crate) const TAKEN_BITS: u64 = bit(libc::SIGSYS) | bit(libc::SIGSEGV) | bit(libc::SIGBUS);
+
+/// What a program may hold off, as far as Linux is told.
 pub(crate) const fn allowed(mask: u64) -> u64 {
-    mask & !(bit(libc::SIGSYS) | bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(SHOOTDOWN))
+    mask & !(TAKEN_BITS | bit(SHOOTDOWN))
 }

@@ -5,6 +5,9 @@ use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use faultless::parts::Threads;
 use syscalls::Sysno;
 
@@ -61,6 +64,25 @@ impl InCommon {
     }
 }
 
+/// A path, arguments and environment for `exec`, in memory that Linux can read at any time.
+pub(crate) struct LentProgram {
+    pub(crate) path: Vec<u8>,
+    pub(crate) strings: Vec<Vec<u8>>,
+    pub(crate) arguments: Vec<usize>,
+    pub(crate) environment: Vec<usize>,
+}
+
+/// A call of Linux's that a thread has at the gate.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct AtGate {
+    pub(crate) number: usize,
+    /// The stack pointer there.
+    pub(crate) slot: usize,
+    pub(crate) begun: u64,
+    /// It has been interrupted, and not by a signal of the program's.
+    pub(crate) again: u64,
+}
+
 /// The registers of a program at a trap.
 pub(crate) type Registers = [i64; 23];
 
@@ -83,12 +105,24 @@ pub(crate) struct Thread {
     pub(crate) mask: Cell<u64>,
     /// The process that a new thread is the first one of, until it has begun.
     pub(crate) birth: Cell<Option<*mut InCommon>>,
+    /// Whether a process is being made.
+    pub(crate) forks: Cell<bool>,
     /// The record of the thread that is being made.
     pub(crate) child: Cell<Option<&'static Thread>>,
     /// A signal mask that a call is given in place of the program's.
     pub(crate) lent_mask: UnsafeCell<[u64; 2]>,
+    /// What `exec` is given in place of the program's strings and lists.
+    pub(crate) lent_program: Cell<Option<Box<LentProgram>>>,
     /// Arguments of `clone3` in place of the program's.
     pub(crate) clone_args: UnsafeCell<[u64; 11]>,
+    /// Those of `TAKEN` that the program holds off.
+    pub(crate) held: Cell<u64>,
+    /// A signal that came for the program while the thread was in the kernel, or held it off.
+    pub(crate) late: Cell<Option<libc::siginfo_t>>,
+    /// The call of Linux's that the thread makes.
+    pub(crate) at_gate: Cell<AtGate>,
+    /// A time in place of the program's.
+    pub(crate) lent_time: UnsafeCell<[u64; 2]>,
     /// Where the thread's own stack is described for Linux.
     pub(crate) stack: UnsafeCell<libc::stack_t>,
 }
@@ -133,6 +167,10 @@ impl Thread {
         self.pid.set(0);
         self.birth.set(None);
         self.child.set(None);
+        self.lent_program.set(None);
+        self.held.set(0);
+        self.late.set(None);
+        self.at_gate.set(AtGate::default());
         self.permit.store(0, Relaxed);
         let stack = libc::stack_t {
             ss_sp: self.lowest().cast(),
@@ -189,6 +227,7 @@ impl Thread {
         for thread in (0..arena::threads()).map(Self::at) {
             let is_used = thread.state.load(Acquire) != FREE;
             if is_used && thread.pid.get() == pid && !core::ptr::eq(thread, running) {
+                thread.lent_program.set(None);
                 thread.state.store(FREE, Release);
             }
         }

@@ -15,16 +15,20 @@ use libc::{siginfo_t, ucontext_t};
 use spin::Once;
 use syscalls::Sysno;
 
+use crate::arena;
+use crate::buffers;
 use crate::call::{ARGUMENTS, Call, Outcome, put, register};
 use crate::calls;
 use crate::clone;
 use crate::counters::{add, counters};
 use crate::gate;
+use crate::lend;
 use crate::locks;
 use crate::memory::ProgramMemory;
 use crate::options::{Plant, options};
 use crate::process::Process;
 use crate::raw;
+use crate::restart;
 use crate::signals;
 use crate::task::Running;
 use crate::thread::{PASSES, TRAPS, Thread};
@@ -88,7 +92,7 @@ fn table() -> &'static Table<'static> {
 }
 
 /// `SIGSYS`: the program makes a system call.
-pub(crate) extern "C" fn on_call(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+pub(crate) extern "C" fn on_call(_signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let entered = Entered::new();
     let thread = entered.thread;
     // SAFETY: Linux passes a context that lives as long as the handler runs.
@@ -96,24 +100,69 @@ pub(crate) extern "C" fn on_call(signal: c_int, info: *mut siginfo_t, context: *
     // SAFETY: Linux passes a record.
     let code = unsafe { (*info).si_code };
     match (Process::of(thread), code == signals::SYS_USER_DISPATCH) {
-        (Some(process), true) => call(thread, process, context),
-        _ => signals::hand_to_program(signal, info, context),
+        (Some(process), true) => {
+            call(thread, process, context);
+            signals::hand_late(&mut new_call(thread, process, context));
+        }
+        // SAFETY: as above.
+        (Some(process), false) => late_or_now(&entered, process, context, unsafe { &*info }),
+        (None, _) => raw::die("faultless: a signal without a process"),
     }
 }
 
-fn call(thread: &'static Thread, process: &'static Process, context: &mut ucontext_t) {
+/// A signal that the library takes was sent to the program: its handler is entered, or later, if
+/// the thread is in the kernel.
+fn late_or_now(
+    entered: &Entered,
+    process: &'static Process,
+    context: &mut ucontext_t,
+    info: &siginfo_t,
+) {
+    // Between the entry and the exit, and an instruction before and after, it runs on its stack.
+    let in_kernel = arena::contains(*register(context, libc::REG_RSP) as usize);
+    if entered.before == TRAPS && !in_kernel {
+        let call = &mut new_call(entered.thread, process, context);
+        signals::hand_to_program(call, info.si_signo, info);
+    } else {
+        entered.thread.late.set(Some(*info));
+    }
+}
+
+/// A signal for which the program has a handler.
+pub(crate) extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let entered = Entered::new();
+    // SAFETY: Linux passes a context that lives as long as the handler runs.
+    let context = unsafe { &mut *context.cast::<ucontext_t>() };
+    // SAFETY: Linux passes a record.
+    let info = unsafe { &*info };
+    if let Some(process) = Process::of(entered.thread) {
+        signals::hand_to_program(&mut new_call(entered.thread, process, context), signal, info);
+    }
+}
+
+/// The call that the registers say.
+fn new_call<'a>(
+    thread: &'static Thread,
+    process: &'static Process,
+    context: &'a mut ucontext_t,
+) -> Call<'a> {
     let args = ARGUMENTS.map(|which| *register(context, which) as usize);
-    let number = *register(context, libc::REG_RAX) as usize;
-    let mut call = Call {
-        number,
+    Call {
+        number: *register(context, libc::REG_RAX) as usize,
         args,
+        asked: args,
         thread,
         process,
         context,
         memory: ProgramMemory::new(),
-        // SAFETY: at the entry of a system call no lock is held.
+        // SAFETY: at the entry of a system call, and where one ends, no lock is held.
         token: unsafe { MayFault::assert() },
-    };
+    }
+}
+
+fn call(thread: &'static Thread, process: &'static Process, context: &mut ucontext_t) {
+    let mut call = new_call(thread, process, context);
+    let (number, args) = (call.number, call.args);
     let outcome = calls::dispatch(&mut call);
     tell(number, &args, &outcome);
     match outcome {
@@ -126,6 +175,10 @@ fn call(thread: &'static Thread, process: &'static Process, context: &mut uconte
 
 /// Has Linux make the call, with the program's signal mask: it may wait, and be interrupted.
 fn pass(call: &mut Call<'_>) {
+    if lend::lend(call) || buffers::watch(call) {
+        restart::begin(call);
+        return;
+    }
     let rip = *call.register(libc::REG_RIP);
     let slot = *call.register(libc::REG_RSP) as usize - gate::RED_ZONE - 8;
     if put(call, slot, &rip.to_ne_bytes()).is_err() {
@@ -134,10 +187,11 @@ fn pass(call: &mut Call<'_>) {
     }
     *call.register(libc::REG_RSP) = slot as i64;
     *call.register(libc::REG_RIP) = gate::pass() as i64;
+    restart::begin(call);
 }
 
 /// `SIGSEGV` and `SIGBUS`: an access faults.
-pub(crate) extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+pub(crate) extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let mut entered = Entered::new();
     let (thread, before) = (entered.thread, entered.before);
     // SAFETY: Linux passes a context that lives as long as the handler runs.
@@ -145,9 +199,23 @@ pub(crate) extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: 
     let rip = *register(context, libc::REG_RIP) as usize;
     // SAFETY: Linux passes a record.
     let record = unsafe { &*info };
+    if record.si_code <= 0
+        && let Some(process) = Process::of(thread)
+    {
+        late_or_now(&entered, process, context, record);
+        return;
+    }
     // SAFETY: the record of a fault has an address.
     let address = unsafe { record.si_addr() }.addr();
-    if rip == gate::parent() {
+    if rip == gate::faulted()
+        && let Some(process) = Process::of(thread)
+    {
+        buffers::again(&mut new_call(thread, process, context));
+    } else if rip == gate::lent()
+        && let Some(process) = Process::of(thread)
+    {
+        lend::give_back(&mut new_call(thread, process, context));
+    } else if rip == gate::parent() {
         clone::parent(thread, context);
     } else if rip == gate::child() {
         clone::child(thread, context);
@@ -175,10 +243,24 @@ pub(crate) extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: 
             }
             None => match resolve(thread, address, access) {
                 Ok(()) => {}
-                Err(Some(Signal::Bus | Signal::Kill)) => signals::bus(info, context),
-                Err(_) => signals::hand_to_program(signal, info, context),
+                Err(why) => {
+                    let Some(process) = Process::of(thread) else {
+                        raw::die("faultless: a fault without a process");
+                    };
+                    let call = &mut new_call(thread, process, context);
+                    if matches!(why, Some(Signal::Bus | Signal::Kill)) {
+                        signals::bus(call, record);
+                    } else {
+                        signals::hand_to_program(call, record.si_signo, record);
+                    }
+                }
             },
         }
+    }
+    if before == TRAPS
+        && let Some(process) = Process::of(thread)
+    {
+        signals::hand_late(&mut new_call(thread, process, context));
     }
 }
 
@@ -207,12 +289,15 @@ fn make_room(process: &Process) {
 
 /// `SHOOTDOWN`: another process has changed this one's page table, or ends it. What is to be done
 /// is done by whatever leaves the kernel.
-pub(crate) extern "C" fn on_shootdown(
-    _signal: c_int,
-    _info: *mut siginfo_t,
-    _context: *mut c_void,
-) {
-    drop(Entered::new());
+pub(crate) extern "C" fn on_shootdown(_signal: c_int, _info: *mut siginfo_t, context: *mut c_void) {
+    let entered = Entered::new();
+    // SAFETY: Linux passes a context that lives as long as the handler runs.
+    let context = unsafe { &mut *context.cast::<ucontext_t>() };
+    if entered.before == TRAPS
+        && let Some(process) = Process::of(entered.thread)
+    {
+        restart::again(&mut new_call(entered.thread, process, context));
+    }
 }
 
 /// Tells of a call, if that is asked for.

@@ -11,10 +11,10 @@ use faultless_posix::{Errno, RwFlags};
 use syscalls::Sysno;
 
 use crate::call::{Call, Outcome, file, get, linux_errno, moved, put};
+use crate::deliver::mask_of;
 use crate::kernel::OpenFile;
 use crate::process::serve;
 use crate::raw;
-use crate::signals::mask_of;
 use crate::task::Running;
 
 /// A side of a call.

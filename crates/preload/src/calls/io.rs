@@ -5,7 +5,7 @@ use faultless::prelude::SyncKind;
 use faultless_posix::{Errno, RwFlags};
 use syscalls::Sysno;
 
-use super::buffers;
+use crate::buffers;
 use crate::call::{Call, Outcome, done, file, moved, with_buffer, with_vector};
 use crate::files::files;
 use crate::kernel::OpenFile;
@@ -14,7 +14,7 @@ use crate::task::Running;
 /// All forms of `read` and `write`.
 pub(super) fn transfer(call: &mut Call<'_>, number: Sysno) -> Outcome {
     let Some(file) = file(call, 0) else {
-        buffers::bring_in(call, number);
+        buffers::bring_in_transfer(call, number);
         return Outcome::Pass;
     };
     let result = transfer_on(call, number, &file);

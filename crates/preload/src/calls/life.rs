@@ -1,17 +1,20 @@
 //! The end of threads and processes, and `exec`.
 #![forbid(unsafe_code)]
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use faultless_posix::Errno;
 use syscalls::Sysno;
 
-use crate::call::{Call, Outcome, get_path};
+use crate::call::{Call, Outcome, get, get_path, get_string};
 use crate::clone;
+use crate::environment::ENVIRONMENT;
 use crate::files::{files, look, stat_of};
 use crate::process::{PROCESSES, Process, serve};
 use crate::raw;
-use crate::thread::sleep_for_good;
+use crate::thread::{LentProgram, sleep_for_good};
 
 /// `exit`: Linux ends the thread, on its own stack.
 pub(super) fn exit_thread(call: &mut Call<'_>) -> Outcome {
@@ -95,6 +98,78 @@ pub(super) fn exec(call: &mut Call<'_>, number: Sysno) -> Outcome {
             // If that fails, Linux finds a program that it cannot run.
             let _found_by_linux = files().write_out(&file);
         }
+        files().write_out_programs();
     }
-    clone::exec(call)
+    let first = if number == Sysno::execveat { 1 } else { 0 };
+    let lent = match lend(call, [0, 1, 2].map(|at| call.args[first + at])) {
+        Ok(lent) => lent,
+        Err(error) => return Outcome::Done(-(error as isize)),
+    };
+    let outcome = clone::exec(call);
+    call.set_argument(first, lent.path.as_ptr().addr());
+    call.set_argument(first + 1, lent.arguments.as_ptr().addr());
+    call.set_argument(first + 2, lent.environment.as_ptr().addr());
+    call.thread.lent_program.set(Some(lent));
+    outcome
+}
+
+/// Bytes of a string that `exec` takes at most, with its NUL (Linux's `MAX_ARG_STRLEN`).
+const STRING_BYTES: usize = 128 << 10;
+
+/// Has Linux read the path, the arguments and the environment from memory of the library's: the
+/// program's may lie in mappings of files. The environment gets what the library needs.
+///
+/// # Errors
+/// Error numbers: `EFAULT` for a bad pointer, `ENAMETOOLONG`, `E2BIG`. Linux finds more.
+fn lend(
+    call: &mut Call<'_>,
+    [path, arguments, environment]: [usize; 3],
+) -> Result<Box<LentProgram>, i32> {
+    let path = get_string(call, path, libc::PATH_MAX as usize)
+        .map_err(|errno| too_long(errno, libc::ENAMETOOLONG))?;
+    let arguments = strings(call, arguments)?;
+    let mut environment = strings(call, environment)?;
+    let (added, left_out) = ENVIRONMENT.get().add(&environment);
+    for at in left_out.into_iter().rev() {
+        environment.remove(at);
+    }
+    environment.extend(added);
+    let list = |strings: &[Vec<u8>]| -> Vec<usize> {
+        let addresses = strings.iter().map(|string| string.as_ptr().addr());
+        addresses.chain([0]).collect()
+    };
+    let mut lent = Box::new(LentProgram {
+        arguments: list(&arguments),
+        environment: list(&environment),
+        path,
+        strings: arguments,
+    });
+    lent.strings.extend(environment);
+    Ok(lent)
+}
+
+/// The number of an error of a string's, given the one for a string that is too long.
+fn too_long(errno: Errno, number: i32) -> i32 {
+    if errno == Errno::INVAL { number } else { libc::EFAULT }
+}
+
+/// The strings of a list that ends with a null.
+fn strings(call: &mut Call<'_>, at: usize) -> Result<Vec<Vec<u8>>, i32> {
+    let mut strings = Vec::new();
+    if at == 0 {
+        return Ok(strings);
+    }
+    for number in 0_usize.. {
+        let mut bytes = [0; 8];
+        let word = get(call, at.saturating_add(number * 8), &mut bytes);
+        word.map_err(|_| libc::EFAULT)?;
+        match usize::from_ne_bytes(bytes) {
+            0 => break,
+            string => {
+                let string = get_string(call, string, STRING_BYTES);
+                strings.push(string.map_err(|errno| too_long(errno, libc::E2BIG))?);
+            }
+        }
+    }
+    Ok(strings)
 }

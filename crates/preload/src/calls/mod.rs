@@ -2,7 +2,6 @@
 //! shows them, and those that change what the library relies on. All others are Linux's.
 
 mod between;
-mod buffers;
 mod io;
 mod life;
 mod memory;
@@ -14,7 +13,6 @@ use syscalls::Sysno;
 
 use crate::call::{Call, Outcome};
 use crate::clone;
-use crate::gate;
 use crate::signals;
 
 /// Decides what becomes of a call.
@@ -84,10 +82,7 @@ pub(crate) fn dispatch(call: &mut Call<'_>) -> Outcome {
         Sysno::ppoll => signals::with_mask(call, 3),
         Sysno::epoll_pwait | Sysno::epoll_pwait2 => signals::with_mask(call, 4),
         Sysno::pselect6 => signals::pselect(call),
-        Sysno::rt_sigreturn => {
-            *call.register(libc::REG_RIP) = gate::restorer() as i64;
-            Outcome::Resume
-        }
+        Sysno::rt_sigreturn => signals::sigreturn(call),
         // Asynchronous I/O on files of the folder would be Linux's: programs do without it.
         Sysno::io_setup | Sysno::io_uring_setup => Outcome::Done(-(libc::ENOSYS as isize)),
         _ => Outcome::Pass,

@@ -3,6 +3,7 @@
 use faultless::prelude::{Task, Times};
 use syscalls::Sysno;
 
+use crate::buffers::linux;
 use crate::call::{Call, Outcome, done, done_raw, get_path, put};
 use crate::files::{files, look, stat_of};
 use crate::kernel::Key;
@@ -50,7 +51,7 @@ pub(super) fn unlink(call: &mut Call<'_>, number: Sysno) -> Outcome {
     else {
         return Outcome::Pass;
     };
-    let result = raw::harmless(number, call.args);
+    let result = linux(call, number, call.args);
     if result == 0 {
         files().lost_a_name(key);
     }
@@ -69,7 +70,7 @@ pub(super) fn rename(call: &mut Call<'_>, number: Sysno) -> Outcome {
     else {
         return Outcome::Pass;
     };
-    let result = raw::harmless(number, call.args);
+    let result = linux(call, number, call.args);
     if result == 0 {
         files().lost_a_name(key);
     }
@@ -85,7 +86,7 @@ pub(super) fn set_times(call: &mut Call<'_>, number: Sysno) -> Outcome {
     let follow = number != Sysno::utimensat || call.args[3] as i32 & libc::AT_SYMLINK_NOFOLLOW == 0;
     let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     let path = if path == 0 { None } else { get_path(call, path).ok() };
-    let result = raw::harmless(number, call.args);
+    let result = linux(call, number, call.args);
     if result != 0 {
         return Outcome::Done(result);
     }
@@ -167,7 +168,7 @@ pub(super) fn change(call: &mut Call<'_>, number: Sysno) -> Outcome {
         },
         None => None,
     };
-    let result = raw::harmless(number, call.args);
+    let result = linux(call, number, call.args);
     let stat = match path {
         Some(path) if result == 0 => look(folder, &path, flags),
         None if result == 0 => stat_of(folder),

@@ -17,12 +17,12 @@ use crate::task::Running;
 pub(super) fn open(call: &mut Call<'_>, number: Sysno) -> Outcome {
     let args = call.args;
     let here = libc::AT_FDCWD as usize;
-    let (folder, path_at, flags, mode) = match number {
-        Sysno::open => (here, args[0], args[1], args[2]),
+    let (folder, path_at, flags, mode, resolve) = match number {
+        Sysno::open => (here, args[0], args[1], args[2], 0),
         Sysno::creat => {
-            (here, args[0], (libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC) as usize, args[1])
+            (here, args[0], (libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC) as usize, args[1], 0)
         }
-        Sysno::openat => (args[0], args[1], args[2], args[3]),
+        Sysno::openat => (args[0], args[1], args[2], args[3], 0),
         _ => {
             // A structure: flags, mode, and how names are looked up.
             let mut how = [0; 24];
@@ -32,11 +32,7 @@ pub(super) fn open(call: &mut Call<'_>, number: Sysno) -> Outcome {
             let word = |at: usize| {
                 u64::from_ne_bytes(how[at..at + 8].try_into().unwrap_or_default()) as usize
             };
-            if word(16) != 0 {
-                // Names are looked up in a way of their own.
-                return Outcome::Pass;
-            }
-            (args[0], args[1], word(0), word(8))
+            (args[0], args[1], word(0), word(8), word(16))
         }
     };
     // The bits of `O_TMPFILE` are those of `O_DIRECTORY` and one more.
@@ -45,6 +41,9 @@ pub(super) fn open(call: &mut Call<'_>, number: Sysno) -> Outcome {
         return Outcome::Pass;
     }
     let Ok(path) = get_path(call, path_at) else { return Outcome::Pass };
+    if resolve != 0 {
+        return open_resolved(call, folder, &path, [flags, mode, resolve]);
+    }
     // What is not a regular file may make its opener wait: that is for Linux alone.
     let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
     let look = [folder, path.as_ptr().addr(), stat.as_mut_ptr().addr(), 0, 0, 0];
@@ -62,6 +61,25 @@ pub(super) fn open(call: &mut Call<'_>, number: Sysno) -> Outcome {
     // Its contents are not Linux's to cut.
     let kept = flags & !(libc::O_TRUNC as usize);
     let fd = raw::harmless(Sysno::openat, [folder, path.as_ptr().addr(), kept, mode, 0, 0]);
+    opened(call, fd, flags)
+}
+
+/// `openat2`, where names are looked up in a way of their own: only Linux knows what is opened.
+/// It does not wait for the other end of a pipe.
+fn open_resolved(
+    call: &mut Call<'_>,
+    folder: usize,
+    path: &[u8],
+    [flags, mode, resolve]: [usize; 3],
+) -> Outcome {
+    let how = [flags & !(libc::O_TRUNC as usize), mode, resolve];
+    let args = [folder, path.as_ptr().addr(), how.as_ptr().addr(), size_of_val(&how), 0, 0];
+    let fd = raw::harmless(Sysno::openat2, args);
+    opened(call, fd, flags)
+}
+
+/// Linux has opened something, or not.
+fn opened(call: &mut Call<'_>, fd: isize, flags: usize) -> Outcome {
     let Ok(descriptor) = usize::try_from(fd) else { return Outcome::Done(fd) };
     match begin(call, descriptor, flags) {
         Ok(true) => done_raw(fd),

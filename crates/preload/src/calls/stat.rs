@@ -4,10 +4,10 @@
 use faultless::prelude::Inode;
 use syscalls::Sysno;
 
+use crate::buffers::linux;
 use crate::call::{Call, Outcome, done_raw, put};
 use crate::files::files;
 use crate::kernel::Program;
-use crate::raw;
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
@@ -21,8 +21,8 @@ pub(super) fn stat(call: &mut Call<'_>, number: Sysno) -> Outcome {
     let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
     let mut args = call.args;
     args[argument] = stat.as_mut_ptr().addr();
-    // SAFETY: the structure is ours.
-    let result = unsafe { raw::call(number, args) };
+    // The structure is ours.
+    let result = linux(call, number, args);
     if result != 0 {
         return Outcome::Done(result);
     }
@@ -57,8 +57,8 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     // The device and number are always told.
     args[3] |= libc::STATX_INO as usize;
     args[4] = stat.as_mut_ptr().addr();
-    // SAFETY: the structure is ours.
-    let result = unsafe { raw::call(Sysno::statx, args) };
+    // The structure is ours.
+    let result = linux(call, Sysno::statx, args);
     if result != 0 {
         return Outcome::Done(result);
     }
