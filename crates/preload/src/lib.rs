@@ -9,6 +9,7 @@
 //!
 //! | what | where |
 //! |---|---|
+//! | the start, what the run was asked for, and the line at its end | `init`, `options`, `report` |
 //! | memory that all processes of the run share: heap, kernel stacks, frames | `arena`, `machine` |
 //! | traps: entry, return, `fork` and `clone` | `gate`, `trap`, `clone` |
 //! | a thread's kernel stack and what it waits on | `thread` |
@@ -16,10 +17,13 @@
 //! | page tables, which are Linux's mappings | `table` |
 //! | user memory | `memory` |
 //! | which files are in Faultless, and their stores | `files`, `stores` |
-//! | the system calls | `calls` |
-//! | signals of the program, and what interrupts its calls | `signals`, `deliver`, `restart` |
-//! | calls of Linux's with buffers in mappings of files | `buffers`, `lend` |
+//! | a process: descriptors, address space, shoot-downs, its end | `process` |
+//! | the system calls | `call`, `calls` |
+//! | signals of the program, and what interrupts its calls | `signals`, `taken`, `deliver`, `restart` |
+//! | calls of Linux's with buffers in mappings of files | `buffers`, `lend`, `loans` |
 //! | the environment of programs that the program starts | `environment` |
+//! | what is checked, counted and disturbed | `locks`, `counters`, `chaos` |
+//! | system calls of the library itself; what its lower half asks of the upper | `raw`, `hooks` |
 //!
 //! A process that `fork` makes shares the machine: everything that is not on a user stack lies in
 //! memory that is mapped at the same address in all of them. So does a program that `exec` starts.
