@@ -134,13 +134,28 @@ impl Process {
         }
     }
 
-    /// A thread enters the kernel. It does not return if the process ends.
+    /// A thread enters the kernel. It does not return if the process ends, and waits while another
+    /// thread has the process replaced.
     pub(crate) fn enter(&self) {
-        self.in_common.inside.fetch_add(1, SeqCst);
-        if self.in_common.exiting.load(SeqCst) {
+        loop {
+            self.in_common.inside.fetch_add(1, SeqCst);
+            let may_enter = !self.is_execed_by_another();
+            if may_enter && !self.in_common.exiting.load(SeqCst) {
+                return;
+            }
             self.in_common.inside.fetch_sub(1, SeqCst);
-            sleep_for_good();
+            if may_enter {
+                sleep_for_good();
+            }
+            while self.is_execed_by_another() {
+                raw::yield_now();
+            }
         }
+    }
+
+    fn is_execed_by_another(&self) -> bool {
+        let execs = self.in_common.execs.load(SeqCst);
+        execs != 0 && execs != exec_number()
     }
 
     /// A thread leaves the kernel. It does not return if the process is to end by `SIGKILL`.
@@ -159,7 +174,7 @@ impl Process {
     pub(crate) fn kill(&self) {
         self.in_common.killed.store(true, SeqCst);
         // One that is being replaced holds no locks, and has no handlers.
-        let execs = self.in_common.execs.load(SeqCst);
+        let execs = self.in_common.execs.load(SeqCst) != 0;
         let first = if execs { libc::SIGKILL } else { taken::SHOOTDOWN };
         for signal in [first, libc::SIGCONT] {
             raw::harmless(Sysno::kill, [self.pid as usize, signal as usize, 0, 0, 0, 0]);
@@ -167,13 +182,24 @@ impl Process {
     }
 
     /// The process is about to be replaced by another program: it is not asked for anything.
+    ///
+    /// Linux ends its other threads then: they leave the kernel first, where they may hold locks.
     pub(crate) fn begin_exec(&self) {
-        self.in_common.execs.store(true, SeqCst);
+        let execs = &self.in_common.execs;
+        while execs.compare_exchange(0, exec_number(), SeqCst, SeqCst).is_err() {
+            // Another thread was faster, and waits until this one has left.
+            self.in_common.inside.fetch_sub(1, SeqCst);
+            self.enter();
+        }
+        while self.in_common.inside.load(SeqCst) > 1 {
+            self.serve();
+            raw::yield_now();
+        }
     }
 
     /// It was not.
     pub(crate) fn end_exec(&self) {
-        if self.in_common.execs.swap(false, SeqCst) {
+        if self.in_common.execs.swap(0, SeqCst) != 0 {
             self.space.with_table(Table::reload);
         }
     }
@@ -239,6 +265,11 @@ impl Process {
     }
 }
 
+/// What the running thread is in [`InCommon::execs`].
+fn exec_number() -> u32 {
+    Thread::current().number() as u32 + 1
+}
+
 /// Does what other processes have asked the running one for. No short lock is held.
 pub(crate) fn serve() {
     if let Some(process) = Process::current() {
@@ -271,7 +302,7 @@ pub(crate) fn shoot_down(number: u64) {
     let wanted = process.in_common.asked.fetch_add(1, SeqCst) + 1;
     let mut rounds = 0_u32;
     while process.in_common.served.load(SeqCst) < wanted {
-        if process.in_common.execs.load(SeqCst) {
+        if process.in_common.execs.load(SeqCst) != 0 {
             return;
         }
         // It answers at once, or when it can run again: in the kernel it looks before it leaves.

@@ -38,8 +38,9 @@ pub(crate) struct InCommon {
     pub(crate) number: u64,
     /// The process ends: locks that are waited for are given up, and no thread enters the kernel.
     pub(crate) exiting: AtomicBool,
-    /// It is being replaced by another program.
-    pub(crate) execs: AtomicBool,
+    /// It is being replaced by another program, by the thread with the record before this number; 0
+    /// if it is not.
+    pub(crate) execs: AtomicU32,
     /// It is to end by `SIGKILL`.
     pub(crate) killed: AtomicBool,
     /// Threads in the kernel.
@@ -55,7 +56,7 @@ impl InCommon {
         Self {
             number,
             exiting: AtomicBool::new(false),
-            execs: AtomicBool::new(false),
+            execs: AtomicU32::new(0),
             killed: AtomicBool::new(false),
             inside: AtomicU32::new(0),
             asked: AtomicU64::new(0),

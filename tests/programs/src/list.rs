@@ -115,6 +115,7 @@ pub(crate) const CASES: &[Case] = &[
     own("little memory", "little_memory", On::Files),
     racing("all at once", "all_at_once", On::EachStore),
     racing("killed", "killed", On::Two),
+    racing("threads", "threads", On::Two),
     Case {
         name: "two descriptors",
         needs: &[CC],

@@ -60,6 +60,8 @@ pub(super) fn open(call: &mut Call<'_>, number: Sysno) -> Outcome {
     }
     // Its contents are not Linux's to cut.
     let kept = flags & !(libc::O_TRUNC as usize);
+    // A file that is never to have a name still needs the hidden one.
+    let kept = if makes_unnamed { kept & !(libc::O_EXCL as usize) } else { kept };
     let fd = raw::harmless(Sysno::openat, [folder, path.as_ptr().addr(), kept, mode, 0, 0]);
     opened(call, fd, flags)
 }
