@@ -8,7 +8,7 @@ use core::sync::atomic::compiler_fence;
 
 use alloc::format;
 
-use faultless::prelude::{Access, InFault, MayFault};
+use faultless::prelude::{Access, InFault, MayFault, Task};
 use faultless::usercopy::extable::{Kind, Resume, Table};
 use faultless_posix::Signal;
 use libc::{siginfo_t, ucontext_t};
@@ -243,6 +243,9 @@ pub(crate) extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context:
             }
             None => match resolve(thread, address, access) {
                 Ok(()) => {}
+                // The process ends, so that waits for locks were given up. It does so when the
+                // thread leaves, or enters again.
+                Err(_) if Running.fatal_signal_pending() => {}
                 Err(why) => {
                     let Some(process) = Process::of(thread) else {
                         raw::die("faultless: a fault without a process");

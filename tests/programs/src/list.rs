@@ -54,8 +54,6 @@ impl Case {
 pub(crate) enum On {
     /// On each store, with little memory and with chaos.
     EachStore,
-    /// In memory.
-    Memory,
     /// In memory, and on files with chaos.
     Two,
     /// On files, with chaos.
@@ -88,7 +86,6 @@ impl On {
                 (name, Setting { strategy: strategy.into(), ..setting(store, 128, 500) })
             })
             .into(),
-            Self::Memory => vec![("ram", setting("ram", 65_536, 0))],
             Self::Two => vec![("ram", setting("ram", 65_536, 0)), files],
             Self::Files => vec![files],
             Self::Failing => vec![("failing", Setting { fail: 40, ..setting("file", 4096, 0) })],
@@ -117,7 +114,7 @@ pub(crate) const CASES: &[Case] = &[
     own("programs in the folder", "program_work", On::Two),
     own("little memory", "little_memory", On::Files),
     racing("all at once", "all_at_once", On::EachStore),
-    racing("killed", "killed", On::Memory),
+    racing("killed", "killed", On::Two),
     racing("threads", "threads", On::Two),
     Case {
         name: "two descriptors",
