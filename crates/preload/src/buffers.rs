@@ -14,7 +14,7 @@ use faultless::prelude::{Access, PAGE_SIZE, UserAddr, UserMemory, UserSlice};
 use faultless_posix::Rights;
 use syscalls::Sysno;
 
-use crate::call::{Call, get, put, with_vector};
+use crate::call::{Call, get, get_words, put_words, with_vector};
 use crate::gate::{self, RED_ZONE, WATCHED_WORDS};
 use crate::raw;
 use crate::restart;
@@ -88,24 +88,16 @@ const fn takes_once(number: Sysno) -> bool {
 }
 
 fn keep(call: &mut Call<'_>, slot: usize, words: Watched) -> bool {
-    let mut bytes = [0; BYTES];
-    for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
-        to.copy_from_slice(&word.to_ne_bytes());
-    }
-    put(call, slot, &bytes).is_ok()
+    put_words(call, slot, words.map(|word| word as u64)).is_ok()
 }
 
 /// A watched call has failed with `EFAULT`: it is made again, unless that is right. The registers
 /// are those of the gate.
 pub(crate) fn again(call: &mut Call<'_>) {
     let slot = *call.register(libc::REG_RSP) as usize;
-    let mut bytes = [0; BYTES];
     // A stack that was there at the call, and is no longer: the program faults by itself.
-    let _found_by_program = get(call, slot, &mut bytes);
-    let mut words: Watched = [0; WATCHED_WORDS];
-    for (word, from) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-        *word = usize::from_ne_bytes(from.try_into().unwrap_or_default());
-    }
+    let words: Watched =
+        get_words(call, slot).unwrap_or([0; WATCHED_WORDS]).map(|word| word as usize);
     let [rip, number, attempt, asked @ ..] = words;
     let next =
         [rip, number, attempt + 1, asked[0], asked[1], asked[2], asked[3], asked[4], asked[5]];

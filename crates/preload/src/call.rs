@@ -29,6 +29,13 @@ pub(crate) enum Outcome {
     Resume,
 }
 
+impl Outcome {
+    /// The call has failed.
+    pub(crate) const fn failed(errno: Errno) -> Self {
+        Self::Done(-(errno.code() as isize))
+    }
+}
+
 /// A system call that a program makes.
 pub(crate) struct Call<'a> {
     pub(crate) number: usize,
@@ -79,6 +86,16 @@ pub(crate) fn get(call: &mut Call<'_>, at: usize, bytes: &mut [u8]) -> Result<()
     Ok(copy_from_user(&call.memory, &mut call.token, bytes, slice)?)
 }
 
+/// Words of the program's memory.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) fn get_words<const N: usize>(call: &mut Call<'_>, at: usize) -> Result<[u64; N], Errno> {
+    let mut words = [[0; 8]; N];
+    get(call, at, words.as_flattened_mut())?;
+    Ok(words.map(u64::from_ne_bytes))
+}
+
 /// Changes bytes of the program's memory.
 ///
 /// # Errors
@@ -86,6 +103,18 @@ pub(crate) fn get(call: &mut Call<'_>, at: usize, bytes: &mut [u8]) -> Result<()
 pub(crate) fn put(call: &mut Call<'_>, at: usize, bytes: &[u8]) -> Result<(), Errno> {
     let slice = UserSlice::new(&call.memory, UserAddr::new(at), bytes.len())?;
     Ok(copy_to_user(&call.memory, &mut call.token, slice, bytes)?)
+}
+
+/// Changes words of the program's memory.
+///
+/// # Errors
+/// As [`put`].
+pub(crate) fn put_words<const N: usize>(
+    call: &mut Call<'_>,
+    at: usize,
+    words: [u64; N],
+) -> Result<(), Errno> {
+    put(call, at, words.map(u64::to_ne_bytes).as_flattened())
 }
 
 /// A path in the program's memory, with its NUL.

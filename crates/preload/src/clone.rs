@@ -8,13 +8,14 @@ use core::ffi::c_int;
 use libc::ucontext_t;
 use syscalls::Sysno;
 
-use crate::call::{Call, Outcome, get, put};
+use crate::call::{Call, Outcome, get, put_words};
 use crate::deliver::{mask_of, set_mask};
 use crate::gate::{self, RED_ZONE};
 use crate::process::{self, Process};
 use crate::raw;
 use crate::taken::HELD_IN_CALLS;
 use crate::thread::Thread;
+use crate::words::words_of;
 
 /// Bytes of `struct clone_args`, as far as this library knows it.
 const CLONE_ARGS: usize = 88;
@@ -44,10 +45,7 @@ pub(crate) fn clone3(call: &mut Call<'_>) -> Outcome {
     if get(call, at, &mut bytes[..size]).is_err() {
         return Outcome::Done(-(libc::EFAULT as isize));
     }
-    let mut words = [0; CLONE_ARGS / 8];
-    for (word, from) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-        *word = u64::from_ne_bytes(from.try_into().unwrap_or_default());
-    }
+    let mut words = words_of(&bytes);
     // Flags, …, the lowest address of the stack, its size.
     words[0] = process_of_its_own(words[0]);
     let (stack, length) = (words[5], words[6]);
@@ -99,9 +97,9 @@ fn begin(
     let Some(thread) = Thread::new() else { return Outcome::Done(-(libc::EAGAIN as isize)) };
     let rsp = *call.register(libc::REG_RSP) as usize;
     let slot = rsp - RED_ZONE - 16;
-    let stack_at = (thread.stack.get().addr() as u64).to_ne_bytes();
+    let stack_at = [thread.stack.get().addr() as u64];
     let child_slot = stack.map_or(slot, |top| top - 16);
-    if put(call, slot, &stack_at).is_err() || put(call, child_slot, &stack_at).is_err() {
+    if put_words(call, slot, stack_at).is_err() || put_words(call, child_slot, stack_at).is_err() {
         thread.give_up();
         return Outcome::Done(-(libc::EFAULT as isize));
     }

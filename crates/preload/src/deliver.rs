@@ -6,7 +6,7 @@ use core::mem::offset_of;
 
 use libc::{siginfo_t, ucontext_t};
 
-use crate::call::{Call, get, put, register};
+use crate::call::{Call, get_words, put, register};
 use crate::gate::RED_ZONE;
 use crate::taken::{Action, TAKEN_BITS, allowed, bit};
 
@@ -131,10 +131,8 @@ fn floats_of(context: &ucontext_t) -> &'static [u8] {
 /// library's.
 pub(crate) fn leave_handler(call: &mut Call<'_>) {
     let context = *call.register(libc::REG_RSP) as usize;
-    let mut mask = [0; 8];
     // Linux finds what is wrong with a frame that cannot be read.
-    let _found_by_linux = get(call, context + MASK, &mut mask);
-    let mask = u64::from_ne_bytes(mask);
+    let [mask] = get_words(call, context + MASK).unwrap_or_default();
     call.thread.held.set(mask & TAKEN_BITS);
     // SAFETY: the record of this thread: plain data of the same size.
     let stack = unsafe { call.thread.stack.get().cast::<[u8; STACK_BYTES]>().read() };

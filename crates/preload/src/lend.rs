@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 use syscalls::Sysno;
 
 use crate::arena::unique;
-use crate::call::{Call, get, put};
+use crate::call::{Call, get, get_words, put, put_words};
 use crate::gate::{self, LENT_WORDS, RED_ZONE};
 use crate::loans::{Amount, Loan};
+use crate::words::words_of;
 
 /// Bytes that are lent at most, for one result.
 const MOST: usize = 256 << 10;
@@ -152,10 +153,8 @@ const CONTROL_LENGTH: usize = core::mem::offset_of!(libc::msghdr, msg_controllen
 const FLAGS: usize = core::mem::offset_of!(libc::msghdr, msg_flags);
 
 fn word_of(bytes: &[u8], at: usize) -> usize {
-    bytes
-        .get(at..at + 8)
-        .and_then(<[u8]>::first_chunk)
-        .map_or(0, |word| usize::from_ne_bytes(*word))
+    let [word] = words_of(bytes.get(at..).unwrap_or_default());
+    word as usize
 }
 
 fn get_bytes(call: &mut Call<'_>, at: usize, length: usize) -> Option<Vec<u8>> {
@@ -169,9 +168,8 @@ fn begin(call: &mut Call<'_>, loans: Vec<Loan>) -> bool {
     let [a, b, c, d, e, f] = call.asked;
     let rip = *call.register(libc::REG_RIP) as usize;
     let slot = *call.register(libc::REG_RSP) as usize - RED_ZONE - BYTES;
-    let words = [rip, id as usize, a, b, c, d, e, f];
-    let bytes: Vec<u8> = words.into_iter().flat_map(usize::to_ne_bytes).collect();
-    if put(call, slot, &bytes).is_err() {
+    let words = [rip, id as usize, a, b, c, d, e, f].map(|word| word as u64);
+    if put_words(call, slot, words).is_err() {
         for (at, value) in call.asked.into_iter().enumerate() {
             call.set_argument(at, value);
         }
@@ -186,14 +184,9 @@ fn begin(call: &mut Call<'_>, loans: Vec<Loan>) -> bool {
 /// The call is over: the results go where the program wants them, and it goes on.
 pub(crate) fn give_back(call: &mut Call<'_>) {
     let slot = *call.register(libc::REG_RSP) as usize;
-    let mut bytes = [0; BYTES];
     // A stack that was there at the call, and is no longer: the program faults by itself.
-    let _found_by_program = get(call, slot, &mut bytes);
-    let mut words = [0; LENT_WORDS];
-    for (word, from) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-        *word = usize::from_ne_bytes(from.try_into().unwrap_or_default());
-    }
-    let [rip, id, args @ ..] = words;
+    let words = get_words(call, slot).unwrap_or([0; LENT_WORDS]);
+    let [rip, id, args @ ..] = words.map(|word| word as usize);
     for (at, value) in args.into_iter().enumerate() {
         call.set_argument(at, value);
     }

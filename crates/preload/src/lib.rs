@@ -104,3 +104,4 @@ mod taken;
 mod task;
 mod thread;
 mod trap;
+mod words;

@@ -6,7 +6,7 @@
 
 use syscalls::Sysno;
 
-use crate::call::{Call, get};
+use crate::call::{Call, get_words};
 use crate::gate;
 use crate::raw;
 use crate::thread::AtGate;
@@ -102,12 +102,11 @@ fn wait_for_rest(call: &mut Call<'_>, at: usize, passed: u64) {
         // SAFETY: the record of this thread.
         unsafe { *lent }
     } else {
-        let mut bytes = [0; 16];
-        if call.args[at] == 0 || get(call, call.args[at], &mut bytes).is_err() {
+        if call.args[at] == 0 {
             return;
         }
-        let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
-        [word(0), word(8)]
+        let Ok(words) = get_words(call, call.args[at]) else { return };
+        words
     };
     let left = seconds.saturating_mul(SECOND).saturating_add(rest).saturating_sub(passed);
     // SAFETY: the record of this thread.

@@ -9,15 +9,14 @@ use libc::siginfo_t;
 use spin::Once;
 use syscalls::Sysno;
 
-use crate::call::{Call, Outcome, get, put};
+use crate::call::{Call, Outcome, get, get_words, put, put_words};
 use crate::deliver::{enter_handler, is_on, leave_handler, mask_of, set_mask};
 use crate::gate;
 use crate::process::Process;
 use crate::raw;
 use crate::restart;
 use crate::taken::{
-    ACTION_BYTES, Action, HELD_IN_CALLS, LAST, SA_RESTORER, TAKEN, TAKEN_BITS, allowed, bit,
-    ends_program,
+    Action, HELD_IN_CALLS, LAST, SA_RESTORER, TAKEN, TAKEN_BITS, allowed, bit, ends_program,
 };
 use crate::thread::{PASSES, Thread, sleep_for_good};
 
@@ -111,11 +110,13 @@ pub(crate) fn action(call: &mut Call<'_>) -> Outcome {
     if size != 8 || !(1..=LAST).contains(&signal) {
         return Outcome::Done(-(libc::EINVAL as isize));
     }
-    let mut wanted = [0_u8; ACTION_BYTES];
-    if new != 0 && get(call, new, &mut wanted).is_err() {
-        return Outcome::Done(-(libc::EFAULT as isize));
-    }
-    let wanted = (new != 0).then(|| Action::from_bytes(&wanted));
+    let wanted = match new {
+        0 => None,
+        new => match get_words(call, new) {
+            Ok(words) => Some(Action::from_words(words)),
+            Err(errno) => return Outcome::failed(errno),
+        },
+    };
     let mut before;
     {
         let mut actions = call.process.actions.lock();
@@ -138,7 +139,7 @@ pub(crate) fn action(call: &mut Call<'_>) -> Outcome {
             *actions.of(signal) = wanted;
         }
     }
-    if old != 0 && put(call, old, &before.to_bytes()).is_err() {
+    if old != 0 && put_words(call, old, before.words()).is_err() {
         return Outcome::Done(-(libc::EFAULT as isize));
     }
     Outcome::Done(0)
@@ -152,11 +153,10 @@ pub(crate) fn procmask(call: &mut Call<'_>) -> Outcome {
     }
     let before = mask_of(call.context) | call.thread.held.get();
     if new != 0 {
-        let mut set = [0; 8];
-        if get(call, new, &mut set).is_err() {
-            return Outcome::Done(-(libc::EFAULT as isize));
-        }
-        let set = u64::from_ne_bytes(set);
+        let [set] = match get_words(call, new) {
+            Ok(words) => words,
+            Err(errno) => return Outcome::failed(errno),
+        };
         let mask = match how as c_int {
             libc::SIG_BLOCK => before | set,
             libc::SIG_UNBLOCK => before & !set,
@@ -166,7 +166,7 @@ pub(crate) fn procmask(call: &mut Call<'_>) -> Outcome {
         set_mask(call.context, allowed(mask));
         call.thread.held.set(mask & TAKEN_BITS);
     }
-    if old != 0 && put(call, old, &before.to_ne_bytes()).is_err() {
+    if old != 0 && put_words(call, old, [before]).is_err() {
         return Outcome::Done(-(libc::EFAULT as isize));
     }
     Outcome::Done(0)
@@ -178,13 +178,13 @@ pub(crate) fn with_mask(call: &mut Call<'_>, number: usize) -> Outcome {
     if address == 0 {
         return Outcome::Pass;
     }
-    let mut mask = [0; 8];
-    if get(call, address, &mut mask).is_err() {
-        return Outcome::Done(-(libc::EFAULT as isize));
-    }
+    let [mask] = match get_words(call, address) {
+        Ok(words) => words,
+        Err(errno) => return Outcome::failed(errno),
+    };
     let lent = call.thread.lent_mask.get();
     // SAFETY: the record of this thread.
-    unsafe { (*lent)[0] = allowed(u64::from_ne_bytes(mask)) };
+    unsafe { (*lent)[0] = allowed(mask) };
     call.set_argument(number, lent.addr());
     Outcome::Pass
 }
@@ -199,26 +199,25 @@ pub(crate) fn sigreturn(call: &mut Call<'_>) -> Outcome {
 /// `pselect6`: its mask is in a structure.
 pub(crate) fn pselect(call: &mut Call<'_>) -> Outcome {
     let address = call.args[5];
-    let mut pair = [0; 16];
     if address == 0 {
         return Outcome::Pass;
     }
-    if get(call, address, &mut pair).is_err() {
-        return Outcome::Done(-(libc::EFAULT as isize));
-    }
-    let word = |at: usize| u64::from_ne_bytes(pair[at..at + 8].try_into().unwrap_or_default());
-    let mut mask = [0; 8];
-    let at = word(0) as usize;
-    if at != 0 && get(call, at, &mut mask).is_err() {
-        return Outcome::Done(-(libc::EFAULT as isize));
-    }
+    let [at, size] = match get_words(call, address) {
+        Ok(words) => words,
+        Err(errno) => return Outcome::failed(errno),
+    };
+    let mask = if at == 0 { Ok([0]) } else { get_words(call, at as usize) };
+    let [mask] = match mask {
+        Ok(words) => words,
+        Err(errno) => return Outcome::failed(errno),
+    };
     let lent = call.thread.clone_args.get();
     let mask_at = lent.addr() + 16;
     // SAFETY: the record of this thread.
     let lent = unsafe { &mut *lent };
     lent[0] = if at == 0 { 0 } else { mask_at as u64 };
-    lent[1] = word(8);
-    lent[2] = allowed(u64::from_ne_bytes(mask));
+    lent[1] = size;
+    lent[2] = allowed(mask);
     call.set_argument(5, mask_at - 16);
     Outcome::Pass
 }

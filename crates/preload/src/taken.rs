@@ -19,7 +19,7 @@ pub(crate) struct Action {
     pub(crate) mask: u64,
 }
 
-pub(crate) const ACTION_BYTES: usize = size_of::<Action>();
+const ACTION_WORDS: usize = size_of::<Action>() / 8;
 
 /// The signals that the library takes.
 pub(crate) const TAKEN: [c_int; 4] = [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, SHOOTDOWN];
@@ -42,24 +42,12 @@ impl Actions {
 }
 
 impl Action {
-    fn words(self) -> [u64; 4] {
+    /// As Linux keeps it.
+    pub(crate) fn words(self) -> [u64; ACTION_WORDS] {
         [self.handler as u64, self.flags, self.restorer as u64, self.mask]
     }
 
-    pub(crate) fn to_bytes(self) -> [u8; ACTION_BYTES] {
-        let mut bytes = [0; ACTION_BYTES];
-        for (to, word) in bytes.chunks_exact_mut(8).zip(self.words()) {
-            to.copy_from_slice(&word.to_ne_bytes());
-        }
-        bytes
-    }
-
-    pub(crate) fn from_bytes(bytes: &[u8; ACTION_BYTES]) -> Self {
-        let mut words = [0; 4];
-        for (word, from) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_ne_bytes(from.try_into().unwrap_or_default());
-        }
-        let [handler, flags, restorer, mask] = words;
+    pub(crate) fn from_words([handler, flags, restorer, mask]: [u64; ACTION_WORDS]) -> Self {
         Self { handler: handler as usize, flags, restorer: restorer as usize, mask }
     }
 }

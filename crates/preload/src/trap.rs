@@ -17,7 +17,7 @@ use syscalls::Sysno;
 
 use crate::arena;
 use crate::buffers;
-use crate::call::{ARGUMENTS, Call, Outcome, put, register};
+use crate::call::{ARGUMENTS, Call, Outcome, put_words, register};
 use crate::calls;
 use crate::clone;
 use crate::counters::{add, counters};
@@ -179,9 +179,9 @@ fn pass(call: &mut Call<'_>) {
         restart::begin(call);
         return;
     }
-    let rip = *call.register(libc::REG_RIP);
+    let rip = *call.register(libc::REG_RIP) as u64;
     let slot = *call.register(libc::REG_RSP) as usize - gate::RED_ZONE - 8;
-    if put(call, slot, &rip.to_ne_bytes()).is_err() {
+    if put_words(call, slot, [rip]).is_err() {
         *call.register(libc::REG_RAX) = -i64::from(libc::EFAULT);
         return;
     }

@@ -10,7 +10,7 @@ use faultless::usercopy::MAX_RW_COUNT;
 use faultless_posix::{Errno, RwFlags};
 use syscalls::Sysno;
 
-use crate::call::{Call, Outcome, file, get, linux_errno, moved, put};
+use crate::call::{Call, Outcome, file, get_words, linux_errno, moved, put_words};
 use crate::deliver::mask_of;
 use crate::kernel::OpenFile;
 use crate::process::serve;
@@ -69,9 +69,8 @@ fn position(call: &mut Call<'_>, file: &OpenFile, at: usize) -> Result<u64, Errn
     if at == 0 {
         return file.seek(&mut call.token, 0, libc::SEEK_CUR as u32, &Running);
     }
-    let mut bytes = [0; 8];
-    get(call, at, &mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
+    let [position] = get_words(call, at)?;
+    Ok(position)
 }
 
 /// Moves it.
@@ -85,7 +84,7 @@ fn set_position(
         file.seek(&mut call.token, position as i64, libc::SEEK_SET as u32, &Running)?;
         return Ok(());
     }
-    put(call, at, &position.to_ne_bytes())
+    put_words(call, at, [position])
 }
 
 fn copy_range(

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use faultless_posix::Errno;
 use syscalls::Sysno;
 
-use crate::call::{Call, Outcome, get, get_path, get_string};
+use crate::call::{Call, Outcome, get_path, get_string, get_words};
 use crate::clone;
 use crate::environment::ENVIRONMENT;
 use crate::files::{files, look, stat_of};
@@ -160,13 +160,11 @@ fn strings(call: &mut Call<'_>, at: usize) -> Result<Vec<Vec<u8>>, i32> {
         return Ok(strings);
     }
     for number in 0_usize.. {
-        let mut bytes = [0; 8];
-        let word = get(call, at.saturating_add(number * 8), &mut bytes);
-        word.map_err(|_| libc::EFAULT)?;
-        match usize::from_ne_bytes(bytes) {
-            0 => break,
-            string => {
-                let string = get_string(call, string, STRING_BYTES);
+        let word = get_words(call, at.saturating_add(number * 8));
+        match word.map_err(|_| libc::EFAULT)? {
+            [0] => break,
+            [string] => {
+                let string = get_string(call, string as usize, STRING_BYTES);
                 strings.push(string.map_err(|errno| too_long(errno, libc::E2BIG))?);
             }
         }

@@ -1,17 +1,21 @@
 //! Descriptors: Linux opens, duplicates and closes them; those of files of the folder have an open
 //! file of this library's beside.
+#![forbid(unsafe_code)]
 
 use alloc::sync::Arc;
 
 use faultless_posix::{Description, Errno};
 use syscalls::Sysno;
 
-use crate::call::{Call, Outcome, done, done_raw, file, get, get_path};
-use crate::files::files;
+use crate::call::{Call, Outcome, done, done_raw, file, get_path, get_words};
+use crate::files::{files, look};
 use crate::kernel::Program;
 use crate::options::options;
 use crate::raw;
 use crate::task::Running;
+
+/// Bytes of `struct open_how`.
+const HOW_BYTES: usize = 24;
 
 /// All forms of `open`.
 pub(super) fn open(call: &mut Call<'_>, number: Sysno) -> Outcome {
@@ -25,14 +29,12 @@ pub(super) fn open(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::openat => (args[0], args[1], args[2], args[3], 0),
         _ => {
             // A structure: flags, mode, and how names are looked up.
-            let mut how = [0; 24];
-            if args[3] < how.len() || get(call, args[2], &mut how).is_err() {
+            if args[3] < HOW_BYTES {
                 return Outcome::Pass;
             }
-            let word = |at: usize| {
-                u64::from_ne_bytes(how[at..at + 8].try_into().unwrap_or_default()) as usize
-            };
-            (args[0], args[1], word(0), word(8), word(16))
+            let Ok(how) = get_words(call, args[2]) else { return Outcome::Pass };
+            let [flags, mode, resolve] = how.map(|word| word as usize);
+            (args[0], args[1], flags, mode, resolve)
         }
     };
     // The bits of `O_TMPFILE` are those of `O_DIRECTORY` and one more.
@@ -45,18 +47,12 @@ pub(super) fn open(call: &mut Call<'_>, number: Sysno) -> Outcome {
         return open_resolved(call, folder, &path, [flags, mode, resolve]);
     }
     // What is not a regular file may make its opener wait: that is for Linux alone.
-    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
-    let look = [folder, path.as_ptr().addr(), stat.as_mut_ptr().addr(), 0, 0, 0];
-    // SAFETY: the structure is ours.
-    if unsafe { raw::call(Sysno::newfstatat, look) } == 0 {
-        // SAFETY: Linux has filled it in.
-        let stat = unsafe { stat.assume_init() };
-        let is_regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
-        if !is_regular && !makes_unnamed {
+    match look(folder, &path, 0) {
+        Some(stat) if stat.st_mode & libc::S_IFMT != libc::S_IFREG && !makes_unnamed => {
             return Outcome::Pass;
         }
-    } else if flags & libc::O_CREAT as usize == 0 {
-        return Outcome::Pass;
+        None if flags & libc::O_CREAT as usize == 0 => return Outcome::Pass,
+        _ => {}
     }
     // Its contents are not Linux's to cut.
     let kept = flags & !(libc::O_TRUNC as usize);
