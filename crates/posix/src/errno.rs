@@ -87,6 +87,12 @@ impl Errno {
         self.0 as i32
     }
 
+    /// The error with this positive number, whether this crate uses it or not.
+    #[must_use]
+    pub const fn from_code(code: i32) -> Self {
+        Self(code.unsigned_abs())
+    }
+
     /// What a system call returns for `result`: the value, or the negative number.
     #[must_use]
     pub const fn to_raw(result: Result<usize, Self>) -> isize {
@@ -99,7 +105,7 @@ impl Errno {
 
 impl From<CacheErrno> for Errno {
     fn from(errno: CacheErrno) -> Self {
-        Self(errno.code().unsigned_abs())
+        Self::from_code(errno.code())
     }
 }
 

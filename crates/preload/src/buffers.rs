@@ -18,6 +18,7 @@ use crate::call::{Call, get, get_words, put_words, with_vector};
 use crate::gate::{self, RED_ZONE, WATCHED_WORDS};
 use crate::raw;
 use crate::restart;
+use crate::words::words_of;
 
 /// How often a call is made again: so often that pages can be taken away meanwhile.
 const ATTEMPTS: usize = 24;
@@ -41,11 +42,6 @@ const BYTES: usize = WATCHED_WORDS * 8;
 
 type Watched = [usize; WATCHED_WORDS];
 
-/// Whether Linux could meet pages that are not there.
-fn has_files(call: &Call<'_>) -> bool {
-    call.process.space.has_mapping_in(0..usize::MAX)
-}
-
 /// Has Linux make a call from within the library, with pointers of the program's.
 pub(crate) fn linux(call: &mut Call<'_>, number: Sysno, args: [usize; 6]) -> isize {
     let mut attempt = 0;
@@ -59,11 +55,11 @@ pub(crate) fn linux(call: &mut Call<'_>, number: Sysno, args: [usize; 6]) -> isi
     }
 }
 
-/// Has Linux make the call at the gate; whether the call has to be watched there. The program's
-/// own arguments are back in their registers afterwards.
+/// Has Linux make the call at the gate; whether the call has to be watched there. The program's own
+/// arguments are back in their registers afterwards.
 pub(crate) fn watch(call: &mut Call<'_>) -> bool {
+    let has_files = call.maps_files();
     let is_lent = call.args != call.asked;
-    let has_files = has_files(call);
     if has_files && Sysno::new(call.number).is_some_and(takes_once) {
         bring_in(call, call.args, DOUBLINGS / 2 + 1);
     }
@@ -120,8 +116,8 @@ fn look_at(call: &mut Call<'_>, at: usize) -> Vec<usize> {
     let read = [bytes.len(), in_page]
         .into_iter()
         .find(|&length| get(call, at, &mut bytes[..length]).is_ok());
-    let words = bytes[..read.unwrap_or(0)].chunks_exact(8);
-    words.map(|word| usize::from_ne_bytes(word.try_into().unwrap_or_default())).collect()
+    let words = &words_of::<WORDS>(&bytes)[..read.unwrap_or(0) / 8];
+    words.iter().map(|word| *word as usize).collect()
 }
 
 /// Brings in pages of files that the arguments lead to; whether there were any. Later attempts

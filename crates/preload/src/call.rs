@@ -59,6 +59,11 @@ impl Call<'_> {
         register(self.context, which)
     }
 
+    /// Whether Linux could meet pages of files that are not there.
+    pub(crate) fn maps_files(&self) -> bool {
+        self.process.space.has_mapping_in(0..usize::MAX)
+    }
+
     /// Changes an argument that Linux is given.
     pub(crate) fn set_argument(&mut self, number: usize, value: usize) {
         self.args[number] = value;
@@ -195,15 +200,7 @@ pub(crate) fn with_buffer<R>(
     body(&mut bytes, token)
 }
 
-/// An error of Linux's.
+/// The error of a call that has failed: Linux returns the negative number.
 pub(crate) fn linux_errno(result: isize) -> Errno {
-    match i32::try_from(-result) {
-        Ok(libc::EAGAIN) => Errno::AGAIN,
-        Ok(libc::EBADF) => Errno::BADF,
-        Ok(libc::EINTR) => Errno::INTR,
-        Ok(libc::ENOSPC) => Errno::NOSPC,
-        Ok(libc::EINVAL) => Errno::INVAL,
-        Ok(libc::ENOMEM) => Errno::NOMEM,
-        _ => Errno::IO,
-    }
+    i32::try_from(result).map_or(Errno::IO, Errno::from_code)
 }

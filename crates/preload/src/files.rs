@@ -214,10 +214,7 @@ fn new_file(key: Key, stat: &libc::stat) -> Result<File, CacheErrno> {
     let store = Box::new(FaultyStore::with_locks(store));
     plan(&store)?;
     let inode = Inode::new(TheCache, store, Mappings::new(), size);
-    inode.set_times(Times {
-        modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
-        changed: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
-    });
+    inode.set_times(times_of(stat));
     Ok(File::new(key, inode))
 }
 
@@ -260,6 +257,14 @@ fn plan(store: &FaultyStore<Backed, Words>) -> Result<(), CacheErrno> {
         store.plan(Call::Sync, often, Answer::Fail(CacheErrno::Io))?;
     }
     Ok(())
+}
+
+/// The times of a file as Linux describes it.
+pub(crate) const fn times_of(stat: &libc::stat) -> Times {
+    Times {
+        modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+        changed: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
+    }
 }
 
 const fn nanoseconds(seconds: i64, rest: i64) -> u64 {

@@ -63,6 +63,9 @@ fn results(call: &mut Call<'_>) -> Vec<(usize, usize, Amount)> {
 /// Has Linux make the call at the gate with lent memory, if a result of it is to go to a mapping of
 /// a file. Whether it is so.
 pub(crate) fn lend(call: &mut Call<'_>) -> bool {
+    if !call.maps_files() {
+        return false;
+    }
     if Sysno::new(call.number) == Some(Sysno::recvmsg) {
         return lend_message(call);
     }
@@ -175,7 +178,7 @@ fn begin(call: &mut Call<'_>, loans: Vec<Loan>) -> bool {
         }
         return false;
     }
-    call.process.loans.lock().0.insert(id, loans);
+    call.process.loans.lock().insert(id, loans);
     *call.register(libc::REG_RSP) = slot as i64;
     *call.register(libc::REG_RIP) = gate::lend() as i64;
     true
@@ -193,7 +196,7 @@ pub(crate) fn give_back(call: &mut Call<'_>) {
     *call.register(libc::REG_RSP) = (slot + BYTES + RED_ZONE) as i64;
     *call.register(libc::REG_RIP) = rip as i64;
     let result = *call.register(libc::REG_RAX);
-    let loans = call.process.loans.lock().0.remove(&(id as u64)).unwrap_or_default();
+    let loans = call.process.loans.lock().remove(&(id as u64)).unwrap_or_default();
     let Ok(result) = usize::try_from(result) else { return };
     let mut done = Ok(());
     let header = loans.last().filter(|loan| matches!(loan.amount, Amount::Header));

@@ -4,8 +4,6 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::sync::Short;
-
 /// How many bytes of a result there are.
 #[derive(Clone, Copy)]
 pub(crate) enum Amount {
@@ -30,12 +28,5 @@ pub(crate) struct Loan {
     pub(crate) amount: Amount,
 }
 
-/// What calls of a process have been lent.
-#[derive(Default)]
-pub(crate) struct Loans(pub(crate) BTreeMap<u64, Vec<Loan>>);
-
-impl Default for Short<Loans> {
-    fn default() -> Self {
-        Self::new(Loans::default())
-    }
-}
+/// What calls of a process have been lent, by number.
+pub(crate) type Loans = BTreeMap<u64, Vec<Loan>>;

@@ -294,12 +294,6 @@ impl faultless::parts::BlockDevice for OfDisk {
 #[derive(Default)]
 pub(crate) struct Blocks(Short<BTreeMap<u64, u64>>);
 
-impl Default for Short<BTreeMap<u64, u64>> {
-    fn default() -> Self {
-        Self::new(BTreeMap::new())
-    }
-}
-
 impl BlockMap for Blocks {
     fn find(&self, block: u64) -> Result<Option<u64>, Errno> {
         Ok(self.0.lock().get(&block).copied())

@@ -32,6 +32,12 @@ impl<T> Short<T> {
     }
 }
 
+impl<T: Default> Default for Short<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
 /// A short lock that is held.
 pub(crate) struct Held<'a, T>(SpinMutexGuard<'a, T, Yield>);
 

@@ -251,7 +251,7 @@ pub(crate) extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context:
                         raw::die("faultless: a fault without a process");
                     };
                     let call = &mut new_call(thread, process, context);
-                    if matches!(why, Some(Signal::Bus | Signal::Kill)) {
+                    if matches!(why, Signal::Bus | Signal::Kill) {
                         signals::bus(call, record);
                     } else {
                         signals::hand_to_program(call, record.si_signo, record);
@@ -267,17 +267,15 @@ pub(crate) extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context:
     }
 }
 
-/// Resolves a fault, if the address is one of a mapping of a file; nothing to tell if it is not.
-fn resolve(thread: &Thread, address: usize, access: Access) -> Result<(), Option<Signal>> {
-    let process = Process::of(thread).ok_or(None)?;
-    if process.space.area_at(address).is_none() {
-        return Err(None);
-    }
+/// Resolves a fault of a mapping of a file. Another address is none of a mapping's.
+fn resolve(thread: &Thread, address: usize, access: Access) -> Result<(), Signal> {
+    let process = Process::of(thread).ok_or(Signal::Segv)?;
     make_room(process);
-    add(&counters().faults, 1);
     // SAFETY: the access that faulted was made by the program, or by a copy with a `MayFault`.
     let mut token = unsafe { InFault::enter() };
-    process.space.fault(&mut token, address, access, &Running).map_err(Some)
+    process.space.fault(&mut token, address, access, &Running)?;
+    add(&counters().faults, 1);
+    Ok(())
 }
 
 /// Linux has mappings for so many pages, each of which may need one.

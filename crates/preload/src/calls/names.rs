@@ -5,7 +5,7 @@ use syscalls::Sysno;
 
 use crate::buffers::linux;
 use crate::call::{Call, Outcome, done, done_raw, get_path, put};
-use crate::files::{files, look, stat_of};
+use crate::files::{files, look, stat_of, times_of};
 use crate::kernel::Key;
 use crate::options::HIDDEN;
 use crate::raw;
@@ -45,17 +45,7 @@ pub(super) fn unlink(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::unlink => (HERE, call.args[0]),
         _ => (call.args[0], call.args[1]),
     };
-    let Ok(path) = get_path(call, path) else { return Outcome::Pass };
-    let stat = look(folder, &path, libc::AT_SYMLINK_NOFOLLOW);
-    let Some(key) = stat.filter(|stat| files().find(stat).is_some()).map(|stat| Key::of(&stat))
-    else {
-        return Outcome::Pass;
-    };
-    let result = linux(call, number, call.args);
-    if result == 0 {
-        files().lost_a_name(key);
-    }
-    done_raw(result)
+    take_name(call, number, folder, path)
 }
 
 /// All forms of `rename`: the target may lose a name.
@@ -64,6 +54,11 @@ pub(super) fn rename(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::rename => (HERE, call.args[1]),
         _ => (call.args[2], call.args[3]),
     };
+    take_name(call, number, folder, path)
+}
+
+/// Has Linux make a call by which a file may lose the name at `path`.
+fn take_name(call: &mut Call<'_>, number: Sysno, folder: usize, path: usize) -> Outcome {
     let Ok(path) = get_path(call, path) else { return Outcome::Pass };
     let stat = look(folder, &path, libc::AT_SYMLINK_NOFOLLOW);
     let Some(key) = stat.filter(|stat| files().find(stat).is_some()).map(|stat| Key::of(&stat))
@@ -97,13 +92,7 @@ pub(super) fn set_times(call: &mut Call<'_>, number: Sysno) -> Outcome {
     if let Some(stat) = stat
         && let Some(file) = files().find(&stat)
     {
-        let nanoseconds = |seconds: i64, rest: i64| {
-            (seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(rest as u64)
-        };
-        file.inode().set_times(Times {
-            modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
-            changed: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
-        });
+        file.inode().set_times(times_of(&stat));
     }
     Outcome::Done(result)
 }

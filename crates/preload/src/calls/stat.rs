@@ -5,7 +5,8 @@ use faultless::prelude::Inode;
 use syscalls::Sysno;
 
 use crate::buffers::linux;
-use crate::call::{Call, Outcome, done_raw, put};
+use crate::call::{Call, Outcome, put};
+use crate::counters::{add, counters};
 use crate::files::files;
 use crate::kernel::Program;
 
@@ -28,8 +29,8 @@ pub(super) fn stat(call: &mut Call<'_>, number: Sysno) -> Outcome {
     }
     // SAFETY: Linux has filled it in.
     let mut stat = unsafe { stat.assume_init() };
-    let file = files().find(&stat);
-    if let Some(file) = &file {
+    if let Some(file) = files().find(&stat) {
+        add(&counters().calls, 1);
         let inode = file.inode();
         let times = inode.times();
         stat.st_size = inode.size() as i64;
@@ -39,14 +40,9 @@ pub(super) fn stat(call: &mut Call<'_>, number: Sysno) -> Outcome {
         (stat.st_mtime, stat.st_mtime_nsec) = split(times.modified);
         (stat.st_ctime, stat.st_ctime_nsec) = split(times.changed);
     }
-    let bytes = (&raw const stat).cast::<[u8; size_of::<libc::stat>()]>();
     // SAFETY: plain data, all of it initialised by Linux.
-    let bytes = unsafe { bytes.read() };
-    let result = match put(call, target, &bytes) {
-        Ok(()) => 0,
-        Err(errno) => -(errno.code() as isize),
-    };
-    if file.is_some() { done_raw(result) } else { Outcome::Done(result) }
+    let bytes: [u8; size_of::<libc::stat>()] = unsafe { core::mem::transmute(stat) };
+    answer(call, target, &bytes)
 }
 
 /// `statx`.
@@ -68,8 +64,8 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     let mut key: libc::stat = unsafe { core::mem::zeroed() };
     key.st_dev = libc::makedev(statx.stx_dev_major, statx.stx_dev_minor);
     key.st_ino = statx.stx_ino;
-    let file = files().find(&key);
-    if let Some(file) = &file {
+    if let Some(file) = files().find(&key) {
+        add(&counters().calls, 1);
         let inode = file.inode();
         let times = inode.times();
         statx.stx_size = inode.size();
@@ -83,14 +79,17 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
             time.tv_nsec = rest as u32;
         }
     }
-    let bytes = (&raw const statx).cast::<[u8; size_of::<libc::statx>()]>();
     // SAFETY: plain data, all of it initialised by Linux.
-    let bytes = unsafe { bytes.read() };
-    let result = match put(call, target, &bytes) {
-        Ok(()) => 0,
-        Err(errno) => -(errno.code() as isize),
-    };
-    if file.is_some() { done_raw(result) } else { Outcome::Done(result) }
+    let bytes: [u8; size_of::<libc::statx>()] = unsafe { core::mem::transmute(statx) };
+    answer(call, target, &bytes)
+}
+
+/// Tells the program what Linux has said.
+fn answer(call: &mut Call<'_>, target: usize, bytes: &[u8]) -> Outcome {
+    match put(call, target, bytes) {
+        Ok(()) => Outcome::Done(0),
+        Err(errno) => Outcome::failed(errno),
+    }
 }
 
 /// As if a file had no holes.
