@@ -42,13 +42,6 @@ pub(crate) struct Case {
     pub(crate) on: On,
 }
 
-impl Case {
-    /// Something to measure.
-    pub(crate) const fn measured(name: &'static str, script: &'static str) -> Self {
-        Self { name, needs: &[], script, compared: Compared::ExitCode, on: On::Two }
-    }
-}
-
 /// On which machines a case runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use comfy_table::Table;
 
-use crate::list::Case;
 use crate::machine::{Machine, Setting};
 use crate::tools::{PATIENCE, Tools};
 
@@ -45,10 +44,9 @@ pub(crate) fn print(tools: &Tools) -> Result<()> {
     let kind = kind_of(&disk)?;
     table.set_header(["seconds", "tmpfs", &kind, "Faultless, ram", "Faultless, file"]);
     for (name, script) in WORK {
-        let case = Case::measured(name, script);
         let setting = |store: &str| Setting { store: store.into(), ..Setting::default() };
-        let on_linux = |folder: &Path| fastest(|| tools.time(&case, folder, None));
-        let on_machine = |store: &str| fastest(|| tools.time(&case, &disk, Some(&setting(store))));
+        let on_linux = |folder: &Path| fastest(|| tools.time(script, folder, None));
+        let on_machine = |store: &str| fastest(|| tools.time(script, &disk, Some(&setting(store))));
         let times = [
             on_linux(Path::new(TMPFS))?,
             on_linux(&disk)?,
@@ -78,8 +76,8 @@ fn kind_of(folder: &Path) -> Result<String> {
 }
 
 impl Tools {
-    /// How long a case takes in a new folder of `parent`, on Linux alone or on a machine.
-    fn time(&self, case: &Case, parent: &Path, setting: Option<&Setting>) -> Result<Duration> {
+    /// How long a script takes in a new folder of `parent`, on Linux alone or on a machine.
+    fn time(&self, script: &str, parent: &Path, setting: Option<&Setting>) -> Result<Duration> {
         let folder = tempfile::Builder::new().prefix("speed-").tempdir_in(parent)?;
         let path: PathBuf = fs::canonicalize(folder.path())?;
         let machine =
@@ -90,10 +88,10 @@ impl Tools {
             machine.as_ref().map_or_else(|| Command::new(sh), |machine| machine.command(sh));
         shell.current_dir(&path);
         let start = Instant::now();
-        let (code, _) = self.script(shell, case, &path, PATIENCE)?;
+        let (code, _) = self.script(shell, script, &path, PATIENCE)?;
         let time = start.elapsed();
         machine.map(Machine::finish).transpose()?;
-        ensure!(code == Some(0), "{}: exit code {code:?}", case.name);
+        ensure!(code == Some(0), "{script}: exit code {code:?}");
         Ok(time)
     }
 }

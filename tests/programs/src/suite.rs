@@ -2,16 +2,16 @@
 //! control and on machines, compared.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use comfy_table::Table;
 use faultless_tools::process::on_path;
+use rayon::ThreadPoolBuilder;
+use rayon::prelude::*;
 
 use crate::list::{CASES, Case, Compared, On, PLANTED};
 use crate::machine::Setting;
@@ -58,10 +58,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let is_meant = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only));
-    let cases = CASES.iter().filter(|case| is_meant(case.name));
-    let jobs: Vec<Job<'_>> = cases.flat_map(Job::all).collect();
-    ensure!(!jobs.is_empty(), "no program has such a name");
-    let done = tools.run_all(jobs)?;
+    let cases: Vec<&Case> = CASES.iter().filter(|case| is_meant(case.name)).collect();
+    ensure!(!cases.is_empty(), "no program has such a name");
+    let done = tools.run_all(&cases)?;
     let differ = print_table(&done);
     let planted = PLANTED.iter().filter(|(_, name)| is_meant(name));
     let mut missed = 0;
@@ -75,10 +74,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let rounds = tools.soak(Duration::from_secs(options.time))?;
     println!(
         "Summary: {} runs of {} programs, {differ} differ; {found} planted bugs found, {missed} \
-         not; {} rounds of soak",
+         not; {rounds} rounds of soak",
         done.len(),
-        done.iter().map(|done| done.job.case.name).collect::<BTreeSet<_>>().len(),
-        rounds
+        cases.len(),
     );
     Ok(if differ + missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -102,69 +100,49 @@ fn missing() -> Vec<String> {
     lines
 }
 
-/// A case on a machine.
-#[derive(Clone, Debug)]
-struct Job<'c> {
+/// A case that has run on a machine.
+struct Done<'c> {
     case: &'c Case,
     on: &'static str,
-    setting: Setting,
-}
-
-impl<'c> Job<'c> {
-    fn all(case: &'c Case) -> impl Iterator<Item = Self> {
-        case.on.machines().into_iter().map(move |(on, setting)| Self { case, on, setting })
-    }
-}
-
-/// A job that is done.
-struct Done<'c> {
-    job: Job<'c>,
     time: Duration,
     /// What differs from the control; nothing if all is as there.
     difference: Option<String>,
 }
 
 impl Tools {
-    /// Runs the jobs, [`AT_A_TIME`], each with its control.
-    fn run_all<'c>(&self, jobs: Vec<Job<'c>>) -> Result<Vec<Done<'c>>> {
-        let count = jobs.len();
-        let queue = Mutex::new(jobs.into_iter().enumerate());
-        let done = Mutex::new(Vec::with_capacity(count));
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..AT_A_TIME)
-                .map(|_| {
-                    scope.spawn(|| -> Result<()> {
-                        loop {
-                            let Some((at, job)) = lock(&queue).next() else { return Ok(()) };
-                            let result = self.job(job)?;
-                            lock(&done).push((at, result));
-                        }
-                    })
-                })
-                .collect();
-            workers.into_iter().try_for_each(|worker| match worker.join() {
-                Ok(result) => result,
-                Err(_) => bail!("a run panicked"),
-            })
-        })?;
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(at, _)| *at);
-        Ok(done.into_iter().map(|(_, done)| done).collect())
+    /// Runs the cases, [`AT_A_TIME`].
+    fn run_all<'c>(&self, cases: &[&'c Case]) -> Result<Vec<Done<'c>>> {
+        let pool = ThreadPoolBuilder::new().num_threads(AT_A_TIME).build()?;
+        let done = cases.par_iter().map(|case| self.run_case(case));
+        let done = pool.install(|| done.collect::<Result<Vec<_>>>())?;
+        Ok(done.into_iter().flatten().collect())
     }
 
-    fn job<'c>(&self, job: Job<'c>) -> Result<Done<'c>> {
+    /// Runs a case on Linux alone, and on its machines.
+    fn run_case<'c>(&self, case: &'c Case) -> Result<Vec<Done<'c>>> {
+        let control = self.control(case.script)?;
+        let machines = case.on.machines().into_iter();
+        machines.map(|(on, setting)| self.compare(case, on, &setting, &control)).collect()
+    }
+
+    fn compare<'c>(
+        &self,
+        case: &'c Case,
+        on: &'static str,
+        setting: &Setting,
+        control: &Ran,
+    ) -> Result<Done<'c>> {
         let start = Instant::now();
-        let (ran, proof) = self.on_machine(job.case, &job.setting, PATIENCE)?;
+        let (ran, proof) = self.on_machine(case.script, setting, PATIENCE)?;
         let time = start.elapsed();
-        let control = self.control(job.case)?;
-        let mut difference = difference(job.case, &control, &ran);
-        if job.case.compared == Compared::Everything && job.setting.store == "file" {
-            difference = difference.or_else(|| files_differ(&control, &ran));
+        let mut difference = difference(case, control, &ran);
+        if case.compared == Compared::Everything && setting.store == "file" {
+            difference = difference.or_else(|| files_differ(control, &ran));
         }
         if !proof.contains(" 0 violations of the lock order") || proof.contains("LOST") {
             difference = difference.or(Some(proof));
         }
-        Ok(Done { job, time, difference })
+        Ok(Done { case, on, time, difference })
     }
 
     /// Plants a bug, and runs the case that is to find it: how it was found.
@@ -172,8 +150,8 @@ impl Tools {
         let case = CASES.iter().find(|case| case.name == name).context("no such case")?;
         let (_, setting) = case.on.machines().pop().context("no machine")?;
         let setting = Setting { plant: Some(bug.into()), store: "file".into(), ..setting };
-        let (ran, _) = self.on_machine(case, &setting, LITTLE_PATIENCE)?;
-        let control = self.control(case)?;
+        let (ran, _) = self.on_machine(case.script, &setting, LITTLE_PATIENCE)?;
+        let control = self.control(case.script)?;
         let how = difference(case, &control, &ran);
         Ok(how.map(|how| format!("found by {name}: {}", how.lines().next().unwrap_or(""))))
     }
@@ -189,14 +167,7 @@ impl Tools {
             let fsx = format!("fsx -q -N 20000 -S {seed} file");
             for script in [fsx.as_str(), "all_at_once", "killed"] {
                 for (on, setting) in On::EachStore.machines() {
-                    let case = Case {
-                        name: "soak",
-                        needs: &[],
-                        script: Box::leak(script.to_owned().into_boxed_str()),
-                        compared: Compared::Everything,
-                        on: On::EachStore,
-                    };
-                    let (ran, _) = self.on_machine(&case, &setting, PATIENCE)?;
+                    let (ran, _) = self.on_machine(script, &setting, PATIENCE)?;
                     ensure!(
                         ran.code == Some(0),
                         "soak: {script} on {on}: {:?}\n{}",
@@ -209,10 +180,6 @@ impl Tools {
         }
         Ok(rounds)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What differs between a control and a run.
@@ -258,13 +225,13 @@ fn print_table(done: &[Done<'_>]) -> usize {
     for done in done {
         let seconds = format!("{:.1}", done.time.as_secs_f64());
         let verdict = done.difference.as_ref().map_or("yes", |_| "NO");
-        table.add_row([done.job.case.name, done.job.on, &seconds, verdict]);
+        table.add_row([done.case.name, done.on, &seconds, verdict]);
     }
     println!("{table}");
     let differ: Vec<&Done<'_>> = done.iter().filter(|done| done.difference.is_some()).collect();
     for done in &differ {
         let difference = done.difference.as_deref().unwrap_or("");
-        println!("{} on {}: {difference}", done.job.case.name, done.job.on);
+        println!("{} on {}: {difference}", done.case.name, done.on);
     }
     differ.len()
 }

@@ -16,7 +16,6 @@ use anyhow::{Context, Result, ensure};
 use faultless_tools::workspace;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::list::Case;
 use crate::machine::{Machine, Setting, build_library, exit_code};
 
 /// How long a run may take before it counts as hung.
@@ -74,40 +73,40 @@ impl Tools {
     }
 
     /// On Linux alone.
-    pub(crate) fn control(&self, case: &Case) -> Result<Ran> {
+    pub(crate) fn control(&self, script: &str) -> Result<Ran> {
         let folder = tempfile::Builder::new().prefix("control-").tempdir()?;
         let mut command = Command::new("sh");
         command.current_dir(folder.path());
-        let (code, output) = self.script(command, case, folder.path(), PATIENCE)?;
+        let (code, output) = self.script(command, script, folder.path(), PATIENCE)?;
         Ok(Ran { code, output, files: sums(folder.path())? })
     }
 
     /// On a machine; the line of proof, too.
     pub(crate) fn on_machine(
         &self,
-        case: &Case,
+        script: &str,
         setting: &Setting,
         patience: Duration,
     ) -> Result<(Ran, String)> {
         let folder = tempfile::Builder::new().prefix("faultless-").tempdir()?;
         let machine = Machine::new(&self.library, setting.clone(), Some(folder.path()))?;
         let command = machine.command(Path::new("sh"));
-        let (code, output) = self.script(command, case, folder.path(), patience)?;
+        let (code, output) = self.script(command, script, folder.path(), patience)?;
         let proof = if code.is_some() { machine.finish()?.text } else { String::new() };
         Ok((Ran { code, output, files: sums(folder.path())? }, proof))
     }
 
-    /// Runs the script of a case; its exit code and what it printed.
+    /// Runs a script; its exit code and what it printed.
     pub(crate) fn script(
         &self,
         mut shell: Command,
-        case: &Case,
+        script: &str,
         folder: &Path,
         patience: Duration,
     ) -> Result<(Option<u8>, String)> {
         let path = env::var_os("PATH").context("there is no PATH")?;
         let path = env::join_paths(once(self.programs.clone()).chain(env::split_paths(&path)))?;
-        shell.args(["-c", case.script]).env("PATH", path);
+        shell.args(["-c", script]).env("PATH", path);
         shell.env("TMPDIR", folder).env("HOME", folder).env("LC_ALL", "C");
         shell.env("FIO", FIO);
         let mut output = tempfile::tempfile()?;
