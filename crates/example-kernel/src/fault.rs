@@ -153,13 +153,26 @@ impl<M: Machine> AddressSpace<M> {
     }
 
     /// Copies a private copy on write, which a fork has shared.
+    ///
+    /// While a fork has not flushed, a CPU may still have an entry that allows stores to the old
+    /// frame. A store that it makes after the copy would be lost to this address space. So such an
+    /// entry is flushed before the copy is made.
     fn copy_again(&self, page: usize, vma: &Vma<M::File>) -> Result<(), Signal> {
         let copy = self.allocate()?;
         let mut gone = Gone::default();
         let mut state = self.state.lock();
-        if let Some(old) = state.table.get(page)
+        let forks = state.forks;
+        if state.unflushed_forks > 0 {
+            drop(state);
+            M::flush(self.root());
+            state = self.state.lock();
+        }
+        // A frame with several counts had them before the flush, unless there was a fork since: its
+        // entry allowed no store all the time.
+        if state.forks == forks
+            && let Some(old) = state.table.get(page)
             && old.owner == Owner::Space
-            && old.protection == Protection::ReadOnly
+            && self.cache.frames().references(old.frame) > 1
             && state.still_maps(page, vma)
         {
             // The entry keeps the old frame while the lock is held.

@@ -41,6 +41,10 @@ pub struct AddressSpace<M: Machine> {
 /// What the lock guards.
 pub(crate) struct State<M: Machine> {
     pub(crate) table: M::PageTable,
+    /// Forks that have begun.
+    pub(crate) forks: u64,
+    /// Forks that have taken the right to store from entries, and have not flushed yet.
+    pub(crate) unflushed_forks: usize,
     vmas: [Option<Vma<M::File>>; VMAS],
 }
 
@@ -107,7 +111,7 @@ impl<M: Machine> State<M> {
 
     /// Applies a change of the reverse map, until `gone` is full.
     fn change(&mut self, id: u64, pages: &Range<PageIndex>, change: Change, gone: &mut Gone) {
-        let Self { table, vmas } = self;
+        let Self { table, vmas, .. } = self;
         for vma in vmas.iter().flatten().filter(|vma| vma.file.mapping().id() == id) {
             for page in vma.showing(pages) {
                 let Some(entry) = table.get(page) else { continue };
@@ -134,7 +138,7 @@ impl<M: Machine> AddressSpace<M> {
     #[must_use]
     pub fn new(cache: &'static PageCache<Example<M>>, table: M::PageTable) -> Self {
         let (root, vmas) = (table.root(), [const { None }; VMAS]);
-        Self { cache, root, state: Spin::new(State { table, vmas }) }
+        Self { cache, root, state: Spin::new(State { table, forks: 0, unflushed_forks: 0, vmas }) }
     }
 
     /// The name of its page table: [`PageTable::root`].
@@ -235,6 +239,7 @@ impl<M: Machine<Space: Deref<Target = Self>>> AddressSpace<M> {
         let forked = Self::fork_locked(parent, child);
         // The parent's entries have become read-only, also when not all of them have.
         M::flush(parent.root);
+        parent.state.lock().unflushed_forks -= 1;
         if forked.is_err() {
             Self::exit(child);
         }
@@ -245,6 +250,8 @@ impl<M: Machine<Space: Deref<Target = Self>>> AddressSpace<M> {
         let mut from = parent.state.lock();
         let mut to = child.state.lock();
         let (from, to) = (&mut *from, &mut *to);
+        from.forks += 1;
+        from.unflushed_forks += 1;
         for (vma, slot) in from.vmas.iter().zip(&mut to.vmas) {
             let Some(vma) = vma else { continue };
             vma.file.mapping().user_mappings().add(child, Some(parent))?;

@@ -330,6 +330,33 @@ fn a_store_of_another_thread_beside_a_copy_on_write_is_not_lost() {
     }
 }
 
+/// One CPU forks and has not flushed, a second one copies on write, and a third one has the old entry,
+/// which allows stores. What it stores must be in what the parent has afterwards.
+#[test]
+fn a_store_by_an_old_entry_beside_a_fork_is_in_the_copy() {
+    for n in 0.. {
+        let file = numbered(1);
+        let (parent, child) = (running(&file, Sharing::Private), new_space());
+        store(at(0), &[50]).expect("mapped");
+        let second = Arc::clone(&parent);
+        preempt_at(0, move || {
+            preempt_at(n, || store(at(0) + 1, &[61]).expect("mapped"));
+            // SAFETY: the fault of a CPU that holds nothing.
+            let mut token = unsafe { InFault::enter() };
+            second.fault(&mut token, page(0), Access::Write, &NoTask).expect("mapped");
+        });
+        Space::fork(&parent, &child).expect("room");
+        let over = !was_preempted();
+        let mut bytes = [0; 2];
+        load(at(0), &mut bytes).expect("mapped");
+        assert_eq!(bytes, [50, if over { 1 } else { 61 }], "unlock {n}");
+        finish([parent, child], [file]);
+        if over {
+            break;
+        }
+    }
+}
+
 /// By `munmap`, or by a fault in the middle of which another thread exits. That no lock is held is
 /// for the handle to see.
 #[test]
