@@ -330,8 +330,8 @@ fn a_store_of_another_thread_beside_a_copy_on_write_is_not_lost() {
     }
 }
 
-/// One CPU forks and has not flushed, a second one copies on write, and a third one has the old entry,
-/// which allows stores. What it stores must be in what the parent has afterwards.
+/// One CPU forks and has not flushed, a second one copies on write, and a third one has the old
+/// entry, which allows stores. What it stores must be in what the parent has afterwards.
 #[test]
 fn a_store_by_an_old_entry_beside_a_fork_is_in_the_copy() {
     for n in 0.. {

@@ -1,13 +1,15 @@
 //! The least kernel that a tree of names needs. Its files notice if the last handle is dropped with
 //! a short lock held.
 
-use std::cell::Cell;
+#[path = "../support/interrupts.rs"]
+mod interrupts;
+
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use faultless::parts::{FramePool, InterruptControl, InterruptsOff, Page, RamStore, YieldWait};
+use faultless::parts::{FramePool, InterruptsOff, Page, RamStore, YieldWait};
 use faultless::prelude::*;
 use faultless_posix as posix;
 use faultless_posix::{AddressSpace, Caller, Entry, PageTable, ReverseMap, System};
@@ -16,32 +18,7 @@ pub type Tree = posix::Tree<Machine>;
 pub type Node = Arc<posix::Node<Machine>>;
 pub type Result<T> = std::result::Result<T, posix::Errno>;
 
-thread_local! {
-    static SHORT_LOCKS: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Checks that the thread has no short lock.
-#[track_caller]
-pub fn nothing_held(what: &str) {
-    if !std::thread::panicking() {
-        assert_eq!(SHORT_LOCKS.get(), 0, "{what} with a short lock");
-    }
-}
-
-#[derive(Debug)]
-pub struct Interrupts;
-
-impl InterruptControl for Interrupts {
-    type State = u32;
-
-    fn save_and_disable() -> u32 {
-        SHORT_LOCKS.replace(SHORT_LOCKS.get() + 1)
-    }
-
-    fn restore(before: u32) {
-        SHORT_LOCKS.set(before);
-    }
-}
+pub use interrupts::{Interrupts, nothing_held};
 
 #[derive(Debug)]
 pub struct TestKernel;

@@ -10,6 +10,7 @@
 mod calls;
 mod files;
 mod frames;
+mod interrupts;
 mod memory;
 mod process;
 mod rng;
@@ -24,12 +25,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use faultless::page::Trace;
-use faultless::parts::{InterruptControl, InterruptsOff, LockOrder, YieldWait};
+use faultless::parts::{InterruptsOff, LockOrder, YieldWait};
 use faultless::prelude::*;
 use faultless_posix::{AddressSpace, Description, ReverseMap, System};
 
 pub use calls::*;
 pub use files::*;
+pub use interrupts::*;
 pub use memory::{Memory, PLAIN, PLAIN_LEN};
 pub use process::{Process, at};
 pub use rng::{Rng, seed};
@@ -45,35 +47,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 thread_local! {
     static LOCKS: LockOrder<1> = const { LockOrder::new() };
-    static INTERRUPTS_OFF: Cell<u32> = const { Cell::new(0) };
     static WAITING_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
-}
-
-/// What must not be with a short lock.
-#[track_caller]
-pub fn nothing_held(what: &str) {
-    assert_eq!(INTERRUPTS_OFF.get(), 0, "{what} with a short lock");
-}
-
-/// Whether the thread has a short lock.
-pub fn something_held() -> bool {
-    INTERRUPTS_OFF.get() != 0
-}
-
-/// The interrupts of the thread's CPU.
-#[derive(Debug)]
-pub struct Interrupts;
-
-impl InterruptControl for Interrupts {
-    type State = u32;
-
-    fn save_and_disable() -> u32 {
-        INTERRUPTS_OFF.replace(INTERRUPTS_OFF.get() + 1)
-    }
-
-    fn restore(before: u32) {
-        INTERRUPTS_OFF.set(before);
-    }
 }
 
 /// Lets other threads run; the watchdog of all waits.
