@@ -57,7 +57,7 @@ pub(crate) fn print(tools: &Tools) -> Result<()> {
         table.add_row(std::iter::once((*name).to_owned()).chain(cells));
     }
     println!("{table}");
-    println!("The fastest of {RUNS} runs. A system call of a program on a machine traps twice.");
+    println!("The fastest of {RUNS} runs. A system call of a program on a machine costs a signal.");
     Ok(())
 }
 
