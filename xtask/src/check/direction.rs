@@ -12,6 +12,7 @@ use super::facts::{Facts, Package, Violation};
 const PAGE: &str = "faultless-page";
 const USERCOPY: &str = "faultless-usercopy";
 const FILEMAP: &str = "faultless-filemap";
+const POLICY: &str = "faultless-policy";
 const PARTS: &str = "faultless-parts";
 const HOST: &str = "faultless-host";
 const CONTROLS: &str = "faultless-controls";
@@ -20,16 +21,18 @@ const ORACLE: &str = "faultless-oracle";
 const FAULTLESS: &str = "faultless";
 const TOOLS: &str = "faultless-tools";
 const POSIX: &str = "faultless-posix";
+const SIMULATOR: &str = "faultless-simulator";
 const EXAMPLE: &str = "faultless-example-kernel";
 
 /// Crates of the workspace, each with those of the workspace that it may need.
 const ALLOWED: &[(&str, &[&str])] = &[
     (PAGE, &[]),
     (USERCOPY, &[]),
-    (FILEMAP, &[PAGE, USERCOPY]),
+    (POLICY, &[]),
+    (FILEMAP, &[PAGE, USERCOPY, POLICY]),
     (PARTS, &[PAGE]),
     (HOST, &[PAGE, USERCOPY, FILEMAP]),
-    (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, PARTS]),
+    (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, POLICY, PARTS]),
     (EXAMPLE, &[FAULTLESS]),
     (POSIX, &[FAULTLESS]),
     (CONTROLS, &[PAGE, USERCOPY, FILEMAP, HOST]),
@@ -39,12 +42,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("faultless-compile-tests", &[FAULTLESS]),
     ("faultless-model", &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),
     (TOOLS, &[]),
-    ("faultless-bench", &[PAGE, USERCOPY, FILEMAP, HOST, TOOLS]),
+    ("faultless-bench", &[PAGE, USERCOPY, FILEMAP, HOST, SIMULATOR, TOOLS]),
     ("faultless-planted", &[TOOLS]),
     ("faultless-preload", &[FAULTLESS, POSIX]),
     ("faultless-programs", &[TOOLS]),
     ("faultless-prover", &[TOOLS]),
     ("faultless-random", &[HOST, CONTROLS, ORACLE, FUZZING, TOOLS]),
+    (SIMULATOR, &[POLICY]),
     ("faultless-shows", &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS, TOOLS]),
     ("xtask", &[TOOLS]),
 ];
@@ -54,7 +58,7 @@ const ALLOWED_FOR_TESTS: &[(&str, &[&str])] =
     &[(FILEMAP, &[PARTS]), (PARTS, &[USERCOPY, FILEMAP]), (EXAMPLE, &[HOST])];
 
 /// The crates that an embedder's kernel links.
-const CORE: &[&str] = &[PAGE, USERCOPY, FILEMAP, PARTS, FAULTLESS];
+const CORE: &[&str] = &[PAGE, USERCOPY, FILEMAP, POLICY, PARTS, FAULTLESS];
 
 /// What the core crates may need from elsewhere: all of it `no_std` and without alloc.
 const OUTSIDE: &[&str] =

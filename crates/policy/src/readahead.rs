@@ -1,0 +1,1 @@
+//! Which pages to read before they are asked for.

@@ -1,0 +1,1 @@
+//! Which pages leave the cache when memory is short.

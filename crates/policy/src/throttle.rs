@@ -1,0 +1,1 @@
+//! How long a task that dirties pages pauses.

@@ -1,0 +1,1 @@
+//! Streams of reads, and a store with a latency.

@@ -1,0 +1,1 @@
+//! Page traces, and the policies that are compared.

@@ -1,0 +1,1 @@
+//! Writers and a store of some bandwidth.
