@@ -35,6 +35,9 @@ impl Store {
     }
 
     /// Asks for `pages` pages at time `now`. Returns when the transfer of the first one begins.
+    ///
+    /// # Panics
+    /// The request is larger than a leaf.
     pub fn read(&mut self, now: u64, pages: u64) -> u64 {
         assert!(pages <= MOST_PAGES, "a request of {pages} pages");
         let begin = if self.ends.len() < self.speed.depth {
