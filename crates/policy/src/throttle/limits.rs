@@ -12,14 +12,23 @@ const LOWEST: u64 = BALANCED / 64;
 /// A store gets at least this part of the limits.
 const LEAST_SHARE: u64 = 16;
 
+/// Free pages below the point where pauses begin that a step may take part of.
+const STEPS_TO_FREE: u64 = 16;
+/// A store that writes less has stopped: a page in each longest pause.
+const STOPPED: Rate = Rate::per_second(5);
+/// Parts of the room below the limit, of which one promise may take one.
+const PROMISES: u64 = 4;
+
 /// Two thresholds for dirty pages, in pages.
 ///
 /// # Invariants
-/// `background < hard`.
+/// `background < hard <= most`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     background: u64,
     hard: u64,
+    /// Pages up to which pages are promised. Above `hard` only for a store's share.
+    most: u64,
 }
 
 impl Limits {
@@ -33,7 +42,7 @@ impl Limits {
         let hard = if hard == 0 { 1 } else { hard };
         // INVARIANT: half of a number above zero is below it.
         let background = if background < hard { background } else { hard / 2 };
-        Self { background, hard }
+        Self { background, hard, most: hard }
     }
 
     /// Dirty pages above which writeback begins.
@@ -54,22 +63,37 @@ impl Limits {
         self.background + (self.hard - self.background) / 2
     }
 
-    /// How many of `wanted` pages may be promised while `charged` pages are dirty or promised.
-    /// Zero: wait until writeback ends. The sum with `charged` is never above the hard limit
-    /// unless `charged` is.
+    /// How many of `wanted` pages may be promised while `charged` pages are dirty or promised: at
+    /// most a quarter of the room, so that there is some for others. Zero: wait until writeback
+    /// ends. The sum with `charged` is never above the hard limit unless `charged` is.
+    ///
+    /// Pages must be admitted by the limits of the cache and by those of the store. The share of a
+    /// store is no hard limit: a store that writes may hold more, up to 7/8 of what the others
+    /// leave, while its writers get a page for each longest pause. One that has stopped may not.
     #[must_use]
     pub const fn admit(&self, charged: u64, wanted: u64) -> u64 {
-        let room = self.hard.saturating_sub(charged);
+        let room = self.most.saturating_sub(charged).div_ceil(PROMISES);
         if wanted < room { wanted } else { room }
     }
 
     /// The part of the limits that a store gets, whose bandwidth is `own` while all stores with
-    /// dirty pages have `all` together: in proportion, and a 16th at least. A page at least, and
-    /// no more than there is.
+    /// dirty pages have `all` together: in proportion, at most what the `others` charged pages of
+    /// other stores leave, and a 16th at least.
     #[must_use]
-    pub fn share(&self, own: Rate, all: Rate) -> Self {
-        let part = |pages: u64| own.part_of(all, pages).max(pages / LEAST_SHARE);
-        Self::new(part(self.background), part(self.hard))
+    pub fn share(&self, own: Rate, all: Rate, others: u64) -> Self {
+        let left = self.hard.saturating_sub(others);
+        let hard = own.part_of(all, self.hard).min(left).max(self.hard / LEAST_SHARE).max(1);
+        let background = u128::from(self.background) * u128::from(hard) / u128::from(self.hard);
+        // INVARIANT: `new` keeps the first part of the invariant, and `max` the second.
+        let share = Self::new(background as u64, hard);
+        let most = if own < STOPPED { 0 } else { left - left / 8 };
+        Self { most: share.hard.max(most), ..share }
+    }
+
+    /// Pages of a step while writers do not pause, at most: the steps get small where pauses begin,
+    /// or many writers at once would go far beyond that.
+    pub(super) const fn free_step(&self, charged: u64) -> u64 {
+        self.free().saturating_sub(charged) / STEPS_TO_FREE
     }
 
     /// How fast writers should be, in 1024ths of what is fair, while `charged` pages are dirty or
@@ -88,7 +112,8 @@ impl Limits {
             let below = (set - charged).saturating_mul(HIGHEST - BALANCED);
             return Some(BALANCED + below / (set - free).max(1));
         }
-        let above = u128::from(charged - set) * u128::from(BALANCED) / u128::from((top - set).max(1));
+        let above =
+            u128::from(charged - set) * u128::from(BALANCED) / u128::from((top - set).max(1));
         Some(BALANCED.saturating_sub(above.min(u128::from(BALANCED)) as u64).max(LOWEST))
     }
 }

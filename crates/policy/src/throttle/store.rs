@@ -10,8 +10,10 @@ const PERIOD_NS: u64 = 100_000_000;
 const ENOUGH_PAGES: u64 = 256;
 /// Nanoseconds of writing after which a bandwidth is measured from few pages.
 const LONG_NS: u64 = 4 * PERIOD_NS;
-/// The rate changes by this factor at most in a period.
-const MOST_CHANGE: u64 = 4;
+/// The rate falls by this factor at most in a period.
+const MOST_FALL: u64 = 16;
+/// The rate rises by this factor at most in a period.
+const MOST_RISE: u64 = 4;
 
 /// Counters of a store. The cache keeps them; all but `charged` only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,8 +129,13 @@ impl Store {
         }
         let now = self.fair.scaled(position, BALANCED);
         let balanced = now.in_proportion(self.bandwidth, found);
-        let (low, high) = (self.fair.scaled(1, MOST_CHANGE), self.fair.scaled(MOST_CHANGE, 1));
+        let (low, high) = (self.fair.scaled(1, MOST_FALL), self.fair.scaled(MOST_RISE, 1));
         let balanced = balanced.clamp(low, high);
-        self.fair = self.fair.scaled(1, 2).plus(balanced.scaled(1, 2));
+        let near = self.fair.scaled(1, 2)..=self.fair.scaled(2, 1);
+        self.fair = if near.contains(&balanced) {
+            self.fair.scaled(1, 2).plus(balanced.scaled(1, 2))
+        } else {
+            balanced
+        };
     }
 }

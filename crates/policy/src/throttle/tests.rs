@@ -12,7 +12,10 @@ fn store(pages_per_second: u64) -> Store {
 #[test]
 fn rates_convert_and_saturate() {
     let rate = Rate::of(500, 2_000 * MS);
-    assert_eq!((rate.pages_per_second(), rate.time_for(5), rate.pages_in(40 * MS)), (250, 20 * MS, 10));
+    assert_eq!(
+        (rate.pages_per_second(), rate.time_for(5), rate.pages_in(40 * MS)),
+        (250, 20 * MS, 10)
+    );
     assert_eq!(Rate::of(u64::MAX, 1), Rate::of(1, 0));
     assert_eq!((Rate::default().time_for(0), Rate::default().time_for(1)), (0, u64::MAX));
     assert_eq!(Rate::of(1, 0).pages_in(u64::MAX), u64::MAX);
@@ -21,7 +24,8 @@ fn rates_convert_and_saturate() {
 #[test]
 fn admission_never_exceeds_the_hard_limit() {
     assert_eq!(LIMITS.admit(0, 64), 64);
-    assert_eq!(LIMITS.admit(2990, 64), 10);
+    assert_eq!(LIMITS.admit(2990, 64), 3);
+    assert_eq!(LIMITS.admit(2999, 64), 1);
     assert_eq!(LIMITS.admit(3000, 1), 0);
     assert_eq!(LIMITS.admit(u64::MAX, u64::MAX), 0);
 }
@@ -36,11 +40,23 @@ fn limits_that_make_no_sense_become_some_that_do() {
 
 #[test]
 fn a_store_gets_its_share_and_a_16th_at_least() {
-    let share = |own, all| LIMITS.share(Rate::per_second(own), Rate::per_second(all));
-    assert_eq!(share(50, 100), Limits::new(500, 1500));
-    assert_eq!(share(1, 1000), Limits::new(62, 187));
-    assert_eq!(share(0, 0), LIMITS);
-    assert_eq!(share(200, 100), LIMITS);
+    let share = |own, all, others| {
+        let share = LIMITS.share(Rate::per_second(own), Rate::per_second(all), others);
+        (share.background(), share.hard())
+    };
+    assert_eq!(share(50, 100, 0), (500, 1500));
+    assert_eq!(share(50, 100, 2000), (333, 1000));
+    assert_eq!(share(1, 1000, 0), (62, 187));
+    assert_eq!(share(1, 1000, 4000), (62, 187));
+    assert_eq!((share(0, 0, 0), share(200, 100, 0)), ((1000, 3000), (1000, 3000)));
+}
+
+#[test]
+fn a_store_above_its_share_gets_pages_up_to_part_of_what_others_leave_unless_it_stopped() {
+    let share = LIMITS.share(Rate::per_second(5), Rate::per_second(1000), 1000);
+    assert_eq!((share.hard(), share.admit(1746, 64), share.admit(1750, 64)), (187, 1, 0));
+    let stopped = LIMITS.share(Rate::per_second(4), Rate::per_second(1000), 1000);
+    assert_eq!((stopped.hard(), stopped.admit(186, 64), stopped.admit(187, 64)), (187, 1, 0));
 }
 
 #[test]
@@ -56,8 +72,8 @@ fn the_position_falls_from_the_free_point_to_the_limit() {
 fn below_the_free_point_a_writer_goes_on_and_keeps_its_promise() {
     let mut writer = Writer::new();
     writer.promise(64);
-    let step = writer.landed(4, &store(100), (&LIMITS, 1999), 5 * MS);
-    assert_eq!(step, Step { pause_ns: 0, pages: 64, give_back: 0 });
+    let step = writer.landed(4, &store(100), (&LIMITS, 1900), 5 * MS);
+    assert_eq!(step, Step { pause_ns: 0, pages: 6, give_back: 0 });
     assert_eq!(writer.promised(), 60);
 }
 
@@ -124,11 +140,12 @@ fn no_input_overflows() {
         };
         let counters =
             Counters { charged: pick(), dirtied: pick(), written: pick(), busy_ns: pick() };
-        let limits = Limits::new(pick(), pick()).share(Rate::of(pick(), pick()), store.bandwidth());
+        let limits = Limits::new(pick(), pick());
+        let limits = limits.share(Rate::of(pick(), pick()), store.bandwidth(), pick());
         let (charged, now) = (pick(), pick());
         store.update(&counters, &limits, now);
         let admitted = limits.admit(charged, pick());
-        assert!(admitted == 0 || charged + admitted <= limits.hard());
+        assert!(admitted == 0 || charged.checked_add(admitted).is_some());
         writer.promise(pick() as u32);
         let step = writer.landed(pick() as u32, &store, (&limits, charged), now);
         assert!(step.pause_ns <= LONGEST_PAUSE_NS && (1..=MOST_STEP).contains(&step.pages));

@@ -73,15 +73,18 @@ impl Writer {
         self.promised = self.promised.saturating_sub(dirtied);
         let Some(position) = limits.position(charged) else {
             self.due = now;
-            return Step { pause_ns: 0, pages: MOST_STEP, give_back: 0 };
+            return Step { pause_ns: 0, pages: step(limits.free_step(charged)), give_back: 0 };
         };
         let rate = store.fair().scaled(position, BALANCED);
         let since = self.due.max(now.saturating_sub(CREDIT_NS));
         let due = since.saturating_add(rate.time_for(u64::from(dirtied)));
         self.due = due.min(now.saturating_add(LONGEST_PAUSE_NS));
         let pause = self.due.saturating_sub(now);
-        let pages = rate.pages_in(STEP_NS).clamp(1, u64::from(MOST_STEP)) as u32;
         let pause_ns = if pause < SHORTEST_PAUSE_NS { 0 } else { pause };
-        Step { pause_ns, pages, give_back: self.leave() }
+        Step { pause_ns, pages: step(rate.pages_in(STEP_NS)), give_back: self.leave() }
     }
+}
+
+fn step(pages: u64) -> u32 {
+    pages.clamp(1, u64::from(MOST_STEP)) as u32
 }

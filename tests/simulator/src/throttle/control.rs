@@ -7,8 +7,8 @@ use faultless_policy::throttle::{Limits, Rate, Step, Store, Writer};
 /// What decides. Every decision is that of the policy that ships, unless a test plants a bug.
 pub trait Control {
     /// See [`Limits::share`].
-    fn share(&self, limits: &Limits, own: Rate, all: Rate) -> Limits {
-        limits.share(own, all)
+    fn share(&self, limits: &Limits, (own, all): (Rate, Rate), others: u64) -> Limits {
+        limits.share(own, all, others)
     }
 
     /// See [`Limits::admit`].

@@ -171,7 +171,9 @@ impl<C: Control> Machine<'_, C> {
     fn share(&self, store: usize) -> Limits {
         let active = self.stores.iter().filter(|store| store.counters.charged > 0);
         let all = active.fold(Rate::default(), |sum, store| sum.plus(store.policy.bandwidth()));
-        self.control.share(&self.limits, self.stores[store].policy.bandwidth(), all)
+        let Stored { policy, counters, .. } = &self.stores[store];
+        let others = self.charged - counters.charged;
+        self.control.share(&self.limits, (policy.bandwidth(), all), others)
     }
 
     /// Begins a step of the writer, or has it wait.
