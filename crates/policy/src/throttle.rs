@@ -16,7 +16,9 @@
 //!
 //! A task that is denied waits until writeback ends and asks again. One that overwrites dirty
 //! pages uses up no promise, so that it does not touch the counter. Promises are kept between
-//! steps only below the point where pauses begin, so that idle tasks cannot hold the rest.
+//! steps only below the point where pauses begin, so that idle tasks cannot hold the rest. Pages
+//! must be admitted by the limits of the cache, which is exact, and by the share of the store; if
+//! the second gives fewer, the difference is given back.
 //!
 //! Pauses hold the dirty pages of a store between that point and its limit, and share the store's
 //! bandwidth equally among its writers. Each store has a [`Store`] and a share of the limits

@@ -49,7 +49,7 @@ pub struct File<'l> {
 
 /// What is known of the accesses through one open file.
 ///
-/// It takes 56 bytes for each of the `N` streams, and 24 more. Every call takes time proportional
+/// It takes 48 bytes for each of the `N` streams, and 32 more. Every call takes time proportional
 /// to `N`, does not sleep and has no side effect but on `self`. Calls for one open file must not
 /// overlap: the open file keeps this behind a lock of its own. A caller that finds the lock taken
 /// may leave the call out; what is lost is a window, which a later miss makes up for.

@@ -22,13 +22,15 @@ const PROMISES: u64 = 4;
 /// Two thresholds for dirty pages, in pages.
 ///
 /// # Invariants
-/// `background < hard <= most`.
+/// `background < hard <= most`, and `keep` is not above the point where pauses begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     background: u64,
     hard: u64,
     /// Pages up to which pages are promised. Above `hard` only for a store's share.
     most: u64,
+    /// Pages up to which a task keeps what is promised between two steps.
+    keep: u64,
 }
 
 impl Limits {
@@ -42,7 +44,8 @@ impl Limits {
         let hard = if hard == 0 { 1 } else { hard };
         // INVARIANT: half of a number above zero is below it.
         let background = if background < hard { background } else { hard / 2 };
-        Self { background, hard, most: hard }
+        let keep = halfway(background, hard);
+        Self { background, hard, most: hard, keep }
     }
 
     /// Dirty pages above which writeback begins.
@@ -60,7 +63,14 @@ impl Limits {
     /// Pages up to which writers do not pause: halfway between the thresholds.
     #[must_use]
     pub const fn free(&self) -> u64 {
-        self.background + (self.hard - self.background) / 2
+        halfway(self.background, self.hard)
+    }
+
+    /// Whether a task may keep promised pages while it does not write. Only while all pages of all
+    /// stores are below the point where pauses begin: what idle tasks hold was counted then, so
+    /// that the room between that point and the hard limit is never theirs.
+    pub(super) const fn keeps(&self, charged: u64) -> Keep {
+        if charged < self.keep { Keep::Promised } else { Keep::Nothing }
     }
 
     /// How many of `wanted` pages may be promised while `charged` pages are dirty or promised: at
@@ -84,10 +94,11 @@ impl Limits {
         let left = self.hard.saturating_sub(others);
         let hard = own.part_of(all, self.hard).min(left).max(self.hard / LEAST_SHARE).max(1);
         let background = u128::from(self.background) * u128::from(hard) / u128::from(self.hard);
-        // INVARIANT: `new` keeps the first part of the invariant, and `max` the second.
         let share = Self::new(background as u64, hard);
         let most = if own < STOPPED { 0 } else { left - left / 8 };
-        Self { most: share.hard.max(most), ..share }
+        // INVARIANT: `new` makes a share that holds, `most` only rises and `keep` only falls.
+        let keep = share.keep.min(self.free().saturating_sub(others));
+        Self { most: share.hard.max(most), keep, ..share }
     }
 
     /// Pages of a step while writers do not pause, at most: the steps get small where pauses begin,
@@ -116,4 +127,17 @@ impl Limits {
             u128::from(charged - set) * u128::from(BALANCED) / u128::from((top - set).max(1));
         Some(BALANCED.saturating_sub(above.min(u128::from(BALANCED)) as u64).max(LOWEST))
     }
+}
+
+/// What a task does with promised pages between two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It keeps them.
+    Promised,
+    /// It gives them back.
+    Nothing,
+}
+
+const fn halfway(low: u64, high: u64) -> u64 {
+    low + (high - low) / 2
 }

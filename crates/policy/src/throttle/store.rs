@@ -30,7 +30,8 @@ pub struct Counters {
 
 /// What is known of a store.
 ///
-/// It takes 100 bytes at most. Calls of [`update`](Self::update) must not overlap; the other calls only read.
+/// It takes 104 bytes. Calls of [`update`](Self::update) must not overlap; the other calls only
+/// read.
 #[derive(Clone, Copy, Debug)]
 #[doc(alias = "bdi_writeback")]
 pub struct Store {

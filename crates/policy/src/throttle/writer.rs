@@ -1,7 +1,7 @@
 //! The pauses and the promised pages of one task.
 #![forbid(unsafe_code)]
 
-use super::limits::{BALANCED, Limits};
+use super::limits::{BALANCED, Keep, Limits};
 use super::store::Store;
 
 /// The longest pause: 200 ms.
@@ -73,7 +73,11 @@ impl Writer {
         self.promised = self.promised.saturating_sub(dirtied);
         let Some(position) = limits.position(charged) else {
             self.due = now;
-            return Step { pause_ns: 0, pages: step(limits.free_step(charged)), give_back: 0 };
+            let give_back = match limits.keeps(charged) {
+                Keep::Promised => 0,
+                Keep::Nothing => self.leave(),
+            };
+            return Step { pause_ns: 0, pages: step(limits.free_step(charged)), give_back };
         };
         let rate = store.fair().scaled(position, BALANCED);
         let since = self.due.max(now.saturating_sub(CREDIT_NS));
