@@ -19,16 +19,21 @@ mod counts;
 mod kernel;
 mod measure;
 mod memory;
+mod readahead;
 mod report;
 mod rivals;
 mod rows;
 mod stack;
 mod stats;
+mod throttle;
 
 /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
 #[derive(clap::Parser, Debug)]
-#[command(bin_name = "cargo xtask bench")]
+#[command(bin_name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
 pub struct Options {
+    /// A policy in a simulator instead.
+    #[command(subcommand)]
+    what: Option<What>,
     /// Only these rows of the scoreboard. May be given several times.
     #[arg(long, value_name = "NUMBER")]
     row: Vec<u32>,
@@ -46,11 +51,42 @@ pub struct Options {
     json: bool,
 }
 
+/// What is simulated instead of measured. Counts and simulated time are the same on each machine.
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    /// Coverage, accuracy and stalls of readahead on generated streams.
+    Readahead(Simulated),
+    /// Throughput, fairness and pauses of writers on simulated stores.
+    Throttle(Simulated),
+}
+
+#[derive(clap::Args, Debug)]
+struct Simulated {
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+impl What {
+    fn run(&self) {
+        match self {
+            Self::Readahead(Simulated { json: true }) => println!("{:#}", readahead::json()),
+            Self::Readahead(_) => readahead::print(),
+            Self::Throttle(Simulated { json: true }) => println!("{:#}", throttle::json()),
+            Self::Throttle(_) => throttle::print(),
+        }
+    }
+}
+
 /// `cargo xtask bench`.
 ///
 /// # Errors
 /// No optimised build can be started, a row does not exist, or a contestant cannot be set up.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    if let Some(what) = &options.what {
+        what.run();
+        return Ok(ExitCode::SUCCESS);
+    }
     if cfg!(debug_assertions) {
         return optimised();
     }
