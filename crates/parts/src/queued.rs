@@ -10,8 +10,6 @@ use faultless_page::{
 };
 use heapless::Deque;
 
-use crate::direct;
-
 /// A store around a synchronous one, whose reads and writebacks are done later: by the threads of
 /// the kernel that call [`work`](Self::work) or [`serve`](Self::serve). What a loop device, a
 /// compressed store or a blocking driver needs, so that a reader goes on while its pages are read
