@@ -58,19 +58,25 @@ impl<K: Kernel> OpsOf<K> {
         frame: |raw, index| raw.leaf::<K>().frame(index.slot()),
         address: |raw, frame| raw.cache::<K>().frames().address(frame),
         begin: |raw| raw.anchor::<K>().begin(),
-        end_read: |raw, good, errno| {
-            raw.leaf::<K>().end_read(raw.cache::<K>(), raw.run, good, errno);
-            raw.anchor::<K>().end(raw.cache::<K>().wait());
-        },
-        end_writeback: |raw, result| {
-            if let Err(errno) = result {
-                raw.anchor::<K>().record(errno);
-            }
-            raw.leaf::<K>().end_writeback(raw.cache::<K>(), raw.run.mask(), result);
-            raw.anchor::<K>().end(raw.cache::<K>().wait());
-        },
+        end_read: Self::end_read,
+        end_writeback: Self::end_writeback,
         trace: K::trace,
     };
+
+    fn end_read(raw: &Raw, good: SlotMask, errno: Option<Errno>) {
+        let cache = raw.cache::<K>();
+        raw.leaf::<K>().end_read(cache, raw.run, good, errno);
+        raw.anchor::<K>().end(cache.wait());
+    }
+
+    fn end_writeback(raw: &Raw, result: Result<(), Errno>) {
+        let cache = raw.cache::<K>();
+        if let Err(errno) = result {
+            raw.anchor::<K>().record(errno);
+        }
+        raw.leaf::<K>().end_writeback(cache, raw.run.mask(), result);
+        raw.anchor::<K>().end(cache.wait());
+    }
 }
 
 impl Raw {
