@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
+use core::sync::atomic::Ordering::Relaxed;
 
 use faultless_page::{
     AddressSpaceOperations, Frames, Kernel, LockedRun, Mark, PageIndex, PageRun, SlotMask, Unmap,
+    Word,
 };
 
 use crate::inode::Inode;
@@ -35,6 +37,7 @@ impl<K: Kernel> Inode<K> {
             };
             from = locked.run().end();
             let unused = self.unused(&locked);
+            self.note_dropped_unused(locked.marker() & unused, unused);
             evicted += u64::from(removals.take(&mut locked, unused).count());
         }
         drop(removals);
@@ -42,6 +45,15 @@ impl<K: Kernel> Inode<K> {
             mapping.prune(first, end);
         }
         evicted
+    }
+
+    /// Pages leave with a marker that no reader has come to: it and the pages behind it were read
+    /// ahead for nothing. A lower bound: pages before the marker may be unused as well.
+    fn note_dropped_unused(&self, markers: SlotMask, dropped: SlotMask) {
+        if let Some(marker) = markers.first() {
+            let pages = u64::from(dropped.count_from(marker));
+            self.dropped_unused.fetch_add(pages, Relaxed);
+        }
     }
 
     /// Slots of locked pages that are clean, no longer mapped by a user, and counted by the mapping

@@ -39,6 +39,8 @@ pub struct Inode<K: Kernel> {
     pub(crate) told: UnnamedCursor<K>,
     /// What readers, syncs and later changes of the size have to know of earlier ones.
     pub(crate) size_changes: SizeChanges<K>,
+    /// Pages that were read ahead and evicted before their first use, as far as that is known.
+    pub(crate) dropped_unused: Word64<K>,
     /// Non-zero once a page of the file was mapped by a user. Set with the page locked.
     mapped: Word64<K>,
     /// What the store said when the file was opened; it does not change.
@@ -84,6 +86,7 @@ impl<K: Kernel> Inode<K> {
             set_id: Word::new(0),
             told: UnnamedCursor::new(),
             size_changes: SizeChanges::new(id, size),
+            dropped_unused: Word::new(0),
             mapped: Word::new(0),
             strategy,
             max_size,

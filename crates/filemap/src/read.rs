@@ -24,6 +24,22 @@ use crate::uptodate::{Brought, alone};
 /// Rounds that lose all their bytes to truncations before the reader takes I.
 const MAX_RESTARTS: u32 = 3;
 
+/// What becomes of a page that is not in the cache.
+enum Missing<'a, K: Kernel> {
+    /// It is read, and others ahead of it for an open file.
+    Read(Option<&'a ReadAhead<K>>),
+    /// The read ends before it.
+    WouldBlock,
+}
+
+impl<K: Kernel> Clone for Missing<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K: Kernel> Copy for Missing<'_, K> {}
+
 /// Rounds without a byte of progress.
 struct Rounds<'i, K: Kernel> {
     /// The page that was missing, so that it stays until it is copied.
@@ -59,7 +75,24 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, None, task)
+        self.read_with(token, to, pos, Missing::Read(None), task)
+    }
+
+    /// As [`read`](Self::read), but waits for no page, no store and no other task: `RWF_NOWAIT`.
+    /// May fault in the memory of `to`.
+    ///
+    /// # Errors
+    /// As `read`; [`Errno::WouldBlock`] if the first byte is not in the cache, or cannot be had
+    /// without a wait. Nothing has been started then.
+    #[doc(alias = "RWF_NOWAIT")]
+    pub fn try_read<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: u64,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.read_with(token, to, pos, Missing::WouldBlock, task)
     }
 
     /// As [`read`](Self::read), and reads ahead what the streams of `ahead`, an open file's, are
@@ -78,7 +111,7 @@ impl<K: Kernel> Inode<K> {
         ahead: &ReadAhead<K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, Some(ahead), task)
+        self.read_with(token, to, pos, Missing::Read(Some(ahead)), task)
     }
 
     #[inline]
@@ -87,7 +120,7 @@ impl<K: Kernel> Inode<K> {
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         pos: u64,
-        ahead: Option<&ReadAhead<K>>,
+        missing: Missing<'_, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         let pos = FilePos::new(pos)?;
@@ -112,7 +145,7 @@ impl<K: Kernel> Inode<K> {
             let uncut = self.size_changes.lowest_cut_since(then).since(at);
             let kept = copied.min(uncut);
             done += kept;
-            if let (Some(ahead), Some(marked)) = (ahead, marked) {
+            if let (Missing::Read(Some(ahead)), Some(marked)) = (missing, marked) {
                 ahead.used_marker(self, token, marked, to.count());
             }
             if kept > 0 {
@@ -122,10 +155,16 @@ impl<K: Kernel> Inode<K> {
                 continue;
             }
             to.revert(copied);
-            if let (Some(ahead), CopyEnd::NotUptodate) = (ahead, end) {
+            if let (Missing::Read(Some(ahead)), CopyEnd::NotUptodate) = (missing, end) {
                 ahead.missed(self, token, at, to.count());
             }
-            let next = if copied > 0 {
+            let would_block = matches!(missing, Missing::WouldBlock)
+                && (copied > 0
+                    || end == CopyEnd::NotUptodate
+                    || rounds.fruitless >= MAX_FRUITLESS_ROUNDS);
+            let next = if would_block {
+                Err(Errno::WouldBlock)
+            } else if copied > 0 {
                 self.start_again(&mut rounds, task)
             } else {
                 self.resolve(token, to, at, wanted, end, &mut rounds, task)

@@ -6,8 +6,9 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
 
-use faultless_page::{Kernel, Mark, PageIndex, PageRun, SlotMask, Spin, SpinLock};
+use faultless_page::{Kernel, Mark, PageIndex, PageRun, SlotMask, Spin, SpinLock, Word};
 use faultless_policy::readahead::{Advice, File, Limits, Readahead, Run, Window, will_need};
 
 use crate::inode::Inode;
@@ -113,7 +114,8 @@ impl<K: Kernel> ReadAhead<K> {
 
     fn file(&self, inode: &Inode<K>) -> File<'_> {
         let pages = inode.eof().page_from().get();
-        File { pages, dropped_unused: inode.dropped_unused(), limits: &self.limits }
+        let dropped_unused = inode.dropped_unused.load(Relaxed);
+        File { pages, dropped_unused, limits: &self.limits }
     }
 }
 
@@ -222,10 +224,5 @@ impl<K: Kernel> Inode<K> {
             from = run.end();
         }
         absent
-    }
-
-    /// Pages of the file that were read ahead and left the cache before their first use.
-    pub(crate) fn dropped_unused(&self) -> u64 {
-        0
     }
 }

@@ -27,8 +27,44 @@ enum Round<'i, K: Kernel> {
     Done(Brought<'i, K>),
     /// So many frames are missing.
     Frames(u32),
-    /// A read of the first page was submitted, which needed that many bytes of the store.
-    Submitted(SharedFrame<'i, K>, usize),
+    /// A read of the first page was submitted.
+    Submitted(Reading<'i, K>),
+}
+
+/// A page that this thread has submitted. While the value lives, only a truncation takes it away.
+pub(crate) struct Reading<'i, K: Kernel> {
+    page: SharedFrame<'i, K>,
+    index: PageIndex,
+    /// Bytes that the store had to have.
+    needed: usize,
+}
+
+impl<'i, K: Kernel> Reading<'i, K> {
+    /// Page `index` of a locked run, which is about to be submitted. `None` if it is absent.
+    pub(crate) fn of(
+        inode: &'i Inode<K>,
+        locked: &LockedRun<'_, K>,
+        index: PageIndex,
+    ) -> Option<Self> {
+        let needed = inode.bytes_on_store(index);
+        locked.pin(inode.mapping(), index).map(|page| Self { page, index, needed })
+    }
+
+    /// What has become of it, now that its lock was had: `Ok` as well if it has to be submitted once
+    /// more, because it was cut off meanwhile, or the file is shorter than the store was to have.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn result(&self, inode: &Inode<K>, locked: &LockedRun<'_, K>) -> Result<(), Errno> {
+        let is_same = locked.frame(self.index) == Some(self.page.number());
+        if !is_same
+            || locked.uptodate().contains(self.index.bit())
+            || inode.bytes_on_store(self.index) < self.needed
+        {
+            return Ok(());
+        }
+        Err(locked.read_error(self.index))
+    }
 }
 
 impl<K: Kernel> Inode<K> {
@@ -65,18 +101,14 @@ impl<K: Kernel> Inode<K> {
             match self.submit(locked, slots, &mut batch) {
                 Round::Done(brought) => return Ok(brought),
                 Round::Frames(missing) => wanted = missing,
-                Round::Submitted(page, needed) => {
+                Round::Submitted(reading) => {
                     let single = PageRun::single(first);
                     let locks = token.page_locks();
                     let locked = self.mapping().lock_killable(locks, single, &killed)?;
                     let Some(locked) = locked else { continue };
+                    reading.result(self, &locked)?;
                     if locked.uptodate().contains(first.bit()) {
-                        return Ok(Brought::Uptodate(page));
-                    }
-                    // Cut off meanwhile, or shorter: the store has told no more than there is.
-                    let is_same = locked.frame(first) == Some(page.number());
-                    if is_same && self.bytes_on_store(first) >= needed {
-                        return Err(locked.read_error(first));
+                        return Ok(Brought::Uptodate(reading.page));
                     }
                     wanted = 0;
                 }
@@ -106,15 +138,14 @@ impl<K: Kernel> Inode<K> {
                 return Round::Frames(absent.count());
             }
         }
-        let Some(page) = locked.pin(self.mapping(), first) else { return Round::Frames(1) };
+        let Some(reading) = Reading::of(self, &locked, first) else { return Round::Frames(1) };
         if locked.uptodate().contains(first.bit()) {
-            return Round::Done(Brought::Uptodate(page));
+            return Round::Done(Brought::Uptodate(reading.page));
         }
-        let needed = self.bytes_on_store(first);
         if !self.hand_over(locked, slots).contains(first.bit()) {
             return Round::Done(Brought::PastEnd);
         }
-        Round::Submitted(page, needed)
+        Round::Submitted(reading)
     }
 
     /// Hands those of `slots` that are present and not uptodate to the store; the slots that lie

@@ -151,6 +151,29 @@ fn a_page_that_cannot_be_read_ahead_is_no_error_until_it_is_asked_for() {
 }
 
 #[test]
+fn a_read_that_must_not_wait_ends_before_the_first_page_that_is_missing() {
+    let cold = Cold::new(6);
+    let try_read = |pos: usize, len: usize| {
+        let slice = cold.rig.user.slice(0, len);
+        let mut to = IovIter::from_slice(&cold.rig.user, &slice);
+        let got = cold.file.try_read(&mut token(), &mut to, pos as u64, &NoTask)?;
+        assert_eq!(to.count(), len - got);
+        Ok(cold.rig.user.get(0, got))
+    };
+    assert_eq!(try_read(10, PAGE), Err(Errno::WouldBlock));
+    assert_eq!(cold.queue.waiting(), 0, "nothing was started");
+    cold.ahead.advise(Advice::Random);
+    cold.read(0, 2 * PAGE);
+    cold.settle();
+    assert_same(&try_read(10, 3 * PAGE).unwrap(), &cold.content[10..2 * PAGE], "of what is there");
+    assert_eq!(try_read(2 * PAGE, 1), Err(Errno::WouldBlock));
+    assert_eq!(try_read(cold.content.len(), PAGE).as_deref(), Ok(&[][..]));
+    // Memory that has to be faulted in is.
+    cold.rig.user.atomic.set(50);
+    assert_same(&try_read(0, 60).unwrap(), &cold.content[..60], "of a fault");
+}
+
+#[test]
 fn f1_a_sync_returns_when_the_store_has_all_that_was_sent() {
     let cold = Cold::new(70);
     let queue = cold.queue.clone();

@@ -16,6 +16,7 @@ use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, MAX_FRUITLESS_ROUNDS, copy_in};
+use crate::uptodate::Reading;
 
 /// Where the bytes of a step come from.
 #[derive(Clone, Copy)]
@@ -42,7 +43,7 @@ where
         let fresh = self.fresh_pages(run);
         let mut attempt = match tried {
             Some(attempt) => attempt,
-            None if fresh > 0 => Attempt::NotReady(fresh),
+            None if fresh > 0 || self.reading.is_some() => Attempt::NotReady(fresh),
             None => self.fast_path(run, len)?,
         };
         if let Attempt::NotReady(missing) = attempt {
@@ -53,8 +54,8 @@ where
             Attempt::Landed(bytes) => self.progressed(bytes),
             Attempt::Nothing => self.fault_in_or_bounce(len)?,
             Attempt::Foreign => self.wait_for_claims(len)?,
-            Attempt::Unread(slots) => self.read_first(run, slots)?,
-            Attempt::NotReady(_) => {}
+            // The next step waits for what is being read, with the locks that it needs anyway.
+            Attempt::NotReady(_) | Attempt::Reading => {}
         }
         Ok(())
     }
@@ -76,8 +77,7 @@ where
         match attempt {
             Attempt::Landed(bytes) => self.progressed(bytes),
             Attempt::Foreign => self.wait_for_claims(reached)?,
-            Attempt::Unread(slots) => self.read_first(run, slots)?,
-            Attempt::NotReady(_) => self.bounce(reached)?,
+            Attempt::NotReady(_) | Attempt::Reading => self.bounce(reached)?,
             Attempt::Nothing => {
                 self.fruitless += 1;
                 if self.fruitless > MAX_FRUITLESS_ROUNDS {
@@ -170,6 +170,9 @@ where
         if !admit(inode, self.mode, &self.claim, bytes)? {
             return Ok(Attempt::Foreign);
         }
+        if let Some(reading) = self.reading.take() {
+            reading.result(inode, &locked)?;
+        }
         if uptodate_only && locked.uptodate() != locked.mask() {
             return Ok(Attempt::NotReady(0));
         }
@@ -188,8 +191,15 @@ where
         }
         let accepted = plan.commit(inode, &mut locked, self.mode, copied);
         self.request.from.revert(copied - accepted);
-        drop(locked);
-        drop(end_page);
+        if let Some(Halt::Unread(slots)) = plan.halt
+            && plan.len == 0
+        {
+            drop(end_page);
+            self.reading = submit(inode, locked, slots);
+        } else {
+            drop(locked);
+            drop(end_page);
+        }
         self.conclude(&plan, accepted)
     }
 
@@ -204,23 +214,10 @@ where
             _ if accepted > 0 => Ok(Attempt::Landed(accepted)),
             _ if plan.len > 0 => Ok(Attempt::Nothing),
             Some(Halt::Failed(errno)) => Err(Stop::Failed(errno)),
-            Some(Halt::Unread(slots)) => Ok(Attempt::Unread(slots)),
+            Some(Halt::Unread(_)) => Ok(Attempt::Reading),
             Some(Halt::Frames(missing)) => Ok(Attempt::NotReady(missing)),
             None => Ok(Attempt::NotReady(0)),
         }
-    }
-
-    /// Has the store read pages of `run`, and waits for the first one, which stays until the next
-    /// step. No page lock is held.
-    #[cold]
-    fn read_first(&mut self, run: PageRun, slots: SlotMask) -> Result<(), Stop> {
-        let Some(first) = slots.first() else { return Ok(()) };
-        let first = run.leaf_base().plus(u64::from(first));
-        let rest = PageRun::new(first, run.end().get() - first.get());
-        self.brought = None;
-        let request = &mut self.request;
-        self.brought = Some(self.inode.bring_in(request.token, rest, slots, request.task)?);
-        Ok(())
     }
 
     /// Frames for `run`, allocated while nothing is locked (P3). A refusal is an error only when it
@@ -285,13 +282,26 @@ where
                     return Ok(());
                 }
                 Attempt::Foreign => return self.wait_for_claims(got),
-                Attempt::Unread(slots) => self.read_first(run, slots)?,
                 // A frame was missing, or the file was cut off: admission will say so. The bytes
                 // are at hand: with a frame nothing else can come between (W6).
-                Attempt::NotReady(_) | Attempt::Nothing => {}
+                Attempt::NotReady(_) | Attempt::Nothing | Attempt::Reading => {}
             }
         }
     }
+}
+
+/// Hands pages of a locked run to the store, to be read. The first one stays in the cache until the
+/// next step has locked it.
+#[cold]
+fn submit<'i, K: Kernel>(
+    inode: &'i Inode<K>,
+    locked: LockedRun<'_, K>,
+    slots: SlotMask,
+) -> Option<Reading<'i, K>> {
+    let index = locked.run().leaf_base().plus(u64::from(slots.first()?));
+    let reading = Reading::of(inode, &locked, index);
+    inode.hand_over(locked, slots);
+    reading
 }
 
 /// Locks the pages of a step, and makes their leaf, with the page of the old end before them if

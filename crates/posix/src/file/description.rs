@@ -9,8 +9,8 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use faultless::page::{LockId, SleepMutex, Spin, SpinLock};
 use faultless::filemap::ReadAhead;
+use faultless::page::{LockId, SleepMutex, Spin, SpinLock};
 use faultless::prelude::{ErrorCursor, Inode, Kernel};
 use linux_raw_sys::general as linux;
 

@@ -46,7 +46,7 @@ impl Machine {
     /// Its process has [`PAGES`] private pages full of `p`, none of them present, besides the
     /// `frames` that are free.
     pub(super) fn new(frames: usize) -> Self {
-        let memory = Memory::new(frames + PAGES);
+        let memory = Memory::new(frames + PAGES + 1);
         let omitted = match () {
             () if plant::is(Plant::NoUnmap) => Omitted::Unmap,
             () if plant::is(Plant::NoProtect) => Omitted::WriteProtect,
