@@ -49,6 +49,7 @@ mod hand;
 mod leaves;
 mod marks;
 mod shadows;
+mod share;
 mod state;
 
 

@@ -4,9 +4,11 @@ use super::hand::{Hand, Offer, Victims, lowest};
 use super::leaves::{Leaves, Queue};
 use super::marks::Marks;
 use super::shadows::{Identity, ShadowWords, Shadows};
+use super::share::Share;
 
-/// The small queue's part of the cache: one page in so many.
-const SMALL_PART: u64 = 10;
+/// A page is back soon if it was dropped within as many ticks as the cache has pages, and one in so
+/// many more.
+const LONGER_PART: u64 = 10;
 /// Leaves that a hand visits in vain before it takes what is next best.
 const PATIENCE: u32 = 32;
 /// Leaves that the main hand visits in vain before it takes any page.
@@ -45,6 +47,7 @@ pub struct Replacement<L> {
     filling: bool,
     small_hand: Hand<L>,
     main_hand: Hand<L>,
+    share: Share,
     shadows: Shadows,
     visits: u64,
     unused: u64,
@@ -61,6 +64,7 @@ impl<L: Copy> Replacement<L> {
             filling: true,
             small_hand: Hand::new(),
             main_hand: Hand::new(),
+            share: Share::new(capacity),
             shadows,
             visits: 0,
             unused: 0,
@@ -198,6 +202,7 @@ impl<L: Copy> Replacement<L> {
             self.shadows.record(cache, page_of(first, slot));
         }
         self.unused += u64::from(unused.count_ones());
+        self.share.dropped((small & !unused).count_ones(), self.capacity);
         self.forget(cache, leaf, dropped);
         self.shadows.tick(u64::from(dropped.count_ones()));
         self.keep(cache, leaf, victims.slots & !dropped & cache.present(leaf), outcome.referenced);
@@ -208,7 +213,7 @@ impl<L: Copy> Replacement<L> {
 /// Parts of the operations.
 impl<L: Copy> Replacement<L> {
     fn small_share(&self) -> i64 {
-        i64::try_from(self.capacity / SMALL_PART).unwrap_or(i64::MAX)
+        i64::try_from(self.share.pages(self.capacity)).unwrap_or(i64::MAX)
     }
 
     /// Starts another first fill if the cache is less than half full.
@@ -225,7 +230,7 @@ impl<L: Copy> Replacement<L> {
 
     /// Which pages are main at once: those that are back soon, and the surplus of a first fill.
     fn proven(&self, words: &mut impl ShadowWords, slots: u64, first: Identity) -> u64 {
-        let window = self.capacity + self.capacity / SMALL_PART;
+        let window = self.capacity + self.capacity / LONGER_PART;
         let mut main = 0;
         for slot in bits(slots) {
             if self.shadows.take(words, page_of(first, slot), window) {
@@ -249,6 +254,7 @@ impl<L: Copy> Replacement<L> {
         if slots == 0 {
             return;
         }
+        self.share.promoted(slots.count_ones(), self.capacity);
         let spared = self.spare(cache, leaf, slots);
         let clear = Marks { main: 0, referenced: slots & !spared, extra: slots };
         cache.change(leaf, clear, Marks { main: slots, referenced: spared, extra: 0 });
@@ -353,6 +359,7 @@ impl<L: Copy> Replacement<L> {
         };
         let spared = pages & !victims;
         self.shadows.tick(u64::from(spared.count_ones()));
+        self.share.looked(spared.count_ones(), victims.count_ones(), self.capacity);
         let clear = Marks { main: 0, referenced: pages & !(again & spared), extra: pages };
         cache.change(leaf, clear, Marks::default());
         self.main_hand.stand_on(leaf, victims);

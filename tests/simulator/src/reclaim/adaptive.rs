@@ -15,12 +15,12 @@ pub(super) struct Arc {
     chain: Chain<4>,
     capacity: usize,
     /// Wanted length of `ONCE`.
-    target: usize,
+    target: f64,
 }
 
 impl Arc {
     pub(super) fn new(pages: usize, capacity: usize) -> Self {
-        Self { chain: Chain::new(pages), capacity, target: 0 }
+        Self { chain: Chain::new(pages), capacity, target: 0.0 }
     }
 
     fn len(&self, list: usize) -> usize {
@@ -30,7 +30,7 @@ impl Arc {
     /// Drops one page. `often` counts 1 if a page of `OFTEN_GONE` is coming back.
     fn replace(&mut self, often: usize) {
         let once = self.len(ONCE);
-        if once > 0 && once + often > self.target || self.len(OFTEN) == 0 {
+        if once > 0 && (once + often) as f64 > self.target || self.len(OFTEN) == 0 {
             self.pass_on(ONCE, ONCE_GONE);
         } else {
             self.pass_on(OFTEN, OFTEN_GONE);
@@ -44,10 +44,10 @@ impl Arc {
     }
 
     fn adapt(&mut self, list: usize) {
-        let (once, often) = (self.len(ONCE_GONE).max(1), self.len(OFTEN_GONE).max(1));
+        let (once, often) = (self.len(ONCE_GONE).max(1) as f64, self.len(OFTEN_GONE).max(1) as f64);
         self.target = match list {
-            ONCE_GONE => (self.target + (often / once).max(1)).min(self.capacity),
-            _ => self.target.saturating_sub((once / often).max(1)),
+            ONCE_GONE => (self.target + (often / once).max(1.0)).min(self.capacity as f64),
+            _ => (self.target - (once / often).max(1.0)).max(0.0),
         };
     }
 

@@ -39,7 +39,7 @@ impl Lirs {
             low: 0,
             most_low: capacity.saturating_sub(most_high).max(1),
             most_high,
-            most_ghosts: 2 * capacity,
+            most_ghosts: capacity,
         }
     }
 

@@ -52,6 +52,7 @@ impl S3Fifo {
                 }
                 return;
             }
+            self.uses[page as usize] = 0;
             self.chain.push_front(MAIN, page);
         }
     }
