@@ -10,17 +10,21 @@
 //! of the leaves, the memory of the queues and the locks.
 //!
 //! # The policy
-//! - A new page is *small*: on probation in the small queue, a tenth of the cache. The hand meets it
-//!   twice. The first meeting only clears its referenced mark, so that a burst of accesses to a new
-//!   page counts once. At the second meeting a referenced page becomes *main*; another one is
-//!   dropped, and leaves a shadow.
+//! - A new page is *small*: on probation in the small queue. The hand meets it twice. The first
+//!   meeting only clears its referenced mark, so that a burst of accesses to a new page counts
+//!   once. At the second meeting a referenced page becomes *main*; another one is dropped, and
+//!   leaves a shadow.
 //! - A main page is dropped when the hand finds it without a reference. Two references protect it
 //!   twice. It leaves no shadow.
 //! - A page that returns *soon* is main at once. Soon is counted on a clock that counts every
 //!   dropped page, from either queue, and every main page that the hand spares: a page is back soon
 //!   if a FIFO of the whole cache, a tenth longer, still had it.
-//! - While the cache fills, the small queue takes its tenth and the main queue takes the rest. See
+//! - The small queue has a twentieth of the cache, more where many of its pages become main, and
+//!   less while the main queue is hot (module `share`).
+//! - While the cache fills, the small queue takes its share and the main queue takes the rest. See
 //!   [`Replacement::removed`] for what starts another fill.
+//! - A search is bounded. After 32 leaves of young pages the main queue has to give a page, in
+//!   exchange for a young one; after some leaves of referenced main pages a reference protects less.
 //!
 //! # Marks
 //! | main | referenced | extra | the page |
@@ -51,6 +55,9 @@ mod marks;
 mod shadows;
 mod share;
 mod state;
+
+#[cfg(test)]
+mod tests;
 
 
 pub use hand::{Offer, Victims};

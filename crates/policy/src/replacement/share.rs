@@ -13,7 +13,7 @@ const LEAST: u64 = 10;
 /// Thousandths more, if every page were promoted.
 const SLOPE: u64 = 700;
 /// Main pages in a row that the hand spares before the main queue counts as hot.
-const HOT_RUN: u64 = 32;
+const HOT_RUN: u64 = 20;
 /// The small queue cedes a page for each hot run, and gets it back after so many main victims.
 const PAID_BACK: u64 = 32;
 /// The most that is ceded: one page in so many of the capacity.
@@ -45,6 +45,11 @@ impl Share {
         pages.max(part(capacity, LEAST)).max(1)
     }
 
+    /// Whether the small queue has nothing left to cede to a hot main queue.
+    pub(super) fn is_least(&self, capacity: u64) -> bool {
+        self.pages(capacity) == part(capacity, LEAST).max(1)
+    }
+
     /// Small pages became main.
     pub(super) fn promoted(&mut self, pages: u32, capacity: u64) {
         self.promoted += u64::from(pages);
@@ -67,7 +72,7 @@ impl Share {
         self.run += u64::from(spared);
         if self.run >= HOT_RUN {
             self.run = 0;
-            self.ceded = (self.ceded + PAID_BACK).min(capacity / CEDED_PART * PAID_BACK);
+            self.ceded = (self.ceded + 2 * PAID_BACK).min(capacity / CEDED_PART * PAID_BACK);
         }
     }
 

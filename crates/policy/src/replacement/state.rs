@@ -9,10 +9,14 @@ use super::share::Share;
 /// A page is back soon if it was dropped within as many ticks as the cache has pages, and one in so
 /// many more.
 const LONGER_PART: u64 = 10;
-/// Leaves that a hand visits in vain before it takes what is next best.
-const PATIENCE: u32 = 32;
-/// Leaves that the main hand visits in vain before it takes any page.
-const LAST_PATIENCE: u32 = 48;
+/// Leaves of young pages that the small hand visits in vain before the main hand takes its turn.
+const SMALL_PATIENCE: u32 = 32;
+/// Leaves that the main hand visits in vain before it takes pages that were used once.
+const MAIN_PATIENCE: u32 = 24;
+/// The same while the small queue is as short as it can be, because the main queue is hot.
+const HOT_PATIENCE: u32 = 4;
+/// Leaves that the main hand visits in vain after that before it takes any page.
+const LAST_PATIENCE: u32 = 7;
 /// A cache that falls below one page in so many of its capacity is filled anew.
 const REFILL_PART: u64 = 2;
 
@@ -36,8 +40,10 @@ pub struct Outcome {
 
 /// The state: counts, two hands, the clock. `L` is [`Leaves::Leaf`].
 ///
-/// Each operation is O(1) for each leaf visited and each page named, and needs the reclaimer's lock;
-/// see [`replacement`](super).
+/// Each operation is O(1) for each leaf visited and each page named, and needs the reclaimer's
+/// lock; see [`replacement`](super). The hands visit about two leaves for each page dropped if
+/// every page has a leaf of its own, and fewer than one otherwise; no more than 63 leaves with
+/// pages, and one for each page that becomes main, lie between two victims.
 #[derive(Clone, Debug)]
 pub struct Replacement<L> {
     capacity: u64,
@@ -223,7 +229,7 @@ impl<L: Copy> Replacement<L> {
 
     /// The queue to visit, after `empty` queues were found empty.
     fn turn(&self, empty: u32) -> Queue {
-        let tired = self.small_hand.fruitless >= PATIENCE && self.main > 0;
+        let tired = self.small_hand.fruitless >= SMALL_PATIENCE && self.main > 0;
         let small = self.small >= self.small_share() && !tired || self.main <= 0;
         if small == (empty == 0) { Queue::Small } else { Queue::Main }
     }
@@ -332,34 +338,53 @@ impl<L: Copy> Replacement<L> {
         enqueue(cache, Queue::Main, leaf, rest & marks.main);
     }
 
+    /// Meets the small pages of a leaf: young ones that were used get old, old ones that were used
+    /// become main, and the rest are pending.
     fn visit_small(&mut self, cache: &mut impl Leaves<Leaf = L>, leaf: L) {
         let pages = cache.present(leaf) & !cache.marks(leaf).main;
-        let accessed = if pages == 0 { 0 } else { cache.take_accessed(leaf, pages) };
+        if pages == 0 {
+            return;
+        }
+        let accessed = cache.take_accessed(leaf, pages);
         let marks = cache.marks(leaf);
         let used = pages & (marks.referenced | accessed);
         let met = used & marks.extra;
-        let promoted = used & !marks.extra;
+        let proven = used & !marks.extra;
         cache.change(leaf, Marks { main: 0, referenced: met, extra: met }, Marks::default());
-        self.promote(cache, leaf, promoted);
         self.small_hand.stand_on(leaf, pages & !used);
-        self.small_hand.fruitless += u32::from(promoted == 0);
-        enqueue(cache, Queue::Small, leaf, met);
+        self.small_hand.fruitless += u32::from(proven == 0);
+        // The main queue is about to lose a page out of turn. Give it one, or it would shrink.
+        let tired = proven == 0 && self.small_hand.fruitless == SMALL_PATIENCE;
+        let swapped = if tired { lowest(met, 1) } else { 0 };
+        self.promote(cache, leaf, proven | swapped);
+        enqueue(cache, Queue::Small, leaf, met & !swapped);
     }
 
+    /// Takes one reference from each main page of a leaf; those without are pending. The longer
+    /// the search, the less a reference protects.
     fn visit_main(&mut self, cache: &mut impl Leaves<Leaf = L>, leaf: L) {
         let pages = cache.present(leaf) & cache.marks(leaf).main;
-        let accessed = if pages == 0 { 0 } else { cache.take_accessed(leaf, pages) };
+        if pages == 0 {
+            return;
+        }
+        let accessed = cache.take_accessed(leaf, pages);
         let marks = cache.marks(leaf);
         let used = pages & (marks.referenced | accessed);
         let again = used & marks.extra;
-        let victims = pages & !match self.main_hand.fruitless {
-            0..PATIENCE => used,
-            PATIENCE..LAST_PATIENCE => again,
-            _ => 0,
+        let tried = self.main_hand.fruitless;
+        let patience =
+            if self.share.is_least(self.capacity) { HOT_PATIENCE } else { MAIN_PATIENCE };
+        let spared = if tried < patience {
+            used
+        } else if tried < patience + LAST_PATIENCE {
+            again
+        } else {
+            0
         };
-        let spared = pages & !victims;
+        let victims = pages & !spared;
         self.shadows.tick(u64::from(spared.count_ones()));
         self.share.looked(spared.count_ones(), victims.count_ones(), self.capacity);
+        // A page that was used twice keeps one reference.
         let clear = Marks { main: 0, referenced: pages & !(again & spared), extra: pages };
         cache.change(leaf, clear, Marks::default());
         self.main_hand.stand_on(leaf, victims);

@@ -51,8 +51,7 @@ impl Trace {
     /// # Errors
     /// A line is something else, or there is none.
     pub fn parse(text: &str) -> Result<Self, TraceError> {
-        let lines =
-            text.lines().enumerate().filter(|(_, line)| !matches!(line.trim(), "" | "*"));
+        let lines = text.lines().enumerate().filter(|(_, line)| !matches!(line.trim(), "" | "*"));
         let number = |(at, line): (usize, &str)| {
             line.trim().parse().map_err(|_| TraceError::NotANumber(at + 1))
         };
