@@ -19,6 +19,7 @@ mod counts;
 mod kernel;
 mod measure;
 mod memory;
+mod reclaim;
 mod report;
 mod rivals;
 mod rows;
@@ -27,8 +28,11 @@ mod stats;
 
 /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
 #[derive(clap::Parser, Debug)]
-#[command(bin_name = "cargo xtask bench")]
+#[command(bin_name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
+#[command(disable_help_subcommand = true)]
 pub struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Only these rows of the scoreboard. May be given several times.
     #[arg(long, value_name = "NUMBER")]
     row: Vec<u32>,
@@ -46,13 +50,25 @@ pub struct Options {
     json: bool,
 }
 
+/// What is measured instead of the write path.
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    /// Replay page traces through the replacement policy and its rivals.
+    Reclaim(reclaim::Options),
+}
+
 /// `cargo xtask bench`.
 ///
 /// # Errors
-/// No optimised build can be started, a row does not exist, or a contestant cannot be set up.
+/// No optimised build can be started, a row does not exist, a contestant cannot be set up, or the
+/// command in [`What`] fails.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if cfg!(debug_assertions) {
         return optimised();
+    }
+    match &options.what {
+        Some(What::Reclaim(options)) => return reclaim::run(options),
+        None => {}
     }
     if options.stack {
         stack::print()?;

@@ -210,6 +210,10 @@ impl<L: Copy> Replacement<L> {
         self.unused += u64::from(unused.count_ones());
         self.share.dropped((small & !unused).count_ones(), self.capacity);
         self.forget(cache, leaf, dropped);
+        if dropped != 0 {
+            // Pages that cannot be dropped do not reset this: the main queue helps out.
+            self.small_hand.fruitless = 0;
+        }
         self.shadows.tick(u64::from(dropped.count_ones()));
         self.keep(cache, leaf, victims.slots & !dropped & cache.present(leaf), outcome.referenced);
         self.shadows.sweep(cache);
@@ -236,7 +240,7 @@ impl<L: Copy> Replacement<L> {
 
     /// Which pages are main at once: those that are back soon, and the surplus of a first fill.
     fn proven(&self, words: &mut impl ShadowWords, slots: u64, first: Identity) -> u64 {
-        let window = self.capacity + self.capacity / LONGER_PART;
+        let window = self.capacity.saturating_add(self.capacity / LONGER_PART);
         let mut main = 0;
         for slot in bits(slots) {
             if self.shadows.take(words, page_of(first, slot), window) {
@@ -300,8 +304,10 @@ impl<L: Copy> Replacement<L> {
         if slots == 0 {
             return None;
         }
-        self.small_hand.fruitless = 0;
         self.main_hand.fruitless = 0;
+        if queue == Queue::Main {
+            self.small_hand.fruitless = 0;
+        }
         Some(Victims { leaf, slots })
     }
 
