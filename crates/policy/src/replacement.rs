@@ -59,7 +59,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-
 pub use hand::{Offer, Victims};
 pub use leaves::{Leaves, Queue};
 pub use marks::{Hit, Marks};

@@ -76,7 +76,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         println!(
             "Hits in per cent of the requests. Visits: leaves looked at for each page dropped, and \
              for the page that took most.\nWrites: hits that set a mark, in per cent of the hits. \
-             Bytes: marks, shadows and queues, for each page of the cache."
+             Marks, and beside them shadows and queues: bytes for each page of the cache."
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -153,7 +153,18 @@ fn hits(rounds: &[Round<'_>]) -> Table {
 /// What the policy that ships took.
 fn costs(rounds: &[Round<'_>]) -> Table {
     let mut table = table();
-    let head = ["trace", "cache", "policy", "hits", "writes", "evictions", "visits", "most", "bytes"];
+    let head = [
+        "trace",
+        "cache",
+        "policy",
+        "hits",
+        "writes",
+        "evictions",
+        "visits",
+        "most",
+        "marks",
+        "beside",
+    ];
     table.set_header(head);
     for round in rounds {
         for (contestant, report) in &round.reports {
@@ -167,7 +178,8 @@ fn costs(rounds: &[Round<'_>]) -> Table {
                 costs.evictions.to_string(),
                 format!("{:.2}", costs.visits_per_eviction()),
                 costs.longest.to_string(),
-                format!("{:.1}", costs.bytes_per_page),
+                format!("{:.2}", costs.marks_per_page),
+                format!("{:.2}", costs.beside_per_page),
             ]);
         }
     }
@@ -195,7 +207,8 @@ fn object(round: &Round<'_>) -> Value {
                 "leaf_visits": found.visits,
                 "leaf_visits_per_eviction": found.visits_per_eviction(),
                 "longest_eviction_visits": found.longest,
-                "bytes_per_page": found.bytes_per_page,
+                "mark_bytes_per_page": found.marks_per_page,
+                "shadow_and_queue_bytes_per_page": found.beside_per_page,
             });
             costs.insert(contestant.name().into(), value);
         }

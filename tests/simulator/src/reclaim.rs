@@ -16,5 +16,5 @@ mod trace;
 mod two_queues;
 
 pub use faultless::{Costs, Faultless, Layout};
-pub use runner::{Contestant, Policy, Report, run};
+pub use runner::{Contestant, Policy, Report, replay, run};
 pub use trace::{Trace, TraceError, generated};

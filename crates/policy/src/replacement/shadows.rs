@@ -84,11 +84,8 @@ impl Shadows {
         let mut oldest = (0, first, 0);
         for (word, shift) in bucket(first) {
             let entry = words.get(word) >> shift & 0xffff;
-            let age = if entry == 0 || entry >> TIME_BITS == tag {
-                TIMES
-            } else {
-                self.age(entry) + 1
-            };
+            let age =
+                if entry == 0 || entry >> TIME_BITS == tag { TIMES } else { self.age(entry) + 1 };
             if age > oldest.0 {
                 oldest = (age, word, shift);
             }

@@ -72,7 +72,8 @@ impl Share {
         self.run += u64::from(spared);
         if self.run >= HOT_RUN {
             self.run = 0;
-            self.ceded = (self.ceded + 2 * PAID_BACK).min(capacity / CEDED_PART * PAID_BACK);
+            self.ceded =
+                (self.ceded + 2 * PAID_BACK).min((capacity / CEDED_PART).saturating_mul(PAID_BACK));
         }
     }
 
@@ -137,7 +138,7 @@ mod tests {
     fn a_run_that_a_victim_ends_is_not_hot() {
         let mut share = Share::new(1000);
         for _ in 0..1000 {
-            share.looked(31, 0, 1000);
+            share.looked(19, 0, 1000);
             share.looked(0, 1, 1000);
         }
         assert_eq!(share.pages(1000), 50);

@@ -42,7 +42,7 @@ pub struct Outcome {
 ///
 /// Each operation is O(1) for each leaf visited and each page named, and needs the reclaimer's
 /// lock; see [`replacement`](super). The hands visit about two leaves for each page dropped if
-/// every page has a leaf of its own, and fewer than one otherwise; no more than 63 leaves with
+/// every page has a leaf of its own, and fewer than one otherwise; no more than 64 leaves with
 /// pages, and one for each page that becomes main, lie between two victims.
 #[derive(Clone, Debug)]
 pub struct Replacement<L> {
@@ -312,13 +312,7 @@ impl<L: Copy> Replacement<L> {
     }
 
     /// Takes pages back that were used while they were pending.
-    fn spare_used(
-        &mut self,
-        cache: &mut impl Leaves<Leaf = L>,
-        leaf: L,
-        used: u64,
-        marks: Marks,
-    ) {
+    fn spare_used(&mut self, cache: &mut impl Leaves<Leaf = L>, leaf: L, used: u64, marks: Marks) {
         let main = used & marks.main;
         let first_use = used & !marks.main & marks.extra;
         let clear = Marks { main: 0, referenced: first_use | main, extra: first_use | main };
@@ -330,13 +324,7 @@ impl<L: Copy> Replacement<L> {
     }
 
     /// Puts pages that were offered and stay back on the books.
-    fn keep(
-        &mut self,
-        cache: &mut impl Leaves<Leaf = L>,
-        leaf: L,
-        slots: u64,
-        referenced: u64,
-    ) {
+    fn keep(&mut self, cache: &mut impl Leaves<Leaf = L>, leaf: L, slots: u64, referenced: u64) {
         let marks = cache.marks(leaf);
         self.spare_used(cache, leaf, slots & referenced, marks);
         let rest = slots & !referenced;

@@ -27,14 +27,16 @@ pub struct Costs {
     pub visits: u64,
     /// Pages dropped.
     pub evictions: u64,
-    /// Leaf visits of the eviction that took most, without the pages that became main in it.
+    /// Leaf visits of the eviction that took most.
     pub longest: u64,
-    /// Hits, and those among them that set a mark.
+    /// Requests that found their page.
     pub hits: u64,
     /// Hits that set a mark.
     pub writes: u64,
-    /// Bytes of marks, shadows and queues, as a kernel would need, for each page of the cache.
-    pub bytes_per_page: f64,
+    /// Bytes of the leaves' marks (three words each) for each page of the cache.
+    pub marks_per_page: f64,
+    /// Bytes of shadows and queues (a pointer for each queued leaf) for each page of the cache.
+    pub beside_per_page: f64,
 }
 
 impl Costs {
@@ -60,6 +62,7 @@ struct Books {
     words: Vec<u32>,
     used_leaves: usize,
     most_leaves: usize,
+    most_queued: usize,
 }
 
 impl Leaves for Books {
@@ -87,6 +90,8 @@ impl Leaves for Books {
     fn push_back(&mut self, queue: Queue, leaf: u32) {
         self.leaves[leaf as usize].queued[queue as usize] = true;
         self.queues[queue as usize].push_back(leaf);
+        let queued = self.queues.iter().map(VecDeque::len).sum();
+        self.most_queued = self.most_queued.max(queued);
     }
 
     fn pop_front(&mut self, queue: Queue) -> Option<u32> {
@@ -113,6 +118,7 @@ pub struct Faultless {
     policy: Replacement<u32>,
     /// Leaf and slot of each page.
     places: Vec<(u32, u32)>,
+    batch: u32,
     costs: Costs,
 }
 
@@ -120,6 +126,12 @@ impl Faultless {
     /// A cache of `capacity` pages for the pages of `trace`.
     #[must_use]
     pub fn new(trace: &Trace, capacity: usize, layout: Layout) -> Self {
+        Self::batched(trace, capacity, layout, 1)
+    }
+
+    /// The same, where up to `batch` pages of a leaf are dropped at once.
+    #[must_use]
+    pub fn batched(trace: &Trace, capacity: usize, layout: Layout, batch: u32) -> Self {
         let places = places(trace, layout);
         let leaves = places.iter().map(|(leaf, _)| *leaf as usize + 1).max().unwrap_or(0);
         let shadows = Shadows::new((capacity * 5 / 4) as u32);
@@ -129,18 +141,18 @@ impl Faultless {
             ..Books::default()
         };
         let policy = Replacement::new(capacity as u64, shadows);
-        Self { books, policy, places, costs: Costs::default() }
+        Self { books, policy, places, batch, costs: Costs::default() }
     }
 
     /// What it took so far.
     #[must_use]
     pub fn costs(&self) -> Costs {
         let books = &self.books;
-        // Three words of marks; a leaf may be on both queues.
-        let bytes = books.most_leaves * (24 + 16) + books.words.len() * 4;
+        let per_page = |bytes: usize| bytes as f64 / self.policy.capacity() as f64;
         Costs {
             visits: self.policy.visits(),
-            bytes_per_page: bytes as f64 / self.policy.capacity() as f64,
+            marks_per_page: per_page(books.most_leaves * 24),
+            beside_per_page: per_page(books.words.len() * 4 + books.most_queued * 8),
             ..self.costs
         }
     }
@@ -148,7 +160,7 @@ impl Faultless {
     fn evict(&mut self) {
         let before = self.policy.visits();
         let victims = loop {
-            match self.policy.victims(&mut self.books, 1, 16) {
+            match self.policy.victims(&mut self.books, self.batch, 16) {
                 Offer::Victims(victims) => break victims,
                 Offer::Again => {}
                 Offer::Nothing => return,
@@ -159,7 +171,7 @@ impl Faultless {
         self.books.used_leaves -= usize::from(leaf.present == 0);
         let outcome = Outcome { dropped: victims.slots, referenced: 0 };
         self.policy.settle(&mut self.books, victims, first(victims.leaf), outcome);
-        self.costs.evictions += 1;
+        self.costs.evictions += u64::from(victims.slots.count_ones());
         self.costs.longest = self.costs.longest.max(self.policy.visits() - before);
     }
 }

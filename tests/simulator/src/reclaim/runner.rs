@@ -125,7 +125,12 @@ impl Report {
 /// Replays a trace through a cache of `capacity` pages, which is at least one.
 #[must_use]
 pub fn run(contestant: Contestant, trace: &Trace, capacity: usize) -> Report {
-    let mut policy = contestant.policy(trace, capacity.max(1));
+    replay(&mut *contestant.policy(trace, capacity.max(1)), trace)
+}
+
+/// Replays a trace through a policy that was made for it.
+#[must_use]
+pub fn replay(policy: &mut dyn Policy, trace: &Trace) -> Report {
     let hits = trace.requests().iter().filter(|page| policy.request(**page)).count();
     Report { hits: hits as u64, requests: trace.requests().len() as u64, costs: policy.costs() }
 }

@@ -1,0 +1,7 @@
+//! Small hand-computed sequences, and a random one in which no page may get lost.
+
+mod books;
+mod marks;
+mod random;
+mod sequences;
+mod time;
