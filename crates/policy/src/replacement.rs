@@ -24,7 +24,8 @@
 //! - While the cache fills, the small queue takes its share and the main queue takes the rest. See
 //!   [`Replacement::removed`] for what starts another fill.
 //! - A search is bounded. After 32 leaves of young pages the main queue has to give a page, in
-//!   exchange for a young one; after some leaves of referenced main pages a reference protects less.
+//!   exchange for a young one. After some leaves of referenced main pages a reference protects
+//!   less.
 //!
 //! # Marks
 //! | main | referenced | extra | the page |
@@ -38,16 +39,17 @@
 //! | 1 | 1 | 1 | main, used more than once since |
 //!
 //! # Locks
-//! Every operation on [`Replacement`] needs the reclaimer's lock, one for each instance. A hit needs
-//! no lock: it computes the bits to set with [`Marks::hit`] and sets them atomically. `referenced`
-//! and `extra` are hints: a bit that is set late or on a page that has just left costs a wrong
-//! guess, never a wrong count. `main` changes under the reclaimer's lock only.
+//! Every operation on [`Replacement`] needs the reclaimer's lock, one for each instance. A hit
+//! needs no lock: it computes the bits to set with [`Marks::hit`] and sets them atomically.
+//! `referenced` and `extra` are hints: a bit that is set late, or on a page that has just left,
+//! costs a wrong guess, never a wrong count. `main` changes under the reclaimer's lock only.
 //!
 //! A caller that puts pages into slots or takes them out holds the *locks of the slots* from before
 //! the present bits change until [`insert`](Replacement::insert),
 //! [`removed`](Replacement::removed) or [`settle`](Replacement::settle) has returned. Between the
 //! two, the hand may offer such a page as a victim; trying to lock it then fails, and nothing is
 //! lost. Slot locks come before the reclaimer's lock.
+#![forbid(unsafe_code)]
 
 mod hand;
 mod leaves;
@@ -59,8 +61,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use hand::{Offer, Victims};
+pub use hand::{Offer, Outcome, Victims};
 pub use leaves::{Leaves, Queue};
 pub use marks::{Hit, Marks};
 pub use shadows::{Identity, ShadowWords, Shadows};
-pub use state::{Origin, Outcome, Replacement};
+pub use state::{Origin, Replacement};

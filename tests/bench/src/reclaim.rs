@@ -70,7 +70,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     if options.json {
-        println!("{:#}", json_of(&rounds, options.trace.is_some()));
+        println!("{:#}", json(&rounds));
     } else {
         println!("{}\n{}", hits(&rounds), costs(&rounds));
         println!(
@@ -186,10 +186,10 @@ fn costs(rounds: &[Round<'_>]) -> Table {
     table
 }
 
-/// One trace as an object, or the generated ones as a list in one.
-fn json_of(rounds: &[Round<'_>], is_read: bool) -> Value {
+/// One trace as an object, or several as a list in one.
+fn json(rounds: &[Round<'_>]) -> Value {
     match rounds {
-        [round] if is_read => object(round),
+        [round] => object(round),
         rounds => json!({ "traces": rounds.iter().map(object).collect::<Vec<_>>() }),
     }
 }
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn the_object_of_one_trace_has_the_hits_of_every_policy() {
         let trace = generated::repeated_loop(100, 1000);
-        let object = json_of(&[round("loop", &trace, 50)], true);
+        let object = json(&[round("loop", &trace, 50)]);
         for contestant in Contestant::ALL {
             assert!(object["hit_percent"][contestant.name()].is_f64(), "{}", contestant.name());
         }

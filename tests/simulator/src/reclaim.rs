@@ -9,12 +9,14 @@ mod belady;
 mod chain;
 mod faultless;
 mod lirs;
+mod policy;
 mod queues;
 mod runner;
 mod s3_fifo;
 mod trace;
 mod two_queues;
 
-pub use faultless::{Costs, Faultless, Layout};
-pub use runner::{Contestant, Policy, Report, replay, run};
+pub use faultless::{Faultless, Layout};
+pub use policy::{Costs, Policy};
+pub use runner::{Contestant, Report, replay, run};
 pub use trace::{Trace, TraceError, generated};

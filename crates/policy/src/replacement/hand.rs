@@ -1,4 +1,5 @@
-//! Where the hand stands in a queue, and what it offers.
+//! Where the hand stands in a queue, what it offers, and what becomes of it.
+#![forbid(unsafe_code)]
 
 /// Pages to try to drop. They have left the hand's books of pending work, and come back through
 /// [`Replacement::settle`](super::Replacement::settle), each of them.
@@ -20,6 +21,15 @@ pub enum Offer<L> {
     Again,
     /// Both queues are empty.
     Nothing,
+}
+
+/// What became of victims.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Slots whose pages left the cache.
+    pub dropped: u64,
+    /// Of the others: pages that were found in use, say by accessed bits in page tables.
+    pub referenced: u64,
 }
 
 /// The leaf that a hand is working on, and its slots that are still to be offered.
@@ -58,4 +68,13 @@ pub(super) fn lowest(slots: u64, count: u32) -> u64 {
         rest &= rest.wrapping_sub(1);
     }
     slots & !rest
+}
+
+/// The bits that are set, from the lowest.
+pub(super) fn bits(mut slots: u64) -> impl Iterator<Item = u32> {
+    core::iter::from_fn(move || {
+        let slot = slots.trailing_zeros();
+        slots &= slots.wrapping_sub(1);
+        (slot < 64).then_some(slot)
+    })
 }

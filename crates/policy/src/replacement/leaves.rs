@@ -1,4 +1,5 @@
 //! How the hand reaches leaves.
+#![forbid(unsafe_code)]
 
 use super::marks::Marks;
 

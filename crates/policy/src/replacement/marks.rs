@@ -1,4 +1,5 @@
 //! The three bits of a page, as words of a leaf.
+#![forbid(unsafe_code)]
 
 /// A snapshot of the marks of a leaf, one bit a slot in each word. Also a set of bits to set or to
 /// clear. What the combinations mean is in [`replacement`](super).

@@ -3,6 +3,7 @@
 //! An entry is a tag of [`TAG_BITS`] and the time in [`TIME_BITS`]; eight of them are a bucket of
 //! 16 bytes. 0 is an empty entry. Time is coarse: [`UNITS`] units pass while as many ticks pass as
 //! the table has entries. As time wraps, a sweep clears old entries before they could look new.
+#![forbid(unsafe_code)]
 
 /// Entries in a bucket.
 const WAYS: u32 = 8;

@@ -4,6 +4,7 @@
 //! hand finds referenced and promotes. Loops and scans have none; a working set that moves has
 //! many. Less while the main queue is hot, that is, while the hand finds long runs of referenced
 //! main pages and each victim there would be missed.
+#![forbid(unsafe_code)]
 
 /// The small queue's part of the capacity, in thousandths: without promotions, the most, and what
 /// remains beside a hot main queue.

@@ -1,6 +1,7 @@
 //! The state of the policy and its operations.
+#![forbid(unsafe_code)]
 
-use super::hand::{Hand, Offer, Victims, lowest};
+use super::hand::{Hand, Offer, Outcome, Victims, bits, lowest};
 use super::leaves::{Leaves, Queue};
 use super::marks::Marks;
 use super::shadows::{Identity, ShadowWords, Shadows};
@@ -27,15 +28,6 @@ pub enum Origin {
     Demand,
     /// They are read ahead of their use, which may never come.
     Readahead,
-}
-
-/// What became of victims.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Slots whose pages left the cache.
-    pub dropped: u64,
-    /// Of the others: pages that were found in use, say by accessed bits in page tables.
-    pub referenced: u64,
 }
 
 /// The state: counts, two hands, the clock. `L` is [`Leaves::Leaf`].
@@ -403,12 +395,4 @@ fn enqueue<C: Leaves>(cache: &mut C, queue: Queue, leaf: C::Leaf, slots: u64) {
 
 fn page_of(first: Identity, slot: u32) -> Identity {
     Identity { page: first.page.wrapping_add(u64::from(slot)), ..first }
-}
-
-fn bits(mut slots: u64) -> impl Iterator<Item = u32> {
-    core::iter::from_fn(move || {
-        let slot = slots.trailing_zeros();
-        slots &= slots.wrapping_sub(1);
-        (slot < 64).then_some(slot)
-    })
 }

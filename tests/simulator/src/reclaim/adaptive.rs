@@ -1,7 +1,7 @@
 //! ARC (Megiddo and Modha, 2003).
 
 use super::chain::Chain;
-use super::runner::Policy;
+use super::policy::Policy;
 
 /// Lists: pages used once and more often, and the names of the last ones dropped of either.
 const ONCE: usize = 0;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::runner::Policy;
+use super::policy::Policy;
 
 /// Knows the trace, and replays exactly it.
 #[derive(Debug)]

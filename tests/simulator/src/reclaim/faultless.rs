@@ -6,7 +6,7 @@ use faultless_policy::replacement::{
     Identity, Leaves, Marks, Offer, Origin, Outcome, Queue, Replacement, ShadowWords, Shadows,
 };
 
-use super::runner::Policy;
+use super::policy::{Costs, Policy};
 use super::trace::{Dice, Trace};
 
 /// Which leaf and slot a page has.
@@ -18,33 +18,6 @@ pub enum Layout {
     Scattered,
     /// The pages of the trace change places at random, 64 of them in each leaf.
     Shuffled,
-}
-
-/// What the policy took, beyond misses.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Costs {
-    /// Leaves visited.
-    pub visits: u64,
-    /// Pages dropped.
-    pub evictions: u64,
-    /// Leaf visits of the eviction that took most.
-    pub longest: u64,
-    /// Requests that found their page.
-    pub hits: u64,
-    /// Hits that set a mark.
-    pub writes: u64,
-    /// Bytes of the leaves' marks (three words each) for each page of the cache.
-    pub marks_per_page: f64,
-    /// Bytes of shadows and queues (a pointer for each queued leaf) for each page of the cache.
-    pub beside_per_page: f64,
-}
-
-impl Costs {
-    /// Leaf visits for each page dropped.
-    #[must_use]
-    pub fn visits_per_eviction(&self) -> f64 {
-        self.visits as f64 / self.evictions.max(1) as f64
-    }
 }
 
 #[derive(Clone, Debug, Default)]

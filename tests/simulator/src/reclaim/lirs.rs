@@ -1,7 +1,7 @@
 //! LIRS (Jiang and Zhang, 2002).
 
 use super::chain::Chain;
-use super::runner::Policy;
+use super::policy::Policy;
 
 /// What a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Policies of one queue: FIFO, LRU, CLOCK, SIEVE.
 
 use super::chain::Chain;
-use super::runner::Policy;
+use super::policy::Policy;
 
 /// FIFO, or LRU if a hit moves the page to the front.
 #[derive(Debug)]

@@ -2,23 +2,13 @@
 
 use super::adaptive::Arc;
 use super::belady::Belady;
-use super::faultless::{Costs, Faultless, Layout};
+use super::faultless::{Faultless, Layout};
 use super::lirs::Lirs;
+use super::policy::{Costs, Policy};
 use super::queues::{Clock, OnHit, Queue, Sieve};
 use super::s3_fifo::{Clock2QPlus, S3Fifo};
 use super::trace::Trace;
 use super::two_queues::TwoQueues;
-
-/// A cache of some pages.
-pub trait Policy {
-    /// Uses a page, which is brought in if it is missing; whether it was there.
-    fn request(&mut self, page: u32) -> bool;
-
-    /// What it took, of the policy that ships.
-    fn costs(&self) -> Option<Costs> {
-        None
-    }
-}
 
 /// The policies that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! S3-FIFO (Yang and others, 2023), with libCacheSim's choices, and Clock2Q+ (2025).
 
 use super::chain::Chain;
-use super::runner::Policy;
+use super::policy::Policy;
 
 /// Lists.
 const SMALL: usize = 0;

@@ -1,7 +1,7 @@
 //! 2Q, in its full version (Johnson and Shasha, 1994).
 
 use super::chain::Chain;
-use super::runner::Policy;
+use super::policy::Policy;
 
 /// Lists.
 const IN: usize = 0;

@@ -1,4 +1,5 @@
 //! A cache of a few leaves in plain words.
+#![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::vec;

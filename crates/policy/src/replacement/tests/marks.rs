@@ -1,4 +1,5 @@
 //! What a hit sets.
+#![forbid(unsafe_code)]
 
 use crate::replacement::{Hit, Marks};
 

@@ -1,4 +1,5 @@
 //! Small hand-computed sequences, and a random one in which no page may get lost.
+#![forbid(unsafe_code)]
 
 mod books;
 mod marks;

@@ -1,4 +1,5 @@
 //! Random operations: no page gets lost, no count drifts.
+#![forbid(unsafe_code)]
 
 use std::vec::Vec;
 

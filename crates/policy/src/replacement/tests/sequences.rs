@@ -1,4 +1,5 @@
 //! What the hand does with pages, one rule a test.
+#![forbid(unsafe_code)]
 
 use std::vec::Vec;
 
@@ -69,6 +70,29 @@ fn the_second_meeting_is_a_whole_pass_after_the_first() {
         cache.insert(200 + expected, Origin::Demand);
     }
     assert_eq!(cache.drop_one(), Some(200));
+}
+
+#[test]
+fn a_page_that_becomes_main_in_a_queued_leaf_passes_the_hand_once_for_free() {
+    let mut cache = full();
+    // Pages 5 and 64 were the first main pages of their leaves, and queued them.
+    assert_eq!(drop_some(&mut cache, 5), [0, 5, 64, 6, 7]);
+
+    let mut cache = in_use();
+    cache.hit(1);
+    assert_eq!(cache.drop_one(), Some(2));
+    assert!(cache.is_main(1));
+    assert_ne!(cache.books.leaves[0].marks.referenced & 1 << 1, 0);
+}
+
+#[test]
+fn a_tired_small_hand_exchanges_a_young_page_for_a_main_one() {
+    let mut cache = Cache::new(1000, 2000);
+    cache.insert_all((0..1001).map(|page| page * 64));
+    let before = main_pages(&cache);
+    assert_eq!(cache.drop_one(), Some(50 * 64));
+    assert!(cache.is_main(31 * 64));
+    assert_eq!(main_pages(&cache), before);
 }
 
 #[test]
@@ -313,8 +337,11 @@ fn a_page_promoted_before_it_was_counted_is_counted_once() {
     let before = cache.policy.pages();
     cache.insert(0, Origin::Demand);
     assert_eq!(cache.policy.pages(), before + 1);
+    // Ten pages are small: six may go until fewer than the share of five are left.
+    assert_eq!(drop_some(&mut cache, 6), [901, 902, 903, 904, 905, 906]);
+    assert!(cache.drop_one().is_some_and(|page| page < 100 && page != 10));
     let dropped = std::iter::from_fn(|| cache.drop_one()).count();
-    assert_eq!(dropped as u64, before + 1);
+    assert_eq!(dropped as u64, before + 1 - 7);
     assert_eq!(cache.policy.pages(), 0);
 }
 

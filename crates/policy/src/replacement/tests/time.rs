@@ -1,4 +1,5 @@
 //! When a page is back soon.
+#![forbid(unsafe_code)]
 
 use std::vec;
 use std::vec::Vec;
