@@ -9,10 +9,10 @@
 /// The small queue's part of the capacity, in thousandths: without promotions, the most, and what
 /// remains beside a hot main queue.
 const USUAL: u64 = 50;
-const MOST: u64 = 150;
+const MOST: u64 = 300;
 const LEAST: u64 = 10;
 /// Thousandths more, if every page were promoted.
-const SLOPE: u64 = 700;
+const SLOPE: u64 = 1000;
 /// Main pages in a row that the hand spares before the main queue counts as hot.
 const HOT_RUN: u64 = 20;
 /// The small queue cedes a page for each hot run, and gets it back after so many main victims.
@@ -97,15 +97,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_share_is_a_twentieth_at_first_and_at_most_three() {
+    fn the_share_is_a_twentieth_at_first_and_at_most_three_tenths() {
         let mut share = Share::new(1000);
         assert_eq!(share.pages(1000), 50);
         share.promoted(64, 1000);
-        assert!((51..150).contains(&share.pages(1000)));
+        assert!((51..300).contains(&share.pages(1000)));
         for _ in 0..100 {
             share.promoted(64, 1000);
         }
-        assert_eq!(share.pages(1000), 150);
+        assert_eq!(share.pages(1000), 300);
     }
 
     #[test]
