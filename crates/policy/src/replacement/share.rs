@@ -35,7 +35,7 @@ pub(super) struct Share {
 impl Share {
     /// Begins as if as many pages as the cache may hold had been dropped.
     pub(super) const fn new(capacity: u64) -> Self {
-        Self { promoted: 0, dropped: capacity, run: 0, ceded: 0 }
+        Self { promoted: 0, dropped: turnover(capacity), run: 0, ceded: 0 }
     }
 
     /// The pages that the small queue may have.
@@ -80,11 +80,17 @@ impl Share {
 
     /// Lets old counts weigh less: what counts is the last one or two turnovers of the cache.
     fn age(&mut self, capacity: u64) {
-        if self.promoted + self.dropped > capacity.saturating_mul(2) {
+        if self.promoted + self.dropped > 2 * turnover(capacity) {
             self.promoted /= 2;
             self.dropped /= 2;
         }
     }
+}
+
+/// The capacity, as far as the counts can follow.
+const fn turnover(capacity: u64) -> u64 {
+    const MOST: u64 = 1 << 48;
+    if capacity < MOST { capacity } else { MOST }
 }
 
 /// So many thousandths of the capacity.
@@ -148,7 +154,7 @@ mod tests {
     #[test]
     fn no_capacity_is_too_small_or_too_large() {
         for capacity in [0, 1, 19, u64::MAX] {
-            let mut share = Share::new(capacity.min(1 << 40));
+            let mut share = Share::new(capacity);
             share.promoted(1, capacity);
             share.looked(64, 0, capacity);
             assert!(share.pages(capacity) >= 1);

@@ -256,7 +256,6 @@ impl<L: Copy> Replacement<L> {
         if slots == 0 {
             return;
         }
-        self.share.promoted(slots.count_ones(), self.capacity);
         let spared = self.spare(cache, leaf, slots);
         let clear = Marks { main: 0, referenced: slots & !spared, extra: slots };
         cache.change(leaf, clear, Marks { main: slots, referenced: spared, extra: 0 });
@@ -310,7 +309,9 @@ impl<L: Copy> Replacement<L> {
         let clear = Marks { main: 0, referenced: first_use | main, extra: first_use | main };
         cache.change(leaf, clear, Marks::default());
         self.shadows.tick(u64::from(main.count_ones()));
-        self.promote(cache, leaf, used & !marks.main & !marks.extra);
+        let proven = used & !marks.main & !marks.extra;
+        self.share.promoted(proven.count_ones(), self.capacity);
+        self.promote(cache, leaf, proven);
         enqueue(cache, Queue::Small, leaf, first_use);
         enqueue(cache, Queue::Main, leaf, main);
     }
@@ -342,6 +343,7 @@ impl<L: Copy> Replacement<L> {
         // The main queue is about to lose a page out of turn. Give it one, or it would shrink.
         let tired = proven == 0 && self.small_hand.fruitless == SMALL_PATIENCE;
         let swapped = if tired { lowest(met, 1) } else { 0 };
+        self.share.promoted(proven.count_ones(), self.capacity);
         self.promote(cache, leaf, proven | swapped);
         enqueue(cache, Queue::Small, leaf, met & !swapped);
     }
