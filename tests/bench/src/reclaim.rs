@@ -276,6 +276,13 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_may_be_larger_than_any_memory() {
+        let trace = Trace::of([1, 2, 3, 1]);
+        let round = round("three", &trace, usize::MAX);
+        assert!(round.reports.iter().all(|(_, report)| report.hits == 1));
+    }
+
+    #[test]
     fn small_traces_have_no_size_twice_and_none_is_empty() {
         let trace = Trace::of([1, 2, 3]);
         assert_eq!(cache_sizes(None, &SIZES, &trace), [1]);

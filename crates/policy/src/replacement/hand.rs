@@ -28,7 +28,8 @@ pub enum Offer<L> {
 pub struct Outcome {
     /// Slots whose pages left the cache.
     pub dropped: u64,
-    /// Of the others: pages that were found in use, say by accessed bits in page tables.
+    /// Of the others: pages that were found in use, say by accessed bits in page tables when they
+    /// were unmapped, or by a hit between the offer and the slot's lock.
     pub referenced: u64,
 }
 
@@ -54,6 +55,11 @@ impl<L: Copy> Hand<L> {
     pub(super) fn stand_on(&mut self, leaf: L, pending: u64) {
         self.leaf = Some(leaf);
         self.pending = pending;
+    }
+
+    /// Counts leaves whose visit brings the next victim no nearer.
+    pub(super) fn tried_in_vain(&mut self, leaves: u32) {
+        self.fruitless = self.fruitless.saturating_add(leaves);
     }
 
     pub(super) fn keep_pending(&mut self, slots: u64) {

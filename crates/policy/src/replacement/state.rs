@@ -16,7 +16,7 @@ const SMALL_PATIENCE: u32 = 32;
 const MAIN_PATIENCE: u32 = 24;
 /// The same while the small queue is as short as it can be, because the main queue is hot.
 const HOT_PATIENCE: u32 = 4;
-/// Leaves that the main hand visits in vain after that before it takes any page.
+/// Leaves that it visits in vain after that before it takes any page.
 const LAST_PATIENCE: u32 = 7;
 /// A cache that falls below one page in so many of its capacity is filled anew.
 const REFILL_PART: u64 = 2;
@@ -33,9 +33,9 @@ pub enum Origin {
 /// The state: counts, two hands, the clock. `L` is [`Leaves::Leaf`].
 ///
 /// Each operation is O(1) for each leaf visited and each page named, and needs the reclaimer's
-/// lock; see [`replacement`](super). The hands visit about two leaves for each page dropped if
-/// every page has a leaf of its own, and fewer than one otherwise; no more than 64 leaves with
-/// pages, and one for each page that becomes main, lie between two victims.
+/// lock; see [`replacement`](super). The hands visit two or three leaves for each page dropped if
+/// every page has a leaf of its own, fewer if leaves are dense, and at most 64 leaves with pages
+/// between two victims, besides one for each page that becomes main.
 #[derive(Clone, Debug)]
 pub struct Replacement<L> {
     capacity: u64,
@@ -183,7 +183,8 @@ impl<L: Copy> Replacement<L> {
     ///
     /// A page that was found referenced is treated as if the hand had seen the reference. Another
     /// page that stays (locked, dirty, under writeback, pinned) goes to the tail of its queue
-    /// without a mark, and is offered again at the next pass if no hit comes first.
+    /// without a mark, and is offered again at the next pass if no hit comes first. Slots that were
+    /// emptied otherwise meanwhile are left out.
     pub fn settle(
         &mut self,
         cache: &mut (impl Leaves<Leaf = L> + ShadowWords),
@@ -202,10 +203,8 @@ impl<L: Copy> Replacement<L> {
         self.unused += u64::from(unused.count_ones());
         self.share.dropped((small & !unused).count_ones(), self.capacity);
         self.forget(cache, leaf, dropped);
-        if dropped != 0 {
-            // Pages that cannot be dropped do not reset this: the main queue helps out.
-            self.small_hand.fruitless = 0;
-        }
+        // Pages that cannot be dropped do not reset this: the main queue helps out.
+        self.small_hand.fruitless *= u32::from(dropped == 0);
         self.shadows.tick(u64::from(dropped.count_ones()));
         self.keep(cache, leaf, victims.slots & !dropped & cache.present(leaf), outcome.referenced);
         self.shadows.sweep(cache);
@@ -339,7 +338,7 @@ impl<L: Copy> Replacement<L> {
         let proven = used & !marks.extra;
         cache.change(leaf, Marks { main: 0, referenced: met, extra: met }, Marks::default());
         self.small_hand.stand_on(leaf, pages & !used);
-        self.small_hand.fruitless += u32::from(proven == 0);
+        self.small_hand.tried_in_vain(u32::from(proven == 0));
         // The main queue is about to lose a page out of turn. Give it one, or it would shrink.
         let tired = proven == 0 && self.small_hand.fruitless == SMALL_PATIENCE;
         let swapped = if tired { lowest(met, 1) } else { 0 };
@@ -376,7 +375,7 @@ impl<L: Copy> Replacement<L> {
         let clear = Marks { main: 0, referenced: pages & !(again & spared), extra: pages };
         cache.change(leaf, clear, Marks::default());
         self.main_hand.stand_on(leaf, victims);
-        self.main_hand.fruitless += 1;
+        self.main_hand.tried_in_vain(1);
         enqueue(cache, Queue::Main, leaf, spared);
     }
 

@@ -112,10 +112,12 @@ impl Report {
     }
 }
 
-/// Replays a trace through a cache of `capacity` pages, which is at least one.
+/// Replays a trace through a cache of `capacity` pages, which is at least one. A cache that holds
+/// every page is as good as a larger one.
 #[must_use]
 pub fn run(contestant: Contestant, trace: &Trace, capacity: usize) -> Report {
-    replay(&mut *contestant.policy(trace, capacity.max(1)), trace)
+    let capacity = capacity.min(trace.pages()).max(1);
+    replay(&mut *contestant.policy(trace, capacity), trace)
 }
 
 /// Replays a trace through a policy that was made for it.
