@@ -40,6 +40,13 @@ pub struct Identity {
     pub page: u64,
 }
 
+impl Identity {
+    /// The page so many slots on.
+    pub(super) const fn at(self, slot: u32) -> Self {
+        Self { page: self.page.wrapping_add(slot as u64), ..self }
+    }
+}
+
 /// The table's shape and clock. O(1) an operation.
 #[derive(Clone, Debug)]
 pub struct Shadows {

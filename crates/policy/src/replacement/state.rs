@@ -198,13 +198,15 @@ impl<L: Copy> Replacement<L> {
         let small = dropped & !marks.main;
         let unused = small & marks.extra & !marks.referenced;
         for slot in bits(small & !unused) {
-            self.shadows.record(cache, page_of(first, slot));
+            self.shadows.record(cache, first.at(slot));
         }
         self.unused += u64::from(unused.count_ones());
         self.share.dropped((small & !unused).count_ones(), self.capacity);
         self.forget(cache, leaf, dropped);
         // Pages that cannot be dropped do not reset this: the main queue helps out.
-        self.small_hand.fruitless *= u32::from(dropped == 0);
+        if dropped != 0 {
+            self.small_hand.fruitless = 0;
+        }
         self.shadows.tick(u64::from(dropped.count_ones()));
         self.keep(cache, leaf, victims.slots & !dropped & cache.present(leaf), outcome.referenced);
         self.shadows.sweep(cache);
@@ -234,7 +236,7 @@ impl<L: Copy> Replacement<L> {
         let window = self.capacity.saturating_add(self.capacity / LONGER_PART);
         let mut main = 0;
         for slot in bits(slots) {
-            if self.shadows.take(words, page_of(first, slot), window) {
+            if self.shadows.take(words, first.at(slot), window) {
                 main |= 1 << slot;
             }
         }
@@ -392,8 +394,4 @@ fn enqueue<C: Leaves>(cache: &mut C, queue: Queue, leaf: C::Leaf, slots: u64) {
     if slots != 0 && !cache.is_queued(queue, leaf) {
         cache.push_back(queue, leaf);
     }
-}
-
-fn page_of(first: Identity, slot: u32) -> Identity {
-    Identity { page: first.page.wrapping_add(u64::from(slot)), ..first }
 }
