@@ -9,16 +9,21 @@
 //! Never takes I, never waits for a range, never touches user memory.
 #![forbid(unsafe_code)]
 
+use core::ops::Range;
+
 use faultless_page::{
     AddressSpaceOperations, Count, Errno, Kernel, LockedRun, PageIndex, PageRun, Reserved,
     SharedFrame, Unmap,
 };
+use faultless_policy::readahead::Run;
 
 use crate::eof::zero_to_page_end;
 use crate::inode::Inode;
 use crate::pos::FilePos;
+use crate::read_ahead::ReadAhead;
 use crate::task::Task;
 use crate::token::{InFault, PageLocks};
+use crate::uptodate::alone;
 
 /// What the faulting instruction wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,22 +109,22 @@ impl<K: Kernel> Inode<K> {
         task: &T,
         install: impl FnOnce(MappedFrame<'_, K>) -> R,
     ) -> Result<R, FaultError> {
-        let run = PageRun::single(index);
+        let (run, slot) = alone(index);
         let killed = || task.fatal_signal_pending();
-        let mut wanted = 0;
+        // Once it was brought in, the page stays.
+        let mut brought = None;
         loop {
             if index >= self.eof().page_from() {
                 return Err(FaultError::PastEnd);
             }
-            let mut batch = match wanted {
-                0 => None,
-                pages => Some(self.mapping().cache().allocate(pages)?),
-            };
             let locks = fault.page_locks();
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
-            wanted = self.fill_locked(&mut locked, &mut batch)?;
-            // A frame has to be allocated, or truncation came first (P6): the size is set before it
-            // takes pages out.
+            if !locked.uptodate().contains(slot) {
+                drop(locked);
+                brought = Some(self.bring_in(fault, run, slot, task)?);
+                continue;
+            }
+            // Otherwise truncation came first (P6): the size is set before it takes pages out.
             let Some(frame) = locked.share_frame(index) else { continue };
             let size = self.eof();
             if index.start() >= size.get() {
@@ -135,8 +140,76 @@ impl<K: Kernel> Inode<K> {
             K::count(Count::Used, 1);
             K::count(Count::Faulted, 1);
             self.recheck_size(&mut locked, index);
+            drop(locked);
+            drop(brought);
             return Ok(installed);
         }
+    }
+
+    /// As [`fault`](Self::fault), for an area that maps the pages `mapped` of the file: pages around
+    /// the fault that are uptodate are installed as well, for loads, with one lock for each stretch
+    /// of them; and the store is asked for pages that the faults of `ahead` are likely to want next.
+    ///
+    /// `install` is called for `index` first; its result is returned. Then for each page around it,
+    /// in ascending order, under the same rules, with that page's lock held. It leaves an entry that
+    /// is there as it is. None is called for a page that is locked, or whose first use is to ask for
+    /// more to be read ahead.
+    ///
+    /// # Errors
+    /// As [`fault`](Self::fault). Errors of pages around it are none of the caller's.
+    #[doc(alias = "do_fault_around")]
+    #[doc(alias = "filemap_map_pages")]
+    #[expect(clippy::too_many_arguments, reason = "a fault, the area and the stream it belongs to")]
+    pub fn fault_around<T: Task, R>(
+        &self,
+        fault: &mut InFault,
+        index: PageIndex,
+        access: Access,
+        mapped: Range<PageIndex>,
+        ahead: &ReadAhead<K>,
+        task: &T,
+        mut install: impl FnMut(PageIndex, MappedFrame<'_, K>) -> R,
+    ) -> Result<R, FaultError> {
+        let mapped = Run::between(mapped.start.get(), mapped.end.get());
+        ahead.faults(self, fault, index, mapped);
+        let installed = self.fault(fault, index, access, task, |frame| install(index, frame))?;
+        let around = ahead.around(self, index, mapped);
+        let (mut from, end) = (PageIndex::new(around.first), PageIndex::new(around.end()));
+        while from < end {
+            let piece = PageRun::new(from, end.get() - from.get());
+            from = self.install_free(fault, piece, index, &mut install).unwrap_or(piece.end());
+        }
+        Ok(installed)
+    }
+
+    /// Installs uptodate pages of the first stretch of `piece` that is free, but for `except`; where
+    /// to go on, unless nothing is free.
+    fn install_free<R>(
+        &self,
+        fault: &mut InFault,
+        piece: PageRun,
+        except: PageIndex,
+        install: &mut impl FnMut(PageIndex, MappedFrame<'_, K>) -> R,
+    ) -> Option<PageIndex> {
+        let mut locked = self.mapping().try_lock_free(fault.page_locks(), piece)?;
+        let (next, base) = (locked.run().end(), piece.leaf_base());
+        let ready = locked.uptodate() - locked.marker();
+        for slot in ready.iter() {
+            let index = base.plus(u64::from(slot));
+            if index == except {
+                continue;
+            }
+            let size = self.eof();
+            let Some(frame) = locked.share_frame(index) else { continue };
+            if index.start() >= size.get() {
+                break;
+            }
+            self.note_user_mapping();
+            self.zero_past_incomplete_cut(&mut locked, index, size);
+            install(index, MappedFrame { frame, protection: Protection::ReadOnly });
+            self.recheck_size(&mut locked, index);
+        }
+        Some(next)
     }
 
     /// After a mapping of a locked page was installed: removes it if the file ends before the page,

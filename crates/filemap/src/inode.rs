@@ -13,7 +13,7 @@ use faultless_page::{
     Strategy, Unmap, UserMappings, Word, Word64,
 };
 
-use crate::errors::ErrorSequence;
+use crate::errors::UnnamedCursor;
 use crate::pos::FilePos;
 use crate::ranges::RangeLock;
 use crate::size_changes::SizeChanges;
@@ -35,8 +35,8 @@ pub struct Inode<K: Kernel> {
     ctime: Word64<K>,
     /// Non-zero while the file is set-user-id or set-group-id: a write clears it (W12).
     set_id: Word64<K>,
-    /// Failed writebacks, as open files are told of them (F2).
-    pub(crate) errors: ErrorSequence<K>,
+    /// Which failed writebacks the callers without an open file were told of (F2).
+    pub(crate) told: UnnamedCursor<K>,
     /// What readers, syncs and later changes of the size have to know of earlier ones.
     pub(crate) size_changes: SizeChanges<K>,
     /// Non-zero once a page of the file was mapped by a user. Set with the page locked.
@@ -82,7 +82,7 @@ impl<K: Kernel> Inode<K> {
             mtime: Word::new(0),
             ctime: Word::new(0),
             set_id: Word::new(0),
-            errors: ErrorSequence::new(),
+            told: UnnamedCursor::new(),
             size_changes: SizeChanges::new(id, size),
             mapped: Word::new(0),
             strategy,

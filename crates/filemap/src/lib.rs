@@ -30,6 +30,7 @@ mod options;
 mod pos;
 mod ranges;
 mod read;
+mod read_ahead;
 mod size_changes;
 mod task;
 mod token;
@@ -41,10 +42,12 @@ mod writeback;
 
 pub use errors::ErrorCursor;
 pub use fault::{Access, FaultError, MappedFrame, Protection};
+pub use faultless_policy::readahead::{Advice, Limits as ReadAheadLimits};
 pub use inode::{Inode, Times};
 pub use legacy::{PrepareCommit, PrepareCommitStore};
 pub use open_file::{OpenFile, OpenFlags};
 pub use options::{MsyncKind, Position, Strategy, SyncKind, WriteOptions, Written};
+pub use read_ahead::ReadAhead;
 pub use task::{NoTask, Task};
 pub use token::{InFault, InKernel, InodeLocks, PageLocks};
 

@@ -2,7 +2,7 @@
 //!
 //! Uptodate pages are copied inside a read section, which keeps their frames from being reused; the
 //! copy is atomic. A fault ends the section first, then faults in, then goes on where it stopped. A
-//! page that is not uptodate is filled under its lock.
+//! page that is not uptodate is read by the store, and waited for with nothing locked.
 //!
 //! A round that brings nothing is repeated a bounded number of times: bytes that a truncation may
 //! have cut off are read again with I held, so that no truncation runs; a page that reclaim takes
@@ -15,15 +15,19 @@ use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::inode::Inode;
 use crate::pos::FilePos;
+use crate::read_ahead::ReadAhead;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out};
+use crate::uptodate::{Brought, alone};
 
 /// Rounds that lose all their bytes to truncations before the reader takes I.
 const MAX_RESTARTS: u32 = 3;
 
 /// Rounds without a byte of progress.
 struct Rounds<'i, K: Kernel> {
+    /// The page that was missing, so that it stays until it is copied.
+    page: Option<Brought<'i, K>>,
     /// In which user memory or a page was not there.
     fruitless: u32,
     /// In which the bytes may have been cut off.
@@ -55,9 +59,40 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
+        self.read_with(token, to, pos, None, task)
+    }
+
+    /// As [`read`](Self::read), and reads ahead what the streams of `ahead`, an open file's, are
+    /// likely to ask for next. A store that completes its requests later does so meanwhile; the
+    /// caller of a synchronous one waits for what is read ahead, in larger pieces.
+    ///
+    /// # Errors
+    /// As `read`. What is read ahead has no error: its pages are read again when they are asked
+    /// for.
+    #[doc(alias = "page_cache_sync_ra")]
+    pub fn read_ahead<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: u64,
+        ahead: &ReadAhead<K>,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.read_with(token, to, pos, Some(ahead), task)
+    }
+
+    #[inline]
+    fn read_with<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: u64,
+        ahead: Option<&ReadAhead<K>>,
+        task: &T,
+    ) -> Result<usize, Errno> {
         let pos = FilePos::new(pos)?;
         let mut done = 0;
-        let mut rounds = Rounds { fruitless: 0, restarts: 0, size_lock: None };
+        let mut rounds = Rounds { page: None, fruitless: 0, restarts: 0, size_lock: None };
         while !to.is_empty() {
             if task.fatal_signal_pending() {
                 return if done == 0 { Err(Errno::Interrupted) } else { Ok(done) };
@@ -69,7 +104,7 @@ impl<K: Kernel> Inode<K> {
             }
             let Some(run) = at.run(to.count()) else { break };
             let wanted = self.bytes_before_end(at, run.clip_len(at.get(), to.count()));
-            let (copied, end) = {
+            let (copied, end, marked) = {
                 let section = self.mapping().read_section(token.page_locks());
                 copy_out(&section, to, at.get(), wanted)
             };
@@ -77,13 +112,19 @@ impl<K: Kernel> Inode<K> {
             let uncut = self.size_changes.lowest_cut_since(then).since(at);
             let kept = copied.min(uncut);
             done += kept;
+            if let (Some(ahead), Some(marked)) = (ahead, marked) {
+                ahead.used_marker(self, token, marked, to.count());
+            }
             if kept > 0 {
                 K::count(Count::Used, at.run(kept).map_or(0, PageRun::pages));
                 to.revert(copied - kept);
-                rounds = Rounds { fruitless: 0, restarts: 0, size_lock: None };
+                rounds = Rounds { page: None, fruitless: 0, restarts: 0, size_lock: None };
                 continue;
             }
             to.revert(copied);
+            if let (Some(ahead), CopyEnd::NotUptodate) = (ahead, end) {
+                ahead.missed(self, token, at, to.count());
+            }
             let next = if copied > 0 {
                 self.start_again(&mut rounds, task)
             } else {
@@ -119,14 +160,14 @@ impl<K: Kernel> Inode<K> {
     /// arrived on the way.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
-    fn resolve<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    fn resolve<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'i self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         at: FilePos,
         wanted: usize,
         end: CopyEnd,
-        rounds: &mut Rounds<'_, K>,
+        rounds: &mut Rounds<'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         rounds.fruitless += 1;
@@ -134,7 +175,11 @@ impl<K: Kernel> Inode<K> {
             return self.read_by_hand(token, to, at, wanted, task);
         }
         match end {
-            CopyEnd::NotUptodate => self.bring_in(token, at, wanted, task)?,
+            CopyEnd::NotUptodate => {
+                if let Some(run) = at.run(wanted) {
+                    rounds.page = Some(self.bring_in(token, run, run.mask(), task)?);
+                }
+            }
             CopyEnd::UserMemory => fault_in::<K, U>(token, to, wanted)?,
             CopyEnd::Done => {}
         }
@@ -144,26 +189,6 @@ impl<K: Kernel> Inode<K> {
     /// How many of `len` bytes at `pos` lie before the end.
     fn bytes_before_end(&self, pos: FilePos, len: usize) -> usize {
         len.min(self.eof().since(pos))
-    }
-
-    /// Makes the pages that hold `[pos, pos + len)`, all in one leaf, uptodate: the first of them
-    /// at least.
-    #[cold]
-    fn bring_in<T: Task>(
-        &self,
-        token: &mut impl PageLocks,
-        pos: FilePos,
-        len: usize,
-        task: &T,
-    ) -> Result<(), Errno> {
-        let Some(run) = pos.run(len) else { return Ok(()) };
-        match self.make_uptodate(token, run, task) {
-            // A bad page further on must not hide the good ones before it.
-            Err(_) if run.pages() > 1 => {
-                self.make_uptodate(token, PageRun::single(run.first()), task)
-            }
-            other => other,
-        }
     }
 
     /// Carries the next bytes through a temporary page, which is filled with the page of the file
@@ -205,16 +230,15 @@ impl<K: Kernel> Inode<K> {
         let Some(run) = pos.run(len) else { return Ok(false) };
         let run = PageRun::single(run.first());
         let killed = || task.fatal_signal_pending();
-        let mut wanted = 0;
         loop {
-            let mut batch = match wanted {
-                0 => None,
-                pages => Some(self.mapping().cache().allocate(pages)?),
+            let (run, slots) = alone(run.first());
+            let Brought::Uptodate(_page) = self.bring_in(token, run, slots, task)? else {
+                return Ok(false);
             };
             let locks = token.page_locks();
-            let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
-            wanted = self.fill_locked(&mut locked, &mut batch)?;
-            if wanted == 0 {
+            let locked = self.mapping().lock_killable(locks, run, &killed)?;
+            // Otherwise a truncation has taken it away.
+            if let Some(locked) = locked.filter(|locked| !locked.uptodate().is_empty()) {
                 let len = self.bytes_before_end(pos, run.clip_len(pos.get(), len));
                 return Ok(temporary.fill_from_locked(&locked, pos.get(), len) > 0);
             }

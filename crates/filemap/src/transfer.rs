@@ -7,7 +7,8 @@
 use core::ptr::NonNull;
 
 use faultless_page::{
-    Errno, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, ReadSection, Trace,
+    Errno, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, PageRun, ReadSection,
+    SlotMask, Trace,
 };
 use faultless_usercopy::{IovIter, UserMemory, copy_kernel};
 
@@ -41,21 +42,27 @@ pub(crate) fn copy_in<K: Kernel, U: UserMemory + ?Sized>(
 }
 
 /// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a
-/// read section. How many arrived, and whether the pages or the user memory ended it.
+/// read section. How many arrived, whether the pages or the user memory ended it, and the first of
+/// the pages that has a marker.
 #[inline]
 pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
     section: &ReadSection<'_, K>,
     to: &mut IovIter<'_, U>,
     pos: u64,
     len: usize,
-) -> (usize, CopyEnd) {
+) -> (usize, CopyEnd, Option<PageIndex>) {
     let mut copied = 0;
+    let mut marked = None;
     let mut end = CopyEnd::Done;
     while copied < len {
-        let Some((page, room)) = section.span(pos + copied as u64, len - copied) else {
+        let at = pos + copied as u64;
+        let Some((page, room, markers)) = section.marked_span(at, len - copied) else {
             end = CopyEnd::NotUptodate;
             break;
         };
+        if !markers.is_empty() && marked.is_none() {
+            marked = first_marked(at, room, markers);
+        }
         // SAFETY: the frames behind `span` are not reused while the section lasts.
         let got = unsafe { to.copy_to_atomic(page.as_ptr(), room) };
         copied += got;
@@ -66,7 +73,15 @@ pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
         }
     }
     K::trace(Trace::Copied(copied));
-    (copied, end)
+    (copied, end, marked)
+}
+
+/// The first of the pages of `[pos, pos + len)`, all in one leaf, that is among `markers`.
+#[cold]
+fn first_marked(pos: u64, len: usize, markers: SlotMask) -> Option<PageIndex> {
+    let run = PageRun::covering(pos, len)?;
+    let slot = (markers & run.mask()).first()?;
+    Some(run.leaf_base().plus(u64::from(slot)))
 }
 
 /// What ended [`copy_out`].

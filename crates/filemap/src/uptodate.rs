@@ -1,109 +1,144 @@
-//! Filling pages from the store.
+//! Reading pages from the store.
+//!
+//! A thread that needs a page submits its read, with the page locked, and then waits for the lock,
+//! which the read has taken over. It holds no lock while it waits, and no thread of the cache holds
+//! one while a store is read.
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Count, Errno, FrameBatch, Kernel, LockedRun, PageIndex, PageRun,
+    Errno, FileEnd, FrameBatch, Kernel, LockedRun, PageIndex, PageRun, SharedFrame, SlotMask,
 };
 
 use crate::inode::Inode;
 use crate::task::Task;
 use crate::token::PageLocks;
 
+/// What became of a page that was wanted.
+pub(crate) enum Brought<'i, K: Kernel> {
+    /// It was uptodate a moment ago. While the value lives, only a truncation takes it away: an
+    /// eviction leaves a page whose frame is counted twice.
+    Uptodate(SharedFrame<'i, K>),
+    /// It lies past the end of the file.
+    PastEnd,
+}
+
+/// How a first round went.
+enum Round<'i, K: Kernel> {
+    Done(Brought<'i, K>),
+    /// So many frames are missing.
+    Frames(u32),
+    /// A read of the first page was submitted, which needed that many bytes of the store.
+    Submitted(SharedFrame<'i, K>, usize),
+}
+
 impl<K: Kernel> Inode<K> {
-    /// Makes pages of `run` present and uptodate: the first one, and of the others those for which
-    /// frames can be had at once. Pages past the end are left alone. May sleep.
+    /// Makes the first page of `run` present and uptodate, and reads others of `slots` along with
+    /// it: those that are not uptodate, and for which frames can be had at once. They may still be
+    /// on their way when it returns, or have failed. Pages past the end are left alone.
     ///
     /// To insist on all of them would not end: an allocator that reclaims may take for the last
     /// pages what the first ones got (L1).
     ///
+    /// May sleep: for the store, for locks, for memory. No page lock is held.
+    ///
     /// # Errors
-    /// [`Errno::NoMemory`], the store's error for the first page that could not be read (pages
-    /// before it are uptodate), or [`Errno::Interrupted`].
-    pub(crate) fn make_uptodate<T: Task>(
+    /// [`Errno::NoMemory`], the store's error for the first page, or [`Errno::Interrupted`].
+    pub(crate) fn bring_in<T: Task>(
         &self,
         token: &mut impl PageLocks,
         run: PageRun,
+        slots: SlotMask,
         task: &T,
-    ) -> Result<(), Errno> {
-        let killed = || task.fatal_signal_pending();
+    ) -> Result<Brought<'_, K>, Errno> {
+        let (first, killed) = (run.first(), || task.fatal_signal_pending());
         let mut wanted = 0;
         loop {
+            if killed() {
+                return Err(Errno::Interrupted);
+            }
             let mut batch = match wanted {
                 0 => None,
                 pages => Some(self.mapping().cache().allocate(pages)?),
             };
             let locks = token.page_locks();
-            let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
-            wanted = self.fill_locked(&mut locked, &mut batch)?;
-            if wanted == 0 || locked.uptodate().contains(run.first().bit()) {
-                return Ok(());
-            }
-            if killed() {
-                return Err(Errno::Interrupted);
+            let locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
+            match self.submit(locked, slots, &mut batch) {
+                Round::Done(brought) => return Ok(brought),
+                Round::Frames(missing) => wanted = missing,
+                Round::Submitted(page, needed) => {
+                    let single = PageRun::single(first);
+                    let locks = token.page_locks();
+                    let locked = self.mapping().lock_killable(locks, single, &killed)?;
+                    let Some(locked) = locked else { continue };
+                    if locked.uptodate().contains(first.bit()) {
+                        return Ok(Brought::Uptodate(page));
+                    }
+                    // Cut off meanwhile, or shorter: the store has told no more than there is.
+                    let is_same = locked.frame(first) == Some(page.number());
+                    if is_same && self.bytes_on_store(first) >= needed {
+                        return Err(locked.read_error(first));
+                    }
+                    wanted = 0;
+                }
             }
         }
     }
 
-    /// Fills the pages of a locked run that are not uptodate, with frames from `batch` where
-    /// absent. How many frames are missing: 0 when all is done.
-    ///
-    /// # Errors
-    /// The store's.
-    pub(crate) fn fill_locked(
-        &self,
-        locked: &mut LockedRun<'_, K>,
+    /// Puts frames from `batch` in, and hands the pages of `slots` that are not uptodate to the
+    /// store.
+    fn submit<'i>(
+        &'i self,
+        mut locked: LockedRun<'_, K>,
+        slots: SlotMask,
         batch: &mut Option<FrameBatch<'_, K>>,
-    ) -> Result<u32, Errno> {
-        let run = locked.run();
-        let size = self.size();
-        for number in run.first().get()..run.end().get() {
-            let index = PageIndex::new(number);
-            let slot = index.bit();
-            if index.start() >= size {
-                break;
-            }
-            if locked.uptodate().contains(slot) {
-                continue;
-            }
-            if !locked.present().contains(slot) {
-                let Some(frame) = batch.as_mut().and_then(FrameBatch::take_first) else {
-                    let absent = locked.mask() - locked.present();
-                    return Ok(absent.count_from(index.slot()));
-                };
-                // The slot is absent and locked by us: the frame cannot be refused.
-                let _ = locked.insert(index, frame);
-            }
-            self.read_page(locked, index)?;
+    ) -> Round<'i, K> {
+        let (run, first) = (locked.run(), locked.run().first());
+        if first.start() >= self.size() {
+            return Round::Done(Brought::PastEnd);
         }
-        Ok(0)
+        if !locked.uptodate().contains(first.bit()) {
+            let inside = slots & pages_before(run, self.size());
+            if let Some(frames) = batch {
+                locked.insert_batch(inside, frames);
+            }
+            let absent = inside - locked.present();
+            if absent.contains(first.bit()) {
+                return Round::Frames(absent.count());
+            }
+        }
+        let Some(page) = locked.pin(self.mapping(), first) else { return Round::Frames(1) };
+        if locked.uptodate().contains(first.bit()) {
+            return Round::Done(Brought::Uptodate(page));
+        }
+        let needed = self.bytes_on_store(first);
+        if !self.hand_over(locked, slots).contains(first.bit()) {
+            return Round::Done(Brought::PastEnd);
+        }
+        Round::Submitted(page, needed)
     }
 
-    /// Fills a present, locked page from the store and makes it uptodate. What lies past the end
-    /// reads as zeros (P2).
-    ///
-    /// # Errors
-    /// The store's, or [`Errno::Io`] if it answered less than the file has of this page (F8); the
-    /// page stays not uptodate.
-    pub(crate) fn read_page(
-        &self,
-        locked: &mut LockedRun<'_, K>,
-        index: PageIndex,
-    ) -> Result<(), Errno> {
-        let needed = self.bytes_on_store(index);
-        locked.fill(index, 0, |buf| {
-            self.mapping().store().read(index, buf)?;
-            // The file may have become shorter meanwhile, but not longer again: that takes this
-            // page's lock.
-            let short = buf.filled() < needed.min(self.bytes_on_store(index));
-            if short { Err(Errno::Io) } else { Ok(()) }
-        })?;
-        let page_end = index.plus(1).start();
-        let size = self.size_after_insertion().get().max(index.start());
-        if size < page_end {
-            locked.zero(size, (page_end - size) as usize);
-        }
-        locked.set_uptodate(index.bit());
-        K::count(Count::Filled, 1);
-        Ok(())
+    /// Hands those of `slots` that are present and not uptodate to the store; the slots that lie
+    /// inside the file.
+    pub(crate) fn hand_over(&self, locked: LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
+        // After the insertion: a truncation may not have seen these pages.
+        let visible = self.size_after_insertion().get();
+        let on_store = visible.min(self.size_changes.known());
+        let slots = slots & pages_before(locked.run(), visible);
+        locked.submit_read(slots, FileEnd { visible, on_store });
+        slots
     }
+}
+
+/// The slots of the pages of `run` that begin before byte `end`.
+pub(crate) fn pages_before(run: PageRun, end: u64) -> SlotMask {
+    let past = end.div_ceil(faultless_page::PAGE_SIZE as u64);
+    match past.checked_sub(run.first().get()) {
+        None | Some(0) => SlotMask::EMPTY,
+        Some(pages) => PageRun::new(run.first(), pages.min(u64::from(run.pages()))).mask(),
+    }
+}
+
+/// The run of a page by itself, and its slot.
+pub(crate) fn alone(index: PageIndex) -> (PageRun, SlotMask) {
+    (PageRun::single(index), index.bit())
 }

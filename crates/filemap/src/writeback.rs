@@ -5,18 +5,18 @@
 //! and the store is called. Whatever changes from here on makes the page dirty once more and is
 //! sent by a later round.
 //!
-//! A sync passes once over the pages of its range, up to the size that was visible when it began,
-//! in ascending order. A page that is dirty is sent. A page that another caller has under way is
-//! locked first and waited for with the lock held: no new writeback of it can begin, so the wait is
-//! for one writeback. What becomes dirty behind the pass, or past the size of its start, is not its
-//! business (F4).
+//! A sync passes twice over the pages of its range, up to the size that was visible when it began,
+//! in ascending order. First, a page that is dirty is sent; one that is also under way is waited for
+//! before that. Then the end of each writeback is waited for. A page is waited for with its lock
+//! held: no new writeback of it can begin, so the wait is for one writeback. What becomes dirty
+//! behind the first pass, or past the size of its start, is not its business (F4).
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
 
 use faultless_page::{
     AddressSpaceOperations, Errno, Kernel, LockedRun, Mark, PageIndex, PageRun, SyncKind,
-    Writeback, WritebackOutcome,
+    WritebackRequest,
 };
 
 use crate::eof::zero_to_page_end;
@@ -46,9 +46,9 @@ impl<K: Kernel> Inode<K> {
         range: Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
-        let mark = self.errors.mark();
+        let mark = ErrorCursor::now(self.mapping());
         self.send_dirty(token, &range, task)?;
-        self.errors.since(mark)
+        mark.since(self.mapping())
     }
 
     /// Makes the file durable: what `fsync` and `fdatasync` do, for a caller without an open file.
@@ -89,9 +89,9 @@ impl<K: Kernel> Inode<K> {
         range: Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
-        let mark = self.errors.mark();
+        let mark = ErrorCursor::now(self.mapping());
         let synced = self.sync_pages(token, kind, range, task);
-        self.errors.report_unnamed(mark).and(synced)
+        self.told.report(self.mapping(), mark).and(synced)
     }
 
     /// As [`fsync_range`](Self::fsync_range), for an open file: `cursor` is its place in the
@@ -108,7 +108,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<(), Errno> {
         let synced = self.sync_pages(token, kind, range, task);
-        self.errors.report(cursor).and(synced)
+        cursor.report(self.mapping()).and(synced)
     }
 
     /// `msync` of the bytes in `range`, for a caller without an open file: CPU stores through
@@ -134,7 +134,7 @@ impl<K: Kernel> Inode<K> {
     /// The place in the sequence of failures at which a new open file starts.
     #[must_use]
     pub fn error_cursor(&self) -> ErrorCursor {
-        self.errors.sample()
+        ErrorCursor::of_new_file(self.mapping())
     }
 
     /// Sends the pages and syncs the store. Failures of writebacks are in the sequence of errors,
@@ -154,8 +154,9 @@ impl<K: Kernel> Inode<K> {
         self.mapping().store().sync(kind)
     }
 
-    /// One pass over the pages of `range`, up to the size that is visible now; see the module's
-    /// documentation. Failures of the store are recorded and do not end it.
+    /// Sends the dirty pages of `range`, up to the size that is visible now, and waits for the end
+    /// of their writebacks; see the module's documentation. Failures of the store are recorded and
+    /// do not end it.
     ///
     /// # Errors
     /// [`Errno::Interrupted`].
@@ -168,17 +169,17 @@ impl<K: Kernel> Inode<K> {
         let size = self.size();
         // The store learns of the size before it gets the data.
         self.tell_size_if_new();
-        let (mut from, end) = pages(&(range.start..range.end.min(size)));
-        while let Some(run) = self.mapping().find(from, end, Mark::Unclean) {
+        let (first, end) = pages(&(range.start..range.end.min(size)));
+        let mut from = first;
+        while let Some(run) = self.mapping().find(from, end, Mark::Dirty) {
             while from < run.end() {
                 from = self.send_first(token, from.max(run.first()), run.end(), task)?;
             }
         }
-        Ok(())
+        self.wait_for_writeback(token, first, end, task)
     }
 
-    /// Sends, or waits for, the first pages of `first..end`, all in one leaf; the first page that
-    /// is left.
+    /// Sends the first dirty pages of `first..end`, all in one leaf; the first page that is left.
     fn send_first<T: Task>(
         &self,
         token: &mut impl PageLocks,
@@ -211,8 +212,8 @@ impl<K: Kernel> Inode<K> {
         let Some(locked) = mapping.lock_killable(token.page_locks(), single, &killed)? else {
             return Ok(end);
         };
-        locked.wait_writeback(single.mask(), &killed)?;
         if !locked.dirty().is_empty() {
+            locked.wait_writeback(single.mask(), &killed)?;
             self.claim_and_send(locked, single, task);
         }
         Ok(single.end())
@@ -220,27 +221,25 @@ impl<K: Kernel> Inode<K> {
 
     /// Puts a stretch of dirty pages under writeback, unlocks, and hands them to the store.
     #[inline(never)] // for the stack of its callers
-    fn claim_and_send<'t, T: Task>(
-        &'t self,
-        mut locked: LockedRun<'t, K>,
-        stretch: PageRun,
-        task: &T,
-    ) {
+    fn claim_and_send<T: Task>(&self, mut locked: LockedRun<'_, K>, stretch: PageRun, task: &T) {
         let claimed = self.claim(&mut locked, stretch, task);
         drop(locked);
-        if let Some(in_flight) = claimed {
-            self.send(in_flight);
+        match claimed {
+            None => {}
+            // Cut off meanwhile: it has nothing in the file.
+            Some(request) if request.is_empty() => request.complete(Ok(())),
+            Some(request) => self.mapping().store().submit_writeback(request),
         }
     }
 
     /// Puts a stretch of dirty pages under writeback: none of its mappings is writable from here
     /// on.
-    fn claim<'t, T: Task>(
-        &'t self,
-        locked: &mut LockedRun<'t, K>,
+    fn claim<T: Task>(
+        &self,
+        locked: &mut LockedRun<'_, K>,
         stretch: PageRun,
         task: &T,
-    ) -> Option<InFlight<'t, K>> {
+    ) -> Option<WritebackRequest> {
         let size = self.eof();
         if locked.wrote_past_eof().intersects(stretch.mask()) {
             self.write_protect(stretch.first(), stretch.end());
@@ -248,9 +247,7 @@ impl<K: Kernel> Inode<K> {
             self.stamp(task);
             self.zero_past_eof(locked, stretch, size);
         }
-        let writeback = locked.begin_writeback(stretch, size.get())?;
-        // A store that unwinds has not got them.
-        Some(InFlight { inode: self, writeback, sent: Err(Errno::Io) })
+        locked.begin_writeback(stretch, size.get())
     }
 
     /// Zeroes what a mapping stored past the end (P2). No mapping of these pages is writable at the
@@ -264,41 +261,38 @@ impl<K: Kernel> Inode<K> {
         locked.clear_wrote_past_eof(wrote_past_eof);
     }
 
-    /// Hands claimed pages to the store. No page lock is held.
-    fn send(&self, mut in_flight: InFlight<'_, K>) {
-        let view = in_flight.writeback.view();
-        // A run that was cut off meanwhile has nothing in the file.
-        in_flight.sent =
-            if view.is_empty() { Ok(()) } else { self.mapping().store().writeback(&view) };
-    }
-}
-
-/// Pages in the hands of the store. Dropping it ends their writeback.
-struct InFlight<'t, K: Kernel> {
-    inode: &'t Inode<K>,
-    writeback: Writeback<'t, K>,
-    /// What became of them.
-    sent: Result<(), Errno>,
-}
-
-impl<K: Kernel> Drop for InFlight<'_, K> {
-    /// A failure is recorded before the pages stop being under writeback: a caller that waits for
-    /// them, or finds neither mark, then finds the failure (F2).
-    fn drop(&mut self) {
-        match self.sent {
-            Ok(()) => self.writeback.set_outcome(WritebackOutcome::Clean),
-            Err(errno) => self.inode.errors.record(errno),
+    /// Waits for the writebacks of pages `first..end` that are under way, each once.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`].
+    fn wait_for_writeback<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        first: PageIndex,
+        end: PageIndex,
+        task: &T,
+    ) -> Result<(), Errno> {
+        let mapping = self.mapping();
+        let killed = || task.fatal_signal_pending();
+        let mut from = first;
+        while let Some(run) = mapping.find(from, end, Mark::Writeback) {
+            let single = PageRun::single(run.first());
+            if let Some(locked) = mapping.lock_killable(token.page_locks(), single, &killed)? {
+                locked.wait_writeback(single.mask(), &killed)?;
+            }
+            from = single.end();
         }
+        Ok(())
     }
 }
 
 /// What a pass does first with a locked run.
 enum Claim {
-    /// Every page is clean.
+    /// No page is dirty.
     Nothing,
-    /// These pages are dirty and not under writeback, and those before them are clean.
+    /// These pages are dirty and not under writeback, and those before them are not dirty.
     Send(PageRun),
-    /// This page is under writeback, and those before it are clean.
+    /// This page is dirty and under writeback, and those before it are not dirty.
     UnderWay(PageIndex),
 }
 
@@ -306,9 +300,11 @@ impl Claim {
     fn of<K: Kernel>(locked: &LockedRun<'_, K>) -> Self {
         // In this order: a writeback that fails in between leaves its page in both.
         let under_way = locked.writeback();
-        let dirty = locked.dirty() - under_way;
+        let dirty = locked.dirty();
         let base = locked.run().first().leaf_base();
-        match (PageRun::first_of(base, dirty), PageRun::first_of(base, under_way)) {
+        let free = PageRun::first_of(base, dirty - under_way);
+        let busy = PageRun::first_of(base, dirty & under_way);
+        match (free, busy) {
             (Some(run), Some(busy)) if busy.first() < run.first() => Self::UnderWay(busy.first()),
             (Some(run), _) => Self::Send(run),
             (None, Some(busy)) => Self::UnderWay(busy.first()),

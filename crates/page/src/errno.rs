@@ -35,6 +35,22 @@ impl Errno {
         self as i32
     }
 
+    /// The error of a store with this number; [`Errno::Io`] for a number that is none of its.
+    pub(crate) fn from_code(code: u64) -> Self {
+        let known = [
+            Self::Interrupted,
+            Self::WouldBlock,
+            Self::NoMemory,
+            Self::Fault,
+            Self::Invalid,
+            Self::FileTooBig,
+            Self::NoSpace,
+            Self::ReadOnly,
+        ];
+        let is_it = |errno: &Self| u64::from(errno.code().unsigned_abs()) == code;
+        known.into_iter().find(is_it).unwrap_or(Self::Io)
+    }
+
     /// What a system call of Linux returns for `result`: the number of bytes, or the negative error
     /// number. A count above `isize::MAX`, which no call of this crate returns, becomes that.
     ///

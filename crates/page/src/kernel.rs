@@ -9,6 +9,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use stable_deref_trait::CloneStableDeref;
 
+use crate::anchor::Anchor;
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::node::Inner;
@@ -94,6 +95,7 @@ pub struct PageCache<K: Kernel> {
     epoch: Epoch<K::Sync>,
     leaves: Pool<K::Sync, Leaf<K::Sync>>,
     inners: Pool<K::Sync, Inner<K::Sync>>,
+    anchors: Pool<K::Sync, Anchor<K::Sync>>,
     /// Ids are not reused: 64 bits do not run out.
     last_id: Word64<K>,
 }
@@ -114,6 +116,7 @@ impl<K: Kernel> PageCache<K> {
             epoch: Epoch::new(),
             leaves: Pool::new(),
             inners: Pool::new(),
+            anchors: Pool::new(),
             last_id: <Word64<K> as Initial>::INITIAL,
         }
     }
@@ -127,6 +130,7 @@ impl<K: Kernel> PageCache<K> {
             epoch: Epoch::at_run_time(),
             leaves: Pool::at_run_time(),
             inners: Pool::at_run_time(),
+            anchors: Pool::at_run_time(),
             last_id: Word::new(0),
         }
     }
@@ -149,7 +153,7 @@ impl<K: Kernel> PageCache<K> {
     /// with the cache.
     #[must_use]
     pub fn metadata_bytes(&self) -> usize {
-        self.leaves.bytes() + self.inners.bytes()
+        self.leaves.bytes() + self.inners.bytes() + self.anchors.bytes()
     }
 
     /// Waits until every read section that is open now has ended. Called between taking a frame out
@@ -172,7 +176,7 @@ impl<K: Kernel> PageCache<K> {
     pub(crate) fn nodes(&self) -> Nodes<'_, K::Sync, K::Frames> {
         let traced = || K::trace(Trace::Allocated);
         // SAFETY: a cache has one `frames`.
-        unsafe { Nodes::new(&self.leaves, &self.inners, &self.frames, traced) }
+        unsafe { Nodes::new(&self.leaves, &self.inners, &self.anchors, &self.frames, traced) }
     }
 
     pub(crate) fn new_id(&self) -> u64 {
@@ -187,6 +191,8 @@ impl<K: Kernel> Drop for PageCache<K> {
         unsafe { self.leaves.destroy(&self.frames) };
         // SAFETY: as above.
         unsafe { self.inners.destroy(&self.frames) };
+        // SAFETY: as above.
+        unsafe { self.anchors.destroy(&self.frames) };
     }
 }
 

@@ -19,6 +19,8 @@
 //! - `contiguous`: bit `s` set ⇒ slots `s` and `s + 1` are present and their frames are
 //!   consecutive. Set only with *both* slots locked, cleared by removal of either under its lock;
 //!   so it is exact for a holder of both, and never wrongly set.
+//! - `marker`: pages whose first use asks for more to be read ahead. Cleared by that use, without
+//!   the lock.
 //! - `removals` counts removals, for lock-free readers: see [`Leaf::readable`].
 #![forbid(unsafe_code)]
 
@@ -65,7 +67,8 @@ pub(crate) struct Leaf<S: SyncFamily> {
     contiguous: SlotWord<S>,
     pub(crate) wrote_past_eof: SlotWord<S>,
     removals: S::Word64,
-    next: S::Word64,
+    /// Of a leaf without an owner: the next free one.
+    pub(crate) marker: SlotWord<S>,
     frames: [S::Word32; PAGES_PER_LEAF],
     writeback_waiters: SlotWord<S>,
     pub(crate) queue: RequestList<S, Wanted>,
@@ -97,7 +100,7 @@ impl<S: SyncFamily> Node for Leaf<S> {
             contiguous: SlotWord::empty(),
             wrote_past_eof: SlotWord::empty(),
             removals: Word::new(0),
-            next: Word::new(0),
+            marker: SlotWord::empty(),
             frames: array::from_fn(|_| Word::new(0)),
             writeback_waiters: SlotWord::empty(),
             queue: RequestList::new(),
@@ -105,7 +108,7 @@ impl<S: SyncFamily> Node for Leaf<S> {
     }
 
     fn next(&self) -> &S::Word64 {
-        &self.next
+        self.marker.unowned()
     }
 }
 
@@ -117,6 +120,7 @@ impl<S: SyncFamily> Leaf<S> {
     /// is needed, because a spurious locker sees either no owner or the new one, and is right both
     /// times.
     pub(crate) fn claim(&self, owner: u64, base: PageIndex) {
+        self.marker.store(SlotMask::EMPTY, Relaxed);
         self.base.store(base.get(), Relaxed);
         self.owner.store(owner, Release);
     }
@@ -186,7 +190,9 @@ impl<S: SyncFamily> Leaf<S> {
         self.removals.fetch_add(1, AcqRel);
         self.present.fetch_and(!slots, AcqRel);
         let dirty = self.dirty.load(Relaxed) & slots;
-        for word in [&self.dirty, &self.reserved, &self.wrote_past_eof, &self.writeback] {
+        let marks =
+            [&self.dirty, &self.reserved, &self.wrote_past_eof, &self.writeback, &self.marker];
+        for word in marks {
             if word.load(Relaxed).intersects(slots) {
                 word.fetch_and(!slots, AcqRel);
             }

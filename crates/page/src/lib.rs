@@ -29,12 +29,14 @@
 #[cfg(test)]
 extern crate std;
 
+mod anchor;
 mod batch;
 mod context;
 mod count;
 mod debug;
 mod epoch;
 mod errno;
+mod failures;
 mod fill;
 mod find;
 mod frame;
@@ -53,7 +55,9 @@ mod pool;
 mod prune;
 mod queue;
 mod racing;
+mod read_request;
 mod removed;
+mod request;
 mod rmap;
 mod section;
 mod slots;
@@ -71,6 +75,7 @@ pub use context::LockContext;
 pub use count::Count;
 pub use epoch::{Epoch, EpochGuard};
 pub use errno::Errno;
+pub use failures::Failures;
 pub use fill::FillBuf;
 pub use find::Mark;
 pub use frame::{FrameNumber, Frames};
@@ -82,7 +87,9 @@ pub use locked::LockedRun;
 pub use mapping::Mapping;
 pub use mutex::{SleepGuard, SleepMutex};
 pub use queue::{Linked, OwnRequest, Request, RequestList, Requests};
+pub use read_request::{FileEnd, ReadRequest};
 pub use removed::{Removals, Removed};
+pub use request::{Segment, Segments};
 pub use rmap::{NoUserMappings, Unmap, UserMappings};
 pub use section::ReadSection;
 pub use slots::SlotMask;
@@ -93,7 +100,7 @@ pub use units::{
     LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun,
 };
 pub use wait::{SpinWait, Wait, WaitKey};
-pub use writeback::{Writeback, WritebackOutcome};
+pub use writeback::WritebackRequest;
 pub use writeback_run::WritebackRun;
 
 #[cfg(test)]

@@ -178,6 +178,7 @@ impl<K: Kernel> Mapping<K> {
     #[cold]
     #[inline(never)] // for the stack of its callers
     fn create_leaf(&self, index: PageIndex) -> Result<&Leaf<K::Sync>, Errno> {
+        self.make_anchor()?;
         self.tree().lookup_or_insert_leaf(self.id(), index, self.cache().nodes())
     }
 

@@ -164,6 +164,15 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         Some(SharedFrame::retain(self.mapping.cache(), self.frame(index)?))
     }
 
+    /// As [`share_frame`](Self::share_frame), for as long as `mapping`, which is the run's, is
+    /// borrowed: the page is unlocked meanwhile, and stays in the cache unless it is cut off.
+    pub fn pin<'m>(&self, mapping: &'m Mapping<K>, index: PageIndex) -> Option<SharedFrame<'m, K>> {
+        let is_its = core::ptr::eq(mapping, self.mapping);
+        let frame = self.frame(index).filter(|_| is_its)?;
+        // The page, which is locked, holds a count meanwhile.
+        Some(SharedFrame::retain(mapping.cache(), frame))
+    }
+
     /// Puts a page at `index`, without any mark.
     ///
     /// # Errors
@@ -222,8 +231,8 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Marks pages valid, after their data is (release).
     ///
     /// The caller vouches for every byte (P1). A frame holds what its last user left, so a page
-    /// that is marked before it was filled shows that to its readers (W5). [`fill`](Self::fill) and
-    /// [`zero`](Self::zero) define bytes; a copy that came short does not define the rest. The mark
+    /// that is marked before it was filled shows that to its readers (W5). [`zero`](Self::zero)
+    /// defines bytes; a copy that came short does not define the rest. The mark
     /// is taken back only by removal.
     #[inline]
     pub fn set_uptodate(&mut self, slots: SlotMask) {
@@ -253,6 +262,20 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     pub fn clear_dirty(&mut self, slots: SlotMask) {
         let cleaned = self.clear(&self.leaf.dirty, slots);
         count::<K>(Count::Cleaned, cleaned);
+    }
+
+    /// Marks pages whose first use asks for more to be read ahead: [`ReadSection::take_marker`].
+    ///
+    /// [`ReadSection::take_marker`]: crate::ReadSection::take_marker
+    #[doc(alias = "PG_readahead")]
+    pub fn set_marker(&mut self, slots: SlotMask) {
+        self.set(&self.leaf.marker, slots);
+    }
+
+    /// Slots with that mark.
+    #[must_use]
+    pub fn marker(&self) -> SlotMask {
+        self.leaf.marker.load(Relaxed) & self.mask()
     }
 
     /// Marks pages that a user mapping may have written past the end of the file.

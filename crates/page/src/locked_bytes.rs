@@ -73,7 +73,9 @@ impl<K: Kernel> LockedRun<'_, K> {
         }
     }
 
-    /// Lets `read` fill a present page that is not uptodate, of which the store must have the first
+    /// Lets `read` fill a present page that is not uptodate while the thread holds its lock: for
+    /// data that is at hand. A store is asked by [`submit_read`](Self::submit_read) instead. Of the
+    /// page the store must have the first
     /// `needed` bytes (clipped to the page): those that lie inside the file. The rest of the page
     /// is zeroed. The page is not marked uptodate: the caller does that, once it holds what it
     /// should. A page that is uptodate is left alone.

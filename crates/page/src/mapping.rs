@@ -20,6 +20,8 @@ use crate::{
 #[doc(alias = "address_space")]
 pub struct Mapping<K: Kernel> {
     tree: Tree<K::Sync>,
+    /// Address of the [anchor](crate::anchor), or 0.
+    pub(crate) anchor: Word64<K>,
     id: u64,
     size: Word64<K>,
     user_mappings: K::UserMappings,
@@ -39,7 +41,8 @@ impl<K: Kernel> Mapping<K> {
     ) -> Self {
         let id = cache.new_id();
         let size = Word::new(size.min(MAX_FILE_SIZE));
-        Self { tree: Tree::new(), id, size, user_mappings, store, cache }
+        let anchor = Word::new(0);
+        Self { tree: Tree::new(), anchor, id, size, user_mappings, store, cache }
     }
 
     /// A number that no other mapping of this cache has or had. Not 0.
@@ -166,9 +169,13 @@ fn never() -> bool {
 }
 
 impl<K: Kernel> Drop for Mapping<K> {
-    /// Removes all pages. Every lock and section borrows the mapping, so there is none.
+    /// Waits for the requests that are under way, then removes all pages. Every lock and section
+    /// borrows the mapping, so there is none. Sleeps only if there are requests: a caller that must
+    /// not sleep waits for them before.
     fn drop(&mut self) {
+        self.wait_for_requests();
         self.clear();
+        self.drop_anchor();
     }
 }
 

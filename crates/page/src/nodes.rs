@@ -2,6 +2,7 @@
 //!
 //! Neighbours: [`pool`](crate::pool) keeps nodes of one kind, [`tree`](crate::tree) links them.
 
+use crate::anchor::Anchor;
 use crate::leaf::Leaf;
 use crate::node::Inner;
 use crate::pool::{Pool, Spare};
@@ -11,6 +12,7 @@ use crate::{Errno, Frames, SyncFamily};
 pub(crate) struct Nodes<'c, S: SyncFamily, F> {
     pub(crate) leaves: &'c Pool<S, Leaf<S>>,
     pub(crate) inners: &'c Pool<S, Inner<S>>,
+    pub(crate) anchors: &'c Pool<S, Anchor<S>>,
     frames: &'c F,
     traced: fn(),
 }
@@ -31,10 +33,11 @@ impl<'c, S: SyncFamily, F: Frames> Nodes<'c, S, F> {
     pub(crate) unsafe fn new(
         leaves: &'c Pool<S, Leaf<S>>,
         inners: &'c Pool<S, Inner<S>>,
+        anchors: &'c Pool<S, Anchor<S>>,
         frames: &'c F,
         traced: fn(),
     ) -> Self {
-        Self { leaves, inners, frames, traced }
+        Self { leaves, inners, anchors, frames, traced }
     }
 
     pub(crate) fn take_leaf(self) -> Result<Spare<'c, Leaf<S>>, Errno> {
@@ -45,5 +48,10 @@ impl<'c, S: SyncFamily, F: Frames> Nodes<'c, S, F> {
     pub(crate) fn take_inner(self) -> Result<Spare<'c, Inner<S>>, Errno> {
         // SAFETY: as above.
         unsafe { self.inners.take(self.frames, self.traced) }
+    }
+
+    pub(crate) fn take_anchor(self) -> Result<Spare<'c, Anchor<S>>, Errno> {
+        // SAFETY: as above.
+        unsafe { self.anchors.take(self.frames, self.traced) }
     }
 }

@@ -3,11 +3,13 @@
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
 
 use crate::debug::kernel_debug;
 use crate::locked_bytes::bytes_at;
 use crate::{
     EpochGuard, Kernel, LockContext, Mapping, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex,
+    SlotMask,
 };
 
 /// A time during which uptodate pages of a mapping can be read without locks: frames found in it
@@ -45,6 +47,14 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     #[inline]
     #[must_use]
     pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
+        self.marked_span(pos, len).map(|(memory, len, _)| (memory, len))
+    }
+
+    /// As [`span`](Self::span), with the slots of the leaf that have a marker: in the span, or
+    /// elsewhere.
+    #[inline]
+    #[must_use]
+    pub fn marked_span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize, SlotMask)> {
         let index = PageIndex::containing(pos);
         let leaf = self.mapping.tree().lookup(index)?;
         if len == 0 || !leaf.is(self.mapping.id(), index.leaf_base()) {
@@ -55,7 +65,24 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         let limit = touched.min(PAGES_PER_LEAF) as u32;
         let (frame, pages) = leaf.readable(index.slot(), limit)?;
         let (memory, room) = bytes_at(self.mapping.cache().frames(), frame, pos);
-        Some((memory, len.min(room + (pages as usize - 1) * PAGE_SIZE)))
+        let len = len.min(room + (pages as usize - 1) * PAGE_SIZE);
+        Some((memory, len, leaf.marker.load(Relaxed)))
+    }
+
+    /// Takes the [marker](crate::LockedRun::set_marker) from a page; whether it had one.
+    pub fn take_marker(&self, index: PageIndex) -> bool {
+        let Some(leaf) = self.mapping.tree().lookup(index) else { return false };
+        let slot = index.bit();
+        // A leaf that has been found in this section is not another mapping's before its end.
+        leaf.is(self.mapping.id(), index.leaf_base())
+            && leaf.marker.load(Relaxed).contains(slot)
+            && leaf.marker.fetch_and(!slot, Relaxed).contains(slot)
+    }
+
+    /// Whether the page is uptodate.
+    #[must_use]
+    pub fn is_uptodate(&self, index: PageIndex) -> bool {
+        self.span(index.start(), 1).is_some()
     }
 }
 

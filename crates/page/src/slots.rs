@@ -215,6 +215,11 @@ impl<S: SyncFamily> SlotWord<S> {
         Self(Word::new(0))
     }
 
+    /// The word itself, for a leaf that has no slots: one that no mapping owns.
+    pub(crate) fn unowned(&self) -> &S::Word64 {
+        &self.0
+    }
+
     #[inline(always)]
     pub(crate) fn load(&self, order: Ordering) -> SlotMask {
         SlotMask(self.0.load(order))

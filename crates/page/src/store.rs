@@ -6,7 +6,7 @@
 
 use static_assertions::assert_obj_safe;
 
-use crate::{Errno, FillBuf, PageIndex, WritebackRun};
+use crate::{Errno, FillBuf, PageIndex, ReadRequest, WritebackRequest, WritebackRun};
 
 /// Which of the two write algorithms a store is written for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -139,6 +139,31 @@ pub trait AddressSpaceOperations: Send + Sync {
     #[doc(alias = "writepages")]
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno>;
 
+    /// Reads a run of pages, now or later. The default reads them one by one, with
+    /// [`read`](Self::read), before it returns. A store with a queue keeps the request, returns, and
+    /// [completes](ReadRequest::complete) it later, in any context; its [`read`](Self::read) is not
+    /// called then.
+    ///
+    /// The pages are locked by the request, and the calling thread holds none. It may sleep for
+    /// room in a queue. The completion waits for no lock of an inode, a page, or an address space.
+    #[doc(alias = "readpages")]
+    #[doc(alias = "readahead")]
+    fn submit_read(&self, request: ReadRequest) {
+        request.fill(|index, buf| self.read(index, buf));
+    }
+
+    /// Sends a run of pages, now or later. The default does so before it returns, with
+    /// [`writeback`](Self::writeback). A store with a queue keeps the request, returns, and
+    /// [completes](WritebackRequest::complete) it later, in any context.
+    ///
+    /// No page lock is held. It may sleep for room in a queue. The completion waits for no lock of
+    /// an inode, a page, or an address space.
+    #[doc(alias = "writepages")]
+    fn submit_writeback(&self, request: WritebackRequest) {
+        let sent = self.writeback(&request.view());
+        request.complete(sent);
+    }
+
     /// Gives back every block that lies wholly at or past `size`, forgets what it knew of them, and
     /// sees to it that the bytes past `size` in the last block that stays read as zeros (P2).
     /// Called after truncation and after a write that failed midway. No page lock is held. Must not
@@ -172,6 +197,46 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// whose only copy is the cache (tmpfs) says no.
     fn is_persistent(&self) -> bool {
         true
+    }
+}
+
+/// A store that is shared: by its file, and by what stands before or beside it.
+impl<T: AddressSpaceOperations + ?Sized> AddressSpaceOperations for &T {
+    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
+        (**self).read(index, buf)
+    }
+    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        (**self).write_begin(pos, len)
+    }
+    fn write_end(&self, pos: u64, len: usize, copied: usize) {
+        (**self).write_end(pos, len, copied);
+    }
+    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
+        (**self).writeback(run)
+    }
+    fn submit_read(&self, request: ReadRequest) {
+        (**self).submit_read(request);
+    }
+    fn submit_writeback(&self, request: WritebackRequest) {
+        (**self).submit_writeback(request);
+    }
+    fn truncate_blocks(&self, size: u64) {
+        (**self).truncate_blocks(size);
+    }
+    fn set_size(&self, size: u64) {
+        (**self).set_size(size);
+    }
+    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
+        (**self).sync(kind)
+    }
+    fn strategy(&self) -> Strategy {
+        (**self).strategy()
+    }
+    fn max_size(&self) -> u64 {
+        (**self).max_size()
+    }
+    fn is_persistent(&self) -> bool {
+        (**self).is_persistent()
     }
 }
 

@@ -5,71 +5,61 @@
 //! which dirty and writeback change, and in which they are read, is described at
 //! [`LockedRun::clean`](crate::LockedRun::clean). What a failure means for a sync is filemap's.
 
+use core::mem;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use crate::debug::kernel_debug;
 use crate::kernel::count;
 use crate::leaf::Leaf;
+use crate::request::{Raw, Segments};
 use crate::writeback_run::HeldPages;
 use crate::{
-    Count, FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun,
-    SlotMask, Trace, WritebackRun,
+    Count, Errno, Kernel, LockedRun, PAGE_SIZE, PageCache, PageIndex, PageRun, SlotMask, Trace,
+    WritebackRun,
 };
 
-/// How a writeback ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WritebackOutcome {
-    /// The store has the bytes.
-    Clean,
-    /// The store does not have them: the pages are dirty again.
-    Redirty,
-}
-
-/// A writeback that has begun: its pages are marked as under writeback, and stay so until the token
-/// ends. Made by [`LockedRun::begin_writeback`](crate::LockedRun::begin_writeback) under the page
-/// lock; used and ended without it, by any thread.
+/// A writeback that has begun: its pages are marked as under writeback, and stay so until it ends.
+/// Made by [`LockedRun::begin_writeback`](crate::LockedRun::begin_writeback) under the page lock;
+/// used and ended without it, by any thread or in an interrupt handler.
 ///
-/// [`end`](Self::end) says how it went. Dropping the token instead is
-/// [`WritebackOutcome::Redirty`]: a store that panics leaves its pages dirty, and no waiter behind.
-/// A writeback ends once and for its own pages only, because the token is consumed and nothing else
-/// clears the mark.
+/// [`complete`](Self::complete) says how it went. Dropping it is a failure with [`Errno::Io`]: a
+/// store that panics leaves its pages dirty, and no waiter behind. A writeback ends once and for its
+/// own pages only, because the request is consumed and nothing else clears the mark.
 ///
 /// ```compile_fail,E0382
-/// # use faultless_page::{Kernel, Writeback, WritebackOutcome};
-/// fn end_twice<K: Kernel>(writeback: Writeback<'_, K>) {
-///     writeback.end(WritebackOutcome::Clean);
-///     writeback.end(WritebackOutcome::Redirty);
+/// # use faultless_page::{Errno, WritebackRequest};
+/// fn end_twice(writeback: WritebackRequest) {
+///     writeback.complete(Ok(()));
+///     writeback.complete(Err(Errno::Io));
 /// }
 /// ```
 ///
-/// [`mem::forget`](core::mem::forget) of a token leaves its pages under writeback until the mapping
-/// is dropped: waits for them do not return, they are not removed, and their frames are leaked.
+/// [`mem::forget`](core::mem::forget) of a request leaves its pages under writeback: waits for them
+/// do not return, nor does the drop of the mapping.
 ///
 /// # Invariants
-/// The slots of `run` in `leaf`, which belongs to `mapping`, are marked as under writeback, and
-/// only this token clears the marks. So the pages are present, the leaf keeps its owner and each
-/// slot its frame. One count of each of these frames is owned.
+/// The pages of `raw` are marked as under writeback, and only this request clears the marks. So the
+/// pages are present, the leaf keeps its owner and each slot its frame.
+#[derive(Debug)]
 #[must_use = "dropping it makes the pages dirty again"]
-pub struct Writeback<'t, K: Kernel> {
-    mapping: &'t Mapping<K>,
-    leaf: &'t Leaf<K::Sync>,
-    run: PageRun,
+pub struct WritebackRequest {
+    raw: Raw,
     size: u64,
-    outcome: WritebackOutcome,
+    /// A thread has the writeback in its hands, as traces say.
+    is_traced: bool,
 }
 
-impl<'t, K: Kernel> LockedRun<'t, K> {
+impl<K: Kernel> LockedRun<'_, K> {
     /// Turns the dirty pages of `run` into pages under writeback, which the store will see with
     /// zeros past `size` (P2). All of them, or none: each has to lie in the locked run, and be
-    /// uptodate, dirty and not under writeback. Otherwise `None`, and nothing has changed. Holds
-    /// one count of each frame. Does not sleep.
+    /// uptodate, dirty and not under writeback. Otherwise `None`, and nothing has changed. Does not
+    /// sleep.
     ///
     /// Writeback is set before dirty is cleared, so that a look from outside
     /// ([`Mark::Unclean`](crate::Mark::Unclean)) finds one of the two. Pages that are dirty but not
     /// uptodate, which takes a caller's mistake, are refused because their bytes may be undefined
     /// (P1).
-    pub fn begin_writeback(&mut self, run: PageRun, size: u64) -> Option<Writeback<'t, K>> {
+    pub fn begin_writeback(&mut self, run: PageRun, size: u64) -> Option<WritebackRequest> {
         let inside = self.run().contains(run.first()) && run.end() <= self.run().end();
         let slots = run.mask();
         // Writeback first: see `clean`.
@@ -77,87 +67,103 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         if !inside || !(self.uptodate() & self.dirty() & !busy).contains(slots) {
             return None;
         }
-        // Present, because marks are only set on present pages.
-        let allocator = self.mapping.cache().frames();
-        frames_of(self.leaf, run).for_each(|frame| allocator.retain(frame));
         self.leaf.begin_writeback(slots);
         count::<K>(Count::WritebackBegun, slots);
         count::<K>(Count::Cleaned, slots);
-        K::trace(Trace::Acquired(self.mapping.writeback_id(run, slots)));
-        // INVARIANT: the slots were not under writeback, are now, and the counts were just added.
-        // Only the holder of the page lock sets the mark, so no other token has these slots.
-        Some(Writeback {
-            mapping: self.mapping,
-            leaf: self.leaf,
-            run,
-            size,
-            outcome: WritebackOutcome::Redirty,
-        })
+        // SAFETY: the pages are present, because marks are only set on present pages; they were not
+        // under writeback, and are now. Only the holder of the page lock sets the mark, so no other
+        // request has these slots.
+        let raw = unsafe { Raw::new(self.mapping, self.leaf, run) }?;
+        raw.trace(Trace::Acquired(raw.writeback_id()));
+        // INVARIANT: as above.
+        Some(WritebackRequest { raw, size, is_traced: true })
     }
 }
 
-impl<K: Kernel> Writeback<'_, K> {
-    /// The pages.
+impl WritebackRequest {
+    /// The pages, all in one leaf.
     #[must_use]
     pub fn run(&self) -> PageRun {
-        self.run
+        self.raw.run()
     }
 
-    /// What the store is shown.
+    /// Position in the file of the first byte.
+    #[must_use]
+    pub fn pos(&self) -> u64 {
+        self.run().start()
+    }
+
+    /// Bytes of the run that lie inside the file. 0 if all of it is past the end.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let room = self.run().pages() as usize * PAGE_SIZE;
+        self.size.saturating_sub(self.pos()).min(room as u64) as usize
+    }
+
+    /// Whether no byte lies inside the file.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What a store that copies is shown.
     #[must_use]
     pub fn view(&self) -> WritebackRun<'_> {
-        let pos = self.run.start();
-        let room = self.run.pages() as usize * PAGE_SIZE;
-        let len = self.size.saturating_sub(pos).min(room as u64) as usize;
-        WritebackRun::new(self, self.run, len)
+        WritebackRun::new(self, self.run(), self.len())
     }
 
-    /// What dropping the token ends the writeback with, instead of [`WritebackOutcome::Redirty`].
-    pub fn set_outcome(&mut self, outcome: WritebackOutcome) {
-        self.outcome = outcome;
+    /// The memory of the bytes that lie inside the file, front to back. Writers and user mappings
+    /// may change it meanwhile; a page that changes is dirty again, and is sent once more. A device
+    /// that writes whole blocks takes what follows the last byte from elsewhere: zeros (P2).
+    #[must_use]
+    pub fn segments(&self) -> Segments<'_> {
+        self.raw.segments(self.len())
     }
 
-    /// Ends the writeback: with [`WritebackOutcome::Redirty`] the pages are dirty again first, then
-    /// they are no longer under writeback, and waiters are woken. A caller that records a failure
-    /// does so before (F2). Takes no page lock and never sleeps.
-    pub fn end(mut self, outcome: WritebackOutcome) {
-        self.set_outcome(outcome);
+    /// Keeps the first `pages` pages, and gives the others as a request of their own. `None`, with
+    /// nothing changed, if one of the two would be empty.
+    pub fn split_off(&mut self, pages: u32) -> Option<Self> {
+        self.let_go();
+        let raw = self.raw.split_off(pages)?;
+        // INVARIANT: the marks of these pages are this request's alone.
+        Some(Self { raw, size: self.size, is_traced: false })
     }
-}
 
-// SAFETY: the token holds a count of each frame, by its invariant.
-unsafe impl<K: Kernel> HeldPages for Writeback<'_, K> {
-    fn page(&self, index: PageIndex) -> Option<NonNull<u8>> {
-        let frame = if self.run.contains(index) { self.leaf.frame(index.slot()) } else { None };
-        frame.map(|frame| self.mapping.cache().frames().address(frame))
-    }
-}
-
-/// The frames of a run of present pages, none of which leaves the leaf meanwhile.
-fn frames_of<S: crate::SyncFamily>(
-    leaf: &Leaf<S>,
-    run: PageRun,
-) -> impl Iterator<Item = FrameNumber> {
-    let first = run.first().slot();
-    (first..first + run.pages()).filter_map(|slot| leaf.frame(slot))
-}
-
-impl<K: Kernel> Drop for Writeback<'_, K> {
-    fn drop(&mut self) {
-        let cache = self.mapping.cache();
-        // Before the marks go: eviction, which looks for pages that are clean and held once, never
-        // sees the counts of a writeback that is over.
-        for frame in frames_of(self.leaf, self.run) {
-            // SAFETY: by the invariant the count is ours; views have ended. (The page still has its
-            // own.)
-            unsafe { cache.frames().release(frame) };
+    /// The thread that began the writeback goes on, and the I/O has it: what a store that completes
+    /// its requests later calls first, for the sake of a lock checker.
+    pub fn let_go(&mut self) {
+        if self.is_traced {
+            self.is_traced = false;
+            self.raw.trace(Trace::Released(self.raw.writeback_id()));
         }
-        let slots = self.run.mask();
+    }
+
+    /// Ends the writeback. A failure is recorded first (F2), then the pages are dirty again, then
+    /// they are no longer under writeback, and waiters are woken. Takes no page lock and never
+    /// sleeps.
+    pub fn complete(mut self, result: Result<(), Errno>) {
+        self.finish(result);
+        // It has ended, which is all that its drop is for.
+        mem::forget(self);
+    }
+
+    fn finish(&mut self, result: Result<(), Errno>) {
         // Traced before another one can begin, so that a checker sees the events in order.
-        K::trace(Trace::Released(self.mapping.writeback_id(self.run, slots)));
-        count::<K>(Count::WritebackEnded, slots);
-        let dirtied = self.leaf.end_writeback(slots, self.outcome, cache.wait());
-        count::<K>(Count::Dirtied, dirtied);
+        self.let_go();
+        self.raw.end_writeback(result);
+    }
+}
+
+impl Drop for WritebackRequest {
+    fn drop(&mut self) {
+        self.finish(Err(Errno::Io));
+    }
+}
+
+// SAFETY: the request keeps its pages, by its invariant.
+unsafe impl HeldPages for WritebackRequest {
+    fn page(&self, index: PageIndex) -> Option<NonNull<u8>> {
+        self.raw.page(index)
     }
 }
 
@@ -171,21 +177,21 @@ impl<S: crate::SyncFamily> Leaf<S> {
         self.dirty.fetch_and(!slots, AcqRel);
     }
 
-    /// Clears writeback, after dirty is set if the pages are to be sent again; the pages that were
-    /// not dirty again by then. Without the page lock.
-    fn end_writeback(
+    /// Clears writeback, after dirty is set if the pages are to be sent again. Without the page
+    /// lock.
+    pub(crate) fn end_writeback<K: Kernel<Sync = S>>(
         &self,
+        cache: &PageCache<K>,
         slots: SlotMask,
-        outcome: WritebackOutcome,
-        wait: &impl crate::Wait,
-    ) -> SlotMask {
-        let mut dirtied = SlotMask::EMPTY;
-        if outcome == WritebackOutcome::Redirty {
+        result: Result<(), Errno>,
+    ) {
+        count::<K>(Count::WritebackEnded, slots);
+        if result.is_err() {
             // Under writeback, so present. Before writeback is cleared: pairs with `clean`.
-            dirtied = slots - self.dirty.fetch_or(slots, Release);
+            let dirtied = slots - self.dirty.fetch_or(slots, Release);
+            count::<K>(Count::Dirtied, dirtied);
         }
-        self.clear_writeback(slots, wait);
-        dirtied
+        self.clear_writeback(slots, cache.wait());
     }
 
     /// Present slots that are neither dirty nor under writeback. The caller has `slots` locked.
@@ -206,5 +212,3 @@ impl<S: crate::SyncFamily> Leaf<S> {
         dirty | self.writeback.load(Acquire)
     }
 }
-
-kernel_debug!(Writeback<'_, K>, |this| { run: this.run, size: this.size });

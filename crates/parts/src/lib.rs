@@ -6,6 +6,7 @@
 //! | [`CountedFrames`] | an allocator of single frames without counts |
 //! | [`RamStore`] | files whose only copy is the cache (tmpfs) |
 //! | [`BlockStore`] | a block device, and a map from file blocks to its blocks |
+//! | [`QueuedStore`] | a store or a driver that sleeps, and a thread to do that |
 //! | [`FaultyStore`] | tests: calls of another store fail or come short |
 //! | [`InterruptsOff`] | preemption, or interrupts that take its locks |
 //! | [`YieldWait`] | threads, and a call that lets the next one run |
@@ -74,6 +75,7 @@ mod interrupts;
 mod lock_order;
 mod pool;
 mod queue_wait;
+mod queued;
 mod ram;
 mod sleeping;
 mod yielding;
@@ -86,6 +88,7 @@ pub use interrupts::{InterruptControl, InterruptsOff, InterruptsOffGuard, Interr
 pub use lock_order::{Lock, LockOrder, Violation};
 pub use pool::{FramePool, Page};
 pub use queue_wait::{QueueWait, Threads};
+pub use queued::QueuedStore;
 pub use ram::{PageBudget, RamStore};
 pub use yielding::YieldWait;
 

@@ -2,6 +2,7 @@
 
 use core::ops::{Deref, Range};
 
+use faultless::filemap::ReadAheadLimits;
 use faultless::prelude::{Inode, Kernel, SyncFamily};
 
 use crate::mm::{PageTable, ReverseMap, ShowsFile};
@@ -35,4 +36,11 @@ pub unsafe trait System: Sized + Send + Sync + 'static {
     /// Called with no short lock held and with interrupts on: the CPUs that a shootdown waits for
     /// may spin for a lock that this one would hold. Page locks may be held.
     fn flush(root: usize, pages: Range<usize>);
+
+    /// How much is read ahead for an open file. A kernel with little memory, or with a store of a
+    /// long latency, has limits of its own. Never sleeps.
+    #[must_use]
+    fn read_ahead_limits() -> ReadAheadLimits {
+        ReadAheadLimits::DEFAULT
+    }
 }

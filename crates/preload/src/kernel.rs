@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use faultless::filemap::ReadAheadLimits;
 use faultless::page::{Count, Trace};
 use faultless::parts::{FaultyStore, QueueWait};
 use faultless::prelude::{Inode, Kernel, PageCache, PageIndex, Unmap, UserMappings};
@@ -83,6 +84,12 @@ unsafe impl System for Program {
 
     fn unique() -> u64 {
         unique()
+    }
+
+    fn read_ahead_limits() -> ReadAheadLimits {
+        // A small part of the memory that the run was given.
+        let most = (options().frames / 32).clamp(1, 128) as u32;
+        ReadAheadLimits { most, start: most.min(4), around: most.min(16) }
     }
 
     fn flush(root: usize, _pages: Range<usize>) {

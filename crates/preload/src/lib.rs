@@ -64,6 +64,8 @@
 //!   wait until it goes on.
 //! * A call with a time limit that belongs to a socket (`SO_RCVTIMEO`) can end with `EINTR` when
 //!   another process changes a mapped file.
+//! * A write that waits for room in a pipe or a socket can return what it has written so far when
+//!   another process changes a file that the writer has mapped.
 //! * A futex in a shared mapping of a file is known by the frame of its page: a thread that waits
 //!   there is not woken if the page was evicted and read again meanwhile.
 //! * Signal 63 is the library's: a program cannot use it.

@@ -298,6 +298,10 @@ pub(crate) fn shoot_down(number: u64) {
     };
     // It does not run yet, or no longer.
     let Some(process) = process else { return };
+    // The signal ends a call that waits, and cuts a write to a pipe short: it is sent for a reason.
+    if process.space.with_table(|table| table.is_current()) {
+        return;
+    }
     let pid = process.pid;
     let wanted = process.in_common.asked.fetch_add(1, SeqCst) + 1;
     let mut rounds = 0_u32;

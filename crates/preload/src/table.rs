@@ -39,6 +39,11 @@ impl Table {
         }
     }
 
+    /// Whether the mappings are what the entries say.
+    pub(crate) fn is_current(&self) -> bool {
+        self.stale.is_empty()
+    }
+
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

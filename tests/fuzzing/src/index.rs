@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use arbitrary::{Arbitrary, Unstructured};
 use faultless_page::{
-    AddressSpaceOperations, LockContext, LockedRun, Mapping, Mark, PAGE_SIZE, PageIndex, PageRun,
-    SlotMask, Writeback, WritebackOutcome,
+    AddressSpaceOperations, Errno, LockContext, LockedRun, Mapping, Mark, PAGE_SIZE, PageIndex,
+    PageRun, SlotMask, WritebackRequest,
 };
 
 use super::Plant;
@@ -156,7 +156,7 @@ struct Index<'m> {
     model: BTreeMap<u64, Page>,
     held: Option<LockedRun<'m, Kernel>>,
     /// Writebacks under way.
-    sent: Vec<Writeback<'m, Kernel>>,
+    sent: Vec<WritebackRequest>,
     tags: u64,
     plant: Plant,
 }
@@ -327,14 +327,14 @@ impl<'m> Index<'m> {
 
     /// Ends the writebacks that begin in the run.
     fn end_writeback(&mut self, set: Set, run: PageRun) {
-        let ends = |sent: &mut Writeback<'_, Kernel>| run.contains(sent.run().first());
+        let ends = |sent: &mut WritebackRequest| run.contains(sent.run().first());
         for writeback in self.sent.extract_if(.., ends) {
             let run = writeback.run();
             match set {
                 // What is dropped has failed.
                 Set::Redirty if run.pages() % 2 == 0 => drop(writeback),
-                Set::Redirty => writeback.end(WritebackOutcome::Redirty),
-                _ => writeback.end(WritebackOutcome::Clean),
+                Set::Redirty => writeback.complete(Err(Errno::Io)),
+                _ => writeback.complete(Ok(())),
             }
             for (_, page) in self.model.range_mut(run.first().get()..run.end().get()) {
                 page.writeback = Is::No;

@@ -183,7 +183,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     python("python3 mmap", "python3 -m test -q test_mmap"),
     python("python3 fileio", "python3 -m test -q test_fileio test_largefile test_fcntl"),
-    python("python3 io", "python3 -m test -q test_io -m '*Buffered*' -m '*File*'"),
+    python("python3 io", "python3 -m test -q test_io"),
 ];
 
 const fn fsx(name: &'static str, script: &'static str) -> Case {

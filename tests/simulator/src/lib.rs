@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod random;
 pub mod readahead;
 pub mod reclaim;
 pub mod throttle;

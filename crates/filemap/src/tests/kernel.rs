@@ -147,11 +147,49 @@ pub(super) struct Patient;
 
 impl Wait for Patient {
     fn wait_until(&self, key: WaitKey, condition: &mut dyn FnMut() -> bool) {
-        let over = (0..PATIENCE).any(|_| condition());
+        let over = (0..PATIENCE).any(|_| condition() || (Idle::run() && condition()));
         assert!(over, "L1: a wait without end, for {key:?}");
     }
 
     fn wake(&self, _key: WaitKey) {}
+}
+
+/// What other threads do while this one waits. It ends with the value.
+pub(super) struct Idle(());
+
+/// A step of another thread; whether there was one to do.
+type Step = Arc<dyn Fn() -> bool>;
+
+std::thread_local! {
+    static STEP: RefCell<Option<Step>> = const { RefCell::new(None) };
+    /// Steps that were done.
+    static ROUNDS: Cell<u32> = const { Cell::new(0) };
+}
+
+impl Idle {
+    pub(super) fn with(step: impl Fn() -> bool + 'static) -> Self {
+        STEP.set(Some(Arc::new(step)));
+        ROUNDS.set(0);
+        Self(())
+    }
+
+    /// How many steps were done in waits.
+    pub(super) fn rounds(&self) -> u32 {
+        ROUNDS.get()
+    }
+
+    fn run() -> bool {
+        let step = STEP.with_borrow(Clone::clone);
+        let did = step.is_some_and(|step| step());
+        ROUNDS.set(ROUNDS.get() + u32::from(did));
+        did
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        STEP.set(None);
+    }
 }
 
 /// What was asked of the reverse map: the pages, and how.

@@ -22,6 +22,7 @@ mod last_handle;
 mod legacy;
 mod limits;
 mod open_file;
+mod queued;
 mod read;
 mod truncate;
 mod write;

@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Contents, Count, Errno, FrameBatch, Kernel, LockedRun, PAGE_SIZE,
-    PageIndex, PageRun, Reserved, SlotMask,
+    AddressSpaceOperations, Contents, Count, Errno, FrameBatch, Kernel, LockedRun, PageIndex,
+    PageRun, Reserved, SlotMask, Strategy,
 };
 
 use super::request::Mode;
@@ -15,7 +15,7 @@ use crate::inode::Inode;
 /// What was prepared for the bytes `[pos, pos + len)` of a locked run.
 pub(super) struct Plan {
     pos: u64,
-    /// Bytes that may be copied now. 0 with an `error`, or with frames `missing`.
+    /// Bytes that may be copied now.
     pub(super) len: usize,
     /// End of the bytes for which the store was asked; `pos` if it was not.
     begun_end: u64,
@@ -29,14 +29,23 @@ pub(super) struct Plan {
     hole: SlotMask,
     /// The store has room for the whole page.
     reserved: SlotMask,
-    /// Pages for which frames have to be allocated before the run is locked again.
-    pub(super) missing: u32,
     /// Why preparation ended before the end of the chunk.
-    pub(super) error: Option<Errno>,
+    pub(super) halt: Option<Halt>,
+}
+
+/// What keeps a page from taking its bytes now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// So many frames have to be allocated before the run is locked again.
+    Frames(u32),
+    /// These pages have to be read first: they are replaced in part.
+    Unread(SlotMask),
+    /// The store refuses.
+    Failed(Errno),
 }
 
 /// Prepares as much of `[pos, pos + len)` as can be had: nothing, if the file was truncated before
-/// its end meanwhile. Never fails as a whole: the error, if any, stands in the plan. Frames come
+/// its end meanwhile. Never fails as a whole: what stops it stands in the plan. Frames come
 /// from `batch`; nothing is allocated here, for the run is locked (P3).
 pub(super) fn prepare<K: Kernel>(
     inode: &Inode<K>,
@@ -55,8 +64,7 @@ pub(super) fn prepare<K: Kernel>(
         valid: SlotMask::EMPTY,
         hole: SlotMask::EMPTY,
         reserved: SlotMask::EMPTY,
-        missing: 0,
-        error: None,
+        halt: None,
     };
     debug_assert!(locked.run().clip_len(pos, len) == len, "all of it lies in the locked run");
     if let Some(frames) = batch {
@@ -76,8 +84,15 @@ pub(super) fn prepare<K: Kernel>(
                     break;
                 }
             }
-            Err(errno) => {
-                plan.error = errno;
+            Err(Halt::Unread(head)) => {
+                let tail = plan.unread_tail(inode, locked, pos + len as u64);
+                plan.halt = Some(Halt::Unread(head | tail));
+                // The frames are used when the write comes back.
+                plan.inserted = SlotMask::EMPTY;
+                break;
+            }
+            Err(halt) => {
+                plan.halt = Some(halt);
                 break;
             }
         }
@@ -93,6 +108,14 @@ fn cut_off<K: Kernel>(inode: &Inode<K>, end: u64) -> bool {
     end > inode.size_after_insertion().get()
 }
 
+/// Whether the file holds bytes of the page of `pos` besides the `len` at `pos`, as far as its size
+/// tells.
+fn has_rest<K: Kernel>(inode: &Inode<K>, pos: u64, len: usize) -> bool {
+    let (index, size) = (PageIndex::containing(pos), inode.size());
+    let (end, page_end) = (pos + len as u64, index.plus(1).start());
+    index.start() < size && (pos > index.start() || end < size.min(page_end))
+}
+
 /// Releases frames that were put in for nothing, after a grace period. The pages stay locked
 /// meanwhile: readers wait for nothing.
 #[cold]
@@ -103,28 +126,49 @@ fn take_back<K: Kernel>(locked: &mut LockedRun<'_, K>, slots: SlotMask) {
 
 impl Plan {
     /// Prepares one page for the bytes `[pos, pos + len)`; how many of them may be copied.
-    /// `Err(None)`: no frame at hand.
     fn prepare_page<K: Kernel>(
         &mut self,
         inode: &Inode<K>,
         locked: &mut LockedRun<'_, K>,
         pos: u64,
         len: usize,
-    ) -> Result<usize, Option<Errno>> {
+    ) -> Result<usize, Halt> {
         let index = PageIndex::containing(pos);
         let slot = index.bit();
         let absent = locked.mask() - locked.present();
         if absent.contains(slot) {
-            self.missing = absent.count_from(index.slot());
-            return Err(None);
+            return Err(Halt::Frames(absent.count_from(index.slot())));
         }
-        let (ready, contents) = self.begin(inode, locked, pos, len)?;
-        if locked.uptodate().contains(slot) {
+        let is_valid = locked.uptodate().contains(slot);
+        if inode.strategy() == Strategy::PrepareCommit && !is_valid && has_rest(inode, pos, len) {
+            // A store of that kind is promised what will come (W1): it is asked once, afterwards.
+            return Err(Halt::Unread(slot));
+        }
+        let (ready, contents) = self.begin(inode, locked, pos, len).map_err(Halt::Failed)?;
+        if is_valid {
             self.valid |= slot;
             return Ok(ready);
         }
-        self.define_rest(inode, locked, pos, ready, contents)?;
-        Ok(ready)
+        if self.define_rest(inode, locked, pos, ready, contents) {
+            return Ok(ready);
+        }
+        Err(Halt::Unread(slot))
+    }
+
+    /// The page of `end`, the end of the bytes, if it is likely to have to be read as well: it is
+    /// read together with the first one.
+    fn unread_tail<K: Kernel>(
+        &self,
+        inode: &Inode<K>,
+        locked: &LockedRun<'_, K>,
+        end: u64,
+    ) -> SlotMask {
+        let index = PageIndex::containing(end);
+        let is_partial = end > index.start() && end < inode.size();
+        if !is_partial || !locked.run().contains(index) || index < PageIndex::containing(self.pos) {
+            return SlotMask::EMPTY;
+        }
+        index.bit() - locked.uptodate()
     }
 
     /// Asks the store for room, unless it has said that the whole page has some.
@@ -149,7 +193,8 @@ impl Plan {
         Ok((granted, begun.contents))
     }
 
-    /// Gives the bytes of a page that is not uptodate, around the `len` at `pos`, a value.
+    /// Gives the bytes of a page that is not uptodate, around the `len` at `pos`, a value. Whether
+    /// that can be done: some may have to be read first.
     fn define_rest<K: Kernel>(
         &mut self,
         inode: &Inode<K>,
@@ -157,26 +202,21 @@ impl Plan {
         pos: u64,
         len: usize,
         contents: Contents,
-    ) -> Result<(), Errno> {
+    ) -> bool {
         let index = PageIndex::containing(pos);
-        let size = inode.size();
-        let before = (pos - index.start()) as usize;
-        let after = PAGE_SIZE - before - len;
         let end = pos + len as u64;
-        if contents == Contents::Hole || index.start() >= size {
+        let after = (index.plus(1).start() - end) as usize;
+        if contents == Contents::Hole || index.start() >= inode.size() {
             self.hole |= index.bit();
-            locked.zero(index.start(), before);
+            locked.zero(index.start(), (pos - index.start()) as usize);
             locked.zero(end, after);
-        } else if before == 0 && (after == 0 || end >= size) {
+        } else if has_rest(inode, pos, len) {
+            return false;
+        } else {
             // All that the file holds of this page is about to be replaced.
             locked.zero(end, after);
-        } else {
-            inode.read_page(locked, index)?;
-            self.valid |= index.bit();
-            // Worth keeping, whatever becomes of the write.
-            self.inserted -= index.bit();
         }
-        Ok(())
+        true
     }
 
     /// Ends what was prepared, after `copied` bytes arrived; how many of them count. Pages become

@@ -6,7 +6,7 @@
 
 use core::pin::Pin;
 
-use faultless_page::{Errno, Kernel, Strategy};
+use faultless_page::{Errno, Kernel, SlotMask, Strategy};
 use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::inode::Inode;
@@ -48,6 +48,8 @@ pub(super) enum Attempt {
     Nothing,
     /// Nothing landed: not every page is ready for this kind of attempt. So many have no frame.
     NotReady(u32),
+    /// Nothing landed: these pages of the leaf have to be read first.
+    Unread(SlotMask),
     /// Nothing landed: another writer claims these bytes.
     Foreign,
 }

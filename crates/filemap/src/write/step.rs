@@ -2,10 +2,12 @@
 //! nothing came.
 #![forbid(unsafe_code)]
 
-use faultless_page::{Errno, FrameBatch, Kernel, LockContext, LockedRun, PageRun, Strategy, Trace};
+use faultless_page::{
+    Errno, FrameBatch, Kernel, LockContext, LockedRun, PageRun, SlotMask, Strategy, Trace,
+};
 use faultless_usercopy::UserMemory;
 
-use super::chunk::{self, Plan};
+use super::chunk::{self, Halt, Plan};
 use super::hot::{self, admit};
 use super::request::{Attempt, Mode, Stop};
 use super::writer::Writer;
@@ -51,6 +53,7 @@ where
             Attempt::Landed(bytes) => self.progressed(bytes),
             Attempt::Nothing => self.fault_in_or_bounce(len)?,
             Attempt::Foreign => self.wait_for_claims(len)?,
+            Attempt::Unread(slots) => self.read_first(run, slots)?,
             Attempt::NotReady(_) => {}
         }
         Ok(())
@@ -73,6 +76,7 @@ where
         match attempt {
             Attempt::Landed(bytes) => self.progressed(bytes),
             Attempt::Foreign => self.wait_for_claims(reached)?,
+            Attempt::Unread(slots) => self.read_first(run, slots)?,
             Attempt::NotReady(_) => self.bounce(reached)?,
             Attempt::Nothing => {
                 self.fruitless += 1;
@@ -192,14 +196,31 @@ where
     /// What an attempt by `plan` has come to, of which `accepted` bytes landed.
     fn conclude(&mut self, plan: &Plan, accepted: usize) -> Result<Attempt, Stop> {
         self.overreached |= plan.overreached(accepted);
-        self.wanted_frames = plan.missing;
         self.refused_frames &= plan.len == 0;
-        match plan.error {
+        if let Some(Halt::Frames(missing)) = plan.halt {
+            self.wanted_frames = missing;
+        }
+        match plan.halt {
             _ if accepted > 0 => Ok(Attempt::Landed(accepted)),
             _ if plan.len > 0 => Ok(Attempt::Nothing),
-            Some(errno) => Err(Stop::Failed(errno)),
-            None => Ok(Attempt::NotReady(plan.missing)),
+            Some(Halt::Failed(errno)) => Err(Stop::Failed(errno)),
+            Some(Halt::Unread(slots)) => Ok(Attempt::Unread(slots)),
+            Some(Halt::Frames(missing)) => Ok(Attempt::NotReady(missing)),
+            None => Ok(Attempt::NotReady(0)),
         }
+    }
+
+    /// Has the store read pages of `run`, and waits for the first one, which stays until the next
+    /// step. No page lock is held.
+    #[cold]
+    fn read_first(&mut self, run: PageRun, slots: SlotMask) -> Result<(), Stop> {
+        let Some(first) = slots.first() else { return Ok(()) };
+        let first = run.leaf_base().plus(u64::from(first));
+        let rest = PageRun::new(first, run.end().get() - first.get());
+        self.brought = None;
+        let request = &mut self.request;
+        self.brought = Some(self.inode.bring_in(request.token, rest, slots, request.task)?);
+        Ok(())
     }
 
     /// Frames for `run`, allocated while nothing is locked (P3). A refusal is an error only when it
@@ -264,6 +285,7 @@ where
                     return Ok(());
                 }
                 Attempt::Foreign => return self.wait_for_claims(got),
+                Attempt::Unread(slots) => self.read_first(run, slots)?,
                 // A frame was missing, or the file was cut off: admission will say so. The bytes
                 // are at hand: with a frame nothing else can come between (W6).
                 Attempt::NotReady(_) | Attempt::Nothing => {}

@@ -15,6 +15,7 @@ use crate::options::Written;
 use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::InodeLocks;
+use crate::uptodate::Brought;
 
 /// One request on its way.
 pub(super) struct Writer<'w, 'i, K: Kernel, U: UserMemory + ?Sized, T> {
@@ -32,6 +33,8 @@ pub(super) struct Writer<'w, 'i, K: Kernel, U: UserMemory + ?Sized, T> {
     pub(super) wanted_frames: u32,
     /// The last allocation of frames failed, and nothing could be prepared since.
     pub(super) refused_frames: bool,
+    /// A page that was read for the next step.
+    pub(super) brought: Option<Brought<'w, K>>,
     /// The store was asked for room past what landed: give it back at the end (W9).
     pub(super) overreached: bool,
 }
@@ -72,6 +75,7 @@ where
             fruitless: 0,
             wanted_frames: 0,
             refused_frames: false,
+            brought: None,
             overreached: false,
         }
     }
@@ -179,5 +183,6 @@ where
         self.pos += bytes as u64;
         self.reachable = usize::MAX;
         self.fruitless = 0;
+        self.brought = None;
     }
 }

@@ -14,7 +14,7 @@ use crate::testing::{
 };
 use crate::{
     CoreSync, Errno, LockId, Mapping, PageIndex, PageRun, SlotMask, SyncFamily, Trace, Wait,
-    WaitKey, WritebackOutcome,
+    WaitKey,
 };
 
 type Pages<S = CoreSync> = Mapping<Test<S>>;
@@ -330,7 +330,7 @@ fn a_spurious_locker_that_leaves_lets_the_new_owner_in() {
 /// Pages 0 and 1, locked, under a writeback each.
 fn under_writeback<'m>(
     mapping: &'m Pages,
-) -> (crate::LockedRun<'m, Test>, [crate::Writeback<'m, Test>; 2]) {
+) -> (crate::LockedRun<'m, Test>, [crate::WritebackRequest; 2]) {
     populate(mapping, run(0, 2), |_| 1);
     let mut locked = mapping.lock(cx(), run(0, 2)).unwrap();
     locked.set_dirty(slots(0b11));
@@ -350,7 +350,7 @@ fn the_end_of_a_writeback_is_waited_for_with_the_page_locked() {
                 while machine.wait.sleeping.load(Ordering::SeqCst) == 0 {
                     thread::yield_now();
                 }
-                one.end(WritebackOutcome::Clean);
+                one.complete(Ok(()));
                 woken.fetch_add(1, Ordering::SeqCst);
             });
             // The other page stays.
@@ -358,7 +358,7 @@ fn the_end_of_a_writeback_is_waited_for_with_the_page_locked() {
         });
         assert_eq!(locked.writeback(), slots(0b01));
         assert_eq!(locked.wait_writeback(!slots(0b01), &|| true), Ok(()));
-        zero.end(WritebackOutcome::Clean);
+        zero.complete(Ok(()));
     });
 }
 
@@ -373,7 +373,7 @@ fn l3_a_wait_for_a_writeback_can_be_killed_and_loses_nothing() {
     drop(locked);
     assert_eq!(mapping.wait_writeback_killable(run(0, 2), &|| true), Err(Errno::Interrupted));
     assert_eq!(mapping.wait_writeback_killable(run(2, 2), &|| true), Ok(()));
-    tokens.into_iter().for_each(|token| token.end(WritebackOutcome::Clean));
+    tokens.into_iter().for_each(|token| token.complete(Ok(())));
     assert_eq!(mapping.wait_writeback_killable(run(0, 2), &|| true), Ok(()));
 }
 
@@ -391,9 +391,9 @@ fn a_lock_and_a_writeback_and_each_page_have_keys_of_their_own() {
     let slept = machine.wait.take_keys();
     assert_eq!(slept.len(), 3);
     assert!(slept[0] != slept[1] && slept[1] != slept[2] && slept[0] != slept[2]);
-    one.end(WritebackOutcome::Clean);
+    one.complete(Ok(()));
     assert_eq!(machine.wait.take_woken(), [slept[1]]);
-    zero.end(WritebackOutcome::Clean);
+    zero.complete(Ok(()));
     drop(locked);
     assert_eq!(machine.wait.take_woken(), [slept[0]], "no request waits for the lock any more");
 }

@@ -5,7 +5,7 @@ use std::boxed::Box;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::testing::{Machine, POISON, cx, populate, run, slots, take_traces};
-use crate::{Errno, FillBuf, PAGE_SIZE, PageIndex, SlotMask, Trace, WritebackOutcome};
+use crate::{Errno, FillBuf, PAGE_SIZE, PageIndex, SlotMask, Trace};
 
 const FIRST: PageIndex = PageIndex::ZERO;
 
@@ -104,7 +104,7 @@ fn w5_a_page_whose_bytes_may_be_undefined_is_not_sent_to_the_store() {
     assert!(locked.begin_writeback(run(0, 1), u64::MAX).is_none());
     locked.zero(0, PAGE_SIZE);
     locked.set_uptodate(slots(0b1));
-    locked.begin_writeback(run(0, 1), u64::MAX).unwrap().end(WritebackOutcome::Clean);
+    locked.begin_writeback(run(0, 1), u64::MAX).unwrap().complete(Ok(()));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod misuse;
 mod pages;
 mod queue;
 mod removals;
+mod requests;
 mod shape;
 mod slots;
 mod states;

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::testing::{Machine, cx, populate, run, slots, take_traces, with_watchdog};
-use crate::{Frames, Mark, PAGE_SIZE, PageIndex, SlotMask, Trace, WritebackOutcome};
+use crate::{Frames, Mark, PAGE_SIZE, PageIndex, SlotMask, Trace};
 
 fn grace_periods() -> usize {
     take_traces().iter().filter(|&&event| event == Trace::GracePeriod).count()
@@ -94,7 +94,7 @@ fn removals_leave_pages_under_writeback_and_pages_of_another_cache_alone() {
     let mut removals = machine.cache.removals();
     assert_eq!(removals.take(&mut locked, slots(0b011)), slots(0b001));
     assert_eq!(locked.present(), slots(0b110));
-    writeback.end(WritebackOutcome::Clean);
+    writeback.complete(Ok(()));
     assert_eq!(removals.take(&mut locked, SlotMask::ALL), slots(0b110));
 }
 

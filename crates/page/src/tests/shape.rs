@@ -5,7 +5,7 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 use crate::testing::{Test, slots};
 use crate::{
     CoreSync, Epoch, LEAF_SIZE, LockedRun, Mapping, OwnedFrame, PAGE_SIZE, PageCache, PageIndex,
-    PageRun, ReadSection, Removals, Removed, SleepMutex, SlotMask, Writeback, WritebackRun,
+    PageRun, ReadSection, Removals, Removed, SleepMutex, SlotMask, WritebackRequest, WritebackRun,
 };
 
 type K = Test;
@@ -21,8 +21,8 @@ assert_impl_all!(Removals<'_, K>: Send);
 assert_impl_all!(WritebackRun<'_>: Send, Sync);
 assert_not_impl_any!(LockedRun<'_, K>: Send, Sync, Clone);
 assert_not_impl_any!(ReadSection<'_, K>: Send, Sync, Clone);
-assert_impl_all!(Writeback<'_, K>: Send, Sync);
-assert_not_impl_any!(Writeback<'_, K>: Clone);
+assert_impl_all!(WritebackRequest: Send, Sync);
+assert_not_impl_any!(WritebackRequest: Clone);
 
 #[test]
 fn a_lock_is_four_words() {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Release;
 
 use crate::testing::{Interrupted, Machine, Test, cx, interrupt, populate, run, slots};
-use crate::{LockedRun, Mapping, Mark, PageIndex, PageRun, SlotMask, Writeback, WritebackOutcome};
+use crate::{Errno, LockedRun, Mapping, Mark, PageIndex, PageRun, SlotMask, WritebackRequest};
 
 type K = Test<Interrupted>;
 
@@ -18,7 +18,7 @@ fn mapping(machine: &Machine<Interrupted>) -> &'static Mapping<K> {
 }
 
 /// A locked page, under writeback.
-fn begun(mapping: &'static Mapping<K>) -> (LockedRun<'static, K>, Writeback<'static, K>) {
+fn begun(mapping: &'static Mapping<K>) -> (LockedRun<'static, K>, WritebackRequest) {
     let mut locked = mapping.lock(cx(), run(0, 1)).unwrap();
     locked.set_dirty(slots(0b1));
     let writeback = locked.begin_writeback(run(0, 1), u64::MAX).unwrap();
@@ -31,7 +31,7 @@ fn taken_for_clean(look: impl Fn(&LockedRun<'static, K>) -> SlotMask) -> u32 {
     for before in 0.. {
         let machine = Machine::new(64);
         let (locked, writeback) = begun(mapping(&machine));
-        let fail = move || writeback.end(WritebackOutcome::Redirty);
+        let fail = move || writeback.complete(Err(Errno::Io));
         let (clean, fired) = interrupt(before, fail, || look(&locked));
         wrong += u32::from(clean.contains(slots(0b1)));
         if !fired {
@@ -57,7 +57,7 @@ fn f5_a_look_at_dirty_first_takes_a_dirty_page_for_clean_and_is_found() {
 }
 
 /// How often a locked look in the middle of the failure of a writeback takes its page for clean.
-fn clean_in_the_middle_of(fail: impl Fn(Writeback<'static, K>, &'static Mapping<K>)) -> usize {
+fn clean_in_the_middle_of(fail: impl Fn(WritebackRequest, &'static Mapping<K>)) -> usize {
     let mut wrong = 0;
     for before in 0.. {
         let machine = Machine::new(64);
@@ -80,14 +80,14 @@ fn clean_in_the_middle_of(fail: impl Fn(Writeback<'static, K>, &'static Mapping<
 
 #[test]
 fn f5_no_look_in_the_middle_of_a_failure_takes_its_page_for_clean() {
-    let fail = |writeback: Writeback<'static, K>, _| writeback.end(WritebackOutcome::Redirty);
+    let fail = |writeback: WritebackRequest, _| writeback.complete(Err(Errno::Io));
     assert_eq!(clean_in_the_middle_of(fail), 0);
     assert_eq!(clean_in_the_middle_of(|writeback, _| drop(writeback)), 0);
 }
 
 #[test]
 fn f5_a_failure_that_clears_writeback_before_it_sets_dirty_is_found() {
-    let planted = |writeback: Writeback<'static, K>, mapping: &'static Mapping<K>| {
+    let planted = |writeback: WritebackRequest, mapping: &'static Mapping<K>| {
         core::mem::forget(writeback);
         let leaf = mapping.tree().lookup(PageIndex::ZERO).unwrap();
         leaf.clear_writeback(slots(0b1), mapping.cache().wait());
@@ -166,7 +166,7 @@ fn f2_a_page_that_fails_in_the_middle_of_a_look_is_found_or_its_failure_is_on_re
         let recorder = record.clone();
         let fail = move || {
             *recorder.borrow_mut() += 1;
-            writeback.end(WritebackOutcome::Redirty);
+            writeback.complete(Err(Errno::Io));
         };
         let find = || mapping.find(PageIndex::ZERO, PageIndex::new(64), Mark::Unclean);
         let (found, fired) = interrupt(before, fail, find);

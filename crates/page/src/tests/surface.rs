@@ -10,7 +10,7 @@ use crate::testing::{Machine, NullStore, Test, TestFrames, cx, populate, run, sl
 use crate::{
     CoreSync, Epoch, Errno, FrameNumber, Kernel, LockId, Mapping, NoUserMappings, PAGES_PER_LEAF,
     PageCache, PageIndex, PageRun, SleepMutex, SlotMask, SpinWait, Unmap, UserMappings, Wait,
-    WaitKey, WritebackOutcome,
+    WaitKey,
 };
 
 /// A kernel that supplies memory and nothing else.
@@ -133,7 +133,7 @@ fn what_was_taken_out_or_is_on_its_way_says_what_it_is() {
     assert!(removals.is_empty());
     assert_eq!(removals.take(&mut locked, slots(0b11)), slots(0b01));
     assert_eq!(format!("{removals:?}"), "Removals { frames: 1, .. }");
-    pages.end(WritebackOutcome::Clean);
+    pages.complete(Ok(()));
     assert!(!locked.remove(slots(0b11)).is_empty());
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::vec;
 
 use crate::testing::{Machine, cx, populate, run, slots, with_watchdog};
-use crate::{Frames, Mark, PAGE_SIZE, PageIndex, SlotMask, WritebackOutcome};
+use crate::{Errno, Frames, Mark, PAGE_SIZE, PageIndex, SlotMask};
 
 #[test]
 fn the_store_sees_zeros_past_the_end_of_the_file() {
@@ -38,7 +38,7 @@ fn the_store_sees_zeros_past_the_end_of_the_file() {
 }
 
 #[test]
-fn pages_under_writeback_are_not_removed_and_hold_their_frames() {
+fn pages_under_writeback_are_not_removed() {
     let machine: Machine = Machine::new(64);
     let mapping = machine.mapping();
     populate(&mapping, run(0, 2), |_| 3);
@@ -50,12 +50,12 @@ fn pages_under_writeback_are_not_removed_and_hold_their_frames() {
         (locked.dirty(), locked.writeback(), locked.clean()),
         (slots(0), slots(0b01), slots(0b10))
     );
-    assert_eq!(machine.frames.references(frame), 2);
+    assert_eq!(machine.frames.references(frame), 1);
     assert_eq!(locked.remove(slots(0b11)).slots(), slots(0b10));
     let mut bytes = [0; 10];
     pages.view().copy_to(0, &mut bytes);
     assert_eq!(bytes, [3; 10]);
-    pages.end(WritebackOutcome::Clean);
+    pages.complete(Ok(()));
     assert_eq!(
         (locked.dirty(), locked.writeback(), locked.clean()),
         (slots(0), slots(0), slots(0b01))
@@ -103,7 +103,7 @@ fn a_writeback_begins_for_all_pages_of_its_run_or_changes_nothing() {
     assert_eq!(pages.view().len(), 2 * PAGE_SIZE);
     assert!(locked.begin_writeback(run(1, 2), u64::MAX).is_none(), "twice");
     assert_eq!((locked.dirty(), locked.writeback()), (slots(0b0110_0000), slots(0b0011_0110)));
-    earlier.end(WritebackOutcome::Clean);
+    earlier.complete(Ok(()));
     assert_eq!((locked.dirty(), locked.writeback()), (slots(0b0110_0000), slots(0b0000_0110)));
 }
 
@@ -121,10 +121,10 @@ fn a_failed_writeback_leaves_its_pages_dirty_and_touches_no_other() {
     let find = |mark| mapping.find(all.0, all.1, mark);
     assert_eq!(find(Mark::Writeback), Some(run(0, 2)));
     assert_eq!(find(Mark::Unclean), Some(run(0, 3)));
-    first.end(WritebackOutcome::Redirty);
+    first.complete(Err(Errno::Io));
     assert_eq!(find(Mark::Writeback), Some(run(1, 1)));
     assert_eq!(find(Mark::Dirty), Some(run(0, 1)));
-    second.end(WritebackOutcome::Clean);
+    second.complete(Ok(()));
     assert_eq!(find(Mark::Writeback), None);
     assert_eq!(find(Mark::Unclean), Some(run(0, 1)));
     assert_eq!(mapping.find(PageIndex::new(1), all.1, Mark::Unclean), Some(run(2, 1)));
@@ -164,29 +164,6 @@ fn a_writeback_that_is_dropped_has_failed_and_leaves_no_waiter_behind() {
 }
 
 #[test]
-fn a_forgotten_writeback_leaks_its_frames_and_does_no_harm_to_the_leaf_that_comes_after() {
-    let machine: Machine = Machine::new(64);
-    let mapping = machine.mapping();
-    populate(&mapping, run(0, 2), |_| 3);
-    let mut locked = mapping.lock(cx(), run(0, 2)).unwrap();
-    locked.set_dirty(slots(0b11));
-    core::mem::forget(locked.begin_writeback(run(0, 2), 100).unwrap());
-    assert!(locked.remove(slots(0b11)).is_empty());
-    drop(locked);
-    drop(mapping);
-    let mapping = machine.mapping();
-    populate(&mapping, run(0, 2), |_| 3);
-    let locked = mapping.lock(cx(), run(0, 2)).unwrap();
-    assert_eq!(
-        (locked.dirty(), locked.writeback(), locked.clean()),
-        (slots(0), slots(0), slots(0b11))
-    );
-    drop(locked);
-    drop(mapping);
-    assert_eq!(machine.frames.in_use(), 3, "the two frames, and one of nodes");
-}
-
-#[test]
 fn whoever_waits_for_writeback_is_woken_beside_lockers() {
     with_watchdog(|| {
         let machine: Machine = Machine::new(64);
@@ -211,7 +188,7 @@ fn whoever_waits_for_writeback_is_woken_beside_lockers() {
                         if round % 8 == 0 {
                             thread::yield_now();
                         }
-                        pages.end(WritebackOutcome::Clean);
+                        pages.complete(Ok(()));
                         drop(mapping.lock(cx(), run(0, 8)).unwrap());
                     }
                 });
@@ -236,7 +213,7 @@ fn whoever_waits_for_writeback_sleeps_until_its_end() {
                 thread::yield_now();
             }
             assert!(!waiter.is_finished());
-            pages.end(WritebackOutcome::Clean);
+            pages.complete(Ok(()));
         });
     });
 }

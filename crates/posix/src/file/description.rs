@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
 use faultless::page::{LockId, SleepMutex, Spin, SpinLock};
+use faultless::filemap::ReadAhead;
 use faultless::prelude::{ErrorCursor, Inode, Kernel};
 use linux_raw_sys::general as linux;
 
@@ -60,6 +61,8 @@ pub struct Description<S: System> {
     pub(super) position_lock: SleepMutex<S::Kernel>,
     /// In bytes. Changed with `position_lock` held.
     pub(super) position: SpinLock<S::Kernel, u64>,
+    /// What is read next, as far as one can tell.
+    pub(super) ahead: ReadAhead<S::Kernel>,
     /// Up to where failed writebacks were reported (F2).
     pub(super) errors: SpinLock<S::Kernel, ErrorCursor>,
 }
@@ -77,6 +80,7 @@ impl<S: System> Description<S> {
             flags: AtomicU32::new(flags & KEPT),
             position_lock: SleepMutex::new(LockId::OpenFile(S::unique())),
             position: Spin::new(0),
+            ahead: ReadAhead::with_limits(S::read_ahead_limits()),
             errors: Spin::new(file.error_cursor()),
             file,
         })

@@ -3,6 +3,7 @@
 
 use core::ops::Range;
 
+use faultless::filemap::Advice;
 use faultless::page::Spin;
 use faultless::prelude::{PAGE_SIZE, PageLocks, SyncKind, Task};
 use linux_raw_sys::general as linux;
@@ -80,8 +81,10 @@ impl<S: System> Description<S> {
         if flags & waits != 0 { Ok(written?) } else { Ok(()) }
     }
 
-    /// `posix_fadvise`. `POSIX_FADV_DONTNEED` writes the range back and drops its whole pages; the
-    /// other kinds are hints without an effect. May sleep.
+    /// `posix_fadvise`. `POSIX_FADV_NORMAL`, `RANDOM` and `SEQUENTIAL` are for the whole open file,
+    /// and say what is read ahead; `POSIX_FADV_WILLNEED` has the store read the range and does not
+    /// wait for that; `POSIX_FADV_DONTNEED` writes the range back and drops its whole pages;
+    /// `POSIX_FADV_NOREUSE` has no effect. May sleep.
     ///
     /// # Errors
     /// `EINVAL` for an advice that means nothing, and for a length that is negative as a signed
@@ -96,11 +99,14 @@ impl<S: System> Description<S> {
     ) -> Result<(), Errno> {
         signed(len)?;
         match advice {
-            linux::POSIX_FADV_NORMAL
-            | linux::POSIX_FADV_RANDOM
-            | linux::POSIX_FADV_SEQUENTIAL
-            | linux::POSIX_FADV_WILLNEED
-            | linux::POSIX_FADV_NOREUSE => Ok(()),
+            linux::POSIX_FADV_NORMAL => self.ahead.advise(Advice::Normal),
+            linux::POSIX_FADV_RANDOM => self.ahead.advise(Advice::Random),
+            linux::POSIX_FADV_SEQUENTIAL => self.ahead.advise(Advice::Sequential),
+            linux::POSIX_FADV_NOREUSE => {}
+            linux::POSIX_FADV_WILLNEED => {
+                let len = if len == 0 { u64::MAX } else { len };
+                self.inode().will_need(token, offset, len, &S::read_ahead_limits());
+            }
             linux::POSIX_FADV_DONTNEED => {
                 let page = PAGE_SIZE as u64;
                 let end = if len == 0 { u64::MAX } else { offset.saturating_add(len) };
@@ -114,9 +120,9 @@ impl<S: System> Description<S> {
                 if start < end {
                     self.inode().evict(token, start..end);
                 }
-                Ok(())
             }
-            _ => Err(Errno::INVAL),
+            _ => return Err(Errno::INVAL),
         }
+        Ok(())
     }
 }

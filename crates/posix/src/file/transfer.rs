@@ -60,7 +60,7 @@ impl<S: System> Description<S> {
         let _held = self.lock_position(task)?;
         let position = *self.position.lock();
         ends(position, to)?;
-        let bytes = self.inode().read(token, to, position, task)?;
+        let bytes = self.inode().read_ahead(token, to, position, &self.ahead, task)?;
         *self.position.lock() = position + bytes as u64;
         Ok(bytes)
     }
@@ -79,7 +79,7 @@ impl<S: System> Description<S> {
         signed(position)?;
         self.need(AccessMode::READ)?;
         ends(position, to)?;
-        Ok(self.inode().read(token, to, position, task)?)
+        Ok(self.inode().read_ahead(token, to, position, &self.ahead, task)?)
     }
 
     /// `write` and `writev`: writes at the position, or at the end with `O_APPEND`, and moves the

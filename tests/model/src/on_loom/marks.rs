@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use faultless_page::{Mark, PageIndex, WritebackOutcome};
+use faultless_page::{Mark, PageIndex};
 
 use crate::on_loom::explore::Run;
 use crate::on_loom::world::{PAGE, Sent, World, cx};
@@ -61,7 +61,7 @@ pub fn write_during_writeback() -> Run {
         {
             locked.clear_dirty(PAGE.mask());
         }
-        writeback.end(WritebackOutcome::Clean);
+        writeback.complete(Ok(()));
     };
     let end = move || {
         let stored = store.lock().expect("threads are done").clone();
@@ -79,7 +79,7 @@ pub fn waiting_for_writeback() -> Run {
     world.fill(&file, PageIndex::ZERO, b"page");
     file.lock(cx(), PAGE).expect("a leaf").set_dirty(PAGE.mask());
     let sent = Sent::begin(&file, PAGE);
-    let end_io = move || sent.end(WritebackOutcome::Clean);
+    let end_io = move || sent.complete(Ok(()));
     let mapping = Arc::clone(&file);
     let wait = move || {
         mapping.wait_writeback(PAGE);
@@ -98,7 +98,7 @@ pub fn two_writebacks() -> Run {
     world.fill(&file, PageIndex::ZERO, b"page");
     file.lock(cx(), PAGE).expect("a leaf").set_dirty(PAGE.mask());
     let first = Sent::begin(&file, PAGE);
-    let end_first = move || first.end(WritebackOutcome::Clean);
+    let end_first = move || first.complete(Ok(()));
     let mapping = Arc::clone(&file);
     let second = move || {
         let mut locked = mapping.lock(cx(), PAGE).expect("a leaf");
@@ -106,7 +106,7 @@ pub fn two_writebacks() -> Run {
         let writeback = locked.begin_writeback(PAGE, u64::MAX);
         drop(locked);
         // The first one may still be under way.
-        writeback.into_iter().for_each(|writeback| writeback.end(WritebackOutcome::Clean));
+        writeback.into_iter().for_each(|writeback| writeback.complete(Ok(())));
     };
     let mapping = Arc::clone(&file);
     let wait = move || mapping.wait_writeback(PAGE);

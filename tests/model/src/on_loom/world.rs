@@ -1,12 +1,11 @@
 //! What loom's models share: a small machine, and short names for what they do to it.
 
-use std::mem;
 use std::sync::Arc;
 
 use faultless_filemap::Inode;
 use faultless_page::{
-    LockContext, LockedRun, Mapping, NoUserMappings, PageCache, PageIndex, PageRun, Strategy,
-    Writeback, WritebackOutcome,
+    Errno, LockContext, LockedRun, Mapping, NoUserMappings, PageCache, PageIndex, PageRun,
+    Strategy, WritebackRequest,
 };
 
 use crate::kernel::ModelKernel;
@@ -37,11 +36,11 @@ pub fn cx() -> LockContext<'static> {
     unsafe { LockContext::new() }
 }
 
-/// A writeback under way, which any thread may end: the token, and the file that it borrows.
+/// A writeback under way, which any thread may end: the request, and its file.
 #[derive(Debug)]
 pub struct Sent {
-    writeback: Writeback<'static, K>,
-    /// Dropped after the token.
+    writeback: WritebackRequest,
+    /// Dropped after the request.
     _file: Arc<Mapping<K>>,
 }
 
@@ -54,16 +53,12 @@ impl Sent {
     pub fn begin(file: &Arc<Mapping<K>>, run: PageRun) -> Self {
         let mut locked = file.lock(cx(), run).expect("a leaf");
         let writeback = locked.begin_writeback(run, u64::MAX).expect("dirty pages");
-        // SAFETY: the token borrows the mapping, which `_file` keeps where it is until the token is
-        // gone.
-        let writeback =
-            unsafe { mem::transmute::<Writeback<'_, K>, Writeback<'static, K>>(writeback) };
         Self { writeback, _file: Arc::clone(file) }
     }
 
     /// Ends it.
-    pub fn end(self, outcome: WritebackOutcome) {
-        self.writeback.end(outcome);
+    pub fn complete(self, result: Result<(), Errno>) {
+        self.writeback.complete(result);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use faultless::filemap::{Inode, PageLocks, Task};
 use faultless::page::{
     AddressSpaceOperations, Errno, FrameBatch, Kernel, LockContext, LockedRun, Mark, PAGE_SIZE,
-    PageIndex, PageRun, SyncKind, Unmap, UserMappings, WritebackOutcome,
+    PageIndex, PageRun, SyncKind, Unmap, UserMappings,
 };
 use faultless::usercopy::{IovIter, MayFault, UserMemory};
 
@@ -81,11 +81,7 @@ impl<'f, K: Kernel> OldSync<'f, K> {
         let Some(writeback) = locked.begin_writeback(run, self.file.size()) else { return Ok(()) };
         drop(locked);
         let sent = mapping.store().writeback(&writeback.view());
-        writeback.end(if sent.is_ok() {
-            WritebackOutcome::Clean
-        } else {
-            WritebackOutcome::Redirty
-        });
+        writeback.complete(sent);
         sent
     }
 }

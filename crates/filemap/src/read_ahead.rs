@@ -1,0 +1,231 @@
+//! Reading ahead: what the streams of an open file will ask for, and the pages around a fault.
+//!
+//! [`faultless_policy::readahead`] decides, when a read misses a page or uses one that carries a
+//! marker; this module has the store read the pages. It waits for no page that is in the cache and for no
+//! completion: what is not free at once is left out, and read when it is asked for.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use faultless_page::{Kernel, Mark, PageIndex, PageRun, SlotMask, Spin, SpinLock};
+use faultless_policy::readahead::{Advice, File, Limits, Readahead, Run, Window, will_need};
+
+use crate::inode::Inode;
+use crate::pos::FilePos;
+use crate::token::PageLocks;
+use crate::uptodate::pages_before;
+
+/// The streams of one open file: what was read, and what will be read next. Shared by the threads
+/// that use the open file; its lock is a short one, and not held across a call out of it.
+#[doc(alias = "file_ra_state")]
+pub struct ReadAhead<K: Kernel> {
+    streams: SpinLock<K, Readahead>,
+    limits: Limits,
+}
+
+impl<K: Kernel> ReadAhead<K> {
+    /// No stream yet; windows of the size that suits most stores.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_limits(Limits::DEFAULT)
+    }
+
+    /// No stream yet. [`Limits::for_store`] has windows for a store of a known latency.
+    #[must_use]
+    pub fn with_limits(limits: Limits) -> Self {
+        Self { streams: Spin::new(Readahead::new()), limits }
+    }
+
+    /// `posix_fadvise(2)` with `POSIX_FADV_NORMAL`, `SEQUENTIAL` or `RANDOM`.
+    #[doc(alias = "posix_fadvise")]
+    pub fn advise(&self, advice: Advice) {
+        self.streams.lock().advise(advice);
+    }
+
+    /// A read of `len` bytes at `at`, the rest of a request, has missed the first page.
+    #[cold]
+    pub(crate) fn missed(
+        &self,
+        inode: &Inode<K>,
+        token: &mut impl PageLocks,
+        at: FilePos,
+        len: usize,
+    ) {
+        let asked = asked(inode, at.page(), at, len);
+        let window = self.streams.lock().miss(asked, &self.file(inode));
+        let Some(window) = window else { return };
+        // What was asked for comes first, so that the store has it first.
+        inode.submit_ahead(token, asked.clipped(Run::new(asked.first, MOST_ASKED)), None);
+        inode.submit_window(token, window);
+    }
+
+    /// A read has used page `marked`, and asks for `len` bytes more.
+    #[cold]
+    pub(crate) fn used_marker(
+        &self,
+        inode: &Inode<K>,
+        token: &mut impl PageLocks,
+        marked: PageIndex,
+        len: usize,
+    ) {
+        if !inode.mapping().read_section(token.page_locks()).take_marker(marked) {
+            return;
+        }
+        let asked = asked(inode, marked, FilePos::clipped(marked.start()), len.max(1));
+        let window = self.streams.lock().marker(asked, &self.file(inode));
+        if let Some(window) = window {
+            inode.submit_window(token, window);
+        }
+    }
+
+    /// A fault on page `index` of a mapping of `mapped`, before it is resolved.
+    pub(crate) fn faults(
+        &self,
+        inode: &Inode<K>,
+        token: &mut impl PageLocks,
+        index: PageIndex,
+        mapped: Run,
+    ) {
+        let (is_uptodate, is_marked) = {
+            let section = inode.mapping().read_section(token.page_locks());
+            (section.is_uptodate(index), section.take_marker(index))
+        };
+        let file = self.file(inode);
+        let page = index.get();
+        let window = match (is_uptodate, is_marked) {
+            (false, _) => self.streams.lock().fault_miss(page, mapped, &file),
+            (true, true) => self.streams.lock().marker(Run::new(page, 1), &file),
+            (true, false) => {
+                self.streams.lock().fault_hit();
+                None
+            }
+        };
+        if let Some(window) = window {
+            inode.submit_window(token, window);
+        }
+    }
+
+    /// The pages around a fault that may be installed with it.
+    pub(crate) fn around(&self, inode: &Inode<K>, index: PageIndex, mapped: Run) -> Run {
+        let pages = inode.eof().page_from().get();
+        faultless_policy::readahead::around(index.get(), self.limits.around, mapped, pages)
+    }
+
+    fn file(&self, inode: &Inode<K>) -> File<'_> {
+        let pages = inode.eof().page_from().get();
+        File { pages, dropped_unused: inode.dropped_unused(), limits: &self.limits }
+    }
+}
+
+impl<K: Kernel> Default for ReadAhead<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Kernel> fmt::Debug for ReadAhead<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadAhead").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Pages of a request that are submitted at once, before the window.
+const MOST_ASKED: u64 = 512;
+
+/// The pages from `first` on of a request for `len` bytes at `at`.
+fn asked<K: Kernel>(inode: &Inode<K>, first: PageIndex, at: FilePos, len: usize) -> Run {
+    let len = len.min(inode.eof().since(at)).max(1);
+    let last = PageIndex::containing(at.get() + (len as u64 - 1));
+    Run::between(first.get(), last.get() + 1)
+}
+
+impl<K: Kernel> Inode<K> {
+    /// Has the store read the pages that hold bytes of `[pos, pos + len)`, and does not wait for
+    /// that: `POSIX_FADV_WILLNEED`. Pages that are locked, and those for which there is no memory,
+    /// are left out. May sleep for memory, and in the store. No page lock is held.
+    #[doc(alias = "POSIX_FADV_WILLNEED")]
+    #[doc(alias = "force_page_cache_readahead")]
+    pub fn will_need(&self, token: &mut impl PageLocks, pos: u64, len: u64, limits: &Limits) {
+        let first = PageIndex::containing(pos).get();
+        let end = FilePos::clipped(pos.saturating_add(len)).page_from().get();
+        let pages = self.eof().page_from().get();
+        for run in will_need(Run::between(first, end), pages, limits) {
+            self.submit_ahead(token, run, None);
+        }
+    }
+
+    fn submit_window(&self, token: &mut impl PageLocks, window: Window) {
+        for run in window.runs() {
+            self.submit_ahead(token, run, window.marker());
+        }
+    }
+
+    /// Hands the pages of `run` that are neither uptodate nor locked to the store, and puts the
+    /// marker on page `marker` if it is among them.
+    fn submit_ahead(&self, token: &mut impl PageLocks, run: Run, marker: Option<u64>) {
+        let marker = marker.map(PageIndex::new);
+        let end = PageIndex::new(run.end());
+        let mut from = PageIndex::new(run.first);
+        while from < end {
+            let piece = PageRun::new(from, end.get() - from.get());
+            match self.submit_piece(token, piece, marker) {
+                Some(next) => from = next,
+                None => return,
+            }
+        }
+    }
+
+    /// The same for pages of one leaf; where to go on, unless there is no memory.
+    fn submit_piece(
+        &self,
+        token: &mut impl PageLocks,
+        piece: PageRun,
+        marker: Option<PageIndex>,
+    ) -> Option<PageIndex> {
+        let mapping = self.mapping();
+        let absent = self.absent(piece);
+        let mut batch = match absent {
+            0 => None,
+            pages => Some(mapping.cache().allocate(pages).ok()?),
+        };
+        let locks = token.page_locks();
+        let locked = if absent == piece.pages() {
+            // There may be no leaf yet. Locks of absent pages are held for a short time.
+            Some(mapping.lock_or_create(locks, piece).ok()?)
+        } else {
+            mapping.try_lock_free(locks, piece)
+        };
+        let Some(mut locked) = locked else { return Some(piece.end()) };
+        let next = locked.run().end();
+        let inside = locked.mask() & pages_before(locked.run(), self.size());
+        if let Some(frames) = &mut batch {
+            locked.insert_batch(inside, frames);
+        }
+        let missing = inside - locked.present();
+        let marker = marker.filter(|marker| locked.run().contains(*marker));
+        locked.set_marker(marker.map_or(SlotMask::EMPTY, PageIndex::bit));
+        // Frames that could not be had at once are asked for once more.
+        let next = match PageRun::first_of(piece.leaf_base(), missing) {
+            Some(first) if first.first() > piece.first() => first.first(),
+            _ => next,
+        };
+        self.hand_over(locked, inside);
+        Some(next)
+    }
+
+    /// How many of the pages are not in the cache, at this moment.
+    fn absent(&self, piece: PageRun) -> u32 {
+        let mut absent = piece.pages();
+        let mut from = piece.first();
+        while let Some(run) = self.mapping().find(from, piece.end(), Mark::Present) {
+            absent = absent.saturating_sub(run.pages());
+            from = run.end();
+        }
+        absent
+    }
+
+    /// Pages of the file that were read ahead and left the cache before their first use.
+    pub(crate) fn dropped_unused(&self) -> u64 {
+        0
+    }
+}

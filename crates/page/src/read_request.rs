@@ -1,0 +1,286 @@
+//! Pages on their way from the store.
+//!
+//! A read owns the locks of its pages from its submission to its end. A thread that wants them
+//! waits for their lock, as for any other; the end marks what came as uptodate and unlocks.
+
+use core::mem;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::Ordering::Release;
+
+use crate::kernel::count;
+use crate::leaf::Leaf;
+use crate::request::{Raw, Segments};
+use crate::{
+    AddressSpaceOperations, Count, Errno, FillBuf, Frames, Kernel, LockedRun, Mapping, PAGE_SIZE,
+    PageCache, PageIndex, PageRun, SlotMask, Trace,
+};
+
+/// Where a file ends, in bytes, for those who read its pages from the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileEnd {
+    /// The visible size: what lies behind it is zeroed.
+    pub visible: u64,
+    /// What the store has to have, at most the visible size: less is an error (F8).
+    pub on_store: u64,
+}
+
+/// A run of pages to be read. It owns their locks; [`complete`](Self::complete),
+/// [`fill`](Self::fill) or [`fail`](Self::fail) ends it, on any thread or in an interrupt handler,
+/// and unlocks them. Dropping it is [`fail`](Self::fail) with [`Errno::Io`].
+///
+/// An end sleeps for nothing, takes no lock but a short one of the kernel's
+/// [`SyncFamily`](crate::SyncFamily), and calls [`Wait::wake`](crate::Wait::wake),
+/// [`Kernel::trace`] and [`Kernel::count`].
+///
+/// [`mem::forget`](core::mem::forget) of a request leaves its pages locked: those who want them
+/// wait without end, and so does the drop of the mapping.
+#[derive(Debug)]
+#[must_use = "dropping it fails the read"]
+pub struct ReadRequest {
+    raw: Raw,
+    end: FileEnd,
+    /// A thread holds the locks, as traces say.
+    is_traced: bool,
+}
+
+impl ReadRequest {
+    /// The pages, all in one leaf.
+    #[must_use]
+    pub fn run(&self) -> PageRun {
+        self.raw.run()
+    }
+
+    /// Position in the file of the first byte.
+    #[must_use]
+    pub fn pos(&self) -> u64 {
+        self.run().start()
+    }
+
+    /// How many bytes from there the store has to have. The rest of the last page may lie past the
+    /// end of the file.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.end.on_store.saturating_sub(self.pos()).min(self.padded_len() as u64) as usize
+    }
+
+    /// Whether the store need have nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The length in whole pages, in bytes.
+    #[must_use]
+    pub fn padded_len(&self) -> usize {
+        self.run().pages() as usize * PAGE_SIZE
+    }
+
+    /// The memory to fill, whole pages, front to back.
+    pub fn segments(&mut self) -> Segments<'_> {
+        let len = self.padded_len();
+        self.raw.segments(len)
+    }
+
+    /// Keeps the first `pages` pages, and gives the others as a request of their own: for a store
+    /// whose pieces end one by one. `None`, with nothing changed, if one of the two would be empty.
+    pub fn split_off(&mut self, pages: u32) -> Option<Self> {
+        let raw = self.raw.split_off(pages)?;
+        Some(Self { raw, end: self.end, is_traced: false })
+    }
+
+    /// The first `filled` bytes of the [segments](Self::segments) are what the file has, and what
+    /// follows is not there: pages that lie wholly before, and those that the store
+    /// [need not have](Self::len) more of, are valid; the others have failed with [`Errno::Io`]
+    /// (F8).
+    ///
+    /// # Safety
+    /// That many bytes were written, and nothing writes to the memory any more. Otherwise recycled
+    /// memory would be shown to users (W5).
+    pub unsafe fn complete(self, filled: usize) {
+        let (needed, run) = (self.len(), self.run());
+        let mut good = SlotMask::EMPTY;
+        for page in 0..run.pages() {
+            let start = page as usize * PAGE_SIZE;
+            let needed = needed.saturating_sub(start).min(PAGE_SIZE);
+            let filled = filled.saturating_sub(start).min(PAGE_SIZE);
+            if filled >= needed {
+                let index = run.first().plus(u64::from(page));
+                self.define_rest(index, filled);
+                good |= index.bit();
+            }
+        }
+        self.end(good, Errno::Io);
+    }
+
+    /// The store has none of the pages.
+    pub fn fail(self, errno: Errno) {
+        self.end(SlotMask::EMPTY, errno);
+    }
+
+    /// Lets `read` fill the pages one after the other; one that fails costs only itself, and the
+    /// first error stands for all of them. What a synchronous store needs:
+    /// [`submit_read`](AddressSpaceOperations::submit_read) is this by default.
+    pub fn fill(mut self, mut read: impl FnMut(PageIndex, &mut FillBuf<'_>) -> Result<(), Errno>) {
+        self.raw.trace(Trace::Acquired(self.raw.lock_id()));
+        self.is_traced = true;
+        let run = self.run();
+        let (mut good, mut failure) = (SlotMask::EMPTY, None);
+        for page in 0..u64::from(run.pages()) {
+            let index = run.first().plus(page);
+            match self.fill_page(index, &mut read) {
+                Ok(()) => good |= index.bit(),
+                Err(errno) => failure = failure.or(Some(errno)),
+            }
+        }
+        self.end(good, failure.unwrap_or(Errno::Io));
+    }
+
+    fn fill_page(
+        &self,
+        index: PageIndex,
+        read: &mut impl FnMut(PageIndex, &mut FillBuf<'_>) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let memory = self.raw.page(index).ok_or(Errno::Invalid)?;
+        // SAFETY: a page of this request, which is locked for it and not uptodate: no reader, no
+        // user mapping and no writeback looks at it.
+        let mut buf = unsafe { FillBuf::over(memory) };
+        read(index, &mut buf)?;
+        let needed = self.end.on_store.saturating_sub(index.start()).min(PAGE_SIZE as u64);
+        if !buf.is_over(memory) || (buf.filled() as u64) < needed {
+            return Err(Errno::Io);
+        }
+        let (filled, hole) = (buf.filled(), buf.hole());
+        if hole > 0 {
+            self.raw.trace(Trace::Zeroed(hole));
+        }
+        self.define_rest(index, filled);
+        Ok(())
+    }
+
+    /// Zeroes what follows the first `filled` bytes of a page, and what lies past the end of the
+    /// file (P2).
+    fn define_rest(&self, index: PageIndex, filled: usize) {
+        let visible = self.end.visible.saturating_sub(index.start()).min(PAGE_SIZE as u64);
+        let from = filled.min(visible as usize);
+        let Some(memory) = self.raw.page(index) else { return };
+        if from < PAGE_SIZE {
+            // SAFETY: the offset lies in the page.
+            let rest = unsafe { memory.add(from) };
+            // SAFETY: up to the end of a page of this request; as for `fill_page`.
+            unsafe { ptr::write_bytes(rest.as_ptr(), 0, PAGE_SIZE - from) };
+            self.raw.trace(Trace::Zeroed(PAGE_SIZE - from));
+        }
+    }
+
+    fn end(self, good: SlotMask, errno: Errno) {
+        self.finish(good, errno);
+        // It has ended, which is all that its drop is for.
+        mem::forget(self);
+    }
+
+    fn finish(&self, good: SlotMask, errno: Errno) {
+        if self.is_traced {
+            // Before another thread can have them, so that a checker sees the events in order.
+            self.raw.trace(Trace::Released(self.raw.lock_id()));
+        }
+        let failed = self.run().mask() - good;
+        self.raw.end_read(good, (!failed.is_empty()).then_some(errno));
+    }
+}
+
+impl Drop for ReadRequest {
+    fn drop(&mut self) {
+        self.finish(SlotMask::EMPTY, Errno::Io);
+    }
+}
+
+impl<K: Kernel> LockedRun<'_, K> {
+    /// Hands pages of the run to the store to be read: those of `slots` that are present and not
+    /// uptodate, as one request for each stretch. All the others are unlocked first. A request owns
+    /// the locks of its pages: who waits for the store waits for these locks.
+    ///
+    /// May sleep, if the store does. The permission to lock pages is in use until all requests were
+    /// handed over.
+    pub fn submit_read(self, slots: SlotMask, end: FileEnd) {
+        let (mapping, leaf, run) = (self.mapping, self.leaf, self.run());
+        let wanted = (slots & self.present()) - self.uptodate();
+        K::trace(Trace::Released(mapping.lock_id(run)));
+        let mut rest = Rest { mapping, leaf, slots: wanted };
+        let others = self.mask() - wanted;
+        // The locks go on as those of the requests.
+        mem::forget(self);
+        if !others.is_empty() {
+            leaf.unlock(others, mapping.cache().wait());
+        }
+        while let Some(run) = PageRun::first_of(run.leaf_base(), rest.slots) {
+            // SAFETY: the leaf is the mapping's, and the locks of these present pages are the
+            // request's from here on.
+            let Some(raw) = (unsafe { Raw::new(mapping, leaf, run) }) else { return };
+            rest.slots -= run.mask();
+            let request = ReadRequest { raw, end, is_traced: false };
+            mapping.store().submit_read(request);
+        }
+    }
+
+    /// Why the store could not read a page of the run that is not uptodate and was submitted:
+    /// [`Errno::Io`] for all other pages.
+    #[must_use]
+    pub fn read_error(&self, index: PageIndex) -> Errno {
+        let Some(frame) = self.frame(index) else { return Errno::Io };
+        if self.uptodate().contains(index.bit()) {
+            return Errno::Io;
+        }
+        let memory = self.mapping.cache().frames().address(frame).cast::<[u64; 2]>();
+        // SAFETY: a page that is locked and not uptodate: nothing else uses its bytes, which are
+        // initialised and aligned.
+        match unsafe { memory.read() } {
+            [FAILED, code] => Errno::from_code(code),
+            _ => Errno::Io,
+        }
+    }
+}
+
+/// Locks that no request has yet. Dropped by a store that unwinds: they are given back.
+struct Rest<'t, K: Kernel> {
+    mapping: &'t Mapping<K>,
+    leaf: &'t Leaf<K::Sync>,
+    slots: SlotMask,
+}
+
+impl<K: Kernel> Drop for Rest<'_, K> {
+    fn drop(&mut self) {
+        if !self.slots.is_empty() {
+            self.leaf.unlock(self.slots, self.mapping.cache().wait());
+        }
+    }
+}
+
+/// Stands at the begin of a page that could not be read, before the error number. The bytes of such
+/// a page are not used for anything else.
+const FAILED: u64 = 0x4641_494c_4544_2121;
+
+impl<S: crate::SyncFamily> Leaf<S> {
+    /// The pages of `run` are no longer being read: `good` are uptodate, the others are not because
+    /// of `errno`. Unlocks them.
+    pub(crate) fn end_read<K: Kernel<Sync = S>>(
+        &self,
+        cache: &PageCache<K>,
+        run: PageRun,
+        good: SlotMask,
+        errno: Option<Errno>,
+    ) {
+        if let Some(errno) = errno {
+            for slot in (run.mask() - good).iter() {
+                let Some(frame) = self.frame(slot) else { continue };
+                let memory: NonNull<[u64; 2]> = cache.frames().address(frame).cast();
+                // SAFETY: a page that is locked and not uptodate: nothing else uses its bytes.
+                unsafe { memory.write([FAILED, u64::from(errno.code().unsigned_abs())]) };
+            }
+        }
+        if !good.is_empty() {
+            self.uptodate.fetch_or(good, Release);
+            count::<K>(Count::Filled, good);
+        }
+        self.unlock(run.mask(), cache.wait());
+    }
+}
