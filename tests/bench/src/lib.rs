@@ -20,6 +20,7 @@ mod kernel;
 mod measure;
 mod memory;
 mod readahead;
+mod reclaim;
 mod report;
 mod rivals;
 mod rows;
@@ -30,6 +31,7 @@ mod throttle;
 /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
 #[derive(clap::Parser, Debug)]
 #[command(bin_name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
+#[command(disable_help_subcommand = true)]
 pub struct Options {
     /// A policy in a simulator instead.
     #[command(subcommand)]
@@ -54,6 +56,8 @@ pub struct Options {
 /// What is simulated instead of measured. Counts and simulated time are the same on each machine.
 #[derive(clap::Subcommand, Debug)]
 enum What {
+    /// Replay page traces through the replacement policy and its rivals.
+    Reclaim(reclaim::Options),
     /// Coverage, accuracy and stalls of readahead on generated streams.
     Readahead(Simulated),
     /// Throughput, fairness and pauses of writers on simulated stores.
@@ -68,24 +72,28 @@ struct Simulated {
 }
 
 impl What {
-    fn run(&self) {
+    fn run(&self) -> Result<ExitCode> {
         match self {
+            // The traces are long.
+            Self::Reclaim(_) if cfg!(debug_assertions) => return optimised(),
+            Self::Reclaim(options) => return reclaim::run(options),
             Self::Readahead(Simulated { json: true }) => println!("{:#}", readahead::json()),
             Self::Readahead(_) => readahead::print(),
             Self::Throttle(Simulated { json: true }) => println!("{:#}", throttle::json()),
             Self::Throttle(_) => throttle::print(),
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
 /// `cargo xtask bench`.
 ///
 /// # Errors
-/// No optimised build can be started, a row does not exist, or a contestant cannot be set up.
+/// No optimised build can be started, a row does not exist, a contestant cannot be set up, or the
+/// command in [`What`] fails.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if let Some(what) = &options.what {
-        what.run();
-        return Ok(ExitCode::SUCCESS);
+        return what.run();
     }
     if cfg!(debug_assertions) {
         return optimised();
