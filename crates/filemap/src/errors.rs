@@ -1,4 +1,4 @@
-//! Whom to tell of the failed writebacks of an inode: every open file is told of each once.
+//! Which callers are told of the failed writebacks of an inode: every open file, of each once.
 //!
 //! The mapping counts the failures ([`Mapping::failures`]); here are the places in that sequence. A
 //! failure is recorded *before* its pages stop being under writeback (F2). A sync notes the

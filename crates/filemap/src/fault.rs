@@ -146,14 +146,15 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
-    /// As [`fault`](Self::fault), for an area that maps the pages `mapped` of the file: pages around
-    /// the fault that are uptodate are installed as well, for loads, with one lock for each stretch
-    /// of them; and the store is asked for pages that the faults of `ahead` are likely to want next.
+    /// As [`fault`](Self::fault), for an area that maps the pages `mapped` of the file: pages
+    /// around the fault that are uptodate are installed as well, for loads, with one lock for each
+    /// stretch of them; and the store is asked for pages that the faults of `ahead` are likely to
+    /// want next.
     ///
     /// `install` is called for `index` first; its result is returned. Then for each page around it,
-    /// in ascending order, under the same rules, with that page's lock held. It leaves an entry that
-    /// is there as it is. None is called for a page that is locked, or whose first use is to ask for
-    /// more to be read ahead.
+    /// in ascending order, under the same rules, with that page's lock held. It leaves an entry
+    /// that is there as it is. None is called for a page that is locked, or whose first use is to
+    /// ask for more to be read ahead.
     ///
     /// # Errors
     /// As [`fault`](Self::fault). Errors of pages around it are none of the caller's.
@@ -182,8 +183,8 @@ impl<K: Kernel> Inode<K> {
         Ok(installed)
     }
 
-    /// Installs uptodate pages of the first stretch of `piece` that is free, but for `except`; where
-    /// to go on, unless nothing is free.
+    /// Installs uptodate pages of the first stretch of `piece` that is free, but for `except`;
+    /// where to go on, unless nothing is free.
     fn install_free<R>(
         &self,
         fault: &mut InFault,

@@ -1,8 +1,8 @@
 //! Reading ahead: what the streams of an open file will ask for, and the pages around a fault.
 //!
 //! [`faultless_policy::readahead`] decides, when a read misses a page or uses one that carries a
-//! marker; this module has the store read the pages. It waits for no page that is in the cache and for no
-//! completion: what is not free at once is left out, and read when it is asked for.
+//! marker; this module has the store read the pages. It waits for no page that is in the cache and
+//! for no completion: what is not free at once is left out, and read when it is asked for.
 #![forbid(unsafe_code)]
 
 use core::fmt;

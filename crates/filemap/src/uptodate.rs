@@ -50,8 +50,9 @@ impl<'i, K: Kernel> Reading<'i, K> {
         locked.pin(inode.mapping(), index).map(|page| Self { page, index, needed })
     }
 
-    /// What has become of it, now that its lock was had: `Ok` as well if it has to be submitted once
-    /// more, because it was cut off meanwhile, or the file is shorter than the store was to have.
+    /// What has become of it, now that its lock was had: `Ok` as well if it has to be submitted
+    /// once more, because it was cut off meanwhile, or the file is shorter than the store was to
+    /// have.
     ///
     /// # Errors
     /// The store's.

@@ -6,10 +6,12 @@
 //! sent by a later round.
 //!
 //! A sync passes twice over the pages of its range, up to the size that was visible when it began,
-//! in ascending order. First, a page that is dirty is sent; one that is also under way is waited for
-//! before that. Then the end of each writeback is waited for. A page is waited for with its lock
-//! held: no new writeback of it can begin, so the wait is for one writeback. What becomes dirty
-//! behind the first pass, or past the size of its start, is not its business (F4).
+//! in ascending order. First, a page that is dirty is sent; a page that another caller has under
+//! way is locked and waited for with the lock held, and sent if it has failed: no new writeback of
+//! it can begin, so the wait is for one. To wait for it later would not do: its failure may have
+//! been counted before the sync began. Then the end of what was sent is waited for, in the same
+//! way. What becomes dirty behind the first pass, or past the size of its start, is not its
+//! business (F4).
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
@@ -171,7 +173,7 @@ impl<K: Kernel> Inode<K> {
         self.tell_size_if_new();
         let (first, end) = pages(&(range.start..range.end.min(size)));
         let mut from = first;
-        while let Some(run) = self.mapping().find(from, end, Mark::Dirty) {
+        while let Some(run) = self.mapping().find(from, end, Mark::Unclean) {
             while from < run.end() {
                 from = self.send_first(token, from.max(run.first()), run.end(), task)?;
             }
@@ -179,7 +181,8 @@ impl<K: Kernel> Inode<K> {
         self.wait_for_writeback(token, first, end, task)
     }
 
-    /// Sends the first dirty pages of `first..end`, all in one leaf; the first page that is left.
+    /// Sends, or waits for, the first pages of `first..end`, all in one leaf; the first page that
+    /// is left.
     fn send_first<T: Task>(
         &self,
         token: &mut impl PageLocks,
@@ -209,11 +212,8 @@ impl<K: Kernel> Inode<K> {
             }
         }
         let single = PageRun::single(first);
-        let Some(locked) = mapping.lock_killable(token.page_locks(), single, &killed)? else {
-            return Ok(end);
-        };
+        let Some(locked) = self.lock_idle(token, single, task)? else { return Ok(end) };
         if !locked.dirty().is_empty() {
-            locked.wait_writeback(single.mask(), &killed)?;
             self.claim_and_send(locked, single, task);
         }
         Ok(single.end())
@@ -261,7 +261,8 @@ impl<K: Kernel> Inode<K> {
         locked.clear_wrote_past_eof(wrote_past_eof);
     }
 
-    /// Waits for the writebacks of pages `first..end` that are under way, each once.
+    /// Waits for the writebacks of pages `first..end` that are under way, each once. One that fails
+    /// is in the sequence of failures.
     ///
     /// # Errors
     /// [`Errno::Interrupted`].
@@ -272,27 +273,41 @@ impl<K: Kernel> Inode<K> {
         end: PageIndex,
         task: &T,
     ) -> Result<(), Errno> {
-        let mapping = self.mapping();
-        let killed = || task.fatal_signal_pending();
         let mut from = first;
-        while let Some(run) = mapping.find(from, end, Mark::Writeback) {
-            let single = PageRun::single(run.first());
-            if let Some(locked) = mapping.lock_killable(token.page_locks(), single, &killed)? {
-                locked.wait_writeback(single.mask(), &killed)?;
-            }
-            from = single.end();
+        while let Some(run) = self.mapping().find(from, end, Mark::Writeback) {
+            let page = PageRun::single(run.first());
+            self.lock_idle(token, page, task)?;
+            from = page.end();
         }
         Ok(())
+    }
+
+    /// Locks a page, and waits for its writeback with it locked. `None` if it has no leaf.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`].
+    fn lock_idle<'t, T: Task>(
+        &'t self,
+        token: &'t mut impl PageLocks,
+        page: PageRun,
+        task: &T,
+    ) -> Result<Option<LockedRun<'t, K>>, Errno> {
+        let killed = || task.fatal_signal_pending();
+        let locked = self.mapping().lock_killable(token.page_locks(), page, &killed)?;
+        if let Some(locked) = &locked {
+            locked.wait_writeback(page.mask(), &killed)?;
+        }
+        Ok(locked)
     }
 }
 
 /// What a pass does first with a locked run.
 enum Claim {
-    /// No page is dirty.
+    /// Every page is clean.
     Nothing,
-    /// These pages are dirty and not under writeback, and those before them are not dirty.
+    /// These pages are dirty and not under writeback, and those before them are clean.
     Send(PageRun),
-    /// This page is dirty and under writeback, and those before it are not dirty.
+    /// This page is under writeback, and those before it are clean.
     UnderWay(PageIndex),
 }
 
@@ -300,11 +315,9 @@ impl Claim {
     fn of<K: Kernel>(locked: &LockedRun<'_, K>) -> Self {
         // In this order: a writeback that fails in between leaves its page in both.
         let under_way = locked.writeback();
-        let dirty = locked.dirty();
+        let dirty = locked.dirty() - under_way;
         let base = locked.run().first().leaf_base();
-        let free = PageRun::first_of(base, dirty - under_way);
-        let busy = PageRun::first_of(base, dirty & under_way);
-        match (free, busy) {
+        match (PageRun::first_of(base, dirty), PageRun::first_of(base, under_way)) {
             (Some(run), Some(busy)) if busy.first() < run.first() => Self::UnderWay(busy.first()),
             (Some(run), _) => Self::Send(run),
             (None, Some(busy)) => Self::UnderWay(busy.first()),

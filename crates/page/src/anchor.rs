@@ -1,16 +1,18 @@
 //! What of a mapping outlives a move of it: the failures of its writebacks, and the number of its
 //! requests that are under way.
 //!
-//! A [`Mapping`] is a value that its owner may move. A request that a device completes later needs
-//! an address that stays: the anchor, a node of a type-stable pool. A mapping gets its anchor with
-//! its first leaf, and gives it back when it is dropped, after its last request.
+//! A [`Mapping`](crate::Mapping) is a value that its owner may move. A request that a device
+//! completes later needs an address that stays: the anchor, a node of a type-stable pool. A mapping
+//! gets its anchor with its first leaf, and gives it back when it is dropped, after its last
+//! request.
+
+#![forbid(unsafe_code)]
 
 use core::ptr;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 
-use crate::failures::Failures;
-use crate::pool::{Node, Spare};
-use crate::{Errno, Kernel, Mapping, SyncFamily, Wait, WaitKey, Word};
+use crate::pool::Node;
+use crate::{Errno, Failures, SyncFamily, Wait, WaitKey, Word};
 
 /// One request that is under way, in the low part of [`Anchor::requests`].
 const ACTIVE: u64 = 1;
@@ -56,7 +58,7 @@ impl<S: SyncFamily> Anchor<S> {
     }
 
     /// Sleeps until no request is under way. No request begins any more.
-    fn wait_for_requests(&self, wait: &impl Wait) {
+    pub(crate) fn wait_for_requests(&self, wait: &impl Wait) {
         if self.requests.load(Acquire) == 0 {
             return;
         }
@@ -78,6 +80,22 @@ impl<S: SyncFamily> Anchor<S> {
         WaitKey(ptr::from_ref(&self.requests).addr())
     }
 
+    /// Forgets what an earlier mapping left. Before the anchor is linked.
+    pub(crate) fn reset(&self) {
+        self.failures.store(0, Relaxed);
+        self.requests.store(0, Relaxed);
+    }
+
+    pub(crate) fn failures(&self) -> Failures {
+        Failures::from_raw(self.failures.load(Acquire))
+    }
+
+    /// Notes that a caller was told of `failures`, unless there is another one by now.
+    pub(crate) fn note_seen(&self, failures: Failures) {
+        let (old, new) = (failures.raw(), failures.seen().raw());
+        let _newer = self.failures.compare_exchange(old, new, AcqRel, Acquire);
+    }
+
     /// Adds a failed writeback. Before its pages stop being under writeback (F2).
     pub(crate) fn record(&self, errno: Errno) {
         let mut seen = self.failures.load(Acquire);
@@ -87,71 +105,6 @@ impl<S: SyncFamily> Anchor<S> {
                 Ok(_) => return,
                 Err(now) => seen = now,
             }
-        }
-    }
-}
-
-impl<K: Kernel> Mapping<K> {
-    /// The anchor, if the mapping ever had a leaf.
-    pub(crate) fn anchor(&self) -> Option<&Anchor<K::Sync>> {
-        let address = self.anchor.load(Acquire);
-        if address == 0 {
-            return None;
-        }
-        let anchor: *const Anchor<K::Sync> = ptr::with_exposed_provenance(address as usize);
-        // SAFETY: `make_anchor` stored the address of a node of the cache's pool, which outlives
-        // the mapping; nodes are initialised, and only shared.
-        Some(unsafe { &*anchor })
-    }
-
-    /// Gets the anchor if there is none yet. May allocate: no page lock is held (P3).
-    pub(crate) fn make_anchor(&self) -> Result<(), Errno> {
-        if self.anchor().is_some() {
-            return Ok(());
-        }
-        let fresh = self.cache().nodes().take_anchor()?;
-        fresh.failures.store(0, Relaxed);
-        fresh.requests.store(0, Relaxed);
-        let address = ptr::from_ref(&*fresh).expose_provenance() as u64;
-        if self.anchor.compare_exchange(0, address, AcqRel, Acquire).is_ok() {
-            let _linked = fresh.into_linked();
-        } else {
-            self.cache().nodes().anchors.put(fresh);
-        }
-        Ok(())
-    }
-
-    /// Waits for the requests, and gives the anchor back. For `drop`: the mapping has no other
-    /// user.
-    pub(crate) fn drop_anchor(&mut self) {
-        let this = &*self;
-        let Some(anchor) = this.anchor() else { return };
-        // SAFETY: the node came from the pool, and the mapping's word, which is not used again, is
-        // its only link; no request is left, as the caller has waited for them.
-        let spare = unsafe { Spare::from_unlinked(anchor) };
-        this.cache().nodes().anchors.put(spare);
-    }
-
-    /// Sleeps until no request of the mapping is under way. For `drop`.
-    pub(crate) fn wait_for_requests(&self) {
-        if let Some(anchor) = self.anchor() {
-            anchor.wait_for_requests(self.cache().wait());
-        }
-    }
-
-    /// The failed writebacks of the mapping, as far as this moment. Take it before the first look
-    /// at a page (F2).
-    #[must_use]
-    pub fn failures(&self) -> Failures {
-        self.anchor()
-            .map_or(Failures::NONE, |anchor| Failures::from_raw(anchor.failures.load(Acquire)))
-    }
-
-    /// Notes that a caller was told of `failures`, unless there is another one by now.
-    pub fn note_seen(&self, failures: Failures) {
-        if let Some(anchor) = self.anchor() {
-            let (old, new) = (failures.raw(), failures.seen().raw());
-            let _newer = anchor.failures.compare_exchange(old, new, AcqRel, Acquire);
         }
     }
 }

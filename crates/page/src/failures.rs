@@ -2,8 +2,8 @@
 //! was told of it.
 //!
 //! A failure is recorded *before* its pages stop being under writeback (F2). So a caller that waits
-//! for a page, or finds it neither dirty nor under writeback, then finds the failure. Whom to tell
-//! is filemap's.
+//! for a page, or finds it neither dirty nor under writeback, then finds the failure. Which
+//! caller is told is filemap's.
 #![forbid(unsafe_code)]
 
 use crate::Errno;

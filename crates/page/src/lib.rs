@@ -30,11 +30,13 @@
 extern crate std;
 
 mod anchor;
+mod anchored;
 mod batch;
 mod context;
 mod count;
 mod debug;
 mod epoch;
+mod erased;
 mod errno;
 mod failures;
 mod fill;
@@ -62,12 +64,14 @@ mod rmap;
 mod section;
 mod slots;
 mod store;
+mod submit;
 mod sync;
 mod trace;
 mod tree;
 mod units;
 mod wait;
 mod writeback;
+mod writeback_request;
 mod writeback_run;
 
 pub use batch::{FrameBatch, OwnedFrame, SharedFrame};
@@ -100,7 +104,7 @@ pub use units::{
     LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun,
 };
 pub use wait::{SpinWait, Wait, WaitKey};
-pub use writeback::WritebackRequest;
+pub use writeback_request::WritebackRequest;
 pub use writeback_run::WritebackRun;
 
 #[cfg(test)]

@@ -2,20 +2,15 @@
 //!
 //! A read owns the locks of its pages from its submission to its end. A thread that wants them
 //! waits for their lock, as for any other; the end marks what came as uptodate and unlocks.
+//! Neighbour: [`submit`](crate::submit) makes requests.
 
 use core::mem;
-use core::ptr::{self, NonNull};
-use core::sync::atomic::Ordering::Release;
+use core::ptr;
 
-use crate::kernel::count;
-use crate::leaf::Leaf;
 use crate::request::{Raw, Segments};
-use crate::{
-    AddressSpaceOperations, Count, Errno, FillBuf, Frames, Kernel, LockedRun, Mapping, PAGE_SIZE,
-    PageCache, PageIndex, PageRun, SlotMask, Trace,
-};
+use crate::{Errno, FillBuf, PAGE_SIZE, PageIndex, PageRun, SlotMask, Trace};
 
-/// Where a file ends, in bytes, for those who read its pages from the store.
+/// Where a file ends, in bytes, for reads of its pages from the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileEnd {
     /// The visible size: what lies behind it is zeroed.
@@ -30,10 +25,10 @@ pub struct FileEnd {
 ///
 /// An end sleeps for nothing, takes no lock but a short one of the kernel's
 /// [`SyncFamily`](crate::SyncFamily), and calls [`Wait::wake`](crate::Wait::wake),
-/// [`Kernel::trace`] and [`Kernel::count`].
+/// [`Kernel::trace`](crate::Kernel::trace) and [`Kernel::count`](crate::Kernel::count).
 ///
-/// [`mem::forget`](core::mem::forget) of a request leaves its pages locked: those who want them
-/// wait without end, and so does the drop of the mapping.
+/// [`mem::forget`](core::mem::forget) of a request leaves its pages locked: threads that want
+/// them wait without end, and so does the drop of the mapping.
 #[derive(Debug)]
 #[must_use = "dropping it fails the read"]
 pub struct ReadRequest {
@@ -44,6 +39,10 @@ pub struct ReadRequest {
 }
 
 impl ReadRequest {
+    pub(crate) fn new(raw: Raw, end: FileEnd) -> Self {
+        Self { raw, end, is_traced: false }
+    }
+
     /// The pages, all in one leaf.
     #[must_use]
     pub fn run(&self) -> PageRun {
@@ -119,7 +118,7 @@ impl ReadRequest {
 
     /// Lets `read` fill the pages one after the other; one that fails costs only itself, and the
     /// first error stands for all of them. What a synchronous store needs:
-    /// [`submit_read`](AddressSpaceOperations::submit_read) is this by default.
+    /// [`submit_read`](crate::AddressSpaceOperations::submit_read) is this by default.
     pub fn fill(mut self, mut read: impl FnMut(PageIndex, &mut FillBuf<'_>) -> Result<(), Errno>) {
         self.raw.trace(Trace::Acquired(self.raw.lock_id()));
         self.is_traced = true;
@@ -191,96 +190,5 @@ impl ReadRequest {
 impl Drop for ReadRequest {
     fn drop(&mut self) {
         self.finish(SlotMask::EMPTY, Errno::Io);
-    }
-}
-
-impl<K: Kernel> LockedRun<'_, K> {
-    /// Hands pages of the run to the store to be read: those of `slots` that are present and not
-    /// uptodate, as one request for each stretch. All the others are unlocked first. A request owns
-    /// the locks of its pages: who waits for the store waits for these locks.
-    ///
-    /// May sleep, if the store does. The permission to lock pages is in use until all requests were
-    /// handed over.
-    pub fn submit_read(self, slots: SlotMask, end: FileEnd) {
-        let (mapping, leaf, run) = (self.mapping, self.leaf, self.run());
-        let wanted = (slots & self.present()) - self.uptodate();
-        K::trace(Trace::Released(mapping.lock_id(run)));
-        let mut rest = Rest { mapping, leaf, slots: wanted };
-        let others = self.mask() - wanted;
-        // The locks go on as those of the requests.
-        mem::forget(self);
-        if !others.is_empty() {
-            leaf.unlock(others, mapping.cache().wait());
-        }
-        while let Some(run) = PageRun::first_of(run.leaf_base(), rest.slots) {
-            // SAFETY: the leaf is the mapping's, and the locks of these present pages are the
-            // request's from here on.
-            let Some(raw) = (unsafe { Raw::new(mapping, leaf, run) }) else { return };
-            rest.slots -= run.mask();
-            let request = ReadRequest { raw, end, is_traced: false };
-            mapping.store().submit_read(request);
-        }
-    }
-
-    /// Why the store could not read a page of the run that is not uptodate and was submitted:
-    /// [`Errno::Io`] for all other pages.
-    #[must_use]
-    pub fn read_error(&self, index: PageIndex) -> Errno {
-        let Some(frame) = self.frame(index) else { return Errno::Io };
-        if self.uptodate().contains(index.bit()) {
-            return Errno::Io;
-        }
-        let memory = self.mapping.cache().frames().address(frame).cast::<[u64; 2]>();
-        // SAFETY: a page that is locked and not uptodate: nothing else uses its bytes, which are
-        // initialised and aligned.
-        match unsafe { memory.read() } {
-            [FAILED, code] => Errno::from_code(code),
-            _ => Errno::Io,
-        }
-    }
-}
-
-/// Locks that no request has yet. Dropped by a store that unwinds: they are given back.
-struct Rest<'t, K: Kernel> {
-    mapping: &'t Mapping<K>,
-    leaf: &'t Leaf<K::Sync>,
-    slots: SlotMask,
-}
-
-impl<K: Kernel> Drop for Rest<'_, K> {
-    fn drop(&mut self) {
-        if !self.slots.is_empty() {
-            self.leaf.unlock(self.slots, self.mapping.cache().wait());
-        }
-    }
-}
-
-/// Stands at the begin of a page that could not be read, before the error number. The bytes of such
-/// a page are not used for anything else.
-const FAILED: u64 = 0x4641_494c_4544_2121;
-
-impl<S: crate::SyncFamily> Leaf<S> {
-    /// The pages of `run` are no longer being read: `good` are uptodate, the others are not because
-    /// of `errno`. Unlocks them.
-    pub(crate) fn end_read<K: Kernel<Sync = S>>(
-        &self,
-        cache: &PageCache<K>,
-        run: PageRun,
-        good: SlotMask,
-        errno: Option<Errno>,
-    ) {
-        if let Some(errno) = errno {
-            for slot in (run.mask() - good).iter() {
-                let Some(frame) = self.frame(slot) else { continue };
-                let memory: NonNull<[u64; 2]> = cache.frames().address(frame).cast();
-                // SAFETY: a page that is locked and not uptodate: nothing else uses its bytes.
-                unsafe { memory.write([FAILED, u64::from(errno.code().unsigned_abs())]) };
-            }
-        }
-        if !good.is_empty() {
-            self.uptodate.fetch_or(good, Release);
-            count::<K>(Count::Filled, good);
-        }
-        self.unlock(run.mask(), cache.wait());
     }
 }

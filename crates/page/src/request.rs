@@ -1,6 +1,7 @@
 //! What the requests of a store have in common: pages that belong to the I/O, not to a thread.
 //!
-//! Key type: [`Raw`], a request without its kernel's type, so that stores need not know it.
+//! Key type: [`Raw`], a request without its kernel's type, so that stores need not know it;
+//! [`erased`](crate::erased) has what needs the type.
 //! [`ReadRequest`](crate::ReadRequest) owns the locks of its pages,
 //! [`WritebackRequest`](crate::WritebackRequest) their marks of being under writeback. Either keeps
 //! the pages in their leaf, so that the frames are looked up when they are needed.
@@ -11,15 +12,9 @@
 //! outlive each request.
 
 use core::fmt;
-use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use crate::anchor::Anchor;
-use crate::leaf::Leaf;
-use crate::{
-    Errno, FrameNumber, Frames, Kernel, LockId, Mapping, PAGE_SIZE, PageCache, PageIndex, PageRun,
-    SlotMask, Trace,
-};
+use crate::{Errno, FrameNumber, LockId, PAGE_SIZE, PageIndex, PageRun, SlotMask, Trace};
 
 /// A request of some kernel.
 ///
@@ -42,81 +37,33 @@ unsafe impl Send for Raw {}
 unsafe impl Sync for Raw {}
 
 /// What needs the kernel's type.
-struct Ops {
-    frame: fn(&Raw, PageIndex) -> Option<FrameNumber>,
-    address: fn(&Raw, FrameNumber) -> NonNull<u8>,
-    begin: fn(&Raw),
-    end_read: fn(&Raw, SlotMask, Option<Errno>),
-    end_writeback: fn(&Raw, Result<(), Errno>),
-    trace: fn(Trace),
-}
-
-struct OpsOf<K>(PhantomData<K>);
-
-impl<K: Kernel> OpsOf<K> {
-    const OPS: &'static Ops = &Ops {
-        frame: |raw, index| raw.leaf::<K>().frame(index.slot()),
-        address: |raw, frame| raw.cache::<K>().frames().address(frame),
-        begin: |raw| raw.anchor::<K>().begin(),
-        end_read: Self::end_read,
-        end_writeback: Self::end_writeback,
-        trace: K::trace,
-    };
-
-    fn end_read(raw: &Raw, good: SlotMask, errno: Option<Errno>) {
-        let cache = raw.cache::<K>();
-        raw.leaf::<K>().end_read(cache, raw.run, good, errno);
-        raw.anchor::<K>().end(cache.wait());
-    }
-
-    fn end_writeback(raw: &Raw, result: Result<(), Errno>) {
-        let cache = raw.cache::<K>();
-        if let Err(errno) = result {
-            raw.anchor::<K>().record(errno);
-        }
-        raw.leaf::<K>().end_writeback(cache, raw.run.mask(), result);
-        raw.anchor::<K>().end(cache.wait());
-    }
+pub(crate) struct Ops {
+    pub(crate) frame: fn(&Raw, PageIndex) -> Option<FrameNumber>,
+    pub(crate) address: fn(&Raw, FrameNumber) -> NonNull<u8>,
+    pub(crate) begin: fn(&Raw),
+    pub(crate) end_read: fn(&Raw, SlotMask, Option<Errno>),
+    pub(crate) end_writeback: fn(&Raw, Result<(), Errno>),
+    pub(crate) trace: fn(Trace),
 }
 
 impl Raw {
-    /// A request for the present pages of `run`, which lie in `leaf`.
+    /// A request of the kernel that `ops` is for.
     ///
     /// # Safety
-    /// The leaf belongs to the mapping, and the pages of the run are now the request's: they are
-    /// locked for it, or marked as under writeback by it.
-    pub(crate) unsafe fn new<K: Kernel>(
-        mapping: &Mapping<K>,
-        leaf: &Leaf<K::Sync>,
+    /// The invariant.
+    pub(crate) unsafe fn from_parts(
+        [cache, leaf, anchor]: [NonNull<()>; 3],
+        ops: &'static Ops,
+        mapping: u64,
         run: PageRun,
-    ) -> Option<Self> {
-        let anchor = mapping.anchor()?;
-        anchor.begin();
-        // INVARIANT: just counted; the caller's promise.
-        Some(Self {
-            cache: NonNull::from(mapping.cache()).cast(),
-            leaf: NonNull::from(leaf).cast(),
-            anchor: NonNull::from(anchor).cast(),
-            ops: OpsOf::<K>::OPS,
-            mapping: mapping.id(),
-            run,
-        })
+    ) -> Self {
+        // INVARIANT: the caller's promise.
+        Self { cache, leaf, anchor, ops, mapping, run }
     }
 
-    fn cache<K: Kernel>(&self) -> &PageCache<K> {
-        // SAFETY: by the invariant, a cache of the kernel that chose `ops`, which alone calls this;
-        // it lives as long as the request.
-        unsafe { self.cache.cast().as_ref() }
-    }
-
-    fn leaf<K: Kernel>(&self) -> &Leaf<K::Sync> {
-        // SAFETY: as above.
-        unsafe { self.leaf.cast().as_ref() }
-    }
-
-    fn anchor<K: Kernel>(&self) -> &Anchor<K::Sync> {
-        // SAFETY: as above.
-        unsafe { self.anchor.cast().as_ref() }
+    /// The cache, the leaf and the anchor.
+    pub(crate) fn parts(&self) -> [NonNull<()>; 3] {
+        [self.cache, self.leaf, self.anchor]
     }
 
     pub(crate) fn run(&self) -> PageRun {

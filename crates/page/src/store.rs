@@ -76,10 +76,10 @@ pub enum SyncKind {
 /// # What a call must not do
 /// A call runs on the thread of the operation that makes it, with the locks of that operation. So
 /// it must not call the inode that it serves, or wait for it:
-/// - [`read`](Self::read), [`write_begin`](Self::write_begin) and [`write_end`](Self::write_end)
-///   have a page locked. An operation that locks pages of the same file may wait for that lock
-///   without end; so may an access to user memory, by its fault handler (DL1), and an allocation
-///   that reclaims (P3).
+/// - [`write_begin`](Self::write_begin) and [`write_end`](Self::write_end) have a page locked,
+///   and the pages of a [`read`](Self::read) are locked until it ends. An operation that locks
+///   pages of the same file may wait for that lock without end; so may an access to user memory, by
+///   its fault handler (DL1), and an allocation that reclaims (P3).
 /// - [`writeback`](Self::writeback) holds pages under writeback.
 ///   [`Mapping::wait_writeback`](crate::Mapping::wait_writeback), a sync, a truncation or a removal
 ///   of one of these pages, made by the call or by a thread that the call waits for, waits for the
@@ -102,7 +102,8 @@ pub enum SyncKind {
 /// unwinds: no call is made then.
 #[doc(alias = "address_space_operations")]
 pub trait AddressSpaceOperations: Send + Sync {
-    /// Reads a page into `buf`, front to back. The page is locked.
+    /// Reads a page into `buf`, front to back. The page is locked until the request ends that it
+    /// belongs to.
     ///
     /// The store says how much there is (F8). A hole is declared in words, by
     /// [`FillBuf::skip_zero`] for a part of the page and [`FillBuf::fill_hole`] for all the rest;
@@ -139,10 +140,9 @@ pub trait AddressSpaceOperations: Send + Sync {
     #[doc(alias = "writepages")]
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno>;
 
-    /// Reads a run of pages, now or later. The default reads them one by one, with
-    /// [`read`](Self::read), before it returns. A store with a queue keeps the request, returns, and
-    /// [completes](ReadRequest::complete) it later, in any context; its [`read`](Self::read) is not
-    /// called then.
+    /// Reads a run of pages, now or later. The default reads them one by one before it returns, by
+    /// [`read`](Self::read). A store with a queue keeps the request, returns, and
+    /// [completes](ReadRequest::complete) it later, in any context; its `read` is not called then.
     ///
     /// The pages are locked by the request, and the calling thread holds none. It may sleep for
     /// room in a queue. The completion waits for no lock of an inode, a page, or an address space.
@@ -175,7 +175,7 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// grown since: not by each write. No page lock is held. Never sleeps.
     fn set_size(&self, size: u64);
 
-    /// Makes durable what was sent by [`writeback`](Self::writeback)s that returned before, and
+    /// Makes durable what was sent by [`writeback`](Self::writeback)s that ended before, and
     /// with it the size, which the data cannot be found without: for both kinds.
     ///
     /// # Errors

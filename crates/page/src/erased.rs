@@ -1,0 +1,77 @@
+//! What a [request](crate::request) does with its kernel's type.
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use crate::anchor::Anchor;
+use crate::leaf::Leaf;
+use crate::request::{Ops, Raw};
+use crate::{Errno, Frames, Kernel, Mapping, PageCache, PageRun, SlotMask};
+
+/// The functions for the kernel `K`.
+struct OpsOf<K>(PhantomData<K>);
+
+impl<K: Kernel> OpsOf<K> {
+    const OPS: &'static Ops = &Ops {
+        frame: |raw, index| raw.leaf::<K>().frame(index.slot()),
+        address: |raw, frame| raw.cache::<K>().frames().address(frame),
+        begin: |raw| raw.anchor::<K>().begin(),
+        end_read: Self::end_read,
+        end_writeback: Self::end_writeback,
+        trace: K::trace,
+    };
+
+    fn end_read(raw: &Raw, good: SlotMask, errno: Option<Errno>) {
+        let cache = raw.cache::<K>();
+        raw.leaf::<K>().end_read(cache, raw.run(), good, errno);
+        raw.anchor::<K>().end(cache.wait());
+    }
+
+    fn end_writeback(raw: &Raw, result: Result<(), Errno>) {
+        let cache = raw.cache::<K>();
+        if let Err(errno) = result {
+            raw.anchor::<K>().record(errno);
+        }
+        raw.leaf::<K>().end_writeback(cache, raw.run().mask(), result);
+        raw.anchor::<K>().end(cache.wait());
+    }
+}
+
+impl Raw {
+    /// A request for the present pages of `run`, which lie in `leaf`.
+    ///
+    /// # Safety
+    /// The leaf belongs to the mapping, and the pages of the run are now the request's: they are
+    /// locked for it, or marked as under writeback by it.
+    pub(crate) unsafe fn new<K: Kernel>(
+        mapping: &Mapping<K>,
+        leaf: &Leaf<K::Sync>,
+        run: PageRun,
+    ) -> Option<Self> {
+        let anchor = mapping.anchor()?;
+        anchor.begin();
+        let parts = [
+            NonNull::from(mapping.cache()).cast(),
+            NonNull::from(leaf).cast(),
+            NonNull::from(anchor).cast(),
+        ];
+        // SAFETY: just counted; the caller's promise.
+        Some(unsafe { Self::from_parts(parts, OpsOf::<K>::OPS, mapping.id(), run) })
+    }
+
+    fn cache<K: Kernel>(&self) -> &PageCache<K> {
+        // SAFETY: by the invariant, a cache of the kernel that chose `ops`, which alone calls this;
+        // it lives as long as the request.
+        unsafe { self.parts()[0].cast().as_ref() }
+    }
+
+    fn leaf<K: Kernel>(&self) -> &Leaf<K::Sync> {
+        // SAFETY: as above.
+        unsafe { self.parts()[1].cast().as_ref() }
+    }
+
+    fn anchor<K: Kernel>(&self) -> &Anchor<K::Sync> {
+        // SAFETY: as above.
+        unsafe { self.parts()[2].cast().as_ref() }
+    }
+}
