@@ -177,8 +177,8 @@ impl<K: Kernel> Inode<K> {
         self.unmap(first_gone, end, Unmap::Truncate);
         self.remove_pages(token, first_gone, end, task)?;
         self.zero_tail(token, size, task)?;
+        // The leaf of the last page goes, too, if it was only made for its lock.
         self.unmap(first_gone, end, Unmap::Truncate);
-        // From the last page on: its leaf may have been made for its lock.
         self.mapping().prune(size.page(), end);
         self.give_back_past(token, size, task)
     }
