@@ -21,6 +21,11 @@
 //! page. A claim ahead waits for page locks only, so that wait ends. With it, no write ever starts
 //! again: what has landed is not written twice.
 //!
+//! Truncation holds the range from the new end on, and sets the size with the page of that end
+//! locked while no claim ahead overlaps its range: a writer that has come short on both sides of it
+//! has claimed the rest, or sees the new size when it locks that page. So no claim has bytes that
+//! landed before the new end and others that are past it.
+//!
 //! Rank: after I, before M and P. A task claims at most one range and never waits for one under a
 //! page lock. The fault handler never looks at ranges. Model-checked; see `ARCHITECTURE.md`.
 #![forbid(unsafe_code)]
@@ -225,6 +230,11 @@ pub(crate) struct RangeGuard<'l, K: Kernel> {
 }
 
 impl<K: Kernel> RangeGuard<'_, K> {
+    /// Where the range ends.
+    pub(crate) const fn end(&self) -> u64 {
+        self.range.end
+    }
+
     /// For a claim that was never granted.
     fn give_up(mut self) {
         self.rank = Rank::Waiting;

@@ -1,10 +1,10 @@
 //! Changing the size: pages past the new end leave the cache, the last page's tail becomes zeros
 //! (P2).
 //!
-//! Order, under I: set the size; remove user mappings; take pages out under their locks; zero the
-//! partial page under its lock; remove user mappings once more, where a fault came in between; tell
-//! the store. Writers and fault handlers look at the size again after they have locked a page, so a
-//! later one sees the new end.
+//! Order, under I: set the size, with the page of the new end locked; remove user mappings; take
+//! pages out under their locks; zero the partial page under its lock; remove user mappings once
+//! more, where a fault came in between; tell the store. Writers and fault handlers look at the size
+//! again after they have locked a page, so a later one sees the new end.
 //!
 //! From the moment the size is set, the truncation has happened. Taking the pages out can wait for
 //! a store; a fatal signal ends that wait, and the next change of the size completes what is left
@@ -13,7 +13,9 @@
 
 use core::pin::pin;
 
-use faultless_page::{AddressSpaceOperations, Errno, Kernel, Mark, PageIndex, PageRun, Unmap};
+use faultless_page::{
+    AddressSpaceOperations, Errno, Kernel, LockContext, LockedRun, Mark, PageIndex, PageRun, Unmap,
+};
 
 use crate::eof::zero_to_page_end;
 use crate::inode::Inode;
@@ -102,13 +104,43 @@ impl<K: Kernel> Inode<K> {
         let gone = ByteRange { start: size.get(), end: u64::MAX };
         let request = pin!(self.ranges.request());
         let wait = self.mapping().cache().wait();
-        let _range = self.ranges.acquire(request.as_ref(), wait, gone, task)?;
-        self.file_modified(task);
-        self.size_changes.cut_begins(size);
-        self.shrink_size(size);
+        let range = self.ranges.acquire(request.as_ref(), wait, gone, task)?;
+        let killed = || task.fatal_signal_pending();
+        loop {
+            // A writer that came short of bytes on both sides of the new end has this page locked
+            // until it has claimed the rest, ahead of us: the size changes in a lock hold of it.
+            let run = PageRun::single(size.page());
+            let locked = match size {
+                FilePos::ZERO => None,
+                _ => self.lock_as_memory_permits(token.page_locks(), run, &killed)?,
+            };
+            if !self.ranges.conflicts(gone, Some(&range)) {
+                self.file_modified(task);
+                self.size_changes.cut_begins(size);
+                self.shrink_size(size);
+                break;
+            }
+            drop(locked);
+            self.ranges.wait_for(gone, &range, task)?;
+        }
         // The truncation has happened, and a killed task has no use for more.
         let _left_to_the_next = self.complete_cut(token, task);
         Ok(())
+    }
+
+    /// Locks `run`, and makes its leaf. Cutting a file off needs no memory (P8): without any,
+    /// nothing is locked.
+    fn lock_as_memory_permits<'t>(
+        &'t self,
+        locks: LockContext<'t>,
+        run: PageRun,
+        killed: &impl Fn() -> bool,
+    ) -> Result<Option<LockedRun<'t, K>>, Errno> {
+        match self.mapping().lock_or_create_killable(locks, run, killed) {
+            Ok(locked) => Ok(Some(locked)),
+            Err(Errno::NoMemory) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Completes the truncation that an earlier call, or this one, has begun: nothing of the cache
@@ -145,8 +177,9 @@ impl<K: Kernel> Inode<K> {
         self.unmap(first_gone, end, Unmap::Truncate);
         self.remove_pages(token, first_gone, end, task)?;
         self.zero_tail(token, size, task)?;
+        // The leaf of the last page goes, too, if it was only made for its lock.
         self.unmap(first_gone, end, Unmap::Truncate);
-        self.mapping().prune(first_gone, end);
+        self.mapping().prune(size.page(), end);
         self.give_back_past(token, size, task)
     }
 

@@ -72,6 +72,8 @@ pub const LOOM: &[LoomModel] = loom_models! {
     writes::truncate_to_half_and_fill, 2, 3, [];
     writes::truncate_and_overwrite, 3, 4, [];
     writes::truncate_and_overwrite_uncached, 2, 3, [WeakFences];
+    writes::truncate_to_nothing_grow_and_overwrite, 2, 3, [];
+    writes::truncate_to_two_grow_and_overwrite, 2, 3, [];
     writes::truncate_overwrite_and_read, 1, 2, [Uncounted];
     writes::grow_and_read, 4, 6, [RelaxedSize];
     writes::hole_and_read, 4, 6, [RelaxedSize];

@@ -1,5 +1,6 @@
 //! Failing stores beside other threads: what a sync owes (F1–F3), what evict may drop (F5), what a
-//! growing write writes once, and which page may be read (P1).
+//! growing write writes once, that a write is whole beside others (W2), and which page may be
+//! read (P1).
 //!
 //! Each case is swept: one call of the store fails and takes as long as it can, and the other
 //! thread comes in at every point.
@@ -53,6 +54,10 @@ cases! {
     w9_what_is_on_its_way_when_a_truncation_comes_lands_before_its_room_goes,
     l3_a_killed_writer_lets_those_behind_it_in,
     w3_a_restarted_write_counts_what_is_in_the_file,
+    w2_a_write_that_came_short_is_whole_though_the_file_is_cut_and_grows,
+    w2_a_write_past_a_cut_is_whole_though_the_file_grows_again,
+    w2_a_write_that_came_short_is_whole_beside_one_that_grows_the_file_behind_a_cut,
+    w2_a_write_of_two_leaves_is_whole_beside_one_that_grows_the_file_behind_a_cut,
 }
 
 /// What was wrong with the code once is planted from outside, and found.

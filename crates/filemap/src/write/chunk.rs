@@ -45,8 +45,9 @@ pub(super) enum Halt {
 }
 
 /// Prepares as much of `[pos, pos + len)` as can be had: nothing, if the file was truncated before
-/// its end meanwhile. Never fails as a whole: what stops it stands in the plan. Frames come
-/// from `batch`; nothing is allocated here, for the run is locked (P3).
+/// its end meanwhile, or, as `is_cut` says, has been since the write began. Never fails as a whole:
+/// what stops it stands in the plan. Frames come from `batch`; nothing is allocated here, for
+/// the run is locked (P3).
 pub(super) fn prepare<K: Kernel>(
     inode: &Inode<K>,
     mode: Mode,
@@ -54,6 +55,7 @@ pub(super) fn prepare<K: Kernel>(
     batch: &mut Option<FrameBatch<'_, K>>,
     pos: u64,
     len: usize,
+    is_cut: impl FnOnce() -> bool,
 ) -> Plan {
     let mut plan = Plan {
         pos,
@@ -70,7 +72,7 @@ pub(super) fn prepare<K: Kernel>(
     if let Some(frames) = batch {
         plan.inserted = locked.insert_batch(locked.mask(), frames);
     }
-    if mode == Mode::Overwrite && cut_off(inode, pos + len as u64) {
+    if mode == Mode::Overwrite && (cut_off(inode, pos + len as u64) || is_cut()) {
         return plan;
     }
     while plan.len < len {

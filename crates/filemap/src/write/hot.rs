@@ -11,6 +11,7 @@ use faultless_usercopy::UserMemory;
 use super::request::{Attempt, Claim, Mode, Request, Stop};
 use crate::inode::Inode;
 use crate::ranges::ByteRange;
+use crate::size_changes::Moment;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::copy_in;
@@ -33,7 +34,7 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, 
     let killed = || task.fatal_signal_pending();
     let locked = inode.mapping().lock_killable(request.token.page_locks(), run, &killed)?;
     let Some(mut locked) = locked else { return Ok(Attempt::NotReady(run.pages())) };
-    if !admit(inode, mode, claim, bytes)? {
+    if !admit(inode, mode, claim, request.then, bytes)? {
         return Ok(Attempt::Foreign);
     }
     if locked.uptodate() & locked.reserved() != locked.mask() {
@@ -71,15 +72,17 @@ fn mark_landed<K: Kernel>(locked: &mut LockedRun<'_, K>, mode: Mode, pos: u64, c
 /// written now, as far as other writers are concerned.
 ///
 /// # Errors
-/// [`Stop::MustGrow`]: they do not lie inside the size any more.
+/// [`Stop::MustGrow`]: they do not lie inside the size any more, or bytes of the request that have
+/// landed were cut off.
 #[inline(always)]
 pub(super) fn admit<K: Kernel>(
     inode: &Inode<K>,
     mode: Mode,
     claim: &Claim<'_, K>,
+    then: Moment,
     bytes: ByteRange,
 ) -> Result<bool, Stop> {
-    if mode == Mode::Overwrite && bytes.end > inode.size() {
+    if mode == Mode::Overwrite && (bytes.end > inode.size() || claim.is_cut(inode, then)) {
         return Err(Stop::MustGrow);
     }
     Ok(!claim.is_refused(inode, bytes))

@@ -26,7 +26,8 @@ pub(super) struct Request<'w, 'i, U: UserMemory + ?Sized, T> {
     pub(super) start: u64,
     /// Bytes that were asked for, before clipping.
     pub(super) asked: usize,
-    /// Before the first look at the size: what was cut off since has to be written again.
+    /// Before the first look at the size that counts: what was cut off since has to be written
+    /// again.
     pub(super) then: Moment,
 }
 
@@ -91,6 +92,20 @@ impl<'w, K: Kernel> Claim<'w, K> {
         inode.ranges.conflicts(bytes, self.range.as_ref())
     }
 
+    /// Whether a claim is held.
+    #[inline(always)]
+    pub(super) const fn is_held(&self) -> bool {
+        self.range.is_some()
+    }
+
+    /// Whether a truncation has cut off claimed bytes since `then`. It has not waited for a claim
+    /// that came ahead of it, of bytes that are gone; the file may have grown again.
+    #[inline(always)]
+    pub(super) fn is_cut(&self, inode: &Inode<K>, then: Moment) -> bool {
+        let lowest = || inode.size_changes.lowest_cut_since(then).get();
+        self.range.as_ref().is_some_and(|range| lowest() < range.end())
+    }
+
     /// Claims `bytes` ahead of all others, unless a claim is held. Their pages are all locked, and
     /// some are about to land.
     #[cold]
@@ -119,22 +134,21 @@ impl<'w, K: Kernel> Claim<'w, K> {
         Ok(())
     }
 
-    /// After a refusal of `bytes`, a part of `all`: claims `all`, or, holding it, waits for the
-    /// claim that came ahead. May sleep; no page lock is held.
+    /// After a refusal of `bytes`, a part of what is held: waits for the claim that came ahead. May
+    /// sleep; no page lock is held.
     ///
     /// # Errors
     /// [`Errno::Interrupted`]: `task` is to die.
     #[cold]
     pub(super) fn wait<T: Task>(
-        &mut self,
-        inode: &'w Inode<K>,
+        &self,
+        inode: &Inode<K>,
         bytes: ByteRange,
-        all: ByteRange,
         task: &T,
     ) -> Result<(), Errno> {
         match &self.range {
             Some(own) => inode.ranges.wait_for(bytes, own, task),
-            None => self.hold(inode, all, task),
+            None => Ok(()),
         }
     }
 

@@ -93,7 +93,23 @@ where
     #[inline(always)]
     fn claim_if_in_steps(&mut self, len: usize) -> Result<(), Stop> {
         if len < self.request.from.count() || self.pos > self.request.start {
-            self.claim.hold(self.inode, self.all(), self.request.task)?;
+            self.claim_all()?;
+        }
+        Ok(())
+    }
+
+    /// Claims the range of the whole request, unless it is claimed. Nothing of it has landed then,
+    /// and no truncation cuts into it from here on: one that came before is seen now, so that an
+    /// overwriter does not have to let its range go half way. No page lock is held.
+    fn claim_all(&mut self) -> Result<(), Stop> {
+        if self.claim.is_held() {
+            return Ok(());
+        }
+        let all = self.all();
+        self.claim.hold(self.inode, all, self.request.task)?;
+        self.request.then = self.inode.size_changes.now();
+        if self.mode == Mode::Overwrite && all.end > self.inode.size() {
+            return Err(Stop::MustGrow);
         }
         Ok(())
     }
@@ -102,8 +118,10 @@ where
     /// holding it, waits for a claim that came ahead.
     #[cold]
     fn wait_for_claims(&mut self, len: usize) -> Result<(), Stop> {
-        let (bytes, all) = (self.next_bytes(len), self.all());
-        Ok(self.claim.wait(self.inode, bytes, all, self.request.task)?)
+        if !self.claim.is_held() {
+            return self.claim_all();
+        }
+        Ok(self.claim.wait(self.inode, self.next_bytes(len), self.request.task)?)
     }
 
     /// How many of the next bytes go to one page; `None` when there are none.
@@ -167,7 +185,8 @@ where
             locked
         };
         let (mut end_page, mut locked) = locked?;
-        if !admit(inode, self.mode, &self.claim, bytes)? {
+        let then = self.request.then;
+        if !admit(inode, self.mode, &self.claim, then, bytes)? {
             return Ok(Attempt::Foreign);
         }
         if let Some(reading) = self.reading.take() {
@@ -179,7 +198,9 @@ where
         if self.mode == Mode::Grow {
             inode.write_protect_eof_page(end_page.as_mut().unwrap_or(&mut locked), inode.eof());
         }
-        let plan = chunk::prepare(inode, self.mode, &mut locked, &mut batch, self.pos, len);
+        let claim = &self.claim;
+        let is_cut = || claim.is_cut(inode, then);
+        let plan = chunk::prepare(inode, self.mode, &mut locked, &mut batch, self.pos, len, is_cut);
         let from = &mut *self.request.from;
         let copied = match source {
             Source::User => copy_in(&locked, from, self.pos, plan.len),

@@ -184,6 +184,51 @@ pub const CASES: &[Case] = &[
         threads: &[&[Operation::Write { at: 0, cells: SIZE }], &[Operation::Truncate { cells: 0 }]],
         ..PLAIN
     },
+    Case {
+        name: "w2_a_write_that_came_short_is_whole_though_the_file_is_cut_and_grows",
+        cached: Cached::Yes,
+        sources: Sources::Swapped,
+        failures: Failures::None,
+        threads: &[&[Operation::Write { at: 1, cells: PER_PAGE - 1 }], &[EMPTY, HOLES]],
+        ..PLAIN
+    },
+    Case {
+        name: "w2_a_write_past_a_cut_is_whole_though_the_file_grows_again",
+        cached: Cached::Yes,
+        sources: Sources::Swapped,
+        failures: Failures::None,
+        threads: &[
+            &[Operation::Write { at: PER_PAGE + 4, cells: PER_PAGE }],
+            &[Operation::Truncate { cells: 3 }, Operation::Write { at: SIZE, cells: 2 }],
+        ],
+        ..PLAIN
+    },
+    Case {
+        name: "w2_a_write_that_came_short_is_whole_beside_one_that_grows_the_file_behind_a_cut",
+        cached: Cached::Yes,
+        sources: Sources::Swapped,
+        failures: Failures::None,
+        threads: &[
+            &[Operation::Write { at: 4, cells: SIZE - 4 }],
+            &[
+                Operation::Truncate { cells: 2 * PER_PAGE },
+                Operation::Write { at: 5, cells: SIZE - 5 },
+            ],
+        ],
+        ..PLAIN
+    },
+    Case {
+        name: "w2_a_write_of_two_leaves_is_whole_beside_one_that_grows_the_file_behind_a_cut",
+        leaves: Leaves::Two,
+        cached: Cached::Yes,
+        failures: Failures::None,
+        threads: &[
+            &[Operation::Truncate { cells: 2 * PER_PAGE }],
+            &[Operation::Write { at: 4, cells: SIZE - 4 }],
+            &[Operation::Load { page: 0 }, Operation::Write { at: 5, cells: SIZE - 5 }],
+        ],
+        ..PLAIN
+    },
 ];
 
 /// Scripts with a sync, for a machine that stops at each moment of the stores.

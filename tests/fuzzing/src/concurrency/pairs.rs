@@ -252,7 +252,7 @@ pub(super) fn trouble(
     }
     for trouble in troubles {
         let fails = trouble.iter().any(|trouble| trouble.errno.is_some());
-        let eager = fails.then_some(Wakes::Eager);
+        let eager = (fails || failures == Failures::None).then_some(Wakes::Eager);
         for wakes in [Some(Wakes::Lazy), eager].into_iter().flatten() {
             let script = with(trouble.clone(), wakes);
             runs += meet(&script, strategy, plant).map_err(|(points, what)| {

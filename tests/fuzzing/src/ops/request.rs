@@ -215,7 +215,9 @@ impl Subject<'_> {
         let (asked, synced) = (built.asked.min(room), sync.is_some());
         let end = at + asked;
         let overlaps = built.mapped.iter().any(|&(from, to)| from < end && at < to);
-        let failed_sync = synced && result.is_err_and(|errno| excuses.contains(&errno));
+        // Such an error may be one of before.
+        let may_tell = |errno| excuses.contains(&errno) || self.untold.contains(&errno);
+        let failed_sync = synced && result.is_err_and(may_tell);
         if overlaps || failed_sync {
             // Which bytes of an overlap are copied when is not said (W13), nor how many bytes an
             // error of O_SYNC hides.
@@ -229,7 +231,10 @@ impl Subject<'_> {
             self.contents.wrote(at, &built.readable, asked, result, excuses);
         }
         match result {
-            Ok(bytes @ 1..) if synced => self.durable.synced(&self.contents, at..at + bytes),
+            Ok(bytes @ 1..) if synced => {
+                self.durable.synced(&self.contents, at..at + bytes);
+                self.untold.clear();
+            }
             Err(_) if synced => self.durable.maybe_synced(&self.contents),
             _ => {}
         }

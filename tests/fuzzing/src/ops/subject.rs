@@ -54,6 +54,8 @@ pub(super) struct Subject<'m> {
     pub(super) durable: Durable,
     /// Errors that may come, since they were asked for.
     pub(super) excuses: Vec<Errno>,
+    /// Errors of what is over, of which the next sync may be the first to tell (F2).
+    pub(super) untold: Vec<Errno>,
     /// What can be read of the source.
     pub(super) source: Vec<u8>,
     blocks: Arc<BlockStore>,
@@ -75,6 +77,7 @@ impl<'m> Subject<'m> {
             contents: Contents::new(),
             durable: Durable::default(),
             excuses: Vec::new(),
+            untold: Vec::new(),
             source: (0..SOURCE * PAGE_SIZE).map(data).collect(),
             blocks,
             store,
@@ -93,7 +96,12 @@ impl<'m> Subject<'m> {
 
     /// Whether the subject's answers can be compared with another's: nothing was made to fail.
     pub(super) fn is_exact(&self) -> bool {
-        self.excuses.is_empty() && self.shape.control.is_none()
+        self.excuses.is_empty() && self.untold.is_empty() && self.shape.control.is_none()
+    }
+
+    /// Whether a sync may return `errno`: it tells of writebacks that have failed before, too (F2).
+    fn may_tell(&self, errno: Errno) -> bool {
+        self.excuses.contains(&errno) || self.untold.contains(&errno)
     }
 
     /// The source is whole again, and resident.
@@ -246,25 +254,31 @@ impl<'m> Subject<'m> {
                 self.check_store();
             }
             Err(errno) => {
-                assert!(self.excuses.contains(&errno), "fsync: {errno}");
+                assert!(self.may_tell(errno), "fsync: {errno}");
                 self.durable.maybe_synced(&self.contents);
             }
         }
+        self.untold.clear();
     }
 
     fn write_back(&mut self, at: usize, len: usize) {
         let range = self.range(at, len);
-        let sent = match len % 2 {
-            0 => syscall(|token| self.file.writeback(token, range, &NoTask)),
-            _ => syscall(|token| self.file.msync(token, range, MsyncKind::Sync, &NoTask)),
+        let syncs = !len.is_multiple_of(2);
+        let sent = match syncs {
+            false => syscall(|token| self.file.writeback(token, range, &NoTask)),
+            true => syscall(|token| self.file.msync(token, range, MsyncKind::Sync, &NoTask)),
         };
         match sent {
-            Ok(()) if !len.is_multiple_of(2) => self.durable.synced(&self.contents, at..at + len),
+            Ok(()) if syncs => self.durable.synced(&self.contents, at..at + len),
             Ok(()) => {}
             Err(errno) => {
-                assert!(self.excuses.contains(&errno), "writeback: {errno}");
+                let excused = self.excuses.contains(&errno) || syncs && self.may_tell(errno);
+                assert!(excused, "writeback: {errno}");
                 self.durable.maybe_synced(&self.contents);
             }
+        }
+        if syncs {
+            self.untold.clear();
         }
     }
 
@@ -285,6 +299,8 @@ impl<'m> Subject<'m> {
         // What the store owes before it is opened again: no data past the size that it recorded.
         self.blocks.truncate_blocks(self.blocks.size());
         self.file = self.machine.inode(&self.store, self.blocks.size());
+        // Another inode, to which nothing has happened yet.
+        self.untold.clear();
         self.map_file();
         let found = self.whole();
         self.durable.check(&found);
@@ -332,20 +348,20 @@ impl<'m> Subject<'m> {
         self.contents.put(start, &found[start..end]);
     }
 
+    /// Nothing fails any more. What has failed may not have been told yet.
     fn heal_without_sync(&mut self) {
         self.store.heal();
         self.machine.memory().stop_failing();
         self.space.script().clear();
         let full = self.shape.capacity < BYTES / self.shape.block;
+        self.untold.extend(&self.excuses);
         self.excuses.retain(|errno| full && *errno == Errno::NoSpace);
     }
 
-    /// Nothing fails any more. Errors of before may be reported once.
+    /// Nothing fails any more. Errors of before are told once.
     fn heal(&mut self) {
         self.heal_without_sync();
-        if self.space.sys_fsync(&self.file, SyncKind::All).is_err() {
-            self.durable.maybe_synced(&self.contents);
-        }
+        self.fsync();
         self.fsync();
     }
 

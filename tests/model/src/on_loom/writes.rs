@@ -308,6 +308,39 @@ pub fn truncate_and_overwrite_uncached() -> Run {
     Run { threads, end: Box::new(end) }
 }
 
+/// A write in two steps, and a truncation to `size` with growth after it: all bytes of the write
+/// are there, or those that were not cut off.
+fn truncate_grow_and_overwrite(size: u64) -> Run {
+    let world = World::new(4);
+    let inode = small_file(&world);
+    let (machine, file, resized) = (world.clone(), Arc::clone(&inode), Arc::clone(&inode));
+    let threads: Vec<Thread> = vec![
+        Box::new(move || write(&machine, &file, 0, b'b', 8, Source::Half)),
+        Box::new(move || {
+            cut(&resized, size);
+            cut(&resized, 8);
+        }),
+    ];
+    let end = move || {
+        let bytes = read(&world, &inode, 0, 16);
+        let (kept, gone) = bytes.split_at(size as usize);
+        assert!(kept.iter().all(|byte| *byte == b'b'), "written in part: {bytes:02x?}");
+        assert!(gone.iter().all(|byte| *byte == gone[0]), "neither order: {bytes:02x?}");
+        assert!(gone.len() == 8 - kept.len() && b"\0b".contains(&gone[0]), "{bytes:02x?}");
+    };
+    Run { threads, end: Box::new(end) }
+}
+
+/// `truncate_grow_and_overwrite` to nothing.
+pub fn truncate_to_nothing_grow_and_overwrite() -> Run {
+    truncate_grow_and_overwrite(0)
+}
+
+/// `truncate_grow_and_overwrite` to less than the write's first step.
+pub fn truncate_to_two_grow_and_overwrite() -> Run {
+    truncate_grow_and_overwrite(2)
+}
+
 /// All three.
 pub fn truncate_overwrite_and_read() -> Run {
     let world = World::new(4);
