@@ -3,7 +3,7 @@
 //! A read owns the locks of its pages from its submission to its end. A thread that wants them
 //! waits for their lock, as for any other; the end marks what came as uptodate and unlocks.
 
-use core::mem;
+use core::mem::{self, ManuallyDrop};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::Release;
 
@@ -173,9 +173,8 @@ impl ReadRequest {
     }
 
     fn end(self, good: SlotMask, errno: Errno) {
-        self.finish(good, errno);
-        // It has ended, which is all that its drop is for.
-        mem::forget(self);
+        // Before it ends: a wake that unwinds must not end it once more, by its drop.
+        ManuallyDrop::new(self).finish(good, errno);
     }
 
     fn finish(&self, good: SlotMask, errno: Errno) {

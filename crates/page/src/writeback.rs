@@ -5,7 +5,7 @@
 //! which dirty and writeback change, and in which they are read, is described at
 //! [`LockedRun::clean`](crate::LockedRun::clean). What a failure means for a sync is filemap's.
 
-use core::mem;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -141,10 +141,9 @@ impl WritebackRequest {
     /// Ends the writeback. A failure is recorded first (F2), then the pages are dirty again, then
     /// they are no longer under writeback, and waiters are woken. Takes no page lock and never
     /// sleeps.
-    pub fn complete(mut self, result: Result<(), Errno>) {
-        self.finish(result);
-        // It has ended, which is all that its drop is for.
-        mem::forget(self);
+    pub fn complete(self, result: Result<(), Errno>) {
+        // Before it ends: a wake that unwinds must not end it once more, by its drop.
+        ManuallyDrop::new(self).finish(result);
     }
 
     fn finish(&mut self, result: Result<(), Errno>) {
