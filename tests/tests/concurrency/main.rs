@@ -5,7 +5,9 @@
 //! | any two, the second at every point of the first | [`pairs`] |
 //! | each ends while others go on without pause | [`liveness`] |
 //! | threads without a plan: the write of DL1, and everything at once | [`stress_cold`], [`stress_mixed`] |
+//! | the same on a store that ends its requests later, and fails some | [`deferred`] |
 
+mod deferred;
 mod liveness;
 mod pairs;
 mod stress_cold;
