@@ -190,13 +190,8 @@ impl<K: Kernel> Inode<K> {
             0 => None,
             pages => Some(mapping.cache().allocate(pages).ok()?),
         };
-        let locks = token.page_locks();
-        let locked = if absent == piece.pages() {
-            // There may be no leaf yet. Locks of absent pages are held for a short time.
-            Some(mapping.lock_or_create(locks, piece).ok()?)
-        } else {
-            mapping.try_lock_free(locks, piece)
-        };
+        // Pages that were absent may have been sent for meanwhile: their locks are the store's.
+        let locked = mapping.try_lock_free_or_create(token.page_locks(), piece).ok()?;
         let Some(mut locked) = locked else { return Some(piece.end()) };
         let next = locked.run().end();
         let inside = locked.mask() & pages_before(locked.run(), self.size());

@@ -47,21 +47,30 @@ impl<S: SyncFamily> Anchor<S> {
         self.requests.fetch_add(ACTIVE, Relaxed);
     }
 
-    /// Counts a request out. What the request did with its pages comes before; this is its last
-    /// access to anything of the cache.
-    pub(crate) fn end(&self, wait: &impl Wait) {
+    /// A request is no longer under way: what it did with its pages comes before.
+    /// [`count_out`](Self::count_out) follows.
+    pub(crate) fn leave(&self, wait: &impl Wait) {
         let before = self.requests.fetch_add(LEAVING - ACTIVE, SeqCst);
         if before & AWAITED != 0 && before % LEAVING == ACTIVE {
             wait.wake(self.key());
         }
+    }
+
+    /// Counts a request out that has left: its last access to anything of the cache.
+    ///
+    /// The cache may be gone when this returns. So it is a call of its own, which has no reference
+    /// to the cache among its arguments.
+    pub(crate) fn count_out(&self) {
         self.requests.fetch_sub(LEAVING, AcqRel);
     }
 
-    /// Sleeps until no request is under way. No request begins any more.
+    /// Sleeps until no request is under way. No request begins any more. If the wait unwinds, it
+    /// spins for what is left: the requests point to what the caller is about to drop.
     pub(crate) fn wait_for_requests(&self, wait: &impl Wait) {
         if self.requests.load(Acquire) == 0 {
             return;
         }
+        let _rest = Rest(self);
         self.requests.fetch_or(AWAITED, SeqCst);
         let mut done = false;
         while !done {
@@ -69,10 +78,6 @@ impl<S: SyncFamily> Anchor<S> {
                 done = done || self.requests.load(SeqCst) % LEAVING == 0;
                 done
             });
-        }
-        // A completion is about to count itself out: a few instructions.
-        while self.requests.load(Acquire) & !AWAITED != 0 {
-            S::relax();
         }
     }
 
@@ -105,6 +110,18 @@ impl<S: SyncFamily> Anchor<S> {
                 Ok(_) => return,
                 Err(now) => seen = now,
             }
+        }
+    }
+}
+
+/// The end of a wait for requests. After one that did not unwind, a completion is at most about to
+/// count itself out: a few instructions.
+struct Rest<'a, S: SyncFamily>(&'a Anchor<S>);
+
+impl<S: SyncFamily> Drop for Rest<'_, S> {
+    fn drop(&mut self) {
+        while self.0.requests.load(Acquire) & !AWAITED != 0 {
+            S::relax();
         }
     }
 }

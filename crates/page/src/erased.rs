@@ -22,18 +22,28 @@ impl<K: Kernel> OpsOf<K> {
     };
 
     fn end_read(raw: &Raw, good: SlotMask, errno: Option<Errno>) {
-        let cache = raw.cache::<K>();
-        raw.leaf::<K>().end_read(cache, raw.run(), good, errno);
-        raw.anchor::<K>().end(cache.wait());
+        let _counted: Counted<'_, K> = Counted(raw, PhantomData);
+        raw.leaf::<K>().end_read(raw.cache::<K>(), raw.run(), good, errno);
     }
 
     fn end_writeback(raw: &Raw, result: Result<(), Errno>) {
-        let cache = raw.cache::<K>();
+        let _counted: Counted<'_, K> = Counted(raw, PhantomData);
         if let Err(errno) = result {
             raw.anchor::<K>().record(errno);
         }
-        raw.leaf::<K>().end_writeback(cache, raw.run().mask(), result);
-        raw.anchor::<K>().end(cache.wait());
+        raw.leaf::<K>().end_writeback(raw.cache::<K>(), raw.run().mask(), result);
+    }
+}
+
+/// A request that ends, also by a wake that unwinds. Its drop counts the request out: nothing that
+/// it points to is used afterwards.
+struct Counted<'r, K: Kernel>(&'r Raw, PhantomData<K>);
+
+impl<K: Kernel> Drop for Counted<'_, K> {
+    fn drop(&mut self) {
+        let anchor = self.0.anchor::<K>();
+        anchor.leave(self.0.cache::<K>().wait());
+        anchor.count_out();
     }
 }
 

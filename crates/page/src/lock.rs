@@ -88,6 +88,23 @@ impl<K: Kernel> Mapping<K> {
         None
     }
 
+    /// As [`try_lock_free`](Self::try_lock_free), but makes the leaf if there is none. Allocates,
+    /// with no page lock held (P3); waits for no page. A leaf that stays empty is freed by
+    /// [`prune`](Self::prune).
+    ///
+    /// # Errors
+    /// As [`lock_or_create`](Self::lock_or_create).
+    pub fn try_lock_free_or_create<'t>(
+        &'t self,
+        cx: LockContext<'t>,
+        run: PageRun,
+    ) -> Result<Option<LockedRun<'t, K>>, Errno> {
+        if self.tree().lookup(run.first()).is_none() {
+            self.create_leaf(run.first())?;
+        }
+        Ok(self.try_lock_free(cx, run))
+    }
+
     /// As [`lock`](Self::lock), but makes the leaf if there is none. Allocates, with no page lock
     /// held (P3). A leaf that stays empty is freed by [`prune`](Self::prune).
     ///

@@ -4,7 +4,7 @@
 //! waits for their lock, as for any other; the end marks what came as uptodate and unlocks.
 //! Neighbour: [`submit`](crate::submit) makes requests.
 
-use core::mem;
+use core::mem::ManuallyDrop;
 use core::ptr;
 
 use crate::request::{Raw, Segments};
@@ -172,9 +172,8 @@ impl ReadRequest {
     }
 
     fn end(self, good: SlotMask, errno: Errno) {
-        self.finish(good, errno);
-        // It has ended, which is all that its drop is for.
-        mem::forget(self);
+        // Before it ends: a wake that unwinds must not end it once more, by its drop.
+        ManuallyDrop::new(self).finish(good, errno);
     }
 
     fn finish(&self, good: SlotMask, errno: Errno) {

@@ -3,7 +3,7 @@
 //! Neighbours: [`writeback`](crate::writeback) begins one, and has the marks;
 //! [`writeback_run`](crate::WritebackRun) is what a store that copies is shown.
 
-use core::mem;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use crate::request::{Raw, Segments};
@@ -110,10 +110,9 @@ impl WritebackRequest {
     /// Ends the writeback. A failure is recorded first (F2), then the pages are dirty again, then
     /// they are no longer under writeback, and waiters are woken. Takes no page lock and never
     /// sleeps.
-    pub fn complete(mut self, result: Result<(), Errno>) {
-        self.finish(result);
-        // It has ended, which is all that its drop is for.
-        mem::forget(self);
+    pub fn complete(self, result: Result<(), Errno>) {
+        // Before it ends: a wake that unwinds must not end it once more, by its drop.
+        ManuallyDrop::new(self).finish(result);
     }
 
     fn finish(&mut self, result: Result<(), Errno>) {

@@ -2,12 +2,12 @@
 #![forbid(unsafe_code)]
 
 use crate::on_loom::explore::Run;
-use crate::on_loom::{epoch, index, locks, marks, writes};
+use crate::on_loom::{epoch, index, locks, marks, requests, writes};
 use crate::on_shuttle::{failing, scenarios};
 use crate::plant::Plant::{
     self, Barge, BlindRange, BlindWaiter, ClearAfterWake, FaultUnderLock, KeptIdentity, KeptRoom,
-    LateClean, LostWake, NoGrace, NoLook, NoProtect, NoUnmap, OnePhase, PrefaultOnly,
-    RelaxedPublish, RelaxedSize, SwallowedFailure, Uncounted, WeakFences, WeakSeqCst,
+    LateClean, LateRecord, LostWake, NoGrace, NoLook, NoProtect, NoUnmap, OnePhase, PrefaultOnly,
+    RelaxedPublish, RelaxedSize, SwallowedFailure, Unawaited, Uncounted, WeakFences, WeakSeqCst,
 };
 
 /// A model for loom.
@@ -64,6 +64,16 @@ pub const LOOM: &[LoomModel] = loom_models! {
     marks::waiting_for_writeback, 2, 3, [LostWake, WeakSeqCst];
     marks::two_writebacks, 2, 3, [ClearAfterWake];
     marks::growing_size, 5, 8, [RelaxedSize];
+    requests::read_and_waiter, 3, 4, [LostWake, NoLook];
+    requests::read_and_readers, 3, 4, [RelaxedPublish];
+    requests::read_waiter_and_neighbour, 2, 3, [LostWake, WeakSeqCst];
+    requests::read_and_prune, 2, 3, [LostWake];
+    requests::read_and_drop, 4, 6, [Unawaited, LostWake];
+    requests::read_and_waiter_that_drops, 3, 5, [Unawaited, LostWake];
+    requests::writeback_and_drop, 4, 6, [Unawaited, LostWake];
+    requests::parts_and_drop, 2, 3, [Unawaited, LostWake];
+    requests::failure_and_sync, 3, 4, [LateRecord];
+    requests::failure_and_waiter, 3, 4, [LateRecord, LostWake];
     writes::two_steps_and_one, 2, 4, [BlindRange];
     writes::two_steps_each, 2, 3, [];
     writes::truncate_and_read, 3, 4, [Uncounted];

@@ -55,10 +55,14 @@ pub enum Plant {
     KeptRoom,
     /// A store whose writeback failed says that it did not.
     SwallowedFailure,
+    /// The drop of a mapping does not see its requests.
+    Unawaited,
+    /// A failed writeback is recorded after its pages have stopped being under writeback.
+    LateRecord,
 }
 
 /// All of them, with the names of the command line.
-pub const ALL: [(Plant, &str); 22] = [
+pub const ALL: [(Plant, &str); 24] = [
     (Plant::Nothing, "nothing"),
     (Plant::WeakSeqCst, "weak-seqcst"),
     (Plant::NoLook, "no-look"),
@@ -81,6 +85,8 @@ pub const ALL: [(Plant, &str); 22] = [
     (Plant::NoProtect, "no-protect"),
     (Plant::KeptRoom, "kept-room"),
     (Plant::SwallowedFailure, "swallowed-failure"),
+    (Plant::Unawaited, "unawaited"),
+    (Plant::LateRecord, "late-record"),
 ];
 
 static PLANTED: AtomicU8 = AtomicU8::new(Plant::Nothing as u8);

@@ -5,8 +5,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PageIndex, Reserved, Strategy,
-    SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PageIndex, ReadRequest, Reserved,
+    Strategy, SyncKind, WritebackRun,
 };
 
 use crate::memory;
@@ -32,6 +32,8 @@ struct State {
     failing: u32,
     /// What was there when the last sync that returned began.
     durable: Vec<u8>,
+    /// Reads that were kept, if they are to be.
+    kept: Option<Vec<ReadRequest>>,
 }
 
 impl ModelStore {
@@ -51,6 +53,17 @@ impl ModelStore {
         let store = Self { pause, ..Self::new(bytes, strategy) };
         store.state().failing = failing;
         store
+    }
+
+    /// From now on reads are kept, for [`take_reads`](Self::take_reads).
+    pub fn keep_reads(&self) {
+        self.state().kept = Some(Vec::new());
+    }
+
+    /// The reads that were kept, which the caller ends.
+    #[must_use]
+    pub fn take_reads(&self) -> Vec<ReadRequest> {
+        self.state().kept.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// What a crash would leave: all that had landed when the last sync that returned began.
@@ -92,6 +105,14 @@ impl AddressSpaceOperations for ModelStore {
         buf.fill_hole();
         memory::publish();
         Ok(())
+    }
+
+    fn submit_read(&self, request: ReadRequest) {
+        if let Some(kept) = &mut self.state().kept {
+            kept.push(request);
+            return;
+        }
+        request.fill(|index, buf| self.read(index, buf));
     }
 
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {

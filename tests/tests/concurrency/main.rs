@@ -5,8 +5,12 @@
 //! | any two, the second at every point of the first | [`pairs`] |
 //! | each ends while others go on without pause | [`liveness`] |
 //! | threads without a plan: the write of DL1, and everything at once | [`stress_cold`], [`stress_mixed`] |
+//! | the same on a store that ends its requests later, and fails some | [`deferred`] |
+//! | each operation on a page whose request is under way | [`under_way`] |
 
+mod deferred;
 mod liveness;
 mod pairs;
 mod stress_cold;
 mod stress_mixed;
+mod under_way;

@@ -4,6 +4,7 @@
 use core::cell::{Cell, RefCell};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::boxed::Box;
 use std::sync::{Arc, Mutex};
 use std::thread::panicking;
 use std::vec::Vec;
@@ -27,6 +28,8 @@ std::thread_local! {
     static HELD: RefCell<Vec<LockId>> = const { RefCell::new(Vec::new()) };
     /// Other events, in order.
     static SEEN: RefCell<Vec<Trace>> = const { RefCell::new(Vec::new()) };
+    /// What another task does inside the next allocation.
+    static ALLOCATING: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
     /// Dirty pages of inodes that were just dropped.
     static DROPPED: Cell<u64> = const { Cell::new(0) };
 }
@@ -48,6 +51,11 @@ pub(super) fn take_seen(wanted: impl Fn(&Trace) -> bool) -> Vec<Trace> {
     let mut seen = SEEN.take();
     seen.retain(wanted);
     seen
+}
+
+/// Another task does `other` inside the next allocation.
+pub(super) fn at_next_allocation(other: impl FnOnce() + 'static) {
+    ALLOCATING.set(Some(Box::new(other)));
 }
 
 /// Dirty pages that were dropped since the last call.
@@ -113,6 +121,9 @@ impl Memory {
 unsafe impl Frames for Memory {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         no_page_is_locked("an allocation");
+        if let Some(other) = ALLOCATING.take() {
+            other();
+        }
         let left = self.grants.load(Relaxed).checked_sub(1).ok_or(Errno::NoMemory)?;
         self.grants.store(left, Relaxed);
         let (first, count) = self.pool.allocate(pages)?;

@@ -8,7 +8,7 @@ use faultless_page::{AddressSpaceOperations, Errno, PageIndex, SyncKind};
 use faultless_parts::{Answer, Call, QueuedStore, When};
 use faultless_usercopy::IovIter;
 
-use super::kernel::{Idle, Patient, TestKernel};
+use super::kernel::{Idle, Patient, TestKernel, at_next_allocation};
 use super::rig::{assert_same, in_fault, token};
 use super::store::{Disk, Event, TestStore};
 use super::{PAGE, Rig, bytes};
@@ -18,7 +18,7 @@ type Queue = QueuedStore<&'static TestStore<Disk>, Patient>;
 
 /// A cold file of `pages` pages, seen by a second inode through a queue.
 struct Cold {
-    file: Inode<TestKernel>,
+    file: Arc<Inode<TestKernel>>,
     queue: Arc<Queue>,
     content: Vec<u8>,
     ahead: ReadAhead<TestKernel>,
@@ -35,7 +35,7 @@ impl Cold {
         let queue = Arc::new(Queue::new(store, Patient));
         let below: Arc<dyn AddressSpaceOperations> = queue.clone();
         let size = content.len() as u64;
-        let file = Inode::new(rig.cache.clone(), below, rig.maps.clone(), size);
+        let file = Arc::new(Inode::new(rig.cache.clone(), below, rig.maps.clone(), size));
         Self { rig, queue, file, content, ahead: ReadAhead::new() }
     }
 
@@ -112,6 +112,21 @@ fn what_will_be_needed_is_read_without_a_wait_and_up_to_the_end_of_the_file() {
     assert!(!cold.read(20 * PAGE, 4 * PAGE));
     cold.settle();
     assert_eq!(cold.pages_read(), []);
+}
+
+#[test]
+fn l3_reading_ahead_does_not_wait_for_pages_that_another_task_has_just_sent_for() {
+    let cold = Cold::new(8);
+    let file = cold.file.clone();
+    let ahead = |file: &Inode<TestKernel>| {
+        file.will_need(&mut token(), 0, u64::MAX, &ReadAheadLimits::DEFAULT);
+    };
+    // Between the look at what is absent and the lock. Nothing completes meanwhile.
+    at_next_allocation(move || ahead(&file));
+    ahead(&cold.file);
+    assert_eq!(cold.queue.waiting(), 1);
+    cold.settle();
+    assert_eq!(cold.pages_read(), (0..8).collect::<Vec<_>>());
 }
 
 #[test]

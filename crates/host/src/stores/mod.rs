@@ -8,6 +8,7 @@
 //! | [`FaultyStore`] | any of them, failing, deferring, shortening, reordering, crashing on request |
 //! | [`CrashStore`] | any of them, remembering each call, so that a crash can be played at each |
 //! | [`PhasedStore`] | blocks, with points inside the calls, and writebacks that land later than their data were taken |
+//! | [`DeferredStore`] | any of them, ending its requests later, on other threads, in any order, page by page |
 //! | [`HookedStore`] | any of them, with a hook around each call: for all that is a test's own |
 //! | [`StoreLock`] | any of them, under a lock of its own that its read takes too (DL4) |
 //!
@@ -17,6 +18,7 @@
 
 mod block;
 mod crash;
+mod deferred;
 mod faulty;
 mod file;
 mod hooked;
@@ -33,6 +35,7 @@ use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, Writeb
 
 pub use self::block::{BlockState, BlockStore};
 pub use self::crash::{CrashStore, Fate, Lie, Moment, Spell};
+pub use self::deferred::{DeferredStore, Workers};
 pub use self::faulty::{Call, FaultyStore};
 pub use self::file::FileStore;
 pub use self::hooked::{At, Below, HookedStore};

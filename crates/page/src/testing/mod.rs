@@ -140,6 +140,8 @@ pub(crate) struct TestWait {
     changed: Condvar,
     /// Come back at once, whatever the condition says.
     pub(crate) lies: AtomicBool,
+    /// The next wait, or the next wake once it has woken, unwinds.
+    pub(crate) unwinds: AtomicBool,
     pub(crate) sleeping: AtomicUsize,
     /// Keys that were waited on, and keys that were woken.
     keys: [Mutex<Vec<WaitKey>>; 2],
@@ -154,6 +156,10 @@ impl TestWait {
     /// The keys that were woken since the last call.
     pub(crate) fn take_woken(&self) -> Vec<WaitKey> {
         core::mem::take(&mut *unpoisoned(&self.keys[1]))
+    }
+
+    fn unwind_if_planned(&self) {
+        assert!(!self.unwinds.swap(false, Ordering::SeqCst), "planted: waiting unwinds");
     }
 
     fn note(list: &Mutex<Vec<WaitKey>>, key: WaitKey) {
@@ -176,6 +182,7 @@ impl Wait for TestWait {
             let _ignored = condition();
             return;
         }
+        self.unwind_if_planned();
         let mut held = unpoisoned(&self.lock);
         while !condition() {
             self.sleeping.fetch_add(1, Ordering::SeqCst);
@@ -189,8 +196,10 @@ impl Wait for TestWait {
 
     fn wake(&self, key: WaitKey) {
         Self::note(&self.keys[1], key);
-        let _held = unpoisoned(&self.lock);
+        let held = unpoisoned(&self.lock);
         self.changed.notify_all();
+        drop(held);
+        self.unwind_if_planned();
     }
 }
 

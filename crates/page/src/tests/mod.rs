@@ -19,4 +19,5 @@ mod shape;
 mod slots;
 mod states;
 mod surface;
+mod unwinding;
 mod writebacks;

@@ -1,13 +1,15 @@
 //! Loom: exhaustive up to a bound of preemptions, with the weak memory of C11.
 //!
 //! [`words`] is the family, [`Loom`] the checker; [`explore`] runs a model. The models, one file a
-//! subject: [`locks`], [`epoch`], [`index`], [`marks`], [`writes`].
+//! subject: [`locks`], [`epoch`], [`index`], [`marks`],
+//! [`requests`], [`writes`].
 
 pub mod epoch;
 pub mod explore;
 pub mod index;
 pub mod locks;
 pub mod marks;
+pub mod requests;
 pub mod words;
 pub mod world;
 pub mod writes;

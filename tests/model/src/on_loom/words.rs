@@ -102,6 +102,8 @@ thread_local! {
     static FENCES: RefCell<Option<Rc<LoomAtomic>>> = const { RefCell::new(None) };
     /// A change that a planted bug holds back until the next wake: the word's address and the mask.
     static HELD_BACK: Cell<Option<(usize, u64)>> = const { Cell::new(None) };
+    /// As before, until the next mark is cleared: the word's address and its new value.
+    static LATE_RECORD: Cell<Option<(usize, u64)>> = const { Cell::new(None) };
 }
 
 /// Whether words that change now have to be hot.
@@ -147,6 +149,10 @@ pub fn enter(phase: Phase) {
     SERIAL.with(|serial| serial.set((phase == Phase::SetUp).then_some(0)));
 }
 
+fn is_with_threads() -> bool {
+    PHASE.with(Cell::get) == Phase::Threads
+}
+
 /// How many words are hot.
 #[must_use]
 pub fn hot_words() -> usize {
@@ -177,6 +183,7 @@ const ANNOUNCED: u8 = 1;
 const COUNTED: u8 = 2;
 const OWNED: u8 = 4;
 const HELD: u8 = 8;
+const REQUESTED: u8 = 16;
 
 /// A word, hot or cold.
 #[derive(Debug)]
@@ -220,7 +227,11 @@ impl LoomWord {
             {
                 return 0;
             }
-        } else if order == Acquire && self.is(HELD) && plant::is(Plant::BlindRange)
+        }
+        if order != Relaxed && self.is(REQUESTED) && plant::is(Plant::Unawaited) {
+            return 0;
+        }
+        if order == Acquire && self.is(HELD) && plant::is(Plant::BlindRange)
             || order == Relaxed && self.is(ANNOUNCED) && plant::is(Plant::Barge)
         {
             return 0;
@@ -279,6 +290,7 @@ impl LoomWord {
         match order {
             SeqCst => self.mark(COUNTED),
             Release => self.mark(HELD),
+            Relaxed => self.mark(REQUESTED),
             AcqRel if plant::is(Plant::Uncounted) => return self.get(Relaxed),
             _ => {}
         }
@@ -291,7 +303,15 @@ impl LoomWord {
             HELD_BACK.with(|held| held.set(Some((at, value))));
             return self.get(Relaxed);
         }
-        self.modify(order, |word| word.fetch_and(value, SeqCst), |word, o| word.fetch_and(value, o))
+        let before = self.modify(
+            order,
+            |word| word.fetch_and(value, SeqCst),
+            |word, o| word.fetch_and(value, o),
+        );
+        if order == SeqCst {
+            after_clear();
+        }
+        before
     }
 
     fn or(&self, value: u64, order: Ordering) -> u64 {
@@ -310,6 +330,11 @@ impl LoomWord {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u64, u64> {
+        if success == AcqRel && current == 0 && plant::is(Plant::LateRecord) && is_with_threads() {
+            let at = std::ptr::from_ref(self).expose_provenance();
+            LATE_RECORD.with(|late| late.set(Some((at, new))));
+            return Ok(current);
+        }
         let Some(word) = self.changing() else {
             return self.cold.compare_exchange(current, new, SeqCst, SeqCst);
         };
@@ -346,6 +371,17 @@ pub fn after_wake() {
         // unlocked, and leaves live as long as their cache.
         let word = unsafe { &*word };
         word.modify(SeqCst, |word| word.fetch_and(mask, SeqCst), |word, o| word.fetch_and(mask, o));
+    }
+}
+
+/// Does what [`Plant::LateRecord`] held back.
+fn after_clear() {
+    if let Some((at, value)) = LATE_RECORD.with(Cell::take) {
+        let word: *const LoomWord = std::ptr::with_exposed_provenance(at);
+        // SAFETY: the word of an anchor, which lives as long as its cache; the caller is in the
+        // midst of ending a request, which keeps that.
+        let word = unsafe { &*word };
+        word.modify(AcqRel, |word| word.swap(value, SeqCst), |word, o| word.swap(value, o));
     }
 }
 
