@@ -257,7 +257,7 @@ impl<K: Kernel> Inode<K> {
         }
         self.stamp(task);
         locked.set_wrote_past_eof(slot);
-        locked.set_dirty(slot);
+        self.set_dirty(locked, slot, task);
         Ok(Protection::Writable)
     }
 

@@ -17,10 +17,13 @@
 #[cfg(test)]
 extern crate std;
 
+mod dirty_age;
 mod eof;
 mod errors;
 mod evict;
 mod fault;
+mod flush;
+mod flusher;
 mod inode;
 mod last_handle;
 mod legacy;
@@ -43,6 +46,8 @@ mod writeback;
 pub use errors::ErrorCursor;
 pub use fault::{Access, FaultError, MappedFrame, Protection};
 pub use faultless_policy::readahead::{Advice, Limits as ReadAheadLimits};
+pub use flush::{Flushed, Left};
+pub use flusher::{Flusher, Inodes};
 pub use inode::{Inode, Times};
 pub use legacy::{PrepareCommit, PrepareCommitStore};
 pub use open_file::{OpenFile, OpenFlags};

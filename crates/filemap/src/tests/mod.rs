@@ -17,6 +17,8 @@ mod user;
 mod append;
 mod evict;
 mod fault;
+mod flush;
+mod flusher;
 mod kernel_memory;
 mod last_handle;
 mod legacy;

@@ -11,6 +11,7 @@ use faultless_page::{
 
 use super::request::Mode;
 use crate::inode::Inode;
+use crate::task::Task;
 
 /// What was prepared for the bytes `[pos, pos + len)` of a locked run.
 pub(super) struct Plan {
@@ -223,12 +224,13 @@ impl Plan {
     /// uptodate and dirty, the store is told, frames that got nothing are taken back. A page that
     /// is neither valid nor a hole accepts its bytes whole or not at all, so that every byte of an
     /// uptodate page is defined (P1).
-    pub(super) fn commit<K: Kernel>(
+    pub(super) fn commit<K: Kernel, T: Task>(
         &self,
         inode: &Inode<K>,
         locked: &mut LockedRun<'_, K>,
         mode: Mode,
         copied: usize,
+        task: &T,
     ) -> usize {
         debug_assert!(copied <= self.len, "only what was prepared is copied into");
         let accepted = self.accept(locked, copied);
@@ -242,7 +244,7 @@ impl Plan {
             if accepted == self.len { landed } else { landed - PageIndex::containing(end).bit() };
         locked.set_uptodate(landed - self.valid);
         locked.set_reserved(self.reserved & whole);
-        locked.set_dirty(landed);
+        inode.set_dirty(locked, landed, task);
         let used = landed & self.valid;
         if !used.is_empty() {
             K::count(Count::Used, used.count());

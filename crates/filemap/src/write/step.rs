@@ -186,7 +186,7 @@ where
             let end = self.pos + (copied + from.count()) as u64;
             self.claim.get_ahead(inode, ByteRange { start: self.request.start, end });
         }
-        let accepted = plan.commit(inode, &mut locked, self.mode, copied);
+        let accepted = plan.commit(inode, &mut locked, self.mode, copied, task);
         self.request.from.revert(copied - accepted);
         drop(locked);
         drop(end_page);
