@@ -18,6 +18,7 @@
 extern crate std;
 
 mod dirty_age;
+mod dirty_limit;
 mod eof;
 mod errors;
 mod evict;
@@ -43,9 +44,11 @@ mod uptodate;
 mod write;
 mod writeback;
 
+pub use dirty_limit::{DirtyLimit, DirtyWriter};
 pub use errors::ErrorCursor;
 pub use fault::{Access, FaultError, MappedFrame, Protection};
 pub use faultless_policy::readahead::{Advice, Limits as ReadAheadLimits};
+pub use faultless_policy::throttle::Limits as DirtyThresholds;
 pub use flush::{Flushed, Left};
 pub use flusher::{Flusher, Inodes};
 pub use inode::{Inode, Times};

@@ -34,6 +34,15 @@ pub(super) struct Plan {
     pub(super) halt: Option<Halt>,
 }
 
+/// What became of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Committed {
+    /// Bytes that count.
+    pub(super) accepted: usize,
+    /// Pages that have become dirty.
+    pub(super) dirtied: u32,
+}
+
 /// What keeps a page from taking its bytes now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Halt {
@@ -231,7 +240,7 @@ impl Plan {
         mode: Mode,
         copied: usize,
         task: &T,
-    ) -> usize {
+    ) -> Committed {
         debug_assert!(copied <= self.len, "only what was prepared is copied into");
         let accepted = self.accept(locked, copied);
         debug_assert!(accepted <= copied, "what was not copied does not count");
@@ -244,7 +253,7 @@ impl Plan {
             if accepted == self.len { landed } else { landed - PageIndex::containing(end).bit() };
         locked.set_uptodate(landed - self.valid);
         locked.set_reserved(self.reserved & whole);
-        inode.set_dirty(locked, landed, task);
+        let dirtied = inode.set_dirty(locked, landed, task).count();
         let used = landed & self.valid;
         if !used.is_empty() {
             K::count(Count::Used, used.count());
@@ -258,7 +267,7 @@ impl Plan {
         if !nothing_landed.is_empty() {
             take_back(locked, nothing_landed);
         }
-        accepted
+        Committed { accepted, dirtied }
     }
 
     /// Whether the store was asked for more than the `accepted` bytes: if the file ends before it,
