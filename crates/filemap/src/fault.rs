@@ -64,6 +64,24 @@ pub enum FaultError {
     Failed(Errno),
 }
 
+/// A promise that a page may become dirty, in the course of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promise {
+    /// None was asked for.
+    None,
+    /// It was given.
+    Unused,
+    /// So many pages have become dirty.
+    Used(u32),
+}
+
+impl Promise {
+    /// Whether a fault of kind `access` needs a promise for a clean page, and has none.
+    fn is_missing<T: Task>(self, access: Access) -> bool {
+        T::LIMITS_DIRTY_PAGES && access == Access::Write && self == Self::None
+    }
+}
+
 impl From<Errno> for FaultError {
     fn from(errno: Errno) -> Self {
         Self::Failed(errno)
@@ -93,7 +111,8 @@ impl<K: Kernel> Inode<K> {
     /// ([`Frames::release`](faultless_page::Frames::release)). If `install` unwinds, the page is
     /// unlocked, and stays prepared for the access.
     ///
-    /// May sleep (for the page's lock, for the store). M may be held for reading; no page lock is.
+    /// May sleep (for the page's lock, for the store; for writeback, if the task
+    /// [limits](Task::LIMITS_DIRTY_PAGES) its dirty pages and the page is clean). M may be held for reading; no page lock is.
     /// A fault for a CPU store stamps the times with `task`'s clock (F7).
     ///
     /// # Errors
@@ -107,6 +126,26 @@ impl<K: Kernel> Inode<K> {
         index: PageIndex,
         access: Access,
         task: &T,
+        install: impl FnOnce(MappedFrame<'_, K>) -> R,
+    ) -> Result<R, FaultError> {
+        let mut promise = Promise::None;
+        let resolved = self.fault_limited(fault, index, access, task, &mut promise, install);
+        match promise {
+            Promise::None => {}
+            Promise::Unused => task.settle_dirty(0),
+            Promise::Used(pages) => task.settle_dirty(pages),
+        }
+        resolved
+    }
+
+    /// [`fault`](Self::fault), with what it was promised in `promise`.
+    fn fault_limited<T: Task, R>(
+        &self,
+        fault: &mut InFault,
+        index: PageIndex,
+        access: Access,
+        task: &T,
+        promise: &mut Promise,
         install: impl FnOnce(MappedFrame<'_, K>) -> R,
     ) -> Result<R, FaultError> {
         let (run, slot) = alone(index);
@@ -124,6 +163,15 @@ impl<K: Kernel> Inode<K> {
                 brought = Some(self.bring_in(fault, run, slot, task)?);
                 continue;
             }
+            let is_dirty = || locked.dirty().contains(slot);
+            if promise.is_missing::<T>(access) && !is_dirty() {
+                drop(locked);
+                if task.admit_dirty(1) == 0 {
+                    return Err(Errno::Interrupted.into());
+                }
+                *promise = Promise::Unused;
+                continue;
+            }
             // Otherwise truncation came first (P6): the size is set before it takes pages out.
             let Some(frame) = locked.share_frame(index) else { continue };
             let size = self.eof();
@@ -132,7 +180,7 @@ impl<K: Kernel> Inode<K> {
             }
             let protection = match access {
                 Access::Read => Protection::ReadOnly,
-                Access::Write => self.make_writable(&mut locked, index, task)?,
+                Access::Write => self.make_writable(&mut locked, index, task, promise)?,
             };
             self.note_user_mapping();
             self.zero_past_incomplete_cut(&mut locked, index, size);
@@ -251,6 +299,7 @@ impl<K: Kernel> Inode<K> {
         locked: &mut LockedRun<'_, K>,
         index: PageIndex,
         task: &T,
+        promise: &mut Promise,
     ) -> Result<Protection, Errno> {
         let slot = index.bit();
         if !locked.reserved().contains(slot) {
@@ -258,7 +307,10 @@ impl<K: Kernel> Inode<K> {
         }
         self.stamp(task);
         locked.set_wrote_past_eof(slot);
-        locked.set_dirty(slot);
+        let dirtied = self.set_dirty(locked, slot, task).count();
+        if dirtied > 0 && T::LIMITS_DIRTY_PAGES {
+            *promise = Promise::Used(dirtied);
+        }
         Ok(Protection::Writable)
     }
 

@@ -9,10 +9,11 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use faultless_page::{
-    AddressSpaceOperations, Kernel, LockId, MAX_FILE_SIZE, Mapping, PageIndex, SleepMutex,
-    Strategy, Unmap, UserMappings, Word, Word64,
+    AddressSpaceOperations, Kernel, LockId, LockedRun, MAX_FILE_SIZE, Mapping, PageIndex,
+    SleepMutex, SlotMask, Strategy, Unmap, UserMappings, Word, Word64,
 };
 
+use crate::dirty_age::DirtyAge;
 use crate::errors::UnnamedCursor;
 use crate::pos::FilePos;
 use crate::ranges::RangeLock;
@@ -23,8 +24,8 @@ use crate::task::Task;
 ///
 /// Operations on it are in this crate's modules: [`write`](Self::write), [`read`](Self::read),
 /// [`fault`](Self::fault), [`set_size`](Self::set_size), [`writeback`](Self::writeback),
-/// [`fsync`](Self::fsync), [`msync`](Self::msync), [`evict`](Self::evict), [`close`](Self::close),
-/// [`discard`](Self::discard).
+/// [`fsync`](Self::fsync), [`msync`](Self::msync), [`flush`](Self::flush), [`evict`](Self::evict),
+/// [`close`](Self::close), [`discard`](Self::discard).
 pub struct Inode<K: Kernel> {
     mapping: Mapping<K>,
     /// I: held while the size changes. Overwrites inside the size do not take it.
@@ -43,6 +44,8 @@ pub struct Inode<K: Kernel> {
     pub(crate) dropped_unused: Word64<K>,
     /// Non-zero once a page of the file was mapped by a user. Set with the page locked.
     mapped: Word64<K>,
+    /// Since when pages are dirty, and how far they were flushed.
+    pub(crate) dirty_age: DirtyAge<K>,
     /// What the store said when the file was opened; it does not change.
     strategy: Strategy,
     max_size: FilePos,
@@ -88,6 +91,7 @@ impl<K: Kernel> Inode<K> {
             size_changes: SizeChanges::new(id, size),
             dropped_unused: Word::new(0),
             mapped: Word::new(0),
+            dirty_age: DirtyAge::new(),
             strategy,
             max_size,
             discarded: false,
@@ -165,6 +169,22 @@ impl<K: Kernel> Inode<K> {
     /// Whether a page of the file was ever mapped by a user. Exact for a page that is locked.
     pub(crate) fn was_mapped(&self) -> bool {
         self.mapped.load(Ordering::Acquire) != 0
+    }
+
+    /// Marks locked pages as newer than the store, and notes when the file became dirty; the pages
+    /// that were not dirty. Costs what [`LockedRun::set_dirty`] does if there are none.
+    #[inline(always)]
+    pub(crate) fn set_dirty<T: Task>(
+        &self,
+        locked: &mut LockedRun<'_, K>,
+        slots: SlotMask,
+        task: &T,
+    ) -> SlotMask {
+        let dirtied = locked.set_dirty(slots);
+        if !dirtied.is_empty() {
+            self.dirty_age.became_dirty(task.now());
+        }
+        dirtied
     }
 
     /// Removes user mappings of pages `first..end` of this file; see [`UserMappings::unmap`].

@@ -17,10 +17,14 @@
 #[cfg(test)]
 extern crate std;
 
+mod dirty_age;
+mod dirty_limit;
 mod eof;
 mod errors;
 mod evict;
 mod fault;
+mod flush;
+mod flusher;
 mod inode;
 mod last_handle;
 mod legacy;
@@ -40,9 +44,13 @@ mod uptodate;
 mod write;
 mod writeback;
 
+pub use dirty_limit::{DirtyLimit, DirtyWriter};
 pub use errors::ErrorCursor;
 pub use fault::{Access, FaultError, MappedFrame, Protection};
 pub use faultless_policy::readahead::{Advice, Limits as ReadAheadLimits};
+pub use faultless_policy::throttle::Limits as DirtyThresholds;
+pub use flush::{Flushed, Left};
+pub use flusher::{Flusher, Inodes};
 pub use inode::{Inode, Times};
 pub use legacy::{PrepareCommit, PrepareCommitStore};
 pub use open_file::{OpenFile, OpenFlags};

@@ -3,11 +3,11 @@
 #![forbid(unsafe_code)]
 
 /// The calling task, as far as file I/O cares. None of these sleeps, except
-/// [`throttle`](Self::throttle).
+/// [`throttle`](Self::throttle) and [`admit_dirty`](Self::admit_dirty).
 ///
-/// All but the throttle may be called with page locks held, or while a wait looks whether it is
-/// over: they look at the task, and call no operation of an inode. The throttle may wait for
-/// writeback, and send pages itself.
+/// All but these two may be called with page locks held, or while a wait looks whether it is over:
+/// they look at the task, and call no operation of an inode. The throttle may wait for writeback,
+/// and send pages itself.
 pub trait Task {
     /// The time that a write stamps on the file, in nanoseconds of the embedder's clock (W12).
     #[inline(always)]
@@ -42,6 +42,27 @@ pub trait Task {
     #[doc(alias = "balance_dirty_pages")]
     #[inline(always)]
     fn throttle(&self) {}
+
+    /// Whether the task asks before it dirties pages. If not, the two methods below are not called,
+    /// and no code is compiled for them.
+    const LIMITS_DIRTY_PAGES: bool = false;
+
+    /// Asks for a promise that up to `wanted` pages may become dirty, `1..=64`; for how many. Zero:
+    /// the task is to die. May sleep until writeback ends.
+    ///
+    /// Called before a step that may dirty a clean page, never for pages that are dirty already. No
+    /// page lock is held (P3); I and the range of the write may be, and M in a fault: writeback
+    /// needs none of them.
+    #[inline(always)]
+    fn admit_dirty(&self, wanted: u32) -> u32 {
+        wanted
+    }
+
+    /// The step that [`admit_dirty`](Self::admit_dirty) was called for is over: `dirtied` pages
+    /// have become dirty that were not, no more than were promised. No page lock is held. It is
+    /// not called if a callback of the step unwinds.
+    #[inline(always)]
+    fn settle_dirty(&self, _dirtied: u32) {}
 }
 
 /// A task without limits, signals or clock.

@@ -219,17 +219,25 @@ impl<K: Kernel> Inode<K> {
         Ok(single.end())
     }
 
-    /// Puts a stretch of dirty pages under writeback, unlocks, and hands them to the store.
+    /// Puts a stretch of dirty pages under writeback, unlocks, and hands them to the store; how many
+    /// pages.
     #[inline(never)] // for the stack of its callers
-    fn claim_and_send<T: Task>(&self, mut locked: LockedRun<'_, K>, stretch: PageRun, task: &T) {
+    pub(crate) fn claim_and_send<T: Task>(
+        &self,
+        mut locked: LockedRun<'_, K>,
+        stretch: PageRun,
+        task: &T,
+    ) -> u32 {
         let claimed = self.claim(&mut locked, stretch, task);
         drop(locked);
-        match claimed {
-            None => {}
+        let Some(request) = claimed else { return 0 };
+        if request.is_empty() {
             // Cut off meanwhile: it has nothing in the file.
-            Some(request) if request.is_empty() => request.complete(Ok(())),
-            Some(request) => self.mapping().store().submit_writeback(request),
+            request.complete(Ok(()));
+        } else {
+            self.mapping().store().submit_writeback(request);
         }
+        stretch.pages()
     }
 
     /// Puts a stretch of dirty pages under writeback: none of its mappings is writable from here
@@ -302,7 +310,7 @@ impl<K: Kernel> Inode<K> {
 }
 
 /// What a pass does first with a locked run.
-enum Claim {
+pub(crate) enum Claim {
     /// Every page is clean.
     Nothing,
     /// These pages are dirty and not under writeback, and those before them are clean.
@@ -312,7 +320,7 @@ enum Claim {
 }
 
 impl Claim {
-    fn of<K: Kernel>(locked: &LockedRun<'_, K>) -> Self {
+    pub(crate) fn of<K: Kernel>(locked: &LockedRun<'_, K>) -> Self {
         // In this order: a writeback that fails in between leaves its page in both.
         let under_way = locked.writeback();
         let dirty = locked.dirty() - under_way;

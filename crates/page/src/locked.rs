@@ -6,7 +6,7 @@
 
 use core::marker::PhantomData;
 use core::mem;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 
 use crate::debug::kernel_debug;
 use crate::kernel::count;
@@ -250,11 +250,13 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.clear(&self.leaf.reserved, slots);
     }
 
-    /// Marks pages as newer than the store. Costs a locked instruction only if one was not.
+    /// Marks pages as newer than the store; those that were not. Costs a locked instruction only if
+    /// there is one. It is sequentially consistent: a later load that is, too, comes after it.
     #[inline]
-    pub fn set_dirty(&mut self, slots: SlotMask) {
-        let dirtied = self.set(&self.leaf.dirty, slots);
+    pub fn set_dirty(&mut self, slots: SlotMask) -> SlotMask {
+        let dirtied = self.set_with(&self.leaf.dirty, slots, SeqCst);
         count::<K>(Count::Dirtied, dirtied);
+        dirtied
     }
 
     /// Takes the mark back: the pages were thrown away, or never changed. What was stored in them
@@ -309,12 +311,17 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Sets a mark; the pages that did not have it.
     #[inline]
     fn set(&self, word: &SlotWord<K::Sync>, slots: SlotMask) -> SlotMask {
+        self.set_with(word, slots, Release)
+    }
+
+    #[inline]
+    fn set_with(&self, word: &SlotWord<K::Sync>, slots: SlotMask, order: Ordering) -> SlotMask {
         let slots = slots & self.mask();
         if word.load(Relaxed).contains(slots) {
             return SlotMask::EMPTY;
         }
         let slots = slots & self.leaf.present();
-        slots - word.fetch_or(slots, Release)
+        slots - word.fetch_or(slots, order)
     }
 
     /// Clears a mark; the pages that had it.

@@ -60,12 +60,13 @@ impl<S: crate::SyncFamily> Leaf<S> {
         slots: SlotMask,
         result: Result<(), Errno>,
     ) {
-        count::<K>(Count::WritebackEnded, slots);
         if result.is_err() {
             // Under writeback, so present. Before writeback is cleared: pairs with `clean`.
             let dirtied = slots - self.dirty.fetch_or(slots, Release);
+            // Before the end is counted: the sum of both levels does not fall in between.
             count::<K>(Count::Dirtied, dirtied);
         }
+        count::<K>(Count::WritebackEnded, slots);
         self.clear_writeback(slots, cache.wait());
     }
 

@@ -281,7 +281,9 @@ impl<'m> Index<'m> {
         }
         match set {
             Set::Uptodate => locked.set_uptodate(slots),
-            Set::Dirty => locked.set_dirty(slots),
+            Set::Dirty => {
+                locked.set_dirty(slots);
+            }
             Set::Reserved => locked.set_reserved(slots),
             Set::WrotePastEof => locked.set_wrote_past_eof(slots),
             Set::Clean => locked.clear_dirty(slots),

@@ -10,12 +10,12 @@ use std::thread::panicking;
 use std::vec::Vec;
 
 use faultless_page::{
-    AddressSpaceOperations, CoreSync, Errno, FrameNumber, Frames, Kernel, LockId, PAGE_SIZE,
+    AddressSpaceOperations, CoreSync, Count, Errno, FrameNumber, Frames, Kernel, LockId, PAGE_SIZE,
     PageCache, PageIndex, Trace, Unmap, UserMappings, Wait, WaitKey,
 };
 use faultless_parts::{FramePool, Page};
 
-use crate::Task;
+use crate::{DirtyLimit, Task};
 
 /// What fresh frames hold: never a byte of a test's data, nor zero.
 pub(super) const POISON: u8 = 0xa5;
@@ -32,6 +32,13 @@ std::thread_local! {
     static ALLOCATING: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
     /// Dirty pages of inodes that were just dropped.
     static DROPPED: Cell<u64> = const { Cell::new(0) };
+    /// What is told of counts.
+    static LIMIT: Cell<Option<&'static DirtyLimit<TestKernel>>> = const { Cell::new(None) };
+}
+
+/// From now on `limit` is told of this thread's counts.
+pub(super) fn count_for(limit: &'static DirtyLimit<TestKernel>) {
+    LIMIT.set(Some(limit));
 }
 
 /// Nothing is held and nothing was seen.
@@ -39,6 +46,7 @@ pub(super) fn forget() {
     HELD.take();
     SEEN.take();
     DROPPED.take();
+    LIMIT.take();
 }
 
 /// Locks that this thread holds.
@@ -100,6 +108,12 @@ impl Kernel for TestKernel {
 
     fn trace(event: Trace) {
         observe(event);
+    }
+
+    fn count(what: Count, pages: u32) {
+        if let Some(limit) = LIMIT.get() {
+            limit.count(what, pages, &Patient);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use faultless_page::{
 
 use super::request::Mode;
 use crate::inode::Inode;
+use crate::task::Task;
 
 /// What was prepared for the bytes `[pos, pos + len)` of a locked run.
 pub(super) struct Plan {
@@ -31,6 +32,15 @@ pub(super) struct Plan {
     reserved: SlotMask,
     /// Why preparation ended before the end of the chunk.
     pub(super) halt: Option<Halt>,
+}
+
+/// What became of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Committed {
+    /// Bytes that count.
+    pub(super) accepted: usize,
+    /// Pages that have become dirty.
+    pub(super) dirtied: u32,
 }
 
 /// What keeps a page from taking its bytes now.
@@ -225,13 +235,14 @@ impl Plan {
     /// uptodate and dirty, the store is told, frames that got nothing are taken back. A page that
     /// is neither valid nor a hole accepts its bytes whole or not at all, so that every byte of an
     /// uptodate page is defined (P1).
-    pub(super) fn commit<K: Kernel>(
+    pub(super) fn commit<K: Kernel, T: Task>(
         &self,
         inode: &Inode<K>,
         locked: &mut LockedRun<'_, K>,
         mode: Mode,
         copied: usize,
-    ) -> usize {
+        task: &T,
+    ) -> Committed {
         debug_assert!(copied <= self.len, "only what was prepared is copied into");
         let accepted = self.accept(locked, copied);
         debug_assert!(accepted <= copied, "what was not copied does not count");
@@ -244,7 +255,7 @@ impl Plan {
             if accepted == self.len { landed } else { landed - PageIndex::containing(end).bit() };
         locked.set_uptodate(landed - self.valid);
         locked.set_reserved(self.reserved & whole);
-        locked.set_dirty(landed);
+        let dirtied = inode.set_dirty(locked, landed, task).count();
         let used = landed & self.valid;
         if !used.is_empty() {
             K::count(Count::Used, used.count());
@@ -258,7 +269,7 @@ impl Plan {
         if !nothing_landed.is_empty() {
             take_back(locked, nothing_landed);
         }
-        accepted
+        Committed { accepted, dirtied }
     }
 
     /// Whether the store was asked for more than the `accepted` bytes: if the file ends before it,

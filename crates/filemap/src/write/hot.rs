@@ -37,7 +37,9 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, 
     if !admit(inode, mode, claim, request.then, bytes)? {
         return Ok(Attempt::Foreign);
     }
-    if locked.uptodate() & locked.reserved() != locked.mask() {
+    // A page that is dirty stays dirty while it is locked: it needs no promise.
+    let needs_promise = T::LIMITS_DIRTY_PAGES && locked.dirty() != locked.mask();
+    if needs_promise || locked.uptodate() & locked.reserved() != locked.mask() {
         let absent = locked.mask() - locked.present();
         return Ok(Attempt::NotReady(absent.count()));
     }
@@ -52,17 +54,23 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, 
         let end = bytes.start + (copied + request.from.count()) as u64;
         claim.get_ahead(inode, ByteRange { start: request.start, end });
     }
-    mark_landed(&mut locked, mode, bytes.start, copied);
+    mark_landed(inode, &mut locked, mode, (bytes.start, copied), task);
     Ok(Attempt::Landed(copied))
 }
 
 #[inline(always)]
-fn mark_landed<K: Kernel>(locked: &mut LockedRun<'_, K>, mode: Mode, pos: u64, copied: usize) {
+fn mark_landed<K: Kernel, T: Task>(
+    inode: &Inode<K>,
+    locked: &mut LockedRun<'_, K>,
+    mode: Mode,
+    (pos, copied): (u64, usize),
+    task: &T,
+) {
     let Some(landed) = PageRun::covering(pos, copied) else { return };
     debug_assert!(locked.mask().contains(landed.mask()), "what landed is locked");
     K::trace(Trace::FastPath(landed.pages()));
     K::count(Count::Used, landed.pages());
-    locked.set_dirty(landed.mask());
+    inode.set_dirty(locked, landed.mask(), task);
     if mode == Mode::Grow {
         locked.grow_size(pos + copied as u64);
     }

@@ -7,7 +7,7 @@ use faultless_page::{
 };
 use faultless_usercopy::UserMemory;
 
-use super::chunk::{self, Halt, Plan};
+use super::chunk::{self, Committed, Halt, Plan};
 use super::hot::{self, admit};
 use super::request::{Attempt, Mode, Stop};
 use super::writer::Writer;
@@ -158,9 +158,32 @@ where
         leaves_gap.then(|| PageRun::single(end_page))
     }
 
+    /// The general path, for as many pages as the task is promised. What it uses up of the promise
+    /// is settled once the locks are gone.
+    fn prepare_and_copy(
+        &mut self,
+        run: PageRun,
+        len: usize,
+        source: Source<'_, '_, K>,
+    ) -> Result<Attempt, Stop> {
+        if !T::LIMITS_DIRTY_PAGES {
+            return self.prepare_and_copy_promised(run, len, source);
+        }
+        let task = self.request.task;
+        let promised = match task.admit_dirty(run.pages()) {
+            0 => return Err(Errno::Interrupted.into()),
+            pages => PageRun::new(run.first(), u64::from(pages.min(run.pages()))),
+        };
+        self.dirtied = 0;
+        let len = promised.clip_len(self.pos, len);
+        let attempt = self.prepare_and_copy_promised(promised, len, source);
+        task.settle_dirty(self.dirtied);
+        attempt
+    }
+
     /// The general path: pages are prepared under their locks, then filled, and what came is
     /// committed.
-    fn prepare_and_copy(
+    fn prepare_and_copy_promised(
         &mut self,
         run: PageRun,
         len: usize,
@@ -210,7 +233,9 @@ where
             let end = self.pos + (copied + from.count()) as u64;
             self.claim.get_ahead(inode, ByteRange { start: self.request.start, end });
         }
-        let accepted = plan.commit(inode, &mut locked, self.mode, copied);
+        let Committed { accepted, dirtied } =
+            plan.commit(inode, &mut locked, self.mode, copied, task);
+        self.dirtied = dirtied;
         self.request.from.revert(copied - accepted);
         if let Some(Halt::Unread(slots)) = plan.halt
             && plan.len == 0

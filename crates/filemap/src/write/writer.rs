@@ -37,6 +37,8 @@ pub(super) struct Writer<'w, 'i, K: Kernel, U: UserMemory + ?Sized, T> {
     pub(super) reading: Option<Reading<'w, K>>,
     /// The store was asked for room past what landed: give it back at the end (W9).
     pub(super) overreached: bool,
+    /// Pages that became dirty in the step that is under way.
+    pub(super) dirtied: u32,
 }
 
 /// Stands for a growing write that is under way, under I. Dropped by a callback that unwinds: bytes
@@ -77,6 +79,7 @@ where
             refused_frames: false,
             reading: None,
             overreached: false,
+            dirtied: 0,
         }
     }
 
