@@ -172,10 +172,10 @@ impl<K: Kernel> DirtyLimit<K> {
     /// What is known of the bandwidth at time `now`.
     fn look(&self, now: u64) -> Store {
         let (written, dirtied) = (self.written.load(Relaxed), self.dirtied.load(Relaxed));
-        let is_writing = self.under_writeback.load(Relaxed) > 0;
+        let under_writeback = self.under_writeback.load(Relaxed);
         let charged = self.charged();
         let mut measured = self.measured.lock();
-        measured.progress(written, is_writing, now);
+        measured.progress(written, under_writeback, now);
         let counters =
             Counters { charged, dirtied, written: measured.written, busy_ns: measured.busy_ns };
         measured.store.update(&counters, &self.limits, now);
@@ -186,10 +186,10 @@ impl<K: Kernel> DirtyLimit<K> {
 impl Measured {
     /// The time since the last look was busy if pages were written in it or are under writeback. A
     /// time longer than the longest pause says nothing: no task was writing.
-    fn progress(&mut self, written: u64, is_writing: bool, now: u64) {
+    fn progress(&mut self, written: u64, under_writeback: u64, now: u64) {
         if let Some((before, then)) = self.seen {
             let (pages, elapsed) = (written.wrapping_sub(before), now.saturating_sub(then));
-            if (pages > 0 || is_writing) && elapsed <= LONGEST_PAUSE_NS {
+            if (pages > 0 || under_writeback > 0) && elapsed <= LONGEST_PAUSE_NS {
                 self.written = self.written.wrapping_add(pages);
                 self.busy_ns = self.busy_ns.saturating_add(elapsed);
             }

@@ -112,7 +112,8 @@ impl<K: Kernel> Inode<K> {
     /// unlocked, and stays prepared for the access.
     ///
     /// May sleep (for the page's lock, for the store; for writeback, if the task
-    /// [limits](Task::LIMITS_DIRTY_PAGES) its dirty pages and the page is clean). M may be held for reading; no page lock is.
+    /// [limits](Task::LIMITS_DIRTY_PAGES) its dirty pages and the page is clean). M may be held for
+    /// reading; no page lock is.
     /// A fault for a CPU store stamps the times with `task`'s clock (F7).
     ///
     /// # Errors

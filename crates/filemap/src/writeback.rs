@@ -219,8 +219,8 @@ impl<K: Kernel> Inode<K> {
         Ok(single.end())
     }
 
-    /// Puts a stretch of dirty pages under writeback, unlocks, and hands them to the store; how many
-    /// pages.
+    /// Puts a stretch of dirty pages under writeback, unlocks, and hands them to the store; how
+    /// many pages.
     #[inline(never)] // for the stack of its callers
     pub(crate) fn claim_and_send<T: Task>(
         &self,

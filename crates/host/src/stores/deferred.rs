@@ -1,5 +1,5 @@
-//! A store that ends its requests later: on threads of its own, in an order drawn from a seed, often
-//! page by page, and some of them with an error.
+//! A store that ends its requests later: on threads of its own, in an order drawn from a seed,
+//! often page by page, and some of them with an error.
 //!
 //! Key types: [`DeferredStore`], around any synchronous store, and [`Workers`], its threads. Calls
 //! that are no requests go straight to the store below.

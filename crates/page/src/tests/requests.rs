@@ -17,6 +17,9 @@ use crate::{
 
 type K = Test;
 
+/// What another thread does.
+type Step<'s> = Box<dyn FnOnce() + 's>;
+
 const PAGE: u64 = PAGE_SIZE as u64;
 
 /// The whole file lies on the store.
@@ -274,7 +277,7 @@ fn the_drop_of_a_mapping_waits_for_its_requests_and_for_nothing_else() {
             let read = taken(absent_data(&mapping, 0, 2), all());
             thread::scope(|scope| {
                 let dropper = scope.spawn(|| drop(mapping));
-                let (last, earlier): (Box<dyn FnOnce()>, Box<dyn FnOnce()>) = if is_read {
+                let (last, earlier): (Step<'_>, Step<'_>) = if is_read {
                     (Box::new(|| drop(read)), Box::new(|| writeback.complete(Ok(()))))
                 } else {
                     (Box::new(|| writeback.complete(Ok(()))), Box::new(|| drop(read)))

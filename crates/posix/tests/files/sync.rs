@@ -168,6 +168,7 @@ fn f8_a_read_that_the_store_fails_is_eio_and_moves_nothing() {
     let file = rig.numbered_on_disk(2);
     let open = file.open_rw();
     file.evict_all();
+    advise(&open, 0, 0, linux::POSIX_FADV_RANDOM).unwrap();
     assert_eq!(pread(&open, 1, 0), Ok(vec![1]));
     file.store().plan(Call::Read, When::EveryNth(1), Answer::Fail(CacheErrno::Io));
     assert!(read(&open, 8192) == Ok(vec![1; 4096]), "progress beats the error (W4)");
@@ -175,6 +176,29 @@ fn f8_a_read_that_the_store_fails_is_eio_and_moves_nothing() {
     file.store().clear();
     assert_eq!(position(&open), 4096);
     assert_eq!(read(&open, 1), Ok(vec![2]));
+}
+
+#[test]
+fn what_is_read_ahead_follows_the_advice() {
+    let rig = Rig::new();
+    let file = rig.numbered_on_disk(8);
+    let open = file.open_rw();
+    let reads = || file.store().count(Call::Read);
+    let read_one = |advice| {
+        file.evict_all();
+        advise(&open, 0, 0, advice).unwrap();
+        let before = reads();
+        assert_eq!(pread(&open, 1, 0), Ok(vec![1]));
+        reads() - before
+    };
+    assert_eq!(read_one(linux::POSIX_FADV_RANDOM), 1);
+    assert!(read_one(linux::POSIX_FADV_SEQUENTIAL) > 1);
+    file.evict_all();
+    let before = reads();
+    advise(&open, 4096, 8192, linux::POSIX_FADV_WILLNEED).unwrap();
+    assert_eq!(reads() - before, 2, "the two pages of the range");
+    assert_eq!(pread(&open, 8192, 4096).map(|bytes| bytes.len()), Ok(8192));
+    assert_eq!(reads() - before, 2);
 }
 
 #[test]

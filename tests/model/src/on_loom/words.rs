@@ -221,12 +221,11 @@ impl LoomWord {
     }
 
     fn get(&self, order: Ordering) -> u64 {
-        if order == SeqCst {
-            if self.is(ANNOUNCED) && plant::is(Plant::NoLook)
-                || self.is(COUNTED) && plant::is(Plant::NoGrace)
-            {
-                return 0;
-            }
+        if order == SeqCst
+            && (self.is(ANNOUNCED) && plant::is(Plant::NoLook)
+                || self.is(COUNTED) && plant::is(Plant::NoGrace))
+        {
+            return 0;
         }
         if order != Relaxed && self.is(REQUESTED) && plant::is(Plant::Unawaited) {
             return 0;
