@@ -106,12 +106,9 @@ impl<S: AddressSpaceOperations + ?Sized> DeferredStore<S> {
 
     fn end(&self, work: Work, outcome: Result<(), Errno>) {
         match (work, outcome) {
-            (Work::Read(request), Ok(())) => request.fill(|index, buf| self.inner.read(index, buf)),
+            (Work::Read(request), Ok(())) => self.inner.submit_read(request),
             (Work::Read(request), Err(errno)) => request.fail(errno),
-            (Work::Writeback(request), Ok(())) => {
-                let sent = self.inner.writeback(&request.view());
-                request.complete(sent);
-            }
+            (Work::Writeback(request), Ok(())) => self.inner.submit_writeback(request),
             (Work::Writeback(request), failed) => request.complete(failed),
         }
     }
