@@ -92,6 +92,14 @@ pub enum SyncKind {
 ///
 /// Looking is harmless everywhere: the size, the times, and which pages are present.
 ///
+/// # A store on a file
+/// A store may keep its data in another file of the same cache, as a loop device does, if no call
+/// on that file leads back to this one. It overrides [`submit_read`](Self::submit_read): it reads
+/// the file below first, and then [fills](ReadRequest::fill) the request from memory of its own.
+/// [`read`](Self::read), and a read inside `fill`, would lock and allocate pages with a page of
+/// this file locked by the thread (P3, P4); so would [`write_begin`](Self::write_begin).
+/// [`writeback`](Self::writeback) and [`sync`](Self::sync) may use the file below as they are.
+///
 /// # Unwinding
 /// In hosts that unwind, a call may end by a panic, and the operation ends with it. Nothing stays
 /// locked, and no page stays under writeback. A [`writeback`](Self::writeback) that unwinds counts

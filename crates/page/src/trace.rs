@@ -61,8 +61,8 @@ pub enum LockId {
         slots: SlotMask,
     },
     /// Pages under writeback, named as the pages of [`Pages`](Self::Pages). Held by the thread that
-    /// began it until the [`Writeback`](crate::Writeback) ends; a wait for its end never acquires
-    /// it.
+    /// began it until the [`WritebackRequest`](crate::WritebackRequest) ends, or is let go; a wait
+    /// for its end never acquires it.
     Writeback {
         /// The mapping's id.
         mapping: u64,
