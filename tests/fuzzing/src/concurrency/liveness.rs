@@ -96,8 +96,8 @@ const WAIT: u64 = 4;
 /// Points that the victim may pass for each one that it passes alone: rounds are repeated at most
 /// three times.
 const FACTOR: u64 = 6;
-/// Points that it may pass besides: queues, hand-overs, faults of pages that were taken.
-const BESIDES: u64 = 1500;
+/// Points that it may pass besides: queues, hand-overs, reads and faults of pages that were taken.
+const BESIDES: u64 = 2000;
 /// Finds after which the sweep ends.
 const ENOUGH: usize = 8;
 /// Operations of the others after which the victim is taken for starved.
