@@ -36,11 +36,13 @@ pub struct ReadRequest {
     end: FileEnd,
     /// A thread holds the locks, as traces say.
     is_traced: bool,
+    /// No thread will.
+    is_let_go: bool,
 }
 
 impl ReadRequest {
     pub(crate) fn new(raw: Raw, end: FileEnd) -> Self {
-        Self { raw, end, is_traced: false }
+        Self { raw, end, is_traced: false, is_let_go: false }
     }
 
     /// The pages, all in one leaf.
@@ -84,7 +86,14 @@ impl ReadRequest {
     /// whose pieces end one by one. `None`, with nothing changed, if one of the two would be empty.
     pub fn split_off(&mut self, pages: u32) -> Option<Self> {
         let raw = self.raw.split_off(pages)?;
-        Some(Self { raw, end: self.end, is_traced: false })
+        Some(Self { raw, end: self.end, is_traced: false, is_let_go: self.is_let_go })
+    }
+
+    /// The request is not done in the call that it came with, and no thread holds its pages: what a
+    /// store that completes its requests later calls first, for the sake of a lock checker. The
+    /// thread that [fills](Self::fill) it may then lock pages of other files.
+    pub fn let_go(&mut self) {
+        self.is_let_go = true;
     }
 
     /// The first `filled` bytes of the [segments](Self::segments) are what the file has, and what
@@ -120,8 +129,10 @@ impl ReadRequest {
     /// first error stands for all of them. What a synchronous store needs:
     /// [`submit_read`](crate::AddressSpaceOperations::submit_read) is this by default.
     pub fn fill(mut self, mut read: impl FnMut(PageIndex, &mut FillBuf<'_>) -> Result<(), Errno>) {
-        self.raw.trace(Trace::Acquired(self.raw.lock_id()));
-        self.is_traced = true;
+        if !self.is_let_go {
+            self.raw.trace(Trace::Acquired(self.raw.lock_id()));
+            self.is_traced = true;
+        }
         let run = self.run();
         let (mut good, mut failure) = (SlotMask::EMPTY, None);
         for page in 0..u64::from(run.pages()) {

@@ -97,7 +97,9 @@ pub enum SyncKind {
 /// on that file leads back to this one. It overrides [`submit_read`](Self::submit_read): it reads
 /// the file below first, and then [fills](ReadRequest::fill) the request from memory of its own.
 /// [`read`](Self::read), and a read inside `fill`, would lock and allocate pages with a page of
-/// this file locked by the thread (P3, P4); so would [`write_begin`](Self::write_begin).
+/// this file locked by the thread (P3, P4), unless a queue has
+/// [let the request go](ReadRequest::let_go) before and a thread of its own does it; so would
+/// [`write_begin`](Self::write_begin).
 /// [`writeback`](Self::writeback) and [`sync`](Self::sync) may use the file below as they are.
 ///
 /// # Unwinding

@@ -121,7 +121,8 @@ where
         self.inner.writeback(run)
     }
 
-    fn submit_read(&self, request: ReadRequest) {
+    fn submit_read(&self, mut request: ReadRequest) {
+        request.let_go();
         self.submit(Work::Read(request));
     }
 
