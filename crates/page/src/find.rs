@@ -22,8 +22,9 @@ pub enum Mark {
     /// (acquire), then writeback, so a page on its way from the one to the other is found. One miss
     /// is left: a writeback that fails between the two loads, setting dirty after the first and
     /// clearing writeback before the second. The error sequence covers it: the failure is recorded
-    /// *before* [`WritebackRequest::complete`](crate::WritebackRequest::complete), and a sync reads the sequence *after*
-    /// this look. The load that found writeback cleared (acquire) makes the record visible (F2).
+    /// *before* [`WritebackRequest::complete`](crate::WritebackRequest::complete), and a sync reads
+    /// the sequence *after* this look. The load that found writeback cleared (acquire) makes the
+    /// record visible (F2).
     Unclean,
 }
 

@@ -235,8 +235,8 @@ fn a_page_that_a_truncation_cuts_off_while_its_fault_is_under_way_is_sigbus() {
             let rig = Rig::new();
             let (file, process) = cold(&rig);
             let open = file.open_rw();
-            // The truncation has set the size when the read goes on; it waits for the page then. (The
-            // page of the new end is another one: the size changes with it locked.)
+            // The truncation has set the size when the read goes on; it waits for the page then.
+            // (The page of the new end is another one: the size changes with it locked.)
             let (truncated, inode) = (open.clone(), file.clone());
             let (started, starts) = std::sync::mpsc::channel();
             file.store().at_read(move || {
