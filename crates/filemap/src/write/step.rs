@@ -241,6 +241,7 @@ where
             && plan.len == 0
         {
             drop(end_page);
+            self.kept_frames = Some(locked.run());
             self.reading = submit(inode, locked, slots);
         } else {
             drop(locked);

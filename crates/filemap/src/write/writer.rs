@@ -14,7 +14,7 @@ use crate::inode::Inode;
 use crate::options::Written;
 use crate::ranges::ByteRange;
 use crate::task::Task;
-use crate::token::InodeLocks;
+use crate::token::{InodeLocks, PageLocks};
 use crate::uptodate::Reading;
 
 /// One request on its way.
@@ -33,6 +33,9 @@ pub(super) struct Writer<'w, 'i, K: Kernel, U: UserMemory + ?Sized, T> {
     pub(super) wanted_frames: u32,
     /// The last allocation of frames failed, and nothing could be prepared since.
     pub(super) refused_frames: bool,
+    /// Pages that kept their new frames while some of them were read. Those that get nothing go
+    /// when the write ends.
+    pub(super) kept_frames: Option<PageRun>,
     /// A page that is being read for the next step.
     pub(super) reading: Option<Reading<'w, K>>,
     /// The store was asked for room past what landed: give it back at the end (W9).
@@ -77,6 +80,7 @@ where
             fruitless: 0,
             wanted_frames: 0,
             refused_frames: false,
+            kept_frames: None,
             reading: None,
             overreached: false,
             dirtied: 0,
@@ -140,9 +144,28 @@ where
         }
     }
 
+    /// Takes frames back that were kept for bytes which did not come (W9). What is not uptodate is
+    /// in use by a thread that has it locked, or by none.
+    #[cold]
+    fn take_back_kept(&mut self, run: PageRun) {
+        let mapping = self.inode.mapping();
+        let mut rest = Some(run);
+        while let Some(piece) = rest {
+            let locks = self.request.token.page_locks();
+            let Some(mut locked) = mapping.try_lock_free(locks, piece) else { return };
+            let unused = locked.present() - locked.uptodate();
+            drop(locked.remove(unused));
+            let left = piece.end().get() - locked.run().end().get();
+            rest = (left > 0).then(|| PageRun::new(locked.run().end(), left));
+        }
+    }
+
     /// The result, with the iterator standing just behind what landed.
     #[inline]
-    pub(super) fn finish(self, stop: Result<(), Stop>) -> Result<Written, Errno> {
+    pub(super) fn finish(mut self, stop: Result<(), Stop>) -> Result<Written, Errno> {
+        if let (Err(_), Some(run)) = (&stop, self.kept_frames) {
+            self.take_back_kept(run);
+        }
         let Request { from, start, asked, .. } = self.request;
         debug_assert!(start <= self.pos, "a write goes back to its begin at most");
         let bytes = (self.pos - start) as usize;
