@@ -21,9 +21,10 @@ use faultless_tools::tally::tally;
 use faultless_tools::workspace;
 
 /// The crates that an embedder's kernel links, and the example of one.
-const CORE: [&str; 6] = [
+const CORE: [&str; 7] = [
     "faultless-page",
     "faultless-usercopy",
+    "faultless-policy",
     "faultless-filemap",
     "faultless-parts",
     "faultless",

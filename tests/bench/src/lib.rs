@@ -90,7 +90,7 @@ impl What {
 ///
 /// # Errors
 /// No optimised build can be started, a row does not exist, a contestant cannot be set up, or the
-/// command in [`What`] fails.
+/// simulation fails.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if let Some(what) = &options.what {
         return what.run();

@@ -19,8 +19,14 @@ use faultless_tools::process::cargo;
 use faultless_tools::workspace;
 
 /// The crates that are made to be published. Cargo finds their order.
-const PUBLISHED: [&str; 5] =
-    ["faultless-page", "faultless-usercopy", "faultless-filemap", "faultless-parts", "faultless"];
+const PUBLISHED: [&str; 6] = [
+    "faultless-page",
+    "faultless-usercopy",
+    "faultless-policy",
+    "faultless-filemap",
+    "faultless-parts",
+    "faultless",
+];
 
 /// What the user's home and that of the step share.
 const SHARED: &[&str] =
