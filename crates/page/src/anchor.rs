@@ -5,7 +5,6 @@
 //! completes later needs an address that stays: the anchor, a node of a type-stable pool. A mapping
 //! gets its anchor with its first leaf, and gives it back when it is dropped, after its last
 //! request.
-
 #![forbid(unsafe_code)]
 
 use core::ptr;

@@ -36,8 +36,8 @@ impl<K: Kernel> Mapping<K> {
         Ok(())
     }
 
-    /// Waits for the requests, and gives the anchor back. For `drop`: the mapping has no other
-    /// user.
+    /// Gives the anchor back. For `drop`: the mapping has no other user, and its requests have been
+    /// [waited for](Self::wait_for_requests).
     pub(crate) fn drop_anchor(&mut self) {
         let this = &*self;
         let Some(anchor) = this.anchor() else { return };

@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-use crate::PAGE_SIZE;
+use crate::{Errno, PAGE_SIZE};
 
 /// A page that a store reads into, forward only. How far it got is what the store had: "short" and
 /// "hole" are different words (F8). A hole is declared by [`skip_zero`](Self::skip_zero) or
@@ -33,20 +33,26 @@ impl<'a> FillBuf<'a> {
         Self { page: NonNull::from(bytes).cast(), len, filled: 0, hole: 0, borrow: PhantomData }
     }
 
-    /// A buffer over the page at `page`.
+    /// A buffer over the page at `page`, as far as `read` has filled it: the first `needed` bytes,
+    /// clipped to the page, at least.
+    ///
+    /// # Errors
+    /// What `read` says; [`Errno::Io`] if it filled less (F8), or has swapped the buffer for
+    /// another one that lives as long.
     ///
     /// # Safety
     /// Valid for writes of [`PAGE_SIZE`] bytes for `'a`, and nothing else reads or writes them
     /// meanwhile.
-    pub(crate) unsafe fn over(page: NonNull<u8>) -> Self {
+    pub(crate) unsafe fn filled_by(
+        page: NonNull<u8>,
+        needed: usize,
+        read: impl FnOnce(&mut FillBuf<'_>) -> Result<(), Errno>,
+    ) -> Result<Self, Errno> {
         // INVARIANT: the caller's promise.
-        Self { page, len: PAGE_SIZE, filled: 0, hole: 0, borrow: PhantomData }
-    }
-
-    /// Whether this still is the buffer over the page at `page`. A store may have swapped it for
-    /// another one that lives as long.
-    pub(crate) fn is_over(&self, page: NonNull<u8>) -> bool {
-        self.page == page && self.len == PAGE_SIZE
+        let mut buf = Self { page, len: PAGE_SIZE, filled: 0, hole: 0, borrow: PhantomData };
+        read(&mut buf)?;
+        let is_over_page = buf.page == page && buf.len == PAGE_SIZE;
+        if is_over_page && buf.filled >= needed.min(PAGE_SIZE) { Ok(buf) } else { Err(Errno::Io) }
     }
 
     /// How many zeros [`fill_hole`](Self::fill_hole) wrote.

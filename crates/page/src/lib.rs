@@ -64,6 +64,7 @@ mod rmap;
 mod section;
 mod slots;
 mod store;
+mod store_request;
 mod submit;
 mod sync;
 mod trace;
@@ -98,6 +99,7 @@ pub use rmap::{NoUserMappings, Unmap, UserMappings};
 pub use section::ReadSection;
 pub use slots::SlotMask;
 pub use store::{AddressSpaceOperations, Begun, Contents, Reserved, Strategy, SyncKind};
+pub use store_request::StoreRequest;
 pub use sync::{ConstSync, CoreSync, Initial, LockedWord, Spin, SyncFamily, Word};
 pub use trace::{LockId, Trace};
 pub use units::{

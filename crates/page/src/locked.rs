@@ -231,8 +231,8 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Marks pages valid, after their data is (release).
     ///
     /// The caller vouches for every byte (P1). A frame holds what its last user left, so a page
-    /// that is marked before it was filled shows that to its readers (W5). [`zero`](Self::zero)
-    /// defines bytes; a copy that came short does not define the rest. The mark
+    /// that is marked before it was filled shows that to its readers (W5). [`fill`](Self::fill) and
+    /// [`zero`](Self::zero) define bytes; a copy that came short does not define the rest. The mark
     /// is taken back only by removal.
     #[inline]
     pub fn set_uptodate(&mut self, slots: SlotMask) {

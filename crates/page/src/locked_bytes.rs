@@ -74,11 +74,11 @@ impl<K: Kernel> LockedRun<'_, K> {
     }
 
     /// Lets `read` fill a present page that is not uptodate while the thread holds its lock: for
-    /// data that is at hand. A store is asked by [`submit_read`](Self::submit_read) instead. Of the
-    /// page the store must have the first
-    /// `needed` bytes (clipped to the page): those that lie inside the file. The rest of the page
-    /// is zeroed. The page is not marked uptodate: the caller does that, once it holds what it
-    /// should. A page that is uptodate is left alone.
+    /// data that is at hand. A store is asked by [`submit_read`](Self::submit_read) instead.
+    ///
+    /// `read` must have the first `needed` bytes (clipped to the page): those that lie inside the
+    /// file. The rest of the page is zeroed. The page is not marked uptodate: the caller does that,
+    /// once it holds what it should. A page that is uptodate is left alone.
     ///
     /// # Errors
     /// [`Errno::Invalid`] if the page is absent or outside the run; what `read` says; [`Errno::Io`]
@@ -97,11 +97,7 @@ impl<K: Kernel> LockedRun<'_, K> {
         let memory = self.mapping.cache().frames().address(frame);
         // SAFETY: a page of this run, so it is ours while locked; it is not uptodate, so no reader,
         // no user mapping and no writeback looks at it.
-        let mut buf = unsafe { FillBuf::over(memory) };
-        read(&mut buf)?;
-        if !buf.is_over(memory) || buf.filled() < needed.min(PAGE_SIZE) {
-            return Err(Errno::Io);
-        }
+        let mut buf = unsafe { FillBuf::filled_by(memory, needed, read) }?;
         let zeroed = buf.hole() + buf.skip_zero(PAGE_SIZE);
         if zeroed > 0 {
             K::trace(Trace::Zeroed(zeroed));

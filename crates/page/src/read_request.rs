@@ -34,15 +34,23 @@ pub struct FileEnd {
 pub struct ReadRequest {
     raw: Raw,
     end: FileEnd,
-    /// A thread holds the locks, as traces say.
-    is_traced: bool,
-    /// No thread will.
-    is_let_go: bool,
+    holder: Holder,
+}
+
+/// Which thread holds the locks of a read, as traces say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    /// None; one that fills the pages will.
+    None,
+    /// The one that fills them.
+    Thread,
+    /// None, and none will: the I/O has them.
+    Io,
 }
 
 impl ReadRequest {
     pub(crate) fn new(raw: Raw, end: FileEnd) -> Self {
-        Self { raw, end, is_traced: false, is_let_go: false }
+        Self { raw, end, holder: Holder::None }
     }
 
     /// The pages, all in one leaf.
@@ -61,7 +69,7 @@ impl ReadRequest {
     /// end of the file.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.end.on_store.saturating_sub(self.pos()).min(self.padded_len() as u64) as usize
+        self.raw.len_before(self.end.on_store)
     }
 
     /// Whether the store need have nothing.
@@ -73,27 +81,26 @@ impl ReadRequest {
     /// The length in whole pages, in bytes.
     #[must_use]
     pub fn padded_len(&self) -> usize {
-        self.run().pages() as usize * PAGE_SIZE
+        self.raw.padded_len()
     }
 
     /// The memory to fill, whole pages, front to back.
     pub fn segments(&mut self) -> Segments<'_> {
-        let len = self.padded_len();
-        self.raw.segments(len)
+        self.raw.segments(self.padded_len())
     }
 
     /// Keeps the first `pages` pages, and gives the others as a request of their own: for a store
     /// whose pieces end one by one. `None`, with nothing changed, if one of the two would be empty.
     pub fn split_off(&mut self, pages: u32) -> Option<Self> {
         let raw = self.raw.split_off(pages)?;
-        Some(Self { raw, end: self.end, is_traced: false, is_let_go: self.is_let_go })
+        Some(Self { raw, end: self.end, holder: self.holder })
     }
 
     /// The request is not done in the call that it came with, and no thread holds its pages: what a
     /// store that completes its requests later calls first, for the sake of a lock checker. The
     /// thread that [fills](Self::fill) it may then lock pages of other files.
     pub fn let_go(&mut self) {
-        self.is_let_go = true;
+        self.holder = Holder::Io;
     }
 
     /// The first `filled` bytes of the [segments](Self::segments) are what the file has, and what
@@ -105,14 +112,11 @@ impl ReadRequest {
     /// That many bytes were written, and nothing writes to the memory any more. Otherwise recycled
     /// memory would be shown to users (W5).
     pub unsafe fn complete(self, filled: usize) {
-        let (needed, run) = (self.len(), self.run());
         let mut good = SlotMask::EMPTY;
-        for page in 0..run.pages() {
-            let start = page as usize * PAGE_SIZE;
-            let needed = needed.saturating_sub(start).min(PAGE_SIZE);
-            let filled = filled.saturating_sub(start).min(PAGE_SIZE);
-            if filled >= needed {
-                let index = run.first().plus(u64::from(page));
+        for page in 0..self.run().pages() {
+            let index = self.run().first().plus(u64::from(page));
+            let filled = filled.saturating_sub(page as usize * PAGE_SIZE).min(PAGE_SIZE);
+            if filled >= index.bytes_before(self.end.on_store) {
                 self.define_rest(index, filled);
                 good |= index.bit();
             }
@@ -129,9 +133,9 @@ impl ReadRequest {
     /// first error stands for all of them. What a synchronous store needs:
     /// [`submit_read`](crate::AddressSpaceOperations::submit_read) is this by default.
     pub fn fill(mut self, mut read: impl FnMut(PageIndex, &mut FillBuf<'_>) -> Result<(), Errno>) {
-        if !self.is_let_go {
+        if self.holder == Holder::None {
             self.raw.trace(Trace::Acquired(self.raw.lock_id()));
-            self.is_traced = true;
+            self.holder = Holder::Thread;
         }
         let run = self.run();
         let (mut good, mut failure) = (SlotMask::EMPTY, None);
@@ -151,27 +155,21 @@ impl ReadRequest {
         read: &mut impl FnMut(PageIndex, &mut FillBuf<'_>) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let memory = self.raw.page(index).ok_or(Errno::Invalid)?;
+        let needed = index.bytes_before(self.end.on_store);
         // SAFETY: a page of this request, which is locked for it and not uptodate: no reader, no
         // user mapping and no writeback looks at it.
-        let mut buf = unsafe { FillBuf::over(memory) };
-        read(index, &mut buf)?;
-        let needed = self.end.on_store.saturating_sub(index.start()).min(PAGE_SIZE as u64);
-        if !buf.is_over(memory) || (buf.filled() as u64) < needed {
-            return Err(Errno::Io);
+        let buf = unsafe { FillBuf::filled_by(memory, needed, |buf| read(index, buf)) }?;
+        if buf.hole() > 0 {
+            self.raw.trace(Trace::Zeroed(buf.hole()));
         }
-        let (filled, hole) = (buf.filled(), buf.hole());
-        if hole > 0 {
-            self.raw.trace(Trace::Zeroed(hole));
-        }
-        self.define_rest(index, filled);
+        self.define_rest(index, buf.filled());
         Ok(())
     }
 
     /// Zeroes what follows the first `filled` bytes of a page, and what lies past the end of the
     /// file (P2).
     fn define_rest(&self, index: PageIndex, filled: usize) {
-        let visible = self.end.visible.saturating_sub(index.start()).min(PAGE_SIZE as u64);
-        let from = filled.min(visible as usize);
+        let from = filled.min(index.bytes_before(self.end.visible));
         let Some(memory) = self.raw.page(index) else { return };
         if from < PAGE_SIZE {
             // SAFETY: the offset lies in the page.
@@ -188,7 +186,7 @@ impl ReadRequest {
     }
 
     fn finish(&self, good: SlotMask, errno: Errno) {
-        if self.is_traced {
+        if self.holder == Holder::Thread {
             // Before another thread can have them, so that a checker sees the events in order.
             self.raw.trace(Trace::Released(self.raw.lock_id()));
         }

@@ -70,6 +70,16 @@ impl Raw {
         self.run
     }
 
+    /// The length in whole pages, in bytes.
+    pub(crate) fn padded_len(&self) -> usize {
+        self.run.pages() as usize * PAGE_SIZE
+    }
+
+    /// How many bytes of the run lie before byte `end` of the file.
+    pub(crate) fn len_before(&self, end: u64) -> usize {
+        end.saturating_sub(self.run.start()).min(self.padded_len() as u64) as usize
+    }
+
     /// The identity in traces of the request's page locks.
     pub(crate) fn lock_id(&self) -> LockId {
         let (base, slots) = (self.run.leaf_base().get(), self.run.mask());

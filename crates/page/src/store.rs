@@ -212,42 +212,9 @@ pub trait AddressSpaceOperations: Send + Sync {
 
 /// A store that is shared: by its file, and by what stands before or beside it.
 impl<T: AddressSpaceOperations + ?Sized> AddressSpaceOperations for &T {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        (**self).read(index, buf)
-    }
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        (**self).write_begin(pos, len)
-    }
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        (**self).write_end(pos, len, copied);
-    }
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        (**self).writeback(run)
-    }
-    fn submit_read(&self, request: ReadRequest) {
-        (**self).submit_read(request);
-    }
-    fn submit_writeback(&self, request: WritebackRequest) {
-        (**self).submit_writeback(request);
-    }
-    fn truncate_blocks(&self, size: u64) {
-        (**self).truncate_blocks(size);
-    }
-    fn set_size(&self, size: u64) {
-        (**self).set_size(size);
-    }
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        (**self).sync(kind)
-    }
-    fn strategy(&self) -> Strategy {
-        (**self).strategy()
-    }
-    fn max_size(&self) -> u64 {
-        (**self).max_size()
-    }
-    fn is_persistent(&self) -> bool {
-        (**self).is_persistent()
-    }
+    crate::forward_to_store!(self => (**self); read, writeback, submit_read, submit_writeback);
+    crate::forward_to_store!(self => (**self); write_begin, write_end, truncate_blocks, set_size);
+    crate::forward_to_store!(self => (**self); sync, strategy, max_size, is_persistent);
 }
 
 assert_obj_safe!(AddressSpaceOperations);

@@ -53,6 +53,14 @@ impl PageIndex {
         self.0 << PAGE_SHIFT
     }
 
+    /// How many bytes of the page lie before byte `end` of the file, `0..=PAGE_SIZE`.
+    #[must_use]
+    #[inline]
+    pub const fn bytes_before(self, end: u64) -> usize {
+        let bytes = end.saturating_sub(self.start());
+        if bytes < PAGE_SIZE as u64 { bytes as usize } else { PAGE_SIZE }
+    }
+
     /// Slot of the page in its leaf, `0..64`.
     #[must_use]
     #[inline]

@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 
 use crate::request::{Raw, Segments};
 use crate::writeback_run::HeldPages;
-use crate::{Errno, PAGE_SIZE, PageIndex, PageRun, Trace, WritebackRun};
+use crate::{Errno, PageIndex, PageRun, Trace, WritebackRun};
 
 /// A writeback that has begun: its pages are marked as under writeback, and stay so until it ends.
 /// Made by [`LockedRun::begin_writeback`](crate::LockedRun::begin_writeback) under the page lock;
@@ -65,8 +65,7 @@ impl WritebackRequest {
     /// Bytes of the run that lie inside the file. 0 if all of it is past the end.
     #[must_use]
     pub fn len(&self) -> usize {
-        let room = self.run().pages() as usize * PAGE_SIZE;
-        self.size.saturating_sub(self.pos()).min(room as u64) as usize
+        self.raw.len_before(self.size)
     }
 
     /// Whether no byte lies inside the file.

@@ -4,8 +4,8 @@
 use core::fmt;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, CoreSync, Errno, FillBuf, PageIndex, Reserved, Spin, Strategy,
-    SyncFamily, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, CoreSync, Errno, FillBuf, PageIndex, Reserved, Spin, SyncFamily,
+    SyncKind, WritebackRun, forward_to_store,
 };
 
 use crate::direct;
@@ -206,17 +206,7 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
         self.inner.sync(kind)
     }
 
-    fn strategy(&self) -> Strategy {
-        self.inner.strategy()
-    }
-
-    fn max_size(&self) -> u64 {
-        self.inner.max_size()
-    }
-
-    fn is_persistent(&self) -> bool {
-        self.inner.is_persistent()
-    }
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
 }
 
 impl<T: fmt::Debug, S: SyncFamily> fmt::Debug for FaultyStore<T, S> {

@@ -5,13 +5,13 @@ use core::fmt;
 use core::ptr;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, CoreSync, Errno, FillBuf, PageIndex, ReadRequest, Spin,
-    Strategy, SyncFamily, SyncKind, Wait, WaitKey, WritebackRequest, WritebackRun,
+    AddressSpaceOperations, CoreSync, ReadRequest, Spin, StoreRequest, SyncFamily, Wait, WaitKey,
+    WritebackRequest, forward_to_store,
 };
 use heapless::Deque;
 
-/// A store around a synchronous one, whose reads and writebacks are done later: by the threads of
-/// the kernel that call [`work`](Self::work) or [`serve`](Self::serve). What a loop device, a
+/// A store around another one, which gets its reads and writebacks later: from the threads of the
+/// kernel that call [`work`](Self::work) or [`serve`](Self::serve). What a loop device, a
 /// compressed store or a blocking driver needs, so that a reader goes on while its pages are read
 /// ahead.
 ///
@@ -31,14 +31,7 @@ use heapless::Deque;
 pub struct QueuedStore<T, W, S: SyncFamily = CoreSync, const N: usize = 32> {
     inner: T,
     wait: W,
-    queue: S::Spin<Deque<Work, N>>,
-}
-
-/// One request.
-#[derive(Debug)]
-enum Work {
-    Read(ReadRequest),
-    Writeback(WritebackRequest),
+    queue: S::Spin<Deque<StoreRequest, N>>,
 }
 
 impl<T: AddressSpaceOperations, W: Wait, S: SyncFamily, const N: usize> QueuedStore<T, W, S, N> {
@@ -63,9 +56,9 @@ impl<T: AddressSpaceOperations, W: Wait, S: SyncFamily, const N: usize> QueuedSt
     /// Does the oldest request; whether there was one. Sleeps where the store below does. No lock
     /// of the cache is held, and none of a file whose data the requests carry.
     pub fn work(&self) -> bool {
-        let work = self.queue.lock().pop_front();
-        let Some(work) = work else { return false };
-        self.perform(work);
+        let request = self.queue.lock().pop_front();
+        let Some(request) = request else { return false };
+        request.submit_to(&self.inner);
         true
     }
 
@@ -88,21 +81,11 @@ impl<T: AddressSpaceOperations, W: Wait, S: SyncFamily, const N: usize> QueuedSt
         WaitKey(ptr::from_ref(&self.queue).addr())
     }
 
-    fn submit(&self, work: Work) {
-        let refused = self.queue.lock().push_back(work);
+    fn submit(&self, request: StoreRequest) {
+        let refused = self.queue.lock().push_back(request);
         match refused {
             Ok(()) => self.wake(),
-            Err(work) => self.perform(work),
-        }
-    }
-
-    fn perform(&self, work: Work) {
-        match work {
-            Work::Read(request) => request.fill(|index, buf| self.inner.read(index, buf)),
-            Work::Writeback(request) => {
-                let sent = self.inner.writeback(&request.view());
-                request.complete(sent);
-            }
+            Err(request) => request.submit_to(&self.inner),
         }
     }
 }
@@ -113,55 +96,18 @@ where
     W: Wait,
     S: SyncFamily,
 {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.inner.read(index, buf)
-    }
-
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.inner.writeback(run)
-    }
-
     fn submit_read(&self, mut request: ReadRequest) {
         request.let_go();
-        self.submit(Work::Read(request));
+        self.submit(StoreRequest::Read(request));
     }
 
     fn submit_writeback(&self, mut request: WritebackRequest) {
         request.let_go();
-        self.submit(Work::Writeback(request));
+        self.submit(StoreRequest::Writeback(request));
     }
 
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.inner.write_begin(pos, len)
-    }
-
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.inner.write_end(pos, len, copied);
-    }
-
-    fn truncate_blocks(&self, size: u64) {
-        self.inner.truncate_blocks(size);
-    }
-
-    fn set_size(&self, size: u64) {
-        self.inner.set_size(size);
-    }
-
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.inner.sync(kind)
-    }
-
-    fn strategy(&self) -> Strategy {
-        self.inner.strategy()
-    }
-
-    fn max_size(&self) -> u64 {
-        self.inner.max_size()
-    }
-
-    fn is_persistent(&self) -> bool {
-        self.inner.is_persistent()
-    }
+    forward_to_store!(self => self.inner; read, writeback, write_begin, write_end, truncate_blocks);
+    forward_to_store!(self => self.inner; set_size, sync, strategy, max_size, is_persistent);
 }
 
 impl<T: fmt::Debug, W, S: SyncFamily, const N: usize> fmt::Debug for QueuedStore<T, W, S, N> {

@@ -14,8 +14,8 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PAGE_SIZE, PageIndex, Strategy, SyncKind,
-    WritebackRun,
+    AddressSpaceOperations, Begun, Errno, FillBuf, PAGE_SIZE, PageIndex, SyncKind, WritebackRun,
+    forward_to_store,
 };
 
 use self::log::{Effect, Entry, Sector};
@@ -279,17 +279,7 @@ impl AddressSpaceOperations for CrashStore {
         Ok(())
     }
 
-    fn strategy(&self) -> Strategy {
-        self.inner.strategy()
-    }
-
-    fn max_size(&self) -> u64 {
-        self.inner.max_size()
-    }
-
-    fn is_persistent(&self) -> bool {
-        self.inner.is_persistent()
-    }
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
 }
 
 impl fmt::Debug for CrashStore {

@@ -11,8 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PageIndex, ReadRequest, Strategy, SyncKind,
-    WritebackRequest, WritebackRun,
+    AddressSpaceOperations, Errno, ReadRequest, StoreRequest, WritebackRequest, forward_to_store,
 };
 
 use crate::lockcheck::on_same_machine;
@@ -27,7 +26,7 @@ pub struct DeferredStore<S: ?Sized> {
 
 /// What has not ended yet.
 struct Queue {
-    waiting: Vec<Work>,
+    waiting: Vec<StoreRequest>,
     rng: Rng,
     /// One request of so many fails; none if 0.
     failing: u64,
@@ -41,11 +40,6 @@ enum State {
     Open,
     /// The workers end once nothing waits.
     Closing,
-}
-
-enum Work {
-    Read(ReadRequest),
-    Writeback(WritebackRequest),
 }
 
 /// The threads that end a store's requests. Dropping it ends what waits, and them.
@@ -98,23 +92,17 @@ impl<S: AddressSpaceOperations + ?Sized> DeferredStore<S> {
         if queue.waiting.is_empty() {
             return false;
         }
-        let (work, fails) = queue.draw();
+        let (request, failure) = queue.draw();
         drop(queue);
-        self.end(work, fails);
+        match failure {
+            None => request.submit_to(&*self.inner),
+            Some(errno) => request.fail(errno),
+        }
         true
     }
 
-    fn end(&self, work: Work, outcome: Result<(), Errno>) {
-        match (work, outcome) {
-            (Work::Read(request), Ok(())) => self.inner.submit_read(request),
-            (Work::Read(request), Err(errno)) => request.fail(errno),
-            (Work::Writeback(request), Ok(())) => self.inner.submit_writeback(request),
-            (Work::Writeback(request), failed) => request.complete(failed),
-        }
-    }
-
-    fn submit(&self, work: Work) {
-        self.queue().waiting.push(work);
+    fn submit(&self, request: StoreRequest) {
+        self.queue().waiting.push(request);
         self.changed.notify_one();
     }
 
@@ -152,73 +140,32 @@ impl<S: AddressSpaceOperations + ?Sized + 'static> DeferredStore<S> {
 }
 
 impl Queue {
-    /// Takes a request, or the first pages of one, and says how it is to end.
-    fn draw(&mut self) -> (Work, Result<(), Errno>) {
+    /// Takes a request, or the first pages of one, with the error that it is to end with, if any.
+    fn draw(&mut self) -> (StoreRequest, Option<Errno>) {
         let at = self.rng.range(0..self.waiting.len());
-        let mut work = self.waiting.swap_remove(at);
+        let mut request = self.waiting.swap_remove(at);
         if self.rng.below(2) == 0 {
             let pages = 1 + self.rng.below(3) as u32;
-            let rest = match &mut work {
-                Work::Read(request) => request.split_off(pages).map(Work::Read),
-                Work::Writeback(request) => request.split_off(pages).map(Work::Writeback),
-            };
-            self.waiting.extend(rest);
+            self.waiting.extend(request.split_off(pages));
         }
         let fails = self.failing != 0 && self.rng.below(self.failing) == 0;
         self.failed += u64::from(fails);
-        (work, if fails { Err(Errno::Io) } else { Ok(()) })
+        (request, fails.then_some(Errno::Io))
     }
 }
 
 impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for DeferredStore<S> {
-    fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
-        self.inner.read(index, buf)
-    }
-
-    fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        self.inner.writeback(run)
-    }
-
     fn submit_read(&self, request: ReadRequest) {
-        self.submit(Work::Read(request));
+        self.submit(StoreRequest::Read(request));
     }
 
     fn submit_writeback(&self, mut request: WritebackRequest) {
         request.let_go();
-        self.submit(Work::Writeback(request));
+        self.submit(StoreRequest::Writeback(request));
     }
 
-    fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.inner.write_begin(pos, len)
-    }
-
-    fn write_end(&self, pos: u64, len: usize, copied: usize) {
-        self.inner.write_end(pos, len, copied);
-    }
-
-    fn truncate_blocks(&self, size: u64) {
-        self.inner.truncate_blocks(size);
-    }
-
-    fn set_size(&self, size: u64) {
-        self.inner.set_size(size);
-    }
-
-    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
-        self.inner.sync(kind)
-    }
-
-    fn strategy(&self) -> Strategy {
-        self.inner.strategy()
-    }
-
-    fn max_size(&self) -> u64 {
-        self.inner.max_size()
-    }
-
-    fn is_persistent(&self) -> bool {
-        self.inner.is_persistent()
-    }
+    forward_to_store!(self => self.inner; read, writeback, write_begin, write_end, truncate_blocks);
+    forward_to_store!(self => self.inner; set_size, sync, strategy, max_size, is_persistent);
 }
 
 impl<S: AddressSpaceOperations + ?Sized + 'static> Drop for Workers<S> {

@@ -8,7 +8,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PageIndex, Strategy, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Errno, FillBuf, PageIndex, SyncKind, WritebackRun,
+    forward_to_store,
 };
 
 use super::Medium;
@@ -309,15 +310,5 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
         Ok(())
     }
 
-    fn strategy(&self) -> Strategy {
-        self.inner.strategy()
-    }
-
-    fn max_size(&self) -> u64 {
-        self.inner.max_size()
-    }
-
-    fn is_persistent(&self) -> bool {
-        self.inner.is_persistent()
-    }
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
 }
