@@ -104,9 +104,11 @@ impl Threads for Scheduled {
     const PIECE: usize = 1024;
 
     fn point(&self, at: Point) {
-        // No point before an entry changes: the committed inputs count the points that there are.
-        if at != Point::Entry {
-            scheduler::point();
+        match at {
+            // No point before an entry changes: the committed inputs count the points that there
+            // are.
+            Point::Entry => scheduler::access_goes_again(),
+            _ => scheduler::point(),
         }
     }
 

@@ -64,8 +64,7 @@ const fn both(operations: &'static [Operation]) -> [&'static [Operation]; 2] {
     [operations, operations]
 }
 
-/// How the turns are shared out. A turn of the victim is long enough for an access of the program
-/// to go again after its fault, which nothing but the program's turn protects from eviction.
+/// How the turns are shared out.
 const FAVOURS: [Favour; 6] = [
     favour(3, 61),
     favour(7, 17),
@@ -80,16 +79,6 @@ const fn favour(own: u32, others: u32) -> Favour {
     Favour { victim: 0, own, others }
 }
 
-impl Favour {
-    /// Whether `victim` gets from a fault to its access again within a turn.
-    const fn is_fair_to(self, victim: Operation) -> bool {
-        self.own >= ACCESS || !matches!(victim, Operation::Copy { .. })
-    }
-}
-
-/// Points of a turn in which an access goes again after its fault.
-const ACCESS: u32 = 3;
-
 /// Operations of the others that may end while the victim sleeps in one wait: of each of the two
 /// the one that is under way, and one that went first.
 const WAIT: u64 = 4;
@@ -97,7 +86,7 @@ const WAIT: u64 = 4;
 /// three times.
 const FACTOR: u64 = 6;
 /// Points that it may pass besides: queues, hand-overs, reads and faults of pages that were taken.
-const BESIDES: u64 = 2000;
+const BESIDES: u64 = 1500;
 /// Finds after which the sweep ends.
 const ENOUGH: usize = 8;
 /// Operations of the others after which the victim is taken for starved.
@@ -134,7 +123,7 @@ pub fn rivals(strategy: Strategy, plant: Plant) -> (Longest, Vec<String>) {
             }
         };
         for rival in RIVALS {
-            for favour in FAVOURS.into_iter().filter(|favour| favour.is_fair_to(victim)) {
+            for favour in FAVOURS {
                 let played = quietly(|| {
                     let run = run(victim, rival, favour, strategy, plant);
                     let most = FACTOR * alone + BESIDES;

@@ -352,6 +352,20 @@ fn take_turn(current: usize) {
     });
 }
 
+/// Points from the change of an entry, in the fault handler, to the access that goes again.
+const TO_THE_ACCESS: u32 = 12;
+
+/// An entry changes. If threads take turns and the one that is not favoured has installed it, its
+/// turn lasts until the access goes again, which nothing but that protects from eviction: otherwise
+/// the length of its loop, divided by that of its turn, would decide whether it ever ends.
+pub(super) fn access_goes_again() {
+    RUN.with_borrow_mut(|run| {
+        if run.favour.is_some_and(|favour| favour.victim == run.current) {
+            run.left = run.left.max(TO_THE_ACCESS);
+        }
+    });
+}
+
 /// Points that a thread has passed, if threads take turns.
 pub(super) fn passed(thread: usize) -> u64 {
     RUN.with_borrow(|run| run.passed.get(thread).copied().unwrap_or(0))
