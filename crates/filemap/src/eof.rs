@@ -14,7 +14,7 @@
 
 use core::sync::atomic::Ordering;
 
-use faultless_page::{AddressSpaceOperations, Kernel, LockedRun, PAGE_SIZE, PageIndex, SyncFamily};
+use faultless_page::{AddressSpaceOperations, Kernel, LockedRun, PageIndex, SyncFamily};
 
 use crate::inode::Inode;
 use crate::pos::FilePos;
@@ -64,8 +64,7 @@ impl<K: Kernel> Inode<K> {
     /// How many bytes of page `index`, which is locked, the store has to have: those of the file
     /// that it was told of (F8). What the file has grown by since is in the cache, or a hole.
     pub(crate) fn bytes_on_store(&self, index: PageIndex) -> usize {
-        let known = self.size().min(self.size_changes.known());
-        known.saturating_sub(index.start()).min(PAGE_SIZE as u64) as usize
+        index.bytes_before(self.size().min(self.size_changes.known()))
     }
 
     /// Before the end moves up from `size`, in the lock hold that moves it: bytes that a mapping

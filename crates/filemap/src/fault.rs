@@ -23,7 +23,6 @@ use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::Task;
 use crate::token::{InFault, PageLocks};
-use crate::uptodate::alone;
 
 /// What the faulting instruction wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,9 +148,9 @@ impl<K: Kernel> Inode<K> {
         promise: &mut Promise,
         install: impl FnOnce(MappedFrame<'_, K>) -> R,
     ) -> Result<R, FaultError> {
-        let (run, slot) = alone(index);
+        let (run, slot) = (PageRun::single(index), index.bit());
         let killed = || task.fatal_signal_pending();
-        // Once it was brought in, the page stays.
+        // Once it was brought in, the page stays until it is locked.
         let mut brought = None;
         loop {
             if index >= self.eof().page_from() {
@@ -161,9 +160,12 @@ impl<K: Kernel> Inode<K> {
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             if !locked.uptodate().contains(slot) {
                 drop(locked);
-                brought = Some(self.bring_in(fault, run, slot, task)?);
+                brought = Some(self.bring_in(fault, run, task)?);
                 continue;
             }
+            // Before the entry is set: between that and the access, each step is one in which an
+            // eviction may unmap the page again (L1).
+            drop(brought.take());
             let is_dirty = || locked.dirty().contains(slot);
             if promise.is_missing::<T>(access) && !is_dirty() {
                 drop(locked);
@@ -183,14 +185,10 @@ impl<K: Kernel> Inode<K> {
                 Access::Read => Protection::ReadOnly,
                 Access::Write => self.make_writable(&mut locked, index, task, promise)?,
             };
-            self.note_user_mapping();
-            self.zero_past_incomplete_cut(&mut locked, index, size);
-            let installed = install(MappedFrame { frame, protection });
+            let mapped = MappedFrame { frame, protection };
+            let installed = self.install_locked(&mut locked, index, size, mapped, install);
             K::count(Count::Used, 1);
             K::count(Count::Faulted, 1);
-            self.recheck_size(&mut locked, index);
-            drop(locked);
-            drop(brought);
             return Ok(installed);
         }
     }
@@ -254,12 +252,26 @@ impl<K: Kernel> Inode<K> {
             if index.start() >= size.get() {
                 break;
             }
-            self.note_user_mapping();
-            self.zero_past_incomplete_cut(&mut locked, index, size);
-            install(index, MappedFrame { frame, protection: Protection::ReadOnly });
-            self.recheck_size(&mut locked, index);
+            let mapped = MappedFrame { frame, protection: Protection::ReadOnly };
+            self.install_locked(&mut locked, index, size, mapped, |mapped| install(index, mapped));
         }
         Some(next)
+    }
+
+    /// Has a mapping of a locked page installed that begins before `size`, the end of the file.
+    fn install_locked<R>(
+        &self,
+        locked: &mut LockedRun<'_, K>,
+        index: PageIndex,
+        size: FilePos,
+        mapped: MappedFrame<'_, K>,
+        install: impl FnOnce(MappedFrame<'_, K>) -> R,
+    ) -> R {
+        self.note_user_mapping();
+        self.zero_past_incomplete_cut(locked, index, size);
+        let installed = install(mapped);
+        self.recheck_size(locked, index);
+        installed
     }
 
     /// After a mapping of a locked page was installed: removes it if the file ends before the page,

@@ -19,26 +19,20 @@ use crate::read_ahead::ReadAhead;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out};
-use crate::uptodate::{Brought, alone};
+use crate::uptodate::Brought;
 
 /// Rounds that lose all their bytes to truncations before the reader takes I.
 const MAX_RESTARTS: u32 = 3;
 
 /// What becomes of a page that is not in the cache.
 enum Missing<'a, K: Kernel> {
+    /// It is read.
+    Read,
     /// It is read, and others ahead of it for an open file.
-    Read(Option<&'a ReadAhead<K>>),
+    ReadAhead(&'a ReadAhead<K>),
     /// The read ends before it.
     WouldBlock,
 }
-
-impl<K: Kernel> Clone for Missing<'_, K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K: Kernel> Copy for Missing<'_, K> {}
 
 /// Rounds without a byte of progress.
 struct Rounds<'i, K: Kernel> {
@@ -50,6 +44,12 @@ struct Rounds<'i, K: Kernel> {
     restarts: u32,
     /// I, once there were too many restarts.
     size_lock: Option<SleepGuard<'i, K>>,
+}
+
+impl<K: Kernel> Rounds<'_, K> {
+    const fn none() -> Self {
+        Self { page: None, fruitless: 0, restarts: 0, size_lock: None }
+    }
 }
 
 impl<K: Kernel> Inode<K> {
@@ -75,7 +75,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, Missing::Read(None), task)
+        self.read_with(token, to, pos, &Missing::Read, task)
     }
 
     /// As [`read`](Self::read), but waits for no page, no store and no other task: `RWF_NOWAIT`.
@@ -92,7 +92,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, Missing::WouldBlock, task)
+        self.read_with(token, to, pos, &Missing::WouldBlock, task)
     }
 
     /// As [`read`](Self::read), and reads ahead what the streams of `ahead`, an open file's, are
@@ -111,7 +111,7 @@ impl<K: Kernel> Inode<K> {
         ahead: &ReadAhead<K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, Missing::Read(Some(ahead)), task)
+        self.read_with(token, to, pos, &Missing::ReadAhead(ahead), task)
     }
 
     #[inline]
@@ -120,12 +120,12 @@ impl<K: Kernel> Inode<K> {
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         pos: u64,
-        missing: Missing<'_, K>,
+        missing: &Missing<'_, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         let pos = FilePos::new(pos)?;
         let mut done = 0;
-        let mut rounds = Rounds { page: None, fruitless: 0, restarts: 0, size_lock: None };
+        let mut rounds = Rounds::none();
         while !to.is_empty() {
             if task.fatal_signal_pending() {
                 return if done == 0 { Err(Errno::Interrupted) } else { Ok(done) };
@@ -145,17 +145,17 @@ impl<K: Kernel> Inode<K> {
             let uncut = self.size_changes.lowest_cut_since(then).since(at);
             let kept = copied.min(uncut);
             done += kept;
-            if let (Missing::Read(Some(ahead)), Some(marked)) = (missing, marked) {
+            if let (Missing::ReadAhead(ahead), Some(marked)) = (missing, marked) {
                 ahead.used_marker(self, token, marked, to.count());
             }
             if kept > 0 {
                 K::count(Count::Used, at.run(kept).map_or(0, PageRun::pages));
                 to.revert(copied - kept);
-                rounds = Rounds { page: None, fruitless: 0, restarts: 0, size_lock: None };
+                rounds = Rounds::none();
                 continue;
             }
             to.revert(copied);
-            if let (Missing::Read(Some(ahead)), CopyEnd::NotUptodate) = (missing, end) {
+            if let (Missing::ReadAhead(ahead), CopyEnd::NotUptodate) = (missing, end) {
                 ahead.missed(self, token, at, to.count());
             }
             let would_block = matches!(missing, Missing::WouldBlock)
@@ -216,7 +216,7 @@ impl<K: Kernel> Inode<K> {
         match end {
             CopyEnd::NotUptodate => {
                 if let Some(run) = at.run(wanted) {
-                    rounds.page = Some(self.bring_in(token, run, run.mask(), task)?);
+                    rounds.page = Some(self.bring_in(token, run, task)?);
                 }
             }
             CopyEnd::UserMemory => fault_in::<K, U>(token, to, wanted)?,
@@ -270,8 +270,7 @@ impl<K: Kernel> Inode<K> {
         let run = PageRun::single(run.first());
         let killed = || task.fatal_signal_pending();
         loop {
-            let (run, slots) = alone(run.first());
-            let Brought::Uptodate(_page) = self.bring_in(token, run, slots, task)? else {
+            let Brought::Uptodate(_page) = self.bring_in(token, run, task)? else {
                 return Ok(false);
             };
             let locks = token.page_locks();

@@ -9,12 +9,15 @@ use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
 use faultless_page::{Kernel, Mark, PageIndex, PageRun, SlotMask, Spin, SpinLock, Word};
-use faultless_policy::readahead::{Advice, File, Limits, Readahead, Run, Window, will_need};
+use faultless_policy::readahead::{
+    Advice, File, Limits, Readahead, Run, Window, around, will_need,
+};
 
 use crate::inode::Inode;
 use crate::pos::FilePos;
 use crate::token::PageLocks;
 use crate::uptodate::pages_before;
+use crate::writeback::pages;
 
 /// The streams of one open file: what was read, and what will be read next. Shared by the threads
 /// that use the open file; its lock is a short one, and not held across a call out of it.
@@ -108,8 +111,7 @@ impl<K: Kernel> ReadAhead<K> {
 
     /// The pages around a fault that may be installed with it.
     pub(crate) fn around(&self, inode: &Inode<K>, index: PageIndex, mapped: Run) -> Run {
-        let pages = inode.eof().page_from().get();
-        faultless_policy::readahead::around(index.get(), self.limits.around, mapped, pages)
+        around(index.get(), self.limits.around, mapped, self.file(inode).pages)
     }
 
     fn file(&self, inode: &Inode<K>) -> File<'_> {
@@ -148,10 +150,9 @@ impl<K: Kernel> Inode<K> {
     #[doc(alias = "POSIX_FADV_WILLNEED")]
     #[doc(alias = "force_page_cache_readahead")]
     pub fn will_need(&self, token: &mut impl PageLocks, pos: u64, len: u64, limits: &Limits) {
-        let first = PageIndex::containing(pos).get();
-        let end = FilePos::clipped(pos.saturating_add(len)).page_from().get();
-        let pages = self.eof().page_from().get();
-        for run in will_need(Run::between(first, end), pages, limits) {
+        let (first, end) = pages(&(pos..pos.saturating_add(len)));
+        let file_pages = self.eof().page_from().get();
+        for run in will_need(Run::between(first.get(), end.get()), file_pages, limits) {
             self.submit_ahead(token, run, None);
         }
     }
@@ -194,7 +195,7 @@ impl<K: Kernel> Inode<K> {
         let locked = mapping.try_lock_free_or_create(token.page_locks(), piece).ok()?;
         let Some(mut locked) = locked else { return Some(piece.end()) };
         let next = locked.run().end();
-        let inside = locked.mask() & pages_before(locked.run(), self.size());
+        let inside = locked.mask() & pages_before(locked.run(), self.eof());
         if let Some(frames) = &mut batch {
             locked.insert_batch(inside, frames);
         }

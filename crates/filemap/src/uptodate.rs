@@ -10,6 +10,7 @@ use faultless_page::{
 };
 
 use crate::inode::Inode;
+use crate::pos::FilePos;
 use crate::task::Task;
 use crate::token::PageLocks;
 
@@ -69,9 +70,9 @@ impl<'i, K: Kernel> Reading<'i, K> {
 }
 
 impl<K: Kernel> Inode<K> {
-    /// Makes the first page of `run` present and uptodate, and reads others of `slots` along with
-    /// it: those that are not uptodate, and for which frames can be had at once. They may still be
-    /// on their way when it returns, or have failed. Pages past the end are left alone.
+    /// Makes the first page of `run` present and uptodate, and reads others along with it: those
+    /// that are not uptodate, and for which frames can be had at once. They may still be on their
+    /// way when it returns, or have failed. Pages past the end are left alone.
     ///
     /// To insist on all of them would not end: an allocator that reclaims may take for the last
     /// pages what the first ones got (L1).
@@ -84,7 +85,6 @@ impl<K: Kernel> Inode<K> {
         &self,
         token: &mut impl PageLocks,
         run: PageRun,
-        slots: SlotMask,
         task: &T,
     ) -> Result<Brought<'_, K>, Errno> {
         let (first, killed) = (run.first(), || task.fatal_signal_pending());
@@ -99,7 +99,7 @@ impl<K: Kernel> Inode<K> {
             };
             let locks = token.page_locks();
             let locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
-            match self.submit(locked, slots, &mut batch) {
+            match self.submit(locked, &mut batch) {
                 Round::Done(brought) => return Ok(brought),
                 Round::Frames(missing) => wanted = missing,
                 Round::Submitted(reading) => {
@@ -117,33 +117,30 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
-    /// Puts frames from `batch` in, and hands the pages of `slots` that are not uptodate to the
-    /// store.
+    /// Puts frames from `batch` in, and hands the pages that are not uptodate to the store.
     fn submit<'i>(
         &'i self,
         mut locked: LockedRun<'_, K>,
-        slots: SlotMask,
         batch: &mut Option<FrameBatch<'_, K>>,
     ) -> Round<'i, K> {
-        let (run, first) = (locked.run(), locked.run().first());
-        if first.start() >= self.size() {
+        let first = locked.run().first();
+        let inside = pages_before(locked.run(), self.eof());
+        if !inside.contains(first.bit()) {
             return Round::Done(Brought::PastEnd);
         }
-        if !locked.uptodate().contains(first.bit()) {
-            let inside = slots & pages_before(run, self.size());
-            if let Some(frames) = batch {
-                locked.insert_batch(inside, frames);
-            }
-            let absent = inside - locked.present();
-            if absent.contains(first.bit()) {
-                return Round::Frames(absent.count());
-            }
+        let is_uptodate = locked.uptodate().contains(first.bit());
+        if let Some(frames) = batch
+            && !is_uptodate
+        {
+            locked.insert_batch(inside, frames);
         }
-        let Some(reading) = Reading::of(self, &locked, first) else { return Round::Frames(1) };
-        if locked.uptodate().contains(first.bit()) {
+        let Some(reading) = Reading::of(self, &locked, first) else {
+            return Round::Frames((inside - locked.present()).count());
+        };
+        if is_uptodate {
             return Round::Done(Brought::Uptodate(reading.page));
         }
-        if !self.hand_over(locked, slots).contains(first.bit()) {
+        if !self.hand_over(locked, inside).contains(first.bit()) {
             return Round::Done(Brought::PastEnd);
         }
         Round::Submitted(reading)
@@ -153,24 +150,18 @@ impl<K: Kernel> Inode<K> {
     /// inside the file.
     pub(crate) fn hand_over(&self, locked: LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
         // After the insertion: a truncation may not have seen these pages.
-        let visible = self.size_after_insertion().get();
-        let on_store = visible.min(self.size_changes.known());
-        let slots = slots & pages_before(locked.run(), visible);
+        let size = self.size_after_insertion();
+        let (visible, on_store) = (size.get(), size.get().min(self.size_changes.known()));
+        let slots = slots & pages_before(locked.run(), size);
         locked.submit_read(slots, FileEnd { visible, on_store });
         slots
     }
 }
 
-/// The slots of the pages of `run` that begin before byte `end`.
-pub(crate) fn pages_before(run: PageRun, end: u64) -> SlotMask {
-    let past = end.div_ceil(faultless_page::PAGE_SIZE as u64);
-    match past.checked_sub(run.first().get()) {
-        None | Some(0) => SlotMask::EMPTY,
-        Some(pages) => PageRun::new(run.first(), pages.min(u64::from(run.pages()))).mask(),
+/// The slots of the pages of `run` that begin before `end`.
+pub(crate) fn pages_before(run: PageRun, end: FilePos) -> SlotMask {
+    match end.page_from().get().saturating_sub(run.first().get()) {
+        0 => SlotMask::EMPTY,
+        pages => PageRun::new(run.first(), pages.min(u64::from(run.pages()))).mask(),
     }
-}
-
-/// The run of a page by itself, and its slot.
-pub(crate) fn alone(index: PageIndex) -> (PageRun, SlotMask) {
-    (PageRun::single(index), index.bit())
 }

@@ -97,7 +97,7 @@ pub(super) fn prepare<K: Kernel>(
                 }
             }
             Err(Halt::Unread(head)) => {
-                let tail = plan.unread_tail(inode, locked, pos + len as u64);
+                let tail = unread_tail(inode, locked, pos + len as u64);
                 plan.halt = Some(Halt::Unread(head | tail));
                 // The frames are used when the write comes back.
                 plan.inserted = SlotMask::EMPTY;
@@ -126,6 +126,18 @@ fn has_rest<K: Kernel>(inode: &Inode<K>, pos: u64, len: usize) -> bool {
     let (index, size) = (PageIndex::containing(pos), inode.size());
     let (end, page_end) = (pos + len as u64, index.plus(1).start());
     index.start() < size && (pos > index.start() || end < size.min(page_end))
+}
+
+/// The page of `end`, the end of the bytes, if it is likely to have to be read as well as the first
+/// one: it is read together with it.
+fn unread_tail<K: Kernel>(inode: &Inode<K>, locked: &LockedRun<'_, K>, end: u64) -> SlotMask {
+    let index = PageIndex::containing(end);
+    let is_partial = end > index.start() && end < inode.size();
+    if is_partial && locked.run().contains(index) {
+        index.bit() - locked.uptodate()
+    } else {
+        SlotMask::EMPTY
+    }
 }
 
 /// Releases frames that were put in for nothing, after a grace period. The pages stay locked
@@ -165,22 +177,6 @@ impl Plan {
             return Ok(ready);
         }
         Err(Halt::Unread(slot))
-    }
-
-    /// The page of `end`, the end of the bytes, if it is likely to have to be read as well: it is
-    /// read together with the first one.
-    fn unread_tail<K: Kernel>(
-        &self,
-        inode: &Inode<K>,
-        locked: &LockedRun<'_, K>,
-        end: u64,
-    ) -> SlotMask {
-        let index = PageIndex::containing(end);
-        let is_partial = end > index.start() && end < inode.size();
-        if !is_partial || !locked.run().contains(index) || index < PageIndex::containing(self.pos) {
-            return SlotMask::EMPTY;
-        }
-        index.bit() - locked.uptodate()
     }
 
     /// Asks the store for room, unless it has said that the whole page has some.
