@@ -60,6 +60,7 @@ impl<M: Machine> Kernel for Example<M> {
     type Cache = &'static PageCache<Self>;
     type Store = &'static dyn AddressSpaceOperations;
     type UserMappings = ReverseMap<M::Space, Self::Sync>;
+    type Replacement = ();
 }
 
 /// A short lock: it turns interrupts off, and preemption with them.

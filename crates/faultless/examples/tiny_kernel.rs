@@ -18,6 +18,7 @@ impl Kernel for MyKernel {
     type Cache = &'static PageCache<Self>;
     type Store = Box<File>;
     type UserMappings = NoUserMappings;
+    type Replacement = ();
 }
 
 /// A process: its memory, and the file that it has open.

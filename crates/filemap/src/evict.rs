@@ -36,7 +36,7 @@ impl<K: Kernel> Inode<K> {
                 continue;
             };
             from = locked.run().end();
-            let unused = self.unused(&locked);
+            let unused = self.unused(&locked, SlotMask::ALL);
             self.note_dropped_unused(locked.marker() & unused, unused);
             evicted += u64::from(removals.take(&mut locked, unused).count());
         }
@@ -49,17 +49,17 @@ impl<K: Kernel> Inode<K> {
 
     /// Pages leave with a marker that no reader has come to: it and the pages behind it were read
     /// ahead for nothing. A lower bound: pages before the marker may be unused as well.
-    fn note_dropped_unused(&self, markers: SlotMask, dropped: SlotMask) {
+    pub(crate) fn note_dropped_unused(&self, markers: SlotMask, dropped: SlotMask) {
         if let Some(marker) = markers.first() {
             let pages = u64::from(dropped.count_from(marker));
             self.dropped_unused.fetch_add(pages, Relaxed);
         }
     }
 
-    /// Slots of locked pages that are clean, no longer mapped by a user, and counted by the mapping
-    /// alone.
-    fn unused(&self, locked: &LockedRun<'_, K>) -> SlotMask {
-        let clean = locked.clean();
+    /// Which of `slots`, locked pages, are clean, no longer mapped by a user, and counted by the
+    /// mapping alone.
+    pub(crate) fn unused(&self, locked: &LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
+        let clean = locked.clean() & slots;
         if clean.is_empty() {
             return clean;
         }

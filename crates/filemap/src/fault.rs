@@ -165,7 +165,9 @@ impl<K: Kernel> Inode<K> {
             }
             // Before the entry is set: between that and the access, each step is one in which an
             // eviction may unmap the page again (L1).
-            drop(brought.take());
+            if brought.take().is_none() {
+                locked.mark_used(slot);
+            }
             let is_dirty = || locked.dirty().contains(slot);
             if promise.is_missing::<T>(access) && !is_dirty() {
                 drop(locked);

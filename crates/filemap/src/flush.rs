@@ -137,6 +137,25 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
+    /// Hands the dirty pages of `run` to the store that can be had at once, and does not wait for
+    /// their writebacks; how many. For reclaim, which has found some of them.
+    pub(crate) fn flush_run<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        run: PageRun,
+        task: &T,
+    ) -> u32 {
+        let (mut at, mut sent) = (run.first(), 0);
+        while let Some(dirty) = self.mapping().find(at, run.end(), Mark::Dirty) {
+            // The store learns of the size before it gets the data (F3).
+            self.tell_size_if_new();
+            let (next, pages) = self.flush_first(token, dirty, task);
+            at = next;
+            sent += pages;
+        }
+        sent
+    }
+
     fn end_round(&self, turn: &mut Turn<'_, K>) {
         let before = self.mapping().failures().count();
         let end = FilePos::MAX.page().plus(1);

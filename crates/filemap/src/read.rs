@@ -10,7 +10,7 @@
 //! temporary page (L1, L2, W6).
 #![forbid(unsafe_code)]
 
-use faultless_page::{Count, Errno, Kernel, PAGE_SIZE, PageRun, SleepGuard, Trace};
+use faultless_page::{Count, Errno, Kernel, PAGE_SIZE, PageRun, SleepGuard, Trace, Usage};
 use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::inode::Inode;
@@ -139,7 +139,8 @@ impl<K: Kernel> Inode<K> {
             let wanted = self.bytes_before_end(at, run.clip_len(at.get(), to.count()));
             let (copied, end, marked) = {
                 let section = self.mapping().read_section(token.page_locks());
-                copy_out(&section, to, at.get(), wanted)
+                let usage = if rounds.page.is_some() { Usage::First } else { Usage::Again };
+                copy_out(&section, to, at.get(), wanted, usage)
             };
             // A truncation may have zeroed what was just read: what lies before its size is good.
             let uncut = self.size_changes.lowest_cut_since(then).since(at);
@@ -242,7 +243,7 @@ impl<K: Kernel> Inode<K> {
         len: usize,
         task: &T,
     ) -> Result<usize, Errno> {
-        let mut temporary = Bounce::allocate(self.mapping().cache())?;
+        let mut temporary = Bounce::allocate(self.mapping().cache(), token)?;
         if !self.copy_locked(token, &mut temporary, pos, len.min(PAGE_SIZE), task)? {
             // Cut off meanwhile: the loop finds that out.
             return Ok(0);

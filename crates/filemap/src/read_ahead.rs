@@ -8,7 +8,7 @@
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
-use faultless_page::{Kernel, Mark, PageIndex, PageRun, SlotMask, Spin, SpinLock, Word};
+use faultless_page::{Kernel, Mark, PageIndex, PageRun, Spin, SpinLock, Word};
 use faultless_policy::readahead::{
     Advice, File, Limits, Readahead, Run, Window, around, will_need,
 };
@@ -59,7 +59,8 @@ impl<K: Kernel> ReadAhead<K> {
         let window = self.streams.lock().miss(asked, &self.file(inode));
         let Some(window) = window else { return };
         // What was asked for comes first, so that the store has it first.
-        inode.submit_ahead(token, asked.clipped(Run::new(asked.first, MOST_ASKED)), None);
+        let first = asked.clipped(Run::new(asked.first, MOST_ASKED));
+        inode.submit_ahead(token, first, Ahead::Asked);
         inode.submit_window(token, window);
     }
 
@@ -133,6 +134,15 @@ impl<K: Kernel> fmt::Debug for ReadAhead<K> {
     }
 }
 
+/// Why pages are submitted.
+#[derive(Clone, Copy, Debug)]
+enum Ahead {
+    /// They were asked for.
+    Asked,
+    /// They may be asked for. The use of one page, if any, asks for more.
+    Guessed(Option<u64>),
+}
+
 /// Pages of a request that are submitted at once, before the window.
 const MOST_ASKED: u64 = 512;
 
@@ -153,25 +163,24 @@ impl<K: Kernel> Inode<K> {
         let (first, end) = pages(&(pos..pos.saturating_add(len)));
         let file_pages = self.eof().page_from().get();
         for run in will_need(Run::between(first.get(), end.get()), file_pages, limits) {
-            self.submit_ahead(token, run, None);
+            self.submit_ahead(token, run, Ahead::Guessed(None));
         }
     }
 
     fn submit_window(&self, token: &mut impl PageLocks, window: Window) {
         for run in window.runs() {
-            self.submit_ahead(token, run, window.marker());
+            self.submit_ahead(token, run, Ahead::Guessed(window.marker()));
         }
     }
 
     /// Hands the pages of `run` that are neither uptodate nor locked to the store, and puts the
-    /// marker on page `marker` if it is among them.
-    fn submit_ahead(&self, token: &mut impl PageLocks, run: Run, marker: Option<u64>) {
-        let marker = marker.map(PageIndex::new);
+    /// marker on its page if that is among them.
+    fn submit_ahead(&self, token: &mut impl PageLocks, run: Run, why: Ahead) {
         let end = PageIndex::new(run.end());
         let mut from = PageIndex::new(run.first);
         while from < end {
             let piece = PageRun::new(from, end.get() - from.get());
-            match self.submit_piece(token, piece, marker) {
+            match self.submit_piece(token, piece, why) {
                 Some(next) => from = next,
                 None => return,
             }
@@ -183,13 +192,13 @@ impl<K: Kernel> Inode<K> {
         &self,
         token: &mut impl PageLocks,
         piece: PageRun,
-        marker: Option<PageIndex>,
+        why: Ahead,
     ) -> Option<PageIndex> {
         let mapping = self.mapping();
         let absent = self.absent(piece);
         let mut batch = match absent {
             0 => None,
-            pages => Some(mapping.cache().allocate(pages).ok()?),
+            pages => Some(mapping.cache().allocate_or_reclaim(token.page_locks(), pages).ok()?),
         };
         // Pages that were absent may have been sent for meanwhile: their locks are the store's.
         let locked = mapping.try_lock_free_or_create(token.page_locks(), piece).ok()?;
@@ -197,11 +206,17 @@ impl<K: Kernel> Inode<K> {
         let next = locked.run().end();
         let inside = locked.mask() & pages_before(locked.run(), self.eof());
         if let Some(frames) = &mut batch {
-            locked.insert_batch(inside, frames);
+            match why {
+                Ahead::Asked => locked.insert_batch(inside, frames),
+                Ahead::Guessed(_) => locked.insert_ahead(inside, frames),
+            };
         }
         let missing = inside - locked.present();
-        let marker = marker.filter(|marker| locked.run().contains(*marker));
-        locked.set_marker(marker.map_or(SlotMask::EMPTY, PageIndex::bit));
+        if let Ahead::Guessed(Some(marker)) = why
+            && locked.run().contains(PageIndex::new(marker))
+        {
+            locked.set_marker(PageIndex::new(marker).bit());
+        }
         // Frames that could not be had at once are asked for once more.
         let next = match PageRun::first_of(piece.leaf_base(), missing) {
             Some(first) if first.first() > piece.first() => first.first(),

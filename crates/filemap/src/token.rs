@@ -26,6 +26,14 @@ impl PageLocks for MayFault {
     }
 }
 
+/// The permission itself, as [`Kernel::reclaim`](faultless_page::Kernel::reclaim) is given it.
+impl PageLocks for LockContext<'_> {
+    #[inline(always)]
+    fn page_locks(&mut self) -> LockContext<'_> {
+        self.reborrow()
+    }
+}
+
 /// A token of a thread that may take the inode lock (I): it holds neither a page lock nor the lock
 /// of an address space (M), which rank behind it. The fault handler holds M: [`InFault`] is none.
 pub trait InodeLocks: PageLocks {}

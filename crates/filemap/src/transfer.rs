@@ -8,9 +8,11 @@ use core::ptr::NonNull;
 
 use faultless_page::{
     Errno, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, PageRun, ReadSection,
-    SlotMask, Trace,
+    SlotMask, Trace, Usage,
 };
 use faultless_usercopy::{IovIter, UserMemory, copy_kernel};
+
+use crate::token::PageLocks;
 
 /// Rounds without a byte of progress after which a piece goes through a temporary page (W6).
 pub(crate) const MAX_FRUITLESS_ROUNDS: u32 = 3;
@@ -42,21 +44,22 @@ pub(crate) fn copy_in<K: Kernel, U: UserMemory + ?Sized>(
 }
 
 /// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a
-/// read section. How many arrived, whether the pages or the user memory ended it, and the first of
-/// the pages that has a marker.
+/// read section; what `usage` of the pages that is. How many arrived,
+/// whether the pages or the user memory ended it, and the first of the pages that has a marker.
 #[inline]
 pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
     section: &ReadSection<'_, K>,
     to: &mut IovIter<'_, U>,
     pos: u64,
     len: usize,
+    usage: Usage,
 ) -> (usize, CopyEnd, Option<PageIndex>) {
     let mut copied = 0;
     let mut marked = None;
     let mut end = CopyEnd::Done;
     while copied < len {
         let at = pos + copied as u64;
-        let Some((page, room, markers)) = section.marked_span(at, len - copied) else {
+        let Some((page, room, markers)) = section.marked_span(at, len - copied, usage) else {
             end = CopyEnd::NotUptodate;
             break;
         };
@@ -104,8 +107,14 @@ pub(crate) struct Bounce<'c, K: Kernel> {
 
 impl<'c, K: Kernel> Bounce<'c, K> {
     /// Gets the frame for it. No page lock is held (P3).
-    pub(crate) fn allocate(cache: &'c PageCache<K>) -> Result<Self, Errno> {
-        let frame = cache.allocate(1)?.take_first().ok_or(Errno::NoMemory)?;
+    pub(crate) fn allocate(
+        cache: &'c PageCache<K>,
+        token: &mut impl PageLocks,
+    ) -> Result<Self, Errno> {
+        let frame = cache
+            .allocate_or_reclaim(token.page_locks(), 1)?
+            .take_first()
+            .ok_or(Errno::NoMemory)?;
         Ok(Self { frame, filled: 0 })
     }
 

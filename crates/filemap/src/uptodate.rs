@@ -95,7 +95,10 @@ impl<K: Kernel> Inode<K> {
             }
             let mut batch = match wanted {
                 0 => None,
-                pages => Some(self.mapping().cache().allocate(pages)?),
+                pages => {
+                    let locks = token.page_locks();
+                    Some(self.mapping().cache().allocate_or_reclaim(locks, pages)?)
+                }
             };
             let locks = token.page_locks();
             let locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;

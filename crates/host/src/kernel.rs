@@ -85,6 +85,7 @@ impl<F: Flavor> Kernel for HostKernel<F> {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = HostUserMappings;
+    type Replacement = ();
 
     #[inline]
     fn cpu() -> usize {

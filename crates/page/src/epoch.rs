@@ -351,7 +351,7 @@ mod tests {
             let epoch = Epoch::<CoreSync>::new();
             let reader = epoch.enter(0, &machine.wait);
             thread::scope(|scope| {
-                let _first = synchronize_beside(scope, &epoch, &machine.wait);
+                let first = synchronize_beside(scope, &epoch, &machine.wait);
                 until_asleep(&machine, 1);
                 let others: std::vec::Vec<_> = (2..=8)
                     .map(|threads| {
@@ -361,6 +361,7 @@ mod tests {
                     })
                     .collect();
                 drop(reader);
+                first.recv().unwrap();
                 others.iter().for_each(|finished| finished.recv().unwrap());
             });
             // The one that ran when they came, and one for all of them.

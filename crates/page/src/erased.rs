@@ -55,7 +55,7 @@ impl Raw {
     /// locked for it, or marked as under writeback by it.
     pub(crate) unsafe fn new<K: Kernel>(
         mapping: &Mapping<K>,
-        leaf: &Leaf<K::Sync>,
+        leaf: &Leaf<K::Sync, K::Replacement>,
         run: PageRun,
     ) -> Option<Self> {
         let anchor = mapping.anchor()?;
@@ -75,7 +75,7 @@ impl Raw {
         unsafe { self.parts()[0].cast().as_ref() }
     }
 
-    fn leaf<K: Kernel>(&self) -> &Leaf<K::Sync> {
+    fn leaf<K: Kernel>(&self) -> &Leaf<K::Sync, K::Replacement> {
         // SAFETY: as above.
         unsafe { self.parts()[1].cast().as_ref() }
     }

@@ -5,7 +5,9 @@ use core::sync::atomic::Ordering::Acquire;
 
 use crate::leaf::Leaf;
 use crate::node::leaf_number;
-use crate::{Kernel, Mapping, PAGES_PER_LEAF, PageIndex, PageRun, SlotMask, SyncFamily};
+use crate::{
+    Kernel, Mapping, PAGES_PER_LEAF, PageIndex, PageRun, Replacement, SlotMask, SyncFamily,
+};
 
 /// Which pages [`Mapping::find`] looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +74,7 @@ impl<K: Kernel> Mapping<K> {
     }
 }
 
-impl<S: SyncFamily> Leaf<S> {
+impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// The slots with `mark`, at this moment.
     pub(crate) fn marked(&self, mark: Mark) -> SlotMask {
         match mark {

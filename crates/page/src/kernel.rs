@@ -2,7 +2,8 @@
 //! all its mappings share.
 //!
 //! Key types: [`Kernel`], the bundle of all seams, and [`PageCache`]. The two name each other, so
-//! they stand together. The cache does not know its mappings, and has no policy of what to keep.
+//! they stand together. The cache does not know its mappings; what it keeps is
+//! [`Replacement`]'s affair.
 
 use core::ops::Deref;
 use core::sync::atomic::Ordering::Relaxed;
@@ -13,11 +14,12 @@ use crate::anchor::Anchor;
 use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::node::Inner;
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, TakenNodes};
 use crate::pool::Pool;
+use crate::replacement::Ops;
 use crate::{
-    AddressSpaceOperations, ConstSync, Count, Epoch, EpochGuard, Frames, Initial, SlotMask,
-    SyncFamily, Trace, UserMappings, Wait, Word,
+    AddressSpaceOperations, ConstSync, Count, Epoch, EpochGuard, Frames, Initial, LockContext,
+    Replacement, SlotMask, Spin, SyncFamily, Trace, UserMappings, Wait, Word,
 };
 
 /// Everything static that a kernel supplies, in one trait, so that types read `Mapping<K>`.
@@ -40,6 +42,8 @@ pub trait Kernel: Sized + Send + Sync + 'static {
     type Store: Deref<Target: AddressSpaceOperations> + Send + Sync;
     /// How user mappings of a file's pages are found and removed.
     type UserMappings: UserMappings;
+    /// Which pages go when memory is short: `()`, or [`TwoQueues`](crate::TwoQueues).
+    type Replacement: Replacement;
 
     /// A hint of the current CPU, for striping of reader counters. Any value is sound.
     #[inline(always)]
@@ -56,6 +60,21 @@ pub trait Kernel: Sized + Send + Sync + 'static {
     /// mistake overrides it.
     fn dirty_pages_dropped(mapping: u64, pages: u64) {
         panic!("inode {mapping} was dropped with {pages} dirty pages: close or discard it");
+    }
+
+    /// A frame is needed and none can be had: gives up pages, about `wanted` of them, and says how
+    /// many it has freed. After an answer of 0 the operation fails with
+    /// [`Errno::NoMemory`](crate::Errno::NoMemory); otherwise the frame is asked for again. The
+    /// default has nothing to give.
+    ///
+    /// Called on the thread that allocates, with no page lock held and in no read section; `locks`
+    /// is its permission. I, a range or M may be held, so it must not wait for any of them, and not
+    /// for a store that could: pages are dropped here, and sent elsewhere. `Reclaimer` of
+    /// `faultless-filemap` does that.
+    #[doc(alias = "direct reclaim")]
+    #[doc(alias = "try_to_free_pages")]
+    fn reclaim(_cache: &PageCache<Self>, _locks: LockContext<'_>, _wanted: u32) -> u32 {
+        0
     }
 
     /// Called at each event of interest; the default compiles to nothing. For lock checkers:
@@ -90,12 +109,14 @@ pub type SpinLock<K, T> = <<K as Kernel>::Sync as SyncFamily>::Spin<T>;
 
 /// What all mappings share. Usually one per kernel, but there is no global: tests have many.
 pub struct PageCache<K: Kernel> {
-    frames: K::Frames,
+    pub(crate) frames: K::Frames,
     wait: K::Wait,
     epoch: Epoch<K::Sync>,
-    leaves: Pool<K::Sync, Leaf<K::Sync>>,
+    leaves: Pool<K::Sync, Leaf<K::Sync, K::Replacement>>,
     inners: Pool<K::Sync, Inner<K::Sync>>,
     anchors: Pool<K::Sync, Anchor<K::Sync>>,
+    books: SpinLock<K, <K::Replacement as Ops>::Books>,
+    pub(crate) users: SpinLock<K, u64>,
     /// Ids are not reused: 64 bits do not run out.
     last_id: Word64<K>,
 }
@@ -117,6 +138,8 @@ impl<K: Kernel> PageCache<K> {
             leaves: Pool::new(),
             inners: Pool::new(),
             anchors: Pool::new(),
+            books: <K::Sync as ConstSync>::Free::<<K::Replacement as Ops>::Books>::INITIAL,
+            users: <K::Sync as ConstSync>::Free::<u64>::INITIAL,
             last_id: <Word64<K> as Initial>::INITIAL,
         }
     }
@@ -131,6 +154,8 @@ impl<K: Kernel> PageCache<K> {
             leaves: Pool::at_run_time(),
             inners: Pool::at_run_time(),
             anchors: Pool::at_run_time(),
+            books: Spin::new(<<K::Replacement as Ops>::Books as Initial>::INITIAL),
+            users: Spin::new(0),
             last_id: Word::new(0),
         }
     }
@@ -149,11 +174,13 @@ impl<K: Kernel> PageCache<K> {
         &self.wait
     }
 
-    /// Memory in bytes that index nodes have taken from the frames. It is reused, and given back
-    /// with the cache.
+    /// Memory in bytes that was taken from the frames and is not in a page: index nodes, which are
+    /// reused, and given back when the last mapping is dropped; and what
+    /// [`set_capacity`](Self::set_capacity) took, which goes with the cache.
     #[must_use]
     pub fn metadata_bytes(&self) -> usize {
-        self.leaves.bytes() + self.inners.bytes() + self.anchors.bytes()
+        let nodes = self.leaves.bytes() + self.inners.bytes() + self.anchors.bytes();
+        nodes + K::Replacement::bytes(&self.books.lock())
     }
 
     /// Waits until every read section that is open now has ended. Called between taking a frame out
@@ -173,10 +200,24 @@ impl<K: Kernel> PageCache<K> {
         self.epoch.enter(K::cpu(), &self.wait)
     }
 
-    pub(crate) fn nodes(&self) -> Nodes<'_, K::Sync, K::Frames> {
+    /// What [`Kernel::Replacement`] has.
+    pub(crate) fn books(&self) -> &SpinLock<K, <K::Replacement as Ops>::Books> {
+        &self.books
+    }
+
+    pub(crate) fn nodes(&self) -> Nodes<'_, K::Sync, K::Replacement, K::Frames> {
         let traced = || K::trace(Trace::Allocated);
         // SAFETY: a cache has one `frames`.
         unsafe { Nodes::new(&self.leaves, &self.inners, &self.anchors, &self.frames, traced) }
+    }
+
+    /// All nodes, with the cache left without any. The cache has no user, and gets none meanwhile.
+    pub(crate) fn take_nodes(&self) -> TakenNodes<K::Sync, K::Replacement> {
+        TakenNodes {
+            leaves: self.leaves.take_all(),
+            inners: self.inners.take_all(),
+            anchors: self.anchors.take_all(),
+        }
     }
 
     pub(crate) fn new_id(&self) -> u64 {
@@ -186,13 +227,11 @@ impl<K: Kernel> PageCache<K> {
 
 impl<K: Kernel> Drop for PageCache<K> {
     fn drop(&mut self) {
-        // SAFETY: `take` was given these frames only; mappings keep their cache alive, so there are
-        // none left.
-        unsafe { self.leaves.destroy(&self.frames) };
-        // SAFETY: as above.
-        unsafe { self.inners.destroy(&self.frames) };
-        // SAFETY: as above.
-        unsafe { self.anchors.destroy(&self.frames) };
+        self.close_books();
+        let nodes = self.take_nodes();
+        // SAFETY: the pools are only given these frames; mappings keep their cache alive, so there
+        // are none left, and nothing else uses a node.
+        unsafe { nodes.give_back(&self.frames) };
     }
 }
 

@@ -28,10 +28,11 @@ use core::array;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use crate::pool::Node;
+use crate::replacement::{LeafWords, Ops};
 use crate::slots::SlotWord;
 use crate::{
-    Errno, FrameNumber, PAGES_PER_LEAF, PageIndex, RequestList, SlotMask, SyncFamily, Wait,
-    WaitKey, Word,
+    Errno, FrameNumber, PAGES_PER_LEAF, PageIndex, Replacement, RequestList, SlotMask, SyncFamily,
+    Wait, WaitKey, Word,
 };
 
 /// Six cache lines for 64 pages, the first of them all that a hot overwrite touches besides the
@@ -53,7 +54,7 @@ mod layout {
 const NOBODY: u64 = 0;
 
 #[repr(C, align(64))]
-pub(crate) struct Leaf<S: SyncFamily> {
+pub(crate) struct Leaf<S: SyncFamily, R: Ops = ()> {
     owner: S::Word64,
     base: S::Word64,
     pub(crate) locked: SlotWord<S>,
@@ -69,6 +70,8 @@ pub(crate) struct Leaf<S: SyncFamily> {
     removals: S::Word64,
     /// Of a leaf without an owner: the next free one.
     pub(crate) marker: SlotWord<S>,
+    /// For [`Replacement`]. With these words the second cache line is full.
+    pub(crate) words: R::Words<S>,
     frames: [S::Word32; PAGES_PER_LEAF],
     writeback_waiters: SlotWord<S>,
     pub(crate) queue: RequestList<S, Wanted>,
@@ -83,7 +86,7 @@ pub(crate) enum Wanted {
     Granted(SlotMask),
 }
 
-impl<S: SyncFamily> Node for Leaf<S> {
+impl<S: SyncFamily, R: Replacement> Node for Leaf<S, R> {
     type Word = S::Word64;
 
     fn fresh() -> Self {
@@ -101,6 +104,7 @@ impl<S: SyncFamily> Node for Leaf<S> {
             wrote_past_eof: SlotWord::empty(),
             removals: Word::new(0),
             marker: SlotWord::empty(),
+            words: LeafWords::fresh(),
             frames: array::from_fn(|_| Word::new(0)),
             writeback_waiters: SlotWord::empty(),
             queue: RequestList::new(),
@@ -113,7 +117,7 @@ impl<S: SyncFamily> Node for Leaf<S> {
 }
 
 /// Identity.
-impl<S: SyncFamily> Leaf<S> {
+impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// Gives a leaf without an owner to the mapping `owner`, at `base`. Before the leaf is linked.
     ///
     /// `base` first: a thread that reads the new owner (acquire) then reads the new base. No lock
@@ -147,16 +151,16 @@ impl<S: SyncFamily> Leaf<S> {
     }
 }
 
-/// For tests: the mapping that the leaf says it belongs to, and its first page.
-#[cfg(test)]
-impl<S: SyncFamily> Leaf<S> {
+impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
+    /// The mapping that the leaf says it belongs to, and its first page: of the same mapping, if it
+    /// is still the leaf's when the leaf is locked.
     pub(crate) fn identity(&self) -> (u64, PageIndex) {
         (self.owner.load(Acquire), PageIndex::new(self.base.load(Acquire)))
     }
 }
 
 /// Pages. `slots` are locked by the caller, unless said otherwise.
-impl<S: SyncFamily> Leaf<S> {
+impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     #[inline]
     pub(crate) fn present(&self) -> SlotMask {
         self.present.load(Acquire)
@@ -276,7 +280,7 @@ impl<S: SyncFamily> Leaf<S> {
 }
 
 /// Writeback, which ends without a page lock.
-impl<S: SyncFamily> Leaf<S> {
+impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// The pages are no longer under writeback; wakes waiters. By the token that set the mark.
     pub(crate) fn clear_writeback(&self, slots: SlotMask, wait: &impl Wait) {
         self.writeback.fetch_and(!slots, SeqCst);

@@ -96,11 +96,11 @@ impl<K: Kernel> Mapping<K> {
     /// As [`lock_or_create`](Self::lock_or_create).
     pub fn try_lock_free_or_create<'t>(
         &'t self,
-        cx: LockContext<'t>,
+        mut cx: LockContext<'t>,
         run: PageRun,
     ) -> Result<Option<LockedRun<'t, K>>, Errno> {
         if self.tree().lookup(run.first()).is_none() {
-            self.create_leaf(run.first())?;
+            self.create_leaf(cx.reborrow(), run.first())?;
         }
         Ok(self.try_lock_free(cx, run))
     }
@@ -128,14 +128,14 @@ impl<K: Kernel> Mapping<K> {
     #[inline]
     pub fn lock_or_create_killable<'t>(
         &'t self,
-        cx: LockContext<'t>,
+        mut cx: LockContext<'t>,
         run: PageRun,
         killed: &impl Fn() -> bool,
     ) -> Result<LockedRun<'t, K>, Errno> {
         loop {
             let leaf = match self.tree().lookup(run.first()) {
                 Some(leaf) => leaf,
-                None => self.create_leaf(run.first())?,
+                None => self.create_leaf(cx.reborrow(), run.first())?,
             };
             if let Some(locked) = self.lock_leaf(leaf, run, killed)? {
                 return Ok(LockedRun::new(self, leaf, locked, cx));
@@ -174,12 +174,12 @@ impl<K: Kernel> Mapping<K> {
         loop {
             let leaf = match self.tree().lookup(second.first()) {
                 Some(leaf) => leaf,
-                None => self.create_leaf(second.first())?,
+                None => self.create_leaf(cx.reborrow(), second.first())?,
             };
             // Nothing is allocated from here on.
             let lower = match self.tree().lookup(first.first()) {
                 Some(leaf) => leaf,
-                None => self.create_leaf(first.first())?,
+                None => self.create_leaf(cx.reborrow(), first.first())?,
             };
             let Some(run) = self.lock_leaf(lower, first, killed)? else { continue };
             let (own, other) = cx.split();
@@ -194,9 +194,15 @@ impl<K: Kernel> Mapping<K> {
 
     #[cold]
     #[inline(never)] // for the stack of its callers
-    fn create_leaf(&self, index: PageIndex) -> Result<&Leaf<K::Sync>, Errno> {
-        self.make_anchor()?;
-        self.tree().lookup_or_insert_leaf(self.id(), index, self.cache().nodes())
+    fn create_leaf(
+        &self,
+        cx: LockContext<'_>,
+        index: PageIndex,
+    ) -> Result<&Leaf<K::Sync, K::Replacement>, Errno> {
+        self.cache().or_reclaim(cx, 1, || {
+            self.make_anchor()?;
+            self.tree().lookup_or_insert_leaf(self.id(), index, self.cache().nodes())
+        })
     }
 
     /// Locks the run in `leaf`; `None`, with nothing locked, if the leaf turns out to be another
@@ -204,7 +210,7 @@ impl<K: Kernel> Mapping<K> {
     #[inline]
     fn lock_leaf(
         &self,
-        leaf: &Leaf<K::Sync>,
+        leaf: &Leaf<K::Sync, K::Replacement>,
         run: PageRun,
         killed: &impl Fn() -> bool,
     ) -> Result<Option<PageRun>, Errno> {
@@ -227,7 +233,7 @@ impl<K: Kernel> Mapping<K> {
 
     /// Keeps the run, just locked in `leaf`, if the leaf is the right one; otherwise unlocks it.
     #[inline]
-    fn confirm(&self, leaf: &Leaf<K::Sync>, run: PageRun) -> Option<PageRun> {
+    fn confirm(&self, leaf: &Leaf<K::Sync, K::Replacement>, run: PageRun) -> Option<PageRun> {
         if leaf.is(self.id(), run.leaf_base()) {
             K::trace(Trace::Acquired(self.lock_id(run)));
             return Some(run);

@@ -8,9 +8,12 @@ use core::marker::PhantomData;
 use core::mem;
 use core::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 
+use faultless_policy::replacement::Origin;
+
 use crate::debug::kernel_debug;
 use crate::kernel::count;
 use crate::leaf::Leaf;
+use crate::replacement::Ops;
 use crate::slots::SlotWord;
 use crate::{
     Count, Errno, FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex,
@@ -39,7 +42,7 @@ use crate::{
 #[must_use]
 pub struct LockedRun<'t, K: Kernel> {
     pub(crate) mapping: &'t Mapping<K>,
-    pub(crate) leaf: &'t Leaf<K::Sync>,
+    pub(crate) leaf: &'t Leaf<K::Sync, K::Replacement>,
     run: PageRun,
     /// Unlocked by the thread that locked, as traces say.
     context: PhantomData<(LockContext<'t>, *mut ())>,
@@ -49,7 +52,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     #[inline]
     pub(crate) fn new(
         mapping: &'t Mapping<K>,
-        leaf: &'t Leaf<K::Sync>,
+        leaf: &'t Leaf<K::Sync, K::Replacement>,
         run: PageRun,
         _context: LockContext<'t>,
     ) -> Self {
@@ -90,6 +93,12 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     #[must_use]
     pub fn mapping(&self) -> &'t Mapping<K> {
         self.mapping
+    }
+
+    /// Whether no page is in the leaf of the run any more: [`Mapping::prune_leaves`] frees it.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.leaf.present().is_empty()
     }
 
     /// Slots of the run with a page.
@@ -173,7 +182,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         Some(SharedFrame::retain(mapping.cache(), frame))
     }
 
-    /// Puts a page at `index`, without any mark.
+    /// Puts a page at `index`, without any mark, for a use that follows.
     ///
     /// # Errors
     /// The frame, if `index` lies outside the run or has a page, or the frame is another cache's.
@@ -190,14 +199,27 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
             return Err(frame);
         }
         self.leaf.put(index.slot(), frame.into_number());
-        self.leaf.set_present(bit);
-        K::count(Count::Cached, 1);
+        self.put_in(bit, Origin::Demand);
         Ok(())
     }
 
-    /// Puts pages into the absent ones of `slots`, lowest first, as far as `frames` lasts. Returns
-    /// the slots that were filled.
+    /// Puts pages into the absent ones of `slots`, lowest first, as far as `frames` lasts, for a
+    /// use that follows. Returns the slots that were filled.
     pub fn insert_batch(&mut self, slots: SlotMask, frames: &mut FrameBatch<'_, K>) -> SlotMask {
+        self.insert_from(slots, frames, Origin::Demand)
+    }
+
+    /// As [`insert_batch`](Self::insert_batch), for a use that may never come.
+    pub fn insert_ahead(&mut self, slots: SlotMask, frames: &mut FrameBatch<'_, K>) -> SlotMask {
+        self.insert_from(slots, frames, Origin::Readahead)
+    }
+
+    fn insert_from(
+        &mut self,
+        slots: SlotMask,
+        frames: &mut FrameBatch<'_, K>,
+        origin: Origin,
+    ) -> SlotMask {
         if !frames.is_of(self.mapping.cache()) {
             return SlotMask::EMPTY;
         }
@@ -207,9 +229,27 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
             self.leaf.put(slot, frame.into_number());
             done |= SlotMask::single(slot);
         }
-        self.leaf.set_present(done);
-        count::<K>(Count::Cached, done);
+        self.put_in(done, origin);
         done
+    }
+
+    /// Frames were put into `slots`.
+    fn put_in(&mut self, slots: SlotMask, origin: Origin) {
+        self.leaf.set_present(slots);
+        count::<K>(Count::Cached, slots);
+        let (cache, base) = (self.mapping.cache(), self.run.leaf_base());
+        cache.note_inserted(self.mapping, self.leaf, slots, base, origin);
+    }
+
+    /// Tells [`Kernel::Replacement`] that pages are used, which were in the cache before. Costs a
+    /// look at two words of the leaf if it knows that, and nothing if it is `()`.
+    ///
+    /// A write does this for pages that it makes dirty: dirty ones do not leave.
+    #[doc(alias = "mark_page_accessed")]
+    #[doc(alias = "folio_mark_accessed")]
+    #[inline]
+    pub fn mark_used(&mut self, slots: SlotMask) {
+        K::Replacement::used(&self.leaf.words, slots & self.mask());
     }
 
     /// Which of `slots` [`take_out`](Self::take_out) may empty.
@@ -220,6 +260,12 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Empties `slots`, which are [`removable`](Self::removable), and gives the counts of their
     /// frames to `each`.
     pub(crate) fn take_out(&mut self, slots: SlotMask, each: impl FnMut(FrameNumber)) {
+        self.take_out_victims(slots, each);
+        self.mapping.cache().note_removed(self.mapping, self.leaf, slots);
+    }
+
+    /// The same, but [`Kernel::Replacement`] is told otherwise.
+    pub(crate) fn take_out_victims(&mut self, slots: SlotMask, each: impl FnMut(FrameNumber)) {
         debug_assert!(self.mask().contains(slots), "locked");
         if !slots.is_empty() {
             let dirty = self.leaf.take(slots, each);

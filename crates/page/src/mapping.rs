@@ -13,19 +13,22 @@ use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::tree::Tree;
 use crate::{
-    Errno, Kernel, LockId, MAX_FILE_SIZE, PageCache, PageRun, SlotMask, Trace, Word, Word64,
+    AddressSpaceOperations, Errno, Kernel, LockId, MAX_FILE_SIZE, PageCache, PageRun, SlotMask,
+    Trace, Word, Word64,
 };
 
 /// The pages of one file that are in the cache.
 #[doc(alias = "address_space")]
 pub struct Mapping<K: Kernel> {
-    tree: Tree<K::Sync>,
+    tree: Tree<K::Sync, K::Replacement>,
     /// Address of the [anchor](crate::anchor), or 0.
     pub(crate) anchor: Word64<K>,
     id: u64,
     size: Word64<K>,
     user_mappings: K::UserMappings,
     store: K::Store,
+    /// Whether its pages may leave the cache while the mapping stays: the store keeps their data.
+    evictable: bool,
     /// Keeps the nodes that the tree links to.
     cache: K::Cache,
 }
@@ -39,10 +42,12 @@ impl<K: Kernel> Mapping<K> {
         user_mappings: K::UserMappings,
         size: u64,
     ) -> Self {
+        cache.add_user();
         let id = cache.new_id();
         let size = Word::new(size.min(MAX_FILE_SIZE));
         let anchor = Word::new(0);
-        Self { tree: Tree::new(), anchor, id, size, user_mappings, store, cache }
+        let evictable = store.is_persistent();
+        Self { tree: Tree::new(), anchor, id, size, user_mappings, store, evictable, cache }
     }
 
     /// A number that no other mapping of this cache has or had. Not 0.
@@ -71,6 +76,11 @@ impl<K: Kernel> Mapping<K> {
     #[inline]
     pub fn user_mappings(&self) -> &K::UserMappings {
         &self.user_mappings
+    }
+
+    /// Whether pages may be dropped because memory is short: the store keeps what is in them.
+    pub(crate) fn is_evictable(&self) -> bool {
+        self.evictable
     }
 
     /// The file's size in bytes (P7: one word, never torn).
@@ -108,7 +118,7 @@ impl<K: Kernel> Mapping<K> {
     }
 
     #[inline]
-    pub(crate) fn tree(&self) -> &Tree<K::Sync> {
+    pub(crate) fn tree(&self) -> &Tree<K::Sync, K::Replacement> {
         &self.tree
     }
 
@@ -142,7 +152,7 @@ impl<K: Kernel> Mapping<K> {
     /// another one's.
     pub(crate) fn wait_writeback_in(
         &self,
-        leaf: &Leaf<K::Sync>,
+        leaf: &Leaf<K::Sync, K::Replacement>,
         run: PageRun,
         slots: SlotMask,
         stale: &impl Fn() -> bool,
@@ -158,7 +168,7 @@ impl<K: Kernel> Mapping<K> {
         waited
     }
 
-    fn leaf_of(&self, run: PageRun) -> Option<&Leaf<K::Sync>> {
+    fn leaf_of(&self, run: PageRun) -> Option<&Leaf<K::Sync, K::Replacement>> {
         self.tree.lookup(run.first()).filter(|leaf| leaf.is(self.id, run.leaf_base()))
     }
 }
@@ -176,6 +186,7 @@ impl<K: Kernel> Drop for Mapping<K> {
         self.wait_for_requests();
         self.clear();
         self.drop_anchor();
+        self.cache.remove_user();
     }
 }
 

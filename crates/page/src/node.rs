@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use crate::leaf::Leaf;
 use crate::pool::Node;
-use crate::{PAGES_PER_LEAF, SyncFamily, Word};
+use crate::{PAGES_PER_LEAF, Replacement, SyncFamily, Word};
 
 /// log2 of the children of an inner node.
 pub(crate) const FANOUT_SHIFT: u32 = 6;
@@ -25,7 +25,7 @@ const LEVEL_MASK: u64 = 0x3f;
 /// can't disagree.
 ///
 /// # Invariants
-/// A link of level 0 that is not empty was made from a `&Leaf<S>`, one of another level from an
+/// A link of level 0 that is not empty was made from a `&Leaf<S, R>`, one of another level from an
 /// `&Inner<S>`, of the pools of the cache whose mappings it is found in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link(u64);
@@ -33,7 +33,7 @@ pub(crate) struct Link(u64);
 impl Link {
     pub(crate) const EMPTY: Self = Self(0);
 
-    pub(crate) fn to_leaf<S: SyncFamily>(leaf: &Leaf<S>) -> Self {
+    pub(crate) fn to_leaf<S: SyncFamily, R: Replacement>(leaf: &Leaf<S, R>) -> Self {
         // INVARIANT: level 0. The address is a multiple of 64.
         Self(ptr::from_ref(leaf).expose_provenance() as u64)
     }
@@ -61,8 +61,8 @@ impl Link {
     /// The link has level 0, is not empty, and was read from a tree of a cache with sync family `S`
     /// that outlives `'c`.
     #[inline]
-    pub(crate) unsafe fn leaf<'c, S: SyncFamily>(self) -> &'c Leaf<S> {
-        let leaf: *const Leaf<S> = ptr::with_exposed_provenance(self.0 as usize);
+    pub(crate) unsafe fn leaf<'c, S: SyncFamily, R: Replacement>(self) -> &'c Leaf<S, R> {
+        let leaf: *const Leaf<S, R> = ptr::with_exposed_provenance(self.0 as usize);
         // SAFETY: by the type's invariant and the caller's promise this was a leaf of a pool that
         // outlives `'c`; node memory is type-stable, so it still is one, and leaves are only
         // shared.

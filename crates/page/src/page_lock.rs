@@ -41,7 +41,7 @@ use core::pin::{Pin, pin};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::leaf::{Leaf, Wanted};
-use crate::{Request, Requests, SlotMask, SyncFamily, Wait};
+use crate::{Replacement, Request, Requests, SlotMask, SyncFamily, Wait};
 
 /// How a wait for page locks ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(crate) enum Waited {
 /// thread has locked or unlocked another page of the leaf.
 const TRIES: u32 = 8;
 
-impl<S: SyncFamily> Leaf<S> {
+impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// Locks `slots` if none of them is locked or waited for: one locked instruction, and as many
     /// more, up to [`TRIES`], as other slots are locked or unlocked meanwhile. Never sleeps.
     #[inline]
@@ -193,13 +193,13 @@ impl<S: SyncFamily> Leaf<S> {
 
 /// A request in the queue. Dropping it leaves the queue, also by unwinding: what was granted is
 /// unlocked.
-struct Waiter<'r, S: SyncFamily, W: Wait> {
-    leaf: &'r Leaf<S>,
+struct Waiter<'r, S: SyncFamily, R: Replacement, W: Wait> {
+    leaf: &'r Leaf<S, R>,
     wait: &'r W,
     request: Pin<&'r Request<'r, S, Wanted>>,
 }
 
-impl<S: SyncFamily, W: Wait> Waiter<'_, S, W> {
+impl<S: SyncFamily, R: Replacement, W: Wait> Waiter<'_, S, R, W> {
     /// Links the request and announces it. It may be granted by this.
     fn join(&self, slots: SlotMask) {
         let grants = {
@@ -279,7 +279,7 @@ impl<S: SyncFamily, W: Wait> Waiter<'_, S, W> {
     }
 }
 
-impl<S: SyncFamily, W: Wait> Drop for Waiter<'_, S, W> {
+impl<S: SyncFamily, R: Replacement, W: Wait> Drop for Waiter<'_, S, R, W> {
     fn drop(&mut self) {
         if let Some(Wanted::Granted(slots)) = self.leave() {
             self.leaf.unlock(slots, self.wait);

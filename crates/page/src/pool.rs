@@ -1,14 +1,14 @@
 //! Type-stable node pools: memory for leaves and inner nodes, carved from frames.
 //!
-//! A pool never gives memory back before it is dropped with its [`PageCache`](crate::PageCache),
-//! and uses it for nodes of one type only, which stay initialised from the first time on. So a `&T`
-//! from a pool is good for as long as the pool, even if the node has been taken since.
+//! A pool gives no memory back before its [`PageCache`](crate::PageCache) is without a user (module
+//! `users`), and uses it for nodes of one type only, which stay initialised from the first time on.
+//! So a `&T` from a pool is good for as long as the pool, even if the node has been taken since.
 //!
 //! The right to *change* a node exclusively is a [`Spare`]: the one handle of a node that is linked
 //! nowhere.
 
 use core::marker::PhantomData;
-use core::mem::{align_of, size_of};
+use core::mem::{self, align_of, size_of};
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::Relaxed;
@@ -89,12 +89,7 @@ pub(crate) struct Pool<S: SyncFamily, T: Node> {
 
 impl<S: SyncFamily, T: Node> Pool<S, T> {
     /// Nodes in a frame.
-    const PER_FRAME: usize = {
-        assert!(align_of::<T>() <= HEADER_SIZE && size_of::<Header>() <= HEADER_SIZE);
-        let nodes = (PAGE_SIZE - HEADER_SIZE) / size_of::<T>();
-        assert!(nodes >= 1);
-        nodes
-    };
+    const PER_FRAME: usize = per_frame::<T>();
 
     pub(crate) const fn new() -> Self
     where
@@ -189,7 +184,7 @@ impl<S: SyncFamily, T: Node> Pool<S, T> {
 
     /// Makes the next node of `frame`, which is the pool's newest and not used up.
     fn carve<'c>(state: &mut State, frames: &impl Frames, frame: FrameNumber) -> Spare<'c, T> {
-        let node = Self::place(frames, frame, state.carved);
+        let node = place::<T>(frames, frame, state.carved);
         state.carved += 1;
         // SAFETY: the place lies in a frame of the pool, is aligned, and has not been used before.
         unsafe { node.write(T::fresh()) };
@@ -199,34 +194,58 @@ impl<S: SyncFamily, T: Node> Pool<S, T> {
         Spare(unsafe { node.as_ref() })
     }
 
-    fn place(frames: &impl Frames, frame: FrameNumber, n: usize) -> NonNull<T> {
-        debug_assert!(n < Self::PER_FRAME);
-        let first = frames.address(frame);
-        // SAFETY: `n` is below PER_FRAME, so the node lies inside the page at `first`.
-        unsafe { first.byte_add(HEADER_SIZE + n * size_of::<T>()) }.cast()
+    /// All nodes, in use or not. The pool begins anew.
+    pub(crate) fn take_all(&self) -> Taken<T> {
+        let state = mem::replace(&mut *self.state.lock(), State::INITIAL);
+        Taken { frame: state.frame, carved: state.carved, nodes: PhantomData }
     }
+}
 
-    /// Drops all nodes and gives the frames back.
+/// The nodes of a pool that has begun anew.
+///
+/// # Invariants
+/// `frame` is the newest frame that the pool had, of which `carved` nodes are initialised; the
+/// frames before it were used up. It owns them.
+pub(crate) struct Taken<T> {
+    frame: Option<FrameNumber>,
+    carved: usize,
+    nodes: PhantomData<T>,
+}
+
+impl<T: Node> Taken<T> {
+    /// Drops the nodes and gives their frames back.
     ///
     /// # Safety
-    /// `frames` is what [`take`](Self::take) was given, and no node of the pool is used any more.
-    pub(crate) unsafe fn destroy(&mut self, frames: &impl Frames) {
-        let mut state = self.state.lock();
-        state.free = 0;
-        while let Some(frame) = state.frame {
-            for n in 0..state.carved {
+    /// `frames` is what the pool was given, and nothing uses one of its nodes any more.
+    pub(crate) unsafe fn give_back(mut self, frames: &impl Frames) {
+        while let Some(frame) = self.frame {
+            for n in 0..self.carved {
                 // SAFETY: carved nodes are initialised, and no longer used.
-                unsafe { Self::place(frames, frame, n).drop_in_place() };
+                unsafe { place::<T>(frames, frame, n).drop_in_place() };
             }
             let header = frames.address(frame).cast::<Header>();
             // SAFETY: `take` wrote a header into each frame of the pool.
             let header = unsafe { header.read() };
-            // SAFETY: the pool owns the one count that `allocate` gave, and forgets the frame here.
+            // SAFETY: it owns the one count that `allocate` gave, and forgets the frame here.
             unsafe { frames.release(frame) };
-            state.frame = header.previous;
-            // Older frames were used up before a newer one was begun.
-            state.carved = Self::PER_FRAME;
+            self.frame = header.previous;
+            self.carved = per_frame::<T>();
         }
-        state.frames = 0;
     }
+}
+
+/// Nodes in a frame.
+const fn per_frame<T>() -> usize {
+    assert!(align_of::<T>() <= HEADER_SIZE && size_of::<Header>() <= HEADER_SIZE);
+    let nodes = (PAGE_SIZE - HEADER_SIZE) / size_of::<T>();
+    assert!(nodes >= 1);
+    nodes
+}
+
+/// Where node `n` of a frame is.
+fn place<T>(frames: &impl Frames, frame: FrameNumber, n: usize) -> NonNull<T> {
+    debug_assert!(n < per_frame::<T>());
+    let first = frames.address(frame);
+    // SAFETY: `n` is below what a frame has room for, so the node lies inside the page at `first`.
+    unsafe { first.byte_add(HEADER_SIZE + n * size_of::<T>()) }.cast()
 }

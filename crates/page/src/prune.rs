@@ -13,19 +13,20 @@ use crate::node::{Inner, Link, MAX_LEVEL, leaf_number, slot_at};
 use crate::pool::Spare;
 use crate::tree::Tree;
 use crate::{
-    Count, FrameNumber, Kernel, Mapping, PAGES_PER_LEAF, PageIndex, SlotMask, Spin, SyncFamily,
+    Count, FrameNumber, Kernel, Mapping, PAGES_PER_LEAF, PageIndex, Replacement, SlotMask, Spin,
+    SyncFamily,
 };
 
 /// Leaves that share a grace period.
 const BATCH: usize = 16;
 
 /// Nodes on their way back to the pools.
-struct Detached<'c, S: SyncFamily> {
-    leaves: Vec<Spare<'c, Leaf<S>>, BATCH>,
+struct Detached<'c, S: SyncFamily, R: Replacement> {
+    leaves: Vec<Spare<'c, Leaf<S, R>>, BATCH>,
     inners: Vec<Spare<'c, Inner<S>>, { BATCH + MAX_LEVEL as usize }>,
 }
 
-impl<S: SyncFamily> Detached<'_, S> {
+impl<S: SyncFamily, R: Replacement> Detached<'_, S, R> {
     fn new() -> Self {
         Self { leaves: Vec::new(), inners: Vec::new() }
     }
@@ -36,13 +37,18 @@ impl<S: SyncFamily> Detached<'_, S> {
     }
 }
 
-impl<S: SyncFamily> Tree<S> {
+impl<S: SyncFamily, R: Replacement> Tree<S, R> {
     /// Unlinks leaf `leaf`, number `number`, and the inner nodes left empty above it.
     ///
     /// # Safety
     /// The leaf is linked under that number, and the caller holds all its slots or has the tree for
     /// itself: no other thread detaches it. `out` is not full.
-    unsafe fn detach<'a>(&'a self, number: u64, leaf: &'a Leaf<S>, out: &mut Detached<'a, S>) {
+    unsafe fn detach<'a>(
+        &'a self,
+        number: u64,
+        leaf: &'a Leaf<S, R>,
+        out: &mut Detached<'a, S, R>,
+    ) {
         let _held = self.lock.lock();
         let mut path: Vec<(&Inner<S>, u32), { MAX_LEVEL as usize }> = Vec::new();
         let mut link = self.root.get();
@@ -78,8 +84,25 @@ impl<K: Kernel> Mapping<K> {
         if end <= first {
             return;
         }
-        let last = leaf_number(PageIndex::new(end.get() - 1));
-        let mut number = leaf_number(first);
+        self.prune_numbers(leaf_number(first), leaf_number(PageIndex::new(end.get() - 1)));
+    }
+
+    /// As [`prune`](Self::prune), for the leaves that begin at these pages, in any order: they
+    /// share grace periods.
+    #[inline(never)] // for the stack of its callers
+    pub fn prune_leaves(&self, bases: &[PageIndex]) {
+        let mut detached = Detached::new();
+        for base in bases {
+            if detached.is_full() {
+                self.give_back(&mut detached);
+            }
+            let number = leaf_number(*base);
+            self.prune_next(number, number, &mut detached);
+        }
+        self.give_back(&mut detached);
+    }
+
+    fn prune_numbers(&self, mut number: u64, last: u64) {
         let mut more = true;
         while more {
             let mut detached = Detached::new();
@@ -88,9 +111,6 @@ impl<K: Kernel> Mapping<K> {
                 let Some(at) = self.prune_next(number, last, &mut detached) else { break };
                 number = at + 1;
                 more = true;
-            }
-            if !detached.leaves.is_empty() {
-                self.cache().synchronize();
             }
             self.give_back(&mut detached);
         }
@@ -101,7 +121,7 @@ impl<K: Kernel> Mapping<K> {
         &'a self,
         number: u64,
         last: u64,
-        detached: &mut Detached<'a, K::Sync>,
+        detached: &mut Detached<'a, K::Sync, K::Replacement>,
     ) -> Option<u64> {
         let cache = self.cache();
         let section = cache.enter();
@@ -121,7 +141,16 @@ impl<K: Kernel> Mapping<K> {
         Some(at)
     }
 
-    fn give_back(&self, detached: &mut Detached<'_, K::Sync>) {
+    /// Gives nodes back after a grace period.
+    fn give_back(&self, detached: &mut Detached<'_, K::Sync, K::Replacement>) {
+        if !detached.leaves.is_empty() {
+            self.cache().synchronize();
+        }
+        self.reuse(detached);
+    }
+
+    /// Gives nodes back that no reader can be in.
+    fn reuse(&self, detached: &mut Detached<'_, K::Sync, K::Replacement>) {
         let nodes = self.cache().nodes();
         while let Some(leaf) = detached.leaves.pop() {
             nodes.leaves.put(leaf);
@@ -140,6 +169,7 @@ impl<K: Kernel> Mapping<K> {
             let dirty = leaf.take(pages, |frame| this.release(frame));
             count::<K>(Count::Removed, pages);
             count::<K>(Count::Cleaned, dirty);
+            this.cache().note_removed(this, leaf, pages);
             leaf.retire();
             let mut detached = Detached::new();
             // SAFETY: it was found linked, and the tree is ours alone.
@@ -149,11 +179,11 @@ impl<K: Kernel> Mapping<K> {
             if !this.waits_for_unlock(leaf) {
                 detached.leaves.clear();
             }
-            this.give_back(&mut detached);
+            this.reuse(&mut detached);
         }
     }
 
-    fn waits_for_unlock(&self, leaf: &Leaf<K::Sync>) -> bool {
+    fn waits_for_unlock(&self, leaf: &Leaf<K::Sync, K::Replacement>) -> bool {
         let mut rounds = 0;
         while leaf.is_locked() && rounds < 1000 {
             K::Sync::relax();

@@ -117,6 +117,17 @@ impl<'t, K: Kernel> Removals<'t, K> {
     /// Waits for a grace period first if there is no room for the frames. The pages stay locked
     /// meanwhile: readers wait for nothing.
     pub fn take(&mut self, locked: &mut LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
+        let taken = self.take_victims(locked, slots);
+        self.cache.note_removed(locked.mapping(), locked.leaf, taken);
+        taken
+    }
+
+    /// The same, but [`Kernel::Replacement`] is told otherwise.
+    pub(crate) fn take_victims(
+        &mut self,
+        locked: &mut LockedRun<'_, K>,
+        slots: SlotMask,
+    ) -> SlotMask {
         if !core::ptr::eq(locked.mapping().cache(), self.cache) {
             return SlotMask::EMPTY;
         }
@@ -125,7 +136,7 @@ impl<'t, K: Kernel> Removals<'t, K> {
             release(self.cache, &mut self.frames);
         }
         debug_assert!(self.frames.len() + slots.count() as usize <= BATCH, "there is room");
-        locked.take_out(slots, |frame| {
+        locked.take_out_victims(slots, |frame| {
             // There is room for a whole leaf in an empty batch, and for these in one that is not.
             let _fits = self.frames.push(frame);
         });

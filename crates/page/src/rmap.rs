@@ -3,7 +3,7 @@
 
 use static_assertions::assert_obj_safe;
 
-use crate::PageIndex;
+use crate::{PageIndex, PageRun, SlotMask};
 
 /// Why user mappings of a file's pages are to change, which decides what becomes of private copies:
 /// pages that a private mapping (copy on write) has in place of the file's, made when it was stored
@@ -52,6 +52,18 @@ pub trait UserMappings: Send + Sync {
     #[doc(alias = "page_mkclean")]
     #[doc(alias = "folio_mkclean")]
     fn write_protect(&self, id: u64, first: PageIndex, end: PageIndex);
+
+    /// Which of the file's own pages in `run`, of one leaf, were accessed through mappings since
+    /// the last call, as slots; forgets it. The accessed bits of page tables; TLBs need not be
+    /// flushed, as an access that is missed costs a wrong guess. The default says none, for page
+    /// tables without such bits: then mapped pages are judged by their faults.
+    ///
+    /// Called by reclaim with the pages locked, before it decides whether to unmap them; otherwise
+    /// as [`unmap`](Self::unmap) is.
+    #[doc(alias = "folio_referenced")]
+    fn take_accessed(&self, _id: u64, _run: PageRun) -> SlotMask {
+        SlotMask::EMPTY
+    }
 }
 
 /// A kernel without `mmap` of files.

@@ -6,10 +6,12 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::debug::kernel_debug;
+use crate::leaf::Leaf;
 use crate::locked_bytes::bytes_at;
+use crate::replacement::Ops;
 use crate::{
     EpochGuard, Kernel, LockContext, Mapping, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex,
-    SlotMask,
+    PageRun, SlotMask,
 };
 
 /// A time during which uptodate pages of a mapping can be read without locks: frames found in it
@@ -25,6 +27,18 @@ pub struct ReadSection<'t, K: Kernel> {
     epoch: EpochGuard<'t, K::Sync, K::Wait>,
     context: PhantomData<(LockContext<'t>, *mut ())>,
 }
+
+/// How often the bytes of a span are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// The pages were put in for this use, which was counted then.
+    First,
+    /// The pages were there, or may have been.
+    Again,
+}
+
+/// The leaf that has it, contiguous memory, and its length in bytes.
+type Span<'s, K> = (&'s Leaf<<K as Kernel>::Sync, <K as Kernel>::Replacement>, NonNull<u8>, usize);
 
 impl<K: Kernel> Mapping<K> {
     /// Begins reading without locks. See [`ReadSection`].
@@ -47,14 +61,31 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     #[inline]
     #[must_use]
     pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
-        self.marked_span(pos, len).map(|(memory, len, _)| (memory, len))
+        self.leaf_span(pos, len).map(|(_, memory, len)| (memory, len))
     }
 
     /// As [`span`](Self::span), with the slots of the leaf that have a marker: in the span, or
-    /// elsewhere.
+    /// elsewhere. Tells [`Kernel::Replacement`] of the `usage` of the pages of the span, as
+    /// [`LockedRun::mark_used`](crate::LockedRun::mark_used) does.
     #[inline]
     #[must_use]
-    pub fn marked_span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize, SlotMask)> {
+    pub fn marked_span(
+        &self,
+        pos: u64,
+        len: usize,
+        usage: Usage,
+    ) -> Option<(NonNull<u8>, usize, SlotMask)> {
+        let (leaf, memory, len) = self.leaf_span(pos, len)?;
+        if usage == Usage::Again
+            && let Some(run) = PageRun::covering(pos, len)
+        {
+            K::Replacement::used(&leaf.words, run.mask());
+        }
+        Some((memory, len, leaf.marker.load(Relaxed)))
+    }
+
+    #[inline]
+    fn leaf_span(&self, pos: u64, len: usize) -> Option<Span<'_, K>> {
         let index = PageIndex::containing(pos);
         let leaf = self.mapping.tree().lookup(index)?;
         if len == 0 || !leaf.is(self.mapping.id(), index.leaf_base()) {
@@ -66,7 +97,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         let (frame, pages) = leaf.readable(index.slot(), limit)?;
         let (memory, room) = bytes_at(self.mapping.cache().frames(), frame, pos);
         let len = len.min(room + (pages as usize - 1) * PAGE_SIZE);
-        Some((memory, len, leaf.marker.load(Relaxed)))
+        Some((leaf, memory, len))
     }
 
     /// Takes the [marker](crate::LockedRun::set_marker) from a page; whether it had one.

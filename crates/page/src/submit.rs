@@ -9,7 +9,7 @@ use crate::leaf::Leaf;
 use crate::request::Raw;
 use crate::{
     AddressSpaceOperations, Count, Errno, FileEnd, Frames, Kernel, LockedRun, Mapping, PageCache,
-    PageIndex, PageRun, ReadRequest, SlotMask, SyncFamily, Trace,
+    PageIndex, PageRun, ReadRequest, Replacement, SlotMask, SyncFamily, Trace,
 };
 
 impl<K: Kernel> LockedRun<'_, K> {
@@ -60,7 +60,7 @@ impl<K: Kernel> LockedRun<'_, K> {
 /// Locks that no request has yet. Dropped by a store that unwinds: they are given back.
 struct Rest<'t, K: Kernel> {
     mapping: &'t Mapping<K>,
-    leaf: &'t Leaf<K::Sync>,
+    leaf: &'t Leaf<K::Sync, K::Replacement>,
     slots: SlotMask,
 }
 
@@ -76,10 +76,10 @@ impl<K: Kernel> Drop for Rest<'_, K> {
 /// a page are not used for anything else.
 const FAILED: u64 = 0x4641_494c_4544_2121;
 
-impl<S: SyncFamily> Leaf<S> {
+impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// The pages of `run` are no longer being read: `good` are uptodate, the others are not because
     /// of `errno`. Unlocks them.
-    pub(crate) fn end_read<K: Kernel<Sync = S>>(
+    pub(crate) fn end_read<K: Kernel<Sync = S, Replacement = R>>(
         &self,
         cache: &PageCache<K>,
         run: PageRun,

@@ -19,13 +19,15 @@
 //! # Writers
 //! All changes are made under the tree's short lock. New nodes are allocated before it is taken.
 
+use core::marker::PhantomData;
+
 use heapless::Vec;
 
 use crate::leaf::Leaf;
 use crate::node::{FANOUT_SHIFT, Inner, Link, MAX_LEVEL, Root, leaf_number, reaches, slot_at};
 use crate::nodes::Nodes;
 use crate::pool::Spare;
-use crate::{Errno, Frames, PageIndex, Spin, SyncFamily};
+use crate::{Errno, Frames, PageIndex, Replacement, Spin, SyncFamily};
 
 /// Most inner nodes that one leaf may need: a root raised to the top, and a new path down from
 /// there.
@@ -35,14 +37,15 @@ const MAX_NEW: usize = 2 * MAX_LEVEL as usize;
 ///
 /// # Invariants
 /// Nodes linked here come from one cache's pools, which outlive the tree.
-pub(crate) struct Tree<S: SyncFamily> {
+pub(crate) struct Tree<S: SyncFamily, R: Replacement> {
     pub(crate) root: Root<S>,
     pub(crate) lock: S::Spin<()>,
+    leaves: PhantomData<fn() -> R>,
 }
 
 /// Nodes for a new leaf, allocated beforehand.
-struct Preallocated<'c, S: SyncFamily> {
-    leaf: Option<Spare<'c, Leaf<S>>>,
+struct Preallocated<'c, S: SyncFamily, R: Replacement> {
+    leaf: Option<Spare<'c, Leaf<S, R>>>,
     inner: Vec<Spare<'c, Inner<S>>, MAX_NEW>,
 }
 
@@ -51,15 +54,15 @@ struct Needed {
     inner: usize,
 }
 
-impl<S: SyncFamily> Tree<S> {
+impl<S: SyncFamily, R: Replacement> Tree<S, R> {
     pub(crate) fn new() -> Self {
-        Self { root: Root::new(), lock: Spin::new(()) }
+        Self { root: Root::new(), lock: Spin::new(()), leaves: PhantomData }
     }
 
     /// The leaf that covers `index`, if there seems to be one. Check its identity under a lock, or
     /// in a read section.
     #[inline]
-    pub(crate) fn lookup(&self, index: PageIndex) -> Option<&Leaf<S>> {
+    pub(crate) fn lookup(&self, index: PageIndex) -> Option<&Leaf<S, R>> {
         let number = leaf_number(index);
         'restart: loop {
             let mut link = self.root.get();
@@ -93,7 +96,7 @@ impl<S: SyncFamily> Tree<S> {
 
     /// The first leaf with a number in `number..=last`, and its number. The caller is in a read
     /// section, or excludes others.
-    pub(crate) fn next_leaf(&self, mut number: u64, last: u64) -> Option<(u64, &Leaf<S>)> {
+    pub(crate) fn next_leaf(&self, mut number: u64, last: u64) -> Option<(u64, &Leaf<S, R>)> {
         'restart: while number <= last {
             let mut link = self.root.get();
             let mut level = link.level();
@@ -137,8 +140,8 @@ impl<S: SyncFamily> Tree<S> {
         &'a self,
         owner: u64,
         index: PageIndex,
-        nodes: Nodes<'a, S, impl Frames>,
-    ) -> Result<&'a Leaf<S>, Errno> {
+        nodes: Nodes<'a, S, R, impl Frames>,
+    ) -> Result<&'a Leaf<S, R>, Errno> {
         let mut preallocated = Preallocated { leaf: None, inner: Vec::new() };
         let result = loop {
             match self.insert_leaf(owner, index, &mut preallocated) {
@@ -161,8 +164,8 @@ impl<S: SyncFamily> Tree<S> {
         &'a self,
         owner: u64,
         index: PageIndex,
-        preallocated: &mut Preallocated<'a, S>,
-    ) -> Result<&'a Leaf<S>, Needed> {
+        preallocated: &mut Preallocated<'a, S, R>,
+    ) -> Result<&'a Leaf<S, R>, Needed> {
         let number = leaf_number(index);
         let _held = self.lock.lock();
         let gap = match self.descend(number) {
@@ -181,7 +184,7 @@ impl<S: SyncFamily> Tree<S> {
     }
 
     /// Follows the way to leaf `number` as far as it exists. Under the tree's lock.
-    fn descend(&self, number: u64) -> Descent<'_, S> {
+    fn descend(&self, number: u64) -> Descent<'_, S, R> {
         let root = self.root.get();
         let lowest = lowest_reaching(number);
         if root.is_empty() {
@@ -210,9 +213,9 @@ impl<S: SyncFamily> Tree<S> {
     fn attach(
         &self,
         number: u64,
-        leaf: &Leaf<S>,
+        leaf: &Leaf<S, R>,
         gap: &Gap,
-        preallocated: &mut Preallocated<'_, S>,
+        preallocated: &mut Preallocated<'_, S, R>,
     ) {
         let mut branch = Link::to_leaf(leaf);
         for level in 1..=gap.branch {
@@ -239,8 +242,8 @@ impl<S: SyncFamily> Tree<S> {
 }
 
 /// How far the way to a leaf exists.
-enum Descent<'a, S: SyncFamily> {
-    Leaf(&'a Leaf<S>),
+enum Descent<'a, S: SyncFamily, R: Replacement> {
+    Leaf(&'a Leaf<S, R>),
     Gap(Gap),
 }
 
@@ -254,8 +257,8 @@ struct Gap {
     raise: u32,
 }
 
-impl<'c, S: SyncFamily> Preallocated<'c, S> {
-    fn fill(&mut self, needed: &Needed, nodes: Nodes<'c, S, impl Frames>) -> Result<(), Errno> {
+impl<'c, S: SyncFamily, R: Replacement> Preallocated<'c, S, R> {
+    fn fill(&mut self, needed: &Needed, nodes: Nodes<'c, S, R, impl Frames>) -> Result<(), Errno> {
         if self.leaf.is_none() {
             self.leaf = Some(nodes.take_leaf()?);
         }

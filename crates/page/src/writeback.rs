@@ -43,7 +43,7 @@ impl<K: Kernel> LockedRun<'_, K> {
 }
 
 /// The marks.
-impl<S: crate::SyncFamily> Leaf<S> {
+impl<S: crate::SyncFamily, R: crate::Replacement> Leaf<S, R> {
     /// Marks `slots`, locked, dirty and not under writeback, as under writeback and no longer
     /// dirty, in this order.
     fn begin_writeback(&self, slots: SlotMask) {
@@ -54,7 +54,7 @@ impl<S: crate::SyncFamily> Leaf<S> {
 
     /// Clears writeback, after dirty is set if the pages are to be sent again. Without the page
     /// lock.
-    pub(crate) fn end_writeback<K: Kernel<Sync = S>>(
+    pub(crate) fn end_writeback<K: Kernel<Sync = S, Replacement = R>>(
         &self,
         cache: &PageCache<K>,
         slots: SlotMask,

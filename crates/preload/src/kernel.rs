@@ -55,6 +55,7 @@ impl Kernel for Program {
     type Cache = TheCache;
     type Store = Box<FaultyStore<Backed, Words>>;
     type UserMappings = Mappings;
+    type Replacement = ();
 
     fn cpu() -> usize {
         Thread::current().number()

@@ -117,6 +117,7 @@ impl Kernel for Bare {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = NoUserMappings;
+    type Replacement = ();
 }
 
 /// One file, and a user with some memory.

@@ -80,6 +80,7 @@ impl Kernel for Probe {
     type Cache = &'static PageCache<Self>;
     type Store = &'static dyn AddressSpaceOperations;
     type UserMappings = NoUserMappings;
+    type Replacement = ();
 }
 
 /// A store of the old kind that keeps nothing.

@@ -21,6 +21,7 @@ impl Kernel for Bookkeeper {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = NoUserMappings;
+    type Replacement = ();
 
     fn dirty_pages_dropped(_mapping: u64, pages: u64) {
         LOST.set(LOST.get() + pages);
@@ -37,6 +38,7 @@ impl Kernel for Strict {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = NoUserMappings;
+    type Replacement = ();
 }
 
 thread_local! {

@@ -1,9 +1,10 @@
-//! Which crate may need which: `page` and `usercopy` do not know each other; `filemap` needs both;
-//! `parts` builds from `page`; `host` needs the first three, and knows nothing of what is checked
-//! on it: the controls, the oracle and the fuzz bodies, which stand above it. `xtask` needs none of
-//! them, and nothing needs `xtask`. The example kernel needs `faultless` and nothing else, as an
-//! embedder's does; so do the system calls of `posix`. The tests of `filemap` stand on `parts`,
-//! those of `parts` put an inode on top, and those of the example kernel run it on `host`.
+//! Which crate may need which: `page` and `usercopy` do not know each other, and `page` asks
+//! `policy`; `filemap` needs all three; `parts` builds from `page`; `host` needs the first three,
+//! and knows nothing of what is checked on it: the controls, the oracle and the fuzz bodies, which
+//! stand above it. `xtask` needs none of them, and nothing needs `xtask`. The example kernel needs
+//! `faultless` and nothing else, as an embedder's does; so do the system calls of `posix`. The
+//! tests of `filemap` stand on `parts`, those of `parts` put an inode on top, and those of the
+//! example kernel run it on `host`.
 
 #![forbid(unsafe_code)]
 
@@ -26,7 +27,7 @@ const EXAMPLE: &str = "faultless-example-kernel";
 
 /// Crates of the workspace, each with those of the workspace that it may need.
 const ALLOWED: &[(&str, &[&str])] = &[
-    (PAGE, &[]),
+    (PAGE, &[POLICY]),
     (USERCOPY, &[]),
     (POLICY, &[]),
     (FILEMAP, &[PAGE, USERCOPY, POLICY]),

@@ -5,13 +5,15 @@ use core::cell::{Cell, RefCell};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::boxed::Box;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::thread::panicking;
 use std::vec::Vec;
 
 use faultless_page::{
-    AddressSpaceOperations, CoreSync, Count, Errno, FrameNumber, Frames, Kernel, LockId, PAGE_SIZE,
-    PageCache, PageIndex, Trace, Unmap, UserMappings, Wait, WaitKey,
+    AddressSpaceOperations, CoreSync, Count, Errno, FrameNumber, Frames, Kernel, LockContext,
+    LockId, PAGE_SIZE, PageCache, PageIndex, PageRun, SlotMask, Trace, TwoQueues, Unmap,
+    UserMappings, Wait, WaitKey,
 };
 use faultless_parts::{FramePool, Page};
 
@@ -32,6 +34,8 @@ std::thread_local! {
     static ALLOCATING: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
     /// Dirty pages of inodes that were just dropped.
     static DROPPED: Cell<u64> = const { Cell::new(0) };
+    /// What an allocation that finds nothing does.
+    static RECLAIM: RefCell<Option<Rc<DirectReclaim>>> = const { RefCell::new(None) };
     /// What is told of counts.
     static LIMIT: Cell<Option<&'static DirtyLimit<TestKernel>>> = const { Cell::new(None) };
 }
@@ -41,11 +45,22 @@ pub(super) fn count_for(limit: &'static DirtyLimit<TestKernel>) {
     LIMIT.set(Some(limit));
 }
 
+/// See [`Kernel::reclaim`].
+type DirectReclaim = dyn Fn(&PageCache<TestKernel>, LockContext<'_>, u32) -> u32;
+
+/// From now on an allocation that finds nothing calls `reclaim`.
+pub(super) fn reclaim_by(
+    reclaim: impl Fn(&PageCache<TestKernel>, LockContext<'_>, u32) -> u32 + 'static,
+) {
+    RECLAIM.set(Some(Rc::new(reclaim)));
+}
+
 /// Nothing is held and nothing was seen.
 pub(super) fn forget() {
     HELD.take();
     SEEN.take();
     DROPPED.take();
+    RECLAIM.take();
     LIMIT.take();
 }
 
@@ -101,6 +116,13 @@ impl Kernel for TestKernel {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = Mappings;
+    type Replacement = TwoQueues;
+
+    fn reclaim(cache: &PageCache<Self>, locks: LockContext<'_>, wanted: u32) -> u32 {
+        no_page_is_locked("direct reclaim");
+        let reclaim = RECLAIM.with_borrow(Clone::clone);
+        reclaim.map_or(0, |reclaim| reclaim(cache, locks, wanted))
+    }
 
     fn dirty_pages_dropped(_mapping: u64, pages: u64) {
         DROPPED.set(DROPPED.get() + pages);
@@ -229,16 +251,20 @@ pub(super) enum RmapCall {
 
 /// A reverse map that keeps a record. The tests are the address space.
 #[derive(Clone, Default)]
-pub(super) struct Mappings(Arc<Mutex<Vec<Unmapped>>>);
+pub(super) struct Mappings {
+    asked: Arc<Mutex<Vec<Unmapped>>>,
+    /// Slots that were accessed.
+    pub(super) accessed: Arc<AtomicU64>,
+}
 
 impl Mappings {
     /// What was asked since the last call.
     pub(super) fn take(&self) -> Vec<Unmapped> {
-        core::mem::take(&mut self.0.lock().expect("no test panics with it"))
+        core::mem::take(&mut self.asked.lock().expect("no test panics with it"))
     }
 
     fn note(&self, first: PageIndex, end: PageIndex, asked: RmapCall) {
-        let mut all = self.0.lock().expect("no test panics with it");
+        let mut all = self.asked.lock().expect("no test panics with it");
         all.push((first.get(), end.get(), asked));
     }
 }
@@ -250,6 +276,11 @@ impl UserMappings for Mappings {
 
     fn write_protect(&self, _id: u64, first: PageIndex, end: PageIndex) {
         self.note(first, end, RmapCall::WriteProtect);
+    }
+
+    fn take_accessed(&self, _id: u64, run: PageRun) -> SlotMask {
+        let mask = run.mask();
+        SlotMask::from_bits(self.accessed.fetch_and((!mask).bits(), Relaxed)) & mask
     }
 }
 

@@ -251,7 +251,8 @@ impl Plan {
             if accepted == self.len { landed } else { landed - PageIndex::containing(end).bit() };
         locked.set_uptodate(landed - self.valid);
         locked.set_reserved(self.reserved & whole);
-        let dirtied = inode.set_dirty(locked, landed, task).count();
+        let dirtied = inode.set_dirty(locked, landed, task);
+        locked.mark_used(dirtied & self.valid);
         let used = landed & self.valid;
         if !used.is_empty() {
             K::count(Count::Used, used.count());
@@ -265,7 +266,7 @@ impl Plan {
         if !nothing_landed.is_empty() {
             take_back(locked, nothing_landed);
         }
-        Committed { accepted, dirtied }
+        Committed { accepted, dirtied: dirtied.count() }
     }
 
     /// Whether the store was asked for more than the `accepted` bytes: if the file ends before it,

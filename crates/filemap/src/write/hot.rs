@@ -70,7 +70,8 @@ fn mark_landed<K: Kernel, T: Task>(
     debug_assert!(locked.mask().contains(landed.mask()), "what landed is locked");
     K::trace(Trace::FastPath(landed.pages()));
     K::count(Count::Used, landed.pages());
-    inode.set_dirty(locked, landed.mask(), task);
+    let dirtied = inode.set_dirty(locked, landed.mask(), task);
+    locked.mark_used(dirtied);
     if mode == Mode::Grow {
         locked.grow_size(pos + copied as u64);
     }

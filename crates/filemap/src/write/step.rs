@@ -271,9 +271,12 @@ where
     /// comes twice without progress: the pages that are here already may take their bytes first
     /// (W9).
     fn take_frames(&mut self, run: PageRun) -> Result<Option<FrameBatch<'w, K>>, Stop> {
-        match core::mem::take(&mut self.wanted_frames).max(self.fresh_pages(run)) {
+        let cache = self.inode.mapping().cache();
+        let wanted = core::mem::take(&mut self.wanted_frames).max(self.fresh_pages(run));
+        let locks = self.request.token.page_locks();
+        match wanted {
             0 => Ok(None),
-            pages => match self.inode.mapping().cache().allocate(pages.min(run.pages())) {
+            pages => match cache.allocate_or_reclaim(locks, pages.min(run.pages())) {
                 Ok(batch) => Ok(Some(batch)),
                 Err(_) if !self.refused_frames => {
                     self.refused_frames = true;
@@ -315,7 +318,7 @@ where
     fn bounce(&mut self, len: usize) -> Result<(), Stop> {
         let inode = self.inode;
         let cache = inode.mapping().cache();
-        let mut temporary = Bounce::allocate(cache)?;
+        let mut temporary = Bounce::allocate(cache, self.request.token)?;
         let request = &mut self.request;
         let got = temporary.fill_from(request.token, request.from, len);
         request.from.revert(got);

@@ -271,6 +271,7 @@ impl<S: SyncFamily + Send + Sync> Kernel for Test<S> {
     type Cache = Arc<PageCache<Self>>;
     type Store = &'static NullStore;
     type UserMappings = NoUserMappings;
+    type Replacement = ();
 
     fn cpu() -> usize {
         std::thread_local!(static CPU: usize = {

@@ -304,13 +304,14 @@ fn nodes_of_a_frame_that_came_second_are_not_lost() {
 #[test]
 fn a_leaf_that_is_locked_for_an_instant_when_its_mapping_ends_is_used_again() {
     let machine: Machine<Interrupted> = Machine::new(64);
+    let other = machine.mapping();
     for before in 0..300 {
         let mapping = machine.mapping();
         drop(mapping.lock_or_create(cx(), run(0, 1)).unwrap());
         let leaf: *const Leaf<Interrupted> = mapping.tree().lookup(PageIndex::ZERO).unwrap();
         // SAFETY: nodes are type-stable, and the machine outlives its cache's users.
         let leaf: &'static Leaf<Interrupted> = unsafe { &*leaf };
-        // By someone who took it for another mapping's.
+        // By someone who took it for the other mapping's.
         assert!(leaf.try_lock(slots(0b1)));
         let wait = machine.wait.clone();
         let ((), unlocked) =
@@ -319,6 +320,7 @@ fn a_leaf_that_is_locked_for_an_instant_when_its_mapping_ends_is_used_again() {
         // A frame of leaves, and one of anchors.
         assert_eq!(machine.cache.metadata_bytes(), 2 * PAGE_SIZE);
     }
+    drop(other);
     machine.assert_balanced();
 }
 

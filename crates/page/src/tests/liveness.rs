@@ -91,6 +91,7 @@ impl<S: SyncFamily + Send + Sync> Kernel for K<S> {
     type Cache = Arc<PageCache<Self>>;
     type Store = &'static NullStore;
     type UserMappings = NoUserMappings;
+    type Replacement = ();
 }
 
 /// `core::sync::atomic`, without a second look: a request for a lock does not see that it is waited

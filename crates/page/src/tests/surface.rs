@@ -22,6 +22,7 @@ impl Kernel for Plain {
     type Cache = Arc<PageCache<Self>>;
     type Store = &'static NullStore;
     type UserMappings = NoUserMappings;
+    type Replacement = ();
 }
 
 #[test]

@@ -186,6 +186,7 @@ impl Kernel for Preemptible {
     type Cache = Arc<PageCache<Self>>;
     type Store = Box<Store>;
     type UserMappings = NoUserMappings;
+    type Replacement = ();
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl<S: AddressSpaceOperations + 'static> Kernel for TestKernel<S> {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<S>;
     type UserMappings = NoUserMappings;
+    type Replacement = ();
 
     fn trace(event: Trace) {
         LOCKS.with(|locks| locks.trace(0, event).unwrap_or_else(|what| panic!("{what}")));

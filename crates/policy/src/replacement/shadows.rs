@@ -9,6 +9,8 @@
 const WAYS: u32 = 8;
 /// Entries in a word.
 const PER_WORD: u32 = 2;
+/// Entries of the largest table.
+const MOST: u32 = 1 << 31;
 const WORDS: u32 = WAYS / PER_WORD;
 const TIME_BITS: u32 = 6;
 const TAG_BITS: u32 = 16 - TIME_BITS;
@@ -66,9 +68,11 @@ impl Shadows {
     ///
     /// The table may have at most 2^31 entries, and gets no more.
     #[must_use]
-    pub fn new(entries: u32) -> Self {
-        let buckets = entries.min(1 << 31).div_ceil(WAYS).max(1);
-        let unit_ticks = (u64::from(buckets * WAYS) / UNITS).max(1);
+    pub const fn new(entries: u32) -> Self {
+        let entries = if entries > MOST { MOST } else { entries };
+        let buckets = if entries == 0 { 1 } else { entries.div_ceil(WAYS) };
+        let ticks = (buckets * WAYS) as u64 / UNITS;
+        let unit_ticks = if ticks == 0 { 1 } else { ticks };
         Self { buckets, unit_ticks, passed: 0, now: 0, broom: 0, unswept: 0 }
     }
 

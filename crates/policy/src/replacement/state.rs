@@ -96,9 +96,24 @@ impl<L: Copy> Replacement<L> {
     }
 
     /// Allows more or fewer pages from now on. Drops nothing itself. The table of shadows keeps its
-    /// size.
+    /// size: see [`set_shadows`](Self::set_shadows).
     pub fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
+        self.refill();
+    }
+
+    /// Has another table of shadows from now on, whose words are all 0.
+    pub fn set_shadows(&mut self, shadows: Shadows) {
+        self.shadows = shadows;
+    }
+
+    /// Forgets all leaves: the caller has emptied the queues, and names no leaf again that it has
+    /// named before. The shadows stay.
+    pub fn forget_leaves(&mut self) {
+        self.small = 0;
+        self.main = 0;
+        self.small_hand = Hand::new();
+        self.main_hand = Hand::new();
         self.refill();
     }
 

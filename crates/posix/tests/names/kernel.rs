@@ -30,6 +30,7 @@ impl Kernel for TestKernel {
     type Cache = &'static PageCache<Self>;
     type Store = Box<RamStore>;
     type UserMappings = ReverseMap<Arc<AddressSpace<Machine>>, InterruptsOff<Interrupts>>;
+    type Replacement = ();
 }
 
 #[derive(Debug)]

@@ -69,6 +69,7 @@ impl Kernel for TestKernel {
     type Cache = &'static PageCache<Self>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = ReverseMap<Arc<Space>, InterruptsOff<Interrupts>>;
+    type Replacement = ();
 
     fn trace(event: Trace) {
         // Each thread has a checker: the order is total.

@@ -33,6 +33,7 @@ impl Kernel for ScheduledKernel {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = Mappings;
+    type Replacement = ();
 
     /// Checks drop their files as they please: what is lost with them is looked for where it
     /// matters.
