@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use faultless_page::{AddressSpaceOperations, CoreSync, Kernel, PageCache, SyncFamily, Trace};
+use faultless_page::{AddressSpaceOperations, CoreSync, Kernel, PageCache, Replacement, SyncFamily, Trace, TwoQueues};
 
 use crate::counters::Counters;
 use crate::counting::CountingSync;
@@ -26,13 +26,15 @@ use crate::wait::HostWait;
 pub trait Flavor: fmt::Debug + Send + Sync + 'static {
     /// Its words.
     type Sync: SyncFamily;
+    /// What leaves the cache when memory is short.
+    type Replacement: Replacement;
     /// Whether the address spaces tell the lock checker about every access that may fault.
     const CHECKED: bool;
     /// What it does with an event of the core.
     fn trace(event: Trace);
 }
 
-/// Counters and the lock checker.
+/// Counters, the lock checker, and the policy of what to keep.
 #[derive(Clone, Copy, Debug)]
 pub enum Checked {}
 
@@ -40,12 +42,13 @@ pub enum Checked {}
 #[derive(Clone, Copy, Debug)]
 pub enum Counted {}
 
-/// Nothing.
+/// Nothing, nor a policy of what to keep.
 #[derive(Clone, Copy, Debug)]
 pub enum Bare {}
 
 impl Flavor for Checked {
     type Sync = CoreSync;
+    type Replacement = TwoQueues;
     const CHECKED: bool = true;
     fn trace(event: Trace) {
         observe(event);
@@ -54,6 +57,7 @@ impl Flavor for Checked {
 
 impl Flavor for Counted {
     type Sync = CountingSync;
+    type Replacement = TwoQueues;
     const CHECKED: bool = true;
     fn trace(event: Trace) {
         observe(event);
@@ -62,6 +66,7 @@ impl Flavor for Counted {
 
 impl Flavor for Bare {
     type Sync = CoreSync;
+    type Replacement = ();
     const CHECKED: bool = false;
     #[inline(always)]
     fn trace(_event: Trace) {}
@@ -85,7 +90,7 @@ impl<F: Flavor> Kernel for HostKernel<F> {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = HostUserMappings;
-    type Replacement = ();
+    type Replacement = F::Replacement;
 
     #[inline]
     fn cpu() -> usize {

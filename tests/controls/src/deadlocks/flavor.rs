@@ -15,6 +15,7 @@ pub(super) enum Notifying {}
 
 impl Flavor for Notifying {
     type Sync = <Checked as Flavor>::Sync;
+    type Replacement = <Checked as Flavor>::Replacement;
     const CHECKED: bool = true;
 
     fn trace(event: Trace) {
