@@ -168,6 +168,9 @@ impl<K: Kernel> Inode<K> {
             if brought.take().is_none() {
                 locked.mark_used(slot);
             }
+            if access == Access::Write {
+                self.wait_stable(&locked, task)?;
+            }
             let is_dirty = || locked.dirty().contains(slot);
             if promise.is_missing::<T>(access) && !is_dirty() {
                 drop(locked);

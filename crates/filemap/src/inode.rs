@@ -9,7 +9,7 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use faultless_page::{
-    AddressSpaceOperations, Kernel, LockId, LockedRun, MAX_FILE_SIZE, Mapping, PageIndex,
+    AddressSpaceOperations, Errno, Kernel, LockId, LockedRun, MAX_FILE_SIZE, Mapping, PageIndex,
     SleepMutex, SlotMask, Strategy, Unmap, UserMappings, Word, Word64,
 };
 
@@ -49,6 +49,7 @@ pub struct Inode<K: Kernel> {
     /// What the store said when the file was opened; it does not change.
     strategy: Strategy,
     max_size: FilePos,
+    wants_stable_pages: bool,
     /// Dirty pages are given up on purpose; see `last_handle`.
     pub(crate) discarded: bool,
 }
@@ -80,6 +81,7 @@ impl<K: Kernel> Inode<K> {
         let id = mapping.id();
         let strategy = mapping.store().strategy();
         let max_size = FilePos::clipped(mapping.store().max_size());
+        let wants_stable_pages = mapping.store().wants_stable_pages();
         Self {
             lock: SleepMutex::new(LockId::Inode(id)),
             ranges: RangeLock::new(id),
@@ -94,6 +96,7 @@ impl<K: Kernel> Inode<K> {
             dirty_age: DirtyAge::new(),
             strategy,
             max_size,
+            wants_stable_pages,
             discarded: false,
         }
     }
@@ -157,6 +160,29 @@ impl<K: Kernel> Inode<K> {
     #[inline(always)]
     pub(crate) const fn max_size(&self) -> FilePos {
         self.max_size
+    }
+
+    /// Whether the pages must not change now: one is under writeback, and the store wants pages that
+    /// stay as they are meanwhile.
+    #[inline(always)]
+    pub(crate) fn are_unstable(&self, locked: &LockedRun<'_, K>) -> bool {
+        self.wants_stable_pages && !locked.writeback().is_empty()
+    }
+
+    /// Waits until the locked pages may change.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`]: `task` is to die (L3).
+    #[inline]
+    pub(crate) fn wait_stable<T: Task>(
+        &self,
+        locked: &LockedRun<'_, K>,
+        task: &T,
+    ) -> Result<(), Errno> {
+        if !self.are_unstable(locked) {
+            return Ok(());
+        }
+        locked.wait_writeback(locked.mask(), &|| task.fatal_signal_pending())
     }
 
     /// A page is about to be mapped by a user. The page is locked.

@@ -12,7 +12,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use faultless_page::{AddressSpaceOperations, CoreSync, Kernel, PageCache, Replacement, SyncFamily, Trace, TwoQueues};
+use faultless_page::{
+    AddressSpaceOperations, CoreSync, Kernel, PageCache, Replacement, SyncFamily, Trace, TwoQueues,
+};
 
 use crate::counters::Counters;
 use crate::counting::CountingSync;

@@ -208,6 +208,15 @@ pub trait AddressSpaceOperations: Send + Sync {
     fn is_persistent(&self) -> bool {
         true
     }
+
+    /// Whether a page must stay as it is while it is written back, because the store makes a
+    /// checksum of it, or reads it more than once. Writes to such a page, and faults of CPU stores,
+    /// then wait for the end of its writeback. It does not change while a file is open.
+    #[doc(alias = "SB_I_STABLE_WRITES")]
+    #[doc(alias = "folio_wait_stable")]
+    fn wants_stable_pages(&self) -> bool {
+        false
+    }
 }
 
 /// A store that is shared: by its file, and by what stands before or beside it.
@@ -215,6 +224,7 @@ impl<T: AddressSpaceOperations + ?Sized> AddressSpaceOperations for &T {
     crate::forward_to_store!(self => (**self); read, writeback, submit_read, submit_writeback);
     crate::forward_to_store!(self => (**self); write_begin, write_end, truncate_blocks, set_size);
     crate::forward_to_store!(self => (**self); sync, strategy, max_size, is_persistent);
+    crate::forward_to_store!(self => (**self); wants_stable_pages);
 }
 
 assert_obj_safe!(AddressSpaceOperations);

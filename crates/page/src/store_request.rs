@@ -136,4 +136,9 @@ macro_rules! forward_to_store {
             $store.is_persistent()
         }
     };
+    (@wants_stable_pages $this:ident $store:expr) => {
+        fn wants_stable_pages(&$this) -> bool {
+            $store.wants_stable_pages()
+        }
+    };
 }

@@ -103,6 +103,9 @@ impl AddressSpaceOperations for Backed {
     fn is_persistent(&self) -> bool {
         self.store().is_persistent()
     }
+    fn wants_stable_pages(&self) -> bool {
+        self.store().wants_stable_pages()
+    }
 }
 
 /// A file whose only copy is the cache, but for what was in Linux's when it was opened.

@@ -1,5 +1,7 @@
 //! A store that completes its requests later: what waits, what is read ahead, and what fails.
 
+use core::cell::Cell;
+use core::sync::atomic::Ordering::Relaxed;
 use std::boxed::Box;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -12,7 +14,7 @@ use super::kernel::{Idle, Patient, TestKernel, at_next_allocation};
 use super::rig::{assert_same, in_fault, token};
 use super::store::{Disk, Event, TestStore};
 use super::{PAGE, Rig, bytes};
-use crate::{Access, Advice, Inode, NoTask, Protection, ReadAhead, ReadAheadLimits};
+use crate::{Access, Advice, Inode, NoTask, Protection, ReadAhead, ReadAheadLimits, WriteOptions};
 
 type Queue = QueuedStore<&'static TestStore<Disk>, Patient>;
 
@@ -28,7 +30,17 @@ struct Cold {
 
 impl Cold {
     fn new(pages: usize) -> Self {
+        Self::on(Rig::new(), pages)
+    }
+
+    /// On a store that wants pages to stay as they are while they are written back.
+    fn stable(pages: usize) -> Self {
         let rig = Rig::new();
+        rig.store.stable.store(true, Relaxed);
+        Self::on(rig, pages)
+    }
+
+    fn on(rig: Rig, pages: usize) -> Self {
         let content = bytes(7, pages * PAGE - 100);
         rig.fill_cold(&content);
         let store: &'static Arc<TestStore<Disk>> = Box::leak(Box::new(rig.store.clone()));
@@ -277,4 +289,72 @@ fn pages_around_a_fault_are_installed_in_one_pass() {
     all.retain(|page| *page != 20);
     let left_out = all.iter().filter(|page| !rest.contains(page)).count();
     assert!(left_out <= 1, "all but a page with a marker: {rest:?} of {all:?}");
+}
+
+/// Writes a byte at `pos`.
+fn write_beside_a_writeback(cold: &Cold, pos: u64) -> Result<usize, Errno> {
+    let slice = cold.rig.user.put(0, b"!");
+    let mut from = IovIter::from_slice(&cold.rig.user, &slice);
+    let options = WriteOptions::at(pos);
+    cold.file.write(&mut token(), &mut from, &options, &cold.rig.task).map(|written| written.bytes)
+}
+
+#[test]
+fn a_page_that_must_be_stable_does_not_change_while_it_is_written_back() {
+    for stable in [false, true] {
+        let cold = if stable { Cold::stable(3) } else { Cold::new(3) };
+        let queue = cold.queue.clone();
+        let idle = Idle::with(move || queue.work());
+        assert_eq!(write_beside_a_writeback(&cold, 9), Ok(1));
+        let _sent = cold.file.flush(&mut token(), 8, &NoTask);
+        assert_eq!(cold.queue.waiting(), 1, "the writeback is under way");
+        let before = idle.rounds();
+        assert_eq!(write_beside_a_writeback(&cold, 11), Ok(1));
+        assert_eq!((idle.rounds() > before, cold.queue.waiting()), (stable, usize::from(!stable)));
+        cold.settle();
+        let stored = cold.rig.store.page(0)[11];
+        assert_eq!(stored == cold.content[11], stable, "what was sent");
+    }
+}
+
+#[test]
+fn a_cpu_store_to_a_page_that_must_be_stable_waits_for_its_writeback() {
+    for stable in [false, true] {
+        let cold = if stable { Cold::stable(3) } else { Cold::new(3) };
+        let queue = cold.queue.clone();
+        let idle = Idle::with(move || queue.work());
+        assert_eq!(write_beside_a_writeback(&cold, 9), Ok(1));
+        let _sent = cold.file.flush(&mut token(), 8, &NoTask);
+        let waiting = Cell::new(usize::MAX);
+        let before = idle.rounds();
+        let fault = |access| {
+            let installed =
+                cold.file.fault(&mut in_fault(), PageIndex::ZERO, access, &NoTask, |mapped| {
+                    waiting.set(cold.queue.waiting());
+                    mapped.protection
+                });
+            installed.expect("a page of the file")
+        };
+        assert_eq!(fault(Access::Read), Protection::ReadOnly);
+        assert_eq!((waiting.get(), idle.rounds()), (1, before), "a load waits for nothing");
+        assert_eq!(fault(Access::Write), Protection::Writable);
+        assert_eq!(waiting.get(), usize::from(!stable), "stable: {stable}");
+    }
+}
+
+#[test]
+fn l3_the_wait_for_a_stable_page_ends_with_a_signal() {
+    let cold = Cold::stable(3);
+    {
+        let queue = cold.queue.clone();
+        let _idle = Idle::with(move || queue.work());
+        assert_eq!(write_beside_a_writeback(&cold, 9), Ok(1));
+    }
+    let _sent = cold.file.flush(&mut token(), 8, &NoTask);
+    cold.rig.task.looks.set(4);
+    assert_eq!(write_beside_a_writeback(&cold, 11), Err(Errno::Interrupted));
+    cold.rig.task.looks.set(u64::MAX);
+    assert_eq!(cold.queue.waiting(), 1);
+    cold.settle();
+    assert_eq!(cold.rig.store.page(0)[11], cold.content[11], "nothing was written");
 }

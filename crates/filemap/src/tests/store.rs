@@ -2,6 +2,7 @@
 //! accompanied by a hook; and which can be made to lie, for tests that must see it.
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::boxed::Box;
 use std::sync::Mutex;
 use std::vec::Vec;
@@ -65,12 +66,15 @@ pub(super) struct TestStore<S> {
     events: Mutex<Vec<Event>>,
     hook: Mutex<Option<(Call, Hook)>>,
     lie: Mutex<Option<Lie>>,
+    /// Pages must not change while they are written back.
+    pub(super) stable: AtomicBool,
 }
 
 impl<S: AddressSpaceOperations> TestStore<S> {
     pub(super) fn new(inner: S, strategy: Strategy) -> Self {
         let (events, hook, lie) = (Mutex::new(Vec::new()), Mutex::new(None), Mutex::new(None));
-        Self { faults: FaultyStore::new(inner), strategy, events, hook, lie }
+        let stable = AtomicBool::new(false);
+        Self { faults: FaultyStore::new(inner), strategy, events, hook, lie, stable }
     }
 
     /// The store below.
@@ -204,5 +208,9 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
 
     fn is_persistent(&self) -> bool {
         self.faults.is_persistent()
+    }
+
+    fn wants_stable_pages(&self) -> bool {
+        self.stable.load(Relaxed)
     }
 }

@@ -39,6 +39,9 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, 
     }
     // A page that is dirty stays dirty while it is locked: it needs no promise.
     let needs_promise = T::LIMITS_DIRTY_PAGES && locked.dirty() != locked.mask();
+    if inode.are_unstable(&locked) {
+        return Ok(Attempt::NotReady(0));
+    }
     if needs_promise || locked.uptodate() & locked.reserved() != locked.mask() {
         let absent = locked.mask() - locked.present();
         return Ok(Attempt::NotReady(absent.count()));

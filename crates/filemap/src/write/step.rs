@@ -208,6 +208,10 @@ where
             locked
         };
         let (mut end_page, mut locked) = locked?;
+        if let Some(end_page) = &end_page {
+            inode.wait_stable(end_page, task)?;
+        }
+        inode.wait_stable(&locked, task)?;
         let then = self.request.then;
         if !admit(inode, self.mode, &self.claim, then, bytes)? {
             return Ok(Attempt::Foreign);

@@ -279,7 +279,7 @@ impl AddressSpaceOperations for CrashStore {
         Ok(())
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, wants_stable_pages);
 }
 
 impl fmt::Debug for CrashStore {

@@ -205,6 +205,10 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
     fn is_persistent(&self) -> bool {
         self.inner.is_persistent()
     }
+
+    fn wants_stable_pages(&self) -> bool {
+        self.inner.wants_stable_pages()
+    }
 }
 
 impl<S: ?Sized> fmt::Debug for HookedStore<S> {
