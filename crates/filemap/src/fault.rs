@@ -75,9 +75,10 @@ enum Promise {
 }
 
 impl Promise {
-    /// Whether a fault of kind `access` needs a promise for a clean page, and has none.
-    fn is_missing<T: Task>(self, access: Access) -> bool {
-        T::LIMITS_DIRTY_PAGES && access == Access::Write && self == Self::None
+    /// Whether a fault of kind `access`, of a task that asks, needs a promise for a clean page, and
+    /// has none.
+    fn is_missing(self, access: Access) -> bool {
+        access == Access::Write && self == Self::None
     }
 }
 
@@ -172,7 +173,7 @@ impl<K: Kernel> Inode<K> {
                 self.wait_stable(&locked, task)?;
             }
             let is_dirty = || locked.dirty().contains(slot);
-            if promise.is_missing::<T>(access) && !is_dirty() {
+            if self.limits_dirty::<T>() && promise.is_missing(access) && !is_dirty() {
                 drop(locked);
                 if task.admit_dirty(1) == 0 {
                     return Err(Errno::Interrupted.into());
@@ -326,7 +327,7 @@ impl<K: Kernel> Inode<K> {
         self.stamp(task);
         locked.set_wrote_past_eof(slot);
         let dirtied = self.set_dirty(locked, slot, task).count();
-        if dirtied > 0 && T::LIMITS_DIRTY_PAGES {
+        if dirtied > 0 && self.limits_dirty::<T>() {
             *promise = Promise::Used(dirtied);
         }
         Ok(Protection::Writable)

@@ -64,6 +64,9 @@ impl<K: Kernel> Inode<K> {
         budget_pages: u32,
         task: &T,
     ) -> Flushed {
+        if self.is_swapped() {
+            return Flushed { pages: 0, left: Left::Nothing };
+        }
         let (_, end) = pages(&(0..self.size()));
         let mut budget = budget_pages;
         if let Some(mut turn) = self.dirty_age.take_turn() {

@@ -162,8 +162,20 @@ impl<K: Kernel> Inode<K> {
         self.max_size
     }
 
-    /// Whether the pages must not change now: one is under writeback, and the store wants pages that
-    /// stay as they are meanwhile.
+    /// Whether the store is a [swap area](AddressSpaceOperations::is_swap).
+    #[inline(always)]
+    pub(crate) fn is_swapped(&self) -> bool {
+        !self.mapping.accounts_dirty()
+    }
+
+    /// Whether `T` asks before it dirties pages of the file.
+    #[inline(always)]
+    pub(crate) fn limits_dirty<T: Task>(&self) -> bool {
+        T::LIMITS_DIRTY_PAGES && self.mapping.accounts_dirty()
+    }
+
+    /// Whether the pages must not change now: one is under writeback, and the store wants pages
+    /// that stay as they are meanwhile.
     #[inline(always)]
     pub(crate) fn are_unstable(&self, locked: &LockedRun<'_, K>) -> bool {
         self.wants_stable_pages && !locked.writeback().is_empty()
@@ -207,7 +219,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> SlotMask {
         let dirtied = locked.set_dirty(slots);
-        if !dirtied.is_empty() {
+        if !dirtied.is_empty() && !self.is_swapped() {
             self.dirty_age.became_dirty(task.now());
         }
         dirtied

@@ -25,6 +25,9 @@ impl<K: Kernel> Inode<K> {
     #[doc(alias = "iput_final")]
     #[doc(alias = "write_inode_now")]
     pub fn close<T: Task>(&mut self, token: &mut impl PageLocks, task: &T) -> Result<(), Errno> {
+        if self.is_swapped() {
+            return Ok(());
+        }
         self.writeback(token, 0..u64::MAX, task)
     }
 
@@ -51,7 +54,7 @@ impl<K: Kernel> Inode<K> {
 
 impl<K: Kernel> Drop for Inode<K> {
     fn drop(&mut self) {
-        if self.discarded || !self.mapping().store().is_persistent() {
+        if self.discarded || self.is_swapped() || !self.mapping().store().is_persistent() {
             return;
         }
         let lost = self.unclean_pages();

@@ -149,6 +149,9 @@ impl<K: Kernel> Inode<K> {
         range: Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
+        if self.is_swapped() {
+            return Ok(());
+        }
         self.send_dirty(token, &range, task)?;
         // Once more: pages that a truncation has cut off meanwhile were not sent, so its size has
         // to be durable, and a write may have grown the file since.

@@ -25,6 +25,8 @@ const AWAITED: u64 = 1 << 63;
 pub(crate) struct Anchor<S: SyncFamily> {
     failures: S::Word64,
     requests: S::Word64,
+    /// Non-zero if the dirty pages of the mapping count.
+    accounts_dirty: S::Word64,
     next: S::Word64,
 }
 
@@ -32,7 +34,8 @@ impl<S: SyncFamily> Node for Anchor<S> {
     type Word = S::Word64;
 
     fn fresh() -> Self {
-        Self { failures: Word::new(0), requests: Word::new(0), next: Word::new(0) }
+        let [failures, requests, accounts_dirty, next] = [(); 4].map(|()| Word::new(0));
+        Self { failures, requests, accounts_dirty, next }
     }
 
     fn next(&self) -> &S::Word64 {
@@ -85,9 +88,15 @@ impl<S: SyncFamily> Anchor<S> {
     }
 
     /// Forgets what an earlier mapping left. Before the anchor is linked.
-    pub(crate) fn reset(&self) {
+    pub(crate) fn reset(&self, accounts_dirty: u64) {
+        self.accounts_dirty.store(accounts_dirty, Relaxed);
         self.failures.store(0, Relaxed);
         self.requests.store(0, Relaxed);
+    }
+
+    /// See [`Mapping::accounts_dirty`](crate::Mapping::accounts_dirty).
+    pub(crate) fn accounts_dirty(&self) -> bool {
+        self.accounts_dirty.load(Relaxed) != 0
     }
 
     pub(crate) fn failures(&self) -> Failures {

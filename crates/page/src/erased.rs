@@ -4,9 +4,10 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::anchor::Anchor;
+use crate::kernel::count;
 use crate::leaf::Leaf;
 use crate::request::{Ops, Raw};
-use crate::{Errno, Frames, Kernel, Mapping, PageCache, PageRun, SlotMask};
+use crate::{Count, Errno, Frames, Kernel, Mapping, PageCache, PageRun, SlotMask};
 
 /// The functions for the kernel `K`.
 struct OpsOf<K>(PhantomData<K>);
@@ -28,10 +29,17 @@ impl<K: Kernel> OpsOf<K> {
 
     fn end_writeback(raw: &Raw, result: Result<(), Errno>) {
         let _counted: Counted<'_, K> = Counted(raw, PhantomData);
+        let (leaf, anchor, slots) = (raw.leaf::<K>(), raw.anchor::<K>(), raw.run().mask());
         if let Err(errno) = result {
-            raw.anchor::<K>().record(errno);
+            anchor.record(errno);
+            let dirtied = leaf.set_dirty_again(slots);
+            if anchor.accounts_dirty() {
+                // Before the end is counted: the sum of both levels does not fall in between.
+                count::<K>(Count::Dirtied, dirtied);
+            }
         }
-        raw.leaf::<K>().end_writeback(raw.cache::<K>(), raw.run().mask(), result);
+        count::<K>(Count::WritebackEnded, slots);
+        leaf.clear_writeback(slots, raw.cache::<K>().wait());
     }
 }
 

@@ -270,7 +270,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         if !slots.is_empty() {
             let dirty = self.leaf.take(slots, each);
             count::<K>(Count::Removed, slots);
-            count::<K>(Count::Cleaned, dirty);
+            self.mapping.count_dirty(Count::Cleaned, dirty);
         }
     }
 
@@ -301,7 +301,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     #[inline]
     pub fn set_dirty(&mut self, slots: SlotMask) -> SlotMask {
         let dirtied = self.set_with(&self.leaf.dirty, slots, SeqCst);
-        count::<K>(Count::Dirtied, dirtied);
+        self.mapping.count_dirty(Count::Dirtied, dirtied);
         dirtied
     }
 
@@ -309,7 +309,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// is lost if neither is so.
     pub fn clear_dirty(&mut self, slots: SlotMask) {
         let cleaned = self.clear(&self.leaf.dirty, slots);
-        count::<K>(Count::Cleaned, cleaned);
+        self.mapping.count_dirty(Count::Cleaned, cleaned);
     }
 
     /// Marks pages whose first use asks for more to be read ahead: [`ReadSection::take_marker`].

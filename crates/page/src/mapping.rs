@@ -10,11 +10,12 @@ use core::ops::Deref;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
+use crate::kernel::count;
 use crate::leaf::Leaf;
 use crate::tree::Tree;
 use crate::{
-    AddressSpaceOperations, Errno, Kernel, LockId, MAX_FILE_SIZE, PageCache, PageRun, SlotMask,
-    Trace, Word, Word64,
+    AddressSpaceOperations, Count, Errno, Kernel, LockId, MAX_FILE_SIZE, PageCache, PageRun,
+    SlotMask, Trace, Word, Word64,
 };
 
 /// The pages of one file that are in the cache.
@@ -29,6 +30,8 @@ pub struct Mapping<K: Kernel> {
     store: K::Store,
     /// Whether its pages may leave the cache while the mapping stays: the store keeps their data.
     evictable: bool,
+    /// Whether its dirty pages count.
+    accounts_dirty: bool,
     /// Keeps the nodes that the tree links to.
     cache: K::Cache,
 }
@@ -46,8 +49,18 @@ impl<K: Kernel> Mapping<K> {
         let id = cache.new_id();
         let size = Word::new(size.min(MAX_FILE_SIZE));
         let anchor = Word::new(0);
-        let evictable = store.is_persistent();
-        Self { tree: Tree::new(), anchor, id, size, user_mappings, store, evictable, cache }
+        let (evictable, accounts_dirty) = (store.is_persistent(), !store.is_swap());
+        Self {
+            tree: Tree::new(),
+            anchor,
+            id,
+            size,
+            user_mappings,
+            store,
+            evictable,
+            accounts_dirty,
+            cache,
+        }
     }
 
     /// A number that no other mapping of this cache has or had. Not 0.
@@ -76,6 +89,22 @@ impl<K: Kernel> Mapping<K> {
     #[inline]
     pub fn user_mappings(&self) -> &K::UserMappings {
         &self.user_mappings
+    }
+
+    /// Whether its dirty pages count: those of a [swap area](AddressSpaceOperations::is_swap) do
+    /// not.
+    #[must_use]
+    #[inline]
+    pub fn accounts_dirty(&self) -> bool {
+        self.accounts_dirty
+    }
+
+    /// Tells the kernel of pages that became dirty, or are so no longer.
+    #[inline]
+    pub(crate) fn count_dirty(&self, what: Count, slots: SlotMask) {
+        if self.accounts_dirty {
+            count::<K>(what, slots);
+        }
     }
 
     /// Whether pages may be dropped because memory is short: the store keeps what is in them.

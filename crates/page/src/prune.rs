@@ -168,7 +168,7 @@ impl<K: Kernel> Mapping<K> {
             let pages = leaf.present();
             let dirty = leaf.take(pages, |frame| this.release(frame));
             count::<K>(Count::Removed, pages);
-            count::<K>(Count::Cleaned, dirty);
+            this.count_dirty(Count::Cleaned, dirty);
             this.cache().note_removed(this, leaf, pages);
             leaf.retire();
             let mut detached = Detached::new();

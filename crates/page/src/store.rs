@@ -209,6 +209,17 @@ pub trait AddressSpaceOperations: Send + Sync {
         true
     }
 
+    /// Whether the store is a swap area: the file is one in memory, whose pages are sent only
+    /// because memory is short, and are worth nothing when it is gone. They do not count as dirty.
+    /// No sync or flusher sends them, nor does the end of the file, which loses nothing. Such a
+    /// store says that it [is persistent](Self::is_persistent). It does not change while a file is
+    /// open.
+    #[doc(alias = "shmem")]
+    #[doc(alias = "tmpfs")]
+    fn is_swap(&self) -> bool {
+        false
+    }
+
     /// Whether a page must stay as it is while it is written back, because the store makes a
     /// checksum of it, or reads it more than once. Writes to such a page, and faults of CPU stores,
     /// then wait for the end of its writeback. It does not change while a file is open.
@@ -224,7 +235,7 @@ impl<T: AddressSpaceOperations + ?Sized> AddressSpaceOperations for &T {
     crate::forward_to_store!(self => (**self); read, writeback, submit_read, submit_writeback);
     crate::forward_to_store!(self => (**self); write_begin, write_end, truncate_blocks, set_size);
     crate::forward_to_store!(self => (**self); sync, strategy, max_size, is_persistent);
-    crate::forward_to_store!(self => (**self); wants_stable_pages);
+    crate::forward_to_store!(self => (**self); wants_stable_pages, is_swap);
 }
 
 assert_obj_safe!(AddressSpaceOperations);

@@ -136,6 +136,11 @@ macro_rules! forward_to_store {
             $store.is_persistent()
         }
     };
+    (@is_swap $this:ident $store:expr) => {
+        fn is_swap(&$this) -> bool {
+            $store.is_swap()
+        }
+    };
     (@wants_stable_pages $this:ident $store:expr) => {
         fn wants_stable_pages(&$this) -> bool {
             $store.wants_stable_pages()

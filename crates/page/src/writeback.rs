@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::kernel::count;
 use crate::leaf::Leaf;
 use crate::request::Raw;
-use crate::{Count, Errno, Kernel, LockedRun, PageCache, PageRun, SlotMask, WritebackRequest};
+use crate::{Count, Kernel, LockedRun, PageRun, SlotMask, WritebackRequest};
 
 impl<K: Kernel> LockedRun<'_, K> {
     /// Turns the dirty pages of `run` into pages under writeback, which the store will see with
@@ -32,7 +32,7 @@ impl<K: Kernel> LockedRun<'_, K> {
         }
         self.leaf.begin_writeback(slots);
         count::<K>(Count::WritebackBegun, slots);
-        count::<K>(Count::Cleaned, slots);
+        self.mapping.count_dirty(Count::Cleaned, slots);
         // SAFETY: the pages are present, because marks are only set on present pages; they were not
         // under writeback, and are now. Only the holder of the page lock sets the mark, so no other
         // request has these slots.
@@ -52,22 +52,11 @@ impl<S: crate::SyncFamily, R: crate::Replacement> Leaf<S, R> {
         self.dirty.fetch_and(!slots, AcqRel);
     }
 
-    /// Clears writeback, after dirty is set if the pages are to be sent again. Without the page
-    /// lock.
-    pub(crate) fn end_writeback<K: Kernel<Sync = S, Replacement = R>>(
-        &self,
-        cache: &PageCache<K>,
-        slots: SlotMask,
-        result: Result<(), Errno>,
-    ) {
-        if result.is_err() {
-            // Under writeback, so present. Before writeback is cleared: pairs with `clean`.
-            let dirtied = slots - self.dirty.fetch_or(slots, Release);
-            // Before the end is counted: the sum of both levels does not fall in between.
-            count::<K>(Count::Dirtied, dirtied);
-        }
-        count::<K>(Count::WritebackEnded, slots);
-        self.clear_writeback(slots, cache.wait());
+    /// Pages under writeback are to be sent again; those that were not dirty. Before
+    /// [`clear_writeback`](Self::clear_writeback): pairs with `clean`.
+    pub(crate) fn set_dirty_again(&self, slots: SlotMask) -> SlotMask {
+        // Under writeback, so present.
+        slots - self.dirty.fetch_or(slots, Release)
     }
 
     /// Present slots that are neither dirty nor under writeback. The caller has `slots` locked.

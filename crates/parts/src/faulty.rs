@@ -206,7 +206,8 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
         self.inner.sync(kind)
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, wants_stable_pages);
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    forward_to_store!(self => self.inner; wants_stable_pages, is_swap);
 }
 
 impl<T: fmt::Debug, S: SyncFamily> fmt::Debug for FaultyStore<T, S> {

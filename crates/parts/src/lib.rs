@@ -6,6 +6,7 @@
 //! | [`CountedFrames`] | an allocator of single frames without counts |
 //! | [`RamStore`] | files whose only copy is the cache (tmpfs) |
 //! | [`BlockStore`] | a block device, and a map from file blocks to its blocks |
+//! | [`SwapStore`] | a file in memory that is swapped out to a block device |
 //! | [`QueuedStore`] | a store or a driver that sleeps, and a thread to do that |
 //! | [`FaultyStore`] | tests: calls of another store fail or come short |
 //! | [`InterruptsOff`] | preemption, or interrupts that take its locks |
@@ -80,7 +81,7 @@ mod ram;
 mod sleeping;
 mod yielding;
 
-pub use block::{BlockDevice, BlockMap, BlockStore, FixedMap, RamDisk};
+pub use block::{BlockDevice, BlockMap, BlockStore, FixedMap, RamDisk, SwapStore};
 pub use counted::{CountedFrames, FrameSource};
 pub use counters::{CacheCounters, CacheCounts};
 pub use faulty::{Answer, Call, FaultyStore, When};

@@ -103,6 +103,10 @@ impl AddressSpaceOperations for Backed {
     fn is_persistent(&self) -> bool {
         self.store().is_persistent()
     }
+    fn is_swap(&self) -> bool {
+        self.store().is_swap()
+    }
+
     fn wants_stable_pages(&self) -> bool {
         self.store().wants_stable_pages()
     }

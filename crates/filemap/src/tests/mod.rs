@@ -12,6 +12,7 @@
 mod kernel;
 mod rig;
 mod store;
+mod swap;
 mod user;
 
 mod append;

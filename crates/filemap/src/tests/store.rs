@@ -210,6 +210,10 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
         self.faults.is_persistent()
     }
 
+    fn is_swap(&self) -> bool {
+        self.faults.is_swap()
+    }
+
     fn wants_stable_pages(&self) -> bool {
         self.stable.load(Relaxed)
     }

@@ -38,7 +38,7 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, 
         return Ok(Attempt::Foreign);
     }
     // A page that is dirty stays dirty while it is locked: it needs no promise.
-    let needs_promise = T::LIMITS_DIRTY_PAGES && locked.dirty() != locked.mask();
+    let needs_promise = inode.limits_dirty::<T>() && locked.dirty() != locked.mask();
     if inode.are_unstable(&locked) {
         return Ok(Attempt::NotReady(0));
     }

@@ -166,7 +166,7 @@ where
         len: usize,
         source: Source<'_, '_, K>,
     ) -> Result<Attempt, Stop> {
-        if !T::LIMITS_DIRTY_PAGES {
+        if !self.inode.limits_dirty::<T>() {
             return self.prepare_and_copy_promised(run, len, source);
         }
         let task = self.request.task;

@@ -279,7 +279,8 @@ impl AddressSpaceOperations for CrashStore {
         Ok(())
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, wants_stable_pages);
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    forward_to_store!(self => self.inner; wants_stable_pages, is_swap);
 }
 
 impl fmt::Debug for CrashStore {

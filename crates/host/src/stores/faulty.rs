@@ -310,5 +310,6 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
         Ok(())
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, wants_stable_pages);
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    forward_to_store!(self => self.inner; wants_stable_pages, is_swap);
 }

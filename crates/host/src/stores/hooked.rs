@@ -206,6 +206,10 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
         self.inner.is_persistent()
     }
 
+    fn is_swap(&self) -> bool {
+        self.inner.is_swap()
+    }
+
     fn wants_stable_pages(&self) -> bool {
         self.inner.wants_stable_pages()
     }

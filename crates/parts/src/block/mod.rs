@@ -1,4 +1,4 @@
-//! Files on block devices: [`BlockStore`], and the two traits that it stands on.
+//! Files on block devices: [`BlockStore`] and [`SwapStore`], and the two traits that they stand on.
 //!
 //! [`BlockDevice`] moves blocks; [`BlockMap`] says which blocks are the file's. [`RamDisk`] and
 //! [`FixedMap`] are the smallest implementors of each, for tests and first boots.
@@ -7,11 +7,13 @@
 mod disk;
 mod map;
 mod store;
+mod swap;
 mod tails;
 
 pub use disk::RamDisk;
 pub use map::FixedMap;
 pub use store::BlockStore;
+pub use swap::SwapStore;
 
 use faultless_page::{Errno, SyncKind};
 

@@ -85,6 +85,15 @@ struct State {
     tails: Tails,
 }
 
+/// What a writeback does with blocks that have no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holes {
+    /// They stay holes.
+    Skip,
+    /// They get room.
+    Fill,
+}
+
 /// Consecutive blocks of the file that are consecutive on the device, or a hole.
 struct Extent {
     blocks: u64,
@@ -128,6 +137,11 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> BlockStore<D, M, W> {
         &self.map
     }
 
+    /// What the page of `pos` holds.
+    pub(super) fn contents_of(&self, pos: u64) -> Result<Contents, Errno> {
+        self.contents(self.blocks_of(PageIndex::containing(pos)))
+    }
+
     /// Blocks of a page, those past the largest file excepted.
     fn blocks_of(&self, page: PageIndex) -> Range<u64> {
         let size = self.block_size as u64;
@@ -147,15 +161,25 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> BlockStore<D, M, W> {
         Ok(Extent { blocks: 1 + rest.count() as u64, device_block })
     }
 
-    /// Gives block `block` room if it is a hole.
-    fn make_room(&self, block: u64) -> Result<(), Errno> {
+    /// Whether any of these blocks has room.
+    fn contents(&self, blocks: Range<u64>) -> Result<Contents, Errno> {
+        for block in blocks {
+            if self.map.find(block)?.is_some() {
+                return Ok(Contents::Stored);
+            }
+        }
+        Ok(Contents::Hole)
+    }
+
+    /// Gives block `block` room if it is a hole, with these bytes in it.
+    fn make_room(&self, block: u64, bytes: &[u8]) -> Result<(), Errno> {
         if self.map.find(block)?.is_some() {
             return Ok(());
         }
         let device_block = self.map.allocate(block)?;
         // Before it is the file's: no reader sees what it held.
-        let zeroed = self.device.write(device_block, &ZEROS[..self.block_size]);
-        let inserted = zeroed.and_then(|()| self.map.insert(block, device_block));
+        let written = self.device.write(device_block, bytes);
+        let inserted = written.and_then(|()| self.map.insert(block, device_block));
         if inserted.is_err() {
             self.map.release(device_block);
         }
@@ -194,17 +218,11 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
         let size = self.block_size as u64;
         let page = self.blocks_of(PageIndex::containing(pos));
-        let mut contents = Contents::Hole;
-        for block in page.clone() {
-            if self.map.find(block)?.is_some() {
-                contents = Contents::Stored;
-                break;
-            }
-        }
+        let contents = self.contents(page.clone())?;
         let (first, end) = (pos / size, (pos + len as u64).div_ceil(size));
         let mut room_end = pos;
         for block in first..end {
-            match self.make_room(block) {
+            match self.make_room(block, &ZEROS[..self.block_size]) {
                 Ok(()) => room_end = (block + 1) * size,
                 Err(errno) if block == first => return Err(errno),
                 Err(_) => break,
@@ -220,7 +238,7 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
 
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
-        (0..run.pages()).try_for_each(|page| self.send(&run.part(page, 1)))
+        (0..run.pages()).try_for_each(|page| self.send(&run.part(page, 1), Holes::Skip))
     }
 
     fn truncate_blocks(&self, size: u64) {

@@ -10,7 +10,7 @@ use faultless_page::{Errno, PAGE_SIZE, Wait, WritebackRun};
 
 use super::super::tails::{Tail, Tails};
 use super::super::{BlockDevice, BlockMap};
-use super::{BlockStore, Extent, State};
+use super::{BlockStore, Extent, Holes, State};
 
 impl<D: BlockDevice, M: BlockMap, W: Wait> BlockStore<D, M, W> {
     /// The notes that a read has to mind.
@@ -53,8 +53,15 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> BlockStore<D, M, W> {
         Ok(())
     }
 
-    /// Writes the blocks of one page that have room and lie inside the file.
-    pub(super) fn send(&self, view: &WritebackRun<'_>) -> Result<(), Errno> {
+    /// Writes the blocks of one page that lie inside the file; those of `holes` by what it says.
+    ///
+    /// # Errors
+    /// The device's and the map's: any part may have been written.
+    pub(in crate::block) fn send(
+        &self,
+        view: &WritebackRun<'_>,
+        holes: Holes,
+    ) -> Result<(), Errno> {
         let mut state = self.state.lock();
         let State { page, tails } = &mut *state;
         tails.are_complete()?;
@@ -64,11 +71,20 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> BlockStore<D, M, W> {
         let mut at = first;
         while at < end {
             let Extent { blocks, device_block } = self.extent(at..end)?;
-            if let Some(device_block) = device_block {
-                let start = (at - first) as usize * self.block_size;
-                let len = blocks as usize * self.block_size;
-                self.device.write(device_block, &page[start..start + len])?;
-                (at..at + blocks).for_each(|block| tails.forget(block));
+            let start = (at - first) as usize * self.block_size;
+            let bytes = &page[start..start + blocks as usize * self.block_size];
+            match (device_block, holes) {
+                (Some(device_block), _) => {
+                    self.device.write(device_block, bytes)?;
+                    (at..at + blocks).for_each(|block| tails.forget(block));
+                }
+                (None, Holes::Fill) => {
+                    let blocks = (at..).zip(bytes.chunks(self.block_size));
+                    for (block, bytes) in blocks {
+                        self.make_room(block, bytes)?;
+                    }
+                }
+                (None, Holes::Skip) => {}
             }
             at += blocks;
         }
