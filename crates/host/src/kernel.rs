@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use faultless_page::{
-    AddressSpaceOperations, CoreSync, Kernel, PageCache, Replacement, SyncFamily, Trace, TwoQueues,
+    AddressSpaceOperations, CoreSync, Count, Kernel, LockContext, PageCache, Replacement,
+    SyncFamily, Trace, TwoQueues,
 };
 
 use crate::counters::Counters;
@@ -34,6 +35,19 @@ pub trait Flavor: fmt::Debug + Send + Sync + 'static {
     const CHECKED: bool;
     /// What it does with an event of the core.
     fn trace(event: Trace);
+
+    /// What it does with a count: nothing.
+    #[inline(always)]
+    fn count(_what: Count, _pages: u32) {}
+
+    /// What it gives up for an allocation that finds nothing, as
+    /// [`Kernel::reclaim`]: nothing.
+    fn reclaim(_cache: &PageCache<HostKernel<Self>>, _locks: LockContext<'_>, _wanted: u32) -> u32
+    where
+        Self: Sized,
+    {
+        0
+    }
 }
 
 /// Counters, the lock checker, and the policy of what to keep.
@@ -114,6 +128,15 @@ impl<F: Flavor> Kernel for HostKernel<F> {
     #[inline(always)]
     fn trace(event: Trace) {
         F::trace(event);
+    }
+
+    #[inline(always)]
+    fn count(what: Count, pages: u32) {
+        F::count(what, pages);
+    }
+
+    fn reclaim(cache: &PageCache<Self>, locks: LockContext<'_>, wanted: u32) -> u32 {
+        F::reclaim(cache, locks, wanted)
     }
 }
 
