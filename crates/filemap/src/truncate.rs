@@ -67,7 +67,7 @@ impl<K: Kernel> Inode<K> {
         Ok(())
     }
 
-    fn extend<T: Task>(
+    pub(crate) fn extend<T: Task>(
         &self,
         token: &mut impl PageLocks,
         size: FilePos,

@@ -4,6 +4,8 @@
 //! filemap does.
 #![forbid(unsafe_code)]
 
+use core::ops::Range;
+
 use static_assertions::assert_obj_safe;
 
 use crate::{Errno, FillBuf, PageIndex, ReadRequest, WritebackRequest, WritebackRun};
@@ -60,6 +62,21 @@ pub enum SyncKind {
     All,
 }
 
+/// How [`AddressSpaceOperations::fallocate`] changes the blocks of a range of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fallocate {
+    /// Every block that holds a byte of the range gets room. No byte changes: what was a hole reads
+    /// as zeros.
+    Allocate,
+    /// Every block that lies wholly in the range is given back, and the other bytes of the range
+    /// become zeros.
+    #[doc(alias = "FALLOC_FL_PUNCH_HOLE")]
+    PunchHole,
+    /// Every byte of the range becomes zero, and every block that holds one has room.
+    #[doc(alias = "FALLOC_FL_ZERO_RANGE")]
+    ZeroRange,
+}
+
 /// The backing store of one file. One implementation serves both strategies; `&self` because stores
 /// lock for themselves, *inside* each call: a lock that is still held when a call returns would be
 /// held across the user copy (D3), and [`write_begin`](Self::write_begin) gives no way to do so.
@@ -76,10 +93,11 @@ pub enum SyncKind {
 /// # What a call must not do
 /// A call runs on the thread of the operation that makes it, with the locks of that operation. So
 /// it must not call the inode that it serves, or wait for it:
-/// - [`write_begin`](Self::write_begin) and [`write_end`](Self::write_end) have a page locked,
-///   and the pages of a [`read`](Self::read) are locked until it ends. An operation that locks
-///   pages of the same file may wait for that lock without end; so may an access to user memory, by
-///   its fault handler (DL1), and an allocation that reclaims (P3).
+/// - [`write_begin`](Self::write_begin), [`write_end`](Self::write_end) and
+///   [`fallocate`](Self::fallocate) have pages locked, and the pages of a [`read`](Self::read) are
+///   locked until it ends. An operation that locks pages of the same file may wait for that lock
+///   without end; so may an access to user memory, by its fault handler (DL1), and an allocation
+///   that reclaims (P3).
 /// - [`writeback`](Self::writeback) holds pages under writeback.
 ///   [`Mapping::wait_writeback`](crate::Mapping::wait_writeback), a sync, a truncation or a removal
 ///   of one of these pages, made by the call or by a thread that the call waits for, waits for the
@@ -193,6 +211,36 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// succeeds covers it, too.
     fn sync(&self, kind: SyncKind) -> Result<(), Errno>;
 
+    /// Changes the blocks of `range`, which lies in one leaf: at most 64 pages. An empty range,
+    /// which comes before any other, asks whether the store can do that: it changes nothing.
+    ///
+    /// All pages of a range that is not empty are locked, those that are absent too, so no read, no
+    /// writeback and no [`write_begin`](Self::write_begin) of them runs beside the call. I is held.
+    /// The range may lie past the file's end; room there stays until
+    /// [`truncate_blocks`](Self::truncate_blocks) takes it back. It is the store that zeroes its
+    /// own copy of the bytes: cached pages become zeros afterwards, and need not be sent.
+    ///
+    /// # Errors
+    /// - [`Errno::NotSupported`], the default: nothing has changed. For an empty range as well.
+    /// - [`Errno::NoSpace`], [`Errno::Io`] and others: no block was given back, and no byte
+    ///   changed, but that those which were to become zeros may have. Room that was made may stay.
+    ///   A store does what can fail before it gives blocks back; the same holds if it unwinds.
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        let _unknown_here = (change, range);
+        Err(Errno::NotSupported)
+    }
+
+    /// The first bytes at or past `pos` that have blocks, as one range, which may begin before
+    /// `pos` and end before its blocks do; `None` if there are none. What is not in a block reads
+    /// as zeros, and has nothing that [`Fallocate::PunchHole`] could give back. The default says
+    /// that all bytes have blocks. No page lock is held.
+    ///
+    /// # Errors
+    /// The store could not find out.
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        Ok(Some(pos..u64::MAX))
+    }
+
     /// Which algorithm writes to this store.
     fn strategy(&self) -> Strategy {
         Strategy::BeginEnd
@@ -215,6 +263,7 @@ impl<T: AddressSpaceOperations + ?Sized> AddressSpaceOperations for &T {
     crate::forward_to_store!(self => (**self); read, writeback, submit_read, submit_writeback);
     crate::forward_to_store!(self => (**self); write_begin, write_end, truncate_blocks, set_size);
     crate::forward_to_store!(self => (**self); sync, strategy, max_size, is_persistent);
+    crate::forward_to_store!(self => (**self); fallocate, extent);
 }
 
 assert_obj_safe!(AddressSpaceOperations);

@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::ops::Range;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, CoreSync, Errno, FillBuf, PageIndex, Reserved, Spin, SyncFamily,
-    SyncKind, WritebackRun, forward_to_store,
+    AddressSpaceOperations, Begun, CoreSync, Errno, Fallocate, FillBuf, PageIndex, Reserved, Spin,
+    SyncFamily, SyncKind, WritebackRun, forward_to_store,
 };
 
 use crate::direct;
@@ -27,10 +28,12 @@ pub enum Call {
     SetSize,
     /// [`sync`](AddressSpaceOperations::sync).
     Sync,
+    /// [`fallocate`](AddressSpaceOperations::fallocate), of a range that is not empty.
+    Fallocate,
 }
 
 /// Kinds of calls.
-const CALLS: usize = 7;
+const CALLS: usize = 8;
 
 /// Which calls of a kind are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +133,7 @@ impl<T, S: SyncFamily> FaultyStore<T, S> {
     pub fn plan(&self, call: Call, when: When, answer: Answer) -> Result<(), Errno> {
         match (call, answer) {
             (Call::Read | Call::WriteBegin, _) => {}
-            (Call::Writeback | Call::Sync, Answer::Fail(_)) => {}
+            (Call::Writeback | Call::Sync | Call::Fallocate, Answer::Fail(_)) => {}
             _ => return Err(Errno::Invalid),
         }
         let planned = &mut self.calls.lock()[call as usize];
@@ -206,7 +209,14 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
         self.inner.sync(kind)
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if !range.is_empty() {
+            self.enter(Call::Fallocate)?;
+        }
+        self.inner.fallocate(change, range)
+    }
+
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent);
 }
 
 impl<T: fmt::Debug, S: SyncFamily> fmt::Debug for FaultyStore<T, S> {

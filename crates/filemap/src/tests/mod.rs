@@ -16,6 +16,7 @@ mod user;
 
 mod append;
 mod evict;
+mod fallocate;
 mod fault;
 mod flush;
 mod flusher;
@@ -26,6 +27,7 @@ mod limits;
 mod open_file;
 mod queued;
 mod read;
+mod seek;
 mod throttle;
 mod truncate;
 mod write;

@@ -5,10 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PageIndex, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PageIndex, SyncKind, WritebackRun,
     forward_to_store,
 };
 
@@ -34,9 +35,11 @@ pub enum Call {
     SetSize,
     /// `sync`.
     Sync,
+    /// `fallocate`, of a range that is not empty.
+    Fallocate,
 }
 
-const CALLS: usize = 7;
+const CALLS: usize = 8;
 
 /// A store with a plan of failures.
 #[derive(Debug)]
@@ -202,7 +205,7 @@ impl<S: Medium> FaultyStore<S> {
     }
 
     /// Counts a call on `pages`, waits if it is deferred, and says whether it fails.
-    fn enter(&self, call: Call, pages: std::ops::Range<u64>) -> Result<(), Errno> {
+    fn enter(&self, call: Call, pages: Range<u64>) -> Result<(), Errno> {
         let mut plan = self.plan();
         plan.counts[call as usize] += 1;
         let number = plan.counts[call as usize];
@@ -310,5 +313,18 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
         Ok(())
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if !range.is_empty() {
+            let pages = PageIndex::containing(range.start).get()
+                ..PageIndex::containing(range.end - 1).get() + 1;
+            self.enter(Call::Fallocate, pages.clone())?;
+            let mut plan = self.plan();
+            pages
+                .clone()
+                .try_for_each(|page| self.hand_on_page(&mut plan, PageIndex::new(page)))?;
+        }
+        self.inner.fallocate(change, range)
+    }
+
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent);
 }

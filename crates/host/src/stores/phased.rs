@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PAGE_SIZE, PageIndex, Strategy, SyncKind,
-    WritebackRun,
+    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex, Strategy,
+    SyncKind, WritebackRun,
 };
 
 use super::crash::log::{self, Effect, Entry, Fate, Lie, Moment, Sector};
@@ -264,6 +264,24 @@ impl AddressSpaceOperations for PhasedStore {
         }
         self.pace.point();
         outcome
+    }
+
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if range.is_empty() {
+            return self.inner.fallocate(change, range);
+        }
+        self.pace.answer(Call::Fallocate)?;
+        let number = self.begin(Call::Fallocate, Effect::of(change, &range));
+        let changed = self.inner.fallocate(change, range);
+        if changed.is_ok() {
+            self.end(number..number + 1, |_| true);
+        }
+        self.pace.point();
+        changed
+    }
+
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        self.inner.extent(pos)
     }
 
     fn strategy(&self) -> Strategy {

@@ -1,7 +1,7 @@
 //! Files in memory and on a disk, whose stores fail as planned.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex};
 
 use faultless::page::{FillBuf, PageIndex};
@@ -93,6 +93,13 @@ impl AddressSpaceOperations for Store {
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         nothing_held("a sync of the store");
         each!(self, store => store.sync(kind))
+    }
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        nothing_held("a change of blocks");
+        each!(self, store => store.fallocate(change, range))
+    }
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        each!(self, store => store.extent(pos))
     }
     fn max_size(&self) -> u64 {
         each!(self, store => store.max_size())
