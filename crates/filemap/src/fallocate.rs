@@ -118,6 +118,9 @@ impl<K: Kernel> Inode<K> {
             // The byte that would be the last one is checked as a write would be.
             limits::clip(self.max_size().get(), end.get() - 1, 1, task)?;
         }
+        if grows {
+            self.mapping().store().prepare_size(end.get())?;
+        }
         // Room past the end that a truncation has left goes before there is more of it.
         self.complete_cut(token, task)?;
         self.file_modified(task);
@@ -258,14 +261,17 @@ impl<K: Kernel> Inode<K> {
             // First, in case the store unwinds: at worst it is asked for room that it has.
             locked.clear_reserved(locked.mask());
         }
+        let mut unwinding = Unwinding { locked, piece, is_over: false };
         let changed = store.fallocate(change, piece.start..piece.end);
+        unwinding.is_over = true;
+        let locked = &mut unwinding.locked;
         if changed.is_ok() {
-            self.zero_locked(&mut locked, piece, removals);
+            self.zero_locked(locked, piece, removals);
         } else if store.is_persistent() {
             // Bytes of the store may have become zeros. What is clean is read again (P1); what is
             // dirty has its blocks, and stands.
-            let unused = self.unused(&locked);
-            removals.take(&mut locked, unused);
+            let unused = self.unused(locked);
+            removals.take(locked, unused);
         }
         changed
     }
@@ -284,6 +290,28 @@ impl<K: Kernel> Inode<K> {
         locked.zero(piece.start, piece.len());
         locked.clear_dirty(stays);
         locked.clear_wrote_past_eof(stays);
+    }
+}
+
+/// Locked pages while the store changes their blocks. Dropped by a store that unwinds: it is not
+/// known whether the blocks have gone, and what the pages hold may have no room. As zeros they need
+/// none, and go to the blocks if those are there.
+struct Unwinding<'t, K: Kernel> {
+    locked: LockedRun<'t, K>,
+    piece: ByteRange,
+    /// The store has answered.
+    is_over: bool,
+}
+
+impl<K: Kernel> Drop for Unwinding<'_, K> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let pages = PageRun::covering(self.piece.start, self.piece.len());
+            let touched = pages.map_or(SlotMask::EMPTY, PageRun::mask);
+            self.locked.zero(self.piece.start, self.piece.len());
+            let uptodate = self.locked.uptodate();
+            self.locked.set_dirty(touched & uptodate);
+        }
     }
 }
 

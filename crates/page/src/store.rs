@@ -102,8 +102,8 @@ pub enum Fallocate {
 ///   [`Mapping::wait_writeback`](crate::Mapping::wait_writeback), a sync, a truncation or a removal
 ///   of one of these pages, made by the call or by a thread that the call waits for, waits for the
 ///   call itself.
-/// - [`truncate_blocks`](Self::truncate_blocks) comes with I held: a change of the size, or a write
-///   that grows the file, waits for its own caller.
+/// - [`prepare_size`](Self::prepare_size) and [`truncate_blocks`](Self::truncate_blocks) come with
+///   I held: a change of the size, or a write that grows the file, waits for its own caller.
 /// - [`set_size`](Self::set_size) comes under the lock in which sizes are told: a sync of the same
 ///   file may wait for it without end.
 /// - No call drops the last handle of its inode, which would drop the store inside its own call.
@@ -125,7 +125,8 @@ pub enum Fallocate {
 /// locked, and no page stays under writeback. A [`writeback`](Self::writeback) that unwinds counts
 /// as failed with [`Errno::Io`]. What a write has copied past the end without counting it, and room
 /// there, goes before the file grows; a truncation that was left incomplete is completed by the
-/// next change of the size. A write that began before the unwinding is not ended: a store does not
+/// next change of the size. Cached pages whose blocks a [`fallocate`](Self::fallocate) was to change
+/// are zeros from then on. A write that began before the unwinding is not ended: a store does not
 /// rely on [`write_end`](Self::write_end) after a panic. It must not panic again while the stack
 /// unwinds: no call is made then.
 #[doc(alias = "address_space_operations")]
@@ -192,6 +193,21 @@ pub trait AddressSpaceOperations: Send + Sync {
         request.complete(sent);
     }
 
+    /// The file is about to get `size` bytes by a truncation, or by room that is made past its end;
+    /// whether the store can do its part. The calls that follow cannot fail, and this one reserves
+    /// what they need: [`truncate_blocks`](Self::truncate_blocks) when the file shrinks, and
+    /// [`set_size`](Self::set_size). The change may still not come. A write that grows the file
+    /// asks by [`write_begin`](Self::write_begin) instead. I is held, and no page lock. The default
+    /// agrees.
+    ///
+    /// # Errors
+    /// The size does not change, and nothing else: no page has left the cache, and no block is
+    /// given back. The caller may ask again.
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        let _agreed = size;
+        Ok(())
+    }
+
     /// Gives back every block that lies wholly at or past `size`, forgets what it knew of them, and
     /// sees to it that the bytes past `size` in the last block that stays read as zeros (P2).
     /// Called after truncation and after a write that failed midway. No page lock is held. Must not
@@ -224,7 +240,7 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// - [`Errno::NotSupported`], the default: nothing has changed. For an empty range as well.
     /// - [`Errno::NoSpace`], [`Errno::Io`] and others: no block was given back, and no byte
     ///   changed, but that those which were to become zeros may have. Room that was made may stay.
-    ///   A store does what can fail before it gives blocks back; the same holds if it unwinds.
+    ///   A store does what can fail before it gives blocks back.
     fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
         let _unknown_here = (change, range);
         Err(Errno::NotSupported)
@@ -263,7 +279,7 @@ impl<T: AddressSpaceOperations + ?Sized> AddressSpaceOperations for &T {
     crate::forward_to_store!(self => (**self); read, writeback, submit_read, submit_writeback);
     crate::forward_to_store!(self => (**self); write_begin, write_end, truncate_blocks, set_size);
     crate::forward_to_store!(self => (**self); sync, strategy, max_size, is_persistent);
-    crate::forward_to_store!(self => (**self); fallocate, extent);
+    crate::forward_to_store!(self => (**self); fallocate, extent, prepare_size);
 }
 
 assert_obj_safe!(AddressSpaceOperations);

@@ -121,6 +121,11 @@ macro_rules! forward_to_store {
             $store.sync(kind)
         }
     };
+    (@prepare_size $this:ident $store:expr) => {
+        fn prepare_size(&$this, size: u64) -> ::core::result::Result<(), $crate::Errno> {
+            $store.prepare_size(size)
+        }
+    };
     (@fallocate $this:ident $store:expr) => {
         fn fallocate(
             &$this,

@@ -30,10 +30,12 @@ pub enum Call {
     Sync,
     /// [`fallocate`](AddressSpaceOperations::fallocate), of a range that is not empty.
     Fallocate,
+    /// [`prepare_size`](AddressSpaceOperations::prepare_size).
+    PrepareSize,
 }
 
 /// Kinds of calls.
-const CALLS: usize = 8;
+const CALLS: usize = 9;
 
 /// Which calls of a kind are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +135,10 @@ impl<T, S: SyncFamily> FaultyStore<T, S> {
     pub fn plan(&self, call: Call, when: When, answer: Answer) -> Result<(), Errno> {
         match (call, answer) {
             (Call::Read | Call::WriteBegin, _) => {}
-            (Call::Writeback | Call::Sync | Call::Fallocate, Answer::Fail(_)) => {}
+            (
+                Call::Writeback | Call::Sync | Call::Fallocate | Call::PrepareSize,
+                Answer::Fail(_),
+            ) => {}
             _ => return Err(Errno::Invalid),
         }
         let planned = &mut self.calls.lock()[call as usize];
@@ -192,6 +197,11 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
     fn writeback(&self, run: &WritebackRun<'_>) -> Result<(), Errno> {
         self.enter(Call::Writeback)?;
         self.inner.writeback(run)
+    }
+
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        self.enter(Call::PrepareSize)?;
+        self.inner.prepare_size(size)
     }
 
     fn truncate_blocks(&self, size: u64) {

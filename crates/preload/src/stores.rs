@@ -86,6 +86,9 @@ impl AddressSpaceOperations for Backed {
         }
         self.store().writeback(run)
     }
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        self.store().prepare_size(size)
+    }
     fn truncate_blocks(&self, size: u64) {
         self.store().truncate_blocks(size);
     }

@@ -386,6 +386,20 @@ fn w9_too_little_room_leaves_the_size_and_nothing_past_it() {
 }
 
 #[test]
+fn f5_a_size_that_the_store_refuses_leaves_it_without_more_room() {
+    let rig = Rig::new();
+    rig.fill(&bytes(1, 1000));
+    let free = rig.store.inner().map().free();
+    let refuse = Answer::Fail(Errno::Io);
+    rig.store.faults.plan(Call::PrepareSize, When::EveryNth(1), refuse).expect("");
+    assert_eq!(rig.allocate(0..2 * P, FileSize::Grows), Err(Errno::Io));
+    assert_eq!(rig.zero(0..2 * P, FileSize::Grows), Err(Errno::Io));
+    assert_eq!((rig.file().size(), rig.store.inner().map().free()), (1000, free));
+    assert_eq!(rig.allocate(0..1000, FileSize::Grows), Ok(()), "it does not grow");
+    rig.assert_keeps(&bytes(1, 1000));
+}
+
+#[test]
 fn w9_a_budget_of_pages_is_charged_for_what_is_allocated() {
     static BUDGET: PageBudget = PageBudget::new(4);
     let store: RamStore = RamStore::within(&BUDGET);

@@ -190,6 +190,11 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
         if self.is_lying(Lie::Sent) { Ok(()) } else { self.faults.writeback(run) }
     }
 
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        self.run_hook(Call::PrepareSize);
+        self.faults.prepare_size(size)
+    }
+
     fn truncate_blocks(&self, size: u64) {
         self.note(Event::TruncateBlocks(size));
         self.run_hook(Call::TruncateBlocks);

@@ -296,7 +296,7 @@ impl AddressSpaceOperations for CrashStore {
         Ok(())
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent);
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent, prepare_size);
 }
 
 impl fmt::Debug for CrashStore {

@@ -37,9 +37,11 @@ pub enum Call {
     Sync,
     /// `fallocate`, of a range that is not empty.
     Fallocate,
+    /// `prepare_size`.
+    PrepareSize,
 }
 
-const CALLS: usize = 8;
+const CALLS: usize = 9;
 
 /// A store with a plan of failures.
 #[derive(Debug)]
@@ -286,6 +288,11 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
             plan.pending.push(Sent { index, bytes: bytes.to_vec(), inside });
             Ok(())
         })
+    }
+
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        self.enter(Call::PrepareSize, 0..0)?;
+        self.inner.prepare_size(size)
     }
 
     fn truncate_blocks(&self, size: u64) {

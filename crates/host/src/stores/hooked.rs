@@ -180,6 +180,11 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
         self.call(&at, &mut || self.inner.writeback(run))
     }
 
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        let at = At { call: Call::PrepareSize, pos: size, len: 0, copied: 0 };
+        self.call(&at, &mut || self.inner.prepare_size(size))
+    }
+
     fn truncate_blocks(&self, size: u64) {
         let at = At { call: Call::TruncateBlocks, pos: size, len: 0, copied: 0 };
         self.tell(&at, || self.inner.truncate_blocks(size));

@@ -241,6 +241,10 @@ impl AddressSpaceOperations for PhasedStore {
         outcome
     }
 
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        self.inner.prepare_size(size)
+    }
+
     fn truncate_blocks(&self, size: u64) {
         self.at_once(Call::TruncateBlocks, Effect::TruncateBlocks(size), || {
             self.inner.truncate_blocks(size)

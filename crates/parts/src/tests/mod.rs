@@ -251,7 +251,7 @@ impl<S: AddressSpaceOperations, F: Fn(&S, u64) + Send + Sync> Twist<S> for Trunc
 }
 
 impl<S: AddressSpaceOperations, T: Twist<S>> AddressSpaceOperations for Twisted<S, T> {
-    faultless_page::forward_to_store!(self => self.0; fallocate, extent);
+    faultless_page::forward_to_store!(self => self.0; fallocate, extent, prepare_size);
     fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
         self.1.read(&self.0, index, buf)
     }

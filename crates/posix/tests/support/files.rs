@@ -83,6 +83,10 @@ impl AddressSpaceOperations for Store {
         nothing_held("a writeback");
         each!(self, store => store.writeback(run))
     }
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        nothing_held("a truncation to be prepared");
+        each!(self, store => store.prepare_size(size))
+    }
     fn truncate_blocks(&self, size: u64) {
         nothing_held("a truncation of the store");
         each!(self, store => store.truncate_blocks(size));
