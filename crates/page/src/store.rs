@@ -125,10 +125,10 @@ pub enum Fallocate {
 /// locked, and no page stays under writeback. A [`writeback`](Self::writeback) that unwinds counts
 /// as failed with [`Errno::Io`]. What a write has copied past the end without counting it, and room
 /// there, goes before the file grows; a truncation that was left incomplete is completed by the
-/// next change of the size. Cached pages whose blocks a [`fallocate`](Self::fallocate) was to change
-/// are zeros from then on. A write that began before the unwinding is not ended: a store does not
-/// rely on [`write_end`](Self::write_end) after a panic. It must not panic again while the stack
-/// unwinds: no call is made then.
+/// next change of the size. Cached pages whose blocks a [`fallocate`](Self::fallocate) was to
+/// change are zeros from then on. A write that began before the unwinding is not ended: a store
+/// does not rely on [`write_end`](Self::write_end) after a panic. It must not panic again while the
+/// stack unwinds: no call is made then.
 #[doc(alias = "address_space_operations")]
 pub trait AddressSpaceOperations: Send + Sync {
     /// Reads a page into `buf`, front to back. The page is locked until the request ends that it
