@@ -13,13 +13,13 @@ pub use faultless_usercopy as usercopy;
 /// What nearly every embedder names.
 pub mod prelude {
     pub use faultless_filemap::{
-        Access, ErrorCursor, FaultError, InFault, InKernel, Inode, InodeLocks, MappedFrame,
-        MsyncKind, NoTask, OpenFile, OpenFlags, PageLocks, Position, PrepareCommit,
+        Access, ErrorCursor, FaultError, FileSize, InFault, InKernel, Inode, InodeLocks,
+        MappedFrame, MsyncKind, NoTask, OpenFile, OpenFlags, PageLocks, Position, PrepareCommit,
         PrepareCommitStore, Protection, Strategy, SyncKind, Task, Times, WriteOptions, Written,
     };
     pub use faultless_page::{
-        AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber, Frames,
-        Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved,
+        AddressSpaceOperations, Begun, Contents, CoreSync, Errno, Fallocate, FillBuf, FrameNumber,
+        Frames, Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved,
         SharedFrame, SpinWait, SyncFamily, Unmap, UserMappings, Wait, WaitKey, WritebackRun,
     };
     pub use faultless_usercopy::{

@@ -63,7 +63,6 @@ impl<K: Kernel> Inode<K> {
         if clean.is_empty() {
             return clean;
         }
-        let mapping = self.mapping();
         if self.was_mapped() {
             // A page that is mapped writable is dirty, so these can be unmapped without loss.
             let base = locked.run().first().leaf_base();
@@ -73,14 +72,19 @@ impl<K: Kernel> Inode<K> {
                 self.unmap(stretch.first(), stretch.end(), Unmap::Evict);
             }
         }
+        clean & self.counted_once(locked)
+    }
+
+    /// Slots of locked pages that nothing but the mapping counts.
+    pub(crate) fn counted_once(&self, locked: &LockedRun<'_, K>) -> SlotMask {
+        let frames = self.mapping().cache().frames();
         // A pin is taken through a page table, which needs the page lock, or by its holder, which
         // has one.
         let counted_once = |index: &PageIndex| {
-            let frame = locked.frame(*index);
-            frame.is_some_and(|frame| mapping.cache().frames().references(frame) == 1)
+            locked.frame(*index).is_some_and(|frame| frames.references(frame) == 1)
         };
         let pages = locked.run().first().get()..locked.run().end().get();
-        let unpinned = pages.map(PageIndex::new).filter(counted_once);
-        clean & unpinned.fold(SlotMask::EMPTY, |slots, index| slots | index.bit())
+        let once = pages.map(PageIndex::new).filter(counted_once);
+        once.fold(SlotMask::EMPTY, |slots, index| slots | index.bit())
     }
 }

@@ -25,6 +25,7 @@ use crate::task::Task;
 /// Operations on it are in this crate's modules: [`write`](Self::write), [`read`](Self::read),
 /// [`fault`](Self::fault), [`set_size`](Self::set_size), [`writeback`](Self::writeback),
 /// [`fsync`](Self::fsync), [`msync`](Self::msync), [`flush`](Self::flush), [`evict`](Self::evict),
+/// [`allocate`](Self::allocate), [`punch_hole`](Self::punch_hole), [`seek_data`](Self::seek_data),
 /// [`close`](Self::close), [`discard`](Self::discard).
 pub struct Inode<K: Kernel> {
     mapping: Mapping<K>,

@@ -12,6 +12,16 @@ pub enum Position {
     Append,
 }
 
+/// What becomes of the size when room is made past it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSize {
+    /// It is at least the end of the range afterwards.
+    Grows,
+    /// It is what it was.
+    #[doc(alias = "FALLOC_FL_KEEP_SIZE")]
+    Stays,
+}
+
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteOptions {

@@ -1,10 +1,11 @@
 //! Changing the size: pages past the new end leave the cache, the last page's tail becomes zeros
 //! (P2).
 //!
-//! Order, under I: set the size, with the page of the new end locked; remove user mappings; take
-//! pages out under their locks; zero the partial page under its lock; remove user mappings once
-//! more, where a fault came in between; tell the store. Writers and fault handlers look at the size
-//! again after they have locked a page, so a later one sees the new end.
+//! Order, under I: ask the store, which may refuse (nothing has changed then); set the size, with
+//! the page of the new end locked; remove user mappings; take pages out under their locks; zero the
+//! partial page under its lock; remove user mappings once more, where a fault came in between; tell
+//! the store. Writers and fault handlers look at the size again after they have locked a page, so a
+//! later one sees the new end.
 //!
 //! From the moment the size is set, the truncation has happened. Taking the pages out can wait for
 //! a store; a fatal signal ends that wait, and the next change of the size completes what is left
@@ -41,7 +42,9 @@ impl<K: Kernel> Inode<K> {
     /// - [`Errno::FileTooBig`] above the store's maximum, or, when extending, above the task's
     ///   limit, with its signal (W8);
     /// - [`Errno::Interrupted`]: a fatal signal while waiting for a lock (L3);
-    /// - [`Errno::NoMemory`]: an index node for the page of the old end, when extending (P8).
+    /// - [`Errno::NoMemory`]: an index node for the page of the old end, when extending (P8);
+    /// - what the store says when it is asked:
+    ///   [`prepare_size`](AddressSpaceOperations::prepare_size). The call can be repeated.
     #[doc(alias = "truncate_setsize")]
     #[doc(alias = "ftruncate")]
     pub fn set_size<T: Task>(
@@ -58,6 +61,9 @@ impl<K: Kernel> Inode<K> {
             // The byte that would be the last one is checked as a write would be.
             limits::clip(self.max_size().get(), size.get() - 1, 1, task)?;
         }
+        if size != old {
+            self.mapping().store().prepare_size(size.get())?;
+        }
         if size < old {
             self.shrink(token, size, task)?;
         } else {
@@ -67,7 +73,7 @@ impl<K: Kernel> Inode<K> {
         Ok(())
     }
 
-    fn extend<T: Task>(
+    pub(crate) fn extend<T: Task>(
         &self,
         token: &mut impl PageLocks,
         size: FilePos,

@@ -26,6 +26,8 @@ pub enum Errno {
     NoSpace = 28,
     /// The backing store refuses modification.
     ReadOnly = 30,
+    /// The backing store cannot do what is asked for; nothing has changed.
+    NotSupported = 95,
 }
 
 impl Errno {
@@ -46,6 +48,7 @@ impl Errno {
             Self::FileTooBig,
             Self::NoSpace,
             Self::ReadOnly,
+            Self::NotSupported,
         ];
         let is_it = |errno: &Self| u64::from(errno.code().unsigned_abs()) == code;
         known.into_iter().find(is_it).unwrap_or(Self::Io)
@@ -82,6 +85,7 @@ impl Errno {
             Self::FileTooBig => "EFBIG",
             Self::NoSpace => "ENOSPC",
             Self::ReadOnly => "EROFS",
+            Self::NotSupported => "EOPNOTSUPP",
         }
     }
 }

@@ -4,6 +4,8 @@
 //! filemap does.
 #![forbid(unsafe_code)]
 
+use core::ops::Range;
+
 use static_assertions::assert_obj_safe;
 
 use crate::{Errno, FillBuf, PageIndex, ReadRequest, WritebackRequest, WritebackRun};
@@ -60,6 +62,21 @@ pub enum SyncKind {
     All,
 }
 
+/// How [`AddressSpaceOperations::fallocate`] changes the blocks of a range of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fallocate {
+    /// Every block that holds a byte of the range gets room. No byte changes: what was a hole reads
+    /// as zeros.
+    Allocate,
+    /// Every block that lies wholly in the range is given back, and the other bytes of the range
+    /// become zeros.
+    #[doc(alias = "FALLOC_FL_PUNCH_HOLE")]
+    PunchHole,
+    /// Every byte of the range becomes zero, and every block that holds one has room.
+    #[doc(alias = "FALLOC_FL_ZERO_RANGE")]
+    ZeroRange,
+}
+
 /// The backing store of one file. One implementation serves both strategies; `&self` because stores
 /// lock for themselves, *inside* each call: a lock that is still held when a call returns would be
 /// held across the user copy (D3), and [`write_begin`](Self::write_begin) gives no way to do so.
@@ -76,16 +93,17 @@ pub enum SyncKind {
 /// # What a call must not do
 /// A call runs on the thread of the operation that makes it, with the locks of that operation. So
 /// it must not call the inode that it serves, or wait for it:
-/// - [`write_begin`](Self::write_begin) and [`write_end`](Self::write_end) have a page locked,
-///   and the pages of a [`read`](Self::read) are locked until it ends. An operation that locks
-///   pages of the same file may wait for that lock without end; so may an access to user memory, by
-///   its fault handler (DL1), and an allocation that reclaims (P3).
+/// - [`write_begin`](Self::write_begin), [`write_end`](Self::write_end) and
+///   [`fallocate`](Self::fallocate) have pages locked, and the pages of a [`read`](Self::read) are
+///   locked until it ends. An operation that locks pages of the same file may wait for that lock
+///   without end; so may an access to user memory, by its fault handler (DL1), and an allocation
+///   that reclaims (P3).
 /// - [`writeback`](Self::writeback) holds pages under writeback.
 ///   [`Mapping::wait_writeback`](crate::Mapping::wait_writeback), a sync, a truncation or a removal
 ///   of one of these pages, made by the call or by a thread that the call waits for, waits for the
 ///   call itself.
-/// - [`truncate_blocks`](Self::truncate_blocks) comes with I held: a change of the size, or a write
-///   that grows the file, waits for its own caller.
+/// - [`prepare_size`](Self::prepare_size) and [`truncate_blocks`](Self::truncate_blocks) come with
+///   I held: a change of the size, or a write that grows the file, waits for its own caller.
 /// - [`set_size`](Self::set_size) comes under the lock in which sizes are told: a sync of the same
 ///   file may wait for it without end.
 /// - No call drops the last handle of its inode, which would drop the store inside its own call.
@@ -107,9 +125,10 @@ pub enum SyncKind {
 /// locked, and no page stays under writeback. A [`writeback`](Self::writeback) that unwinds counts
 /// as failed with [`Errno::Io`]. What a write has copied past the end without counting it, and room
 /// there, goes before the file grows; a truncation that was left incomplete is completed by the
-/// next change of the size. A write that began before the unwinding is not ended: a store does not
-/// rely on [`write_end`](Self::write_end) after a panic. It must not panic again while the stack
-/// unwinds: no call is made then.
+/// next change of the size. Cached pages whose blocks a [`fallocate`](Self::fallocate) was to
+/// change are zeros from then on. A write that began before the unwinding is not ended: a store
+/// does not rely on [`write_end`](Self::write_end) after a panic. It must not panic again while the
+/// stack unwinds: no call is made then.
 #[doc(alias = "address_space_operations")]
 pub trait AddressSpaceOperations: Send + Sync {
     /// Reads a page into `buf`, front to back. The page is locked until the request ends that it
@@ -174,6 +193,21 @@ pub trait AddressSpaceOperations: Send + Sync {
         request.complete(sent);
     }
 
+    /// The file is about to get `size` bytes by a truncation, or by room that is made past its end;
+    /// whether the store can do its part. The calls that follow cannot fail, and this one reserves
+    /// what they need: [`truncate_blocks`](Self::truncate_blocks) when the file shrinks, and
+    /// [`set_size`](Self::set_size). The change may still not come. A write that grows the file
+    /// asks by [`write_begin`](Self::write_begin) instead. I is held, and no page lock. The default
+    /// agrees.
+    ///
+    /// # Errors
+    /// The size does not change, and nothing else: no page has left the cache, and no block is
+    /// given back. The caller may ask again.
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        let _agreed = size;
+        Ok(())
+    }
+
     /// Gives back every block that lies wholly at or past `size`, forgets what it knew of them, and
     /// sees to it that the bytes past `size` in the last block that stays read as zeros (P2).
     /// Called after truncation and after a write that failed midway. No page lock is held. Must not
@@ -192,6 +226,36 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// What was sent may not be durable. The core does not send it again: a later sync that
     /// succeeds covers it, too.
     fn sync(&self, kind: SyncKind) -> Result<(), Errno>;
+
+    /// Changes the blocks of `range`, which lies in one leaf: at most 64 pages. An empty range,
+    /// which comes before any other, asks whether the store can do that: it changes nothing.
+    ///
+    /// All pages of a range that is not empty are locked, those that are absent too, so no read, no
+    /// writeback and no [`write_begin`](Self::write_begin) of them runs beside the call. I is held.
+    /// The range may lie past the file's end; room there stays until
+    /// [`truncate_blocks`](Self::truncate_blocks) takes it back. It is the store that zeroes its
+    /// own copy of the bytes: cached pages become zeros afterwards, and need not be sent.
+    ///
+    /// # Errors
+    /// - [`Errno::NotSupported`], the default: nothing has changed. For an empty range as well.
+    /// - [`Errno::NoSpace`], [`Errno::Io`] and others: no block was given back, and no byte
+    ///   changed, but that those which were to become zeros may have. Room that was made may stay.
+    ///   A store does what can fail before it gives blocks back.
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        let _unknown_here = (change, range);
+        Err(Errno::NotSupported)
+    }
+
+    /// The first bytes at or past `pos` that have blocks, as one range, which may begin before
+    /// `pos` and end before its blocks do; `None` if there are none. What is not in a block reads
+    /// as zeros, and has nothing that [`Fallocate::PunchHole`] could give back. The default says
+    /// that all bytes have blocks. No page lock is held.
+    ///
+    /// # Errors
+    /// The store could not find out.
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        Ok(Some(pos..u64::MAX))
+    }
 
     /// Which algorithm writes to this store.
     fn strategy(&self) -> Strategy {
@@ -236,6 +300,7 @@ impl<T: AddressSpaceOperations + ?Sized> AddressSpaceOperations for &T {
     crate::forward_to_store!(self => (**self); write_begin, write_end, truncate_blocks, set_size);
     crate::forward_to_store!(self => (**self); sync, strategy, max_size, is_persistent);
     crate::forward_to_store!(self => (**self); wants_stable_pages, is_swap);
+    crate::forward_to_store!(self => (**self); fallocate, extent, prepare_size);
 }
 
 assert_obj_safe!(AddressSpaceOperations);

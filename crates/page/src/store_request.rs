@@ -121,6 +121,31 @@ macro_rules! forward_to_store {
             $store.sync(kind)
         }
     };
+    (@prepare_size $this:ident $store:expr) => {
+        fn prepare_size(&$this, size: u64) -> ::core::result::Result<(), $crate::Errno> {
+            $store.prepare_size(size)
+        }
+    };
+    (@fallocate $this:ident $store:expr) => {
+        fn fallocate(
+            &$this,
+            change: $crate::Fallocate,
+            range: ::core::ops::Range<u64>,
+        ) -> ::core::result::Result<(), $crate::Errno> {
+            $store.fallocate(change, range)
+        }
+    };
+    (@extent $this:ident $store:expr) => {
+        fn extent(
+            &$this,
+            pos: u64,
+        ) -> ::core::result::Result<
+            ::core::option::Option<::core::ops::Range<u64>>,
+            $crate::Errno,
+        > {
+            $store.extent(pos)
+        }
+    };
     (@strategy $this:ident $store:expr) => {
         fn strategy(&$this) -> $crate::Strategy {
             $store.strategy()

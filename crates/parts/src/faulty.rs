@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::ops::Range;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, CoreSync, Errno, FillBuf, PageIndex, Reserved, Spin, SyncFamily,
-    SyncKind, WritebackRun, forward_to_store,
+    AddressSpaceOperations, Begun, CoreSync, Errno, Fallocate, FillBuf, PageIndex, Reserved, Spin,
+    SyncFamily, SyncKind, WritebackRun, forward_to_store,
 };
 
 use crate::direct;
@@ -27,10 +28,14 @@ pub enum Call {
     SetSize,
     /// [`sync`](AddressSpaceOperations::sync).
     Sync,
+    /// [`fallocate`](AddressSpaceOperations::fallocate), of a range that is not empty.
+    Fallocate,
+    /// [`prepare_size`](AddressSpaceOperations::prepare_size).
+    PrepareSize,
 }
 
 /// Kinds of calls.
-const CALLS: usize = 7;
+const CALLS: usize = 9;
 
 /// Which calls of a kind are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +135,10 @@ impl<T, S: SyncFamily> FaultyStore<T, S> {
     pub fn plan(&self, call: Call, when: When, answer: Answer) -> Result<(), Errno> {
         match (call, answer) {
             (Call::Read | Call::WriteBegin, _) => {}
-            (Call::Writeback | Call::Sync, Answer::Fail(_)) => {}
+            (
+                Call::Writeback | Call::Sync | Call::Fallocate | Call::PrepareSize,
+                Answer::Fail(_),
+            ) => {}
             _ => return Err(Errno::Invalid),
         }
         let planned = &mut self.calls.lock()[call as usize];
@@ -191,6 +199,11 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
         self.inner.writeback(run)
     }
 
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        self.enter(Call::PrepareSize)?;
+        self.inner.prepare_size(size)
+    }
+
     fn truncate_blocks(&self, size: u64) {
         let _planned = self.enter(Call::TruncateBlocks);
         self.inner.truncate_blocks(size);
@@ -206,7 +219,14 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
         self.inner.sync(kind)
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if !range.is_empty() {
+            self.enter(Call::Fallocate)?;
+        }
+        self.inner.fallocate(change, range)
+    }
+
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent);
     forward_to_store!(self => self.inner; wants_stable_pages, is_swap);
 }
 

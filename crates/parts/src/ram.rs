@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, ConstSync, Contents, CoreSync, Errno, FillBuf, Initial,
-    PAGE_SIZE, PageIndex, Reserved, Spin, SyncFamily, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, ConstSync, Contents, CoreSync, Errno, Fallocate, FillBuf,
+    Initial, PAGE_SIZE, PageIndex, Reserved, Spin, SyncFamily, SyncKind, WritebackRun,
 };
 
 /// How many pages the files of a tmpfs may have, all of them together.
@@ -171,6 +171,21 @@ where
 
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())
+    }
+
+    /// Room is a charge for all pages up to the end of the range, which a hole does not lower.
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        match change {
+            _ if range.is_empty() => Ok(()),
+            Fallocate::PunchHole => Ok(()),
+            Fallocate::Allocate | Fallocate::ZeroRange => {
+                self.charge(range.end.div_ceil(PAGE_SIZE as u64))
+            }
+        }
+    }
+
+    fn extent(&self, _pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        Ok(None)
     }
 
     fn is_persistent(&self) -> bool {

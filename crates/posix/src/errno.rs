@@ -154,6 +154,7 @@ mod tests {
             (CacheErrno::FileTooBig, Errno::FBIG),
             (CacheErrno::NoSpace, Errno::NOSPC),
             (CacheErrno::ReadOnly, Errno::ROFS),
+            (CacheErrno::NotSupported, Errno::OPNOTSUPP),
         ];
         for (cache, system) in pairs {
             assert_eq!((Errno::from(cache), cache.name()), (system, system.name()));

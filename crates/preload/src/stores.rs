@@ -1,10 +1,12 @@
 //! Where files keep their contents: in the cache, in Linux's files, or on a disk in memory.
 
+use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::time::Duration;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use alloc::boxed::Box;
@@ -14,8 +16,8 @@ use alloc::vec::Vec;
 
 use faultless::parts::{BlockMap, BlockStore, QueueWait, RamDisk};
 use faultless::prelude::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
-    Strategy, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
+    Reserved, Strategy, SyncKind, WritebackRun,
 };
 
 use crate::arena::{self, DISK, DISK_BYTES, Part};
@@ -39,7 +41,7 @@ impl Backed {
     pub(crate) fn new(number: u64, size: u64) -> Result<Self, Errno> {
         let linux = Linux { number, size: AtomicU64::new(size) };
         Ok(match options().backing {
-            Backing::Ram => Self::Ram(Ram { linux, valid: AtomicU64::new(size) }),
+            Backing::Ram => Self::Ram(Ram::new(linux, size)),
             Backing::File => Self::Linux(linux),
             Backing::Block(_) => {
                 let wait = QueueWait::with_locks(Sleepers);
@@ -84,6 +86,9 @@ impl AddressSpaceOperations for Backed {
         }
         self.store().writeback(run)
     }
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        self.store().prepare_size(size)
+    }
     fn truncate_blocks(&self, size: u64) {
         self.store().truncate_blocks(size);
     }
@@ -93,6 +98,13 @@ impl AddressSpaceOperations for Backed {
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         begin();
         self.store().sync(kind)
+    }
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        begin();
+        self.store().fallocate(change, range)
+    }
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        self.store().extent(pos)
     }
     fn strategy(&self) -> Strategy {
         options().strategy
@@ -117,6 +129,35 @@ pub(crate) struct Ram {
     linux: Linux,
     /// Bytes of Linux's file that are still the file's.
     valid: AtomicU64,
+    /// Bytes of Linux's file that are not: where each hole begins and ends.
+    holes: Short<BTreeMap<u64, u64>>,
+}
+
+impl Ram {
+    fn new(linux: Linux, size: u64) -> Self {
+        Self { linux, valid: AtomicU64::new(size), holes: Short::default() }
+    }
+
+    /// Zeroes what holes have of `bytes`, which lie at `pos`.
+    fn apply_holes(&self, pos: u64, bytes: &mut [u8]) {
+        let end = pos + bytes.len() as u64;
+        for (from, to) in self.holes.lock().range(..end).filter(|(_, to)| **to > pos) {
+            let (from, to) = ((*from).max(pos) - pos, (*to).min(end) - pos);
+            bytes[from as usize..to as usize].fill(0);
+        }
+    }
+
+    fn punch(&self, mut range: Range<u64>) {
+        let mut holes = self.holes.lock();
+        // Those that it touches become part of it.
+        while let Some((from, to)) = holes.range(..=range.end).next_back().map(|(f, t)| (*f, *t))
+            && to >= range.start
+        {
+            holes.remove(&from);
+            range = range.start.min(from)..range.end.max(to);
+        }
+        holes.insert(range.start, range.end);
+    }
 }
 
 impl AddressSpaceOperations for Ram {
@@ -126,6 +167,7 @@ impl AddressSpaceOperations for Ram {
         if valid > 0 {
             let mut bytes = vec![0; valid];
             self.linux.fill(index.start(), &mut bytes)?;
+            self.apply_holes(index.start(), &mut bytes);
             buf.write(&bytes);
         }
         buf.fill_hole();
@@ -146,6 +188,19 @@ impl AddressSpaceOperations for Ram {
     fn set_size(&self, _size: u64) {}
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())
+    }
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if change != Fallocate::Allocate && !range.is_empty() {
+            self.punch(range);
+        }
+        Ok(())
+    }
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        let (valid, holes) = (self.valid.load(SeqCst), self.holes.lock());
+        let before = holes.range(..=pos).next_back().map_or(0, |(_, end)| *end);
+        let start = before.max(pos);
+        let end = holes.range(start..).next().map_or(valid, |(start, _)| valid.min(*start));
+        Ok((start < end).then_some(start..end))
     }
     fn is_persistent(&self) -> bool {
         false
@@ -229,6 +284,39 @@ impl AddressSpaceOperations for Linux {
         })
         .map_err(|error| errno(&error))
     }
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let mode = libc::FALLOC_FL_KEEP_SIZE
+            | match change {
+                Fallocate::Allocate => 0,
+                Fallocate::PunchHole => libc::FALLOC_FL_PUNCH_HOLE,
+                Fallocate::ZeroRange => libc::FALLOC_FL_ZERO_RANGE,
+            };
+        let (offset, len) = (range.start as i64, (range.end - range.start) as i64);
+        let file = self.open()?;
+        // SAFETY: changes blocks of a file, and no memory.
+        match unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, len) } {
+            0 => Ok(()),
+            _ => Err(errno(&io::Error::last_os_error())),
+        }
+    }
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        let file = self.open()?;
+        let seek = |pos: u64, whence| {
+            // SAFETY: moves the position of a file that is this call's own.
+            match unsafe { libc::lseek(file.as_raw_fd(), pos as i64, whence) } {
+                -1 => Err(io::Error::last_os_error()),
+                to => Ok(to as u64),
+            }
+        };
+        match seek(pos, libc::SEEK_DATA).and_then(|at| Ok(at..seek(at, libc::SEEK_HOLE)?)) {
+            Ok(extent) => Ok(Some(extent)),
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+            Err(error) => Err(errno(&error)),
+        }
+    }
 }
 
 fn errno(error: &io::Error) -> Errno {
@@ -237,6 +325,7 @@ fn errno(error: &io::Error) -> Errno {
         Some(libc::EFBIG) => Errno::FileTooBig,
         Some(libc::ENOMEM) => Errno::NoMemory,
         Some(libc::EROFS) => Errno::ReadOnly,
+        Some(libc::EOPNOTSUPP) => Errno::NotSupported,
         _ => Errno::Io,
     }
 }
@@ -329,6 +418,18 @@ impl BlockMap for Blocks {
         let cut = self.0.lock().split_off(&first);
         if let Ok(disk) = disk() {
             disk.give_back(cut.into_values());
+        }
+    }
+    fn find_from(&self, block: u64) -> Result<Option<u64>, Errno> {
+        Ok(self.0.lock().range(block..).next().map(|(block, _)| *block))
+    }
+    fn punch(&self, blocks: Range<u64>) {
+        let mut map = self.0.lock();
+        let gone: Vec<_> = map.range(blocks).map(|(block, _)| *block).collect();
+        let gone: Vec<_> = gone.iter().filter_map(|block| map.remove(block)).collect();
+        drop(map);
+        if let Ok(disk) = disk() {
+            disk.give_back(gone.into_iter());
         }
     }
     fn set_size(&self, _size: u64) {}

@@ -9,6 +9,7 @@ use std::ops::Range;
 use faultless_page::PAGE_SIZE;
 
 use super::expected::Window;
+use super::linux::Linux;
 use super::op::{Op, pattern};
 use super::overlap::unspecified;
 use super::run::{Run, bytes_at, loaded};
@@ -41,7 +42,7 @@ pub(super) fn equalize(run: &mut Run<'_>, op: &Op, copied: &Copied, old: u64) {
     if new != old {
         let written = if matches!(op, Op::Write(_)) { copied.file() } else { 0..0 };
         let exposed = run.expected.resized(old, new, &written);
-        forgive_junk(run, &exposed);
+        forgive_junk(run, op, &exposed);
     }
 }
 
@@ -90,9 +91,11 @@ fn equalize_read(run: &mut Run<'_>, copied: &Copied, size: u64) {
 }
 
 /// The whitelist's second entry: junk that the case stored past the end and that tmpfs shows when
-/// the end moves up.
-fn forgive_junk(run: &mut Run<'_>, exposed: &[(u64, u8)]) {
-    for linux in run.linux.iter_mut().filter(|linux| linux.keeps_junk()) {
+/// the end moves up; other file systems, when `fallocate` moves it.
+fn forgive_junk(run: &mut Run<'_>, op: &Op, exposed: &[(u64, u8)]) {
+    let by_fallocate = matches!(op, Op::Fallocate { .. });
+    let shows = |linux: &&mut Linux| by_fallocate || linux.keeps_junk();
+    for linux in run.linux.iter_mut().filter(shows) {
         let mut shown = false;
         for (at, junk) in exposed {
             let (ours, theirs) = (run.faultless.peek(*at, 1), linux.peek(*at, 1));

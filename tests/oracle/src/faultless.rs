@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use faultless_filemap::{Inode, NoTask, OpenFile, OpenFlags, Task, WriteOptions};
-use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
+use faultless_page::{AddressSpaceOperations, Errno, Fallocate, PAGE_SIZE, PageIndex};
 use faultless_usercopy::{
     IovIter, IovecError, MAX_SEGMENTS, MayFault, USER_IOVEC_BYTES, UserAddr, UserMemory, UserSlice,
     import_iovec,
@@ -301,6 +301,15 @@ impl System for Faultless {
             Op::Truncate(size) => {
                 let World { inode, task, .. } = &self.world;
                 let result = self.machine.syscall(|token| inode.set_size(token, size, task));
+                return result.map_or_else(|e| Answer::Errno(e.code()), |()| Answer::Done);
+            }
+            Op::Fallocate { change, at, len, size } => {
+                let (World { inode, task, .. }, range) = (&self.world, at..at + len);
+                let result = self.machine.syscall(|token| match change {
+                    Fallocate::Allocate => inode.allocate(token, range, size, task),
+                    Fallocate::PunchHole => inode.punch_hole(token, range, task),
+                    Fallocate::ZeroRange => inode.zero_range(token, range, size, task),
+                });
                 return result.map_or_else(|e| Answer::Errno(e.code()), |()| Answer::Done);
             }
             Op::Seek(pos) => {

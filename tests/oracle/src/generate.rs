@@ -3,8 +3,8 @@
 
 #![forbid(unsafe_code)]
 
-use faultless_filemap::Strategy;
-use faultless_page::PAGE_SIZE;
+use faultless_filemap::{FileSize, Strategy};
+use faultless_page::{Fallocate, PAGE_SIZE};
 
 use super::op::{
     At, Backing, Bytes, Case, Form, MAX_SEGMENT, Op, OpenMode, Place, Segment, Transfer, WINDOW,
@@ -42,7 +42,9 @@ impl Case {
         }
         draw.first_ops(&mut case.ops);
         for _ in 0..draw.rng.range(4..20) {
-            let op = draw.op();
+            // tmpfs looks at the limit where others do not.
+            let op =
+                if case.limit.is_none() && draw.one_in(20) { draw.fallocate() } else { draw.op() };
             case.ops.push(op);
         }
         case
@@ -208,6 +210,21 @@ impl Draw {
             93..97 => Op::Steal { page, pages },
             _ => Op::Compare,
         }
+    }
+
+    fn fallocate(&mut self) -> Op {
+        let changes = [Fallocate::Allocate, Fallocate::PunchHole, Fallocate::ZeroRange];
+        let change = changes[self.rng.range(0..3)];
+        let size = match change {
+            Fallocate::PunchHole => FileSize::Stays,
+            _ if self.one_in(2) => FileSize::Stays,
+            _ => FileSize::Grows,
+        };
+        let (at, len) = (self.position(), self.length() as u64);
+        if size == FileSize::Grows {
+            self.end = self.end.max(at + len);
+        }
+        Op::Fallocate { change, at, len, size }
     }
 
     /// A range of the window that is sometimes in one page.

@@ -11,7 +11,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::ptr::NonNull;
 
-use faultless_page::PAGE_SIZE;
+use faultless_filemap::FileSize;
+use faultless_page::{Fallocate, PAGE_SIZE};
 use faultless_usercopy::arch::{Atomic, NoWindow, native};
 
 use super::op::{At, Bytes, Case, Form, GUARD, Op, OpenMode, Place, Transfer, WINDOW, pattern};
@@ -231,6 +232,28 @@ impl Linux {
         if answer == Answer::Count(0) { Answer::Done } else { answer }
     }
 
+    fn fallocate(&self, change: Fallocate, at: u64, len: u64, size: FileSize) -> Answer {
+        let keep = match size {
+            FileSize::Grows => 0,
+            FileSize::Stays => libc::FALLOC_FL_KEEP_SIZE,
+        };
+        let call = |mode| {
+            let (fd, at, len) = (self.file.as_raw_fd(), at.cast_signed(), len.cast_signed());
+            // SAFETY: no pointer is passed.
+            let result = unsafe { libc::fallocate(fd, mode, at, len) };
+            if result == 0 { Answer::Done } else { Answer::Errno(errno()) }
+        };
+        let hole = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        match change {
+            Fallocate::Allocate => call(keep),
+            Fallocate::PunchHole => call(hole),
+            Fallocate::ZeroRange => match call(keep | libc::FALLOC_FL_ZERO_RANGE) {
+                Answer::Errno(libc::EOPNOTSUPP) if call(hole) == Answer::Done => call(keep),
+                answer => answer,
+            },
+        }
+    }
+
     fn seek(&self, offset: i64, whence: i32) -> Result<u64, i32> {
         // SAFETY: no pointer is passed.
         let result = unsafe { libc::lseek(self.file.as_raw_fd(), offset, whence) };
@@ -273,6 +296,9 @@ impl System for Linux {
                 }
             }
             Op::Truncate(size) => return self.truncate(size),
+            Op::Fallocate { change, at, len, size } => {
+                return self.fallocate(change, at, len, size);
+            }
             Op::Seek(pos) => {
                 let result = self.seek(pos.cast_signed(), libc::SEEK_SET);
                 return result.map_or_else(Answer::Errno, |_| Answer::Done);

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use faultless_filemap::Strategy;
-use faultless_page::PAGE_SIZE;
+use faultless_filemap::{FileSize, Strategy};
+use faultless_page::{Fallocate, PAGE_SIZE};
 
 use faultless_host::mmu::Protection;
 
@@ -106,6 +106,17 @@ pub enum Op {
     },
     /// `ftruncate`.
     Truncate(u64),
+    /// `fallocate`.
+    Fallocate {
+        /// Room, a hole or zeros. tmpfs knows no zeros: there it is a hole and then room.
+        change: Fallocate,
+        /// The first byte.
+        at: u64,
+        /// How many.
+        len: u64,
+        /// What becomes of the size, but for a hole, which keeps it.
+        size: FileSize,
+    },
     /// `lseek` with `SEEK_SET`.
     Seek(u64),
     /// The program stores bytes of [`pattern`].
@@ -261,6 +272,9 @@ impl fmt::Display for Op {
                 write!(f, "mprotect pages {page}+{pages}: {protection:?}")
             }
             Self::Truncate(size) => write!(f, "ftruncate to {size}"),
+            Self::Fallocate { change, at, len, size } => {
+                write!(f, "fallocate at {at}, {len} B: {change:?}, the size {size:?}")
+            }
             Self::Seek(pos) => write!(f, "lseek to {pos}"),
             Self::Store { at, seed } => write!(f, "store at {at}, bytes of {seed}"),
             Self::Load(at) => write!(f, "load at {at}"),

@@ -35,6 +35,13 @@ int main(void) {
     told("lseek to data past the end", lseek(fd, 4 * PAGE, SEEK_DATA));
     told("truncate", ftruncate(fd, -1));
     told("truncate of a reader", ftruncate(reads, 5));
+    told("room for nothing", fallocate(fd, 0, 5, 0));
+    told("room before", fallocate(fd, FALLOC_FL_KEEP_SIZE, -5, 10));
+    told("a hole that grows", fallocate(fd, FALLOC_FL_PUNCH_HOLE, 0, 10));
+    told("a hole of zeros", fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE, 0, 10));
+    told("a hole of a reader", fallocate(reads, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, 10));
+    told("a hole", fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, PAGE - 10, 20));
+    told("room", fallocate(fd, FALLOC_FL_KEEP_SIZE, 100, 10 * PAGE));
     told("vector too long", writev(fd, (void *)&byte, 1025));
     told("vector of nothing", writev(fd, 0, 0));
     told("advice", posix_fadvise(fd, 0, 0, 99));

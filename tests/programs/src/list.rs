@@ -119,6 +119,11 @@ pub(crate) const CASES: &[Case] = &[
     fsx("fsx, seed 1", "fsx -q -N 20000 -S 1 file"),
     fsx("fsx, seed 2", "fsx -q -N 20000 -S 2 file"),
     fsx("fsx, seed 3", "fsx -q -N 20000 -S 3 file"),
+    fsx(
+        "fsx, holes",
+        "printf '[weights]\\npunch_hole = 10\\nposix_fallocate = 5\\n' > holes.toml && \
+         fsx -q -f holes.toml -N 20000 -S 4 file",
+    ),
     fio("fio psync", "fio $FIO --ioengine=psync"),
     fio("fio pvsync2", "fio $FIO --ioengine=pvsync2"),
     fio("fio sync", "fio $FIO --ioengine=sync"),

@@ -5,8 +5,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use faultless::filemap::{Inode, MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
-use faultless::page::{AddressSpaceOperations, Errno, PageIndex};
+use faultless::filemap::{FileSize, Inode, MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
+use faultless::page::{AddressSpaceOperations, Errno, Fallocate, PageIndex};
 use faultless::usercopy::UserSlice;
 use faultless_host::stores::{Call, CrashStore, Lie};
 use faultless_host::{AddressSpace, Machine, Mmu, Protection, UserFault, syscall};
@@ -91,6 +91,10 @@ impl<'m, M: Mmu> Player<'m, M> {
                 self.promise.may_write(range.start, &self.data(range.clone()));
             }
             Op::Truncate(size) => self.promise.may_resize(*size),
+            Op::Blocks(_, at, len) => {
+                let range = self.inside(*at, *len);
+                self.promise.may_write(range.start, &vec![0; range.len()]);
+            }
             _ => {}
         }
     }
@@ -123,6 +127,7 @@ impl<'m, M: Mmu> Player<'m, M> {
                 assert_eq!(self.space.sys_truncate(&self.file, size as u64), Ok(()));
                 self.promise.resized(size);
             }
+            Op::Blocks(change, at, len) => self.change_blocks(change, self.inside(at, len)),
             Op::Evict => {
                 let _ = syscall(|token| self.file.evict(token, 0..u64::MAX));
             }
@@ -203,6 +208,25 @@ impl<'m, M: Mmu> Player<'m, M> {
         let stored = self.space.store(self.space.at(MAPPED, range.start), &bytes);
         assert_eq!(stored, Ok(()), "a store inside the file");
         self.promise.wrote(range.start, &bytes);
+    }
+
+    /// A hole or zeros, where the store can: that of 2007 cannot.
+    fn change_blocks(&mut self, change: Fallocate, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        let (bytes, file) = (range.start as u64..range.end as u64, &self.file);
+        let changed = syscall(|token| match change {
+            Fallocate::PunchHole => file.punch_hole(token, bytes, &NoTask),
+            Fallocate::ZeroRange => file.zero_range(token, bytes, FileSize::Stays, &NoTask),
+            Fallocate::Allocate => file.allocate(token, bytes, FileSize::Stays, &NoTask),
+        });
+        if changed != Err(Errno::NotSupported) {
+            assert_eq!(changed, Ok(()), "{change:?} of {range:?}");
+            if change != Fallocate::Allocate {
+                self.promise.wrote(range.start, &vec![0; range.len()]);
+            }
+        }
     }
 
     /// Stores to all of the last page that lies past the end.

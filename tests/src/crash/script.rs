@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use faultless::filemap::SyncKind;
-use faultless::page::Errno;
+use faultless::page::{Errno, Fallocate};
 use faultless_host::rng::Rng;
 
 use super::BYTES;
@@ -27,6 +27,8 @@ pub enum Op {
     Scribble,
     /// `ftruncate`.
     Truncate(usize),
+    /// `fallocate`: a hole, or zeros that have room, inside the file.
+    Blocks(Fallocate, usize, usize),
     /// Clean pages leave the cache.
     Evict,
     /// Dirty pages are sent.
@@ -66,8 +68,8 @@ impl Script {
     #[must_use]
     pub fn fixed() -> Vec<Self> {
         use Op::{
-            Append, Evict, FailedFsync, FailedWriteback, Fsync, FsyncDuringWriteback, Msync, Read,
-            Scribble, Store, SyncWrite, Truncate, Write, Writeback, Writev,
+            Append, Blocks, Evict, FailedFsync, FailedWriteback, Fsync, FsyncDuringWriteback,
+            Msync, Read, Scribble, Store, SyncWrite, Truncate, Write, Writeback, Writev,
         };
         let (all, data) = (Fsync(SyncKind::All), Fsync(SyncKind::Data));
         let odd = 2 * PAGE + 1234;
@@ -122,6 +124,24 @@ impl Script {
                     Append(600),
                     data.clone(),
                     Write(3 * PAGE + 5, 20),
+                ],
+            ),
+            Self::new(
+                "holes in what was synced, and writes into them",
+                [
+                    Write(0, 4 * PAGE + 600),
+                    all.clone(),
+                    Blocks(Fallocate::PunchHole, PAGE - 700, PAGE + 900),
+                    all.clone(),
+                    Write(PAGE + 10, 1500),
+                    Blocks(Fallocate::ZeroRange, 3 * PAGE + 5, PAGE + 500),
+                    Writeback(ALL),
+                    Store(3 * PAGE + 100, 50),
+                    data.clone(),
+                    Blocks(Fallocate::PunchHole, 0, BYTES),
+                    Append(700),
+                    Evict,
+                    all.clone(),
                 ],
             ),
             Self::new(
@@ -236,7 +256,7 @@ fn some_range(rng: &mut Rng) -> Range<usize> {
 
 fn op(rng: &mut Rng) -> Op {
     let errno = if rng.below(2) == 0 { Errno::Io } else { Errno::NoSpace };
-    match rng.below(28) {
+    match rng.below(30) {
         0..=4 => Op::Write(place(rng), len(rng)),
         5..=6 => Op::Append(len(rng)),
         7 => Op::Writev(place(rng), [len(rng), rng.range(0..50), len(rng)]),
@@ -252,6 +272,8 @@ fn op(rng: &mut Rng) -> Op {
         23..=24 => Op::Fsync(sync_kind(rng)),
         25 => Op::FsyncDuringWriteback(sync_kind(rng)),
         26 => Op::Msync(some_range(rng)),
+        27 => Op::Blocks(Fallocate::PunchHole, place(rng), len(rng)),
+        28 => Op::Blocks(Fallocate::ZeroRange, place(rng), len(rng)),
         _ => Op::Read,
     }
 }

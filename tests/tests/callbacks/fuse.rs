@@ -99,6 +99,8 @@ const fn name(call: Call) -> &'static str {
         Call::TruncateBlocks => "trim",
         Call::SetSize => "set_size",
         Call::Sync => "sync",
+        Call::Fallocate => "fallocate",
+        Call::PrepareSize => "prepare_size",
     }
 }
 

@@ -5,8 +5,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use faultless::filemap::{Access, InFault, MappedFrame, MsyncKind, NoTask, SyncKind, WriteOptions};
-use faultless::page::{Errno, Mark, PAGE_SIZE, PageIndex, Strategy};
+use faultless::filemap::{
+    Access, FileSize, InFault, MappedFrame, MsyncKind, NoTask, SyncKind, WriteOptions,
+};
+use faultless::page::{Errno, Fallocate, Mark, PAGE_SIZE, PageIndex, Strategy};
 use faultless_host::stores::BlockStore;
 use faultless_host::{Action, Event, Machine, MachineConfig, Mmu, Protection, When, lockcheck};
 use faultless_host::{HostUserMappings, counting, syscall};
@@ -32,10 +34,20 @@ const SOURCE: usize = FREE + 8;
 /// What is interrupted.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
-    Write { pos: u64, len: usize },
-    Append { len: usize },
-    SyncedWrite { pos: u64, len: usize },
+    Write {
+        pos: u64,
+        len: usize,
+    },
+    Append {
+        len: usize,
+    },
+    SyncedWrite {
+        pos: u64,
+        len: usize,
+    },
     SetSize(u64),
+    /// A hole or zeros, from a byte to another.
+    Blocks(Fallocate, u64, u64),
     Fsync,
     Msync,
     Writeback,
@@ -53,6 +65,9 @@ const OPERATIONS: &[Operation] = &[
     Operation::SetSize(PAGE + 100),
     Operation::SetSize(0),
     Operation::SetSize(5 * PAGE),
+    Operation::Blocks(Fallocate::PunchHole, 100, SIZE),
+    Operation::Blocks(Fallocate::ZeroRange, PAGE / 2, 3 * PAGE + 100),
+    Operation::Blocks(Fallocate::Allocate, 0, 5 * PAGE),
     Operation::Fsync,
     Operation::Msync,
     Operation::Writeback,
@@ -126,6 +141,18 @@ impl<'m, M: Mmu> Scene<'m, M> {
                 write(&WriteOptions::at(pos).with_sync(SyncKind::Data), len);
             }
             Operation::SetSize(size) => assert_eq!(set_size(file, size), Ok(())),
+            Operation::Blocks(change, start, end) => {
+                let changed = syscall(|token| match change {
+                    Fallocate::PunchHole => file.punch_hole(token, start..end, &NoTask),
+                    Fallocate::ZeroRange => {
+                        file.zero_range(token, start..end, FileSize::Stays, &NoTask)
+                    }
+                    Fallocate::Allocate => {
+                        file.allocate(token, start..end, FileSize::Grows, &NoTask)
+                    }
+                });
+                assert_eq!(changed, Ok(()));
+            }
             Operation::Fsync => assert_eq!(fsync(file), Ok(())),
             Operation::Msync => {
                 let kind = MsyncKind::Sync;
@@ -219,10 +246,12 @@ fn sweep<M: Mmu>(machine: &Machine<M>, strategy: Strategy, side: Side) -> BTreeS
 }
 
 /// Every kind of callback that there is, and that these operations use.
-const CALLBACKS: [&str; 11] = [
+const CALLBACKS: [&str; 13] = [
+    "fallocate",
     "fault handler",
     "faulting copy",
     "install",
+    "prepare_size",
     "read",
     "set_size",
     "sync",
@@ -251,7 +280,8 @@ balanced_on_both_mmus! {
     fn f6_pages_that_an_unfinished_truncation_left_are_not_lost_data(machine) {
         for close in [true, false] {
             let scene = Scene::new(machine, Strategy::BeginEnd, Side::Before);
-            let blew = scene.fuse.blow(1, || scene.perform(Operation::SetSize(PAGE)));
+            // The store has agreed to it before.
+            let blew = scene.fuse.blow(2, || scene.perform(Operation::SetSize(PAGE)));
             assert_eq!(blew, Some("unmap"));
             scene.disarm();
             assert_eq!((scene.file.size(), fsync(&scene.file)), (PAGE, Ok(())));

@@ -17,6 +17,7 @@ mod user;
 
 mod append;
 mod evict;
+mod fallocate;
 mod fault;
 mod flush;
 mod flusher;
@@ -28,6 +29,7 @@ mod open_file;
 mod queued;
 mod read;
 mod reclaim;
+mod seek;
 mod throttle;
 mod truncate;
 mod write;

@@ -2,14 +2,15 @@
 //! accompanied by a hook; and which can be made to lie, for tests that must see it.
 #![forbid(unsafe_code)]
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::boxed::Box;
 use std::sync::Mutex;
 use std::vec::Vec;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Strategy,
-    SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
+    Strategy, SyncKind, WritebackRun, forward_to_store,
 };
 use faultless_parts::{BlockStore, Call, FaultyStore, FixedMap, RamDisk};
 
@@ -29,6 +30,19 @@ pub(super) fn disk(blocks: usize) -> Disk {
     BlockStore::new(device, FixedMap::new(0..blocks as u64)).expect("a block size")
 }
 
+/// A disk whose store keeps the defaults of the calls that are about its blocks.
+pub(super) struct Plain(Disk);
+
+/// Such a disk, with room for so many blocks.
+pub(super) fn without_fallocate(blocks: usize) -> Plain {
+    Plain(disk(blocks))
+}
+
+impl AddressSpaceOperations for Plain {
+    forward_to_store!(self => self.0; read, writeback, write_begin, write_end, truncate_blocks);
+    forward_to_store!(self => self.0; set_size, sync, max_size);
+}
+
 /// A call that was made. Positions and lengths in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
@@ -43,6 +57,8 @@ pub(super) enum Event {
     TruncateBlocks(u64),
     Size(u64),
     Sync(SyncKind),
+    /// From byte to byte.
+    Fallocate(Fallocate, u64, u64),
 }
 
 /// What a lying store says.
@@ -178,6 +194,11 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
         if self.is_lying(Lie::Sent) { Ok(()) } else { self.faults.writeback(run) }
     }
 
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        self.run_hook(Call::PrepareSize);
+        self.faults.prepare_size(size)
+    }
+
     fn truncate_blocks(&self, size: u64) {
         self.note(Event::TruncateBlocks(size));
         self.run_hook(Call::TruncateBlocks);
@@ -196,6 +217,18 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
         self.note(Event::Sync(kind));
         self.run_hook(Call::Sync);
         self.faults.sync(kind)
+    }
+
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if !range.is_empty() {
+            self.note(Event::Fallocate(change, range.start, range.end));
+            self.run_hook(Call::Fallocate);
+        }
+        self.faults.fallocate(change, range)
+    }
+
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        self.faults.extent(pos)
     }
 
     fn strategy(&self) -> Strategy {

@@ -2,8 +2,10 @@
 //! again.
 #![forbid(unsafe_code)]
 
+use std::vec::Vec;
+
 use faultless_page::{Errno, LockId, Strategy, Unmap};
-use faultless_parts::Call;
+use faultless_parts::{Answer, Call, When};
 
 use super::kernel::{self, RmapCall, Tester};
 use super::rig::{token, write_elsewhere};
@@ -224,4 +226,42 @@ fn w2_an_overwrite_that_is_cut_off_while_it_faults_in_writes_past_the_new_end() 
     let (written, _) = rig.write_from(&[source], &options);
     assert_eq!(written.map(|written| written.bytes), Ok(50));
     rig.assert_keeps(&overlay(b"other", 100, &bytes(2, 50)));
+}
+
+#[test]
+fn f5_a_size_that_the_store_refuses_changes_nothing_and_can_be_asked_for_again() {
+    for size in [0, 1000, 2 * PAGE, 3 * PAGE + 1, 9 * PAGE] {
+        let rig = Rig::new();
+        rig.fill(&bytes(1, 3 * PAGE));
+        let new = bytes(2, 3 * PAGE);
+        assert_eq!(rig.write(0, &new), Ok(new.len()), "dirty pages on both sides");
+        rig.store.take_events();
+        rig.task.now.set(9);
+        let refuse = Answer::Fail(Errno::ReadOnly);
+        rig.store.faults.plan(Call::PrepareSize, When::Nth(1), refuse).expect("");
+        let times = rig.file().times();
+        assert_eq!(rig.set_size(size as u64), Err(Errno::ReadOnly), "to {size}");
+        assert_eq!((kernel::held(), rig.cached(), rig.file().times()), (Vec::new(), 3, times));
+        assert_eq!(rig.store.take_events(), [], "the store was only asked");
+        rig.assert_holds(&new);
+        assert_eq!(rig.set_size(size as u64), Ok(()), "once more");
+        let mut cut = new;
+        cut.resize(size, 0);
+        rig.assert_keeps(&cut);
+    }
+}
+
+#[test]
+fn p3_the_store_is_asked_for_a_size_with_i_and_without_a_page_lock() {
+    for size in [PAGE as u64, 9000] {
+        let rig = Rig::new();
+        rig.fill(&bytes(1, 2 * PAGE));
+        let file = rig.file().clone();
+        rig.store.at_next(Call::PrepareSize, move || {
+            kernel::no_page_is_locked("a size to be prepared");
+            assert!(kernel::held().iter().any(|lock| matches!(lock, LockId::Inode(_))));
+            assert_eq!(file.size(), 2 * PAGE as u64, "not before it agrees");
+        });
+        assert_eq!(rig.set_size(size), Ok(()));
+    }
 }

@@ -7,11 +7,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
-    SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
+    Reserved, SyncKind, WritebackRun,
 };
 
 use super::Medium;
@@ -194,7 +195,7 @@ impl BlockStore {
     }
 
     /// Blocks of the page, those past the largest size excepted.
-    fn blocks_of(&self, page: PageIndex) -> std::ops::Range<u64> {
+    fn blocks_of(&self, page: PageIndex) -> Range<u64> {
         let size = self.block_size as u64;
         let end = page.plus(1).start().min(self.max_size.div_ceil(size).saturating_mul(size));
         page.start() / size..end.div_ceil(size)
@@ -226,9 +227,13 @@ impl BlockState {
 
     /// Zeroes the block in which a file of `size` bytes ends, from there on (P2).
     fn zero_from(&mut self, size: u64, block_size: usize) {
-        let last = self.blocks.get(&(size / block_size as u64));
-        if let Some(Block { device, written: Written::Yes }) = last {
-            self.device[*device][(size % block_size as u64) as usize..].fill(0);
+        let from = (size % block_size as u64) as usize;
+        self.zero_part(size / block_size as u64, from..block_size);
+    }
+
+    fn zero_part(&mut self, block: u64, part: Range<usize>) {
+        if let Some(Block { device, written: Written::Yes }) = self.blocks.get(&block) {
+            self.device[*device][part].fill(0);
         }
     }
 
@@ -316,6 +321,31 @@ impl AddressSpaceOperations for BlockStore {
 
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())
+    }
+
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        let mut state = self.lock();
+        let parts: Vec<_> = super::parts(&range, self.block_size).collect();
+        if change != Fallocate::PunchHole {
+            for (block, _) in &parts {
+                state.allocate(*block)?;
+            }
+        }
+        if change != Fallocate::Allocate {
+            for (block, part) in parts {
+                let is_whole = part.len() == self.block_size;
+                match change {
+                    Fallocate::PunchHole if is_whole => state.give_back(block),
+                    _ => state.zero_part(block, part),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        let blocks = self.lock().blocks.keys().copied().collect::<Vec<_>>();
+        Ok(super::first_stretch(&blocks, pos, self.block_size))
     }
 
     fn max_size(&self) -> u64 {

@@ -11,11 +11,12 @@
 pub(super) mod log;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PAGE_SIZE, PageIndex, SyncKind, WritebackRun,
-    forward_to_store,
+    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex, SyncKind,
+    WritebackRun, forward_to_store,
 };
 
 use self::log::{Effect, Entry, Sector};
@@ -167,7 +168,10 @@ impl CrashStore {
         let mut state = self.state();
         state.log.push(Entry { call, effect, ended: None });
         let number = state.log.len() - 1;
-        if !matches!(call, Call::Read | Call::WriteBegin | Call::Writeback | Call::Sync) {
+        if !matches!(
+            call,
+            Call::Read | Call::WriteBegin | Call::Writeback | Call::Sync | Call::Fallocate
+        ) {
             return (number, Ok(()));
         }
         state.fallible += 1;
@@ -181,6 +185,8 @@ impl CrashStore {
         state.failed += u64::from(errno.is_some());
         if let (Some(_), Effect::Write(sectors)) = (errno, &mut state.log[number].effect) {
             sectors.truncate(sectors.len() / 2);
+        } else if errno.is_some() {
+            state.log[number].effect = Effect::None;
         }
         (number, errno.map_or(Ok(()), Err))
     }
@@ -279,7 +285,18 @@ impl AddressSpaceOperations for CrashStore {
         Ok(())
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if range.is_empty() {
+            return self.inner.fallocate(change, range);
+        }
+        let (number, outcome) = self.begin(Call::Fallocate, Effect::of(change, &range));
+        outcome?;
+        self.inner.fallocate(change, range)?;
+        self.end(number);
+        Ok(())
+    }
+
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent, prepare_size);
     forward_to_store!(self => self.inner; wants_stable_pages, is_swap);
 }
 

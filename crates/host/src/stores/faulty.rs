@@ -5,10 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PageIndex, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PageIndex, SyncKind, WritebackRun,
     forward_to_store,
 };
 
@@ -34,9 +35,13 @@ pub enum Call {
     SetSize,
     /// `sync`.
     Sync,
+    /// `fallocate`, of a range that is not empty.
+    Fallocate,
+    /// `prepare_size`.
+    PrepareSize,
 }
 
-const CALLS: usize = 7;
+const CALLS: usize = 9;
 
 /// A store with a plan of failures.
 #[derive(Debug)]
@@ -202,7 +207,7 @@ impl<S: Medium> FaultyStore<S> {
     }
 
     /// Counts a call on `pages`, waits if it is deferred, and says whether it fails.
-    fn enter(&self, call: Call, pages: std::ops::Range<u64>) -> Result<(), Errno> {
+    fn enter(&self, call: Call, pages: Range<u64>) -> Result<(), Errno> {
         let mut plan = self.plan();
         plan.counts[call as usize] += 1;
         let number = plan.counts[call as usize];
@@ -285,6 +290,11 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
         })
     }
 
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        self.enter(Call::PrepareSize, 0..0)?;
+        self.inner.prepare_size(size)
+    }
+
     fn truncate_blocks(&self, size: u64) {
         let _ = self.enter(Call::TruncateBlocks, 0..0);
         // What is under way is cut off as what has arrived is.
@@ -310,6 +320,19 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
         Ok(())
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if !range.is_empty() {
+            let pages = PageIndex::containing(range.start).get()
+                ..PageIndex::containing(range.end - 1).get() + 1;
+            self.enter(Call::Fallocate, pages.clone())?;
+            let mut plan = self.plan();
+            pages
+                .clone()
+                .try_for_each(|page| self.hand_on_page(&mut plan, PageIndex::new(page)))?;
+        }
+        self.inner.fallocate(change, range)
+    }
+
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent);
     forward_to_store!(self => self.inner; wants_stable_pages, is_swap);
 }

@@ -4,13 +4,14 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
-    SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
+    Reserved, SyncKind, WritebackRun,
 };
 
 /// A store that reads and writes a file of the host with `pread` and `pwrite`.
@@ -88,6 +89,16 @@ impl AddressSpaceOperations for FileStore {
             // Nothing to report a failure to: what lies past the end is then merely not given back.
             let _ = self.file.set_len(size);
         }
+    }
+
+    /// The file of the host has no blocks that this store knows of: zeros are written.
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        let end = range.end.min(self.len()?);
+        if change == Fallocate::Allocate || range.start >= end {
+            return Ok(());
+        }
+        let zeros = vec![0; (end - range.start) as usize];
+        self.file.write_all_at(&zeros, range.start).map_err(errno)
     }
 
     fn set_size(&self, size: u64) {

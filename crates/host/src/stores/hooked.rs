@@ -9,11 +9,12 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PAGE_SIZE, PageIndex, Strategy, SyncKind,
-    WritebackRun,
+    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex, Strategy,
+    SyncKind, WritebackRun,
 };
 
 use super::faulty::Call;
@@ -26,7 +27,7 @@ pub struct At {
     /// The first byte of the file that it is about; the size, of a call that is told one.
     pub pos: u64,
     /// Bytes that it is about: a page of `read`, those asked for of `write_begin`, those begun of
-    /// `write_end`, those inside the file of `writeback`.
+    /// `write_end`, those inside the file of `writeback`, those of `fallocate`.
     pub len: usize,
     /// Bytes that landed, of `write_end`.
     pub copied: usize,
@@ -179,6 +180,11 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
         self.call(&at, &mut || self.inner.writeback(run))
     }
 
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        let at = At { call: Call::PrepareSize, pos: size, len: 0, copied: 0 };
+        self.call(&at, &mut || self.inner.prepare_size(size))
+    }
+
     fn truncate_blocks(&self, size: u64) {
         let at = At { call: Call::TruncateBlocks, pos: size, len: 0, copied: 0 };
         self.tell(&at, || self.inner.truncate_blocks(size));
@@ -192,6 +198,19 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         let at = At { call: Call::Sync, pos: 0, len: 0, copied: 0 };
         self.call(&at, &mut || self.inner.sync(kind))
+    }
+
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if range.is_empty() {
+            return self.inner.fallocate(change, range);
+        }
+        let len = (range.end - range.start) as usize;
+        let at = At { call: Call::Fallocate, pos: range.start, len, copied: 0 };
+        self.call(&at, &mut || self.inner.fallocate(change, range.clone()))
+    }
+
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        self.inner.extent(pos)
     }
 
     fn strategy(&self) -> Strategy {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
 
@@ -92,6 +93,15 @@ impl Image {
         }
         if self.sizing == Sizing::Length {
             self.size = self.size.min(size);
+        }
+    }
+
+    /// These bytes are zeros.
+    pub(super) fn zero(&mut self, range: &Range<u64>) {
+        for (sector, part) in super::parts(range, SECTOR) {
+            if let Some(bytes) = self.sectors.get_mut(&sector) {
+                bytes[part].fill(0);
+            }
         }
     }
 

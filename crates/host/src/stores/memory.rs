@@ -3,11 +3,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
-    Strategy, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
+    Reserved, Strategy, SyncKind, WritebackRun,
 };
 
 use super::Medium;
@@ -148,6 +149,27 @@ impl AddressSpaceOperations for MemoryStore {
 
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())
+    }
+
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if change == Fallocate::Allocate {
+            // There is always room.
+            return Ok(());
+        }
+        let mut state = self.lock();
+        for (index, part) in super::parts(&range, PAGE_SIZE) {
+            if part.len() == PAGE_SIZE {
+                state.pages.remove(&index);
+            } else if let Some(page) = state.pages.get_mut(&index) {
+                page[part].fill(0);
+            }
+        }
+        Ok(())
+    }
+
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        let pages = self.lock().pages.keys().copied().collect::<Vec<_>>();
+        Ok(super::first_stretch(&pages, pos, PAGE_SIZE))
     }
 
     fn strategy(&self) -> Strategy {

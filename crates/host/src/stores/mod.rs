@@ -30,6 +30,7 @@ mod phased;
 mod tests;
 
 use std::fmt;
+use std::ops::Range;
 
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, WritebackRun};
 
@@ -74,4 +75,24 @@ fn each_page(
         put(run.first().plus(page), &bytes, run.len().saturating_sub(offset).min(PAGE_SIZE))?;
     }
     Ok(())
+}
+
+/// The blocks that hold bytes of `range`, and which of their bytes those are.
+fn parts(range: &Range<u64>, block_size: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
+    let (start, end, size) = (range.start, range.end, block_size as u64);
+    let blocks = if range.is_empty() { 0..0 } else { start / size..end.div_ceil(size) };
+    blocks.map(move |block| {
+        let from = start.saturating_sub(block * size);
+        (block, from as usize..(end - block * size).min(size) as usize)
+    })
+}
+
+/// The bytes of the first of `blocks`, in ascending order, that ends past `pos`, and of those that
+/// follow it without a gap.
+fn first_stretch(blocks: &[u64], pos: u64, block_size: usize) -> Option<Range<u64>> {
+    let size = block_size as u64;
+    let later = &blocks[blocks.partition_point(|block| *block < pos / size)..];
+    let first = *later.first()?;
+    let len = later.iter().zip(first..).take_while(|(block, expected)| *block == expected).count();
+    Some(first * size..(first + len as u64) * size)
 }

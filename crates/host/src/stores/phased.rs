@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PAGE_SIZE, PageIndex, Strategy, SyncKind,
-    WritebackRun,
+    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex, Strategy,
+    SyncKind, WritebackRun,
 };
 
 use super::crash::log::{self, Effect, Entry, Fate, Lie, Moment, Sector};
@@ -241,6 +241,10 @@ impl AddressSpaceOperations for PhasedStore {
         outcome
     }
 
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        self.inner.prepare_size(size)
+    }
+
     fn truncate_blocks(&self, size: u64) {
         self.at_once(Call::TruncateBlocks, Effect::TruncateBlocks(size), || {
             self.inner.truncate_blocks(size)
@@ -264,6 +268,24 @@ impl AddressSpaceOperations for PhasedStore {
         }
         self.pace.point();
         outcome
+    }
+
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if range.is_empty() {
+            return self.inner.fallocate(change, range);
+        }
+        self.pace.answer(Call::Fallocate)?;
+        let number = self.begin(Call::Fallocate, Effect::of(change, &range));
+        let changed = self.inner.fallocate(change, range);
+        if changed.is_ok() {
+            self.end(number..number + 1, |_| true);
+        }
+        self.pace.point();
+        changed
+    }
+
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        self.inner.extent(pos)
     }
 
     fn strategy(&self) -> Strategy {

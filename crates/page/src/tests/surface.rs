@@ -73,6 +73,7 @@ fn an_error_is_called_what_errno_h_calls_it() {
         (Errno::FileTooBig, 27, "EFBIG"),
         (Errno::NoSpace, 28, "ENOSPC"),
         (Errno::ReadOnly, 30, "EROFS"),
+        (Errno::NotSupported, 95, "EOPNOTSUPP"),
     ];
     for (errno, code, name) in names {
         assert_eq!((errno.code(), errno.to_string().as_str()), (code, name));

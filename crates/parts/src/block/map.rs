@@ -91,6 +91,13 @@ impl<const N: usize, S: SyncFamily> BlockMap for FixedMap<N, S> {
         Ok(usize::try_from(block).ok().and_then(|at| *table.blocks.get(at)?))
     }
 
+    fn find_from(&self, block: u64) -> Result<Option<u64>, Errno> {
+        let table = self.table.lock();
+        let first = usize::try_from(block).unwrap_or(N).min(N);
+        let found = table.blocks[first..].iter().position(Option::is_some);
+        Ok(found.map(|nth| (first + nth) as u64))
+    }
+
     fn allocate(&self, block: u64) -> Result<u64, Errno> {
         if block >= N as u64 {
             return Err(Errno::NoSpace);
@@ -120,11 +127,17 @@ impl<const N: usize, S: SyncFamily> BlockMap for FixedMap<N, S> {
     }
 
     fn truncate(&self, first: u64) {
+        self.punch(first..N as u64);
+    }
+
+    fn punch(&self, blocks: Range<u64>) {
         let mut table = self.table.lock();
+        let place = |block: u64| usize::try_from(block).unwrap_or(N).min(N);
+        let (first, end) = (place(blocks.start), place(blocks.end));
         let Table { blocks, released, .. } = &mut *table;
-        let first = usize::try_from(first).unwrap_or(N).min(N);
+        let gone = blocks.get_mut(first..end).unwrap_or_default();
         // Backwards, so that the blocks are used again in the order in which they were.
-        for device_block in blocks[first..].iter_mut().rev().filter_map(Option::take) {
+        for device_block in gone.iter_mut().rev().filter_map(Option::take) {
             // There are no more blocks than there is room for.
             let _fits = released.push(device_block);
         }

@@ -15,6 +15,8 @@ pub use map::FixedMap;
 pub use store::BlockStore;
 pub use swap::SwapStore;
 
+use core::ops::Range;
+
 use faultless_page::{Errno, SyncKind};
 
 /// A device of blocks, which several files may share. Every method may sleep.
@@ -63,6 +65,20 @@ pub trait BlockMap: Send + Sync {
     /// The map could not be read.
     fn find(&self, block: u64) -> Result<Option<u64>, Errno>;
 
+    /// The first block of the file from `block` on that is no hole; `None` if there is none. The
+    /// default [finds](Self::find) one after the other.
+    ///
+    /// # Errors
+    /// The map could not be read.
+    fn find_from(&self, block: u64) -> Result<Option<u64>, Errno> {
+        for block in block..self.max_blocks() {
+            if self.find(block)?.is_some() {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes a free block of the device, near which block `block` of the file would best be kept.
     /// It is not the file's before [`insert`](Self::insert): the store zeroes it first.
     ///
@@ -82,6 +98,10 @@ pub trait BlockMap: Send + Sync {
     /// Makes all blocks of the file from `first` on holes, and frees what they had. Must not fail:
     /// a map that cannot reach its tables notes what is to be done.
     fn truncate(&self, first: u64);
+
+    /// Makes these blocks of the file holes, and frees what they had. Must not fail, as
+    /// [`truncate`](Self::truncate) must not.
+    fn punch(&self, blocks: Range<u64>);
 
     /// The file has `size` bytes now. Never sleeps.
     fn set_size(&self, size: u64);
@@ -123,6 +143,9 @@ impl<M: BlockMap + ?Sized> BlockMap for &M {
     fn find(&self, block: u64) -> Result<Option<u64>, Errno> {
         (**self).find(block)
     }
+    fn find_from(&self, block: u64) -> Result<Option<u64>, Errno> {
+        (**self).find_from(block)
+    }
     fn allocate(&self, block: u64) -> Result<u64, Errno> {
         (**self).allocate(block)
     }
@@ -134,6 +157,9 @@ impl<M: BlockMap + ?Sized> BlockMap for &M {
     }
     fn truncate(&self, first: u64) {
         (**self).truncate(first);
+    }
+    fn punch(&self, blocks: Range<u64>) {
+        (**self).punch(blocks);
     }
     fn set_size(&self, size: u64) {
         (**self).set_size(size);

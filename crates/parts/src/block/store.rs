@@ -21,14 +21,17 @@ use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Release;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, MAX_FILE_SIZE, PAGE_SIZE, PageIndex,
-    Reserved, SpinWait, SyncKind, Wait, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, MAX_FILE_SIZE, PAGE_SIZE,
+    PageIndex, Reserved, SpinWait, SyncKind, Wait, WritebackRun,
 };
 
 use super::tails::{Tail, Tails};
 use super::{BlockDevice, BlockMap, is_block_size};
 use crate::direct;
 use crate::sleeping::WaitMutex;
+
+/// Blocks of an extent that are looked for at once.
+const EXTENT_BLOCKS: u64 = 256;
 
 /// What fresh blocks are written with.
 static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
@@ -40,6 +43,9 @@ static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 ///   from those without.
 /// - A full device gives a short write, or [`Errno::NoSpace`] for its first byte.
 /// - Writeback skips blocks that were never allocated, and those past the end.
+/// - [`fallocate`](AddressSpaceOperations::fallocate) zeroes what a hole has of the blocks at its
+///   ends, and then has the map free those between them. A range that is to be zeroed is written
+///   with zeros.
 /// - [`sync`](AddressSpaceOperations::sync) flushes the device, has the map written, with the size,
 ///   and flushes again. After a crash the map's file is as long as its size says; what the last
 ///   block has behind that is to be zeroed before the file is opened again, by `truncate_blocks` of
@@ -171,8 +177,13 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> BlockStore<D, M, W> {
         Ok(Contents::Hole)
     }
 
-    /// Gives block `block` room if it is a hole, with these bytes in it.
-    fn make_room(&self, block: u64, bytes: &[u8]) -> Result<(), Errno> {
+    /// Gives block `block` room if it is a hole, with zeros in it.
+    fn make_room(&self, block: u64) -> Result<(), Errno> {
+        self.make_room_with(block, &ZEROS[..self.block_size])
+    }
+
+    /// The same with these bytes in it.
+    fn make_room_with(&self, block: u64, bytes: &[u8]) -> Result<(), Errno> {
         if self.map.find(block)?.is_some() {
             return Ok(());
         }
@@ -222,7 +233,7 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
         let (first, end) = (pos / size, (pos + len as u64).div_ceil(size));
         let mut room_end = pos;
         for block in first..end {
-            match self.make_room(block, &ZEROS[..self.block_size]) {
+            match self.make_room(block) {
                 Ok(()) => room_end = (block + 1) * size,
                 Err(errno) if block == first => return Err(errno),
                 Err(_) => break,
@@ -269,6 +280,31 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
         self.device.flush()?;
         self.map.sync(kind)?;
         self.device.flush()
+    }
+
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        match change {
+            Fallocate::PunchHole => self.punch(&range),
+            Fallocate::ZeroRange => self.zero_range(&range),
+            Fallocate::Allocate => {
+                let size = self.block_size as u64;
+                let mut blocks = range.start / size..range.end.div_ceil(size);
+                blocks.try_for_each(|block| self.make_room(block))
+            }
+        }
+    }
+
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        let size = self.block_size as u64;
+        let Some(first) = self.map.find_from(pos / size)? else { return Ok(None) };
+        let mut end = first + 1;
+        while end - first < EXTENT_BLOCKS && self.map.find(end)?.is_some() {
+            end += 1;
+        }
+        Ok(Some(first * size..end * size))
     }
 
     fn max_size(&self) -> u64 {

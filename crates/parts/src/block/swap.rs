@@ -88,7 +88,7 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for SwapStore<
         true
     }
 
-    forward_to_store!(self => self.0; read, truncate_blocks, set_size, max_size);
+    forward_to_store!(self => self.0; read, truncate_blocks, set_size, max_size, fallocate, extent);
 }
 
 impl<D: BlockDevice, M: BlockMap, W: Wait> Drop for SwapStore<D, M, W> {

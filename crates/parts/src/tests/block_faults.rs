@@ -1,6 +1,7 @@
 //! A `BlockStore` call by call: what it allocates, sends and flushes, and what it says when its
 //! device fails at the worst moment.
 
+use core::ops::Range;
 use std::boxed::Box;
 use std::format;
 use std::string::String;
@@ -221,6 +222,10 @@ impl BlockMap for Logged<&'static Map> {
     }
     fn truncate(&self, first: u64) {
         self.0.truncate(first);
+    }
+    fn punch(&self, blocks: Range<u64>) {
+        self.1.add("punch");
+        self.0.punch(blocks);
     }
     fn set_size(&self, size: u64) {
         self.1.add("set_size");

@@ -1,12 +1,13 @@
 //! A file on a `BlockStore` against a vector, with random operations, for every block size.
 
+use core::ops::Range;
 use std::boxed::Box;
 use std::format;
 use std::string::String;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::vec::Vec;
 
-use faultless_page::{AddressSpaceOperations, Errno};
+use faultless_page::{AddressSpaceOperations, Errno, Fallocate};
 
 use super::{Rig, Rng, difference};
 use crate::{BlockDevice, BlockMap, BlockStore, FixedMap, RamDisk};
@@ -114,7 +115,7 @@ pub(super) fn check<S: AddressSpaceOperations + 'static>(
 impl<S: AddressSpaceOperations + 'static> Run<S> {
     fn step(&mut self) -> Result<(), String> {
         let max = (N * self.course.block_size) as u64;
-        match self.rng.below(10) {
+        match self.rng.below(13) {
             0..=3 => {
                 let end = if self.rng.below(8) == 0 { max } else { self.model.len() as u64 + 600 };
                 let pos = self.rng.below(end.min(max));
@@ -140,6 +141,12 @@ impl<S: AddressSpaceOperations + 'static> Run<S> {
                 Ok(())
             }
             8 if self.course.fail_every == 0 => self.reopen(),
+            9..=11 => {
+                let longest = if self.rng.below(3) == 0 { 9000 } else { 700 };
+                let start = self.rng.below(max);
+                let end = start + 1 + self.rng.below(longest);
+                self.fallocate(start..end.min(max))
+            }
             _ => self.read(),
         }
     }
@@ -157,6 +164,42 @@ impl<S: AddressSpaceOperations + 'static> Run<S> {
             Err(errno) => self.expect(Err(errno), "write"),
         }?;
         self.blocks()
+    }
+
+    /// A hole, zeros, or room.
+    fn fallocate(&mut self, range: Range<u64>) -> Result<(), String> {
+        let change = [Fallocate::PunchHole, Fallocate::ZeroRange, Fallocate::Allocate];
+        let change = change[self.rng.below(3) as usize];
+        let done = self.rig.fallocate(change, range.clone());
+        if done == Ok(()) && change != Fallocate::PunchHole {
+            self.model.resize(self.model.len().max(range.end as usize), 0);
+        }
+        let len = self.model.len();
+        let (start, end) = (len.min(range.start as usize), len.min(range.end as usize));
+        match done {
+            Ok(()) if change == Fallocate::Allocate => {}
+            Ok(()) => self.model[start..end].fill(0),
+            // What was made past the end has gone again.
+            Err(Errno::NoSpace) if self.course.capacity < N as u64 => {
+                self.adopt_zeros(start..end)?;
+            }
+            Err(errno) => {
+                self.expect(Err(errno), "fallocate")?;
+                self.adopt_zeros(start..end)?;
+            }
+        }
+        self.blocks()
+    }
+
+    /// Bytes of `range` may have become zeros, and none has changed besides.
+    fn adopt_zeros(&mut self, range: Range<usize>) -> Result<(), String> {
+        self.disk.fail_every(0);
+        let found = self.rig.read_all().map_err(|errno| format!("after a failure: {errno}"))?;
+        self.disk.fail_every(self.course.fail_every);
+        for at in range.filter(|at| found.get(*at) == Some(&0)) {
+            self.model[at] = 0;
+        }
+        difference(&found, &self.model).map_err(|what| format!("after a failure: {what}"))
     }
 
     fn set_size(&mut self, size: u64) -> Result<(), String> {

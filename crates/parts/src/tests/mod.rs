@@ -2,16 +2,17 @@
 //! a buffer that stands for user memory.
 
 use core::marker::PhantomData;
+use core::ops::Range;
 use std::boxed::Box;
 use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
 use std::{format, println};
 
-use faultless_filemap::{Inode, NoTask, WriteOptions};
+use faultless_filemap::{FileSize, Inode, NoTask, WriteOptions};
 use faultless_page::{
-    AddressSpaceOperations, Begun, CoreSync, Count, Errno, FillBuf, Kernel, NoUserMappings,
-    PageCache, PageIndex, SpinWait, SyncKind, Trace, WritebackRun,
+    AddressSpaceOperations, Begun, CoreSync, Count, Errno, Fallocate, FillBuf, Kernel,
+    NoUserMappings, PageCache, PageIndex, SpinWait, SyncKind, Trace, WritebackRun,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserSlice};
@@ -130,6 +131,15 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
         self.file().set_size(&mut token(), size, &NoTask)
     }
 
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        let (token, file, size) = (&mut token(), self.file(), FileSize::Grows);
+        match change {
+            Fallocate::Allocate => file.allocate(token, range, size, &NoTask),
+            Fallocate::PunchHole => file.punch_hole(token, range, &NoTask),
+            Fallocate::ZeroRange => file.zero_range(token, range, size, &NoTask),
+        }
+    }
+
     fn fsync(&self) -> Result<(), Errno> {
         self.file().fsync(&mut token(), SyncKind::All, &NoTask)
     }
@@ -242,6 +252,7 @@ impl<S: AddressSpaceOperations, F: Fn(&S, u64) + Send + Sync> Twist<S> for Trunc
 }
 
 impl<S: AddressSpaceOperations, T: Twist<S>> AddressSpaceOperations for Twisted<S, T> {
+    faultless_page::forward_to_store!(self => self.0; fallocate, extent, prepare_size);
     fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
         self.1.read(&self.0, index, buf)
     }

@@ -13,13 +13,15 @@ impl<S: System> Description<S> {
     /// `lseek`: moves the position; where it is then. May sleep. No lock is held, which `token`
     /// shows.
     ///
-    /// A file is data up to its end, and one hole behind it: stores do not say where their holes
-    /// are, as those of Linux may.
+    /// `SEEK_DATA` and `SEEK_HOLE` go by what the store says of its blocks, and by pages that it
+    /// has not got yet: [`Inode::seek_data`](faultless::filemap::Inode::seek_data). Linux's file
+    /// systems differ in what they call data that was never written.
     ///
     /// # Errors
     /// `EINVAL` for a position before the start or past the largest one, and for a `whence` that
-    /// means nothing; `ENXIO` for `SEEK_DATA` and `SEEK_HOLE` at or past the end of the file. The
-    /// position stays. `EINTR` if the task is to die.
+    /// means nothing; `ENXIO` for `SEEK_DATA` and `SEEK_HOLE` at or past the end of the file, and
+    /// for `SEEK_DATA` behind the last data; what the store says when it is asked. The position
+    /// stays. `EINTR` if the task is to die.
     pub fn seek<T: Task>(
         &self,
         _token: &mut MayFault,
@@ -29,20 +31,19 @@ impl<S: System> Description<S> {
     ) -> Result<u64, Errno> {
         let _held = self.lock_position(task)?;
         let size = self.inode().size();
-        let inside = || u64::try_from(offset).ok().filter(|at| *at < size).ok_or(Errno::NXIO);
         let base = match whence {
             linux::SEEK_SET => 0,
             linux::SEEK_CUR => *self.position.lock(),
             linux::SEEK_END => size,
-            linux::SEEK_DATA => {
-                let at = inside()?;
-                *self.position.lock() = at;
-                return Ok(at);
-            }
-            linux::SEEK_HOLE => {
-                inside()?;
-                *self.position.lock() = size;
-                return Ok(size);
+            linux::SEEK_DATA | linux::SEEK_HOLE => {
+                let from = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
+                let found = match whence {
+                    linux::SEEK_DATA => self.inode().seek_data(from)?,
+                    _ => self.inode().seek_hole(from, task)?,
+                };
+                let to = found.ok_or(Errno::NXIO)?;
+                *self.position.lock() = to;
+                return Ok(to);
             }
             _ => return Err(Errno::INVAL),
         };

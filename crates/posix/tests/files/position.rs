@@ -48,19 +48,24 @@ fn a_position_that_cannot_be_is_einval_and_the_old_one_stays() {
 }
 
 #[test]
-fn a_file_is_data_up_to_its_end_and_a_hole_behind() {
+fn data_is_where_something_was_written_and_a_hole_behind_the_end() {
     let rig = Rig::new();
-    let open = rig.memory_file().open_rw();
-    assert_eq!(seek(&open, 0, linux::SEEK_DATA), Err(Errno::NXIO), "an empty file");
-    pwrite(&open, b"x", 9999).unwrap();
-    assert_eq!(seek(&open, 17, linux::SEEK_DATA), Ok(17));
-    assert_eq!(seek(&open, 17, linux::SEEK_HOLE), Ok(10_000));
-    assert_eq!(position(&open), 10_000);
-    for offset in [10_000, MAX, -1] {
-        assert_eq!(seek(&open, offset, linux::SEEK_DATA), Err(Errno::NXIO));
-        assert_eq!(seek(&open, offset, linux::SEEK_HOLE), Err(Errno::NXIO));
+    for file in [rig.memory_file(), rig.disk_file()] {
+        let open = file.open_rw();
+        assert_eq!(seek(&open, 0, linux::SEEK_DATA), Err(Errno::NXIO), "an empty file");
+        pwrite(&open, b"x", 9999).unwrap();
+        assert_eq!(seek(&open, 17, linux::SEEK_DATA), Ok(8192));
+        assert_eq!(seek(&open, 17, linux::SEEK_HOLE), Ok(17));
+        assert_eq!(seek(&open, 9000, linux::SEEK_HOLE), Ok(10_000));
+        assert_eq!(position(&open), 10_000);
+        for offset in [10_000, MAX, -1] {
+            assert_eq!(seek(&open, offset, linux::SEEK_DATA), Err(Errno::NXIO));
+            assert_eq!(seek(&open, offset, linux::SEEK_HOLE), Err(Errno::NXIO));
+        }
+        assert_eq!(fallocate(&open, 3, 8192, 4096), Ok(()), "a hole");
+        assert_eq!(seek(&open, 17, linux::SEEK_DATA), Err(Errno::NXIO));
+        assert_eq!(position(&open), 10_000);
     }
-    assert_eq!(position(&open), 10_000);
 }
 
 #[test]

@@ -31,16 +31,50 @@ fn truncate_needs_a_file_that_is_open_for_writing_and_a_size_that_can_be() {
     assert_eq!(on_disk.inode().size(), 0);
 }
 
+const KEEP: u32 = linux::FALLOC_FL_KEEP_SIZE;
+const HOLE: u32 = KEEP | linux::FALLOC_FL_PUNCH_HOLE;
+const ZERO: u32 = linux::FALLOC_FL_ZERO_RANGE;
+
 #[test]
-fn fallocate_checks_its_range_before_the_file_and_then_declines() {
+fn fallocate_checks_its_range_then_the_mode_then_the_file() {
     let rig = Rig::new();
     let file = rig.numbered(1);
     let (r, w) = (file.open(linux::O_RDONLY), file.open(linux::O_WRONLY));
-    for range in [(-1, 1), (0, 0), (0, -1), (i64::MIN, i64::MAX)] {
-        assert_eq!(r.allocate(range.0, range.1), Err(Errno::INVAL), "{range:?}");
-        assert_eq!(w.allocate(range.0, range.1), Err(Errno::INVAL), "{range:?}");
+    let modes = [linux::FALLOC_FL_PUNCH_HOLE, HOLE | ZERO, 1 << 20];
+    let shifts = [linux::FALLOC_FL_COLLAPSE_RANGE, linux::FALLOC_FL_INSERT_RANGE];
+    for mode in modes.into_iter().chain(shifts) {
+        assert_eq!(fallocate(&w, mode, 0, 0), Err(Errno::INVAL));
+        assert_eq!(fallocate(&r, mode, 0, 4096), Err(Errno::OPNOTSUPP), "{mode:#x}");
     }
-    assert_eq!(r.allocate(i64::MAX, 1), Err(Errno::BADF));
-    assert_eq!(w.allocate(i64::MAX, 1), Err(Errno::FBIG));
-    assert_eq!(w.allocate(0, 1), Err(Errno::OPNOTSUPP));
+    for mode in [0, KEEP, HOLE, ZERO, ZERO | KEEP] {
+        for (offset, len) in [(-1, 1), (0, 0), (0, -1), (i64::MIN, i64::MAX)] {
+            assert_eq!(fallocate(&r, mode, offset, len), Err(Errno::INVAL), "{offset} {len}");
+            assert_eq!(fallocate(&w, mode, offset, len), Err(Errno::INVAL), "{offset} {len}");
+        }
+        assert_eq!(fallocate(&r, mode, i64::MAX, 1), Err(Errno::BADF));
+        assert_eq!(fallocate(&w, mode, i64::MAX, 1), Err(Errno::FBIG));
+        assert_eq!(fallocate(&w, mode, 0, 1), Ok(()));
+    }
+}
+
+#[test]
+fn fallocate_makes_room_holes_and_zeros_on_both_stores() {
+    let rig = Rig::new();
+    for file in [rig.memory_file(), rig.disk_file()] {
+        let open = file.open_rw();
+        pwrite(&open, &[7; 3 * 4096], 0).unwrap();
+        assert_eq!(fallocate(&open, KEEP, 4096, 9 * 4096), Ok(()));
+        assert_eq!(file.size(), 3 * 4096);
+        assert_eq!(fallocate(&open, HOLE, 100, 4096), Ok(()));
+        assert_eq!(fallocate(&open, ZERO, 3 * 4096 - 1, 100), Ok(()));
+        assert_eq!(file.size(), 3 * 4096 + 99);
+        assert_eq!(fallocate(&open, 0, 0, 4 * 4096), Ok(()));
+        let mut expected = vec![0; 4 * 4096];
+        expected[..3 * 4096 - 1].fill(7);
+        expected[100..4196].fill(0);
+        assert_eq!(pread(&open, 5 * 4096, 0).unwrap(), expected);
+        assert_eq!(position(&open), 0);
+    }
+    let on_disk = rig.disk_file().open_rw();
+    assert_eq!(fallocate(&on_disk, 0, 0, DISK_PAGES as i64 * 4096 + 1), Err(Errno::FBIG));
 }

@@ -67,6 +67,10 @@ pub fn truncate(open: &Open, size: u64) -> Result<(), Errno> {
     syscall(|token| open.truncate(token, size, &NoTask))
 }
 
+pub fn fallocate(open: &Open, mode: u32, offset: i64, len: i64) -> Result<(), Errno> {
+    syscall(|token| open.allocate(token, mode, offset, len, &NoTask))
+}
+
 pub fn fsync(open: &Open) -> Result<(), Errno> {
     syscall(|token| open.sync(token, SyncKind::All, &NoTask))
 }

@@ -1,7 +1,7 @@
 //! Files in memory and on a disk, whose stores fail as planned.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex};
 
 use faultless::page::{FillBuf, PageIndex};
@@ -83,6 +83,10 @@ impl AddressSpaceOperations for Store {
         nothing_held("a writeback");
         each!(self, store => store.writeback(run))
     }
+    fn prepare_size(&self, size: u64) -> Result<(), Errno> {
+        nothing_held("a truncation to be prepared");
+        each!(self, store => store.prepare_size(size))
+    }
     fn truncate_blocks(&self, size: u64) {
         nothing_held("a truncation of the store");
         each!(self, store => store.truncate_blocks(size));
@@ -93,6 +97,13 @@ impl AddressSpaceOperations for Store {
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         nothing_held("a sync of the store");
         each!(self, store => store.sync(kind))
+    }
+    fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
+        nothing_held("a change of blocks");
+        each!(self, store => store.fallocate(change, range))
+    }
+    fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
+        each!(self, store => store.extent(pos))
     }
     fn max_size(&self) -> u64 {
         each!(self, store => store.max_size())

@@ -80,7 +80,9 @@ pub(super) fn on_file(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::sync_file_range => file
             .write_back_range(token, first as u64, second as u64, third as u32, task)
             .map(nothing),
-        Sysno::fallocate => file.allocate(second as i64, third as i64).map(nothing),
+        Sysno::fallocate => {
+            file.allocate(token, first as u32, second as i64, third as i64, task).map(nothing)
+        }
         _ => file.advise(token, first as u64, second as u64, third as u32, task).map(nothing),
     })
 }

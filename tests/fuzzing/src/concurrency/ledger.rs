@@ -185,6 +185,7 @@ impl Owed {
                 byte == op.tag && (at..at + cells).contains(&cell)
             }
             Operation::Append { .. } => byte == op.tag,
+            Operation::Blocks { at, cells, .. } => byte == 0 && (at..at + cells).contains(&cell),
             Operation::Store { cell: stored } => byte == op.tag && stored == cell,
             _ => false,
         })

@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use faultless_filemap::{MsyncKind, NoTask, SyncKind, Task, WriteOptions};
-use faultless_page::{Errno, PAGE_SIZE, PageIndex, UserMappings};
+use faultless_filemap::{FileSize, MsyncKind, NoTask, SyncKind, Task, WriteOptions};
+use faultless_page::{Errno, Fallocate, PAGE_SIZE, PageIndex, UserMappings};
 use faultless_usercopy::{IovIter, UserSlice};
 
 use super::super::Plant;
@@ -13,7 +13,7 @@ use super::look::{GONE, lock_page};
 use super::order;
 use super::owed::Owed;
 use super::scheduler;
-use super::script::{CELL, FileNumber, Op, Operation, PAGES, PER_PAGE};
+use super::script::{CELL, FileNumber, Leaves, Op, Operation, PAGES, PER_PAGE};
 use super::world::{MAPPED, STEPS, WINDOW, WINDOWS, World, enter};
 use faultless_controls::{ControlFile, Request};
 use faultless_host::Access;
@@ -94,6 +94,7 @@ impl World {
                     self.landed.borrow_mut().insert(op.tag, 0);
                 }
             }
+            Operation::Blocks { change, at, cells } => self.blocks(op, change, at, cells),
             Operation::Fsync | Operation::SyncPage { .. } => self.sync(op),
             Operation::Flush => {
                 let sent = file.writeback(&mut enter(), 0..u64::MAX, &self.task());
@@ -113,6 +114,25 @@ impl World {
             }
             Operation::Steal => self.space.steal(),
             Operation::Kill { thread } => self.kill(thread),
+        }
+    }
+
+    /// A hole, zeros or room.
+    fn blocks(&self, op: &Op, change: Fallocate, at: usize, cells: usize) {
+        let (file, task) = (&self.files[op.file], &self.task());
+        let (range, token) = (self.pos(at)..self.pos(at + cells), &mut enter());
+        let changed = match change {
+            Fallocate::PunchHole => file.punch_hole(token, range, task),
+            Fallocate::ZeroRange => file.zero_range(token, range, FileSize::Stays, task),
+            Fallocate::Allocate => file.allocate(token, range, FileSize::Stays, task),
+        };
+        assert!(changed.is_ok() || self.may_fail(), "{op:?}: {changed:?}");
+        match self.script.leaves {
+            _ if changed.is_ok() => {}
+            // It has not happened.
+            Leaves::One => drop(self.landed.borrow_mut().insert(op.tag, 0)),
+            // It may have, in the first of the two.
+            Leaves::Two => self.unknown.borrow_mut().push(op.file),
         }
     }
 

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use faultless_page::Fallocate;
+
 use super::script::{CELLS, FileNumber, Op, Operation, PER_PAGE, Script};
 
 /// What the cells of file 0 hold at first; those of file 1 hold one more.
@@ -46,6 +48,9 @@ pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> 
             Operation::Store { cell: stored } if stored == cell => values.push(op.tag),
             Operation::Append { .. } => values.push(op.tag),
             Operation::Truncate { .. } => values.push(0),
+            Operation::Blocks { at, cells, .. } if (at..at + cells).contains(&cell) => {
+                values.push(0);
+            }
             _ => {}
         }
     }
@@ -55,8 +60,9 @@ pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> 
 /// Whether some order of the operations on the file, each thread's in its own, leaves just `found`.
 /// `landed` says of each tag how many cells of the operation had an effect, if not all.
 ///
-/// Writes and truncations come one after another: they hold the inode lock. A store through a
-/// mapping takes no lock, so it may also come between two cells of a write.
+/// Writes, truncations and changes of blocks come one after another: they hold the inode lock. A
+/// store through a mapping takes no lock, so it may also come between two cells of a write or of a
+/// hole.
 pub(super) fn explains(
     script: &Script,
     file: FileNumber,
@@ -74,10 +80,15 @@ pub(super) fn explains(
             Operation::Append { cells } => {
                 Operation::Append { cells: landed(op.tag).unwrap_or(cells) }
             }
-            Operation::Store { .. } | Operation::Truncate { .. } if landed(op.tag) == Some(0) => {
+            Operation::Blocks { change: Fallocate::Allocate, .. } => return None,
+            Operation::Store { .. } | Operation::Truncate { .. } | Operation::Blocks { .. }
+                if landed(op.tag) == Some(0) =>
+            {
                 return None;
             }
-            Operation::Truncate { .. } | Operation::Store { .. } => op.operation,
+            Operation::Truncate { .. } | Operation::Store { .. } | Operation::Blocks { .. } => {
+                op.operation
+            }
             _ => return None,
         };
         let nothing =
@@ -159,6 +170,13 @@ impl Search<'_> {
         if let (Some((at, number)), Grain::Cells) = (begun, self.grain) {
             return self.from(cells, Some(Rest { at, end: at + number, tag: op.tag }));
         }
+        if let (Operation::Blocks { at, cells: number, .. }, Grain::Cells) =
+            (op.operation, self.grain)
+            && at < cells.len()
+        {
+            let end = cells.len().min(at + number);
+            return self.from(cells, Some(Rest { at, end, tag: 0 }));
+        }
         let mut after = cells.clone();
         apply(op.operation, op.tag, &mut after);
         self.from(&after, rest)
@@ -199,6 +217,10 @@ fn apply(operation: Operation, tag: u8, cells: &mut Cells) {
         }
         Operation::Truncate { cells: number } => cells.resize(number, 0),
         Operation::Store { cell } if cell < cells.len() => cells[cell] = tag,
+        Operation::Blocks { at, cells: number, .. } if at < cells.len() => {
+            let end = cells.len().min(at + number);
+            cells[at..end].fill(0);
+        }
         _ => {}
     }
     debug_assert!(cells.len() <= CELLS + 9 * PER_PAGE, "a file of many cells");

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use faultless_filemap::Strategy;
-use faultless_page::Errno;
+use faultless_page::{Errno, Fallocate};
 
 use super::super::Plant;
 use super::play::play;
@@ -37,6 +37,11 @@ const OPERATIONS: &[(FileNumber, Operation)] = &[
     (0, Operation::Truncate { cells: 0 }),
     (0, Operation::Truncate { cells: PER_PAGE + 3 }),
     (0, Operation::Truncate { cells: CELLS - 1 }),
+    // A page and parts of two more; a part of one; zeros up to the end and past it; room there.
+    (0, hole(PER_PAGE - 1, PER_PAGE + 3)),
+    (0, hole(3, 3)),
+    (0, zeros(INITIAL[0] - 3, PER_PAGE)),
+    (0, Operation::Blocks { change: Fallocate::Allocate, at: 0, cells: CELLS }),
     (0, Operation::Fsync),
     (0, Operation::Evict),
     (0, Operation::Store { cell: 5 }),
@@ -49,6 +54,14 @@ const OPERATIONS: &[(FileNumber, Operation)] = &[
     // Past the end, but in the last page.
     (0, Operation::Store { cell: INITIAL[0] + 2 }),
 ];
+
+const fn hole(at: usize, cells: usize) -> Operation {
+    Operation::Blocks { change: Fallocate::PunchHole, at, cells }
+}
+
+const fn zeros(at: usize, cells: usize) -> Operation {
+    Operation::Blocks { change: Fallocate::ZeroRange, at, cells }
+}
 
 /// What the cache holds at first, and whether each allocation reclaims: then pages that an
 /// operation has just brought in go while it allocates the next.
@@ -149,6 +162,8 @@ const TROUBLED: &[(FileNumber, Operation)] = &[
     (0, Operation::Append { cells: PER_PAGE }),
     (0, Operation::Truncate { cells: PER_PAGE + 3 }),
     (0, Operation::Truncate { cells: CELLS - 1 }),
+    (0, hole(PER_PAGE - 1, PER_PAGE + 3)),
+    (0, zeros(PER_PAGE + 1, PER_PAGE)),
     (0, Operation::Store { cell: INITIAL[0] - 1 }),
     (0, Operation::Read { at: 0, cells: CELLS }),
     (0, Operation::Load { page: 2 }),
@@ -279,6 +294,9 @@ const TWICE: &[[(FileNumber, Operation); 2]] = &[
         (0, Operation::Truncate { cells: PER_PAGE + 3 }),
     ],
     [(0, Operation::Truncate { cells: PER_PAGE + 3 }), (0, Operation::Flush)],
+    [(0, hole(PER_PAGE - 1, PER_PAGE + 3)), (0, Operation::Read { at: 0, cells: CELLS })],
+    [(0, hole(PER_PAGE - 1, PER_PAGE + 3)), (0, Operation::Store { cell: PER_PAGE + 1 })],
+    [(0, hole(PER_PAGE - 1, PER_PAGE + 3)), (0, Operation::Flush)],
 ];
 
 /// Points after which the second hand-over comes, at most.

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use arbitrary::{Arbitrary, Unstructured};
-use faultless_page::PAGE_SIZE;
+use faultless_page::{Fallocate, PAGE_SIZE};
 
 use super::scheduler::Wakes;
 use super::trouble::{Stores, Trouble};
@@ -48,6 +48,12 @@ pub(super) enum Operation {
         cells: usize,
     },
     Truncate {
+        cells: usize,
+    },
+    /// `fallocate`: a hole, zeros or room. The size stays.
+    Blocks {
+        change: Fallocate,
+        at: usize,
         cells: usize,
     },
     Fsync,
@@ -184,6 +190,16 @@ impl Mode {
     fn is_dirty(self) -> bool {
         self.0 & 32 != 0
     }
+
+    /// The number of the last operation that is drawn. Inputs that stood for something before there
+    /// was `fallocate` still do.
+    fn operations(self) -> u8 {
+        match self.0 & 0x86 {
+            _ if self.is_prompt() => 15,
+            0x80 => 22,
+            _ => 19,
+        }
+    }
 }
 
 /// Whether the files' pages lie in one leaf.
@@ -212,7 +228,7 @@ impl Script {
         };
         let leaves = input.arbitrary()?;
         let mut setting = mode.setting();
-        let operations = if mode.is_prompt() { 15 } else { 19 };
+        let operations = mode.operations();
         let number = input.int_in_range(2..=3)?;
         let mut threads = Vec::new();
         let mut tag = 0;
@@ -281,6 +297,12 @@ impl Operation {
             18 => {
                 let at = at(u)?;
                 Self::SyncWrite { at, cells: u.int_in_range(1..=CELLS - at)? }
+            }
+            20.. => {
+                let at = at(u)?;
+                let changes = [Fallocate::PunchHole, Fallocate::ZeroRange, Fallocate::Allocate];
+                let change = *u.choose(&changes)?;
+                Self::Blocks { change, at, cells: u.int_in_range(1..=CELLS - at)? }
             }
             _ => Self::Fsync,
         })

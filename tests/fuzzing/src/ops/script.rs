@@ -224,6 +224,23 @@ pub(super) struct Write {
     pub(super) signal: Option<u8>,
 }
 
+/// A `fallocate`.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(super) struct Blocks {
+    pub(super) change: Change,
+    pub(super) at: Place,
+    pub(super) len: Length,
+    /// Nothing is left to the size that the file has: it grows to the end of the range.
+    pub(super) grows: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Arbitrary)]
+pub(super) enum Change {
+    Hole,
+    Zeros,
+    Room,
+}
+
 #[derive(Clone, Debug, Arbitrary)]
 pub(super) enum Step {
     Write(Write),

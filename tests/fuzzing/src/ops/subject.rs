@@ -365,7 +365,7 @@ impl<'m> Subject<'m> {
         self.fsync();
     }
 
-    fn check(&self) {
+    pub(super) fn check(&self) {
         assert_eq!(self.file.size(), self.pos(self.end()), "W3: size");
         let past = self.blocks.blocks_past(self.pos(self.end()));
         assert_eq!(past, 0, "W9: blocks past the end");

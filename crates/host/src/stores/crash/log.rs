@@ -4,7 +4,9 @@
 
 #![forbid(unsafe_code)]
 
-use faultless_page::SyncKind;
+use std::ops::Range;
+
+use faultless_page::{Fallocate, SyncKind};
 
 use super::super::faulty::Call;
 use super::super::image::Image;
@@ -64,6 +66,8 @@ pub(in crate::stores) enum Effect {
     None,
     Write(Vec<Sector>),
     TruncateBlocks(u64),
+    /// These bytes are zeros.
+    Zero(Range<u64>),
     Size(u64),
     Sync(SyncKind, u64),
 }
@@ -138,6 +142,14 @@ impl Fate {
 }
 
 impl Effect {
+    /// What a change of blocks does to the bytes.
+    pub(in crate::stores) fn of(change: Fallocate, range: &Range<u64>) -> Self {
+        match change {
+            Fallocate::Allocate => Self::None,
+            Fallocate::PunchHole | Fallocate::ZeroRange => Self::Zero(range.clone()),
+        }
+    }
+
     /// Applies the parts that `keeps` says, by their number and how many there are.
     fn apply(&self, image: &mut Image, mut keeps: impl FnMut(usize, usize) -> bool) {
         match self {
@@ -149,9 +161,14 @@ impl Effect {
                 }
             }
             Self::TruncateBlocks(size) if keeps(0, 1) => image.truncate_blocks(*size),
+            Self::Zero(range) if keeps(0, 1) => image.zero(range),
             Self::Size(size) if keeps(0, 1) => image.record_size(*size),
             Self::Sync(_, size) if keeps(0, 1) => image.set_length(*size),
-            Self::None | Self::TruncateBlocks(_) | Self::Size(_) | Self::Sync(..) => {}
+            Self::None
+            | Self::TruncateBlocks(_)
+            | Self::Zero(_)
+            | Self::Size(_)
+            | Self::Sync(..) => {}
         }
     }
 }
