@@ -35,6 +35,7 @@ mod pos;
 mod ranges;
 mod read;
 mod read_ahead;
+mod residency;
 mod size_changes;
 mod task;
 mod token;
@@ -56,6 +57,7 @@ pub use legacy::{PrepareCommit, PrepareCommitStore};
 pub use open_file::{OpenFile, OpenFlags};
 pub use options::{MsyncKind, Position, Strategy, SyncKind, WriteOptions, Written};
 pub use read_ahead::ReadAhead;
+pub use residency::CacheStat;
 pub use task::{NoTask, Task};
 pub use token::{InFault, InKernel, InodeLocks, PageLocks};
 

@@ -82,7 +82,7 @@ pub use epoch::{Epoch, EpochGuard};
 pub use errno::Errno;
 pub use failures::Failures;
 pub use fill::FillBuf;
-pub use find::Mark;
+pub use find::{LeafMarks, Mark};
 pub use frame::{FrameNumber, Frames};
 pub use hooked::{Access, Hook, Hooked, HookedSpin, HookedWord};
 pub use stable_deref_trait::CloneStableDeref;

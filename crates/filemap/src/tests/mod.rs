@@ -26,6 +26,7 @@ mod limits;
 mod open_file;
 mod queued;
 mod read;
+mod residency;
 mod throttle;
 mod truncate;
 mod write;
