@@ -59,15 +59,19 @@ impl<K: Kernel> Inode<K> {
     /// Slots of locked pages that are clean, no longer mapped by a user, and counted by the mapping
     /// alone.
     fn unused(&self, locked: &LockedRun<'_, K>) -> SlotMask {
-        let clean = locked.clean();
-        if clean.is_empty() {
-            return clean;
+        self.unmap_unpinned(locked, locked.clean())
+    }
+
+    /// Removes user mappings of locked pages; which of them are counted by the mapping alone.
+    pub(crate) fn unmap_unpinned(&self, locked: &LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
+        if slots.is_empty() {
+            return slots;
         }
         let mapping = self.mapping();
         if self.was_mapped() {
-            // A page that is mapped writable is dirty, so these can be unmapped without loss.
+            // A page that is mapped writable is dirty, so clean ones can be unmapped without loss.
             let base = locked.run().first().leaf_base();
-            let mut rest = clean;
+            let mut rest = slots;
             while let Some(stretch) = PageRun::first_of(base, rest) {
                 rest -= stretch.mask();
                 self.unmap(stretch.first(), stretch.end(), Unmap::Evict);
@@ -81,6 +85,6 @@ impl<K: Kernel> Inode<K> {
         };
         let pages = locked.run().first().get()..locked.run().end().get();
         let unpinned = pages.map(PageIndex::new).filter(counted_once);
-        clean & unpinned.fold(SlotMask::EMPTY, |slots, index| slots | index.bit())
+        slots & unpinned.fold(SlotMask::EMPTY, |slots, index| slots | index.bit())
     }
 }

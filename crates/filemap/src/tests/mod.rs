@@ -19,6 +19,7 @@ mod evict;
 mod fault;
 mod flush;
 mod flusher;
+mod invalidate;
 mod kernel_memory;
 mod last_handle;
 mod legacy;
