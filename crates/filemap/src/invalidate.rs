@@ -80,7 +80,7 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
-    /// Drops pages; how many have stayed. `claim` is that of a caller who is to meet no write
+    /// Drops pages; how many have stayed. `claim` is that of a caller that is to meet no write
     /// half-way. No page lock is held.
     ///
     /// # Errors

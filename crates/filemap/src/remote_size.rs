@@ -31,12 +31,13 @@ impl<K: Kernel> Inode<K> {
     /// *Shorter:* pages past the new end leave the cache and all mappings, private copies included;
     /// the bytes of the last page past the end become zeros. *Longer:* what lies past the old end
     /// is read from the store. The page of the old end has zeros there, and so is dropped and read
-    /// again, unless it is dirty and stays. Other pages stay as they are: if they have changed, too,
-    /// [`invalidate`](Self::invalidate) them afterwards. Times are the caller's to set.
+    /// again, unless it is dirty and stays. Other pages stay as they are: if they have changed,
+    /// too, [`invalidate`](Self::invalidate) them afterwards. Times are the caller's to set.
     ///
-    /// `dirty` says what wins if the cache has pages that are newer than the store, each as a whole:
-    /// - *longer*, and the page of the old end is dirty: with [`Dirty::Keep`] it stays as it is, and
-    ///   its zeros past the old end replace what the other client has written there;
+    /// `dirty` says what wins if the cache has pages that are newer than the store, each as a
+    /// whole:
+    /// - *longer*, and the page of the old end is dirty: with [`Dirty::Keep`] it stays as it is,
+    ///   and its zeros past the old end replace what the other client has written there;
     ///   [`Dirty::WriteBack`] sends it first, up to the old end (of the block, if the store
     ///   writes whole ones); [`Dirty::Discard`] drops it.
     /// - *shorter*, and pages past the new end are dirty or under writeback: only
@@ -48,7 +49,8 @@ impl<K: Kernel> Inode<K> {
     ///
     /// May sleep; takes I and a range. No page lock is held. Not to be called from a call of the
     /// file's own store. A fatal signal that arrives once the file has become shorter does not undo
-    /// that; what the cache still holds past the end is then removed by the next change of the size.
+    /// that; what the cache still holds past the end is then removed by the next change of the
+    /// size.
     ///
     /// # Errors
     /// Nothing has changed:

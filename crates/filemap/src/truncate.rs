@@ -246,8 +246,8 @@ impl<K: Kernel> Inode<K> {
     }
 
     /// Returns every block past `size`, the end, to the store, unless it was the store that took
-    /// them, and forgets that the last page was wholly reserved: the cached knowledge goes with the blocks (W9, Linux b9a4207d). I is held,
-    /// no page lock.
+    /// them, and forgets that the last page was wholly reserved: the cached knowledge goes with the
+    /// blocks (W9, Linux b9a4207d). I is held, no page lock.
     fn give_back_past<T: Task>(
         &self,
         token: &mut impl PageLocks,

@@ -113,8 +113,8 @@ impl<K: Kernel> Mapping<K> {
 }
 
 impl<S: SyncFamily> Leaf<S> {
-    /// The marks of `slots`. A page that goes from dirty to writeback meanwhile has one of them: see
-    /// [`Mark::Unclean`]. What is removed meanwhile is left out.
+    /// The marks of `slots`. A page that goes from dirty to writeback meanwhile has one of them:
+    /// see [`Mark::Unclean`]. What is removed meanwhile is left out.
     fn marks(&self, base: PageIndex, slots: SlotMask) -> LeafMarks {
         let uptodate = self.uptodate.load(Acquire);
         let dirty = self.dirty.load(Acquire);
