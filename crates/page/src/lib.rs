@@ -49,6 +49,7 @@ mod lock;
 mod locked;
 mod locked_bytes;
 mod mapping;
+mod migrate;
 mod mutex;
 mod node;
 mod nodes;

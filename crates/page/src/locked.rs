@@ -233,7 +233,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// The caller vouches for every byte (P1). A frame holds what its last user left, so a page
     /// that is marked before it was filled shows that to its readers (W5). [`fill`](Self::fill) and
     /// [`zero`](Self::zero) define bytes; a copy that came short does not define the rest. The mark
-    /// is taken back only by removal.
+    /// is taken back only by removal, and for a moment by [`replace`](Self::replace).
     #[inline]
     pub fn set_uptodate(&mut self, slots: SlotMask) {
         self.set(&self.leaf.uptodate, slots);

@@ -24,6 +24,7 @@ mod kernel_memory;
 mod last_handle;
 mod legacy;
 mod limits;
+mod migrate;
 mod open_file;
 mod queued;
 mod read;
