@@ -4,13 +4,14 @@
 //! all, for the sake of contents: it waits for locks and writebacks, and says what has stayed.
 //!
 //! Neighbours: [`evict`](crate::evict) knows which pages are pinned;
-//! [`remote_size`](crate::remote_size) is for a size that has changed on the store.
+//! [`remote_size`](crate::remote_size) is for a size that has changed on the store,
+//! [`direct`](crate::direct) for I/O that passes by the cache.
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
 use core::pin::pin;
 
-use faultless_page::{AddressSpaceOperations, Errno, Kernel, Mark, PageIndex};
+use faultless_page::{AddressSpaceOperations, Errno, Kernel, LockedRun, Mark, PageIndex, Removals};
 
 use crate::inode::Inode;
 use crate::ranges::{ByteRange, RangeGuard};
@@ -42,8 +43,8 @@ impl<K: Kernel> Inode<K> {
     /// data elsewhere are all dirty in this sense, and stay whatever `dirty` says.
     ///
     /// May sleep: for page locks, and so for reads of the store that are under way; for writebacks;
-    /// with [`Dirty::Discard`] for the ranges of writes of several steps, which are dropped as a
-    /// whole or not at all. No page lock is held; I need not be. Not to be called from a call of
+    /// with [`Dirty::Discard`] for the ranges of writes of several steps, so that it does not drop
+    /// the first half of one. No page lock is held; I need not be. Not to be called from a call of
     /// the file's own store. Passes over each page once, however fast others bring pages in.
     ///
     /// # Errors
@@ -94,8 +95,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<u64, Errno> {
         let mapping = self.mapping();
-        let (is_persistent, killed) =
-            (mapping.store().is_persistent(), || task.fatal_signal_pending());
+        let killed = || task.fatal_signal_pending();
         let mut removals = mapping.removals();
         let (mut from, mut kept) = (all.start, 0);
         while let Some(run) = mapping.find(from, all.end, Mark::Present) {
@@ -109,21 +109,35 @@ impl<K: Kernel> Inode<K> {
                     self.ranges.wait_for(bytes, claim, task)?;
                     continue;
                 }
-                locked.wait_writeback(locked.mask(), &killed)?;
-                let wanted = match dirty {
-                    Dirty::Discard => locked.present(),
-                    Dirty::Keep | Dirty::WriteBack => locked.clean(),
-                };
-                if is_persistent {
-                    let free = self.unmap_unpinned(&locked, wanted);
-                    removals.take(&mut locked, free);
-                }
-                kept += u64::from(locked.present().count());
+                kept += self.drop_locked(&mut locked, dirty, &mut removals, task)?;
             }
             from = run.end();
         }
         drop(removals);
         mapping.prune(all.start, all.end);
         Ok(kept)
+    }
+
+    /// Drops locked pages once their writebacks are over; how many have stayed.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`].
+    pub(crate) fn drop_locked<T: Task>(
+        &self,
+        locked: &mut LockedRun<'_, K>,
+        dirty: Dirty,
+        removals: &mut Removals<'_, K>,
+        task: &T,
+    ) -> Result<u64, Errno> {
+        locked.wait_writeback(locked.mask(), &|| task.fatal_signal_pending())?;
+        let wanted = match dirty {
+            Dirty::Discard => locked.present(),
+            Dirty::Keep | Dirty::WriteBack => locked.clean(),
+        };
+        if self.mapping().store().is_persistent() {
+            let free = self.unmap_unpinned(locked, wanted);
+            removals.take(locked, free);
+        }
+        Ok(u64::from(locked.present().count()))
     }
 }

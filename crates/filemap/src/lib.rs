@@ -17,6 +17,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod direct;
 mod dirty_age;
 mod dirty_limit;
 mod eof;
@@ -48,6 +49,7 @@ mod uptodate;
 mod write;
 mod writeback;
 
+pub use direct::DirectWrite;
 pub use dirty_limit::{DirtyLimit, DirtyWriter};
 pub use errors::ErrorCursor;
 pub use fault::{Access, FaultError, MappedFrame, Protection};

@@ -10,7 +10,7 @@ use crate::{Kernel, LockedRun, OwnedFrame, PageIndex, Removed};
 impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Copies a valid page to `frame`, and puts that in place of the page's own, which is returned
     /// to wait for readers. All marks stay as they are. For a moment the page does not look
-    /// uptodate to readers without a lock, who then wait for it.
+    /// uptodate to readers without a lock, which then wait for it.
     ///
     /// The caller has removed the user mappings of the page, and made sure that nothing else counts
     /// its frame: what is stored through those would be lost.

@@ -15,6 +15,7 @@ mod store;
 mod user;
 
 mod append;
+mod direct;
 mod evict;
 mod fault;
 mod flush;
