@@ -104,6 +104,8 @@ impl<K: Kernel> Inode<K> {
         self.file_modified(task);
         let result = io(token);
         let kept = self.drop_pages(token, first..end, Dirty::Keep, Some(&claim), task);
+        // Leaves that were made for their locks.
+        self.mapping().prune(first, end);
         Ok(DirectWrite { result, stale: kept != Ok(0) })
     }
 
@@ -133,7 +135,8 @@ impl<K: Kernel> Inode<K> {
                 self.ranges.wait_for(bytes, claim, task)?;
                 continue;
             }
-            kept += self.drop_locked(&mut locked, Dirty::Keep, &mut removals, task)?;
+            let stay = self.drop_locked(&mut locked, Dirty::Keep, &mut removals, task)?;
+            kept += u64::from(stay);
             from = run.end();
         }
         Ok(kept)

@@ -97,7 +97,7 @@ impl<K: Kernel> Inode<K> {
         let mapping = self.mapping();
         let killed = || task.fatal_signal_pending();
         let mut removals = mapping.removals();
-        let (mut from, mut kept) = (all.start, 0);
+        let (mut from, mut kept, mut dropped) = (all.start, 0, 0);
         while let Some(run) = mapping.find(from, all.end, Mark::Present) {
             let locked = mapping.lock_killable(token.page_locks(), run, &killed)?;
             if let Some(mut locked) = locked {
@@ -109,12 +109,18 @@ impl<K: Kernel> Inode<K> {
                     self.ranges.wait_for(bytes, claim, task)?;
                     continue;
                 }
-                kept += self.drop_locked(&mut locked, dirty, &mut removals, task)?;
+                let before = locked.present().count();
+                let stay = self.drop_locked(&mut locked, dirty, &mut removals, task)?;
+                kept += u64::from(stay);
+                dropped += before - stay;
             }
             from = run.end();
         }
         drop(removals);
-        mapping.prune(all.start, all.end);
+        // Only then: a thread that has just made a leaf would find it gone each time (L1).
+        if dropped > 0 {
+            mapping.prune(all.start, all.end);
+        }
         Ok(kept)
     }
 
@@ -128,7 +134,7 @@ impl<K: Kernel> Inode<K> {
         dirty: Dirty,
         removals: &mut Removals<'_, K>,
         task: &T,
-    ) -> Result<u64, Errno> {
+    ) -> Result<u32, Errno> {
         locked.wait_writeback(locked.mask(), &|| task.fatal_signal_pending())?;
         let wanted = match dirty {
             Dirty::Discard => locked.present(),
@@ -138,6 +144,6 @@ impl<K: Kernel> Inode<K> {
             let free = self.unmap_unpinned(locked, wanted);
             removals.take(locked, free);
         }
-        Ok(u64::from(locked.present().count()))
+        Ok(locked.present().count())
     }
 }

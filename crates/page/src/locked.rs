@@ -157,6 +157,15 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         if self.run.contains(index) { self.leaf.frame(index.slot()) } else { None }
     }
 
+    /// How many pages of the run from `index` on lie in consecutive frames, at most `limit`: 0 if
+    /// the page is absent or outside the run. Valid or not.
+    #[must_use]
+    pub fn contiguous(&self, index: PageIndex, limit: u32) -> u32 {
+        let Some(frame) = self.frame(index) else { return 0 };
+        let rest = (self.run.end().get() - index.get()) as u32;
+        self.leaf.locked_stretch(index.slot(), frame, limit.clamp(1, rest))
+    }
+
     /// The frame of a page of the run, with a count of its own: for a user mapping.
     #[doc(alias = "get_page")]
     pub fn share_frame(&self, index: PageIndex) -> Option<SharedFrame<'t, K>> {

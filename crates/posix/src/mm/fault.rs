@@ -150,8 +150,7 @@ impl<S: System> AddressSpace<S> {
     ) -> Result<(), Signal> {
         // Before the page is locked: an allocation may reclaim pages (P3).
         let copy = self.allocate()?;
-        let install = |mapped: MappedFrame<'_, S::Kernel>| {
-            self.copy_frame(mapped.frame.number(), &copy);
+        let install = |copy| {
             let mut gone = Gone::default();
             let mut state = self.state.lock();
             let old = state.table.get(page);
@@ -162,7 +161,7 @@ impl<S: System> AddressSpace<S> {
             }
             gone
         };
-        let gone = area.inode().fault(token, area.index(page), Access::Read, task, install)?;
+        let gone = area.inode().fault_copy(token, area.index(page), copy, task, install)?;
         self.retire(page..page + 1, gone);
         Ok(())
     }
