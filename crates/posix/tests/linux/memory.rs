@@ -261,8 +261,9 @@ impl Pair {
         let len = pages * PAGE_SIZE - odd;
         let here = Space::resident(&self.process.space, at(page) + odd, len);
         let mut vec = vec![0; pages];
+        let start = self.real(page).wrapping_byte_add(odd);
         // SAFETY: addresses of the test, and a byte for each page.
-        let there = unsafe { libc::mincore(self.real(page).byte_add(odd), len, vec.as_mut_ptr()) };
+        let there = unsafe { libc::mincore(start, len, vec.as_mut_ptr()) };
         let vec: Vec<bool> = vec.iter().map(|byte| byte & 1 != 0).collect();
         let what = format!("mincore({page}, {pages}, {odd})");
         (what, ours(here, |bytes| first(&bytes)), check(there.into()).map(|_| first(&vec)))
