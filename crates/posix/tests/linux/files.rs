@@ -305,8 +305,8 @@ impl Pair {
         (format!("fadvise({fd}, {offset}, {len}, {advice})"), ours(here, |()| 0), there)
     }
 
-    /// `cachestat`, where it is known what it counts: nothing, for a range that wraps or lies past the
-    /// last page. (Not every file system has pages for holes.)
+    /// `cachestat`, where it is known what it counts: nothing, for a range that wraps or lies past
+    /// the last page. (Not every file system has pages for holes.)
     fn cache_stat(&mut self) -> (String, Result<usize, i32>, Result<usize, i32>) {
         let (open, fd) = self.any();
         let range = [self.place() as u64, self.place() as u64];

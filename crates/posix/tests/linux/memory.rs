@@ -251,8 +251,8 @@ impl Pair {
         (what, signal(here), signal(there))
     }
 
-    /// `mincore`, and whether the first page is in memory, if a load could just be made there. (What
-    /// else is depends on what was read ahead.)
+    /// `mincore`, and whether the first page is in memory, if a load could just be made there.
+    /// (What else is depends on what was read ahead.)
     fn residency(&mut self) -> Results {
         let (page, pages) = self.range();
         let odd = usize::from(self.rng.below(10) == 0);
