@@ -135,8 +135,7 @@ impl<M: Machine> AddressSpace<M> {
     ) -> Result<(), Signal> {
         // Before the page is locked: an allocation may reclaim pages (P3).
         let copy = self.allocate()?;
-        let install = |mapped: MappedFrame<'_, Example<M>>| {
-            self.copy_frame(mapped.frame.number(), &copy);
+        let install = |copy| {
             let mut gone = Gone::default();
             let mut state = self.state.lock();
             let old = state.table.get(page);
@@ -147,7 +146,7 @@ impl<M: Machine> AddressSpace<M> {
             }
             gone
         };
-        let gone = vma.file.fault(token, vma.index(page), Access::Read, task, install)?;
+        let gone = vma.file.fault_copy(token, vma.index(page), copy, task, install)?;
         self.retire(gone);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use faultless::filemap::{Dirty, Files, Reclaimer};
+use faultless::filemap::{DirtyVictims, Files, Reclaimer};
 use faultless::page::TwoQueues;
 use faultless::parts::{BlockStore, FixedMap, FramePool, Page, RamDisk, YieldWait};
 use faultless::prelude::*;
@@ -26,7 +26,7 @@ impl Kernel for MyKernel {
     /// Direct reclaim. No store of this kernel needs a lock that an allocating thread may hold, so
     /// it may send dirty pages, too; a kernel with loop devices leaves these to a thread.
     fn reclaim(cache: &PageCache<Self>, mut locks: LockContext<'_>, wanted: u32) -> u32 {
-        Reclaimer::new(Dirty::Send).step(cache, &Table, &mut locks, wanted, &NoTask).dropped
+        Reclaimer::new(DirtyVictims::Send).step(cache, &Table, &mut locks, wanted, &NoTask).dropped
     }
 }
 

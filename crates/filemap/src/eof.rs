@@ -57,7 +57,9 @@ impl<K: Kernel> Inode<K> {
     pub(crate) fn tell_size_if_new(&self) {
         let size = self.size();
         if !self.size_changes.was_told(size) {
-            self.tell_size();
+            let wait = self.mapping().cache().wait();
+            let tell = |size| self.mapping().store().set_size(size);
+            self.size_changes.tell_if_new(wait, || self.size(), tell);
         }
     }
 

@@ -59,20 +59,24 @@ impl<K: Kernel> Inode<K> {
     /// Which of `slots`, locked pages, are clean, no longer mapped by a user, and counted by the
     /// mapping alone.
     pub(crate) fn unused(&self, locked: &LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
-        let clean = locked.clean() & slots;
-        if clean.is_empty() {
-            return clean;
+        self.unmap_unpinned(locked, locked.clean() & slots)
+    }
+
+    /// Removes user mappings of locked pages; which of them are counted by the mapping alone.
+    pub(crate) fn unmap_unpinned(&self, locked: &LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
+        if slots.is_empty() {
+            return slots;
         }
         if self.was_mapped() {
-            // A page that is mapped writable is dirty, so these can be unmapped without loss.
+            // A page that is mapped writable is dirty, so clean ones can be unmapped without loss.
             let base = locked.run().first().leaf_base();
-            let mut rest = clean;
+            let mut rest = slots;
             while let Some(stretch) = PageRun::first_of(base, rest) {
                 rest -= stretch.mask();
                 self.unmap(stretch.first(), stretch.end(), Unmap::Evict);
             }
         }
-        clean & self.counted_once(locked)
+        slots & self.counted_once(locked)
     }
 
     /// Slots of locked pages that nothing but the mapping counts.

@@ -12,8 +12,8 @@
 use core::ops::Range;
 
 use faultless_page::{
-    AddressSpaceOperations, Count, Errno, Kernel, LockedRun, PageIndex, PageRun, Reserved,
-    SharedFrame, Unmap,
+    AddressSpaceOperations, Count, Errno, Kernel, LockedRun, OwnedFrame, PageIndex, PageRun,
+    Reserved, SharedFrame, Unmap,
 };
 use faultless_policy::readahead::Run;
 
@@ -23,6 +23,7 @@ use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::Task;
 use crate::token::{InFault, PageLocks};
+use crate::uptodate::pages_before;
 
 /// What the faulting instruction wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,11 @@ pub struct MappedFrame<'f, K: Kernel> {
     pub frame: SharedFrame<'f, K>,
     /// What the entry may allow, at most.
     pub protection: Protection,
+    /// How many pages from this one on are installed in the same lock hold, by as many calls that
+    /// follow, have frames that follow each other, and are valid: an embedder may set their entries
+    /// together, as one with the contiguous hint of arm64. 1 for the page of the fault. A run ends
+    /// with its leaf, 64 pages; only the pages of one leaf are locked together.
+    pub contiguous: u32,
 }
 
 /// Why a fault cannot be resolved. Each is `SIGBUS`, but for [`Errno::NoMemory`], where the
@@ -130,6 +136,7 @@ impl<K: Kernel> Inode<K> {
         install: impl FnOnce(MappedFrame<'_, K>) -> R,
     ) -> Result<R, FaultError> {
         let mut promise = Promise::None;
+        let install = |_: &LockedRun<'_, K>, mapped: MappedFrame<'_, K>| install(mapped);
         let resolved = self.fault_limited(fault, index, access, task, &mut promise, install);
         match promise {
             Promise::None => {}
@@ -137,6 +144,36 @@ impl<K: Kernel> Inode<K> {
             Promise::Used(pages) => task.settle_dirty(pages),
         }
         resolved
+    }
+
+    /// Resolves a fault for a CPU store on page `index` of a private mapping of this file: copies
+    /// the page to `copy`, and has `install` set the entry to that, with the page locked. So a
+    /// truncation takes the copy away with the page, and no store of a shared mapping lies between
+    /// the copy and the entry by which the program sees it.
+    ///
+    /// `install` is as for [`fault`](Self::fault). It may find that another thread has made a copy
+    /// meanwhile, which stays. An entry that showed the page itself is replaced; its count goes
+    /// back after a flush, with nothing locked. The frame is allocated before this call (P3), and
+    /// freed by an `install` that does not take it. The file is only read.
+    ///
+    /// # Errors
+    /// As [`fault`](Self::fault) for a load. The frame is freed.
+    #[doc(alias = "do_cow_fault")]
+    #[doc(alias = "cow_user_page")]
+    pub fn fault_copy<'f, T: Task, R>(
+        &self,
+        fault: &mut InFault,
+        index: PageIndex,
+        mut copy: OwnedFrame<'f, K>,
+        task: &T,
+        install: impl FnOnce(OwnedFrame<'f, K>) -> R,
+    ) -> Result<R, FaultError> {
+        let copy_and_install = |locked: &LockedRun<'_, K>, _: MappedFrame<'_, K>| {
+            locked.copy_page(index, &mut copy)?;
+            Ok(install(copy))
+        };
+        let mut none = Promise::None;
+        self.fault_limited(fault, index, Access::Read, task, &mut none, copy_and_install)?
     }
 
     /// [`fault`](Self::fault), with what it was promised in `promise`.
@@ -147,7 +184,7 @@ impl<K: Kernel> Inode<K> {
         access: Access,
         task: &T,
         promise: &mut Promise,
-        install: impl FnOnce(MappedFrame<'_, K>) -> R,
+        install: impl FnOnce(&LockedRun<'_, K>, MappedFrame<'_, K>) -> R,
     ) -> Result<R, FaultError> {
         let (run, slot) = (PageRun::single(index), index.bit());
         let killed = || task.fatal_signal_pending();
@@ -191,7 +228,7 @@ impl<K: Kernel> Inode<K> {
                 Access::Read => Protection::ReadOnly,
                 Access::Write => self.make_writable(&mut locked, index, task, promise)?,
             };
-            let mapped = MappedFrame { frame, protection };
+            let mapped = MappedFrame { frame, protection, contiguous: 1 };
             let installed = self.install_locked(&mut locked, index, size, mapped, install);
             K::count(Count::Used, 1);
             K::count(Count::Faulted, 1);
@@ -205,9 +242,10 @@ impl<K: Kernel> Inode<K> {
     /// want next.
     ///
     /// `install` is called for `index` first; its result is returned. Then for each page around it,
-    /// in ascending order, under the same rules, with that page's lock held. It leaves an entry
-    /// that is there as it is. None is called for a page that is locked, or whose first use is to
-    /// ask for more to be read ahead.
+    /// in ascending order, under the same rules, with that page's lock held; and for `index` once
+    /// more, so that runs of [contiguous](MappedFrame::contiguous) frames are whole. It leaves an
+    /// entry that is there as it is. None is called for a page that is locked, or whose first use
+    /// is to ask for more to be read ahead.
     ///
     /// # Errors
     /// As [`fault`](Self::fault). Errors of pages around it are none of the caller's.
@@ -231,37 +269,50 @@ impl<K: Kernel> Inode<K> {
         let (mut from, end) = (PageIndex::new(around.first), PageIndex::new(around.end()));
         while from < end {
             let piece = PageRun::new(from, end.get() - from.get());
-            from = self.install_free(fault, piece, index, &mut install).unwrap_or(piece.end());
+            from = self.install_free(fault, piece, &mut install).unwrap_or(piece.end());
         }
         Ok(installed)
     }
 
-    /// Installs uptodate pages of the first stretch of `piece` that is free, but for `except`;
-    /// where to go on, unless nothing is free.
+    /// Installs uptodate pages of the first stretch of `piece` that is free; where to go on, unless
+    /// nothing is free.
     fn install_free<R>(
         &self,
         fault: &mut InFault,
         piece: PageRun,
-        except: PageIndex,
         install: &mut impl FnMut(PageIndex, MappedFrame<'_, K>) -> R,
     ) -> Option<PageIndex> {
         let mut locked = self.mapping().try_lock_free(fault.page_locks(), piece)?;
         let (next, base) = (locked.run().end(), piece.leaf_base());
-        let ready = locked.uptodate() - locked.marker();
-        for slot in ready.iter() {
-            let index = base.plus(u64::from(slot));
-            if index == except {
-                continue;
-            }
-            let size = self.eof();
-            let Some(frame) = locked.share_frame(index) else { continue };
-            if index.start() >= size.get() {
-                break;
-            }
-            let mapped = MappedFrame { frame, protection: Protection::ReadOnly };
-            self.install_locked(&mut locked, index, size, mapped, |mapped| install(index, mapped));
+        let size = self.eof();
+        let inside = pages_before(locked.run(), size);
+        let mut ready = (locked.uptodate() - locked.marker()) & inside;
+        while let Some(stretch) = PageRun::first_of(base, ready) {
+            let first = stretch.first();
+            let contiguous = locked.contiguous(first, stretch.pages());
+            let run = PageRun::new(first, u64::from(contiguous));
+            ready -= run.mask();
+            self.install_run(&mut locked, run, size, install);
         }
         Some(next)
+    }
+
+    /// Installs locked pages that are uptodate, lie before `size`, the end of the file, and have
+    /// frames that follow each other. A size that is smaller meanwhile is found out afterwards.
+    fn install_run<R>(
+        &self,
+        locked: &mut LockedRun<'_, K>,
+        run: PageRun,
+        size: FilePos,
+        install: &mut impl FnMut(PageIndex, MappedFrame<'_, K>) -> R,
+    ) {
+        for (index, contiguous) in (run.first().get()..).zip((1..=run.pages()).rev()) {
+            let index = PageIndex::new(index);
+            let Some(frame) = locked.share_frame(index) else { return };
+            let mapped = MappedFrame { frame, protection: Protection::ReadOnly, contiguous };
+            let install = |_: &LockedRun<'_, K>, mapped: MappedFrame<'_, K>| install(index, mapped);
+            self.install_locked(locked, index, size, mapped, install);
+        }
     }
 
     /// Has a mapping of a locked page installed that begins before `size`, the end of the file.
@@ -271,11 +322,11 @@ impl<K: Kernel> Inode<K> {
         index: PageIndex,
         size: FilePos,
         mapped: MappedFrame<'_, K>,
-        install: impl FnOnce(MappedFrame<'_, K>) -> R,
+        install: impl FnOnce(&LockedRun<'_, K>, MappedFrame<'_, K>) -> R,
     ) -> R {
         self.note_user_mapping();
         self.zero_past_incomplete_cut(locked, index, size);
-        let installed = install(mapped);
+        let installed = install(locked, mapped);
         self.recheck_size(locked, index);
         installed
     }

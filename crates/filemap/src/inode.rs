@@ -26,7 +26,9 @@ use crate::task::Task;
 /// [`fault`](Self::fault), [`set_size`](Self::set_size), [`writeback`](Self::writeback),
 /// [`fsync`](Self::fsync), [`msync`](Self::msync), [`flush`](Self::flush), [`evict`](Self::evict),
 /// [`allocate`](Self::allocate), [`punch_hole`](Self::punch_hole), [`seek_data`](Self::seek_data),
-/// [`close`](Self::close), [`discard`](Self::discard).
+/// [`invalidate`](Self::invalidate), [`size_changed_remotely`](Self::size_changed_remotely),
+/// [`direct_write`](Self::direct_write), [`migrate`](Self::migrate),
+/// [`residency`](Self::residency), [`close`](Self::close), [`discard`](Self::discard).
 pub struct Inode<K: Kernel> {
     mapping: Mapping<K>,
     /// I: held while the size changes. Overwrites inside the size do not take it.

@@ -17,6 +17,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod direct;
 mod dirty_age;
 mod dirty_limit;
 mod eof;
@@ -27,9 +28,11 @@ mod fault;
 mod flush;
 mod flusher;
 mod inode;
+mod invalidate;
 mod last_handle;
 mod legacy;
 mod limits;
+mod migrate;
 mod open_file;
 mod options;
 mod pos;
@@ -37,6 +40,8 @@ mod ranges;
 mod read;
 mod read_ahead;
 mod reclaim;
+mod remote_size;
+mod residency;
 mod seek;
 mod size_changes;
 mod task;
@@ -47,6 +52,7 @@ mod uptodate;
 mod write;
 mod writeback;
 
+pub use direct::DirectWrite;
 pub use dirty_limit::{DirtyLimit, DirtyWriter};
 pub use errors::ErrorCursor;
 pub use fault::{Access, FaultError, MappedFrame, Protection};
@@ -55,11 +61,14 @@ pub use faultless_policy::throttle::Limits as DirtyThresholds;
 pub use flush::{Flushed, Left};
 pub use flusher::{Flusher, Inodes};
 pub use inode::{Inode, Times};
+pub use invalidate::Dirty;
 pub use legacy::{PrepareCommit, PrepareCommitStore};
+pub use migrate::NotMigrated;
 pub use open_file::{OpenFile, OpenFlags};
 pub use options::{FileSize, MsyncKind, Position, Strategy, SyncKind, WriteOptions, Written};
 pub use read_ahead::ReadAhead;
-pub use reclaim::{Dirty, Files, Reclaimed, Reclaimer};
+pub use reclaim::{DirtyVictims, Files, Reclaimed, Reclaimer};
+pub use residency::CacheStat;
 pub use task::{NoTask, Task};
 pub use token::{InFault, InKernel, InodeLocks, PageLocks};
 

@@ -39,7 +39,7 @@ pub trait Files<K: Kernel> {
 
 /// What a step does with dirty pages that it comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dirty {
+pub enum DirtyVictims {
     /// They stay. For an allocation, whose thread may hold what a store waits for: the inode lock
     /// of the file that a loop device lies in, say.
     Leave,
@@ -52,7 +52,7 @@ pub enum Dirty {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[doc(alias = "kswapd")]
 pub struct Reclaimer {
-    dirty: Dirty,
+    dirty: DirtyVictims,
 }
 
 /// What a step has come to.
@@ -71,7 +71,7 @@ pub struct Reclaimed {
 impl Reclaimer {
     /// A reclaimer that does this with dirty pages.
     #[must_use]
-    pub const fn new(dirty: Dirty) -> Self {
+    pub const fn new(dirty: DirtyVictims) -> Self {
         Self { dirty }
     }
 
@@ -82,9 +82,9 @@ impl Reclaimer {
     /// means that none can be dropped now.
     ///
     /// Waits for no lock but short ones, and for no read of a store; for the ends of read sections,
-    /// and with [`Dirty::Send`] where a store does, for room in its queue. No page lock is held;
+    /// and with [`DirtyVictims::Send`] where a store does, for room in its queue. No page lock is held;
     /// with
-    /// [`Dirty::Leave`] I, a range and M may be.
+    /// [`DirtyVictims::Leave`] I, a range and M may be.
     #[doc(alias = "shrink_node")]
     #[doc(alias = "try_to_free_pages")]
     pub fn step<K: Kernel, F: Files<K>, T: Task>(
@@ -111,7 +111,7 @@ impl Reclaimer {
             looked_at += u64::from(victims.rest());
             if at_hand.turn_to(files, victims.mapping()) {
                 done.dropped += at_hand.drop_clean(token, &mut victims);
-                if victims.rest() > 0 && self.dirty == Dirty::Send {
+                if victims.rest() > 0 && self.dirty == DirtyVictims::Send {
                     let sent = at_hand.send_dirty(token, &victims, task);
                     done.sent += sent;
                     // A synchronous store has cleaned them by now.

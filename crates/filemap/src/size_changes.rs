@@ -6,7 +6,7 @@
 use core::array;
 use core::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
 
-use faultless_page::{Kernel, LockId, SleepMutex, SyncFamily, Word, Word64};
+use faultless_page::{Kernel, LockId, MAX_FILE_SIZE, SleepMutex, SyncFamily, Word, Word64};
 
 use crate::pos::FilePos;
 
@@ -19,6 +19,22 @@ const COMPLETE: u64 = u64::MAX;
 
 /// The store is being told of a size, or has been told of none.
 const UNKNOWN: u64 = u64::MAX;
+
+/// The store has a size that is about to become visible: it is told none.
+const LEARNING: u64 = u64::MAX - 1;
+
+/// Of an incomplete truncation that is the store's own. No size has this bit.
+const BY_STORE: u64 = 1 << 63;
+const _: () = assert!(MAX_FILE_SIZE < BY_STORE, "the bit is free");
+
+/// Which side has changed the size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A caller of this library. The store has to be told.
+    Here,
+    /// The store, or another client of it. It is told nothing.
+    Store,
+}
 
 /// What readers, syncs and later changes of the size have to know of earlier ones.
 pub(crate) struct SizeChanges<K: Kernel> {
@@ -96,9 +112,14 @@ impl<K: Kernel> SizeChanges<K> {
     }
 
     /// The size whose truncation an earlier call left incomplete, if any. I is held.
-    pub(crate) fn incomplete_cut(&self) -> Option<FilePos> {
-        // `COMPLETE` is no position.
-        FilePos::new(self.incomplete.load(Relaxed)).ok()
+    pub(crate) fn incomplete_cut(&self) -> Option<(FilePos, Origin)> {
+        match self.incomplete.load(Relaxed) {
+            COMPLETE => None,
+            size if size & BY_STORE != 0 => {
+                Some((FilePos::clipped(size - BY_STORE), Origin::Store))
+            }
+            size => Some((FilePos::clipped(size), Origin::Here)),
+        }
     }
 
     /// From here on until [`cut_completed`](Self::cut_completed), what lies past `size` may still
@@ -108,6 +129,13 @@ impl<K: Kernel> SizeChanges<K> {
         self.incomplete.store(self.incomplete.load(Relaxed).min(size.get()), Relaxed);
     }
 
+    /// As [`cut_begins`](Self::cut_begins), for a cut that the store has made, of a file without an
+    /// incomplete one. Should a caller of this library cut the file further before this cut is
+    /// complete, that one replaces it, because its size is the smaller number.
+    pub(crate) fn store_cut_begins(&self, size: FilePos) {
+        self.incomplete.store(size.get() | BY_STORE, Relaxed);
+    }
+
     /// Nothing is left past the end. I is held.
     pub(crate) fn cut_completed(&self) {
         self.incomplete.store(COMPLETE, Relaxed);
@@ -115,15 +143,41 @@ impl<K: Kernel> SizeChanges<K> {
 
     /// Tells the store, by `tell`, the size that `size` returns inside the lock.
     pub(crate) fn tell(&self, wait: &K::Wait, size: impl FnOnce() -> u64, tell: impl FnOnce(u64)) {
-        let telling = self.telling.lock(wait);
+        let _telling = self.telling.lock(wait);
+        self.tell_locked(size(), tell);
+    }
+
+    /// As [`tell`](Self::tell), unless the store knows that size, or has one of its own that is
+    /// about to become visible.
+    pub(crate) fn tell_if_new(
+        &self,
+        wait: &K::Wait,
+        size: impl FnOnce() -> u64,
+        tell: impl FnOnce(u64),
+    ) {
+        let _telling = self.telling.lock(wait);
         let size = size();
+        if !self.was_told(size) && !self.was_told(LEARNING) {
+            self.tell_locked(size, tell);
+        }
+    }
+
+    fn tell_locked(&self, size: u64, tell: impl FnOnce(u64)) {
         // From here on the store may know the old size or the new one.
         self.told.store(UNKNOWN, Release);
         self.known.store(self.known.load(Relaxed).min(size), Release);
         tell(size);
         self.known.store(size, Release);
         self.told.store(size, Release);
-        drop(telling);
+    }
+
+    /// The store has changed the size by itself: no size that was visible before is told to it from
+    /// here on. I is held, so that no other change begins; no page lock.
+    pub(crate) fn learn(&self, wait: &K::Wait) -> Learning<'_, K> {
+        let _telling = self.telling.lock(wait);
+        let told = self.told.load(Relaxed);
+        self.told.store(LEARNING, Release);
+        Learning { changes: self, told }
     }
 
     /// Whether `size` is what the store was told last.
@@ -134,5 +188,31 @@ impl<K: Kernel> SizeChanges<K> {
     /// The size that the store knows at least, also while it is being told another one.
     pub(crate) fn known(&self) -> u64 {
         self.known.load(Acquire)
+    }
+}
+
+/// The store has a size that is not visible yet. Dropping the value without
+/// [`show`](Self::show) leaves things as they were.
+pub(crate) struct Learning<'s, K: Kernel> {
+    changes: &'s SizeChanges<K>,
+    /// What the store counts as told of in the end.
+    told: u64,
+}
+
+impl<K: Kernel> Learning<'_, K> {
+    /// Makes the size of the store visible, by `show`.
+    pub(crate) fn show(mut self, size: FilePos, show: impl FnOnce()) {
+        let known = &self.changes.known;
+        known.store(known.load(Relaxed).min(size.get()), Release);
+        show();
+        known.store(size.get(), Release);
+        self.told = size.get();
+    }
+}
+
+impl<K: Kernel> Drop for Learning<'_, K> {
+    fn drop(&mut self) {
+        // No other thread stores meanwhile: each that has the lock finds `LEARNING`.
+        self.changes.told.store(self.told, Release);
     }
 }

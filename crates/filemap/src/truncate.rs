@@ -23,6 +23,7 @@ use crate::inode::Inode;
 use crate::limits;
 use crate::pos::FilePos;
 use crate::ranges::ByteRange;
+use crate::size_changes::Origin;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
 
@@ -65,7 +66,13 @@ impl<K: Kernel> Inode<K> {
             self.mapping().store().prepare_size(size.get())?;
         }
         if size < old {
-            self.shrink(token, size, task)?;
+            let cut = || {
+                self.file_modified(task);
+                self.size_changes.cut_begins(size);
+                self.shrink_size(size);
+                Ok(())
+            };
+            self.shrink(token, size, task, cut)?;
         } else {
             self.extend(token, size, task)?;
         }
@@ -100,11 +107,13 @@ impl<K: Kernel> Inode<K> {
         Ok(())
     }
 
-    fn shrink<T: Task>(
+    /// Cuts the file off at `size`: `cut` makes that visible, unless it fails. I is held.
+    pub(crate) fn shrink<T: Task>(
         &self,
         token: &mut impl PageLocks,
         size: FilePos,
         task: &T,
+        cut: impl FnOnce() -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         // A write that is under way in steps comes before the truncation as a whole, or after it.
         let gone = ByteRange { start: size.get(), end: u64::MAX };
@@ -121,9 +130,7 @@ impl<K: Kernel> Inode<K> {
                 _ => self.lock_as_memory_permits(token.page_locks(), run, &killed)?,
             };
             if !self.ranges.conflicts(gone, Some(&range)) {
-                self.file_modified(task);
-                self.size_changes.cut_begins(size);
-                self.shrink_size(size);
+                cut()?;
                 break;
             }
             drop(locked);
@@ -159,8 +166,8 @@ impl<K: Kernel> Inode<K> {
         token: &mut impl PageLocks,
         task: &T,
     ) -> Result<(), Errno> {
-        let Some(size) = self.size_changes.incomplete_cut() else { return Ok(()) };
-        let completed = self.remove_past(token, size, task);
+        let Some((size, origin)) = self.size_changes.incomplete_cut() else { return Ok(()) };
+        let completed = self.remove_past(token, size, origin, task);
         if completed.is_err() && size.offset_in_page() != 0 {
             // The page of the end may still hold what was cut off. Mappings of it fault again, and
             // the fault zeroes that; see `zero_past_incomplete_cut`.
@@ -174,6 +181,7 @@ impl<K: Kernel> Inode<K> {
         &self,
         token: &mut impl PageLocks,
         size: FilePos,
+        origin: Origin,
         task: &T,
     ) -> Result<(), Errno> {
         let first_gone = size.page_from();
@@ -186,7 +194,7 @@ impl<K: Kernel> Inode<K> {
         // The leaf of the last page goes, too, if it was only made for its lock.
         self.unmap(first_gone, end, Unmap::Truncate);
         self.mapping().prune(size.page(), end);
-        self.give_back_past(token, size, task)
+        self.give_back_past(token, size, origin, task)
     }
 
     /// Takes every page in `first..end` out of the cache, once its writeback is over.
@@ -240,19 +248,22 @@ impl<K: Kernel> Inode<K> {
     pub(crate) fn give_back<T: Task>(&self, token: &mut impl PageLocks, task: &T) {
         let size = self.eof();
         self.size_changes.cut_begins(size);
-        let _left_to_the_next = self.give_back_past(token, size, task);
+        let _left_to_the_next = self.give_back_past(token, size, Origin::Here, task);
     }
 
-    /// Returns every block past `size`, the end, to the store, and forgets that the last page was
-    /// wholly reserved: the cached knowledge goes with the blocks (W9, Linux b9a4207d). I is held,
-    /// no page lock.
+    /// Returns every block past `size`, the end, to the store, unless it was the store that took
+    /// them, and forgets that the last page was wholly reserved: the cached knowledge goes with the
+    /// blocks (W9, Linux b9a4207d). I is held, no page lock.
     fn give_back_past<T: Task>(
         &self,
         token: &mut impl PageLocks,
         size: FilePos,
+        origin: Origin,
         task: &T,
     ) -> Result<(), Errno> {
-        self.mapping().store().truncate_blocks(size.get());
+        if origin == Origin::Here {
+            self.mapping().store().truncate_blocks(size.get());
+        }
         // Afterwards: a page inserted meanwhile may have recorded blocks that are gone now. Until
         // here only a write that grows the file would rely on them, and it needs I.
         let run = PageRun::single(size.page());

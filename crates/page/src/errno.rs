@@ -18,6 +18,8 @@ pub enum Errno {
     NoMemory = 12,
     /// An address that the user may not access in that way (U5, W1).
     Fault = 14,
+    /// Pages are in use: dirty and to be kept, or pinned (F5).
+    Busy = 16,
     /// An argument out of range: too many segments, a negative or overflowing length (W7).
     Invalid = 22,
     /// The write begins at or beyond a limit of size (W8).
@@ -44,6 +46,7 @@ impl Errno {
             Self::WouldBlock,
             Self::NoMemory,
             Self::Fault,
+            Self::Busy,
             Self::Invalid,
             Self::FileTooBig,
             Self::NoSpace,
@@ -81,6 +84,7 @@ impl Errno {
             Self::WouldBlock => "EAGAIN",
             Self::NoMemory => "ENOMEM",
             Self::Fault => "EFAULT",
+            Self::Busy => "EBUSY",
             Self::Invalid => "EINVAL",
             Self::FileTooBig => "EFBIG",
             Self::NoSpace => "ENOSPC",

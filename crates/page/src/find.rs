@@ -30,6 +30,21 @@ pub enum Mark {
     Unclean,
 }
 
+/// Pages of one leaf by their marks: a word for each mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeafMarks {
+    /// The first page of the leaf: that of slot 0.
+    pub base: PageIndex,
+    /// In the cache, valid or not.
+    pub present: SlotMask,
+    /// Valid: what `mincore` calls resident.
+    pub uptodate: SlotMask,
+    /// Newer than the store.
+    pub dirty: SlotMask,
+    /// On their way to the store. A page that became dirty again meanwhile is in both.
+    pub writeback: SlotMask,
+}
+
 impl<K: Kernel> Mapping<K> {
     /// Pages in the cache. Walks all leaves; a snapshot.
     #[must_use]
@@ -48,6 +63,31 @@ impl<K: Kernel> Mapping<K> {
     /// the time the caller has locked the run, the marks may have changed. Does not sleep.
     #[must_use]
     pub fn find(&self, from: PageIndex, end: PageIndex, mark: Mark) -> Option<PageRun> {
+        self.first_leaf(from, end, |leaf, base, wanted| {
+            PageRun::first_of(base, leaf.marked(mark) & wanted)
+        })
+    }
+
+    /// The marks of the pages in `from..end` that lie in the first leaf with a page there. Takes no
+    /// lock and does not sleep: a snapshot of each word, not of all of them together.
+    ///
+    /// A walk over a range goes on at the end of the leaf: `marks.base.plus(64)`.
+    #[must_use]
+    pub fn next_marks(&self, from: PageIndex, end: PageIndex) -> Option<LeafMarks> {
+        self.first_leaf(from, end, |leaf, base, wanted| {
+            let marks = leaf.marks(base, wanted);
+            (!marks.present.is_empty()).then_some(marks)
+        })
+    }
+
+    /// What `look` makes of the first leaf in which it finds something. It is given the leaf, its
+    /// first page, and its slots in `from..end`.
+    fn first_leaf<R>(
+        &self,
+        from: PageIndex,
+        end: PageIndex,
+        look: impl Fn(&Leaf<K::Sync, K::Replacement>, PageIndex, SlotMask) -> Option<R>,
+    ) -> Option<R> {
         if end <= from {
             return None;
         }
@@ -56,17 +96,17 @@ impl<K: Kernel> Mapping<K> {
         let mut number = leaf_number(from);
         while let Some((at, leaf)) = self.tree().next_leaf(number, leaf_number(last_page)) {
             let base = PageIndex::new(at * PAGES_PER_LEAF as u64);
-            let mut slots = leaf.marked(mark);
+            let mut wanted = SlotMask::ALL;
             if base == from.leaf_base() {
-                slots &= SlotMask::ALL.moved_up(from.slot());
+                wanted &= SlotMask::ALL.moved_up(from.slot());
             }
             if base == last_page.leaf_base() {
-                slots &= SlotMask::lowest(last_page.slot() + 1);
+                wanted &= SlotMask::lowest(last_page.slot() + 1);
             }
-            if let Some(run) = PageRun::first_of(base, slots)
+            if let Some(found) = look(leaf, base, wanted)
                 && leaf.is(self.id(), base)
             {
-                return Some(run);
+                return Some(found);
             }
             number = at + 1;
         }
@@ -75,6 +115,22 @@ impl<K: Kernel> Mapping<K> {
 }
 
 impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
+    /// The marks of `slots`. A page that goes from dirty to writeback meanwhile has one of them:
+    /// see [`Mark::Unclean`]. What is removed meanwhile is left out.
+    fn marks(&self, base: PageIndex, slots: SlotMask) -> LeafMarks {
+        let uptodate = self.uptodate.load(Acquire);
+        let dirty = self.dirty.load(Acquire);
+        let writeback = self.writeback.load(Acquire);
+        let present = self.present() & slots;
+        LeafMarks {
+            base,
+            present,
+            uptodate: uptodate & present,
+            dirty: dirty & present,
+            writeback: writeback & present,
+        }
+    }
+
     /// The slots with `mark`, at this moment.
     pub(crate) fn marked(&self, mark: Mark) -> SlotMask {
         match mark {

@@ -210,6 +210,21 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
         dirty
     }
 
+    /// Puts `frame`, which holds the same bytes, in place of that of a present, uptodate `slot`,
+    /// which is returned, and may not be reused before a grace period. All marks stay.
+    ///
+    /// The order is that of [`take`](Self::take), for the same reason.
+    pub(crate) fn replace(&self, slot: u32, frame: FrameNumber) -> Option<FrameNumber> {
+        let bit = SlotMask::single(slot);
+        self.uptodate.fetch_and(!bit, SeqCst);
+        self.contiguous.fetch_and(!(bit | bit.predecessors()), AcqRel);
+        self.removals.fetch_add(1, AcqRel);
+        let old = self.frame(slot);
+        self.put(slot, frame);
+        self.uptodate.fetch_or(bit, Release);
+        old
+    }
+
     /// Whether `slot + 1` holds the frame that follows `frame`, which is in `slot`, as far as one
     /// look tells, whose answer is final only if it is no: scattered frames are known by it.
     #[inline]

@@ -166,6 +166,15 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         if self.run.contains(index) { self.leaf.frame(index.slot()) } else { None }
     }
 
+    /// How many pages of the run from `index` on lie in consecutive frames, at most `limit`: 0 if
+    /// the page is absent or outside the run. Valid or not.
+    #[must_use]
+    pub fn contiguous(&self, index: PageIndex, limit: u32) -> u32 {
+        let Some(frame) = self.frame(index) else { return 0 };
+        let rest = (self.run.end().get() - index.get()) as u32;
+        self.leaf.locked_stretch(index.slot(), frame, limit.clamp(1, rest))
+    }
+
     /// The frame of a page of the run, with a count of its own: for a user mapping.
     #[doc(alias = "get_page")]
     pub fn share_frame(&self, index: PageIndex) -> Option<SharedFrame<'t, K>> {
@@ -279,7 +288,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// The caller vouches for every byte (P1). A frame holds what its last user left, so a page
     /// that is marked before it was filled shows that to its readers (W5). [`fill`](Self::fill) and
     /// [`zero`](Self::zero) define bytes; a copy that came short does not define the rest. The mark
-    /// is taken back only by removal.
+    /// is taken back only by removal, and for a moment by [`replace`](Self::replace).
     #[inline]
     pub fn set_uptodate(&mut self, slots: SlotMask) {
         self.set(&self.leaf.uptodate, slots);

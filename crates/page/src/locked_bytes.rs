@@ -7,8 +7,8 @@
 use core::ptr::{self, NonNull};
 
 use crate::{
-    Errno, FillBuf, FrameNumber, Frames, Kernel, LockedRun, PAGE_SIZE, PageIndex, PageRun, Trace,
-    racing,
+    Errno, FillBuf, FrameNumber, Frames, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageIndex,
+    PageRun, Trace, racing,
 };
 
 impl<K: Kernel> LockedRun<'_, K> {
@@ -71,6 +71,22 @@ impl<K: Kernel> LockedRun<'_, K> {
                 None => pos = PageIndex::containing(pos).plus(1).start(),
             }
         }
+    }
+
+    /// Copies a valid page to a frame of the caller's own. What user mappings store meanwhile is
+    /// copied or not, byte by byte. Traces [`Trace::Copied`].
+    ///
+    /// # Errors
+    /// [`Errno::Invalid`] if the page is not uptodate, or outside the run.
+    pub fn copy_page(&self, index: PageIndex, to: &mut OwnedFrame<'_, K>) -> Result<(), Errno> {
+        let frame = self.frame(index).filter(|_| self.uptodate().contains(index.bit()));
+        let from = self.mapping.cache().frames().address(frame.ok_or(Errno::Invalid)?);
+        // SAFETY: a page that stays while it is locked, and a frame that has one owner and so is
+        // another one. The lock keeps racing writes of the kernel away; those of mappings are as
+        // `copy_out` wants them.
+        unsafe { racing::copy_out(from.as_ptr(), to.as_ptr().as_ptr(), PAGE_SIZE) };
+        K::trace(Trace::Copied(PAGE_SIZE));
+        Ok(())
     }
 
     /// Lets `read` fill a present page that is not uptodate while the thread holds its lock: for

@@ -65,7 +65,7 @@ impl<'t, K: Kernel> Removed<'t, K> {
         let _fits = self.frames.push(frame);
     }
 
-    /// The slots that were emptied.
+    /// The slots that were emptied, or whose frame was replaced.
     #[must_use]
     pub fn slots(&self) -> SlotMask {
         self.slots

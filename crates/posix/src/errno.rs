@@ -46,7 +46,7 @@ numbers! {
     ACCES = EACCES;
     /// An address that the program may not access.
     FAULT = EFAULT;
-    /// In use by the system: the root.
+    /// In use by the system: the root, or a page.
     BUSY = EBUSY;
     /// The name is taken.
     EXIST = EEXIST;
@@ -150,6 +150,7 @@ mod tests {
             (CacheErrno::WouldBlock, Errno::AGAIN),
             (CacheErrno::NoMemory, Errno::NOMEM),
             (CacheErrno::Fault, Errno::FAULT),
+            (CacheErrno::Busy, Errno::BUSY),
             (CacheErrno::Invalid, Errno::INVAL),
             (CacheErrno::FileTooBig, Errno::FBIG),
             (CacheErrno::NoSpace, Errno::NOSPC),

@@ -53,6 +53,7 @@ pub const LOOM: &[LoomModel] = loom_models! {
     epoch::two_removers, 2, 3, [NoGrace];
     index::recycled_frame, 3, 4, [NoGrace, WeakSeqCst];
     index::replaced_page, 3, 4, [Uncounted];
+    index::migrated_page, 3, 4, [NoGrace, WeakSeqCst];
     index::page_without_bytes, 3, 4, [Uncounted];
     index::merged_pages, 3, 4, [NoGrace];
     index::insertion_into_one_leaf, 2, 3, [RelaxedPublish];

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use faultless::filemap::{
-    Dirty, DirtyLimit, DirtyThresholds, DirtyWriter, Files, Inode, Inodes, NoTask, Reclaimer, Task,
+    DirtyLimit, DirtyThresholds, DirtyVictims, DirtyWriter, Files, Inode, Inodes, NoTask,
+    Reclaimer, Task,
 };
 use faultless::page::{CoreSync, Count, LockContext, PageCache, Trace, TwoQueues};
 use faultless_host::wait::HostWait;
@@ -58,7 +59,7 @@ impl Flavor for Loaded {
     }
 
     fn reclaim(cache: &PageCache<Kernel>, mut locks: LockContext<'_>, wanted: u32) -> u32 {
-        let reclaimer = Reclaimer::new(Dirty::Leave);
+        let reclaimer = Reclaimer::new(DirtyVictims::Leave);
         DIRECT[0].fetch_add(1, Relaxed);
         // All pages may be dirty or on their way: the flusher and the store go on meanwhile.
         for _ in 0..MOST_LOOKS {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use faultless::filemap::{
-    Dirty, Flusher, NoTask, ReadAhead, Reclaimer, Strategy, SyncKind, WriteOptions,
+    DirtyVictims, Flusher, NoTask, ReadAhead, Reclaimer, Strategy, SyncKind, WriteOptions,
 };
 use faultless::page::{Errno, PAGE_SIZE, PageIndex};
 use faultless::usercopy::{IovIter, KernelMemory, MayFault};
@@ -267,7 +267,7 @@ fn reclaimer<'a>(machine: &'a Host) -> Loop<'a> {
             return;
         }
         let wanted = (LOW - free) as u32;
-        let reclaimer = Reclaimer::new(Dirty::Send);
+        let reclaimer = Reclaimer::new(DirtyVictims::Send);
         let done = syscall(|token| reclaimer.step(machine.cache(), &Table, token, wanted, &NoTask));
         if done.dropped == 0 {
             std::thread::sleep(Duration::from_micros(200));
@@ -346,7 +346,7 @@ fn nothing_is_lost_with_memory_for_a_quarter_and_a_store_that_fails() {
     };
     check();
     let all = machine.cache().reclaimable_pages() as u32;
-    let reclaimer = Reclaimer::new(Dirty::Leave);
+    let reclaimer = Reclaimer::new(DirtyVictims::Leave);
     let dropped = syscall(|token| reclaimer.step(machine.cache(), &Table, token, all, &NoTask));
     assert_eq!((dropped.dropped, machine.cache().reclaimable_pages()), (all, 0), "pages are stuck");
     check();

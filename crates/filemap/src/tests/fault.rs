@@ -1,13 +1,15 @@
 //! The fault handler's part, and CPU stores through a mapping: the test is the CPU.
 
+use std::vec::Vec;
+
 use faultless_page::{Errno, FrameNumber, Frames, LockId, PageIndex, Unmap};
 use faultless_parts::{Answer, Call, When};
 
 use super::kernel::{self, RmapCall};
-use super::rig::in_fault;
+use super::rig::{in_fault, token};
 use super::store::Event;
 use super::{PAGE, Rig, both, bytes, overlay};
-use crate::{Access, FaultError, MappedFrame, Protection};
+use crate::{Access, FaultError, MappedFrame, Protection, ReadAhead};
 
 /// What a fault maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,65 @@ fn p1_a_load_gets_the_bytes_of_the_file_read_only() {
     assert_eq!(rig.store.take_events(), [Event::Read(1)]);
     assert_eq!(rig.writeback(), Ok(()));
     assert_eq!(rig.store.take_events(), [], "a load leaves the page clean");
+}
+
+#[test]
+fn contiguous_frames_are_installed_in_one_lock_hold_and_the_length_of_the_run_is_told() {
+    let rig = Rig::new();
+    rig.fill(&bytes(1, 16 * PAGE));
+    let frame = rig.cache.allocate(1).expect("memory").take_first().expect("a frame");
+    let moved = rig.file().migrate(&mut token(), PageIndex::new(9), frame, &rig.task);
+    assert!(moved.is_ok());
+    let (ahead, mapped) = (ReadAhead::new(), PageIndex::new(2)..PageIndex::new(100));
+    let mut calls = Vec::new();
+    let resolved = rig.file().fault_around(
+        &mut in_fault(),
+        PageIndex::new(4),
+        Access::Read,
+        mapped,
+        &ahead,
+        &rig.task,
+        |index, mapped| {
+            assert_eq!(kernel::held().len(), 1, "one lock hold");
+            calls.push((index.get(), mapped.frame.number().get(), mapped.contiguous));
+        },
+    );
+    assert_eq!((resolved, calls[0].0, calls[0].2), (Ok(()), 4, 1), "the page of the fault first");
+    let around = &calls[1..];
+    let pages: Vec<u64> = around.iter().map(|call| call.0).collect();
+    assert_eq!(pages, (2..16).collect::<Vec<_>>());
+    for pair in around.windows(2).filter(|pair| pair[0].2 > 1) {
+        assert_eq!(pair[1], (pair[0].0 + 1, pair[0].1 + 1, pair[0].2 - 1));
+    }
+    let run_at = |page: usize| around[page - 2].2;
+    assert_eq!((run_at(8), run_at(9)), (1, 1), "the page that has moved, and the one before");
+    assert!(run_at(10) > 1, "{calls:?}");
+}
+
+#[test]
+fn a_private_copy_is_made_and_installed_with_the_page_locked() {
+    let rig = Rig::new();
+    let old = bytes(1, PAGE + 50);
+    rig.fill_cold(&old);
+    let own = || rig.cache.allocate(1).expect("memory").take_first().expect("a frame");
+    let copy = |index, frame| {
+        let (mut token, index) = (in_fault(), PageIndex::new(index));
+        rig.file().fault_copy(&mut token, index, frame, &rig.task, |frame| {
+            assert!(matches!(kernel::held()[..], [LockId::Pages { .. }]));
+            frame
+        })
+    };
+    let copied = copy(1, own()).expect("inside the file");
+    assert_eq!(copied.bytes()[..], overlay(&old[PAGE..], PAGE - 1, &[0])[..], "P2");
+    assert_eq!(rig.write(PAGE as u64, b"new"), Ok(3));
+    assert_eq!(copied.bytes()[..50], old[PAGE..], "it is the space's own");
+    drop(copied);
+    assert!(matches!(copy(2, own()), Err(FaultError::PastEnd)));
+    assert_eq!(rig.fsync(), Ok(()));
+    rig.chill();
+    rig.store.faults.plan(Call::Read, When::Nth(1), Answer::Fail(Errno::Io)).expect("");
+    assert!(matches!(copy(0, own()), Err(FaultError::Failed(Errno::Io))));
+    assert_eq!(rig.file().residency(0..u64::MAX).dirty, 0, "the file is only read");
 }
 
 #[test]

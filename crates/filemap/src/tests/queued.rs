@@ -10,11 +10,14 @@ use faultless_page::{AddressSpaceOperations, Errno, PageIndex, SyncKind};
 use faultless_parts::{Answer, Call, QueuedStore, When};
 use faultless_usercopy::IovIter;
 
-use super::kernel::{Idle, Patient, TestKernel, at_next_allocation};
+use super::kernel::{Idle, Patient, TestKernel, Tester, at_next_allocation};
 use super::rig::{assert_same, in_fault, token};
 use super::store::{Disk, Event, TestStore};
 use super::{PAGE, Rig, bytes};
-use crate::{Access, Advice, Inode, NoTask, Protection, ReadAhead, ReadAheadLimits, WriteOptions};
+use crate::{
+    Access, Advice, DirectWrite, Dirty, Inode, NoTask, Protection, ReadAhead, ReadAheadLimits,
+    WriteOptions,
+};
 
 type Queue = QueuedStore<&'static TestStore<Disk>, Patient>;
 
@@ -124,6 +127,21 @@ fn what_will_be_needed_is_read_without_a_wait_and_up_to_the_end_of_the_file() {
     assert!(!cold.read(20 * PAGE, 4 * PAGE));
     cold.settle();
     assert_eq!(cold.pages_read(), []);
+}
+
+#[test]
+fn l3_a_killed_direct_write_waits_for_no_read_that_began_meanwhile_and_says_so() {
+    let cold = Cold::new(2);
+    let task = Tester::new();
+    let written = cold.file.direct_write(&mut token(), 0..4, &task, |token| {
+        cold.file.will_need(token, 0, 1, &ReadAheadLimits::DEFAULT);
+        assert_eq!(cold.queue.waiting(), 1);
+        task.looks.set(0);
+    });
+    assert_eq!(written, Ok(DirectWrite { result: (), stale: true }));
+    cold.settle();
+    let once_more = cold.file.invalidate(&mut token(), 0..4, Dirty::Keep, &NoTask);
+    assert_eq!((once_more, cold.file.mapping().cached_pages()), (Ok(()), 0));
 }
 
 #[test]

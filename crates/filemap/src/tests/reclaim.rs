@@ -14,7 +14,9 @@ use super::rig::{File, in_fault, token};
 use super::store::{TestStore, disk};
 use super::user::READABLE;
 use super::{PAGE, Rig, bytes, overlay};
-use crate::{Access, Dirty, Files, Inode, NoTask, PageLocks, Reclaimed, Reclaimer, Strategy, Task};
+use crate::{
+    Access, DirtyVictims, Files, Inode, NoTask, PageLocks, Reclaimed, Reclaimer, Strategy, Task,
+};
 
 /// Files that are found while they live.
 struct Table(Vec<Weak<File>>);
@@ -33,12 +35,12 @@ impl Files<TestKernel> for Table {
     }
 }
 
-fn step(rig: &Rig, dirty: Dirty, wanted: u32) -> Reclaimed {
+fn step(rig: &Rig, dirty: DirtyVictims, wanted: u32) -> Reclaimed {
     Reclaimer::new(dirty).step(&rig.cache, &Table::of(rig), &mut token(), wanted, &rig.task)
 }
 
 /// Has allocations that find nothing drop pages of the rig's file.
-fn reclaim_directly(rig: &Rig, dirty: Dirty) {
+fn reclaim_directly(rig: &Rig, dirty: DirtyVictims) {
     let table = Table::of(rig);
     reclaim_by(move |cache, mut locks, wanted| {
         Reclaimer::new(dirty).step(cache, &table, &mut locks, wanted, &NoTask).dropped
@@ -77,7 +79,7 @@ fn f5_a_step_drops_clean_pages_and_leaves_dirty_ones() {
     let old = bytes(1, 8 * PAGE);
     rig.fill(&old);
     assert_eq!(rig.write(3 * PAGE as u64, b"new"), Ok(3));
-    let done = step(&rig, Dirty::Leave, 100);
+    let done = step(&rig, DirtyVictims::Leave, 100);
     assert_eq!((done.dropped, done.sent, done.kept), (7, 0, 1));
     assert_eq!((rig.cached(), rig.frames()), (1, 1));
     rig.assert_keeps(&overlay(&old, 3 * PAGE, b"new"));
@@ -89,10 +91,10 @@ fn a_step_drops_no_more_than_it_was_asked_for() {
     rig.fill(&bytes(1, 100 * PAGE));
     for wanted in [1, 2, 7] {
         let before = rig.cached();
-        assert_eq!(step(&rig, Dirty::Leave, wanted).dropped, wanted);
+        assert_eq!(step(&rig, DirtyVictims::Leave, wanted).dropped, wanted);
         assert_eq!(rig.cached(), before - u64::from(wanted));
     }
-    assert_eq!(step(&rig, Dirty::Leave, 0), Reclaimed::default());
+    assert_eq!(step(&rig, DirtyVictims::Leave, 0), Reclaimed::default());
 }
 
 #[test]
@@ -100,7 +102,7 @@ fn a_step_that_may_send_has_dirty_pages_written_and_drops_them() {
     let rig = Rig::new();
     let new = bytes(1, 70 * PAGE);
     assert_eq!(write_all(&rig, &new), new.len());
-    let done = step(&rig, Dirty::Send, 70);
+    let done = step(&rig, DirtyVictims::Send, 70);
     assert_eq!((done.dropped, done.sent, done.kept), (70, 70, 0));
     assert_eq!(rig.cached(), 0);
     rig.assert_stored(&new);
@@ -114,7 +116,7 @@ fn f5_what_cannot_be_written_stays_and_the_step_ends() {
     assert_eq!(write_all(&rig, &new), new.len());
     rig.store.faults.plan(Call::Writeback, When::EveryNth(1), Answer::Fail(Errno::Io)).expect("");
     for _ in 0..3 {
-        let done = step(&rig, Dirty::Send, 9);
+        let done = step(&rig, DirtyVictims::Send, 9);
         assert_eq!((done.dropped, rig.cached()), (0, 9));
         assert!(done.sent > 0 && done.kept > 0, "{done:?}");
     }
@@ -134,12 +136,12 @@ fn f5_pinned_and_locked_pages_stay() {
     let run = PageRun::single(PageIndex::new(2));
     let locked = rig.file().mapping().try_lock(token.page_locks(), run);
     assert!(locked.is_some());
-    let done = step(&rig, Dirty::Send, 4);
+    let done = step(&rig, DirtyVictims::Send, 4);
     assert_eq!((done.dropped, done.kept), (2, 2));
     drop(locked);
     // SAFETY: the count that was just added.
     unsafe { frames.release(frame) };
-    assert_eq!(step(&rig, Dirty::Leave, 4).dropped, 2, "they come up again");
+    assert_eq!(step(&rig, DirtyVictims::Leave, 4).dropped, 2, "they come up again");
     assert_eq!(rig.frames(), 0);
 }
 
@@ -149,7 +151,7 @@ fn a_mapped_page_is_unmapped_with_its_lock_held_before_it_goes() {
     rig.fill(&bytes(1, 3 * PAGE));
     map(&rig, 1);
     rig.maps.take();
-    assert_eq!(step(&rig, Dirty::Leave, 3).dropped, 3);
+    assert_eq!(step(&rig, DirtyVictims::Leave, 3).dropped, 3);
     let unmapped = rig.maps.take();
     assert!(unmapped.iter().all(|(_, _, call)| *call == RmapCall::Unmap(Unmap::Evict)));
     assert!(unmapped.iter().any(|(first, end, _)| (*first..*end).contains(&1)), "{unmapped:?}");
@@ -161,7 +163,7 @@ fn a_page_that_was_accessed_through_a_mapping_is_used() {
     rig.fill(&bytes(1, 3 * PAGE));
     map(&rig, 1);
     rig.maps.accessed.store(0b10, Relaxed);
-    let done = step(&rig, Dirty::Leave, 2);
+    let done = step(&rig, DirtyVictims::Leave, 2);
     assert_eq!((done.dropped, is_cached(&rig, 1)), (2, true), "{done:?}");
 }
 
@@ -173,7 +175,8 @@ fn f5_pages_of_a_store_that_keeps_nothing_are_not_on_the_books() {
     assert_eq!(rig.fsync(), Ok(()));
     assert_eq!(rig.cache.reclaimable_pages(), 0);
     let files = Table(std::vec![Arc::downgrade(rig.file())]);
-    let done = Reclaimer::new(Dirty::Send).step(&rig.cache, &files, &mut token(), 3, &NoTask);
+    let done =
+        Reclaimer::new(DirtyVictims::Send).step(&rig.cache, &files, &mut token(), 3, &NoTask);
     assert_eq!(done, Reclaimed::default());
     rig.assert_holds(&old);
 }
@@ -186,7 +189,7 @@ fn pages_that_are_used_again_survive_a_scan() {
     let page = |index: u64| rig.read(index * PAGE as u64, PAGE).map(|bytes| bytes.len());
     let within = |pages: u64| {
         while rig.cached() > pages {
-            assert!(step(&rig, Dirty::Leave, 1).dropped > 0);
+            assert!(step(&rig, DirtyVictims::Leave, 1).dropped > 0);
         }
     };
     // A few pages in steady use, between pages that are read once.
@@ -209,9 +212,9 @@ fn pages_that_are_used_again_survive_a_scan() {
 fn an_allocation_that_finds_nothing_drops_clean_pages_first() {
     let rig = Rig::on(disk(512), Strategy::BeginEnd, 40);
     let old = bytes(1, 100 * PAGE);
-    reclaim_directly(&rig, Dirty::Send);
+    reclaim_directly(&rig, DirtyVictims::Send);
     rig.fill(&old);
-    reclaim_directly(&rig, Dirty::Leave);
+    reclaim_directly(&rig, DirtyVictims::Leave);
     rig.assert_holds(&old);
     assert!(rig.cached() > 20, "{} pages: it gives up too much", rig.cached());
 }
@@ -228,7 +231,7 @@ fn without_reclaim_memory_ends() {
 #[test]
 fn w9_all_memory_dirty_and_the_store_failing_is_an_error_and_no_loss() {
     let rig = Rig::on(disk(512), Strategy::BeginEnd, 40);
-    reclaim_directly(&rig, Dirty::Send);
+    reclaim_directly(&rig, DirtyVictims::Send);
     rig.store.faults.plan(Call::Writeback, When::EveryNth(1), Answer::Fail(Errno::Io)).expect("");
     let new = bytes(1, 64 * PAGE);
     let written = write_all(&rig, &new);
@@ -273,12 +276,12 @@ fn leaves_that_lost_their_last_page_are_used_again() {
     assert_eq!(rig.fsync(), Ok(()));
     let before = rig.cache.metadata_bytes();
     for _ in 0..12 {
-        assert_eq!(step(&rig, Dirty::Leave, 40).dropped, 2);
+        assert_eq!(step(&rig, DirtyVictims::Leave, 40).dropped, 2);
         for at in 2..4 {
             assert_eq!(rig.write(sparse(at), b"two"), Ok(3));
         }
         assert_eq!(rig.fsync(), Ok(()));
-        assert_eq!(step(&rig, Dirty::Leave, 40).dropped, 2);
+        assert_eq!(step(&rig, DirtyVictims::Leave, 40).dropped, 2);
         for at in 0..2 {
             assert_eq!(rig.read(sparse(at), 3), Ok(b"one".to_vec()));
         }
@@ -304,8 +307,13 @@ fn e23_the_nodes_go_back_with_the_last_file() {
     let mut next = Rig::new();
     next.cache = rig.cache.clone();
     assert_eq!(rig.cache.reclaimable_pages(), 0);
-    let done =
-        Reclaimer::new(Dirty::Send).step(&rig.cache, &Table(Vec::new()), &mut token(), 9, &NoTask);
+    let done = Reclaimer::new(DirtyVictims::Send).step(
+        &rig.cache,
+        &Table(Vec::new()),
+        &mut token(),
+        9,
+        &NoTask,
+    );
     assert_eq!(done, Reclaimed::default());
 }
 
@@ -323,7 +331,8 @@ fn a_file_that_goes_while_its_victims_are_looked_at_is_not_missed() {
     let mut rig = Rig::new();
     rig.fill(&bytes(1, 8 * PAGE));
     let files = Dropping(Cell::new(Some(Arc::new(rig.take_file()))));
-    let done = Reclaimer::new(Dirty::Send).step(&rig.cache, &files, &mut token(), 8, &NoTask);
+    let done =
+        Reclaimer::new(DirtyVictims::Send).step(&rig.cache, &files, &mut token(), 8, &NoTask);
     assert_eq!(done.dropped, 0);
     assert_eq!((rig.cache.reclaimable_pages(), rig.cache.metadata_bytes()), (0, 0));
 }
@@ -351,7 +360,7 @@ fn l3_a_step_of_a_killed_task_ends() {
     let rig = Rig::new();
     rig.fill(&bytes(1, 8 * PAGE));
     rig.task.looks.set(0);
-    assert_eq!(step(&rig, Dirty::Send, 8), Reclaimed::default());
+    assert_eq!(step(&rig, DirtyVictims::Send, 8), Reclaimed::default());
     rig.task.looks.set(u64::MAX);
     assert!(!rig.task.fatal_signal_pending());
 }
@@ -364,7 +373,7 @@ fn reclaim_inside_a_truncation_takes_each_page_once() {
     rig.fill(&old);
     let (table, cache) = (Table::of(&rig), rig.cache.clone());
     rig.store.at_next(Call::TruncateBlocks, move || {
-        let reclaimer = Reclaimer::new(Dirty::Send);
+        let reclaimer = Reclaimer::new(DirtyVictims::Send);
         let done = reclaimer.step(&cache, &table, &mut token(), 100, &NoTask);
         assert!(done.dropped >= 2, "{done:?}");
     });
@@ -376,7 +385,9 @@ fn reclaim_inside_a_truncation_takes_each_page_once() {
 #[test]
 fn the_permission_of_an_allocation_is_enough() {
     fn with(cache: &PageCache<TestKernel>, locks: &mut impl PageLocks) -> u32 {
-        Reclaimer::new(Dirty::Leave).step(cache, &Table(Vec::new()), locks, 1, &NoTask).dropped
+        Reclaimer::new(DirtyVictims::Leave)
+            .step(cache, &Table(Vec::new()), locks, 1, &NoTask)
+            .dropped
     }
     let cache: Arc<PageCache<TestKernel>> = Arc::new(PageCache::new(Memory::new(4), Patient));
     assert_eq!(with(&cache, &mut token()), 0);

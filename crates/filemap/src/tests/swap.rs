@@ -13,7 +13,8 @@ use super::store::Event;
 use super::user::READABLE;
 use super::{PAGE, Rig, bytes};
 use crate::{
-    Dirty, DirtyLimit, DirtyThresholds, Files, Flushed, Inode, Left, NoTask, Reclaimer, Strategy,
+    DirtyLimit, DirtyThresholds, DirtyVictims, Files, Flushed, Inode, Left, NoTask, Reclaimer,
+    Strategy,
 };
 
 type Swap = SwapStore<RamDisk<Vec<u8>>, FixedMap<256>>;
@@ -37,7 +38,7 @@ fn rig(frames: usize, pages: u64) -> Rig<Swap> {
             }
         }
         let files = One(file.clone());
-        Reclaimer::new(Dirty::Send).step(cache, &files, &mut locks, wanted, &NoTask).dropped
+        Reclaimer::new(DirtyVictims::Send).step(cache, &files, &mut locks, wanted, &NoTask).dropped
     });
     rig
 }

@@ -62,7 +62,7 @@ pub struct Description<S: System> {
     /// In bytes. Changed with `position_lock` held.
     pub(super) position: SpinLock<S::Kernel, u64>,
     /// What is read next, as far as one can tell.
-    pub(super) ahead: ReadAhead<S::Kernel>,
+    pub(crate) ahead: ReadAhead<S::Kernel>,
     /// Up to where failed writebacks were reported (F2).
     pub(super) errors: SpinLock<S::Kernel, ErrorCursor>,
 }

@@ -4,6 +4,7 @@
 mod copy;
 mod description;
 mod position;
+mod residency;
 mod size;
 mod sync;
 mod transfer;

@@ -4,7 +4,8 @@
 use bitflags::bitflags;
 use faultless::page::Spin;
 use faultless::prelude::{
-    InodeLocks, IovIter, Position, SyncKind, Task, UserMemory, WriteOptions, Written,
+    Errno as CacheErrno, InodeLocks, IovIter, Position, SyncKind, Task, UserMemory, WriteOptions,
+    Written,
 };
 use linux_raw_sys::general as linux;
 
@@ -22,6 +23,9 @@ bitflags! {
         const DSYNC = linux::RWF_DSYNC;
         /// The data and all metadata are.
         const SYNC = linux::RWF_SYNC;
+        /// Reads what is in the cache, and waits for no store: see [`Description::try_read`]. No
+        /// write takes it.
+        const NOWAIT = linux::RWF_NOWAIT;
         /// Writes to the end of the file, wherever the position is.
         const APPEND = linux::RWF_APPEND;
         /// Writes at the position, also with `O_APPEND`.
@@ -34,11 +38,19 @@ impl RwFlags {
     /// all for a length of 0.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` for one that is not known or not implemented (`RWF_NOWAIT`, `RWF_ATOMIC`);
+    /// `EOPNOTSUPP` for one that is not known or not implemented (`RWF_ATOMIC`);
     /// `EINVAL` for flags that contradict each other.
     pub fn from_raw(flags: u32) -> Result<Self, Errno> {
         let flags = Self::from_bits(flags).ok_or(Errno::OPNOTSUPP)?;
         if flags.contains(Self::APPEND | Self::NOAPPEND) { Err(Errno::INVAL) } else { Ok(flags) }
+    }
+
+    /// Whether a write does without what the flags ask for.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: a write may wait.
+    const fn may_write(self) -> Result<(), Errno> {
+        if self.contains(Self::NOWAIT) { Err(Errno::OPNOTSUPP) } else { Ok(()) }
     }
 }
 
@@ -56,11 +68,37 @@ impl<S: System> Description<S> {
         to: &mut IovIter<'_, U>,
         task: &T,
     ) -> Result<usize, Errno> {
+        self.read_on(to, task, |to, position| {
+            self.inode().read_ahead(token, to, position, &self.ahead, task)
+        })
+    }
+
+    /// `preadv2` with `RWF_NOWAIT`, at the position: as [`read`](Self::read), but waits for no
+    /// page and no store. Another read at the position is waited for, as on Linux.
+    ///
+    /// # Errors
+    /// As `read`; `EAGAIN` if the first byte is not in the cache.
+    pub fn try_read<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.read_on(to, task, |to, position| self.inode().try_read(token, to, position, task))
+    }
+
+    /// Reads at the position by `read`.
+    fn read_on<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        to: &mut IovIter<'_, U>,
+        task: &T,
+        read: impl FnOnce(&mut IovIter<'_, U>, u64) -> Result<usize, CacheErrno>,
+    ) -> Result<usize, Errno> {
         self.need(AccessMode::READ)?;
         let _held = self.lock_position(task)?;
         let position = *self.position.lock();
         ends(position, to)?;
-        let bytes = self.inode().read_ahead(token, to, position, &self.ahead, task)?;
+        let bytes = read(to, position)?;
         *self.position.lock() = position + bytes as u64;
         Ok(bytes)
     }
@@ -76,10 +114,33 @@ impl<S: System> Description<S> {
         position: u64,
         task: &T,
     ) -> Result<usize, Errno> {
+        self.may_read_at(to, position)?;
+        Ok(self.inode().read_ahead(token, to, position, &self.ahead, task)?)
+    }
+
+    /// `preadv2` with `RWF_NOWAIT` at `position`: as [`try_read`](Self::try_read).
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at); `EAGAIN` if the first byte is not in the cache.
+    pub fn try_read_at<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        position: u64,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.may_read_at(to, position)?;
+        Ok(self.inode().try_read(token, to, position, task)?)
+    }
+
+    fn may_read_at<U: UserMemory + ?Sized>(
+        &self,
+        to: &IovIter<'_, U>,
+        position: u64,
+    ) -> Result<(), Errno> {
         signed(position)?;
         self.need(AccessMode::READ)?;
-        ends(position, to)?;
-        Ok(self.inode().read_ahead(token, to, position, &self.ahead, task)?)
+        ends(position, to)
     }
 
     /// `write` and `writev`: writes at the position, or at the end with `O_APPEND`, and moves the
@@ -87,7 +148,7 @@ impl<S: System> Description<S> {
     ///
     /// # Errors
     /// `EBADF` if the file is not open for writing; `EINVAL` if the last byte would lie past the
-    /// largest position, also for a write that appends; what
+    /// largest position, also for a write that appends; `EOPNOTSUPP` for [`RwFlags::NOWAIT`]; what
     /// [`Inode::write`](faultless::filemap::Inode::write) returns, and what a sync does that
     /// `O_DSYNC` or `O_SYNC` asks for, although bytes have landed then (W11). The position stays
     /// (W3).
@@ -99,6 +160,7 @@ impl<S: System> Description<S> {
         task: &T,
     ) -> Result<usize, Errno> {
         self.need(AccessMode::WRITE)?;
+        flags.may_write()?;
         // Held across the sync, too: the position moves only if that succeeds.
         let _held = self.lock_position(task)?;
         let position = *self.position.lock();
@@ -126,6 +188,7 @@ impl<S: System> Description<S> {
     ) -> Result<usize, Errno> {
         signed(position)?;
         self.need(AccessMode::WRITE)?;
+        flags.may_write()?;
         ends(position, from)?;
         let written = self.inode().write(token, from, &self.options(position, flags), task)?;
         self.sync_written(token, written, flags, task)

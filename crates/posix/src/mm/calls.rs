@@ -6,7 +6,7 @@ use core::ops::{Deref, Range};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use faultless::page::{Mark, Spin, SpinLock};
+use faultless::page::{Spin, SpinLock};
 use faultless::prelude::{Access, Frames, InFault, MayFault, PAGE_SIZE, PageIndex, SyncKind, Task};
 use linux_raw_sys::general as linux;
 
@@ -261,30 +261,6 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
             }
         }
         if covered { Ok(()) } else { Err(Errno::NOMEM) }
-    }
-
-    /// `mincore`: for each page of the range, whether it is in memory. A page counts from the begin
-    /// of its first read on, also if the store fails that; Linux waits for its end. Takes the short
-    /// lock.
-    ///
-    /// # Errors
-    /// `EINVAL` for an address that is not the start of a page; `ENOMEM` if the range does not end,
-    /// or a page of it has no mapping.
-    pub fn resident(space: &S::Space, address: usize, len: usize) -> Result<Vec<bool>, Errno> {
-        let pages = mapped_pages_of(address, len)?;
-        let state = space.state.lock();
-        if !state.covers(&pages) {
-            return Err(Errno::NOMEM);
-        }
-        Ok(pages
-            .map(|page| {
-                state.table.get(page).is_some()
-                    || state.area(page).is_some_and(|area| {
-                        let index = area.index(page);
-                        area.inode().mapping().find(index, index.plus(1), Mark::Present).is_some()
-                    })
-            })
-            .collect())
     }
 
     /// Brings the pages of a range in, as `MAP_POPULATE`, `mlock` and `MADV_POPULATE_READ` do, by

@@ -3,10 +3,12 @@
 //!
 //! This module takes the lock of the address space twice, and holds nothing between.
 
+use core::ops::Range;
+
 use faultless::page::{OwnedFrame, Spin};
 use faultless::prelude::{
     Access, Errno as CacheErrno, FaultError, FrameNumber, Frames, InFault, MappedFrame, PAGE_SIZE,
-    Protection, Task,
+    PageIndex, Protection, Task,
 };
 use faultless::usercopy::copy_kernel;
 
@@ -77,7 +79,9 @@ impl<S: System> AddressSpace<S> {
         if !area.rights.allow(access) {
             return Err(Signal::Segv);
         }
-        state.table.prepare(page);
+        for page in shown_around::<S>(page, &area) {
+            state.table.prepare(page);
+        }
         let store_to_own = access == Access::Write && area.sharing == Sharing::Private;
         Ok(match state.table.get(page) {
             Some(entry) if entry.rights.allow(access) => Needed::Nothing,
@@ -96,7 +100,7 @@ impl<S: System> AddressSpace<S> {
         })
     }
 
-    /// Shows the page of the file itself.
+    /// Shows the page of the file itself, and for loads what is in the cache around it.
     fn show<T: Task>(
         &self,
         token: &mut InFault,
@@ -105,7 +109,8 @@ impl<S: System> AddressSpace<S> {
         access: Access,
         task: &T,
     ) -> Result<(), Signal> {
-        let install = |mapped: MappedFrame<'_, S::Kernel>| {
+        let install = |index: PageIndex, mapped: MappedFrame<'_, S::Kernel>| {
+            let page = area.pages.start + (index.get() - area.first.get()) as usize;
             let mut state = self.state.lock();
             if !state.still_maps(page, area) {
                 // Unmapped meanwhile. The frame gives its count back; the access is made again, and
@@ -129,7 +134,10 @@ impl<S: System> AddressSpace<S> {
                 Some(_) => {}
             }
         };
-        Ok(area.inode().fault(token, area.index(page), access, task, install)?)
+        let mapped = area.first..area.index(area.pages.end);
+        let ahead = &area.description.ahead;
+        let index = area.index(page);
+        Ok(area.inode().fault_around(token, index, access, mapped, ahead, task, install)?)
     }
 
     /// Shows a copy of the page of the file, for stores. The file is only read.
@@ -142,8 +150,7 @@ impl<S: System> AddressSpace<S> {
     ) -> Result<(), Signal> {
         // Before the page is locked: an allocation may reclaim pages (P3).
         let copy = self.allocate()?;
-        let install = |mapped: MappedFrame<'_, S::Kernel>| {
-            self.copy_frame(mapped.frame.number(), &copy);
+        let install = |copy| {
             let mut gone = Gone::default();
             let mut state = self.state.lock();
             let old = state.table.get(page);
@@ -154,7 +161,7 @@ impl<S: System> AddressSpace<S> {
             }
             gone
         };
-        let gone = area.inode().fault(token, area.index(page), Access::Read, task, install)?;
+        let gone = area.inode().fault_copy(token, area.index(page), copy, task, install)?;
         self.retire(page..page + 1, gone);
         Ok(())
     }
@@ -204,6 +211,15 @@ impl<S: System> AddressSpace<S> {
         // may store to the source meanwhile, to which there is no reference.
         unsafe { copy_kernel(to.as_ptr().as_ptr(), from.as_ptr(), PAGE_SIZE) };
     }
+}
+
+/// The user pages that a fault on `page` may show: those around it, as
+/// [`fault_around`](faultless::filemap::Inode::fault_around) has them.
+fn shown_around<S: System>(page: usize, area: &Area<S>) -> Range<usize> {
+    let around = S::read_ahead_limits().around.clamp(1, 1 << 31).next_power_of_two() as usize;
+    let before = area.index(page).get() as usize % around;
+    let first = page.saturating_sub(before);
+    first.max(area.pages.start)..first.saturating_add(around).min(area.pages.end)
 }
 
 /// The entry for a private copy, which takes its count.

@@ -4,6 +4,7 @@ mod area;
 mod calls;
 mod fault;
 mod remove;
+mod residency;
 mod rmap;
 mod space;
 mod table;

@@ -221,3 +221,26 @@ fn f2_threads_that_sync_one_open_file_at_a_time_miss_no_failure() {
         }
     });
 }
+
+#[test]
+fn cachestat_counts_the_pages_of_a_range_as_linux_reads_its_arguments() {
+    let rig = Rig::new();
+    let file = rig.numbered_on_disk(4);
+    let open = file.open_rw();
+    file.evict_all();
+    let stat = |offset, len| {
+        let stat = open.cache_stat(offset, len, 0).expect("no flags");
+        (stat.cached, stat.dirty, stat.writeback)
+    };
+    assert_eq!(stat(0, 0), (0, 0, 0));
+    advise(&open, 0, 0, linux::POSIX_FADV_RANDOM).unwrap();
+    assert_eq!(pread(&open, 1, 4096), Ok(vec![2]));
+    write(&open, b"x").unwrap();
+    assert_eq!(stat(0, 0), (2, 1, 0), "to the end");
+    assert_eq!(stat(4095, 2), (2, 1, 0), "every page that is touched");
+    assert_eq!(stat(4096, 4096), (1, 0, 0));
+    assert_eq!(stat(8192, u64::MAX), (0, 0, 0), "a range that wraps");
+    assert_eq!(open.cache_stat(0, 0, 1), Err(Errno::INVAL));
+    fsync(&open).unwrap();
+    assert_eq!(stat(0, 0), (2, 0, 0));
+}

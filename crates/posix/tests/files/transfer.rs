@@ -1,5 +1,6 @@
 //! Reads and writes, and their flags.
 
+use faultless::parts::Call;
 use faultless::prelude::*;
 use faultless_posix::{Errno, RwFlags};
 use linux_raw_sys::general as linux;
@@ -111,9 +112,34 @@ fn flags_of_a_call_that_mean_nothing_are_refused() {
     let known = RwFlags::from_raw(linux::RWF_HIPRI | linux::RWF_DSYNC | linux::RWF_SYNC);
     assert_eq!(known, Ok(RwFlags::HIPRI | RwFlags::DSYNC | RwFlags::SYNC));
     assert_eq!(RwFlags::from_raw(0), Ok(RwFlags::empty()));
-    assert_eq!(RwFlags::from_raw(linux::RWF_NOWAIT), Err(Errno::OPNOTSUPP));
+    assert_eq!(RwFlags::from_raw(linux::RWF_NOWAIT), Ok(RwFlags::NOWAIT));
+    assert_eq!(RwFlags::from_raw(0x40), Err(Errno::OPNOTSUPP));
     assert_eq!(RwFlags::from_raw(1 << 30), Err(Errno::OPNOTSUPP));
     assert_eq!(RwFlags::from_raw(linux::RWF_APPEND | 0x20), Err(Errno::INVAL));
+}
+
+#[test]
+fn rwf_nowait_reads_what_is_in_the_cache_and_is_refused_for_writes() {
+    let rig = Rig::new();
+    let file = rig.numbered_on_disk(2);
+    let open = file.open_rw();
+    file.evict_all();
+    let reads = || file.store().count(Call::Read);
+    let before = reads();
+    assert_eq!(try_pread(&open, 1, 4096), Err(Errno::AGAIN));
+    assert_eq!(try_read(&open, 1), Err(Errno::AGAIN));
+    assert_eq!((reads(), position(&open)), (before, 0), "nothing was started");
+    assert_eq!(pread(&open, 1, 0), Ok(vec![1]));
+    file.evict_all();
+    assert_eq!(write(&open, b"x"), Ok(1));
+    assert_eq!(try_pread(&open, 9000, 0).map(|got| got.len()), Ok(4096), "up to what is missing");
+    assert_eq!(seek(&open, 0, linux::SEEK_SET), Ok(0));
+    assert_eq!(try_read(&open, 1), Ok(b"x".to_vec()));
+    assert_eq!(position(&open), 1);
+    assert_eq!(try_pread(&open, 9, 8192), Ok(vec![]), "the end of the file");
+    assert_eq!(write_flags(&open, b"y", RwFlags::NOWAIT), Err(Errno::OPNOTSUPP));
+    let appends = file.open(linux::O_WRONLY);
+    assert_eq!(try_read(&appends, 1), Err(Errno::BADF));
 }
 
 #[test]

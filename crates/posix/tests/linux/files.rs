@@ -99,9 +99,10 @@ impl Pair {
             47..60 => self.seek(),
             60..68 => self.truncate(),
             68..72 => self.copy(),
-            72..77 => self.fallocate(),
-            77..80 => self.sync(),
-            80..84 => self.advise(),
+            72..76 => self.fallocate(),
+            76..79 => self.sync(),
+            79..81 => self.cache_stat(),
+            81..84 => self.advise(),
             84..88 => self.flags(),
             _ => self.table(),
         }
@@ -310,6 +311,30 @@ impl Pair {
         let there = unsafe { libc::posix_fadvise(fd, offset, len, advice as i32) };
         let there = if there == 0 { Ok(0) } else { Err(there) };
         (format!("fadvise({fd}, {offset}, {len}, {advice})"), ours(here, |()| 0), there)
+    }
+
+    /// `cachestat`, where it is known what it counts: nothing, for a range that wraps or lies past
+    /// the last page. (Not every file system has pages for holes.)
+    fn cache_stat(&mut self) -> (String, Result<usize, i32>, Result<usize, i32>) {
+        let (open, fd) = self.any();
+        let range = [self.place() as u64, self.place() as u64];
+        let flags = u32::from(self.rng.below(8) == 0);
+        let here = open.cache_stat(range[0], range[1], flags);
+        let mut stat = [0_u64; 5];
+        // SAFETY: words of the test, as many as the call reads and writes.
+        let there = unsafe {
+            let number = i64::from(linux::__NR_cachestat);
+            libc::syscall(number, fd, range.as_ptr(), stat.as_mut_ptr(), flags)
+        };
+        let what = format!("cachestat({fd}, {range:?}, {flags})");
+        let there = check(there);
+        if there == Err(libc::ENOSYS) {
+            return ("nothing".into(), Ok(0), Ok(0));
+        }
+        let end = self.file.size().next_multiple_of(PAGE_SIZE as u64);
+        let wraps = range[1] > 0 && range[0].checked_add(range[1] - 1).is_none();
+        let known = |cached: u64| if wraps || range[0] >= end { cached as usize } else { 0 };
+        (what, ours(here, |stat| known(stat.cached)), there.map(|_| known(stat[0])))
     }
 
     fn flags(&mut self) -> (String, Result<usize, i32>, Result<usize, i32>) {

@@ -70,7 +70,8 @@ impl Pair {
             48..52 => self.msync(),
             52..57 => self.truncate(),
             57..62 => self.write(),
-            62..82 => self.store(),
+            62..67 => self.residency(),
+            67..82 => self.store(),
             _ => self.load(),
         }
     }
@@ -250,6 +251,24 @@ impl Pair {
         (what, signal(here), signal(there))
     }
 
+    /// `mincore`, and whether the first page is in memory, if a load could just be made there.
+    /// (What else is depends on what was read ahead.)
+    fn residency(&mut self) -> Results {
+        let (page, pages) = self.range();
+        let odd = usize::from(self.rng.below(10) == 0);
+        let loaded = self.page(&self.process.memory, Pid::this(), page).map(|page| page.is_some());
+        let first = |bytes: &[bool]| usize::from(loaded == [true; 2] && bytes[0]);
+        let len = pages * PAGE_SIZE - odd;
+        let here = Space::resident(&self.process.space, at(page) + odd, len);
+        let mut vec = vec![0; pages];
+        let start = self.real(page).wrapping_byte_add(odd);
+        // SAFETY: addresses of the test, and a byte for each page.
+        let there = unsafe { libc::mincore(start, len, vec.as_mut_ptr()) };
+        let vec: Vec<bool> = vec.iter().map(|byte| byte & 1 != 0).collect();
+        let what = format!("mincore({page}, {pages}, {odd})");
+        (what, ours(here, |bytes| first(&bytes)), check(there.into()).map(|_| first(&vec)))
+    }
+
     fn fork_or_exit(&mut self, rig: &Rig) -> Results {
         if self.children.len() < 3 {
             let child = self.process.fork(rig);
@@ -331,5 +350,5 @@ fn memory_does_what_linux_does() {
     for round in 0..20 {
         run(seed + round, 400, &mut tally);
     }
-    tally.check(5, &["mmap", "munmap", "mremap", "madvise", "msync", "store", "load"]);
+    tally.check(5, &["mmap", "munmap", "mremap", "madvise", "msync", "mincore", "store", "load"]);
 }

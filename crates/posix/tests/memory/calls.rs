@@ -97,6 +97,29 @@ fn a_length_of_nothing_does_nothing_but_for_munmap() {
 }
 
 #[test]
+fn mincore_tells_of_entries_and_of_pages_in_the_cache_over_all_mappings() {
+    let rig = Rig::new();
+    let process = rig.process();
+    let file = rig.numbered_on_disk(4);
+    let open = file.open_rw();
+    // Nothing is read that no access asks for.
+    advise(&open, 0, 0, linux::POSIX_FADV_RANDOM).unwrap();
+    process.map(0, 2, (&open, 1), RW, Sharing::Shared).unwrap();
+    process.map(2, 3, (&open, 2), RW, Sharing::Private).unwrap();
+    file.evict_all();
+    assert_eq!(process.resident(0, 5), Ok(vec![false; 5]));
+    // Page 2 of the file: the second page of the one mapping, and the first of the other.
+    assert_eq!(process.load(1), Ok(3));
+    assert_eq!(process.resident(0, 5), Ok(vec![false, true, true, false, false]));
+    // A private copy is in memory, whatever becomes of the page of the file.
+    assert_eq!(process.store(3, 9), Ok(()));
+    file.evict_all();
+    assert_eq!(process.resident(0, 5), Ok(vec![false, false, false, true, false]));
+    assert_eq!(process.resident(1, 3), Ok(vec![false, false, true]), "a part of it");
+    assert_eq!(process.resident(4, 2), Err(E::NOMEM), "a page without a mapping");
+}
+
+#[test]
 fn lengths_are_rounded_up_to_pages() {
     let rig = Rig::new();
     let open = rig.numbered(3).open_rw();

@@ -175,6 +175,33 @@ fn p2_what_a_mapping_stores_past_the_end_does_not_show_when_the_file_grows() {
 }
 
 #[test]
+fn a_fault_shows_what_is_in_the_cache_around_it_and_no_copy_or_store_but_its_own() {
+    let rig = Rig::new();
+    let file = rig.numbered_on_disk(40);
+    let process = rig.process();
+    let open = file.open_rw();
+    // The second page of the mapping is page 6 of the file: the group of 16 begins at page 0.
+    process.map(0, 20, (&open, 5), RW, Sharing::Shared).unwrap();
+    process.map(30, 4, (&open, 5), RW, Sharing::Private).unwrap();
+    let entries = |pages: std::ops::Range<usize>| {
+        pages.filter(|page| process.entry(*page).is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(process.load(1), Ok(7));
+    assert_eq!(entries(0..20), (0..11).collect::<Vec<_>>(), "pages 5 to 15 of the file");
+    assert_eq!(process.load(10), Ok(16));
+    let loads_only = |page: usize| process.entry(page).map(|entry| entry.rights);
+    assert_eq!(loads_only(3), Some(R));
+    assert_eq!(process.store(3, 99), Ok(()));
+    assert_eq!((loads_only(3), loads_only(4)), (Some(RW), Some(R)));
+    // A store to a private page copies that page and shows no other.
+    assert_eq!(process.store(31, 1), Ok(()));
+    assert_eq!(entries(30..34), [31]);
+    assert_eq!(process.load(30), Ok(6));
+    assert_eq!(entries(30..34), [30, 31, 32, 33]);
+    assert_eq!(process.loads(30..34), [Ok(6), Ok(1), Ok(8), Ok(99)]);
+}
+
+#[test]
 fn eviction_takes_clean_pages_from_mappings_and_leaves_private_copies() {
     let rig = Rig::new();
     let file = rig.numbered_on_disk(4);

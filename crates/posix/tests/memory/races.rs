@@ -87,12 +87,16 @@ fn a_mapping_that_comes_while_another_is_moved_there_is_replaced() {
 }
 
 /// A process with a private and a shared mapping of a file, two pages each, nothing of which is in
-/// memory.
+/// memory, and nothing is read that no access asks for.
 fn cold(rig: &Rig) -> (File, Process) {
     let file = rig.numbered_on_disk(2);
     let process = rig.process();
-    process.map_private(0, 2, &file.open_rw());
-    process.share(2, 2, &file.open_rw());
+    let [private, shared] = [file.open_rw(), file.open_rw()];
+    for open in [&private, &shared] {
+        advise(open, 0, 0, linux_raw_sys::general::POSIX_FADV_RANDOM).unwrap();
+    }
+    process.map_private(0, 2, &private);
+    process.share(2, 2, &shared);
     file.evict_all();
     (file, process)
 }

@@ -39,6 +39,16 @@ pub fn pread(open: &Open, len: usize, at: u64) -> Result<Vec<u8>, Errno> {
     into(len, |to, token| open.read_at(token, to, at, &NoTask))
 }
 
+/// `preadv2` with `RWF_NOWAIT`, at the position.
+pub fn try_read(open: &Open, len: usize) -> Result<Vec<u8>, Errno> {
+    into(len, |to, token| open.try_read(token, to, &NoTask))
+}
+
+/// `preadv2` with `RWF_NOWAIT`.
+pub fn try_pread(open: &Open, len: usize, at: u64) -> Result<Vec<u8>, Errno> {
+    into(len, |to, token| open.try_read_at(token, to, at, &NoTask))
+}
+
 fn into(
     len: usize,
     call: impl FnOnce(&mut IovIter<'_, Bytes<'_>>, &mut MayFault) -> Result<usize, Errno>,

@@ -6,7 +6,9 @@ use faultless_posix::{Errno, RwFlags};
 use syscalls::Sysno;
 
 use crate::buffers;
-use crate::call::{Call, Outcome, done, file, moved, with_buffer, with_vector};
+use crate::call::{
+    Call, Outcome, done, file, get_words, moved, put_words, with_buffer, with_vector,
+};
 use crate::files::files;
 use crate::kernel::OpenFile;
 use crate::task::Running;
@@ -48,8 +50,10 @@ fn transfer_on(call: &mut Call<'_>, number: Sysno, file: &OpenFile) -> Result<us
             file.write_at(token, from, position, none, task)
         }),
         Sysno::preadv2 => {
-            RwFlags::from_raw(flags as u32)?;
+            let nowait = RwFlags::from_raw(flags as u32)?.contains(RwFlags::NOWAIT);
             with_vector(call, at, length, |to, token| match position {
+                u64::MAX if nowait => file.try_read(token, to, task),
+                position if nowait => file.try_read_at(token, to, position, task),
                 u64::MAX => file.read(token, to, task),
                 position => file.read_at(token, to, position, task),
             })
@@ -85,6 +89,19 @@ pub(super) fn on_file(call: &mut Call<'_>, number: Sysno) -> Outcome {
         }
         _ => file.advise(token, first as u64, second as u64, third as u32, task).map(nothing),
     })
+}
+
+/// `cachestat`.
+pub(super) fn cache_stat(call: &mut Call<'_>) -> Outcome {
+    let Some(file) = file(call, 0) else { return Outcome::Pass };
+    done(put_cache_stat(call, &file).map(|()| 0))
+}
+
+fn put_cache_stat(call: &mut Call<'_>, file: &OpenFile) -> Result<(), Errno> {
+    let [_, range, target, flags, ..] = call.args;
+    let [offset, len] = get_words(call, range)?;
+    let stat = file.cache_stat(offset, len, flags as u32)?;
+    put_words(call, target, [stat.cached, stat.dirty, stat.writeback, 0, 0])
 }
 
 /// `sync` and `syncfs`: the files of the folder, and Linux's.

@@ -275,30 +275,46 @@ pub(super) fn resident(call: &mut Call<'_>) -> Outcome {
     if !has_files(call.process, address, length) {
         return Outcome::Pass;
     }
+    match put_resident(call, address, length, target) {
+        Ok(()) => done_raw(0),
+        Err(errno) => done(Err(errno)),
+    }
+}
+
+/// Puts a byte for each page of the range, a piece at a time.
+fn put_resident(
+    call: &mut Call<'_>,
+    address: usize,
+    length: usize,
+    target: usize,
+) -> Result<(), Errno> {
+    const PIECE: usize = 4096 * PAGE_SIZE;
     let mut target = target;
     for (part, backing) in parts_of(call.process, address, length) {
-        let (start, length) = (part.start, part.len());
-        let bytes: Vec<u8> = if backing == Backing::Linux {
-            let mut bytes = alloc::vec![0_u8; length / PAGE_SIZE];
-            let args = [start, length, bytes.as_mut_ptr().addr(), 0, 0, 0];
-            // SAFETY: the buffer is ours.
-            let result = unsafe { raw::call(Sysno::mincore, args) };
-            if result != 0 {
-                return Outcome::Done(result);
-            }
-            bytes
-        } else {
-            match Memory::resident(&call.process.space, start, length) {
-                Ok(pages) => pages.into_iter().map(u8::from).collect(),
-                Err(errno) => return done(Err(errno)),
-            }
-        };
-        if let Err(errno) = put(call, target, &bytes) {
-            return done(Err(errno));
+        for start in part.clone().step_by(PIECE) {
+            let length = PIECE.min(part.end - start);
+            let bytes = match backing {
+                Backing::Linux => resident_in_linux(start, length)?,
+                Backing::File => {
+                    let pages = Memory::resident(&call.process.space, start, length)?;
+                    pages.into_iter().map(u8::from).collect()
+                }
+            };
+            put(call, target, &bytes)?;
+            target += bytes.len();
         }
-        target += bytes.len();
     }
-    done_raw(0)
+    Ok(())
+}
+
+fn resident_in_linux(start: usize, length: usize) -> Result<Vec<u8>, Errno> {
+    let mut bytes = alloc::vec![0_u8; length.div_ceil(PAGE_SIZE)];
+    let args = [start, length, bytes.as_mut_ptr().addr(), 0, 0, 0];
+    // SAFETY: the buffer is ours.
+    match unsafe { raw::call(Sysno::mincore, args) } {
+        0 => Ok(bytes),
+        failed => Err(linux_errno(failed)),
+    }
 }
 
 /// `mlock`, `mlock2`, `munlock`: pages of files are brought in, and may leave again.

@@ -36,6 +36,7 @@ pub(crate) fn dispatch(call: &mut Call<'_>) -> Outcome {
         | Sysno::sync_file_range
         | Sysno::fallocate
         | Sysno::fadvise64 => io::on_file(call, number),
+        Sysno::cachestat => io::cache_stat(call),
         Sysno::sendfile | Sysno::copy_file_range | Sysno::splice => between::between(call, number),
         Sysno::sync | Sysno::syncfs => io::sync_all(),
         Sysno::open | Sysno::creat | Sysno::openat | Sysno::openat2 => open::open(call, number),

@@ -36,6 +36,9 @@ const VICTIMS: &[Operation] = &[
     Operation::SyncWrite { at: 2, cells: 2 * PER_PAGE },
     Operation::Flush,
     Operation::Evict,
+    Operation::Invalidate,
+    Operation::Migrate { page: 0 },
+    Operation::Direct { page: 0 },
     Operation::Populate { page: 0 },
 ];
 
@@ -51,6 +54,8 @@ const RIVALS: &[[&[Operation]; 2]] = &[
     both(&[Operation::Write { at: PER_PAGE, cells: PER_PAGE }, Operation::Flush]),
     both(&[Operation::Evict]),
     both(&[Operation::Evict, Operation::Read { at: 0, cells: SIZE }]),
+    both(&[Operation::Invalidate]),
+    both(&[Operation::Migrate { page: 0 }]),
     both(&[Operation::Store { cell: 5 }, Operation::SyncPage { page: 0 }]),
     both(&[Operation::Copy { at: 2, cells: 4, from: 0, page: 1 }]),
     // Of the pages that an operation wants, one is locked at most times.

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use faultless_filemap::{FileSize, MsyncKind, NoTask, SyncKind, Task, WriteOptions};
+use faultless_filemap::{Dirty, FileSize, MsyncKind, NoTask, SyncKind, Task, WriteOptions};
 use faultless_page::{Errno, Fallocate, PAGE_SIZE, PageIndex, UserMappings};
 use faultless_usercopy::{IovIter, UserSlice};
 
@@ -102,6 +102,9 @@ impl World {
             }
             Operation::Evict if self.plant == Plant::EvictAsksTwice => self.evict_asking_twice(op),
             Operation::Evict => drop(file.evict(&mut enter(), 0..u64::MAX)),
+            Operation::Invalidate => self.invalidate(op),
+            Operation::Migrate { page } => self.migrate(op, page),
+            Operation::Direct { page } => self.direct(op, page),
             Operation::Store { cell } => self.store(op, mapped, cell),
             Operation::Load { page } => self.load(op, mapped + page, page),
             Operation::Remap { page } => {
@@ -156,6 +159,36 @@ impl World {
         // What is planted: nothing is asked of the writebacks.
         let believed = self.plant == Plant::SyncsBelieve;
         self.check_sync(op.file, owed, if believed { Ok(()) } else { synced });
+    }
+
+    /// Nothing is lost, and what stays is said.
+    fn invalidate(&self, op: &Op) {
+        let file = &self.files[op.file];
+        let dropped = file.invalidate(&mut enter(), 0..u64::MAX, Dirty::WriteBack, &self.task());
+        let may_stay = dropped == Err(Errno::Busy) || self.may_fail();
+        assert!(dropped.is_ok() || may_stay, "invalidation: {dropped:?}");
+    }
+
+    fn migrate(&self, op: &Op, page: usize) {
+        let file = &self.files[op.file];
+        let Ok(mut batch) = file.mapping().cache().allocate(1) else { return };
+        let frame = batch.take_first().expect("a frame");
+        let index = PageIndex::new(self.script.leaves.origin() + page as u64);
+        let moved = file.migrate(&mut enter(), index, frame, &self.task());
+        let why = moved.map_err(|stayed| stayed.errno);
+        let may_stay = matches!(why, Err(Errno::Busy | Errno::Invalid)) || self.is_killed();
+        assert!(why.is_ok() || may_stay, "migration: {why:?}");
+    }
+
+    fn direct(&self, op: &Op, page: usize) {
+        let (file, range) = (&self.files[op.file], range_of(self, page));
+        let written = file.direct_write(&mut enter(), range.clone(), &self.task(), |_| {
+            let stat = scheduler::quietly(|| file.residency(range.clone()));
+            assert!(stat.dirty <= stat.cached, "{stat:?}");
+            scheduler::point();
+        });
+        let refused = matches!(written, Err(Errno::Busy | Errno::Invalid)) || self.may_fail();
+        assert!(written.is_ok() || refused, "direct write: {written:?}");
     }
 
     /// What is planted: the pages that are not dirty, and then not on their way, are dropped.

@@ -69,6 +69,16 @@ pub(super) enum Operation {
     /// The pages are sent, as a flusher sends them.
     Flush,
     Evict,
+    /// Pages are dropped for the sake of their contents, dirty ones once the store has them.
+    Invalidate,
+    /// A page moves to another frame.
+    Migrate {
+        page: usize,
+    },
+    /// A direct write of a page, by a transfer that changes nothing.
+    Direct {
+        page: usize,
+    },
     /// Stores a cell through the mapping.
     Store {
         cell: usize,
@@ -304,7 +314,12 @@ impl Operation {
                 let change = *u.choose(&changes)?;
                 Self::Blocks { change, at, cells: u.int_in_range(1..=CELLS - at)? }
             }
-            _ => Self::Fsync,
+            _ => match u.int_in_range(0..=3)? {
+                0 => Self::Fsync,
+                1 => Self::Invalidate,
+                2 => Self::Migrate { page: page(u)? },
+                _ => Self::Direct { page: page(u)? },
+            },
         })
     }
 }

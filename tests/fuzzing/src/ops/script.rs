@@ -262,6 +262,7 @@ pub(super) enum Step {
         at: Place,
         len: Length,
     },
+    /// Pages leave the cache, or the place where they are: in one of four ways, by the length.
     Evict {
         at: Place,
         len: Length,

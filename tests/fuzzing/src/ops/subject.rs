@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use faultless_filemap::{Inode, MsyncKind, NoTask, Strategy, SyncKind};
+use faultless_filemap::{Dirty, Inode, MsyncKind, NoTask, Strategy, SyncKind};
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
 
 use super::super::Plant;
@@ -150,10 +150,7 @@ impl<'m> Subject<'m> {
             Step::Truncate(at) => self.truncate(at.get(self.end())),
             Step::Fsync => self.fsync(),
             Step::Writeback { at, len } => self.write_back(at.get(self.end()), len.get()),
-            Step::Evict { at, len } => {
-                let range = self.range(at.get(self.end()), len.get());
-                let _ = syscall(|token| self.file.evict(token, range));
-            }
+            Step::Evict { at, len } => self.drop_pages(at.get(self.end()), len.get()),
             Step::StealAll => self.space.evict(0, SPACE),
             Step::Crash => self.crash(),
             Step::Reorder { seed } => self.store.reorder(u64::from(seed)),
@@ -279,6 +276,61 @@ impl<'m> Subject<'m> {
         }
         if syncs {
             self.untold.clear();
+        }
+    }
+
+    /// Drops pages, or moves one: nothing that was written is lost by it.
+    fn drop_pages(&mut self, at: usize, len: usize) {
+        let range = self.range(at, len);
+        let (file, task) = (&self.file, &NoTask);
+        let whole = |range: &Range<u64>| {
+            let page = PAGE_SIZE as u64;
+            range.start - range.start % page..range.end.next_multiple_of(page)
+        };
+        let evict = || {
+            let _how_many = syscall(|token| file.evict(token, range.clone()));
+            Ok(())
+        };
+        let ended = match len % 4 {
+            // The old write paths know of nothing else.
+            _ if self.shape.control.is_some() => evict(),
+            1 => {
+                let dirty = Dirty::WriteBack;
+                syscall(|token| file.invalidate(token, range.clone(), dirty, task)).map(|()| {
+                    let left = file.residency(range).cached;
+                    assert_eq!(left, 0, "pages stay after an invalidation");
+                })
+            }
+            2 => self.migrate(at),
+            3 if range.end <= file.size() => {
+                let written =
+                    syscall(|token| file.direct_write(token, range.clone(), task, |_| ()));
+                written.map(|written| {
+                    assert!(!written.stale, "no page is in use");
+                    let left = file.residency(whole(&range)).cached;
+                    assert_eq!(left, 0, "pages stay after a direct write");
+                })
+            }
+            _ => evict(),
+        };
+        if let Err(errno) = ended {
+            assert!(self.excuses.contains(&errno), "dropping pages: {errno}");
+            self.durable.maybe_synced(&self.contents);
+        }
+    }
+
+    /// Moves the page of a byte to another frame.
+    fn migrate(&self, at: usize) -> Result<(), Errno> {
+        let frame = self.machine.cache().allocate(1)?.take_first().ok_or(Errno::NoMemory)?;
+        let index = PageIndex::containing(self.pos(at));
+        let before = self.file.residency(index.start()..index.plus(1).start());
+        let moved = syscall(|token| self.file.migrate(token, index, frame, &NoTask));
+        let after = self.file.residency(index.start()..index.plus(1).start());
+        assert_eq!(before, after, "marks change by a migration");
+        match moved.map_err(|stayed| stayed.errno) {
+            // It is not in the cache, or its read has failed.
+            Err(Errno::Invalid) => Ok(()),
+            moved => moved,
         }
     }
 

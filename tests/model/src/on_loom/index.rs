@@ -72,7 +72,26 @@ pub fn replaced_page() -> Run {
     Run { threads, end: Box::new(move || drop((world, file))) }
 }
 
-/// As before, but the new page never becomes uptodate.
+/// A page moves to another frame under its lock, and the old frame goes to another file.
+pub fn migrated_page() -> Run {
+    let world = World::new(5);
+    let (file, other) = (world.mapping(4), world.mapping(4));
+    world.fill(&file, PageIndex::ZERO, b"page");
+    drop(other.lock_or_create(cx(), PAGE).expect("memory"));
+    let (machine, from, to) = (world.clone(), Arc::clone(&file), Arc::clone(&other));
+    let migrate = move || {
+        let frame = machine.frame();
+        let mut locked = from.lock(cx(), PAGE).expect("a leaf");
+        let replaced = locked.replace(PageIndex::ZERO, frame).expect("an idle page");
+        drop(locked);
+        drop(replaced);
+        machine.fill(&to, PageIndex::ZERO, b"priv");
+    };
+    let threads: Vec<Thread> = vec![reader(&world, &file, &[b"page"]), Box::new(migrate)];
+    Run { threads, end: Box::new(move || drop((world, file, other))) }
+}
+
+/// As `replaced_page`, but the new page never becomes uptodate.
 pub fn page_without_bytes() -> Run {
     let world = World::new(4);
     let file = world.mapping(4);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use faultless_filemap::Inode;
 use faultless_page::{
-    Errno, LockContext, LockedRun, Mapping, NoUserMappings, PageCache, PageIndex, PageRun,
-    Strategy, WritebackRequest,
+    Errno, LockContext, LockedRun, Mapping, NoUserMappings, OwnedFrame, PageCache, PageIndex,
+    PageRun, Strategy, WritebackRequest,
 };
 
 use crate::kernel::ModelKernel;
@@ -86,12 +86,20 @@ impl World {
         Arc::new(Inode::new(cache, store, NoUserMappings, bytes.len() as u64))
     }
 
+    /// A frame of its own.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn frame(&self) -> OwnedFrame<'_, K> {
+        self.cache.allocate(1).expect("a frame").take_first().expect("a frame")
+    }
+
     /// Puts a page with `bytes` at its start into a locked, absent slot. It is not uptodate.
     ///
     /// # Panics
     /// If there is a page, or no frame.
     pub fn insert(&self, locked: &mut LockedRun<'_, K>, index: PageIndex, bytes: &[u8]) {
-        let frame = self.cache.allocate(1).expect("a frame").take_first().expect("a frame");
+        let frame = self.frame();
         self.memory.poke(frame.as_ptr().as_ptr(), bytes);
         assert!(locked.insert(index, frame).is_ok(), "the slot is absent");
     }

@@ -101,6 +101,11 @@ pub(crate) fn evict<K: Kernel>(file: &Inode<K>, token: &mut impl PageLocks) -> u
     evicted
 }
 
+/// E18: a change of the size on the store is a number, and the pages stay.
+pub(crate) fn size_changed<K: Kernel>(file: &Inode<K>, size: u64) {
+    file.mapping().truncate_size(size);
+}
+
 /// E6, E8: locks a run when all its pages are free at once, and does not queue. `next` waits until
 /// it is worth while to try again.
 pub(crate) fn lock_all_at_once<'t, K: Kernel>(
