@@ -14,11 +14,12 @@
 //! business (F4).
 #![forbid(unsafe_code)]
 
+use core::mem;
 use core::ops::Range;
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, Kernel, LockedRun, Mark, PageIndex, PageRun, SyncKind,
-    WritebackRequest,
+    AddressSpaceOperations, Errno, FailedSync, Kernel, LockedRun, Mark, PageIndex, PageRun,
+    SyncKind, WritebackRequest,
 };
 
 use crate::eof::zero_to_page_end;
@@ -67,7 +68,9 @@ impl<K: Kernel> Inode<K> {
     /// - A failure of a writeback of this file, by whichever caller: one that came during this
     ///   call, or one that no earlier caller of this method was told of. An open file's cursor is
     ///   not moved by that (F2).
-    /// - The error of the store's sync.
+    /// - The error of the store's sync; of an earlier one, too, if the store
+    ///   [lost](FailedSync::Loses) by it what had been sent before. That one is every sync's, until
+    ///   [`accept_failed_sync`](Self::accept_failed_sync).
     /// - [`Errno::Interrupted`]: a fatal signal; nothing is promised, and nothing is lost (L3).
     #[doc(alias = "fdatasync")]
     pub fn fsync<T: Task>(
@@ -133,6 +136,14 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
+    /// Lets syncs of the file succeed again after one that failed on a store that
+    /// [loses](FailedSync::Loses) what was sent before: pages that were written back since the last
+    /// good sync may be gone from the store, and are clean. The embedder has written them again, or
+    /// has told its users of the loss. Does not sleep.
+    pub fn accept_failed_sync(&self) {
+        self.lost_sync.forget();
+    }
+
     /// The place in the sequence of failures at which a new open file starts.
     #[must_use]
     pub fn error_cursor(&self) -> ErrorCursor {
@@ -153,7 +164,26 @@ impl<K: Kernel> Inode<K> {
         // Once more: pages that a truncation has cut off meanwhile were not sent, so its size has
         // to be durable, and a write may have grown the file since.
         self.tell_size_if_new();
-        self.mapping().store().sync(kind)
+        self.sync_store(kind)
+    }
+
+    /// Has the store sync. None succeeds after one that lost what had been sent.
+    fn sync_store(&self, kind: SyncKind) -> Result<(), Errno> {
+        let store = self.mapping().store();
+        let unwinds = FailsByDrop { inode: self, how: store.failed_sync() };
+        let synced = store.sync(kind);
+        mem::forget(unwinds);
+        if let Err(errno) = synced {
+            self.note_failed_sync(errno, store.failed_sync());
+        }
+        synced.and(self.lost_sync.result())
+    }
+
+    fn note_failed_sync(&self, errno: Errno, how: FailedSync) {
+        match how {
+            FailedSync::Loses => self.lost_sync.note(errno),
+            FailedSync::Keeps => {}
+        }
     }
 
     /// Sends the dirty pages of `range`, up to the size that is visible now, and waits for the end
@@ -306,6 +336,18 @@ impl<K: Kernel> Inode<K> {
             locked.wait_writeback(page.mask(), &killed)?;
         }
         Ok(locked)
+    }
+}
+
+/// A sync of the store that is under way. Its drop, by a store that unwinds, is a failure.
+struct FailsByDrop<'i, K: Kernel> {
+    inode: &'i Inode<K>,
+    how: FailedSync,
+}
+
+impl<K: Kernel> Drop for FailsByDrop<'_, K> {
+    fn drop(&mut self) {
+        self.inode.note_failed_sync(Errno::Io, self.how);
     }
 }
 

@@ -98,7 +98,9 @@ pub use request::{Segment, Segments};
 pub use rmap::{NoUserMappings, Unmap, UserMappings};
 pub use section::ReadSection;
 pub use slots::SlotMask;
-pub use store::{AddressSpaceOperations, Begun, Contents, Reserved, Strategy, SyncKind};
+pub use store::{
+    AddressSpaceOperations, Begun, Contents, FailedSync, Reserved, Strategy, SyncKind,
+};
 pub use store_request::StoreRequest;
 pub use sync::{ConstSync, CoreSync, Initial, LockedWord, Spin, SyncFamily, Word};
 pub use trace::{LockId, Trace};

@@ -206,7 +206,7 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
         self.inner.sync(kind)
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    forward_to_store!(self => self.inner; failed_sync, strategy, max_size, is_persistent);
 }
 
 impl<T: fmt::Debug, S: SyncFamily> fmt::Debug for FaultyStore<T, S> {

@@ -107,7 +107,8 @@ where
     }
 
     forward_to_store!(self => self.inner; read, writeback, write_begin, write_end, truncate_blocks);
-    forward_to_store!(self => self.inner; set_size, sync, strategy, max_size, is_persistent);
+    forward_to_store!(self => self.inner; set_size, sync, failed_sync);
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
 }
 
 impl<T: fmt::Debug, W, S: SyncFamily, const N: usize> fmt::Debug for QueuedStore<T, W, S, N> {

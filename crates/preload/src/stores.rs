@@ -14,8 +14,8 @@ use alloc::vec::Vec;
 
 use faultless::parts::{BlockMap, BlockStore, QueueWait, RamDisk};
 use faultless::prelude::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
-    Strategy, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, FillBuf, PAGE_SIZE, PageIndex,
+    Reserved, Strategy, SyncKind, WritebackRun,
 };
 
 use crate::arena::{self, DISK, DISK_BYTES, Part};
@@ -93,6 +93,10 @@ impl AddressSpaceOperations for Backed {
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         begin();
         self.store().sync(kind)
+    }
+    /// The failures of a run are those of the store before this one: nothing has been sent by then.
+    fn failed_sync(&self) -> FailedSync {
+        FailedSync::Keeps
     }
     fn strategy(&self) -> Strategy {
         options().strategy

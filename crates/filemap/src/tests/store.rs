@@ -4,11 +4,13 @@
 
 use std::boxed::Box;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::vec::Vec;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Strategy,
-    SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, FillBuf, PAGE_SIZE, PageIndex,
+    Strategy, SyncKind, WritebackRun,
 };
 use faultless_parts::{BlockStore, Call, FaultyStore, FixedMap, RamDisk};
 
@@ -65,12 +67,20 @@ pub(super) struct TestStore<S> {
     events: Mutex<Vec<Event>>,
     hook: Mutex<Option<(Call, Hook)>>,
     lie: Mutex<Option<Lie>>,
+    /// A sync that fails loses what was sent.
+    loses: AtomicBool,
 }
 
 impl<S: AddressSpaceOperations> TestStore<S> {
     pub(super) fn new(inner: S, strategy: Strategy) -> Self {
         let (events, hook, lie) = (Mutex::new(Vec::new()), Mutex::new(None), Mutex::new(None));
-        Self { faults: FaultyStore::new(inner), strategy, events, hook, lie }
+        let (faults, loses) = (FaultyStore::new(inner), AtomicBool::new(false));
+        Self { faults, strategy, events, hook, lie, loses }
+    }
+
+    /// From now on a sync that fails loses what was sent.
+    pub(super) fn loses(&self) {
+        self.loses.store(true, Relaxed);
     }
 
     /// The store below.
@@ -192,6 +202,10 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
         self.note(Event::Sync(kind));
         self.run_hook(Call::Sync);
         self.faults.sync(kind)
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        if self.loses.load(Relaxed) { FailedSync::Loses } else { FailedSync::Keeps }
     }
 
     fn strategy(&self) -> Strategy {

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
-    SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, FillBuf, PAGE_SIZE, PageIndex,
+    Reserved, SyncKind, WritebackRun,
 };
 
 use super::Medium;
@@ -316,6 +316,10 @@ impl AddressSpaceOperations for BlockStore {
 
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        FailedSync::Keeps
     }
 
     fn max_size(&self) -> u64 {

@@ -279,7 +279,7 @@ impl AddressSpaceOperations for CrashStore {
         Ok(())
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    forward_to_store!(self => self.inner; failed_sync, strategy, max_size, is_persistent);
 }
 
 impl fmt::Debug for CrashStore {

@@ -165,7 +165,8 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for DeferredStor
     }
 
     forward_to_store!(self => self.inner; read, writeback, write_begin, write_end, truncate_blocks);
-    forward_to_store!(self => self.inner; set_size, sync, strategy, max_size, is_persistent);
+    forward_to_store!(self => self.inner; set_size, sync, failed_sync);
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
 }
 
 impl<S: AddressSpaceOperations + ?Sized + 'static> Drop for Workers<S> {

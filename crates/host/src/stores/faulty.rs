@@ -310,5 +310,5 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
         Ok(())
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    forward_to_store!(self => self.inner; failed_sync, strategy, max_size, is_persistent);
 }

@@ -12,8 +12,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PAGE_SIZE, PageIndex, Strategy, SyncKind,
-    WritebackRun,
+    AddressSpaceOperations, Begun, Errno, FailedSync, FillBuf, PAGE_SIZE, PageIndex, Strategy,
+    SyncKind, WritebackRun,
 };
 
 use super::faulty::Call;
@@ -192,6 +192,10 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         let at = At { call: Call::Sync, pos: 0, len: 0, copied: 0 };
         self.call(&at, &mut || self.inner.sync(kind))
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        self.inner.failed_sync()
     }
 
     fn strategy(&self) -> Strategy {

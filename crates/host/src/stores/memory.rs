@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
-    Strategy, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, FillBuf, PAGE_SIZE, PageIndex,
+    Reserved, Strategy, SyncKind, WritebackRun,
 };
 
 use super::Medium;
@@ -148,6 +148,10 @@ impl AddressSpaceOperations for MemoryStore {
 
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        FailedSync::Keeps
     }
 
     fn strategy(&self) -> Strategy {

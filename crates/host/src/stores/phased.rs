@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, FillBuf, PAGE_SIZE, PageIndex, Strategy, SyncKind,
-    WritebackRun,
+    AddressSpaceOperations, Begun, Errno, FailedSync, FillBuf, PAGE_SIZE, PageIndex, Strategy,
+    SyncKind, WritebackRun,
 };
 
 use super::crash::log::{self, Effect, Entry, Fate, Lie, Moment, Sector};
@@ -264,6 +264,10 @@ impl AddressSpaceOperations for PhasedStore {
         }
         self.pace.point();
         outcome
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        self.inner.failed_sync()
     }
 
     fn strategy(&self) -> Strategy {

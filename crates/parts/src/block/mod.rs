@@ -42,7 +42,8 @@ pub trait BlockDevice: Send + Sync {
     /// Makes durable what was written by calls that had returned before this one began.
     ///
     /// # Errors
-    /// [`Errno::Io`]: some of it may not be durable.
+    /// [`Errno::Io`]: some of it may not be durable. A device that loses what it had, and that
+    /// several files share, fails the later flushes for the others as well.
     fn flush(&self) -> Result<(), Errno>;
 }
 

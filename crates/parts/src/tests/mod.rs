@@ -10,8 +10,8 @@ use std::{format, println};
 
 use faultless_filemap::{Inode, NoTask, WriteOptions};
 use faultless_page::{
-    AddressSpaceOperations, Begun, CoreSync, Count, Errno, FillBuf, Kernel, NoUserMappings,
-    PageCache, PageIndex, SpinWait, SyncKind, Trace, WritebackRun,
+    AddressSpaceOperations, Begun, CoreSync, Count, Errno, FailedSync, FillBuf, Kernel,
+    NoUserMappings, PageCache, PageIndex, SpinWait, SyncKind, Trace, WritebackRun,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserSlice};
@@ -261,6 +261,9 @@ impl<S: AddressSpaceOperations, T: Twist<S>> AddressSpaceOperations for Twisted<
     }
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         self.0.sync(kind)
+    }
+    fn failed_sync(&self) -> FailedSync {
+        self.0.failed_sync()
     }
     fn max_size(&self) -> u64 {
         self.0.max_size()

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
-use faultless::page::{FillBuf, PageIndex};
+use faultless::page::{FailedSync, FillBuf, PageIndex};
 use faultless::parts::{
     Answer, BlockStore, Call, FaultyStore, FixedMap, RamDisk, RamStore, When, YieldWait,
 };
@@ -93,6 +93,9 @@ impl AddressSpaceOperations for Store {
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         nothing_held("a sync of the store");
         each!(self, store => store.sync(kind))
+    }
+    fn failed_sync(&self) -> FailedSync {
+        each!(self, store => store.failed_sync())
     }
     fn max_size(&self) -> u64 {
         each!(self, store => store.max_size())

@@ -19,7 +19,9 @@ use self::page::Page;
 use crate::failure::Failure;
 
 pub(crate) use self::bug::Bug;
-pub(crate) use self::old::{OldSync, bring_in_all, evict, lock_all_at_once, read_again};
+pub(crate) use self::old::{
+    OldSync, bring_in_all, evict, lock_all_at_once, read_again, read_until_uptodate, send_clean,
+};
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
