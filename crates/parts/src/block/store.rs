@@ -21,8 +21,8 @@ use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Release;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, MAX_FILE_SIZE, PAGE_SIZE, PageIndex,
-    Reserved, SpinWait, SyncKind, Wait, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, FillBuf, MAX_FILE_SIZE, PAGE_SIZE,
+    PageIndex, Reserved, SpinWait, SyncKind, Wait, WritebackRun,
 };
 
 use super::tails::{Tail, Tails};
@@ -251,6 +251,10 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
         self.device.flush()?;
         self.map.sync(kind)?;
         self.device.flush()
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        self.device.failed_flush()
     }
 
     fn max_size(&self) -> u64 {
