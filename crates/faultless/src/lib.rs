@@ -18,8 +18,8 @@ pub mod prelude {
         PrepareCommitStore, Protection, Strategy, SyncKind, Task, Times, WriteOptions, Written,
     };
     pub use faultless_page::{
-        AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FillBuf, FrameNumber, Frames,
-        Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved,
+        AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FailedSync, FillBuf, FrameNumber,
+        Frames, Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved,
         SharedFrame, SpinWait, SyncFamily, Unmap, UserMappings, Wait, WaitKey, WritebackRun,
     };
     pub use faultless_usercopy::{

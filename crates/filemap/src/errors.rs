@@ -110,6 +110,6 @@ impl<K: Kernel> LostSync<K> {
 }
 
 /// The error of `failures` if they are more than `before`.
-fn reported(failures: Failures, before: u64) -> Result<(), Errno> {
+pub(crate) fn reported(failures: Failures, before: u64) -> Result<(), Errno> {
     if failures.count() > before { Err(failures.latest()) } else { Ok(()) }
 }

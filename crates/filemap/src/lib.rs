@@ -36,6 +36,7 @@ mod ranges;
 mod read;
 mod read_ahead;
 mod size_changes;
+mod sync_files;
 mod task;
 mod token;
 mod transfer;
@@ -56,6 +57,7 @@ pub use legacy::{PrepareCommit, PrepareCommitStore};
 pub use open_file::{OpenFile, OpenFlags};
 pub use options::{MsyncKind, Position, Strategy, SyncKind, WriteOptions, Written};
 pub use read_ahead::ReadAhead;
+pub use sync_files::{StoreCursor, StoreErrors};
 pub use task::{NoTask, Task};
 pub use token::{InFault, InKernel, InodeLocks, PageLocks};
 

@@ -12,6 +12,7 @@
 mod kernel;
 mod rig;
 mod store;
+mod sync_files;
 mod user;
 
 mod append;

@@ -229,6 +229,39 @@ fn f2_a_writeback_that_fails_later_is_told_to_the_sync_that_waits() {
 }
 
 #[test]
+fn writeback_of_a_range_is_started_without_a_wait_and_waited_for_apart() {
+    let cold = Cold::new(3);
+    for page in 0..3 {
+        cold.read(page * PAGE, PAGE);
+    }
+    let write = |page: usize| {
+        let slice = cold.rig.user.put(0, &[9; 10]);
+        let mut from = IovIter::from_slice(&cold.rig.user, &slice);
+        let options = crate::WriteOptions::at((page * PAGE) as u64);
+        cold.file.write(&mut token(), &mut from, &options, &NoTask).unwrap();
+    };
+    (0..3).for_each(write);
+    let range = |pages: core::ops::Range<u64>| pages.start * PAGE as u64..pages.end * PAGE as u64;
+    let start = |pages| cold.file.start_writeback(&mut token(), range(pages), &NoTask);
+    assert_eq!((start(1..2), cold.queue.waiting()), (Ok(()), 1));
+    write(1);
+    assert_eq!((start(0..3), cold.queue.waiting()), (Ok(()), 3), "but for the page under way");
+    // Killed where it sleeps.
+    cold.rig.task.looks.set(2);
+    let killed = cold.file.wait_writeback(&mut token(), 0..u64::MAX, &cold.rig.task);
+    assert_eq!((killed, cold.queue.waiting()), (Err(Errno::Interrupted), 3));
+    let faults = &cold.rig.store.faults;
+    faults.plan(Call::Writeback, When::Nth(2), Answer::Fail(Errno::NoSpace)).unwrap();
+    let queue = cold.queue.clone();
+    let _idle = Idle::with(move || queue.work());
+    let wait = |pages| cold.file.wait_writeback(&mut token(), range(pages), &NoTask);
+    assert_eq!((wait(1..2), cold.queue.waiting()), (Ok(()), 2), "of the range");
+    assert_eq!((wait(0..3), cold.queue.waiting()), (Err(Errno::NoSpace), 0));
+    let fsync = || cold.file.fsync(&mut token(), SyncKind::All, &NoTask);
+    assert_eq!((fsync(), fsync()), (Err(Errno::NoSpace), Ok(())));
+}
+
+#[test]
 fn a_truncation_waits_for_the_reads_of_the_pages_that_go() {
     let cold = Cold::new(8);
     cold.file.will_need(&mut token(), 0, u64::MAX, &ReadAheadLimits::DEFAULT);

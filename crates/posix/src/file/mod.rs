@@ -7,6 +7,8 @@ mod position;
 mod size;
 mod sync;
 mod transfer;
+mod volume;
 
 pub use description::{AccessMode, Description};
 pub use transfer::RwFlags;
+pub use volume::Volume;

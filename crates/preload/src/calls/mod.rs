@@ -37,7 +37,8 @@ pub(crate) fn dispatch(call: &mut Call<'_>) -> Outcome {
         | Sysno::fallocate
         | Sysno::fadvise64 => io::on_file(call, number),
         Sysno::sendfile | Sysno::copy_file_range | Sysno::splice => between::between(call, number),
-        Sysno::sync | Sysno::syncfs => io::sync_all(),
+        Sysno::sync => io::sync_all(call),
+        Sysno::syncfs => io::sync_files(call),
         Sysno::open | Sysno::creat | Sysno::openat | Sysno::openat2 => open::open(call, number),
         Sysno::close | Sysno::close_range => open::close(call, number),
         Sysno::dup | Sysno::dup2 | Sysno::dup3 => open::dup(call, number),
