@@ -55,8 +55,8 @@ impl<K: Kernel> StoreErrors<K> {
         StoreCursor(if failures.is_seen() { failures.count() } else { 0 })
     }
 
-    /// Makes all files of a store durable: `sync(2)`, for each store. `sync_store` has the store, or
-    /// the device below all of `files`, sync; it does not unwind.
+    /// Makes all files of a store durable: `sync(2)`, for each store. `sync_store` has the store,
+    /// or the device below all of `files`, sync; it does not unwind.
     ///
     /// On success every page of `files` that was dirty or under writeback when the call began has
     /// been with the store, with the size that was visible then, and `sync_store` came after that.
@@ -107,8 +107,9 @@ impl<K: Kernel> StoreErrors<K> {
     ///
     /// # Errors
     /// As `sync_files`, with every failure since `cursor`: of a writeback of one of the files, by
-    /// whichever caller, or of a sync of the store. The pages of a failed writeback are dirty again,
-    /// and the files behind were sent all the same. After [`Errno::Interrupted`] the cursor stays.
+    /// whichever caller, or of a sync of the store. The pages of a failed writeback are dirty
+    /// again, and the files behind were sent all the same. After [`Errno::Interrupted`] the cursor
+    /// stays.
     #[doc(alias = "syncfs")]
     pub fn sync_files_since<I: Inodes<K>, T: Task>(
         &self,

@@ -54,9 +54,9 @@ impl<K: Kernel> Inode<K> {
         mark.since(self.mapping())
     }
 
-    /// Hands the dirty pages that hold bytes of `range` to the store, and does not wait for the ends
-    /// of their writebacks: `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`. Pages that are under
-    /// writeback are left out, even if they are dirty again. A failure is in the sequence of
+    /// Hands the dirty pages that hold bytes of `range` to the store, and does not wait for the
+    /// ends of their writebacks: `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`. Pages that are
+    /// under writeback are left out, even if they are dirty again. A failure is in the sequence of
     /// failures.
     ///
     /// May sleep for page locks, and for room in the store's queue. No page lock is held; I need

@@ -31,6 +31,8 @@ pub enum Op {
     Evict,
     /// Dirty pages are sent.
     Writeback(Range<usize>),
+    /// Dirty pages are sent, and their ends not waited for.
+    Send,
     /// As far as the store takes them: the first run fails.
     FailedWriteback(Errno),
     /// `fsync` or `fdatasync`.
@@ -67,7 +69,7 @@ impl Script {
     pub fn fixed() -> Vec<Self> {
         use Op::{
             Append, Evict, FailedFsync, FailedWriteback, Fsync, FsyncDuringWriteback, Msync, Read,
-            Scribble, Store, SyncWrite, Truncate, Write, Writeback, Writev,
+            Scribble, Send, Store, SyncWrite, Truncate, Write, Writeback, Writev,
         };
         let (all, data) = (Fsync(SyncKind::All), Fsync(SyncKind::Data));
         let odd = 2 * PAGE + 1234;
@@ -183,6 +185,23 @@ impl Script {
                 ],
             ),
             Self::new(
+                "pages that were sent and not waited for",
+                [
+                    Write(0, odd),
+                    Send,
+                    Write(10, PAGE),
+                    all.clone(),
+                    Append(1000),
+                    Send,
+                    Truncate(PAGE + 9),
+                    data.clone(),
+                    Store(0, 500),
+                    Send,
+                    Evict,
+                    Msync(ALL),
+                ],
+            ),
+            Self::new(
                 "fsync while a writeback is on its way",
                 [
                     Write(0, odd),
@@ -236,7 +255,7 @@ fn some_range(rng: &mut Rng) -> Range<usize> {
 
 fn op(rng: &mut Rng) -> Op {
     let errno = if rng.below(2) == 0 { Errno::Io } else { Errno::NoSpace };
-    match rng.below(28) {
+    match rng.below(30) {
         0..=4 => Op::Write(place(rng), len(rng)),
         5..=6 => Op::Append(len(rng)),
         7 => Op::Writev(place(rng), [len(rng), rng.range(0..50), len(rng)]),
@@ -252,6 +271,7 @@ fn op(rng: &mut Rng) -> Op {
         23..=24 => Op::Fsync(sync_kind(rng)),
         25 => Op::FsyncDuringWriteback(sync_kind(rng)),
         26 => Op::Msync(some_range(rng)),
+        27..=28 => Op::Send,
         _ => Op::Read,
     }
 }

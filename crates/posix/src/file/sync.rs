@@ -56,8 +56,8 @@ impl<S: System> Description<S> {
         Ok(synced?)
     }
 
-    /// `sync_file_range` (all to the end for a length of 0). `SYNC_FILE_RANGE_WAIT_BEFORE` waits for
-    /// pages that are under writeback, `WRITE` sends those that are dirty and are not, and
+    /// `sync_file_range` (all to the end for a length of 0). `SYNC_FILE_RANGE_WAIT_BEFORE` waits
+    /// for pages that are under writeback, `WRITE` sends those that are dirty and are not, and
     /// `WAIT_AFTER` waits for them. `WRITE` and `WAIT_AFTER` together send and wait for every page
     /// that was dirty when the call began, those under writeback included. Nothing is synced. A
     /// failure that it returns is reported by the next sync too, for which Linux counts it as

@@ -61,8 +61,8 @@ impl<S: System, F: Inodes<S::Kernel>> Volume<S, F> {
         Ok(self.errors.sync_files(&self.files, token, sync_store, task)?)
     }
 
-    /// `syncfs` of `open`, which was [opened](Self::open) here; `sync_store` has the store sync. May
-    /// sleep. No page lock, no inode lock and no lock of the table is held.
+    /// `syncfs` of `open`, which was [opened](Self::open) here; `sync_store` has the store sync.
+    /// May sleep. No page lock, no inode lock and no lock of the table is held.
     ///
     /// # Errors
     /// As [`StoreErrors::sync_files_since`]: each failure is reported to each open file once, or to

@@ -62,6 +62,10 @@ pub(super) enum Operation {
     },
     /// The pages are sent, as a flusher sends them.
     Flush,
+    /// They are, and their ends are not waited for.
+    Send,
+    /// All pages are read ahead.
+    Ahead,
     Evict,
     /// Stores a cell through the mapping.
     Store {
@@ -173,8 +177,22 @@ impl Mode {
         let wakes = if self.0 & 8 == 0 { Wakes::Lazy } else { Wakes::Eager };
         let sources = if self.0 & 16 == 0 { Sources::Resident } else { Sources::Swapped };
         let reclaims = if self.0 & 64 == 0 { Reclaims::Never } else { Reclaims::Always };
-        let stores = Stores::Phased(Vec::new());
+        let phased = Stores::Phased(Vec::new());
+        let stores = if self.is_late() { Stores::Late(Vec::new()) } else { phased };
         Setting { stores, wakes, sources, reclaims, ..Setting::default() }
+    }
+
+    fn is_late(self) -> bool {
+        !self.is_prompt() && self.0 & 128 != 0
+    }
+
+    /// The last operation that an input may name.
+    fn operations(self) -> u8 {
+        match self {
+            _ if self.is_prompt() => 15,
+            _ if self.is_late() => 21,
+            _ => 19,
+        }
     }
 
     fn has_trouble(self) -> bool {
@@ -212,7 +230,7 @@ impl Script {
         };
         let leaves = input.arbitrary()?;
         let mut setting = mode.setting();
-        let operations = if mode.is_prompt() { 15 } else { 19 };
+        let operations = mode.operations();
         let number = input.int_in_range(2..=3)?;
         let mut threads = Vec::new();
         let mut tag = 0;
@@ -230,7 +248,7 @@ impl Script {
             script.cached = Cached::Dirty;
         }
         if !mode.is_prompt() && mode.has_trouble() {
-            setting.stores = Stores::Phased(Trouble::read(input)?);
+            setting.stores = setting.stores.with(Trouble::read(input)?);
         }
         script.setting = setting;
         Ok(script)
@@ -282,6 +300,8 @@ impl Operation {
                 let at = at(u)?;
                 Self::SyncWrite { at, cells: u.int_in_range(1..=CELLS - at)? }
             }
+            20 => Self::Send,
+            21 => Self::Ahead,
             _ => Self::Fsync,
         })
     }
