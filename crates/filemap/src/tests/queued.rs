@@ -1,10 +1,12 @@
 //! A store that completes its requests later: what waits, what is read ahead, and what fails.
 
 use std::boxed::Box;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::vec::Vec;
 
-use faultless_page::{AddressSpaceOperations, Errno, PageIndex, SyncKind};
+use faultless_page::{
+    AddressSpaceOperations, Errno, PageIndex, ReadRequest, SyncKind, forward_to_store,
+};
 use faultless_parts::{Answer, Call, QueuedStore, When};
 use faultless_usercopy::IovIter;
 
@@ -270,6 +272,61 @@ fn a_truncation_waits_for_the_reads_of_the_pages_that_go() {
     assert_eq!(cold.file.set_size(&mut token(), 100, &NoTask), Ok(()));
     assert!(idle.rounds() > 0);
     assert_eq!(cold.file.mapping().cached_pages(), 1);
+}
+
+/// A store that never ends a read of page 2.
+struct Stuck {
+    store: Arc<TestStore<Disk>>,
+    kept: Mutex<Vec<ReadRequest>>,
+}
+
+impl AddressSpaceOperations for Stuck {
+    fn submit_read(&self, request: ReadRequest) {
+        if request.run().contains(PageIndex::new(2)) {
+            self.kept.lock().expect("not held in a panic").push(request);
+        } else {
+            request.fill(|index, buf| self.store.read(index, buf));
+        }
+    }
+
+    forward_to_store!(self => self.store; read, writeback, write_begin, write_end, set_size, sync);
+    forward_to_store!(self => self.store; truncate_blocks, strategy, max_size, is_persistent);
+}
+
+#[test]
+fn l4_a_reader_waits_for_its_first_page_and_not_for_one_behind_it_that_is_under_way() {
+    let cold = Cold::new(4);
+    let stuck = Arc::new(Stuck { store: cold.rig.store.clone(), kept: Mutex::default() });
+    let below: Arc<dyn AddressSpaceOperations> = stuck.clone();
+    let (cache, maps) = (cold.rig.cache.clone(), cold.rig.maps.clone());
+    let file: Inode<TestKernel> = Inode::new(cache, below, maps, cold.content.len() as u64);
+    file.will_need(&mut token(), 2 * PAGE as u64, PAGE as u64, &ReadAheadLimits::DEFAULT);
+    let slice = cold.rig.user.slice(0, 4 * PAGE);
+    let mut to = IovIter::from_slice(&cold.rig.user, &slice);
+    cold.rig.task.looks.set(20);
+    let read = file.read(&mut token(), &mut to, 0, &cold.rig.task);
+    assert_eq!(read, Ok(2 * PAGE), "up to the page that never comes");
+    stuck.kept.lock().expect("not held in a panic").clear();
+}
+
+#[test]
+fn a_fault_waits_for_its_page_and_not_for_those_around_it() {
+    let cold = Cold::new(40);
+    let queue = cold.queue.clone();
+    let idle = Idle::with(move || queue.work());
+    let mapped = PageIndex::new(0)..PageIndex::new(30);
+    let resolved = cold.file.fault_around(
+        &mut in_fault(),
+        PageIndex::new(20),
+        Access::Read,
+        mapped,
+        &cold.ahead,
+        &NoTask,
+        |_, _| (),
+    );
+    assert_eq!((resolved, idle.rounds()), (Ok(()), 1));
+    assert_eq!(cold.pages_read(), [20]);
+    assert!(cold.queue.waiting() > 0, "the pages around it");
 }
 
 #[test]
