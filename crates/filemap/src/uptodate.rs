@@ -71,8 +71,8 @@ impl<'i, K: Kernel> Reading<'i, K> {
 
 impl<K: Kernel> Inode<K> {
     /// Makes the first page of `run` present and uptodate, and reads others along with it: those
-    /// that are not uptodate, not locked, and for which frames can be had at once. They may still be on their
-    /// way when it returns, or have failed. Pages past the end are left alone.
+    /// that are not uptodate, not locked, and for which frames can be had at once. They may still
+    /// be on their way when it returns, or have failed. Pages past the end are left alone.
     ///
     /// To insist on all of them would not end: an allocator that reclaims may take for the last
     /// pages what the first ones got (L1).
