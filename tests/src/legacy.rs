@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use faultless::filemap::PrepareCommit;
 use faultless::page::{
-    AddressSpaceOperations, Contents, Errno, FillBuf, PageIndex, SyncKind, WritebackRun,
+    AddressSpaceOperations, Contents, Errno, FailedSync, FillBuf, PageIndex, SyncKind, WritebackRun,
 };
 use faultless_host::stores::BlockStore;
 
@@ -58,6 +58,10 @@ impl<S: AddressSpaceOperations> PrepareCommit for Legacy<S> {
 
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         self.below.sync(kind)
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        self.below.failed_sync()
     }
 
     fn max_size(&self) -> u64 {

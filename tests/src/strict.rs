@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless::page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PAGE_SIZE, PageIndex, Reserved,
-    Strategy, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, FillBuf, PAGE_SIZE, PageIndex,
+    Reserved, Strategy, SyncKind, WritebackRun,
 };
 
 /// The store.
@@ -258,6 +258,10 @@ impl AddressSpaceOperations for StrictStore {
         let mut state = self.state();
         state.calls.syncs += 1;
         state.failures.sync.take().map_or(Ok(()), Err)
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        FailedSync::Keeps
     }
 
     fn strategy(&self) -> Strategy {

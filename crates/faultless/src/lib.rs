@@ -18,9 +18,10 @@ pub mod prelude {
         PrepareCommitStore, Protection, Strategy, SyncKind, Task, Times, WriteOptions, Written,
     };
     pub use faultless_page::{
-        AddressSpaceOperations, Begun, Contents, CoreSync, Errno, Fallocate, FillBuf, FrameNumber,
-        Frames, Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex, Reserved,
-        SharedFrame, SpinWait, SyncFamily, Unmap, UserMappings, Wait, WaitKey, WritebackRun,
+        AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FailedSync, Fallocate, FillBuf,
+        FrameNumber, Frames, Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex,
+        Reserved, SharedFrame, SpinWait, SyncFamily, Unmap, UserMappings, Wait, WaitKey,
+        WritebackRun,
     };
     pub use faultless_usercopy::{
         CurrentUser, Efault, IovIter, IovecError, KernelMemory, MayFault, UserAddr, UserMemory,

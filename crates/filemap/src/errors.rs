@@ -6,7 +6,7 @@
 //! pages that it only waited for, and of those that failed between its two loads of a page's marks.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::{AcqRel, Acquire};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use faultless_page::{Errno, Failures, Kernel, Mapping, Word, Word64};
 
@@ -81,7 +81,35 @@ impl<K: Kernel> UnnamedCursor<K> {
     }
 }
 
+/// The error of a sync of the store that failed and lost what had been sent before it
+/// ([`FailedSync::Loses`](faultless_page::FailedSync)), as [`Failures`].
+///
+/// No later sync may succeed, because the pages are clean and a later flush of the device says
+/// nothing about them (fsyncgate).
+pub(crate) struct LostSync<K: Kernel>(Word64<K>);
+
+impl<K: Kernel> LostSync<K> {
+    pub(crate) fn new() -> Self {
+        Self(Word::new(0))
+    }
+
+    /// A sync has failed. The first error stays.
+    pub(crate) fn note(&self, errno: Errno) {
+        let [none, first] = [Failures::NONE, Failures::NONE.and(errno)].map(Failures::raw);
+        let _earlier = self.0.compare_exchange(none, first, AcqRel, Acquire);
+    }
+
+    /// What was lost is there again, or is given up.
+    pub(crate) fn forget(&self) {
+        self.0.store(Failures::NONE.raw(), Release);
+    }
+
+    pub(crate) fn result(&self) -> Result<(), Errno> {
+        reported(Failures::from_raw(self.0.load(Acquire)), 0)
+    }
+}
+
 /// The error of `failures` if they are more than `before`.
-fn reported(failures: Failures, before: u64) -> Result<(), Errno> {
+pub(crate) fn reported(failures: Failures, before: u64) -> Result<(), Errno> {
     if failures.count() > before { Err(failures.latest()) } else { Ok(()) }
 }

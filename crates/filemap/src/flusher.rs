@@ -5,7 +5,7 @@
 //! [`Task::now`] is the time. No allocation: the files stand in the embedder's table.
 #![forbid(unsafe_code)]
 
-use core::ops::Deref;
+use core::ops::{ControlFlow, Deref};
 
 use faultless_page::Kernel;
 
@@ -20,6 +20,7 @@ const MOST_FILES: usize = 16;
 /// The embedder's table of the inodes of one store.
 ///
 /// The order of the keys does not matter; an inode keeps its key while it is in the table.
+/// [`u64::MAX`] is no key.
 pub trait Inodes<K: Kernel> {
     /// What keeps an inode alive, such as an `Arc`. If the last one is dropped, it is by the step:
     /// with no lock held.
@@ -27,6 +28,12 @@ pub trait Inodes<K: Kernel> {
 
     /// The inode with the lowest key that is at least `from`, with its key. No lock is held.
     fn next(&self, from: u64) -> Option<(u64, Self::Handle)>;
+
+    /// More than every key that is in the table now. A table whose new keys are the highest says
+    /// so, so that a pass over it ends however fast files come. No lock is held.
+    fn end(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// When the files of a store are flushed.
@@ -95,6 +102,22 @@ impl Flusher {
     }
 }
 
+/// Calls `visit` with each key and file in order, until it breaks. Keys at or past the end that the
+/// table has when the pass begins are left out.
+pub(crate) fn each<K: Kernel, B>(
+    files: &impl Inodes<K>,
+    mut visit: impl FnMut(u64, &Inode<K>) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let end = files.end();
+    let mut from = 0;
+    while let Some((key, file)) = files.next(from).filter(|(key, _)| *key < end) {
+        visit(key, &file)?;
+        // A table that goes backward would never end.
+        from = key.max(from) + 1;
+    }
+    ControlFlow::Continue(())
+}
+
 /// The earlier one of two times.
 fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.into_iter().chain(other).min()
@@ -112,14 +135,13 @@ struct Oldest {
 impl Oldest {
     fn of<K: Kernel>(files: &impl Inodes<K>) -> Self {
         let mut oldest = Self { files: [(0, 0); MOST_FILES], len: 0, left_out: None };
-        let mut from = Some(0);
-        while let Some((key, file)) = from.and_then(|from| files.next(from)) {
+        let look = |key, file: &Inode<K>| {
             if let Some(since) = file.dirty_since() {
                 oldest.add(since, key);
             }
-            // A table that goes backward would never end.
-            from = key.max(from.unwrap_or(0)).checked_add(1);
-        }
+            ControlFlow::<()>::Continue(())
+        };
+        let _at_the_end = each(files, look);
         oldest
     }
 

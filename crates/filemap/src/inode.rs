@@ -14,7 +14,7 @@ use faultless_page::{
 };
 
 use crate::dirty_age::DirtyAge;
-use crate::errors::UnnamedCursor;
+use crate::errors::{LostSync, UnnamedCursor};
 use crate::pos::FilePos;
 use crate::ranges::RangeLock;
 use crate::size_changes::SizeChanges;
@@ -41,6 +41,10 @@ pub struct Inode<K: Kernel> {
     set_id: Word64<K>,
     /// Which failed writebacks the callers without an open file were told of (F2).
     pub(crate) told: UnnamedCursor<K>,
+    /// How many failures are in the sequence of the store.
+    pub(crate) added: Word64<K>,
+    /// A sync of the store has failed and lost pages.
+    pub(crate) lost_sync: LostSync<K>,
     /// What readers, syncs and later changes of the size have to know of earlier ones.
     pub(crate) size_changes: SizeChanges<K>,
     /// Pages that were read ahead and evicted before their first use, as far as that is known.
@@ -93,6 +97,8 @@ impl<K: Kernel> Inode<K> {
             ctime: Word::new(0),
             set_id: Word::new(0),
             told: UnnamedCursor::new(),
+            added: Word::new(0),
+            lost_sync: LostSync::new(),
             size_changes: SizeChanges::new(id, size),
             dropped_unused: Word::new(0),
             mapped: Word::new(0),

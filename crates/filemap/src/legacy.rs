@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FillBuf, PageIndex, Reserved, Strategy,
-    SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, FillBuf, PageIndex, Reserved,
+    Strategy, SyncKind, WritebackRun,
 };
 
 /// The interface of a store from before `write_begin` and `write_end`. Each method is called as the
@@ -55,6 +55,11 @@ pub trait PrepareCommit: Send + Sync {
     /// Largest size of a file, in bytes.
     fn max_size(&self) -> u64 {
         faultless_page::MAX_FILE_SIZE
+    }
+
+    /// See [`AddressSpaceOperations::failed_sync`].
+    fn failed_sync(&self) -> FailedSync {
+        FailedSync::Loses
     }
 
     /// Whether clean pages may be dropped; see [`AddressSpaceOperations::is_persistent`].
@@ -118,6 +123,10 @@ impl<S: PrepareCommit> AddressSpaceOperations for PrepareCommitStore<S> {
 
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         self.0.sync(kind)
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        self.0.failed_sync()
     }
 
     fn strategy(&self) -> Strategy {

@@ -44,6 +44,7 @@ mod remote_size;
 mod residency;
 mod seek;
 mod size_changes;
+mod sync_files;
 mod task;
 mod token;
 mod transfer;
@@ -69,6 +70,7 @@ pub use options::{FileSize, MsyncKind, Position, Strategy, SyncKind, WriteOption
 pub use read_ahead::ReadAhead;
 pub use reclaim::{DirtyVictims, Files, Reclaimed, Reclaimer};
 pub use residency::CacheStat;
+pub use sync_files::{StoreCursor, StoreErrors};
 pub use task::{NoTask, Task};
 pub use token::{InFault, InKernel, InodeLocks, PageLocks};
 

@@ -98,7 +98,11 @@ impl<K: Kernel> ReadAhead<K> {
         let file = self.file(inode);
         let page = index.get();
         let window = match (is_uptodate, is_marked) {
-            (false, _) => self.streams.lock().fault_miss(page, mapped, &file),
+            (false, _) => {
+                // By itself, so that the fault does not wait for the pages around it.
+                inode.submit_ahead(token, Run::new(page, 1), Ahead::Asked);
+                self.streams.lock().fault_miss(page, mapped, &file)
+            }
             (true, true) => self.streams.lock().marker(Run::new(page, 1), &file),
             (true, false) => {
                 self.streams.lock().fault_hit();

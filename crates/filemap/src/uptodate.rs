@@ -71,8 +71,8 @@ impl<'i, K: Kernel> Reading<'i, K> {
 
 impl<K: Kernel> Inode<K> {
     /// Makes the first page of `run` present and uptodate, and reads others along with it: those
-    /// that are not uptodate, and for which frames can be had at once. They may still be on their
-    /// way when it returns, or have failed. Pages past the end are left alone.
+    /// that are not uptodate, not locked, and for which frames can be had at once. They may still
+    /// be on their way when it returns, or have failed. Pages past the end are left alone.
     ///
     /// To insist on all of them would not end: an allocator that reclaims may take for the last
     /// pages what the first ones got (L1).
@@ -88,6 +88,8 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Brought<'_, K>, Errno> {
         let (first, killed) = (run.first(), || task.fatal_signal_pending());
+        // The first page is waited for, and no other: a slow read of one is not this caller's.
+        let (single, mut is_alone) = (PageRun::single(first), false);
         let mut wanted = 0;
         loop {
             if killed() {
@@ -101,12 +103,19 @@ impl<K: Kernel> Inode<K> {
                 }
             };
             let locks = token.page_locks();
-            let locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
+            let locked = if is_alone {
+                Some(self.mapping().lock_or_create_killable(locks, single, &killed)?)
+            } else {
+                self.mapping().try_lock_free_or_create(locks, run)?
+            };
+            let Some(locked) = locked.filter(|locked| locked.run().first() == first) else {
+                is_alone = true;
+                continue;
+            };
             match self.submit(locked, &mut batch) {
                 Round::Done(brought) => return Ok(brought),
                 Round::Frames(missing) => wanted = missing,
                 Round::Submitted(reading) => {
-                    let single = PageRun::single(first);
                     let locks = token.page_locks();
                     let locked = self.mapping().lock_killable(locks, single, &killed)?;
                     let Some(locked) = locked else { continue };

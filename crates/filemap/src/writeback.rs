@@ -14,11 +14,12 @@
 //! business (F4).
 #![forbid(unsafe_code)]
 
+use core::mem;
 use core::ops::Range;
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, Kernel, LockedRun, Mark, PageIndex, PageRun, SyncKind,
-    WritebackRequest,
+    AddressSpaceOperations, Errno, FailedSync, Kernel, LockedRun, Mark, PageIndex, PageRun,
+    SyncKind, WritebackRequest,
 };
 
 use crate::eof::zero_to_page_end;
@@ -53,6 +54,47 @@ impl<K: Kernel> Inode<K> {
         mark.since(self.mapping())
     }
 
+    /// Hands the dirty pages that hold bytes of `range` to the store, and does not wait for the
+    /// ends of their writebacks: `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`. Pages that are
+    /// under writeback are left out, even if they are dirty again. A failure is in the sequence of
+    /// failures.
+    ///
+    /// May sleep for page locks, and for room in the store's queue. No page lock is held; I need
+    /// not be. Ends however fast other tasks dirty pages: each page is looked at once.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`]: a fatal signal; some pages were not sent (L3).
+    #[doc(alias = "filemap_fdatawrite_range")]
+    #[doc(alias = "SYNC_FILE_RANGE_WRITE")]
+    pub fn start_writeback<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        range: Range<u64>,
+        task: &T,
+    ) -> Result<(), Errno> {
+        self.send(token, &range, Busy::Skip, task).map(drop)
+    }
+
+    /// Waits for the writebacks of pages that hold bytes of `range` and are under way, each once:
+    /// `sync_file_range(2)` with `SYNC_FILE_RANGE_WAIT_BEFORE` or `WAIT_AFTER`. Sends nothing.
+    ///
+    /// May sleep. No page lock is held; I need not be.
+    ///
+    /// # Errors
+    /// As [`writeback`](Self::writeback).
+    #[doc(alias = "filemap_fdatawait_range")]
+    pub fn wait_writeback<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        range: Range<u64>,
+        task: &T,
+    ) -> Result<(), Errno> {
+        let mark = ErrorCursor::now(self.mapping());
+        let (first, end) = pages(&(range.start..range.end.min(self.size())));
+        self.wait_for_writeback(token, first, end, task)?;
+        mark.since(self.mapping())
+    }
+
     /// Makes the file durable: what `fsync` and `fdatasync` do, for a caller without an open file.
     /// An open file has [`OpenFile::fsync`](crate::OpenFile::fsync).
     ///
@@ -67,7 +109,9 @@ impl<K: Kernel> Inode<K> {
     /// - A failure of a writeback of this file, by whichever caller: one that came during this
     ///   call, or one that no earlier caller of this method was told of. An open file's cursor is
     ///   not moved by that (F2).
-    /// - The error of the store's sync.
+    /// - The error of the store's sync; of an earlier one, too, if the store
+    ///   [lost](FailedSync::Loses) by it what had been sent before. That one is every sync's, until
+    ///   [`accept_failed_sync`](Self::accept_failed_sync).
     /// - [`Errno::Interrupted`]: a fatal signal; nothing is promised, and nothing is lost (L3).
     #[doc(alias = "fdatasync")]
     pub fn fsync<T: Task>(
@@ -133,6 +177,14 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
+    /// Lets syncs of the file succeed again after one that failed on a store that
+    /// [loses](FailedSync::Loses) what was sent before: pages that were written back since the last
+    /// good sync may be gone from the store, and are clean. The embedder has written them again, or
+    /// has told its users of the loss. Does not sleep.
+    pub fn accept_failed_sync(&self) {
+        self.lost_sync.forget();
+    }
+
     /// The place in the sequence of failures at which a new open file starts.
     #[must_use]
     pub fn error_cursor(&self) -> ErrorCursor {
@@ -156,12 +208,58 @@ impl<K: Kernel> Inode<K> {
         // Once more: pages that a truncation has cut off meanwhile were not sent, so its size has
         // to be durable, and a write may have grown the file since.
         self.tell_size_if_new();
-        self.mapping().store().sync(kind)
+        self.sync_store(kind)
     }
 
-    /// Sends the dirty pages of `range`, up to the size that is visible now, and waits for the end
-    /// of their writebacks; see the module's documentation. Failures of the store are recorded and
-    /// do not end it.
+    /// Has the store sync. None succeeds after one that lost what had been sent.
+    fn sync_store(&self, kind: SyncKind) -> Result<(), Errno> {
+        let store = self.mapping().store();
+        let unwinds = FailsByDrop(self);
+        let synced = store.sync(kind);
+        mem::forget(unwinds);
+        self.note_sync(synced)
+    }
+
+    /// What a sync of the store means for the file.
+    pub(crate) fn note_sync(&self, synced: Result<(), Errno>) -> Result<(), Errno> {
+        if let Err(errno) = synced
+            && self.mapping().store().failed_sync() == FailedSync::Loses
+        {
+            self.lost_sync.note(errno);
+        }
+        synced.and(self.lost_sync.result())
+    }
+
+    /// The first pass of a sync of all files of a store: [`send`](Self::send), of the whole file.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`].
+    pub(crate) fn send_all<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        task: &T,
+    ) -> Result<(), Errno> {
+        self.send(token, &(0..u64::MAX), Busy::Wait, task).map(drop)
+    }
+
+    /// Its second pass: waits for what is under writeback, and tells the store the size as
+    /// [`sync_pages`](Self::sync_pages) does.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`].
+    pub(crate) fn wait_for_all<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        task: &T,
+    ) -> Result<(), Errno> {
+        let (first, end) = pages(&(0..self.size()));
+        self.wait_for_writeback(token, first, end, task)?;
+        self.tell_size_if_new();
+        Ok(())
+    }
+
+    /// [Sends](Self::send) the dirty pages of `range`, and waits for the end of their writebacks;
+    /// see the module's documentation. Failures of the store are recorded and do not end it.
     ///
     /// # Errors
     /// [`Errno::Interrupted`].
@@ -171,6 +269,21 @@ impl<K: Kernel> Inode<K> {
         range: &Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
+        let (first, end) = self.send(token, range, Busy::Wait, task)?;
+        self.wait_for_writeback(token, first, end, task)
+    }
+
+    /// Sends the dirty pages of `range`, up to the size that is visible now; the range, in pages.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`].
+    fn send<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        range: &Range<u64>,
+        busy: Busy,
+        task: &T,
+    ) -> Result<(PageIndex, PageIndex), Errno> {
         let size = self.size();
         // The store learns of the size before it gets the data.
         self.tell_size_if_new();
@@ -178,19 +291,20 @@ impl<K: Kernel> Inode<K> {
         let mut from = first;
         while let Some(run) = self.mapping().find(from, end, Mark::Unclean) {
             while from < run.end() {
-                from = self.send_first(token, from.max(run.first()), run.end(), task)?;
+                let rest = (from.max(run.first()), run.end());
+                from = self.send_first(token, rest, busy, task)?;
             }
         }
-        self.wait_for_writeback(token, first, end, task)
+        Ok((first, end))
     }
 
-    /// Sends, or waits for, the first pages of `first..end`, all in one leaf; the first page that
-    /// is left.
+    /// Sends, or waits for, the first pages of a range, all in one leaf; the first page that is
+    /// left.
     fn send_first<T: Task>(
         &self,
         token: &mut impl PageLocks,
-        first: PageIndex,
-        end: PageIndex,
+        (first, end): (PageIndex, PageIndex),
+        busy: Busy,
         task: &T,
     ) -> Result<PageIndex, Errno> {
         let mapping = self.mapping();
@@ -211,13 +325,18 @@ impl<K: Kernel> Inode<K> {
                 }
                 // With this page alone locked, the others are free while it is waited for.
                 Claim::UnderWay(page) if page != first => return Ok(page),
+                Claim::UnderWay(_) if busy == Busy::Skip => return Ok(first.plus(1)),
                 Claim::UnderWay(_) => {}
             }
         }
         let single = PageRun::single(first);
-        let Some(locked) = self.lock_idle(token, single, task)? else { return Ok(end) };
-        if !locked.dirty().is_empty() {
-            self.claim_and_send(locked, single, task);
+        let locked = match busy {
+            Busy::Wait => self.lock_idle(token, single, task)?,
+            Busy::Skip => mapping.lock_killable(token.page_locks(), single, &killed)?,
+        };
+        let Some(locked) = locked else { return Ok(end) };
+        if let Claim::Send(stretch) = Claim::of(&locked) {
+            self.claim_and_send(locked, stretch, task);
         }
         Ok(single.end())
     }
@@ -310,6 +429,24 @@ impl<K: Kernel> Inode<K> {
         }
         Ok(locked)
     }
+}
+
+/// A sync of the store that is under way. Its drop, by a store that unwinds, is a failure.
+struct FailsByDrop<'i, K: Kernel>(&'i Inode<K>);
+
+impl<K: Kernel> Drop for FailsByDrop<'_, K> {
+    fn drop(&mut self) {
+        let _told_by_the_panic = self.0.note_sync(Err(Errno::Io));
+    }
+}
+
+/// What a pass does about a page that another caller has under writeback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Busy {
+    /// Waits for its end, and sends it if it is dirty then.
+    Wait,
+    /// Leaves it out.
+    Skip,
 }
 
 /// What a pass does first with a locked run.

@@ -7,7 +7,7 @@ use crate::anchor::Anchor;
 use crate::kernel::count;
 use crate::leaf::Leaf;
 use crate::request::{Ops, Raw};
-use crate::{Count, Errno, Frames, Kernel, Mapping, PageCache, PageRun, SlotMask};
+use crate::{Count, Errno, Frames, Kernel, Mapping, PageCache, PageRun, SlotMask, SyncFamily};
 
 /// The functions for the kernel `K`.
 struct OpsOf<K>(PhantomData<K>);
@@ -49,9 +49,17 @@ struct Counted<'r, K: Kernel>(&'r Raw, PhantomData<K>);
 
 impl<K: Kernel> Drop for Counted<'_, K> {
     fn drop(&mut self) {
-        let anchor = self.0.anchor::<K>();
-        anchor.leave(self.0.cache::<K>().wait());
-        anchor.count_out();
+        let out = Out(self.0.anchor::<K>());
+        out.0.leave(self.0.cache::<K>().wait());
+    }
+}
+
+/// A request that has left, also by a wake that unwinds. Its drop is the last access.
+struct Out<'r, S: SyncFamily>(&'r Anchor<S>);
+
+impl<S: SyncFamily> Drop for Out<'_, S> {
+    fn drop(&mut self) {
+        self.0.count_out();
     }
 }
 

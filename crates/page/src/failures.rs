@@ -21,24 +21,31 @@ const COUNT_SHIFT: u32 = 16;
 pub struct Failures(u64);
 
 impl Failures {
-    pub(crate) const NONE: Self = Self(0);
+    /// No failure. Its [`raw`](Self::raw) is 0.
+    pub const NONE: Self = Self(0);
 
-    pub(crate) const fn from_raw(raw: u64) -> Self {
+    /// What [`raw`](Self::raw) gave: for a sequence that is kept in an atomic word.
+    #[must_use]
+    pub const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
 
-    pub(crate) const fn raw(self) -> u64 {
+    /// As a number.
+    #[must_use]
+    pub const fn raw(self) -> u64 {
         self.0
     }
 
     /// One more, which no caller was told of.
-    pub(crate) const fn and(self, errno: Errno) -> Self {
+    #[must_use]
+    pub const fn and(self, errno: Errno) -> Self {
         let code = errno.code().unsigned_abs() as u64 & CODE;
         Self(((self.0 >> COUNT_SHIFT) + 1) << COUNT_SHIFT | code)
     }
 
     /// The same, of which a caller was told.
-    pub(crate) const fn seen(self) -> Self {
+    #[must_use]
+    pub const fn seen(self) -> Self {
         Self(self.0 | SEEN)
     }
 

@@ -107,7 +107,9 @@ pub use request::{Segment, Segments};
 pub use rmap::{NoUserMappings, Unmap, UserMappings};
 pub use section::{ReadSection, Usage};
 pub use slots::SlotMask;
-pub use store::{AddressSpaceOperations, Begun, Contents, Fallocate, Reserved, Strategy, SyncKind};
+pub use store::{
+    AddressSpaceOperations, Begun, Contents, FailedSync, Fallocate, Reserved, Strategy, SyncKind,
+};
 pub use store_request::StoreRequest;
 pub use sync::{ConstSync, CoreSync, Initial, LockedWord, Spin, SyncFamily, Word};
 pub use trace::{LockId, Trace};

@@ -77,6 +77,17 @@ pub enum Fallocate {
     ZeroRange,
 }
 
+/// What a [`sync`](AddressSpaceOperations::sync) that fails leaves of what was sent before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FailedSync {
+    /// Any part may be gone: a device that reports a failed flush has often dropped its cache. The
+    /// next flush succeeds, and covers none of it.
+    #[default]
+    Loses,
+    /// All of it: the store has it still, and sends it again for the next sync.
+    Keeps,
+}
+
 /// The backing store of one file. One implementation serves both strategies; `&self` because stores
 /// lock for themselves, *inside* each call: a lock that is still held when a call returns would be
 /// held across the user copy (D3), and [`write_begin`](Self::write_begin) gives no way to do so.
@@ -223,8 +234,9 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// with it the size, which the data cannot be found without: for both kinds.
     ///
     /// # Errors
-    /// What was sent may not be durable. The core does not send it again: a later sync that
-    /// succeeds covers it, too.
+    /// What was sent may not be durable. The core does not send it again: see
+    /// [`failed_sync`](Self::failed_sync). A sync of the same device, for this file or for another,
+    /// that overlaps with one that loses what was sent fails as well.
     fn sync(&self, kind: SyncKind) -> Result<(), Errno>;
 
     /// Changes the blocks of `range`, which lies in one leaf: at most 64 pages. An empty range,
@@ -255,6 +267,12 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// The store could not find out.
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         Ok(Some(pos..u64::MAX))
+    }
+
+    /// Whether a later [`sync`](Self::sync) that succeeds covers what was sent before one that
+    /// failed. If not, no sync of the file succeeds any more, until the embedder says that it may.
+    fn failed_sync(&self) -> FailedSync {
+        FailedSync::Loses
     }
 
     /// Which algorithm writes to this store.
@@ -301,6 +319,7 @@ impl<T: AddressSpaceOperations + ?Sized> AddressSpaceOperations for &T {
     crate::forward_to_store!(self => (**self); sync, strategy, max_size, is_persistent);
     crate::forward_to_store!(self => (**self); wants_stable_pages, is_swap);
     crate::forward_to_store!(self => (**self); fallocate, extent, prepare_size);
+    crate::forward_to_store!(self => (**self); failed_sync);
 }
 
 assert_obj_safe!(AddressSpaceOperations);

@@ -57,7 +57,7 @@ impl StoreRequest {
 ///     }
 ///     forward_to_store!(self => self.0; read, writeback, submit_read, submit_writeback);
 ///     forward_to_store!(self => self.0; write_begin, write_end, truncate_blocks, set_size, sync);
-///     forward_to_store!(self => self.0; strategy, is_persistent);
+///     forward_to_store!(self => self.0; failed_sync, strategy, is_persistent);
 /// }
 /// ```
 #[macro_export]
@@ -144,6 +144,11 @@ macro_rules! forward_to_store {
             $crate::Errno,
         > {
             $store.extent(pos)
+        }
+    };
+    (@failed_sync $this:ident $store:expr) => {
+        fn failed_sync(&$this) -> $crate::FailedSync {
+            $store.failed_sync()
         }
     };
     (@strategy $this:ident $store:expr) => {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | what the kernel supplies | [`System`], [`PageTable`] |
 //! | open file descriptions: `read`, `write`, `lseek`, `ftruncate`, `fsync`, … | [`Description`] |
+//! | a mounted store: `sync`, `syncfs`, a step of the flusher | [`Volume`] |
 //! | file descriptors: `dup`, `close`, `fork` | [`Descriptors`] |
 //! | address spaces: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`, `msync`, … | [`AddressSpace`] |
 //! | which address spaces map a file | [`ReverseMap`] |
@@ -32,7 +33,7 @@ mod system;
 
 pub use descriptors::{Descriptors, OnExec};
 pub use errno::Errno;
-pub use file::{AccessMode, Description, RwFlags};
+pub use file::{AccessMode, Description, RwFlags, Volume};
 pub use mm::{
     AddressSpace, Area, Change, Entry, MapRequest, Owner, PageTable, ReverseMap, Rights, Sharing,
     ShowsFile, Signal,

@@ -11,16 +11,18 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use faultless::filemap::{Flusher, Inodes};
 use faultless::parts::{Answer, Call, FaultyStore, When};
 use faultless::prelude::{
-    Errno as CacheErrno, InKernel, Inode, IovIter, KernelMemory, PAGE_SIZE, SyncKind, Times,
+    AddressSpaceOperations, Errno as CacheErrno, InKernel, Inode, IovIter, KernelMemory, PAGE_SIZE,
+    SyncKind, Times,
 };
-use faultless_posix::Errno;
+use faultless_posix::{Errno, Volume};
 use syscalls::Sysno;
 
 use crate::arena::Part;
 use crate::counters::{add, counters};
-use crate::kernel::{File, FileHandle, Key, Mappings, TheCache};
+use crate::kernel::{File, FileHandle, Key, Mappings, Program, TheCache};
 use crate::options::{Backing, folder, hidden_link, options};
 use crate::raw;
 use crate::stores::Backed;
@@ -28,10 +30,15 @@ use crate::sync::{Short, Words};
 use crate::task::Running;
 
 /// The files of the run.
-pub(crate) static FILES: Part<Files> = Part::new(6);
+pub(crate) static FILES: Part<Volume<Program, Files>> = Part::new(6);
 
 /// The files of the run.
 pub(crate) fn files() -> &'static Files {
+    volume().files()
+}
+
+/// The files of the run, and what `syncfs` reports of them.
+pub(crate) fn volume() -> &'static Volume<Program, Files> {
     FILES.get()
 }
 
@@ -41,9 +48,9 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// No file.
-    pub(crate) fn new() -> Self {
-        Self { known: Short::new(BTreeMap::new()) }
+    /// No file. Only `sync` and `syncfs` ask for pages to be written back.
+    pub(crate) fn volume() -> Volume<Program, Self> {
+        Volume::new(Self { known: Short::new(BTreeMap::new()) }, Flusher::new(u64::MAX, u64::MAX))
     }
 
     /// All files.
@@ -180,7 +187,7 @@ impl Files {
         }
     }
 
-    /// Writes all files back and makes them durable (`sync`).
+    /// Writes all files back and makes them durable, at the end of the run.
     ///
     /// # Errors
     /// The first file's that failed.
@@ -193,6 +200,30 @@ impl Files {
             result = result.and(synced.map_err(Errno::from));
         }
         result
+    }
+
+    /// Syncs the stores of all files, each of which has one.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(crate) fn sync_stores(&self) -> Result<(), CacheErrno> {
+        let synced =
+            self.all().into_iter().map(|file| file.inode().mapping().store().sync(SyncKind::All));
+        synced.fold(Ok(()), Result::and)
+    }
+}
+
+impl Inodes<Program> for Files {
+    type Handle = FileHandle;
+
+    fn next(&self, from: u64) -> Option<(u64, FileHandle)> {
+        let known = self.known.lock();
+        let later = known.values().filter(|file| file.id >= from);
+        later.min_by_key(|file| file.id).map(|file| (file.id, FileHandle(Arc::clone(file))))
+    }
+
+    fn end(&self) -> u64 {
+        self.known.lock().values().map(|file| file.id + 1).max().unwrap_or(0)
     }
 }
 

@@ -154,6 +154,8 @@ impl Key {
 
 /// A file.
 pub(crate) struct File {
+    /// Larger than those of all files before.
+    pub(crate) id: u64,
     pub(crate) key: Key,
     /// There until the file is dropped.
     inode: Option<Inode<Program>>,
@@ -164,8 +166,9 @@ pub(crate) struct File {
 }
 
 impl File {
-    pub(crate) const fn new(key: Key, inode: Inode<Program>) -> Self {
+    pub(crate) fn new(key: Key, inode: Inode<Program>) -> Self {
         Self {
+            id: unique(),
             key,
             inode: Some(inode),
             unlinked: AtomicBool::new(false),

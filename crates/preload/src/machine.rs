@@ -38,7 +38,7 @@ pub(crate) unsafe fn make(options: Options, folder: &str) {
     // SAFETY: as above.
     unsafe { CACHE.make(PageCache::at_run_time(memory, QueueWait::with_locks(Sleepers))) };
     // SAFETY: as above.
-    unsafe { FILES.make(Files::new()) };
+    unsafe { FILES.make(Files::volume()) };
     // SAFETY: as above.
     unsafe { ENVIRONMENT.make(Environment::read()) };
     // SAFETY: as above.

@@ -16,8 +16,8 @@ use alloc::vec::Vec;
 
 use faultless::parts::{BlockMap, BlockStore, QueueWait, RamDisk};
 use faultless::prelude::{
-    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
-    Reserved, Strategy, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
+    PageIndex, Reserved, Strategy, SyncKind, WritebackRun,
 };
 
 use crate::arena::{self, DISK, DISK_BYTES, Part};
@@ -105,6 +105,11 @@ impl AddressSpaceOperations for Backed {
     }
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         self.store().extent(pos)
+    }
+
+    /// The failures of a run are those of the store before this one: nothing has been sent by then.
+    fn failed_sync(&self) -> FailedSync {
+        FailedSync::Keeps
     }
     fn strategy(&self) -> Strategy {
         options().strategy

@@ -33,7 +33,8 @@ mod tail;
 mod target;
 
 pub use self::concurrency::{
-    CASES, CRASHES, Case, Extent, Longest, killed_pairs, pairs, rivals, troubled_pairs, twice,
+    CASES, CRASHES, Case, Extent, Longest, killed_pairs, late_killed_pairs, late_pairs,
+    late_rivals, pairs, rivals, troubled_pairs, twice,
 };
 pub use self::plant::Plant;
 pub use self::search::{Find, search};

@@ -20,6 +20,6 @@ pub mod sweep;
 
 pub use self::disk::{Disk, Mount};
 pub use self::extent::{BYTES, PAGES};
-pub use self::player::{Player, Syncs};
+pub use self::player::{Player, Requests, Syncs};
 pub use self::script::{Op, Script};
 pub use self::sweep::{Explored, Plan, sweep};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use faultless::filemap::{FileSize, Inode, MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
 use faultless::page::{AddressSpaceOperations, Errno, Fallocate, PageIndex};
 use faultless::usercopy::UserSlice;
-use faultless_host::stores::{Call, CrashStore, Lie};
+use faultless_host::stores::{Call, CrashStore, DeferredStore, Lie, Workers};
 use faultless_host::{AddressSpace, Machine, Mmu, Protection, UserFault, syscall};
 
 use super::promise::{Promise, SCRIBBLE};
@@ -38,6 +38,16 @@ pub enum Syncs {
     WaitForNobody,
 }
 
+/// When the store ends its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Requests {
+    /// In the call that they come with.
+    #[default]
+    AtOnce,
+    /// On another thread, page by page and in an order drawn from this seed.
+    Later(u64),
+}
+
 /// The program.
 #[derive(Debug)]
 pub struct Player<'m, M: Mmu> {
@@ -45,6 +55,8 @@ pub struct Player<'m, M: Mmu> {
     pub(super) space: AddressSpace<M>,
     file: File,
     pub(super) store: Arc<CrashStore>,
+    /// Ends requests later, if they do. Dropped behind the file.
+    _workers: Option<Workers<CrashStore>>,
     /// What is below, to look at its books.
     below: Store,
     strategy: Strategy,
@@ -64,18 +76,38 @@ impl<'m, M: Mmu> Player<'m, M> {
         strategy: Strategy,
         lie: Lie,
         syncs: Syncs,
+        requests: Requests,
     ) -> Self {
         let below = disk.make();
         let inner = Arc::clone(below.operations());
         let store = CrashStore::new(inner, disk.sizing(), lie, machine.watchdog());
-        let file = machine.inode(&store, 0);
+        let (file, workers) = match requests {
+            Requests::AtOnce => (machine.inode(&store, 0), None),
+            Requests::Later(seed) => {
+                let queue = DeferredStore::new(Arc::clone(&store), seed);
+                (machine.inode(&queue, 0), Some(queue.workers(1)))
+            }
+        };
         let space = machine.space();
         for (page, pages) in [(SOURCE, PAGES), (WINDOW, PAGES + 2)] {
             space.map_anonymous(page, pages, Protection::ReadWrite);
         }
         space.map_file(MAPPED, PAGES, &file, PageIndex::ZERO, Protection::ReadWrite);
         let promise = Promise::new(disk.sizing());
-        Self { machine, space, file, store, below, strategy, syncs, promise, owed: None, number: 0 }
+        let (owed, number) = (None, 0);
+        Self {
+            machine,
+            space,
+            file,
+            store,
+            _workers: workers,
+            below,
+            strategy,
+            syncs,
+            promise,
+            owed,
+            number,
+        }
     }
 
     /// Says what the next operation may do, so that a crash in the middle of it can be judged.
@@ -135,6 +167,7 @@ impl<'m, M: Mmu> Player<'m, M> {
                 let range = range.start as u64..range.end as u64;
                 assert_eq!(syscall(|token| self.file.writeback(token, range, &NoTask)), Ok(()));
             }
+            Op::Send => drop(syscall(|token| self.file.flush(token, u32::MAX, &NoTask))),
             Op::FailedWriteback(errno) => self.failed_writeback(errno),
             Op::Fsync(kind) => {
                 let synced = self.fsync(kind);
@@ -239,6 +272,9 @@ impl<'m, M: Mmu> Player<'m, M> {
     }
 
     fn failed_writeback(&mut self, errno: Errno) {
+        // The failure is this call's.
+        let idle = syscall(|token| self.file.wait_writeback(token, 0..u64::MAX, &NoTask));
+        assert_eq!(idle, Ok(()));
         self.store.fail_next(Call::Writeback, errno);
         match syscall(|token| self.file.writeback(token, 0..u64::MAX, &NoTask)) {
             Ok(()) => self.store.heal(),

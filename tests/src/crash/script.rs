@@ -33,6 +33,8 @@ pub enum Op {
     Evict,
     /// Dirty pages are sent.
     Writeback(Range<usize>),
+    /// Dirty pages are sent, and their ends not waited for.
+    Send,
     /// As far as the store takes them: the first run fails.
     FailedWriteback(Errno),
     /// `fsync` or `fdatasync`.
@@ -69,7 +71,7 @@ impl Script {
     pub fn fixed() -> Vec<Self> {
         use Op::{
             Append, Blocks, Evict, FailedFsync, FailedWriteback, Fsync, FsyncDuringWriteback,
-            Msync, Read, Scribble, Store, SyncWrite, Truncate, Write, Writeback, Writev,
+            Msync, Read, Scribble, Send, Store, SyncWrite, Truncate, Write, Writeback, Writev,
         };
         let (all, data) = (Fsync(SyncKind::All), Fsync(SyncKind::Data));
         let odd = 2 * PAGE + 1234;
@@ -203,6 +205,23 @@ impl Script {
                 ],
             ),
             Self::new(
+                "pages that were sent and not waited for",
+                [
+                    Write(0, odd),
+                    Send,
+                    Write(10, PAGE),
+                    all.clone(),
+                    Append(1000),
+                    Send,
+                    Truncate(PAGE + 9),
+                    data.clone(),
+                    Store(0, 500),
+                    Send,
+                    Evict,
+                    Msync(ALL),
+                ],
+            ),
+            Self::new(
                 "fsync while a writeback is on its way",
                 [
                     Write(0, odd),
@@ -256,7 +275,7 @@ fn some_range(rng: &mut Rng) -> Range<usize> {
 
 fn op(rng: &mut Rng) -> Op {
     let errno = if rng.below(2) == 0 { Errno::Io } else { Errno::NoSpace };
-    match rng.below(30) {
+    match rng.below(32) {
         0..=4 => Op::Write(place(rng), len(rng)),
         5..=6 => Op::Append(len(rng)),
         7 => Op::Writev(place(rng), [len(rng), rng.range(0..50), len(rng)]),
@@ -274,6 +293,7 @@ fn op(rng: &mut Rng) -> Op {
         26 => Op::Msync(some_range(rng)),
         27 => Op::Blocks(Fallocate::PunchHole, place(rng), len(rng)),
         28 => Op::Blocks(Fallocate::ZeroRange, place(rng), len(rng)),
+        29..=30 => Op::Send,
         _ => Op::Read,
     }
 }

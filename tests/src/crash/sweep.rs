@@ -10,7 +10,7 @@ use faultless_host::rng::Rng;
 use faultless_host::stores::{Fate, Image, Lie, Moment};
 use faultless_host::{Machine, Mmu, Protection, syscall};
 
-use super::player::{self, Player, REMAPPED, WINDOW};
+use super::player::{self, Player, REMAPPED, Requests, WINDOW};
 use super::promise::Promise;
 use super::{BYTES, Disk, Mount, PAGES, Script, Syncs};
 use crate::{File, Store};
@@ -26,6 +26,8 @@ pub struct Plan {
     pub lie: Lie,
     /// How the program syncs.
     pub syncs: Syncs,
+    /// When the store ends its requests.
+    pub requests: Requests,
     /// How the disk is mounted after a crash.
     pub mount: Mount,
     /// How often each crash ends by chance.
@@ -39,7 +41,8 @@ impl Plan {
     #[must_use]
     pub fn new(disk: Disk, strategy: Strategy, seed: u64) -> Self {
         let (lie, syncs, mount) = (Lie::None, Syncs::Core, Mount::Recover);
-        Self { disk, strategy, lie, syncs, mount, chances: 1, seed }
+        let requests = Requests::AtOnce;
+        Self { disk, strategy, lie, syncs, requests, mount, chances: 1, seed }
     }
 }
 
@@ -85,7 +88,8 @@ pub fn sweep<M: Mmu>(
     script: &Script,
     plan: &Plan,
 ) -> Result<Explored, String> {
-    let mut player = Player::new(machine, plan.disk, plan.strategy, plan.lie, plan.syncs);
+    let mut player =
+        Player::new(machine, plan.disk, plan.strategy, plan.lie, plan.syncs, plan.requests);
     let mut explored = Explored::default();
     let mut rng = Rng::new(plan.seed);
     let mut from = player.store.calls();

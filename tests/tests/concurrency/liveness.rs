@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use faultless::filemap::{Task, WriteOptions};
 use faultless::page::{Errno, PAGE_SIZE, Strategy};
 use faultless::usercopy::IovIter;
-use faultless_fuzzing::{Plant, rivals};
+use faultless_fuzzing::{Longest, Plant, late_rivals, rivals};
 use faultless_host::rng::{Rng, seed};
 use faultless_host::stores::{BlockStore, MemoryStore};
 use faultless_host::{
@@ -247,7 +247,12 @@ balanced_on_both_mmus! {
 
 /// Each operation against two threads that repeat another, and get far while it gets nowhere.
 fn every_operation_ends(strategy: Strategy) {
-    let (longest, found) = rivals(strategy, Plant::None);
+    none_is_starved(strategy, rivals(strategy, Plant::None));
+    none_is_starved(strategy, late_rivals(strategy));
+}
+
+#[track_caller]
+fn none_is_starved(strategy: Strategy, (longest, found): (Longest, Vec<String>)) {
     println!("{strategy:?}: {longest:?}");
     assert!(found.is_empty(), "{} are starved: {found:#?}", found.len());
     assert!(longest.runs > 300, "{longest:?}");

@@ -2,7 +2,9 @@
 //! sweep of single hand-overs.
 
 use faultless::page::Strategy;
-use faultless_fuzzing::{Extent, Plant, killed_pairs, pairs, troubled_pairs, twice};
+use faultless_fuzzing::{
+    Extent, Plant, killed_pairs, late_killed_pairs, late_pairs, pairs, troubled_pairs, twice,
+};
 
 /// Every run keeps the contract, and there are as many as one would think.
 fn all_keep_the_contract(strategy: Strategy) {
@@ -51,6 +53,24 @@ fn any_two_operations_may_meet_while_a_call_of_the_store_fails_by_strategy_b() {
     all_keep_the_contract_though_a_call_fails(Strategy::BeginEnd);
 }
 
+/// The same while requests are under way, which end on a thread of the stores.
+fn all_keep_the_contract_though_requests_end_later(strategy: Strategy) {
+    let (runs, found) = late_pairs(strategy, extent());
+    println!("{strategy:?}: {runs} runs");
+    assert!(found.is_empty(), "{} pairs break the contract: {found:#?}", found.len());
+    assert!(runs > 10_000, "{runs} runs");
+}
+
+#[test]
+fn any_two_operations_may_meet_while_requests_are_under_way_by_strategy_a() {
+    all_keep_the_contract_though_requests_end_later(Strategy::PrepareCommit);
+}
+
+#[test]
+fn any_two_operations_may_meet_while_requests_are_under_way_by_strategy_b() {
+    all_keep_the_contract_though_requests_end_later(Strategy::BeginEnd);
+}
+
 #[test]
 fn operations_that_wait_for_each_other_may_meet_twice() {
     for strategy in [Strategy::PrepareCommit, Strategy::BeginEnd] {
@@ -62,9 +82,11 @@ fn operations_that_wait_for_each_other_may_meet_twice() {
 #[test]
 fn l3_an_operation_that_waits_for_another_may_be_killed() {
     for strategy in [Strategy::PrepareCommit, Strategy::BeginEnd] {
-        let runs = killed_pairs(strategy).unwrap_or_else(|found| panic!("{found}"));
-        println!("{strategy:?}: {runs} runs");
-        assert!(runs > 10_000, "{runs} runs");
+        for killed in [killed_pairs, late_killed_pairs] {
+            let runs = killed(strategy).unwrap_or_else(|found| panic!("{found}"));
+            println!("{strategy:?}: {runs} runs");
+            assert!(runs > 10_000, "{runs} runs");
+        }
     }
 }
 

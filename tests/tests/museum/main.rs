@@ -27,6 +27,7 @@ mod defects;
 mod e_edges;
 mod e_pages;
 mod e_remote;
+mod e_stores;
 mod e_syncs;
 mod e_waits;
 mod failure;

@@ -4,11 +4,11 @@
 //! The bugs that are planted below are what a sweep is for: each has to be found.
 
 use faultless::filemap::Strategy;
-use faultless_fuzzing::{CRASHES, Extent};
+use faultless_fuzzing::{CRASHES, Case, Extent};
 use faultless_host::stores::Lie;
 use faultless_host::{Machine, MachineConfig, Mmu, ScriptedMmu, rng};
 use faultless_tests::balanced_on_both_mmus;
-use faultless_tests::crash::{Disk, Explored, Mount, Plan, Script, Syncs, sweep};
+use faultless_tests::crash::{Disk, Explored, Mount, Plan, Requests, Script, Syncs, sweep};
 use faultless_tests::setup::STRATEGIES;
 
 /// A machine that is large enough for two files.
@@ -54,6 +54,26 @@ fn p1_p2_w11_random_operations_survive_a_crash_at_every_call() {
     let seed = rng::seed();
     let scripts: Vec<_> = (0..12).map(|nth| Script::random(seed.wrapping_add(nth), 25)).collect();
     let all = sweep_all(&machine, &scripts, Disk::ALL, seed);
+    assert!(all.points > all.calls && all.calls > 1_000, "{all}");
+    machine.finish();
+}
+
+/// The same on stores that end their requests later, on another thread and page by page.
+#[test]
+fn p1_p2_w11_what_was_synced_of_requests_that_end_later_survives_a_crash_at_every_call() {
+    let machine = Machine::<ScriptedMmu>::with(small());
+    let seed = rng::seed();
+    let random = (0..8).map(|nth| Script::random(seed.wrapping_add(100 + nth), 25));
+    let scripts: Vec<_> = Script::fixed().into_iter().chain(random).collect();
+    let mut all = Explored::default();
+    for disk in [Disk::Memory, Disk::Blocks(1024), Disk::Legacy] {
+        for script in &scripts {
+            let plan = Plan::new(disk, Strategy::BeginEnd, seed);
+            let plan = Plan { requests: Requests::Later(seed), ..plan };
+            all += sweep(&machine, script, &plan).unwrap_or_else(|what| panic!("{what}"));
+        }
+    }
+    println!("{all}");
     assert!(all.points > all.calls && all.calls > 1_000, "{all}");
     machine.finish();
 }
@@ -151,6 +171,30 @@ fn f1_f3_w11_what_a_sync_promised_beside_other_threads_survives_a_crash_at_every
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The same on stores that end their requests later.
+#[test]
+fn f1_f3_w11_what_a_sync_promised_of_requests_that_end_later_survives_a_crash() {
+    let mut broken = Vec::new();
+    for case in CRASHES {
+        for strategy in STRATEGIES {
+            match case.crash_late(strategy, Extent::Short, Lie::None) {
+                Ok(runs) => println!("{}, {strategy:?}: {runs} runs", case.name),
+                Err(what) => broken.push(what),
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn late_stores_that_break_their_word_are_found() {
+    let lie = Lie::SyncKeepsFirstWrite;
+    let crash = |case: &Case| case.crash_late(Strategy::BeginEnd, Extent::Short, lie).err();
+    let found: Vec<_> = CRASHES.iter().filter_map(crash).collect();
+    println!("{lie:?}: {found:#?}");
+    assert!(found.iter().any(|what| what.contains("is durable")), "{lie:?}: {found:?}");
 }
 
 #[test]

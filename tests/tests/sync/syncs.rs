@@ -60,6 +60,21 @@ cases! {
     w2_a_write_of_two_leaves_is_whole_beside_one_that_grows_the_file_behind_a_cut,
 }
 
+/// The same on stores that end their requests later.
+#[test]
+fn every_case_keeps_the_contract_though_requests_end_later() {
+    let mut broken = Vec::new();
+    for case in CASES {
+        for strategy in [Strategy::BeginEnd, Strategy::PrepareCommit] {
+            match case.sweep_late(strategy, Extent::Short) {
+                Ok(runs) => println!("{}, {strategy:?}: {runs} runs", case.name),
+                Err(what) => broken.push(what),
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
 /// What was wrong with the code once is planted from outside, and found.
 #[test]
 fn planted_losses_are_found() {

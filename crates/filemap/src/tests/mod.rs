@@ -13,6 +13,7 @@ mod kernel;
 mod rig;
 mod store;
 mod swap;
+mod sync_files;
 mod user;
 
 mod append;

@@ -3,10 +3,12 @@
 use core::cell::Cell;
 use core::sync::atomic::Ordering::Relaxed;
 use std::boxed::Box;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::vec::Vec;
 
-use faultless_page::{AddressSpaceOperations, Errno, PageIndex, SyncKind};
+use faultless_page::{
+    AddressSpaceOperations, Errno, PageIndex, ReadRequest, SyncKind, forward_to_store,
+};
 use faultless_parts::{Answer, Call, QueuedStore, When};
 use faultless_usercopy::IovIter;
 
@@ -259,6 +261,39 @@ fn f2_a_writeback_that_fails_later_is_told_to_the_sync_that_waits() {
 }
 
 #[test]
+fn writeback_of_a_range_is_started_without_a_wait_and_waited_for_apart() {
+    let cold = Cold::new(3);
+    for page in 0..3 {
+        cold.read(page * PAGE, PAGE);
+    }
+    let write = |page: usize| {
+        let slice = cold.rig.user.put(0, &[9; 10]);
+        let mut from = IovIter::from_slice(&cold.rig.user, &slice);
+        let options = crate::WriteOptions::at((page * PAGE) as u64);
+        cold.file.write(&mut token(), &mut from, &options, &NoTask).unwrap();
+    };
+    (0..3).for_each(write);
+    let range = |pages: core::ops::Range<u64>| pages.start * PAGE as u64..pages.end * PAGE as u64;
+    let start = |pages| cold.file.start_writeback(&mut token(), range(pages), &NoTask);
+    assert_eq!((start(1..2), cold.queue.waiting()), (Ok(()), 1));
+    write(1);
+    assert_eq!((start(0..3), cold.queue.waiting()), (Ok(()), 3), "but for the page under way");
+    // Killed where it sleeps.
+    cold.rig.task.looks.set(2);
+    let killed = cold.file.wait_writeback(&mut token(), 0..u64::MAX, &cold.rig.task);
+    assert_eq!((killed, cold.queue.waiting()), (Err(Errno::Interrupted), 3));
+    let faults = &cold.rig.store.faults;
+    faults.plan(Call::Writeback, When::Nth(2), Answer::Fail(Errno::NoSpace)).unwrap();
+    let queue = cold.queue.clone();
+    let _idle = Idle::with(move || queue.work());
+    let wait = |pages| cold.file.wait_writeback(&mut token(), range(pages), &NoTask);
+    assert_eq!((wait(1..2), cold.queue.waiting()), (Ok(()), 2), "of the range");
+    assert_eq!((wait(0..3), cold.queue.waiting()), (Err(Errno::NoSpace), 0));
+    let fsync = || cold.file.fsync(&mut token(), SyncKind::All, &NoTask);
+    assert_eq!((fsync(), fsync()), (Err(Errno::NoSpace), Ok(())));
+}
+
+#[test]
 fn a_truncation_waits_for_the_reads_of_the_pages_that_go() {
     let cold = Cold::new(8);
     cold.file.will_need(&mut token(), 0, u64::MAX, &ReadAheadLimits::DEFAULT);
@@ -267,6 +302,61 @@ fn a_truncation_waits_for_the_reads_of_the_pages_that_go() {
     assert_eq!(cold.file.set_size(&mut token(), 100, &NoTask), Ok(()));
     assert!(idle.rounds() > 0);
     assert_eq!(cold.file.mapping().cached_pages(), 1);
+}
+
+/// A store that never ends a read of page 2.
+struct Stuck {
+    store: Arc<TestStore<Disk>>,
+    kept: Mutex<Vec<ReadRequest>>,
+}
+
+impl AddressSpaceOperations for Stuck {
+    fn submit_read(&self, request: ReadRequest) {
+        if request.run().contains(PageIndex::new(2)) {
+            self.kept.lock().expect("not held in a panic").push(request);
+        } else {
+            request.fill(|index, buf| self.store.read(index, buf));
+        }
+    }
+
+    forward_to_store!(self => self.store; read, writeback, write_begin, write_end, set_size, sync);
+    forward_to_store!(self => self.store; truncate_blocks, strategy, max_size, is_persistent);
+}
+
+#[test]
+fn l4_a_reader_waits_for_its_first_page_and_not_for_one_behind_it_that_is_under_way() {
+    let cold = Cold::new(4);
+    let stuck = Arc::new(Stuck { store: cold.rig.store.clone(), kept: Mutex::default() });
+    let below: Arc<dyn AddressSpaceOperations> = stuck.clone();
+    let (cache, maps) = (cold.rig.cache.clone(), cold.rig.maps.clone());
+    let file: Inode<TestKernel> = Inode::new(cache, below, maps, cold.content.len() as u64);
+    file.will_need(&mut token(), 2 * PAGE as u64, PAGE as u64, &ReadAheadLimits::DEFAULT);
+    let slice = cold.rig.user.slice(0, 4 * PAGE);
+    let mut to = IovIter::from_slice(&cold.rig.user, &slice);
+    cold.rig.task.looks.set(20);
+    let read = file.read(&mut token(), &mut to, 0, &cold.rig.task);
+    assert_eq!(read, Ok(2 * PAGE), "up to the page that never comes");
+    stuck.kept.lock().expect("not held in a panic").clear();
+}
+
+#[test]
+fn a_fault_waits_for_its_page_and_not_for_those_around_it() {
+    let cold = Cold::new(40);
+    let queue = cold.queue.clone();
+    let idle = Idle::with(move || queue.work());
+    let mapped = PageIndex::new(0)..PageIndex::new(30);
+    let resolved = cold.file.fault_around(
+        &mut in_fault(),
+        PageIndex::new(20),
+        Access::Read,
+        mapped,
+        &cold.ahead,
+        &NoTask,
+        |_, _| (),
+    );
+    assert_eq!((resolved, idle.rounds()), (Ok(()), 1));
+    assert_eq!(cold.pages_read(), [20]);
+    assert!(cold.queue.waiting() > 0, "the pages around it");
 }
 
 #[test]

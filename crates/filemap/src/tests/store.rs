@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use std::vec::Vec;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
-    Strategy, SyncKind, WritebackRun, forward_to_store,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
+    PageIndex, Strategy, SyncKind, WritebackRun, forward_to_store,
 };
 use faultless_parts::{BlockStore, Call, FaultyStore, FixedMap, RamDisk};
 
@@ -84,13 +84,21 @@ pub(super) struct TestStore<S> {
     lie: Mutex<Option<Lie>>,
     /// Pages must not change while they are written back.
     pub(super) stable: AtomicBool,
+    /// A sync that fails loses what was sent.
+    loses: AtomicBool,
 }
 
 impl<S: AddressSpaceOperations> TestStore<S> {
     pub(super) fn new(inner: S, strategy: Strategy) -> Self {
         let (events, hook, lie) = (Mutex::new(Vec::new()), Mutex::new(None), Mutex::new(None));
+        let (faults, loses) = (FaultyStore::new(inner), AtomicBool::new(false));
         let stable = AtomicBool::new(false);
-        Self { faults: FaultyStore::new(inner), strategy, events, hook, lie, stable }
+        Self { faults, strategy, events, hook, lie, stable, loses }
+    }
+
+    /// From now on a sync that fails loses what was sent.
+    pub(super) fn loses(&self) {
+        self.loses.store(true, Relaxed);
     }
 
     /// The store below.
@@ -229,6 +237,10 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
 
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         self.faults.extent(pos)
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        if self.loses.load(Relaxed) { FailedSync::Loses } else { FailedSync::Keeps }
     }
 
     fn strategy(&self) -> Strategy {

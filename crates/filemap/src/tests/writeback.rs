@@ -102,6 +102,38 @@ fn f2_a_failed_sync_of_the_store_is_told_to_its_caller() {
 }
 
 #[test]
+fn f1_after_a_sync_that_lost_pages_none_succeeds_until_the_loss_is_accepted() {
+    let (rig, expected) = two_stretches();
+    rig.store.loses();
+    let mut open = [OpenFlags::empty(); 2].map(|flags| OpenFile::new(&**rig.file(), flags));
+    rig.store.faults.plan(Call::Sync, When::Nth(2), Answer::Fail(Errno::NoSpace)).expect("");
+    assert_eq!(sync(&rig, &mut open[0]), Ok(()));
+    for file in [0, 0, 1] {
+        assert_eq!(sync(&rig, &mut open[file]), Err(Errno::NoSpace));
+    }
+    assert_eq!(rig.fsync(), Err(Errno::NoSpace), "without an open file");
+    let msync = rig.file().msync(&mut token(), 0..1, MsyncKind::Sync, &rig.task);
+    assert_eq!(msync, Err(Errno::NoSpace));
+    assert_eq!(rig.writeback(), Ok(()), "which promises nothing of the store's syncs");
+    rig.file().accept_failed_sync();
+    assert_eq!((sync(&rig, &mut open[0]), sync(&rig, &mut open[1])), (Ok(()), Ok(())));
+    rig.assert_keeps(&expected);
+}
+
+#[test]
+fn f1_a_sync_that_unwinds_counts_as_failed() {
+    let (rig, _) = two_stretches();
+    for (loses, then) in [(false, Ok(())), (true, Err(Errno::Io))] {
+        if loses {
+            rig.store.loses();
+        }
+        rig.store.at_next(Call::Sync, || panic!("planned"));
+        assert!(catch_unwind(AssertUnwindSafe(|| rig.fsync())).is_err());
+        assert_eq!(rig.fsync(), then, "loses: {loses}");
+    }
+}
+
+#[test]
 fn f2_a_store_that_unwinds_counts_as_failed_and_its_pages_are_dirty() {
     let (rig, expected) = two_stretches();
     rig.store.at_next(Call::Writeback, || panic!("planned"));

@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
-    Reserved, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
+    PageIndex, Reserved, SyncKind, WritebackRun,
 };
 
 use super::Medium;
@@ -346,6 +346,10 @@ impl AddressSpaceOperations for BlockStore {
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         let blocks = self.lock().blocks.keys().copied().collect::<Vec<_>>();
         Ok(super::first_stretch(&blocks, pos, self.block_size))
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        FailedSync::Keeps
     }
 
     fn max_size(&self) -> u64 {

@@ -15,8 +15,8 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex, SyncKind,
-    WritebackRun, forward_to_store,
+    AddressSpaceOperations, Begun, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
+    SyncKind, WritebackRun, forward_to_store,
 };
 
 use self::log::{Effect, Entry, Sector};
@@ -294,6 +294,11 @@ impl AddressSpaceOperations for CrashStore {
         self.inner.fallocate(change, range)?;
         self.end(number);
         Ok(())
+    }
+
+    /// The failures are its own: nothing has been asked of the store below.
+    fn failed_sync(&self) -> FailedSync {
+        FailedSync::Keeps
     }
 
     forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent, prepare_size);

@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex, Strategy,
-    SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
+    Strategy, SyncKind, WritebackRun,
 };
 
 use super::faulty::Call;
@@ -211,6 +211,10 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
 
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         self.inner.extent(pos)
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        self.inner.failed_sync()
     }
 
     fn strategy(&self) -> Strategy {

@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
-    Reserved, Strategy, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
+    PageIndex, Reserved, Strategy, SyncKind, WritebackRun,
 };
 
 use super::Medium;
@@ -170,6 +170,10 @@ impl AddressSpaceOperations for MemoryStore {
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         let pages = self.lock().pages.keys().copied().collect::<Vec<_>>();
         Ok(super::first_stretch(&pages, pos, PAGE_SIZE))
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        FailedSync::Keeps
     }
 
     fn strategy(&self) -> Strategy {

@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex, Strategy,
-    SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
+    Strategy, SyncKind, WritebackRun,
 };
 
 use super::crash::log::{self, Effect, Entry, Fate, Lie, Moment, Sector};
@@ -286,6 +286,10 @@ impl AddressSpaceOperations for PhasedStore {
 
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         self.inner.extent(pos)
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        self.inner.failed_sync()
     }
 
     fn strategy(&self) -> Strategy {

@@ -106,3 +106,17 @@ fn the_drop_of_a_mapping_that_unwinds_from_its_wait_waits_all_the_same() {
         });
     });
 }
+
+#[test]
+fn the_drop_of_a_mapping_returns_though_the_wake_of_its_last_request_unwinds() {
+    with_watchdog(|| {
+        let machine: Machine = Machine::new(64);
+        let mapping = machine.mapping();
+        let request = read(&mapping);
+        thread::scope(|scope| {
+            scope.spawn(move || drop(mapping));
+            unwinds(&machine, || request.fail(Errno::Io));
+        });
+        machine.assert_balanced();
+    });
+}

@@ -17,7 +17,7 @@ pub use swap::SwapStore;
 
 use core::ops::Range;
 
-use faultless_page::{Errno, SyncKind};
+use faultless_page::{Errno, FailedSync, SyncKind};
 
 /// A device of blocks, which several files may share. Every method may sleep.
 ///
@@ -46,8 +46,14 @@ pub trait BlockDevice: Send + Sync {
     /// Makes durable what was written by calls that had returned before this one began.
     ///
     /// # Errors
-    /// [`Errno::Io`]: some of it may not be durable.
+    /// [`Errno::Io`]: some of it may not be durable. A device that loses what it had, and that
+    /// several files share, fails the later flushes for the others as well.
     fn flush(&self) -> Result<(), Errno>;
+
+    /// What a [`flush`](Self::flush) that fails leaves of what was written before it.
+    fn failed_flush(&self) -> FailedSync {
+        FailedSync::Loses
+    }
 }
 
 /// Which blocks of a device a file has. One map is one file's; a file system hands out views of its
@@ -136,6 +142,10 @@ impl<D: BlockDevice + ?Sized> BlockDevice for &D {
     }
     fn flush(&self) -> Result<(), Errno> {
         (**self).flush()
+    }
+
+    fn failed_flush(&self) -> FailedSync {
+        (**self).failed_flush()
     }
 }
 

@@ -21,8 +21,8 @@ use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Release;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, MAX_FILE_SIZE, PAGE_SIZE,
-    PageIndex, Reserved, SpinWait, SyncKind, Wait, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, MAX_FILE_SIZE,
+    PAGE_SIZE, PageIndex, Reserved, SpinWait, SyncKind, Wait, WritebackRun,
 };
 
 use super::tails::{Tail, Tails};
@@ -305,6 +305,10 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
             end += 1;
         }
         Ok(Some(first * size..end * size))
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        self.device.failed_flush()
     }
 
     fn max_size(&self) -> u64 {

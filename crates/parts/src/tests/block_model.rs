@@ -7,7 +7,7 @@ use std::string::String;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::vec::Vec;
 
-use faultless_page::{AddressSpaceOperations, Errno, Fallocate};
+use faultless_page::{AddressSpaceOperations, Errno, FailedSync, Fallocate};
 
 use super::{Rig, Rng, difference};
 use crate::{BlockDevice, BlockMap, BlockStore, FixedMap, RamDisk};
@@ -67,6 +67,9 @@ impl BlockDevice for Flaky {
     fn flush(&self) -> Result<(), Errno> {
         self.enter()?;
         self.disk.flush()
+    }
+    fn failed_flush(&self) -> FailedSync {
+        FailedSync::Keeps
     }
 }
 

@@ -11,7 +11,7 @@ use std::{format, println};
 
 use faultless_filemap::{FileSize, Inode, NoTask, WriteOptions};
 use faultless_page::{
-    AddressSpaceOperations, Begun, CoreSync, Count, Errno, Fallocate, FillBuf, Kernel,
+    AddressSpaceOperations, Begun, CoreSync, Count, Errno, FailedSync, Fallocate, FillBuf, Kernel,
     NoUserMappings, PageCache, PageIndex, SpinWait, SyncKind, Trace, WritebackRun,
 };
 use faultless_usercopy::arch::NoWindow;
@@ -273,6 +273,9 @@ impl<S: AddressSpaceOperations, T: Twist<S>> AddressSpaceOperations for Twisted<
     }
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
         self.0.sync(kind)
+    }
+    fn failed_sync(&self) -> FailedSync {
+        self.0.failed_sync()
     }
     fn max_size(&self) -> u64 {
         self.0.max_size()

@@ -9,7 +9,7 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use faultless::filemap::ReadAhead;
+use faultless::filemap::{ReadAhead, StoreCursor};
 use faultless::page::{LockId, SleepMutex, Spin, SpinLock};
 use faultless::prelude::{ErrorCursor, Inode, Kernel};
 use linux_raw_sys::general as linux;
@@ -65,6 +65,8 @@ pub struct Description<S: System> {
     pub(crate) ahead: ReadAhead<S::Kernel>,
     /// Up to where failed writebacks were reported (F2).
     pub(super) errors: SpinLock<S::Kernel, ErrorCursor>,
+    /// Up to where the failures of its [`Volume`](crate::Volume) were reported.
+    pub(super) store_errors: SpinLock<S::Kernel, StoreCursor>,
 }
 
 impl<S: System> Description<S> {
@@ -82,6 +84,7 @@ impl<S: System> Description<S> {
             position: Spin::new(0),
             ahead: ReadAhead::with_limits(S::read_ahead_limits()),
             errors: Spin::new(file.error_cursor()),
+            store_errors: Spin::new(StoreCursor::default()),
             file,
         })
     }

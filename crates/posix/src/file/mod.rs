@@ -8,6 +8,8 @@ mod residency;
 mod size;
 mod sync;
 mod transfer;
+mod volume;
 
 pub use description::{AccessMode, Description};
 pub use transfer::RwFlags;
+pub use volume::Volume;

@@ -13,6 +13,10 @@ use crate::file::description::Description;
 use crate::file::transfer::signed;
 use crate::system::System;
 
+const ALL_OF_SYNC_FILE_RANGE: u32 = linux::SYNC_FILE_RANGE_WAIT_BEFORE
+    | linux::SYNC_FILE_RANGE_WRITE
+    | linux::SYNC_FILE_RANGE_WAIT_AFTER;
+
 impl<S: System> Description<S> {
     /// `fsync` and `fdatasync`. May sleep. No page lock and no inode lock is held.
     ///
@@ -52,13 +56,16 @@ impl<S: System> Description<S> {
         Ok(synced?)
     }
 
-    /// `sync_file_range`: writes back what is dirty in the range (all to the end for a length of
-    /// 0), and waits. Nothing is synced. A failure that it returns is reported by the next sync
-    /// too, for which Linux counts it as reported. May sleep.
+    /// `sync_file_range` (all to the end for a length of 0). `SYNC_FILE_RANGE_WAIT_BEFORE` waits
+    /// for pages that are under writeback, `WRITE` sends those that are dirty and are not, and
+    /// `WAIT_AFTER` waits for them. `WRITE` and `WAIT_AFTER` together send and wait for every page
+    /// that was dirty when the call began, those under writeback included. Nothing is synced. A
+    /// failure that it returns is reported by the next sync too, for which Linux counts it as
+    /// reported. May sleep; with `WRITE` alone not for the end of a writeback.
     ///
     /// # Errors
-    /// `EINVAL` for a range that is negative or does not end, and for unknown flags; those of the
-    /// writeback if the call waits for it.
+    /// `EINVAL` for a range that is negative or does not end, and for unknown flags; those of
+    /// writebacks if the call waits for them; `EINTR` for a fatal signal.
     pub fn write_back_range<T: Task>(
         &self,
         token: &mut impl PageLocks,
@@ -67,18 +74,25 @@ impl<S: System> Description<S> {
         flags: u32,
         task: &T,
     ) -> Result<(), Errno> {
-        let waits = linux::SYNC_FILE_RANGE_WAIT_BEFORE | linux::SYNC_FILE_RANGE_WAIT_AFTER;
+        let before = flags & linux::SYNC_FILE_RANGE_WAIT_BEFORE != 0;
+        let write = flags & linux::SYNC_FILE_RANGE_WRITE != 0;
+        let after = flags & linux::SYNC_FILE_RANGE_WAIT_AFTER != 0;
         let end = offset.checked_add(len).ok_or(Errno::INVAL)?;
         [offset, len, end].into_iter().try_for_each(signed)?;
-        if flags & !(waits | linux::SYNC_FILE_RANGE_WRITE) != 0 {
+        if flags & !ALL_OF_SYNC_FILE_RANGE != 0 {
             return Err(Errno::INVAL);
         }
-        if flags == 0 {
-            return Ok(());
+        let (inode, end) = (self.inode(), if len == 0 { u64::MAX } else { end });
+        if write && after {
+            return Ok(inode.writeback(token, offset..end, task)?);
         }
-        let end = if len == 0 { u64::MAX } else { end };
-        let written = self.inode().writeback(token, offset..end, task);
-        if flags & waits != 0 { Ok(written?) } else { Ok(()) }
+        if before || after {
+            inode.wait_writeback(token, offset..end, task)?;
+        }
+        if write {
+            inode.start_writeback(token, offset..end, task)?;
+        }
+        Ok(())
     }
 
     /// `posix_fadvise`. `POSIX_FADV_NORMAL`, `RANDOM` and `SEQUENTIAL` are for the whole open file,

@@ -8,3 +8,4 @@ mod size;
 mod support;
 mod sync;
 mod transfer;
+mod volume;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex};
 
-use faultless::page::{FillBuf, PageIndex};
+use faultless::page::{FailedSync, FillBuf, PageIndex};
 use faultless::parts::{
     Answer, BlockStore, Call, FaultyStore, FixedMap, RamDisk, RamStore, When, YieldWait,
 };
@@ -104,6 +104,10 @@ impl AddressSpaceOperations for Store {
     }
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         each!(self, store => store.extent(pos))
+    }
+
+    fn failed_sync(&self) -> FailedSync {
+        each!(self, store => store.failed_sync())
     }
     fn max_size(&self) -> u64 {
         each!(self, store => store.max_size())

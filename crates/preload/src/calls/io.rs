@@ -9,7 +9,7 @@ use crate::buffers;
 use crate::call::{
     Call, Outcome, done, file, get_words, moved, put_words, with_buffer, with_vector,
 };
-use crate::files::files;
+use crate::files::{files, volume};
 use crate::kernel::OpenFile;
 use crate::task::Running;
 
@@ -104,9 +104,18 @@ fn put_cache_stat(call: &mut Call<'_>, file: &OpenFile) -> Result<(), Errno> {
     put_words(call, target, [stat.cached, stat.dirty, stat.writeback, 0, 0])
 }
 
-/// `sync` and `syncfs`: the files of the folder, and Linux's.
-pub(super) fn sync_all() -> Outcome {
+/// `sync`: the files of the folder, and Linux's.
+pub(super) fn sync_all(call: &mut Call<'_>) -> Outcome {
     // `sync` reports nothing, and each open file learns of its failures by its own.
-    let _reported_later = files().sync();
+    let sync_stores = || files().sync_stores();
+    let _reported_later = volume().sync(&mut call.token, sync_stores, &Running);
     Outcome::Pass
+}
+
+/// `syncfs`: the files of the folder, or another file system of Linux's.
+pub(super) fn sync_files(call: &mut Call<'_>) -> Outcome {
+    let Some(file) = file(call, 0) else { return Outcome::Pass };
+    let sync_stores = || files().sync_stores();
+    let synced = volume().syncfs(&file, &mut call.token, sync_stores, &Running);
+    done(synced.map(|()| 0))
 }

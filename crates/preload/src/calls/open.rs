@@ -4,12 +4,11 @@
 
 use alloc::sync::Arc;
 
-use faultless_posix::{Description, Errno};
+use faultless_posix::Errno;
 use syscalls::Sysno;
 
 use crate::call::{Call, Outcome, done, done_raw, file, get_path, get_words};
-use crate::files::{files, look};
-use crate::kernel::Program;
+use crate::files::{files, look, volume};
 use crate::options::options;
 use crate::raw;
 use crate::task::Running;
@@ -98,7 +97,7 @@ fn opened(call: &mut Call<'_>, fd: isize, flags: usize) -> Outcome {
 /// Makes the open file of a descriptor, if it is one of the folder; whether it is.
 fn begin(call: &mut Call<'_>, descriptor: usize, flags: usize) -> Result<bool, Errno> {
     let Some(file) = files().opened(descriptor)? else { return Ok(false) };
-    let description = Arc::new(Description::<Program>::new(file, flags as u32)?);
+    let description = Arc::new(volume().open(file, flags as u32)?);
     let writes = flags as i32 & libc::O_ACCMODE != libc::O_RDONLY;
     if flags & libc::O_TRUNC as usize != 0 && writes && description.inode().size() > 0 {
         description.truncate(&mut call.token, 0, &Running)?;

@@ -9,6 +9,7 @@ use super::pairs::{Extent, Failures, trouble};
 use super::script::{
     CELLS, Cached, Crashes, Leaves, Op, Operation, PER_PAGE, Script, Setting, Sources,
 };
+use super::trouble::Stores;
 use faultless_host::stores::Lie;
 
 /// Cells of the first file: two and a half pages.
@@ -283,6 +284,23 @@ pub const CRASHES: &[Case] = &[
         ..PLAIN
     },
     Case {
+        name: "pages that were sent and not waited for, a write, and fsync",
+        threads: &[
+            &[Operation::Send, Operation::Write { at: 4, cells: PER_PAGE }],
+            &[Operation::Fsync],
+        ],
+        ..PLAIN
+    },
+    Case {
+        name: "pages that were sent and not waited for, a shrink, and fsync",
+        threads: &[
+            &[Operation::Send, Operation::Fsync],
+            &[Operation::Truncate { cells: PER_PAGE + 3 }],
+        ],
+        failures: Failures::None,
+        ..PLAIN
+    },
+    Case {
         name: "a store and msync, a flusher and evict",
         threads: &[
             &[Operation::Store { cell: 5 }, Operation::SyncPage { page: 0 }],
@@ -312,13 +330,40 @@ impl Case {
         self.play(strategy, extent, plant, Setting { lie, ..Setting::default() })
     }
 
-    /// The same, with the machine stopping at each moment of the stores, which break their word as
-    /// `lie` says.
+    /// The same on stores that end their requests later, on a thread of their own.
+    ///
+    /// # Errors
+    /// How it broke the contract.
+    pub fn sweep_late(&self, strategy: Strategy, extent: Extent) -> Result<u64, String> {
+        let stores = Stores::Late(Vec::new());
+        self.play(strategy, extent, Plant::None, Setting { stores, ..Setting::default() })
+    }
+
+    /// As [`sweep`](Self::sweep), with the machine stopping at each moment of the stores, which
+    /// break their word as `lie` says.
     ///
     /// # Errors
     /// How it broke the contract.
     pub fn crash(&self, strategy: Strategy, extent: Extent, lie: Lie) -> Result<u64, String> {
-        let setting = Setting { lie, crashes: Crashes::Everywhere, ..Setting::default() };
+        self.stop(strategy, extent, lie, Stores::default())
+    }
+
+    /// The same on stores that end their requests later.
+    ///
+    /// # Errors
+    /// How it broke the contract.
+    pub fn crash_late(&self, strategy: Strategy, extent: Extent, lie: Lie) -> Result<u64, String> {
+        self.stop(strategy, extent, lie, Stores::Late(Vec::new()))
+    }
+
+    fn stop(
+        &self,
+        strategy: Strategy,
+        extent: Extent,
+        lie: Lie,
+        stores: Stores,
+    ) -> Result<u64, String> {
+        let setting = Setting { lie, stores, crashes: Crashes::Everywhere, ..Setting::default() };
         self.play(strategy, extent, Plant::None, setting)
     }
 

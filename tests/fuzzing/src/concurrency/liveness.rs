@@ -115,12 +115,27 @@ pub struct Longest {
 /// Never: what a run panics with is a find.
 #[must_use]
 pub fn rivals(strategy: Strategy, plant: Plant) -> (Longest, Vec<String>) {
+    against(strategy, plant, &Stores::Phased(Vec::new()))
+}
+
+/// The same on stores that end their requests later, on a thread that has its turns as the others
+/// have.
+///
+/// # Panics
+/// Never: what a run panics with is a find.
+#[must_use]
+pub fn late_rivals(strategy: Strategy) -> (Longest, Vec<String>) {
+    against(strategy, Plant::None, &Stores::Late(Vec::new()))
+}
+
+fn against(strategy: Strategy, plant: Plant, stores: &Stores) -> (Longest, Vec<String>) {
     let (mut longest, mut found) = (Longest::default(), Vec::new());
     for &victim in VICTIMS {
         if found.len() >= ENOUGH {
             break;
         }
-        let alone = match quietly(|| run(victim, &[], FAVOURS[0], strategy, plant)) {
+        let alone = match quietly(|| run(script(victim, &[], stores), FAVOURS[0], strategy, plant))
+        {
             Ok(run) => run.points,
             Err(what) => {
                 found.push(format!("{victim:?} alone: {what}"));
@@ -130,7 +145,7 @@ pub fn rivals(strategy: Strategy, plant: Plant) -> (Longest, Vec<String>) {
         for rival in RIVALS {
             for favour in FAVOURS {
                 let played = quietly(|| {
-                    let run = run(victim, rival, favour, strategy, plant);
+                    let run = run(script(victim, rival, stores), favour, strategy, plant);
                     let most = FACTOR * alone + BESIDES;
                     assert!(run.points <= most, "L1: {} points, alone {alone}", run.points);
                     run
@@ -187,33 +202,27 @@ impl Race {
     }
 }
 
-fn run(
-    victim: Operation,
-    rivals: &[&[Operation]],
-    favour: Favour,
-    strategy: Strategy,
-    plant: Plant,
-) -> Run {
+fn run(script: Script, favour: Favour, strategy: Strategy, plant: Plant) -> Run {
     let memory = PhysicalMemory::new(FRAMES, FrameOrder::Contiguous, Poisoning::Off);
-    let world = Rc::new(World::new(&memory, script(victim, rivals), strategy, plant));
+    let world = Rc::new(World::new(&memory, script, strategy, plant));
     let race = Rc::new(Race::default());
-    let threads = (0..=rivals.len()).map(|thread| -> scheduler::Work {
+    let threads = (0..world.script.threads.len()).map(|thread| -> scheduler::Work {
         let (world, race) = (Rc::clone(&world), Rc::clone(&race));
-        Box::new(move || match thread {
-            0 => {
+        Box::new(move || {
+            if thread == 0 {
                 world.perform(0, &world.script.threads[0][0]);
                 race.over.set(true);
             }
-            _ => {
-                while !race.over.get() {
-                    for op in &world.script.threads[thread] {
-                        world.perform(thread, op);
-                        race.operation();
-                    }
+            while !race.over.get() {
+                for op in &world.script.threads[thread] {
+                    world.perform(thread, op);
+                    race.operation();
                 }
             }
+            world.requests.left();
         })
     });
+    let threads = threads.chain(world.server());
     let order =
         scheduler::Order { first: 0, decisions: &[], wakes: Wakes::Lazy, favour: Some(favour) };
     let _used = world.run(threads.collect(), order);
@@ -225,16 +234,13 @@ fn run(
     }
 }
 
-fn script(victim: Operation, rivals: &[&[Operation]]) -> Script {
+fn script(victim: Operation, rivals: &[&[Operation]], stores: &Stores) -> Script {
     let mut tags = 1..;
     let mut op =
         |operation: Operation| Op { file: 0, operation, tag: tags.next().unwrap_or(u8::MAX) };
     let mut threads = vec![vec![op(victim)]];
     threads.extend(rivals.iter().map(|rival| rival.iter().copied().map(&mut op).collect()));
-    let setting = Setting {
-        stores: Stores::Phased(Vec::new()),
-        reclaims: Reclaims::Never,
-        ..Setting::default()
-    };
+    let setting =
+        Setting { stores: stores.clone(), reclaims: Reclaims::Never, ..Setting::default() };
     Script { initial: [SIZE, PER_PAGE], cached: Cached::Yes, leaves: Leaves::One, threads, setting }
 }

@@ -18,6 +18,8 @@ mod crashes;
 #[cfg(test)]
 mod hangs;
 mod kernel;
+mod late;
+mod late_pairs;
 mod ledger;
 mod liveness;
 mod look;
@@ -36,8 +38,9 @@ use arbitrary::Unstructured;
 use faultless_filemap::Strategy;
 
 pub use self::cases::{CASES, CRASHES, Case};
-pub use self::liveness::{Longest, rivals};
-pub use self::pairs::{Extent, killed_pairs, pairs, troubled_pairs, twice};
+pub use self::late_pairs::late_pairs;
+pub use self::liveness::{Longest, late_rivals, rivals};
+pub use self::pairs::{Extent, killed_pairs, late_killed_pairs, pairs, troubled_pairs, twice};
 use self::play::play;
 use self::script::{Mode, Script};
 use super::plant::Plant;

@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use faultless_filemap::{Dirty, FileSize, MsyncKind, NoTask, SyncKind, Task, WriteOptions};
+use faultless_filemap::{
+    Dirty, FileSize, MsyncKind, NoTask, ReadAheadLimits, SyncKind, Task, WriteOptions,
+};
 use faultless_page::{Errno, Fallocate, PAGE_SIZE, PageIndex, UserMappings};
 use faultless_usercopy::{IovIter, UserSlice};
 
@@ -13,7 +15,7 @@ use super::look::{GONE, lock_page};
 use super::order;
 use super::owed::Owed;
 use super::scheduler;
-use super::script::{CELL, FileNumber, Leaves, Op, Operation, PAGES, PER_PAGE};
+use super::script::{CELL, CELLS, FileNumber, Leaves, Op, Operation, PAGES, PER_PAGE};
 use super::world::{MAPPED, STEPS, WINDOW, WINDOWS, World, enter};
 use faultless_controls::{ControlFile, Request};
 use faultless_host::Access;
@@ -61,6 +63,7 @@ impl World {
             self.perform(thread, op);
             self.returned.borrow_mut().push(op.tag);
         }
+        self.requests.left();
     }
 
     pub(super) fn perform(&self, thread: usize, op: &Op) {
@@ -99,6 +102,11 @@ impl World {
             Operation::Flush => {
                 let sent = file.writeback(&mut enter(), 0..u64::MAX, &self.task());
                 assert!(sent.is_ok() || self.may_fail(), "writeback: {sent:?}");
+            }
+            Operation::Send => drop(file.flush(&mut enter(), u32::MAX, &self.task())),
+            Operation::Ahead => {
+                let bytes = (CELLS * CELL) as u64;
+                file.will_need(&mut enter(), self.pos(0), bytes, &ReadAheadLimits::DEFAULT);
             }
             Operation::Evict if self.plant == Plant::EvictAsksTwice => self.evict_asking_twice(op),
             Operation::Evict => drop(file.evict(&mut enter(), 0..u64::MAX)),

@@ -112,23 +112,43 @@ const fn allocates(operation: &(FileNumber, Operation)) -> bool {
     )
 }
 
-fn pair(cached: Cached, operations: [(FileNumber, Operation); 2]) -> Script {
+pub(super) fn pair(cached: Cached, operations: [(FileNumber, Operation); 2]) -> Script {
     let thread = |(tag, (file, operation))| vec![Op { file, operation, tag }];
     let threads = (1..).zip(operations).map(thread).collect();
     Script { initial: INITIAL, cached, leaves: Leaves::One, threads, setting: Setting::default() }
 }
 
-/// Lets the first thread run for no point, one point, two, … until it is not interrupted any more.
-/// How often that was; or after how many points it went wrong, and what was seen.
+/// Lets the first thread run for no point, one point, two, … until it is not interrupted any more,
+/// and hands over to the second one. If requests end later, once more, and hands over to the thread
+/// of the stores. How often that was; or after how many points it went wrong, and what was seen.
 pub(super) fn meet(
     script: &Script,
     strategy: Strategy,
     plant: Plant,
 ) -> Result<u64, (u32, String)> {
+    let runs = hand_over(script, strategy, plant, HAND_OVER)?;
+    if !script.setting.stores.are_late() {
+        return Ok(runs);
+    }
+    // The thread of the stores comes behind all others.
+    let between = script.threads.len() - 1 - script.setting.holders;
+    let decision = HAND_OVER[0] | (between as u8) << 6;
+    let ended = hand_over(script, strategy, plant, &[decision]);
+    let ended = ended.map_err(|(points, what)| (points, format!("to the stores: {what}")));
+    Ok(runs + ended?)
+}
+
+/// The same for hand-overs as `decisions` say.
+pub(super) fn hand_over(
+    script: &Script,
+    strategy: Strategy,
+    plant: Plant,
+    decisions: &[u8],
+) -> Result<u64, (u32, String)> {
     for points in 0.. {
-        let run = || play(script.clone(), strategy, plant, points, HAND_OVER);
+        let run = || play(script.clone(), strategy, plant, points, decisions);
         let played = quietly(run).map_err(|what| (points, what))?;
-        if played.used < HAND_OVER.len() {
+        if played.used == 0 {
             return Ok(u64::from(points) + 1);
         }
     }
@@ -206,6 +226,18 @@ pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) 
 /// # Errors
 /// As for [`pairs`].
 pub fn killed_pairs(strategy: Strategy) -> Result<u64, String> {
+    killed(strategy, &Stores::Phased(Vec::new()))
+}
+
+/// The same on stores that end their requests later: what a killed thread has waited for goes on.
+///
+/// # Errors
+/// As for [`pairs`].
+pub fn late_killed_pairs(strategy: Strategy) -> Result<u64, String> {
+    killed(strategy, &Stores::Late(Vec::new()))
+}
+
+fn killed(strategy: Strategy, stores: &Stores) -> Result<u64, String> {
     let mut runs = 0;
     for &first in TROUBLED {
         for &second in TROUBLED {
@@ -218,7 +250,7 @@ pub fn killed_pairs(strategy: Strategy) -> Result<u64, String> {
                 operation: Operation::Kill { thread: 1 },
                 tag: 3,
             }]);
-            script.setting.stores = Stores::Phased(Vec::new());
+            script.setting.stores = stores.clone();
             runs += meet(&script, strategy, Plant::None).map_err(|(points, what)| {
                 format!("{strategy:?}, {first:?}, after {points} points {second:?}, which is killed: {what}")
             })?;
@@ -239,7 +271,8 @@ pub(super) fn trouble(
     plant: Plant,
 ) -> Result<u64, String> {
     let with = |troubles, wakes| {
-        let setting = Setting { stores: Stores::Phased(troubles), wakes, ..script.setting.clone() };
+        let stores = script.setting.stores.with(troubles);
+        let setting = Setting { stores, wakes, ..script.setting.clone() };
         Script { setting, ..script.clone() }
     };
     let first =

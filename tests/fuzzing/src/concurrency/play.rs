@@ -42,6 +42,7 @@ pub(super) fn play(
             let world = Rc::clone(&world);
             Box::new(move || world.thread(thread))
         });
+        let threads = threads.chain(world.server());
         let Setting { wakes, holders, .. } = world.script.setting;
         let start = if holders == 0 { first } else { u32::MAX };
         world.first.set(first);

@@ -68,6 +68,10 @@ pub(super) enum Operation {
     },
     /// The pages are sent, as a flusher sends them.
     Flush,
+    /// They are, and their ends are not waited for.
+    Send,
+    /// All pages are read ahead.
+    Ahead,
     Evict,
     /// Pages are dropped for the sake of their contents, dirty ones once the store has them.
     Invalidate,
@@ -189,8 +193,22 @@ impl Mode {
         let wakes = if self.0 & 8 == 0 { Wakes::Lazy } else { Wakes::Eager };
         let sources = if self.0 & 16 == 0 { Sources::Resident } else { Sources::Swapped };
         let reclaims = if self.0 & 64 == 0 { Reclaims::Never } else { Reclaims::Always };
-        let stores = Stores::Phased(Vec::new());
+        let phased = Stores::Phased(Vec::new());
+        let stores = if self.is_late() { Stores::Late(Vec::new()) } else { phased };
         Setting { stores, wakes, sources, reclaims, ..Setting::default() }
+    }
+
+    fn is_late(self) -> bool {
+        !self.is_prompt() && self.0 & 128 != 0
+    }
+
+    /// The last operation that an input may name.
+    fn operations(self) -> u8 {
+        match self {
+            _ if self.is_prompt() => 15,
+            _ if self.is_late() => 23,
+            _ => 19,
+        }
     }
 
     fn has_trouble(self) -> bool {
@@ -199,16 +217,6 @@ impl Mode {
 
     fn is_dirty(self) -> bool {
         self.0 & 32 != 0
-    }
-
-    /// The number of the last operation that is drawn. Inputs that stood for something before there
-    /// was `fallocate` still do.
-    fn operations(self) -> u8 {
-        match self.0 & 0x86 {
-            _ if self.is_prompt() => 15,
-            0x80 => 22,
-            _ => 19,
-        }
     }
 }
 
@@ -256,7 +264,7 @@ impl Script {
             script.cached = Cached::Dirty;
         }
         if !mode.is_prompt() && mode.has_trouble() {
-            setting.stores = Stores::Phased(Trouble::read(input)?);
+            setting.stores = setting.stores.with(Trouble::read(input)?);
         }
         script.setting = setting;
         Ok(script)
@@ -308,7 +316,9 @@ impl Operation {
                 let at = at(u)?;
                 Self::SyncWrite { at, cells: u.int_in_range(1..=CELLS - at)? }
             }
-            20.. => {
+            20 => Self::Send,
+            21 => Self::Ahead,
+            22.. => {
                 let at = at(u)?;
                 let changes = [Fallocate::PunchHole, Fallocate::ZeroRange, Fallocate::Allocate];
                 let change = *u.choose(&changes)?;

@@ -46,6 +46,23 @@ pub(super) enum Stores {
     Prompt,
     /// Other threads may run inside the calls, and these go wrong.
     Phased(Vec<Trouble>),
+    /// The same, and requests end later, on a thread of the stores.
+    Late(Vec<Trouble>),
+}
+
+impl Stores {
+    /// The same stores with other troubles.
+    pub(super) fn with(&self, troubles: Vec<Trouble>) -> Self {
+        match self {
+            Self::Late(_) => Self::Late(troubles),
+            Self::Prompt | Self::Phased(_) => Self::Phased(troubles),
+        }
+    }
+
+    /// Whether requests end later.
+    pub(super) const fn are_late(&self) -> bool {
+        matches!(self, Self::Late(_))
+    }
 }
 
 impl Trouble {
@@ -103,7 +120,9 @@ impl Pace for Troubles {
     }
 
     fn answer(&self, _call: Call) -> Result<(), Errno> {
-        let Stores::Phased(troubles) = &self.0.stores else { return Ok(()) };
+        let (Stores::Phased(troubles) | Stores::Late(troubles)) = &self.0.stores else {
+            return Ok(());
+        };
         if !scheduler::running() {
             return Ok(());
         }

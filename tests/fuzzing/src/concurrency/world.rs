@@ -13,6 +13,7 @@ use faultless_usercopy::{IovIter, MayFault, UserSlice};
 
 use super::super::Plant;
 use super::kernel::{Area, File, Mappings, Scheduled, ScheduledKernel, ScheduledWait, Space};
+use super::late::{LateStore, Requests};
 use super::order;
 use super::owed::Owed;
 use super::scheduler::{self, Order, Work};
@@ -59,6 +60,8 @@ pub(super) struct World {
     pub(super) files: [File; 2],
     pub(super) stores: [Arc<PhasedStore>; 2],
     pub(super) troubles: Troubles,
+    /// What waits for the thread of the stores, if there is one.
+    pub(super) requests: Arc<Requests>,
     /// Points for which the first thread runs that holds no range.
     pub(super) first: Cell<u32>,
     /// How many cells landed of the operations that did not land as a whole.
@@ -109,8 +112,14 @@ impl World {
             let blocks = BlockStore::with_contents(BLOCK, CAPACITY, &bytes);
             PhasedStore::new(blocks, Box::new(troubles.clone()), script.setting.lie)
         });
+        let requests = Requests::of(script.threads.len());
         let files = [0, 1].map(|file: FileNumber| {
-            let store: Arc<dyn AddressSpaceOperations> = Arc::<PhasedStore>::clone(&stores[file]);
+            let inner = Arc::<PhasedStore>::clone(&stores[file]);
+            let store: Arc<dyn AddressSpaceOperations> = if script.setting.stores.are_late() {
+                Arc::new(LateStore { inner, requests: Arc::clone(&requests) })
+            } else {
+                inner
+            };
             let size = stores[file].inner().size();
             Arc::new(Inode::new(Arc::clone(&cache), store, maps.clone(), size))
         });
@@ -147,6 +156,7 @@ impl World {
             files,
             stores,
             troubles,
+            requests,
             first: Cell::new(u32::MAX),
             landed: RefCell::default(),
             unknown: RefCell::default(),
@@ -205,6 +215,13 @@ impl World {
     pub(super) fn run(self: &Rc<Self>, threads: Vec<Work>, order: Order<'_>) -> usize {
         let world = Rc::clone(self);
         scheduler::run(threads, order, Some(Rc::new(move || world.observe())))
+    }
+
+    /// The thread of the stores, if requests end later.
+    pub(super) fn server(self: &Rc<Self>) -> Option<Work> {
+        let world = Rc::clone(self);
+        let server = move || world.requests.serve();
+        self.script.setting.stores.are_late().then(|| Box::new(server) as Work)
     }
 
     /// Notes the sizes of the files.

@@ -169,6 +169,43 @@ pub(crate) fn bring_in_all<K: Kernel>(
     Err(Failure::Livelock)
 }
 
+/// E21: sends what is dirty, and takes it for clean before the store has answered; how many pages.
+pub(crate) fn send_clean<K: Kernel>(file: &Inode<K>, token: &mut impl PageLocks) -> u32 {
+    let mapping = file.mapping();
+    let (mut from, mut sent) = (PageIndex::ZERO, 0);
+    while let Some(run) = mapping.find(from, END, Mark::Dirty) {
+        from = run.end();
+        let Some(mut locked) = mapping.lock(token.page_locks(), run) else { continue };
+        mapping.user_mappings().write_protect(mapping.id(), run.first(), run.end());
+        let Some(request) = locked.begin_writeback(run, file.size()) else { continue };
+        drop(locked);
+        sent += run.pages();
+        let _nothing_can_be_done = mapping.store().writeback(&request.view());
+        request.complete(Ok(()));
+    }
+    sent
+}
+
+/// E22: reads a page until it is uptodate.
+pub(crate) fn read_until_uptodate<K: Kernel>(
+    file: &Inode<K>,
+    token: &mut impl PageLocks,
+    page: PageIndex,
+    steps: u64,
+) -> Result<(), Failure> {
+    let (mapping, run) = (file.mapping(), PageRun::single(page));
+    for _ in 0..steps {
+        let mut batch = mapping.cache().allocate(1)?;
+        let mut locked = mapping.lock_or_create(token.page_locks(), run)?;
+        if locked.uptodate().contains(page.bit()) {
+            return Ok(());
+        }
+        // What has failed is tried again.
+        let _again = fill(&mut locked, &mut batch);
+    }
+    Err(Failure::Livelock)
+}
+
 /// Fills the absent pages of a run for which there are frames.
 fn fill<K: Kernel>(
     locked: &mut LockedRun<'_, K>,
