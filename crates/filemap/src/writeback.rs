@@ -72,6 +72,9 @@ impl<K: Kernel> Inode<K> {
         range: Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
+        if self.is_swapped() {
+            return Ok(());
+        }
         self.send(token, &range, Busy::Skip, task).map(drop)
     }
 

@@ -80,6 +80,7 @@ fn no_sync_and_no_flush_sends_a_page() {
     rig.store.take_events();
     assert_eq!(rig.fsync(), Ok(()));
     assert_eq!(rig.file().fsync(&mut token(), SyncKind::Data, &rig.task), Ok(()));
+    assert_eq!(rig.file().start_writeback(&mut token(), 0..u64::MAX, &rig.task), Ok(()));
     let flushed = rig.file().flush(&mut token(), 100, &rig.task);
     assert_eq!(flushed, Flushed { pages: 0, left: Left::Nothing });
     assert_eq!(rig.file().dirty_since(), None);
