@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use arbitrary::{Arbitrary, Unstructured};
+use faultless_filemap::Dirty;
 use faultless_page::PAGE_SIZE;
 
 use super::scheduler::Wakes;
@@ -63,6 +64,10 @@ pub(super) enum Operation {
     /// The pages are sent, as a flusher sends them.
     Flush,
     Evict,
+    /// A step of a reclaimer.
+    Reclaim {
+        dirty: Dirty,
+    },
     /// Stores a cell through the mapping.
     Store {
         cell: usize,
@@ -121,12 +126,15 @@ pub(super) struct Setting {
     pub(super) reclaims: Reclaims,
 }
 
-/// Whether each allocation of a frame drops all clean pages of the files first.
+/// What an allocation of a frame does first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Reclaims {
     #[default]
     Never,
+    /// It drops all clean pages of the files.
     Always,
+    /// Frames are few: one that finds none drops what the cache gives up.
+    Short,
 }
 
 /// Whether the machine stops at each moment of the stores.
@@ -172,7 +180,11 @@ impl Mode {
         }
         let wakes = if self.0 & 8 == 0 { Wakes::Lazy } else { Wakes::Eager };
         let sources = if self.0 & 16 == 0 { Sources::Resident } else { Sources::Swapped };
-        let reclaims = if self.0 & 64 == 0 { Reclaims::Never } else { Reclaims::Always };
+        let reclaims = match self.0 & 0xc0 {
+            0xc0 => Reclaims::Short,
+            0x40 => Reclaims::Always,
+            _ => Reclaims::Never,
+        };
         let stores = Stores::Phased(Vec::new());
         Setting { stores, wakes, sources, reclaims, ..Setting::default() }
     }
@@ -212,7 +224,11 @@ impl Script {
         };
         let leaves = input.arbitrary()?;
         let mut setting = mode.setting();
-        let operations = if mode.is_prompt() { 15 } else { 19 };
+        let operations = match setting.reclaims {
+            Reclaims::Short => 20,
+            _ if mode.is_prompt() => 15,
+            _ => 19,
+        };
         let number = input.int_in_range(2..=3)?;
         let mut threads = Vec::new();
         let mut tag = 0;
@@ -282,6 +298,7 @@ impl Operation {
                 let at = at(u)?;
                 Self::SyncWrite { at, cells: u.int_in_range(1..=CELLS - at)? }
             }
+            20 => Self::Reclaim { dirty: if u.arbitrary()? { Dirty::Send } else { Dirty::Leave } },
             _ => Self::Fsync,
         })
     }
