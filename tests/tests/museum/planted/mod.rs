@@ -19,7 +19,9 @@ use self::page::Page;
 use crate::failure::Failure;
 
 pub(crate) use self::bug::Bug;
-pub(crate) use self::old::{OldSync, bring_in_all, evict, lock_all_at_once, read_again};
+pub(crate) use self::old::{
+    OldSync, bring_in_all, evict, evict_what_was_clean, lock_all_at_once, read_again,
+};
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
