@@ -11,7 +11,7 @@ use faultless_host::Watchdog;
 /// # Panics
 /// If it does not hold within the watchdog's limit: with `what` was waited for.
 #[track_caller]
-pub fn until(what: &str, condition: impl Fn() -> bool) {
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let (began, limit) = (Instant::now(), Watchdog::default_limit());
     while !condition() {
         assert!(began.elapsed() < limit, "after {limit:?} it is not so yet: {what}");

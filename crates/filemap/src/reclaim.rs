@@ -29,7 +29,8 @@ const EMPTIED: usize = 16;
 /// The embedder's table of the inodes of a cache.
 pub trait Files<K: Kernel> {
     /// What keeps an inode alive, such as an `Arc`. If the last one is dropped, it is by the step:
-    /// with no lock held.
+    /// with no page locked, but with what its caller holds. An allocation's may hold I of another
+    /// file, a range and M: there the end of an inode may need none of these.
     type Handle: Deref<Target = Inode<K>>;
 
     /// The inode whose [mapping](Inode::mapping) has this [id](faultless_page::Mapping::id); `None`

@@ -35,7 +35,7 @@ impl<K: Kernel> LeavesOf<K::Replacement> for PageCache<K> {
     }
 
     fn present(&self, leaf: Name) -> SlotMask {
-        self.named(leaf).present()
+        self.named(leaf).on_books()
     }
 }
 

@@ -52,6 +52,8 @@ mod layout {
 
 /// No mapping has this id.
 const NOBODY: u64 = 0;
+/// Bit of the id of a mapping whose pages may leave because memory is short.
+pub(crate) const ON_BOOKS: u64 = 1;
 
 #[repr(C, align(64))]
 pub(crate) struct Leaf<S: SyncFamily, R: Ops = ()> {
@@ -141,6 +143,13 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// Whether the leaf belongs to a mapping.
     pub(crate) fn has_owner(&self) -> bool {
         self.owner.load(Relaxed) != NOBODY
+    }
+
+    /// Its pages that may leave because memory is short. A leaf may have come to another mapping,
+    /// whose pages may not, since a policy has seen it.
+    pub(crate) fn on_books(&self) -> SlotMask {
+        let owner = self.owner.load(Acquire);
+        if owner & ON_BOOKS != 0 { self.present() } else { SlotMask::EMPTY }
     }
 
     /// Whether the leaf belongs to mapping `owner` at `base`. The answer stays true while a slot is

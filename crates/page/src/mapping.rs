@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
 use crate::kernel::count;
-use crate::leaf::Leaf;
+use crate::leaf::{Leaf, ON_BOOKS};
 use crate::tree::Tree;
 use crate::{
     AddressSpaceOperations, Count, Errno, Kernel, LockId, MAX_FILE_SIZE, PageCache, PageRun,
@@ -28,8 +28,6 @@ pub struct Mapping<K: Kernel> {
     size: Word64<K>,
     user_mappings: K::UserMappings,
     store: K::Store,
-    /// Whether its pages may leave the cache while the mapping stays: the store keeps their data.
-    evictable: bool,
     /// Whether its dirty pages count.
     accounts_dirty: bool,
     /// Keeps the nodes that the tree links to.
@@ -46,21 +44,12 @@ impl<K: Kernel> Mapping<K> {
         size: u64,
     ) -> Self {
         cache.add_user();
-        let id = cache.new_id();
+        let on_books = if store.is_persistent() { ON_BOOKS } else { 0 };
+        let id = cache.new_id() << 1 | on_books;
         let size = Word::new(size.min(MAX_FILE_SIZE));
         let anchor = Word::new(0);
-        let (evictable, accounts_dirty) = (store.is_persistent(), !store.is_swap());
-        Self {
-            tree: Tree::new(),
-            anchor,
-            id,
-            size,
-            user_mappings,
-            store,
-            evictable,
-            accounts_dirty,
-            cache,
-        }
+        let accounts_dirty = !store.is_swap();
+        Self { tree: Tree::new(), anchor, id, size, user_mappings, store, accounts_dirty, cache }
     }
 
     /// A number that no other mapping of this cache has or had. Not 0.
@@ -109,7 +98,7 @@ impl<K: Kernel> Mapping<K> {
 
     /// Whether pages may be dropped because memory is short: the store keeps what is in them.
     pub(crate) fn is_evictable(&self) -> bool {
-        self.evictable
+        self.id & ON_BOOKS != 0
     }
 
     /// The file's size in bytes (P7: one word, never torn).

@@ -60,7 +60,7 @@ pub trait LeavesOf<R: Ops> {
     fn frames(&self) -> &Self::Frames;
     /// The words of a leaf.
     fn words(&self, leaf: Name) -> &R::Words<Self::Sync>;
-    /// Its slots with a page.
+    /// Its slots with a page that is on the books.
     fn present(&self, leaf: Name) -> SlotMask;
 }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::on_loom::explore::Run;
-use crate::on_loom::{epoch, index, locks, marks, requests, writes};
+use crate::on_loom::{epoch, index, locks, marks, reclaim, requests, writes};
 use crate::on_shuttle::{failing, scenarios};
 use crate::plant::Plant::{
     self, Barge, BlindRange, BlindWaiter, ClearAfterWake, FaultUnderLock, KeptIdentity, KeptRoom,
@@ -65,6 +65,12 @@ pub const LOOM: &[LoomModel] = loom_models! {
     marks::waiting_for_writeback, 2, 3, [LostWake, WeakSeqCst];
     marks::two_writebacks, 2, 3, [ClearAfterWake];
     marks::growing_size, 5, 8, [RelaxedSize];
+    reclaim::hit_and_take, 2, 3, [NoGrace, LostWake];
+    reclaim::insertion_and_search, 2, 3, [];
+    reclaim::removal_and_take, 2, 3, [LostWake];
+    reclaim::two_steps, 2, 3, [LostWake];
+    reclaim::last_drop_and_search, 2, 3, [];
+    reclaim::last_drop_and_first_page, 2, 3, [];
     requests::read_and_waiter, 3, 4, [LostWake, NoLook];
     requests::read_and_readers, 3, 4, [RelaxedPublish];
     requests::read_waiter_and_neighbour, 2, 3, [LostWake, WeakSeqCst];

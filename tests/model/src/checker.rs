@@ -3,7 +3,7 @@
 //! Neighbours: [`on_loom`](crate::on_loom) and [`on_shuttle`](crate::on_shuttle) implement
 //! [`Checker`]; everything else in this crate is generic over it. It does not own the models.
 
-use faultless_page::{SyncFamily, Trace, UserMappings};
+use faultless_page::{Replacement, SyncFamily, Trace, UserMappings};
 
 /// A model checker.
 pub trait Checker: Send + Sync + 'static {
@@ -15,6 +15,8 @@ pub trait Checker: Send + Sync + 'static {
     type Watch: Watch;
     /// How user mappings are removed.
     type Maps: UserMappings + 'static;
+    /// What is given up when memory is short.
+    type Replacement: Replacement;
 
     /// An event of the code under test.
     fn trace(event: Trace);

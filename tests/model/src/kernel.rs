@@ -20,7 +20,7 @@ impl<C: Checker> Kernel for ModelKernel<C> {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<ModelStore>;
     type UserMappings = C::Maps;
-    type Replacement = ();
+    type Replacement = C::Replacement;
 
     /// Checks drop their files as they please: what is lost with them is looked for where it
     /// matters.

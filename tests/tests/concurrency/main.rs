@@ -6,12 +6,14 @@
 //! | each ends while others go on without pause | [`liveness`] |
 //! | threads without a plan: the write of DL1, and everything at once | [`stress_cold`], [`stress_mixed`] |
 //! | the same on a store that ends its requests later, and fails some | [`deferred`] |
+//! | files of several memories, beside threads that reclaim | [`short_of_memory`] |
 //! | a file on a file, as behind a loop device | [`stacked`] |
 //! | each operation on a page whose request is under way | [`under_way`] |
 
 mod deferred;
 mod liveness;
 mod pairs;
+mod short_of_memory;
 mod stacked;
 mod stress_cold;
 mod stress_mixed;

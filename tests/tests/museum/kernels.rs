@@ -2,12 +2,14 @@
 //! allocator reclaims.
 
 use std::cell::Cell;
+use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use faultless::filemap::{InFault, Inode};
 use faultless::page::{
-    AddressSpaceOperations, CoreSync, Errno, FrameNumber, Frames, Kernel, NoUserMappings, PageCache,
+    AddressSpaceOperations, CoreSync, Errno, FrameNumber, Frames, Kernel, NoUserMappings,
+    PageCache, TwoQueues,
 };
 use faultless_host::{HostFrames, HostWait, Machine, Mmu};
 
@@ -21,7 +23,7 @@ impl Kernel for Bookkeeper {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = NoUserMappings;
-    type Replacement = ();
+    type Replacement = TwoQueues;
 
     fn dirty_pages_dropped(_mapping: u64, pages: u64) {
         LOST.set(LOST.get() + pages);
@@ -53,17 +55,28 @@ pub(crate) fn lost() -> u64 {
 
 /// Memory of which the pages of one file get `limit` frames: to make room for more, all its clean
 /// pages are dropped.
-#[derive(Debug)]
 pub(crate) struct Scarce {
     inner: HostFrames,
     limit: u64,
     file: Mutex<Weak<Inode<Bookkeeper>>>,
+    at_look: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl fmt::Debug for Scarce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scarce").field("limit", &self.limit).finish_non_exhaustive()
+    }
 }
 
 impl Scarce {
     /// The file whose pages count.
     pub(crate) fn squeeze(&self, file: &Arc<Inode<Bookkeeper>>) {
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(file);
+    }
+
+    /// `other` happens once somebody has looked at the counts of a frame.
+    pub(crate) fn at_next_look(&self, other: impl FnOnce() + Send + 'static) {
+        *self.at_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(other));
     }
 }
 
@@ -88,7 +101,12 @@ unsafe impl Frames for Scarce {
     }
 
     fn references(&self, frame: FrameNumber) -> u32 {
-        self.inner.references(frame)
+        let references = self.inner.references(frame);
+        let other = self.at_look.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(other) = other {
+            other();
+        }
+        references
     }
 
     unsafe fn release(&self, frame: FrameNumber) {
@@ -109,11 +127,24 @@ pub(crate) fn booked<M: Mmu>(
     size: u64,
     limit: u64,
 ) -> Inode<Bookkeeper> {
+    booked_in(&books(machine, limit), store, size)
+}
+
+/// A cache of that kernel.
+pub(crate) fn books<M: Mmu>(machine: &Machine<M>, limit: u64) -> Arc<PageCache<Bookkeeper>> {
     let inner = HostFrames::new(Arc::clone(machine.memory()));
-    let frames = Scarce { inner, limit, file: Mutex::default() };
-    let cache = Arc::new(PageCache::new(frames, HostWait::new(machine.watchdog().clone())));
+    let frames = Scarce { inner, limit, file: Mutex::default(), at_look: Mutex::default() };
+    Arc::new(PageCache::new(frames, HostWait::new(machine.watchdog().clone())))
+}
+
+/// A file of `size` bytes over `store` in it.
+pub(crate) fn booked_in(
+    cache: &Arc<PageCache<Bookkeeper>>,
+    store: &Arc<impl AddressSpaceOperations + 'static>,
+    size: u64,
+) -> Inode<Bookkeeper> {
     let store: Arc<dyn AddressSpaceOperations> = Arc::clone(store) as _;
-    Inode::new(cache, store, NoUserMappings, size)
+    Inode::new(Arc::clone(cache), store, NoUserMappings, size)
 }
 
 /// An empty file over `store` in a strict kernel.

@@ -26,6 +26,7 @@ mod deadlocks;
 mod defects;
 mod e_edges;
 mod e_pages;
+mod e_reclaim;
 mod e_remote;
 mod e_stores;
 mod e_syncs;

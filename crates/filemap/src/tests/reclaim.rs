@@ -6,11 +6,14 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::vec::Vec;
 
-use faultless_page::{Errno, FrameNumber, Frames, Kernel, PageCache, PageIndex, PageRun, Unmap};
+use faultless_page::{
+    AddressSpaceOperations, Errno, FrameNumber, Frames, Kernel, PageCache, PageIndex, PageRun,
+    Unmap,
+};
 use faultless_parts::{Answer, Call, RamStore, When};
 
 use super::kernel::{Mappings, Memory, Patient, RmapCall, TestKernel, reclaim_by};
-use super::rig::{File, in_fault, token};
+use super::rig::{File, in_fault, token, write_elsewhere};
 use super::store::{TestStore, disk};
 use super::user::READABLE;
 use super::{PAGE, Rig, bytes, overlay};
@@ -181,6 +184,25 @@ fn f5_pages_of_a_store_that_keeps_nothing_are_not_on_the_books() {
     rig.assert_holds(&old);
 }
 
+/// A leaf stays on its queue when its pages leave by name, and comes to the next file.
+#[test]
+fn l1_pages_of_a_store_that_keeps_nothing_do_not_use_up_a_step() {
+    let rig = Rig::new();
+    rig.fill(&bytes(1, 64 * PAGE));
+    assert_eq!(rig.evict(), 64);
+    let store: Arc<dyn AddressSpaceOperations> =
+        Arc::new(TestStore::new(RamStore::new(), Strategy::BeginEnd));
+    let other: File = Inode::new(rig.cache.clone(), store, Mappings::default(), 0);
+    write_elsewhere(&other, 0, &bytes(2, READABLE));
+    assert_eq!(rig.read(0, 4 * PAGE).map(|bytes| bytes.len()), Ok(4 * PAGE));
+    assert!((4..64).contains(&rig.cache.reclaimable_pages()));
+    while rig.cache.reclaimable_pages() > 0 {
+        assert_eq!(step(&rig, DirtyVictims::Leave, 1).dropped, 1, "{} left", rig.cached());
+    }
+    assert_eq!((rig.cached(), other.mapping().cached_pages()), (0, READABLE.div_ceil(PAGE) as u64));
+    other.discard();
+}
+
 #[test]
 fn pages_that_are_used_again_survive_a_scan() {
     let rig = Rig::new();
@@ -252,6 +274,7 @@ fn l1_reclaim_gives_up_when_others_take_what_it_frees() {
     // It says that it has freed pages, and has not.
     reclaim_by(move |_, _, _| {
         counted.set(counted.get() + 1);
+        assert!(counted.get() < 1000, "L1: without a bound");
         1
     });
     let _all: Vec<_> = {
@@ -294,7 +317,7 @@ fn e23_the_nodes_go_back_with_the_last_file() {
     let mut rig = Rig::new();
     rig.fill(&bytes(1, 8 * PAGE));
     assert!(rig.cache.metadata_bytes() > 0);
-    let second: Arc<dyn faultless_page::AddressSpaceOperations> =
+    let second: Arc<dyn AddressSpaceOperations> =
         Arc::new(TestStore::new(disk(8), Strategy::BeginEnd));
     let other: File = Inode::new(rig.cache.clone(), second, Mappings::default(), 0);
     rig.take_file().discard();
@@ -338,6 +361,23 @@ fn a_file_that_goes_while_its_victims_are_looked_at_is_not_missed() {
 }
 
 #[test]
+fn the_nodes_stay_while_a_search_looks() {
+    let mut rig = Rig::new();
+    rig.fill(&bytes(1, PAGE));
+    let (cache, file) = (rig.cache.clone(), rig.take_file());
+    let mut search = cache.search();
+    let id = file.mapping().id();
+    let victims = search.next(1).expect("a page");
+    file.discard();
+    assert!(cache.metadata_bytes() > 0, "nodes that are looked at");
+    assert_eq!((victims.mapping(), victims.rest()), (id, 1));
+    drop(victims);
+    assert!(search.next(1).is_none());
+    drop(search);
+    assert_eq!(cache.metadata_bytes(), 0);
+}
+
+#[test]
 fn p8_a_capacity_that_there_is_no_memory_for_changes_nothing() {
     let rig = Rig::new();
     rig.fill(&bytes(1, 8 * PAGE));
@@ -353,6 +393,24 @@ fn p8_a_capacity_that_there_is_no_memory_for_changes_nothing() {
     assert_eq!(rig.cache.metadata_bytes(), before + (7 + 1) * PAGE);
     assert_eq!(rig.cache.set_capacity(16), Ok(()));
     assert_eq!(rig.cache.metadata_bytes(), before + 2 * PAGE);
+    assert_eq!(rig.frames(), 8, "the old table has gone back");
+}
+
+/// Pages leave by name, by truncation and with their file.
+#[test]
+fn the_books_have_what_is_cached() {
+    let mut rig = Rig::new();
+    rig.fill(&bytes(1, 100 * PAGE));
+    let on_the_books = |rig: &Rig| (rig.cache.reclaimable_pages(), rig.cached());
+    assert_eq!(on_the_books(&rig), (100, 100));
+    assert_eq!(rig.file().evict(&mut token(), 3 * PAGE as u64..9 * PAGE as u64), 6);
+    assert_eq!(on_the_books(&rig), (94, 94));
+    assert_eq!(rig.set_size(70 * PAGE as u64 + 5), Ok(()));
+    assert_eq!(on_the_books(&rig), (65, 65));
+    assert_eq!(step(&rig, DirtyVictims::Send, 5).dropped, 5);
+    assert_eq!(on_the_books(&rig), (60, 60));
+    rig.take_file().discard();
+    assert_eq!(rig.cache.reclaimable_pages(), 0);
 }
 
 #[test]

@@ -288,7 +288,8 @@ impl<L: Copy> Replacement<L> {
         cache.change(leaf, Marks::all(slots), Marks::default());
     }
 
-    /// Victims among the pending slots of a hand. Pages that were used since the visit are spared.
+    /// Victims among the pending slots of a hand. Pages that were used since the visit are spared,
+    /// as long as there is patience.
     fn pending(
         &mut self,
         cache: &mut impl Leaves<Leaf = L>,
@@ -302,7 +303,7 @@ impl<L: Copy> Replacement<L> {
             Queue::Main => marks.main,
         };
         let pages = pending & cache.present(leaf) & mine;
-        let used = pages & marks.referenced;
+        let used = if self.spares_used(queue) { pages & marks.referenced } else { 0 };
         if used != 0 {
             self.spare_used(cache, leaf, used, marks);
         }
@@ -316,6 +317,13 @@ impl<L: Copy> Replacement<L> {
             self.small_hand.fruitless = 0;
         }
         Some(Victims { leaf, slots })
+    }
+
+    /// Whether a use since the visit spares a pending page. At the end of its patience the main
+    /// hand takes any page, or hits that are faster than the hand would keep it from a victim for
+    /// ever.
+    fn spares_used(&self, queue: Queue) -> bool {
+        queue == Queue::Small || self.main_hand.fruitless <= self.main_patience() + LAST_PATIENCE
     }
 
     /// Takes pages back that were used while they were pending.
@@ -376,8 +384,7 @@ impl<L: Copy> Replacement<L> {
         let used = pages & (marks.referenced | accessed);
         let again = used & marks.extra;
         let tried = self.main_hand.fruitless;
-        let patience =
-            if self.share.is_least(self.capacity) { HOT_PATIENCE } else { MAIN_PATIENCE };
+        let patience = self.main_patience();
         let spared = if tried < patience {
             used
         } else if tried < patience + LAST_PATIENCE {
@@ -394,6 +401,10 @@ impl<L: Copy> Replacement<L> {
         self.main_hand.stand_on(leaf, victims);
         self.main_hand.tried_in_vain(1);
         enqueue(cache, Queue::Main, leaf, spared);
+    }
+
+    fn main_patience(&self) -> u32 {
+        if self.share.is_least(self.capacity) { HOT_PATIENCE } else { MAIN_PATIENCE }
     }
 
     fn hand(&mut self, queue: Queue) -> &mut Hand<L> {

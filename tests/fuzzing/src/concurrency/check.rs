@@ -38,6 +38,7 @@ impl World {
         if self.script.setting.crashes == Crashes::Everywhere {
             self.crash_everywhere();
         }
+        self.check_books();
         for file in 0..2 {
             let bytes = self.contents(file);
             self.check_mapped(file, &bytes);
@@ -60,6 +61,13 @@ impl World {
             assert_eq!(cached, 0, "pages of file {file} stay in the cache");
             assert!(self.contents(file) == bytes, "W2: file {file} changes when it is read back");
         }
+    }
+
+    /// The books have the pages that are cached, and no other.
+    fn check_books(&self) {
+        let cached: u64 = self.files.iter().map(|file| file.mapping().cached_pages()).sum();
+        let booked = self.files[0].mapping().cache().reclaimable_pages();
+        assert_eq!(booked, cached, "pages on the books, and in the cache");
     }
 
     /// Nothing fails any more: a sync succeeds, once it has told what failed before.

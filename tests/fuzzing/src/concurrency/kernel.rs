@@ -3,14 +3,17 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use faultless_filemap::Inode;
+use faultless_filemap::{DirtyVictims, Inode, NoTask, Reclaimer};
 use faultless_page::{
-    Access, AddressSpaceOperations, Hook, Hooked, Kernel, PageCache, Trace, Wait, WaitKey,
+    Access, AddressSpaceOperations, Hook, Hooked, Kernel, LockContext, PageCache, Trace, TwoQueues,
+    Wait, WaitKey,
 };
 
 use super::super::Plant;
+use super::reclaim::Table;
 use super::scheduler;
 use faultless_host::memory::HostFrames;
 use faultless_host::stepped::{self, Point, SteppedSpace, Threads};
@@ -23,6 +26,16 @@ pub(super) type Mappings = stepped::Mappings<HostFrames, Scheduled>;
 /// What is mapped at a page of it.
 pub(super) type Area = stepped::Area<ScheduledKernel>;
 
+thread_local! {
+    /// The files that an allocation reclaims from.
+    static DIRECT: RefCell<Table<ScheduledKernel>> = const { RefCell::new(Table::EMPTY) };
+}
+
+/// From now on an allocation of this thread that finds no frame reclaims from these files.
+pub(super) fn reclaim_from(files: &[File]) {
+    DIRECT.set(Table::of(files));
+}
+
 /// The kernel.
 #[derive(Debug)]
 pub(super) enum ScheduledKernel {}
@@ -33,11 +46,16 @@ impl Kernel for ScheduledKernel {
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = Mappings;
-    type Replacement = ();
+    type Replacement = TwoQueues;
 
     /// Checks drop their files as they please: what is lost with them is looked for where it
     /// matters.
     fn dirty_pages_dropped(_mapping: u64, _pages: u64) {}
+
+    fn reclaim(cache: &PageCache<Self>, mut locks: LockContext<'_>, wanted: u32) -> u32 {
+        let files = DIRECT.with_borrow(Clone::clone);
+        Reclaimer::new(DirtyVictims::Leave).step(cache, &files, &mut locks, wanted, &NoTask).dropped
+    }
 
     fn trace(_event: Trace) {
         scheduler::point();

@@ -28,6 +28,7 @@ mod order;
 mod owed;
 mod pairs;
 mod play;
+mod reclaim;
 mod scheduler;
 mod script;
 mod trouble;

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use faultless_filemap::{
-    Dirty, FileSize, MsyncKind, NoTask, ReadAheadLimits, SyncKind, Task, WriteOptions,
+    Dirty, FileSize, MsyncKind, NoTask, ReadAheadLimits, Reclaimed, Reclaimer, SyncKind, Task,
+    WriteOptions,
 };
 use faultless_page::{Errno, Fallocate, PAGE_SIZE, PageIndex, UserMappings};
 use faultless_usercopy::{IovIter, UserSlice};
@@ -14,8 +15,9 @@ use super::ledger::range_of;
 use super::look::{GONE, lock_page};
 use super::order;
 use super::owed::Owed;
+use super::reclaim::Table;
 use super::scheduler;
-use super::script::{CELL, CELLS, FileNumber, Leaves, Op, Operation, PAGES, PER_PAGE};
+use super::script::{CELL, CELLS, FileNumber, Leaves, Op, Operation, PAGES, PER_PAGE, Reclaims};
 use super::world::{MAPPED, STEPS, WINDOW, WINDOWS, World, enter};
 use faultless_controls::{ControlFile, Request};
 use faultless_host::Access;
@@ -44,7 +46,12 @@ impl World {
 
     /// Whether an operation of the thread that runs may fail.
     fn may_fail(&self) -> bool {
-        self.troubles.came() || self.is_killed()
+        self.troubles.came() || self.is_killed() || self.is_short()
+    }
+
+    /// Whether frames are few: then an operation may find none.
+    fn is_short(&self) -> bool {
+        self.script.setting.reclaims == Reclaims::Short
     }
 
     /// A fatal signal for a thread.
@@ -67,6 +74,7 @@ impl World {
     }
 
     pub(super) fn perform(&self, thread: usize, op: &Op) {
+        self.was_idle.set(false);
         let file = &self.files[op.file];
         let mapped = MAPPED + op.file * PAGES;
         match op.operation {
@@ -91,7 +99,8 @@ impl World {
             Operation::Read { at, cells } => self.read(op, thread, at, cells),
             Operation::Truncate { cells } => {
                 let changed = file.set_size(&mut enter(), self.pos(cells), &self.task());
-                assert!(changed.is_ok() || self.is_killed(), "truncation: {changed:?}");
+                let is_short = self.is_short() && changed == Err(Errno::NoMemory);
+                assert!(changed.is_ok() || self.is_killed() || is_short, "truncation: {changed:?}");
                 if changed.is_err() {
                     // It has not happened.
                     self.landed.borrow_mut().insert(op.tag, 0);
@@ -113,6 +122,13 @@ impl World {
             Operation::Invalidate => self.invalidate(op),
             Operation::Migrate { page } => self.migrate(op, page),
             Operation::Direct { page } => self.direct(op, page),
+            Operation::Reclaim { dirty } => {
+                let (cache, files) = (file.mapping().cache(), Table::of(&self.files));
+                let pages = 2 * PAGES as u32;
+                let step = Reclaimer::new(dirty);
+                let done = step.step(cache, &files, &mut enter(), pages, &self.task());
+                self.was_idle.set(done == Reclaimed::default());
+            }
             Operation::Store { cell } => self.store(op, mapped, cell),
             Operation::Load { page } => self.load(op, mapped + page, page),
             Operation::Remap { page } => {

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use faultless_filemap::Strategy;
+use faultless_filemap::{DirtyVictims, Strategy};
 use faultless_page::{Errno, Fallocate};
 
 use super::super::Plant;
@@ -47,6 +47,8 @@ const OPERATIONS: &[(FileNumber, Operation)] = &[
     (0, Operation::Invalidate),
     (0, Operation::Migrate { page: 0 }),
     (0, Operation::Direct { page: 1 }),
+    (0, Operation::Reclaim { dirty: DirtyVictims::Leave }),
+    (0, Operation::Reclaim { dirty: DirtyVictims::Send }),
     (0, Operation::Store { cell: 5 }),
     (0, Operation::Store { cell: INITIAL[0] - 1 }),
     (0, Operation::Load { page: 0 }),
@@ -66,12 +68,13 @@ const fn zeros(at: usize, cells: usize) -> Operation {
     Operation::Blocks { change: Fallocate::ZeroRange, at, cells }
 }
 
-/// What the cache holds at first, and whether each allocation reclaims: then pages that an
-/// operation has just brought in go while it allocates the next.
+/// What the cache holds at first, and whether allocations reclaim: then pages that an operation has
+/// just brought in go while it allocates the next.
 const STARTS: &[(Cached, Reclaims)] = &[
     (Cached::No, Reclaims::Never),
     (Cached::Yes, Reclaims::Never),
     (Cached::No, Reclaims::Always),
+    (Cached::No, Reclaims::Short),
 ];
 
 /// Hands over to the other thread, which then runs until it waits or ends.
@@ -181,6 +184,7 @@ const TROUBLED: &[(FileNumber, Operation)] = &[
     (0, Operation::SyncWrite { at: 2, cells: 2 * PER_PAGE }),
     (0, Operation::Evict),
     (0, Operation::Invalidate),
+    (0, Operation::Reclaim { dirty: DirtyVictims::Send }),
     (0, Operation::Write { at: 4, cells: PER_PAGE }),
     (0, Operation::Write { at: INITIAL[0] - 2, cells: PER_PAGE }),
     (0, Operation::Append { cells: PER_PAGE }),
@@ -315,11 +319,16 @@ pub(super) fn trouble(
     Ok(runs)
 }
 
+const RECLAIM: Operation = Operation::Reclaim { dirty: DirtyVictims::Send };
+
 /// Pairs for which one hand-over is not enough: one waits for what the other has, or looks twice at
 /// what the other changes.
 const TWICE: &[[(FileNumber, Operation); 2]] = &[
     [(0, Operation::Write { at: 4, cells: 4 }), (0, Operation::Write { at: 2, cells: 4 })],
     [(0, Operation::Flush), (0, Operation::Evict)],
+    [(0, RECLAIM), (0, RECLAIM)],
+    [(0, RECLAIM), (0, Operation::Truncate { cells: PER_PAGE + 3 })],
+    [(0, Operation::Store { cell: 5 }), (0, RECLAIM)],
     [(0, Operation::Flush), (0, Operation::Fsync)],
     [(0, Operation::Store { cell: INITIAL[0] - 1 }), (0, Operation::Append { cells: 3 })],
     [

@@ -11,12 +11,14 @@ use faultless_filemap::Strategy;
 use super::super::Plant;
 use super::super::reuse::reuse;
 use super::scheduler;
-use super::script::{Script, Setting};
-use super::world::{FRAMES, World};
+use super::script::{Reclaims, Script, Setting};
+use super::world::{FRAMES, LITTLE_FRAMES, World};
 use faultless_host::memory::{FrameOrder, PhysicalMemory, Poisoning};
 
 thread_local! {
     static MEMORY: Cell<Option<Arc<PhysicalMemory>>> = const { Cell::new(None) };
+    /// A small one.
+    static LITTLE: Cell<Option<Arc<PhysicalMemory>>> = const { Cell::new(None) };
 }
 
 /// How a run went.
@@ -35,8 +37,12 @@ pub(super) fn play(
     first: u32,
     decisions: &[u8],
 ) -> Played {
-    let make = || PhysicalMemory::new(FRAMES, FrameOrder::Contiguous, Poisoning::Checked);
-    reuse(&MEMORY, make, |memory| {
+    let (place, frames) = match script.setting.reclaims {
+        Reclaims::Short => (&LITTLE, LITTLE_FRAMES),
+        Reclaims::Never | Reclaims::Always => (&MEMORY, FRAMES),
+    };
+    let make = || PhysicalMemory::new(frames, FrameOrder::Contiguous, Poisoning::Checked);
+    reuse(place, make, |memory| {
         let world = Rc::new(World::new(memory, script, strategy, plant));
         let threads = (0..world.script.threads.len()).map(|thread| -> scheduler::Work {
             let world = Rc::clone(&world);
@@ -49,9 +55,13 @@ pub(super) fn play(
         let order = scheduler::Order { first: start, decisions, wakes, favour: None };
         let used = world.run(threads.collect(), order);
         let calls = world.troubles.calls();
+        world.return_frames();
         world.check();
         world.space.tear_down();
+        let cache = Arc::clone(&world.cache);
         drop(world);
+        assert_eq!(cache.metadata_bytes(), 0, "E23: nodes are kept without a file");
+        drop(cache);
         assert_eq!(memory.in_use(), 0, "frames are still held (P5)");
         Played { used, calls }
     })

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use arbitrary::{Arbitrary, Unstructured};
+use faultless_filemap::DirtyVictims;
 use faultless_page::{Fallocate, PAGE_SIZE};
 
 use super::scheduler::Wakes;
@@ -83,6 +84,10 @@ pub(super) enum Operation {
     Direct {
         page: usize,
     },
+    /// A step of a reclaimer.
+    Reclaim {
+        dirty: DirtyVictims,
+    },
     /// Stores a cell through the mapping.
     Store {
         cell: usize,
@@ -141,12 +146,15 @@ pub(super) struct Setting {
     pub(super) reclaims: Reclaims,
 }
 
-/// Whether each allocation of a frame drops all clean pages of the files first.
+/// What an allocation of a frame does first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Reclaims {
     #[default]
     Never,
+    /// It drops all clean pages of the files.
     Always,
+    /// Frames are few: one that finds none drops what the cache gives up.
+    Short,
 }
 
 /// Whether the machine stops at each moment of the stores.
@@ -192,14 +200,18 @@ impl Mode {
         }
         let wakes = if self.0 & 8 == 0 { Wakes::Lazy } else { Wakes::Eager };
         let sources = if self.0 & 16 == 0 { Sources::Resident } else { Sources::Swapped };
-        let reclaims = if self.0 & 64 == 0 { Reclaims::Never } else { Reclaims::Always };
+        let reclaims = match self.0 & 0xc0 {
+            0xc0 => Reclaims::Short,
+            0x40 => Reclaims::Always,
+            _ => Reclaims::Never,
+        };
         let phased = Stores::Phased(Vec::new());
         let stores = if self.is_late() { Stores::Late(Vec::new()) } else { phased };
         Setting { stores, wakes, sources, reclaims, ..Setting::default() }
     }
 
     fn is_late(self) -> bool {
-        !self.is_prompt() && self.0 & 128 != 0
+        !self.is_prompt() && self.0 & 0xc0 == 0x80
     }
 
     /// The last operation that an input may name.
@@ -207,6 +219,7 @@ impl Mode {
         match self {
             _ if self.is_prompt() => 15,
             _ if self.is_late() => 23,
+            _ if self.0 & 0xc0 == 0xc0 => 24,
             _ => 19,
         }
     }
@@ -318,12 +331,15 @@ impl Operation {
             }
             20 => Self::Send,
             21 => Self::Ahead,
-            22.. => {
+            22 | 23 => {
                 let at = at(u)?;
                 let changes = [Fallocate::PunchHole, Fallocate::ZeroRange, Fallocate::Allocate];
                 let change = *u.choose(&changes)?;
                 Self::Blocks { change, at, cells: u.int_in_range(1..=CELLS - at)? }
             }
+            24.. => Self::Reclaim {
+                dirty: if u.arbitrary()? { DirtyVictims::Send } else { DirtyVictims::Leave },
+            },
             _ => match u.int_in_range(0..=3)? {
                 0 => Self::Fsync,
                 1 => Self::Invalidate,

@@ -8,11 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use faultless_filemap::{Inode, NoTask, Strategy, WriteOptions};
-use faultless_page::{AddressSpaceOperations, PAGE_SIZE, PageCache, PageIndex};
+use faultless_page::{
+    AddressSpaceOperations, FrameNumber, Frames, PAGE_SIZE, PageCache, PageIndex,
+};
 use faultless_usercopy::{IovIter, MayFault, UserSlice};
 
 use super::super::Plant;
-use super::kernel::{Area, File, Mappings, Scheduled, ScheduledKernel, ScheduledWait, Space};
+use super::kernel::{
+    Area, File, Mappings, Scheduled, ScheduledKernel, ScheduledWait, Space, reclaim_from,
+};
 use super::late::{LateStore, Requests};
 use super::order;
 use super::owed::Owed;
@@ -43,6 +47,12 @@ pub(super) const WINDOW: usize = PAGES + 2;
 /// Pages of the space: a window for each thread and one for the end.
 const SPACE: usize = WINDOWS + 4 * WINDOW;
 pub(super) const FRAMES: usize = 256;
+/// Frames of a machine that is short of them: with all of a script's own pages some are left.
+pub(super) const LITTLE_FRAMES: usize = 96;
+/// How many of them its threads find free.
+const SPARE_FRAMES: usize = 2;
+/// Pages that the cache is told it has room for.
+const CAPACITY_PAGES: u64 = 4;
 /// Bytes of a block of the stores: two cells, so that a cell can be half of what has room.
 const BLOCK: usize = 2 * CELL;
 /// Blocks of a store: as many as the largest file can come to have, with a page of room for a fault
@@ -57,6 +67,9 @@ pub(super) struct World {
     pub(super) strategy: Strategy,
     pub(super) plant: Plant,
     pub(super) space: Space,
+    pub(super) cache: Arc<PageCache<ScheduledKernel>>,
+    /// Frames that are kept from the threads.
+    taken: RefCell<Vec<FrameNumber>>,
     pub(super) files: [File; 2],
     pub(super) stores: [Arc<PhasedStore>; 2],
     pub(super) troubles: Troubles,
@@ -70,6 +83,8 @@ pub(super) struct World {
     pub(super) unknown: RefCell<Vec<FileNumber>>,
     /// Threads that have got a fatal signal, as a mask.
     pub(super) killed: Cell<u64>,
+    /// Whether the operation that ended last was a step that found nothing.
+    pub(super) was_idle: Cell<bool>,
     /// Tags of operations that have returned.
     pub(super) returned: RefCell<Vec<u8>>,
     /// The sizes that each file has had.
@@ -100,6 +115,7 @@ impl World {
         let maps = Mappings::new(frames.clone(), Scheduled, SPACE, omitted);
         let cache =
             Arc::new(PageCache::<ScheduledKernel>::at_run_time(frames, ScheduledWait::new(plant)));
+        cache.set_capacity(CAPACITY_PAGES).expect("needs no memory");
         let origin = script.leaves.origin();
         let troubles = Troubles::new(script.setting.stores.clone());
         let stores = [0, 1].map(|file| {
@@ -129,6 +145,7 @@ impl World {
             files.iter().for_each(|file| reclaimed.add(file));
             reclaimed.reclaim_above(memory, 0);
         }
+        reclaim_from(&files);
         let mut areas = Vec::new();
         for file in &files {
             let page = |page| Area::File(Arc::clone(file), PageIndex::new(origin + page as u64));
@@ -153,6 +170,8 @@ impl World {
             strategy,
             plant,
             space,
+            cache,
+            taken: RefCell::default(),
             files,
             stores,
             troubles,
@@ -161,12 +180,44 @@ impl World {
             landed: RefCell::default(),
             unknown: RefCell::default(),
             killed: Cell::new(0),
+            was_idle: Cell::new(false),
             returned: RefCell::default(),
             sizes: RefCell::new(sizes),
             promises: RefCell::default(),
         };
         world.prepare();
+        if world.script.setting.reclaims == Reclaims::Short {
+            world.take_frames();
+        }
         world
+    }
+
+    /// Threads find few frames. Those for nodes, and what they read to, are there.
+    fn take_frames(&self) {
+        (0..2).for_each(|file| drop(self.contents(file)));
+        if self.script.cached == Cached::No {
+            for file in &self.files {
+                let _pages = file.evict(&mut enter(), 0..u64::MAX);
+            }
+        }
+        for window in 0..3 {
+            for page in WINDOWS + window * WINDOW..WINDOWS + (window + 1) * WINDOW {
+                let _ = self.space.store(page, 0, &[0]);
+            }
+        }
+        let frames = self.cache.frames();
+        let free = frames.memory().frames() - frames.memory().in_use();
+        assert!(free > SPARE_FRAMES, "all frames are used");
+        let take = |_| frames.allocate(1).expect("a free frame").0;
+        self.taken.borrow_mut().extend((SPARE_FRAMES..free).map(take));
+    }
+
+    /// Frames are there again.
+    pub(super) fn return_frames(&self) {
+        for frame in self.taken.take() {
+            // SAFETY: taken by `take_frames`, and used by nothing.
+            unsafe { self.cache.frames().release(frame) };
+        }
     }
 
     /// The sources hold their tags, and the files are cached, if they are to be.

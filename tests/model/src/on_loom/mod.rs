@@ -2,13 +2,14 @@
 //!
 //! [`words`] is the family, [`Loom`] the checker; [`explore`] runs a model. The models, one file a
 //! subject: [`locks`], [`epoch`], [`index`], [`marks`],
-//! [`requests`], [`writes`].
+//! [`reclaim`], [`requests`], [`writes`].
 
 pub mod epoch;
 pub mod explore;
 pub mod index;
 pub mod locks;
 pub mod marks;
+pub mod reclaim;
 pub mod requests;
 pub mod words;
 pub mod world;
@@ -16,7 +17,7 @@ pub mod writes;
 
 use std::sync::PoisonError;
 
-use faultless_page::{NoUserMappings, Trace};
+use faultless_page::{NoUserMappings, Trace, TwoQueues};
 use loom::cell::UnsafeCell;
 use loom::sync::{Condvar, Mutex};
 
@@ -27,14 +28,35 @@ use faultless_page::Word;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The checker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loom;
+
+/// The same, for a cache that keeps books about what it gives up.
+#[derive(Clone, Debug)]
+pub struct LoomWithBooks;
+
+impl Checker for LoomWithBooks {
+    type Sync = LoomSync;
+    type Bell = LoomBell;
+    type Watch = LoomWatch;
+    type Maps = NoUserMappings;
+    type Replacement = TwoQueues;
+
+    fn trace(event: Trace) {
+        Loom::trace(event);
+    }
+
+    fn after_wake() {
+        Loom::after_wake();
+    }
+}
 
 impl Checker for Loom {
     type Sync = LoomSync;
     type Bell = LoomBell;
     type Watch = LoomWatch;
     type Maps = NoUserMappings;
+    type Replacement = ();
 
     fn trace(event: Trace) {
         if matches!(event, Trace::Zeroed(_) | Trace::Copied(_)) {

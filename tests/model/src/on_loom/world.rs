@@ -8,6 +8,7 @@ use faultless_page::{
     PageRun, Strategy, WritebackRequest,
 };
 
+use crate::checker::Checker;
 use crate::kernel::ModelKernel;
 use crate::memory::{Memory, ModelFrames};
 use crate::on_loom::Loom;
@@ -16,17 +17,19 @@ use crate::wait::ModelWait;
 
 /// The kernel under loom.
 pub type K = ModelKernel<Loom>;
+/// A machine of that kernel.
+pub type World = Machine<Loom>;
 
 /// The first page of a file, as a run.
 pub const PAGE: PageRun = PageRun::single(PageIndex::ZERO);
 
 /// A cache and its memory.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct Machine<C: Checker> {
     /// The machine's memory.
-    pub memory: Arc<Memory<Loom>>,
+    pub memory: Arc<Memory<C>>,
     /// The cache.
-    pub cache: Arc<PageCache<K>>,
+    pub cache: Arc<PageCache<ModelKernel<C>>>,
 }
 
 /// Permission to lock pages. Models keep its promise themselves.
@@ -62,7 +65,7 @@ impl Sent {
     }
 }
 
-impl World {
+impl<C: Checker<Maps = NoUserMappings>> Machine<C> {
     /// A machine of so many frames.
     #[must_use]
     pub fn new(frames: usize) -> Self {
@@ -73,14 +76,14 @@ impl World {
 
     /// A file of `size` bytes without pages.
     #[must_use]
-    pub fn mapping(&self, size: u64) -> Arc<Mapping<K>> {
+    pub fn mapping(&self, size: u64) -> Arc<Mapping<ModelKernel<C>>> {
         let store = Arc::new(ModelStore::new(&[], Strategy::BeginEnd));
         Arc::new(Mapping::new(Arc::clone(&self.cache), store, NoUserMappings, size))
     }
 
     /// A file that holds `bytes`, on a store that holds them.
     #[must_use]
-    pub fn inode(&self, bytes: &[u8]) -> Arc<Inode<K>> {
+    pub fn inode(&self, bytes: &[u8]) -> Arc<Inode<ModelKernel<C>>> {
         let store = Arc::new(ModelStore::new(bytes, Strategy::BeginEnd));
         let cache = Arc::clone(&self.cache);
         Arc::new(Inode::new(cache, store, NoUserMappings, bytes.len() as u64))
@@ -90,7 +93,7 @@ impl World {
     ///
     /// # Panics
     /// If there is none.
-    pub fn frame(&self) -> OwnedFrame<'_, K> {
+    pub fn frame(&self) -> OwnedFrame<'_, ModelKernel<C>> {
         self.cache.allocate(1).expect("a frame").take_first().expect("a frame")
     }
 
@@ -98,7 +101,12 @@ impl World {
     ///
     /// # Panics
     /// If there is a page, or no frame.
-    pub fn insert(&self, locked: &mut LockedRun<'_, K>, index: PageIndex, bytes: &[u8]) {
+    pub fn insert(
+        &self,
+        locked: &mut LockedRun<'_, ModelKernel<C>>,
+        index: PageIndex,
+        bytes: &[u8],
+    ) {
         let frame = self.frame();
         self.memory.poke(frame.as_ptr().as_ptr(), bytes);
         assert!(locked.insert(index, frame).is_ok(), "the slot is absent");
@@ -108,7 +116,7 @@ impl World {
     ///
     /// # Panics
     /// If there is no page.
-    pub fn poke(&self, locked: &LockedRun<'_, K>, pos: u64, bytes: &[u8]) {
+    pub fn poke(&self, locked: &LockedRun<'_, ModelKernel<C>>, pos: u64, bytes: &[u8]) {
         let (to, room) = locked.span(pos, bytes.len()).expect("a page");
         assert_eq!(room, bytes.len());
         self.memory.poke(to.as_ptr(), bytes);
@@ -116,7 +124,7 @@ impl World {
 
     /// What a lock-free reader finds at `pos`.
     #[must_use]
-    pub fn read(&self, mapping: &Mapping<K>, pos: u64, len: usize) -> Option<Vec<u8>> {
+    pub fn read(&self, mapping: &Mapping<ModelKernel<C>>, pos: u64, len: usize) -> Option<Vec<u8>> {
         let section = mapping.read_section(cx());
         let (from, len) = section.span(pos, len)?;
         Some(self.memory.peek(from.as_ptr(), len))
@@ -126,7 +134,7 @@ impl World {
     ///
     /// # Panics
     /// If it cannot be made.
-    pub fn fill(&self, mapping: &Mapping<K>, index: PageIndex, bytes: &[u8]) {
+    pub fn fill(&self, mapping: &Mapping<ModelKernel<C>>, index: PageIndex, bytes: &[u8]) {
         let mut locked = mapping.lock_or_create(cx(), PageRun::single(index)).expect("memory");
         self.insert(&mut locked, index, b"junk");
         self.poke(&locked, index.start(), bytes);

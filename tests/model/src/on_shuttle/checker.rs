@@ -22,6 +22,7 @@ impl Checker for Shuttle {
     type Bell = ShuttleBell;
     type Watch = ShuttleWatch;
     type Maps = Mappings<ModelFrames<Self>, ShuttleThreads>;
+    type Replacement = ();
 
     fn trace(event: Trace) {
         match event {

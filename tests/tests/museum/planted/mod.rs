@@ -20,8 +20,8 @@ use crate::failure::Failure;
 
 pub(crate) use self::bug::Bug;
 pub(crate) use self::old::{
-    OldSync, bring_in_all, evict, lock_all_at_once, read_again, read_until_uptodate, send_clean,
-    size_changed,
+    OldSync, bring_in_all, evict, evict_what_was_clean, lock_all_at_once, read_again,
+    read_until_uptodate, send_clean, size_changed,
 };
 
 /// A request.

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use faultless::filemap::{Inode, PageLocks, Task};
 use faultless::page::{
-    AddressSpaceOperations, Errno, FrameBatch, Kernel, LockContext, LockedRun, Mark, PAGE_SIZE,
-    PageIndex, PageRun, SyncKind, Unmap, UserMappings,
+    AddressSpaceOperations, Errno, FrameBatch, Frames, Kernel, LockContext, LockedRun, Mark,
+    PAGE_SIZE, PageIndex, PageRun, SyncKind, Unmap, UserMappings,
 };
 use faultless::usercopy::{IovIter, MayFault, UserMemory};
 
@@ -104,6 +104,26 @@ pub(crate) fn evict<K: Kernel>(file: &Inode<K>, token: &mut impl PageLocks) -> u
 /// E18: a change of the size on the store is a number, and the pages stay.
 pub(crate) fn size_changed<K: Kernel>(file: &Inode<K>, size: u64) {
     file.mapping().truncate_size(size);
+}
+
+/// E19: an eviction that looks which pages are clean and not pinned, and then takes their locks
+/// anew, and them out; how many pages it dropped.
+pub(crate) fn evict_what_was_clean<K: Kernel>(file: &Inode<K>, token: &mut impl PageLocks) -> u64 {
+    let mapping = file.mapping();
+    let frames = mapping.cache().frames();
+    let (mut from, mut evicted) = (PageIndex::ZERO, 0);
+    while let Some(run) = mapping.find(from, END, Mark::Present) {
+        from = run.end();
+        let Some(locked) = mapping.try_lock(token.page_locks(), run) else { continue };
+        let (clean, frame) = (locked.clean(), locked.frame(run.first()));
+        drop(locked);
+        if frame.is_none_or(|frame| frames.references(frame) > 1) {
+            continue;
+        }
+        let Some(mut locked) = mapping.try_lock(token.page_locks(), run) else { continue };
+        evicted += u64::from(locked.remove(clean).slots().count());
+    }
+    evicted
 }
 
 /// E6, E8: locks a run when all its pages are free at once, and does not queue. `next` waits until

@@ -22,6 +22,8 @@ pub(super) struct Books {
     pub(super) leaves: Vec<Leaf>,
     queues: [VecDeque<usize>; 2],
     words: Vec<u32>,
+    /// Every page is hit between any two looks at its marks.
+    pub(super) is_hot: bool,
 }
 
 impl Leaves for Books {
@@ -32,7 +34,9 @@ impl Leaves for Books {
     }
 
     fn marks(&self, leaf: usize) -> Marks {
-        self.leaves[leaf].marks
+        let Leaf { present, mut marks, .. } = self.leaves[leaf];
+        marks.referenced |= if self.is_hot { present } else { 0 };
+        marks
     }
 
     fn change(&mut self, leaf: usize, clear: Marks, set: Marks) {
@@ -92,7 +96,7 @@ impl Cache {
         let shadows = Shadows::new(u32::try_from(capacity * 5 / 4).expect("small"));
         let words = vec![0; shadows.words() as usize];
         let leaves = vec![Leaf::default(); leaves];
-        let books = Books { leaves, queues: Default::default(), words };
+        let books = Books { leaves, queues: Default::default(), words, is_hot: false };
         Self { books, policy: Replacement::new(capacity, shadows) }
     }
 

@@ -350,3 +350,16 @@ fn an_empty_cache_has_no_victims() {
     let mut cache = Cache::new(0, 1);
     assert_eq!(cache.drop_one(), None);
 }
+
+#[test]
+fn l1_pages_that_are_hit_between_any_two_looks_are_offered_in_the_end() {
+    for pages in [1, 3, 200] {
+        let mut cache = Cache::new(pages, 200);
+        cache.insert_all((0..pages as usize).map(|page| page * 64));
+        cache.books.is_hot = true;
+        for left in (0..pages).rev() {
+            assert!(cache.drop_one().is_some(), "{left} of {pages}");
+        }
+        assert_eq!(cache.drop_one(), None);
+    }
+}
