@@ -83,8 +83,8 @@ impl Reclaimer {
     /// means that none can be dropped now.
     ///
     /// Waits for no lock but short ones, and for no read of a store; for the ends of read sections,
-    /// and with [`DirtyVictims::Send`] where a store does, for room in its queue. No page lock is held;
-    /// with
+    /// and with [`DirtyVictims::Send`] where a store does, for room in its queue. No page lock is
+    /// held; with
     /// [`DirtyVictims::Leave`] I, a range and M may be.
     #[doc(alias = "shrink_node")]
     #[doc(alias = "try_to_free_pages")]
