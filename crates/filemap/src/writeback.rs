@@ -242,6 +242,9 @@ impl<K: Kernel> Inode<K> {
         token: &mut impl PageLocks,
         task: &T,
     ) -> Result<(), Errno> {
+        if self.is_swapped() {
+            return Ok(());
+        }
         self.send(token, &(0..u64::MAX), Busy::Wait, task).map(drop)
     }
 
