@@ -79,13 +79,12 @@ impl Reclaimer {
     /// One step: drops about `wanted` pages of `cache`, those that its policy would miss least.
     /// Pages that are locked, dirty, under writeback or pinned stay (F5), and pages of stores that
     /// keep no data elsewhere were never on the books. Leaves that have lost their last page are
-    /// freed. It looks at each page once at most, and ends (L1); 0 dropped of a cache with pages
-    /// means that none can be dropped now.
+    /// freed. It looks at each page once at most, and ends (L1). If it has neither dropped nor
+    /// sent one of a cache with pages, none can be dropped now.
     ///
     /// Waits for no lock but short ones, and for no read of a store; for the ends of read sections,
     /// and with [`DirtyVictims::Send`] where a store does, for room in its queue. No page lock is
-    /// held; with
-    /// [`DirtyVictims::Leave`] I, a range and M may be.
+    /// held; with [`DirtyVictims::Leave`] I, a range and M may be.
     #[doc(alias = "shrink_node")]
     #[doc(alias = "try_to_free_pages")]
     pub fn step<K: Kernel, F: Files<K>, T: Task>(
