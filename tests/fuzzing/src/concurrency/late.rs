@@ -102,4 +102,5 @@ impl AddressSpaceOperations for LateStore {
     forward_to_store!(self => self.inner; read, writeback, write_begin, write_end, truncate_blocks);
     forward_to_store!(self => self.inner; set_size, sync, failed_sync);
     forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
+    forward_to_store!(self => self.inner; fallocate, extent, prepare_size);
 }

@@ -351,9 +351,12 @@ impl Tail<'_> {
     }
 
     fn truncate(&mut self, size: usize) {
-        let changed = self.setting.space.sys_truncate(self.file, size as u64);
-        assert_eq!(changed, Ok(()), "truncation to {size}");
-        self.contents.resize(size);
+        match self.setting.space.sys_truncate(self.file, size as u64) {
+            Ok(()) => self.contents.resize(size),
+            // Nothing has changed: the size is looked at after each step.
+            Err(Errno::NoMemory) if self.excuses.contains(&Errno::NoMemory) => {}
+            Err(errno) => panic!("truncation to {size}: {errno}"),
+        }
     }
 
     fn sync(&self) {

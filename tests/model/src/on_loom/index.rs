@@ -25,8 +25,9 @@ fn reader(world: &World, mapping: &Arc<Mapping<K>>, allowed: &'static [&'static 
     Box::new(move || seen(&world, &mapping, allowed))
 }
 
-/// Leaves and inner nodes made beforehand, so that threads find them on the free lists.
-fn stock_nodes(world: &World, leaves: u64) {
+/// Leaves and inner nodes made beforehand, so that threads find them on the free lists: while
+/// `_user` lives, they are kept.
+fn stock_nodes(world: &World, _user: &Mapping<K>, leaves: u64) {
     let mapping = world.mapping(0);
     for leaf in 0..leaves {
         let run = PageRun::single(PageIndex::new(leaf * PAGES_PER_LEAF as u64));
@@ -157,8 +158,8 @@ pub fn insertion_into_two_leaves() -> Run {
 
 fn insertion(at: [PageIndex; 2]) -> Run {
     let world = World::new(6);
-    stock_nodes(&world, 2);
     let file = world.mapping(4);
+    stock_nodes(&world, &file, 2);
     let mut threads: Vec<Thread> = vec![reader(&world, &file, &[b"page"])];
     for index in at {
         let (world, file) = (world.clone(), Arc::clone(&file));
@@ -176,8 +177,8 @@ fn insertion(at: [PageIndex; 2]) -> Run {
 /// An empty leaf is pruned and becomes another file's, while a locker is on its way to it.
 pub fn stale_locker() -> Run {
     let world = World::new(6);
-    stock_nodes(&world, 2);
     let (file, other) = (world.mapping(4), world.mapping(4));
+    stock_nodes(&world, &file, 2);
     drop(file.lock_or_create(cx(), PAGE).expect("memory"));
     let (machine, mapping) = (world.clone(), Arc::clone(&file));
     let insert = move || machine.fill(&mapping, PageIndex::ZERO, b"mine");
