@@ -2,7 +2,7 @@
 //!
 //! The store is right, and knows: it is told neither the size nor that blocks are gone, and no size
 //! that was visible before is told to it once this has begun; see
-//! [`Learning`](crate::size_changes::Learning).
+//! [`Learning`].
 //!
 //! Shrinking is a truncation without its last step. Growing has one page that is more than a
 //! number: that of the old end, whose bytes past the end are zeros in the cache and may be data on

@@ -1,7 +1,7 @@
 //! Moving a page to another frame, as compaction does.
 //!
 //! Neighbours: [`leaf`](crate::leaf) swaps the frames so that lock-free readers see either;
-//! [`Removed`](crate::Removed) keeps the old one for them. User mappings and pins of the old frame
+//! [`Removed`] keeps the old one for them. User mappings and pins of the old frame
 //! are the caller's business.
 #![forbid(unsafe_code)]
 

@@ -40,10 +40,10 @@ impl StoreRequest {
     }
 }
 
-/// Implements calls of [`AddressSpaceOperations`](crate::AddressSpaceOperations) by those of
-/// another store, for one that stands before it: first `self`, then an expression for the other
-/// store, then the names of the calls. A call that is neither named nor written keeps its default,
-/// which may not be what the other store answers.
+/// Implements calls of [`AddressSpaceOperations`] by those of another store, for one that stands
+/// before it: first `self`, then an expression for the other store, then the names of the calls. A
+/// call that is neither named nor written keeps its default, which may not be what the other store
+/// answers.
 ///
 /// ```
 /// use faultless_page::{AddressSpaceOperations, forward_to_store};
