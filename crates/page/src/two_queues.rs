@@ -31,8 +31,8 @@ const VISITS: u32 = 16;
 /// Keeps what will be used again, as far as the past tells: see `faultless_policy::replacement`.
 ///
 /// Costs three bits a page and two links a leaf, 64 bytes a leaf in all, and 2.5 bytes for each
-/// page of the [capacity](crate::PageCache::set_capacity). A use of a page costs nothing but a look once
-/// it is known: see [`LockedRun::mark_used`](crate::LockedRun::mark_used).
+/// page of the [capacity](crate::PageCache::set_capacity). A use of a page costs nothing but a look
+/// once it is known: see [`LockedRun::mark_used`](crate::LockedRun::mark_used).
 #[derive(Clone, Copy, Debug)]
 #[doc(alias = "lru")]
 #[doc(alias = "S3-FIFO")]
