@@ -109,7 +109,7 @@ pub type SpinLock<K, T> = <<K as Kernel>::Sync as SyncFamily>::Spin<T>;
 
 /// What all mappings share. Usually one per kernel, but there is no global: tests have many.
 pub struct PageCache<K: Kernel> {
-    pub(crate) frames: K::Frames,
+    frames: K::Frames,
     wait: K::Wait,
     epoch: Epoch<K::Sync>,
     leaves: Pool<K::Sync, Leaf<K::Sync, K::Replacement>>,

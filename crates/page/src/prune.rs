@@ -84,7 +84,19 @@ impl<K: Kernel> Mapping<K> {
         if end <= first {
             return;
         }
-        self.prune_numbers(leaf_number(first), leaf_number(PageIndex::new(end.get() - 1)));
+        let last = leaf_number(PageIndex::new(end.get() - 1));
+        let mut number = leaf_number(first);
+        let mut more = true;
+        while more {
+            let mut detached = Detached::new();
+            more = false;
+            while !detached.is_full() {
+                let Some(at) = self.prune_next(number, last, &mut detached) else { break };
+                number = at + 1;
+                more = true;
+            }
+            self.give_back(&mut detached);
+        }
     }
 
     /// As [`prune`](Self::prune), for the leaves that begin at these pages, in any order: they
@@ -100,20 +112,6 @@ impl<K: Kernel> Mapping<K> {
             self.prune_next(number, number, &mut detached);
         }
         self.give_back(&mut detached);
-    }
-
-    fn prune_numbers(&self, mut number: u64, last: u64) {
-        let mut more = true;
-        while more {
-            let mut detached = Detached::new();
-            more = false;
-            while !detached.is_full() {
-                let Some(at) = self.prune_next(number, last, &mut detached) else { break };
-                number = at + 1;
-                more = true;
-            }
-            self.give_back(&mut detached);
-        }
     }
 
     /// Detaches the first leaf in `number..=last` if it is empty. Its number, either way.

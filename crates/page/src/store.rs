@@ -314,12 +314,8 @@ pub trait AddressSpaceOperations: Send + Sync {
 
 /// A store that is shared: by its file, and by what stands before or beside it.
 impl<T: AddressSpaceOperations + ?Sized> AddressSpaceOperations for &T {
-    crate::forward_to_store!(self => (**self); read, writeback, submit_read, submit_writeback);
-    crate::forward_to_store!(self => (**self); write_begin, write_end, truncate_blocks, set_size);
-    crate::forward_to_store!(self => (**self); sync, strategy, max_size, is_persistent);
-    crate::forward_to_store!(self => (**self); wants_stable_pages, is_swap);
-    crate::forward_to_store!(self => (**self); fallocate, extent, prepare_size);
-    crate::forward_to_store!(self => (**self); failed_sync);
+    crate::forward_to_store!(self => (**self); submit_read, submit_writeback);
+    crate::forward_to_store!(self => (**self); all_but_requests);
 }
 
 assert_obj_safe!(AddressSpaceOperations);

@@ -43,7 +43,8 @@ impl StoreRequest {
 /// Implements calls of [`AddressSpaceOperations`] by those of another store, for one that stands
 /// before it: first `self`, then an expression for the other store, then the names of the calls. A
 /// call that is neither named nor written keeps its default, which may not be what the other store
-/// answers.
+/// answers. `all_but_requests` names every call but `submit_read` and `submit_writeback`, for a
+/// store that queues these.
 ///
 /// ```
 /// use faultless_page::{AddressSpaceOperations, forward_to_store};
@@ -62,6 +63,14 @@ impl StoreRequest {
 /// ```
 #[macro_export]
 macro_rules! forward_to_store {
+    ($this:ident => $store:expr; all_but_requests) => {
+        $crate::forward_to_store!(
+            $this => $store;
+            read, writeback, write_begin, write_end, truncate_blocks, set_size, sync, failed_sync,
+            strategy, max_size, is_persistent, wants_stable_pages, is_swap, fallocate, extent,
+            prepare_size
+        );
+    };
     ($this:ident => $store:expr; $($call:ident),+) => {
         $($crate::forward_to_store!(@$call $this $store);)+
     };

@@ -47,7 +47,7 @@ impl<K: Kernel> PageCache<K> {
             self.take_nodes()
         };
         // SAFETY: the pools are only given these frames. There was no user, so nothing uses a node.
-        unsafe { nodes.give_back(&self.frames) };
+        unsafe { nodes.give_back(self.frames()) };
     }
 }
 

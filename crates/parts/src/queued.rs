@@ -106,11 +106,7 @@ where
         self.submit(StoreRequest::Writeback(request));
     }
 
-    forward_to_store!(self => self.inner; read, writeback, write_begin, write_end, truncate_blocks);
-    forward_to_store!(self => self.inner; set_size, sync, failed_sync);
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
-    forward_to_store!(self => self.inner; wants_stable_pages, is_swap);
-    forward_to_store!(self => self.inner; fallocate, extent, prepare_size);
+    forward_to_store!(self => self.inner; all_but_requests);
 }
 
 impl<T: fmt::Debug, W, S: SyncFamily, const N: usize> fmt::Debug for QueuedStore<T, W, S, N> {

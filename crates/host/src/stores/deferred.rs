@@ -164,11 +164,7 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for DeferredStor
         self.submit(StoreRequest::Writeback(request));
     }
 
-    forward_to_store!(self => self.inner; read, writeback, write_begin, write_end, truncate_blocks);
-    forward_to_store!(self => self.inner; set_size, sync, failed_sync);
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
-    forward_to_store!(self => self.inner; wants_stable_pages, is_swap);
-    forward_to_store!(self => self.inner; fallocate, extent, prepare_size);
+    forward_to_store!(self => self.inner; all_but_requests);
 }
 
 impl<S: AddressSpaceOperations + ?Sized + 'static> Drop for Workers<S> {

@@ -99,8 +99,5 @@ impl AddressSpaceOperations for LateStore {
         self.submit(StoreRequest::Writeback(request));
     }
 
-    forward_to_store!(self => self.inner; read, writeback, write_begin, write_end, truncate_blocks);
-    forward_to_store!(self => self.inner; set_size, sync, failed_sync);
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent);
-    forward_to_store!(self => self.inner; fallocate, extent, prepare_size);
+    forward_to_store!(self => self.inner; all_but_requests);
 }
