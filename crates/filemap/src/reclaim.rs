@@ -23,6 +23,9 @@ use crate::token::PageLocks;
 
 /// Pages of a leaf that are looked at together at most, for a large cache.
 const MOST_AT_ONCE: u64 = 32;
+/// How often a step looks at each page on average, at most. Two uses protect a page from two looks,
+/// during which pages that must stay are looked at each time.
+const LOOKS: u64 = 3;
 /// Leaves that have lost their last page, and are freed together.
 const EMPTIED: usize = 16;
 
@@ -65,7 +68,8 @@ pub struct Reclaimed {
     /// Pages that were handed to a store. If nothing was dropped, another step has a chance after
     /// the end of a writeback, and not at once.
     pub sent: u32,
-    /// Pages that stay: dirty, under writeback, locked, pinned or in use.
+    /// Looks at pages that stay: dirty, under writeback, locked, pinned or in use. Several at one
+    /// page if the step found too few that may go.
     pub kept: u32,
 }
 
@@ -79,8 +83,8 @@ impl Reclaimer {
     /// One step: drops about `wanted` pages of `cache`, those that its policy would miss least.
     /// Pages that are locked, dirty, under writeback or pinned stay (F5), and pages of stores that
     /// keep no data elsewhere were never on the books. Leaves that have lost their last page are
-    /// freed. It looks at each page once at most, and ends (L1). If it has neither dropped nor
-    /// sent one of a cache with pages, none can be dropped now.
+    /// freed. It looks at each page three times at most, and ends (L1). If it has neither
+    /// dropped nor sent one of a cache with pages, none can be dropped now.
     ///
     /// Waits for no lock but short ones, and for no read of a store; for the ends of read sections,
     /// and with [`DirtyVictims::Send`] where a store does, for room in its queue. No page lock is
@@ -97,8 +101,8 @@ impl Reclaimer {
     ) -> Reclaimed {
         let mut search = cache.search();
         let mut at_hand = AtHand::<K, F>::nothing(cache);
-        let most = cache.reclaimable_pages();
-        let at_once = (most / 64).clamp(1, MOST_AT_ONCE) as u32;
+        let pages = cache.reclaimable_pages();
+        let (at_once, most) = ((pages / 64).clamp(1, MOST_AT_ONCE) as u32, LOOKS * pages);
         let (mut done, mut looked_at, mut on_their_way) = (Reclaimed::default(), 0, 0);
         while done.dropped < wanted
             && on_their_way < wanted.max(PAGES_PER_LEAF as u32)

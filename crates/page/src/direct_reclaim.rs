@@ -35,9 +35,10 @@ impl<K: Kernel> PageCache<K> {
                 result => return result,
             }
             if K::reclaim(self, locks.reborrow(), pages) == 0 {
-                return Err(Errno::NoMemory);
+                break;
             }
         }
+        // Another thread may have given up what this one looked for.
         allocate()
     }
 }

@@ -40,11 +40,13 @@ pub(super) struct Hand<L> {
     pending: u64,
     /// Leaves visited since the last victim.
     pub(super) fruitless: u32,
+    /// Pages of its queue that were offered and stay, since a page of either queue was dropped.
+    pub(super) kept: i64,
 }
 
 impl<L: Copy> Hand<L> {
     pub(super) const fn new() -> Self {
-        Self { leaf: None, pending: 0, fruitless: 0 }
+        Self { leaf: None, pending: 0, fruitless: 0, kept: 0 }
     }
 
     /// The leaf with pending slots, if there are any.

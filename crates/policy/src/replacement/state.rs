@@ -222,8 +222,10 @@ impl<L: Copy> Replacement<L> {
         if dropped != 0 {
             self.small_hand.fruitless = 0;
         }
+        let kept = victims.slots & !dropped & cache.present(leaf);
+        self.count_kept(dropped, kept & !outcome.referenced, marks);
         self.shadows.tick(u64::from(dropped.count_ones()));
-        self.keep(cache, leaf, victims.slots & !dropped & cache.present(leaf), outcome.referenced);
+        self.keep(cache, leaf, kept, outcome.referenced);
         self.shadows.sweep(cache);
     }
 }
@@ -242,8 +244,29 @@ impl<L: Copy> Replacement<L> {
     /// The queue to visit, after `empty` queues were found empty.
     fn turn(&self, empty: u32) -> Queue {
         let tired = self.small_hand.fruitless >= SMALL_PATIENCE && self.main > 0;
-        let small = self.small >= self.small_share() && !tired || self.main <= 0;
+        let usual = self.small >= self.small_share() && !tired || self.main <= 0;
+        let small = match self.offered_all() {
+            [true, false] => false,
+            [false, true] => true,
+            _ => usual,
+        };
         if small == (empty == 0) { Queue::Small } else { Queue::Main }
+    }
+
+    /// Whether as many pages as a queue has were offered in vain, for each queue.
+    fn offered_all(&self) -> [bool; 2] {
+        [self.small_hand.kept >= self.small, self.main_hand.kept >= self.main]
+    }
+
+    /// Counts what an offer has come to. If the pages of a queue all stay, the other one has its
+    /// turn; if those of both do, they are offered in the usual order again.
+    fn count_kept(&mut self, dropped: u64, kept: u64, marks: Marks) {
+        self.small_hand.kept += i64::from((kept & !marks.main).count_ones());
+        self.main_hand.kept += i64::from((kept & marks.main).count_ones());
+        if dropped != 0 || self.offered_all() == [true, true] {
+            self.small_hand.kept = 0;
+            self.main_hand.kept = 0;
+        }
     }
 
     /// Which pages are main at once: those that are back soon, and the surplus of a first fill.

@@ -78,3 +78,38 @@ fn whatever_happens_every_page_is_counted_and_is_offered_in_the_end() {
         assert_eq!(cache.policy.pages(), 0, "seed {seed}");
     }
 }
+
+/// However uses and pages that must stay are spread, a page that may go is offered before any page
+/// was offered four times on average: that is where a reclaimer may stop.
+#[test]
+fn the_one_page_that_may_go_is_found() {
+    for seed in 1..400 {
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+        let mut cache = Cache::new(1000, LEAVES);
+        let mut open = Vec::new();
+        for _ in 0..dice.below(5000) {
+            step(&mut cache, &mut dice, &mut open);
+        }
+        for victims in open {
+            cache.settle(victims, Outcome::default());
+        }
+        let pages: Vec<usize> = (0..LEAVES * 64)
+            .filter(|&page| cache.books.leaves[place(page).0].present & place(page).1 != 0)
+            .collect();
+        if pages.is_empty() {
+            continue;
+        }
+        let goes = pages[dice.below(pages.len() as u64) as usize];
+        for _ in 0..dice.below(3) {
+            cache.hit(goes);
+        }
+        let mut looks = 0;
+        while let Some((page, victims)) = cache.victim()
+            && page != goes
+        {
+            cache.settle(victims, Outcome::default());
+            looks += 1;
+            assert!(looks <= 3 * pages.len(), "seed {seed}: page {goes} of {}", pages.len());
+        }
+    }
+}
