@@ -8,7 +8,7 @@ use faultless_fuzzing::{
 
 /// Every run keeps the contract, and there are as many as one would think.
 fn all_keep_the_contract(strategy: Strategy) {
-    match pairs(strategy, Plant::None) {
+    match pairs(strategy, extent(), Plant::None) {
         Ok(runs) => {
             println!("{strategy:?}: {runs} runs");
             assert!(runs > 10_000, "{runs} runs");
@@ -83,7 +83,7 @@ fn operations_that_wait_for_each_other_may_meet_twice() {
 fn l3_an_operation_that_waits_for_another_may_be_killed() {
     for strategy in [Strategy::PrepareCommit, Strategy::BeginEnd] {
         for killed in [killed_pairs, late_killed_pairs] {
-            let runs = killed(strategy).unwrap_or_else(|found| panic!("{found}"));
+            let runs = killed(strategy, extent()).unwrap_or_else(|found| panic!("{found}"));
             println!("{strategy:?}: {runs} runs");
             assert!(runs > 10_000, "{runs} runs");
         }
@@ -105,7 +105,7 @@ fn a_planted_lost_wake_is_met_by_two_hand_overs() {
 fn planted_bugs_are_met() {
     use Plant::{ConcurrencyLinux2623, ConcurrencyNoZap, ConcurrencyPrefaultOnly};
     for plant in [ConcurrencyLinux2623, ConcurrencyPrefaultOnly, ConcurrencyNoZap] {
-        let found = pairs(Strategy::BeginEnd, plant).expect_err(plant.name());
+        let found = pairs(Strategy::BeginEnd, Extent::Long, plant).expect_err(plant.name());
         println!("{}: {found}", plant.name());
         assert!(plant.is_shown_by(&found), "{} by: {found}", plant.name());
     }

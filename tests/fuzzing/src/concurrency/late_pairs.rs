@@ -8,15 +8,15 @@
 use faultless_filemap::Strategy;
 
 use super::super::Plant;
-use super::pairs::{Extent, Failures, hand_over, meet, pair, trouble};
-use super::script::{CELLS, Cached, FileNumber, Operation, PER_PAGE, Script};
+use super::pairs::{Extent, Failures, OnFile, hand_over, meet, pair, square, trouble};
+use super::script::{CELLS, Cached, Operation, PER_PAGE, Script};
 use super::trouble::Stores;
 
 /// Cells of the first file.
 const SIZE: usize = 2 * PER_PAGE + PER_PAGE / 2;
 
 /// The operations that make requests, and those that meet them.
-const OPERATIONS: &[(FileNumber, Operation)] = &[
+const OPERATIONS: &[OnFile] = &[
     (0, Operation::Ahead),
     (0, Operation::Send),
     (0, Operation::Read { at: 0, cells: CELLS }),
@@ -64,26 +64,24 @@ pub fn late_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) {
         Extent::Long => OPERATIONS,
     };
     for cached in [Cached::No, Cached::Dirty] {
-        for &first in operations {
-            for &second in operations {
-                if found.len() >= ENOUGH {
-                    return (runs, found);
-                }
-                let mut script = pair(cached, [first, second]);
-                script.setting.stores = Stores::Late(Vec::new());
-                let mut note = |played: Result<u64, String>| match played {
-                    Ok(more) => runs += more,
-                    Err(what) => found.push(format!(
-                        "{strategy:?}, cached: {cached:?}, {first:?}, {second:?}: {what}"
-                    )),
-                };
-                if extent == Extent::Short {
-                    let met = meet(&script, strategy, Plant::None);
-                    note(met.map_err(|(points, what)| format!("after {points} points: {what}")));
-                } else {
-                    note(trouble(&script, strategy, Extent::Short, Failures::One, Plant::None));
-                    note(within(&script, strategy));
-                }
+        for [first, second] in square(operations, strategy, extent) {
+            if found.len() >= ENOUGH {
+                return (runs, found);
+            }
+            let mut script = pair(cached, [first, second]);
+            script.setting.stores = Stores::Late(Vec::new());
+            let mut note = |played: Result<u64, String>| match played {
+                Ok(more) => runs += more,
+                Err(what) => found.push(format!(
+                    "{strategy:?}, cached: {cached:?}, {first:?}, {second:?}: {what}"
+                )),
+            };
+            if extent == Extent::Short {
+                let met = meet(&script, strategy, Plant::None);
+                note(met.map_err(|(points, what)| format!("after {points} points: {what}")));
+            } else {
+                note(trouble(&script, strategy, Extent::Short, Failures::One, Plant::None));
+                note(within(&script, strategy));
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::quiet::quietly;
 const INITIAL: [usize; 2] = [2 * PER_PAGE + PER_PAGE / 2, PER_PAGE];
 
 /// The operations. Most are done to the first file, whose last page is half full.
-const OPERATIONS: &[(FileNumber, Operation)] = &[
+const OPERATIONS: &[OnFile] = &[
     (0, Operation::Write { at: 4, cells: PER_PAGE }),
     (0, Operation::Write { at: PER_PAGE, cells: PER_PAGE }),
     (0, Operation::Write { at: INITIAL[0] - 2, cells: 4 }),
@@ -80,34 +80,55 @@ const STARTS: &[(Cached, Reclaims)] = &[
 /// Hands over to the other thread, which then runs until it waits or ends.
 const HAND_OVER: &[u8] = &[0x3f];
 
+/// An operation on a file.
+pub(super) type OnFile = (FileNumber, Operation);
+
+/// All pairs of `operations`, in both orders. In the short extent, one strategy plays an operation
+/// with itself and with those behind it, and the other one plays it with itself and with those
+/// before it: each of the two plays every two of them in one order.
+pub(super) fn square(
+    operations: &[OnFile],
+    strategy: Strategy,
+    extent: Extent,
+) -> impl Iterator<Item = [OnFile; 2]> {
+    let numbered = || operations.iter().enumerate();
+    let is_played = move |first: usize, second: usize| match (extent, strategy) {
+        (Extent::Long, _) => true,
+        (Extent::Short, Strategy::PrepareCommit) => first <= second,
+        (Extent::Short, Strategy::BeginEnd) => first >= second,
+    };
+    numbered().flat_map(move |(nth, &first)| {
+        let seconds = numbered().filter(move |&(other, _)| is_played(nth, other));
+        seconds.map(move |(_, &second)| [first, second])
+    })
+}
+
 /// Plays all pairs by `strategy`; how many runs that were. It is deterministic.
 ///
 /// # Errors
 /// The first pair whose run broke the contract, after how many points it was handed over, and what
 /// was seen.
-pub fn pairs(strategy: Strategy, plant: Plant) -> Result<u64, String> {
+pub fn pairs(strategy: Strategy, extent: Extent, plant: Plant) -> Result<u64, String> {
     let mut runs = 0;
     for &(cached, reclaims) in STARTS {
-        for &first in OPERATIONS
-            .iter()
-            .filter(|operation| reclaims == Reclaims::Never || allocates(operation))
-        {
-            for &second in OPERATIONS {
-                let mut script = pair(cached, [first, second]);
-                script.setting.reclaims = reclaims;
-                runs += meet(&script, strategy, plant).map_err(|(points, what)| {
-                    format!(
-                        "{strategy:?}, cached: {cached:?}, reclaims: {reclaims:?}, {first:?}, after {points} points {second:?}: {what}"
-                    )
-                })?;
+        for [first, second] in square(OPERATIONS, strategy, extent) {
+            if reclaims != Reclaims::Never && !allocates(&first) {
+                continue;
             }
+            let mut script = pair(cached, [first, second]);
+            script.setting.reclaims = reclaims;
+            runs += meet(&script, strategy, plant).map_err(|(points, what)| {
+                format!(
+                    "{strategy:?}, cached: {cached:?}, reclaims: {reclaims:?}, {first:?}, after {points} points {second:?}: {what}"
+                )
+            })?;
         }
     }
     Ok(runs)
 }
 
 /// Whether it stands for the operations that allocate frames.
-const fn allocates(operation: &(FileNumber, Operation)) -> bool {
+const fn allocates(operation: &OnFile) -> bool {
     matches!(
         operation,
         (0, Operation::Write { .. } | Operation::Append { .. } | Operation::Read { .. })
@@ -115,7 +136,7 @@ const fn allocates(operation: &(FileNumber, Operation)) -> bool {
     )
 }
 
-pub(super) fn pair(cached: Cached, operations: [(FileNumber, Operation); 2]) -> Script {
+pub(super) fn pair(cached: Cached, operations: [OnFile; 2]) -> Script {
     let thread = |(tag, (file, operation))| vec![Op { file, operation, tag }];
     let threads = (1..).zip(operations).map(thread).collect();
     Script { initial: INITIAL, cached, leaves: Leaves::One, threads, setting: Setting::default() }
@@ -177,7 +198,7 @@ pub(super) enum Failures {
 }
 
 /// The operations that call the stores or wait for those that do.
-const TROUBLED: &[(FileNumber, Operation)] = &[
+const TROUBLED: &[OnFile] = &[
     (0, Operation::Fsync),
     (0, Operation::Flush),
     (0, Operation::SyncPage { page: 0 }),
@@ -209,15 +230,13 @@ pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) 
         Extent::Long => &[Cached::Dirty, Cached::No, Cached::Yes],
     };
     for &cached in caches {
-        for &first in TROUBLED {
-            for &second in TROUBLED {
-                let script = pair(cached, [first, second]);
-                match trouble(&script, strategy, extent, Failures::One, Plant::None) {
-                    Ok(more) => runs += more,
-                    Err(what) => found.push(format!(
-                        "{strategy:?}, cached: {cached:?}, {first:?}, {second:?}: {what}"
-                    )),
-                }
+        for [first, second] in square(TROUBLED, strategy, extent) {
+            let script = pair(cached, [first, second]);
+            match trouble(&script, strategy, extent, Failures::One, Plant::None) {
+                Ok(more) => runs += more,
+                Err(what) => found.push(format!(
+                    "{strategy:?}, cached: {cached:?}, {first:?}, {second:?}: {what}"
+                )),
             }
         }
     }
@@ -229,36 +248,31 @@ pub fn troubled_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) 
 ///
 /// # Errors
 /// As for [`pairs`].
-pub fn killed_pairs(strategy: Strategy) -> Result<u64, String> {
-    killed(strategy, &Stores::Phased(Vec::new()))
+pub fn killed_pairs(strategy: Strategy, extent: Extent) -> Result<u64, String> {
+    killed(strategy, extent, &Stores::Phased(Vec::new()))
 }
 
 /// The same on stores that end their requests later: what a killed thread has waited for goes on.
 ///
 /// # Errors
 /// As for [`pairs`].
-pub fn late_killed_pairs(strategy: Strategy) -> Result<u64, String> {
-    killed(strategy, &Stores::Late(Vec::new()))
+pub fn late_killed_pairs(strategy: Strategy, extent: Extent) -> Result<u64, String> {
+    killed(strategy, extent, &Stores::Late(Vec::new()))
 }
 
-fn killed(strategy: Strategy, stores: &Stores) -> Result<u64, String> {
+fn killed(strategy: Strategy, extent: Extent, stores: &Stores) -> Result<u64, String> {
     let mut runs = 0;
-    for &first in TROUBLED {
-        for &second in TROUBLED {
-            let mut script = pair(Cached::Dirty, [first, second]);
-            // A truncation to page 1 that is killed finds it mapped.
-            script.threads[1]
-                .insert(0, Op { file: 0, operation: Operation::Load { page: 1 }, tag: 4 });
-            script.threads.push(vec![Op {
-                file: 0,
-                operation: Operation::Kill { thread: 1 },
-                tag: 3,
-            }]);
-            script.setting.stores = stores.clone();
-            runs += meet(&script, strategy, Plant::None).map_err(|(points, what)| {
-                format!("{strategy:?}, {first:?}, after {points} points {second:?}, which is killed: {what}")
-            })?;
-        }
+    for [first, second] in square(TROUBLED, strategy, extent) {
+        let mut script = pair(Cached::Dirty, [first, second]);
+        // A truncation to page 1 that is killed finds it mapped.
+        script.threads[1].insert(0, Op { file: 0, operation: Operation::Load { page: 1 }, tag: 4 });
+        script.threads.push(vec![Op { file: 0, operation: Operation::Kill { thread: 1 }, tag: 3 }]);
+        script.setting.stores = stores.clone();
+        runs += meet(&script, strategy, Plant::None).map_err(|(points, what)| {
+            format!(
+                "{strategy:?}, {first:?}, after {points} points {second:?}, which is killed: {what}"
+            )
+        })?;
     }
     Ok(runs)
 }
@@ -323,7 +337,7 @@ const RECLAIM: Operation = Operation::Reclaim { dirty: DirtyVictims::Send };
 
 /// Pairs for which one hand-over is not enough: one waits for what the other has, or looks twice at
 /// what the other changes.
-const TWICE: &[[(FileNumber, Operation); 2]] = &[
+const TWICE: &[[OnFile; 2]] = &[
     [(0, Operation::Write { at: 4, cells: 4 }), (0, Operation::Write { at: 2, cells: 4 })],
     [(0, Operation::Flush), (0, Operation::Evict)],
     [(0, RECLAIM), (0, RECLAIM)],
