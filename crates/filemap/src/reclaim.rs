@@ -109,9 +109,9 @@ impl Reclaimer {
             && looked_at < most
             && !task.fatal_signal_pending()
         {
-            let Some(mut victims) = search.next((wanted - done.dropped).min(at_once)) else {
-                break;
-            };
+            // The longer it takes, the more of a leaf are looked at together.
+            let want = (wanted - done.dropped).max(done.kept / PAGES_PER_LEAF as u32);
+            let Some(mut victims) = search.next(want.min(at_once)) else { break };
             looked_at += u64::from(victims.rest());
             if at_hand.turn_to(files, victims.mapping()) {
                 done.dropped += at_hand.drop_clean(token, &mut victims);

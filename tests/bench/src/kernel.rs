@@ -4,16 +4,20 @@
 //! What is measured is what ships: the types are those that an embedder would use, [`CurrentUser`]
 //! with this CPU's own instructions included. User memory is resident, so nothing faults.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use faultless_filemap::{Access, InFault, Inode, NoTask, WriteOptions};
+use faultless_filemap::{
+    Access, DirtyLimit, DirtyThresholds, DirtyVictims, DirtyWriter, Files, InFault, Inode, NoTask,
+    Reclaimed, Reclaimer, Task, WriteOptions,
+};
 use faultless_host::stores::MemoryStore;
 use faultless_page::{
-    AddressSpaceOperations, CoreSync, Errno, FrameNumber, Frames, Kernel, NoUserMappings,
-    PAGE_SIZE, PageCache, PageIndex, SpinWait, SyncKind,
+    AddressSpaceOperations, CoreSync, Count, Errno, FrameNumber, Frames, Kernel, NoUserMappings,
+    PAGE_SIZE, PageCache, PageIndex, SpinWait, SyncKind, TwoQueues,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserMemory, UserSlice};
@@ -107,7 +111,22 @@ unsafe impl Frames for ArenaFrames {
     }
 }
 
-/// The kernel.
+/// A kernel, and a task of it.
+pub(super) trait Measured:
+    Kernel<
+        Sync = CoreSync,
+        Frames = ArenaFrames,
+        Wait = SpinWait,
+        Cache = Arc<PageCache<Self>>,
+        Store = Arc<dyn AddressSpaceOperations>,
+        UserMappings = NoUserMappings,
+    >
+{
+    /// What a call is told of its task.
+    fn task() -> impl Task;
+}
+
+/// The smallest kernel.
 #[derive(Debug)]
 pub(super) enum Bare {}
 impl Kernel for Bare {
@@ -120,9 +139,81 @@ impl Kernel for Bare {
     type Replacement = ();
 }
 
+impl Measured for Bare {
+    #[inline]
+    fn task() -> impl Task {
+        NoTask
+    }
+}
+
+/// A kernel with all that one may have: replacement, counters, a limit of dirty pages.
+#[derive(Debug)]
+pub(super) enum Whole {}
+impl Kernel for Whole {
+    type Sync = CoreSync;
+    type Frames = ArenaFrames;
+    type Wait = SpinWait;
+    type Cache = Arc<PageCache<Self>>;
+    type Store = Arc<dyn AddressSpaceOperations>;
+    type UserMappings = NoUserMappings;
+    type Replacement = TwoQueues;
+
+    #[inline]
+    fn count(what: Count, pages: u32) {
+        COUNTERS.with(|counters| {
+            if let Some(counter) = counters.get(what as usize) {
+                counter.set(counter.get() + u64::from(pages));
+            }
+        });
+        LIMIT.count(what, pages, &SpinWait);
+    }
+}
+
+impl Measured for Whole {
+    #[inline]
+    fn task() -> impl Task {
+        Limited(DirtyWriter::new(&LIMIT, &SpinWait))
+    }
+}
+
+thread_local! {
+    /// Counters of a CPU.
+    static COUNTERS: [Cell<u64>; 16] = const { [const { Cell::new(0) }; 16] };
+}
+/// What no file of a row comes near.
+static LIMIT: DirtyLimit<Whole> = DirtyLimit::new(DirtyThresholds::new(1 << 31, 1 << 32));
+
+/// A task that asks before it dirties pages.
+struct Limited(DirtyWriter<'static, Whole>);
+
+impl Task for Limited {
+    const LIMITS_DIRTY_PAGES: bool = true;
+
+    #[inline]
+    fn admit_dirty(&self, wanted: u32) -> u32 {
+        self.0.admit(wanted, &|| false)
+    }
+
+    #[inline]
+    fn settle_dirty(&self, dirtied: u32) {
+        self.0.settle(dirtied);
+    }
+}
+
+/// The one file of a kernel.
+struct Only<'f, K: Kernel>(&'f Inode<K>);
+
+impl<'f, K: Kernel> Files<K> for Only<'f, K> {
+    type Handle = &'f Inode<K>;
+
+    fn find(&self, mapping: u64) -> Option<&'f Inode<K>> {
+        (self.0.mapping().id() == mapping).then_some(self.0)
+    }
+}
+
 /// One file, and a user with some memory.
-pub(super) struct Rig {
-    inode: Inode<Bare>,
+pub(super) struct Rig<K: Measured = Bare> {
+    inode: Inode<K>,
     user: CurrentUser<NoWindow>,
     base: usize,
     /// The user's memory.
@@ -130,14 +221,25 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// An empty file over `frames`, and a user who owns `memory`.
+    /// An empty file without a store over `frames`, and a user who owns `memory`.
     pub(super) fn new(frames: Arena, layout: Layout, memory: Arc<Arena>) -> Self {
+        Self::over(MemoryStore::volatile(), frames, layout, memory)
+    }
+}
+
+impl<K: Measured> Rig<K> {
+    /// An empty file of `store` over `frames`, and a user who owns `memory`.
+    pub(super) fn over(
+        store: Arc<dyn AddressSpaceOperations>,
+        frames: Arena,
+        layout: Layout,
+        memory: Arc<Arena>,
+    ) -> Self {
         let cache = Arc::new(PageCache::new(ArenaFrames::new(frames, layout), SpinWait));
         let base = memory.start().as_ptr().expose_provenance();
         // SAFETY: the arena is reached by raw copies only, and `self` keeps it; all of it is
         // mapped, so no trap handler is needed; a process needs no window to its own memory.
         let user = unsafe { CurrentUser::new(base..base + memory.bytes()) };
-        let store: Arc<dyn AddressSpaceOperations> = MemoryStore::volatile();
         Self { inode: Inode::new(cache, store, NoUserMappings, 0), user, base, memory }
     }
 
@@ -167,7 +269,7 @@ impl Rig {
     ) {
         let slice = self.slice(user, len);
         let mut from = IovIter::from_slice(user, &slice);
-        let written = self.inode.write(&mut entry(), &mut from, options, &NoTask);
+        let written = self.inode.write(&mut entry(), &mut from, options, &K::task());
         assert!(matches!(written, Ok(w) if w.bytes == len), "{written:?}");
     }
 
@@ -176,19 +278,19 @@ impl Rig {
     pub(super) fn read(&self, pos: u64, len: usize) {
         let slice = self.slice(&self.user, len);
         let mut to = IovIter::from_slice(&self.user, &slice);
-        let read = self.inode.read(&mut entry(), &mut to, pos, &NoTask);
+        let read = self.inode.read(&mut entry(), &mut to, pos, &K::task());
         assert!(matches!(read, Ok(n) if n == len), "{read:?}");
     }
 
     /// Truncates or extends.
     pub(super) fn set_size(&self, size: u64) {
-        let done = self.inode.set_size(&mut entry(), size, &NoTask);
+        let done = self.inode.set_size(&mut entry(), size, &K::task());
         assert!(done.is_ok(), "{done:?}");
     }
 
     /// Sends everything and syncs.
     pub(super) fn fsync(&self) {
-        let done = self.inode.fsync(&mut entry(), SyncKind::All, &NoTask);
+        let done = self.inode.fsync(&mut entry(), SyncKind::All, &K::task());
         assert!(done.is_ok(), "{done:?}");
     }
 
@@ -197,12 +299,19 @@ impl Rig {
         let _evicted = self.inode.evict(&mut entry(), 0..u64::MAX);
     }
 
+    /// A step of reclaim that wants so many pages and leaves dirty ones.
+    pub(super) fn reclaim(&self, wanted: u32) -> Reclaimed {
+        let reclaimer = Reclaimer::new(DirtyVictims::Leave);
+        let cache = self.inode.mapping().cache();
+        reclaimer.step(cache, &Only(&self.inode), &mut entry(), wanted, &NoTask)
+    }
+
     /// Resolves a fault; no entry is set.
     pub(super) fn fault(&self, page: u64, access: Access) {
         // SAFETY: nothing is locked, and there is no other handler on this thread.
         let mut in_fault = unsafe { InFault::enter() };
         let resolved =
-            self.inode.fault(&mut in_fault, PageIndex::new(page), access, &NoTask, |_| ());
+            self.inode.fault(&mut in_fault, PageIndex::new(page), access, &K::task(), |_| ());
         assert!(resolved.is_ok(), "{resolved:?}");
     }
 
@@ -223,6 +332,14 @@ impl Rig {
             Ok(slice) => slice,
             Err(error) => panic!("the user's memory is too small: {error:?}"),
         }
+    }
+}
+
+impl<K: Measured> Drop for Rig<K> {
+    fn drop(&mut self) {
+        // Into memory, which has room.
+        let closed = self.inode.close(&mut entry(), &NoTask);
+        assert!(closed.is_ok(), "{closed:?}");
     }
 }
 

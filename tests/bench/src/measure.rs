@@ -35,9 +35,9 @@ pub(super) enum Role {
     Control,
     /// One of the plain copies (or fills) of which the best counts.
     Memcpy,
-    /// The subject's twin at a low offset of a small file.
-    Near,
-    /// The cache in a `BTreeMap` under a mutex.
+    /// The subject without what the row is about.
+    Twin,
+    /// The cache in a `BTreeMap` under a mutex, or with an LRU list.
     Tree,
     /// The same with a copy of the request beforehand.
     TreeWithBounce,

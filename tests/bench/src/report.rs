@@ -84,7 +84,7 @@ pub(super) fn table(lines: &[Line], counts: &[Count]) {
         "verdict",
     ]);
     for Line { row, measured } in lines {
-        let plain = measured.ratio(Role::Memcpy).or_else(|| measured.ratio(Role::Near));
+        let plain = measured.ratio(Role::Memcpy).or_else(|| measured.ratio(Role::Twin));
         table.add_row([
             row.number.to_string(),
             row.title.to_owned(),
@@ -144,7 +144,7 @@ pub(super) fn json(lines: &[Line], counts: &[Count]) -> Value {
                 "title": row.title,
                 "nanoseconds": measured.time(Role::Subject).map(|s| s.median),
                 "memcpy": spread(measured.ratio(Role::Memcpy)),
-                "near": spread(measured.ratio(Role::Near)),
+                "twin": spread(measured.ratio(Role::Twin)),
                 "btreemap": spread(measured.ratio(Role::Tree)),
                 "btreemap_bounce": spread(measured.ratio(Role::TreeWithBounce)),
                 "tmpfs": spread(measured.ratio(Role::Tmpfs)),

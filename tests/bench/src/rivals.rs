@@ -3,7 +3,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
@@ -28,9 +29,12 @@ struct Page {
     state: State,
 }
 
+/// Whether a page may be given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
+    /// The store has its bytes.
     Clean,
+    /// It may not.
     Dirty,
 }
 
@@ -90,6 +94,58 @@ impl TreeCache {
     }
 }
 
+/// The page cache of many hobby kernels once it gives pages up: the pages in a `BTreeMap`, and a
+/// list of them, under a mutex. The page that was used longest ago is at the front.
+#[derive(Debug, Default)]
+pub(super) struct ListedCache {
+    inner: Mutex<Listed>,
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    pages: BTreeMap<u64, Page>,
+    lru: VecDeque<u64>,
+}
+
+impl ListedCache {
+    /// Brings in those of the first `pages` pages that it does not have.
+    pub(super) fn fill(&self, pages: u64, state: State) {
+        let mut inner = self.lock();
+        let Listed { pages: map, lru } = &mut *inner;
+        for number in 0..pages {
+            map.entry(number).or_insert_with(|| {
+                lru.push_back(number);
+                Page { bytes: Box::new([1; PAGE_SIZE]), state }
+            });
+        }
+    }
+
+    /// Looks at so many pages at most, and gives up those that may go until there are `wanted`.
+    pub(super) fn reclaim(&self, wanted: u32, looks: u32) -> u32 {
+        let mut inner = self.lock();
+        let Listed { pages, lru } = &mut *inner;
+        let mut freed = 0;
+        for _ in 0..looks {
+            if freed == wanted {
+                break;
+            }
+            let Some(number) = lru.pop_front() else { break };
+            match pages.entry(number) {
+                Entry::Occupied(page) if page.get().state == State::Clean => {
+                    page.remove();
+                    freed += 1;
+                }
+                _ => lru.push_back(number),
+            }
+        }
+        freed
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Listed> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
 /// Writes to a file on tmpfs. A benchmark that cannot write has nothing to report.
 pub(super) fn pwrite(file: &File, pos: u64, source: &[u8]) {
     let written = file.write_at(source, pos);
@@ -121,5 +177,16 @@ mod tests {
         let mut untouched = [7];
         cache.read(0, &mut untouched);
         assert_eq!(untouched, [7], "nothing lies past the end");
+    }
+    #[test]
+    fn the_list_gives_up_clean_pages_and_keeps_dirty_ones() {
+        let cache = ListedCache::default();
+        cache.fill(5, State::Dirty);
+        cache.fill(8, State::Clean);
+        assert_eq!(cache.reclaim(2, 6), 1, "the sixth page is the first that may go");
+        assert_eq!(cache.reclaim(9, 100), 2);
+        assert_eq!(cache.reclaim(1, 100), 0);
+        cache.fill(8, State::Clean);
+        assert_eq!(cache.reclaim(9, 100), 3);
     }
 }

@@ -19,8 +19,10 @@ use super::rivals::{TreeCache, pread, pwrite};
 use super::stats::Dice;
 
 mod growing;
+mod reclaim;
 mod shared;
 
+use reclaim::Call;
 use shared::{COLD, KIB, MIB, TWICE, nothing, user_memory};
 
 /// A file whose index has some depth.
@@ -71,12 +73,32 @@ pub(super) const ROWS: &[Row] = &[
     row(8, "append 64 KiB", (MEMCPY, 1.25), (MEMCPY, 1.1), || growing::append(64 * KIB)),
     row(8, "append 1 MiB", (MEMCPY, 1.05), (MEMCPY, 1.02), || growing::append(MIB)),
     row(9, "1 B into a new page (vs memset)", (MEMCPY, 1.15), (MEMCPY, 1.08), growing::new_page),
-    row(13, "4 KiB hot at 512 GiB vs at 0", (Role::Near, 1.05), (Role::Near, 1.02), || flat(1)),
-    row(13, "4 KiB cold at 512 GiB vs at 0", (Role::Near, 1.15), (Role::Near, 1.02), || {
+    row(13, "4 KiB hot at 512 GiB vs at 0", (Role::Twin, 1.05), (Role::Twin, 1.02), || flat(1)),
+    row(13, "4 KiB cold at 512 GiB vs at 0", (Role::Twin, 1.15), (Role::Twin, 1.02), || {
         flat(FLAT / (4 * KIB) as u64)
     }),
     row(14, "read 4 KiB, hot", (MEMCPY, 1.8), (MEMCPY, 1.3), || read(4 * KIB)),
     row(14, "read 64 KiB, hot", (MEMCPY, 1.05), (MEMCPY, 1.02), || read(64 * KIB)),
+    row(
+        23,
+        "reclaim: 12,288 looks in vain",
+        (Role::Tree, 0.25),
+        (Role::Tree, 0.25),
+        reclaim::looks,
+    ),
+    row(23, "reclaim: 64 pages freed", (Role::Tree, 0.25), (Role::Tree, 0.25), reclaim::freed),
+    row(25, "64 B overwrite, hot, all on", (Role::Twin, 1.05), (Role::Twin, 1.0), || {
+        reclaim::all_on(Call::Write(64))
+    }),
+    row(25, "4 KiB overwrite, hot, all on", (Role::Twin, 1.05), (Role::Twin, 1.0), || {
+        reclaim::all_on(Call::Write(4 * KIB))
+    }),
+    row(25, "64 B read, hot, all on", (Role::Twin, 1.05), (Role::Twin, 1.0), || {
+        reclaim::all_on(Call::Read(64))
+    }),
+    row(25, "4 KiB read, hot, all on", (Role::Twin, 1.05), (Role::Twin, 1.0), || {
+        reclaim::all_on(Call::Read(4 * KIB))
+    }),
 ];
 
 /// Where the operations of a contestant go.
@@ -277,7 +299,7 @@ fn flat(slots: u64) -> io::Result<Vec<Contestant>> {
     far.set_size(1 << 40);
     fill_file(&far, MIDDLE, FLAT as usize);
     let mut all = overwrites(&Rc::new(far), &Places::new(slots, LEN).from(MIDDLE), LEN);
-    all.push(overwriter(Role::Near, &near, &Places::new(slots, LEN), LEN));
+    all.push(overwriter(Role::Twin, &near, &Places::new(slots, LEN), LEN));
     Ok(all)
 }
 

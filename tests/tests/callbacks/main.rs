@@ -7,10 +7,11 @@
 //! | unmaps and their reasons | [`unmaps`] |
 //! | clocks (F7) | [`times`] |
 //! | calls that are not made | [`counts`] |
-//! | locked instructions, copies and locks, exactly | [`counters`], [`counters_reads`] |
+//! | locked instructions, copies and locks, exactly | [`counters`], [`counters_reads`], [`counters_reclaim`] |
 
 mod counters;
 mod counters_reads;
+mod counters_reclaim;
 mod counts;
 mod fuse;
 mod panics;
