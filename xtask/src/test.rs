@@ -6,15 +6,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::Write;
+use std::panic::resume_unwind;
 use std::process::ExitCode;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use crate::record::{self, Record};
-use step::{Outcome, Pace, Step};
+use step::{Company, Outcome, Pace, Step};
 use steps::STEPS;
 
 mod package;
@@ -119,13 +121,11 @@ fn choose(options: &Options) -> Result<Vec<&'static Step>> {
 fn run_steps(
     steps: &[&Step],
     skips: Skips,
-    keep: &mut dyn FnMut(record::Step) -> Result<()>,
+    keep: &mut (dyn FnMut(record::Step) -> Result<()> + Send),
 ) -> Result<Summary> {
-    let mut summary = Summary::default();
-    for step in steps {
-        print!("{:<12} ", step.name);
-        // A line that cannot be shown early is shown late.
-        let _ = std::io::stdout().flush();
+    let ended = Mutex::new((Summary::default(), keep));
+    let run = |step: &Step| {
+        eprintln!("{:<12} ...", step.name);
         let begin = Instant::now();
         let outcome = match (step.run)() {
             Ok(Outcome::Skipped(why)) if skips == Skips::Forbidden => {
@@ -135,6 +135,8 @@ fn run_steps(
             Err(error) => Outcome::Failed(format!("{error:#}\n")),
         };
         let took = begin.elapsed();
+        let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let (summary, keep) = &mut *ended;
         report(step, &outcome, took);
         let (word, said, sum) = match outcome {
             Outcome::Passed(said) => ("passed", said, &mut summary.passed),
@@ -148,19 +150,38 @@ fn run_steps(
             outcome: word.to_owned(),
             seconds: took.as_secs_f64(),
             said,
+        })
+    };
+    for together in steps.chunk_by(|one, next| [one, next].map(|step| step.company) == BOTH) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(step) = together.get(next.fetch_add(1, Ordering::Relaxed)) {
+                run(step)?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let other = scope.spawn(work);
+            let done: Result<()> = work();
+            done.and(other.join().unwrap_or_else(|panic| resume_unwind(panic)))
         })?;
     }
-    Ok(summary)
+    Ok(ended.into_inner().unwrap_or_else(PoisonError::into_inner).0)
 }
 
+/// Neighbours that run at the same time.
+const BOTH: [Company; 2] = [Company::Two; 2];
+
 fn report(step: &Step, outcome: &Outcome, took: Duration) {
-    let seconds = took.as_secs_f64();
+    let (name, seconds) = (step.name, took.as_secs_f64());
     match outcome {
-        Outcome::Passed(remark) if remark.is_empty() => println!("ok      {seconds:7.1} s"),
-        Outcome::Passed(remark) => println!("ok      {seconds:7.1} s  {remark}"),
-        Outcome::Skipped(why) => println!("SKIPPED {seconds:7.1} s  {why}"),
+        Outcome::Passed(remark) if remark.is_empty() => {
+            println!("{name:<12} ok      {seconds:7.1} s")
+        }
+        Outcome::Passed(remark) => println!("{name:<12} ok      {seconds:7.1} s  {remark}"),
+        Outcome::Skipped(why) => println!("{name:<12} SKIPPED {seconds:7.1} s  {why}"),
         Outcome::Failed(output) => {
-            println!("FAILED  {seconds:7.1} s");
+            println!("{name:<12} FAILED  {seconds:7.1} s");
             for line in output.lines() {
                 println!("    {line}");
             }
@@ -174,7 +195,7 @@ mod tests {
     use super::*;
 
     fn step(name: &'static str, run: fn() -> Result<Outcome>) -> Step {
-        Step { name, about: "", pace: Pace::Quick, run }
+        Step { name, about: "", pace: Pace::Quick, company: Company::Alone, run }
     }
 
     #[test]
@@ -196,6 +217,45 @@ mod tests {
         assert_eq!(outcomes, ["passed", "failed", "failed", "skipped"]);
         assert_eq!(summary.line(), "Summary: 1 passed, 2 failed, 1 skipped");
         assert!(!summary.is_success());
+    }
+
+    #[test]
+    fn neighbours_that_bear_company_run_two_at_a_time_and_the_others_alone() {
+        static RUNNING: Mutex<(usize, usize)> = Mutex::new((0, 0));
+        fn meets() -> Result<Outcome> {
+            let others = {
+                let mut running = RUNNING.lock().expect("no panic");
+                running.0 += 1;
+                running.1 = running.1.max(running.0);
+                running.0 - 1
+            };
+            // The first waits for the second, however long that one takes to come.
+            let begin = Instant::now();
+            while others == 0 && RUNNING.lock().expect("no panic").1 < 2 {
+                if begin.elapsed() > Duration::from_secs(60) {
+                    bail!("nobody came");
+                }
+                thread::yield_now();
+            }
+            RUNNING.lock().expect("no panic").0 -= 1;
+            Ok(Outcome::Passed(String::new()))
+        }
+        fn alone() -> Result<Outcome> {
+            match RUNNING.lock().expect("no panic").0 {
+                0 => Ok(Outcome::Passed(String::new())),
+                others => bail!("{others} run besides"),
+            }
+        }
+        let with = |company, step| Step { company, ..step };
+        let steps = [
+            step("before", alone),
+            with(Company::Two, step("one", meets)),
+            with(Company::Two, step("other", meets)),
+            step("after", alone),
+        ];
+        let steps: Vec<&Step> = steps.iter().collect();
+        let summary = run_steps(&steps, Skips::Tolerated, &mut |_| Ok(())).expect("kept");
+        assert_eq!(summary.line(), "Summary: 4 passed, 0 failed");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(super) struct Step {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
     pub(super) pace: Pace,
+    pub(super) company: Company,
     pub(super) run: fn() -> Result<Outcome>,
 }
 
@@ -32,6 +33,15 @@ pub(super) struct Step {
 pub(super) enum Pace {
     Quick,
     Slow,
+}
+
+/// Whether a step runs while others do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// It keeps all processors busy by itself.
+    Alone,
+    /// Two at a time, with those that stand next to it.
+    Two,
 }
 
 /// Runs a command: passed with no remark, or failed with all that it printed.

@@ -1,4 +1,4 @@
-//! The steps of `cargo xtask test`, in the order in which they run: cheap ones first.
+//! The steps of `cargo xtask test`, in the order in which they begin: cheap ones first.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::package;
-use super::step::{Outcome, Pace, Step, passes};
+use super::step::{Company, Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
 use crate::{cross, probe};
 use faultless_tools::process::{SELF, capture, cargo, on_path};
@@ -15,11 +15,16 @@ use faultless_tools::tally::tally;
 use faultless_tools::workspace;
 
 const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
-    Step { name, about, pace: Pace::Quick, run }
+    Step { name, about, pace: Pace::Quick, company: Company::Alone, run }
 }
 
 const fn slow(name: &'static str, about: &'static str, run: fn() -> Result<Outcome>) -> Step {
-    Step { name, about, pace: Pace::Slow, run }
+    Step { name, about, pace: Pace::Slow, company: Company::Alone, run }
+}
+
+/// The step may run while a neighbour does that may, too.
+const fn in_company(step: Step) -> Step {
+    Step { company: Company::Two, ..step }
 }
 
 pub(super) const STEPS: &[Step] = &[
@@ -31,22 +36,37 @@ pub(super) const STEPS: &[Step] = &[
     quick("tests", "unit, integration and compile-fail tests; replay of the fuzz corpora", || {
         tests(&ALL_BUT_MODELS, NEEDED)
     }),
-    quick("models", "interleavings of the code that ships, and the bugs they must find", models),
-    quick("doctests", "examples in the documentation", || tests(&["--workspace", "--doc"], &[])),
-    slow("docs", "documentation without warnings, no broken link", docs),
-    quick("demo", "the main job on the workspace's own sources", demo),
-    quick("probe", "the core crates link and run without std and without an allocator", no_std),
-    slow("package", "the crates for embedders build from what would be published", || {
-        passes(&mut package::command()?)
-    }),
-    slow(
+    // Two at a time, the long ones first.
+    in_company(slow(
         "cross",
         "bare-metal builds; real faults on AArch64 and RISC-V 64 under emulation",
         across,
-    ),
-    slow("prove", "the user copies count exactly, whatever faults, for all lengths", || {
-        summarised(&["prove"])
-    }),
+    )),
+    in_company(quick(
+        "models",
+        "interleavings of the code that ships, and the bugs they must find",
+        models,
+    )),
+    in_company(slow(
+        "prove",
+        "the user copies count exactly, whatever faults, for all lengths",
+        || summarised(&["prove"]),
+    )),
+    in_company(quick("doctests", "examples in the documentation", || {
+        tests(&["--workspace", "--doc"], &[])
+    })),
+    in_company(slow("docs", "documentation without warnings, no broken link", docs)),
+    in_company(quick("demo", "the main job on the workspace's own sources", demo)),
+    in_company(quick(
+        "probe",
+        "the core crates link and run without std and without an allocator",
+        no_std,
+    )),
+    in_company(slow(
+        "package",
+        "the crates for embedders build from what would be published",
+        || passes(&mut package::command()?),
+    )),
     slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", || {
         summarised(FUZZING)
     }),
