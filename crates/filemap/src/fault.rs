@@ -55,7 +55,8 @@ pub struct MappedFrame<'f, K: Kernel> {
     /// How many pages from this one on are installed in the same lock hold, by as many calls that
     /// follow, have frames that follow each other, and are valid: an embedder may set their entries
     /// together, as one with the contiguous hint of arm64. 1 for the page of the fault. A run ends
-    /// with its leaf, 64 pages; only the pages of one leaf are locked together.
+    /// with its leaf, 64 pages; for an entry of 2 MiB there is
+    /// [`install_huge`](Inode::install_huge).
     pub contiguous: u32,
 }
 

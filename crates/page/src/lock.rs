@@ -4,9 +4,13 @@
 //! to; here a lock is kept only if the leaf belongs to the mapping at that index (P6).
 #![forbid(unsafe_code)]
 
+use heapless::Vec;
+
 use crate::leaf::Leaf;
 use crate::page_lock::Waited;
-use crate::{Errno, Kernel, LockContext, LockedRun, Mapping, PageIndex, PageRun, Trace};
+use crate::{
+    Errno, Kernel, LockContext, LockedRun, Mapping, PAGES_PER_LEAF, PageIndex, PageRun, Trace,
+};
 
 /// Looks for free pages before they count as contended.
 const LOOKS: u32 = 8;
@@ -190,6 +194,29 @@ impl<K: Kernel> Mapping<K> {
             drop(locked);
             cx = other;
         }
+    }
+
+    /// Locks all pages of `N` leaves at once, from page `first` on: for an entry of a page table
+    /// that maps them together. Never sleeps. `None` if `first` is not the first page of a leaf, a
+    /// leaf is missing, or one of the pages is locked or waited for.
+    #[must_use]
+    pub fn try_lock_leaves<'t, const N: usize>(
+        &'t self,
+        cx: LockContext<'t>,
+        first: PageIndex,
+    ) -> Option<[LockedRun<'t, K>; N]> {
+        if first.slot() != 0 {
+            return None;
+        }
+        let mut locked = Vec::<_, N>::new();
+        let mut rest = Some(cx);
+        for leaf in 0..N as u64 {
+            let (own, other) = rest.take()?.split();
+            rest = Some(other);
+            let run = PageRun::new(first.plus(leaf * PAGES_PER_LEAF as u64), PAGES_PER_LEAF as u64);
+            locked.push(self.try_lock(own, run)?).ok()?;
+        }
+        locked.into_array().ok()
     }
 
     #[cold]

@@ -21,6 +21,7 @@ mod direct;
 mod evict;
 mod fallocate;
 mod fault;
+mod fault_huge;
 mod flush;
 mod flusher;
 mod invalidate;
