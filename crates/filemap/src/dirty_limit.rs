@@ -1,8 +1,8 @@
 //! The limit of dirty pages, and the share that each store has of it.
 //!
 //! [`faultless_policy::throttle`] decides. Here are the counters that it asks for, and the waits
-//! for room. [`DirtyLimit`] belongs to a kernel; [`DirtyWriter`](crate::DirtyWriter), which asks on
-//! behalf of a task, is next door.
+//! for room. [`DirtyLimit`] belongs to a kernel, and has a [`StoreDirty`] for each store;
+//! [`DirtyWriter`](crate::DirtyWriter) asks on behalf of a task.
 //!
 //! A page is *charged* once while it is dirty and once while it is under writeback, by what
 //! [`Kernel::count`] is told, whichever task dirties it; and each promised page is. It is charged
@@ -18,15 +18,13 @@
 
 use core::fmt;
 use core::ptr;
-use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 
-use faultless_page::{
-    ConstSync, Count, Initial, Kernel, Spin, SpinLock, StoreId, Wait, WaitKey, Word, Word64,
-};
-use faultless_policy::throttle::{Counters, LONGEST_PAUSE_NS, Limits, Rate, Store};
+use faultless_page::{ConstSync, Count, Initial, Kernel, StoreId, Word, Word64};
+use faultless_policy::throttle::{LONGEST_PAUSE_NS, Limits, Rate, Store};
 
-/// Pages per second that a store writes until it is known better: 100 MiB.
-const GUESS: Rate = Rate::per_second(25_600);
+use crate::dirty_store::{Charged, StoreDirty};
+
 /// Nanoseconds between two looks at the stores that others write to. Short enough that the time
 /// between two looks counts as busy.
 const LOOK_ROUND_NS: u64 = LONGEST_PAUSE_NS / 4;
@@ -50,34 +48,6 @@ pub struct DirtyLimit<K: Kernel, const STORES: usize = 1> {
     stores: [StoreDirty<K>; STORES],
     /// When all stores were looked at last.
     looked: Word64<K>,
-}
-
-/// What a store has of the limit.
-pub(crate) struct StoreDirty<K: Kernel> {
-    charged: Charged<K>,
-    dirtied: Word64<K>,
-    written: Word64<K>,
-    under_writeback: Word64<K>,
-    /// Pages per second; 0 until it was measured.
-    bandwidth: Word64<K>,
-    measured: SpinLock<K, Measured>,
-}
-
-/// Charged pages, and whether a task may be waiting until there are fewer.
-struct Charged<K: Kernel> {
-    pages: Word64<K>,
-    awaited: Word64<K>,
-}
-
-/// What is known of the bandwidth.
-#[derive(Debug)]
-struct Measured {
-    store: Store,
-    /// Pages and time of the last look.
-    seen: Option<(u64, u64)>,
-    /// Pages written in the time that counts as busy.
-    written: u64,
-    busy_ns: u64,
 }
 
 /// Why no page is promised.
@@ -170,9 +140,7 @@ impl<K: Kernel, const STORES: usize> DirtyLimit<K, STORES> {
     /// Forgets what is known of the bandwidth of a store: its number is given to another one. No
     /// page of a file on it is dirty or under writeback.
     pub fn forget(&self, store: StoreId) {
-        let store = self.store(store);
-        *store.measured.lock() = Measured::INITIAL;
-        store.bandwidth.store(0, Relaxed);
+        self.store(store).forget();
     }
 
     /// The place of a store.
@@ -267,134 +235,6 @@ impl<K: Kernel, const STORES: usize> DirtyLimit<K, STORES> {
         }
         store.look(share, now)
     }
-}
-
-impl<K: Kernel> StoreDirty<K> {
-    /// Pages that are dirty, under writeback or promised.
-    pub(crate) fn charged(&self) -> u64 {
-        self.charged.pages()
-    }
-
-    fn bandwidth(&self) -> Rate {
-        match self.bandwidth.load(Relaxed) {
-            0 => GUESS,
-            pages => Rate::per_second(pages),
-        }
-    }
-
-    /// What is known at time `now`.
-    fn look(&self, share: &Limits, now: u64) -> Store {
-        let (written, dirtied) = (self.written.load(Relaxed), self.dirtied.load(Relaxed));
-        let under_writeback = self.under_writeback.load(Relaxed);
-        let charged = self.charged.pages();
-        let mut measured = self.measured.lock();
-        measured.progress(written, under_writeback, now);
-        let counters =
-            Counters { charged, dirtied, written: measured.written, busy_ns: measured.busy_ns };
-        measured.store.update(&counters, share, now);
-        self.bandwidth.store(measured.store.bandwidth().pages_per_second(), Relaxed);
-        measured.store
-    }
-}
-
-impl<K: Kernel> Charged<K> {
-    fn pages(&self) -> u64 {
-        self.pages.load(SeqCst)
-    }
-
-    fn add(&self, pages: u64) {
-        self.pages.fetch_add(pages, SeqCst);
-    }
-
-    fn has_room(&self, limits: &Limits) -> bool {
-        limits.admit(self.pages(), 1) > 0
-    }
-
-    /// Adds as many of `wanted` pages as `limits` admit; how many.
-    fn charge(&self, limits: &Limits, wanted: u32) -> u32 {
-        let mut charged = self.pages();
-        loop {
-            // At most `wanted`.
-            let pages = limits.admit(charged, u64::from(wanted));
-            if pages == 0 {
-                return 0;
-            }
-            match self.pages.compare_exchange(charged, charged + pages, SeqCst, SeqCst) {
-                Ok(_) => return pages as u32,
-                Err(now) => charged = now,
-            }
-        }
-    }
-
-    fn take_off(&self, pages: u64, wait: &K::Wait) {
-        if pages == 0 {
-            return;
-        }
-        self.pages.fetch_sub(pages, SeqCst);
-        if self.is_awaited() {
-            self.awaited.store(0, SeqCst);
-            wait.wake(self.key());
-        }
-    }
-
-    /// Sleeps until `is_over` says yes.
-    ///
-    /// A waiter announces itself and then looks at the pages; a page is taken off, and then the
-    /// waiters are looked at. All four accesses are sequentially consistent, so one of the two
-    /// sees the other.
-    #[cold]
-    fn wait_for(&self, wait: &K::Wait, is_over: &dyn Fn() -> bool) {
-        wait.wait_until(self.key(), &mut || {
-            self.awaited.store(1, SeqCst);
-            is_over()
-        });
-    }
-
-    fn is_awaited(&self) -> bool {
-        self.awaited.load(SeqCst) != 0
-    }
-
-    fn key(&self) -> WaitKey {
-        WaitKey(ptr::from_ref(&self.awaited).addr())
-    }
-}
-
-impl Measured {
-    const INITIAL: Self = Self { store: Store::new(GUESS), seen: None, written: 0, busy_ns: 0 };
-
-    /// The time since the last look was busy if pages were written in it or are under writeback. A
-    /// time longer than the longest pause says nothing: no task was writing.
-    fn progress(&mut self, written: u64, under_writeback: u64, now: u64) {
-        if let Some((before, then)) = self.seen {
-            let (pages, elapsed) = (written.wrapping_sub(before), now.saturating_sub(then));
-            if (pages > 0 || under_writeback > 0) && elapsed <= LONGEST_PAUSE_NS {
-                self.written = self.written.wrapping_add(pages);
-                self.busy_ns = self.busy_ns.saturating_add(elapsed);
-            }
-        }
-        self.seen = Some((written, now));
-    }
-}
-
-impl Initial for Measured {
-    const INITIAL: Self = Self::INITIAL;
-}
-
-impl<K: Kernel<Sync: ConstSync>> Initial for Charged<K> {
-    const INITIAL: Self =
-        Self { pages: <Word64<K> as Initial>::INITIAL, awaited: <Word64<K> as Initial>::INITIAL };
-}
-
-impl<K: Kernel<Sync: ConstSync>> Initial for StoreDirty<K> {
-    const INITIAL: Self = Self {
-        charged: Charged::INITIAL,
-        dirtied: <Word64<K> as Initial>::INITIAL,
-        written: <Word64<K> as Initial>::INITIAL,
-        under_writeback: <Word64<K> as Initial>::INITIAL,
-        bandwidth: <Word64<K> as Initial>::INITIAL,
-        measured:
-            <<K::Sync as ConstSync>::Free<Measured> as Initial<SpinLock<K, Measured>>>::INITIAL,
-    };
 }
 
 impl<K: Kernel, const STORES: usize> fmt::Debug for DirtyLimit<K, STORES> {

@@ -72,7 +72,7 @@ impl<'l, K: Kernel, const STORES: usize> DirtyWriter<'l, K, STORES> {
         let share = self.limit.share(store);
         let known = self.limit.look(store, &share, now);
         let mut pauses = self.pauses.get();
-        let step = pauses.landed(dirtied, &known, (&share, store.charged()), now);
+        let step = pauses.landed(dirtied, &known, (&share, store.charged.pages()), now);
         self.pauses.set(pauses);
         self.most.set(step.pages);
         step.pause_ns

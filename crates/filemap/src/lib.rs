@@ -20,6 +20,7 @@ extern crate std;
 mod direct;
 mod dirty_age;
 mod dirty_limit;
+mod dirty_store;
 mod dirty_writer;
 mod eof;
 mod errors;

@@ -91,11 +91,15 @@ impl<S: SyncFamily> Anchor<S> {
     }
 
     /// Forgets what an earlier mapping left. Before the anchor is linked.
-    pub(crate) fn reset(&self, store: StoreId, accounts_dirty: bool) {
-        let flag = if accounts_dirty { ACCOUNTS_DIRTY } else { 0 };
-        self.store.store(u64::from(store.0) | flag, Relaxed);
+    pub(crate) fn reset(&self, store: StoreId) {
+        self.store.store(u64::from(store.0), Relaxed);
         self.failures.store(0, Relaxed);
         self.requests.store(0, Relaxed);
+    }
+
+    /// The dirty pages of the mapping count. Before the anchor is linked.
+    pub(crate) fn account_dirty(&self) {
+        self.store.fetch_or(ACCOUNTS_DIRTY, Relaxed);
     }
 
     /// See [`Mapping::accounts_dirty`](crate::Mapping::accounts_dirty).
