@@ -213,7 +213,7 @@ impl<K: Kernel> Inode<K> {
             let is_dirty = || locked.dirty().contains(slot);
             if self.limits_dirty::<T>() && promise.is_missing(access) && !is_dirty() {
                 drop(locked);
-                if task.admit_dirty(1) == 0 {
+                if task.admit_dirty(self.mapping().store_id(), 1) == 0 {
                     return Err(Errno::Interrupted.into());
                 }
                 *promise = Promise::Unused;
@@ -231,8 +231,8 @@ impl<K: Kernel> Inode<K> {
             };
             let mapped = MappedFrame { frame, protection, contiguous: 1 };
             let installed = self.install_locked(&mut locked, index, size, mapped, install);
-            K::count(Count::Used, 1);
-            K::count(Count::Faulted, 1);
+            self.mapping().count(Count::Used, 1);
+            self.mapping().count(Count::Faulted, 1);
             return Ok(installed);
         }
     }

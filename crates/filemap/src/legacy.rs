@@ -8,7 +8,7 @@
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, FillBuf, PageIndex, Reserved,
-    Strategy, SyncKind, WritebackRun,
+    StoreId, Strategy, SyncKind, WritebackRun,
 };
 
 /// The interface of a store from before `write_begin` and `write_end`. Each method is called as the
@@ -65,6 +65,11 @@ pub trait PrepareCommit: Send + Sync {
     /// Whether clean pages may be dropped; see [`AddressSpaceOperations::is_persistent`].
     fn is_persistent(&self) -> bool {
         true
+    }
+
+    /// Which of the kernel's stores the file is on; see [`AddressSpaceOperations::store_id`].
+    fn store_id(&self) -> StoreId {
+        StoreId::default()
     }
 }
 
@@ -139,5 +144,9 @@ impl<S: PrepareCommit> AddressSpaceOperations for PrepareCommitStore<S> {
 
     fn is_persistent(&self) -> bool {
         self.0.is_persistent()
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.0.store_id()
     }
 }

@@ -20,6 +20,8 @@ extern crate std;
 mod direct;
 mod dirty_age;
 mod dirty_limit;
+mod dirty_store;
+mod dirty_writer;
 mod eof;
 mod errors;
 mod evict;
@@ -55,7 +57,8 @@ mod write;
 mod writeback;
 
 pub use direct::DirectWrite;
-pub use dirty_limit::{DirtyLimit, DirtyWriter};
+pub use dirty_limit::DirtyLimit;
+pub use dirty_writer::DirtyWriter;
 pub use errors::ErrorCursor;
 pub use fault::{Access, FaultError, MappedFrame, Protection};
 pub use fault_huge::{HUGE_PAGES, HugeFrames};

@@ -150,7 +150,8 @@ impl<K: Kernel> Inode<K> {
                 ahead.used_marker(self, token, marked, to.count());
             }
             if kept > 0 {
-                K::count(Count::Used, at.run(kept).map_or(0, PageRun::pages));
+                let pages = at.run(kept).map_or(0, PageRun::pages);
+                self.mapping().count(Count::Used, pages);
                 to.revert(copied - kept);
                 rounds = Rounds::none();
                 continue;
@@ -251,7 +252,7 @@ impl<K: Kernel> Inode<K> {
         match temporary.send_to(token, to) {
             0 => Err(Errno::Fault),
             sent => {
-                K::count(Count::Used, 1);
+                self.mapping().count(Count::Used, 1);
                 Ok(sent)
             }
         }

@@ -2,6 +2,8 @@
 //! no.
 #![forbid(unsafe_code)]
 
+use faultless_page::StoreId;
+
 /// The calling task, as far as file I/O cares. None of these sleeps, except
 /// [`throttle`](Self::throttle) and [`admit_dirty`](Self::admit_dirty).
 ///
@@ -47,14 +49,14 @@ pub trait Task {
     /// and no code is compiled for them.
     const LIMITS_DIRTY_PAGES: bool = false;
 
-    /// Asks for a promise that up to `wanted` pages may become dirty, `1..=64`; for how many. Zero:
-    /// the task is to die. May sleep until writeback ends.
+    /// Asks for a promise that up to `wanted` pages of a file on `store` may become dirty,
+    /// `1..=64`; for how many. Zero: the task is to die. May sleep until writeback ends.
     ///
     /// Called before a step that may dirty a clean page, never for pages that are dirty already. No
     /// page lock is held (P3); I and the range of the write may be, and M in a fault: writeback
     /// needs none of them.
     #[inline(always)]
-    fn admit_dirty(&self, wanted: u32) -> u32 {
+    fn admit_dirty(&self, _store: StoreId, wanted: u32) -> u32 {
         wanted
     }
 

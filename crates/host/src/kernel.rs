@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use faultless_page::{
-    AddressSpaceOperations, CoreSync, Count, Kernel, LockContext, PageCache, Replacement,
+    AddressSpaceOperations, CoreSync, Count, Kernel, LockContext, PageCache, Replacement, StoreId,
     SyncFamily, Trace, TwoQueues,
 };
 
@@ -38,7 +38,7 @@ pub trait Flavor: fmt::Debug + Send + Sync + 'static {
 
     /// What it does with a count: nothing.
     #[inline(always)]
-    fn count(_what: Count, _pages: u32) {}
+    fn count(_store: StoreId, _what: Count, _pages: u32) {}
 
     /// What it gives up for an allocation that finds nothing, as
     /// [`Kernel::reclaim`]: nothing.
@@ -131,8 +131,8 @@ impl<F: Flavor> Kernel for HostKernel<F> {
     }
 
     #[inline(always)]
-    fn count(what: Count, pages: u32) {
-        F::count(what, pages);
+    fn count(store: StoreId, what: Count, pages: u32) {
+        F::count(store, what, pages);
     }
 
     fn reclaim(cache: &PageCache<Self>, locks: LockContext<'_>, wanted: u32) -> u32 {

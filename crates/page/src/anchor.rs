@@ -11,7 +11,7 @@ use core::ptr;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 
 use crate::pool::Node;
-use crate::{Errno, Failures, SyncFamily, Wait, WaitKey, Word};
+use crate::{Errno, Failures, StoreId, SyncFamily, Wait, WaitKey, Word};
 
 /// One request that is under way, in the low part of [`Anchor::requests`].
 const ACTIVE: u64 = 1;
@@ -20,13 +20,16 @@ const LEAVING: u64 = 1 << 24;
 /// A drop waits for the requests.
 const AWAITED: u64 = 1 << 63;
 
+/// The dirty pages of the mapping count. In [`Anchor::store`], above the number.
+const ACCOUNTS_DIRTY: u64 = 1 << 32;
+
 /// See the module.
 #[repr(C, align(64))]
 pub(crate) struct Anchor<S: SyncFamily> {
     failures: S::Word64,
     requests: S::Word64,
-    /// Non-zero if the dirty pages of the mapping count.
-    accounts_dirty: S::Word64,
+    /// The number of the mapping's store, and [`ACCOUNTS_DIRTY`].
+    store: S::Word64,
     next: S::Word64,
 }
 
@@ -34,8 +37,8 @@ impl<S: SyncFamily> Node for Anchor<S> {
     type Word = S::Word64;
 
     fn fresh() -> Self {
-        let [failures, requests, accounts_dirty, next] = [(); 4].map(|()| Word::new(0));
-        Self { failures, requests, accounts_dirty, next }
+        let [failures, requests, store, next] = [(); 4].map(|()| Word::new(0));
+        Self { failures, requests, store, next }
     }
 
     fn next(&self) -> &S::Word64 {
@@ -88,15 +91,25 @@ impl<S: SyncFamily> Anchor<S> {
     }
 
     /// Forgets what an earlier mapping left. Before the anchor is linked.
-    pub(crate) fn reset(&self, accounts_dirty: u64) {
-        self.accounts_dirty.store(accounts_dirty, Relaxed);
+    pub(crate) fn reset(&self, store: StoreId) {
+        self.store.store(u64::from(store.0), Relaxed);
         self.failures.store(0, Relaxed);
         self.requests.store(0, Relaxed);
     }
 
+    /// The dirty pages of the mapping count. Before the anchor is linked.
+    pub(crate) fn account_dirty(&self) {
+        self.store.fetch_or(ACCOUNTS_DIRTY, Relaxed);
+    }
+
     /// See [`Mapping::accounts_dirty`](crate::Mapping::accounts_dirty).
     pub(crate) fn accounts_dirty(&self) -> bool {
-        self.accounts_dirty.load(Relaxed) != 0
+        self.store.load(Relaxed) & ACCOUNTS_DIRTY != 0
+    }
+
+    /// See [`Mapping::store_id`](crate::Mapping::store_id).
+    pub(crate) fn store_id(&self) -> StoreId {
+        StoreId(self.store.load(Relaxed) as u32)
     }
 
     pub(crate) fn failures(&self) -> Failures {

@@ -26,7 +26,10 @@ impl<K: Kernel> Mapping<K> {
             return Ok(());
         }
         let fresh = self.cache().nodes().take_anchor()?;
-        fresh.reset(u64::from(self.accounts_dirty()));
+        fresh.reset(self.store_id());
+        if self.accounts_dirty() {
+            fresh.account_dirty();
+        }
         let address = ptr::from_ref(&*fresh).expose_provenance() as u64;
         if self.anchor.compare_exchange(0, address, AcqRel, Acquire).is_ok() {
             let _linked = fresh.into_linked();

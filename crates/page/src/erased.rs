@@ -24,6 +24,7 @@ impl<K: Kernel> OpsOf<K> {
 
     fn end_read(raw: &Raw, good: SlotMask, errno: Option<Errno>) {
         let _counted: Counted<'_, K> = Counted(raw, PhantomData);
+        count::<K>(raw.anchor::<K>().store_id(), Count::Filled, good);
         raw.leaf::<K>().end_read(raw.cache::<K>(), raw.run(), good, errno);
     }
 
@@ -35,10 +36,10 @@ impl<K: Kernel> OpsOf<K> {
             let dirtied = leaf.set_dirty_again(slots);
             if anchor.accounts_dirty() {
                 // Before the end is counted: the sum of both levels does not fall in between.
-                count::<K>(Count::Dirtied, dirtied);
+                count::<K>(anchor.store_id(), Count::Dirtied, dirtied);
             }
         }
-        count::<K>(Count::WritebackEnded, slots);
+        count::<K>(anchor.store_id(), Count::WritebackEnded, slots);
         leaf.clear_writeback(slots, raw.cache::<K>().wait());
     }
 }

@@ -19,7 +19,7 @@ use crate::pool::Pool;
 use crate::replacement::Ops;
 use crate::{
     AddressSpaceOperations, ConstSync, Count, Epoch, EpochGuard, Frames, Initial, LockContext,
-    Replacement, SlotMask, Spin, SyncFamily, Trace, UserMappings, Wait, Word,
+    Replacement, SlotMask, Spin, StoreId, SyncFamily, Trace, UserMappings, Wait, Word,
 };
 
 /// Everything static that a kernel supplies, in one trait, so that types read `Mapping<K>`.
@@ -85,18 +85,21 @@ pub trait Kernel: Sized + Send + Sync + 'static {
     #[inline(always)]
     fn trace(_event: Trace) {}
 
-    /// A number of pages has grown by `pages`, which is not 0; the default compiles to nothing. For
-    /// the statistics of a kernel: `CacheCounters` of `faultless-parts` keeps them. As for
+    /// A number of pages of files on `store` has grown by `pages`, which is not 0; the default
+    /// compiles to nothing. For the statistics of a kernel: `CacheCounters` of `faultless-parts`
+    /// keeps them; and for its limit of dirty pages, `DirtyLimit` of `faultless-filemap`. As for
     /// [`trace`](Self::trace), locks may be held.
+    ///
+    /// A page is counted out for the store that it was counted in for.
     #[inline(always)]
-    fn count(_what: Count, _pages: u32) {}
+    fn count(_store: StoreId, _what: Count, _pages: u32) {}
 }
 
-/// Tells the kernel of a count that has grown by the pages in `slots`.
+/// Tells the kernel of a count that has grown by the pages in `slots`, of a file on `store`.
 #[inline(always)]
-pub(crate) fn count<K: Kernel>(what: Count, slots: SlotMask) {
+pub(crate) fn count<K: Kernel>(store: StoreId, what: Count, slots: SlotMask) {
     if !slots.is_empty() {
-        K::count(what, slots.count());
+        K::count(store, what, slots.count());
     }
 }
 

@@ -11,7 +11,6 @@ use core::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 use faultless_policy::replacement::Origin;
 
 use crate::debug::kernel_debug;
-use crate::kernel::count;
 use crate::leaf::Leaf;
 use crate::replacement::Ops;
 use crate::slots::SlotWord;
@@ -245,7 +244,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Frames were put into `slots`.
     fn put_in(&mut self, slots: SlotMask, origin: Origin) {
         self.leaf.set_present(slots);
-        count::<K>(Count::Cached, slots);
+        self.mapping.count_slots(Count::Cached, slots);
         let (cache, base) = (self.mapping.cache(), self.run.leaf_base());
         cache.note_inserted(self.mapping, self.leaf, slots, base, origin);
     }
@@ -278,7 +277,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         debug_assert!(self.mask().contains(slots), "locked");
         if !slots.is_empty() {
             let dirty = self.leaf.take(slots, each);
-            count::<K>(Count::Removed, slots);
+            self.mapping.count_slots(Count::Removed, slots);
             self.mapping.count_dirty(Count::Cleaned, dirty);
         }
     }

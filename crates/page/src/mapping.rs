@@ -15,7 +15,7 @@ use crate::leaf::{Leaf, ON_BOOKS};
 use crate::tree::Tree;
 use crate::{
     AddressSpaceOperations, Count, Errno, Kernel, LockId, MAX_FILE_SIZE, PageCache, PageRun,
-    SlotMask, Trace, Word, Word64,
+    SlotMask, StoreId, Trace, Word, Word64,
 };
 
 /// The pages of one file that are in the cache.
@@ -30,6 +30,7 @@ pub struct Mapping<K: Kernel> {
     store: K::Store,
     /// Whether its dirty pages count.
     accounts_dirty: bool,
+    store_id: StoreId,
     /// Keeps the nodes that the tree links to.
     cache: K::Cache,
 }
@@ -48,8 +49,9 @@ impl<K: Kernel> Mapping<K> {
         let id = cache.new_id() << 1 | on_books;
         let size = Word::new(size.min(MAX_FILE_SIZE));
         let anchor = Word::new(0);
-        let accounts_dirty = !store.is_swap();
-        Self { tree: Tree::new(), anchor, id, size, user_mappings, store, accounts_dirty, cache }
+        let (accounts_dirty, store_id) = (!store.is_swap(), store.store_id());
+        let tree = Tree::new();
+        Self { tree, anchor, id, size, user_mappings, store, accounts_dirty, store_id, cache }
     }
 
     /// A number that no other mapping of this cache has or had. Not 0.
@@ -88,11 +90,31 @@ impl<K: Kernel> Mapping<K> {
         self.accounts_dirty
     }
 
+    /// Which store the file is on, as its [store said](AddressSpaceOperations::store_id) when the
+    /// mapping was made.
+    #[must_use]
+    #[inline]
+    pub fn store_id(&self) -> StoreId {
+        self.store_id
+    }
+
+    /// Tells the kernel of `pages` pages of this mapping: [`Kernel::count`]. `pages` is not 0.
+    #[inline(always)]
+    pub fn count(&self, what: Count, pages: u32) {
+        K::count(self.store_id, what, pages);
+    }
+
+    /// Tells the kernel of the pages in `slots`, if there are any.
+    #[inline(always)]
+    pub(crate) fn count_slots(&self, what: Count, slots: SlotMask) {
+        count::<K>(self.store_id, what, slots);
+    }
+
     /// Tells the kernel of pages that became dirty, or are so no longer.
     #[inline]
     pub(crate) fn count_dirty(&self, what: Count, slots: SlotMask) {
         if self.accounts_dirty {
-            count::<K>(what, slots);
+            self.count_slots(what, slots);
         }
     }
 

@@ -7,7 +7,6 @@
 
 use heapless::Vec;
 
-use crate::kernel::count;
 use crate::leaf::Leaf;
 use crate::node::{Inner, Link, MAX_LEVEL, leaf_number, slot_at};
 use crate::pool::Spare;
@@ -165,7 +164,7 @@ impl<K: Kernel> Mapping<K> {
         while let Some((number, leaf)) = this.tree().next_leaf(0, u64::MAX) {
             let pages = leaf.present();
             let dirty = leaf.take(pages, |frame| this.release(frame));
-            count::<K>(Count::Removed, pages);
+            this.count_slots(Count::Removed, pages);
             this.count_dirty(Count::Cleaned, dirty);
             this.cache().note_removed(this, leaf, pages);
             leaf.retire();

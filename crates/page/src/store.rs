@@ -77,6 +77,13 @@ pub enum Fallocate {
     ZeroRange,
 }
 
+/// A number by which a kernel knows one of its stores: a file system, or the device below it. The
+/// embedder gives the numbers out. The default, 0, is for a kernel that does not tell its stores
+/// apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[doc(alias = "backing_dev_info")]
+pub struct StoreId(pub u32);
+
 /// What a [`sync`](AddressSpaceOperations::sync) that fails leaves of what was sent before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FailedSync {
@@ -300,6 +307,13 @@ pub trait AddressSpaceOperations: Send + Sync {
     #[doc(alias = "tmpfs")]
     fn is_swap(&self) -> bool {
         false
+    }
+
+    /// Which of the kernel's stores the file is on: what [`Kernel::count`](crate::Kernel::count) is
+    /// told of its pages, and by whose share a limit of dirty pages admits them. It does not change
+    /// while a file is open.
+    fn store_id(&self) -> StoreId {
+        StoreId::default()
     }
 
     /// Whether a page must stay as it is while it is written back, because the store makes a

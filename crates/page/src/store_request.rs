@@ -67,8 +67,8 @@ macro_rules! forward_to_store {
         $crate::forward_to_store!(
             $this => $store;
             read, writeback, write_begin, write_end, truncate_blocks, set_size, sync, failed_sync,
-            strategy, max_size, is_persistent, wants_stable_pages, is_swap, fallocate, extent,
-            prepare_size
+            strategy, max_size, is_persistent, wants_stable_pages, is_swap, store_id, fallocate,
+            extent, prepare_size
         );
     };
     ($this:ident => $store:expr; $($call:ident),+) => {
@@ -178,6 +178,11 @@ macro_rules! forward_to_store {
     (@is_swap $this:ident $store:expr) => {
         fn is_swap(&$this) -> bool {
             $store.is_swap()
+        }
+    };
+    (@store_id $this:ident $store:expr) => {
+        fn store_id(&$this) -> $crate::StoreId {
+            $store.store_id()
         }
     };
     (@wants_stable_pages $this:ident $store:expr) => {

@@ -4,11 +4,10 @@ use core::mem;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Release;
 
-use crate::kernel::count;
 use crate::leaf::Leaf;
 use crate::request::Raw;
 use crate::{
-    AddressSpaceOperations, Count, Errno, FileEnd, Frames, Kernel, LockedRun, Mapping, PageCache,
+    AddressSpaceOperations, Errno, FileEnd, Frames, Kernel, LockedRun, Mapping, PageCache,
     PageIndex, PageRun, ReadRequest, Replacement, SlotMask, SyncFamily, Trace,
 };
 
@@ -96,7 +95,6 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
         }
         if !good.is_empty() {
             self.uptodate.fetch_or(good, Release);
-            count::<K>(Count::Filled, good);
         }
         self.unlock(run.mask(), cache.wait());
     }

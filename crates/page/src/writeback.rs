@@ -7,7 +7,6 @@
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use crate::kernel::count;
 use crate::leaf::Leaf;
 use crate::request::Raw;
 use crate::{Count, Kernel, LockedRun, PageRun, SlotMask, WritebackRequest};
@@ -31,7 +30,7 @@ impl<K: Kernel> LockedRun<'_, K> {
             return None;
         }
         self.leaf.begin_writeback(slots);
-        count::<K>(Count::WritebackBegun, slots);
+        self.mapping.count_slots(Count::WritebackBegun, slots);
         self.mapping.count_dirty(Count::Cleaned, slots);
         // SAFETY: the pages are present, because marks are only set on present pages; they were not
         // under writeback, and are now. Only the holder of the page lock sets the mark, so no other

@@ -14,18 +14,18 @@ use faultless_page::Count;
 /// what they say. Without them a cache counts nothing, at no cost.
 ///
 /// ```
-/// use faultless_page::{Count, Kernel};
+/// use faultless_page::{Count, Kernel, StoreId};
 /// use faultless_parts::CacheCounters;
 ///
 /// static COUNTERS: CacheCounters = CacheCounters::new();
 ///
 /// // In `impl Kernel for MyKernel`:
-/// fn count(what: Count, pages: u32) {
+/// fn count(_store: StoreId, what: Count, pages: u32) {
 ///     COUNTERS.count(what, pages);
 /// }
 ///
-/// count(Count::Used, 3);
-/// count(Count::Filled, 1);
+/// count(StoreId(0), Count::Used, 3);
+/// count(StoreId(0), Count::Filled, 1);
 /// assert_eq!(COUNTERS.now().hits(), 2);
 /// ```
 #[derive(Debug)]

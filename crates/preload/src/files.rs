@@ -1,6 +1,7 @@
 //! Which files are in Faultless: the regular files of one folder. Names are Linux's; a file is
 //! known by its device and number, and kept from vanishing by a hidden link.
 
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -15,7 +16,7 @@ use faultless::filemap::{Flusher, Inodes};
 use faultless::parts::{Answer, Call, FaultyStore, When};
 use faultless::prelude::{
     AddressSpaceOperations, Errno as CacheErrno, InKernel, Inode, IovIter, KernelMemory, PAGE_SIZE,
-    SyncKind, Times,
+    PageLocks, SyncKind, Task, Times,
 };
 use faultless_posix::{Errno, Volume};
 use syscalls::Sysno;
@@ -42,15 +43,36 @@ pub(crate) fn volume() -> &'static Volume<Program, Files> {
     FILES.get()
 }
 
+/// Nanoseconds after which a dirty file is sent, and between two looks for such files.
+const AGE_NS: u64 = 1_000_000_000;
+/// Pages that a look sends at most.
+const PAGES_AT_ONCE: u32 = 1024;
+
+/// A step of the flusher, if the last one was long enough ago. After a write that landed, with
+/// nothing held (L6): a run has no thread of its own in the program that could call it.
+pub(crate) fn flush_aged(token: &mut impl PageLocks) {
+    let (now, flushed) = (Running.now(), &files().flushed);
+    let last = flushed.load(Relaxed);
+    if now.saturating_sub(last) >= AGE_NS
+        && flushed.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
+    {
+        // By age alone: what has no room in the cache is reclaimed.
+        let _rest_is_later = volume().flush(token, 0, PAGES_AT_ONCE, &Running);
+    }
+}
+
 /// Files by what Linux knows them by.
 pub(crate) struct Files {
     known: Short<BTreeMap<Key, Arc<File>>>,
+    /// When the flusher looked last.
+    flushed: AtomicU64,
 }
 
 impl Files {
-    /// No file. Only `sync` and `syncfs` ask for pages to be written back.
+    /// No file.
     pub(crate) fn volume() -> Volume<Program, Self> {
-        Volume::new(Self { known: Short::new(BTreeMap::new()) }, Flusher::new(u64::MAX, u64::MAX))
+        let files = Self { known: Short::new(BTreeMap::new()), flushed: AtomicU64::new(0) };
+        Volume::new(files, Flusher::new(AGE_NS, u64::MAX))
     }
 
     /// All files.

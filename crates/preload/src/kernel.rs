@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use faultless::filemap::ReadAheadLimits;
-use faultless::page::{Count, Trace};
+use faultless::page::{Count, StoreId, Trace};
 use faultless::parts::{FaultyStore, QueueWait};
 use faultless::prelude::{Inode, Kernel, PageCache, PageIndex, Unmap, UserMappings};
 use faultless_posix::{AddressSpace, Description, ReverseMap, System};
@@ -69,7 +69,7 @@ impl Kernel for Program {
         locks::check(event);
     }
 
-    fn count(what: Count, pages: u32) {
+    fn count(_store: StoreId, what: Count, pages: u32) {
         counters().cache.count(what, pages);
     }
 }

@@ -14,6 +14,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use faultless::page::StoreId;
 use faultless::parts::{BlockMap, BlockStore, QueueWait, RamDisk};
 use faultless::prelude::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
@@ -122,6 +123,9 @@ impl AddressSpaceOperations for Backed {
     }
     fn is_swap(&self) -> bool {
         self.store().is_swap()
+    }
+    fn store_id(&self) -> StoreId {
+        self.store().store_id()
     }
 
     fn wants_stable_pages(&self) -> bool {

@@ -2,6 +2,11 @@
 //!
 //! Mappings can be changed by the process itself only. An entry that another process changes is
 //! noted as stale, and made good by [`Table::reload`] before the flush returns.
+//!
+//! A fault shows what the cache has around its page, up to 16 pages, with an `mmap` for each. On a
+//! machine where a page with a fault of its own takes 9 µs, that is 3 µs a page; one `mmap` of 16
+//! consecutive frames would make it 0.4 µs. It would have to show pages before their entries are
+//! set, which the address space does one by one, each time under its lock.
 
 use core::ops::Range;
 

@@ -17,7 +17,7 @@ use faultless_filemap::{
 use faultless_host::stores::MemoryStore;
 use faultless_page::{
     AddressSpaceOperations, CoreSync, Count, Errno, FrameNumber, Frames, Kernel, NoUserMappings,
-    PAGE_SIZE, PageCache, PageIndex, SpinWait, SyncKind, TwoQueues,
+    PAGE_SIZE, PageCache, PageIndex, SpinWait, StoreId, SyncKind, TwoQueues,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserMemory, UserSlice};
@@ -159,13 +159,13 @@ impl Kernel for Whole {
     type Replacement = TwoQueues;
 
     #[inline]
-    fn count(what: Count, pages: u32) {
+    fn count(store: StoreId, what: Count, pages: u32) {
         COUNTERS.with(|counters| {
             if let Some(counter) = counters.get(what as usize) {
                 counter.set(counter.get() + u64::from(pages));
             }
         });
-        LIMIT.count(what, pages, &SpinWait);
+        LIMIT.count(store, what, pages, &SpinWait);
     }
 }
 
@@ -190,8 +190,8 @@ impl Task for Limited {
     const LIMITS_DIRTY_PAGES: bool = true;
 
     #[inline]
-    fn admit_dirty(&self, wanted: u32) -> u32 {
-        self.0.admit(wanted, &|| false)
+    fn admit_dirty(&self, store: StoreId, wanted: u32) -> u32 {
+        self.0.admit(store, wanted, &|| false)
     }
 
     #[inline]

@@ -7,6 +7,7 @@
 //! | `speed` | how long some of them take |
 //! | `tools` | the library, the small programs and scripts, and how one is run |
 //! | [`machine`] | the folder, the memory and the environment that a program gets |
+//! | `witness` | what programs ask of the outside: what is in Linux's own files |
 //! | `suitable` | whether the dynamic linker would load a library into a program |
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ mod speed;
 mod suitable;
 pub mod suite;
 mod tools;
+mod witness;
 
 /// The commands.
 #[derive(Debug, Parser)]

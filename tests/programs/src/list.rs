@@ -53,6 +53,8 @@ pub(crate) enum On {
     Files,
     /// On files whose store fails.
     Failing,
+    /// On files that nothing writes back but what the program does.
+    Quiet,
 }
 
 impl On {
@@ -81,6 +83,7 @@ impl On {
             .into(),
             Self::Two => vec![("ram", setting("ram", 65_536, 0)), files],
             Self::Files => vec![files],
+            Self::Quiet => vec![("file", setting("file", 4096, 0))],
             Self::Failing => vec![("failing", Setting { fail: 40, ..setting("file", 4096, 0) })],
         }
     }
@@ -105,6 +108,7 @@ pub(crate) const CASES: &[Case] = &[
     racing("handlers of signals", "handlers", On::Two),
     own("no environment", "no_environment", On::Two),
     own("programs in the folder", "program_work", On::Two),
+    own("synced", "synced", On::Quiet),
     own("little memory", "little_memory", On::Files),
     racing("all at once", "all_at_once", On::EachStore),
     racing("killed", "killed", On::Two),
@@ -210,4 +214,5 @@ pub(crate) const PLANTED: &[(&str, &str)] = &[
     ("no-write-protect", "fsx, seed 1"),
     ("no-unmap", "truncation"),
     ("lost-dirty", "fsx, seed 2"),
+    ("lost-dirty", "synced"),
 ];

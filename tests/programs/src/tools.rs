@@ -17,6 +17,7 @@ use faultless_tools::workspace;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::machine::{Machine, Setting, build_library, exit_code};
+use crate::witness;
 
 /// How long a run may take before it counts as hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
@@ -112,7 +113,7 @@ impl Tools {
         let mut output = tempfile::tempfile()?;
         shell.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null());
         let mut child = shell.process_group(0).spawn().context("cannot run sh")?;
-        let status = wait(&mut child, patience)?;
+        let status = wait(&mut child, patience, folder)?;
         output.rewind()?;
         let mut bytes = Vec::new();
         output.read_to_end(&mut bytes)?;
@@ -121,13 +122,14 @@ impl Tools {
 }
 
 /// Waits for a process; nothing if it is still there after so long: then it is killed, with all of
-/// its group.
-fn wait(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
+/// its group. Meanwhile its questions are answered.
+fn wait(child: &mut Child, patience: Duration, folder: &Path) -> Result<Option<ExitStatus>> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
+        witness::answer(folder)?;
         if start.elapsed() > patience {
             if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
                 kill_process_group(group, Signal::KILL)?;

@@ -10,7 +10,7 @@ use faultless::filemap::{
 };
 use faultless::page::{
     AddressSpaceOperations, CoreSync, Count, Errno, Kernel, LockContext, NoUserMappings, PageCache,
-    TwoQueues, Wait, WaitKey,
+    StoreId, TwoQueues, Wait, WaitKey,
 };
 use faultless::usercopy::IovIter;
 use faultless_host::memory::HostFrames;
@@ -44,8 +44,8 @@ impl Kernel for Short {
         step(cache, DirtyVictims::Leave, &mut locks, wanted)
     }
 
-    fn count(what: Count, pages: u32) {
-        LIMIT.count(what, pages, &Looking);
+    fn count(store: StoreId, what: Count, pages: u32) {
+        LIMIT.count(store, what, pages, &Looking);
     }
 }
 
@@ -59,7 +59,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A thread that waits looks again and again.
 #[derive(Debug)]
-struct Looking;
+pub(super) struct Looking;
 
 impl Wait for Looking {
     fn wait_until(&self, _key: WaitKey, condition: &mut dyn FnMut() -> bool) {
@@ -100,8 +100,8 @@ struct Limited(DirtyWriter<'static, Short>);
 impl Task for Limited {
     const LIMITS_DIRTY_PAGES: bool = true;
 
-    fn admit_dirty(&self, wanted: u32) -> u32 {
-        self.0.admit(wanted, &|| false)
+    fn admit_dirty(&self, store: StoreId, wanted: u32) -> u32 {
+        self.0.admit(store, wanted, &|| false)
     }
 
     fn settle_dirty(&self, dirtied: u32) {

@@ -10,7 +10,7 @@ use faultless::filemap::{
     DirtyLimit, DirtyThresholds, DirtyVictims, DirtyWriter, Files, Inode, Inodes, NoTask,
     Reclaimer, Task,
 };
-use faultless::page::{CoreSync, Count, LockContext, PageCache, Trace, TwoQueues};
+use faultless::page::{CoreSync, Count, LockContext, PageCache, StoreId, Trace, TwoQueues};
 use faultless_host::wait::HostWait;
 use faultless_host::{Checked, Flavor, HostKernel};
 
@@ -50,9 +50,9 @@ impl Flavor for Loaded {
         Checked::trace(event);
     }
 
-    fn count(what: Count, pages: u32) {
+    fn count(store: StoreId, what: Count, pages: u32) {
         if let Some(wait) = WAIT.get() {
-            LIMIT.count(what, pages, wait);
+            LIMIT.count(store, what, pages, wait);
             MOST_CHARGED.fetch_max(LIMIT.charged(), Relaxed);
         }
     }
@@ -134,8 +134,8 @@ impl Task for Limited {
         std::thread::sleep(pause);
     }
 
-    fn admit_dirty(&self, wanted: u32) -> u32 {
-        self.writer.admit(wanted, &|| false)
+    fn admit_dirty(&self, store: StoreId, wanted: u32) -> u32 {
+        self.writer.admit(store, wanted, &|| false)
     }
 
     fn settle_dirty(&self, dirtied: u32) {

@@ -12,7 +12,7 @@ use std::vec::Vec;
 
 use faultless_page::{
     AddressSpaceOperations, CoreSync, Count, Errno, FrameNumber, Frames, Kernel, LockContext,
-    LockId, PAGE_SIZE, PageCache, PageIndex, PageRun, SlotMask, Trace, TwoQueues, Unmap,
+    LockId, PAGE_SIZE, PageCache, PageIndex, PageRun, SlotMask, StoreId, Trace, TwoQueues, Unmap,
     UserMappings, Wait, WaitKey,
 };
 use faultless_parts::{FramePool, Page};
@@ -37,12 +37,16 @@ std::thread_local! {
     /// What an allocation that finds nothing does.
     static RECLAIM: RefCell<Option<Rc<DirectReclaim>>> = const { RefCell::new(None) };
     /// What is told of counts.
-    static LIMIT: Cell<Option<&'static DirtyLimit<TestKernel>>> = const { Cell::new(None) };
+    static COUNTING: Cell<Option<&'static Counting>> = const { Cell::new(None) };
 }
 
+/// See [`Kernel::count`].
+type Counting = dyn Fn(StoreId, Count, u32);
+
 /// From now on `limit` is told of this thread's counts.
-pub(super) fn count_for(limit: &'static DirtyLimit<TestKernel>) {
-    LIMIT.set(Some(limit));
+pub(super) fn count_for<const STORES: usize>(limit: &'static DirtyLimit<TestKernel, STORES>) {
+    let count = move |store, what, pages| limit.count(store, what, pages, &Patient);
+    COUNTING.set(Some(Box::leak(Box::new(count))));
 }
 
 /// See [`Kernel::reclaim`].
@@ -61,7 +65,7 @@ pub(super) fn forget() {
     SEEN.take();
     DROPPED.take();
     RECLAIM.take();
-    LIMIT.take();
+    COUNTING.take();
 }
 
 /// Locks that this thread holds.
@@ -132,9 +136,9 @@ impl Kernel for TestKernel {
         observe(event);
     }
 
-    fn count(what: Count, pages: u32) {
-        if let Some(limit) = LIMIT.get() {
-            limit.count(what, pages, &Patient);
+    fn count(store: StoreId, what: Count, pages: u32) {
+        if let Some(count) = COUNTING.get() {
+            count(store, what, pages);
         }
     }
 }

@@ -36,6 +36,7 @@ mod read;
 mod reclaim;
 mod residency;
 mod seek;
+mod shares;
 mod throttle;
 mod truncate;
 mod write;

@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
-    PageIndex, Strategy, SyncKind, WritebackRun, forward_to_store,
+    PageIndex, StoreId, Strategy, SyncKind, WritebackRun, forward_to_store,
 };
 use faultless_parts::{BlockStore, Call, FaultyStore, FixedMap, RamDisk};
 
@@ -86,6 +86,8 @@ pub(super) struct TestStore<S> {
     pub(super) stable: AtomicBool,
     /// A sync that fails loses what was sent.
     loses: AtomicBool,
+    /// What the kernel knows it by.
+    number: u32,
 }
 
 impl<S: AddressSpaceOperations> TestStore<S> {
@@ -93,7 +95,12 @@ impl<S: AddressSpaceOperations> TestStore<S> {
         let (events, hook, lie) = (Mutex::new(Vec::new()), Mutex::new(None), Mutex::new(None));
         let (faults, loses) = (FaultyStore::new(inner), AtomicBool::new(false));
         let stable = AtomicBool::new(false);
-        Self { faults, strategy, events, hook, lie, stable, loses }
+        Self { faults, strategy, events, hook, lie, stable, loses, number: 0 }
+    }
+
+    /// The kernel knows it by this number.
+    pub(super) fn numbered(self, number: u32) -> Self {
+        Self { number, ..self }
     }
 
     /// From now on a sync that fails loses what was sent.
@@ -257,6 +264,10 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
 
     fn is_swap(&self) -> bool {
         self.faults.is_swap()
+    }
+
+    fn store_id(&self) -> StoreId {
+        StoreId(self.number)
     }
 
     fn wants_stable_pages(&self) -> bool {

@@ -6,7 +6,7 @@ use std::boxed::Box;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
-use faultless_page::{AddressSpaceOperations, Errno, Mark, PageIndex, SyncKind};
+use faultless_page::{AddressSpaceOperations, Errno, Mark, PageIndex, StoreId, SyncKind};
 use faultless_parts::{Answer, Call, QueuedStore, When};
 use faultless_usercopy::IovIter;
 
@@ -20,28 +20,28 @@ use crate::{
 };
 
 type Limit = DirtyLimit<TestKernel>;
-type Queue = QueuedStore<&'static TestStore<Disk>, Patient>;
+pub(super) type Queue = QueuedStore<&'static TestStore<Disk>, Patient>;
 
 /// A task that asks before it dirties pages.
-struct Limited {
-    writer: DirtyWriter<'static, TestKernel>,
-    now: Cell<u64>,
+pub(super) struct Limited<const STORES: usize = 1> {
+    pub(super) writer: DirtyWriter<'static, TestKernel, STORES>,
+    pub(super) now: Cell<u64>,
     /// Questions for a promise.
     asked: Cell<u32>,
     /// The task is to die.
-    killed: Cell<bool>,
-    longest_pause_ns: Cell<u64>,
+    pub(super) killed: Cell<bool>,
+    pub(super) longest_pause_ns: Cell<u64>,
 }
 
-impl Limited {
-    fn new(limit: &'static Limit) -> Self {
+impl<const STORES: usize> Limited<STORES> {
+    pub(super) fn new(limit: &'static DirtyLimit<TestKernel, STORES>) -> Self {
         let [now, longest_pause_ns] = [1, 0].map(Cell::new);
         let (asked, killed) = (Cell::new(0), Cell::new(false));
         Self { writer: DirtyWriter::new(limit, &Patient), now, asked, killed, longest_pause_ns }
     }
 }
 
-impl Task for Limited {
+impl<const STORES: usize> Task for Limited<STORES> {
     const LIMITS_DIRTY_PAGES: bool = true;
 
     fn now(&self) -> u64 {
@@ -59,10 +59,10 @@ impl Task for Limited {
         self.longest_pause_ns.set(self.longest_pause_ns.get().max(pause_ns));
     }
 
-    fn admit_dirty(&self, wanted: u32) -> u32 {
+    fn admit_dirty(&self, store: StoreId, wanted: u32) -> u32 {
         no_page_is_locked("a wait for a promise");
         self.asked.set(self.asked.get() + 1);
-        self.writer.admit(wanted, &|| self.killed.get())
+        self.writer.admit(store, wanted, &|| self.killed.get())
     }
 
     fn settle_dirty(&self, dirtied: u32) {
@@ -94,7 +94,13 @@ impl Under {
     }
 }
 
-fn write(rig: &Rig, file: &File, task: &Limited, pos: usize, bytes: &[u8]) -> Result<usize, Errno> {
+pub(super) fn write<const STORES: usize>(
+    rig: &Rig,
+    file: &File,
+    task: &Limited<STORES>,
+    pos: usize,
+    bytes: &[u8],
+) -> Result<usize, Errno> {
     let slice = rig.user.put(0, bytes);
     let mut from = IovIter::from_slice(&rig.user, &slice);
     let options = WriteOptions::at(pos as u64);
@@ -104,7 +110,7 @@ fn write(rig: &Rig, file: &File, task: &Limited, pos: usize, bytes: &[u8]) -> Re
 }
 
 /// Pages of a file that are dirty or under writeback.
-fn unclean(file: &File) -> u64 {
+pub(super) fn unclean(file: &File) -> u64 {
     let (mut from, mut pages) = (PageIndex::ZERO, 0);
     while let Some(run) = file.mapping().find(from, PageIndex::new(1 << 20), Mark::Unclean) {
         pages += u64::from(run.pages());
@@ -259,17 +265,12 @@ fn a_promise_comes_back_with_the_task_although_a_store_unwinds() {
 }
 
 #[test]
-fn a_write_that_faults_its_source_in_holds_no_promise_meanwhile_where_pauses_begin() {
+fn a_promise_ends_with_its_step_although_nothing_landed() {
     let under = Under::limit(0, 4);
-    let task = Limited::new(under.limit);
-    task.settle_dirty(0);
-    assert_eq!(task.admit_dirty(1), 1);
-    assert_eq!(under.limit.charged(), 1);
-    // Below the point where pauses begin it is kept.
-    task.settle_dirty(0);
-    assert_eq!((task.writer.admit(1, &|| false), under.limit.charged()), (1, 1));
-    let other = Limited::new(under.limit);
-    assert_eq!(other.admit_dirty(1), 1);
+    let (task, other) = (Limited::new(under.limit), Limited::new(under.limit));
+    assert_eq!((task.admit_dirty(StoreId(0), 1), under.limit.charged()), (1, 1));
+    assert_eq!((other.admit_dirty(StoreId(0), 1), under.limit.charged()), (1, 2));
+    // A source has to be faulted in, which may wait for writeback.
     task.settle_dirty(0);
     assert_eq!(under.limit.charged(), 1, "what is left is the other's");
 }

@@ -255,7 +255,7 @@ impl Plan {
         locked.mark_used(dirtied & self.valid);
         let used = landed & self.valid;
         if !used.is_empty() {
-            K::count(Count::Used, used.count());
+            inode.mapping().count(Count::Used, used.count());
         }
         // After the marks: should the store unwind, what has landed is dirty.
         self.tell_store(inode, locked, end);

@@ -72,7 +72,7 @@ fn mark_landed<K: Kernel, T: Task>(
     let Some(landed) = PageRun::covering(pos, copied) else { return };
     debug_assert!(locked.mask().contains(landed.mask()), "what landed is locked");
     K::trace(Trace::FastPath(landed.pages()));
-    K::count(Count::Used, landed.pages());
+    inode.mapping().count(Count::Used, landed.pages());
     let dirtied = inode.set_dirty(locked, landed.mask(), task);
     locked.mark_used(dirtied);
     if mode == Mode::Grow {

@@ -170,7 +170,8 @@ where
             return self.prepare_and_copy_promised(run, len, source);
         }
         let task = self.request.task;
-        let promised = match task.admit_dirty(run.pages()) {
+        let store = self.inode.mapping().store_id();
+        let promised = match task.admit_dirty(store, run.pages()) {
             0 => return Err(Errno::Interrupted.into()),
             pages => PageRun::new(run.first(), u64::from(pages.min(run.pages()))),
         };

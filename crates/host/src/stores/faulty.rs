@@ -334,6 +334,6 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
     }
 
     forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent);
-    forward_to_store!(self => self.inner; wants_stable_pages, is_swap);
+    forward_to_store!(self => self.inner; wants_stable_pages, is_swap, store_id);
     forward_to_store!(self => self.inner; failed_sync);
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
-    Strategy, SyncKind, WritebackRun,
+    StoreId, Strategy, SyncKind, WritebackRun,
 };
 
 use super::faulty::Call;
@@ -47,6 +47,7 @@ pub struct HookedStore<S: ?Sized> {
     grant: Option<Box<Grant>>,
     strategy: Option<Strategy>,
     max_size: Option<u64>,
+    store_id: Option<StoreId>,
     inner: Arc<S>,
 }
 
@@ -54,8 +55,8 @@ impl<S: ?Sized> HookedStore<S> {
     /// `inner`, without a hook yet.
     #[must_use]
     pub fn new(inner: Arc<S>) -> Self {
-        let (hook, read, grant, strategy, max_size) = Default::default();
-        Self { hook, read, grant, strategy, max_size, inner }
+        let (hook, read, grant, strategy, max_size, store_id) = Default::default();
+        Self { hook, read, grant, strategy, max_size, store_id, inner }
     }
 
     /// With this hook; see [`hook`](Self::hook).
@@ -96,6 +97,13 @@ impl<S: ?Sized> HookedStore<S> {
     #[must_use]
     pub const fn with_max_size(mut self, max_size: u64) -> Self {
         self.max_size = Some(max_size);
+        self
+    }
+
+    /// Known to the kernel by this number.
+    #[must_use]
+    pub const fn with_store_id(mut self, store_id: StoreId) -> Self {
+        self.store_id = Some(store_id);
         self
     }
 
@@ -231,6 +239,10 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
 
     fn is_swap(&self) -> bool {
         self.inner.is_swap()
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.store_id.unwrap_or_else(|| self.inner.store_id())
     }
 
     fn wants_stable_pages(&self) -> bool {

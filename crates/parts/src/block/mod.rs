@@ -17,7 +17,7 @@ pub use swap::SwapStore;
 
 use core::ops::Range;
 
-use faultless_page::{Errno, FailedSync, SyncKind};
+use faultless_page::{Errno, FailedSync, StoreId, SyncKind};
 
 /// A device of blocks, which several files may share. Every method may sleep.
 ///
@@ -53,6 +53,13 @@ pub trait BlockDevice: Send + Sync {
     /// What a [`flush`](Self::flush) that fails leaves of what was written before it.
     fn failed_flush(&self) -> FailedSync {
         FailedSync::Loses
+    }
+
+    /// The number of the device among the kernel's stores:
+    /// [`AddressSpaceOperations::store_id`](faultless_page::AddressSpaceOperations::store_id) of
+    /// the files on it. Always the same.
+    fn store_id(&self) -> StoreId {
+        StoreId::default()
     }
 }
 
@@ -146,6 +153,10 @@ impl<D: BlockDevice + ?Sized> BlockDevice for &D {
 
     fn failed_flush(&self) -> FailedSync {
         (**self).failed_flush()
+    }
+
+    fn store_id(&self) -> StoreId {
+        (**self).store_id()
     }
 }
 

@@ -22,7 +22,7 @@ use core::sync::atomic::Ordering::Release;
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, MAX_FILE_SIZE,
-    PAGE_SIZE, PageIndex, Reserved, SpinWait, SyncKind, Wait, WritebackRun,
+    PAGE_SIZE, PageIndex, Reserved, SpinWait, StoreId, SyncKind, Wait, WritebackRun,
 };
 
 use super::tails::{Tail, Tails};
@@ -309,6 +309,10 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
 
     fn failed_sync(&self) -> FailedSync {
         self.device.failed_flush()
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.device.store_id()
     }
 
     fn max_size(&self) -> u64 {

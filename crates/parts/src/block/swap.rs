@@ -89,6 +89,7 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for SwapStore<
     }
 
     forward_to_store!(self => self.0; read, truncate_blocks, set_size, max_size, fallocate, extent);
+    forward_to_store!(self => self.0; store_id);
 }
 
 impl<D: BlockDevice, M: BlockMap, W: Wait> Drop for SwapStore<D, M, W> {

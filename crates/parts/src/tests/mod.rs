@@ -12,7 +12,7 @@ use std::{format, println};
 use faultless_filemap::{FileSize, Inode, NoTask, WriteOptions};
 use faultless_page::{
     AddressSpaceOperations, Begun, CoreSync, Count, Errno, FailedSync, Fallocate, FillBuf, Kernel,
-    NoUserMappings, PageCache, PageIndex, SpinWait, SyncKind, Trace, WritebackRun,
+    NoUserMappings, PageCache, PageIndex, SpinWait, StoreId, SyncKind, Trace, WritebackRun,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserSlice};
@@ -52,7 +52,7 @@ impl<S: AddressSpaceOperations + 'static> Kernel for TestKernel<S> {
         LOCKS.with(|locks| locks.trace(0, event).unwrap_or_else(|what| panic!("{what}")));
     }
 
-    fn count(what: Count, pages: u32) {
+    fn count(_store: StoreId, what: Count, pages: u32) {
         COUNTERS.with(|counters| counters.count(what, pages));
     }
 }

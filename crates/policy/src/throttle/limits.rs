@@ -9,7 +9,7 @@ pub(super) const BALANCED: u64 = 1024;
 const HIGHEST: u64 = BALANCED + BALANCED / 16;
 /// The lowest position.
 const LOWEST: u64 = BALANCED / 64;
-/// A store gets at least this part of the limits.
+/// A store gets at least this part of the limits, and leaves this part of what others leave.
 const LEAST_SHARE: u64 = 16;
 
 /// Free pages below the point where pauses begin that a step may take part of.
@@ -86,16 +86,21 @@ impl Limits {
         if wanted < room { wanted } else { room }
     }
 
-    /// The part of the limits that a store gets, whose bandwidth is `own` while all stores with
-    /// dirty pages have `all` together: in proportion, at most what the `others` charged pages of
-    /// other stores leave, and a 16th at least.
+    /// The part of the limits that one of several stores gets, whose bandwidth is `own` while all
+    /// stores with dirty pages have `all` together: in proportion, a 16th at least, and at most
+    /// 15/16 of what the `others` charged pages of other stores leave. So a store that stops with
+    /// all that it could get leaves room for the next one. One that has stopped gets the 16th, also
+    /// while no other store has dirty pages.
     #[must_use]
     pub fn share(&self, own: Rate, all: Rate, others: u64) -> Self {
         let left = self.hard.saturating_sub(others);
-        let hard = own.part_of(all, self.hard).min(left).max(self.hard / LEAST_SHARE).max(1);
+        let most = left - left.div_ceil(LEAST_SHARE);
+        let has_stopped = own < STOPPED;
+        let part = if has_stopped { 0 } else { own.part_of(all, self.hard) };
+        let hard = part.max(self.hard / LEAST_SHARE).min(most).max(1);
         let background = u128::from(self.background) * u128::from(hard) / u128::from(self.hard);
         let share = Self::new(background as u64, hard);
-        let most = if own < STOPPED { 0 } else { left - left / 8 };
+        let most = if has_stopped { 0 } else { left - left.div_ceil(8) };
         // INVARIANT: `new` makes a share that holds, `most` only rises and `keep` only falls.
         let keep = share.keep.min(self.free().saturating_sub(others));
         Self { most: share.hard.max(most), keep, ..share }

@@ -45,10 +45,25 @@ fn a_store_gets_its_share_and_a_16th_at_least() {
         (share.background(), share.hard())
     };
     assert_eq!(share(50, 100, 0), (500, 1500));
-    assert_eq!(share(50, 100, 2000), (333, 1000));
+    assert_eq!(share(50, 100, 2000), (312, 937));
     assert_eq!(share(1, 1000, 0), (62, 187));
-    assert_eq!(share(1, 1000, 4000), (62, 187));
-    assert_eq!((share(0, 0, 0), share(200, 100, 0)), ((1000, 3000), (1000, 3000)));
+    assert_eq!((share(1, 1000, 2900), share(1, 1000, 4000)), ((31, 93), (0, 1)));
+    assert_eq!((share(4, 4, 0), share(0, 0, 0)), ((62, 187), (62, 187)));
+    assert_eq!((share(5, 5, 0), share(200, 100, 0)), ((937, 2812), (937, 2812)));
+}
+
+#[test]
+fn stores_that_stop_one_after_the_other_never_have_all_of_the_limit() {
+    let guess = Rate::per_second(100);
+    let mut held = 0;
+    for (store, most) in [2812, 176, 11].into_iter().enumerate() {
+        let share = LIMITS.share(guess, guess, held);
+        assert_eq!((share.hard(), share.admit(most, 64)), (most, 0), "store {store}");
+        held += most;
+    }
+    assert_eq!(LIMITS.hard() - held, 1);
+    let tiny = Limits::new(0, 2).share(guess, guess, 0);
+    assert_eq!((tiny.hard(), tiny.admit(0, 2), tiny.admit(1, 2)), (1, 1, 0));
 }
 
 #[test]

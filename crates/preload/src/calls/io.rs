@@ -9,7 +9,7 @@ use crate::buffers;
 use crate::call::{
     Call, Outcome, done, file, get_words, moved, put_words, with_buffer, with_vector,
 };
-use crate::files::{files, volume};
+use crate::files::{files, flush_aged, volume};
 use crate::kernel::OpenFile;
 use crate::task::Running;
 
@@ -20,7 +20,17 @@ pub(super) fn transfer(call: &mut Call<'_>, number: Sysno) -> Outcome {
         return Outcome::Pass;
     };
     let result = transfer_on(call, number, &file);
+    if is_write(number) && result.is_ok() {
+        flush_aged(&mut call.token);
+    }
     moved(result)
+}
+
+const fn is_write(number: Sysno) -> bool {
+    matches!(
+        number,
+        Sysno::write | Sysno::pwrite64 | Sysno::writev | Sysno::pwritev | Sysno::pwritev2
+    )
 }
 
 fn transfer_on(call: &mut Call<'_>, number: Sysno, file: &OpenFile) -> Result<usize, Errno> {

@@ -167,10 +167,14 @@ impl<C: Control> Machine<'_, C> {
         self.stores.iter().map(|store| store.dirty).sum()
     }
 
-    /// The limits of a store.
+    /// The limits of a store: a share, if there are several.
     fn share(&self, store: usize) -> Limits {
-        let active = self.stores.iter().filter(|store| store.counters.charged > 0);
-        let all = active.fold(Rate::default(), |sum, store| sum.plus(store.policy.bandwidth()));
+        if self.stores.len() == 1 {
+            return self.limits;
+        }
+        let is_active = |(n, other): &(usize, &Stored)| *n == store || other.counters.charged > 0;
+        let active = self.stores.iter().enumerate().filter(is_active);
+        let all = active.fold(Rate::default(), |sum, (_, one)| sum.plus(one.policy.bandwidth()));
         let Stored { policy, counters, .. } = &self.stores[store];
         let others = self.charged - counters.charged;
         self.control.share(&self.limits, (policy.bandwidth(), all), others)
