@@ -64,6 +64,7 @@ impl<K: Kernel> Ext2<K> {
         let inode = meta.inode(node.inode)?;
         let told = *node.told.times.lock();
         let times = told.unwrap_or(Times { modified: inode.modified, changed: inode.changed });
+        let changed = inode.changed.max(times.changed);
         let size = match node.told.size.load(Acquire) {
             u64::MAX => inode.size,
             size => size,
@@ -79,7 +80,7 @@ impl<K: Kernel> Ext2<K> {
             sectors: u64::from(inode.sectors),
             accessed: inode.accessed,
             modified: times.modified,
-            changed: times.changed,
+            changed,
         })
     }
 

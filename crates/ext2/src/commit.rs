@@ -105,7 +105,9 @@ impl<K: Kernel> Meta<'_, K> {
             size => inode.size = size,
         }
         if let Some(times) = told.times.lock().take() {
-            (inode.modified, inode.changed) = (times.modified, times.changed);
+            inode.modified = times.modified;
+            // The time of a `chmod` is not told to the cache.
+            inode.changed = inode.changed.max(times.changed);
         }
         // If there is no room or no reading just now: by the next commit.
         let gets_room = self.fill_promised(number, &mut inode);

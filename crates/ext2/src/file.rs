@@ -32,12 +32,6 @@ impl<K: Kernel> File<K> {
     pub const fn number(&self) -> u32 {
         self.inode
     }
-
-    /// Tells the file system the times of the page cache's file. The next commit puts them in the
-    /// inode. Does not sleep.
-    pub fn tell_times(&self, times: Times) {
-        *self.told.times.lock() = Some(times);
-    }
 }
 
 impl<K: Kernel> AddressSpaceOperations for File<K> {
@@ -130,6 +124,10 @@ impl<K: Kernel> AddressSpaceOperations for File<K> {
 
     fn set_size(&self, size: u64) {
         self.told.size.store(size, Release);
+    }
+
+    fn set_times(&self, modified: u64, changed: u64) {
+        *self.told.times.lock() = Some(Times { modified, changed });
     }
 
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {

@@ -149,11 +149,9 @@ impl Rig {
     pub(crate) fn close(&mut self, number: u32) {
         let Some(file) = self.files.remove(&number) else { return };
         let mut file = Arc::into_inner(file).expect("the last handle");
-        let node = file.mapping().store();
-        if self.fs().status(node).expect("a status").links == 0 {
+        if self.fs().status(file.mapping().store()).expect("a status").links == 0 {
             return file.discard();
         }
-        node.tell_times(file.times());
         if file.close(&mut token(), &NoTask).is_err() {
             file.discard();
         }

@@ -170,6 +170,28 @@ fn w9_a_full_disk_is_told_by_the_write_and_loses_nothing() {
 }
 
 #[test]
+fn w12_the_times_of_a_write_are_on_the_disk_after_a_sync_or_a_close() {
+    let mut rig = Rig::mount(Format::ALL[1].make(&[]), 12);
+    let (synced, closed) = (rig.open("synced"), rig.open("closed"));
+    let times = Times { modified: 5_000_000_001, changed: 6_000_000_002 };
+    for file in [&synced, &closed] {
+        write(file, 0, b"x").expect("a write");
+        file.set_times(times);
+    }
+    fsync(&synced).expect("a sync");
+    let number = closed.mapping().store().number();
+    drop(closed);
+    rig.close(number);
+    for path in ["synced", "closed"] {
+        let status = rig.fs().status(&rig.node(path).expect("a node")).expect("a status");
+        assert_eq!(status.modified, times.modified, "{path}");
+        assert!(status.changed >= times.changed, "{path}");
+    }
+    drop(synced);
+    assert_sound(&rig.unmount());
+}
+
+#[test]
 fn a_read_only_mount_writes_nothing() {
     let image = changed(&Format::SMALL.make(&[]), "mkdir d");
     let rig = Rig::try_mount(image.clone(), 9, Access::ReadOnly).expect("a mount");

@@ -86,6 +86,8 @@ pub(super) struct TestStore<S> {
     pub(super) stable: AtomicBool,
     /// A sync that fails loses what was sent.
     loses: AtomicBool,
+    /// The times that were told last.
+    pub(super) times: Mutex<Option<(u64, u64)>>,
 }
 
 impl<S: AddressSpaceOperations> TestStore<S> {
@@ -93,7 +95,8 @@ impl<S: AddressSpaceOperations> TestStore<S> {
         let (events, hook, lie) = (Mutex::new(Vec::new()), Mutex::new(None), Mutex::new(None));
         let (faults, loses) = (FaultyStore::new(inner), AtomicBool::new(false));
         let stable = AtomicBool::new(false);
-        Self { faults, strategy, events, hook, lie, stable, loses }
+        let times = Mutex::new(None);
+        Self { faults, strategy, events, hook, lie, stable, loses, times }
     }
 
     /// From now on a sync that fails loses what was sent.
@@ -219,6 +222,10 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
         self.note(Event::Size(size));
         self.run_hook(Call::SetSize);
         self.faults.set_size(size);
+    }
+
+    fn set_times(&self, modified: u64, changed: u64) {
+        *self.times.lock().expect("not held in a panic") = Some((modified, changed));
     }
 
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
