@@ -11,7 +11,7 @@ use faultless::prelude::{Errno, Kernel};
 
 use crate::error::Error;
 use crate::layout::{
-    Entry, FLAG_INDEX, Inode, Kind, NAME_MAX, entries, get16, needed, set16, set32, write_entry,
+    FLAG_INDEX, Inode, Kind, NAME_MAX, entries, get16, needed, set16, set32, write_entry,
 };
 use crate::space::Room;
 use crate::state::{Meta, Order};
@@ -75,10 +75,11 @@ impl<K: Kernel> Meta<'_, K> {
         }
         for block in 0..self.directory_blocks(inode)? {
             let at = self.directory_block(inode, block)?;
-            let found = entries(self.block(at)?)?;
-            let found = found.iter().find(|entry| entry.inode != 0 && entry.name == name);
-            if let Some(entry) = found {
-                return Ok(Some(Found { place: (at, entry.at), inode: entry.inode }));
+            for entry in entries(self.block(at)?) {
+                let entry = entry?;
+                if entry.inode != 0 && entry.name == name {
+                    return Ok(Some(Found { place: (at, entry.at), inode: entry.inode }));
+                }
             }
         }
         Ok(None)
@@ -96,16 +97,16 @@ impl<K: Kernel> Meta<'_, K> {
         let size = self.disk().block_size as u64;
         for block in cookie / size..self.directory_blocks(inode)? {
             let at = self.directory_block(inode, block)?;
-            let found = entries(self.block(at)?)?;
-            let later = |entry: &&Entry<'_>| block * size + entry.at as u64 >= cookie;
-            let found = found.iter().filter(later).find(|entry| entry.inode != 0);
-            if let Some(entry) = found {
-                return Ok(Some(DirectoryEntry {
-                    name: entry.name.into(),
-                    number: entry.inode,
-                    kind: Kind::from_entry_type(entry.entry_type),
-                    next: block * size + (entry.at + entry.len) as u64,
-                }));
+            for entry in entries(self.block(at)?) {
+                let entry = entry?;
+                if entry.inode != 0 && block * size + entry.at as u64 >= cookie {
+                    return Ok(Some(DirectoryEntry {
+                        name: entry.name.into(),
+                        number: entry.inode,
+                        kind: Kind::from_entry_type(entry.entry_type),
+                        next: block * size + (entry.at + entry.len) as u64,
+                    }));
+                }
             }
         }
         Ok(None)
@@ -154,9 +155,15 @@ impl<K: Kernel> Meta<'_, K> {
         let blocks = self.directory_blocks(inode)?;
         for block in 0..blocks {
             let at = self.directory_block(inode, block)?;
-            let found = entries(self.block(at)?)?;
-            let room = found.iter().find(|entry| entry.len - entry.used() >= wanted);
-            if let Some((from, used, len)) = room.map(|entry| (entry.at, entry.used(), entry.len)) {
+            let mut room = None;
+            for entry in entries(self.block(at)?) {
+                let entry = entry?;
+                if entry.len - entry.used() >= wanted {
+                    room = Some((entry.at, entry.used(), entry.len));
+                    break;
+                }
+            }
+            if let Some((from, used, len)) = room {
                 let bytes = self.change(at, Order::First)?;
                 if used > 0 {
                     set16(bytes, from + 4, used as u16);
@@ -182,8 +189,14 @@ impl<K: Kernel> Meta<'_, K> {
     /// # Errors
     /// [`Errno::Io`].
     pub(crate) fn remove_entry(&mut self, (block, at): (u32, usize)) -> Result<(), Errno> {
-        let found = entries(self.block(block)?)?;
-        let before = found.iter().rfind(|entry| entry.at < at).map(|entry| entry.at);
+        let mut before = None;
+        for entry in entries(self.block(block)?) {
+            let entry = entry?;
+            if entry.at >= at {
+                break;
+            }
+            before = Some(entry.at);
+        }
         let bytes = self.change(block, Order::First)?;
         match before {
             None => set32(bytes, at, 0),

@@ -2,8 +2,6 @@
 //! All numbers are little-endian. Nothing is read or written here.
 #![forbid(unsafe_code)]
 
-use alloc::vec::Vec;
-
 use faultless::prelude::Errno;
 
 /// Where the superblock is on the device, in bytes.
@@ -443,17 +441,16 @@ pub(crate) fn write_entry(
     block[at + 8..at + 8 + name.len()].copy_from_slice(name);
 }
 
-/// The entries of a directory's block.
-///
-/// # Errors
-/// [`Errno::Io`] if one does not fit.
-pub(crate) fn entries(block: &[u8]) -> Result<Vec<Entry<'_>>, Errno> {
-    let mut found = Vec::new();
+/// The entries of a directory's block, front to back. One that does not fit is [`Errno::Io`], and
+/// the last.
+pub(crate) fn entries(block: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, Errno>> {
     let mut at = 0;
-    while at < block.len() {
-        let entry = Entry::parse(block, at)?;
-        at += entry.len;
-        found.push(entry);
-    }
-    Ok(found)
+    core::iter::from_fn(move || {
+        if at >= block.len() {
+            return None;
+        }
+        let entry = Entry::parse(block, at);
+        at = entry.map_or(block.len(), |entry| at + entry.len);
+        Some(entry)
+    })
 }

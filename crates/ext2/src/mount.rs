@@ -158,7 +158,7 @@ impl<K: Kernel> Ext2<K> {
     /// Takes the lock, and commits if much has changed.
     pub(crate) fn lock(&self) -> Meta<'_, K> {
         let mut meta = self.volume.lock();
-        if meta.dirty_buffers() > MOST_DIRTY {
+        if meta.dirty > MOST_DIRTY {
             // A failure is the next sync's: what could not be written stays.
             let _told_later = meta.commit();
         }
@@ -171,8 +171,11 @@ impl<K: Kernel> Ext2<K> {
             return Ok(file);
         }
         let inode = meta.inode(number)?;
-        if inode.kind().is_none() || inode.links == 0 {
+        if inode.links == 0 {
             return Err(meta.damaged().into());
+        }
+        if inode.kind().is_none() {
+            return Err(Errno::NotSupported.into());
         }
         // The last handle may be gone, and its drop not be here yet.
         meta.break_promises(number, 0..u64::MAX);
@@ -220,7 +223,8 @@ impl<K: Kernel> Meta<'_, K> {
     pub(crate) fn destroy(&mut self, number: u32, inode: &mut Inode) -> Result<(), Errno> {
         self.break_promises(number, 0..u64::MAX);
         let kind = inode.kind().unwrap_or(Kind::File);
-        if !inode.is_fast_link() {
+        // Device nodes and the like have numbers in place of pointers.
+        if inode.kind().is_some() && !inode.is_fast_link() {
             let max = self.disk().max_blocks();
             self.cut(number, inode, &(0..max));
         }

@@ -49,7 +49,8 @@ impl<K: Kernel> Ext2<K> {
     /// root.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::NameTooLong`], [`Errno::Io`].
+    /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::NameTooLong`], [`Errno::Io`];
+    /// [`Errno::NotSupported`] for a device node, a FIFO or a socket.
     pub fn lookup(&self, directory: &File<K>, name: &[u8]) -> Result<Node<K>> {
         let mut meta = self.lock();
         let inode = meta.directory(directory.inode)?;

@@ -5,7 +5,8 @@
 //! buffer; what changes is written by `commit`, and by nothing else.
 //!
 //! The lock is a sleeping one: it is held while the device reads or writes metadata. The ends of
-//! transfers take it never, so that a thread with the lock may wait for them.
+//! transfers take it never, so that a thread with the lock may wait for them. It is not fair, and
+//! no signal ends a wait for it.
 #![forbid(unsafe_code)]
 
 use core::ops::{Deref, DerefMut};
@@ -40,6 +41,8 @@ pub(crate) struct Volume<K: Kernel> {
 /// What the lock guards.
 pub(crate) struct State<K: Kernel> {
     buffers: BTreeMap<u32, Buffer>,
+    /// How many of them have changed since the last commit.
+    pub(crate) dirty: usize,
     pub(crate) groups: Vec<Group>,
     /// The groups have changed since the last commit.
     pub(crate) counts_changed: bool,
@@ -139,6 +142,7 @@ impl<K: Kernel> Volume<K> {
     ) -> Self {
         let state = State {
             buffers: BTreeMap::new(),
+            dirty: 0,
             groups: Vec::new(),
             counts_changed: false,
             free_blocks: 0,
@@ -251,6 +255,8 @@ impl<K: Kernel> Meta<'_, K> {
     /// # Errors
     /// As for `block`.
     pub(crate) fn change(&mut self, block: u32, order: Order) -> Result<&mut [u8], Errno> {
+        let was_dirty = self.load(block)?.dirty.is_some();
+        self.dirty += usize::from(!was_dirty);
         let buffer = self.load(block)?;
         buffer.dirty = Some(order);
         Ok(&mut buffer.bytes)
@@ -258,7 +264,9 @@ impl<K: Kernel> Meta<'_, K> {
 
     /// Gives a block new bytes.
     pub(crate) fn put(&mut self, block: u32, bytes: Box<[u8]>, order: Order) {
+        self.forget(block);
         self.buffers.insert(block, Buffer { bytes, dirty: Some(order) });
+        self.dirty += 1;
     }
 
     /// The buffer of a block, if there is one.
@@ -268,7 +276,8 @@ impl<K: Kernel> Meta<'_, K> {
 
     /// The block has another use from here on, or is written in another way.
     pub(crate) fn forget(&mut self, block: u32) {
-        self.buffers.remove(&block);
+        let gone = self.buffers.remove(&block);
+        self.dirty -= usize::from(gone.is_some_and(|buffer| buffer.dirty.is_some()));
     }
 
     fn load(&mut self, block: u32) -> Result<&mut Buffer, Errno> {
@@ -291,10 +300,6 @@ impl<K: Kernel> Meta<'_, K> {
         if self.buffers.len() >= BUFFERS {
             self.buffers.retain(|_, buffer| buffer.dirty.is_some());
         }
-    }
-
-    pub(crate) fn dirty_buffers(&self) -> usize {
-        self.buffers.values().filter(|buffer| buffer.dirty.is_some()).count()
     }
 
     /// Writes the changed blocks of `order`, which stay dirty, and waits for that; how many.
@@ -320,6 +325,7 @@ impl<K: Kernel> Meta<'_, K> {
         for buffer in self.buffers.values_mut() {
             buffer.dirty = None;
         }
+        self.dirty = 0;
     }
 
     /// Writes zeros to blocks, which are not the file's yet or lie in locked pages, and waits.

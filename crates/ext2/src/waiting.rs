@@ -49,7 +49,11 @@ impl<K: Kernel> Flight<K> {
 
     /// Waits until no write of data is under way. May sleep.
     pub(crate) fn wait(&self) {
-        self.cache.wait().wait_until(self.key(), &mut || self.count.load(Acquire) == 0);
+        let over = || self.count.load(Acquire) == 0;
+        // `Wait` is a safe trait: it may return too early.
+        while !over() {
+            self.cache.wait().wait_until(self.key(), &mut || over());
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Names: what comes, goes and moves.
 
+use faultless::prelude::Errno;
 use faultless_ext2::{Change, Error, Kind, Replace};
 
 use crate::rig::{CALLER, Rig, contents, evict, write};
-use crate::tools::{Format, assert_sound, debugfs};
+use crate::tools::{Format, assert_sound, changed, debugfs};
 
 #[test]
 fn a_directory_of_many_names_lists_each_once() {
@@ -131,4 +132,13 @@ fn attributes_are_kept_to_the_nanosecond() {
         assert_eq!([status.accessed, status.modified], expected);
         assert_sound(&rig.unmount());
     }
+}
+
+#[test]
+fn a_device_node_is_not_opened_and_can_be_removed() {
+    let image = changed(&Format::SMALL.make(&[]), "mknod tty c 4 64");
+    let rig = Rig::mount(image, 7);
+    assert_eq!(rig.node("tty").err(), Some(Error::Other(Errno::NotSupported)));
+    rig.unlink("tty").expect("a removal");
+    assert_sound(&rig.unmount());
 }
