@@ -29,6 +29,23 @@
 //! They are not in a mapping of the cache: a write has pages locked when it asks for room, and no
 //! page of another file may be locked or brought in then (P3, P4).
 //!
+//! # In a kernel
+//! - The driver implements [`BlockDevice`]: it puts the [stretches](ReadTransfer::stretches) of a
+//!   transfer in the device's queue, keeps the transfer, and
+//!   [completes](ReadTransfer::complete) it where the device's interrupt is handled.
+//! - [`Ext2::lookup`] leads to a [`File`], one for each inode in use. For a regular file the kernel
+//!   makes one [`Inode`](faultless::prelude::Inode) of it, with the file as its store and the size
+//!   and times of its [`Status`]; a table by [`File::number`] finds it again. From then on the size
+//!   and the times of that inode are the file's.
+//! - When the last handle of that inode goes: [`discard`](faultless::prelude::Inode::discard) if
+//!   the [`Status`] says no links, or else [`close`](faultless::prelude::Inode::close). The drop of
+//!   the inode drops the file, and that of a file without names frees its blocks.
+//! - `fsync` is the inode's; `sync` and `syncfs` are
+//!   [`StoreErrors::sync_files`](faultless::filemap::StoreErrors::sync_files) over the table, with
+//!   [`Ext2::sync`] to have the store sync. A thread that calls it every few seconds bounds what a
+//!   power cut takes.
+//! - Before [`Ext2::unmount`] the table is empty.
+//!
 //! # Failures
 //! A read that fails is its caller's. A failed write of data makes its pages dirty again; blocks
 //! that were to get their first bytes by it are given back. A failed write of metadata fails the

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use faultless::prelude::NoTask;
+
 use crate::disk::Event;
 use crate::model::Thing;
 use crate::random::Player;
-use crate::rig::{Rig, contents, evict, fsync, read, write};
+use crate::rig::{Rig, contents, evict, fsync, read, token, write};
 use crate::rng::Rng;
 use crate::tools::{Format, repaired};
 
@@ -101,6 +103,24 @@ impl Player {
             }
         }
     }
+}
+
+#[test]
+fn f1_a_cut_that_was_not_synced_takes_nothing_of_what_was() {
+    let mut rig = Rig::mount(Format::SMALL.make(&[]), 5);
+    let (kept, other) = (rig.open("kept"), rig.open("other"));
+    write(&kept, 0, &[7; 100_000]).expect("a write");
+    fsync(&kept).expect("a sync");
+    kept.set_size(&mut token(), 0, &NoTask).expect("a truncation");
+    // Its blocks are free, and the disk still leads to them.
+    write(&other, 0, &[8; 200_000]).expect("a write");
+    evict(&other).expect("an eviction");
+    let image = repaired(&rig.disk.image());
+    drop((kept, other));
+    rig.abandon();
+    let mut rig = Rig::look_at(image);
+    let node = rig.node("kept").expect("a node");
+    assert!(contents(&rig.file(&node)) == Ok(vec![7; 100_000]), "what was synced");
 }
 
 #[test]
