@@ -13,9 +13,9 @@ use crate::token::PageLocks;
 use crate::writeback::pages;
 
 impl<K: Kernel> Inode<K> {
-    /// Sends every dirty page to the store, and tells it the times, before the last handle goes: the
-    /// caller has the inode for itself, so that no page becomes dirty afterwards. Does not sync the
-    /// store: that is [`fsync`](Self::fsync), before.
+    /// Sends every dirty page to the store, and tells it the times, before the last handle goes:
+    /// the caller has the inode for itself, so that no page becomes dirty afterwards. Does not sync
+    /// the store: that is [`fsync`](Self::fsync), before.
     ///
     /// May sleep. No page lock is held.
     ///
