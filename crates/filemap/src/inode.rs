@@ -255,6 +255,12 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
+    /// Tells the store when the file changed.
+    pub(crate) fn tell_times(&self) {
+        let Times { modified, changed } = self.times();
+        self.mapping.store().set_times(modified, changed);
+    }
+
     /// Stamps the times. Times that stay as they are are not stored: two writers of one file do not
     /// contend for the cache line.
     #[doc(alias = "file_update_time")]

@@ -13,9 +13,9 @@ use crate::token::PageLocks;
 use crate::writeback::pages;
 
 impl<K: Kernel> Inode<K> {
-    /// Sends every dirty page to the store, before the last handle goes: the caller has the inode
-    /// for itself, so that no page becomes dirty afterwards. Does not sync the store: that is
-    /// [`fsync`](Self::fsync), before.
+    /// Sends every dirty page to the store, and tells it the times, before the last handle goes:
+    /// the caller has the inode for itself, so that no page becomes dirty afterwards. Does not sync
+    /// the store: that is [`fsync`](Self::fsync), before.
     ///
     /// May sleep. No page lock is held.
     ///
@@ -28,7 +28,9 @@ impl<K: Kernel> Inode<K> {
         if self.is_swapped() {
             return Ok(());
         }
-        self.writeback(token, 0..u64::MAX, task)
+        self.writeback(token, 0..u64::MAX, task)?;
+        self.tell_times();
+        Ok(())
     }
 
     /// Drops the inode and gives up its dirty pages: for a file that no longer has a name, or whose

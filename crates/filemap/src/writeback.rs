@@ -211,6 +211,7 @@ impl<K: Kernel> Inode<K> {
         // Once more: pages that a truncation has cut off meanwhile were not sent, so its size has
         // to be durable, and a write may have grown the file since.
         self.tell_size_if_new();
+        self.tell_times();
         self.sync_store(kind)
     }
 
@@ -248,8 +249,8 @@ impl<K: Kernel> Inode<K> {
         self.send(token, &(0..u64::MAX), Busy::Wait, task).map(drop)
     }
 
-    /// Its second pass: waits for what is under writeback, and tells the store the size as
-    /// [`sync_pages`](Self::sync_pages) does.
+    /// Its second pass: waits for what is under writeback, and tells the store the size and the
+    /// times as [`sync_pages`](Self::sync_pages) does.
     ///
     /// # Errors
     /// [`Errno::Interrupted`].
@@ -261,6 +262,7 @@ impl<K: Kernel> Inode<K> {
         let (first, end) = pages(&(0..self.size()));
         self.wait_for_writeback(token, first, end, task)?;
         self.tell_size_if_new();
+        self.tell_times();
         Ok(())
     }
 

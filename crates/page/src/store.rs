@@ -237,6 +237,15 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// grown since: not by each write. No page lock is held. Never sleeps.
     fn set_size(&self, size: u64);
 
+    /// When the file changed: its contents, and anything; in nanoseconds of the embedder's clock.
+    /// Recorded so that the [`sync`](Self::sync) which follows makes it durable. Called before each
+    /// sync, with times that may be those of the call before. No page lock is held. Never sleeps.
+    /// The default forgets them.
+    #[doc(alias = "update_time")]
+    fn set_times(&self, modified: u64, changed: u64) {
+        let _not_kept = (modified, changed);
+    }
+
     /// Makes durable what was sent by [`writeback`](Self::writeback)s that ended before, and
     /// with it the size, which the data cannot be found without: for both kinds.
     ///

@@ -68,7 +68,7 @@ macro_rules! forward_to_store {
             $this => $store;
             read, writeback, write_begin, write_end, truncate_blocks, set_size, sync, failed_sync,
             strategy, max_size, is_persistent, wants_stable_pages, is_swap, store_id, fallocate,
-            extent, prepare_size
+            extent, prepare_size, set_times
         );
     };
     ($this:ident => $store:expr; $($call:ident),+) => {
@@ -123,6 +123,11 @@ macro_rules! forward_to_store {
     (@set_size $this:ident $store:expr) => {
         fn set_size(&$this, size: u64) {
             $store.set_size(size);
+        }
+    };
+    (@set_times $this:ident $store:expr) => {
+        fn set_times(&$this, modified: u64, changed: u64) {
+            $store.set_times(modified, changed);
         }
     };
     (@sync $this:ident $store:expr) => {

@@ -228,7 +228,7 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
 
     forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent);
     forward_to_store!(self => self.inner; wants_stable_pages, is_swap, store_id);
-    forward_to_store!(self => self.inner; failed_sync);
+    forward_to_store!(self => self.inner; failed_sync, set_times);
 }
 
 impl<T: fmt::Debug, S: SyncFamily> fmt::Debug for FaultyStore<T, S> {

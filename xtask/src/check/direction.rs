@@ -2,9 +2,9 @@
 //! `policy`; `filemap` needs all three; `parts` builds from `page`; `host` needs the first three,
 //! and knows nothing of what is checked on it: the controls, the oracle and the fuzz bodies, which
 //! stand above it. `xtask` needs none of them, and nothing needs `xtask`. The example kernel needs
-//! `faultless` and nothing else, as an embedder's does; so do the system calls of `posix`. The
-//! tests of `filemap` stand on `parts`, those of `parts` put an inode on top, and those of the
-//! example kernel run it on `host`.
+//! `faultless` and nothing else, as an embedder's does; so do the system calls of `posix` and the
+//! file system `ext2`. The tests of `filemap` stand on `parts`, those of `parts` put an inode on
+//! top, and those of the example kernel run it on `host`.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ const FAULTLESS: &str = "faultless";
 const TOOLS: &str = "faultless-tools";
 const POSIX: &str = "faultless-posix";
 const SIMULATOR: &str = "faultless-simulator";
+const EXT2: &str = "faultless-ext2";
 const EXAMPLE: &str = "faultless-example-kernel";
 
 /// Crates of the workspace, each with those of the workspace that it may need.
@@ -35,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (HOST, &[PAGE, USERCOPY, FILEMAP]),
     (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, POLICY, PARTS]),
     (EXAMPLE, &[FAULTLESS]),
+    (EXT2, &[FAULTLESS]),
     (POSIX, &[FAULTLESS]),
     (CONTROLS, &[PAGE, USERCOPY, FILEMAP, HOST]),
     (ORACLE, &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),

@@ -88,6 +88,8 @@ pub(super) struct TestStore<S> {
     loses: AtomicBool,
     /// What the kernel knows it by.
     number: u32,
+    /// The times that were told last.
+    pub(super) times: Mutex<Option<(u64, u64)>>,
 }
 
 impl<S: AddressSpaceOperations> TestStore<S> {
@@ -95,7 +97,8 @@ impl<S: AddressSpaceOperations> TestStore<S> {
         let (events, hook, lie) = (Mutex::new(Vec::new()), Mutex::new(None), Mutex::new(None));
         let (faults, loses) = (FaultyStore::new(inner), AtomicBool::new(false));
         let stable = AtomicBool::new(false);
-        Self { faults, strategy, events, hook, lie, stable, loses, number: 0 }
+        let times = Mutex::new(None);
+        Self { faults, strategy, events, hook, lie, stable, loses, number: 0, times }
     }
 
     /// The kernel knows it by this number.
@@ -226,6 +229,10 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
         self.note(Event::Size(size));
         self.run_hook(Call::SetSize);
         self.faults.set_size(size);
+    }
+
+    fn set_times(&self, modified: u64, changed: u64) {
+        *self.times.lock().expect("not held in a panic") = Some((modified, changed));
     }
 
     fn sync(&self, kind: SyncKind) -> Result<(), Errno> {

@@ -11,7 +11,7 @@ use super::kernel;
 use super::rig::{token, write_elsewhere};
 use super::store::{Event, Lie};
 use super::{PAGE, Rig, bytes, overlay};
-use crate::{MsyncKind, OpenFile, OpenFlags};
+use crate::{MsyncKind, OpenFile, OpenFlags, Times};
 
 /// A file of three pages, two stretches of which are dirty: the first page, and the third.
 fn two_stretches() -> (Rig, std::vec::Vec<u8>) {
@@ -38,6 +38,20 @@ fn f1_a_sync_sends_each_dirty_page_once_in_order_and_then_syncs_the_store() {
     rig.assert_stored(&expected);
     assert_eq!(rig.fsync(), Ok(()));
     assert_eq!(rig.store.take_events(), [Event::Sync(SyncKind::All)], "all is clean");
+}
+
+#[test]
+fn w12_a_sync_tells_the_store_the_times() {
+    let rig = Rig::new();
+    let told = || *rig.store.times.lock().expect("not held in a panic");
+    rig.task.now.set(7);
+    assert_eq!(rig.write(0, b"new"), Ok(3));
+    assert_eq!(told(), None, "a write tells none");
+    assert_eq!(rig.fsync(), Ok(()));
+    assert_eq!(told(), Some((7, 7)));
+    rig.file().set_times(Times { modified: 3, changed: 9 });
+    assert_eq!(rig.fsync(), Ok(()));
+    assert_eq!(told(), Some((3, 9)));
 }
 
 #[test]

@@ -302,7 +302,7 @@ impl AddressSpaceOperations for CrashStore {
     }
 
     forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent, prepare_size);
-    forward_to_store!(self => self.inner; wants_stable_pages, is_swap, store_id);
+    forward_to_store!(self => self.inner; wants_stable_pages, is_swap, store_id, set_times);
 }
 
 impl fmt::Debug for CrashStore {

@@ -335,5 +335,5 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
 
     forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent);
     forward_to_store!(self => self.inner; wants_stable_pages, is_swap, store_id);
-    forward_to_store!(self => self.inner; failed_sync);
+    forward_to_store!(self => self.inner; failed_sync, set_times);
 }

@@ -1,0 +1,144 @@
+//! Names: what comes, goes and moves.
+
+use faultless::prelude::Errno;
+use faultless_ext2::{Change, Error, Kind, Replace};
+
+use crate::rig::{CALLER, Rig, contents, evict, write};
+use crate::tools::{Format, assert_sound, changed, debugfs};
+
+#[test]
+fn a_directory_of_many_names_lists_each_once() {
+    for format in Format::ALL {
+        let rig = Rig::mount(format.make(&[]), 1);
+        let directory = rig.make_directory("d").expect("a directory");
+        for at in 0..300 {
+            rig.create(&format!("d/a-rather-long-name-{at}")).expect("a file");
+        }
+        for at in (0..300).step_by(3) {
+            rig.unlink(&format!("d/a-rather-long-name-{at}")).expect("a removal");
+        }
+        let (mut cookie, mut names) = (0, Vec::new());
+        while let Some(entry) = rig.fs().entry(&directory, cookie).expect("an entry") {
+            cookie = entry.next;
+            names.push(entry);
+        }
+        assert_eq!(names.len(), 202);
+        assert_eq!(names[0].name, b".");
+        assert_eq!((names[0].number, names[0].kind), (directory.number(), Some(Kind::Directory)));
+        drop(directory);
+        assert_sound(&rig.unmount());
+    }
+}
+
+#[test]
+fn links_have_their_targets_short_and_long() {
+    let rig = Rig::mount(Format::ALL[0].make(&[]), 2);
+    let (root, long) = (rig.fs().root().expect("the root"), vec![b'x'; 1000]);
+    for (name, target) in
+        [("short", &b"to/somewhere"[..]), ("59", &[b'y'; 59]), ("60", &[b'y'; 60]), ("long", &long)]
+    {
+        let link = rig.fs().make_link(&CALLER, &root, name.as_bytes(), target).expect("a link");
+        assert_eq!(rig.fs().target(&link).as_deref(), Ok(target));
+    }
+    let too_long = rig.fs().make_link(&CALLER, &root, b"l", &[b'z'; 1024]);
+    assert_eq!(too_long.err(), Some(Error::NameTooLong));
+    drop(root);
+    rig.unlink("59").expect("a removal");
+    let image = rig.unmount();
+    assert_sound(&image);
+    let told = String::from_utf8(debugfs(&image, "stat short")).expect("text");
+    assert!(told.contains("to/somewhere"), "{told}");
+}
+
+#[test]
+fn a_file_without_names_lives_as_long_as_its_handle() {
+    let mut rig = Rig::mount(Format::SMALL.make(&[]), 3);
+    let before = rig.fs().space();
+    let file = rig.open("gone");
+    write(&file, 0, &[5; 50_000]).expect("a write");
+    rig.unlink("gone").expect("a removal");
+    assert_eq!(rig.node("gone").err(), Some(Error::NotFound));
+    evict(&file).expect("an eviction");
+    assert_eq!(contents(&file), Ok(vec![5; 50_000]));
+    let number = file.mapping().store().number();
+    drop(file);
+    rig.close(number);
+    assert_eq!(rig.fs().space(), before);
+    assert_sound(&rig.unmount());
+}
+
+#[test]
+fn a_directory_that_was_removed_takes_no_names() {
+    let rig = Rig::mount(Format::SMALL.make(&[]), 4);
+    let directory = rig.make_directory("d").expect("a directory");
+    rig.create("d/x").expect("a file");
+    let root = rig.fs().root().expect("the root");
+    let removed = |name: &[u8]| rig.fs().remove_directory(&CALLER, &root, name);
+    assert_eq!(removed(b"d"), Err(Error::NotEmpty));
+    rig.unlink("d/x").expect("a removal");
+    assert_eq!(removed(b"d"), Ok(()));
+    let made = rig.fs().create(&CALLER, &directory, b"y", 0o600);
+    assert_eq!(made.err(), Some(Error::NotFound));
+    drop((root, directory));
+    assert_sound(&rig.unmount());
+}
+
+#[test]
+fn a_directory_moves_with_all_that_is_in_it_and_not_below_itself() {
+    let rig = Rig::mount(Format::SMALL.make(&[]), 5);
+    for path in ["a", "a/b", "a/b/c", "e"] {
+        rig.make_directory(path).expect("a directory");
+    }
+    let rename = |from: &str, to: &str, replace| {
+        let (from, to) = (rig.parent(from)?, rig.parent(to)?);
+        rig.fs().rename(&CALLER, (&from.0, from.1), (&to.0, to.1), replace)
+    };
+    assert_eq!(rename("a", "a/b/c/d", Replace::Yes).map_err(Error::code), Err(22));
+    assert_eq!(rename("a/b", "e", Replace::No), Err(Error::Exists));
+    assert_eq!(rename("a/b", "e", Replace::Yes), Ok(()));
+    assert!(rig.node("e/c").is_ok());
+    assert_eq!(rename("e/c", "a", Replace::Exchange), Ok(()));
+    assert_eq!(rename("e/c", "e/c/x", Replace::Yes).map_err(Error::code), Err(22));
+    assert_eq!(rig.fs().lookup(&rig.node("a").expect("a"), b"..").expect("..").number(), 2);
+    let status = |path: &str| rig.fs().status(&rig.node(path).expect("a node")).expect("a status");
+    assert_eq!(status("").links, 5, "lost+found, a and e");
+    assert_eq!(status("e").links, 3);
+    assert_sound(&rig.unmount());
+}
+
+#[test]
+fn attributes_are_kept_to_the_nanosecond() {
+    for format in [Format::ALL[0], Format::ALL[1]] {
+        let rig = Rig::mount(format.make(&[]), 6);
+        let node = rig.create("a").expect("a file");
+        let times = [1_234_567_890_987_654_321, 5_000_000_000_000_000_001];
+        let change = Change {
+            mode: Some(0o4711),
+            uid: Some(70_000),
+            gid: Some(3),
+            accessed: Some(times[0]),
+            modified: Some(times[1]),
+        };
+        rig.fs().change(&node, &change, CALLER.now).expect("a change");
+        drop(node);
+        let rig = Rig::mount(rig.unmount(), 6);
+        let status = rig.fs().status(&rig.node("a").expect("a node")).expect("a status");
+        assert_eq!((status.mode, status.uid, status.gid), (0o104_711, 70_000, 3));
+        let expected = match format.inode_size {
+            // No room for more: 32 bits of seconds.
+            128 => times.map(|time| (time / 1_000_000_000) as u32 as u64 * 1_000_000_000),
+            _ => times,
+        };
+        assert_eq!([status.accessed, status.modified], expected);
+        assert_sound(&rig.unmount());
+    }
+}
+
+#[test]
+fn a_device_node_is_not_opened_and_can_be_removed() {
+    let image = changed(&Format::SMALL.make(&[]), "mknod tty c 4 64");
+    let rig = Rig::mount(image, 7);
+    assert_eq!(rig.node("tty").err(), Some(Error::Other(Errno::NotSupported)));
+    rig.unlink("tty").expect("a removal");
+    assert_sound(&rig.unmount());
+}
