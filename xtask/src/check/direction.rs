@@ -2,9 +2,9 @@
 //! `policy`; `filemap` needs all three; `parts` builds from `page`; `host` needs the first three,
 //! and knows nothing of what is checked on it: the controls, the oracle and the fuzz bodies, which
 //! stand above it. `xtask` needs none of them, and nothing needs `xtask`. The example kernel needs
-//! `faultless` and nothing else, as an embedder's does; so do the system calls of `posix`. The
-//! tests of `filemap` stand on `parts`, those of `parts` put an inode on top, and those of the
-//! example kernel run it on `host`.
+//! `faultless` and nothing else, as an embedder's does; so do the system calls of `posix`, and the
+//! kernel that boots needs the two. The tests of `filemap` stand on `parts`, those of `parts` put
+//! an inode on top, and those of the example kernel run it on `host`.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ const TOOLS: &str = "faultless-tools";
 const POSIX: &str = "faultless-posix";
 const SIMULATOR: &str = "faultless-simulator";
 const EXAMPLE: &str = "faultless-example-kernel";
+const KERNEL: &str = "faultless-kernel";
 
 /// Crates of the workspace, each with those of the workspace that it may need.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -36,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (FAULTLESS, &[PAGE, USERCOPY, FILEMAP, POLICY, PARTS]),
     (EXAMPLE, &[FAULTLESS]),
     (POSIX, &[FAULTLESS]),
+    (KERNEL, &[FAULTLESS, POSIX]),
     (CONTROLS, &[PAGE, USERCOPY, FILEMAP, HOST]),
     (ORACLE, &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),
     (FUZZING, &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),
