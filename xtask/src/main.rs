@@ -7,6 +7,7 @@
 //! | `test` | everything that can be checked, one line a step | [`mod@test`] |
 //! | `report` | the numbers of the last `test` | [`report`] |
 //! | `check` | the house rules that a tool can check | [`check`] |
+//! | `kernel` | a kernel that boots in QEMU and runs Linux programs | [`kernel`] |
 //! | `cross` | other architectures, bare and emulated | [`cross`] |
 //! | `probe` | the core crates without std and without an allocator | [`probe`] |
 //! | `coverage` | lines of the core that the tests run, by cargo-llvm-cov | [`coverage`] |
@@ -40,6 +41,7 @@ use programs::{Arguments, BENCH, PLANTED, PROGRAMS, PROVER, RANDOM, SHOWS};
 mod check;
 mod coverage;
 mod cross;
+mod kernel;
 mod model;
 mod mutants;
 mod probe;
@@ -68,6 +70,8 @@ enum Command {
     Demo(Arguments),
     /// Run an unmodified Linux program with its files in Faultless.
     Run(Arguments),
+    /// Build the kernel that runs Linux programs, and run one on it in QEMU.
+    Kernel(kernel::Options),
     /// Run many programs with their files in Faultless, and compare them with Linux alone.
     Programs(Arguments),
     /// Stage the deadlocks DL1 to DL4 on every write path, and say which hang and why.
@@ -125,6 +129,7 @@ fn main() -> ExitCode {
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Check => check::run(),
         Command::Cross => cross::run(),
+        Command::Kernel(options) => kernel::run(&options),
         Command::Prove(arguments) => PROVER.run(&[], &arguments),
         Command::Probe => probe::run(),
         Command::Help { command } => help(command.as_deref()),

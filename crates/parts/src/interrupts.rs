@@ -128,6 +128,24 @@ impl<C: InterruptControl> Drop for Saved<C> {
     }
 }
 
+impl<C, T> InterruptsOffLock<C, T> {
+    /// A free lock around `value`, for a `static` of the kernel's own.
+    #[must_use]
+    pub const fn new(value: T) -> Self {
+        Self { lock: spin::Mutex::new(value), control: PhantomData }
+    }
+}
+
+impl<C: InterruptControl, T> InterruptsOffLock<C, T> {
+    /// Turns interrupts off, and spins until the lock is free.
+    #[inline]
+    pub fn lock(&self) -> InterruptsOffGuard<'_, C, T> {
+        // Before the lock: a handler that comes in between would find it held.
+        let interrupts = Saved::save_and_disable();
+        InterruptsOffGuard { value: self.lock.lock(), _interrupts: interrupts }
+    }
+}
+
 impl<C: InterruptControl, T: Send> Spin<T> for InterruptsOffLock<C, T> {
     type Guard<'a>
         = InterruptsOffGuard<'a, C, T>
@@ -136,14 +154,12 @@ impl<C: InterruptControl, T: Send> Spin<T> for InterruptsOffLock<C, T> {
 
     #[inline]
     fn new(value: T) -> Self {
-        Self { lock: spin::Mutex::new(value), control: PhantomData }
+        Self::new(value)
     }
 
     #[inline]
     fn lock(&self) -> InterruptsOffGuard<'_, C, T> {
-        // Before the lock: a handler that comes in between would find it held.
-        let interrupts = Saved::save_and_disable();
-        InterruptsOffGuard { value: self.lock.lock(), _interrupts: interrupts }
+        self.lock()
     }
 }
 

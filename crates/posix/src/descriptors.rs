@@ -3,19 +3,19 @@
 
 use core::fmt;
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::errno::Errno;
-use crate::file::Description;
-use crate::system::System;
 
 /// The descriptors of a process. It has no lock of its own.
 ///
+/// `F` is a counted handle of an open file: `Arc<Description<…>>`, or what a kernel has that knows
+/// pipes and devices, too.
+///
 /// What is taken out is returned, not dropped: the last handle of an open file may drop the file,
 /// which is not for a short lock.
-pub struct Descriptors<S: System> {
-    open: Vec<Option<Descriptor<S>>>,
+pub struct Descriptors<F> {
+    open: Vec<Option<Descriptor<F>>>,
     limit: usize,
 }
 
@@ -28,18 +28,13 @@ pub enum OnExec {
     Close,
 }
 
-struct Descriptor<S: System> {
-    description: Arc<Description<S>>,
+#[derive(Clone)]
+struct Descriptor<F> {
+    description: F,
     on_exec: OnExec,
 }
 
-impl<S: System> Clone for Descriptor<S> {
-    fn clone(&self) -> Self {
-        Self { description: Arc::clone(&self.description), on_exec: self.on_exec }
-    }
-}
-
-impl<S: System> Descriptors<S> {
+impl<F> Descriptors<F> {
     /// No open file; at most `limit` of them (`RLIMIT_NOFILE`).
     #[must_use]
     pub const fn new(limit: usize) -> Self {
@@ -50,7 +45,7 @@ impl<S: System> Descriptors<S> {
     ///
     /// # Errors
     /// `EBADF` if there is none.
-    pub fn get(&self, descriptor: usize) -> Result<&Arc<Description<S>>, Errno> {
+    pub fn get(&self, descriptor: usize) -> Result<&F, Errno> {
         let open = self.open.get(descriptor).and_then(Option::as_ref);
         open.map(|open| &open.description).ok_or(Errno::BADF)
     }
@@ -60,12 +55,7 @@ impl<S: System> Descriptors<S> {
     ///
     /// # Errors
     /// `EINVAL` if `least` is past the limit; `EMFILE` if no descriptor is free.
-    pub fn add(
-        &mut self,
-        least: usize,
-        description: Arc<Description<S>>,
-        on_exec: OnExec,
-    ) -> Result<usize, Errno> {
+    pub fn add(&mut self, least: usize, description: F, on_exec: OnExec) -> Result<usize, Errno> {
         if least >= self.limit {
             return Err(Errno::INVAL);
         }
@@ -83,9 +73,9 @@ impl<S: System> Descriptors<S> {
     pub fn set(
         &mut self,
         descriptor: usize,
-        description: Arc<Description<S>>,
+        description: F,
         on_exec: OnExec,
-    ) -> Result<Option<Arc<Description<S>>>, Errno> {
+    ) -> Result<Option<F>, Errno> {
         if descriptor >= self.limit {
             return Err(Errno::BADF);
         }
@@ -100,7 +90,7 @@ impl<S: System> Descriptors<S> {
     ///
     /// # Errors
     /// `EBADF` if it had none.
-    pub fn remove(&mut self, descriptor: usize) -> Result<Arc<Description<S>>, Errno> {
+    pub fn remove(&mut self, descriptor: usize) -> Result<F, Errno> {
         let open = self.open.get_mut(descriptor).and_then(Option::take);
         open.map(|open| open.description).ok_or(Errno::BADF)
     }
@@ -126,16 +116,16 @@ impl<S: System> Descriptors<S> {
 
     /// The descriptors of a child (`fork`): the open files are shared.
     #[must_use]
-    pub fn fork(&self) -> Self {
+    pub fn fork(&self) -> Self
+    where
+        F: Clone,
+    {
         Self { open: self.open.clone(), limit: self.limit }
     }
 
     /// Takes out every descriptor for which `closes` says so, as `exec` and `exit` do; their open
     /// files.
-    pub fn remove_if(
-        &mut self,
-        mut closes: impl FnMut(usize, OnExec) -> bool,
-    ) -> Vec<Arc<Description<S>>> {
+    pub fn remove_if(&mut self, mut closes: impl FnMut(usize, OnExec) -> bool) -> Vec<F> {
         let mut removed = Vec::new();
         for (at, open) in self.open.iter_mut().enumerate() {
             let taken = open.take_if(|open| closes(at, open.on_exec));
@@ -145,13 +135,13 @@ impl<S: System> Descriptors<S> {
     }
 
     /// The descriptors that have an open file.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Arc<Description<S>>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &F)> {
         let open = self.open.iter().enumerate();
         open.filter_map(|(at, open)| open.as_ref().map(|open| (at, &open.description)))
     }
 }
 
-impl<S: System> fmt::Debug for Descriptors<S> {
+impl<F: fmt::Debug> fmt::Debug for Descriptors<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }

@@ -32,12 +32,20 @@ numbers! {
     PERM = EPERM;
     /// No such name, or a directory that was removed.
     NOENT = ENOENT;
+    /// No such process or thread.
+    SRCH = ESRCH;
     /// A signal came first.
     INTR = EINTR;
     /// The store failed.
     IO = EIO;
+    /// Arguments that are too long.
+    TOOBIG = E2BIG;
+    /// Not a program.
+    NOEXEC = ENOEXEC;
     /// Not an open file descriptor, or not open for this.
     BADF = EBADF;
+    /// No child to wait for.
+    CHILD = ECHILD;
     /// The call would have to wait.
     AGAIN = EAGAIN;
     /// No memory, or no mapping at an address.
@@ -60,10 +68,22 @@ numbers! {
     INVAL = EINVAL;
     /// Too many open files.
     MFILE = EMFILE;
+    /// Not a terminal, or a request that the file does not know.
+    NOTTY = ENOTTY;
     /// Past a limit of size.
     FBIG = EFBIG;
     /// The store is full.
     NOSPC = ENOSPC;
+    /// A file without positions: a pipe, a terminal.
+    SPIPE = ESPIPE;
+    /// A pipe that nothing reads.
+    PIPE = EPIPE;
+    /// A result that the buffer is too small for.
+    RANGE = ERANGE;
+    /// No such system call.
+    NOSYS = ENOSYS;
+    /// The time is over.
+    TIMEDOUT = ETIMEDOUT;
     /// The store refuses changes.
     ROFS = EROFS;
     /// No data there: `SEEK_DATA` or `SEEK_HOLE` at or past the end.

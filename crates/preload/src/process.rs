@@ -33,7 +33,7 @@ pub(crate) struct Process {
     /// First, so that a thread's record leads here.
     in_common: InCommon,
     pub(crate) pid: i32,
-    pub(crate) descriptors: Short<Descriptors<Program>>,
+    pub(crate) descriptors: Short<Descriptors<OpenFile>>,
     pub(crate) space: Space,
     pub(crate) actions: Short<Actions>,
     pub(crate) loans: Short<Loans>,
@@ -53,7 +53,7 @@ impl Process {
         Some(unsafe { &*in_common.cast::<Self>() })
     }
 
-    fn new(pid: i32, descriptors: Descriptors<Program>, actions: Actions) -> Self {
+    fn new(pid: i32, descriptors: Descriptors<OpenFile>, actions: Actions) -> Self {
         let number = unique();
         Self {
             in_common: InCommon::new(number),

@@ -3,8 +3,8 @@
 //! and knows nothing of what is checked on it: the controls, the oracle and the fuzz bodies, which
 //! stand above it. `xtask` needs none of them, and nothing needs `xtask`. The example kernel needs
 //! `faultless` and nothing else, as an embedder's does; so do the system calls of `posix` and the
-//! file system `ext2`. The tests of `filemap` stand on `parts`, those of `parts` put an inode on
-//! top, and those of the example kernel run it on `host`.
+//! file system `ext2`; the kernel that boots needs these three. The tests of `filemap` stand on
+//! `parts`, those of `parts` put an inode on top, and those of the example kernel run it on `host`.
 
 #![forbid(unsafe_code)]
 
@@ -25,6 +25,7 @@ const POSIX: &str = "faultless-posix";
 const SIMULATOR: &str = "faultless-simulator";
 const EXT2: &str = "faultless-ext2";
 const EXAMPLE: &str = "faultless-example-kernel";
+const KERNEL: &str = "faultless-kernel";
 
 /// Crates of the workspace, each with those of the workspace that it may need.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -38,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (EXAMPLE, &[FAULTLESS]),
     (EXT2, &[FAULTLESS]),
     (POSIX, &[FAULTLESS]),
+    (KERNEL, &[FAULTLESS, POSIX, EXT2]),
     (CONTROLS, &[PAGE, USERCOPY, FILEMAP, HOST]),
     (ORACLE, &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),
     (FUZZING, &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),

@@ -6,7 +6,7 @@ use faultless_posix::{Descriptors, Errno, OnExec};
 
 use crate::support::*;
 
-fn table(limit: usize) -> Descriptors<Machine> {
+fn table(limit: usize) -> Descriptors<Open> {
     Descriptors::new(limit)
 }
 
@@ -16,7 +16,7 @@ fn the_lowest_free_descriptor_is_given() {
     let open = rig.memory_file().open_rw();
     let mut table = table(4);
     let add =
-        |table: &mut Descriptors<Machine>, least| table.add(least, Arc::clone(&open), OnExec::Keep);
+        |table: &mut Descriptors<Open>, least| table.add(least, Arc::clone(&open), OnExec::Keep);
     assert_eq!((add(&mut table, 0), add(&mut table, 0)), (Ok(0), Ok(1)));
     assert_eq!(add(&mut table, 3), Ok(3));
     assert_eq!(add(&mut table, 3), Err(Errno::MFILE));

@@ -27,7 +27,7 @@ struct Pair {
     rng: Rng,
     file: File,
     temporary: Temporary,
-    here: Descriptors<Machine>,
+    here: Descriptors<Open>,
     /// The descriptors of Linux, by ours.
     there: Vec<Option<RawFd>>,
     buffers: Buffers,

@@ -1,0 +1,34 @@
+//! Interrupts: what is done.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::arch::trap::TrapFrame;
+use crate::arch::vectors::{RESCHEDULE, SHOOTDOWN, SPURIOUS, TIMER};
+use crate::arch::{apic, percpu, shootdown};
+use crate::files::console_tick;
+use crate::sched;
+
+/// An interrupt, with interrupts off. Sleeps not.
+pub(super) fn serve(frame: &TrapFrame) {
+    match frame.vector as u8 {
+        TIMER => {
+            apic::end_of_interrupt();
+            sched::tick();
+            if percpu::number() == 0 {
+                console_tick();
+            }
+        }
+        RESCHEDULE => {
+            apic::end_of_interrupt();
+            percpu::this().preempt.store(true, Relaxed);
+        }
+        SHOOTDOWN => {
+            shootdown::answer();
+            apic::end_of_interrupt();
+        }
+        // It has no end.
+        SPURIOUS => {}
+        _ => apic::end_of_interrupt(),
+    }
+}

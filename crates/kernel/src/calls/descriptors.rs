@@ -1,0 +1,188 @@
+//! `open`, `close`, `dup`, `fcntl`, `pipe`.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use faultless_posix::{Errno, OnExec};
+use linux_raw_sys::general as linux;
+
+use crate::calls::call::{Call, Outcome};
+use crate::calls::names;
+use crate::files::{self, Directory, OpenFile};
+use crate::memory::put;
+
+/// The flag of `close_range` that marks instead.
+const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
+
+/// What a flag of `open` and the like says.
+const fn on_exec(flags: u32) -> OnExec {
+    if flags & linux::O_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep }
+}
+
+/// Opens a path, without a descriptor.
+pub(super) fn open_at(
+    call: &mut Call<'_>,
+    at: &Directory,
+    path: &[u8],
+    flags: u32,
+    mode: u32,
+) -> Result<OpenFile, Errno> {
+    let mode = mode & !call.process.umask.load(Relaxed);
+    files::open(&mut call.token, at, path, flags, mode)
+}
+
+fn open_descriptor(
+    call: &mut Call<'_>,
+    at: &Directory,
+    path: &[u8],
+    flags: usize,
+    mode: usize,
+) -> Outcome {
+    let flags = flags as u32;
+    let file = open_at(call, at, path, flags, mode as u32)?;
+    call.process.files.lock().add(0, file, on_exec(flags))
+}
+
+pub(super) fn open(call: &mut Call<'_>) -> Outcome {
+    let [_, flags, mode, ..] = call.args;
+    let path = names::path(call, 0)?;
+    let cwd = call.process.cwd.lock().clone();
+    open_descriptor(call, &cwd, &path, flags, mode)
+}
+
+pub(super) fn openat(call: &mut Call<'_>) -> Outcome {
+    let [_, _, flags, mode, ..] = call.args;
+    let path = names::path(call, 1)?;
+    let at = names::start(call, 0, &path)?;
+    open_descriptor(call, &at, &path, flags, mode)
+}
+
+pub(super) fn creat(call: &mut Call<'_>) -> Outcome {
+    let flags = linux::O_CREAT | linux::O_WRONLY | linux::O_TRUNC;
+    call.args = [call.args[0], flags as usize, call.args[1], 0, 0, 0];
+    open(call)
+}
+
+pub(super) fn close(call: &mut Call<'_>) -> Outcome {
+    let removed = call.process.files.lock().remove(call.args[0] as u32 as usize);
+    // With the lock free: the last handle may drop the file.
+    removed.map(|_file| 0)
+}
+
+pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
+    let [first, last, flags, ..] = call.args;
+    let range = first as u32 as usize..=last as u32 as usize;
+    if range.is_empty() {
+        return Err(Errno::INVAL);
+    }
+    let mut files = call.process.files.lock();
+    if flags as u32 & CLOSE_RANGE_CLOEXEC != 0 {
+        let marked: alloc::vec::Vec<usize> =
+            files.iter().map(|(at, _)| at).filter(|at| range.contains(at)).collect();
+        for at in marked {
+            files.set_on_exec(at, OnExec::Close)?;
+        }
+        return Ok(0);
+    }
+    let closed = files.remove_if(|at, _| range.contains(&at));
+    drop(files);
+    drop(closed);
+    Ok(0)
+}
+
+pub(super) fn dup(call: &mut Call<'_>) -> Outcome {
+    let file = call.process.file(call.args[0])?;
+    call.process.files.lock().add(0, file, OnExec::Keep)
+}
+
+pub(super) fn dup2(call: &mut Call<'_>) -> Outcome {
+    let [old, new, ..] = call.args;
+    if old as u32 == new as u32 {
+        return call.process.file(old).map(|_| old as u32 as usize);
+    }
+    call.args[2] = 0;
+    dup3(call)
+}
+
+pub(super) fn dup3(call: &mut Call<'_>) -> Outcome {
+    let [old, new, flags, ..] = call.args;
+    let new = new as u32 as usize;
+    if old as u32 as usize == new {
+        return Err(Errno::INVAL);
+    }
+    let file = call.process.file(old)?;
+    let replaced = call.process.files.lock().set(new, file, on_exec(flags as u32))?;
+    drop(replaced);
+    Ok(new)
+}
+
+/// `F_SETFD`, and `ioctl`s that do the same.
+pub(super) fn set_on_exec(call: &Call<'_>, flags: usize) -> Outcome {
+    let closes = flags as u32 & linux::FD_CLOEXEC != 0;
+    let on_exec = if closes { OnExec::Close } else { OnExec::Keep };
+    call.process.files.lock().set_on_exec(call.args[0] as u32 as usize, on_exec)?;
+    Ok(0)
+}
+
+pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
+    let [descriptor, command, argument, ..] = call.args;
+    let file = call.process.file(descriptor)?;
+    match command as u32 {
+        linux::F_DUPFD => call.process.files.lock().add(argument, file, OnExec::Keep),
+        linux::F_DUPFD_CLOEXEC => call.process.files.lock().add(argument, file, OnExec::Close),
+        linux::F_GETFD => {
+            let on_exec = call.process.files.lock().on_exec(descriptor as u32 as usize)?;
+            Ok(usize::from(on_exec == OnExec::Close))
+        }
+        linux::F_SETFD => set_on_exec(call, argument),
+        linux::F_GETFL => Ok(file.flags() as usize),
+        linux::F_SETFL => {
+            file.set_flags(argument as u32);
+            Ok(0)
+        }
+        // Advisory locks: one program runs at a time, and has no one to keep out.
+        linux::F_SETLK | linux::F_SETLKW => Ok(0),
+        linux::F_GETLK => {
+            let unlocked = (linux::F_UNLCK as u16).to_ne_bytes();
+            put(&mut call.token, argument, &unlocked)?;
+            Ok(0)
+        }
+        _ => Err(Errno::INVAL),
+    }
+}
+
+pub(super) fn pipe(call: &mut Call<'_>) -> Outcome {
+    call.args[1] = 0;
+    pipe2(call)
+}
+
+pub(super) fn pipe2(call: &mut Call<'_>) -> Outcome {
+    let [target, flags, ..] = call.args;
+    let flags = flags as u32;
+    let (reader, writer) = files::pipe(flags);
+    let numbers = {
+        let mut files = call.process.files.lock();
+        let reader = files.add(0, reader, on_exec(flags))?;
+        match files.add(0, writer, on_exec(flags)) {
+            Ok(writer) => [reader, writer],
+            Err(errno) => {
+                let removed = files.remove(reader);
+                drop(files);
+                drop(removed);
+                return Err(errno);
+            }
+        }
+    };
+    let bytes = numbers.map(|number| (number as u32).to_ne_bytes());
+    let told = put(&mut call.token, target, bytes.as_flattened());
+    if told.is_err() {
+        let closed = call.process.files.lock().remove_if(|at, _| numbers.contains(&at));
+        drop(closed);
+    }
+    told.map(|()| 0)
+}
+
+/// As for `F_SETLK`.
+pub(super) fn flock(call: &mut Call<'_>) -> Outcome {
+    call.process.file(call.args[0]).map(|_| 0)
+}

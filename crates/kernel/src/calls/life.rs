@@ -1,0 +1,218 @@
+//! Processes and threads: `clone`, `execve`, `exit`, `wait`, and who is who.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use alloc::vec::Vec;
+
+use faultless::prelude::PAGE_SIZE;
+use faultless_posix::Errno;
+use linux_raw_sys::general as linux;
+use x86_64::VirtAddr;
+use x86_64::registers::model_specific::{FsBase, KernelGsBase};
+
+use crate::calls::call::{Call, Outcome};
+use crate::calls::names;
+use crate::memory::{USER_END, get_string, get_words, put, put_words};
+use crate::process::{self, CloneRequest, Words};
+use crate::sched;
+use crate::signals::Waited;
+
+/// A word of arguments, at most.
+const MAX_WORD: usize = 128 * 1024;
+/// Words of arguments, at most.
+const MAX_WORDS: usize = 64 * 1024;
+
+pub(super) fn clone(call: &mut Call<'_>) -> Outcome {
+    let [flags, stack, parent_number, child_number, thread_pointer, _] = call.args;
+    let flags = flags as u64;
+    let request = CloneRequest { flags, stack, parent_number, child_number, thread_pointer };
+    run(call, request)
+}
+
+fn run(call: &mut Call<'_>, request: CloneRequest) -> Outcome {
+    Ok(process::clone(&mut call.token, call.frame, request)? as usize)
+}
+
+/// Words of `struct clone_args` that its first version has.
+const CLONE_WORDS: usize = 8;
+
+pub(super) fn clone3(call: &mut Call<'_>) -> Outcome {
+    let [at, size, ..] = call.args;
+    if size < CLONE_WORDS * 8 {
+        return Err(Errno::INVAL);
+    }
+    let words: [u64; CLONE_WORDS] = get_words(&mut call.token, at)?;
+    let [flags, _pidfd, child, parent, _signal, stack, stack_size, thread_pointer] =
+        words.map(|word| word as usize);
+    let request = CloneRequest {
+        flags: flags as u64,
+        stack: stack.wrapping_add(stack_size),
+        parent_number: parent,
+        child_number: child,
+        thread_pointer,
+    };
+    run(call, request)
+}
+
+pub(super) fn fork(call: &mut Call<'_>) -> Outcome {
+    run(call, CloneRequest::default())
+}
+
+pub(super) fn vfork(call: &mut Call<'_>) -> Outcome {
+    let flags = u64::from(linux::CLONE_VM | linux::CLONE_VFORK);
+    run(call, CloneRequest { flags, ..CloneRequest::default() })
+}
+
+/// A table of texts, with a 0 at its end.
+fn words(call: &mut Call<'_>, at: usize) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut words = Vec::new();
+    let mut at = at;
+    while at != 0 {
+        let [word] = get_words(&mut call.token, at)?;
+        if word == 0 {
+            break;
+        }
+        let text = get_string(&mut call.token, word as usize, MAX_WORD);
+        words.push(text.map_err(|why| if why == Errno::FAULT { why } else { Errno::TOOBIG })?);
+        if words.len() > MAX_WORDS {
+            return Err(Errno::TOOBIG);
+        }
+        at = at.wrapping_add(8);
+    }
+    Ok(words)
+}
+
+pub(super) fn execve(call: &mut Call<'_>) -> Outcome {
+    let path = names::path(call, 0)?;
+    let [_, arguments, environment, ..] = call.args;
+    let words =
+        Words { arguments: words(call, arguments)?, environment: words(call, environment)? };
+    process::execute(&mut call.token, call.frame, &path, words)?;
+    // The register is part of what the new program begins with.
+    Ok(0)
+}
+
+pub(super) fn exit(call: &mut Call<'_>) -> Outcome {
+    process::exit_call(process::Ending::Thread, status(call))
+}
+
+pub(super) fn exit_group(call: &mut Call<'_>) -> Outcome {
+    process::exit_call(process::Ending::Process, status(call))
+}
+
+const fn status(call: &Call<'_>) -> u32 {
+    (call.args[0] as u32 & 0xff) << 8
+}
+
+pub(super) fn wait4(call: &mut Call<'_>) -> Outcome {
+    let [which, status, flags, usage, ..] = call.args;
+    let Some(child) = process::wait(which as i32, flags as u32)? else { return Ok(0) };
+    if status != 0 {
+        put(&mut call.token, status, &child.status.to_ne_bytes())?;
+    }
+    if usage != 0 {
+        put_words(&mut call.token, usage, [0; 18])?;
+    }
+    Ok(child.number as usize)
+}
+
+pub(super) fn waitid(call: &mut Call<'_>) -> Outcome {
+    let [kind, which, target, flags, ..] = call.args;
+    let which = match (kind as u32, which as i32) {
+        (linux::P_ALL, _) => -1,
+        (linux::P_PID, number) if number > 0 => number,
+        (linux::P_PGID, group) => -group,
+        _ => return Err(Errno::INVAL),
+    };
+    let child = process::wait(which, flags as u32)?;
+    if target != 0 {
+        put_words(&mut call.token, target, child.map_or([0; 16], information))?;
+    }
+    Ok(0)
+}
+
+/// `siginfo_t` of a child.
+fn information(child: Waited) -> [u64; 16] {
+    let mut words = [0; 16];
+    let signal = child.status & 0x7f;
+    words[0] = linux::SIGCHLD.into();
+    words[1] = if signal == 0 { linux::CLD_EXITED } else { linux::CLD_KILLED }.into();
+    words[2] = child.number.into();
+    words[3] = if signal == 0 { child.status >> 8 & 0xff } else { signal }.into();
+    words
+}
+
+pub(super) fn gettid(_call: &mut Call<'_>) -> Outcome {
+    Ok(sched::with_current(sched::Thread::number) as usize)
+}
+
+/// The process that an argument means: 0 is the caller's.
+fn meant(call: &Call<'_>) -> u32 {
+    match call.args[0] as u32 {
+        0 => call.process.number(),
+        number => number,
+    }
+}
+
+pub(super) fn getpgid(call: &mut Call<'_>) -> Outcome {
+    process::with_process(meant(call), |process| process.group.load(Relaxed) as usize)
+}
+
+pub(super) fn setpgid(call: &mut Call<'_>) -> Outcome {
+    let number = meant(call);
+    let group = if call.args[1] == 0 { number } else { call.args[1] as u32 };
+    process::with_process(number, |process| process.group.store(group, Relaxed))?;
+    Ok(0)
+}
+
+pub(super) fn setsid(call: &mut Call<'_>) -> Outcome {
+    let number = call.process.number();
+    if call.process.group.swap(number, Relaxed) == number {
+        return Err(Errno::PERM);
+    }
+    call.process.session.store(number, Relaxed);
+    Ok(number as usize)
+}
+
+pub(super) fn set_tid_address(call: &mut Call<'_>) -> Outcome {
+    sched::with_current(|thread| thread.clear_at_exit.store(call.args[0], Relaxed));
+    gettid(call)
+}
+
+pub(super) fn set_robust_list(call: &mut Call<'_>) -> Outcome {
+    sched::with_current(|thread| thread.robust_list.store(call.args[0], Relaxed));
+    Ok(0)
+}
+
+pub(super) fn arch_prctl(call: &mut Call<'_>) -> Outcome {
+    const SET_GS: u32 = 0x1001;
+    const SET_FS: u32 = 0x1002;
+    const GET_FS: u32 = 0x1003;
+    const GET_GS: u32 = 0x1004;
+    let [code, address, ..] = call.args;
+    match code as u32 {
+        SET_FS | SET_GS if address >= USER_END + PAGE_SIZE => Err(Errno::PERM),
+        // The registers are the thread's, whatever the CPU: each is set by one instruction.
+        SET_FS => {
+            FsBase::write(VirtAddr::new_truncate(address as u64));
+            Ok(0)
+        }
+        SET_GS => {
+            KernelGsBase::write(VirtAddr::new_truncate(address as u64));
+            Ok(0)
+        }
+        GET_FS | GET_GS => {
+            let base = if code as u32 == GET_FS { FsBase::read() } else { KernelGsBase::read() };
+            put_words(&mut call.token, address, [base.as_u64()])?;
+            Ok(0)
+        }
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// Names of threads are taken and forgotten.
+pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
+    const SET_NAME: u32 = 15;
+    if call.args[0] as u32 == SET_NAME { Ok(0) } else { Err(Errno::INVAL) }
+}

@@ -1,0 +1,234 @@
+//! The table of system calls: one line each. What a call means is in `faultless-posix`, or in the
+//! modules of the kernel; here are arguments and results.
+//!
+//! To add a call: a line in [`dispatch`], and its function in the module of its kind.
+//!
+//! | calls | module |
+//! |---|---|
+//! | reads, writes and what else is done with open files | `io` |
+//! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
+//! | names, and what `stat` says | `names`, `stat` |
+//! | `mmap` and the like | `memory` |
+//! | processes and threads | `life` |
+//! | signals | `signals` |
+//! | time, futexes, `poll` | `time` |
+//! | what the system is | `system` |
+
+mod call;
+mod descriptors;
+mod io;
+mod life;
+mod memory;
+mod names;
+mod signals;
+mod stat;
+mod system;
+mod time;
+mod unknown;
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use alloc::format;
+use alloc::string::String;
+
+use faultless::prelude::MayFault;
+use faultless_posix::Errno;
+use syscalls::Sysno;
+
+use crate::arch::serial::say;
+use crate::arch::trap::TrapFrame;
+use crate::boot::options::{Tracing, options};
+use crate::calls::call::{Call, Outcome};
+use crate::calls::unknown::unknown;
+use crate::sched;
+
+pub(crate) use unknown::tell_unknown;
+
+/// A system call, with interrupts on.
+pub(crate) fn system_call(frame: &mut TrapFrame) {
+    let number = frame.rax;
+    let Some(process) = crate::process::current() else { return };
+    let call = u32::try_from(number).ok().and_then(|number| Sysno::new(number as usize));
+    // For calls that a signal interrupts: see `process::deliver`.
+    frame.error = number.wrapping_add(1);
+    let args = frame.arguments();
+    let traces = options().trace == Tracing::On;
+    let name = call.map_or_else(|| format!("call {number}"), |call| String::from(call.name()));
+    if traces {
+        let thread = sched::with_current(crate::sched::Thread::number);
+        say!("{thread}: {name}({})", hexadecimal(&args));
+    }
+    let outcome = {
+        // SAFETY: at the entry of a system call no lock is held, and there is no other token.
+        let token = unsafe { MayFault::assert() };
+        let mut call_state = Call { args, frame: &mut *frame, process, token };
+        match call {
+            Some(call) => dispatch(&mut call_state, call),
+            None => unknown(number as usize),
+        }
+    };
+    if traces {
+        let thread = sched::with_current(crate::sched::Thread::number);
+        match outcome {
+            Ok(value) => say!("{thread}: {name} = {value:#x}"),
+            Err(errno) => say!("{thread}: {name} = {errno:?}"),
+        }
+    }
+    // A call that sets the registers returns what is in this one.
+    frame.rax = Errno::to_raw(outcome) as u64;
+}
+
+fn hexadecimal(args: &[usize; 6]) -> String {
+    args.map(|argument| format!("{argument:#x}")).join(", ")
+}
+
+#[rustfmt::skip]
+fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
+    match number {
+        Sysno::read => io::read(call),
+        Sysno::write => io::write(call),
+        Sysno::readv => io::readv(call),
+        Sysno::writev => io::writev(call),
+        Sysno::pread64 => io::pread(call),
+        Sysno::pwrite64 => io::pwrite(call),
+        Sysno::preadv => io::preadv(call),
+        Sysno::pwritev => io::pwritev(call),
+        Sysno::preadv2 => io::preadv2(call),
+        Sysno::pwritev2 => io::pwritev2(call),
+        Sysno::lseek => io::seek(call),
+        Sysno::ftruncate => io::ftruncate(call),
+        Sysno::truncate => io::truncate(call),
+        Sysno::fallocate => io::fallocate(call),
+        Sysno::fsync => io::fsync(call),
+        Sysno::fdatasync => io::fdatasync(call),
+        Sysno::sync => Ok(0),
+        Sysno::syncfs => io::syncfs(call),
+        Sysno::sync_file_range => io::sync_file_range(call),
+        Sysno::fadvise64 => io::fadvise(call),
+        Sysno::copy_file_range => io::copy_file_range(call),
+        Sysno::sendfile => io::sendfile(call),
+        Sysno::ioctl => io::ioctl(call),
+
+        Sysno::open => descriptors::open(call),
+        Sysno::openat => descriptors::openat(call),
+        Sysno::creat => descriptors::creat(call),
+        Sysno::close => descriptors::close(call),
+        Sysno::close_range => descriptors::close_range(call),
+        Sysno::dup => descriptors::dup(call),
+        Sysno::dup2 => descriptors::dup2(call),
+        Sysno::dup3 => descriptors::dup3(call),
+        Sysno::fcntl => descriptors::fcntl(call),
+        Sysno::pipe => descriptors::pipe(call),
+        Sysno::pipe2 => descriptors::pipe2(call),
+        Sysno::flock => descriptors::flock(call),
+
+        Sysno::mkdir => names::mkdir(call),
+        Sysno::mkdirat => names::mkdirat(call),
+        Sysno::rmdir => names::rmdir(call),
+        Sysno::unlink => names::unlink(call),
+        Sysno::unlinkat => names::unlinkat(call),
+        Sysno::rename => names::rename(call),
+        Sysno::renameat => names::renameat(call),
+        Sysno::renameat2 => names::renameat(call),
+        Sysno::link => names::link(call),
+        Sysno::linkat => names::linkat(call),
+        Sysno::symlink => names::symlink(call),
+        Sysno::symlinkat => names::symlinkat(call),
+        Sysno::readlink => names::readlink(call),
+        Sysno::readlinkat => names::readlinkat(call),
+        Sysno::getdents64 => names::getdents(call),
+        Sysno::getcwd => names::getcwd(call),
+        Sysno::chdir => names::chdir(call),
+        Sysno::fchdir => names::fchdir(call),
+        Sysno::access => names::access(call),
+        Sysno::faccessat | Sysno::faccessat2 => names::faccessat(call),
+        Sysno::chmod => names::chmod(call),
+        Sysno::fchmod => names::fchmod(call),
+        Sysno::fchmodat => names::fchmodat(call),
+        Sysno::chown | Sysno::lchown => names::chown(call),
+        Sysno::fchown => names::fchown(call),
+        Sysno::fchownat => names::fchownat(call),
+        Sysno::utimensat => names::utimensat(call),
+        Sysno::umask => names::umask(call),
+
+        Sysno::stat => stat::stat(call),
+        Sysno::lstat => stat::lstat(call),
+        Sysno::fstat => stat::fstat(call),
+        Sysno::newfstatat => stat::fstatat(call),
+        Sysno::statx => stat::statx(call),
+        Sysno::statfs | Sysno::fstatfs => stat::statfs(call),
+
+        Sysno::mmap => memory::mmap(call),
+        Sysno::munmap => memory::munmap(call),
+        Sysno::mprotect => memory::mprotect(call),
+        Sysno::mremap => memory::mremap(call),
+        Sysno::madvise => memory::madvise(call),
+        Sysno::msync => memory::msync(call),
+        Sysno::mincore => memory::mincore(call),
+        Sysno::mlock | Sysno::mlock2 => memory::mlock(call),
+        Sysno::munlock | Sysno::mlockall | Sysno::munlockall => Ok(0),
+        Sysno::brk => memory::brk(call),
+
+        Sysno::clone => life::clone(call),
+        Sysno::clone3 => life::clone3(call),
+        Sysno::fork => life::fork(call),
+        Sysno::vfork => life::vfork(call),
+        Sysno::execve => life::execve(call),
+        Sysno::exit => life::exit(call),
+        Sysno::exit_group => life::exit_group(call),
+        Sysno::wait4 => life::wait4(call),
+        Sysno::waitid => life::waitid(call),
+        Sysno::getpid => Ok(call.process.number() as usize),
+        Sysno::getppid => Ok(call.process.parent_number() as usize),
+        Sysno::gettid => life::gettid(call),
+        Sysno::getpgid => life::getpgid(call),
+        Sysno::getpgrp => Ok(call.process.group.load(Relaxed) as usize),
+        Sysno::setpgid => life::setpgid(call),
+        Sysno::getsid => Ok(call.process.session.load(Relaxed) as usize),
+        Sysno::setsid => life::setsid(call),
+        Sysno::set_tid_address => life::set_tid_address(call),
+        Sysno::set_robust_list => life::set_robust_list(call),
+        Sysno::arch_prctl => life::arch_prctl(call),
+        Sysno::prctl => life::prctl(call),
+
+        Sysno::rt_sigaction => signals::sigaction(call),
+        Sysno::rt_sigprocmask => signals::sigprocmask(call),
+        Sysno::rt_sigreturn => signals::sigreturn(call),
+        Sysno::rt_sigpending => signals::sigpending(call),
+        Sysno::rt_sigsuspend => signals::sigsuspend(call),
+        Sysno::sigaltstack => signals::sigaltstack(call),
+        Sysno::kill => signals::kill(call),
+        Sysno::tkill => signals::tkill(call),
+        Sysno::tgkill => signals::tgkill(call),
+        Sysno::pause => signals::pause(call),
+
+        Sysno::futex => time::futex(call),
+        Sysno::nanosleep => time::nanosleep(call),
+        Sysno::clock_nanosleep => time::clock_nanosleep(call),
+        Sysno::clock_gettime => time::clock_gettime(call),
+        Sysno::clock_getres => time::clock_getres(call),
+        Sysno::gettimeofday => time::gettimeofday(call),
+        Sysno::time => time::time(call),
+        Sysno::times => time::times(call),
+        Sysno::poll => time::poll(call),
+        Sysno::ppoll => time::ppoll(call),
+        Sysno::sched_yield => time::sched_yield(call),
+
+        Sysno::uname => system::uname(call),
+        Sysno::sysinfo => system::sysinfo(call),
+        Sysno::getrandom => system::getrandom(call),
+        Sysno::getrlimit => system::getrlimit(call),
+        Sysno::setrlimit => system::setrlimit(call),
+        Sysno::prlimit64 => system::prlimit(call),
+        Sysno::getrusage => system::getrusage(call),
+        Sysno::sched_getaffinity => system::sched_getaffinity(call),
+        Sysno::sched_setaffinity => Ok(0),
+        Sysno::getcpu => system::getcpu(call),
+        Sysno::getuid | Sysno::geteuid | Sysno::getgid | Sysno::getegid => Ok(0),
+        Sysno::setuid | Sysno::setgid | Sysno::setreuid | Sysno::setregid => Ok(0),
+        Sysno::setresuid | Sysno::setresgid | Sysno::setgroups | Sysno::getgroups => Ok(0),
+        // Programs do without it.
+        Sysno::rseq => Err(Errno::NOSYS),
+        _ => unknown(number as usize),
+    }
+}

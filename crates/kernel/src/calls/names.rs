@@ -1,0 +1,300 @@
+//! Names: `mkdir`, `unlink`, `rename`, `link`, `readlink`, `getdents`, `chdir`, `chmod` and the
+//! like.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use faultless_posix::{Errno, Follow, Kind, Node};
+use linux_raw_sys::general as linux;
+
+use crate::calls::call::{Call, Outcome};
+use crate::files::{self, Directory, tree};
+use crate::memory::{Machine, get_string, get_words, put};
+use crate::task::caller;
+
+/// The path that an argument leads to.
+pub(super) fn path(call: &mut Call<'_>, argument: usize) -> Result<Vec<u8>, Errno> {
+    let at = call.args[argument];
+    get_string(&mut call.token, at, linux::PATH_MAX as usize)
+}
+
+/// The directory that a path begins at: that of a descriptor, or the working directory.
+pub(super) fn start(call: &Call<'_>, argument: usize, path: &[u8]) -> Result<Directory, Errno> {
+    let descriptor = call.args[argument];
+    if descriptor as i32 == linux::AT_FDCWD || path.starts_with(b"/") {
+        return Ok(cwd(call));
+    }
+    let file = call.process.file(descriptor)?;
+    let directory = file.directory().ok_or(Errno::NOTDIR)?;
+    Ok(Arc::clone(directory.node()))
+}
+
+pub(super) fn cwd(call: &Call<'_>) -> Directory {
+    call.process.cwd.lock().clone()
+}
+
+/// A directory and a path of two arguments.
+fn place(call: &mut Call<'_>, argument: usize) -> Result<(Directory, Vec<u8>), Errno> {
+    let path = path(call, argument + 1)?;
+    Ok((start(call, argument, &path)?, path))
+}
+
+/// Puts the working directory before the arguments, for calls that have none.
+fn at_cwd(call: &mut Call<'_>) {
+    call.args.rotate_right(1);
+    call.args[0] = linux::AT_FDCWD as usize;
+}
+
+/// What a flag says of a symbolic link at the end of a path.
+const fn follow(flags: usize) -> Follow {
+    if flags as u32 & linux::AT_SYMLINK_NOFOLLOW != 0 { Follow::NotLast } else { Follow::Last }
+}
+
+/// The node of a directory, a path and flags; of the descriptor itself with `AT_EMPTY_PATH`.
+pub(super) fn node(
+    call: &mut Call<'_>,
+    argument: usize,
+    flags: usize,
+) -> Result<Arc<Node<Machine>>, Errno> {
+    let path = path(call, argument + 1)?;
+    if path.is_empty() && flags as u32 & linux::AT_EMPTY_PATH != 0 {
+        return open_node(call, argument);
+    }
+    let at = start(call, argument, &path)?;
+    files::look_up(&at, &path, follow(flags))
+}
+
+/// The node of an open file.
+fn open_node(call: &Call<'_>, argument: usize) -> Result<Arc<Node<Machine>>, Errno> {
+    let descriptor = call.args[argument];
+    if descriptor as i32 == linux::AT_FDCWD {
+        return Ok(cwd(call));
+    }
+    let file = call.process.file(descriptor)?;
+    let regular = file.regular().map(|file| Arc::clone(file.node()));
+    let node = regular.or_else(|| file.directory().map(|file| Arc::clone(file.node())));
+    node.ok_or(Errno::BADF)
+}
+
+pub(super) fn mkdir(call: &mut Call<'_>) -> Outcome {
+    at_cwd(call);
+    mkdirat(call)
+}
+
+pub(super) fn mkdirat(call: &mut Call<'_>) -> Outcome {
+    let (at, path) = place(call, 0)?;
+    let mode = call.args[2] as u32 & !call.process.umask.load(Relaxed);
+    tree().make_directory(&caller(), &at, &path, mode)?;
+    Ok(0)
+}
+
+pub(super) fn rmdir(call: &mut Call<'_>) -> Outcome {
+    let path = path(call, 0)?;
+    tree().remove_directory(&caller(), &cwd(call), &path)?;
+    Ok(0)
+}
+
+pub(super) fn unlink(call: &mut Call<'_>) -> Outcome {
+    let path = path(call, 0)?;
+    tree().unlink(&caller(), &cwd(call), &path)?;
+    Ok(0)
+}
+
+pub(super) fn unlinkat(call: &mut Call<'_>) -> Outcome {
+    let (at, path) = place(call, 0)?;
+    match call.args[2] as u32 {
+        0 => tree().unlink(&caller(), &at, &path)?,
+        linux::AT_REMOVEDIR => tree().remove_directory(&caller(), &at, &path)?,
+        _ => return Err(Errno::INVAL),
+    }
+    Ok(0)
+}
+
+pub(super) fn rename(call: &mut Call<'_>) -> Outcome {
+    let (old, new) = (path(call, 0)?, path(call, 1)?);
+    let cwd = cwd(call);
+    tree().rename(&caller(), (&cwd, &old), (&cwd, &new), 0)?;
+    Ok(0)
+}
+
+/// `renameat`, whose fifth argument means nothing, and `renameat2`.
+pub(super) fn renameat(call: &mut Call<'_>) -> Outcome {
+    let (old_at, old) = place(call, 0)?;
+    let (new_at, new) = place(call, 2)?;
+    let is_second = call.frame.error == syscalls::Sysno::renameat2 as u64 + 1;
+    let flags = if is_second { call.args[4] as u32 } else { 0 };
+    tree().rename(&caller(), (&old_at, &old), (&new_at, &new), flags)?;
+    Ok(0)
+}
+
+pub(super) fn link(call: &mut Call<'_>) -> Outcome {
+    let (old, new) = (path(call, 0)?, path(call, 1)?);
+    let cwd = cwd(call);
+    let node = files::look_up(&cwd, &old, Follow::NotLast)?;
+    tree().link(&caller(), &node, &cwd, &new)?;
+    Ok(0)
+}
+
+pub(super) fn linkat(call: &mut Call<'_>) -> Outcome {
+    let flags = call.args[4];
+    let follows = flags as u32 & linux::AT_SYMLINK_FOLLOW != 0;
+    let how = if follows { flags } else { flags | linux::AT_SYMLINK_NOFOLLOW as usize };
+    let node = node(call, 0, how)?;
+    let (at, path) = place(call, 2)?;
+    tree().link(&caller(), &node, &at, &path)?;
+    Ok(0)
+}
+
+pub(super) fn symlink(call: &mut Call<'_>) -> Outcome {
+    let (target, path) = (path(call, 0)?, path(call, 1)?);
+    tree().make_link(&caller(), &target, &cwd(call), &path)?;
+    Ok(0)
+}
+
+pub(super) fn symlinkat(call: &mut Call<'_>) -> Outcome {
+    let target = path(call, 0)?;
+    let (at, path) = place(call, 1)?;
+    tree().make_link(&caller(), &target, &at, &path)?;
+    Ok(0)
+}
+
+pub(super) fn readlink(call: &mut Call<'_>) -> Outcome {
+    at_cwd(call);
+    readlinkat(call)
+}
+
+pub(super) fn readlinkat(call: &mut Call<'_>) -> Outcome {
+    let (at, path) = place(call, 0)?;
+    let [_, _, buffer, len, ..] = call.args;
+    if len as i32 <= 0 {
+        return Err(Errno::INVAL);
+    }
+    let target = files::read_link(&at, &path)?;
+    let len = target.len().min(len);
+    put(&mut call.token, buffer, &target[..len])?;
+    Ok(len)
+}
+
+pub(super) fn getdents(call: &mut Call<'_>) -> Outcome {
+    let [descriptor, buffer, len, ..] = call.args;
+    let file = call.process.file(descriptor)?;
+    file.directory().ok_or(Errno::NOTDIR)?.list(&mut call.token, buffer, len as u32 as usize)
+}
+
+pub(super) fn getcwd(call: &mut Call<'_>) -> Outcome {
+    let [buffer, len, ..] = call.args;
+    let mut path = tree().path(&cwd(call))?;
+    path.push(0);
+    if path.len() > len {
+        return Err(Errno::RANGE);
+    }
+    put(&mut call.token, buffer, &path)?;
+    Ok(path.len())
+}
+
+fn set_cwd(call: &Call<'_>, node: Directory) -> Outcome {
+    if node.kind() != Kind::Directory {
+        return Err(Errno::NOTDIR);
+    }
+    let old = core::mem::replace(&mut *call.process.cwd.lock(), node);
+    drop(old);
+    Ok(0)
+}
+
+pub(super) fn chdir(call: &mut Call<'_>) -> Outcome {
+    let path = path(call, 0)?;
+    let node = files::look_up(&cwd(call), &path, Follow::Last)?;
+    set_cwd(call, node)
+}
+
+pub(super) fn fchdir(call: &mut Call<'_>) -> Outcome {
+    let node = open_node(call, 0)?;
+    set_cwd(call, node)
+}
+
+pub(super) fn access(call: &mut Call<'_>) -> Outcome {
+    at_cwd(call);
+    call.args[3] = 0;
+    faccessat(call)
+}
+
+/// As root, who may do everything but execute what nobody may.
+pub(super) fn faccessat(call: &mut Call<'_>) -> Outcome {
+    let is_second = call.frame.error == syscalls::Sysno::faccessat2 as u64 + 1;
+    let flags = if is_second { call.args[3] } else { 0 };
+    let node = node(call, 0, flags)?;
+    let executes = call.args[2] as u32 & linux::X_OK != 0;
+    let is_file = node.kind() == Kind::File;
+    if executes && is_file && node.status().mode & 0o111 == 0 {
+        return Err(Errno::ACCES);
+    }
+    Ok(0)
+}
+
+pub(super) fn chmod(call: &mut Call<'_>) -> Outcome {
+    at_cwd(call);
+    fchmodat(call)
+}
+
+pub(super) fn fchmod(call: &mut Call<'_>) -> Outcome {
+    open_node(call, 0)?.set_mode(&caller(), call.args[1] as u32)?;
+    Ok(0)
+}
+
+pub(super) fn fchmodat(call: &mut Call<'_>) -> Outcome {
+    node(call, 0, 0)?.set_mode(&caller(), call.args[2] as u32)?;
+    Ok(0)
+}
+
+/// An owner or a group, unless it is to stay.
+fn id(argument: usize) -> Option<u32> {
+    (argument as i32 != -1).then_some(argument as u32)
+}
+
+pub(super) fn chown(call: &mut Call<'_>) -> Outcome {
+    at_cwd(call);
+    let node = node(call, 0, 0)?;
+    node.set_owner(&caller(), id(call.args[2]), id(call.args[3]));
+    Ok(0)
+}
+
+pub(super) fn fchown(call: &mut Call<'_>) -> Outcome {
+    let node = open_node(call, 0)?;
+    node.set_owner(&caller(), id(call.args[1]), id(call.args[2]));
+    Ok(0)
+}
+
+pub(super) fn fchownat(call: &mut Call<'_>) -> Outcome {
+    let node = node(call, 0, call.args[4])?;
+    node.set_owner(&caller(), id(call.args[2]), id(call.args[3]));
+    Ok(0)
+}
+
+pub(super) fn utimensat(call: &mut Call<'_>) -> Outcome {
+    let [_, path, times, flags, ..] = call.args;
+    let node = if path == 0 { open_node(call, 0)? } else { node(call, 0, flags)? };
+    let now = caller();
+    if times == 0 {
+        node.set_times(&now, Some(now.now), Some(now.now));
+        return Ok(0);
+    }
+    let words: [u64; 4] = get_words(&mut call.token, times)?;
+    let time = |seconds: u64, nanoseconds: u64| match nanoseconds {
+        nanoseconds if nanoseconds == u64::from(linux::UTIME_NOW) => Ok(Some(now.now)),
+        nanoseconds if nanoseconds == u64::from(linux::UTIME_OMIT) => Ok(None),
+        nanoseconds if nanoseconds < 1_000_000_000 => {
+            Ok(Some(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)))
+        }
+        _ => Err(Errno::INVAL),
+    };
+    let (accessed, modified) = (time(words[0], words[1])?, time(words[2], words[3])?);
+    node.set_times(&now, accessed, modified);
+    Ok(0)
+}
+
+pub(super) fn umask(call: &mut Call<'_>) -> Outcome {
+    Ok(call.process.umask.swap(call.args[0] as u32 & 0o777, Relaxed) as usize)
+}

@@ -1,0 +1,142 @@
+//! The console: a serial port with a person or a pipe at its other end.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+use alloc::collections::VecDeque;
+
+use faultless::prelude::MayFault;
+use faultless_posix::Errno;
+use linux_raw_sys::general as linux;
+
+use crate::arch::serial;
+use crate::files::file::{File, Ready};
+use crate::files::nodes::{Attributes, stream_attributes};
+use crate::memory::{UserBytes, copy_in, copy_out, put};
+use crate::sync::Lock;
+use crate::task::wait_interruptibly;
+use crate::waits::{key_of, wake};
+
+/// Bytes that were typed and not read yet.
+static TYPED: Lock<VecDeque<u8>> = Lock::new(VecDeque::new());
+
+/// Typed bytes that are kept at most.
+const MOST: usize = 4096;
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 256;
+
+/// Bytes of `struct termios`, and what one says that is not changed: lines, with an echo.
+const TERMIOS: usize = 36;
+const TERMIOS_WORDS: [u32; 4] = [0x500, 0x5, 0xbf, 0x8a3b];
+
+/// Looks at the port. Called at each turn of the timer on the first CPU, with interrupts off.
+pub(crate) fn tick() {
+    let mut came = false;
+    while let Some(byte) = serial::read() {
+        let mut typed = TYPED.lock();
+        if typed.len() < MOST {
+            typed.push_back(byte);
+        }
+        came = true;
+    }
+    if came {
+        wake(key_of(&TYPED));
+    }
+}
+
+/// The console, open.
+#[derive(Debug)]
+pub(crate) struct Console {
+    flags: AtomicU32,
+}
+
+impl Console {
+    pub(super) const fn new(flags: u32) -> Self {
+        Self { flags: AtomicU32::new(flags) }
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new(linux::O_RDWR)
+    }
+}
+
+impl File for Console {
+    fn read(&self, token: &mut MayFault, to: &mut UserBytes<'_>) -> Result<usize, Errno> {
+        if to.count() == 0 {
+            return Ok(0);
+        }
+        let is_there = || !TYPED.lock().is_empty();
+        if self.flags() & linux::O_NONBLOCK != 0 && !is_there() {
+            return Err(Errno::AGAIN);
+        }
+        wait_interruptibly(key_of(&TYPED), &mut { is_there })?;
+        let mut bytes = [0; PIECE];
+        let len = {
+            let mut typed = TYPED.lock();
+            let len = typed.len().min(to.count()).min(PIECE);
+            for (byte, typed) in bytes.iter_mut().zip(typed.drain(..len)) {
+                *byte = typed;
+            }
+            len
+        };
+        match copy_out(to, token, &bytes[..len]) {
+            0 => Err(Errno::FAULT),
+            done => Ok(done),
+        }
+    }
+
+    fn write(&self, token: &mut MayFault, from: &mut UserBytes<'_>) -> Result<usize, Errno> {
+        let asked = from.count();
+        let mut bytes = [0; PIECE];
+        while from.count() > 0 {
+            let len = PIECE.min(from.count());
+            let done = copy_in(from, token, &mut bytes[..len]);
+            serial::print(&bytes[..done]);
+            if done < len {
+                break;
+            }
+        }
+        let done = asked - from.count();
+        if done == 0 && asked > 0 { Err(Errno::FAULT) } else { Ok(done) }
+    }
+
+    fn attributes(&self) -> Attributes {
+        stream_attributes(linux::S_IFCHR, 5 << 8)
+    }
+
+    fn control(&self, token: &mut MayFault, request: u32, argument: usize) -> Result<usize, Errno> {
+        match request {
+            linux_raw_sys::ioctl::TCGETS => {
+                let mut bytes = [0; TERMIOS];
+                for (word, place) in TERMIOS_WORDS.iter().zip(bytes.chunks_exact_mut(4)) {
+                    place.copy_from_slice(&word.to_ne_bytes());
+                }
+                put(token, argument, &bytes)?;
+                Ok(0)
+            }
+            linux_raw_sys::ioctl::TIOCGWINSZ => {
+                let size = [24_u16, 80, 0, 0];
+                put(token, argument, size.map(u16::to_ne_bytes).as_flattened())?;
+                Ok(0)
+            }
+            _ => Err(Errno::NOTTY),
+        }
+    }
+
+    fn flags(&self) -> u32 {
+        self.flags.load(Relaxed)
+    }
+
+    fn set_flags(&self, flags: u32) {
+        let mode = self.flags() & linux::O_ACCMODE;
+        self.flags.store(flags & !linux::O_ACCMODE | mode, Relaxed);
+    }
+
+    fn ready(&self) -> Ready {
+        if TYPED.lock().is_empty() { Ready::OUT } else { Ready::IN | Ready::OUT }
+    }
+}

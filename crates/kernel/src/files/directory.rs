@@ -1,0 +1,94 @@
+//! Directories: as places that paths begin at, and open, to be listed.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use faultless::prelude::MayFault;
+use faultless_posix::{Accessed, Errno, Node};
+use linux_raw_sys::general as linux;
+
+use crate::memory::{Machine, put};
+use crate::task::caller;
+use crate::waits::SleepLock;
+
+/// A directory, where a path may begin.
+pub(crate) type Directory = Arc<Node<Machine>>;
+
+/// Bytes of `struct linux_dirent64` before the name.
+const ENTRY: usize = 19;
+
+/// An open directory.
+#[derive(Debug)]
+pub(crate) struct OpenDirectory {
+    node: Directory,
+    flags: AtomicU32,
+    /// The cookie of the next entry.
+    position: SleepLock<u64>,
+}
+
+impl OpenDirectory {
+    pub(super) const fn new(node: Directory, flags: u32) -> Self {
+        Self { node, flags: AtomicU32::new(flags), position: SleepLock::new(0) }
+    }
+
+    /// Its node.
+    pub(crate) const fn node(&self) -> &Directory {
+        &self.node
+    }
+
+    /// The flags of `open`.
+    pub(super) fn flags(&self) -> u32 {
+        self.flags.load(Relaxed) | linux::O_DIRECTORY
+    }
+
+    pub(super) fn set_flags(&self, flags: u32) {
+        self.flags.store(flags, Relaxed);
+    }
+
+    /// `getdents64` into `len` bytes at `to`; how many were filled.
+    ///
+    /// # Errors
+    /// `EINVAL` if not even one entry fits; `EFAULT`; `ENOENT` if the directory was removed.
+    pub(crate) fn list(&self, token: &mut MayFault, to: usize, len: usize) -> Result<usize, Errno> {
+        let mut position = self.position.lock();
+        let end = self.node.end_cookie();
+        self.node.accessed_at(Accessed::Now(caller().now));
+        let mut done = 0;
+        while let Some(entry) = self.node.entry(*position, end)? {
+            let size = (ENTRY + entry.name().len() + 1).next_multiple_of(8);
+            if size > len - done {
+                return if done == 0 { Err(Errno::INVAL) } else { Ok(done) };
+            }
+            let mut bytes = Vec::with_capacity(size);
+            bytes.extend_from_slice(&entry.number.to_ne_bytes());
+            bytes.extend_from_slice(&entry.next.to_ne_bytes());
+            bytes.extend_from_slice(&(size as u16).to_ne_bytes());
+            bytes.push(entry.kind.entry_type());
+            bytes.extend_from_slice(entry.name());
+            bytes.resize(size, 0);
+            put(token, to.wrapping_add(done), &bytes)?;
+            done += size;
+            *position = entry.next;
+        }
+        Ok(done)
+    }
+
+    /// `lseek`, to a cookie.
+    ///
+    /// # Errors
+    /// `EINVAL` for a place that is none.
+    pub(crate) fn seek(&self, offset: i64, whence: u32) -> Result<u64, Errno> {
+        let mut position = self.position.lock();
+        let base = match whence {
+            linux::SEEK_SET => 0,
+            linux::SEEK_CUR => *position,
+            _ => return Err(Errno::INVAL),
+        };
+        *position = base.checked_add_signed(offset).ok_or(Errno::INVAL)?;
+        Ok(*position)
+    }
+}

@@ -1,0 +1,51 @@
+//! The frames of the cache, of programs and of page tables: one pool.
+
+use core::ptr::NonNull;
+
+use faultless::parts::FramePool;
+use faultless::prelude::{Errno, FrameNumber, Frames};
+use spin::Once;
+
+use crate::sync::Short;
+
+static FRAMES: Once<FramePool<Short>> = Once::new();
+
+/// The pool.
+///
+/// # Panics
+/// Memory was not handed out yet.
+pub(crate) fn frames() -> &'static FramePool<Short> {
+    FRAMES.get().unwrap_or_else(|| panic!("frames are used before there is memory"))
+}
+
+pub(super) fn init(pool: FramePool<Short>) {
+    FRAMES.call_once(|| pool);
+}
+
+/// The pool, as the cache has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pool;
+
+// SAFETY: the pool's.
+unsafe impl Frames for Pool {
+    fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        frames().allocate(pages)
+    }
+
+    fn retain(&self, frame: FrameNumber) {
+        frames().retain(frame);
+    }
+
+    fn references(&self, frame: FrameNumber) -> u32 {
+        frames().references(frame)
+    }
+
+    unsafe fn release(&self, frame: FrameNumber) {
+        // SAFETY: the caller's promise.
+        unsafe { frames().release(frame) };
+    }
+
+    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
+        frames().address(frame)
+    }
+}

@@ -1,0 +1,64 @@
+//! Physical memory: which there is, the kernel's heap, and the frames of the cache and of programs.
+//!
+//! | what | module |
+//! |---|---|
+//! | what the loader says: memory, modules, the command line | `loader` |
+//! | where physical memory and the image are mapped | `map` |
+//! | the heap | `heap` |
+//! | frames | `frames` |
+//! | page tables of programs | `table` |
+//! | the kernel as Faultless sees it, the cache, address spaces | `machine` |
+//! | memory without a file | `anonymous` |
+//! | user memory in system calls | `user` |
+
+mod anonymous;
+mod frames;
+mod heap;
+mod loader;
+mod machine;
+pub(crate) mod map;
+mod table;
+mod user;
+
+use core::ptr::NonNull;
+
+use faultless::parts::FramePool;
+use faultless::prelude::PAGE_SIZE;
+
+pub(crate) use anonymous::{anonymous_request, shared_anonymous};
+pub(crate) use frames::frames;
+pub use heap::Heap;
+pub(crate) use loader::{Boot, Module};
+pub(crate) use machine::{AddressSpace, FileHandle, Machine, Open, Space, new_space};
+pub(crate) use map::{USER_END, direct_map, image_end, kernel_root};
+pub(crate) use table::was_short;
+pub(crate) use user::{
+    UserBytes, copy_in, copy_out, get, get_string, get_words, put, put_words, user_memory,
+    with_buffer, with_vector,
+};
+
+/// Bytes of physical memory that are mapped.
+const MAPPED: usize = 4 << 30;
+
+/// The part of memory that is the kernel's heap, and how large it is at most.
+const HEAP_PART: usize = 4;
+const LARGEST_HEAP: usize = 256 << 20;
+
+/// Hands memory out: the heap, and the frames of the cache.
+///
+/// # Panics
+/// There is none, or the initramfs is not in it.
+pub(crate) fn init(boot: &Boot) {
+    map::protect_image();
+    let image = image_end();
+    let all = boot.largest_free(image, MAPPED);
+    let pages = |at: usize| at.next_multiple_of(PAGE_SIZE);
+    let heap = pages(all.start)..pages(all.start + (all.len() / HEAP_PART).min(LARGEST_HEAP));
+    heap::init(direct_map(heap.start), heap.len());
+    let frames = heap.end..all.end;
+    let base = NonNull::new(direct_map(frames.start)).unwrap_or(NonNull::dangling());
+    // SAFETY: memory that nothing else uses, mapped for good. It is initialised: the machine's.
+    let pool = unsafe { FramePool::from_raw(base, frames.len()) };
+    frames::init(pool);
+    machine::init();
+}

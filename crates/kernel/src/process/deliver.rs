@@ -1,0 +1,257 @@
+//! What happens on the way to user mode: signals are delivered, threads end, others get their turn.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use faultless::prelude::MayFault;
+use faultless_posix::Errno;
+use linux_raw_sys::general as linux;
+use x86_64::instructions::interrupts;
+
+use crate::arch::percpu;
+use crate::arch::trap::{SYSTEM_CALL, TrapFrame, USER_FLAGS, Vectors};
+use crate::memory::{USER_END, get, put};
+use crate::process::exit::exit_thread;
+use crate::process::state::{Process, process_of};
+use crate::sched::{self, Thread};
+use crate::signals::{Action, Cause, SIG_DFL, SIG_IGN, UNBLOCKABLE, bit, is_ignored_by_default};
+
+/// Bytes below the stack pointer that a function may use.
+const RED_ZONE: u64 = 128;
+
+/// Words of a signal frame: the way back, `struct ucontext`, `siginfo_t`.
+const WORDS: usize = 1 + CONTEXT_WORDS + INFO_WORDS;
+const CONTEXT_WORDS: usize = 5 + REGISTER_WORDS + 1;
+const REGISTER_WORDS: usize = 32;
+const INFO_WORDS: usize = 16;
+
+/// Where in `struct ucontext` the registers and the mask are, in words.
+const REGISTERS: usize = 5;
+const MASK: usize = REGISTERS + REGISTER_WORDS;
+
+/// `uc_flags`: the stack segment is in the registers, and is restored.
+const CONTEXT_FLAGS: u64 = 6;
+
+/// The result of a call that a signal came before: it is made again, or fails with `EINTR`.
+const INTERRUPTED: u64 = -(linux_raw_sys::errno::EINTR as i64) as u64;
+
+/// Prepares the way to user mode, with interrupts off. They are off again when it returns.
+pub(crate) fn prepare_return(frame: &mut TrapFrame) {
+    loop {
+        let thread = sched::current();
+        let Some(process) = process_of(&thread) else { return };
+        let ends = thread.signals.ends();
+        if process.is_exiting() || ends.is_some() {
+            drop(thread);
+            drop(process);
+            interrupts::enable();
+            exit_thread(ends.unwrap_or(0));
+        }
+        if let Some((signal, cause)) = thread.signals.take(&process.life.signals) {
+            interrupts::enable();
+            deliver(&thread, &process, frame, signal, cause);
+            interrupts::disable();
+        } else if percpu::this().preempt.load(Relaxed) {
+            sched::yield_now();
+        } else {
+            // A mask that was to hold until a signal comes holds no longer.
+            if let Some(mask) = thread.signals.saved_mask.lock().take() {
+                thread.signals.blocked.store(mask, Relaxed);
+                continue;
+            }
+            return;
+        }
+    }
+}
+
+fn deliver(thread: &Thread, process: &Process, frame: &mut TrapFrame, signal: u32, cause: Cause) {
+    let action = process.life.signals.action(signal);
+    match action.handler {
+        SIG_IGN => restart(frame),
+        SIG_DFL if is_ignored_by_default(signal) => restart(frame),
+        SIG_DFL => process.begin_exit(signal),
+        _ => {
+            if action.flags & u64::from(linux::SA_RESTART) != 0 {
+                restart(frame);
+            }
+            if call_handler(thread, frame, signal, cause, &action).is_err() {
+                process.begin_exit(linux::SIGSEGV);
+            }
+            if action.flags & u64::from(linux::SA_RESETHAND) != 0 {
+                process.life.signals.actions.lock()[signal as usize - 1].handler = SIG_DFL;
+            }
+        }
+    }
+}
+
+/// Has a system call that a signal came before made again. Its number is kept in `error`.
+const fn restart(frame: &mut TrapFrame) {
+    if frame.vector == SYSTEM_CALL && frame.rax == INTERRUPTED && frame.error != 0 {
+        frame.rax = frame.error - 1;
+        frame.rip -= 2;
+        frame.error = 0;
+    }
+}
+
+/// Lets the program go on in the handler, with what it was at on its stack.
+///
+/// # Errors
+/// `EFAULT`: the stack cannot be written to.
+fn call_handler(
+    thread: &Thread,
+    frame: &mut TrapFrame,
+    signal: u32,
+    cause: Cause,
+    action: &Action,
+) -> Result<(), Errno> {
+    // SAFETY: on the way to user mode no lock is held.
+    let mut token = unsafe { MayFault::assert() };
+    let blocked = thread.signals.blocked.load(Relaxed);
+    let mask = thread.signals.saved_mask.lock().take().unwrap_or(blocked);
+    let (stack, size) = *thread.signals.stack.lock();
+    let (start, end) = (stack as u64, (stack + size) as u64);
+    let is_on_it = start < frame.rsp && frame.rsp <= end;
+    let uses_it = action.flags & u64::from(linux::SA_ONSTACK) != 0 && size > 0 && !is_on_it;
+    let top = if uses_it { end } else { frame.rsp.wrapping_sub(RED_ZONE) };
+    let vectors = top.wrapping_sub(size_of::<Vectors>() as u64) & !63;
+    // As after a call: a word below a multiple of 16.
+    let at = (vectors.wrapping_sub((WORDS * 8) as u64) & !15).wrapping_sub(8);
+
+    let mut words = [0_u64; WORDS];
+    words[0] = action.restorer as u64;
+    let context = &mut words[1..=CONTEXT_WORDS];
+    context[0] = CONTEXT_FLAGS;
+    context[2] = stack as u64;
+    context[3] = if size == 0 { u64::from(linux::SS_DISABLE) } else { 0 };
+    context[4] = size as u64;
+    context[REGISTERS..MASK].copy_from_slice(&registers(frame, vectors, cause));
+    context[MASK] = mask;
+    information(&mut words[1 + CONTEXT_WORDS..], signal, cause);
+    put(&mut token, vectors as usize, &frame.vectors.0)?;
+    put(&mut token, at as usize, words.map(u64::to_ne_bytes).as_flattened())?;
+
+    let deferred = if action.flags & u64::from(linux::SA_NODEFER) == 0 { bit(signal) } else { 0 };
+    let now_blocked = (blocked | action.mask | deferred) & !UNBLOCKABLE;
+    thread.signals.blocked.store(now_blocked, Relaxed);
+    let begin = TrapFrame::user(action.handler, at as usize);
+    *frame = TrapFrame {
+        rdi: signal.into(),
+        rsi: at + (8 * (1 + CONTEXT_WORDS)) as u64,
+        rdx: at + 8,
+        // Not one of a call that may be made again.
+        vector: SYSTEM_CALL,
+        error: 0,
+        ..begin
+    };
+    sane(frame)
+}
+
+/// `struct sigcontext`.
+fn registers(frame: &TrapFrame, vectors: u64, cause: Cause) -> [u64; REGISTER_WORDS] {
+    let address = if let Cause::Fault(address) = cause { address as u64 } else { 0 };
+    let (trap, error) =
+        if frame.vector == SYSTEM_CALL { (0, 0) } else { (frame.vector, frame.error) };
+    let mut words = [0; REGISTER_WORDS];
+    let segments = frame.cs & 0xffff | (frame.ss & 0xffff) << 48;
+    words[..24].copy_from_slice(&[
+        frame.r8,
+        frame.r9,
+        frame.r10,
+        frame.r11,
+        frame.r12,
+        frame.r13,
+        frame.r14,
+        frame.r15,
+        frame.rdi,
+        frame.rsi,
+        frame.rbp,
+        frame.rbx,
+        frame.rdx,
+        frame.rax,
+        frame.rcx,
+        frame.rsp,
+        frame.rip,
+        frame.rflags,
+        segments,
+        error,
+        trap,
+        0,
+        address,
+        vectors,
+    ]);
+    words
+}
+
+/// `siginfo_t`.
+fn information(words: &mut [u64], signal: u32, cause: Cause) {
+    const SI_KERNEL: u32 = 0x80;
+    let code: u32 = match cause {
+        Cause::User(_) => 0,
+        Cause::Kernel => SI_KERNEL,
+        Cause::Fault(_) => 1,
+        Cause::Child(child) if child.status & 0x7f == 0 => linux::CLD_EXITED,
+        Cause::Child(_) => linux::CLD_KILLED,
+    };
+    words[0] = signal.into();
+    words[1] = code.into();
+    match cause {
+        Cause::User(number) => words[2] = number.into(),
+        Cause::Kernel => {}
+        Cause::Fault(address) => words[2] = address as u64,
+        Cause::Child(child) => {
+            words[2] = child.number.into();
+            let status = child.status;
+            words[3] = u64::from(if status & 0x7f == 0 { status >> 8 } else { status & 0x7f });
+        }
+    }
+}
+
+/// `rt_sigreturn`: the program goes on where the signal came.
+///
+/// # Errors
+/// `EFAULT`: the frame cannot be read, or leads nowhere.
+pub(crate) fn sigreturn(token: &mut MayFault, frame: &mut TrapFrame) -> Result<(), Errno> {
+    let mut bytes = [[0; 8]; CONTEXT_WORDS];
+    get(token, frame.rsp as usize, bytes.as_flattened_mut())?;
+    let context = bytes.map(u64::from_ne_bytes);
+    let words = &context[REGISTERS..MASK];
+    let mut vectors = Vectors::initial();
+    if words[23] != 0 {
+        get(token, words[23] as usize, &mut vectors.0)?;
+        vectors.sanitise();
+    }
+    let begin = TrapFrame::user(0, 0);
+    *frame = TrapFrame {
+        vectors,
+        r8: words[0],
+        r9: words[1],
+        r10: words[2],
+        r11: words[3],
+        r12: words[4],
+        r13: words[5],
+        r14: words[6],
+        r15: words[7],
+        rdi: words[8],
+        rsi: words[9],
+        rbp: words[10],
+        rbx: words[11],
+        rdx: words[12],
+        rax: words[13],
+        rcx: words[14],
+        rsp: words[15],
+        rip: words[16],
+        rflags: begin.rflags | words[17] & USER_FLAGS,
+        ..begin
+    };
+    sched::with_current(|thread| {
+        thread.signals.blocked.store(context[MASK] & !UNBLOCKABLE, Relaxed);
+    });
+    sane(frame)
+}
+
+/// Checks what the CPU would refuse to go back to, with a fault in the kernel.
+///
+/// # Errors
+/// `EFAULT`.
+const fn sane(frame: &TrapFrame) -> Result<(), Errno> {
+    if (frame.rip as usize) < USER_END { Ok(()) } else { Err(Errno::FAULT) }
+}

@@ -1,0 +1,256 @@
+//! `execve`: another program in a process, with a new address space and stack.
+
+use core::sync::atomic::Ordering::Release;
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use faultless::prelude::{MayFault, PAGE_SIZE, UserAddr, UserMemory};
+use faultless_posix::{Descriptors, Errno, OnExec, Rights};
+use linux_raw_sys::auxvec;
+
+use crate::arch::trap::TrapFrame;
+use crate::boot::options::Options;
+use crate::files::{self, Directory};
+use crate::memory::{AddressSpace, Open, anonymous_request, new_space, put, user_memory};
+use crate::process::image::{Image, Tail, read_at};
+use crate::process::layout::{Layout, STACK, STACK_END};
+use crate::process::space::replace_memory;
+use crate::process::state::{MAX_FILES, Memory, Process, current};
+use crate::process::{exit, proc, signals};
+use crate::sched;
+use crate::waits::key_of;
+
+/// Where programs and their loaders are put that run at any address.
+const PROGRAM_BASE: usize = 0x5555_5555_4000;
+const LOADER_BASE: usize = 0x7fff_c000_0000;
+
+/// Bytes of arguments and environment together, at most (`ARG_MAX`).
+const MAX_TEXT: usize = STACK / 4;
+
+/// How often a script may name another one for its interpreter.
+const MAX_SCRIPTS: usize = 4;
+
+/// The flags of `#!`, and the longest such line.
+const SCRIPT: &[u8] = b"#!";
+const SCRIPT_LINE: usize = 256;
+
+/// What a program begins with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words {
+    pub(crate) arguments: Vec<Vec<u8>>,
+    pub(crate) environment: Vec<Vec<u8>>,
+}
+
+/// Starts the first process with the program that the options name.
+///
+/// # Errors
+/// Those of `execve`.
+pub(crate) fn start_first(options: &Options) -> Result<(), Errno> {
+    proc::init()?;
+    let path = options.words.first().ok_or(Errno::NOENT)?.clone();
+    let cwd = files::first_directory(&options.cwd)?;
+    let mut descriptors = Descriptors::new(MAX_FILES);
+    let console = files::console();
+    for _standard in 0..3 {
+        descriptors.add(0, Arc::clone(&console), OnExec::Keep)?;
+    }
+    let number = sched::next_number();
+    let process = Process::new(number, Weak::new(), None, descriptors, cwd);
+    let process = Arc::new(process);
+    exit::set_first(&process);
+    let words =
+        Words { arguments: options.words.clone(), environment: options.environment.clone() };
+    // The thread begins in the kernel, and goes on in user mode with the frame of the program.
+    let main = move || {
+        // SAFETY: a new thread holds no lock.
+        let mut token = unsafe { MayFault::assert() };
+        let mut frame = TrapFrame::user(0, 0);
+        match execute(&mut token, &mut frame, &path, words) {
+            Ok(()) => crate::arch::switch::enter_user(&frame),
+            Err(why) => {
+                crate::arch::serial::say!("kernel: the first program: {why}");
+                exit::exit_group(127 << 8)
+            }
+        }
+    };
+    let thread = process.new_thread(number, TrapFrame::user(0, 0), Some(Box::new(main)))?;
+    process.add_thread(&thread);
+    sched::start(thread);
+    Ok(())
+}
+
+/// `execve` in the current process: afterwards `frame` is the new program's.
+///
+/// # Errors
+/// `ENOEXEC`, `ENOENT`, `EACCES`, `E2BIG`, `ENOMEM`; the old program goes on. Once that is not
+/// possible any more, the process is killed instead.
+pub(crate) fn execute(
+    token: &mut MayFault,
+    frame: &mut TrapFrame,
+    path: &[u8],
+    words: Words,
+) -> Result<(), Errno> {
+    let process = current().ok_or(Errno::NOENT)?;
+    let cwd = process.cwd.lock().clone();
+    let (file, words) = find_program(token, &cwd, path, words)?;
+    let text: usize =
+        words.arguments.iter().chain(&words.environment).map(|word| word.len() + 9).sum();
+    if text > MAX_TEXT {
+        return Err(Errno::TOOBIG);
+    }
+    let image = Image::read(token, file, PROGRAM_BASE)?;
+    let loader = match image.interpreter(token)? {
+        Some(path) => {
+            let file = files::open_program(&cwd, &path)?;
+            Some(Image::read(token, file, LOADER_BASE)?)
+        }
+        None => None,
+    };
+    let space = new_space()?;
+    // Owns the mappings from here on: an error drops them.
+    let memory = Memory::new(Arc::clone(&space), Layout::new(image.end()));
+    let mut tails = image.map(&space)?;
+    if let Some(loader) = &loader {
+        tails.extend(loader.map(&space)?);
+    }
+    let rights = Rights::READ | Rights::WRITE;
+    AddressSpace::map(
+        &space,
+        STACK_END - STACK,
+        anonymous_request(STACK_END - STACK, STACK, rights),
+    )?;
+
+    exit::end_other_threads(&process)?;
+    replace_memory(&process, &memory);
+    *process.executable.lock() = files::absolute(&cwd, path);
+    let closed = process.files.lock().remove_if(|_, on_exec| on_exec == OnExec::Close);
+    drop(closed);
+    signals::reset_for_exec(&process);
+    let begun = begin(token, &image, loader.as_ref(), &tails, &words, path);
+    process.released.store(true, Release);
+    crate::waits::wake(key_of(&process.released));
+    match begun {
+        Ok(stack) => {
+            let entry = loader.as_ref().map_or_else(|| image.entry(), Image::entry);
+            *frame = TrapFrame::user(entry, stack);
+            Ok(())
+        }
+        // Nothing is left to go back to.
+        Err(why) => {
+            process.begin_exit(linux_raw_sys::general::SIGKILL);
+            Err(why)
+        }
+    }
+}
+
+/// The file of a program, through the scripts that name it.
+fn find_program(
+    token: &mut MayFault,
+    cwd: &Directory,
+    path: &[u8],
+    mut words: Words,
+) -> Result<(Open, Words), Errno> {
+    let mut path = path.to_vec();
+    for _ in 0..MAX_SCRIPTS {
+        let file = files::open_program(cwd, &path)?;
+        let mut line = [0; SCRIPT_LINE];
+        let len = read_at(token, &file, 0, &mut line)?;
+        let Some(line) = line[..len].strip_prefix(SCRIPT) else { return Ok((file, words)) };
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+        let mut parts = line.splitn(2, |byte| *byte == b' ' || *byte == b'\t');
+        let interpreter = parts.next().filter(|part| !part.is_empty()).ok_or(Errno::NOEXEC)?;
+        let argument = parts.next().map(|part| part.trim_ascii().to_vec());
+        let mut arguments = alloc::vec![interpreter.to_vec()];
+        arguments.extend(argument);
+        arguments.push(path);
+        arguments.extend(words.arguments.into_iter().skip(1));
+        words.arguments = arguments;
+        path = interpreter.to_vec();
+    }
+    Err(Errno::LOOP)
+}
+
+/// Fills in what the file does not have: zeros behind its data, and the stack; where the stack
+/// pointer is.
+fn begin(
+    token: &mut MayFault,
+    image: &Image,
+    loader: Option<&Image>,
+    tails: &[Tail],
+    words: &Words,
+    path: &[u8],
+) -> Result<usize, Errno> {
+    for tail in tails {
+        // SAFETY: addresses of the program's.
+        let left =
+            unsafe { user_memory().raw_clear_user(token, UserAddr::new(tail.start), tail.len()) };
+        if left > 0 {
+            return Err(Errno::FAULT);
+        }
+    }
+    let mut stack = StackWriter { token, at: STACK_END - 8 };
+    let name = stack.text(path)?;
+    let platform = stack.text(b"x86_64")?;
+    let random = stack.bytes(&crate::files::random_bytes::<16>())?;
+    let environment = stack.texts(&words.environment)?;
+    let arguments = stack.texts(&words.arguments)?;
+    let (headers, count) = image.headers();
+    let auxiliary = [
+        (auxvec::AT_PHDR, headers),
+        (auxvec::AT_PHENT, 56),
+        (auxvec::AT_PHNUM, count),
+        (auxvec::AT_PAGESZ, PAGE_SIZE),
+        (auxvec::AT_BASE, loader.map_or(0, Image::base)),
+        (auxvec::AT_FLAGS, 0),
+        (auxvec::AT_ENTRY, image.entry()),
+        (auxvec::AT_UID, 0),
+        (auxvec::AT_EUID, 0),
+        (auxvec::AT_GID, 0),
+        (auxvec::AT_EGID, 0),
+        (auxvec::AT_SECURE, 0),
+        (auxvec::AT_CLKTCK, 100),
+        (auxvec::AT_RANDOM, random),
+        (auxvec::AT_EXECFN, name),
+        (auxvec::AT_PLATFORM, platform),
+        (auxvec::AT_HWCAP, 0),
+        (auxvec::AT_NULL, 0),
+    ];
+    let mut table = alloc::vec![words.arguments.len()];
+    table.extend(arguments);
+    table.push(0);
+    table.extend(environment);
+    table.push(0);
+    table.extend(auxiliary.iter().flat_map(|(kind, value)| [*kind as usize, *value]));
+    let start = (stack.at - size_of::<usize>() * table.len()) & !15;
+    let bytes: Vec<u8> = table.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    put(stack.token, start, &bytes)?;
+    Ok(start)
+}
+
+/// Puts things on a new stack, downwards.
+struct StackWriter<'t> {
+    token: &'t mut MayFault,
+    at: usize,
+}
+
+impl StackWriter<'_> {
+    /// Bytes; where they are.
+    fn bytes(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        self.at -= bytes.len();
+        put(self.token, self.at, bytes)?;
+        Ok(self.at)
+    }
+
+    /// A text with its 0.
+    fn text(&mut self, text: &[u8]) -> Result<usize, Errno> {
+        self.at -= 1;
+        put(self.token, self.at, &[0])?;
+        self.bytes(text)
+    }
+
+    fn texts(&mut self, texts: &[Vec<u8>]) -> Result<Vec<usize>, Errno> {
+        texts.iter().map(|text| self.text(text)).collect()
+    }
+}

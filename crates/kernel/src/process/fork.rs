@@ -1,0 +1,136 @@
+//! `fork`, `vfork` and `clone`: another process, or another thread.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use alloc::sync::Arc;
+
+use faultless::prelude::{MayFault, Wait};
+use faultless_posix::Errno;
+use linux_raw_sys::general as linux;
+use x86_64::instructions::interrupts;
+
+use crate::arch::switch;
+use crate::arch::trap::TrapFrame;
+use crate::memory::{AddressSpace, new_space, put};
+use crate::process::state::{Memory, Process, current};
+use crate::sched;
+use crate::waits::{key_of, waits};
+
+/// What `clone` and `clone3` are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CloneRequest {
+    pub(crate) flags: u64,
+    /// The new stack pointer; 0 for the caller's.
+    pub(crate) stack: usize,
+    pub(crate) parent_number: usize,
+    pub(crate) child_number: usize,
+    pub(crate) thread_pointer: usize,
+}
+
+impl CloneRequest {
+    const fn has(&self, flag: u32) -> bool {
+        self.flags & flag as u64 != 0
+    }
+}
+
+/// `clone`: the number of the new thread, which begins as the caller, with 0 for a result.
+///
+/// # Errors
+/// `EINVAL` for flags that contradict each other, or are not supported; `ENOMEM`.
+pub(crate) fn clone(
+    token: &mut MayFault,
+    frame: &TrapFrame,
+    request: CloneRequest,
+) -> Result<u32, Errno> {
+    let process = current().ok_or(Errno::SRCH)?;
+    let is_thread = request.has(linux::CLONE_THREAD);
+    if is_thread && !request.has(linux::CLONE_VM) {
+        return Err(Errno::INVAL);
+    }
+    let number = sched::next_number();
+    let of =
+        if is_thread { Arc::clone(&process) } else { new_process(&process, number, &request)? };
+    let mut begin = TrapFrame { rax: 0, ..*frame };
+    if request.stack != 0 {
+        begin.rsp = request.stack as u64;
+    }
+    let thread = of.new_thread(number, begin, None)?;
+    let (fs, gs) = switch::bases();
+    thread.fs_base.store(fs, Relaxed);
+    thread.gs_base.store(gs, Relaxed);
+    if request.has(linux::CLONE_SETTLS) {
+        thread.fs_base.store(request.thread_pointer as u64, Relaxed);
+    }
+    if request.has(linux::CLONE_CHILD_CLEARTID) {
+        thread.clear_at_exit.store(request.child_number, Relaxed);
+    }
+    sched::with_current(|own| thread.signals.copy_mask(&own.signals));
+    let number_bytes = number.to_ne_bytes();
+    if request.has(linux::CLONE_PARENT_SETTID) {
+        put(token, request.parent_number, &number_bytes)?;
+    }
+    if request.has(linux::CLONE_CHILD_SETTID) {
+        // By the thread itself: it may have another memory.
+        thread.set_at_begin.store(request.child_number, Relaxed);
+    }
+    of.add_thread(&thread);
+    if !is_thread {
+        process.children.lock().push(Arc::clone(&of));
+    }
+    sched::start(thread);
+    if request.has(linux::CLONE_VFORK) {
+        let mut released = || of.released.load(Acquire) || process.is_exiting();
+        waits().wait_until(key_of(&of.released), &mut released);
+    }
+    Ok(number)
+}
+
+fn new_process(
+    parent: &Arc<Process>,
+    number: u32,
+    request: &CloneRequest,
+) -> Result<Arc<Process>, Errno> {
+    let memory = parent.memory()?;
+    let memory = if request.has(linux::CLONE_VM) {
+        memory
+    } else {
+        let space = new_space()?;
+        // The layout stays as it is while the mappings are taken over.
+        let layout = memory.layout.lock();
+        let child = Memory::new(Arc::clone(&space), layout.clone());
+        AddressSpace::fork(memory.space(), &space);
+        child
+    };
+    let files = parent.files.lock().fork();
+    let cwd = parent.cwd.lock().clone();
+    let above = if request.has(linux::CLONE_PARENT) {
+        parent.parent.lock().clone()
+    } else {
+        Arc::downgrade(parent)
+    };
+    let child = Process::new(number, above, Some(memory), files, cwd);
+    child.umask.store(parent.umask.load(Relaxed), Relaxed);
+    child.group.store(parent.group.load(Relaxed), Relaxed);
+    child.session.store(parent.session.load(Relaxed), Relaxed);
+    let limit = parent.life.file_size_limit.load(Relaxed);
+    child.life.file_size_limit.store(limit, Relaxed);
+    let executable = parent.executable.lock().clone();
+    *child.executable.lock() = executable;
+    child.life.signals.copy_actions(&parent.life.signals);
+    Ok(Arc::new(child))
+}
+
+/// The first thing that a thread of a program does in the kernel, with interrupts off.
+pub(crate) fn begin_thread() {
+    let (at, number) =
+        sched::with_current(|thread| (thread.set_at_begin.swap(0, Relaxed), thread.number()));
+    if at == 0 {
+        return;
+    }
+    interrupts::enable();
+    // SAFETY: a thread that begins holds no lock.
+    let mut token = unsafe { MayFault::assert() };
+    // As on Linux, a program that names a bad address is not told.
+    let _not_reported = put(&mut token, at, &number.to_ne_bytes());
+    interrupts::disable();
+}

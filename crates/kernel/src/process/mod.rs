@@ -1,0 +1,33 @@
+//! Processes: what the threads of one program share.
+//!
+//! | what | module |
+//! |---|---|
+//! | `execve`: the image of a program, its stack | `exec`, `image` |
+//! | `fork`, `clone` | `fork` |
+//! | `exit`, `wait` | `exit` |
+//! | signals | `signals`, `deliver` |
+//! | futexes | `futex` |
+//! | the process itself | `state` |
+//! | what `/proc` tells of it | `proc` |
+//! | places in an address space: `brk`, `mmap` | `layout` |
+
+mod deliver;
+mod exec;
+mod exit;
+mod fork;
+mod futex;
+mod image;
+mod layout;
+mod proc;
+mod signals;
+mod space;
+mod state;
+
+pub(crate) use deliver::{prepare_return, sigreturn};
+pub(crate) use exec::{Words, execute, start_first};
+pub(crate) use exit::{Ending, exit_call, wait};
+pub(crate) use fork::{CloneRequest, begin_thread, clone};
+pub(crate) use futex::{FutexKey, futex_requeue, futex_wait, futex_wake};
+pub(crate) use layout::{Layout, checked};
+pub(crate) use signals::{fault_signal, force, send, send_to_thread, with_process};
+pub(crate) use state::{Memory, Process, current, memory};

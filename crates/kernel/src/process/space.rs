@@ -1,0 +1,36 @@
+//! Which page table the current thread uses.
+
+use core::sync::atomic::Ordering::SeqCst;
+
+use alloc::sync::Arc;
+
+use crate::arch::{shootdown, switch};
+use crate::memory::kernel_root;
+use crate::process::state::{Memory, Process};
+use crate::sched;
+
+/// Gives the process this memory; the old one goes if no other process has it.
+pub(super) fn replace_memory(process: &Process, memory: &Arc<Memory>) {
+    let root = memory.space().root();
+    let old = process.memory.lock().replace(Arc::clone(memory));
+    sched::with_current(|thread| {
+        thread.root.store(root, SeqCst);
+        thread.clear_at_exit.store(0, SeqCst);
+        thread.robust_list.store(0, SeqCst);
+        switch::set_bases(0, 0);
+    });
+    x86_64::instructions::interrupts::without_interrupts(|| {
+        // SAFETY: the process keeps the table.
+        unsafe { shootdown::activate(root) };
+    });
+    drop(old);
+}
+
+/// Leaves the memory of the current process for good.
+pub(super) fn leave_memory() {
+    sched::with_current(|thread| thread.root.store(0, SeqCst));
+    x86_64::instructions::interrupts::without_interrupts(|| {
+        // SAFETY: the kernel's own.
+        unsafe { shootdown::activate(kernel_root()) };
+    });
+}

@@ -1,0 +1,199 @@
+//! A process, and its memory.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::sync::atomic::Ordering::{AcqRel, Release};
+use core::sync::atomic::{AtomicBool, AtomicU32};
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use faultless_posix::{Descriptors, Errno};
+
+use crate::arch::trap::TrapFrame;
+use crate::files::{Directory, OpenFile};
+use crate::memory::{AddressSpace, Space};
+use crate::process::layout::Layout;
+use crate::sched::{self, Main, Owner, Thread};
+use crate::signals::{Life, WaitStatus};
+use crate::sync::Lock;
+use crate::waits::SleepLock;
+
+/// Open files that a process has at most.
+pub(super) const MAX_FILES: usize = 65_536;
+
+/// A process.
+pub(crate) struct Process {
+    pub(super) number: u32,
+    pub(super) parent: Lock<Weak<Process>>,
+    pub(super) children: Lock<Vec<Arc<Process>>>,
+    pub(super) memory: Lock<Option<Arc<Memory>>>,
+    pub(crate) files: Lock<Descriptors<OpenFile>>,
+    pub(crate) cwd: Lock<Directory>,
+    pub(crate) umask: AtomicU32,
+    /// The path of the program.
+    pub(crate) executable: Lock<Vec<u8>>,
+    pub(super) threads: Lock<Vec<Arc<Thread>>>,
+    /// What its threads have to know of it.
+    pub(crate) life: Arc<Life>,
+    /// It has ended, with the status of its `life`.
+    pub(super) ended: AtomicBool,
+    /// Its parent goes on: it has ended, or begun another program (`vfork`).
+    pub(super) released: AtomicBool,
+    pub(crate) group: AtomicU32,
+    pub(crate) session: AtomicU32,
+}
+
+/// The memory of a process. Two processes have the same between `vfork` and `execve`.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    space: Space,
+    pub(crate) layout: SleepLock<Layout>,
+}
+
+impl Memory {
+    pub(super) fn new(space: Space, layout: Layout) -> Arc<Self> {
+        Arc::new(Self { space, layout: SleepLock::new(layout) })
+    }
+
+    /// The address space.
+    pub(crate) const fn space(&self) -> &Space {
+        &self.space
+    }
+}
+
+impl Drop for Memory {
+    /// The last process that had it has another one, or none, and no CPU uses its page table. May
+    /// sleep: files are dropped that were mapped.
+    fn drop(&mut self) {
+        AddressSpace::exit(&self.space);
+    }
+}
+
+impl Process {
+    pub(super) fn new(
+        number: u32,
+        parent: Weak<Self>,
+        memory: Option<Arc<Memory>>,
+        files: Descriptors<OpenFile>,
+        cwd: Directory,
+    ) -> Self {
+        Self {
+            number,
+            parent: Lock::new(parent),
+            children: Lock::new(Vec::new()),
+            memory: Lock::new(memory),
+            files: Lock::new(files),
+            cwd: Lock::new(cwd),
+            umask: AtomicU32::new(0o022),
+            executable: Lock::new(Vec::new()),
+            threads: Lock::new(Vec::new()),
+            life: Arc::new(Life::new()),
+            ended: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+            group: AtomicU32::new(number),
+            session: AtomicU32::new(number),
+        }
+    }
+
+    /// Its number (`getpid`).
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The number of its parent (`getppid`); 0 if there is none.
+    pub(crate) fn parent_number(&self) -> u32 {
+        self.parent.lock().upgrade().map_or(0, |parent| parent.number)
+    }
+
+    /// The name of its page table; 0 if it has no memory.
+    pub(crate) fn root(&self) -> usize {
+        self.memory.lock().as_ref().map_or(0, |memory| memory.space.root())
+    }
+
+    /// Its memory.
+    ///
+    /// # Errors
+    /// `ESRCH` if it has none any more.
+    pub(crate) fn memory(&self) -> Result<Arc<Memory>, Errno> {
+        self.memory.lock().clone().ok_or(Errno::SRCH)
+    }
+
+    /// Whether all its threads are to end.
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.life.is_exiting()
+    }
+
+    /// An open file.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub(crate) fn file(&self, descriptor: usize) -> Result<OpenFile, Errno> {
+        // A descriptor is an `int`.
+        self.files.lock().get(descriptor as u32 as usize).cloned()
+    }
+
+    /// Has all its threads end, unless they do already.
+    pub(crate) fn begin_exit(&self, status: WaitStatus) {
+        if !self.life.exiting.swap(true, AcqRel) {
+            self.life.status.store(status, Release);
+        }
+        // Those that sleep look again; those that run come by the kernel with their next turn.
+        self.threads().iter().for_each(sched::unpark);
+    }
+
+    /// A child of it, also one that has ended.
+    pub(super) fn child(&self, number: u32) -> Option<Arc<Self>> {
+        self.children.lock().iter().find(|child| child.number == number).cloned()
+    }
+
+    /// Another thread of it, which begins with `frame`, or in the kernel with `main`.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn new_thread(
+        self: &Arc<Self>,
+        number: u32,
+        frame: TrapFrame,
+        main: Option<Main>,
+    ) -> Result<Arc<Thread>, Errno> {
+        let owner = Owner { process: Arc::<Self>::clone(self), life: Arc::clone(&self.life) };
+        Thread::new(number, self.root(), Some(owner), frame, main)
+    }
+
+    /// Its threads.
+    pub(crate) fn threads(&self) -> Vec<Arc<Thread>> {
+        self.threads.lock().clone()
+    }
+
+    /// Another thread is one of it.
+    pub(super) fn add_thread(&self, thread: &Arc<Thread>) {
+        sched::register(thread);
+        self.threads.lock().push(Arc::clone(thread));
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// The process of the current thread.
+pub(crate) fn current() -> Option<Arc<Process>> {
+    sched::with_current(process_of)
+}
+
+/// The process of a thread; none for a thread of the kernel.
+pub(crate) fn process_of(thread: &Thread) -> Option<Arc<Process>> {
+    Arc::clone(thread.owner()?).downcast().ok()
+}
+
+/// The memory of the current thread's process.
+///
+/// # Errors
+/// `ESRCH` for a thread of the kernel.
+pub(crate) fn memory() -> Result<Arc<Memory>, Errno> {
+    let process = current();
+    process.map_or(Err(Errno::SRCH), |process| process.memory())
+}

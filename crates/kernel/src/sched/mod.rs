@@ -1,0 +1,47 @@
+//! Threads and the CPUs that run them.
+//!
+//! | what | module |
+//! |---|---|
+//! | a thread, its stack and its registers | `thread` |
+//! | the queue of ready threads, parking, preemption, timers | `queue` |
+//! | how threads wait: the seam to Faultless' wait queues | [`Sleepers`] |
+//!
+//! # Locks
+//! One short lock guards the queue and the states of all threads. It is held across a switch: the
+//! thread that is left holds it until its registers are saved, and the one that goes on frees it.
+//! Below it is no other lock. The table of all threads has a short lock of its own, before it.
+
+mod queue;
+mod thread;
+
+use faultless::parts::Threads;
+
+pub(crate) use queue::{
+    arrived, end_thread, idle, park, park_until, reap, spawn, start, tick, unpark,
+    wait_for_threads, yield_now,
+};
+pub(crate) use thread::{
+    Main, Owner, Thread, current, find, next_number, register, take_main, with_current,
+};
+
+/// The kernel's threads, as wait queues see them. A thread is named by its number.
+#[derive(Debug)]
+pub(crate) struct Sleepers;
+
+impl Threads for Sleepers {
+    type Thread = u32;
+
+    fn current(&self) -> u32 {
+        with_current(|thread| thread.number())
+    }
+
+    fn park(&self) {
+        park();
+    }
+
+    fn unpark(&self, thread: u32) {
+        if let Some(thread) = find(thread) {
+            unpark(&thread);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! A thread: its kernel stack, the registers of its program that the kernel leaves alone, and its
+//! process.
+
+use core::any::Any;
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+
+use alloc::alloc::{Layout, alloc, dealloc};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+
+use faultless_posix::Errno;
+
+use crate::arch::percpu;
+use crate::arch::switch::first_stack_pointer;
+use crate::arch::trap::TrapFrame;
+use crate::signals::{Life, ThreadSignals};
+use crate::sync::Lock;
+
+/// Bytes of a kernel stack.
+const STACK: usize = 64 * 1024;
+
+/// What the lowest word of a stack holds, unless the stack was too small.
+const CANARY: usize = 0x5afe_57ac_c0de_cafe;
+
+/// All threads that have not ended, by number.
+static THREADS: Lock<BTreeMap<u32, Arc<Thread>>> = Lock::new(BTreeMap::new());
+
+/// Where a thread stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum State {
+    /// It runs, or is in the queue, and has no permit.
+    #[default]
+    Ready,
+    /// As above, and its next `park` returns at once.
+    Permitted,
+    /// It waits to be unparked.
+    Parked,
+    /// It never runs again.
+    Ended,
+}
+
+/// What a thread of the kernel does.
+pub(crate) type Main = Box<dyn FnOnce() + Send>;
+
+/// The process of a thread.
+pub(crate) struct Owner {
+    pub(crate) process: Arc<dyn Any + Send + Sync>,
+    pub(crate) life: Arc<Life>,
+}
+
+/// A thread of the kernel, or of a program.
+pub(crate) struct Thread {
+    number: u32,
+    stack: Stack,
+    /// The stack pointer while it does not run. Guarded by the lock of the queue.
+    pub(super) saved: UnsafeCell<usize>,
+    /// Guarded by the lock of the queue.
+    pub(super) state: UnsafeCell<State>,
+    /// What a thread of the kernel does, until it begins.
+    main: Lock<Option<Main>>,
+    owner: Option<Owner>,
+    /// The page table of its program; 0 for the kernel's.
+    pub(crate) root: AtomicUsize,
+    /// The program's FS and GS bases, while the thread does not run.
+    pub(crate) fs_base: AtomicU64,
+    pub(crate) gs_base: AtomicU64,
+    /// Where the program wants a 0 when the thread ends (`set_tid_address`); 0 for nowhere.
+    pub(crate) clear_at_exit: AtomicUsize,
+    /// Where the program wants its number when it begins (`CLONE_CHILD_SETTID`); 0 for nowhere.
+    pub(crate) set_at_begin: AtomicUsize,
+    /// Its robust futexes (`set_robust_list`).
+    pub(crate) robust_list: AtomicUsize,
+    /// Signals of the thread's own.
+    pub(crate) signals: ThreadSignals,
+}
+
+// SAFETY: the two cells are guarded by the lock of the queue; the rest is shared as it is.
+unsafe impl Sync for Thread {}
+
+impl Thread {
+    /// A thread that begins with `frame`, or in the kernel with `main`. It runs once it is
+    /// started.
+    ///
+    /// # Errors
+    /// `ENOMEM`: there is no memory for its stack.
+    pub(crate) fn new(
+        number: u32,
+        root: usize,
+        owner: Option<Owner>,
+        frame: TrapFrame,
+        main: Option<Main>,
+    ) -> Result<Arc<Self>, Errno> {
+        let stack = Stack::new().ok_or(Errno::NOMEM)?;
+        // SAFETY: the stack is new.
+        let saved = unsafe { first_stack_pointer(stack.top(), frame) };
+        Ok(Arc::new(Self::with(number, stack, saved, owner, root, main)))
+    }
+
+    /// The thread that runs on the boot stack of a CPU, and becomes its idle thread.
+    pub(super) fn of_cpu(number: u32, stack_start: *mut u8) -> Arc<Self> {
+        Arc::new(Self::with(number, Stack::Borrowed(stack_start.addr()), 0, None, 0, None))
+    }
+
+    fn with(
+        number: u32,
+        stack: Stack,
+        saved: usize,
+        owner: Option<Owner>,
+        root: usize,
+        main: Option<Main>,
+    ) -> Self {
+        Self {
+            number,
+            stack,
+            saved: UnsafeCell::new(saved),
+            state: UnsafeCell::new(State::default()),
+            main: Lock::new(main),
+            owner,
+            root: AtomicUsize::new(root),
+            fs_base: AtomicU64::new(0),
+            gs_base: AtomicU64::new(0),
+            clear_at_exit: AtomicUsize::new(0),
+            set_at_begin: AtomicUsize::new(0),
+            robust_list: AtomicUsize::new(0),
+            signals: ThreadSignals::default(),
+        }
+    }
+
+    /// Its number (`gettid`).
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Its process, whose type the scheduler does not know; none for a thread of the kernel.
+    pub(crate) fn owner(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.owner.as_ref().map(|owner| &owner.process)
+    }
+
+    /// What it has to know of its process.
+    pub(crate) fn life(&self) -> Option<&Life> {
+        self.owner.as_ref().map(|owner| &*owner.life)
+    }
+
+    /// Where its kernel stack ends.
+    pub(crate) fn stack_top(&self) -> usize {
+        self.stack.top().addr()
+    }
+
+    /// Stops the machine if the kernel stack was too small.
+    ///
+    /// # Panics
+    /// It was.
+    pub(super) fn check_stack(&self) {
+        assert!(self.stack.is_whole(), "the kernel stack of thread {} was too small", self.number);
+    }
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Thread").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// A kernel stack.
+enum Stack {
+    /// Allocated.
+    Owned(usize),
+    /// That of a CPU.
+    Borrowed(usize),
+}
+
+const LAYOUT: Layout = match Layout::from_size_align(STACK, 4096) {
+    Ok(layout) => layout,
+    Err(_) => panic!("a power of two"),
+};
+
+impl Stack {
+    fn new() -> Option<Self> {
+        // SAFETY: the size is not 0.
+        let start = unsafe { alloc(LAYOUT) };
+        if start.is_null() {
+            return None;
+        }
+        // SAFETY: just allocated, and aligned.
+        unsafe { start.cast::<usize>().write(CANARY) };
+        Some(Self::Owned(start.expose_provenance()))
+    }
+
+    const fn start(&self) -> *mut u8 {
+        match self {
+            Self::Owned(start) | Self::Borrowed(start) => {
+                core::ptr::with_exposed_provenance_mut(*start)
+            }
+        }
+    }
+
+    fn top(&self) -> *mut u8 {
+        self.start().wrapping_add(STACK)
+    }
+
+    fn is_whole(&self) -> bool {
+        match self {
+            // SAFETY: the first word of the stack, which nothing writes to but an overflow.
+            Self::Owned(_) => unsafe { self.start().cast::<usize>().read_volatile() == CANARY },
+            Self::Borrowed(_) => true,
+        }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if let Self::Owned(_) = self {
+            // SAFETY: allocated with this layout; no thread runs on it any more.
+            unsafe { dealloc(self.start(), LAYOUT) };
+        }
+    }
+}
+
+/// A number for a thread or process. They are not used again.
+pub(crate) fn next_number() -> u32 {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    LAST.fetch_add(1, Relaxed) + 1
+}
+
+/// Calls `look` with the current thread.
+pub(crate) fn with_current<R>(look: impl FnOnce(&Thread) -> R) -> R {
+    // SAFETY: the scheduler keeps the current thread, and the pointer is set before there is any
+    // code that asks.
+    look(unsafe { &*percpu::thread().cast::<Thread>() })
+}
+
+/// A handle of the current thread.
+pub(crate) fn current() -> Arc<Thread> {
+    let thread = percpu::thread().cast_const().cast::<Thread>();
+    // SAFETY: the pointer is an `Arc`'s, and the scheduler has a handle.
+    unsafe { Arc::increment_strong_count(thread) };
+    // SAFETY: the count was just taken.
+    unsafe { Arc::from_raw(thread) }
+}
+
+/// What the current thread does, if it is one of the kernel that begins.
+pub(crate) fn take_main() -> Option<Main> {
+    with_current(|thread| thread.main.lock().take())
+}
+
+/// The thread with a number, unless it has ended.
+pub(crate) fn find(number: u32) -> Option<Arc<Thread>> {
+    THREADS.lock().get(&number).cloned()
+}
+
+/// Lets a thread be found.
+pub(crate) fn register(thread: &Arc<Thread>) {
+    THREADS.lock().insert(thread.number, Arc::clone(thread));
+}
+
+/// The thread is about to end.
+pub(crate) fn unregister(number: u32) {
+    let removed = THREADS.lock().remove(&number);
+    drop(removed);
+}

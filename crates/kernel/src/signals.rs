@@ -1,0 +1,238 @@
+//! Signals as they are kept: which are pending for a thread or a process, and what becomes of them.
+//! How they are sent and delivered is in `process`.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+
+use linux_raw_sys::general as linux;
+
+use crate::sync::Lock;
+
+/// Signals have the numbers from 1 to this.
+pub(crate) const SIGNALS: usize = 64;
+
+/// The signal that says that a thread must end, whatever its process does.
+const KILLED: u64 = bit(linux::SIGKILL);
+
+/// The bit of a signal in a set.
+pub(crate) const fn bit(signal: u32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// Signals that cannot be blocked.
+pub(crate) const UNBLOCKABLE: u64 = bit(linux::SIGKILL) | bit(linux::SIGSTOP);
+
+/// Where a signal comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause {
+    /// A process, by its number.
+    User(u32),
+    /// The kernel.
+    Kernel,
+    /// An access to this address, or an instruction there.
+    Fault(usize),
+    /// A child has ended.
+    Child(Waited),
+}
+
+/// What a program wants done with a signal (`struct sigaction`).
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Action {
+    /// The handler, or `SIG_DFL` (0) or `SIG_IGN` (1).
+    pub(crate) handler: usize,
+    pub(crate) flags: u64,
+    pub(crate) restorer: usize,
+    pub(crate) mask: u64,
+}
+
+pub(crate) const SIG_DFL: usize = 0;
+pub(crate) const SIG_IGN: usize = 1;
+
+/// Pending signals, and where each comes from.
+struct Pending {
+    set: AtomicU64,
+    causes: Lock<[Option<Cause>; SIGNALS]>,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self { set: AtomicU64::new(0), causes: Lock::new([None; SIGNALS]) }
+    }
+}
+
+impl Pending {
+    fn add(&self, signal: u32, cause: Cause) {
+        let mut causes = self.causes.lock();
+        if self.set.fetch_or(bit(signal), SeqCst) & bit(signal) == 0 {
+            causes[signal as usize - 1] = Some(cause);
+        }
+    }
+
+    /// Takes the first one that is not in `blocked`.
+    fn take(&self, blocked: u64) -> Option<(u32, Cause)> {
+        let mut causes = self.causes.lock();
+        let ready = self.set.load(SeqCst) & !blocked;
+        if ready == 0 {
+            return None;
+        }
+        let signal = ready.trailing_zeros() + 1;
+        self.set.fetch_and(!bit(signal), SeqCst);
+        Some((signal, causes[signal as usize - 1].take().unwrap_or(Cause::Kernel)))
+    }
+}
+
+/// What a process has of signals.
+pub(crate) struct ProcessSignals {
+    pending: Pending,
+    pub(crate) actions: Lock<[Action; SIGNALS]>,
+}
+
+impl Default for ProcessSignals {
+    fn default() -> Self {
+        Self { pending: Pending::default(), actions: Lock::new([Action::default(); SIGNALS]) }
+    }
+}
+
+impl ProcessSignals {
+    pub(crate) fn copy_actions(&self, from: &Self) {
+        let actions = *from.actions.lock();
+        *self.actions.lock() = actions;
+    }
+
+    /// Notes a signal, for a thread that does not block it.
+    pub(crate) fn add(&self, signal: u32, cause: Cause) {
+        self.pending.add(signal, cause);
+    }
+
+    /// Whether nothing is done with a signal.
+    pub(crate) fn ignores(&self, signal: u32) -> bool {
+        match self.action(signal).handler {
+            SIG_IGN => true,
+            SIG_DFL => is_ignored_by_default(signal),
+            _ => false,
+        }
+    }
+
+    /// What becomes of a signal.
+    pub(crate) fn action(&self, signal: u32) -> Action {
+        self.actions.lock()[signal as usize - 1]
+    }
+}
+
+/// What a thread has of signals.
+pub(crate) struct ThreadSignals {
+    pending: Pending,
+    /// How it ends itself.
+    status: AtomicU32,
+    /// Those that wait.
+    pub(crate) blocked: AtomicU64,
+    /// The mask to go back to when a handler was called, or none was (`sigsuspend`).
+    pub(crate) saved_mask: Lock<Option<u64>>,
+    /// The stack for handlers (`sigaltstack`): start, size.
+    pub(crate) stack: Lock<(usize, usize)>,
+}
+
+impl Default for ThreadSignals {
+    fn default() -> Self {
+        Self {
+            pending: Pending::default(),
+            status: AtomicU32::new(0),
+            blocked: AtomicU64::new(0),
+            saved_mask: Lock::new(None),
+            stack: Lock::new((0, 0)),
+        }
+    }
+}
+
+impl ThreadSignals {
+    /// Notes a signal.
+    pub(crate) fn add(&self, signal: u32, cause: Cause) {
+        self.pending.add(signal, cause);
+    }
+
+    /// The next signal, of the thread's or of its process', that is not blocked.
+    pub(crate) fn take(&self, process: &ProcessSignals) -> Option<(u32, Cause)> {
+        let blocked = self.blocked.load(Relaxed) & !UNBLOCKABLE;
+        self.pending.take(blocked).or_else(|| process.pending.take(blocked))
+    }
+
+    /// Signals that are pending for the thread (`sigpending`).
+    pub(crate) fn pending(&self, process: &ProcessSignals) -> u64 {
+        self.pending.set.load(Acquire) | process.pending.set.load(Acquire)
+    }
+
+    /// The thread has to end.
+    pub(crate) fn kill(&self) {
+        self.pending.set.fetch_or(KILLED, SeqCst);
+    }
+
+    /// The thread ends itself, with this status.
+    pub(crate) fn end(&self, status: u32) {
+        self.status.store(status, Relaxed);
+        self.kill();
+    }
+
+    /// Whether it has to end, and with which status.
+    pub(crate) fn ends(&self) -> Option<u32> {
+        let ends = self.pending.set.load(Acquire) & KILLED != 0;
+        ends.then(|| self.status.load(Relaxed))
+    }
+
+    pub(crate) fn copy_mask(&self, from: &Self) {
+        self.blocked.store(from.blocked.load(Relaxed), Relaxed);
+    }
+}
+
+/// Signals that a program that says nothing does not notice. Stops are among them: this kernel has
+/// no job control.
+pub(crate) const fn is_ignored_by_default(signal: u32) -> bool {
+    matches!(
+        signal,
+        linux::SIGCHLD
+            | linux::SIGCONT
+            | linux::SIGURG
+            | linux::SIGWINCH
+            | linux::SIGSTOP
+            | linux::SIGTSTP
+            | linux::SIGTTIN
+            | linux::SIGTTOU
+    )
+}
+
+/// How a process has ended, as `wait` tells it.
+pub(crate) type WaitStatus = u32;
+
+/// A child that has changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waited {
+    pub(crate) number: u32,
+    pub(crate) status: WaitStatus,
+}
+
+/// What the threads of a process have to know of it at any time.
+pub(crate) struct Life {
+    /// All threads are to end, with the status of the first call.
+    pub(crate) exiting: AtomicBool,
+    pub(crate) status: AtomicU32,
+    pub(crate) signals: ProcessSignals,
+    pub(crate) file_size_limit: AtomicU64,
+}
+
+impl Life {
+    /// A process that goes on.
+    pub(crate) fn new() -> Self {
+        Self {
+            exiting: AtomicBool::new(false),
+            status: AtomicU32::new(0),
+            signals: ProcessSignals::default(),
+            file_size_limit: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Whether all threads are to end.
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.exiting.load(Acquire)
+    }
+}

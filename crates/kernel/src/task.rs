@@ -1,0 +1,84 @@
+//! The current task, as calls of Faultless and waits see it.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use faultless::prelude::{Task, Wait, WaitKey};
+use faultless_posix::{Caller, Errno};
+use linux_raw_sys::general as linux;
+
+use crate::arch::clock;
+use crate::sched;
+use crate::signals::{Cause, Life, UNBLOCKABLE};
+use crate::waits::waits;
+
+/// The current task, in calls of Faultless.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running;
+
+impl Task for Running {
+    fn now(&self) -> u64 {
+        clock::real()
+    }
+
+    fn fatal_signal_pending(&self) -> bool {
+        sched::with_current(|thread| thread.life().is_some_and(Life::is_exiting))
+    }
+
+    fn file_size_limit(&self) -> u64 {
+        sched::with_current(|thread| {
+            thread.life().map_or(u64::MAX, |life| life.file_size_limit.load(Relaxed))
+        })
+    }
+
+    fn file_size_exceeded(&self) {
+        raise(linux::SIGXFSZ);
+    }
+}
+
+/// The current task, in calls that make and change names.
+pub(crate) fn caller() -> Caller {
+    Caller { uid: 0, gid: 0, now: clock::real() }
+}
+
+/// Whether a signal interrupts the current thread.
+pub(crate) fn interrupted() -> bool {
+    sched::with_current(|thread| {
+        let Some(life) = thread.life() else { return false };
+        let ready = thread.signals.pending(&life.signals) & !thread.signals.blocked.load(Relaxed);
+        life.is_exiting() || ready != 0
+    })
+}
+
+/// A signal for the current thread, from the kernel. It is delivered on the way to user mode.
+pub(crate) fn raise(signal: u32) {
+    sched::with_current(|thread| {
+        if thread.life().is_some_and(|life| !life.signals.ignores(signal)) {
+            thread.signals.add(signal, Cause::Kernel);
+        }
+    });
+}
+
+/// Waits until `condition` says yes, or a signal comes.
+///
+/// # Errors
+/// `EINTR`: a signal came first.
+pub(crate) fn wait_interruptibly(
+    key: WaitKey,
+    condition: &mut dyn FnMut() -> bool,
+) -> Result<(), Errno> {
+    let mut met = false;
+    waits().wait_until(key, &mut || {
+        met = condition();
+        met || interrupted()
+    });
+    if met { Ok(()) } else { Err(Errno::INTR) }
+}
+
+/// Has this mask hold until the next signal is delivered, or the system call returns.
+pub(crate) fn suspend_mask(mask: u64) {
+    sched::with_current(|thread| {
+        let before = thread.signals.blocked.swap(mask & !UNBLOCKABLE, Relaxed);
+        *thread.signals.saved_mask.lock() = Some(before);
+    });
+}

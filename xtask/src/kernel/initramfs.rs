@@ -1,0 +1,145 @@
+//! Packs the files that the kernel begins with: an archive of the format `newc`.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{Cursor, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use cpio::NewcBuilder;
+use cpio::newc::ModeFileType;
+
+/// Folders that every run has.
+const FOLDERS: [&str; 3] = ["bin", "tmp", "etc"];
+
+/// An archive that grows.
+pub(super) struct Initramfs {
+    archive: Vec<u8>,
+    entries: u32,
+    folders: Vec<String>,
+}
+
+impl Initramfs {
+    pub(super) fn new() -> Self {
+        Self { archive: Vec::new(), entries: 0, folders: Vec::new() }
+    }
+
+    /// Packs the program; where the kernel finds it.
+    pub(super) fn program(&mut self, path: &Path) -> Result<OsString> {
+        for folder in FOLDERS {
+            self.folder(folder)?;
+        }
+        let name = path.file_name().context("the program has no name")?;
+        let mut guest = OsString::from("/bin/");
+        guest.push(name);
+        self.file(path, &guest)?;
+        Ok(guest)
+    }
+
+    /// Packs `HOST` or `HOST=GUEST`.
+    pub(super) fn add(&mut self, what: &OsStr) -> Result<()> {
+        let bytes = what.as_bytes();
+        let (host, guest) = match bytes.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&bytes[..at], OsStr::from_bytes(&bytes[at + 1..]).to_owned()),
+            None => {
+                let name = Path::new(what).file_name().context("a file without a name")?;
+                (bytes, [OsStr::new("/"), name].into_iter().collect())
+            }
+        };
+        self.tree(Path::new(OsStr::from_bytes(host)), &guest)
+    }
+
+    /// Packs a file, or a folder with all that is in it.
+    fn tree(&mut self, host: &Path, guest: &OsStr) -> Result<()> {
+        if !host.is_dir() {
+            return self.file(host, guest);
+        }
+        self.folder(text(guest)?.trim_start_matches('/'))?;
+        for entry in fs::read_dir(host).with_context(|| host.display().to_string())? {
+            let entry = entry?;
+            let mut inside = guest.to_owned();
+            inside.push("/");
+            inside.push(entry.file_name());
+            self.tree(&entry.path(), &inside)?;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, host: &Path, guest: &OsStr) -> Result<()> {
+        let contents = fs::read(host).with_context(|| host.display().to_string())?;
+        let mode = fs::metadata(host)?.permissions().mode() & 0o7777;
+        let guest = text(guest)?.trim_start_matches('/');
+        if let Some((folder, _)) = guest.rsplit_once('/') {
+            self.folder(folder)?;
+        }
+        self.entry(guest, mode, ModeFileType::Regular, &contents)
+    }
+
+    /// Packs a folder and those above it, unless they are there.
+    fn folder(&mut self, guest: &str) -> Result<()> {
+        let mut ends: Vec<usize> = guest.match_indices('/').map(|(at, _)| at).collect();
+        ends.push(guest.len());
+        for end in ends {
+            let folder = &guest[..end];
+            if !folder.is_empty() && !self.folders.iter().any(|known| known == folder) {
+                self.folders.push(folder.to_owned());
+                self.entry(folder, 0o755, ModeFileType::Directory, &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, kind: ModeFileType, contents: &[u8]) -> Result<()> {
+        let Ok(len) = u32::try_from(contents.len()) else { bail!("{name} is too large") };
+        self.entries += 1;
+        let entry = NewcBuilder::new(name).ino(self.entries).mode(mode).set_mode_file_type(kind);
+        let mut writer = entry.write(&mut self.archive, len);
+        writer.write_all(contents)?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    /// The archive.
+    pub(super) fn finish(mut self) -> Result<Vec<u8>> {
+        let mut end = Cursor::new(Vec::new());
+        cpio::newc::trailer(&mut end)?;
+        self.archive.extend(end.into_inner());
+        Ok(self.archive)
+    }
+}
+
+fn text(path: &OsStr) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is no text", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_comes_with_the_folders_above_it() {
+        let here = tempfile::tempdir().expect("a folder");
+        let host = here.path().join("x");
+        fs::write(&host, "contents").expect("a file");
+        let mut files = Initramfs::new();
+        let mut what = host.into_os_string();
+        what.push("=/a/b/x");
+        files.add(&what).expect("packed");
+        let archive = files.finish().expect("an archive");
+        let mut rest = Cursor::new(archive);
+        let mut names = Vec::new();
+        loop {
+            let entry = cpio::NewcReader::new(rest).expect("an entry");
+            if entry.entry().is_trailer() {
+                break;
+            }
+            names.push(entry.entry().name().to_owned());
+            rest = entry.finish().expect("the next entry");
+        }
+        assert_eq!(names, ["a", "a/b", "a/b/x"]);
+    }
+}
