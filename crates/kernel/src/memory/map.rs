@@ -4,7 +4,7 @@ use core::ops::Range;
 use core::ptr::{self, NonNull, with_exposed_provenance_mut};
 
 /// Where the first 4 GiB of physical memory are mapped.
-pub(super) const DIRECT_MAP: usize = 0xffff_8000_0000_0000;
+pub(crate) const DIRECT_MAP: usize = 0xffff_8000_0000_0000;
 
 /// Where the image is linked, for physical address 0.
 const IMAGE: usize = 0xffff_ffff_8000_0000;
