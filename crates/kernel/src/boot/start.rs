@@ -2,8 +2,8 @@
 //! CPUs, which begin in real mode.
 //!
 //! The tables made here map the first 4 GiB of physical memory at address 0, which only this code
-//! uses, and at [`DIRECT_MAP`](crate::memory::map::DIRECT_MAP); and the first GiB where the image is
-//! linked.
+//! uses, and at [`DIRECT_MAP`](crate::memory::map::DIRECT_MAP); and the first GiB where the image
+//! is linked.
 
 use core::arch::global_asm;
 
