@@ -20,6 +20,7 @@ extern crate std;
 mod direct;
 mod dirty_age;
 mod dirty_limit;
+mod drop_behind;
 mod eof;
 mod errors;
 mod evict;
@@ -55,6 +56,7 @@ mod writeback;
 
 pub use direct::DirectWrite;
 pub use dirty_limit::{DirtyLimit, DirtyWriter};
+pub use drop_behind::DropBehind;
 pub use errors::ErrorCursor;
 pub use fault::{Access, FaultError, MappedFrame, Protection};
 pub use faultless_policy::readahead::{Advice, Limits as ReadAheadLimits};
