@@ -39,9 +39,9 @@ impl<K: Kernel> Inode<K> {
         first: PageIndex,
         end: PageIndex,
     ) -> u64 {
-        self.drop_chosen(token, first, end, |locked| match locked.transient() & locked.clean() {
-            SlotMask::EMPTY => SlotMask::EMPTY,
-            slots => slots & self.counted_once(locked),
+        self.drop_chosen(token, first, end, |locked| {
+            let slots = locked.transient() & locked.clean();
+            if slots.is_empty() { slots } else { self.counted_once(locked) & slots }
         })
     }
 
