@@ -1,14 +1,14 @@
 //! Reads and writes that leave nothing behind in the cache: `RWF_DONTCACHE`.
 //!
-//! A page that such an operation brings in is [*transient*](LockedRun::set_transient). It becomes
-//! an ordinary one with the first read, fault or write of it that keeps what it uses, and with a
-//! pin it stays as long as that lasts; so no page goes that is used otherwise, and none that was
-//! there before. A page that is still transient is dropped when the operations of its open file
-//! have passed it:
+//! A page that such an operation brings in is
+//! [*transient*](faultless_page::LockedRun::set_transient). It becomes an ordinary one with the
+//! first read, fault or write of it that keeps what it uses, and with a pin it stays as long as
+//! that lasts; so no page goes that is used otherwise, and none that was there before. A page that
+//! is still transient is dropped when the operations of its open file have passed it:
 //! - **Reads** drop the pages that they have read to the end, a leaf at a time, and a page that was
 //!   read in part once the next read begins elsewhere.
 //! - **Writes** list what they have written. Once that is long enough, it is handed to the store,
-//!   and not waited for; what was handed over before is waited for now, and its clean pages are
+//!   and not waited for; then what was handed over before is waited for, and its clean pages are
 //!   dropped. So no write is a flush, and the writer runs ahead of the store by two lists at most.
 //!
 //! What an open file has listed when it is closed is [finished](DropBehind::finish), or is left to
@@ -19,9 +19,7 @@
 use core::fmt;
 use core::mem;
 
-use faultless_page::{
-    AddressSpaceOperations, Errno, Kernel, LockedRun, PageIndex, SlotMask, Spin, SpinLock,
-};
+use faultless_page::{AddressSpaceOperations, Errno, Kernel, PageIndex, Spin, SpinLock};
 use faultless_usercopy::{IovIter, UserMemory};
 use heapless::Vec;
 
@@ -31,25 +29,6 @@ use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
-
-/// Whether pages that an operation brings in are to stay in the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retention {
-    /// They are.
-    Kept,
-    /// They are dropped behind it, unless they are used otherwise before.
-    Transient,
-}
-
-impl Retention {
-    /// Marks pages of a locked run that were just put in.
-    #[inline]
-    pub(crate) fn mark<K: Kernel>(self, locked: &mut LockedRun<'_, K>, inserted: SlotMask) {
-        if self == Self::Transient {
-            locked.set_transient(inserted);
-        }
-    }
-}
 
 /// Stretches of one list.
 const STRETCHES: usize = 8;

@@ -17,9 +17,9 @@ use faultless_page::{
 };
 use faultless_policy::readahead::Run;
 
-use crate::drop_behind::Retention;
 use crate::eof::zero_to_page_end;
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::Task;

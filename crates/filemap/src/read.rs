@@ -13,8 +13,9 @@
 use faultless_page::{Count, Errno, Kernel, PAGE_SIZE, PageRun, SleepGuard, Trace, Usage};
 use faultless_usercopy::{IovIter, UserMemory};
 
-use crate::drop_behind::{DropBehind, Retention};
+use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::Task;

@@ -13,8 +13,8 @@ use faultless_policy::readahead::{
     Advice, File, Limits, Readahead, Run, Window, around, will_need,
 };
 
-use crate::drop_behind::Retention;
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::token::PageLocks;
 use crate::uptodate::pages_before;

@@ -9,8 +9,8 @@ use faultless_page::{
     Errno, FileEnd, FrameBatch, Kernel, LockedRun, PageIndex, PageRun, SharedFrame, SlotMask,
 };
 
-use crate::drop_behind::Retention;
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::task::Task;
 use crate::token::PageLocks;

@@ -23,7 +23,7 @@
 //!   page is `transient`, makes it one that stays. Cleared by that use, without the lock.
 //! - `transient`: pages that an operation has brought in which does not want to keep them. Each has
 //!   a marker, so that a lock-free reader has a single word to look at, and is not `reserved`, so
-//!   that a hot overwrite, which looks at that word anyway, leaves it to the path that notices uses.
+//!   that a hot overwrite, which looks at that word, leaves it to the path that notices uses.
 //! - `removals` counts removals, for lock-free readers: see [`Leaf::readable`]. 32 bits are enough:
 //!   the frames of removed pages wait for the end of the reader's section, so each thread removes
 //!   one batch at most while a reader is between its two looks.

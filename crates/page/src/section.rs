@@ -65,8 +65,9 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     }
 
     /// As [`span`](Self::span), with the slots of the leaf whose use is to be noticed, by
-    /// [`keep`](Self::keep): in the span, or elsewhere. Tells [`Kernel::Replacement`] of the `usage` of the pages of the span, as
-    /// [`LockedRun::mark_used`](crate::LockedRun::mark_used) does.
+    /// [`keep`](Self::keep): in the span, or elsewhere. Tells [`Kernel::Replacement`] of the
+    /// `usage` of the pages of the span, as [`LockedRun::mark_used`](crate::LockedRun::mark_used)
+    /// does.
     #[inline]
     #[must_use]
     pub fn marked_span(

@@ -10,8 +10,8 @@ use faultless_page::{
 };
 
 use super::request::Mode;
-use crate::drop_behind::Retention;
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::task::Task;
 
 /// What was prepared for the bytes `[pos, pos + len)` of a locked run.

@@ -10,8 +10,9 @@ use faultless_page::{Errno, Kernel, PageRun, Strategy};
 use faultless_usercopy::UserMemory;
 
 use super::request::{Attempt, Claim, Mode, Request, Stop};
-use crate::drop_behind::{DropBehind, Retention};
+use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::options::Written;
 use crate::ranges::ByteRange;
 use crate::task::Task;
