@@ -23,12 +23,42 @@ impl<K: Kernel> Inode<K> {
     /// So an allocator may call it to reclaim, on the thread that allocates ([`Frames::allocate`]).
     #[doc(alias = "invalidate_mapping_pages")]
     pub fn evict(&self, token: &mut impl PageLocks, range: Range<u64>) -> u64 {
+        let (first, end) = pages(&range);
+        self.drop_chosen(token, first, end, |locked| {
+            let unused = self.unused(locked, SlotMask::ALL);
+            self.note_dropped_unused(locked.marker() & unused, unused);
+            unused
+        })
+    }
+
+    /// Drops those of pages `first..end` that are clean, still transient, and counted by nothing
+    /// but the mapping; how many. Under the same conditions as [`evict`](Self::evict).
+    pub(crate) fn drop_transient(
+        &self,
+        token: &mut impl PageLocks,
+        first: PageIndex,
+        end: PageIndex,
+    ) -> u64 {
+        self.drop_chosen(token, first, end, |locked| {
+            let slots = locked.transient() & locked.clean();
+            if slots.is_empty() { slots } else { self.counted_once(locked) & slots }
+        })
+    }
+
+    /// Drops the pages of `first..end` that can be locked at once and that `choose` gives: clean
+    /// ones, which nothing else counts.
+    fn drop_chosen(
+        &self,
+        token: &mut impl PageLocks,
+        first: PageIndex,
+        end: PageIndex,
+        choose: impl Fn(&LockedRun<'_, K>) -> SlotMask,
+    ) -> u64 {
         let mapping = self.mapping();
         if !mapping.store().is_persistent() {
             return 0;
         }
-        let (mut from, end) = pages(&range);
-        let (first, mut evicted) = (from, 0);
+        let (mut from, mut evicted) = (first, 0);
         let mut removals = mapping.removals();
         while let Some(run) = mapping.find(from, end, Mark::Present) {
             let Some(mut locked) = mapping.try_lock_free(token.page_locks(), run) else {
@@ -36,9 +66,8 @@ impl<K: Kernel> Inode<K> {
                 continue;
             };
             from = locked.run().end();
-            let unused = self.unused(&locked, SlotMask::ALL);
-            self.note_dropped_unused(locked.marker() & unused, unused);
-            evicted += u64::from(removals.take(&mut locked, unused).count());
+            let chosen = choose(&locked);
+            evicted += u64::from(removals.take(&mut locked, chosen).count());
         }
         drop(removals);
         if evicted > 0 {

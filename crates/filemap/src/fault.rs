@@ -19,6 +19,7 @@ use faultless_policy::readahead::Run;
 
 use crate::eof::zero_to_page_end;
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::Task;
@@ -199,7 +200,7 @@ impl<K: Kernel> Inode<K> {
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             if !locked.uptodate().contains(slot) {
                 drop(locked);
-                brought = Some(self.bring_in(fault, run, task)?);
+                brought = Some(self.bring_in(fault, run, Retention::Kept, task)?);
                 continue;
             }
             // Before the entry is set: between that and the access, each step is one in which an
@@ -207,6 +208,7 @@ impl<K: Kernel> Inode<K> {
             if brought.take().is_none() {
                 locked.mark_used(slot);
             }
+            locked.keep(slot);
             if access == Access::Write {
                 self.wait_stable(&locked, task)?;
             }
@@ -246,7 +248,8 @@ impl<K: Kernel> Inode<K> {
     /// in ascending order, under the same rules, with that page's lock held; and for `index` once
     /// more, so that runs of [contiguous](MappedFrame::contiguous) frames are whole. It leaves an
     /// entry that is there as it is. None is called for a page that is locked, or whose first use
-    /// is to ask for more to be read ahead.
+    /// is to ask for more to be read ahead, or that is to be dropped [behind](crate::DropBehind) an
+    /// operation.
     ///
     /// # Errors
     /// As [`fault`](Self::fault). Errors of pages around it are none of the caller's.
@@ -287,7 +290,7 @@ impl<K: Kernel> Inode<K> {
         let (next, base) = (locked.run().end(), piece.leaf_base());
         let size = self.eof();
         let inside = pages_before(locked.run(), size);
-        let mut ready = (locked.uptodate() - locked.marker()) & inside;
+        let mut ready = (locked.uptodate() - locked.marker() - locked.transient()) & inside;
         while let Some(stretch) = PageRun::first_of(base, ready) {
             let first = stretch.first();
             let contiguous = locked.contiguous(first, stretch.pages());

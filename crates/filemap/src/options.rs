@@ -1,6 +1,7 @@
-//! What a caller asks of a write, and what it gets back.
+//! What a caller asks of a read or a write, and what it gets back.
 #![forbid(unsafe_code)]
 
+use faultless_page::{Kernel, LockedRun, SlotMask};
 pub use faultless_page::{Strategy, SyncKind};
 
 /// Where a write goes.
@@ -77,4 +78,23 @@ pub enum MsyncKind {
     Async,
     /// `MS_SYNC`: writes the range back and makes it durable.
     Sync,
+}
+
+/// Whether pages that an operation brings in are to stay in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retention {
+    /// They are.
+    Kept,
+    /// They are dropped behind it, unless they are used otherwise before.
+    Transient,
+}
+
+impl Retention {
+    /// Marks pages of a locked run that were just put in.
+    #[inline]
+    pub(crate) fn mark<K: Kernel>(self, locked: &mut LockedRun<'_, K>, inserted: SlotMask) {
+        if self == Self::Transient {
+            locked.set_transient(inserted);
+        }
+    }
 }

@@ -13,7 +13,9 @@
 use faultless_page::{Count, Errno, Kernel, PAGE_SIZE, PageRun, SleepGuard, Trace, Usage};
 use faultless_usercopy::{IovIter, UserMemory};
 
+use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::Task;
@@ -30,8 +32,27 @@ enum Missing<'a, K: Kernel> {
     Read,
     /// It is read, and others ahead of it for an open file.
     ReadAhead(&'a ReadAhead<K>),
+    /// The same, and what this brings in is dropped behind the read.
+    ReadBehind(&'a ReadAhead<K>, &'a DropBehind<K>),
     /// The read ends before it.
     WouldBlock,
+}
+
+impl<'a, K: Kernel> Missing<'a, K> {
+    fn ahead(&self) -> Option<&'a ReadAhead<K>> {
+        match self {
+            Self::ReadAhead(ahead) | Self::ReadBehind(ahead, _) => Some(ahead),
+            Self::Read | Self::WouldBlock => None,
+        }
+    }
+
+    fn behind(&self) -> Option<&'a DropBehind<K>> {
+        if let Self::ReadBehind(_, behind) = self { Some(behind) } else { None }
+    }
+
+    fn retention(&self) -> Retention {
+        if self.behind().is_some() { Retention::Transient } else { Retention::Kept }
+    }
 }
 
 /// Rounds without a byte of progress.
@@ -114,6 +135,19 @@ impl<K: Kernel> Inode<K> {
         self.read_with(token, to, pos, &Missing::ReadAhead(ahead), task)
     }
 
+    /// As [`read_behind`](Self::read_behind), of a store whose pages may go.
+    pub(crate) fn read_transient<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: u64,
+        ahead: &ReadAhead<K>,
+        behind: &DropBehind<K>,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.read_with(token, to, pos, &Missing::ReadBehind(ahead, behind), task)
+    }
+
     #[inline]
     fn read_with<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
@@ -137,10 +171,14 @@ impl<K: Kernel> Inode<K> {
             }
             let Some(run) = at.run(to.count()) else { break };
             let wanted = self.bytes_before_end(at, run.clip_len(at.get(), to.count()));
-            let (copied, end, marked) = {
+            let behind = missing.behind();
+            let (copied, end, is_marked, marked) = {
                 let section = self.mapping().read_section(token.page_locks());
-                let usage = if rounds.page.is_some() { Usage::First } else { Usage::Again };
-                copy_out(&section, to, at.get(), wanted, usage)
+                let is_first = rounds.page.is_some() || behind.is_some();
+                let usage = if is_first { Usage::First } else { Usage::Again };
+                let (copied, end, is_marked) = copy_out(&section, to, at.get(), wanted, usage);
+                let kept = at.run(copied).filter(|_| is_marked && behind.is_none());
+                (copied, end, is_marked, kept.and_then(|run| section.keep(run)))
             };
             // A truncation may have zeroed what was just read: what lies before its size is good.
             let uncut = self.size_changes.lowest_cut_since(then).since(at);
@@ -149,16 +187,24 @@ impl<K: Kernel> Inode<K> {
             if let (Missing::ReadAhead(ahead), Some(marked)) = (missing, marked) {
                 ahead.used_marker(self, token, marked, to.count());
             }
+            if let (Missing::ReadBehind(ahead, _), true, Some(used)) =
+                (missing, is_marked, at.run(copied))
+            {
+                ahead.used_transient(self, token, used, at.plus(copied), to.count());
+            }
             if kept > 0 {
                 let pages = at.run(kept).map_or(0, PageRun::pages);
                 self.mapping().count(Count::Used, pages);
                 to.revert(copied - kept);
                 rounds = Rounds::none();
+                if let Some(behind) = behind {
+                    behind.has_read(self, token, at, at.plus(kept));
+                }
                 continue;
             }
             to.revert(copied);
-            if let (Missing::ReadAhead(ahead), CopyEnd::NotUptodate) = (missing, end) {
-                ahead.missed(self, token, at, to.count());
+            if let (Some(ahead), CopyEnd::NotUptodate) = (missing.ahead(), end) {
+                ahead.missed(self, token, at, to.count(), missing.retention());
             }
             let would_block = matches!(missing, Missing::WouldBlock)
                 && (copied > 0
@@ -169,7 +215,7 @@ impl<K: Kernel> Inode<K> {
             } else if copied > 0 {
                 self.start_again(&mut rounds, task)
             } else {
-                self.resolve(token, to, at, wanted, end, &mut rounds, task)
+                self.resolve(token, to, at, wanted, end, missing.retention(), &mut rounds, task)
                     .map(|bytes| done += bytes)
             };
             match next {
@@ -208,17 +254,18 @@ impl<K: Kernel> Inode<K> {
         at: FilePos,
         wanted: usize,
         end: CopyEnd,
+        retention: Retention,
         rounds: &mut Rounds<'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         rounds.fruitless += 1;
         if rounds.fruitless > MAX_FRUITLESS_ROUNDS {
-            return self.read_by_hand(token, to, at, wanted, task);
+            return self.read_by_hand(token, to, at, wanted, retention, task);
         }
         match end {
             CopyEnd::NotUptodate => {
                 if let Some(run) = at.run(wanted) {
-                    rounds.page = Some(self.bring_in(token, run, task)?);
+                    rounds.page = Some(self.bring_in(token, run, retention, task)?);
                 }
             }
             CopyEnd::UserMemory => fault_in::<K, U>(token, to, wanted)?,
@@ -242,10 +289,12 @@ impl<K: Kernel> Inode<K> {
         to: &mut IovIter<'_, U>,
         pos: FilePos,
         len: usize,
+        retention: Retention,
         task: &T,
     ) -> Result<usize, Errno> {
         let mut temporary = Bounce::allocate(self.mapping().cache(), token)?;
-        if !self.copy_locked(token, &mut temporary, pos, len.min(PAGE_SIZE), task)? {
+        let len = len.min(PAGE_SIZE);
+        if !self.copy_locked(token, &mut temporary, pos, len, retention, task)? {
             // Cut off meanwhile: the loop finds that out.
             return Ok(0);
         }
@@ -266,19 +315,23 @@ impl<K: Kernel> Inode<K> {
         temporary: &mut Bounce<'_, K>,
         pos: FilePos,
         len: usize,
+        retention: Retention,
         task: &T,
     ) -> Result<bool, Errno> {
         let Some(run) = pos.run(len) else { return Ok(false) };
         let run = PageRun::single(run.first());
         let killed = || task.fatal_signal_pending();
         loop {
-            let Brought::Uptodate(_page) = self.bring_in(token, run, task)? else {
+            let Brought::Uptodate(_page) = self.bring_in(token, run, retention, task)? else {
                 return Ok(false);
             };
             let locks = token.page_locks();
             let locked = self.mapping().lock_killable(locks, run, &killed)?;
             // Otherwise a truncation has taken it away.
-            if let Some(locked) = locked.filter(|locked| !locked.uptodate().is_empty()) {
+            if let Some(mut locked) = locked.filter(|locked| !locked.uptodate().is_empty()) {
+                if retention == Retention::Kept {
+                    locked.keep(run.mask());
+                }
                 let len = self.bytes_before_end(pos, run.clip_len(pos.get(), len));
                 return Ok(temporary.fill_from_locked(&locked, pos.get(), len) > 0);
             }

@@ -14,6 +14,7 @@ use faultless_policy::readahead::{
 };
 
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::token::PageLocks;
 use crate::uptodate::pages_before;
@@ -54,14 +55,15 @@ impl<K: Kernel> ReadAhead<K> {
         token: &mut impl PageLocks,
         at: FilePos,
         len: usize,
+        retention: Retention,
     ) {
         let asked = asked(inode, at.page(), at, len);
         let window = self.streams.lock().miss(asked, &self.file(inode));
         let Some(window) = window else { return };
         // What was asked for comes first, so that the store has it first.
         let first = asked.clipped(Run::new(asked.first, MOST_ASKED));
-        inode.submit_ahead(token, first, Ahead::Asked);
-        inode.submit_window(token, window);
+        inode.submit_ahead(token, first, Ahead::Asked, retention);
+        inode.submit_window(token, window, retention);
     }
 
     /// A read has used page `marked`, and asks for `len` bytes more.
@@ -79,7 +81,27 @@ impl<K: Kernel> ReadAhead<K> {
         let asked = asked(inode, marked, FilePos::clipped(marked.start()), len.max(1));
         let window = self.streams.lock().marker(asked, &self.file(inode));
         if let Some(window) = window {
-            inode.submit_window(token, window);
+            inode.submit_window(token, window, Retention::Kept);
+        }
+    }
+
+    /// A read that keeps nothing has used pages `used`, some of which have marks, and asks for
+    /// `len` bytes more, at `at`. The marks stay: those of transient pages hide the markers of this
+    /// open file, and other markers are others'.
+    #[cold]
+    pub(crate) fn used_transient(
+        &self,
+        inode: &Inode<K>,
+        token: &mut impl PageLocks,
+        used: PageRun,
+        at: FilePos,
+        len: usize,
+    ) {
+        let asked = asked(inode, used.first(), at, len);
+        let used = Run::new(used.first().get(), u64::from(used.pages()));
+        let window = self.streams.lock().marker_among(used, asked, &self.file(inode));
+        if let Some(window) = window {
+            inode.submit_window(token, window, Retention::Transient);
         }
     }
 
@@ -100,7 +122,7 @@ impl<K: Kernel> ReadAhead<K> {
         let window = match (is_uptodate, is_marked) {
             (false, _) => {
                 // By itself, so that the fault does not wait for the pages around it.
-                inode.submit_ahead(token, Run::new(page, 1), Ahead::Asked);
+                inode.submit_ahead(token, Run::new(page, 1), Ahead::Asked, Retention::Kept);
                 self.streams.lock().fault_miss(page, mapped, &file)
             }
             (true, true) => self.streams.lock().marker(Run::new(page, 1), &file),
@@ -110,7 +132,7 @@ impl<K: Kernel> ReadAhead<K> {
             }
         };
         if let Some(window) = window {
-            inode.submit_window(token, window);
+            inode.submit_window(token, window, Retention::Kept);
         }
     }
 
@@ -167,24 +189,24 @@ impl<K: Kernel> Inode<K> {
         let (first, end) = pages(&(pos..pos.saturating_add(len)));
         let file_pages = self.eof().page_from().get();
         for run in will_need(Run::between(first.get(), end.get()), file_pages, limits) {
-            self.submit_ahead(token, run, Ahead::Guessed(None));
+            self.submit_ahead(token, run, Ahead::Guessed(None), Retention::Kept);
         }
     }
 
-    fn submit_window(&self, token: &mut impl PageLocks, window: Window) {
+    fn submit_window(&self, token: &mut impl PageLocks, window: Window, retention: Retention) {
         for run in window.runs() {
-            self.submit_ahead(token, run, Ahead::Guessed(window.marker()));
+            self.submit_ahead(token, run, Ahead::Guessed(window.marker()), retention);
         }
     }
 
     /// Hands the pages of `run` that are neither uptodate nor locked to the store, and puts the
     /// marker on its page if that is among them.
-    fn submit_ahead(&self, token: &mut impl PageLocks, run: Run, why: Ahead) {
+    fn submit_ahead(&self, token: &mut impl PageLocks, run: Run, why: Ahead, retention: Retention) {
         let end = PageIndex::new(run.end());
         let mut from = PageIndex::new(run.first);
         while from < end {
             let piece = PageRun::new(from, end.get() - from.get());
-            match self.submit_piece(token, piece, why) {
+            match self.submit_piece(token, piece, why, retention) {
                 Some(next) => from = next,
                 None => return,
             }
@@ -197,6 +219,7 @@ impl<K: Kernel> Inode<K> {
         token: &mut impl PageLocks,
         piece: PageRun,
         why: Ahead,
+        retention: Retention,
     ) -> Option<PageIndex> {
         let mapping = self.mapping();
         let absent = self.absent(piece);
@@ -210,10 +233,11 @@ impl<K: Kernel> Inode<K> {
         let next = locked.run().end();
         let inside = locked.mask() & pages_before(locked.run(), self.eof());
         if let Some(frames) = &mut batch {
-            match why {
+            let inserted = match why {
                 Ahead::Asked => locked.insert_batch(inside, frames),
                 Ahead::Guessed(_) => locked.insert_ahead(inside, frames),
             };
+            retention.mark(&mut locked, inserted);
         }
         let missing = inside - locked.present();
         if let Ahead::Guessed(Some(marker)) = why

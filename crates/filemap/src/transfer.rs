@@ -45,7 +45,7 @@ pub(crate) fn copy_in<K: Kernel, U: UserMemory + ?Sized>(
 
 /// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a
 /// read section; what `usage` of the pages that is. How many arrived,
-/// whether the pages or the user memory ended it, and the first of the pages that has a marker.
+/// whether the pages or the user memory ended it, and whether the use of a page is to be noticed.
 #[inline]
 pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
     section: &ReadSection<'_, K>,
@@ -53,9 +53,9 @@ pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
     pos: u64,
     len: usize,
     usage: Usage,
-) -> (usize, CopyEnd, Option<PageIndex>) {
+) -> (usize, CopyEnd, bool) {
     let mut copied = 0;
-    let mut marked = None;
+    let mut marked = false;
     let mut end = CopyEnd::Done;
     while copied < len {
         let at = pos + copied as u64;
@@ -63,8 +63,8 @@ pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
             end = CopyEnd::NotUptodate;
             break;
         };
-        if !markers.is_empty() && marked.is_none() {
-            marked = first_marked(at, room, markers);
+        if !markers.is_empty() {
+            marked |= are_marked(at, room, markers);
         }
         // SAFETY: the frames behind `span` are not reused while the section lasts.
         let got = unsafe { to.copy_to_atomic(page.as_ptr(), room) };
@@ -79,12 +79,10 @@ pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
     (copied, end, marked)
 }
 
-/// The first of the pages of `[pos, pos + len)`, all in one leaf, that is among `markers`.
+/// Whether one of the pages of `[pos, pos + len)`, all in one leaf, is among `markers`.
 #[cold]
-fn first_marked(pos: u64, len: usize, markers: SlotMask) -> Option<PageIndex> {
-    let run = PageRun::covering(pos, len)?;
-    let slot = (markers & run.mask()).first()?;
-    Some(run.leaf_base().plus(u64::from(slot)))
+fn are_marked(pos: u64, len: usize, markers: SlotMask) -> bool {
+    PageRun::covering(pos, len).is_some_and(|run| markers.intersects(run.mask()))
 }
 
 /// What ended [`copy_out`].

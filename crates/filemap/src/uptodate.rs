@@ -10,6 +10,7 @@ use faultless_page::{
 };
 
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::task::Task;
 use crate::token::PageLocks;
@@ -72,7 +73,8 @@ impl<'i, K: Kernel> Reading<'i, K> {
 impl<K: Kernel> Inode<K> {
     /// Makes the first page of `run` present and uptodate, and reads others along with it: those
     /// that are not uptodate, not locked, and for which frames can be had at once. They may still
-    /// be on their way when it returns, or have failed. Pages past the end are left alone.
+    /// be on their way when it returns, or have failed. Pages past the end are left alone. Whether
+    /// the pages are to stay in the cache is `retention`.
     ///
     /// To insist on all of them would not end: an allocator that reclaims may take for the last
     /// pages what the first ones got (L1).
@@ -85,6 +87,7 @@ impl<K: Kernel> Inode<K> {
         &self,
         token: &mut impl PageLocks,
         run: PageRun,
+        retention: Retention,
         task: &T,
     ) -> Result<Brought<'_, K>, Errno> {
         let (first, killed) = (run.first(), || task.fatal_signal_pending());
@@ -112,7 +115,7 @@ impl<K: Kernel> Inode<K> {
                 is_alone = true;
                 continue;
             };
-            match self.submit(locked, &mut batch) {
+            match self.submit(locked, &mut batch, retention) {
                 Round::Done(brought) => return Ok(brought),
                 Round::Frames(missing) => wanted = missing,
                 Round::Submitted(reading) => {
@@ -134,6 +137,7 @@ impl<K: Kernel> Inode<K> {
         &'i self,
         mut locked: LockedRun<'_, K>,
         batch: &mut Option<FrameBatch<'_, K>>,
+        retention: Retention,
     ) -> Round<'i, K> {
         let first = locked.run().first();
         let inside = pages_before(locked.run(), self.eof());
@@ -144,7 +148,8 @@ impl<K: Kernel> Inode<K> {
         if let Some(frames) = batch
             && !is_uptodate
         {
-            locked.insert_batch(inside, frames);
+            let inserted = locked.insert_batch(inside, frames);
+            retention.mark(&mut locked, inserted);
         }
         let Some(reading) = Reading::of(self, &locked, first) else {
             return Round::Frames((inside - locked.present()).count());

@@ -19,9 +19,14 @@
 //! - `contiguous`: bit `s` set ⇒ slots `s` and `s + 1` are present and their frames are
 //!   consecutive. Set only with *both* slots locked, cleared by removal of either under its lock;
 //!   so it is exact for a holder of both, and never wrongly set.
-//! - `marker`: pages whose first use asks for more to be read ahead. Cleared by that use, without
-//!   the lock.
-//! - `removals` counts removals, for lock-free readers: see [`Leaf::readable`].
+//! - `marker`: pages whose next use is to be noticed: it asks for more to be read ahead, or, if the
+//!   page is `transient`, makes it one that stays. Cleared by that use, without the lock.
+//! - `transient`: pages that an operation has brought in which does not want to keep them. Each has
+//!   a marker, so that a lock-free reader has a single word to look at, and is not `reserved`, so
+//!   that a hot overwrite, which looks at that word, leaves it to the path that notices uses.
+//! - `removals` counts removals, for lock-free readers: see [`Leaf::readable`]. 32 bits are enough:
+//!   the frames of removed pages wait for the end of the reader's section, so each thread removes
+//!   one batch at most while a reader is between its two looks.
 #![forbid(unsafe_code)]
 
 use core::array;
@@ -44,9 +49,10 @@ mod layout {
     use static_assertions::const_assert_eq;
 
     use super::Leaf;
-    use crate::CoreSync;
+    use crate::{CoreSync, TwoQueues};
 
     const_assert_eq!(size_of::<Leaf<CoreSync>>(), 384);
+    const_assert_eq!(size_of::<Leaf<CoreSync, TwoQueues>>(), 448);
     const_assert_eq!(offset_of!(Leaf<CoreSync>, writeback), 64);
 }
 
@@ -68,15 +74,16 @@ pub(crate) struct Leaf<S: SyncFamily, R: Ops = ()> {
     // The first cache line ends here: a hot overwrite needs nothing of the second.
     pub(crate) writeback: SlotWord<S>,
     contiguous: SlotWord<S>,
-    pub(crate) wrote_past_eof: SlotWord<S>,
-    removals: S::Word64,
     /// Of a leaf without an owner: the next free one.
     pub(crate) marker: SlotWord<S>,
+    removals: S::Word32,
+    pub(crate) queue: RequestList<S, Wanted>,
     /// For [`Replacement`]. With these words the second cache line is full.
     pub(crate) words: R::Words<S>,
     frames: [S::Word32; PAGES_PER_LEAF],
     writeback_waiters: SlotWord<S>,
-    pub(crate) queue: RequestList<S, Wanted>,
+    pub(crate) wrote_past_eof: SlotWord<S>,
+    pub(crate) transient: SlotWord<S>,
 }
 
 /// What a request in a leaf's queue wants, or has got.
@@ -103,13 +110,14 @@ impl<S: SyncFamily, R: Replacement> Node for Leaf<S, R> {
             reserved: SlotWord::empty(),
             writeback: SlotWord::empty(),
             contiguous: SlotWord::empty(),
-            wrote_past_eof: SlotWord::empty(),
-            removals: Word::new(0),
             marker: SlotWord::empty(),
+            removals: Word::new(0),
+            queue: RequestList::new(),
             words: LeafWords::fresh(),
             frames: array::from_fn(|_| Word::new(0)),
             writeback_waiters: SlotWord::empty(),
-            queue: RequestList::new(),
+            wrote_past_eof: SlotWord::empty(),
+            transient: SlotWord::empty(),
         }
     }
 
@@ -203,8 +211,14 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
         self.removals.fetch_add(1, AcqRel);
         self.present.fetch_and(!slots, AcqRel);
         let dirty = self.dirty.load(Relaxed) & slots;
-        let marks =
-            [&self.dirty, &self.reserved, &self.wrote_past_eof, &self.writeback, &self.marker];
+        let marks = [
+            &self.dirty,
+            &self.reserved,
+            &self.wrote_past_eof,
+            &self.writeback,
+            &self.marker,
+            &self.transient,
+        ];
         for word in marks {
             if word.load(Relaxed).intersects(slots) {
                 word.fetch_and(!slots, AcqRel);
@@ -299,6 +313,25 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
                 return frame.map(|frame| (frame, pages));
             }
             S::relax();
+        }
+    }
+}
+
+/// Marks that a use of the page changes, with or without its lock.
+impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
+    /// Which of `slots` have a marker that asks for more to be read ahead.
+    pub(crate) fn asks_for_more(&self, slots: SlotMask) -> SlotMask {
+        (self.marker.load(Relaxed) & slots) - self.transient.load(Relaxed)
+    }
+
+    /// The pages are used by an operation that keeps what it uses. Writes nothing if none of them
+    /// is transient.
+    pub(crate) fn keep(&self, slots: SlotMask) {
+        let transient = self.transient.load(Relaxed) & slots;
+        if !transient.is_empty() {
+            // In this order: a marker of a page that is not transient asks for more.
+            self.marker.fetch_and(!transient, Relaxed);
+            self.transient.fetch_and(!transient, Relaxed);
         }
     }
 }

@@ -293,10 +293,11 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.set(&self.leaf.uptodate, slots);
     }
 
-    /// Marks pages as reserved: they have room on the store.
+    /// Marks pages as reserved: they have room on the store. Leaves [transient](Self::transient)
+    /// pages out.
     #[inline]
     pub fn set_reserved(&mut self, slots: SlotMask) {
-        self.set(&self.leaf.reserved, slots);
+        self.set(&self.leaf.reserved, slots - self.transient());
     }
 
     /// Takes the mark back.
@@ -328,10 +329,37 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         self.set(&self.leaf.marker, slots);
     }
 
-    /// Slots with that mark.
+    /// Slots with that mark, which are not [transient](Self::transient).
     #[must_use]
     pub fn marker(&self) -> SlotMask {
-        self.leaf.marker.load(Relaxed) & self.mask()
+        self.leaf.asks_for_more(self.mask())
+    }
+
+    /// Marks pages that were just put in, and that the operation does not want to keep: they are
+    /// dropped behind it, unless [`keep`](Self::keep) or [`ReadSection::keep`] takes the mark back
+    /// before. Pages that are reserved are left out: they were in use before.
+    ///
+    /// [`ReadSection::keep`]: crate::ReadSection::keep
+    #[doc(alias = "PG_dropbehind")]
+    pub fn set_transient(&mut self, slots: SlotMask) {
+        let slots = slots - self.reserved();
+        // In this order: a marker of a page that is not transient asks for more.
+        self.set(&self.leaf.transient, slots);
+        self.set(&self.leaf.marker, slots);
+    }
+
+    /// Slots with that mark. Bits can go meanwhile.
+    #[inline]
+    #[must_use]
+    pub fn transient(&self) -> SlotMask {
+        self.leaf.transient.load(Relaxed) & self.mask()
+    }
+
+    /// Takes the mark back: the pages are used by an operation that keeps them. Costs a look at one
+    /// word if none has it.
+    #[inline]
+    pub fn keep(&mut self, slots: SlotMask) {
+        self.leaf.keep(slots & self.mask());
     }
 
     /// Marks pages that a user mapping may have written past the end of the file.

@@ -42,6 +42,8 @@ pub struct RequestList<S: SyncFamily, T: Copy + Send + 'static> {
 /// # Invariants
 /// Every entry of the ring is linked, and so alive; see the module's documentation. The cells of a
 /// linked entry are used only under the queue's lock.
+// Packed, so that the lock that holds it and the pointer take 12 bytes, as a leaf has room for.
+#[repr(C, packed(4))]
 struct First<S: SyncFamily, T>(Option<NonNull<Entry<S, T>>>);
 
 // SAFETY: the pointer leads to entries whose cells are used only under the lock that holds this
@@ -149,7 +151,7 @@ impl<S: SyncFamily, T: Copy + Send + 'static> Requests<'_, S, T> {
     /// Whether no request is linked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.first.0.is_none()
+        self.oldest().is_none()
     }
 
     /// Whether the value of a linked request satisfies `predicate`.
@@ -160,16 +162,20 @@ impl<S: SyncFamily, T: Copy + Send + 'static> Requests<'_, S, T> {
 
     /// The linked requests, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Linked<'_, S, T>> {
-        let mut next = self.first.0;
+        let mut next = self.oldest();
         core::iter::from_fn(move || {
             let entry = self.entry(next?);
-            next = Some(entry.next.get()).filter(|next| Some(*next) != self.first.0);
+            next = Some(entry.next.get()).filter(|next| Some(*next) != self.oldest());
             Some(Linked { entry })
         })
     }
 
+    fn oldest(&self) -> Option<NonNull<Entry<S, T>>> {
+        self.first.0
+    }
+
     fn youngest(&self) -> Option<&Entry<S, T>> {
-        let oldest = self.entry(self.first.0?);
+        let oldest = self.entry(self.oldest()?);
         Some(self.entry(oldest.previous.get()))
     }
 
@@ -258,7 +264,7 @@ impl<S: SyncFamily, T: Copy + Send + 'static> OwnRequest<'_, S, T> {
         }
         self.request.linked.set(true);
         let this = NonNull::from(entry);
-        match self.queue.first.0 {
+        match self.queue.oldest() {
             None => {
                 entry.next.set(this);
                 entry.previous.set(this);
@@ -290,7 +296,7 @@ impl<S: SyncFamily, T: Copy + Send + 'static> OwnRequest<'_, S, T> {
         } else {
             self.queue.entry(previous).next.set(next);
             self.queue.entry(next).previous.set(previous);
-            if self.queue.first.0 == Some(this) {
+            if self.queue.oldest() == Some(this) {
                 self.queue.first.0 = Some(next);
             }
         }

@@ -64,9 +64,10 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         self.leaf_span(pos, len).map(|(_, memory, len)| (memory, len))
     }
 
-    /// As [`span`](Self::span), with the slots of the leaf that have a marker: in the span, or
-    /// elsewhere. Tells [`Kernel::Replacement`] of the `usage` of the pages of the span, as
-    /// [`LockedRun::mark_used`](crate::LockedRun::mark_used) does.
+    /// As [`span`](Self::span), with the slots of the leaf whose use is to be noticed, by
+    /// [`keep`](Self::keep): in the span, or elsewhere. Tells [`Kernel::Replacement`] of the
+    /// `usage` of the pages of the span, as [`LockedRun::mark_used`](crate::LockedRun::mark_used)
+    /// does.
     #[inline]
     #[must_use]
     pub fn marked_span(
@@ -100,14 +101,30 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         Some((leaf, memory, len))
     }
 
-    /// Takes the [marker](crate::LockedRun::set_marker) from a page; whether it had one.
+    /// Takes the [marker](crate::LockedRun::set_marker) from a page; whether it had one. A
+    /// [transient](crate::LockedRun::set_transient) page keeps its own.
     pub fn take_marker(&self, index: PageIndex) -> bool {
-        let Some(leaf) = self.mapping.tree().lookup(index) else { return false };
         let slot = index.bit();
+        self.leaf_of(index).is_some_and(|leaf| {
+            leaf.asks_for_more(slot).contains(slot)
+                && leaf.marker.fetch_and(!slot, Relaxed).contains(slot)
+        })
+    }
+
+    /// The pages are used by an operation that keeps what it uses: those that are
+    /// [transient](crate::LockedRun::set_transient) are not any more. The first of them that has a
+    /// marker for [`take_marker`](Self::take_marker).
+    pub fn keep(&self, run: PageRun) -> Option<PageIndex> {
+        let leaf = self.leaf_of(run.first())?;
+        leaf.keep(run.mask());
+        let slot = leaf.asks_for_more(run.mask()).first()?;
+        Some(run.leaf_base().plus(u64::from(slot)))
+    }
+
+    fn leaf_of(&self, index: PageIndex) -> Option<&Leaf<K::Sync, K::Replacement>> {
+        let leaf = self.mapping.tree().lookup(index)?;
         // A leaf that has been found in this section is not another mapping's before its end.
-        leaf.is(self.mapping.id(), index.leaf_base())
-            && leaf.marker.load(Relaxed).contains(slot)
-            && leaf.marker.fetch_and(!slot, Relaxed).contains(slot)
+        leaf.is(self.mapping.id(), index.leaf_base()).then_some(leaf)
     }
 
     /// Whether the page is uptodate.

@@ -18,6 +18,7 @@ mod user;
 
 mod append;
 mod direct;
+mod drop_behind;
 mod evict;
 mod fallocate;
 mod fault;

@@ -11,6 +11,7 @@ use faultless_page::{
 
 use super::request::Mode;
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::task::Task;
 
 /// What was prepared for the bytes `[pos, pos + len)` of a locked run.
@@ -30,6 +31,8 @@ pub(super) struct Plan {
     hole: SlotMask,
     /// The store has room for the whole page.
     reserved: SlotMask,
+    /// Whether what lands is to stay in the cache.
+    retention: Retention,
     /// Why preparation ended before the end of the chunk.
     pub(super) halt: Option<Halt>,
 }
@@ -63,8 +66,8 @@ pub(super) fn prepare<K: Kernel>(
     mode: Mode,
     locked: &mut LockedRun<'_, K>,
     batch: &mut Option<FrameBatch<'_, K>>,
-    pos: u64,
-    len: usize,
+    (pos, len): (u64, usize),
+    retention: Retention,
     is_cut: impl FnOnce() -> bool,
 ) -> Plan {
     let mut plan = Plan {
@@ -76,11 +79,13 @@ pub(super) fn prepare<K: Kernel>(
         valid: SlotMask::EMPTY,
         hole: SlotMask::EMPTY,
         reserved: SlotMask::EMPTY,
+        retention,
         halt: None,
     };
     debug_assert!(locked.run().clip_len(pos, len) == len, "all of it lies in the locked run");
     if let Some(frames) = batch {
         plan.inserted = locked.insert_batch(locked.mask(), frames);
+        retention.mark(locked, plan.inserted);
     }
     if mode == Mode::Overwrite && (cut_off(inode, pos + len as u64) || is_cut()) {
         return plan;
@@ -250,6 +255,9 @@ impl Plan {
         let whole =
             if accepted == self.len { landed } else { landed - PageIndex::containing(end).bit() };
         locked.set_uptodate(landed - self.valid);
+        if self.retention == Retention::Kept {
+            locked.keep(landed);
+        }
         locked.set_reserved(self.reserved & whole);
         let dirtied = inode.set_dirty(locked, landed, task);
         locked.mark_used(dirtied & self.valid);

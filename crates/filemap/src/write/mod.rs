@@ -28,6 +28,7 @@ use faultless_usercopy::{IovIter, UserMemory};
 
 use self::request::{Attempt, Claim, Mode, Request, Stop};
 use self::writer::Writer;
+use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
 use crate::limits;
 use crate::options::{Position, WriteOptions, Written};
@@ -63,6 +64,19 @@ impl<K: Kernel> Inode<K> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
+        self.write_with(token, from, options, None, task)
+    }
+
+    /// [`write`](Self::write), or [`write_behind`](Self::write_behind).
+    #[inline]
+    pub(crate) fn write_with<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
+        options: &WriteOptions,
+        behind: Option<&DropBehind<K>>,
+        task: &T,
+    ) -> Result<Written, Errno> {
         if from.is_empty() {
             let end = match options.position {
                 Position::At(pos) => pos,
@@ -72,8 +86,8 @@ impl<K: Kernel> Inode<K> {
         }
         let strategy = options.strategy.unwrap_or(self.strategy());
         let written = match options.position {
-            Position::At(pos) => self.write_at(token, from, pos, strategy, task)?,
-            Position::Append => self.append(token, from, strategy, task)?,
+            Position::At(pos) => self.write_at(token, from, pos, strategy, behind, task)?,
+            Position::Append => self.append(token, from, strategy, behind, task)?,
         };
         if written.bytes > 0 {
             task.throttle();
@@ -92,6 +106,7 @@ impl<K: Kernel> Inode<K> {
         from: &mut IovIter<'_, U>,
         start: u64,
         strategy: Strategy,
+        behind: Option<&DropBehind<K>>,
         task: &T,
     ) -> Result<Written, Errno> {
         let mut request = self.request(token, from, start, strategy, task)?;
@@ -113,7 +128,7 @@ impl<K: Kernel> Inode<K> {
                 attempt => first = attempt.ok(),
             }
         }
-        self.write_in_steps(request, claim, first)
+        self.write_in_steps(request, claim, first, behind)
     }
 
     /// Goes on where the first attempt ended, if there was one.
@@ -123,9 +138,10 @@ impl<K: Kernel> Inode<K> {
         request: Request<'w, '_, U, T>,
         claim: Claim<'w, K>,
         first: Option<Attempt>,
+        behind: Option<&'w DropBehind<K>>,
     ) -> Result<Written, Errno> {
         let task = request.task;
-        let mut writer = Writer::new(self, request, claim);
+        let mut writer = Writer::new(self, request, claim, behind);
         let mut stop = writer.overwrite(first);
         if stop == Err(Stop::MustGrow) {
             writer.claim.release();
@@ -147,13 +163,14 @@ impl<K: Kernel> Inode<K> {
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
         strategy: Strategy,
+        behind: Option<&DropBehind<K>>,
         task: &T,
     ) -> Result<Written, Errno> {
         let killed = || task.fatal_signal_pending();
         let size_lock = self.lock.lock_killable(self.mapping().cache().wait(), &killed)?;
         let request = self.request(token, from, self.size(), strategy, task)?;
         let entry = pin!(self.ranges.request());
-        let mut writer = Writer::new(self, request, Claim::none(entry.as_ref()));
+        let mut writer = Writer::new(self, request, Claim::none(entry.as_ref()), behind);
         let stop = writer.grow();
         let written = writer.finish(stop);
         drop(size_lock);

@@ -197,6 +197,7 @@ where
             self.request.strategy == Strategy::PrepareCommit && matches!(source, Source::User);
         let mut batch = if uptodate_only { None } else { self.take_frames(run)? };
         let (before, bytes) = (self.end_page_before(run), self.next_bytes(len));
+        let (mode, retention, piece) = (self.mode, self.retention(), (self.pos, len));
         let (token, task) = (&mut *self.request.token, self.request.task);
         let locked = lock_pages(inode, token.page_locks(), before, run, task);
         let no_memory = matches!(locked, Err(Errno::NoMemory));
@@ -228,7 +229,7 @@ where
         }
         let claim = &self.claim;
         let is_cut = || claim.is_cut(inode, then);
-        let plan = chunk::prepare(inode, self.mode, &mut locked, &mut batch, self.pos, len, is_cut);
+        let plan = chunk::prepare(inode, mode, &mut locked, &mut batch, piece, retention, is_cut);
         let from = &mut *self.request.from;
         let copied = match source {
             Source::User => copy_in(&locked, from, self.pos, plan.len),

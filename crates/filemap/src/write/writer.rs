@@ -10,7 +10,9 @@ use faultless_page::{Errno, Kernel, PageRun, Strategy};
 use faultless_usercopy::UserMemory;
 
 use super::request::{Attempt, Claim, Mode, Request, Stop};
+use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
+use crate::options::Retention;
 use crate::options::Written;
 use crate::ranges::ByteRange;
 use crate::task::Task;
@@ -42,6 +44,8 @@ pub(super) struct Writer<'w, 'i, K: Kernel, U: UserMemory + ?Sized, T> {
     pub(super) overreached: bool,
     /// Pages that became dirty in the step that is under way.
     pub(super) dirtied: u32,
+    /// What the open file drops behind its writes, if it does.
+    behind: Option<&'w DropBehind<K>>,
 }
 
 /// Stands for a growing write that is under way, under I. Dropped by a callback that unwinds: bytes
@@ -69,6 +73,7 @@ where
         inode: &'w Inode<K>,
         request: Request<'w, 'i, U, T>,
         claim: Claim<'w, K>,
+        behind: Option<&'w DropBehind<K>>,
     ) -> Self {
         Self {
             inode,
@@ -84,6 +89,7 @@ where
             reading: None,
             overreached: false,
             dirtied: 0,
+            behind,
         }
     }
 
@@ -121,15 +127,29 @@ where
             if self.request.task.fatal_signal_pending() {
                 return Err(Stop::Failed(Errno::Interrupted));
             }
+            let begin = self.pos;
             match self.request.strategy {
                 Strategy::BeginEnd => self.step_begin_end(tried.take())?,
                 Strategy::PrepareCommit => self.step_prepare_commit()?,
+            }
+            if let Some(behind) = self.behind
+                && begin < self.pos
+            {
+                behind.wrote(begin, self.pos);
             }
             if self.request.from.is_empty() {
                 return Ok(());
             }
             self.request.task.throttle();
+            if let Some(behind) = self.behind {
+                behind.work(self.inode, self.request.token, self.request.task);
+            }
         }
+    }
+
+    /// Whether the pages are to stay in the cache.
+    pub(super) fn retention(&self) -> Retention {
+        if self.behind.is_some() { Retention::Transient } else { Retention::Kept }
     }
 
     /// Goes back to the first byte that a truncation has cut off since the request began. Before

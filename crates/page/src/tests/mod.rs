@@ -19,5 +19,6 @@ mod shape;
 mod slots;
 mod states;
 mod surface;
+mod transient;
 mod unwinding;
 mod writebacks;

@@ -134,6 +134,14 @@ impl<const N: usize> Readahead<N> {
         self.put(Stream::forward(asked))?.adopted(asked, file.pages, start.min(most))
     }
 
+    /// A read used pages `used`, the first ones of `asked`, which were in the cache with marks that
+    /// hide whether one carries the marker of a stream. As [`marker`](Self::marker) from that page
+    /// on, if a stream of this open file has its marker among them; nothing happens otherwise.
+    pub fn marker_among(&mut self, used: Run, asked: Run, file: &File<'_>) -> Option<Window> {
+        let marked = self.streams.iter().find_map(|stream| stream.marker_in(used))?;
+        self.marker(Run::between(marked, asked.end()), file)
+    }
+
     /// A fault found page `page` absent. `mapped` are the pages that the mapping covers.
     ///
     /// Returns what to read, page `page` included: the next window of a stream, or the pages

@@ -110,6 +110,12 @@ impl Stream {
         self.shape != Shape::Unused && self.marker == page && page != NONE
     }
 
+    /// The page that carries the stream's marker, if it is one of `pages`.
+    pub(super) fn marker_in(&self, pages: Run) -> Option<u64> {
+        let is_among = pages.first <= self.marker && self.marker < pages.end();
+        (is_among && self.has_marker_at(self.marker)).then_some(self.marker)
+    }
+
     /// How a miss of `asked` fits.
     pub(super) fn fit(&self, asked: Run) -> Fit {
         let just_below = |edge: u64| asked.first < edge && asked.end() >= edge;

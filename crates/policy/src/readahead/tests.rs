@@ -84,6 +84,19 @@ fn a_marker_of_a_stream_that_was_forgotten_is_followed() {
 }
 
 #[test]
+fn a_marker_is_found_among_pages_that_are_all_marked() {
+    let mut readahead = Readahead::new();
+    let window = misses(&mut readahead, &[100, 101]);
+    let marker = window.and_then(|window| window.marker()).expect("a marker");
+    let before = Run::between(98, marker);
+    assert_eq!(readahead.marker_among(before, before, &file(1 << 20)), None);
+    let used = Run::new(marker - 1, 2);
+    let next = readahead.marker_among(used, Run::new(marker - 1, 3), &file(1 << 20));
+    assert_eq!(runs(next), [(106, 8)]);
+    assert_eq!(readahead.marker_among(used, used, &file(1 << 20)), None, "no stream is adopted");
+}
+
+#[test]
 fn a_page_dropped_before_its_use_shrinks_the_window_of_its_stream() {
     let mut readahead = Readahead::new();
     let mut window = misses(&mut readahead, &[0]);

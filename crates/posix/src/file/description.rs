@@ -9,7 +9,7 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
-use faultless::filemap::{ReadAhead, StoreCursor};
+use faultless::filemap::{DropBehind, ReadAhead, StoreCursor};
 use faultless::page::{LockId, SleepMutex, Spin, SpinLock};
 use faultless::prelude::{ErrorCursor, Inode, Kernel};
 use linux_raw_sys::general as linux;
@@ -63,6 +63,9 @@ pub struct Description<S: System> {
     pub(super) position: SpinLock<S::Kernel, u64>,
     /// What is read next, as far as one can tell.
     pub(crate) ahead: ReadAhead<S::Kernel>,
+    /// What was brought in by calls that leave nothing behind. What is left of it at the last close
+    /// goes the way of all pages: by flushers and reclaim.
+    pub(super) behind: DropBehind<S::Kernel>,
     /// Up to where failed writebacks were reported (F2).
     pub(super) errors: SpinLock<S::Kernel, ErrorCursor>,
     /// Up to where the failures of its [`Volume`](crate::Volume) were reported.
@@ -83,6 +86,7 @@ impl<S: System> Description<S> {
             position_lock: SleepMutex::new(LockId::OpenFile(S::unique())),
             position: Spin::new(0),
             ahead: ReadAhead::with_limits(S::read_ahead_limits()),
+            behind: DropBehind::new(),
             errors: Spin::new(file.error_cursor()),
             store_errors: Spin::new(StoreCursor::default()),
             file,

@@ -18,7 +18,8 @@ const ALL_OF_SYNC_FILE_RANGE: u32 = linux::SYNC_FILE_RANGE_WAIT_BEFORE
     | linux::SYNC_FILE_RANGE_WAIT_AFTER;
 
 impl<S: System> Description<S> {
-    /// `fsync` and `fdatasync`. May sleep. No page lock and no inode lock is held.
+    /// `fsync` and `fdatasync`. What calls with `RWF_DONTCACHE` have left in the cache is dropped.
+    /// May sleep. No page lock and no inode lock is held.
     ///
     /// # Errors
     /// As [`Inode::fsync_since`](faultless::filemap::Inode::fsync_since): each failed writeback of
@@ -30,7 +31,9 @@ impl<S: System> Description<S> {
         kind: SyncKind,
         task: &T,
     ) -> Result<(), Errno> {
-        self.sync_range_of(token, kind, 0..u64::MAX, task)
+        self.sync_range_of(token, kind, 0..u64::MAX, task)?;
+        self.behind.finish(self.inode(), token, task);
+        Ok(())
     }
 
     /// As [`sync`](Self::sync), for the pages that hold bytes of `range`.

@@ -30,6 +30,11 @@ bitflags! {
         const APPEND = linux::RWF_APPEND;
         /// Writes at the position, also with `O_APPEND`.
         const NOAPPEND = 0x20;
+        /// Pages that the call brings into the cache are dropped behind it, by and by, unless they
+        /// are used otherwise: see
+        /// [`DropBehind`](faultless::filemap::DropBehind). No effect on a store that keeps no data
+        /// elsewhere, and on a read with `NOWAIT`, which brings nothing in.
+        const DONTCACHE = 0x80;
     }
 }
 
@@ -68,9 +73,7 @@ impl<S: System> Description<S> {
         to: &mut IovIter<'_, U>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_on(to, task, |to, position| {
-            self.inode().read_ahead(token, to, position, &self.ahead, task)
-        })
+        self.read_with(token, to, RwFlags::empty(), task)
     }
 
     /// `preadv2` with `RWF_NOWAIT`, at the position: as [`read`](Self::read), but waits for no
@@ -84,7 +87,57 @@ impl<S: System> Description<S> {
         to: &mut IovIter<'_, U>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_on(to, task, |to, position| self.inode().try_read(token, to, position, task))
+        self.read_with(token, to, RwFlags::NOWAIT, task)
+    }
+
+    /// `preadv2` at the position, with `flags`: those that are for writes have no effect.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), or [`try_read`](Self::try_read) with [`RwFlags::NOWAIT`].
+    pub fn read_with<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        flags: RwFlags,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.read_on(to, task, |to, position| self.read_by(token, to, position, flags, task))
+    }
+
+    /// `preadv2` at `position`, with `flags`: as [`read_with`](Self::read_with). The file's own
+    /// position stays.
+    ///
+    /// # Errors
+    /// As `read_with`; `EINVAL` for a position that is negative as a signed number.
+    pub fn read_at_with<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        position: u64,
+        flags: RwFlags,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.may_read_at(to, position)?;
+        Ok(self.read_by(token, to, position, flags, task)?)
+    }
+
+    /// Reads the file as `flags` say.
+    fn read_by<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        position: u64,
+        flags: RwFlags,
+        task: &T,
+    ) -> Result<usize, CacheErrno> {
+        let (inode, ahead) = (self.inode(), &self.ahead);
+        if flags.contains(RwFlags::NOWAIT) {
+            inode.try_read(token, to, position, task)
+        } else if flags.contains(RwFlags::DONTCACHE) {
+            inode.read_behind(token, to, position, ahead, &self.behind, task)
+        } else {
+            inode.read_ahead(token, to, position, ahead, task)
+        }
     }
 
     /// Reads at the position by `read`.
@@ -114,8 +167,7 @@ impl<S: System> Description<S> {
         position: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.may_read_at(to, position)?;
-        Ok(self.inode().read_ahead(token, to, position, &self.ahead, task)?)
+        self.read_at_with(token, to, position, RwFlags::empty(), task)
     }
 
     /// `preadv2` with `RWF_NOWAIT` at `position`: as [`try_read`](Self::try_read).
@@ -129,8 +181,7 @@ impl<S: System> Description<S> {
         position: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.may_read_at(to, position)?;
-        Ok(self.inode().try_read(token, to, position, task)?)
+        self.read_at_with(token, to, position, RwFlags::NOWAIT, task)
     }
 
     fn may_read_at<U: UserMemory + ?Sized>(
@@ -165,7 +216,7 @@ impl<S: System> Description<S> {
         let _held = self.lock_position(task)?;
         let position = *self.position.lock();
         ends(position, from)?;
-        let written = self.inode().write(token, from, &self.options(position, flags), task)?;
+        let written = self.write_by(token, from, position, flags, task)?;
         let bytes = self.sync_written(token, written, flags, task)?;
         if bytes > 0 {
             *self.position.lock() = written.end;
@@ -190,8 +241,25 @@ impl<S: System> Description<S> {
         self.need(AccessMode::WRITE)?;
         flags.may_write()?;
         ends(position, from)?;
-        let written = self.inode().write(token, from, &self.options(position, flags), task)?;
+        let written = self.write_by(token, from, position, flags, task)?;
         self.sync_written(token, written, flags, task)
+    }
+
+    /// Writes the file as `flags` say, and syncs nothing.
+    fn write_by<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
+        position: u64,
+        flags: RwFlags,
+        task: &T,
+    ) -> Result<Written, CacheErrno> {
+        let options = self.options(position, flags);
+        if flags.contains(RwFlags::DONTCACHE) {
+            self.inode().write_behind(token, from, &options, &self.behind, task)
+        } else {
+            self.inode().write(token, from, &options, task)
+        }
     }
 
     fn options(&self, position: u64, flags: RwFlags) -> WriteOptions {

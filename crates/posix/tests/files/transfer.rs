@@ -113,6 +113,7 @@ fn flags_of_a_call_that_mean_nothing_are_refused() {
     assert_eq!(known, Ok(RwFlags::HIPRI | RwFlags::DSYNC | RwFlags::SYNC));
     assert_eq!(RwFlags::from_raw(0), Ok(RwFlags::empty()));
     assert_eq!(RwFlags::from_raw(linux::RWF_NOWAIT), Ok(RwFlags::NOWAIT));
+    assert_eq!(RwFlags::from_raw(0x80), Ok(RwFlags::DONTCACHE));
     assert_eq!(RwFlags::from_raw(0x40), Err(Errno::OPNOTSUPP));
     assert_eq!(RwFlags::from_raw(1 << 30), Err(Errno::OPNOTSUPP));
     assert_eq!(RwFlags::from_raw(linux::RWF_APPEND | 0x20), Err(Errno::INVAL));
@@ -230,6 +231,34 @@ fn w13_a_file_is_written_from_its_own_mapping() {
     assert_eq!(process.pread(&open, at(1) + 100, 200, 0), Ok(200));
     assert_eq!(process.load(1), Ok(2));
     assert_eq!(process.memory.load(at(1) + 100, 200).unwrap(), [1; 200]);
+}
+
+#[test]
+fn rwf_dontcache_leaves_nothing_of_what_it_brings_in() {
+    let rig = Rig::new();
+    let file = rig.numbered_on_disk(20);
+    let cached = || file.mapping().cached_pages();
+    let open = file.open_rw();
+    assert_eq!(read_flags(&open, 3 * 4096, RwFlags::DONTCACHE), Ok(numbered_bytes(3)));
+    assert_eq!((position(&open), cached()), (3 * 4096, 20), "they were there before");
+    file.evict_all();
+    seek(&open, 0, linux::SEEK_SET).unwrap();
+    while !read_flags(&open, 3000, RwFlags::DONTCACHE).unwrap().is_empty() {}
+    assert_eq!(cached(), 0);
+    assert_eq!(pread_flags(&open, 4096, 4096, RwFlags::DONTCACHE), Ok(vec![2; 4096]));
+    let nowait = RwFlags::DONTCACHE | RwFlags::NOWAIT;
+    assert_eq!(pread_flags(&open, 4096, 4096, nowait), Err(Errno::AGAIN));
+    assert_eq!(pwrite_flags(&open, &[9; 8192], 0, RwFlags::DONTCACHE), Ok(8192));
+    assert_eq!(file.store().count(Call::Writeback), 1, "no write is a flush");
+    assert_eq!(fsync(&open), Ok(()));
+    assert_eq!(pread_flags(&open, 8192, 0, RwFlags::DONTCACHE), Ok(vec![9; 8192]));
+    while !read_flags(&open, 3000, RwFlags::DONTCACHE).unwrap().is_empty() {}
+    let memory = rig.numbered(3);
+    let open = memory.open_rw();
+    assert_eq!(write_flags(&open, &[7; 4096], RwFlags::DONTCACHE), Ok(4096));
+    assert_eq!(fsync(&open), Ok(()));
+    assert_eq!(read_flags(&open, 4096, RwFlags::DONTCACHE), Ok(vec![2; 4096]));
+    assert_eq!(memory.mapping().cached_pages(), 3, "there is nowhere else");
 }
 
 #[test]

@@ -49,6 +49,16 @@ pub fn try_pread(open: &Open, len: usize, at: u64) -> Result<Vec<u8>, Errno> {
     into(len, |to, token| open.try_read_at(token, to, at, &NoTask))
 }
 
+/// `preadv2` at the position.
+pub fn read_flags(open: &Open, len: usize, flags: RwFlags) -> Result<Vec<u8>, Errno> {
+    into(len, |to, token| open.read_with(token, to, flags, &NoTask))
+}
+
+/// `preadv2`.
+pub fn pread_flags(open: &Open, len: usize, at: u64, flags: RwFlags) -> Result<Vec<u8>, Errno> {
+    into(len, |to, token| open.read_at_with(token, to, at, flags, &NoTask))
+}
+
 fn into(
     len: usize,
     call: impl FnOnce(&mut IovIter<'_, Bytes<'_>>, &mut MayFault) -> Result<usize, Errno>,

@@ -60,12 +60,10 @@ fn transfer_on(call: &mut Call<'_>, number: Sysno, file: &OpenFile) -> Result<us
             file.write_at(token, from, position, none, task)
         }),
         Sysno::preadv2 => {
-            let nowait = RwFlags::from_raw(flags as u32)?.contains(RwFlags::NOWAIT);
+            let flags = RwFlags::from_raw(flags as u32)?;
             with_vector(call, at, length, |to, token| match position {
-                u64::MAX if nowait => file.try_read(token, to, task),
-                position if nowait => file.try_read_at(token, to, position, task),
-                u64::MAX => file.read(token, to, task),
-                position => file.read_at(token, to, position, task),
+                u64::MAX => file.read_with(token, to, flags, task),
+                position => file.read_at_with(token, to, position, flags, task),
             })
         }
         _ => {

@@ -181,7 +181,9 @@ impl Owed {
         later.any(|op| match op.operation {
             Operation::Copy { at, cells, .. } => (at..at + cells).contains(&cell),
             Operation::Truncate { .. } => byte == 0,
-            Operation::Write { at, cells } | Operation::SyncWrite { at, cells } => {
+            Operation::Write { at, cells }
+            | Operation::WriteBehind { at, cells }
+            | Operation::SyncWrite { at, cells } => {
                 byte == op.tag && (at..at + cells).contains(&cell)
             }
             Operation::Append { .. } => byte == op.tag,

@@ -78,7 +78,7 @@ impl World {
         let file = &self.files[op.file];
         let mapped = MAPPED + op.file * PAGES;
         match op.operation {
-            Operation::Write { at, cells } => {
+            Operation::Write { at, cells } | Operation::WriteBehind { at, cells } => {
                 let slice = self.slice(self.source(thread, op), cells * CELL);
                 self.write(op, slice, WriteOptions::at(self.pos(at)));
             }
@@ -96,7 +96,9 @@ impl World {
                 let slice = self.slice((MAPPED + from * PAGES + page, 0), cells * CELL);
                 self.write(op, slice, WriteOptions::at(self.pos(at)));
             }
-            Operation::Read { at, cells } => self.read(op, thread, at, cells),
+            Operation::Read { at, cells } | Operation::ReadBehind { at, cells } => {
+                self.read(op, thread, at, cells);
+            }
             Operation::Truncate { cells } => {
                 let changed = file.set_size(&mut enter(), self.pos(cells), &self.task());
                 let is_short = self.is_short() && changed == Err(Errno::NoMemory);
@@ -272,7 +274,16 @@ impl World {
             return None;
         }
         let mut from = IovIter::from_slice(&self.space, &slice);
-        let written = file.write(&mut enter(), &mut from, &options, &self.task());
+        let (token, behind) = (&mut enter(), &self.behind[op.file]);
+        let written = match op.operation {
+            Operation::WriteBehind { .. } => {
+                let task = &self.task();
+                let written = file.write_behind(token, &mut from, &options, behind, task);
+                behind.finish(file, token, task);
+                written
+            }
+            _ => file.write(token, &mut from, &options, &self.task()),
+        };
         let written = written.map(|written| written.bytes);
         if matches!(op.operation, Operation::Copy { .. }) {
             return None;
@@ -289,7 +300,14 @@ impl World {
         let slice = self.slice((window, 0), cells * CELL);
         let mut to = IovIter::from_slice(&self.space, &slice);
         let file = &self.files[op.file];
-        let read = file.read(&mut enter(), &mut to, self.pos(at), &self.task());
+        let (token, pos, task) = (&mut enter(), self.pos(at), &self.task());
+        let read = match op.operation {
+            Operation::ReadBehind { .. } => {
+                let (ahead, behind) = (&self.ahead[op.file], &self.behind[op.file]);
+                file.read_behind(token, &mut to, pos, ahead, behind, task)
+            }
+            _ => file.read(token, &mut to, pos, task),
+        };
         let got = match read {
             Ok(got) => got,
             Err(_) if self.may_fail() => return,

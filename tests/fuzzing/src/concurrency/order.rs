@@ -40,7 +40,9 @@ pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> 
     }
     for op in script.ops().filter(|op| op.file == file) {
         match op.operation {
-            Operation::Write { at, cells } | Operation::SyncWrite { at, cells }
+            Operation::Write { at, cells }
+            | Operation::WriteBehind { at, cells }
+            | Operation::SyncWrite { at, cells }
                 if (at..at + cells).contains(&cell) =>
             {
                 values.push(op.tag);
@@ -74,7 +76,9 @@ pub(super) fn explains(
             return None;
         }
         let operation = match op.operation {
-            Operation::Write { at, cells } | Operation::SyncWrite { at, cells } => {
+            Operation::Write { at, cells }
+            | Operation::WriteBehind { at, cells }
+            | Operation::SyncWrite { at, cells } => {
                 Operation::Write { at, cells: landed(op.tag).unwrap_or(cells) }
             }
             Operation::Append { cells } => {

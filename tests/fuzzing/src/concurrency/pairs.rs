@@ -34,6 +34,9 @@ const OPERATIONS: &[OnFile] = &[
     (0, Operation::Copy { at: 1, cells: 4, from: 1, page: 0 }),
     (1, Operation::Copy { at: 1, cells: 4, from: 0, page: 0 }),
     (0, Operation::Read { at: 0, cells: CELLS }),
+    // In two pages, and in all.
+    (0, Operation::WriteBehind { at: 4, cells: PER_PAGE }),
+    (0, Operation::ReadBehind { at: 0, cells: CELLS }),
     (0, Operation::Truncate { cells: 0 }),
     (0, Operation::Truncate { cells: PER_PAGE + 3 }),
     (0, Operation::Truncate { cells: CELLS - 1 }),
@@ -132,6 +135,7 @@ const fn allocates(operation: &OnFile) -> bool {
     matches!(
         operation,
         (0, Operation::Write { .. } | Operation::Append { .. } | Operation::Read { .. })
+            | (0, Operation::WriteBehind { .. } | Operation::ReadBehind { .. })
             | (0, Operation::Copy { from: 1, .. } | Operation::Load { page: 0 })
     )
 }
@@ -215,6 +219,8 @@ const TROUBLED: &[OnFile] = &[
     (0, zeros(PER_PAGE + 1, PER_PAGE)),
     (0, Operation::Store { cell: INITIAL[0] - 1 }),
     (0, Operation::Read { at: 0, cells: CELLS }),
+    (0, Operation::WriteBehind { at: 4, cells: PER_PAGE }),
+    (0, Operation::ReadBehind { at: 0, cells: CELLS }),
     (0, Operation::Load { page: 2 }),
 ];
 

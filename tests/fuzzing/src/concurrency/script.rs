@@ -48,6 +48,15 @@ pub(super) enum Operation {
         at: usize,
         cells: usize,
     },
+    /// The two with `RWF_DONTCACHE`. What was written is dropped at once, as at the last close.
+    ReadBehind {
+        at: usize,
+        cells: usize,
+    },
+    WriteBehind {
+        at: usize,
+        cells: usize,
+    },
     Truncate {
         cells: usize,
     },

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use faultless_filemap::{Inode, NoTask, Strategy, WriteOptions};
+use faultless_filemap::{DropBehind, Inode, NoTask, ReadAhead, Strategy, WriteOptions};
 use faultless_page::{
     AddressSpaceOperations, FrameNumber, Frames, PAGE_SIZE, PageCache, PageIndex,
 };
@@ -71,6 +71,9 @@ pub(super) struct World {
     /// Frames that are kept from the threads.
     taken: RefCell<Vec<FrameNumber>>,
     pub(super) files: [File; 2],
+    /// An open file of each.
+    pub(super) ahead: [ReadAhead<ScheduledKernel>; 2],
+    pub(super) behind: [DropBehind<ScheduledKernel>; 2],
     pub(super) stores: [Arc<PhasedStore>; 2],
     pub(super) troubles: Troubles,
     /// What waits for the thread of the stores, if there is one.
@@ -156,8 +159,9 @@ impl World {
             areas[source(op)..source(op) + SOURCE].fill(Area::Private);
         }
         areas.resize(SPACE, Area::Nothing);
-        let reads =
-            |ops: &&[Op]| ops.iter().any(|op| matches!(op.operation, Operation::Read { .. }));
+        let is_read =
+            |op: &Op| matches!(op.operation, Operation::Read { .. } | Operation::ReadBehind { .. });
+        let reads = |ops: &&[Op]| ops.iter().any(is_read);
         let threads = script.threads[script.setting.holders..].iter().map(Vec::as_slice);
         for (thread, _) in threads.enumerate().filter(|(_, ops)| reads(ops)) {
             areas[WINDOWS + thread * WINDOW..][..WINDOW].fill(Area::Private);
@@ -173,6 +177,8 @@ impl World {
             cache,
             taken: RefCell::default(),
             files,
+            ahead: [0, 1].map(|_| ReadAhead::new()),
+            behind: [0, 1].map(|_| DropBehind::with_pages(1)),
             stores,
             troubles,
             requests,
