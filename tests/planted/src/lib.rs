@@ -43,8 +43,13 @@ mod trial;
 const LIST: &str = "tests/planted.toml";
 
 /// The packages that bugs are planted in.
-const PACKAGES: &[&str] =
-    &["faultless-page", "faultless-usercopy", "faultless-filemap", "faultless-posix"];
+const PACKAGES: &[&str] = &[
+    "faultless-page",
+    "faultless-usercopy",
+    "faultless-filemap",
+    "faultless-policy",
+    "faultless-posix",
+];
 
 /// Plant hand-written bugs in the code that ships, and see that the tests that are named find each.
 #[derive(clap::Parser, Debug)]
