@@ -47,6 +47,7 @@ const PACKAGES: &[&str] = &[
     "faultless-page",
     "faultless-usercopy",
     "faultless-filemap",
+    "faultless-policy",
     "faultless-posix",
     "faultless-ext2",
 ];
