@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
-    PageIndex, Reserved, Strategy, SyncKind, WritebackRun,
+    PageIndex, Reserved, Shift, Strategy, SyncKind, WritebackRun,
 };
 
 use super::Medium;
@@ -164,6 +164,24 @@ impl AddressSpaceOperations for MemoryStore {
                 page[part].fill(0);
             }
         }
+        Ok(())
+    }
+
+    /// Pages are what is kept; a store that keeps nothing cannot move them either.
+    fn shift_unit(&self) -> Option<u64> {
+        (self.keeps == Keeps::Pages).then_some(PAGE_SIZE as u64)
+    }
+
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        let mut state = self.lock();
+        let (start, end) = (range.start / PAGE_SIZE as u64, range.end / PAGE_SIZE as u64);
+        let tail = state.pages.split_off(&start);
+        let moved = tail.into_iter().filter_map(|(index, page)| match shift {
+            Shift::Collapse => (index >= end).then(|| (index - (end - start), page)),
+            Shift::Insert => Some((index + (end - start), page)),
+        });
+        state.pages.extend(moved);
+        state.size = size;
         Ok(())
     }
 
