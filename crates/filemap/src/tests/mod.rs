@@ -35,6 +35,7 @@ mod read;
 mod reclaim;
 mod residency;
 mod seek;
+mod shift;
 mod throttle;
 mod truncate;
 mod write;
