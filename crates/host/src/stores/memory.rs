@@ -174,13 +174,8 @@ impl AddressSpaceOperations for MemoryStore {
 
     fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
         let mut state = self.lock();
-        let (start, end) = (range.start / PAGE_SIZE as u64, range.end / PAGE_SIZE as u64);
-        let tail = state.pages.split_off(&start);
-        let moved = tail.into_iter().filter_map(|(index, page)| match shift {
-            Shift::Collapse => (index >= end).then(|| (index - (end - start), page)),
-            Shift::Insert => Some((index + (end - start), page)),
-        });
-        state.pages.extend(moved);
+        let gone = super::shift_keys(&mut state.pages, shift, &range, PAGE_SIZE);
+        drop(gone);
         state.size = size;
         Ok(())
     }
