@@ -50,8 +50,8 @@ pub enum LockId {
     /// The lock under which the store of the mapping with this id is told the size. Nothing else is
     /// taken in it.
     Size(u64),
-    /// Held while pages of the mapping with this id move with the store's blocks: none of them comes
-    /// into the cache. A fault waits for it.
+    /// Held while the store moves pages of the mapping with this id, and none of them comes into
+    /// the cache. A fault waits for it.
     Shift(u64),
     /// P: pages of the mapping with this id: the first page and the mask of slots from its leaf's
     /// base.

@@ -115,8 +115,8 @@ pub trait BlockMap: Send + Sync {
     }
 
     /// Moves all blocks of the file from `blocks.end` on down to `blocks.start`, and frees what
-    /// `blocks` had; or moves all blocks from `blocks.start` on up to `blocks.end`, so that `blocks`
-    /// are holes. The file has `size` bytes then. Blocks past its end may be freed.
+    /// `blocks` had; or moves all blocks from `blocks.start` on up to `blocks.end`, so that
+    /// `blocks` are holes. The file has `size` bytes then. Blocks past its end may be freed.
     ///
     /// # Errors
     /// The file is as before, also after a crash. [`Errno::NotSupported`] is the default.
