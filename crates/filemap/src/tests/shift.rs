@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, Frames, LockId, PageIndex, Shift, Strategy, SyncKind, Unmap,
+    AddressSpaceOperations, Errno, Frames, LockId, PageIndex, Shift, Strategy, SyncKind, Trace,
+    Unmap,
 };
 use faultless_parts::{Answer, Call, RamStore, When};
 use faultless_usercopy::IovIter;
@@ -434,4 +435,20 @@ fn p8_a_shift_needs_no_memory() {
         rig.grant(u64::MAX);
         rig.assert_keeps(&shifted(shift, &old, &(P..3 * P)));
     }
+}
+
+#[test]
+fn hits_and_misses_take_no_lock_for_what_might_move() {
+    let rig = Rig::new();
+    rig.fill_cold(&bytes(1, 4 * PAGE));
+    kernel::take_seen(|_| false);
+    for page in 0..4 {
+        store_by_mapping(rig.file(), page);
+        assert_eq!(rig.read(0, 4 * PAGE).map(|read| read.len()), Ok(4 * PAGE));
+        assert_eq!(rig.write(0, &bytes(2, 4 * PAGE)), Ok(4 * PAGE));
+    }
+    let takes = |event: &Trace| matches!(event, Trace::Acquiring(LockId::Shift(_)));
+    assert_eq!(kernel::take_seen(takes), []);
+    assert_eq!(rig.shift(Shift::Collapse, 0..P), Ok(()));
+    assert_eq!(kernel::take_seen(takes).len(), 1);
 }
