@@ -11,6 +11,8 @@
 //! the next read or fault brings it back: nothing is lost.
 //!
 //! A read beside it sees, for each byte of its place in the file, the old one or the new one (W5).
+//! A read or a fault whose page goes before it was used brings it in again: each shift costs it one
+//! round at most, but their number has no bound here (L1).
 //!
 //! Neighbours: [`fallocate`](crate::fallocate) changes blocks in their place,
 //! [`truncate`](crate::truncate) the end.
