@@ -20,7 +20,7 @@ pub mod prelude {
     pub use faultless_page::{
         AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FailedSync, Fallocate, FillBuf,
         FrameNumber, Frames, Kernel, LockContext, NoUserMappings, PAGE_SIZE, PageCache, PageIndex,
-        Reserved, SharedFrame, SpinWait, SyncFamily, Unmap, UserMappings, Wait, WaitKey,
+        Reserved, SharedFrame, Shift, SpinWait, SyncFamily, Unmap, UserMappings, Wait, WaitKey,
         WritebackRun,
     };
     pub use faultless_usercopy::{

@@ -6,7 +6,8 @@
 //! which takes pages out under their locks and removes user mappings before and after, can then not
 //! miss one.
 //!
-//! Never takes I, never waits for a range, never touches user memory.
+//! Never takes I, never waits for a range, never touches user memory. It waits for a shift of the
+//! page's part of the file: see [`moving`](crate::moving).
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
@@ -198,6 +199,11 @@ impl<K: Kernel> Inode<K> {
             }
             let locks = fault.page_locks();
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
+            if self.moving.contain(index) {
+                drop(locked);
+                self.moving.wait(self.mapping().cache().wait(), task)?;
+                continue;
+            }
             if !locked.uptodate().contains(slot) {
                 drop(locked);
                 brought = Some(self.bring_in(fault, run, Retention::Kept, task)?);
@@ -342,7 +348,7 @@ impl<K: Kernel> Inode<K> {
     /// With a fence in each, one of them sees the other. The truncation unmaps once more with the
     /// page locked, but does not come to that if its task is killed.
     fn recheck_size(&self, locked: &mut LockedRun<'_, K>, index: PageIndex) {
-        let size = self.size_after_insertion();
+        let (size, _) = self.size_after_insertion();
         if index.start() >= size.get() {
             self.unmap(index, index.plus(1), Unmap::Truncate);
         } else {

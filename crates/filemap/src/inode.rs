@@ -15,6 +15,7 @@ use faultless_page::{
 
 use crate::dirty_age::DirtyAge;
 use crate::errors::{LostSync, UnnamedCursor};
+use crate::moving::MovingPages;
 use crate::pos::FilePos;
 use crate::ranges::RangeLock;
 use crate::size_changes::SizeChanges;
@@ -25,7 +26,8 @@ use crate::task::Task;
 /// Operations on it are in this crate's modules: [`write`](Self::write), [`read`](Self::read),
 /// [`fault`](Self::fault), [`set_size`](Self::set_size), [`writeback`](Self::writeback),
 /// [`fsync`](Self::fsync), [`msync`](Self::msync), [`flush`](Self::flush), [`evict`](Self::evict),
-/// [`allocate`](Self::allocate), [`punch_hole`](Self::punch_hole), [`seek_data`](Self::seek_data),
+/// [`allocate`](Self::allocate), [`punch_hole`](Self::punch_hole),
+/// [`collapse_range`](Self::collapse_range), [`seek_data`](Self::seek_data),
 /// [`invalidate`](Self::invalidate), [`size_changed_remotely`](Self::size_changed_remotely),
 /// [`direct_write`](Self::direct_write), [`migrate`](Self::migrate),
 /// [`residency`](Self::residency), [`close`](Self::close), [`discard`](Self::discard).
@@ -34,6 +36,8 @@ pub struct Inode<K: Kernel> {
     /// I: held while the size changes. Overwrites inside the size do not take it.
     pub(crate) lock: SleepMutex<K>,
     pub(crate) ranges: RangeLock<K>,
+    /// What does not come into the cache, because the store moves it.
+    pub(crate) moving: MovingPages<K>,
     /// Time of the last change of contents, and of anything; nanoseconds of the embedder's clock.
     mtime: Word64<K>,
     ctime: Word64<K>,
@@ -92,6 +96,7 @@ impl<K: Kernel> Inode<K> {
         Self {
             lock: SleepMutex::new(LockId::Inode(id)),
             ranges: RangeLock::new(id),
+            moving: MovingPages::none(id),
             mapping,
             mtime: Word::new(0),
             ctime: Word::new(0),

@@ -231,7 +231,8 @@ impl<K: Kernel> Inode<K> {
         let locked = mapping.try_lock_free_or_create(token.page_locks(), piece).ok()?;
         let Some(mut locked) = locked else { return Some(piece.end()) };
         let next = locked.run().end();
-        let inside = locked.mask() & pages_before(locked.run(), self.eof());
+        let end = self.eof().min(self.moving.first());
+        let inside = locked.mask() & pages_before(locked.run(), end);
         if let Some(frames) = &mut batch {
             let inserted = match why {
                 Ahead::Asked => locked.insert_batch(inside, frames),

@@ -31,6 +31,8 @@ enum Round<'i, K: Kernel> {
     Frames(u32),
     /// A read of the first page was submitted.
     Submitted(Reading<'i, K>),
+    /// The first page moves, or was cut off: the next round tells.
+    Moving,
 }
 
 /// A page that this thread has submitted. While the value lives, only a truncation takes it away.
@@ -118,6 +120,10 @@ impl<K: Kernel> Inode<K> {
             match self.submit(locked, &mut batch, retention) {
                 Round::Done(brought) => return Ok(brought),
                 Round::Frames(missing) => wanted = missing,
+                Round::Moving => {
+                    self.moving.wait(self.mapping().cache().wait(), task)?;
+                    wanted = 0;
+                }
                 Round::Submitted(reading) => {
                     let locks = token.page_locks();
                     let locked = self.mapping().lock_killable(locks, single, &killed)?;
@@ -145,31 +151,35 @@ impl<K: Kernel> Inode<K> {
             return Round::Done(Brought::PastEnd);
         }
         let is_uptodate = locked.uptodate().contains(first.bit());
+        let at_rest = inside & pages_before(locked.run(), self.moving.first());
+        if !is_uptodate && !at_rest.contains(first.bit()) {
+            return Round::Moving;
+        }
         if let Some(frames) = batch
             && !is_uptodate
         {
-            let inserted = locked.insert_batch(inside, frames);
+            let inserted = locked.insert_batch(at_rest, frames);
             retention.mark(&mut locked, inserted);
         }
         let Some(reading) = Reading::of(self, &locked, first) else {
-            return Round::Frames((inside - locked.present()).count());
+            return Round::Frames((at_rest - locked.present()).count());
         };
         if is_uptodate {
             return Round::Done(Brought::Uptodate(reading.page));
         }
-        if !self.hand_over(locked, inside).contains(first.bit()) {
-            return Round::Done(Brought::PastEnd);
+        if !self.hand_over(locked, at_rest).contains(first.bit()) {
+            return Round::Moving;
         }
         Round::Submitted(reading)
     }
 
     /// Hands those of `slots` that are present and not uptodate to the store; the slots that lie
-    /// inside the file.
+    /// inside the file and do not move.
     pub(crate) fn hand_over(&self, locked: LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
-        // After the insertion: a truncation may not have seen these pages.
-        let size = self.size_after_insertion();
+        // After the insertion: a truncation or a shift may not have seen these pages.
+        let (size, moving) = self.size_after_insertion();
         let (visible, on_store) = (size.get(), size.get().min(self.size_changes.known()));
-        let slots = slots & pages_before(locked.run(), size);
+        let slots = slots & pages_before(locked.run(), size.min(moving));
         locked.submit_read(slots, FileEnd { visible, on_store });
         slots
     }

@@ -271,7 +271,7 @@ impl<K: Kernel> Inode<K> {
     ///
     /// # Errors
     /// [`Errno::Interrupted`].
-    fn send_dirty<T: Task>(
+    pub(crate) fn send_dirty<T: Task>(
         &self,
         token: &mut impl PageLocks,
         range: &Range<u64>,

@@ -108,8 +108,8 @@ pub use rmap::{NoUserMappings, Unmap, UserMappings};
 pub use section::{ReadSection, Usage};
 pub use slots::SlotMask;
 pub use store::{
-    AddressSpaceOperations, Begun, Contents, FailedSync, Fallocate, Reserved, StoreId, Strategy,
-    SyncKind,
+    AddressSpaceOperations, Begun, Contents, FailedSync, Fallocate, Reserved, Shift, StoreId,
+    Strategy, SyncKind,
 };
 pub use store_request::StoreRequest;
 pub use sync::{ConstSync, CoreSync, Initial, LockedWord, Spin, SyncFamily, Word};

@@ -84,6 +84,17 @@ pub enum Fallocate {
 #[doc(alias = "backing_dev_info")]
 pub struct StoreId(pub u32);
 
+/// How [`AddressSpaceOperations::shift`] moves what lies from some place of the file on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shift {
+    /// The bytes of the range go, and what lies behind them moves down in their place.
+    #[doc(alias = "FALLOC_FL_COLLAPSE_RANGE")]
+    Collapse,
+    /// What lies from the start of the range on moves up, behind its end. The range is a hole then.
+    #[doc(alias = "FALLOC_FL_INSERT_RANGE")]
+    Insert,
+}
+
 /// What a [`sync`](AddressSpaceOperations::sync) that fails leaves of what was sent before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FailedSync {
@@ -120,8 +131,9 @@ pub enum FailedSync {
 ///   [`Mapping::wait_writeback`](crate::Mapping::wait_writeback), a sync, a truncation or a removal
 ///   of one of these pages, made by the call or by a thread that the call waits for, waits for the
 ///   call itself.
-/// - [`prepare_size`](Self::prepare_size) and [`truncate_blocks`](Self::truncate_blocks) come with
-///   I held: a change of the size, or a write that grows the file, waits for its own caller.
+/// - [`prepare_size`](Self::prepare_size), [`truncate_blocks`](Self::truncate_blocks) and
+///   [`shift`](Self::shift) come with I held: a change of the size, or a write that grows the file,
+///   waits for its own caller. A read or a fault of a page that moves waits for the end of `shift`.
 /// - [`set_size`](Self::set_size) comes under the lock in which sizes are told: a sync of the same
 ///   file may wait for it without end.
 /// - No call drops the last handle of its inode, which would drop the store inside its own call.
@@ -271,6 +283,33 @@ pub trait AddressSpaceOperations: Send + Sync {
     ///   A store does what can fail before it gives blocks back.
     fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
         let _unknown_here = (change, range);
+        Err(Errno::NotSupported)
+    }
+
+    /// Of what number of bytes the places and lengths of a [`shift`](Self::shift) are multiples:
+    /// the size of a block, as a rule. `None`, the default, if the store cannot shift.
+    fn shift_unit(&self) -> Option<u64> {
+        None
+    }
+
+    /// Moves the blocks of the file from the start of `range` on, down or up by the length of the
+    /// range. The file has `size` bytes then: the size that the store was told last, moved by as
+    /// much, and told with this call. Both ends are multiples of [`shift_unit`](Self::shift_unit),
+    /// and the range begins before the end of the file; one that is to go ends before it, too.
+    ///
+    /// The store was told the visible size before. It has every byte of the file from the page of
+    /// `range.start` on, and no request for such a page is under way. None begins before the call
+    /// ends, but for [`extent`](Self::extent). I is held, the range of the pages that move, and
+    /// the lock that keeps them from coming in; no page lock. A sync may run beside it.
+    ///
+    /// Blocks past the end of the file may move as well, or go. What lies past the new end reads as
+    /// zeros.
+    ///
+    /// # Errors
+    /// Nothing has changed, neither contents nor size: the call is one step, after a crash as well.
+    /// One that unwinds does so before it has changed anything.
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        let _unknown_here = (shift, range, size);
         Err(Errno::NotSupported)
     }
 

@@ -68,7 +68,7 @@ macro_rules! forward_to_store {
             $this => $store;
             read, writeback, write_begin, write_end, truncate_blocks, set_size, sync, failed_sync,
             strategy, max_size, is_persistent, wants_stable_pages, is_swap, store_id, fallocate,
-            extent, prepare_size, set_times
+            extent, prepare_size, set_times, shift, shift_unit
         );
     };
     ($this:ident => $store:expr; $($call:ident),+) => {
@@ -147,6 +147,21 @@ macro_rules! forward_to_store {
             range: ::core::ops::Range<u64>,
         ) -> ::core::result::Result<(), $crate::Errno> {
             $store.fallocate(change, range)
+        }
+    };
+    (@shift_unit $this:ident $store:expr) => {
+        fn shift_unit(&$this) -> ::core::option::Option<u64> {
+            $store.shift_unit()
+        }
+    };
+    (@shift $this:ident $store:expr) => {
+        fn shift(
+            &$this,
+            shift: $crate::Shift,
+            range: ::core::ops::Range<u64>,
+            size: u64,
+        ) -> ::core::result::Result<(), $crate::Errno> {
+            $store.shift(shift, range, size)
         }
     };
     (@extent $this:ident $store:expr) => {

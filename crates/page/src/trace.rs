@@ -50,6 +50,9 @@ pub enum LockId {
     /// The lock under which the store of the mapping with this id is told the size. Nothing else is
     /// taken in it.
     Size(u64),
+    /// Held while the store moves pages of the mapping with this id, and none of them comes into
+    /// the cache. A fault waits for it.
+    Shift(u64),
     /// P: pages of the mapping with this id: the first page and the mask of slots from its leaf's
     /// base.
     Pages {
@@ -80,6 +83,7 @@ impl fmt::Display for LockId {
             Self::Inode(id) => write!(f, "I({id})"),
             Self::Range(id, pos) => write!(f, "R({id},{pos})"),
             Self::Size(id) => write!(f, "S({id})"),
+            Self::Shift(id) => write!(f, "shift({id})"),
             Self::Pages { mapping, base, slots } => write_pages(f, "P", mapping, base, slots),
             Self::Writeback { mapping, base, slots } => write_pages(f, "W", mapping, base, slots),
         }

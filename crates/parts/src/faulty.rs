@@ -5,8 +5,8 @@ use core::fmt;
 use core::ops::Range;
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, CoreSync, Errno, Fallocate, FillBuf, PageIndex, Reserved, Spin,
-    SyncFamily, SyncKind, WritebackRun, forward_to_store,
+    AddressSpaceOperations, Begun, CoreSync, Errno, Fallocate, FillBuf, PageIndex, Reserved, Shift,
+    Spin, SyncFamily, SyncKind, WritebackRun, forward_to_store,
 };
 
 use crate::direct;
@@ -28,7 +28,8 @@ pub enum Call {
     SetSize,
     /// [`sync`](AddressSpaceOperations::sync).
     Sync,
-    /// [`fallocate`](AddressSpaceOperations::fallocate), of a range that is not empty.
+    /// [`fallocate`](AddressSpaceOperations::fallocate), of a range that is not empty, or
+    /// [`shift`](AddressSpaceOperations::shift).
     Fallocate,
     /// [`prepare_size`](AddressSpaceOperations::prepare_size).
     PrepareSize,
@@ -226,7 +227,12 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
         self.inner.fallocate(change, range)
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent);
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        self.enter(Call::Fallocate)?;
+        self.inner.shift(shift, range, size)
+    }
+
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent, shift_unit);
     forward_to_store!(self => self.inner; wants_stable_pages, is_swap, store_id);
     forward_to_store!(self => self.inner; failed_sync, set_times);
 }

@@ -28,7 +28,7 @@ pub enum Lock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// The thread wants a lock that ranks before one that it holds, or does not come after it in
-    /// ascending order: I → range → size → M → P.
+    /// ascending order: I → range → size → M → shift → P.
     Order {
         /// What it holds.
         held: Lock,
@@ -221,7 +221,8 @@ impl Lock {
             Self::Cache(LockId::Range(..)) => Some(2),
             Self::Cache(LockId::Size(_)) => Some(3),
             Self::SpaceRead(_) | Self::SpaceWrite(_) => Some(4),
-            Self::Cache(LockId::Pages { .. }) => Some(5),
+            Self::Cache(LockId::Shift(_)) => Some(5),
+            Self::Cache(LockId::Pages { .. }) => Some(6),
             Self::Cache(LockId::Writeback { .. }) => None,
         }
     }

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -18,7 +18,7 @@ use faultless::page::StoreId;
 use faultless::parts::{BlockMap, BlockStore, QueueWait, RamDisk};
 use faultless::prelude::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
-    PageIndex, Reserved, Strategy, SyncKind, WritebackRun,
+    PageIndex, Reserved, Shift, Strategy, SyncKind, WritebackRun,
 };
 
 use crate::arena::{self, DISK, DISK_BYTES, Part};
@@ -103,6 +103,13 @@ impl AddressSpaceOperations for Backed {
     fn fallocate(&self, change: Fallocate, range: Range<u64>) -> Result<(), Errno> {
         begin();
         self.store().fallocate(change, range)
+    }
+    fn shift_unit(&self) -> Option<u64> {
+        self.store().shift_unit()
+    }
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        begin();
+        self.store().shift(shift, range, size)
     }
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         self.store().extent(pos)
@@ -303,13 +310,27 @@ impl AddressSpaceOperations for Linux {
                 Fallocate::PunchHole => libc::FALLOC_FL_PUNCH_HOLE,
                 Fallocate::ZeroRange => libc::FALLOC_FL_ZERO_RANGE,
             };
-        let (offset, len) = (range.start as i64, (range.end - range.start) as i64);
+        change_blocks(&self.open()?, mode, &range)
+    }
+    /// What a `stat` says of the blocks. A file system that cannot says so when it is asked.
+    fn shift_unit(&self) -> Option<u64> {
+        let data = self.open().ok()?.metadata().ok()?;
+        Some(data.blksize())
+    }
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
         let file = self.open()?;
-        // SAFETY: changes blocks of a file, and no memory.
-        match unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, len) } {
-            0 => Ok(()),
-            _ => Err(errno(&io::Error::last_os_error())),
+        let (was, told) =
+            (file.metadata().map_err(|error| errno(&error))?.len(), self.size.load(Relaxed));
+        if was != told {
+            file.set_len(told).map_err(|error| errno(&error))?;
         }
+        let mode = match shift {
+            Shift::Collapse => libc::FALLOC_FL_COLLAPSE_RANGE,
+            Shift::Insert => libc::FALLOC_FL_INSERT_RANGE,
+        };
+        change_blocks(&file, mode, &range)?;
+        self.size.store(size, Relaxed);
+        Ok(())
     }
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         let file = self.open()?;
@@ -328,10 +349,21 @@ impl AddressSpaceOperations for Linux {
     }
 }
 
+/// `fallocate` of the file below.
+fn change_blocks(file: &fs::File, mode: libc::c_int, range: &Range<u64>) -> Result<(), Errno> {
+    let (offset, len) = (range.start as i64, (range.end - range.start) as i64);
+    // SAFETY: changes blocks of a file, and no memory.
+    match unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, len) } {
+        0 => Ok(()),
+        _ => Err(errno(&io::Error::last_os_error())),
+    }
+}
+
 fn errno(error: &io::Error) -> Errno {
     match error.raw_os_error() {
         Some(libc::ENOSPC) => Errno::NoSpace,
         Some(libc::EFBIG) => Errno::FileTooBig,
+        Some(libc::EINVAL) => Errno::Invalid,
         Some(libc::ENOMEM) => Errno::NoMemory,
         Some(libc::EROFS) => Errno::ReadOnly,
         Some(libc::EOPNOTSUPP) => Errno::NotSupported,

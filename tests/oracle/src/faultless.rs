@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use faultless_filemap::{Inode, NoTask, OpenFile, OpenFlags, Task, WriteOptions};
-use faultless_page::{AddressSpaceOperations, Errno, Fallocate, PAGE_SIZE, PageIndex};
+use faultless_page::{AddressSpaceOperations, Errno, Fallocate, PAGE_SIZE, PageIndex, Shift};
 use faultless_usercopy::{
     IovIter, IovecError, MAX_SEGMENTS, MayFault, USER_IOVEC_BYTES, UserAddr, UserMemory, UserSlice,
     import_iovec,
@@ -309,6 +309,14 @@ impl System for Faultless {
                     Fallocate::Allocate => inode.allocate(token, range, size, task),
                     Fallocate::PunchHole => inode.punch_hole(token, range, task),
                     Fallocate::ZeroRange => inode.zero_range(token, range, size, task),
+                });
+                return result.map_or_else(|e| Answer::Errno(e.code()), |()| Answer::Done);
+            }
+            Op::Shift { shift, at, len } => {
+                let (World { inode, task, .. }, range) = (&self.world, at..at + len);
+                let result = self.machine.syscall(|token| match shift {
+                    Shift::Collapse => inode.collapse_range(token, range, task),
+                    Shift::Insert => inode.insert_range(token, range, task),
                 });
                 return result.map_or_else(|e| Answer::Errno(e.code()), |()| Answer::Done);
             }

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use faultless_filemap::{FileSize, Strategy};
-use faultless_page::{Fallocate, PAGE_SIZE};
+use faultless_page::{Fallocate, PAGE_SIZE, Shift};
 
 use super::op::{
     At, Backing, Bytes, Case, Form, MAX_SEGMENT, Op, OpenMode, Place, Segment, Transfer, WINDOW,
@@ -43,8 +43,10 @@ impl Case {
         draw.first_ops(&mut case.ops);
         for _ in 0..draw.rng.range(4..20) {
             // tmpfs looks at the limit where others do not.
-            let op =
-                if case.limit.is_none() && draw.one_in(20) { draw.fallocate() } else { draw.op() };
+            let op = match case.limit {
+                None if draw.one_in(20) => draw.fallocate(case.backing),
+                _ => draw.op(),
+            };
             case.ops.push(op);
         }
         case
@@ -212,7 +214,11 @@ impl Draw {
         }
     }
 
-    fn fallocate(&mut self) -> Op {
+    fn fallocate(&mut self, backing: Backing) -> Op {
+        // The store of a host's file has no blocks to move.
+        if backing != Backing::HostFile && self.one_in(3) {
+            return self.shift();
+        }
         let changes = [Fallocate::Allocate, Fallocate::PunchHole, Fallocate::ZeroRange];
         let change = changes[self.rng.range(0..3)];
         let size = match change {
@@ -225,6 +231,22 @@ impl Draw {
             self.end = self.end.max(at + len);
         }
         Op::Fallocate { change, at, len, size }
+    }
+
+    /// Mostly whole pages of the file.
+    fn shift(&mut self) -> Op {
+        let page = PAGE_SIZE as u64;
+        let shift = if self.one_in(2) { Shift::Collapse } else { Shift::Insert };
+        let (mut at, len) = (self.position() / page * page, page * self.rng.range(1..3) as u64);
+        if self.one_in(10) {
+            at += 100;
+        }
+        match shift {
+            Shift::Collapse if at + len < self.end => self.end -= len,
+            Shift::Insert if at < self.end => self.end += len,
+            _ => {}
+        }
+        Op::Shift { shift, at, len }
     }
 
     /// A range of the window that is sometimes in one page.

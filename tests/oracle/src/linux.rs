@@ -12,7 +12,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use faultless_filemap::FileSize;
-use faultless_page::{Fallocate, PAGE_SIZE};
+use faultless_page::{Fallocate, PAGE_SIZE, Shift};
 use faultless_usercopy::arch::{Atomic, NoWindow, native};
 
 use super::op::{At, Bytes, Case, Form, GUARD, Op, OpenMode, Place, Transfer, WINDOW, pattern};
@@ -237,12 +237,7 @@ impl Linux {
             FileSize::Grows => 0,
             FileSize::Stays => libc::FALLOC_FL_KEEP_SIZE,
         };
-        let call = |mode| {
-            let (fd, at, len) = (self.file.as_raw_fd(), at.cast_signed(), len.cast_signed());
-            // SAFETY: no pointer is passed.
-            let result = unsafe { libc::fallocate(fd, mode, at, len) };
-            if result == 0 { Answer::Done } else { Answer::Errno(errno()) }
-        };
+        let call = |mode| self.change_blocks(mode, at, len);
         let hole = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         match change {
             Fallocate::Allocate => call(keep),
@@ -252,6 +247,50 @@ impl Linux {
                 answer => answer,
             },
         }
+    }
+
+    fn change_blocks(&self, mode: i32, at: u64, len: u64) -> Answer {
+        let (fd, at, len) = (self.file.as_raw_fd(), at.cast_signed(), len.cast_signed());
+        // SAFETY: no pointer is passed.
+        let result = unsafe { libc::fallocate(fd, mode, at, len) };
+        if result == 0 { Answer::Done } else { Answer::Errno(errno()) }
+    }
+
+    fn shift(&mut self, shift: Shift, at: u64, len: u64) -> Answer {
+        let mode = match shift {
+            Shift::Collapse => libc::FALLOC_FL_COLLAPSE_RANGE,
+            Shift::Insert => libc::FALLOC_FL_INSERT_RANGE,
+        };
+        match self.change_blocks(mode, at, len) {
+            Answer::Errno(libc::EOPNOTSUPP) => self.shift_by_hand(shift, at, len),
+            answer => answer,
+        }
+    }
+
+    /// What a file system does that can shift by pages.
+    fn shift_by_hand(&mut self, shift: Shift, at: u64, len: u64) -> Answer {
+        let (size, page) = (self.size(), PAGE_SIZE as u64);
+        let refused = match shift {
+            Shift::Collapse => at + len >= size,
+            Shift::Insert => at >= size,
+        };
+        if refused || !at.is_multiple_of(page) || !len.is_multiple_of(page) {
+            return Answer::Errno(libc::EINVAL);
+        }
+        let mut tail = self.peek(at, (size - at) as usize);
+        let new = match shift {
+            Shift::Collapse => {
+                tail.drain(..len as usize);
+                size - len
+            }
+            Shift::Insert => {
+                tail.splice(..0, std::iter::repeat_n(0, len as usize));
+                size + len
+            }
+        };
+        self.plain.write_all_at(&tail, at).expect("to write");
+        self.cut(new);
+        Answer::Done
     }
 
     fn seek(&self, offset: i64, whence: i32) -> Result<u64, i32> {
@@ -299,6 +338,7 @@ impl System for Linux {
             Op::Fallocate { change, at, len, size } => {
                 return self.fallocate(change, at, len, size);
             }
+            Op::Shift { shift, at, len } => return self.shift(shift, at, len),
             Op::Seek(pos) => {
                 let result = self.seek(pos.cast_signed(), libc::SEEK_SET);
                 return result.map_or_else(Answer::Errno, |_| Answer::Done);

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use faultless_filemap::{FileSize, Strategy};
-use faultless_page::{Fallocate, PAGE_SIZE};
+use faultless_page::{Fallocate, PAGE_SIZE, Shift};
 
 use faultless_host::mmu::Protection;
 
@@ -116,6 +116,16 @@ pub enum Op {
         len: u64,
         /// What becomes of the size, but for a hole, which keeps it.
         size: FileSize,
+    },
+    /// `fallocate` that takes bytes out or puts a hole in. A file system that cannot, as tmpfs, has
+    /// the bytes read and written by the oracle.
+    Shift {
+        /// Which of the two.
+        shift: Shift,
+        /// The first byte.
+        at: u64,
+        /// How many.
+        len: u64,
     },
     /// `lseek` with `SEEK_SET`.
     Seek(u64),
@@ -275,6 +285,7 @@ impl fmt::Display for Op {
             Self::Fallocate { change, at, len, size } => {
                 write!(f, "fallocate at {at}, {len} B: {change:?}, the size {size:?}")
             }
+            Self::Shift { shift, at, len } => write!(f, "fallocate at {at}, {len} B: {shift:?}"),
             Self::Seek(pos) => write!(f, "lseek to {pos}"),
             Self::Store { at, seed } => write!(f, "store at {at}, bytes of {seed}"),
             Self::Load(at) => write!(f, "load at {at}"),

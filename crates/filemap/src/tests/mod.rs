@@ -38,6 +38,7 @@ mod reclaim;
 mod residency;
 mod seek;
 mod shares;
+mod shift;
 mod throttle;
 mod truncate;
 mod write;

@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
-    PageIndex, StoreId, Strategy, SyncKind, WritebackRun, forward_to_store,
+    PageIndex, Shift, StoreId, Strategy, SyncKind, WritebackRun, forward_to_store,
 };
 use faultless_parts::{BlockStore, Call, FaultyStore, FixedMap, RamDisk};
 
@@ -59,6 +59,8 @@ pub(super) enum Event {
     Sync(SyncKind),
     /// From byte to byte.
     Fallocate(Fallocate, u64, u64),
+    /// From byte to byte, and the size that is left.
+    Shift(Shift, u64, u64, u64),
 }
 
 /// What a lying store says.
@@ -247,6 +249,16 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
             self.run_hook(Call::Fallocate);
         }
         self.faults.fallocate(change, range)
+    }
+
+    fn shift_unit(&self) -> Option<u64> {
+        self.faults.shift_unit()
+    }
+
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        self.note(Event::Shift(shift, range.start, range.end, size));
+        self.run_hook(Call::Fallocate);
+        self.faults.shift(shift, range, size)
     }
 
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {

@@ -53,6 +53,8 @@ pub(super) enum Halt {
     Frames(u32),
     /// These pages have to be read first: they are replaced in part.
     Unread(SlotMask),
+    /// The pages [move](crate::moving).
+    Moving,
     /// The store refuses.
     Failed(Errno),
 }
@@ -87,8 +89,20 @@ pub(super) fn prepare<K: Kernel>(
         plan.inserted = locked.insert_batch(locked.mask(), frames);
         retention.mark(locked, plan.inserted);
     }
-    if mode == Mode::Overwrite && (cut_off(inode, pos + len as u64) || is_cut()) {
-        return plan;
+    if mode == Mode::Overwrite {
+        let (size, moving) = inode.size_after_insertion();
+        // Truncation only waits for pages that were inserted before its scan. After inserting,
+        // re-read the size and reserve no blocks past it: nothing would free them (W9). The next
+        // round grows the file.
+        let end = pos + len as u64;
+        if end > size.get() || is_cut() {
+            return plan;
+        }
+        // The same for a shift. What comes later finds its claim.
+        if end > moving.get() {
+            plan.halt = Some(Halt::Moving);
+            return plan;
+        }
     }
     while plan.len < len {
         let at = pos + plan.len as u64;
@@ -115,14 +129,6 @@ pub(super) fn prepare<K: Kernel>(
         }
     }
     plan
-}
-
-/// Whether the file ends before `end`, for an overwriter whose pages are in (P6).
-///
-/// Truncation only waits for pages that were inserted before its scan. After inserting, re-read the
-/// size and reserve no blocks past it: nothing would free them (W9). The next round grows the file.
-fn cut_off<K: Kernel>(inode: &Inode<K>, end: u64) -> bool {
-    end > inode.size_after_insertion().get()
 }
 
 /// Whether the file holds bytes of the page of `pos` besides the `len` at `pos`, as far as its size

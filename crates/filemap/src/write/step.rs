@@ -121,6 +121,9 @@ where
         if !self.claim.is_held() {
             return self.claim_all();
         }
+        // A shift that came before a claim ahead, and will find it.
+        let inode = self.inode;
+        inode.moving.wait(inode.mapping().cache().wait(), self.request.task)?;
         Ok(self.claim.wait(self.inode, self.next_bytes(len), self.request.task)?)
     }
 
@@ -268,6 +271,7 @@ where
             _ if plan.len > 0 => Ok(Attempt::Nothing),
             Some(Halt::Failed(errno)) => Err(Stop::Failed(errno)),
             Some(Halt::Unread(_)) => Ok(Attempt::Reading),
+            Some(Halt::Moving) => Ok(Attempt::Foreign),
             Some(Halt::Frames(missing)) => Ok(Attempt::NotReady(missing)),
             None => Ok(Attempt::NotReady(0)),
         }
@@ -347,7 +351,7 @@ where
 }
 
 /// Hands pages of a locked run to the store, to be read. The first one stays in the cache until the
-/// next step has locked it.
+/// next step has locked it. `None` if it moves: the next step waits.
 #[cold]
 fn submit<'i, K: Kernel>(
     inode: &'i Inode<K>,
@@ -356,8 +360,7 @@ fn submit<'i, K: Kernel>(
 ) -> Option<Reading<'i, K>> {
     let index = locked.run().leaf_base().plus(u64::from(slots.first()?));
     let reading = Reading::of(inode, &locked, index);
-    inode.hand_over(locked, slots);
-    reading
+    inode.hand_over(locked, slots).contains(index.bit()).then_some(reading).flatten()
 }
 
 /// Locks the pages of a step, and makes their leaf, with the page of the old end before them if

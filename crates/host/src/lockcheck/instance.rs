@@ -38,6 +38,8 @@ pub(super) enum Node {
     Ranges(u64),
     /// The lock under which a store is told the size.
     Size(u64),
+    /// The lock that keeps moving pages out of the cache.
+    Shift(u64),
     OpenFile(u64),
     Space(u64),
     Leaf(u64, u64),
@@ -65,6 +67,7 @@ impl From<Lock> for Instance {
             Lock::Core(LockId::Inode(id)) => whole(Node::Inode(id)),
             Lock::Core(LockId::Range(id, pos)) => Self { pos, ..whole(Node::Ranges(id)) },
             Lock::Core(LockId::Size(id)) => whole(Node::Size(id)),
+            Lock::Core(LockId::Shift(id)) => whole(Node::Shift(id)),
             Lock::Core(LockId::Pages { mapping, base, slots }) => {
                 Self { slots, ..whole(Node::Leaf(mapping, base)) }
             }
@@ -93,7 +96,8 @@ impl Instance {
         self.node == other.node && self.slots.intersects(other.slots) && self.pos == other.pos
     }
 
-    /// Place of the class in the lock order F → I → range → size → M → P; the others have none.
+    /// Place of the class in the lock order F → I → range → size → M → shift → P; the others
+    /// have none.
     pub(super) fn rank(&self) -> Option<u8> {
         match self.node {
             Node::OpenFile(_) => Some(0),
@@ -101,7 +105,8 @@ impl Instance {
             Node::Ranges(_) => Some(2),
             Node::Size(_) => Some(3),
             Node::Space(_) => Some(4),
-            Node::Leaf(..) => Some(5),
+            Node::Shift(_) => Some(5),
+            Node::Leaf(..) => Some(6),
             // A writeback may be waited for under page locks, and a store that is stacked on
             // another file takes all of that file's locks inside one. Cycles say what is wrong.
             Node::Writeback(..) | Node::Other(..) => None,
@@ -116,6 +121,7 @@ impl fmt::Display for Instance {
             Node::Inode(id) => write!(f, "I({id})"),
             Node::Ranges(id) => write!(f, "R({id},{})", self.pos),
             Node::Size(id) => LockId::Size(id).fmt(f),
+            Node::Shift(id) => LockId::Shift(id).fmt(f),
             Node::Space(id) => match self.mode {
                 Mode::Read => write!(f, "M({id}) for reading"),
                 Mode::Write => write!(f, "M({id}) for writing"),

@@ -208,7 +208,9 @@ fn an_access_that_may_fault_under_any_page_lock_is_a_violation_alone() {
 
 #[test]
 fn locks_against_the_order_and_pages_out_of_order_are_found() {
-    let wrong: [[Lock; 2]; 6] = [
+    let wrong: [[Lock; 2]; 8] = [
+        [Lock::Core(page(1, 0)), Lock::Core(LockId::Shift(1))],
+        [Lock::Core(LockId::Shift(1)), Lock::Space(9, Mode::Read)],
         [Lock::Core(page(1, 0)), Lock::Core(LockId::Inode(1))],
         [Lock::Space(9, Mode::Read), Lock::Core(LockId::Inode(1))],
         [Lock::Core(page(1, 7)), Lock::Core(page(1, 3))],

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
-    PageIndex, Reserved, SyncKind, WritebackRun,
+    PageIndex, Reserved, Shift, SyncKind, WritebackRun,
 };
 
 use super::Medium;
@@ -220,7 +220,12 @@ impl BlockState {
     }
 
     fn give_back(&mut self, block: u64) {
-        let Some(Block { device, .. }) = self.blocks.remove(&block) else { return };
+        if let Some(Block { device, .. }) = self.blocks.remove(&block) {
+            self.free_device(device);
+        }
+    }
+
+    fn free_device(&mut self, device: usize) {
         self.device[device].fill(STALE);
         self.free.push(device);
     }
@@ -340,6 +345,22 @@ impl AddressSpaceOperations for BlockStore {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn shift_unit(&self) -> Option<u64> {
+        Some(self.block_size as u64)
+    }
+
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        let mut state = self.lock();
+        if state.begun.range(range.start..).any(|(_, new)| !new.is_empty()) {
+            state.complaints.push(format!("a shift from {} on beside a write", range.start));
+        }
+        for block in super::shift_keys(&mut state.blocks, shift, &range, self.block_size) {
+            state.free_device(block.device);
+        }
+        state.size = size;
         Ok(())
     }
 

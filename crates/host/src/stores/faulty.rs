@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
-    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PageIndex, SyncKind, WritebackRun,
-    forward_to_store,
+    AddressSpaceOperations, Begun, Errno, Fallocate, FillBuf, PageIndex, Shift, SyncKind,
+    WritebackRun, forward_to_store,
 };
 
 use super::Medium;
@@ -333,7 +333,14 @@ impl<S: Medium> AddressSpaceOperations for FaultyStore<S> {
         self.inner.fallocate(change, range)
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent);
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        let first = PageIndex::containing(range.start).get();
+        self.enter(Call::Fallocate, first..PageIndex::containing(range.end - 1).get() + 1)?;
+        self.hand_on(&mut self.plan())?;
+        self.inner.shift(shift, range, size)
+    }
+
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent, shift_unit);
     forward_to_store!(self => self.inner; wants_stable_pages, is_swap, store_id);
     forward_to_store!(self => self.inner; failed_sync, set_times);
 }

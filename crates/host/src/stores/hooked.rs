@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
-    StoreId, Strategy, SyncKind, WritebackRun,
+    Shift, StoreId, Strategy, SyncKind, WritebackRun,
 };
 
 use super::faulty::Call;
@@ -215,6 +215,16 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
         let len = (range.end - range.start) as usize;
         let at = At { call: Call::Fallocate, pos: range.start, len, copied: 0 };
         self.call(&at, &mut || self.inner.fallocate(change, range.clone()))
+    }
+
+    fn shift_unit(&self) -> Option<u64> {
+        self.inner.shift_unit()
+    }
+
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        let len = (range.end - range.start) as usize;
+        let at = At { call: Call::Fallocate, pos: range.start, len, copied: 0 };
+        self.call(&at, &mut || self.inner.shift(shift, range.clone(), size))
     }
 
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
+use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, Shift};
 
 use super::Medium;
 
@@ -103,6 +103,12 @@ impl Image {
                 bytes[part].fill(0);
             }
         }
+    }
+
+    /// What lies from the start of `range` on moves, and the size is `size`.
+    pub(super) fn shift(&mut self, shift: Shift, range: &Range<u64>, size: u64) {
+        super::shift_keys(&mut self.sectors, shift, range, SECTOR);
+        self.size = size;
     }
 
     /// The size is recorded.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
-    PageIndex, Reserved, Strategy, SyncKind, WritebackRun,
+    PageIndex, Reserved, Shift, Strategy, SyncKind, WritebackRun,
 };
 
 use super::Medium;
@@ -164,6 +164,19 @@ impl AddressSpaceOperations for MemoryStore {
                 page[part].fill(0);
             }
         }
+        Ok(())
+    }
+
+    /// Pages are what is kept; a store that keeps nothing cannot move them either.
+    fn shift_unit(&self) -> Option<u64> {
+        (self.keeps == Keeps::Pages).then_some(PAGE_SIZE as u64)
+    }
+
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        let mut state = self.lock();
+        let gone = super::shift_keys(&mut state.pages, shift, &range, PAGE_SIZE);
+        drop(gone);
+        state.size = size;
         Ok(())
     }
 

@@ -29,10 +29,11 @@ mod phased;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, WritebackRun};
+use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, Shift, WritebackRun};
 
 pub use self::block::{BlockState, BlockStore};
 pub use self::crash::{CrashStore, Fate, Lie, Moment, Spell};
@@ -85,6 +86,26 @@ fn parts(range: &Range<u64>, block_size: usize) -> impl Iterator<Item = (u64, Ra
         let from = start.saturating_sub(block * size);
         (block, from as usize..(end - block * size).min(size) as usize)
     })
+}
+
+/// Moves the blocks from the start of `range` on, by number; those that have gone.
+fn shift_keys<B>(
+    blocks: &mut BTreeMap<u64, B>,
+    shift: Shift,
+    range: &Range<u64>,
+    block_size: usize,
+) -> Vec<B> {
+    let (start, end) = (range.start / block_size as u64, range.end / block_size as u64);
+    let mut tail = blocks.split_off(&start);
+    let (rest, gone) = match shift {
+        Shift::Collapse => (tail.split_off(&end), tail),
+        Shift::Insert => (tail, BTreeMap::new()),
+    };
+    blocks.extend(rest.into_iter().map(|(block, kept)| match shift {
+        Shift::Collapse => (block - (end - start), kept),
+        Shift::Insert => (block + (end - start), kept),
+    }));
+    gone.into_values().collect()
 }
 
 /// The bytes of the first of `blocks`, in ascending order, that ends past `pos`, and of those that

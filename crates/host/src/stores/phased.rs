@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
-    Strategy, SyncKind, WritebackRun,
+    Shift, Strategy, SyncKind, WritebackRun,
 };
 
 use super::crash::log::{self, Effect, Entry, Fate, Lie, Moment, Sector};
@@ -282,6 +282,20 @@ impl AddressSpaceOperations for PhasedStore {
         }
         self.pace.point();
         changed
+    }
+
+    fn shift_unit(&self) -> Option<u64> {
+        self.inner.shift_unit()
+    }
+
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        self.pace.answer(Call::Fallocate)?;
+        let number = self.begin(Call::Fallocate, Effect::Shift(shift, range.clone(), size));
+        self.state().size = size;
+        let moved = self.inner.shift(shift, range, size);
+        self.end(number..number + 1, |_| true);
+        self.pace.point();
+        moved
     }
 
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {

@@ -4,7 +4,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use faultless_page::{ConstSync, CoreSync, Errno, Initial, Spin, SyncFamily};
+use faultless_page::{ConstSync, CoreSync, Errno, Initial, Shift, Spin, SyncFamily};
 use heapless::Vec;
 
 use super::BlockMap;
@@ -44,6 +44,24 @@ struct Table<const N: usize> {
 
 impl<const N: usize> Initial for Table<N> {
     const INITIAL: Self = Self { blocks: [None; N], begun: 0, released: Vec::new(), size: 0 };
+}
+
+impl<const N: usize> Table<N> {
+    /// Makes holes of these entries, and frees what they had.
+    fn free(&mut self, entries: Range<usize>) {
+        let gone = self.blocks.get_mut(entries).unwrap_or_default();
+        // Backwards, so that the blocks are used again in the order in which they were.
+        for device_block in gone.iter_mut().rev().filter_map(Option::take) {
+            // There are no more blocks than there is room for.
+            let _fits = self.released.push(device_block);
+        }
+    }
+}
+
+/// The entries of a table that are those of `blocks`.
+fn entries<const N: usize>(blocks: &Range<u64>) -> Range<usize> {
+    let place = |block: u64| usize::try_from(block).unwrap_or(N).min(N);
+    place(blocks.start)..place(blocks.end)
 }
 
 impl<const N: usize> FixedMap<N> {
@@ -131,16 +149,30 @@ impl<const N: usize, S: SyncFamily> BlockMap for FixedMap<N, S> {
     }
 
     fn punch(&self, blocks: Range<u64>) {
+        self.table.lock().free(entries::<N>(&blocks));
+    }
+
+    fn can_shift(&self) -> bool {
+        true
+    }
+
+    fn shift(&self, shift: Shift, blocks: Range<u64>, size: u64) -> Result<(), Errno> {
+        let entries = entries::<N>(&blocks);
         let mut table = self.table.lock();
-        let place = |block: u64| usize::try_from(block).unwrap_or(N).min(N);
-        let (first, end) = (place(blocks.start), place(blocks.end));
-        let Table { blocks, released, .. } = &mut *table;
-        let gone = blocks.get_mut(first..end).unwrap_or_default();
-        // Backwards, so that the blocks are used again in the order in which they were.
-        for device_block in gone.iter_mut().rev().filter_map(Option::take) {
-            // There are no more blocks than there is room for.
-            let _fits = released.push(device_block);
+        let (first, len) = (entries.start, entries.len());
+        match shift {
+            Shift::Collapse => {
+                table.free(entries);
+                table.blocks[first..].rotate_left(len);
+            }
+            Shift::Insert => {
+                // Those have no place in the table any more, and lie past the end.
+                table.free(N.saturating_sub(len).max(first)..N);
+                table.blocks[first..].rotate_right(len);
+            }
         }
+        table.size = size;
+        Ok(())
     }
 
     fn set_size(&self, size: u64) {

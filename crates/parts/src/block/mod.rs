@@ -17,7 +17,7 @@ pub use swap::SwapStore;
 
 use core::ops::Range;
 
-use faultless_page::{Errno, FailedSync, StoreId, SyncKind};
+use faultless_page::{Errno, FailedSync, Shift, StoreId, SyncKind};
 
 /// A device of blocks, which several files may share. Every method may sleep.
 ///
@@ -116,6 +116,22 @@ pub trait BlockMap: Send + Sync {
     /// [`truncate`](Self::truncate) must not.
     fn punch(&self, blocks: Range<u64>);
 
+    /// Whether it can [`shift`](Self::shift). The default cannot.
+    fn can_shift(&self) -> bool {
+        false
+    }
+
+    /// Moves all blocks of the file from `blocks.end` on down to `blocks.start`, and frees what
+    /// `blocks` had; or moves all blocks from `blocks.start` on up to `blocks.end`, so that
+    /// `blocks` are holes. The file has `size` bytes then. Blocks past its end may be freed.
+    ///
+    /// # Errors
+    /// The file is as before, also after a crash. [`Errno::NotSupported`] is the default.
+    fn shift(&self, shift: Shift, blocks: Range<u64>, size: u64) -> Result<(), Errno> {
+        let _unknown_here = (shift, blocks, size);
+        Err(Errno::NotSupported)
+    }
+
     /// The file has `size` bytes now. Never sleeps.
     fn set_size(&self, size: u64);
 
@@ -181,6 +197,12 @@ impl<M: BlockMap + ?Sized> BlockMap for &M {
     }
     fn punch(&self, blocks: Range<u64>) {
         (**self).punch(blocks);
+    }
+    fn can_shift(&self) -> bool {
+        (**self).can_shift()
+    }
+    fn shift(&self, shift: Shift, blocks: Range<u64>, size: u64) -> Result<(), Errno> {
+        (**self).shift(shift, blocks, size)
     }
     fn set_size(&self, size: u64) {
         (**self).set_size(size);

@@ -22,7 +22,7 @@ use core::sync::atomic::Ordering::Release;
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, MAX_FILE_SIZE,
-    PAGE_SIZE, PageIndex, Reserved, SpinWait, StoreId, SyncKind, Wait, WritebackRun,
+    PAGE_SIZE, PageIndex, Reserved, Shift, SpinWait, StoreId, SyncKind, Wait, WritebackRun,
 };
 
 use super::tails::{Tail, Tails};
@@ -295,6 +295,17 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
                 blocks.try_for_each(|block| self.make_room(block))
             }
         }
+    }
+
+    fn shift_unit(&self) -> Option<u64> {
+        self.map.can_shift().then_some(self.block_size as u64)
+    }
+
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        // Notes of blocks that move.
+        self.settle_tails()?;
+        let block_size = self.block_size as u64;
+        self.map.shift(shift, range.start / block_size..range.end / block_size, size)
     }
 
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {

@@ -7,7 +7,7 @@ use std::string::String;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::vec::Vec;
 
-use faultless_page::{AddressSpaceOperations, Errno, FailedSync, Fallocate};
+use faultless_page::{AddressSpaceOperations, Errno, FailedSync, Fallocate, Shift};
 
 use super::{Rig, Rng, difference};
 use crate::{BlockDevice, BlockMap, BlockStore, FixedMap, RamDisk};
@@ -118,7 +118,7 @@ pub(super) fn check<S: AddressSpaceOperations + 'static>(
 impl<S: AddressSpaceOperations + 'static> Run<S> {
     fn step(&mut self) -> Result<(), String> {
         let max = (N * self.course.block_size) as u64;
-        match self.rng.below(13) {
+        match self.rng.below(14) {
             0..=3 => {
                 let end = if self.rng.below(8) == 0 { max } else { self.model.len() as u64 + 600 };
                 let pos = self.rng.below(end.min(max));
@@ -149,6 +149,11 @@ impl<S: AddressSpaceOperations + 'static> Run<S> {
                 let start = self.rng.below(max);
                 let end = start + 1 + self.rng.below(longest);
                 self.fallocate(start..end.min(max))
+            }
+            12 => {
+                let blocks = self.model.len() as u64 / self.course.block_size as u64;
+                let (start, len) = (self.rng.below(blocks + 1), 1 + self.rng.below(4));
+                self.shift(start, len)
             }
             _ => self.read(),
         }
@@ -190,6 +195,28 @@ impl<S: AddressSpaceOperations + 'static> Run<S> {
                 self.expect(Err(errno), "fallocate")?;
                 self.adopt_zeros(start..end)?;
             }
+        }
+        self.blocks()
+    }
+
+    /// Takes blocks out, or puts holes in.
+    fn shift(&mut self, first: u64, blocks: u64) -> Result<(), String> {
+        let block_size = self.course.block_size as u64;
+        let range = first * block_size..(first + blocks) * block_size;
+        let (start, end) = (range.start as usize, range.end as usize);
+        let collapses = self.rng.below(2) == 0;
+        let shift = if collapses { Shift::Collapse } else { Shift::Insert };
+        let done = self.rig.shift(shift, range);
+        let (len, most) = (self.model.len(), N * self.course.block_size);
+        match (done, shift) {
+            (Ok(()), Shift::Collapse) => drop(self.model.drain(start..end)),
+            (Ok(()), Shift::Insert) => {
+                drop(self.model.splice(start..start, core::iter::repeat_n(0, end - start)));
+            }
+            (Err(Errno::Invalid), Shift::Collapse) if end >= len => {}
+            (Err(Errno::Invalid), Shift::Insert) if start >= len => {}
+            (Err(Errno::FileTooBig), _) if end > most || len + (end - start) > most => {}
+            (Err(errno), _) => self.expect(Err(errno), "shift")?,
         }
         self.blocks()
     }

@@ -11,6 +11,7 @@ use crate::{Lock, LockOrder, Violation};
 const FILE: u64 = 7;
 const I: Lock = Lock::Cache(LockId::Inode(FILE));
 const SIZE: Lock = Lock::Cache(LockId::Size(FILE));
+const SHIFT: Lock = Lock::Cache(LockId::Shift(FILE));
 const READ: Lock = Lock::SpaceRead(1);
 const WRITE: Lock = Lock::SpaceWrite(1);
 
@@ -34,7 +35,8 @@ fn take(locks: &LockOrder<4>, thread: usize, lock: Lock) -> Result<(), Violation
 
 /// What a thread that holds `held` may wait for, of all locks.
 fn allowed(held: Lock) -> Vec<Lock> {
-    let all = [I, range(0), range(9), SIZE, READ, WRITE, pages(0, 1), pages(64, 1), writeback(2)];
+    let first = [I, range(0), range(9), SIZE, READ, WRITE, SHIFT];
+    let all = [&first[..], &[pages(0, 1), pages(64, 1), writeback(2)]].concat();
     let may = |wanted: &Lock| {
         let locks = LockOrder::new();
         take(&locks, 0, held).expect("the first lock");
@@ -44,12 +46,14 @@ fn allowed(held: Lock) -> Vec<Lock> {
 }
 
 #[test]
-fn the_order_is_inode_range_size_space_pages() {
+fn the_order_is_inode_range_size_space_shift_pages() {
     let after_pages = [writeback(2)];
-    let after_space = [pages(0, 1), pages(64, 1), writeback(2)];
-    let after_size = [READ, WRITE, pages(0, 1), pages(64, 1), writeback(2)];
+    let after_shift = [pages(0, 1), pages(64, 1), writeback(2)];
+    let after_space = [&[SHIFT], &after_shift[..]].concat();
+    let after_size = [&[READ, WRITE], &after_space[..]].concat();
     assert_eq!(allowed(pages(64, 1)), after_pages);
     assert_eq!(allowed(pages(0, 1)), [pages(64, 1), writeback(2)]);
+    assert_eq!(allowed(SHIFT), after_shift);
     assert_eq!(allowed(READ), after_space);
     assert_eq!(allowed(WRITE), after_space);
     assert_eq!(allowed(SIZE), after_size);

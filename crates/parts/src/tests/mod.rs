@@ -12,7 +12,7 @@ use std::{format, println};
 use faultless_filemap::{FileSize, Inode, NoTask, WriteOptions};
 use faultless_page::{
     AddressSpaceOperations, Begun, CoreSync, Count, Errno, FailedSync, Fallocate, FillBuf, Kernel,
-    NoUserMappings, PageCache, PageIndex, SpinWait, StoreId, SyncKind, Trace, WritebackRun,
+    NoUserMappings, PageCache, PageIndex, Shift, SpinWait, StoreId, SyncKind, Trace, WritebackRun,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserSlice};
@@ -140,6 +140,13 @@ impl<S: AddressSpaceOperations + 'static> Rig<S> {
         }
     }
 
+    fn shift(&self, shift: Shift, range: Range<u64>) -> Result<(), Errno> {
+        match shift {
+            Shift::Collapse => self.file().collapse_range(&mut token(), range, &NoTask),
+            Shift::Insert => self.file().insert_range(&mut token(), range, &NoTask),
+        }
+    }
+
     fn fsync(&self) -> Result<(), Errno> {
         self.file().fsync(&mut token(), SyncKind::All, &NoTask)
     }
@@ -253,6 +260,7 @@ impl<S: AddressSpaceOperations, F: Fn(&S, u64) + Send + Sync> Twist<S> for Trunc
 
 impl<S: AddressSpaceOperations, T: Twist<S>> AddressSpaceOperations for Twisted<S, T> {
     faultless_page::forward_to_store!(self => self.0; fallocate, extent, prepare_size);
+    faultless_page::forward_to_store!(self => self.0; shift, shift_unit);
     fn read(&self, index: PageIndex, buf: &mut FillBuf<'_>) -> Result<(), Errno> {
         self.1.read(&self.0, index, buf)
     }

@@ -1,7 +1,7 @@
 //! What changes the size of an open file, and the room it has.
 #![forbid(unsafe_code)]
 
-use faultless::prelude::{Fallocate, FileSize, InodeLocks, Task};
+use faultless::prelude::{FileSize, InodeLocks, Task};
 use linux_raw_sys::general as linux;
 
 use crate::errno::Errno;
@@ -26,16 +26,17 @@ impl<S: System> Description<S> {
         Ok(self.inode().set_size(token, size, task)?)
     }
 
-    /// `fallocate`: makes room for `len` bytes at `offset`, or zeros of them, as `mode` says. May
-    /// sleep. No lock is held.
+    /// `fallocate`: makes room for `len` bytes at `offset`, or zeros of them, or takes them out of
+    /// the file, or puts as many in, as `mode` says. May sleep. No lock is held.
     ///
     /// # Errors
     /// `EINVAL` for a range that is empty or negative; `EOPNOTSUPP` for flags that are not known or
-    /// do not go together, and for `FALLOC_FL_COLLAPSE_RANGE` and `FALLOC_FL_INSERT_RANGE`; `EBADF`
-    /// if the file is not open for writing; `EFBIG` for a range past the largest file; what
-    /// [`Inode::allocate`](faultless::filemap::Inode::allocate),
-    /// [`punch_hole`](faultless::filemap::Inode::punch_hole) and
-    /// [`zero_range`](faultless::filemap::Inode::zero_range) return.
+    /// do not go together; `EBADF` if the file is not open for writing; `EFBIG` for a range past
+    /// the largest file; what [`Inode::allocate`](faultless::filemap::Inode::allocate),
+    /// [`punch_hole`](faultless::filemap::Inode::punch_hole),
+    /// [`zero_range`](faultless::filemap::Inode::zero_range),
+    /// [`collapse_range`](faultless::filemap::Inode::collapse_range) and
+    /// [`insert_range`](faultless::filemap::Inode::insert_range) return.
     pub fn allocate<T: Task>(
         &self,
         token: &mut impl InodeLocks,
@@ -47,24 +48,43 @@ impl<S: System> Description<S> {
         if offset < 0 || len <= 0 {
             return Err(Errno::INVAL);
         }
-        let size = match mode & linux::FALLOC_FL_KEEP_SIZE {
-            0 => FileSize::Grows,
-            _ => FileSize::Stays,
-        };
-        let change = match (mode & !linux::FALLOC_FL_KEEP_SIZE, size) {
-            (0, _) => Fallocate::Allocate,
-            (linux::FALLOC_FL_PUNCH_HOLE, FileSize::Stays) => Fallocate::PunchHole,
-            (linux::FALLOC_FL_ZERO_RANGE, _) => Fallocate::ZeroRange,
-            _ => return Err(Errno::OPNOTSUPP),
-        };
+        let change = Change::of(mode)?;
         self.need(AccessMode::WRITE)?;
         let end = offset.checked_add(len).ok_or(Errno::FBIG)?;
         let (inode, range) = (self.inode(), offset as u64..end as u64);
         match change {
-            Fallocate::Allocate => inode.allocate(token, range, size, task)?,
-            Fallocate::PunchHole => inode.punch_hole(token, range, task)?,
-            Fallocate::ZeroRange => inode.zero_range(token, range, size, task)?,
+            Change::Allocate(size) => inode.allocate(token, range, size, task)?,
+            Change::PunchHole => inode.punch_hole(token, range, task)?,
+            Change::ZeroRange(size) => inode.zero_range(token, range, size, task)?,
+            Change::Collapse => inode.collapse_range(token, range, task)?,
+            Change::Insert => inode.insert_range(token, range, task)?,
         }
         Ok(())
+    }
+}
+
+/// What a mode of `fallocate` asks for.
+enum Change {
+    Allocate(FileSize),
+    PunchHole,
+    ZeroRange(FileSize),
+    Collapse,
+    Insert,
+}
+
+impl Change {
+    fn of(mode: u32) -> Result<Self, Errno> {
+        let size = match mode & linux::FALLOC_FL_KEEP_SIZE {
+            0 => FileSize::Grows,
+            _ => FileSize::Stays,
+        };
+        match (mode & !linux::FALLOC_FL_KEEP_SIZE, size) {
+            (0, _) => Ok(Self::Allocate(size)),
+            (linux::FALLOC_FL_PUNCH_HOLE, FileSize::Stays) => Ok(Self::PunchHole),
+            (linux::FALLOC_FL_ZERO_RANGE, _) => Ok(Self::ZeroRange(size)),
+            (linux::FALLOC_FL_COLLAPSE_RANGE, FileSize::Grows) => Ok(Self::Collapse),
+            (linux::FALLOC_FL_INSERT_RANGE, FileSize::Grows) => Ok(Self::Insert),
+            _ => Err(Errno::OPNOTSUPP),
+        }
     }
 }

@@ -273,7 +273,12 @@ impl Pair {
         let (open, fd) = self.any();
         let (keep, hole) = (linux::FALLOC_FL_KEEP_SIZE, linux::FALLOC_FL_PUNCH_HOLE);
         // tmpfs has no `FALLOC_FL_ZERO_RANGE`.
-        let mode = self.rng.of(&[0, keep, keep | hole, keep | hole, keep | hole, hole, 1 << 20]);
+        let shift = self.rng.of(&[linux::FALLOC_FL_COLLAPSE_RANGE, linux::FALLOC_FL_INSERT_RANGE]);
+        let mode = match self.rng.below(8) {
+            // Neither has tmpfs these.
+            0 => shift | self.rng.of(&[0, keep, hole]),
+            _ => self.rng.of(&[0, keep, keep | hole, keep | hole, keep | hole, hole, 1 << 20]),
+        };
         let refused = [(-1, 1), (0, 0), (0, -1), (i64::MAX, 1), (1, i64::MAX)];
         let (offset, len) = match self.rng.below(4) {
             0 => self.rng.of(&refused),

@@ -157,6 +157,27 @@ fn p6_truncation_takes_mappings_and_private_copies_with_the_pages() {
 }
 
 #[test]
+fn p6_mappings_see_what_has_moved_and_private_copies_before_the_end_stay() {
+    let rig = Rig::new();
+    let open = rig.numbered_on_disk(6).open_rw();
+    let (shared, private) = (rig.process(), rig.process());
+    shared.share(0, 7, &open);
+    private.map_private(0, 6, &open);
+    shared.store(3, 70).unwrap();
+    private.store(1, 80).unwrap();
+    private.store(5, 85).unwrap();
+    let bus = Err(Signal::Bus);
+    let shift = |mode| fallocate(&open, mode, 4096, 4096).unwrap();
+    shift(linux::FALLOC_FL_COLLAPSE_RANGE);
+    assert_eq!(shared.loads(0..7), [Ok(1), Ok(3), Ok(70), Ok(5), Ok(6), bus, bus]);
+    assert_eq!(private.loads(0..6), [Ok(1), Ok(80), Ok(70), Ok(5), Ok(6), bus]);
+    shared.store(4, 90).unwrap();
+    shift(linux::FALLOC_FL_INSERT_RANGE);
+    assert_eq!(shared.loads(0..7), [Ok(1), Ok(0), Ok(3), Ok(70), Ok(5), Ok(90), bus]);
+    assert_eq!(private.loads(0..6), [Ok(1), Ok(80), Ok(3), Ok(70), Ok(5), Ok(90)]);
+}
+
+#[test]
 fn p2_what_a_mapping_stores_past_the_end_does_not_show_when_the_file_grows() {
     let rig = Rig::new();
     let open = rig.memory_file().open_rw();

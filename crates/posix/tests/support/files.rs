@@ -102,6 +102,13 @@ impl AddressSpaceOperations for Store {
         nothing_held("a change of blocks");
         each!(self, store => store.fallocate(change, range))
     }
+    fn shift_unit(&self) -> Option<u64> {
+        each!(self, store => store.shift_unit())
+    }
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        nothing_held("a shift of blocks");
+        each!(self, store => store.shift(shift, range, size))
+    }
     fn extent(&self, pos: u64) -> Result<Option<Range<u64>>, Errno> {
         each!(self, store => store.extent(pos))
     }

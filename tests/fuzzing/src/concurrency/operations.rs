@@ -6,7 +6,7 @@ use faultless_filemap::{
     Dirty, FileSize, MsyncKind, NoTask, ReadAheadLimits, Reclaimed, Reclaimer, SyncKind, Task,
     WriteOptions,
 };
-use faultless_page::{Errno, Fallocate, PAGE_SIZE, PageIndex, UserMappings};
+use faultless_page::{Errno, Fallocate, PAGE_SIZE, PageIndex, Shift, UserMappings};
 use faultless_usercopy::{IovIter, UserSlice};
 
 use super::super::Plant;
@@ -109,6 +109,7 @@ impl World {
                 }
             }
             Operation::Blocks { change, at, cells } => self.blocks(op, change, at, cells),
+            Operation::Shift { shift, at, cells } => self.shift(op, shift, at, cells),
             Operation::Fsync | Operation::SyncPage { .. } => self.sync(op),
             Operation::Flush => {
                 let sent = file.writeback(&mut enter(), 0..u64::MAX, &self.task());
@@ -162,6 +163,25 @@ impl World {
             Leaves::One => drop(self.landed.borrow_mut().insert(op.tag, 0)),
             // It may have, in the first of the two.
             Leaves::Two => self.unknown.borrow_mut().push(op.file),
+        }
+    }
+
+    /// Everything behind these cells moves, or nothing.
+    fn shift(&self, op: &Op, shift: Shift, at: usize, cells: usize) {
+        let (file, task) = (&self.files[op.file], &self.task());
+        let (range, token) = (self.pos(at)..self.pos(at + cells), &mut enter());
+        let moved = match shift {
+            Shift::Collapse => file.collapse_range(token, range, task),
+            Shift::Insert => file.insert_range(token, range, task),
+        };
+        let others = self.script.ops().filter(|other| other.file == op.file);
+        let cuts =
+            |op: &Op| matches!(op.operation, Operation::Truncate { .. } | Operation::Shift { .. });
+        let may_be_short = others.filter(|op| cuts(op)).count() > 1;
+        let is_past = moved == Err(Errno::Invalid) && may_be_short;
+        assert!(moved.is_ok() || is_past || self.may_fail(), "{op:?}: {moved:?}");
+        if moved.is_err() {
+            self.landed.borrow_mut().insert(op.tag, 0);
         }
     }
 
@@ -259,7 +279,9 @@ impl World {
         let (page, offset) = (mapped + cell / PER_PAGE, cell % PER_PAGE * CELL);
         let stored = self.space.store(page, offset, &[op.tag; CELL]);
         let size = scheduler::quietly(|| self.files[op.file].size());
-        if stored.is_err() || size <= self.pos(cell) {
+        // Where it is then, a shift decides.
+        let is_past = size <= self.pos(cell) && !order::moves(&self.script, op.file);
+        if stored.is_err() || is_past {
             self.landed.borrow_mut().insert(op.tag, 0);
         }
     }

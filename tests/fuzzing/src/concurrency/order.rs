@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use faultless_page::Fallocate;
+use faultless_page::{Fallocate, Shift};
 
 use super::script::{CELLS, FileNumber, Op, Operation, PER_PAGE, Script};
 
@@ -25,12 +25,21 @@ pub(super) fn depends_on_order(script: &Script, file: FileNumber) -> bool {
     script.ops().any(|op| copies(&op))
 }
 
+/// Whether cells of the file move.
+pub(super) fn moves(script: &Script, file: FileNumber) -> bool {
+    script.ops().any(|op| op.file == file && matches!(op.operation, Operation::Shift { .. }))
+}
+
 /// The values that a cell of the file may ever show; 0 among them if it may be a hole or past the
 /// end.
 pub(super) fn values(script: &Script, file: FileNumber, cell: usize) -> Vec<u8> {
     if depends_on_order(script, file) {
         let tags = script.ops().map(|op| op.tag);
         return tags.chain([0, INITIAL, INITIAL + 1]).collect();
+    }
+    if moves(script, file) {
+        let tags = script.ops().filter(|op| op.file == file).map(|op| op.tag);
+        return tags.chain([0, INITIAL + file as u8]).collect();
     }
     let mut values = Vec::new();
     if cell < script.initial[file] {
@@ -85,14 +94,13 @@ pub(super) fn explains(
                 Operation::Append { cells: landed(op.tag).unwrap_or(cells) }
             }
             Operation::Blocks { change: Fallocate::Allocate, .. } => return None,
-            Operation::Store { .. } | Operation::Truncate { .. } | Operation::Blocks { .. }
-                if landed(op.tag) == Some(0) =>
-            {
-                return None;
-            }
-            Operation::Truncate { .. } | Operation::Store { .. } | Operation::Blocks { .. } => {
-                op.operation
-            }
+            Operation::Store { .. }
+            | Operation::Truncate { .. }
+            | Operation::Blocks { .. }
+            | Operation::Shift { .. } => match landed(op.tag) {
+                Some(0) => return None,
+                _ => op.operation,
+            },
             _ => return None,
         };
         let nothing =
@@ -224,6 +232,14 @@ fn apply(operation: Operation, tag: u8, cells: &mut Cells) {
         Operation::Blocks { at, cells: number, .. } if at < cells.len() => {
             let end = cells.len().min(at + number);
             cells[at..end].fill(0);
+        }
+        Operation::Shift { shift: Shift::Collapse, at, cells: number }
+            if at + number < cells.len() =>
+        {
+            drop(cells.drain(at..at + number));
+        }
+        Operation::Shift { shift: Shift::Insert, at, cells: number } if at < cells.len() => {
+            drop(cells.splice(at..at, core::iter::repeat_n(0, number)));
         }
         _ => {}
     }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use faultless_filemap::{DirtyVictims, Strategy};
-use faultless_page::{Errno, Fallocate};
+use faultless_page::{Errno, Fallocate, Shift};
 
 use super::super::Plant;
 use super::play::play;
@@ -45,6 +45,10 @@ const OPERATIONS: &[OnFile] = &[
     (0, hole(3, 3)),
     (0, zeros(INITIAL[0] - 3, PER_PAGE)),
     (0, Operation::Blocks { change: Fallocate::Allocate, at: 0, cells: CELLS }),
+    // A page; blocks of the first page, so that everything moves by less than a page.
+    (0, collapse(PER_PAGE, PER_PAGE)),
+    (0, collapse(2, 2)),
+    (0, insert(0, 2)),
     (0, Operation::Fsync),
     (0, Operation::Evict),
     (0, Operation::Invalidate),
@@ -69,6 +73,14 @@ const fn hole(at: usize, cells: usize) -> Operation {
 
 const fn zeros(at: usize, cells: usize) -> Operation {
     Operation::Blocks { change: Fallocate::ZeroRange, at, cells }
+}
+
+const fn collapse(at: usize, cells: usize) -> Operation {
+    Operation::Shift { shift: Shift::Collapse, at, cells }
+}
+
+const fn insert(at: usize, cells: usize) -> Operation {
+    Operation::Shift { shift: Shift::Insert, at, cells }
 }
 
 /// What the cache holds at first, and whether allocations reclaim: then pages that an operation has
@@ -217,6 +229,8 @@ const TROUBLED: &[OnFile] = &[
     (0, Operation::Truncate { cells: CELLS - 1 }),
     (0, hole(PER_PAGE - 1, PER_PAGE + 3)),
     (0, zeros(PER_PAGE + 1, PER_PAGE)),
+    (0, collapse(2, 4)),
+    (0, insert(PER_PAGE, PER_PAGE)),
     (0, Operation::Store { cell: INITIAL[0] - 1 }),
     (0, Operation::Read { at: 0, cells: CELLS }),
     (0, Operation::WriteBehind { at: 4, cells: PER_PAGE }),

@@ -5,7 +5,7 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use faultless_filemap::DirtyVictims;
-use faultless_page::{Fallocate, PAGE_SIZE};
+use faultless_page::{Fallocate, PAGE_SIZE, Shift};
 
 use super::scheduler::Wakes;
 use super::trouble::{Stores, Trouble};
@@ -63,6 +63,12 @@ pub(super) enum Operation {
     /// `fallocate`: a hole, zeros or room. The size stays.
     Blocks {
         change: Fallocate,
+        at: usize,
+        cells: usize,
+    },
+    /// `fallocate` that moves everything behind these cells, which are whole blocks.
+    Shift {
+        shift: Shift,
         at: usize,
         cells: usize,
     },

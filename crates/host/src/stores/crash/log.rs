@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use faultless_page::{Fallocate, SyncKind};
+use faultless_page::{Fallocate, Shift, SyncKind};
 
 use super::super::faulty::Call;
 use super::super::image::Image;
@@ -68,6 +68,8 @@ pub(in crate::stores) enum Effect {
     TruncateBlocks(u64),
     /// These bytes are zeros.
     Zero(Range<u64>),
+    /// These bytes go, or come, and the file has so many then.
+    Shift(Shift, Range<u64>, u64),
     Size(u64),
     Sync(SyncKind, u64),
 }
@@ -162,11 +164,13 @@ impl Effect {
             }
             Self::TruncateBlocks(size) if keeps(0, 1) => image.truncate_blocks(*size),
             Self::Zero(range) if keeps(0, 1) => image.zero(range),
+            Self::Shift(shift, range, size) if keeps(0, 1) => image.shift(*shift, range, *size),
             Self::Size(size) if keeps(0, 1) => image.record_size(*size),
             Self::Sync(_, size) if keeps(0, 1) => image.set_length(*size),
             Self::None
             | Self::TruncateBlocks(_)
             | Self::Zero(_)
+            | Self::Shift(..)
             | Self::Size(_)
             | Self::Sync(..) => {}
         }
