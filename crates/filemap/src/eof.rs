@@ -33,11 +33,17 @@ impl<K: Kernel> Inode<K> {
         self.size_changes.record_cut(size, || self.mapping().truncate_size(size.get()));
     }
 
-    /// The size, and where the first page begins that [moves](crate::moving), for a caller that has
-    /// inserted pages and holds their locks. Truncation sets the size and then looks for pages; the
-    /// caller inserts a page and then looks at the size. With a fence in each, at least one of them
-    /// sees the other. A shift does the same with what moves.
-    pub(crate) fn size_after_insertion(&self) -> (FilePos, FilePos) {
+    /// The size, for a caller that has inserted pages, or entries for them, and holds their locks.
+    /// Truncation sets the size and then looks for pages; the caller inserts a page and then looks
+    /// at the size. With a fence in each, at least one of them sees the other.
+    pub(crate) fn size_after_insertion(&self) -> FilePos {
+        <K::Sync as SyncFamily>::fence(Ordering::SeqCst);
+        self.eof()
+    }
+
+    /// The same, and where the first page begins that [moves](crate::moving): a shift does with
+    /// what moves as truncation does with the size.
+    pub(crate) fn size_and_moving_after_insertion(&self) -> (FilePos, FilePos) {
         <K::Sync as SyncFamily>::fence(Ordering::SeqCst);
         let moving = self.moving.first();
         (self.eof(), moving)

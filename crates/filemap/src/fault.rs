@@ -348,7 +348,7 @@ impl<K: Kernel> Inode<K> {
     /// With a fence in each, one of them sees the other. The truncation unmaps once more with the
     /// page locked, but does not come to that if its task is killed.
     fn recheck_size(&self, locked: &mut LockedRun<'_, K>, index: PageIndex) {
-        let (size, _) = self.size_after_insertion();
+        let size = self.size_after_insertion();
         if index.start() >= size.get() {
             self.unmap(index, index.plus(1), Unmap::Truncate);
         } else {

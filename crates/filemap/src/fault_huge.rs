@@ -85,7 +85,7 @@ impl<K: Kernel> Inode<K> {
         self.note_user_mapping();
         let installed = install(first, HugeFrames { locked: &locked, first: frame });
         // As after a fault: a truncation sets the size and then unmaps.
-        if self.size_after_insertion().0.page() < end {
+        if self.size_after_insertion().page() < end {
             self.unmap(first, end, Unmap::Truncate);
         }
         Some(installed)

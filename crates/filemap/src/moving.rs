@@ -54,7 +54,7 @@ impl<K: Kernel> MovingPages<K> {
     ) -> Result<Moving<'m, K>, Errno> {
         let lock = self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?;
         self.from.store(first.start(), Relaxed);
-        // Pairs with the fence of `size_after_insertion`.
+        // Pairs with the fence of `size_and_moving_after_insertion`.
         <K::Sync as SyncFamily>::fence(SeqCst);
         Ok(Moving { pages: self, _lock: lock })
     }

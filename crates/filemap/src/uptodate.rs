@@ -177,7 +177,7 @@ impl<K: Kernel> Inode<K> {
     /// inside the file and do not move.
     pub(crate) fn hand_over(&self, locked: LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
         // After the insertion: a truncation or a shift may not have seen these pages.
-        let (size, moving) = self.size_after_insertion();
+        let (size, moving) = self.size_and_moving_after_insertion();
         let (visible, on_store) = (size.get(), size.get().min(self.size_changes.known()));
         let slots = slots & pages_before(locked.run(), size.min(moving));
         locked.submit_read(slots, FileEnd { visible, on_store });

@@ -90,7 +90,7 @@ pub(super) fn prepare<K: Kernel>(
         retention.mark(locked, plan.inserted);
     }
     if mode == Mode::Overwrite {
-        let (size, moving) = inode.size_after_insertion();
+        let (size, moving) = inode.size_and_moving_after_insertion();
         // Truncation only waits for pages that were inserted before its scan. After inserting,
         // re-read the size and reserve no blocks past it: nothing would free them (W9). The next
         // round grows the file.
