@@ -13,6 +13,7 @@
 //! | short locks; waits, and locks to sleep with | `sync`, `waits` |
 //! | signals as they are kept; the current task | `signals`, `task` |
 //! | processes: `exec`, `fork`, `exit`, signals | `process` |
+//! | the disk | `disk` |
 //! | names, open files, devices, pipes | `files` |
 //! | the table of system calls | `calls` |
 //!
@@ -28,6 +29,7 @@ extern crate alloc;
 mod arch;
 mod boot;
 mod calls;
+mod disk;
 mod files;
 mod memory;
 mod process;

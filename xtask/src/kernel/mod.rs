@@ -41,6 +41,9 @@ struct Run {
     /// Pack a file or a folder, too: as GUEST, or under its own name in the root folder.
     #[arg(long = "file", value_name = "HOST[=GUEST]")]
     files: Vec<OsString>,
+    /// An image with an ext2 file system, which is mounted on /mnt.
+    #[arg(long, value_name = "IMG")]
+    disk: Option<PathBuf>,
     /// Where the program begins.
     #[arg(long, default_value = "/")]
     cwd: OsString,
@@ -101,6 +104,7 @@ impl Run {
         let machine = Machine {
             image,
             initramfs: files.finish()?,
+            disk: self.disk.clone(),
             command_line: self.command_line(&words),
             mem: self.mem.clone(),
             smp: self.smp,

@@ -48,7 +48,8 @@ extern "C" fn other_cpu() -> ! {
 
 /// The first thread: unpacks the files, and starts the first program.
 fn begin(boot: &Boot) {
-    let unpacked = files::init(boot.module);
+    let reclaim = sched::spawn(memory::pressure::reclaim_in_time);
+    let unpacked = reclaim.and_then(|()| files::init(boot.module));
     let started = unpacked.and_then(|()| process::start_first(options()));
     if let Err(why) = started {
         say!("kernel: the first program: {why}");

@@ -6,6 +6,7 @@ use faultless::parts::FramePool;
 use faultless::prelude::{Errno, FrameNumber, Frames};
 use spin::Once;
 
+use crate::memory::pressure;
 use crate::sync::Short;
 
 static FRAMES: Once<FramePool<Short>> = Once::new();
@@ -22,13 +23,16 @@ pub(super) fn init(pool: FramePool<Short>) {
     FRAMES.call_once(|| pool);
 }
 
-/// The pool, as the cache has it.
+/// The pool, as the cache has it: without the reserve.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pool;
 
 // SAFETY: the pool's.
 unsafe impl Frames for Pool {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        if !pressure::has_room() {
+            return Err(Errno::NoMemory);
+        }
         frames().allocate(pages)
     }
 

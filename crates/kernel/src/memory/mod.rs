@@ -8,15 +8,19 @@
 //! | frames | `frames` |
 //! | page tables of programs | `table` |
 //! | the kernel as Faultless sees it, the cache, address spaces | `machine` |
+//! | files, as the cache and reclaim know them | `file` |
+//! | dirty pages, reclaim | `pressure` |
 //! | memory without a file | `anonymous` |
 //! | user memory in system calls | `user` |
 
 mod anonymous;
+mod file;
 mod frames;
 mod heap;
 mod loader;
 mod machine;
 pub(crate) mod map;
+pub(crate) mod pressure;
 mod table;
 mod user;
 
@@ -26,11 +30,12 @@ use faultless::parts::FramePool;
 use faultless::prelude::PAGE_SIZE;
 
 pub(crate) use anonymous::{anonymous_request, shared_anonymous};
+pub(crate) use file::{Ends, FileHandle, WeakFile};
 pub(crate) use frames::frames;
 pub use heap::Heap;
 pub(crate) use loader::{Boot, Module};
-pub(crate) use machine::{AddressSpace, FileHandle, Machine, Open, Space, new_space};
-pub(crate) use map::{USER_END, direct_map, image_end, kernel_root};
+pub(crate) use machine::{AddressSpace, Machine, Open, Space, cache, new_space};
+pub(crate) use map::{USER_END, direct_map, image_end, kernel_root, physical};
 pub(crate) use table::was_short;
 pub(crate) use user::{
     UserBytes, copy_in, copy_out, get, get_string, get_words, put, put_words, user_memory,
@@ -61,4 +66,5 @@ pub(crate) fn init(boot: &Boot) {
     let pool = unsafe { FramePool::from_raw(base, frames.len()) };
     frames::init(pool);
     machine::init();
+    pressure::init();
 }

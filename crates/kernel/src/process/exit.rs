@@ -12,6 +12,7 @@ use spin::Once;
 
 use crate::arch::serial;
 use crate::calls::tell_unknown;
+use crate::files;
 use crate::memory::put;
 use crate::process::futex::{FutexKey, futex_wake};
 use crate::process::signals::send;
@@ -81,9 +82,12 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     drop(files);
     let memory = process.memory.lock().take();
     drop(memory);
+    // The working directory is in use no more.
+    let cwd = core::mem::replace(&mut *process.cwd.lock(), files::root());
+    drop(cwd);
     let Some(first) = FIRST.get() else { return };
     if Arc::ptr_eq(first, process) {
-        end_run(process.life.status.load(Acquire));
+        end_run(first, process.life.status.load(Acquire));
     }
     let children = core::mem::take(&mut *process.children.lock());
     for child in children {
@@ -102,14 +106,25 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     }
 }
 
-/// The first process has ended.
-fn end_run(status: WaitStatus) -> ! {
+/// The first process has ended: those that are left end, and the disk is unmounted.
+fn end_run(first: &Process, status: WaitStatus) -> ! {
     tell_unknown();
+    end_children(first);
+    files::shut_down();
     let code = match status & 0x7f {
         0 => status >> 8 & 0xff,
         signal => 128 + signal,
     };
     serial::end(code)
+}
+
+/// Ends the processes below one.
+fn end_children(process: &Process) {
+    let children = process.children.lock().clone();
+    for child in children {
+        child.begin_exit(linux::SIGKILL);
+        end_children(&child);
+    }
 }
 
 /// Ends all other threads of the process, as `execve` does.
