@@ -10,7 +10,7 @@ use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 use spin::Once;
 
-use crate::arch::serial;
+use crate::arch::{clock, serial};
 use crate::calls::tell_unknown;
 use crate::files;
 use crate::memory::put;
@@ -21,6 +21,10 @@ use crate::process::state::{Process, current, process_of};
 use crate::sched::{self, Thread};
 use crate::signals::{Cause, WaitStatus, Waited};
 use crate::waits::{key_of, wake};
+
+/// How long the end of the run waits for other processes, and how often it looks.
+const LAST_NS: u64 = 5_000_000_000;
+const LOOK_NS: u64 = 1_000_000;
 
 /// The first process: the run ends with it, and it gets the children of those that end.
 static FIRST: Once<Arc<Process>> = Once::new();
@@ -109,7 +113,7 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
 /// The first process has ended: those that are left end, and the disk is unmounted.
 fn end_run(first: &Process, status: WaitStatus) -> ! {
     tell_unknown();
-    end_children(first);
+    end_others(first);
     files::shut_down();
     let code = match status & 0x7f {
         0 => status >> 8 & 0xff,
@@ -118,12 +122,17 @@ fn end_run(first: &Process, status: WaitStatus) -> ! {
     serial::end(code)
 }
 
-/// Ends the processes below one.
-fn end_children(process: &Process) {
-    let children = process.children.lock().clone();
-    for child in children {
-        child.begin_exit(linux::SIGKILL);
-        end_children(&child);
+/// Ends all processes but the first, which gets the children of those that end.
+fn end_others(first: &Process) {
+    let until = clock::monotonic() + LAST_NS;
+    while clock::monotonic() < until {
+        let children = first.children.lock().clone();
+        let mut left = children.iter().filter(|child| !child.ended.load(Acquire)).peekable();
+        if left.peek().is_none() {
+            break;
+        }
+        left.for_each(|child| child.begin_exit(linux::SIGKILL));
+        sched::park_until(clock::monotonic() + LOOK_NS);
     }
 }
 
