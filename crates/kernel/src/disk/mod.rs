@@ -18,6 +18,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use bitflags::bitflags;
+use faultless::page::StoreId;
 use faultless::prelude::{Errno, Wait};
 use faultless_ext2::{BlockDevice, ReadTransfer, WriteTransfer};
 use spin::Once;
@@ -27,6 +28,7 @@ use virtio_drivers::transport::Transport;
 use crate::arch::apic;
 use crate::arch::serial::say;
 use crate::arch::vectors::DISK;
+use crate::memory::pressure::DISK as DISK_STORE;
 use crate::sync::Lock;
 use crate::waits::{key_of, waits, wake};
 
@@ -116,6 +118,10 @@ impl Disk {
 impl BlockDevice for Disk {
     fn size(&self) -> u64 {
         self.sectors * SECTOR
+    }
+
+    fn store_id(&self) -> StoreId {
+        DISK_STORE
     }
 
     fn read(&self, transfer: ReadTransfer) {

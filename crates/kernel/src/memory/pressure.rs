@@ -34,6 +34,8 @@ const BATCH: u32 = 32;
 /// Nanoseconds from one look to the next, and how often an allocation looks.
 const LOOK_NS: u64 = 2_000_000;
 const MOST_LOOKS: u32 = 1000;
+/// Looks that find no page, and none on its way either, until memory is at its end.
+const MOST_FRUITLESS: u32 = 3;
 
 static LIMIT: Once<DirtyLimit<Machine>> = Once::new();
 
@@ -62,13 +64,16 @@ pub(super) fn has_room() -> bool {
 /// threads, meanwhile.
 pub(super) fn reclaim(cache: &PageCache<Machine>, mut locks: LockContext<'_>, wanted: u32) -> u32 {
     let reclaimer = Reclaimer::new(DirtyVictims::Leave);
+    let mut fruitless = 0;
     for _ in 0..MOST_LOOKS {
         let wanted = wanted.max(BATCH);
         let done = reclaimer.step(cache, &Persistent, &mut locks, wanted, &Uninterrupted);
         if done.dropped > 0 {
             return done.dropped;
         }
-        if dirty_limit().charged() == 0 || Running.fatal_signal_pending() {
+        // With nothing on its way to the disk another thread may still have the last pages in hand.
+        fruitless += u32::from(dirty_limit().charged() == 0);
+        if fruitless == MOST_FRUITLESS || Running.fatal_signal_pending() {
             break;
         }
         sched::park_until(clock::monotonic() + LOOK_NS);
