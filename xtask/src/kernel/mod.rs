@@ -44,6 +44,10 @@ struct Run {
     /// An image with an ext2 file system, which is mounted on /mnt.
     #[arg(long, value_name = "IMG")]
     disk: Option<PathBuf>,
+    /// Write the number of QEMU's process there. To kill it is a power cut: the disk keeps what was
+    /// sent to it, and `e2fsck -fy` comes before what was synced is looked at.
+    #[arg(long, value_name = "FILE")]
+    pid: Option<PathBuf>,
     /// Where the program begins.
     #[arg(long, default_value = "/")]
     cwd: OsString,
@@ -105,6 +109,7 @@ impl Run {
             image,
             initramfs: files.finish()?,
             disk: self.disk.clone(),
+            pid: self.pid.clone(),
             command_line: self.command_line(&words),
             mem: self.mem.clone(),
             smp: self.smp,

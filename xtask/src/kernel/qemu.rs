@@ -37,6 +37,8 @@ pub(super) struct Machine {
     pub(super) image: PathBuf,
     pub(super) initramfs: Vec<u8>,
     pub(super) disk: Option<PathBuf>,
+    /// Where QEMU writes the number of its process.
+    pub(super) pid: Option<PathBuf>,
     pub(super) command_line: String,
     pub(super) mem: String,
     pub(super) smp: u32,
@@ -67,6 +69,9 @@ impl Machine {
             let mut drive = OsString::from("if=none,id=disk,format=raw,file=");
             drive.push(escape_commas(disk.as_os_str()));
             qemu.arg("-drive").arg(drive).args(["-device", "virtio-blk-pci,drive=disk"]);
+        }
+        if let Some(pid) = &self.pid {
+            qemu.arg("-pidfile").arg(pid);
         }
         if self.waits_for_debugger {
             qemu.args(["-s", "-S"]);
@@ -134,6 +139,11 @@ pub(super) fn escape(word: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comma_in_a_path_does_not_end_it() {
+        assert_eq!(escape_commas(OsStr::new("a,b=c,")), "a,,b=c,,");
+    }
 
     #[test]
     fn a_word_with_blanks_stays_one_word() {

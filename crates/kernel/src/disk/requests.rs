@@ -28,6 +28,9 @@ pub(super) const QUEUE: u16 = 0;
 /// The unit of the device's positions.
 pub(super) const SECTOR: u64 = 512;
 
+/// The queue as the device sees it.
+type DeviceQueue = VirtQueue<Direct, SIZE>;
+
 /// A status that the device never writes.
 const NONE: u8 = 0xff;
 
@@ -69,15 +72,12 @@ impl Request {
         Box::new(Self { header, status: [NONE], memory, work })
     }
 
-    /// Calls `act` with what the device reads and what it writes.
+    /// What the device reads, and what it writes.
     ///
     /// # Safety
-    /// `act` uses addresses and lengths alone, unless the device has not been given the request, or
-    /// is done with it.
-    unsafe fn with_buffers<R>(
-        &mut self,
-        act: impl for<'a> FnOnce(&'a [&'a [u8]], &'a mut [&'a mut [u8]]) -> R,
-    ) -> R {
+    /// The addresses and lengths alone are used, unless the device has not been given the request,
+    /// or is done with it.
+    unsafe fn buffers(&mut self) -> (Vec<&[u8]>, Vec<&mut [u8]>) {
         let header = (&raw const self.header).cast::<u8>();
         // SAFETY: the bytes of a header, which has no padding.
         let header = unsafe { slice::from_raw_parts(header, size_of::<Header>()) };
@@ -94,7 +94,36 @@ impl Request {
             }
         }
         written.push(&mut self.status);
-        act(&read, &mut written)
+        (read, written)
+    }
+
+    /// Gives it to the device; its number in the queue.
+    ///
+    /// # Errors
+    /// There is no room.
+    ///
+    /// # Safety
+    /// The request stays where it is until the queue gives it back.
+    unsafe fn put_into(&mut self, queue: &mut DeviceQueue) -> virtio_drivers::Result<u16> {
+        // SAFETY: the device has not been given it.
+        let (read, mut written) = unsafe { self.buffers() };
+        // SAFETY: the caller's promise; a request owns its memory.
+        unsafe { queue.add(&read, &mut written) }
+    }
+
+    /// Takes it from the device, which is done with it.
+    ///
+    /// # Errors
+    /// It is not the next one that the device is done with.
+    ///
+    /// # Safety
+    /// `token` is its number.
+    unsafe fn take_from(&mut self, queue: &mut DeviceQueue, token: u16) -> virtio_drivers::Result {
+        // SAFETY: the queue looks at the addresses alone if the device is not done with them.
+        let (read, mut written) = unsafe { self.buffers() };
+        // SAFETY: the same buffers as in `put_into`.
+        unsafe { queue.pop_used(token, &read, &mut written) }?;
+        Ok(())
     }
 
     /// The device is done with it, or it never got it. With no short lock held.
@@ -113,7 +142,7 @@ impl Request {
 /// The device's queue, and what is in it.
 pub(super) struct Queue {
     transport: PciTransport,
-    queue: VirtQueue<Direct, SIZE>,
+    queue: DeviceQueue,
     /// By the numbers that the queue gives them.
     under_way: [Option<Box<Request>>; SIZE],
     /// What waits for room, in order.
@@ -121,7 +150,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) const fn new(transport: PciTransport, queue: VirtQueue<Direct, SIZE>) -> Self {
+    pub(super) const fn new(transport: PciTransport, queue: DeviceQueue) -> Self {
         let under_way = [const { None }; SIZE];
         Self { transport, queue, under_way, waiting: VecDeque::new() }
     }
@@ -136,10 +165,8 @@ impl Queue {
     fn fill(&mut self) {
         let mut added = false;
         while let Some(mut request) = self.waiting.pop_front() {
-            let queue = &mut self.queue;
-            // SAFETY: the request stays in the table until the queue gives it back; the queue
-            // takes the addresses.
-            let token = unsafe { request.with_buffers(|read, written| queue.add(read, written)) };
+            // SAFETY: boxed, and in the table until the queue gives it back.
+            let token = unsafe { request.put_into(&mut self.queue) };
             let Ok(token) = token else {
                 self.waiting.push_front(request);
                 break;
@@ -161,10 +188,8 @@ impl Queue {
     pub(super) fn take_done(&mut self) -> Option<Box<Request>> {
         let token = self.queue.peek_used()?;
         let mut request = self.under_way.get_mut(usize::from(token))?.take()?;
-        let queue = &mut self.queue;
-        // SAFETY: the same buffers as in `fill`, and the device is done with them.
-        let popped =
-            unsafe { request.with_buffers(|read, written| queue.pop_used(token, read, written)) };
+        // SAFETY: the number that it has in the table.
+        let popped = unsafe { request.take_from(&mut self.queue, token) };
         debug_assert!(popped.is_ok(), "the queue has told its number");
         self.fill();
         Some(request)

@@ -15,11 +15,14 @@ use crate::files::walk::{Last, Name, Walk};
 /// # Errors
 /// `EEXIST`; those of a path and of the file system.
 pub(crate) fn make(at: &Directory, path: &[u8], new: New<'_>) -> Result<(), Errno> {
-    let (directory, name) = free_place(at, path, matches!(new, New::Directory(_)))?;
     if let New::Link(target) = new {
         check_target(target)?;
     }
-    directory.make(&name, new)?;
+    let place = free_place(at, path)?;
+    if !matches!(new, New::Directory(_)) {
+        place.need_no_slash()?;
+    }
+    place.directory.make(&place.name.name, new)?;
     Ok(())
 }
 
@@ -37,28 +40,33 @@ fn check_target(target: &[u8]) -> Result<(), Errno> {
 /// # Errors
 /// `EEXIST`; `EXDEV` for a node of another file system; those of a path.
 pub(crate) fn link(node: &Handle, at: &Directory, path: &[u8]) -> Result<(), Errno> {
-    let (directory, name) = free_place(at, path, false)?;
-    need_one_system(node, &directory)?;
-    directory.link(&**node, &name)
+    let place = free_place(at, path)?;
+    place.need_no_slash()?;
+    need_one_system(node, &place.directory)?;
+    place.directory.link(&**node, &place.name.name)
 }
 
 /// A place where something is to be made.
-fn free_place(
-    at: &Directory,
-    path: &[u8],
-    makes_directory: bool,
-) -> Result<(Directory, alloc::vec::Vec<u8>), Errno> {
+struct Place {
+    directory: Directory,
+    name: Name,
+}
+
+impl Place {
+    /// A slash behind the name asks for a directory.
+    fn need_no_slash(&self) -> Result<(), Errno> {
+        if self.name.has_slash { Err(Errno::NOENT) } else { Ok(()) }
+    }
+}
+
+/// The place that a path names, where nothing is.
+fn free_place(at: &Directory, path: &[u8]) -> Result<Place, Errno> {
     let mut walk = Walk::new(at, path)?;
-    let Last::Name(Name { name, has_slash }) = walk.reach_last()? else {
-        return Err(Errno::EXIST);
-    };
-    if walk.find(&name)?.is_some() {
+    let Last::Name(name) = walk.reach_last()? else { return Err(Errno::EXIST) };
+    if walk.find(&name.name)?.is_some() {
         return Err(Errno::EXIST);
     }
-    if has_slash && !makes_directory {
-        return Err(Errno::NOENT);
-    }
-    Ok((walk.current, name))
+    Ok(Place { directory: walk.current, name })
 }
 
 fn need_one_system(one: &Handle, other: &Handle) -> Result<(), Errno> {

@@ -1,4 +1,5 @@
 //! Files as the cache knows them: counted handles, and the table by which reclaim finds them.
+#![forbid(unsafe_code)]
 
 use core::ops::Deref;
 
