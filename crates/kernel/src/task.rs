@@ -9,7 +9,7 @@ use faultless_posix::{Caller, Errno};
 use linux_raw_sys::general as linux;
 
 use crate::arch::clock;
-use crate::memory::pressure::DISK;
+use crate::memory::DISK;
 use crate::sched;
 use crate::signals::{Cause, Life, UNBLOCKABLE};
 use crate::waits::waits;

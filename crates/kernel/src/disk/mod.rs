@@ -19,7 +19,7 @@ use alloc::sync::Arc;
 
 use bitflags::bitflags;
 use faultless::page::StoreId;
-use faultless::prelude::{Errno, Wait};
+use faultless::prelude::Errno;
 use faultless_ext2::{BlockDevice, ReadTransfer, WriteTransfer};
 use spin::Once;
 use virtio_drivers::queue::VirtQueue;
@@ -28,11 +28,10 @@ use virtio_drivers::transport::Transport;
 use crate::arch::apic;
 use crate::arch::serial::say;
 use crate::arch::vectors::DISK;
-use crate::memory::pressure::DISK as DISK_STORE;
+use crate::memory::DISK as DISK_STORE;
 use crate::sync::Lock;
-use crate::waits::{key_of, waits, wake};
 
-use requests::{QUEUE, Queue, Request, SECTOR, Work};
+use requests::{Flush, QUEUE, Queue, Request, SECTOR, Work};
 
 bitflags! {
     /// What the driver and the device can agree on.
@@ -52,17 +51,6 @@ pub(crate) struct Disk {
     queue: Lock<Queue>,
     sectors: u64,
     features: Features,
-}
-
-/// A flush that is waited for.
-pub(crate) struct Flush(Lock<Option<Result<(), Errno>>>);
-
-impl Flush {
-    /// The device is done.
-    fn end(&self, result: Result<(), Errno>) {
-        *self.0.lock() = Some(result);
-        wake(key_of(self));
-    }
 }
 
 /// Finds the disk, and lets it interrupt; none if the machine has none.
@@ -137,9 +125,8 @@ impl BlockDevice for Disk {
             // What it has written is durable.
             return Ok(());
         }
-        let flush = Arc::new(Flush(Lock::new(None)));
+        let flush = Arc::new(Flush::new());
         self.add(Work::Flush(Arc::clone(&flush)));
-        waits().wait_until(key_of(&*flush), &mut || flush.0.lock().is_some());
-        flush.0.lock().take().unwrap_or(Err(Errno::Io))
+        flush.wait()
     }
 }

@@ -9,14 +9,15 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use faultless::prelude::Errno;
+use faultless::prelude::{Errno, Wait};
 use faultless_ext2::{ReadTransfer, Stretch, WriteTransfer};
 use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::pci::PciTransport;
 use virtio_drivers::transport::{InterruptStatus, Transport};
 
-use crate::disk::Flush;
 use crate::disk::hal::Direct;
+use crate::sync::Lock;
+use crate::waits::{key_of, waits, wake};
 
 /// Descriptors of the queue, and the most that a request has: a transfer has up to 64 pieces of
 /// memory, the pages of a leaf.
@@ -48,6 +49,27 @@ pub(super) enum Work {
     Read(ReadTransfer),
     Write(WriteTransfer),
     Flush(Arc<Flush>),
+}
+
+/// A flush that is waited for.
+pub(super) struct Flush(Lock<Option<Result<(), Errno>>>);
+
+impl Flush {
+    pub(super) const fn new() -> Self {
+        Self(Lock::new(None))
+    }
+
+    /// The device is done.
+    fn end(&self, result: Result<(), Errno>) {
+        *self.0.lock() = Some(result);
+        wake(key_of(self));
+    }
+
+    /// Sleeps until the device is done; what it has said.
+    pub(super) fn wait(&self) -> Result<(), Errno> {
+        waits().wait_until(key_of(self), &mut || self.0.lock().is_some());
+        self.0.lock().take().unwrap_or(Err(Errno::Io))
+    }
 }
 
 /// A request. Boxed: the device has addresses of its parts.

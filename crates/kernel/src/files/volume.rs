@@ -18,8 +18,7 @@ use linux_raw_sys::general as linux;
 
 use crate::arch::clock;
 use crate::arch::serial::say;
-use crate::memory::pressure::{DISK, dirty_limit};
-use crate::memory::{Ends, FileHandle, Machine, Open, WeakFile, cache};
+use crate::memory::{DISK, Ends, FileHandle, Machine, Open, WeakFile, cache, dirty_limit};
 use crate::sched;
 use crate::sync::Lock;
 use crate::task::{Running, Uninterrupted};

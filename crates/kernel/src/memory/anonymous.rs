@@ -15,8 +15,7 @@ use faultless_posix::{Description, Errno, MapRequest, Rights, Sharing};
 use linux_raw_sys::general as linux;
 use spin::Once;
 
-use crate::memory::file::FileHandle;
-use crate::memory::machine::{Machine, Open};
+use crate::memory::machine::{FileHandle, Machine, Open};
 use crate::memory::map::USER_END;
 
 /// The store of a file of zeros.

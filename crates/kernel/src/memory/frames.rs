@@ -6,8 +6,10 @@ use faultless::parts::FramePool;
 use faultless::prelude::{Errno, FrameNumber, Frames};
 use spin::Once;
 
-use crate::memory::pressure;
 use crate::sync::Short;
+
+/// The part of all frames that the cache leaves to page tables and devices.
+const RESERVE: u32 = 64;
 
 static FRAMES: Once<FramePool<Short>> = Once::new();
 
@@ -30,7 +32,7 @@ pub(crate) struct Pool;
 // SAFETY: the pool's.
 unsafe impl Frames for Pool {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
-        if !pressure::has_room() {
+        if frames().free() <= frames().total() / RESERVE {
             return Err(Errno::NoMemory);
         }
         frames().allocate(pages)

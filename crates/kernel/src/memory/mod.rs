@@ -7,20 +7,16 @@
 //! | the heap | `heap` |
 //! | frames | `frames` |
 //! | page tables of programs | `table` |
-//! | the kernel as Faultless sees it, the cache, address spaces | `machine` |
-//! | files, as the cache and reclaim know them | `file` |
-//! | dirty pages, reclaim | `pressure` |
+//! | the kernel as Faultless sees it, the cache, files, the limit of dirty pages, address spaces | `machine` |
 //! | memory without a file | `anonymous` |
 //! | user memory in system calls | `user` |
 
 mod anonymous;
-mod file;
 mod frames;
 mod heap;
 mod loader;
 mod machine;
 pub(crate) mod map;
-pub(crate) mod pressure;
 mod table;
 mod user;
 
@@ -30,11 +26,13 @@ use faultless::parts::FramePool;
 use faultless::prelude::PAGE_SIZE;
 
 pub(crate) use anonymous::{anonymous_request, shared_anonymous};
-pub(crate) use file::{Ends, FileHandle, WeakFile};
 pub(crate) use frames::frames;
 pub use heap::Heap;
 pub(crate) use loader::{Boot, Module};
-pub(crate) use machine::{AddressSpace, Machine, Open, Space, cache, new_space};
+pub(crate) use machine::{
+    AddressSpace, DISK, Ends, FileHandle, Machine, Open, Persistent, Space, WeakFile, cache,
+    dirty_limit, end_files, new_space, reclaim_by,
+};
 pub(crate) use map::{USER_END, direct_map, image_end, kernel_root, physical};
 pub(crate) use table::was_short;
 pub(crate) use user::{
@@ -66,5 +64,4 @@ pub(crate) fn init(boot: &Boot) {
     let pool = unsafe { FramePool::from_raw(base, frames.len()) };
     frames::init(pool);
     machine::init();
-    pressure::init();
 }

@@ -18,8 +18,7 @@ use faultless_posix::Errno;
 use crate::arch::percpu;
 use crate::arch::switch::first_stack_pointer;
 use crate::arch::trap::TrapFrame;
-use crate::memory::pressure::dirty_limit;
-use crate::memory::{Machine, cache};
+use crate::memory::{Machine, cache, dirty_limit};
 use crate::signals::{Life, ThreadSignals};
 use crate::sync::Lock;
 

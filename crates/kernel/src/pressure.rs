@@ -1,32 +1,22 @@
-//! What happens when memory is short: the limit of dirty pages, direct reclaim, and the thread that
-//! gives pages up before it comes to that.
+//! What happens when memory is short: direct reclaim, and the thread that gives pages up before it
+//! comes to that.
 //!
 //! The cache leaves a reserve of frames alone, which page tables and devices use. Below the low
 //! mark the thread begins to give pages up, until the high mark is reached.
 
-use faultless::filemap::{DirtyLimit, DirtyThresholds, DirtyVictims, InKernel, Reclaimer};
-use faultless::page::{Count, LockContext, PageCache, StoreId};
+use faultless::filemap::{DirtyVictims, InKernel, Reclaimer};
+use faultless::page::LockContext;
 use faultless::prelude::Task;
-use spin::Once;
+use faultless_posix::Errno;
 
 use crate::arch::clock;
-use crate::memory::file::{Persistent, end_files};
-use crate::memory::frames::frames;
-use crate::memory::machine::{Machine, cache};
+use crate::memory::{Persistent, cache, dirty_limit, end_files, frames, reclaim_by};
 use crate::sched;
 use crate::task::{Running, Uninterrupted};
-use crate::waits::waits;
 
-/// The number of the disk, by which its dirty pages are counted. Files in memory, which no
-/// writeback cleans, have another one.
-pub(crate) const DISK: StoreId = StoreId(1);
-
-/// Parts of all frames: the reserve, the two marks, and the thresholds of dirty pages.
-const RESERVE: u32 = 64;
+/// The two marks, as parts of all frames.
 const LOW: u32 = 24;
 const HIGH: u32 = 16;
-const BACKGROUND: u32 = 16;
-const HARD: u32 = 6;
 
 /// Pages that a step gives up.
 const BATCH: u32 = 32;
@@ -37,37 +27,14 @@ const MOST_LOOKS: u32 = 1000;
 /// Looks that find no page, and none on its way either, until memory is at its end.
 const MOST_FRUITLESS: u32 = 3;
 
-static LIMIT: Once<DirtyLimit<Machine>> = Once::new();
-
-/// The limit of dirty pages of the disk.
-pub(crate) fn dirty_limit() -> &'static DirtyLimit<Machine> {
-    LIMIT.call_once(|| {
-        let total = frames().total();
-        let thresholds = DirtyThresholds::new((total / BACKGROUND).into(), (total / HARD).into());
-        DirtyLimit::new(thresholds)
-    })
-}
-
-/// What [`Kernel::count`](faultless::prelude::Kernel::count) is told.
-pub(super) fn count(store: StoreId, what: Count, pages: u32) {
-    if store == DISK {
-        dirty_limit().count(store, what, pages, &waits());
-    }
-}
-
-/// Whether the cache may take a frame.
-pub(super) fn has_room() -> bool {
-    frames().free() > frames().total() / RESERVE
-}
-
 /// An allocation of the cache finds no frame: how many were given up. Dirty pages are sent by the
 /// threads, meanwhile.
-pub(super) fn reclaim(cache: &PageCache<Machine>, mut locks: LockContext<'_>, wanted: u32) -> u32 {
+fn reclaim(mut locks: LockContext<'_>, wanted: u32) -> u32 {
     let reclaimer = Reclaimer::new(DirtyVictims::Leave);
     let mut fruitless = 0;
     for _ in 0..MOST_LOOKS {
         let wanted = wanted.max(BATCH);
-        let done = reclaimer.step(cache, &Persistent, &mut locks, wanted, &Uninterrupted);
+        let done = reclaimer.step(cache(), &Persistent, &mut locks, wanted, &Uninterrupted);
         if done.dropped > 0 {
             return done.dropped;
         }
@@ -82,7 +49,7 @@ pub(super) fn reclaim(cache: &PageCache<Machine>, mut locks: LockContext<'_>, wa
 }
 
 /// Gives pages up for ever: a thread of the kernel.
-pub(crate) fn reclaim_in_time() {
+fn reclaim_in_time() {
     let reclaimer = Reclaimer::new(DirtyVictims::Send);
     let total = frames().total();
     // SAFETY: a thread of the kernel, which holds nothing.
@@ -102,8 +69,12 @@ pub(crate) fn reclaim_in_time() {
     }
 }
 
-/// Says how many pages there is room for.
-pub(super) fn init() {
-    // Without it the cache forgets sooner what has left it.
-    let _less_memory = cache().set_capacity(frames().total().into());
+/// Says what gives pages up, and how many there is room for; starts the thread.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(crate) fn init() -> Result<(), Errno> {
+    reclaim_by(reclaim);
+    cache().set_capacity(frames().total().into())?;
+    sched::spawn(reclaim_in_time)
 }
