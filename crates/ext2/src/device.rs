@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use faultless::page::{FailedSync, ReadRequest, WritebackRequest};
+use faultless::page::{FailedSync, ReadRequest, StoreId, WritebackRequest};
 use faultless::prelude::Errno;
 
 /// A block device with a queue. Positions and lengths are in bytes, multiples of the block size of
@@ -21,6 +21,11 @@ use faultless::prelude::Errno;
 pub trait BlockDevice: Send + Sync {
     /// The size in bytes.
     fn size(&self) -> u64;
+
+    /// The number by which the kernel knows the device ([`StoreId`]): that of the files on it.
+    fn store_id(&self) -> StoreId {
+        StoreId::default()
+    }
 
     /// Reads, now or later. May sleep for room in the queue, and for nothing that the end of
     /// another transfer does not bring. A page lock may be held, and the lock of the file system.

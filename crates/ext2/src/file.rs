@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 
 use faultless::page::{
     AddressSpaceOperations, Begun, Contents, FailedSync, Fallocate, FillBuf, PageIndex,
-    ReadRequest, Reserved, Spin, SyncKind, WritebackRequest, WritebackRun,
+    ReadRequest, Reserved, Spin, StoreId, SyncKind, WritebackRequest, WritebackRun,
 };
 use faultless::prelude::{Errno, Kernel, PAGE_SIZE, Times};
 
@@ -174,6 +174,10 @@ impl<K: Kernel> AddressSpaceOperations for File<K> {
             end += 1;
         }
         Ok(Some(first * size..end * size))
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.volume.device.store_id()
     }
 
     fn max_size(&self) -> u64 {

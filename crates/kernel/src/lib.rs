@@ -9,17 +9,19 @@
 //! | from the loader to the first program | `boot` |
 //! | the machine: traps, interrupts, CPUs | `arch` |
 //! | memory, page tables, the seams to Faultless | `memory` |
+//! | what happens when memory is short | `pressure` |
 //! | threads, and which of them runs | `sched` |
 //! | short locks; waits, and locks to sleep with | `sync`, `waits` |
 //! | signals as they are kept; the current task | `signals`, `task` |
 //! | processes: `exec`, `fork`, `exit`, signals | `process` |
+//! | the disk | `disk` |
 //! | names, open files, devices, pipes | `files` |
 //! | the table of system calls | `calls` |
 //!
 //! # Locks
 //! Sleeping locks come first: the layout of an address space, then those of Faultless. Below them
-//! are short locks, which turn interrupts off: those of the tables here, then those of Faultless,
-//! then the queue of threads, the local APIC and the heap.
+//! are short locks, which turn interrupts off: those of the tables here, then those of Faultless and
+//! the disk's, then the queue of threads, the local APIC and the heap.
 #![no_std]
 #![cfg(target_arch = "x86_64")]
 
@@ -28,8 +30,10 @@ extern crate alloc;
 mod arch;
 mod boot;
 mod calls;
+mod disk;
 mod files;
 mod memory;
+mod pressure;
 mod process;
 mod sched;
 mod signals;

@@ -3,11 +3,13 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use faultless::page::StoreId;
 use faultless::prelude::{Task, Wait, WaitKey};
 use faultless_posix::{Caller, Errno};
 use linux_raw_sys::general as linux;
 
 use crate::arch::clock;
+use crate::memory::DISK;
 use crate::sched;
 use crate::signals::{Cause, Life, UNBLOCKABLE};
 use crate::waits::waits;
@@ -33,6 +35,39 @@ impl Task for Running {
 
     fn file_size_exceeded(&self) {
         raise(linux::SIGXFSZ);
+    }
+
+    fn throttle(&self) {
+        let pause = sched::with_own_writes(|writes| writes.pause_ns(self.now()));
+        if pause > 0 && !self.fatal_signal_pending() {
+            sched::park_until(clock::monotonic() + pause);
+        }
+    }
+
+    const LIMITS_DIRTY_PAGES: bool = true;
+
+    /// Pages of files in memory stay dirty: they are not limited.
+    fn admit_dirty(&self, store: StoreId, wanted: u32) -> u32 {
+        if store != DISK {
+            return wanted;
+        }
+        let killed = || self.fatal_signal_pending();
+        sched::with_own_writes(|writes| writes.admit(store, wanted, &killed))
+    }
+
+    fn settle_dirty(&self, dirtied: u32) {
+        sched::with_own_writes(|writes| writes.settle(dirtied));
+    }
+}
+
+/// A task that goes on to the end, whatever signals come: the kernel's own work, which no program
+/// waits for or which has to be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uninterrupted;
+
+impl Task for Uninterrupted {
+    fn now(&self) -> u64 {
+        clock::real()
     }
 }
 

@@ -56,6 +56,8 @@ numbers! {
     FAULT = EFAULT;
     /// In use by the system: the root, or a page.
     BUSY = EBUSY;
+    /// As many names as there may be.
+    MLINK = EMLINK;
     /// The name is taken.
     EXIST = EEXIST;
     /// Not in the same tree.

@@ -41,6 +41,13 @@ struct Run {
     /// Pack a file or a folder, too: as GUEST, or under its own name in the root folder.
     #[arg(long = "file", value_name = "HOST[=GUEST]")]
     files: Vec<OsString>,
+    /// An image with an ext2 file system, which is mounted on /mnt.
+    #[arg(long, value_name = "IMG")]
+    disk: Option<PathBuf>,
+    /// Write the number of QEMU's process there. To kill it is a power cut: the disk keeps what was
+    /// sent to it, and `e2fsck -fy` comes before what was synced is looked at.
+    #[arg(long, value_name = "FILE")]
+    pid: Option<PathBuf>,
     /// Where the program begins.
     #[arg(long, default_value = "/")]
     cwd: OsString,
@@ -101,6 +108,8 @@ impl Run {
         let machine = Machine {
             image,
             initramfs: files.finish()?,
+            disk: self.disk.clone(),
+            pid: self.pid.clone(),
             command_line: self.command_line(&words),
             mem: self.mem.clone(),
             smp: self.smp,

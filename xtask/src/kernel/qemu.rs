@@ -5,9 +5,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -36,6 +36,9 @@ pub(super) fn missing() -> Option<String> {
 pub(super) struct Machine {
     pub(super) image: PathBuf,
     pub(super) initramfs: Vec<u8>,
+    pub(super) disk: Option<PathBuf>,
+    /// Where QEMU writes the number of its process.
+    pub(super) pid: Option<PathBuf>,
     pub(super) command_line: String,
     pub(super) mem: String,
     pub(super) smp: u32,
@@ -62,6 +65,14 @@ impl Machine {
         qemu.args(["-serial", "chardev:messages"]);
         qemu.arg("-serial").arg(format!("file:{}", status.display()));
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        if let Some(disk) = &self.disk {
+            let mut drive = OsString::from("if=none,id=disk,format=raw,file=");
+            drive.push(escape_commas(disk.as_os_str()));
+            qemu.arg("-drive").arg(drive).args(["-device", "virtio-blk-pci,drive=disk"]);
+        }
+        if let Some(pid) = &self.pid {
+            qemu.arg("-pidfile").arg(pid);
+        }
         if self.waits_for_debugger {
             qemu.args(["-s", "-S"]);
             eprintln!("gdb {} -ex 'target remote :1234'", self.image.display());
@@ -104,6 +115,12 @@ fn wait(child: &mut Child, timeout: Duration) -> Result<Option<ExitStatus>> {
     }
 }
 
+/// A value in a list of QEMU's, which commas part.
+fn escape_commas(value: &OsStr) -> OsString {
+    let pieces: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b',').collect();
+    OsString::from_vec(pieces.join(&b",,"[..]))
+}
+
 /// A word of the command line: what would end it is escaped, and what QEMU would take for its own.
 pub(super) fn escape(word: &OsStr) -> String {
     if word.is_empty() {
@@ -122,6 +139,11 @@ pub(super) fn escape(word: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comma_in_a_path_does_not_end_it() {
+        assert_eq!(escape_commas(OsStr::new("a,b=c,")), "a,,b=c,,");
+    }
 
     #[test]
     fn a_word_with_blanks_stays_one_word() {

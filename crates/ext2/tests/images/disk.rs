@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
+use faultless::page::StoreId;
 use faultless::prelude::Errno;
 use faultless_ext2::{BlockDevice, ReadTransfer, WriteTransfer};
 
@@ -55,6 +56,9 @@ pub(crate) struct Worker {
 }
 
 impl Disk {
+    /// The number that a kernel knows it by.
+    pub(crate) const STORE: StoreId = StoreId(7);
+
     pub(crate) fn new(bytes: Vec<u8>, seed: u64) -> Arc<Self> {
         let state = State {
             bytes,
@@ -162,6 +166,10 @@ impl State {
 impl BlockDevice for Disk {
     fn size(&self) -> u64 {
         self.state().bytes.len() as u64
+    }
+
+    fn store_id(&self) -> StoreId {
+        Self::STORE
     }
 
     fn read(&self, transfer: ReadTransfer) {

@@ -3,6 +3,7 @@
 use faultless::prelude::*;
 use faultless_ext2::Access;
 
+use crate::disk::Disk;
 use crate::rig::{Rig, contents, evict, fsync, read, token, write};
 use crate::rng::Rng;
 use crate::tools::{Format, assert_sound, changed, debugfs};
@@ -19,6 +20,15 @@ fn what_is_written_is_on_the_disk_after_an_unmount() {
         assert_sound(&image);
         assert_eq!(debugfs(&image, "cat /a"), data, "{format:?}");
     }
+}
+
+#[test]
+fn files_have_the_number_of_the_device_that_they_are_on() {
+    let mut rig = Rig::mount(Format::ALL[0].make(&[]), 1);
+    let file = rig.open("a");
+    assert_eq!(file.mapping().store_id(), Disk::STORE);
+    drop(file);
+    assert_sound(&rig.unmount());
 }
 
 #[test]

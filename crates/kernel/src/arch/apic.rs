@@ -3,6 +3,7 @@
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
+use x2apic::ioapic::{IoApic, IrqFlags, IrqMode, RedirectionTableEntry};
 use x2apic::lapic::{LocalApic, LocalApicBuilder, TimerDivide, TimerMode};
 use x86_64::instructions::port::Port;
 
@@ -14,6 +15,9 @@ use crate::sync::Lock;
 
 /// Where the local APIC of each CPU is.
 const BASE: usize = 0xfee0_0000;
+
+/// Where the I/O APIC is.
+const IO_BASE: usize = 0xfec0_0000;
 
 /// Turns of the timer in a second.
 pub(crate) const TICKS_PER_SECOND: u64 = 250;
@@ -110,4 +114,18 @@ pub(crate) fn start_cpu(number: u32, start: u8) {
     while clock::monotonic() < until {}
     // SAFETY: as above.
     with(|apic| unsafe { apic.send_sipi(start, to) });
+}
+
+/// Has a line of a PCI device interrupt this CPU: active high, for as long as the device asks, as
+/// the firmware of QEMU wires them. Called by one thread.
+pub(crate) fn route(line: u8, vector: u8) {
+    let mut entry = RedirectionTableEntry::default();
+    entry.set_mode(IrqMode::Fixed);
+    entry.set_flags(IrqFlags::LEVEL_TRIGGERED);
+    entry.set_vector(vector);
+    entry.set_dest(percpu::this().apic.load(Relaxed) as u8);
+    // SAFETY: its registers, in the direct map; nothing else uses them meanwhile.
+    let mut io = unsafe { IoApic::new(direct_map(IO_BASE).addr() as u64) };
+    // SAFETY: the handler of the interrupt is there.
+    unsafe { io.set_table_entry(line, entry) };
 }

@@ -4,8 +4,9 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::arch::trap::TrapFrame;
-use crate::arch::vectors::{RESCHEDULE, SHOOTDOWN, SPURIOUS, TIMER};
+use crate::arch::vectors::{DISK, RESCHEDULE, SHOOTDOWN, SPURIOUS, TIMER};
 use crate::arch::{apic, percpu, shootdown};
+use crate::disk;
 use crate::files::console_tick;
 use crate::sched;
 
@@ -25,6 +26,10 @@ pub(super) fn serve(frame: &TrapFrame) {
         }
         SHOOTDOWN => {
             shootdown::answer();
+            apic::end_of_interrupt();
+        }
+        DISK => {
+            disk::interrupted();
             apic::end_of_interrupt();
         }
         // It has no end.

@@ -9,5 +9,7 @@ pub(crate) const RESCHEDULE: u8 = 0x41;
 pub(crate) const SHOOTDOWN: u8 = 0x42;
 /// An error of a local APIC.
 pub(crate) const ERROR: u8 = 0x43;
+/// The disk has ended requests.
+pub(crate) const DISK: u8 = 0x44;
 /// An interrupt that was withdrawn.
 pub(crate) const SPURIOUS: u8 = 0xff;

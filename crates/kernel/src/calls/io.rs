@@ -9,7 +9,7 @@ use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::{descriptors, names};
-use crate::files::{OpenFile, Regular};
+use crate::files::{self, OpenFile, Regular};
 use crate::memory::{UserBytes, with_buffer, with_vector};
 use crate::task::Running;
 
@@ -178,13 +178,20 @@ pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
 }
 
 fn sync(call: &mut Call<'_>, kind: SyncKind) -> Outcome {
-    if file(call)?.directory().is_some() {
+    if let Some(directory) = file(call)?.directory() {
+        directory.node().sync_names()?;
         return Ok(0);
     }
     regular(call, Errno::INVAL, |file, token, _| {
         file.description().sync(token, kind, &Running)?;
         Ok(0)
     })
+}
+
+/// `sync`, which reports nothing.
+pub(super) fn sync_all(_call: &mut Call<'_>) -> Outcome {
+    let _told_by_others = files::sync();
+    Ok(0)
 }
 
 pub(super) fn fsync(call: &mut Call<'_>) -> Outcome {
@@ -195,9 +202,14 @@ pub(super) fn fdatasync(call: &mut Call<'_>) -> Outcome {
     sync(call, SyncKind::Data)
 }
 
-/// Files in memory have no store that could lack anything.
 pub(super) fn syncfs(call: &mut Call<'_>) -> Outcome {
-    file(call).map(|_| 0)
+    let file = file(call)?;
+    if let Some(file) = file.regular() {
+        file.node().sync_all(Some(file.description()))?;
+    } else if let Some(directory) = file.directory() {
+        directory.node().sync_all(None)?;
+    }
+    Ok(0)
 }
 
 pub(super) fn sync_file_range(call: &mut Call<'_>) -> Outcome {

@@ -101,7 +101,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::fallocate => io::fallocate(call),
         Sysno::fsync => io::fsync(call),
         Sysno::fdatasync => io::fdatasync(call),
-        Sysno::sync => Ok(0),
+        Sysno::sync => io::sync_all(call),
         Sysno::syncfs => io::syncfs(call),
         Sysno::sync_file_range => io::sync_file_range(call),
         Sysno::fadvise64 => io::fadvise(call),
@@ -156,7 +156,8 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::fstat => stat::fstat(call),
         Sysno::newfstatat => stat::fstatat(call),
         Sysno::statx => stat::statx(call),
-        Sysno::statfs | Sysno::fstatfs => stat::statfs(call),
+        Sysno::statfs => stat::statfs(call),
+        Sysno::fstatfs => stat::fstatfs(call),
 
         Sysno::mmap => memory::mmap(call),
         Sysno::munmap => memory::munmap(call),

@@ -7,12 +7,12 @@ use core::sync::atomic::Ordering::Relaxed;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use faultless_posix::{Errno, Follow, Kind, Node};
+use faultless_posix::{Errno, Follow, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
-use crate::files::{self, Directory, tree};
-use crate::memory::{Machine, get_string, get_words, put};
+use crate::files::{self, Directory, Handle, New, NewTimes};
+use crate::memory::{get_string, get_words, put};
 use crate::task::caller;
 
 /// The path that an argument leads to.
@@ -54,11 +54,7 @@ const fn follow(flags: usize) -> Follow {
 }
 
 /// The node of a directory, a path and flags; of the descriptor itself with `AT_EMPTY_PATH`.
-pub(super) fn node(
-    call: &mut Call<'_>,
-    argument: usize,
-    flags: usize,
-) -> Result<Arc<Node<Machine>>, Errno> {
+pub(super) fn node(call: &mut Call<'_>, argument: usize, flags: usize) -> Result<Handle, Errno> {
     let path = path(call, argument + 1)?;
     if path.is_empty() && flags as u32 & linux::AT_EMPTY_PATH != 0 {
         return open_node(call, argument);
@@ -68,7 +64,7 @@ pub(super) fn node(
 }
 
 /// The node of an open file.
-fn open_node(call: &Call<'_>, argument: usize) -> Result<Arc<Node<Machine>>, Errno> {
+pub(super) fn open_node(call: &Call<'_>, argument: usize) -> Result<Handle, Errno> {
     let descriptor = call.args[argument];
     if descriptor as i32 == linux::AT_FDCWD {
         return Ok(cwd(call));
@@ -87,27 +83,27 @@ pub(super) fn mkdir(call: &mut Call<'_>) -> Outcome {
 pub(super) fn mkdirat(call: &mut Call<'_>) -> Outcome {
     let (at, path) = place(call, 0)?;
     let mode = call.args[2] as u32 & !call.process.umask.load(Relaxed);
-    tree().make_directory(&caller(), &at, &path, mode)?;
+    files::make(&at, &path, New::Directory(mode))?;
     Ok(0)
 }
 
 pub(super) fn rmdir(call: &mut Call<'_>) -> Outcome {
     let path = path(call, 0)?;
-    tree().remove_directory(&caller(), &cwd(call), &path)?;
+    files::remove_directory(&cwd(call), &path)?;
     Ok(0)
 }
 
 pub(super) fn unlink(call: &mut Call<'_>) -> Outcome {
     let path = path(call, 0)?;
-    tree().unlink(&caller(), &cwd(call), &path)?;
+    files::unlink(&cwd(call), &path)?;
     Ok(0)
 }
 
 pub(super) fn unlinkat(call: &mut Call<'_>) -> Outcome {
     let (at, path) = place(call, 0)?;
     match call.args[2] as u32 {
-        0 => tree().unlink(&caller(), &at, &path)?,
-        linux::AT_REMOVEDIR => tree().remove_directory(&caller(), &at, &path)?,
+        0 => files::unlink(&at, &path)?,
+        linux::AT_REMOVEDIR => files::remove_directory(&at, &path)?,
         _ => return Err(Errno::INVAL),
     }
     Ok(0)
@@ -116,7 +112,7 @@ pub(super) fn unlinkat(call: &mut Call<'_>) -> Outcome {
 pub(super) fn rename(call: &mut Call<'_>) -> Outcome {
     let (old, new) = (path(call, 0)?, path(call, 1)?);
     let cwd = cwd(call);
-    tree().rename(&caller(), (&cwd, &old), (&cwd, &new), 0)?;
+    files::rename((&cwd, &old), (&cwd, &new), 0)?;
     Ok(0)
 }
 
@@ -126,7 +122,7 @@ pub(super) fn renameat(call: &mut Call<'_>) -> Outcome {
     let (new_at, new) = place(call, 2)?;
     let is_second = call.frame.error == syscalls::Sysno::renameat2 as u64 + 1;
     let flags = if is_second { call.args[4] as u32 } else { 0 };
-    tree().rename(&caller(), (&old_at, &old), (&new_at, &new), flags)?;
+    files::rename((&old_at, &old), (&new_at, &new), flags)?;
     Ok(0)
 }
 
@@ -134,7 +130,7 @@ pub(super) fn link(call: &mut Call<'_>) -> Outcome {
     let (old, new) = (path(call, 0)?, path(call, 1)?);
     let cwd = cwd(call);
     let node = files::look_up(&cwd, &old, Follow::NotLast)?;
-    tree().link(&caller(), &node, &cwd, &new)?;
+    files::link(&node, &cwd, &new)?;
     Ok(0)
 }
 
@@ -144,20 +140,20 @@ pub(super) fn linkat(call: &mut Call<'_>) -> Outcome {
     let how = if follows { flags } else { flags | linux::AT_SYMLINK_NOFOLLOW as usize };
     let node = node(call, 0, how)?;
     let (at, path) = place(call, 2)?;
-    tree().link(&caller(), &node, &at, &path)?;
+    files::link(&node, &at, &path)?;
     Ok(0)
 }
 
 pub(super) fn symlink(call: &mut Call<'_>) -> Outcome {
     let (target, path) = (path(call, 0)?, path(call, 1)?);
-    tree().make_link(&caller(), &target, &cwd(call), &path)?;
+    files::make(&cwd(call), &path, New::Link(&target))?;
     Ok(0)
 }
 
 pub(super) fn symlinkat(call: &mut Call<'_>) -> Outcome {
     let target = path(call, 0)?;
     let (at, path) = place(call, 1)?;
-    tree().make_link(&caller(), &target, &at, &path)?;
+    files::make(&at, &path, New::Link(&target))?;
     Ok(0)
 }
 
@@ -186,7 +182,7 @@ pub(super) fn getdents(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn getcwd(call: &mut Call<'_>) -> Outcome {
     let [buffer, len, ..] = call.args;
-    let mut path = tree().path(&cwd(call))?;
+    let mut path = files::path(&cwd(call))?;
     path.push(0);
     if path.len() > len {
         return Err(Errno::RANGE);
@@ -228,7 +224,7 @@ pub(super) fn faccessat(call: &mut Call<'_>) -> Outcome {
     let node = node(call, 0, flags)?;
     let executes = call.args[2] as u32 & linux::X_OK != 0;
     let is_file = node.kind() == Kind::File;
-    if executes && is_file && node.status().mode & 0o111 == 0 {
+    if executes && is_file && node.attributes()?.status.mode & 0o111 == 0 {
         return Err(Errno::ACCES);
     }
     Ok(0)
@@ -240,12 +236,12 @@ pub(super) fn chmod(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn fchmod(call: &mut Call<'_>) -> Outcome {
-    open_node(call, 0)?.set_mode(&caller(), call.args[1] as u32)?;
+    open_node(call, 0)?.set_mode(call.args[1] as u32)?;
     Ok(0)
 }
 
 pub(super) fn fchmodat(call: &mut Call<'_>) -> Outcome {
-    node(call, 0, 0)?.set_mode(&caller(), call.args[2] as u32)?;
+    node(call, 0, 0)?.set_mode(call.args[2] as u32)?;
     Ok(0)
 }
 
@@ -257,33 +253,33 @@ fn id(argument: usize) -> Option<u32> {
 pub(super) fn chown(call: &mut Call<'_>) -> Outcome {
     at_cwd(call);
     let node = node(call, 0, 0)?;
-    node.set_owner(&caller(), id(call.args[2]), id(call.args[3]));
+    node.set_owner(id(call.args[2]), id(call.args[3]))?;
     Ok(0)
 }
 
 pub(super) fn fchown(call: &mut Call<'_>) -> Outcome {
     let node = open_node(call, 0)?;
-    node.set_owner(&caller(), id(call.args[1]), id(call.args[2]));
+    node.set_owner(id(call.args[1]), id(call.args[2]))?;
     Ok(0)
 }
 
 pub(super) fn fchownat(call: &mut Call<'_>) -> Outcome {
     let node = node(call, 0, call.args[4])?;
-    node.set_owner(&caller(), id(call.args[2]), id(call.args[3]));
+    node.set_owner(id(call.args[2]), id(call.args[3]))?;
     Ok(0)
 }
 
 pub(super) fn utimensat(call: &mut Call<'_>) -> Outcome {
     let [_, path, times, flags, ..] = call.args;
     let node = if path == 0 { open_node(call, 0)? } else { node(call, 0, flags)? };
-    let now = caller();
+    let now = caller().now;
     if times == 0 {
-        node.set_times(&now, Some(now.now), Some(now.now));
+        node.set_times(NewTimes { accessed: Some(now), modified: Some(now) })?;
         return Ok(0);
     }
     let words: [u64; 4] = get_words(&mut call.token, times)?;
     let time = |seconds: u64, nanoseconds: u64| match nanoseconds {
-        nanoseconds if nanoseconds == u64::from(linux::UTIME_NOW) => Ok(Some(now.now)),
+        nanoseconds if nanoseconds == u64::from(linux::UTIME_NOW) => Ok(Some(now)),
         nanoseconds if nanoseconds == u64::from(linux::UTIME_OMIT) => Ok(None),
         nanoseconds if nanoseconds < 1_000_000_000 => {
             Ok(Some(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)))
@@ -291,7 +287,7 @@ pub(super) fn utimensat(call: &mut Call<'_>) -> Outcome {
         _ => Err(Errno::INVAL),
     };
     let (accessed, modified) = (time(words[0], words[1])?, time(words[2], words[3])?);
-    node.set_times(&now, accessed, modified);
+    node.set_times(NewTimes { accessed, modified })?;
     Ok(0)
 }
 

@@ -6,7 +6,7 @@ use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::names;
-use crate::files::{self, Attributes};
+use crate::files::{self, Attributes, Space};
 use crate::memory::{put, put_words};
 
 const NANOSECONDS: u64 = 1_000_000_000;
@@ -28,7 +28,7 @@ fn put_stat(call: &mut Call<'_>, target: usize, attributes: &Attributes) -> Outc
         attributes.device,
         status.size,
         BLOCK,
-        status.size.div_ceil(BLOCK) * (BLOCK / SECTOR),
+        sectors(attributes),
         accessed.0,
         accessed.1,
         modified.0,
@@ -58,7 +58,7 @@ fn of_path(call: &mut Call<'_>, follow: Follow) -> Outcome {
 }
 
 pub(super) fn fstat(call: &mut Call<'_>) -> Outcome {
-    let attributes = call.process.file(call.args[0])?.attributes();
+    let attributes = call.process.file(call.args[0])?.attributes()?;
     put_stat(call, call.args[1], &attributes)
 }
 
@@ -67,7 +67,7 @@ fn attributes(call: &mut Call<'_>, flags: usize) -> Result<Attributes, Errno> {
     let is_empty = flags as u32 & linux::AT_EMPTY_PATH != 0
         && (call.args[1] == 0 || names::path(call, 1)?.is_empty());
     if is_empty && call.args[0] as i32 != linux::AT_FDCWD {
-        return Ok(call.process.file(call.args[0])?.attributes());
+        return call.process.file(call.args[0])?.attributes();
     }
     if is_empty {
         return files::attributes_at(&names::cwd(call), b".", Follow::Last);
@@ -88,7 +88,8 @@ pub(super) fn fstatat(call: &mut Call<'_>) -> Outcome {
 /// `struct statx`, with what `stat` has.
 pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     let [_, _, flags, _, target, _] = call.args;
-    let Attributes { status, device } = attributes(call, flags)?;
+    let attributes = attributes(call, flags)?;
+    let Attributes { status, device, .. } = attributes;
     let mut bytes = [0; 256];
     let mut set = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     set(0, &linux::STATX_BASIC_STATS.to_ne_bytes());
@@ -99,7 +100,7 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     set(28, &(status.mode as u16).to_ne_bytes());
     set(32, &status.number.to_ne_bytes());
     set(40, &status.size.to_ne_bytes());
-    set(48, &(status.size.div_ceil(BLOCK) * (BLOCK / SECTOR)).to_ne_bytes());
+    set(48, &sectors(&attributes).to_ne_bytes());
     for (at, time) in [(64, status.accessed), (96, status.changed), (112, status.modified)] {
         set(at, &(time / NANOSECONDS).to_ne_bytes());
         set(at + 8, &((time % NANOSECONDS) as u32).to_ne_bytes());
@@ -112,11 +113,50 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
-/// `struct statfs`: as tmpfs without a limit.
+/// `st_blocks`: files in memory are taken for whole.
+fn sectors(attributes: &Attributes) -> u64 {
+    let whole = || attributes.status.size.div_ceil(BLOCK) * (BLOCK / SECTOR);
+    attributes.sectors.unwrap_or_else(whole)
+}
+
 pub(super) fn statfs(call: &mut Call<'_>) -> Outcome {
-    const TMPFS: u64 = 0x0102_1994;
-    let mut words = [0; 15];
-    (words[0], words[1], words[8], words[9]) = (TMPFS, BLOCK, 255, BLOCK);
+    let path = names::path(call, 0)?;
+    let node = files::look_up(&names::cwd(call), &path, Follow::Last)?;
+    put_space(call, &node.space())
+}
+
+pub(super) fn fstatfs(call: &mut Call<'_>) -> Outcome {
+    let space = match names::open_node(call, 0) {
+        Ok(node) => node.space(),
+        // Pipes and the like, too, have some file system.
+        Err(_) => {
+            call.process.file(call.args[0])?;
+            files::root().space()
+        }
+    };
+    put_space(call, &space)
+}
+
+/// `struct statfs`.
+fn put_space(call: &mut Call<'_>, space: &Space) -> Outcome {
+    const NAME_MAX: u64 = linux::NAME_MAX as u64;
+    let words = [
+        space.magic,
+        space.block_size,
+        space.blocks,
+        space.free_blocks,
+        space.available_blocks,
+        space.inodes,
+        space.free_inodes,
+        0,
+        NAME_MAX,
+        space.block_size,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
     put_words(&mut call.token, call.args[1], words)?;
     Ok(0)
 }

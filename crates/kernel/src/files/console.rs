@@ -104,8 +104,8 @@ impl File for Console {
         if done == 0 && asked > 0 { Err(Errno::FAULT) } else { Ok(done) }
     }
 
-    fn attributes(&self) -> Attributes {
-        stream_attributes(linux::S_IFCHR, 5 << 8)
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        Ok(stream_attributes(linux::S_IFCHR, 5 << 8))
     }
 
     fn control(&self, token: &mut MayFault, request: u32, argument: usize) -> Result<usize, Errno> {

@@ -99,14 +99,14 @@ impl File for Memory {
         if self.what == What::Full { Err(Errno::NOSPC) } else { Ok(from.count()) }
     }
 
-    fn attributes(&self) -> Attributes {
+    fn attributes(&self) -> Result<Attributes, Errno> {
         let minor = match self.what {
             What::Null => 3,
             What::Zero => 5,
             What::Full => 7,
             What::Random => 9,
         };
-        stream_attributes(linux::S_IFCHR, number(1, minor))
+        Ok(stream_attributes(linux::S_IFCHR, number(1, minor)))
     }
 
     fn flags(&self) -> u32 {

@@ -4,25 +4,23 @@
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::prelude::MayFault;
-use faultless_posix::{Accessed, Errno, Node};
+use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
-use crate::memory::{Machine, put};
-use crate::task::caller;
+use crate::files::vnode::Handle;
+use crate::memory::put;
 use crate::waits::SleepLock;
 
 /// A directory, where a path may begin.
-pub(crate) type Directory = Arc<Node<Machine>>;
+pub(crate) type Directory = Handle;
 
 /// Bytes of `struct linux_dirent64` before the name.
 const ENTRY: usize = 19;
 
 /// An open directory.
-#[derive(Debug)]
 pub(crate) struct OpenDirectory {
     node: Directory,
     flags: AtomicU32,
@@ -56,10 +54,10 @@ impl OpenDirectory {
     pub(crate) fn list(&self, token: &mut MayFault, to: usize, len: usize) -> Result<usize, Errno> {
         let mut position = self.position.lock();
         let end = self.node.end_cookie();
-        self.node.accessed_at(Accessed::Now(caller().now));
+        self.node.accessed();
         let mut done = 0;
         while let Some(entry) = self.node.entry(*position, end)? {
-            let size = (ENTRY + entry.name().len() + 1).next_multiple_of(8);
+            let size = (ENTRY + entry.name.len() + 1).next_multiple_of(8);
             if size > len - done {
                 return if done == 0 { Err(Errno::INVAL) } else { Ok(done) };
             }
@@ -67,8 +65,8 @@ impl OpenDirectory {
             bytes.extend_from_slice(&entry.number.to_ne_bytes());
             bytes.extend_from_slice(&entry.next.to_ne_bytes());
             bytes.extend_from_slice(&(size as u16).to_ne_bytes());
-            bytes.push(entry.kind.entry_type());
-            bytes.extend_from_slice(entry.name());
+            bytes.push(entry.kind);
+            bytes.extend_from_slice(&entry.name);
             bytes.resize(size, 0);
             put(token, to.wrapping_add(done), &bytes)?;
             done += size;

@@ -10,7 +10,7 @@ use faultless_posix::{Errno, RwFlags};
 use linux_raw_sys::general as linux;
 
 use crate::files::directory::OpenDirectory;
-use crate::files::nodes::{Attributes, attributes};
+use crate::files::nodes::Attributes;
 use crate::files::regular::Regular;
 use crate::memory::UserBytes;
 use crate::task::Running;
@@ -47,8 +47,11 @@ pub(crate) trait File: Send + Sync {
         Err(Errno::INVAL)
     }
 
-    /// `fstat`.
-    fn attributes(&self) -> Attributes;
+    /// `fstat`. May sleep.
+    ///
+    /// # Errors
+    /// `EIO`.
+    fn attributes(&self) -> Result<Attributes, Errno>;
 
     /// `ioctl`.
     ///
@@ -101,8 +104,8 @@ impl File for Regular {
         self.description().write(token, from, RwFlags::empty(), &Running)
     }
 
-    fn attributes(&self) -> Attributes {
-        attributes(self.node())
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        self.node().attributes()
     }
 
     fn flags(&self) -> u32 {
@@ -131,8 +134,8 @@ impl File for OpenDirectory {
         Err(Errno::BADF)
     }
 
-    fn attributes(&self) -> Attributes {
-        attributes(self.node())
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        self.node().attributes()
     }
 
     fn flags(&self) -> u32 {

@@ -7,7 +7,8 @@ use faultless::prelude::{IovIter, KernelMemory, MayFault};
 use faultless_posix::{Description, Errno, RwFlags};
 use linux_raw_sys::general as linux;
 
-use crate::files::names::{make_directory, make_file, tree};
+use crate::files::in_tree::tree;
+use crate::files::names::{make_directory, make_file};
 use crate::memory::Open;
 use crate::task::{Running, caller};
 

@@ -3,51 +3,75 @@
 //! | what | module |
 //! |---|---|
 //! | what an open file can do: [`File`] | `file` |
-//! | regular files and directories of a tree of names | `regular`, `directory` |
+//! | regular files and directories, open | `regular`, `directory` |
+//! | a node of a file system, of which there are two: [`Vnode`](vnode::Vnode) | `vnode` |
+//! | the one in memory, the one of the disk | `in_tree`, `on_disk` |
+//! | the disk, mounted: its files in the cache, its flusher | `volume` |
+//! | paths across mounts | `walk`, `mount` |
 //! | devices: nodes of the tree that stand for something else | `devices`, `console` |
 //! | pipes | `pipe` |
-//! | paths, `open`, and what else makes names | `names` |
+//! | what paths lead to, `open`, and what changes names | `names`, `open`, `change` |
 //! | the initramfs | `initramfs` |
 //!
 //! To add a kind of open file, implement [`File`]. To add a device, add a line to the table in
-//! `devices`. A file system that is mounted is found in `names`, which is the only module that
-//! looks paths up.
+//! `devices`. To add a file system, implement [`Vnode`](vnode::Vnode).
 
+mod change;
 mod console;
 mod devices;
 mod directory;
 mod file;
+mod in_tree;
 mod initramfs;
+mod mount;
 mod names;
 mod nodes;
+mod on_disk;
+mod open;
 mod pipe;
 mod regular;
+mod vnode;
+mod volume;
+mod walk;
 
 use alloc::sync::Arc;
 
 use faultless_posix::Errno;
 
+use crate::arch::serial::say;
+use crate::disk;
 use crate::memory::Module;
 
+pub(crate) use change::{link, make, remove_directory, rename, unlink};
 pub(crate) use console::tick as console_tick;
 pub(crate) use devices::{ZERO, random_bytes};
 pub(crate) use directory::Directory;
 pub(crate) use file::{File, OpenFile, Ready};
+pub(crate) use in_tree::root;
+pub(crate) use mount::path;
 pub(crate) use names::{
     absolute, attributes_at, first_directory, look_up, make_directory, make_file, open,
-    open_program, opens_as, read_link, resolve_by, tree,
+    open_program, opens_as, read_link, resolve_by,
 };
 pub(crate) use nodes::{Attributes, stream_attributes};
+pub(crate) use on_disk::{shut_down, sync};
 pub(crate) use pipe::pipe;
 pub(crate) use regular::Regular;
+pub(crate) use vnode::{Handle, New, NewTimes, Space};
 
-/// Makes the tree of names, with the files of the initramfs.
+/// Makes the tree of names, with the files of the initramfs, and mounts the disk if there is one.
 ///
 /// # Errors
-/// A file cannot be made.
+/// A file cannot be made. A disk that cannot be mounted is told, and left alone.
 pub(crate) fn init(module: Option<Module>) -> Result<(), Errno> {
     devices::init()?;
-    module.map_or(Ok(()), |module| initramfs::unpack(module.bytes()))
+    module.map_or(Ok(()), |module| initramfs::unpack(module.bytes()))?;
+    if let Some(disk) = disk::init()
+        && let Err(why) = on_disk::init(disk)
+    {
+        say!("kernel: the disk cannot be mounted: {why}");
+    }
+    Ok(())
 }
 
 /// The console, open for reading and writing.

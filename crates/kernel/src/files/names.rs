@@ -1,39 +1,37 @@
-//! Paths: the one module that looks them up.
+//! Paths and what they lead to: nodes, open files, programs.
 #![forbid(unsafe_code)]
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use faultless::parts::RamStore;
 use faultless::prelude::MayFault;
-use faultless_posix::{Description, Errno, Follow, Kind, Node, Origin, Tree};
+use faultless_posix::{Errno, Follow, Kind, Node, Origin};
 use linux_raw_sys::general as linux;
 use spin::Once;
 
 use crate::files::directory::{Directory, OpenDirectory};
 use crate::files::file::OpenFile;
-use crate::files::nodes::{Attributes, attributes};
+use crate::files::in_tree::{new_file, root, tree};
+use crate::files::mount;
+use crate::files::nodes::Attributes;
+use crate::files::open::{Opened, open_node};
 use crate::files::regular::Regular;
-use crate::memory::{FileHandle, Machine, Open};
+use crate::files::vnode::Handle;
+use crate::files::walk::Walk;
+use crate::memory::{Machine, Open};
 use crate::sync::Lock;
 use crate::task::{Running, caller};
-
-/// The device number of the tree in memory.
-const DEVICE: u64 = 0x10;
-
-static TREE: Once<Tree<Machine>> = Once::new();
 
 /// Opens what a node stands for, with the flags of `open`.
 pub(crate) type Opens = fn(u32) -> OpenFile;
 
 /// Nodes that stand for something else, by their numbers.
-static OPENS: Lock<BTreeMap<u64, Opens>> = Lock::new(BTreeMap::new());
+static OPENS: Lock<BTreeMap<(u64, u64), Opens>> = Lock::new(BTreeMap::new());
 
 /// Lets a node stand for something else.
 pub(crate) fn opens_as(node: &Node<Machine>, opens: Opens) {
-    OPENS.lock().insert(node.number(), opens);
+    OPENS.lock().insert((node.status().device, node.number()), opens);
 }
 
 /// What a path stands for, if it stands for another one (`/proc/self/exe`).
@@ -48,16 +46,6 @@ pub(crate) fn resolve_by(resolves: Resolves) {
 
 fn resolve(path: &[u8]) -> Option<Vec<u8>> {
     RESOLVES.get().and_then(|resolves| resolves(path))
-}
-
-/// The root file system: a tree of names in memory.
-pub(crate) fn tree() -> &'static Tree<Machine> {
-    TREE.call_once(|| Tree::new(DEVICE, &caller(), 0o755))
-}
-
-/// An empty file of the tree.
-fn new_file() -> FileHandle {
-    FileHandle::new(Box::new(RamStore::new()), 0)
 }
 
 /// Makes a directory of the tree, at boot.
@@ -87,7 +75,7 @@ pub(crate) fn make_file(path: &[u8], mode: u32) -> Result<Arc<Node<Machine>>, Er
 /// # Errors
 /// Those of a path.
 pub(crate) fn first_directory(path: &[u8]) -> Result<Directory, Errno> {
-    let node = look_up(tree().root(), path, Follow::Last)?;
+    let node = look_up(&root(), path, Follow::Last)?;
     if node.kind() == Kind::Directory { Ok(node) } else { Err(Errno::NOTDIR) }
 }
 
@@ -95,13 +83,9 @@ pub(crate) fn first_directory(path: &[u8]) -> Result<Directory, Errno> {
 ///
 /// # Errors
 /// Those of a path.
-pub(crate) fn look_up(
-    at: &Directory,
-    path: &[u8],
-    follow: Follow,
-) -> Result<Arc<Node<Machine>>, Errno> {
+pub(crate) fn look_up(at: &Directory, path: &[u8], follow: Follow) -> Result<Handle, Errno> {
     let resolved = resolve(path);
-    tree().lookup(&caller(), at, resolved.as_deref().unwrap_or(path), follow)
+    Walk::new(at, resolved.as_deref().unwrap_or(path))?.reach_node(follow)
 }
 
 /// `stat` of a path.
@@ -113,7 +97,7 @@ pub(crate) fn attributes_at(
     path: &[u8],
     follow: Follow,
 ) -> Result<Attributes, Errno> {
-    Ok(attributes(&*look_up(at, path, follow)?))
+    look_up(at, path, follow)?.attributes()
 }
 
 /// `readlink`.
@@ -121,11 +105,10 @@ pub(crate) fn attributes_at(
 /// # Errors
 /// `EINVAL` if it is no symbolic link; those of a path.
 pub(crate) fn read_link(at: &Directory, path: &[u8]) -> Result<Vec<u8>, Errno> {
-    if let Some(target) = resolve(path) {
-        return Ok(target);
+    match resolve(path) {
+        Some(target) => Ok(target),
+        None => look_up(at, path, Follow::NotLast)?.target(),
     }
-    let node = tree().lookup(&caller(), at, path, Follow::NotLast)?;
-    Ok(node.target(&caller())?.to_vec())
 }
 
 /// `open`: a file of whatever kind; a new one has this mode.
@@ -140,19 +123,17 @@ pub(crate) fn open(
     mode: u32,
 ) -> Result<OpenFile, Errno> {
     let resolved = resolve(path);
-    let path = resolved.as_deref().unwrap_or(path);
-    let opened = tree().open(&caller(), at, path, flags, mode, || Ok(new_file()))?;
-    let node = opened.node;
-    let opens = OPENS.lock().get(&node.number()).copied();
+    let Opened { node, origin } = open_node(at, resolved.as_deref().unwrap_or(path), flags, mode)?;
+    let opens = OPENS.lock().get(&node.id()).copied();
     if let Some(opens) = opens {
         return Ok(opens(flags));
     }
-    let Some(file) = node.file().cloned() else {
+    if node.kind() != Kind::File {
         return Ok(Arc::new(OpenDirectory::new(node, flags)));
-    };
-    let description: Open = Arc::new(Description::new(file, flags)?);
+    }
+    let description = node.open(flags)?;
     let truncates = flags & linux::O_TRUNC != 0 && flags & linux::O_PATH == 0;
-    if truncates && opened.origin == Origin::Found && description.inode().size() > 0 {
+    if truncates && origin == Origin::Found && description.inode().size() > 0 {
         description.truncate(token, 0, &Running)?;
     }
     Ok(Arc::new(Regular::new(node, description)))
@@ -164,11 +145,10 @@ pub(crate) fn open(
 /// `EACCES` for anything else; those of a path.
 pub(crate) fn open_program(at: &Directory, path: &[u8]) -> Result<Open, Errno> {
     let node = look_up(at, path, Follow::Last)?;
-    let file = node.file().ok_or(Errno::ACCES)?;
-    if node.status().mode & 0o111 == 0 {
+    if node.kind() != Kind::File || node.attributes()?.status.mode & 0o111 == 0 {
         return Err(Errno::ACCES);
     }
-    Ok(Arc::new(Description::new(file.clone(), linux::O_RDONLY)?))
+    node.open(linux::O_RDONLY)
 }
 
 /// A path from the root.
@@ -176,7 +156,7 @@ pub(crate) fn absolute(at: &Directory, path: &[u8]) -> Vec<u8> {
     if path.starts_with(b"/") {
         return path.to_vec();
     }
-    let mut whole = tree().path(at).unwrap_or_default();
+    let mut whole = mount::path(at).unwrap_or_default();
     if !whole.ends_with(b"/") {
         whole.push(b'/');
     }

@@ -16,6 +16,8 @@ pub(crate) struct Attributes {
     pub(crate) status: Status,
     /// `st_rdev`, of a device.
     pub(crate) device: u64,
+    /// Room on the disk, in units of 512 bytes; unknown for files in memory.
+    pub(crate) sectors: Option<u64>,
 }
 
 /// The devices, by the numbers of their nodes: each with its own number (`st_rdev`).
@@ -39,7 +41,7 @@ pub(super) fn attributes(node: &Node<Machine>) -> Attributes {
     if device.is_some() {
         status.mode = status.mode & !linux::S_IFMT | linux::S_IFCHR;
     }
-    Attributes { status, device: device.unwrap_or(0) }
+    Attributes { status, device: device.unwrap_or(0), sectors: None }
 }
 
 /// What an open device says of itself that has no node at hand.
@@ -58,5 +60,5 @@ pub(crate) fn stream_attributes(kind: u32, device: u64) -> Attributes {
         modified: now,
         changed: now,
     };
-    Attributes { status, device }
+    Attributes { status, device, sectors: None }
 }

@@ -149,8 +149,8 @@ impl File for End {
         Ok(done)
     }
 
-    fn attributes(&self) -> Attributes {
-        stream_attributes(linux::S_IFIFO, 0)
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        Ok(stream_attributes(linux::S_IFIFO, 0))
     }
 
     fn flags(&self) -> u32 {

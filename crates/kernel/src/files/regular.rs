@@ -1,23 +1,19 @@
 //! Open regular files: everything is Faultless'.
 #![forbid(unsafe_code)]
 
-use alloc::sync::Arc;
-
-use faultless_posix::{Accessed, Node};
 use linux_raw_sys::general as linux;
 
-use crate::memory::{Machine, Open};
-use crate::task::caller;
+use crate::files::vnode::Handle;
+use crate::memory::Open;
 
 /// An open regular file.
-#[derive(Debug)]
 pub(crate) struct Regular {
-    node: Arc<Node<Machine>>,
+    node: Handle,
     description: Open,
 }
 
 impl Regular {
-    pub(super) const fn new(node: Arc<Node<Machine>>, description: Open) -> Self {
+    pub(super) const fn new(node: Handle, description: Open) -> Self {
         Self { node, description }
     }
 
@@ -27,14 +23,14 @@ impl Regular {
     }
 
     /// Its node.
-    pub(crate) const fn node(&self) -> &Arc<Node<Machine>> {
+    pub(crate) const fn node(&self) -> &Handle {
         &self.node
     }
 
     /// The file was read.
     pub(crate) fn accessed(&self) {
         if self.description.flags() & linux::O_NOATIME == 0 {
-            self.node.accessed_at(Accessed::Now(caller().now));
+            self.node.accessed();
         }
     }
 }

@@ -2,12 +2,11 @@
 //! a load shows its page, a store makes a copy. Shared memory is a file in memory without a name.
 #![forbid(unsafe_code)]
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use core::ops::Range;
 
-use faultless::page::{LockContext, SyncKind};
+use faultless::page::SyncKind;
 use faultless::parts::RamStore;
 use faultless::prelude::{
     AddressSpaceOperations, Begun, Errno as StoreErrno, FillBuf, PAGE_SIZE, PageIndex, WritebackRun,
@@ -16,7 +15,7 @@ use faultless_posix::{Description, Errno, MapRequest, Rights, Sharing};
 use linux_raw_sys::general as linux;
 use spin::Once;
 
-use crate::memory::machine::{FileHandle, Machine, Open, reclaim_by};
+use crate::memory::machine::{FileHandle, Machine, Open};
 use crate::memory::map::USER_END;
 
 /// The store of a file of zeros.
@@ -54,11 +53,7 @@ impl AddressSpaceOperations for Zeros {
 static ZEROS: Once<Open> = Once::new();
 
 fn zeros() -> &'static Open {
-    ZEROS.call_once(|| {
-        // Its pages are all that can be had again: other files are in memory only.
-        reclaim_by(give_up);
-        open(FileHandle::new(Box::new(Zeros), USER_END as u64))
-    })
+    ZEROS.call_once(|| open(FileHandle::new(Arc::new(Zeros), USER_END as u64, None)))
 }
 
 fn open(file: FileHandle) -> Open {
@@ -85,12 +80,6 @@ pub(crate) fn anonymous_request(address: usize, len: usize, rights: Rights) -> M
 pub(crate) fn shared_anonymous(len: usize, rights: Rights) -> Result<MapRequest<Machine>, Errno> {
     let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::NOMEM)?;
     let size = u64::try_from(len).map_err(|_| Errno::NOMEM)?;
-    let description = open(FileHandle::new(Box::new(RamStore::new()), size));
+    let description = open(FileHandle::new(Arc::new(RamStore::new()), size, None));
     Ok(MapRequest { description, offset: 0, len, rights, sharing: Sharing::Shared })
-}
-
-/// Gives up the pages of zeros; how many there were.
-fn give_up(mut locks: LockContext<'_>) -> u32 {
-    let Some(zeros) = ZEROS.get() else { return 0 };
-    zeros.inode().evict(&mut locks, 0..u64::MAX) as u32
 }

@@ -8,6 +8,9 @@ use spin::Once;
 
 use crate::sync::Short;
 
+/// The part of all frames that the cache leaves to page tables and devices.
+const RESERVE: u32 = 64;
+
 static FRAMES: Once<FramePool<Short>> = Once::new();
 
 /// The pool.
@@ -22,13 +25,16 @@ pub(super) fn init(pool: FramePool<Short>) {
     FRAMES.call_once(|| pool);
 }
 
-/// The pool, as the cache has it.
+/// The pool, as the cache has it: without the reserve.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pool;
 
 // SAFETY: the pool's.
 unsafe impl Frames for Pool {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        if frames().free() <= frames().total() / RESERVE {
+            return Err(Errno::NoMemory);
+        }
         frames().allocate(pages)
     }
 

@@ -4,18 +4,20 @@ use core::ops::{Deref, Range};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-use alloc::boxed::Box;
-use alloc::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 
-use faultless::page::LockContext;
+use faultless::filemap::{DirtyLimit, DirtyThresholds, Files};
+use faultless::page::{Count, LockContext, StoreId, TwoQueues};
 use faultless::prelude::{AddressSpaceOperations, Inode, Kernel, PageCache};
 use faultless_posix::{Description, Errno, ReverseMap, System};
 use spin::Once;
 
 use crate::arch::{percpu, shootdown};
-use crate::memory::frames::Pool;
+use crate::memory::frames::{Pool, frames};
 use crate::memory::table::PageTables;
-use crate::sync::Short;
+use crate::sync::{Lock, Short};
 use crate::waits::{Waits, waits};
 
 /// This kernel.
@@ -36,13 +38,31 @@ pub(super) fn init() {
     CACHE.call_once(|| PageCache::new(Pool, waits()));
 }
 
-/// Gives up pages that can be had again; how many. Called as [`Kernel::reclaim`] is.
-pub(super) type Reclaims = fn(LockContext<'_>) -> u32;
+/// The number of the disk, by which its dirty pages are counted. Files in memory, which no
+/// writeback cleans, have another one.
+pub(crate) const DISK: StoreId = StoreId(1);
+
+/// The thresholds of dirty pages, as parts of all frames.
+const BACKGROUND: u32 = 16;
+const HARD: u32 = 6;
+
+static LIMIT: Once<DirtyLimit<Machine>> = Once::new();
+
+/// The limit of dirty pages of the disk.
+pub(crate) fn dirty_limit() -> &'static DirtyLimit<Machine> {
+    LIMIT.call_once(|| {
+        let total = frames().total();
+        DirtyLimit::new(DirtyThresholds::new((total / BACKGROUND).into(), (total / HARD).into()))
+    })
+}
+
+/// Gives pages up, about so many; how many. Called as [`Kernel::reclaim`] is.
+pub(crate) type Reclaims = fn(LockContext<'_>, u32) -> u32;
 
 static RECLAIMS: Once<Reclaims> = Once::new();
 
-/// Says what gives up pages when memory is short.
-pub(super) fn reclaim_by(reclaims: Reclaims) {
+/// Says what gives pages up when memory is short.
+pub(crate) fn reclaim_by(reclaims: Reclaims) {
     RECLAIMS.call_once(|| reclaims);
 }
 
@@ -51,16 +71,22 @@ impl Kernel for Machine {
     type Frames = Pool;
     type Wait = &'static Waits;
     type Cache = &'static PageCache<Self>;
-    type Store = Box<dyn AddressSpaceOperations>;
+    type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = ReverseMap<Space, Short>;
-    type Replacement = ();
+    type Replacement = TwoQueues;
 
     fn cpu() -> usize {
         percpu::number()
     }
 
-    fn reclaim(_cache: &PageCache<Self>, locks: LockContext<'_>, _wanted: u32) -> u32 {
-        RECLAIMS.get().map_or(0, |reclaims| reclaims(locks))
+    fn reclaim(_cache: &PageCache<Self>, locks: LockContext<'_>, wanted: u32) -> u32 {
+        RECLAIMS.get().map_or(0, |reclaims| reclaims(locks, wanted))
+    }
+
+    fn count(store: StoreId, what: Count, pages: u32) {
+        if store == DISK {
+            dirty_limit().count(store, what, pages, &waits());
+        }
     }
 }
 
@@ -100,37 +126,128 @@ pub(crate) fn new_space() -> Result<Space, Errno> {
     Ok(Arc::new(AddressSpace::new(cache(), PageTables::new()?)))
 }
 
+/// What becomes of a file when its last handle goes. A file without it is in memory alone: its
+/// pages go.
+pub(crate) trait Ends: Send + Sync {
+    /// Closes or discards the file. May sleep: no lock is held.
+    fn end(&self, inode: Inode<Machine>);
+}
+
 /// A file.
-#[derive(Debug)]
 pub(crate) struct File {
     /// There until the file is dropped.
     inode: Option<Inode<Machine>>,
+    ends: Option<Arc<dyn Ends>>,
 }
 
-/// A counted handle of a file.
-#[derive(Clone, Debug)]
+/// The files whose pages can be had again, by the numbers of their mappings.
+static PERSISTENT: Lock<BTreeMap<u64, Weak<File>>> = Lock::new(BTreeMap::new());
+
+/// Files whose last handle reclaim has had: an allocation must not wait for their end.
+static ENDED: Lock<Vec<File>> = Lock::new(Vec::new());
+
+/// A counted handle of a file. Dropping the last one may sleep.
+#[derive(Clone)]
 pub(crate) struct FileHandle(Arc<File>);
+
+/// A handle that does not keep the file.
+#[derive(Clone)]
+pub(crate) struct WeakFile(Weak<File>);
 
 impl FileHandle {
     /// A file of `size` bytes on `store`.
-    pub(crate) fn new(store: Box<dyn AddressSpaceOperations>, size: u64) -> Self {
-        let inode = Inode::new(cache(), store, ReverseMap::new(), size);
-        Self(Arc::new(File { inode: Some(inode) }))
+    pub(crate) fn new(
+        store: Arc<dyn AddressSpaceOperations>,
+        size: u64,
+        ends: Option<Arc<dyn Ends>>,
+    ) -> Self {
+        let is_persistent = store.is_persistent();
+        let inode = Inode::<Machine>::new(cache(), store, ReverseMap::new(), size);
+        let id = inode.mapping().id();
+        let file = Arc::new(File { inode: Some(inode), ends });
+        if is_persistent {
+            PERSISTENT.lock().insert(id, Arc::downgrade(&file));
+        }
+        Self(file)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakFile {
+        WeakFile(Arc::downgrade(&self.0))
+    }
+}
+
+impl WeakFile {
+    /// A handle, unless the last one has gone.
+    pub(crate) fn upgrade(&self) -> Option<FileHandle> {
+        self.0.upgrade().map(FileHandle)
+    }
+}
+
+impl Deref for File {
+    type Target = Inode<Machine>;
+    fn deref(&self) -> &Inode<Machine> {
+        self.inode.as_ref().unwrap_or_else(|| unreachable!("a file is used while it is dropped"))
     }
 }
 
 impl Deref for FileHandle {
     type Target = Inode<Machine>;
     fn deref(&self) -> &Inode<Machine> {
-        self.0.inode.as_ref().unwrap_or_else(|| unreachable!("a file is used while it is dropped"))
+        &self.0
+    }
+}
+
+impl core::fmt::Debug for FileHandle {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("FileHandle").field(&**self).finish()
     }
 }
 
 impl Drop for File {
-    /// The last handle of a file in memory: its pages have no other place.
     fn drop(&mut self) {
-        if let Some(inode) = self.inode.take() {
-            inode.discard();
+        let Some(inode) = self.inode.take() else { return };
+        let id = inode.mapping().id();
+        match &self.ends {
+            Some(ends) => ends.end(inode),
+            None => inode.discard(),
+        }
+        let removed = PERSISTENT.lock().remove(&id);
+        drop(removed);
+    }
+}
+
+/// The table, as reclaim has it.
+pub(crate) struct Persistent;
+
+/// A handle that reclaim has. If it is the last one, a thread of the kernel ends the file.
+pub(crate) struct Found(Option<Arc<File>>);
+
+impl Files<Machine> for Persistent {
+    type Handle = Found;
+
+    fn find(&self, mapping: u64) -> Option<Found> {
+        let file = PERSISTENT.lock().get(&mapping)?.upgrade()?;
+        Some(Found(Some(file)))
+    }
+}
+
+impl Deref for Found {
+    type Target = Inode<Machine>;
+    fn deref(&self) -> &Inode<Machine> {
+        self.0.as_ref().unwrap_or_else(|| unreachable!("there until the drop"))
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        if let Some(last) = self.0.take().and_then(Arc::into_inner) {
+            ENDED.lock().push(last);
         }
     }
+}
+
+/// Ends the files whose last handles reclaim has had. For a thread that holds nothing.
+pub(crate) fn end_files() {
+    let ended = core::mem::take(&mut *ENDED.lock());
+    drop(ended);
 }

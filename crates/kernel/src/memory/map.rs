@@ -33,7 +33,7 @@ pub(crate) fn direct_map(physical: usize) -> *mut u8 {
 }
 
 /// The physical address of one in the direct map.
-pub(super) fn physical(address: NonNull<u8>) -> usize {
+pub(crate) fn physical(address: NonNull<u8>) -> usize {
     address.addr().get() - DIRECT_MAP
 }
 

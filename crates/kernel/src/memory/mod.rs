@@ -7,7 +7,7 @@
 //! | the heap | `heap` |
 //! | frames | `frames` |
 //! | page tables of programs | `table` |
-//! | the kernel as Faultless sees it, the cache, address spaces | `machine` |
+//! | the kernel as Faultless sees it, the cache, files, the limit of dirty pages, address spaces | `machine` |
 //! | memory without a file | `anonymous` |
 //! | user memory in system calls | `user` |
 
@@ -29,8 +29,11 @@ pub(crate) use anonymous::{anonymous_request, shared_anonymous};
 pub(crate) use frames::frames;
 pub use heap::Heap;
 pub(crate) use loader::{Boot, Module};
-pub(crate) use machine::{AddressSpace, FileHandle, Machine, Open, Space, new_space};
-pub(crate) use map::{USER_END, direct_map, image_end, kernel_root};
+pub(crate) use machine::{
+    AddressSpace, DISK, Ends, FileHandle, Machine, Open, Persistent, Space, WeakFile, cache,
+    dirty_limit, end_files, new_space, reclaim_by,
+};
+pub(crate) use map::{USER_END, direct_map, image_end, kernel_root, physical};
 pub(crate) use table::was_short;
 pub(crate) use user::{
     UserBytes, copy_in, copy_out, get, get_string, get_words, put, put_words, user_memory,

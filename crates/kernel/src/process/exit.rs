@@ -10,8 +10,9 @@ use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 use spin::Once;
 
-use crate::arch::serial;
+use crate::arch::{clock, serial};
 use crate::calls::tell_unknown;
+use crate::files;
 use crate::memory::put;
 use crate::process::futex::{FutexKey, futex_wake};
 use crate::process::signals::send;
@@ -20,6 +21,10 @@ use crate::process::state::{Process, current, process_of};
 use crate::sched::{self, Thread};
 use crate::signals::{Cause, WaitStatus, Waited};
 use crate::waits::{key_of, wake};
+
+/// How long the end of the run waits for other processes, and how often it looks.
+const LAST_NS: u64 = 5_000_000_000;
+const LOOK_NS: u64 = 1_000_000;
 
 /// The first process: the run ends with it, and it gets the children of those that end.
 static FIRST: Once<Arc<Process>> = Once::new();
@@ -81,9 +86,12 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     drop(files);
     let memory = process.memory.lock().take();
     drop(memory);
+    // The working directory is in use no more.
+    let cwd = core::mem::replace(&mut *process.cwd.lock(), files::root());
+    drop(cwd);
     let Some(first) = FIRST.get() else { return };
     if Arc::ptr_eq(first, process) {
-        end_run(process.life.status.load(Acquire));
+        end_run(first, process.life.status.load(Acquire));
     }
     let children = core::mem::take(&mut *process.children.lock());
     for child in children {
@@ -102,14 +110,30 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     }
 }
 
-/// The first process has ended.
-fn end_run(status: WaitStatus) -> ! {
+/// The first process has ended: those that are left end, and the disk is unmounted.
+fn end_run(first: &Process, status: WaitStatus) -> ! {
     tell_unknown();
+    end_others(first);
+    files::shut_down();
     let code = match status & 0x7f {
         0 => status >> 8 & 0xff,
         signal => 128 + signal,
     };
     serial::end(code)
+}
+
+/// Ends all processes but the first, which gets the children of those that end.
+fn end_others(first: &Process) {
+    let until = clock::monotonic() + LAST_NS;
+    while clock::monotonic() < until {
+        let children = first.children.lock().clone();
+        let mut left = children.iter().filter(|child| !child.ended.load(Acquire)).peekable();
+        if left.peek().is_none() {
+            break;
+        }
+        left.for_each(|child| child.begin_exit(linux::SIGKILL));
+        sched::park_until(clock::monotonic() + LOOK_NS);
+    }
 }
 
 /// Ends all other threads of the process, as `execve` does.

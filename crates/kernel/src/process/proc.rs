@@ -109,8 +109,8 @@ impl File for Text {
         if done == 0 && len > 0 { Err(Errno::FAULT) } else { Ok(done) }
     }
 
-    fn attributes(&self) -> Attributes {
-        stream_attributes(linux::S_IFREG, 0)
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        Ok(stream_attributes(linux::S_IFREG, 0))
     }
 
     fn flags(&self) -> u32 {

@@ -22,6 +22,7 @@ pub(crate) use queue::{
 };
 pub(crate) use thread::{
     Main, Owner, Thread, current, find, next_number, register, take_main, with_current,
+    with_own_writes,
 };
 
 /// The kernel's threads, as wait queues see them. A thread is named by its number.

@@ -12,11 +12,13 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
+use faultless::filemap::DirtyWriter;
 use faultless_posix::Errno;
 
 use crate::arch::percpu;
 use crate::arch::switch::first_stack_pointer;
 use crate::arch::trap::TrapFrame;
+use crate::memory::{Machine, cache, dirty_limit};
 use crate::signals::{Life, ThreadSignals};
 use crate::sync::Lock;
 
@@ -76,9 +78,12 @@ pub(crate) struct Thread {
     pub(crate) robust_list: AtomicUsize,
     /// Signals of the thread's own.
     pub(crate) signals: ThreadSignals,
+    /// The pages that it makes dirty. Used by the thread itself alone.
+    writes: DirtyWriter<'static, Machine>,
 }
 
-// SAFETY: the two cells are guarded by the lock of the queue; the rest is shared as it is.
+// SAFETY: the two cells are guarded by the lock of the queue, and `writes` is used by the thread
+// itself alone; the rest is shared as it is.
 unsafe impl Sync for Thread {}
 
 impl Thread {
@@ -127,6 +132,7 @@ impl Thread {
             set_at_begin: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
             signals: ThreadSignals::default(),
+            writes: DirtyWriter::new(dirty_limit(), cache().wait()),
         }
     }
 
@@ -231,6 +237,11 @@ pub(crate) fn with_current<R>(look: impl FnOnce(&Thread) -> R) -> R {
     // SAFETY: the scheduler keeps the current thread, and the pointer is set before there is any
     // code that asks.
     look(unsafe { &*percpu::thread().cast::<Thread>() })
+}
+
+/// Calls `use_it` with what the current thread is promised of dirty pages. May sleep.
+pub(crate) fn with_own_writes<R>(use_it: impl FnOnce(&DirtyWriter<'static, Machine>) -> R) -> R {
+    with_current(|thread| use_it(&thread.writes))
 }
 
 /// A handle of the current thread.

@@ -8,7 +8,7 @@ use core::ops::Range;
 use faultless::page::{OwnedFrame, Spin};
 use faultless::prelude::{
     Access, Errno as CacheErrno, FaultError, FrameNumber, Frames, InFault, MappedFrame, PAGE_SIZE,
-    PageIndex, Protection, Task,
+    PageIndex, PageLocks, Protection, Task,
 };
 use faultless::usercopy::copy_kernel;
 
@@ -68,7 +68,7 @@ impl<S: System> AddressSpace<S> {
             Needed::Nothing => Ok(()),
             Needed::Page(area) => self.show(token, page, &area, access, task),
             Needed::Copy(area) => self.copy(token, page, &area, task),
-            Needed::CopyOfCopy(area) => self.copy_again(page, &area),
+            Needed::CopyOfCopy(area) => self.copy_again(token, page, &area),
         }
     }
 
@@ -149,7 +149,7 @@ impl<S: System> AddressSpace<S> {
         task: &T,
     ) -> Result<(), Signal> {
         // Before the page is locked: an allocation may reclaim pages (P3).
-        let copy = self.allocate()?;
+        let copy = self.allocate(token)?;
         let install = |copy| {
             let mut gone = Gone::default();
             let mut state = self.state.lock();
@@ -171,8 +171,8 @@ impl<S: System> AddressSpace<S> {
     /// While a fork has not flushed, a CPU may still have an entry that allows stores to the old
     /// frame. A store that it makes after the copy would be lost to this address space. So such an
     /// entry is flushed before the copy is made.
-    fn copy_again(&self, page: usize, area: &Area<S>) -> Result<(), Signal> {
-        let copy = self.allocate()?;
+    fn copy_again(&self, token: &mut InFault, page: usize, area: &Area<S>) -> Result<(), Signal> {
+        let copy = self.allocate(token)?;
         let mut gone = Gone::default();
         let mut state = self.state.lock();
         let forks = state.forks;
@@ -199,9 +199,10 @@ impl<S: System> AddressSpace<S> {
         Ok(())
     }
 
-    fn allocate(&self) -> Result<OwnedFrame<'_, S::Kernel>, Signal> {
-        let frame = cache(self).allocate(1).ok().and_then(|mut batch| batch.take_first());
-        frame.ok_or(Signal::Kill)
+    /// A frame, for which pages may be given up. No page is locked (P3).
+    fn allocate(&self, token: &mut InFault) -> Result<OwnedFrame<'_, S::Kernel>, Signal> {
+        let batch = cache(self).allocate_or_reclaim(token.page_locks(), 1);
+        batch.ok().and_then(|mut batch| batch.take_first()).ok_or(Signal::Kill)
     }
 
     /// Copies a page to a frame of one's own. The source has a count that outlives the call.

@@ -24,7 +24,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use faultless::page::Trace;
+use faultless::page::{LockContext, Trace};
 use faultless::parts::{InterruptsOff, LockOrder, YieldWait};
 use faultless::prelude::*;
 use faultless_posix::{AddressSpace, Description, ReverseMap, System};
@@ -47,7 +47,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 thread_local! {
     static LOCKS: LockOrder<1> = const { LockOrder::new() };
+    static AT_RECLAIM: Cell<Option<Box<dyn FnOnce() -> u32>>> = const { Cell::new(None) };
     static WAITING_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Has the next allocation of this thread that finds no frame give pages up: how many it has.
+pub fn at_reclaim(give_up: impl FnOnce() -> u32 + 'static) {
+    AT_RECLAIM.set(Some(Box::new(give_up)));
 }
 
 /// Lets other threads run; the watchdog of all waits.
@@ -77,6 +83,10 @@ impl Kernel for TestKernel {
         if !thread::panicking() {
             checked.expect("the order of locks");
         }
+    }
+
+    fn reclaim(_cache: &PageCache<Self>, _locks: LockContext<'_>, _wanted: u32) -> u32 {
+        AT_RECLAIM.take().map_or(0, |give_up| give_up())
     }
 
     fn dirty_pages_dropped(_mapping: u64, _pages: u64) {

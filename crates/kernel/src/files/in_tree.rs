@@ -1,0 +1,197 @@
+//! The file system in memory: the nodes of [`Tree`].
+#![forbid(unsafe_code)]
+
+use core::any::Any;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use faultless::parts::RamStore;
+use faultless_posix::{Accessed, Description, Errno, Follow, Kind, Node, Tree};
+use spin::Once;
+
+use crate::files::nodes::{Attributes, attributes};
+use crate::files::vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
+use crate::memory::{FileHandle, Machine, Open};
+use crate::task::caller;
+
+/// The device number of the tree.
+const DEVICE: u64 = 0x10;
+
+/// What `statfs` calls it: tmpfs.
+const MAGIC: u64 = 0x0102_1994;
+const BLOCK: u64 = 4096;
+
+static TREE: Once<Tree<Machine>> = Once::new();
+
+/// The root file system: a tree of names in memory.
+pub(super) fn tree() -> &'static Tree<Machine> {
+    TREE.call_once(|| Tree::new(DEVICE, &caller(), 0o755))
+}
+
+/// The root directory of all.
+pub(crate) fn root() -> Handle {
+    InTree::handle(Arc::clone(tree().root()))
+}
+
+/// An empty file of the tree.
+pub(super) fn new_file() -> FileHandle {
+    FileHandle::new(Arc::new(RamStore::new()), 0, None)
+}
+
+/// A node of the tree.
+struct InTree(Arc<Node<Machine>>);
+
+impl InTree {
+    fn handle(node: Arc<Node<Machine>>) -> Handle {
+        Arc::new(Self(node))
+    }
+
+    /// A node that the caller knows to be of the tree.
+    ///
+    /// # Errors
+    /// `EXDEV` if it is not.
+    fn of(node: &dyn Vnode) -> Result<&Arc<Node<Machine>>, Errno> {
+        node.as_any().downcast_ref::<Self>().map(|this| &this.0).ok_or(Errno::XDEV)
+    }
+}
+
+impl Vnode for InTree {
+    fn id(&self) -> (u64, u64) {
+        (DEVICE, self.0.number())
+    }
+
+    fn kind(&self) -> Kind {
+        self.0.kind()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        Ok(attributes(&self.0))
+    }
+
+    fn file(&self) -> Result<FileHandle, Errno> {
+        match self.0.kind() {
+            Kind::Directory => Err(Errno::ISDIR),
+            _ => self.0.file().cloned().ok_or(Errno::INVAL),
+        }
+    }
+
+    fn open(&self, flags: u32) -> Result<Open, Errno> {
+        Ok(Arc::new(Description::new(self.file()?, flags)?))
+    }
+
+    fn target(&self) -> Result<Vec<u8>, Errno> {
+        self.0.target(&caller()).map(<[u8]>::to_vec)
+    }
+
+    fn find(&self, name: &[u8]) -> Result<Option<Handle>, Errno> {
+        match tree().lookup(&caller(), &self.0, name, Follow::NotLast) {
+            Ok(node) => Ok(Some(Self::handle(node))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(why) => Err(why),
+        }
+    }
+
+    fn parent(&self) -> Result<Handle, Errno> {
+        tree().lookup(&caller(), &self.0, b"..", Follow::Last).map(Self::handle)
+    }
+
+    fn path(&self) -> Result<Vec<u8>, Errno> {
+        tree().path(&self.0)
+    }
+
+    fn make(&self, name: &[u8], new: New<'_>) -> Result<Handle, Errno> {
+        let (tree, caller) = (tree(), caller());
+        let made = match new {
+            New::File(mode) => tree.make_file(&caller, &self.0, name, mode, || Ok(new_file())),
+            New::Directory(mode) => tree.make_directory(&caller, &self.0, name, mode),
+            New::Link(target) => tree.make_link(&caller, target, &self.0, name),
+        };
+        made.map(Self::handle)
+    }
+
+    fn make_unnamed(&self, flags: u32, mode: u32) -> Result<Handle, Errno> {
+        let opened = tree().open(&caller(), &self.0, b".", flags, mode, || Ok(new_file()))?;
+        Ok(Self::handle(opened.node))
+    }
+
+    fn link(&self, node: &dyn Vnode, name: &[u8]) -> Result<(), Errno> {
+        tree().link(&caller(), Self::of(node)?, &self.0, name)
+    }
+
+    fn unlink(&self, name: &[u8]) -> Result<(), Errno> {
+        tree().unlink(&caller(), &self.0, name)
+    }
+
+    fn remove_directory(&self, name: &[u8]) -> Result<(), Errno> {
+        tree().remove_directory(&caller(), &self.0, name)
+    }
+
+    fn rename(
+        &self,
+        old: &[u8],
+        directory: &dyn Vnode,
+        new: &[u8],
+        flags: u32,
+    ) -> Result<(), Errno> {
+        tree().rename(&caller(), (&self.0, old), (Self::of(directory)?, new), flags)
+    }
+
+    fn entry(&self, cookie: u64, end: u64) -> Result<Option<Entry>, Errno> {
+        let entry = self.0.entry(cookie, end)?;
+        Ok(entry.map(|entry| Entry {
+            name: entry.name().to_vec(),
+            number: entry.number,
+            kind: entry.kind.entry_type(),
+            next: entry.next,
+        }))
+    }
+
+    fn end_cookie(&self) -> u64 {
+        self.0.end_cookie()
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        self.0.set_mode(&caller(), mode)
+    }
+
+    fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+        self.0.set_owner(&caller(), uid, gid);
+        Ok(())
+    }
+
+    fn set_times(&self, times: NewTimes) -> Result<(), Errno> {
+        self.0.set_times(&caller(), times.accessed, times.modified);
+        Ok(())
+    }
+
+    fn accessed(&self) {
+        self.0.accessed_at(Accessed::Now(caller().now));
+    }
+
+    fn space(&self) -> Space {
+        // As tmpfs without a limit.
+        Space {
+            magic: MAGIC,
+            block_size: BLOCK,
+            blocks: 0,
+            free_blocks: 0,
+            available_blocks: 0,
+            inodes: 0,
+            free_inodes: 0,
+        }
+    }
+
+    /// Files in memory have no store that could lack anything.
+    fn sync_names(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn sync_all(&self, _open: Option<&Open>) -> Result<(), Errno> {
+        Ok(())
+    }
+}

@@ -1,0 +1,324 @@
+//! Nodes of the disk.
+
+use core::any::Any;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use faultless::filemap::InKernel;
+use faultless::prelude::Times;
+use faultless_ext2 as ext2;
+use faultless_ext2::{Access, Change, Replace};
+use faultless_posix::{Errno, Kind, Status};
+use linux_raw_sys::general as linux;
+
+use crate::disk::Disk;
+use crate::files::in_tree::root;
+use crate::files::mount;
+use crate::files::names::make_directory;
+use crate::files::nodes::Attributes;
+use crate::files::vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
+use crate::files::volume::{Mounted, Node, errno, set_id, unmount};
+use crate::memory::{FileHandle, Open};
+use crate::sync::Lock;
+use crate::task::{Running, Uninterrupted, caller};
+
+/// The device number of the disk (`vda`).
+const DEVICE: u64 = 0xfe00;
+
+/// What `statfs` calls it.
+const MAGIC: u64 = 0xef53;
+
+/// Where it is mounted.
+const PLACE: &[u8] = b"/mnt";
+
+static MOUNTED: Lock<Option<Arc<Mounted>>> = Lock::new(None);
+
+/// A node of the disk.
+struct OnDisk {
+    mounted: Arc<Mounted>,
+    node: Node,
+    kind: Kind,
+}
+
+/// Mounts the disk.
+///
+/// # Errors
+/// Those of the disk and of names.
+pub(super) fn init(disk: Arc<Disk>) -> Result<(), Errno> {
+    let access = if disk.is_read_only() { Access::ReadOnly } else { Access::ReadWrite };
+    let mounted = Mounted::mount(disk, access)?;
+    make_directory(PLACE, 0o755)?;
+    let on = root().find(b"mnt")?.ok_or(Errno::NOENT)?;
+    let top = OnDisk::handle(&mounted, mounted.ext2.root().map_err(errno)?)?;
+    mount::mount(on, PLACE, top);
+    *MOUNTED.lock() = Some(mounted);
+    Ok(())
+}
+
+/// `sync`: everything on the disk becomes durable.
+///
+/// # Errors
+/// `EIO`; `EINTR`.
+pub(crate) fn sync() -> Result<(), Errno> {
+    let Some(mounted) = MOUNTED.lock().clone() else { return Ok(()) };
+    // SAFETY: in a system call nothing is held.
+    let mut token = unsafe { InKernel::enter() };
+    mounted.sync(&mut token, &Running)
+}
+
+/// Unmounts the disk: the end of the run.
+pub(crate) fn shut_down() {
+    mount::unmount();
+    let mounted = MOUNTED.lock().take();
+    if let Some(mounted) = mounted {
+        unmount(mounted);
+    }
+}
+
+const fn kind(kind: ext2::Kind) -> Kind {
+    match kind {
+        ext2::Kind::File => Kind::File,
+        ext2::Kind::Directory => Kind::Directory,
+        ext2::Kind::Link => Kind::Link,
+    }
+}
+
+fn own_caller() -> ext2::Caller {
+    let caller = caller();
+    ext2::Caller { uid: caller.uid, gid: caller.gid, now: caller.now }
+}
+
+impl OnDisk {
+    fn handle(mounted: &Arc<Mounted>, node: Node) -> Result<Handle, Errno> {
+        let kind = kind(mounted.ext2.status(&node).map_err(errno)?.kind);
+        Ok(Arc::new(Self { mounted: Arc::clone(mounted), node, kind }))
+    }
+
+    fn of(node: &dyn Vnode) -> Result<&Self, Errno> {
+        node.as_any().downcast_ref::<Self>().ok_or(Errno::XDEV)
+    }
+
+    fn other(&self, node: Node) -> Result<Handle, Errno> {
+        Self::handle(&self.mounted, node)
+    }
+
+    fn change(&self, change: &Change) -> Result<(), Errno> {
+        self.mounted.ext2.change(&self.node, change, caller().now).map_err(errno)
+    }
+
+    /// The name of the directory with this number.
+    fn name_of(&self, number: u32) -> Result<Vec<u8>, Errno> {
+        let mut cookie = 0;
+        while let Some(entry) = self.mounted.ext2.entry(&self.node, cookie).map_err(errno)? {
+            if entry.number == number && entry.name != b"." && entry.name != b".." {
+                return Ok(entry.name);
+            }
+            cookie = entry.next;
+        }
+        Err(Errno::NOENT)
+    }
+}
+
+impl Vnode for OnDisk {
+    fn id(&self) -> (u64, u64) {
+        (DEVICE, self.node.number().into())
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    /// Of a file that is in the cache, the size and the times are the cache's.
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        let status = self.mounted.ext2.status(&self.node).map_err(errno)?;
+        let mut known = Status {
+            device: DEVICE,
+            number: status.number.into(),
+            kind: self.kind,
+            mode: status.mode,
+            links: status.links.into(),
+            uid: status.uid,
+            gid: status.gid,
+            size: status.size,
+            accessed: status.accessed,
+            modified: status.modified,
+            changed: status.changed,
+        };
+        if let Some(file) = self.mounted.cached(&self.node) {
+            let Times { modified, changed } = file.times();
+            (known.size, known.modified) = (file.size(), modified);
+            known.changed = known.changed.max(changed);
+            if !file.is_set_id() {
+                known.mode &= !set_id(known.mode);
+            }
+        }
+        Ok(Attributes { status: known, device: 0, sectors: Some(status.sectors) })
+    }
+
+    fn file(&self) -> Result<FileHandle, Errno> {
+        match self.kind {
+            Kind::File => self.mounted.file(&self.node),
+            Kind::Directory => Err(Errno::ISDIR),
+            Kind::Link => Err(Errno::INVAL),
+        }
+    }
+
+    fn open(&self, flags: u32) -> Result<Open, Errno> {
+        self.file()?;
+        self.mounted.open(&self.node, flags)
+    }
+
+    fn target(&self) -> Result<Vec<u8>, Errno> {
+        self.mounted.ext2.target(&self.node).map_err(errno)
+    }
+
+    fn find(&self, name: &[u8]) -> Result<Option<Handle>, Errno> {
+        match self.mounted.ext2.lookup(&self.node, name) {
+            Ok(node) => self.other(node).map(Some),
+            Err(ext2::Error::NotFound) => Ok(None),
+            Err(why) => Err(errno(why)),
+        }
+    }
+
+    fn parent(&self) -> Result<Handle, Errno> {
+        self.other(self.mounted.ext2.lookup(&self.node, b"..").map_err(errno)?)
+    }
+
+    /// From the directory up: the disk has no names in directories themselves.
+    fn path(&self) -> Result<Vec<u8>, Errno> {
+        let mut path = Vec::new();
+        let mut below = self.node.number();
+        let mut above = self.parent()?;
+        loop {
+            let directory = Self::of(&*above)?;
+            if directory.node.number() == below {
+                break;
+            }
+            let name = directory.name_of(below)?;
+            path.splice(0..0, [b"/", &*name].concat());
+            if path.len() >= linux::PATH_MAX as usize {
+                return Err(Errno::NAMETOOLONG);
+            }
+            below = directory.node.number();
+            above = directory.parent()?;
+        }
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        Ok(path)
+    }
+
+    fn make(&self, name: &[u8], new: New<'_>) -> Result<Handle, Errno> {
+        let (ext2, caller) = (&self.mounted.ext2, own_caller());
+        let made = match new {
+            New::File(mode) => ext2.create(&caller, &self.node, name, mode),
+            New::Directory(mode) => ext2.make_directory(&caller, &self.node, name, mode),
+            New::Link(target) => ext2.make_link(&caller, &self.node, name, target),
+        };
+        self.other(made.map_err(errno)?)
+    }
+
+    fn link(&self, node: &dyn Vnode, name: &[u8]) -> Result<(), Errno> {
+        let node = Self::of(node)?;
+        if node.kind == Kind::Directory {
+            return Err(Errno::PERM);
+        }
+        self.mounted.ext2.link(&own_caller(), &node.node, &self.node, name).map_err(errno)
+    }
+
+    fn unlink(&self, name: &[u8]) -> Result<(), Errno> {
+        self.mounted.ext2.unlink(&own_caller(), &self.node, name).map_err(errno)
+    }
+
+    fn remove_directory(&self, name: &[u8]) -> Result<(), Errno> {
+        self.mounted.ext2.remove_directory(&own_caller(), &self.node, name).map_err(errno)
+    }
+
+    fn rename(
+        &self,
+        old: &[u8],
+        directory: &dyn Vnode,
+        new: &[u8],
+        flags: u32,
+    ) -> Result<(), Errno> {
+        let replace = match flags {
+            0 => Replace::Yes,
+            linux::RENAME_NOREPLACE => Replace::No,
+            linux::RENAME_EXCHANGE => Replace::Exchange,
+            _ => return Err(Errno::INVAL),
+        };
+        let (from, to) = ((&*self.node, old), (&*Self::of(directory)?.node, new));
+        self.mounted.ext2.rename(&own_caller(), from, to, replace).map_err(errno)
+    }
+
+    fn entry(&self, cookie: u64, _end: u64) -> Result<Option<Entry>, Errno> {
+        let entry = self.mounted.ext2.entry(&self.node, cookie).map_err(errno)?;
+        Ok(entry.map(|entry| Entry {
+            name: entry.name,
+            number: entry.number.into(),
+            kind: entry.kind.map_or(linux::DT_UNKNOWN as u8, |of| kind(of).entry_type()),
+            next: entry.next,
+        }))
+    }
+
+    fn end_cookie(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        self.change(&Change { mode: Some(mode), ..Change::default() })?;
+        if set_id(mode) != 0
+            && let Some(file) = self.mounted.cached(&self.node)
+        {
+            file.mark_set_id();
+        }
+        Ok(())
+    }
+
+    fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+        self.change(&Change { uid, gid, ..Change::default() })
+    }
+
+    fn set_times(&self, times: NewTimes) -> Result<(), Errno> {
+        let NewTimes { accessed, modified } = times;
+        self.change(&Change { accessed, modified, ..Change::default() })?;
+        if let (Some(modified), Some(file)) = (modified, self.mounted.cached(&self.node)) {
+            file.set_times(Times { modified, changed: caller().now });
+        }
+        Ok(())
+    }
+
+    /// The disk is mounted without times of access.
+    fn accessed(&self) {}
+
+    fn space(&self) -> Space {
+        let space = self.mounted.ext2.space();
+        Space {
+            magic: MAGIC,
+            block_size: space.block_size.into(),
+            blocks: space.blocks.into(),
+            free_blocks: space.free_blocks.into(),
+            available_blocks: space.available_blocks.into(),
+            inodes: space.inodes.into(),
+            free_inodes: space.free_inodes.into(),
+        }
+    }
+
+    fn sync_names(&self) -> Result<(), Errno> {
+        Ok(self.mounted.ext2.sync()?)
+    }
+
+    fn sync_all(&self, open: Option<&Open>) -> Result<(), Errno> {
+        // SAFETY: in a system call nothing is held.
+        let mut token = unsafe { InKernel::enter() };
+        match open {
+            Some(open) => self.mounted.syncfs(&mut token, open),
+            None => self.mounted.sync(&mut token, &Uninterrupted),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The part of `open` that finds or makes the node.
+#![forbid(unsafe_code)]
+
+use faultless_posix::{Errno, Follow, Kind, Origin};
+use linux_raw_sys::general as linux;
+
+use crate::files::directory::Directory;
+use crate::files::vnode::{Handle, New};
+use crate::files::walk::{Last, Name, Walk};
+
+/// What `open` has found.
+pub(super) struct Opened {
+    pub(super) node: Handle,
+    pub(super) origin: Origin,
+}
+
+/// The flags of `open`, as far as names care.
+#[derive(Clone, Copy)]
+struct Flags(u32);
+
+impl Flags {
+    /// Checks the flags. With `O_PATH` most mean nothing.
+    ///
+    /// # Errors
+    /// `EINVAL` for those that contradict each other.
+    const fn new(flags: u32) -> Result<Self, Errno> {
+        let path = linux::O_PATH | linux::O_DIRECTORY | linux::O_NOFOLLOW;
+        let this = Self(if flags & linux::O_PATH != 0 { flags & path } else { flags });
+        let unnamed = this.has(linux::__O_TMPFILE);
+        let sound = if unnamed {
+            this.has(linux::O_TMPFILE) && !this.has(linux::O_CREAT) && this.writes()
+        } else {
+            !this.has(linux::O_CREAT | linux::O_DIRECTORY)
+        };
+        if sound { Ok(this) } else { Err(Errno::INVAL) }
+    }
+
+    const fn has(self, all: u32) -> bool {
+        self.0 & all == all
+    }
+
+    const fn writes(self) -> bool {
+        self.0 & linux::O_ACCMODE != linux::O_RDONLY || self.has(linux::O_TRUNC)
+    }
+
+    /// Whether a link at the end is followed.
+    const fn follow(self) -> Follow {
+        let not = self.has(linux::O_NOFOLLOW) || self.has(linux::O_CREAT | linux::O_EXCL);
+        if not { Follow::NotLast } else { Follow::Last }
+    }
+}
+
+/// The node that `open` opens; a new file has this mode.
+///
+/// # Errors
+/// Those of `open`.
+pub(super) fn open_node(
+    at: &Directory,
+    path: &[u8],
+    flags: u32,
+    mode: u32,
+) -> Result<Opened, Errno> {
+    let flags = Flags::new(flags)?;
+    let mut walk = Walk::new(at, path)?;
+    if flags.has(linux::__O_TMPFILE) {
+        let directory = walk.reach_node(flags.follow())?;
+        return Ok(Opened { node: directory.make_unnamed(flags.0, mode)?, origin: Origin::Made });
+    }
+    if !flags.has(linux::O_CREAT) {
+        return found(walk.reach_node(flags.follow())?, flags);
+    }
+    loop {
+        let name = match walk.reach_last()? {
+            Last::Root | Last::Dot => return found(walk.current, flags),
+            Last::DotDot => {
+                walk.up()?;
+                return found(walk.current, flags);
+            }
+            Last::Name(Name { has_slash: true, .. }) => return Err(Errno::ISDIR),
+            Last::Name(name) => name.name,
+        };
+        let node = match walk.find(&name)? {
+            Some(node) => node,
+            None => match walk.current.make(&name, New::File(mode)) {
+                Ok(node) => return Ok(Opened { node, origin: Origin::Made }),
+                // Made by another task meanwhile.
+                Err(Errno::EXIST) if !flags.has(linux::O_EXCL) => {
+                    walk.find(&name)?.ok_or(Errno::NOENT)?
+                }
+                Err(why) => return Err(why),
+            },
+        };
+        if node.kind() != Kind::Link || flags.follow() == Follow::NotLast {
+            return found(node, flags);
+        }
+        walk.follow_last(&node)?;
+    }
+}
+
+/// A node that is there.
+///
+/// # Errors
+/// Why it cannot be opened with these flags.
+fn found(node: Handle, flags: Flags) -> Result<Opened, Errno> {
+    if flags.has(linux::O_CREAT | linux::O_EXCL) {
+        return Err(Errno::EXIST);
+    }
+    let kind = node.kind();
+    if flags.has(linux::O_DIRECTORY) && kind != Kind::Directory {
+        return Err(Errno::NOTDIR);
+    }
+    match kind {
+        Kind::Link if !flags.has(linux::O_PATH) => Err(Errno::LOOP),
+        Kind::Directory if flags.writes() || flags.has(linux::O_CREAT) => Err(Errno::ISDIR),
+        _ => Ok(Opened { node, origin: Origin::Found }),
+    }
+}

@@ -1,0 +1,180 @@
+//! From a path to a node, across file systems: the mount and `..` out of it, and symbolic links.
+//!
+//! Key type: [`Walk`]. It holds no lock from one component to the next.
+#![forbid(unsafe_code)]
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use faultless_posix::{Errno, Follow, Kind};
+use linux_raw_sys::general as linux;
+
+use crate::files::in_tree::root;
+use crate::files::mount;
+use crate::files::vnode::{Handle, is_same};
+
+/// Symbolic links that one path may follow.
+const MAX_LINKS: u32 = 40;
+
+/// The last component of a path.
+pub(super) enum Last {
+    /// There is none: the path is all slashes.
+    Root,
+    Dot,
+    DotDot,
+    Name(Name),
+}
+
+/// A name in the directory that the walk has come to.
+pub(super) struct Name {
+    pub(super) name: Vec<u8>,
+    /// Slashes stand behind it: it is a directory's.
+    pub(super) has_slash: bool,
+}
+
+/// A path on the way to its end.
+pub(super) struct Walk {
+    /// The directory that the rest of the path is relative to.
+    pub(super) current: Handle,
+    /// What is left of the path.
+    rest: Vec<u8>,
+    followed: u32,
+}
+
+/// Checks that a node is a directory.
+///
+/// # Errors
+/// `ENOTDIR`.
+fn need_directory(node: &Handle) -> Result<(), Errno> {
+    if node.kind() == Kind::Directory { Ok(()) } else { Err(Errno::NOTDIR) }
+}
+
+impl Walk {
+    /// A walk from the directory `at`, or from the root for a path with a slash in front.
+    ///
+    /// # Errors
+    /// `ENOENT` for the empty path; `ENAMETOOLONG`; `ENOTDIR`.
+    pub(super) fn new(at: &Handle, path: &[u8]) -> Result<Self, Errno> {
+        if path.is_empty() {
+            return Err(Errno::NOENT);
+        }
+        if path.len() >= linux::PATH_MAX as usize {
+            return Err(Errno::NAMETOOLONG);
+        }
+        let current = if path.starts_with(b"/") { root() } else { Arc::clone(at) };
+        need_directory(&current)?;
+        Ok(Self { current, rest: path.to_vec(), followed: 0 })
+    }
+
+    /// Walks to the directory of the last component.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTDIR`, `ENAMETOOLONG`, `ELOOP`.
+    pub(super) fn reach_last(&mut self) -> Result<Last, Errno> {
+        loop {
+            let slash = |byte: &u8| *byte == b'/';
+            let Some(start) = self.rest.iter().position(|byte| !slash(byte)) else {
+                return Ok(Last::Root);
+            };
+            let tail = &self.rest[start..];
+            let len = tail.iter().position(slash).unwrap_or(tail.len());
+            let (name, rest) = (tail[..len].to_vec(), tail[len..].to_vec());
+            if rest.iter().all(slash) {
+                let has_slash = !rest.is_empty();
+                return Ok(match &*name {
+                    b"." => Last::Dot,
+                    b".." => Last::DotDot,
+                    _ => Last::Name(Name { name, has_slash }),
+                });
+            }
+            self.rest = rest;
+            match &*name {
+                b"." => {}
+                b".." => self.up()?,
+                name => {
+                    let next = self.find(name)?.ok_or(Errno::NOENT)?;
+                    if next.kind() == Kind::Link {
+                        self.follow(&next)?;
+                    } else {
+                        need_directory(&next)?;
+                        self.current = next;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The node of the last component.
+    ///
+    /// # Errors
+    /// Those of [`reach_last`](Self::reach_last).
+    pub(super) fn reach_node(mut self, follow: Follow) -> Result<Handle, Errno> {
+        let mut wants_directory = false;
+        loop {
+            let Name { name, has_slash } = match self.reach_last()? {
+                Last::Root | Last::Dot => return Ok(self.current),
+                Last::DotDot => {
+                    self.up()?;
+                    return Ok(self.current);
+                }
+                Last::Name(name) => name,
+            };
+            wants_directory |= has_slash;
+            let node = self.find(&name)?.ok_or(Errno::NOENT)?;
+            if node.kind() == Kind::Link && (follow == Follow::Last || wants_directory) {
+                self.follow_last(&node)?;
+                continue;
+            }
+            if wants_directory {
+                need_directory(&node)?;
+            }
+            return Ok(node);
+        }
+    }
+
+    /// The node of a name in the directory that the walk has come to: of a directory that something
+    /// is mounted on, the root of that.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn find(&self, name: &[u8]) -> Result<Option<Handle>, Errno> {
+        Ok(self.current.find(name)?.map(mount::enter))
+    }
+
+    /// Follows a symbolic link at the end of the path.
+    ///
+    /// # Errors
+    /// `ELOOP`: it is one too many.
+    pub(super) fn follow_last(&mut self, link: &Handle) -> Result<(), Errno> {
+        self.rest.clear();
+        self.follow(link)
+    }
+
+    /// Goes to the parent; that of the root is the root.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn up(&mut self) -> Result<(), Errno> {
+        let here = mount::leave(Arc::clone(&self.current));
+        self.current = if is_same(&*here, &*root()) { here } else { here.parent()? };
+        Ok(())
+    }
+
+    /// Puts what a link stands for before the rest of the path.
+    fn follow(&mut self, link: &Handle) -> Result<(), Errno> {
+        if self.followed == MAX_LINKS {
+            return Err(Errno::LOOP);
+        }
+        self.followed += 1;
+        let mut path = link.target()?;
+        if path.is_empty() {
+            return Err(Errno::NOENT);
+        }
+        if path.starts_with(b"/") {
+            self.current = root();
+        }
+        path.extend_from_slice(&self.rest);
+        self.rest = path;
+        Ok(())
+    }
+}
