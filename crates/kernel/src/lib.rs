@@ -15,6 +15,7 @@
 //! | processes: `exec`, `fork`, `exit`, signals | `process` |
 //! | names, open files, devices, pipes | `files` |
 //! | the table of system calls | `calls` |
+//! | what the kernel tries out on itself, and its watchdog | `selftest` |
 //!
 //! # Locks
 //! Sleeping locks come first: the layout of an address space, then those of Faultless. Below them
@@ -32,6 +33,7 @@ mod files;
 mod memory;
 mod process;
 mod sched;
+mod selftest;
 mod signals;
 mod sync;
 mod task;

@@ -68,9 +68,11 @@ pub(crate) fn wait_interruptibly(
     condition: &mut dyn FnMut() -> bool,
 ) -> Result<(), Errno> {
     let mut met = false;
-    waits().wait_until(key, &mut || {
-        met = condition();
-        met || interrupted()
+    sched::interruptibly(|| {
+        waits().wait_until(key, &mut || {
+            met = condition();
+            met || interrupted()
+        });
     });
     if met { Ok(()) } else { Err(Errno::INTR) }
 }

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use faultless::page::LockContext;
+use faultless::page::{LockContext, Trace};
 use faultless::prelude::{AddressSpaceOperations, Inode, Kernel, PageCache};
 use faultless_posix::{Description, Errno, ReverseMap, System};
 use spin::Once;
@@ -15,6 +15,7 @@ use spin::Once;
 use crate::arch::{percpu, shootdown};
 use crate::memory::frames::Pool;
 use crate::memory::table::PageTables;
+use crate::selftest::locks;
 use crate::sync::Short;
 use crate::waits::{Waits, waits};
 
@@ -54,6 +55,11 @@ impl Kernel for Machine {
     type Store = Box<dyn AddressSpaceOperations>;
     type UserMappings = ReverseMap<Space, Short>;
     type Replacement = ();
+
+    #[inline(always)]
+    fn trace(event: Trace) {
+        locks::trace(event);
+    }
 
     fn cpu() -> usize {
         percpu::number()

@@ -33,7 +33,7 @@ pub(crate) use machine::{AddressSpace, FileHandle, Machine, Open, Space, new_spa
 pub(crate) use map::{USER_END, direct_map, image_end, kernel_root};
 pub(crate) use table::was_short;
 pub(crate) use user::{
-    UserBytes, copy_in, copy_out, get, get_string, get_words, put, put_words, user_memory,
+    User, UserBytes, copy_in, copy_out, get, get_string, get_words, put, put_words, user_memory,
     with_buffer, with_vector,
 };
 
