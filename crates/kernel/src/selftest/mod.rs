@@ -5,28 +5,27 @@
 //! |---|---|
 //! | the user copies, with the conformance suite of Faultless | `user_copies` |
 //! | the deadlocks, staged on Faultless, and on a write path of 2007 that hangs | `staged` |
+//! | where they have their mappings | `place` |
 //! | the order of locks, by the checker of Faultless | [`locks`] |
 //! | hangs | [`watchdog`] |
 //!
 //! Nothing else of the kernel depends on what is found here.
 
 pub(crate) mod locks;
+mod place;
 mod staged;
 mod user_copies;
 pub(crate) mod watchdog;
 
-use faultless::prelude::{MayFault, PAGE_SIZE};
-use faultless_posix::{Errno, Rights};
+use faultless::prelude::MayFault;
+use faultless_posix::Errno;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 
 use crate::arch::serial::say;
 use crate::boot::options::options;
-use crate::memory::{AddressSpace, Space, anonymous_request};
+use crate::memory::Space;
 
 use staged::Path;
-
-/// Where the tests have their mappings, in an address space of their own.
-const BASE: usize = 0x1000_0000;
 
 /// Runs what the command line names: `user-copies`, `staged`; or a scene that hangs:
 /// `control-own-page`, `control-crossed`. Called by the first process, in an address space without
@@ -64,12 +63,4 @@ fn protected() {
     let is_on = Cr4::read().contains(wanted) && Cr0::read().contains(Cr0Flags::WRITE_PROTECT);
     assert!(is_on, "SMAP, SMEP or write protection is off");
     say!("selftest: SMAP, SMEP and write protection are on");
-}
-
-/// Maps private memory of `pages` pages at [`BASE`] and `offset` pages.
-fn map_private(space: &Space, offset: usize, pages: usize) -> Result<usize, Errno> {
-    let (address, len) = (BASE + offset * PAGE_SIZE, pages * PAGE_SIZE);
-    let request = anonymous_request(address, len, Rights::READ | Rights::WRITE);
-    AddressSpace::map(space, address, request)?;
-    Ok(address)
 }

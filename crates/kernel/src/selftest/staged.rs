@@ -1,8 +1,8 @@
 //! The deadlocks, staged: writes whose source lies in a mapping of a file that is being written.
 //!
-//! On Faultless they end, with the right bytes. [`Path::UnderLock`] is the write path that Linux had
-//! until 2007: it copies with the page locked, and the fault handler wants the lock of a page. With
-//! it each scene hangs for ever, and the watchdog shows which thread waits for what.
+//! On Faultless they end, with the right bytes. [`Path::UnderLock`] is the write path that Linux
+//! had until 2007: it copies with the page locked, and the fault handler wants the lock of a page.
+//! With it each scene hangs for ever, and the watchdog shows which thread waits for what.
 
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::SeqCst;
@@ -20,7 +20,8 @@ use linux_raw_sys::general as linux;
 use crate::arch::serial::say;
 use crate::memory::{AddressSpace, FileHandle, Open, Space, get, put, user_memory, with_buffer};
 use crate::process;
-use crate::selftest::{BASE, locks};
+use crate::selftest::locks;
+use crate::selftest::place::BASE;
 use crate::task::Running;
 use crate::waits::{key_of, waits, wake};
 

@@ -11,7 +11,7 @@ use faultless_posix::{Errno, PageTable, Rights};
 
 use crate::arch::serial::say;
 use crate::memory::{AddressSpace, Space, User, frames, put, user_memory};
-use crate::selftest::{BASE, map_private};
+use crate::selftest::place::{BASE, map_private};
 
 /// Runs the suite.
 ///
