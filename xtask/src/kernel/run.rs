@@ -76,7 +76,7 @@ impl Run {
             println!("{:<9} {}", result(outcome), line.name());
         }
         if ran.end != End::Status(0) {
-            eprint!("{}{:?}\n", ran.messages, ran.end);
+            eprintln!("{}{:?}", ran.messages, ran.end);
         }
         let is_good = outcomes.iter().all(|outcome| outcome.status == Some(0));
         Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
