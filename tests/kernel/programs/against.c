@@ -20,6 +20,9 @@ static void *writer(void *number) {
         long from = draw(&seed) % (PAGES - 2) * PAGE, to = draw(&seed) % (PAGES - 2) * PAGE;
         long n = pwrite(fd, map + from, 2 * PAGE, to);
         CHECK(n >= 0 || errno == EFAULT);
+        // Two threads change the address space at a time.
+        unsigned char *own = (void *)MUST((long)mmap(0, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, to));
+        MUST(munmap(own, 2 * PAGE));
         unsigned upper = (draw(&seed) % 15 + 1) << 4;
         for (int at = 0; at < PAGE; at++) bytes[at] = (unsigned char)(upper | at % 16);
         CHECK(pwrite(fd, bytes, PAGE, to) == PAGE);

@@ -118,7 +118,7 @@ impl Run {
 }
 
 /// How a program ended, in a word or two.
-fn result(outcome: &Outcome) -> String {
+pub(super) fn result(outcome: &Outcome) -> String {
     match outcome.status {
         None => "no end".into(),
         Some(0) => "ok".into(),

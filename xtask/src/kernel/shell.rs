@@ -19,6 +19,9 @@ const COMMANDS: &[&str] = &[
     "rm", "rmdir", "seq", "sort", "stat", "sync", "tail", "tar", "touch", "wc",
 ];
 
+/// How long it may be used.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// Starts the shell; without one, says what can be done.
 pub(super) fn run(image: PathBuf) -> Result<ExitCode> {
     let Some(busybox) = busybox() else {
@@ -42,7 +45,7 @@ pub(super) fn run(image: PathBuf) -> Result<ExitCode> {
         command_line: format!("cwd=/tmp env:PATH=/bin env:PS1=kernel$%20 -- {}", words.join(" ")),
         mem: "512M".into(),
         smp: 2,
-        timeout: Duration::MAX,
+        timeout: A_DAY,
         waits_for_debugger: false,
     };
     machine.run()

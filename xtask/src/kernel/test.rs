@@ -27,6 +27,7 @@ use super::fuzz::Fuzz;
 use super::initramfs::Initramfs;
 use super::many::{self, Line, Outcome};
 use super::qemu::{self, End, Machine, Printed, Ran};
+use super::run::result;
 use super::watch;
 
 /// The programs that were written for this, each with both libraries.
@@ -195,10 +196,7 @@ fn run_programs(image: &Path, programs: &[Line], results: &mut Results) -> Resul
 }
 
 fn tell(outcome: &Outcome) -> String {
-    match outcome.status {
-        Some(status) => format!("{}status {status}", outcome.output),
-        None => format!("{}no end", outcome.output),
-    }
+    format!("{}{}", outcome.output, result(outcome))
 }
 
 /// The same program on this machine's own kernel.
