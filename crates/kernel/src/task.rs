@@ -10,7 +10,7 @@ use linux_raw_sys::general as linux;
 use crate::arch::clock;
 use crate::sched;
 use crate::signals::{Cause, Life, UNBLOCKABLE};
-use crate::waits::waits;
+use crate::waits::{Held, SleepLock, key_of, waits};
 
 /// The current task, in calls of Faultless.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,19 @@ pub(crate) fn interrupted() -> bool {
         let ready = thread.signals.pending(&life.signals) & !thread.signals.blocked.load(Relaxed);
         life.is_exiting() || ready != 0
     })
+}
+
+/// Takes a lock whose holder may wait for what programs do.
+///
+/// # Errors
+/// `EINTR`: a signal came first.
+pub(crate) fn lock_interruptibly<T>(lock: &SleepLock<T>) -> Result<Held<'_, T>, Errno> {
+    let mut held = None;
+    wait_interruptibly(key_of(lock), &mut || {
+        held = lock.try_lock();
+        held.is_some()
+    })?;
+    held.ok_or(Errno::INTR)
 }
 
 /// A signal for the current thread, from the kernel. It is delivered on the way to user mode.
