@@ -17,6 +17,7 @@
 //! | the disk | `disk` |
 //! | names, open files, devices, pipes | `files` |
 //! | the table of system calls | `calls` |
+//! | what the kernel tries out on itself, and its watchdog | `selftest` |
 //!
 //! # Locks
 //! Sleeping locks come first: the layout of an address space, then those of Faultless. Below them
@@ -36,6 +37,7 @@ mod memory;
 mod pressure;
 mod process;
 mod sched;
+mod selftest;
 mod signals;
 mod sync;
 mod task;

@@ -12,7 +12,7 @@ use crate::arch::clock;
 use crate::memory::DISK;
 use crate::sched;
 use crate::signals::{Cause, Life, UNBLOCKABLE};
-use crate::waits::waits;
+use crate::waits::{Held, SleepLock, key_of, waits};
 
 /// The current task, in calls of Faultless.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,19 @@ pub(crate) fn interrupted() -> bool {
     })
 }
 
+/// Takes a lock whose holder may wait for what programs do.
+///
+/// # Errors
+/// `EINTR`: a signal came first.
+pub(crate) fn lock_interruptibly<T>(lock: &SleepLock<T>) -> Result<Held<'_, T>, Errno> {
+    let mut held = None;
+    wait_interruptibly(key_of(lock), &mut || {
+        held = lock.try_lock();
+        held.is_some()
+    })?;
+    held.ok_or(Errno::INTR)
+}
+
 /// A signal for the current thread, from the kernel. It is delivered on the way to user mode.
 pub(crate) fn raise(signal: u32) {
     sched::with_current(|thread| {
@@ -103,9 +116,11 @@ pub(crate) fn wait_interruptibly(
     condition: &mut dyn FnMut() -> bool,
 ) -> Result<(), Errno> {
     let mut met = false;
-    waits().wait_until(key, &mut || {
-        met = condition();
-        met || interrupted()
+    sched::interruptibly(|| {
+        waits().wait_until(key, &mut || {
+            met = condition();
+            met || interrupted()
+        });
     });
     if met { Ok(()) } else { Err(Errno::INTR) }
 }

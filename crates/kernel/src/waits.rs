@@ -43,13 +43,23 @@ impl<T> SleepLock<T> {
         Self { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
-    /// Sleeps until the lock is free. No short lock is held.
+    /// Sleeps until the lock is free, whatever signals come: so the holder must not wait for what
+    /// programs do. No short lock is held.
     pub(crate) fn lock(&self) -> Held<'_, T> {
-        let mut take = || self.held.compare_exchange(false, true, Acquire, Acquire).is_ok();
+        let mut take = || self.take();
         if !take() {
             waits().wait_until(key_of(self), &mut take);
         }
         Held(self)
+    }
+
+    /// The lock, if it is free.
+    pub(crate) fn try_lock(&self) -> Option<Held<'_, T>> {
+        self.take().then_some(Held(self))
+    }
+
+    fn take(&self) -> bool {
+        self.held.compare_exchange(false, true, Acquire, Acquire).is_ok()
     }
 }
 

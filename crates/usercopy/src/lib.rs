@@ -8,6 +8,7 @@
 //! | a user address | [`UserAddr`], [`UserSlice`] | numbers, range-checked once (U5), never Rust references |
 //! | an address space | [`UserMemory`] | the `unsafe trait` of an embedder; its contract is U1–U7 |
 //! | the current one | [`CurrentUser`] | ready-made implementor over this machine's instructions |
+//! | one that is not the CPU's | [`WalkedUser`] | copies page by page, by a [`PageWalk`] of the embedder's |
 //! | a buffer of the kernel | [`KernelMemory`] | in the place of user memory, without the right to fault |
 //! | whole-slice copies | [`copy_from_user`] and its neighbours | safe, over kernel slices |
 //! | vectored requests | [`IovIter`], [`import_iovec`] | forward-only cursor with exact revert (W7) |
@@ -38,6 +39,7 @@ mod iov;
 mod kernel;
 mod memory;
 mod token;
+mod walked;
 
 pub use addr::{UserAddr, UserSlice};
 pub use arch::native::sort_extable;
@@ -53,3 +55,4 @@ pub use iov::{IovIter, MAX_RW_COUNT, MAX_SEGMENTS};
 pub use kernel::{KernelMemory, clear_kernel, copy_kernel};
 pub use memory::UserMemory;
 pub use token::MayFault;
+pub use walked::{PageWalk, WalkAccess, WalkedUser};

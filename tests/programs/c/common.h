@@ -52,6 +52,11 @@ static inline int cold_file(const char *name, long bytes) {
     return fd;
 }
 
+// musl has no names of errors.
+#ifndef __GLIBC__
+#define strerrorname_np strerror
+#endif
+
 // What a call returns, with the name of its error.
 static inline void told(const char *what, long result) {
     if (result < 0)

@@ -15,7 +15,7 @@ use faultless_tools::workspace;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 const FLAGS: &str = "-C relocation-model=static -C code-model=kernel -C no-redzone=yes \
-                     -C panic=abort -C force-unwind-tables=no";
+                     -C panic=abort -C force-unwind-tables=no -C force-frame-pointers=yes";
 
 const PACKAGE: &str = "faultless-kernel";
 

@@ -72,11 +72,24 @@ impl Initramfs {
     fn file(&mut self, host: &Path, guest: &OsStr) -> Result<()> {
         let contents = fs::read(host).with_context(|| host.display().to_string())?;
         let mode = fs::metadata(host)?.permissions().mode() & 0o7777;
-        let guest = text(guest)?.trim_start_matches('/');
+        self.put(text(guest)?.trim_start_matches('/'), mode, &contents)
+    }
+
+    fn put(&mut self, guest: &str, mode: u32, contents: &[u8]) -> Result<()> {
         if let Some((folder, _)) = guest.rsplit_once('/') {
             self.folder(folder)?;
         }
-        self.entry(guest, mode, ModeFileType::Regular, &contents)
+        self.entry(guest, mode, ModeFileType::Regular, contents)
+    }
+
+    /// Packs a file with these contents.
+    pub(super) fn contents(&mut self, guest: &str, contents: &[u8]) -> Result<()> {
+        self.put(guest.trim_start_matches('/'), 0o644, contents)
+    }
+
+    /// Packs a program with these contents.
+    pub(super) fn program_text(&mut self, guest: &str, contents: &[u8]) -> Result<()> {
+        self.put(guest.trim_start_matches('/'), 0o755, contents)
     }
 
     /// Packs a folder and those above it, unless they are there.

@@ -1,22 +1,28 @@
-//! Starts QEMU, shows what the program and the kernel print, and says how the run has ended.
+//! Starts QEMU, shows or keeps what the program and the kernel print, and says how the run has
+//! ended.
 //!
-//! The program prints to the first serial port, which is this terminal. The kernel's own messages
-//! come by the second one, and the status of the program by the third.
+//! The program prints to the first serial port. The kernel's own messages come by the second one,
+//! with names for the addresses in them; by it the kernel is asked for a report if the time is
+//! over. The status of the program comes by the third.
 
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::thread;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use faultless_tools::process::on_path;
+
+use super::symbols::Symbols;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGE: &str = "qemu-system-x86";
@@ -26,6 +32,10 @@ const TIMED_OUT: u8 = 124;
 
 /// How often it is looked whether the run has ended.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// The request for a report (`selftest::watchdog`), and how long the kernel may take for it.
+const REPORT: &[u8] = b"r";
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// What this machine lacks, and how to get it; `None` if nothing.
 pub(super) fn missing() -> Option<String> {
@@ -46,24 +56,95 @@ pub(super) struct Machine {
     pub(super) waits_for_debugger: bool,
 }
 
-impl Machine {
-    /// Runs it to its end.
-    pub(super) fn run(&self) -> Result<ExitCode> {
-        let folder = tempfile::tempdir()?;
-        let initramfs = folder.path().join("initramfs");
-        std::fs::write(&initramfs, &self.initramfs)?;
-        let messages = folder.path().join("messages");
-        let status = folder.path().join("status");
-        let listener = UnixListener::bind(&messages)?;
+/// What becomes of what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Printed {
+    /// It is shown as it comes: the program's on standard output, the kernel's on standard error.
+    Shown,
+    /// It is kept for [`Ran`].
+    Kept,
+}
 
+/// How a run ended, and what was printed if it was kept.
+#[derive(Debug)]
+pub(super) struct Ran {
+    pub(super) end: End,
+    /// By the programs.
+    pub(super) output: Vec<u8>,
+    /// By the kernel.
+    pub(super) messages: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With the status of the first program; 254 is the kernel's watchdog, and 255 a panic.
+    Status(u8),
+    /// The time was over.
+    TimedOut,
+    /// The machine stopped without a status.
+    Stopped(String),
+}
+
+impl Machine {
+    /// Runs it to its end, and shows what is printed.
+    pub(super) fn run(&self) -> Result<ExitCode> {
+        let ran = self.start(Printed::Shown)?;
+        Ok(match ran.end {
+            End::Status(code) => ExitCode::from(code),
+            End::TimedOut => {
+                eprintln!("the run did not end within {} s", self.timeout.as_secs());
+                ExitCode::from(TIMED_OUT)
+            }
+            End::Stopped(how) => {
+                eprintln!("the machine has stopped without a status ({how})");
+                ExitCode::FAILURE
+            }
+        })
+    }
+
+    /// Runs it to its end.
+    pub(super) fn start(&self, printed: Printed) -> Result<Ran> {
+        let folder = tempfile::tempdir()?;
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("initramfs"), &self.initramfs)?;
+        let listener = UnixListener::bind(path("messages"))?;
+        let mut qemu = self.command(folder.path());
+        if printed == Printed::Kept {
+            qemu.stdin(Stdio::null()).stdout(File::create(path("output"))?);
+        }
+        let mut child = qemu.spawn().context(PROGRAM)?;
+        let (asks, messages) = listen(listener, Symbols::of(&self.image)?, printed);
+        let ended = wait(&mut child, self.timeout, &asks)?;
+        let told = std::fs::read_to_string(path("status")).unwrap_or_default();
+        let end = match (ended, told.trim().parse()) {
+            (None, _) => End::TimedOut,
+            (_, Ok(code)) => End::Status(code),
+            (Some(how), Err(_)) => End::Stopped(how.to_string()),
+        };
+        // A machine that never began has never connected.
+        let messages = match asks.try_recv() {
+            Ok(_) | Err(std::sync::mpsc::TryRecvError::Disconnected) => messages.join().ok(),
+            Err(std::sync::mpsc::TryRecvError::Empty) => None,
+        };
+        let output = match printed {
+            Printed::Shown => Vec::new(),
+            Printed::Kept => std::fs::read(path("output"))?,
+        };
+        Ok(Ran { end, output, messages: messages.unwrap_or_default() })
+    }
+
+    /// QEMU, with its files in `folder`.
+    fn command(&self, folder: &Path) -> Command {
+        let path = |name: &str| folder.join(name).display().to_string();
         let mut qemu = Command::new(PROGRAM);
         qemu.args(["-cpu", "max", "-m", &self.mem, "-smp", &self.smp.to_string()]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        qemu.arg("-kernel").arg(&self.image).arg("-initrd").arg(&initramfs);
+        qemu.arg("-kernel").arg(&self.image).arg("-initrd").arg(path("initramfs"));
         qemu.args(["-append", &self.command_line, "-serial", "stdio"]);
-        qemu.arg("-chardev").arg(format!("socket,id=messages,path={}", messages.display()));
+        qemu.arg("-chardev").arg(format!("socket,id=messages,path={}", path("messages")));
         qemu.args(["-serial", "chardev:messages"]);
-        qemu.arg("-serial").arg(format!("file:{}", status.display()));
+        qemu.arg("-serial").arg(format!("file:{}", path("status")));
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         if let Some(disk) = &self.disk {
             let mut drive = OsString::from("if=none,id=disk,format=raw,file=");
@@ -77,39 +158,60 @@ impl Machine {
             qemu.args(["-s", "-S"]);
             eprintln!("gdb {} -ex 'target remote :1234'", self.image.display());
         }
-        let mut child = qemu.spawn().context(PROGRAM)?;
-        let printer = thread::spawn(move || -> io::Result<()> {
-            let (mut stream, _address) = listener.accept()?;
-            io::copy(&mut stream, &mut io::stderr())?;
-            Ok(())
-        });
-        let Some(ended) = wait(&mut child, self.timeout)? else {
-            eprintln!("the run did not end within {} s", self.timeout.as_secs());
-            return Ok(ExitCode::from(TIMED_OUT));
-        };
-        let told = std::fs::read_to_string(&status).unwrap_or_default();
-        let Ok(code) = told.trim().parse::<u8>() else {
-            eprintln!("the machine has stopped without a status ({ended})");
-            return Ok(ExitCode::FAILURE);
-        };
-        // QEMU has ended, and so has the stream.
-        let printed = printer.join();
-        debug_assert!(printed.is_ok(), "copying does not panic");
-        Ok(ExitCode::from(code))
+        qemu
     }
 }
 
-/// Waits for the end; `None` if it was ended because the time is over.
-fn wait(child: &mut Child, timeout: Duration) -> Result<Option<ExitStatus>> {
-    let end = Instant::now() + timeout;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+/// Reads the kernel's messages until QEMU ends; the stream to ask by comes once it is there.
+fn listen(
+    listener: UnixListener,
+    symbols: Symbols,
+    printed: Printed,
+) -> (Receiver<UnixStream>, JoinHandle<String>) {
+    let (tell, told) = channel();
+    let reader = thread::spawn(move || {
+        let mut kept = String::new();
+        let Ok((stream, _address)) = listener.accept() else { return kept };
+        if let Ok(asks) = stream.try_clone() {
+            // The run may have ended already.
+            let _nobody_asks = tell.send(asks);
         }
-        if Instant::now() >= end {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            let line = symbols.name(&String::from_utf8_lossy(&line));
+            match printed {
+                Printed::Shown => eprintln!("{line}"),
+                Printed::Kept => kept.extend([line.as_str(), "\n"]),
+            }
+        }
+        kept
+    });
+    (told, reader)
+}
+
+/// Waits for the end; `None` if it was ended because the time is over.
+fn wait(
+    child: &mut Child,
+    timeout: Duration,
+    asks: &Receiver<UnixStream>,
+) -> Result<Option<ExitStatus>> {
+    if let Some(status) = wait_until(child, Instant::now() + timeout)? {
+        return Ok(Some(status));
+    }
+    if let Ok(mut stream) = asks.try_recv() {
+        // A machine that stands still does not answer.
+        let _unanswered = stream.write_all(REPORT);
+        thread::sleep(LAST_WORDS);
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
+}
+
+fn wait_until(child: &mut Child, end: Instant) -> Result<Option<ExitStatus>> {
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || Instant::now() >= end {
+            return Ok(status);
         }
         thread::sleep(LOOK);
     }

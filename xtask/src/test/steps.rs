@@ -10,7 +10,7 @@ use super::package;
 use super::step::{Company, Outcome, Pace, Step, passes};
 use crate::check::{self, Part};
 use crate::{cross, probe};
-use faultless_tools::process::{SELF, capture, cargo, on_path};
+use faultless_tools::process::{Finished, SELF, capture, cargo, on_path};
 use faultless_tools::tally::tally;
 use faultless_tools::workspace;
 
@@ -74,6 +74,11 @@ pub(super) const STEPS: &[Step] = &[
         "programs",
         "programs with their files in Faultless do what they do on Linux alone",
         || summarised(&["programs"]),
+    ),
+    slow(
+        "kernel",
+        "a kernel boots on it in QEMU, and runs programs as Linux does; the old deadlocks hang",
+        kernel,
     ),
     slow("planted", "hand-written bugs in the core: the named tests find each", planted),
 ];
@@ -259,12 +264,24 @@ fn summarised(words: &[&str]) -> Result<Outcome> {
     if let Some(skipped) = lacks(words[0])? {
         return Ok(skipped);
     }
-    let finished = capture(Command::new(SELF.as_path()).args(words))?;
+    Ok(summary(capture(Command::new(SELF.as_path()).args(words))?))
+}
+
+/// Passed with the summary that the command has printed, or failed with all of it.
+fn summary(finished: Finished) -> Outcome {
     let summary = finished.output.lines().find_map(|line| line.strip_prefix("Summary: "));
-    Ok(match summary {
+    match summary {
         Some(summary) if finished.success => Outcome::Passed(summary.into()),
         _ => Outcome::Failed(finished.output),
-    })
+    }
+}
+
+fn kernel() -> Result<Outcome> {
+    if let Some(skipped) = lacks("kernel")? {
+        return Ok(skipped);
+    }
+    let finished = capture(Command::new(SELF.as_path()).args(["kernel", "test"]))?;
+    Ok(summary(finished))
 }
 
 fn planted() -> Result<Outcome> {

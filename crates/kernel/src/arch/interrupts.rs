@@ -9,6 +9,7 @@ use crate::arch::{apic, percpu, shootdown};
 use crate::disk;
 use crate::files::console_tick;
 use crate::sched;
+use crate::selftest::watchdog;
 
 /// An interrupt, with interrupts off. Sleeps not.
 pub(super) fn serve(frame: &TrapFrame) {
@@ -18,6 +19,7 @@ pub(super) fn serve(frame: &TrapFrame) {
             sched::tick();
             if percpu::number() == 0 {
                 console_tick();
+                watchdog::tick();
             }
         }
         RESCHEDULE => {

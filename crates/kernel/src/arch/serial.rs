@@ -63,6 +63,11 @@ pub(crate) fn message(text: fmt::Arguments<'_>) {
     let _taken = writeln!(port, "{text}");
 }
 
+/// A byte that came by the port of the messages: a request of the machine's owner.
+pub(crate) fn request() -> Option<u8> {
+    MESSAGES.lock().0.try_receive().ok()
+}
+
 /// As [`message`], also if this CPU was interrupted in one: for a panic.
 pub(crate) fn last_message(text: fmt::Arguments<'_>) {
     let mut port = Serial::new(0x2f8);

@@ -55,6 +55,10 @@ unsafe extern "C" {
 /// Registers that [`switch_stacks`] pops.
 const SAVED: usize = 6;
 
+/// Where above a saved stack pointer the frame pointer stands, and the return address, in bytes.
+pub(crate) const SAVED_FRAME_POINTER: usize = (SAVED - 1) * size_of::<usize>();
+pub(crate) const SAVED_RETURN: usize = SAVED * size_of::<usize>();
+
 /// Prepares the kernel stack of a thread, which ends at `top`: the thread begins with `frame`.
 /// What its saved stack pointer is.
 ///

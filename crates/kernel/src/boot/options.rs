@@ -1,5 +1,5 @@
-//! The command line: `trace cwd=/somewhere -- PROGRAM ARGUMENTS…`, where blanks in a word are `%20`
-//! and percent signs `%25`.
+//! The command line: `trace locks watchdog=30 selftest=user-copies,staged cwd=/somewhere -- PROGRAM
+//! ARGUMENTS…`, where blanks in a word are `%20` and percent signs `%25`.
 #![forbid(unsafe_code)]
 
 use alloc::vec::Vec;
@@ -11,6 +11,12 @@ use spin::Once;
 pub(crate) struct Options {
     /// System calls are told as they happen.
     pub(crate) trace: Tracing,
+    /// What is tried out before the first program.
+    pub(crate) selftest: Option<Vec<u8>>,
+    /// Seconds after which a wait that signals do not end is a hang, which ends the run.
+    pub(crate) watchdog: Option<u64>,
+    /// Locks are checked for their order.
+    pub(crate) locks: Checking,
     /// Where the first program begins.
     pub(crate) cwd: Vec<u8>,
     /// The first program and its arguments.
@@ -22,6 +28,14 @@ pub(crate) struct Options {
 /// Whether system calls are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Tracing {
+    #[default]
+    Off,
+    On,
+}
+
+/// Whether the order of locks is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Checking {
     #[default]
     Off,
     On,
@@ -46,6 +60,13 @@ fn parse(line: &[u8]) -> Options {
             break;
         } else if word == b"trace" {
             options.trace = Tracing::On;
+        } else if word == b"locks" {
+            options.locks = Checking::On;
+        } else if let Some(what) = word.strip_prefix(b"selftest=") {
+            options.selftest = Some(what.into());
+        } else if let Some(seconds) = word.strip_prefix(b"watchdog=") {
+            options.watchdog =
+                core::str::from_utf8(seconds).ok().and_then(|text| text.parse().ok());
         } else if let Some(cwd) = word.strip_prefix(b"cwd=") {
             options.cwd = cwd.into();
         } else if let Some(variable) = word.strip_prefix(b"env:") {

@@ -15,8 +15,8 @@ use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
 use crate::memory::{UserBytes, copy_in, copy_out};
 use crate::sync::Lock;
-use crate::task::{raise, wait_interruptibly};
-use crate::waits::{SleepLock, key_of, wake};
+use crate::task::{lock_interruptibly, raise, wait_interruptibly};
+use crate::waits::{Held, SleepLock, key_of, wake};
 
 /// Bytes that a pipe holds.
 const CAPACITY: usize = 65_536;
@@ -72,6 +72,14 @@ impl End {
         if self.flags() & linux::O_NONBLOCK == 0 { Ok(()) } else { Err(Errno::AGAIN) }
     }
 
+    /// Waits until no other thread reads, or writes; the one that does may wait for good.
+    fn turn<'p>(&self, lock: &'p SleepLock<()>) -> Result<Held<'p, ()>, Errno> {
+        match self.may_wait() {
+            Ok(()) => lock_interruptibly(lock),
+            Err(errno) => lock.try_lock().ok_or(errno),
+        }
+    }
+
     /// Waits until the state is as `condition` wants it.
     fn wait(&self, condition: impl Fn(&State) -> bool) -> Result<(), Errno> {
         if condition(&self.pipe.state.lock()) {
@@ -90,7 +98,7 @@ impl File for End {
         if to.count() == 0 {
             return Ok(0);
         }
-        let _one = self.pipe.readers.lock();
+        let _one = self.turn(&self.pipe.readers)?;
         self.wait(|state| !state.bytes.is_empty() || !state.has_writer)?;
         let mut done = 0;
         while to.count() > 0 {
@@ -119,7 +127,7 @@ impl File for End {
         if self.side != Side::Write {
             return Err(Errno::BADF);
         }
-        let _one = self.pipe.writers.lock();
+        let _one = self.turn(&self.pipe.writers)?;
         let mut done = 0;
         let mut piece = [0; PIECE];
         while from.count() > 0 {

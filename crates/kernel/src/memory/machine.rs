@@ -9,7 +9,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use faultless::filemap::{DirtyLimit, DirtyThresholds, Files};
-use faultless::page::{Count, LockContext, StoreId, TwoQueues};
+use faultless::page::{Count, LockContext, StoreId, Trace, TwoQueues};
 use faultless::prelude::{AddressSpaceOperations, Inode, Kernel, PageCache};
 use faultless_posix::{Description, Errno, ReverseMap, System};
 use spin::Once;
@@ -17,6 +17,7 @@ use spin::Once;
 use crate::arch::{percpu, shootdown};
 use crate::memory::frames::{Pool, frames};
 use crate::memory::table::PageTables;
+use crate::selftest::locks;
 use crate::sync::{Lock, Short};
 use crate::waits::{Waits, waits};
 
@@ -74,6 +75,11 @@ impl Kernel for Machine {
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = ReverseMap<Space, Short>;
     type Replacement = TwoQueues;
+
+    #[inline(always)]
+    fn trace(event: Trace) {
+        locks::trace(event);
+    }
 
     fn cpu() -> usize {
         percpu::number()

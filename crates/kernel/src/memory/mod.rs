@@ -36,7 +36,7 @@ pub(crate) use machine::{
 pub(crate) use map::{USER_END, direct_map, image_end, kernel_root, physical};
 pub(crate) use table::was_short;
 pub(crate) use user::{
-    UserBytes, copy_in, copy_out, get, get_string, get_words, put, put_words, user_memory,
+    User, UserBytes, copy_in, copy_out, get, get_string, get_words, put, put_words, user_memory,
     with_buffer, with_vector,
 };
 

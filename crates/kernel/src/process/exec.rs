@@ -11,7 +11,7 @@ use faultless_posix::{Descriptors, Errno, OnExec, Rights};
 use linux_raw_sys::auxvec;
 
 use crate::arch::trap::TrapFrame;
-use crate::boot::options::Options;
+use crate::boot::options::{Checking, Options, options};
 use crate::files::{self, Directory};
 use crate::memory::{AddressSpace, Open, anonymous_request, new_space, put, user_memory};
 use crate::process::image::{Image, Tail, read_at};
@@ -20,6 +20,7 @@ use crate::process::space::replace_memory;
 use crate::process::state::{MAX_FILES, Memory, Process, current};
 use crate::process::{exit, proc, signals};
 use crate::sched;
+use crate::selftest::{self, locks};
 use crate::waits::key_of;
 
 /// Where programs and their loaders are put that run at any address.
@@ -66,6 +67,10 @@ pub(crate) fn start_first(options: &Options) -> Result<(), Errno> {
     let main = move || {
         // SAFETY: a new thread holds no lock.
         let mut token = unsafe { MayFault::assert() };
+        if let Err(why) = try_out(&mut token) {
+            crate::arch::serial::say!("kernel: selftest: {why}");
+            exit::exit_group(127 << 8)
+        }
         let mut frame = TrapFrame::user(0, 0);
         match execute(&mut token, &mut frame, &path, words) {
             Ok(()) => crate::arch::switch::enter_user(&frame),
@@ -79,6 +84,20 @@ pub(crate) fn start_first(options: &Options) -> Result<(), Errno> {
     process.add_thread(&thread);
     sched::start(thread);
     Ok(())
+}
+
+/// What the command line asks for before the first program, in an address space for that.
+fn try_out(token: &mut MayFault) -> Result<(), Errno> {
+    if options().locks == Checking::On {
+        locks::turn_on();
+    }
+    if options().selftest.is_none() {
+        return Ok(());
+    }
+    let process = current().ok_or(Errno::SRCH)?;
+    let memory = Memory::new(new_space()?, Layout::new(0));
+    replace_memory(&process, &memory);
+    selftest::run(token, memory.space())
 }
 
 /// `execve` in the current process: afterwards `frame` is the new program's.

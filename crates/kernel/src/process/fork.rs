@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use faultless::prelude::{MayFault, Wait};
@@ -12,6 +13,7 @@ use x86_64::instructions::interrupts;
 use crate::arch::switch;
 use crate::arch::trap::TrapFrame;
 use crate::memory::{AddressSpace, new_space, put};
+use crate::process::exit::exit_thread;
 use crate::process::state::{Memory, Process, current};
 use crate::sched;
 use crate::waits::{key_of, waits};
@@ -118,6 +120,23 @@ fn new_process(
     *child.executable.lock() = executable;
     child.life.signals.copy_actions(&parent.life.signals);
     Ok(Arc::new(child))
+}
+
+/// Starts another thread of the current process, which does `main` in the kernel and ends.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(crate) fn spawn_in_current(main: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
+    let process = current().ok_or(Errno::SRCH)?;
+    let main = move || {
+        main();
+        exit_thread(0)
+    };
+    let frame = TrapFrame::user(0, 0);
+    let thread = process.new_thread(sched::next_number(), frame, Some(Box::new(main)))?;
+    process.add_thread(&thread);
+    sched::start(thread);
+    Ok(())
 }
 
 /// The first thing that a thread of a program does in the kernel, with interrupts off.

@@ -26,7 +26,7 @@ mod state;
 pub(crate) use deliver::{prepare_return, sigreturn};
 pub(crate) use exec::{Words, execute, start_first};
 pub(crate) use exit::{Ending, exit_call, wait};
-pub(crate) use fork::{CloneRequest, begin_thread, clone};
+pub(crate) use fork::{CloneRequest, begin_thread, clone, spawn_in_current};
 pub(crate) use futex::{FutexKey, futex_requeue, futex_wait, futex_wake};
 pub(crate) use layout::{Layout, checked};
 pub(crate) use signals::{fault_signal, force, send, send_to_thread, with_process};

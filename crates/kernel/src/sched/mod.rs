@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a thread, its stack and its registers | `thread` |
 //! | the queue of ready threads, parking, preemption, timers | `queue` |
+//! | what each thread does, for a watchdog | `report` |
 //! | how threads wait: the seam to Faultless' wait queues | [`Sleepers`] |
 //!
 //! # Locks
@@ -12,14 +13,20 @@
 //! Below it is no other lock. The table of all threads has a short lock of its own, before it.
 
 mod queue;
+mod report;
 mod thread;
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use faultless::parts::Threads;
+
+use crate::arch::clock;
 
 pub(crate) use queue::{
     arrived, end_thread, idle, park, park_until, reap, spawn, start, tick, unpark,
     wait_for_threads, yield_now,
 };
+pub(crate) use report::{hung, interruptibly, report};
 pub(crate) use thread::{
     Main, Owner, Thread, current, find, next_number, register, take_main, with_current,
     with_own_writes,
@@ -37,7 +44,14 @@ impl Threads for Sleepers {
     }
 
     fn park(&self) {
+        with_current(|thread| {
+            let is_interruptible = thread.is_interruptible.load(Relaxed);
+            thread
+                .waits_since
+                .store(if is_interruptible { 0 } else { clock::monotonic() }, Relaxed);
+        });
         park();
+        with_current(|thread| thread.waits_since.store(0, Relaxed));
     }
 
     fn unpark(&self, thread: u32) {

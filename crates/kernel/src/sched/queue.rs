@@ -5,6 +5,8 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -225,6 +227,26 @@ pub(crate) fn reap() {
         Interrupts::restore(flags);
         drop(ended);
     }
+}
+
+/// Where a thread stands, in words, and the calls on its stack if no CPU runs it.
+pub(super) fn standing(thread: &Arc<Thread>) -> (String, Vec<usize>) {
+    let flags = Interrupts::save_and_disable();
+    let mut queue = QUEUE.lock();
+    let is_it =
+        |other: &Option<Arc<Thread>>| other.as_ref().is_some_and(|it| Arc::ptr_eq(it, thread));
+    let found = match queue.running.iter().position(is_it) {
+        Some(cpu) => (format!("runs on CPU {cpu}"), Vec::new()),
+        None => {
+            let state = *queue.state(thread);
+            // SAFETY: guarded by the lock of the queue, which is held.
+            let saved = unsafe { *thread.saved.get() };
+            (format!("{state:?}").to_lowercase(), thread.calls(saved))
+        }
+    };
+    drop(queue);
+    Interrupts::restore(flags);
+    found
 }
 
 /// Leaves the CPU to the next thread, which frees the lock. Returns when the thread runs again,

@@ -5,18 +5,19 @@ use core::any::Any;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
 use alloc::alloc::{Layout, alloc, dealloc};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use faultless::filemap::DirtyWriter;
 use faultless_posix::Errno;
 
 use crate::arch::percpu;
-use crate::arch::switch::first_stack_pointer;
+use crate::arch::switch::{SAVED_FRAME_POINTER, SAVED_RETURN, first_stack_pointer};
 use crate::arch::trap::TrapFrame;
 use crate::memory::{Machine, cache, dirty_limit};
 use crate::signals::{Life, ThreadSignals};
@@ -27,6 +28,9 @@ const STACK: usize = 64 * 1024;
 
 /// What the lowest word of a stack holds, unless the stack was too small.
 const CANARY: usize = 0x5afe_57ac_c0de_cafe;
+
+/// Calls of a stack that a report shows.
+const CALLS: usize = 24;
 
 /// All threads that have not ended, by number.
 static THREADS: Lock<BTreeMap<u32, Arc<Thread>>> = Lock::new(BTreeMap::new());
@@ -80,6 +84,11 @@ pub(crate) struct Thread {
     pub(crate) signals: ThreadSignals,
     /// The pages that it makes dirty. Used by the thread itself alone.
     writes: DirtyWriter<'static, Machine>,
+    /// Since when it sleeps in a wait that signals do not end, in nanoseconds of the monotonic
+    /// clock; 0 if it does not.
+    pub(super) waits_since: AtomicU64,
+    /// Signals end its wait.
+    pub(super) is_interruptible: AtomicBool,
 }
 
 // SAFETY: the two cells are guarded by the lock of the queue, and `writes` is used by the thread
@@ -133,6 +142,8 @@ impl Thread {
             robust_list: AtomicUsize::new(0),
             signals: ThreadSignals::default(),
             writes: DirtyWriter::new(dirty_limit(), cache().wait()),
+            waits_since: AtomicU64::new(0),
+            is_interruptible: AtomicBool::new(false),
         }
     }
 
@@ -154,6 +165,37 @@ impl Thread {
     /// Where its kernel stack ends.
     pub(crate) fn stack_top(&self) -> usize {
         self.stack.top().addr()
+    }
+
+    /// Since when it sleeps in a wait that signals do not end, in nanoseconds of the monotonic
+    /// clock.
+    pub(super) fn waits_since(&self) -> Option<u64> {
+        Some(self.waits_since.load(Relaxed)).filter(|since| *since > 0)
+    }
+
+    /// The return addresses on its kernel stack, innermost first, [`CALLS`] at most. The thread was
+    /// left with the stack pointer `saved`, and does not run meanwhile.
+    pub(super) fn calls(&self, saved: usize) -> Vec<usize> {
+        let stack = self.stack.start().addr()..self.stack_top();
+        let word = |at: usize| {
+            let is_inside = stack.contains(&at) && at.is_multiple_of(size_of::<usize>());
+            let at = core::ptr::with_exposed_provenance::<usize>(at);
+            // SAFETY: a word of the stack, which stays while there is a handle of the thread.
+            is_inside.then(|| unsafe { at.read_volatile() })
+        };
+        let mut frame = word(saved + SAVED_FRAME_POINTER).unwrap_or(0);
+        let mut calls: Vec<usize> = word(saved + SAVED_RETURN).into_iter().collect();
+        // A frame begins with a pointer to the caller's, which lies higher; then the address.
+        while let Some(next) = word(frame).filter(|_| calls.len() < CALLS)
+            && let Some(address) = word(frame + size_of::<usize>())
+        {
+            calls.push(address);
+            if next <= frame {
+                break;
+            }
+            frame = next;
+        }
+        calls
     }
 
     /// Stops the machine if the kernel stack was too small.
@@ -261,6 +303,17 @@ pub(crate) fn take_main() -> Option<Main> {
 /// The thread with a number, unless it has ended.
 pub(crate) fn find(number: u32) -> Option<Arc<Thread>> {
     THREADS.lock().get(&number).cloned()
+}
+
+/// Calls `act` with each thread that has not ended, under the lock of the table.
+pub(super) fn for_each(act: impl FnMut(&Arc<Thread>)) {
+    THREADS.lock().values().for_each(act);
+}
+
+/// The number of a thread that `is_meant`.
+pub(super) fn find_by(is_meant: impl Fn(&Thread) -> bool) -> Option<u32> {
+    let threads = THREADS.lock();
+    threads.values().find(|thread| is_meant(thread)).map(|thread| thread.number)
 }
 
 /// Lets a thread be found.

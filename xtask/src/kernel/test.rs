@@ -1,0 +1,241 @@
+//! `cargo xtask kernel test`: what the kernel does, in few boots.
+//!
+//! | boot | what is expected |
+//! |---|---|
+//! | programs | the conformance suite of user copies passes, and the staged writes end; each program prints and returns what it does on Linux, and no lock is taken out of order |
+//! | each control | the write path of 2007 hangs, and the watchdog shows the cycle |
+//! | fuzz | the kernel stays alive, and each process ends |
+//!
+//! A boot that needs more than memory, such as a disk, is another row: a function here that makes
+//! a [`Machine`] and judges what it [`Ran`].
+
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use faultless_tools::process::capture;
+use faultless_tools::workspace;
+
+use super::compile::Compiler;
+use super::fuzz::Fuzz;
+use super::initramfs::Initramfs;
+use super::many::{self, Line, Outcome};
+use super::qemu::{self, End, Machine, Printed, Ran};
+use super::run::result;
+use super::watch;
+
+/// The programs that were written for this, each with both libraries.
+const PROGRAMS: &str = "tests/kernel/programs";
+
+/// Programs of `cargo xtask programs` that end soon under emulation, too.
+const OTHERS: &[&str] =
+    &["own_page", "truncation", "bad_calls", "killed", "file_times", "little_memory"];
+
+/// Seconds that a program may take, and a boot.
+const PATIENCE: u64 = 60;
+const BOOT: Duration = Duration::from_secs(150);
+
+/// What the kernel says when it has tried out what `selftest` asks for.
+const SELFTESTS: &[&str] = &[
+    "SMAP, SMEP and write protection are on",
+    "the conformance suite of user copies passed",
+    "a page written from its own mapping",
+    "two pages, each written from the other's mapping",
+];
+
+/// The scenes on the old write path, and how many threads wait in a circle.
+const CONTROLS: [(&str, usize); 2] = [("control-own-page", 1), ("control-crossed", 2)];
+
+/// What the kernel's watchdog ends a run with.
+const HUNG: u8 = 254;
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Test {
+    /// Only programs and boots whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// All of it so many times, until the first failure.
+    #[arg(long, default_value_t = 1)]
+    times: u32,
+}
+
+/// What this machine lacks, and how to get it.
+pub(super) fn missing() -> Vec<String> {
+    let musl = Compiler::Musl.missing().filter(|_| env::var_os("CI").is_some());
+    [qemu::missing(), Compiler::Glibc.missing(), musl].into_iter().flatten().collect()
+}
+
+/// What was found.
+#[derive(Default)]
+struct Results {
+    passed: usize,
+    failed: usize,
+}
+
+impl Results {
+    /// Takes note of what `name` came to, and prints it.
+    fn note(&mut self, name: &str, found: Result<(), String>) {
+        match found {
+            Ok(()) => {
+                self.passed += 1;
+                println!("ok      {name}");
+            }
+            Err(why) => {
+                self.failed += 1;
+                println!("FAILED  {name}");
+                why.lines().for_each(|line| println!("        {line}"));
+            }
+        }
+    }
+}
+
+impl Test {
+    pub(super) fn run(&self, image: &Path) -> Result<ExitCode> {
+        let missing = missing();
+        if !missing.is_empty() {
+            missing.iter().for_each(|line| println!("missing: {line}"));
+            return Ok(ExitCode::FAILURE);
+        }
+        let mut results = Results::default();
+        let programs = programs()?;
+        let start = Instant::now();
+        for _time in 0..self.times {
+            self.once(image, &programs, &mut results)?;
+            if results.failed > 0 {
+                break;
+            }
+        }
+        let Results { passed, failed } = results;
+        ensure!(passed + failed > 0, "nothing has such a name");
+        println!(
+            "Summary: {passed} tests of the kernel passed, {failed} failed, in {} s",
+            start.elapsed().as_secs()
+        );
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn is_meant(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+    }
+
+    fn once(&self, image: &Path, programs: &[Line], results: &mut Results) -> Result<()> {
+        let meant: Vec<Line> =
+            programs.iter().filter(|line| self.is_meant(&line.name())).cloned().collect();
+        if !meant.is_empty() {
+            run_programs(image, &meant, results)?;
+        }
+        for (scene, threads) in CONTROLS.iter().filter(|(scene, _)| self.is_meant(scene)) {
+            let ran = boot(image, &format!("locks watchdog=2 selftest={scene}"), None)?;
+            results.note(scene, hangs(&ran, *threads));
+        }
+        if self.is_meant("fuzz") {
+            let ran = Fuzz::fixed().machine(image)?.start(Printed::Kept)?;
+            results.note("fuzz", super::fuzz::judge(&ran));
+        }
+        Ok(())
+    }
+}
+
+/// All programs, compiled.
+fn programs() -> Result<Vec<Line>> {
+    let mut sources = Vec::new();
+    for entry in std::fs::read_dir(workspace::root().join(PROGRAMS))? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".c") {
+            sources.push(format!("{PROGRAMS}/{name}"));
+        }
+    }
+    sources.sort();
+    let mut compiled = Vec::new();
+    for compiler in [Compiler::Glibc, Compiler::Musl] {
+        if let Some(missing) = compiler.missing() {
+            println!("{missing}");
+            continue;
+        }
+        for source in &sources {
+            compiled.push(compiler.compile(source)?);
+        }
+    }
+    for name in OTHERS {
+        compiled.push(Compiler::Glibc.compile(&format!("tests/programs/c/{name}.c"))?);
+    }
+    let line = |program| Line { program, arguments: Vec::new() };
+    Ok(compiled.into_iter().map(line).collect())
+}
+
+/// The kernel's own tests, and the programs.
+fn run_programs(image: &Path, programs: &[Line], results: &mut Results) -> Result<()> {
+    let mut files = Initramfs::new();
+    let words = many::pack(&mut files, programs, PATIENCE, None)?;
+    let options = format!("locks watchdog={PATIENCE} selftest=user-copies,staged");
+    let ran = boot(image, &options, Some((files, words)))?;
+    for what in SELFTESTS {
+        let line = format!("selftest: {what}");
+        let is_told = ran.messages.lines().any(|told| told.starts_with(&line));
+        results.note(&line, is_told.then_some(()).ok_or_else(|| ran.messages.clone()));
+    }
+    let outcomes = many::outcomes(&ran.output, programs.len());
+    for (program, outcome) in programs.iter().zip(outcomes) {
+        let control = on_linux(program)?;
+        let found = if control == outcome {
+            Ok(())
+        } else {
+            Err(format!("on Linux:\n{}\nhere:\n{}", tell(&control), tell(&outcome)))
+        };
+        results.note(&program.name(), found);
+    }
+    results.note("the boot", watch::ended_well(&ran));
+    Ok(())
+}
+
+fn tell(outcome: &Outcome) -> String {
+    format!("{}{}", outcome.output, result(outcome))
+}
+
+/// The same program on this machine's own kernel.
+fn on_linux(line: &Line) -> Result<Outcome> {
+    let folder = tempfile::tempdir()?;
+    // Killed after a while, as there.
+    let mut command = Command::new("timeout");
+    command.arg("--signal=KILL").arg(PATIENCE.to_string()).arg(&line.program);
+    command.args(&line.arguments).current_dir(folder.path());
+    let finished = capture(&mut command)?;
+    ensure!(finished.success, "on Linux: {}", finished.output);
+    Ok(Outcome { output: finished.output, status: Some(0) })
+}
+
+/// A boot with these options, and with a program or none.
+fn boot(image: &Path, options: &str, first: Option<(Initramfs, Vec<OsString>)>) -> Result<Ran> {
+    let (files, words) = first.unwrap_or_else(|| (Initramfs::new(), vec!["none".into()]));
+    let words: Vec<String> = words.iter().map(|word| qemu::escape(word)).collect();
+    let machine = Machine {
+        image: image.into(),
+        initramfs: files.finish()?,
+        disk: None,
+        pid: None,
+        command_line: format!("{options} -- {}", words.join(" ")),
+        mem: "512M".into(),
+        smp: 2,
+        timeout: BOOT,
+        waits_for_debugger: false,
+    };
+    machine.start(Printed::Kept)
+}
+
+/// The watchdog has ended the run, and shows so many threads that wait in a circle, in the write
+/// path that hangs.
+fn hangs(ran: &Ran, threads: usize) -> Result<(), String> {
+    let circle = watch::circle(&ran.messages);
+    let is_there = ran.messages.contains("staged::write");
+    if ran.end == End::Status(HUNG) && circle == threads && is_there {
+        return Ok(());
+    }
+    Err(format!("{:?}, a circle of {circle} threads:\n{}", ran.end, ran.messages))
+}
