@@ -93,8 +93,8 @@ static void call(uint64_t *state) {
     }
     if (number == SYS_setrlimit || number == SYS_prlimit64) a[number == SYS_setrlimit ? 1 : 2] = 0;
     if (number == SYS_brk) a[0] = 0;
-    // These end a process soon, or stop it for good.
-    static const short seldom[] = {SYS_rt_sigreturn, SYS_arch_prctl, SYS_execve, SYS_rt_sigsuspend, SYS_pause, SYS_nanosleep, SYS_clock_nanosleep, SYS_futex, SYS_wait4, SYS_waitid, SYS_poll, SYS_ppoll};
+    // These end a process soon.
+    static const short seldom[] = {SYS_rt_sigreturn, SYS_arch_prctl, SYS_execve};
     for (unsigned at = 0; at < sizeof seldom / sizeof *seldom; at++) {
         if (number == seldom[at] && below(state, 10)) return;
     }
