@@ -21,8 +21,8 @@
 //!
 //! # Locks
 //! Sleeping locks come first: the layout of an address space, then those of Faultless. Below them
-//! are short locks, which turn interrupts off: those of the tables here, then those of Faultless and
-//! the disk's, then the queue of threads, the local APIC and the heap.
+//! are short locks, which turn interrupts off: those of the tables here, then those of Faultless
+//! and the disk's, then the queue of threads, the local APIC and the heap.
 #![no_std]
 #![cfg(target_arch = "x86_64")]
 

@@ -40,7 +40,18 @@ fn open_descriptor(
 ) -> Outcome {
     let flags = flags as u32;
     let file = open_at(call, at, path, flags, mode as u32)?;
-    call.process.files.lock().add(0, file, on_exec(flags))
+    add(call, 0, file, on_exec(flags))
+}
+
+/// Gives an open file the lowest descriptor from `from` on.
+///
+/// # Errors
+/// `EMFILE`. The file is dropped with the table free: that may sleep.
+fn add(call: &Call<'_>, from: usize, file: OpenFile, on_exec: OnExec) -> Outcome {
+    let kept = OpenFile::clone(&file);
+    let added = call.process.files.lock().add(from, file, on_exec);
+    drop(kept);
+    added
 }
 
 pub(super) fn open(call: &mut Call<'_>) -> Outcome {
@@ -92,7 +103,7 @@ pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn dup(call: &mut Call<'_>) -> Outcome {
     let file = call.process.file(call.args[0])?;
-    call.process.files.lock().add(0, file, OnExec::Keep)
+    add(call, 0, file, OnExec::Keep)
 }
 
 pub(super) fn dup2(call: &mut Call<'_>) -> Outcome {
@@ -111,9 +122,11 @@ pub(super) fn dup3(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::INVAL);
     }
     let file = call.process.file(old)?;
-    let replaced = call.process.files.lock().set(new, file, on_exec(flags as u32))?;
-    drop(replaced);
-    Ok(new)
+    let kept = OpenFile::clone(&file);
+    let replaced = call.process.files.lock().set(new, file, on_exec(flags as u32));
+    // With the table free, as in `add`.
+    drop(kept);
+    replaced.map(|_file| new)
 }
 
 /// `F_SETFD`, and `ioctl`s that do the same.
@@ -128,8 +141,8 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
     let [descriptor, command, argument, ..] = call.args;
     let file = call.process.file(descriptor)?;
     match command as u32 {
-        linux::F_DUPFD => call.process.files.lock().add(argument, file, OnExec::Keep),
-        linux::F_DUPFD_CLOEXEC => call.process.files.lock().add(argument, file, OnExec::Close),
+        linux::F_DUPFD => add(call, argument, file, OnExec::Keep),
+        linux::F_DUPFD_CLOEXEC => add(call, argument, file, OnExec::Close),
         linux::F_GETFD => {
             let on_exec = call.process.files.lock().on_exec(descriptor as u32 as usize)?;
             Ok(usize::from(on_exec == OnExec::Close))

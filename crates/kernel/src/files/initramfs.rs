@@ -43,7 +43,11 @@ fn absolute(name: &[u8]) -> alloc::vec::Vec<u8> {
     [b"/", name.strip_prefix(b"/").unwrap_or(name)].concat()
 }
 
-fn file(path: &[u8], mode: u32, contents: &[u8]) -> Result<(), Errno> {
+/// Makes a file of the tree, with its contents.
+///
+/// # Errors
+/// Those of the calls that make it.
+pub(super) fn file(path: &[u8], mode: u32, contents: &[u8]) -> Result<(), Errno> {
     let node = make_file(path, mode)?;
     let file = node.file().ok_or(Errno::ISDIR)?.clone();
     let open: Open = Arc::new(Description::new(file, linux::O_WRONLY)?);

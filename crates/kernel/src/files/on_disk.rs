@@ -14,6 +14,7 @@ use linux_raw_sys::general as linux;
 
 use crate::disk::Disk;
 use crate::files::in_tree::root;
+use crate::files::initramfs;
 use crate::files::mount;
 use crate::files::names::make_directory;
 use crate::files::nodes::Attributes;
@@ -31,6 +32,9 @@ const MAGIC: u64 = 0xef53;
 
 /// Where it is mounted.
 const PLACE: &[u8] = b"/mnt";
+
+/// What `df` and the like read.
+const MOUNTS: &[u8] = b"rootfs / tmpfs rw 0 0\n/dev/vda /mnt ext2 rw,noatime 0 0\n";
 
 static MOUNTED: Lock<Option<Arc<Mounted>>> = Lock::new(None);
 
@@ -53,7 +57,8 @@ pub(super) fn init(disk: Arc<Disk>) -> Result<(), Errno> {
     let top = OnDisk::handle(&mounted, mounted.ext2.root().map_err(errno)?)?;
     mount::mount(on, PLACE, top);
     *MOUNTED.lock() = Some(mounted);
-    Ok(())
+    make_directory(b"/proc", 0o555)?;
+    initramfs::file(b"/proc/mounts", 0o444, MOUNTS)
 }
 
 /// `sync`: everything on the disk becomes durable.

@@ -72,8 +72,8 @@ impl Files {
     }
 
     fn is_ending(&self, number: u32) -> bool {
-        // A handle that is the last one ends the file: with the lock free.
-        matches!(self.get(number), Found::Ending)
+        // Without a handle, whose drop may be the last one: this is asked while a wait looks.
+        self.0.lock().get(&number).is_some_and(|file| !file.has_handles())
     }
 
     /// Waits until a file that is about to end has ended.

@@ -187,6 +187,11 @@ impl WeakFile {
     pub(crate) fn upgrade(&self) -> Option<FileHandle> {
         self.0.upgrade().map(FileHandle)
     }
+
+    /// Whether there is a handle.
+    pub(crate) fn has_handles(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 impl Deref for File {
