@@ -11,7 +11,7 @@
 //! | memory, page tables, the seams to Faultless | `memory` |
 //! | threads, and which of them runs | `sched` |
 //! | short locks; waits, and locks to sleep with | `sync`, `waits` |
-//! | signals as they are kept; the current task | `signals`, `task` |
+//! | signals as they are kept; limits; the current task | `signals`, `limits`, `task` |
 //! | processes: `exec`, `fork`, `exit`, signals | `process` |
 //! | names, open files, devices, pipes | `files` |
 //! | the table of system calls | `calls` |
@@ -29,6 +29,7 @@ mod arch;
 mod boot;
 mod calls;
 mod files;
+mod limits;
 mod memory;
 mod process;
 mod sched;

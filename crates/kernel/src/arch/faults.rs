@@ -123,14 +123,18 @@ fn other_exception(frame: &mut TrapFrame) {
         bug(frame, 0);
     }
     cpu_interrupts::enable();
-    let signal = match frame.vector {
-        0 | 16 | 19 => linux::SIGFPE,
-        1 | 3 => linux::SIGTRAP,
-        6 => linux::SIGILL,
-        17 => linux::SIGBUS,
-        _ => linux::SIGSEGV,
+    let at = frame.rip as usize;
+    let (signal, code, address) = match frame.vector {
+        0 => (linux::SIGFPE, linux::FPE_INTDIV, at),
+        16 | 19 => (linux::SIGFPE, linux::FPE_FLTINV, at),
+        1 => (linux::SIGTRAP, linux::TRAP_TRACE, at),
+        3 => (linux::SIGTRAP, linux::SI_KERNEL, 0),
+        6 => (linux::SIGILL, linux::ILL_ILLOPN, at),
+        17 => (linux::SIGBUS, linux::BUS_ADRALN, 0),
+        // General protection, of which the CPU tells no address.
+        _ => (linux::SIGSEGV, linux::SI_KERNEL, 0),
     };
-    process::force(signal, Cause::Fault(frame.rip as usize));
+    process::force(signal, Cause::Fault { address, code });
 }
 
 /// A fault that the kernel must not make.

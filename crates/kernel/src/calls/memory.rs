@@ -100,7 +100,7 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
     let memory = call.process.memory()?;
     let rights = Rights::from_bits_truncate(rights as u32);
     AddressSpace::protect(memory.space(), address, len, rights)?;
-    Ok(0)
+    if memory.space().is_covered(address..address + len) { Ok(0) } else { Err(Errno::NOMEM) }
 }
 
 pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
@@ -186,7 +186,7 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
         | linux::MADV_PAGEOUT => {}
         _ => return Err(Errno::INVAL),
     }
-    Ok(0)
+    if space.is_covered(address..address + len) { Ok(0) } else { Err(Errno::NOMEM) }
 }
 
 pub(super) fn msync(call: &mut Call<'_>) -> Outcome {

@@ -7,23 +7,29 @@
 //! |---|---|
 //! | reads, writes and what else is done with open files | `io` |
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
+//! | advisory locks | `locks` |
 //! | names, and what `stat` says | `names`, `stat` |
 //! | `mmap` and the like | `memory` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
-//! | time, futexes, `poll` | `time` |
+//! | time, futexes | `time` |
+//! | `poll`, `select` | `poll` |
+//! | timers | `timers` |
 //! | what the system is | `system` |
 
 mod call;
 mod descriptors;
 mod io;
 mod life;
+mod locks;
 mod memory;
 mod names;
+mod poll;
 mod signals;
 mod stat;
 mod system;
 mod time;
+mod timers;
 mod unknown;
 
 use core::sync::atomic::Ordering::Relaxed;
@@ -42,6 +48,7 @@ use crate::calls::call::{Call, Outcome};
 use crate::calls::unknown::unknown;
 use crate::sched;
 
+pub(crate) use locks::all_closed;
 pub(crate) use unknown::tell_unknown;
 
 /// A system call, with interrupts on.
@@ -120,7 +127,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::fcntl => descriptors::fcntl(call),
         Sysno::pipe => descriptors::pipe(call),
         Sysno::pipe2 => descriptors::pipe2(call),
-        Sysno::flock => descriptors::flock(call),
+        Sysno::flock => locks::flock(call),
 
         Sysno::mkdir => names::mkdir(call),
         Sysno::mkdirat => names::mkdirat(call),
@@ -156,7 +163,8 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::fstat => stat::fstat(call),
         Sysno::newfstatat => stat::fstatat(call),
         Sysno::statx => stat::statx(call),
-        Sysno::statfs | Sysno::fstatfs => stat::statfs(call),
+        Sysno::statfs => stat::statfs(call),
+        Sysno::fstatfs => stat::fstatfs(call),
 
         Sysno::mmap => memory::mmap(call),
         Sysno::munmap => memory::munmap(call),
@@ -184,7 +192,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::getpgid => life::getpgid(call),
         Sysno::getpgrp => Ok(call.process.group.load(Relaxed) as usize),
         Sysno::setpgid => life::setpgid(call),
-        Sysno::getsid => Ok(call.process.session.load(Relaxed) as usize),
+        Sysno::getsid => life::getsid(call),
         Sysno::setsid => life::setsid(call),
         Sysno::set_tid_address => life::set_tid_address(call),
         Sysno::set_robust_list => life::set_robust_list(call),
@@ -197,6 +205,8 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::rt_sigpending => signals::sigpending(call),
         Sysno::rt_sigsuspend => signals::sigsuspend(call),
         Sysno::sigaltstack => signals::sigaltstack(call),
+        Sysno::rt_sigtimedwait => signals::sigtimedwait(call),
+        Sysno::rt_sigqueueinfo => signals::sigqueueinfo(call),
         Sysno::kill => signals::kill(call),
         Sysno::tkill => signals::tkill(call),
         Sysno::tgkill => signals::tgkill(call),
@@ -210,8 +220,18 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::gettimeofday => time::gettimeofday(call),
         Sysno::time => time::time(call),
         Sysno::times => time::times(call),
-        Sysno::poll => time::poll(call),
-        Sysno::ppoll => time::ppoll(call),
+        Sysno::poll => poll::poll(call),
+        Sysno::ppoll => poll::ppoll(call),
+        Sysno::select => poll::select(call),
+        Sysno::pselect6 => poll::pselect(call),
+        Sysno::getitimer => timers::getitimer(call),
+        Sysno::setitimer => timers::setitimer(call),
+        Sysno::alarm => timers::alarm(call),
+        Sysno::timer_create => timers::timer_create(call),
+        Sysno::timer_settime => timers::timer_settime(call),
+        Sysno::timer_gettime => timers::timer_gettime(call),
+        Sysno::timer_getoverrun => timers::timer_getoverrun(call),
+        Sysno::timer_delete => timers::timer_delete(call),
         Sysno::sched_yield => time::sched_yield(call),
 
         Sysno::uname => system::uname(call),
@@ -223,12 +243,20 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::getrusage => system::getrusage(call),
         Sysno::sched_getaffinity => system::sched_getaffinity(call),
         Sysno::sched_setaffinity => Ok(0),
+        // One class of threads, without priorities.
+        Sysno::sched_getscheduler | Sysno::sched_setscheduler | Sysno::sched_setparam => Ok(0),
+        Sysno::sched_get_priority_max | Sysno::sched_get_priority_min => Ok(0),
+        Sysno::sched_getparam => system::sched_getparam(call),
+        Sysno::setpriority => Ok(0),
+        Sysno::getpriority => Ok(20),
+        Sysno::getresuid | Sysno::getresgid => system::getres(call),
+        Sysno::memfd_create => descriptors::memfd_create(call),
         Sysno::getcpu => system::getcpu(call),
         Sysno::getuid | Sysno::geteuid | Sysno::getgid | Sysno::getegid => Ok(0),
         Sysno::setuid | Sysno::setgid | Sysno::setreuid | Sysno::setregid => Ok(0),
         Sysno::setresuid | Sysno::setresgid | Sysno::setgroups | Sysno::getgroups => Ok(0),
-        // Programs do without it.
-        Sysno::rseq => Err(Errno::NOSYS),
+        // Programs do without them.
+        Sysno::rseq | Sysno::membarrier | Sysno::get_robust_list => Err(Errno::NOSYS),
         _ => unknown(number as usize),
     }
 }

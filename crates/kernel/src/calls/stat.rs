@@ -113,10 +113,21 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
 }
 
 /// `struct statfs`: as tmpfs without a limit.
-pub(super) fn statfs(call: &mut Call<'_>) -> Outcome {
+fn put_statfs(call: &mut Call<'_>) -> Outcome {
     const TMPFS: u64 = 0x0102_1994;
     let mut words = [0; 15];
     (words[0], words[1], words[8], words[9]) = (TMPFS, BLOCK, 255, BLOCK);
     put_words(&mut call.token, call.args[1], words)?;
     Ok(0)
+}
+
+pub(super) fn statfs(call: &mut Call<'_>) -> Outcome {
+    let path = names::path(call, 0)?;
+    files::attributes_at(&names::cwd(call), &path, Follow::Last)?;
+    put_statfs(call)
+}
+
+pub(super) fn fstatfs(call: &mut Call<'_>) -> Outcome {
+    call.process.file(call.args[0])?;
+    put_statfs(call)
 }

@@ -13,10 +13,10 @@ use linux_raw_sys::general as linux;
 
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
-use crate::memory::{UserBytes, copy_in, copy_out};
+use crate::memory::{UserBytes, copy_in, copy_out, put};
 use crate::sync::Lock;
 use crate::task::{raise, wait_interruptibly};
-use crate::waits::{SleepLock, key_of, wake};
+use crate::waits::{SleepLock, key_of, wake_pollers};
 
 /// Bytes that a pipe holds.
 const CAPACITY: usize = 65_536;
@@ -111,7 +111,7 @@ impl File for End {
                 break;
             }
         }
-        wake(key_of(&*self.pipe));
+        wake_pollers(key_of(&*self.pipe));
         Ok(done)
     }
 
@@ -140,7 +140,7 @@ impl File for End {
             }
             let copied = copy_in(from, token, &mut piece[..len]);
             self.pipe.state.lock().bytes.extend(&piece[..copied]);
-            wake(key_of(&*self.pipe));
+            wake_pollers(key_of(&*self.pipe));
             done += copied;
             if copied < len {
                 return if done == 0 { Err(Errno::FAULT) } else { Ok(done) };
@@ -151,6 +151,15 @@ impl File for End {
 
     fn attributes(&self) -> Attributes {
         stream_attributes(linux::S_IFIFO, 0)
+    }
+
+    fn control(&self, token: &mut MayFault, request: u32, argument: usize) -> Result<usize, Errno> {
+        if request != linux_raw_sys::ioctl::FIONREAD {
+            return Err(Errno::NOTTY);
+        }
+        let len = self.pipe.state.lock().bytes.len() as u32;
+        put(token, argument, &len.to_ne_bytes())?;
+        Ok(0)
     }
 
     fn flags(&self) -> u32 {
@@ -188,6 +197,6 @@ impl Drop for End {
                 Side::Write => state.has_writer = false,
             }
         }
-        wake(key_of(&*self.pipe));
+        wake_pollers(key_of(&*self.pipe));
     }
 }

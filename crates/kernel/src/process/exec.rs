@@ -12,13 +12,15 @@ use linux_raw_sys::auxvec;
 
 use crate::arch::trap::TrapFrame;
 use crate::boot::options::Options;
+use crate::calls::all_closed;
 use crate::files::{self, Directory};
+use crate::limits::{FIRST_FILES, STACK};
 use crate::memory::{AddressSpace, Open, anonymous_request, new_space, put, user_memory};
 use crate::process::image::{Image, Tail, read_at};
-use crate::process::layout::{Layout, STACK, STACK_END};
+use crate::process::layout::{Layout, STACK_END};
 use crate::process::space::replace_memory;
-use crate::process::state::{MAX_FILES, Memory, Process, current};
-use crate::process::{exit, proc, signals};
+use crate::process::state::{Memory, Process, current};
+use crate::process::{exit, proc, signals, timers};
 use crate::sched;
 use crate::waits::key_of;
 
@@ -51,7 +53,7 @@ pub(crate) fn start_first(options: &Options) -> Result<(), Errno> {
     proc::init()?;
     let path = options.words.first().ok_or(Errno::NOENT)?.clone();
     let cwd = files::first_directory(&options.cwd)?;
-    let mut descriptors = Descriptors::new(MAX_FILES);
+    let mut descriptors = Descriptors::new(FIRST_FILES);
     let console = files::console();
     for _standard in 0..3 {
         descriptors.add(0, Arc::clone(&console), OnExec::Keep)?;
@@ -126,7 +128,8 @@ pub(crate) fn execute(
     replace_memory(&process, &memory);
     *process.executable.lock() = files::absolute(&cwd, path);
     let closed = process.files.lock().remove_if(|_, on_exec| on_exec == OnExec::Close);
-    drop(closed);
+    all_closed(process.number, closed);
+    timers::delete_made(&process);
     signals::reset_for_exec(&process);
     let begun = begin(token, &image, loader.as_ref(), &tails, &words, path);
     process.released.store(true, Release);

@@ -17,11 +17,11 @@ mod thread;
 use faultless::parts::Threads;
 
 pub(crate) use queue::{
-    arrived, end_thread, idle, park, park_until, reap, spawn, start, tick, unpark,
-    wait_for_threads, yield_now,
+    arrived, end_thread, idle, own_run_time, park, park_until, reap, run_time, spawn, start, tick,
+    unpark, wait_for_threads, with_timer, yield_now,
 };
 pub(crate) use thread::{
-    Main, Owner, Thread, current, find, next_number, register, take_main, with_current,
+    Main, Owner, Thread, all, current, find, next_number, register, take_main, with_current,
 };
 
 /// The kernel's threads, as wait queues see them. A thread is named by its number.

@@ -11,6 +11,7 @@ use alloc::alloc::{Layout, alloc, dealloc};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use faultless_posix::Errno;
 
@@ -74,6 +75,8 @@ pub(crate) struct Thread {
     pub(crate) set_at_begin: AtomicUsize,
     /// Its robust futexes (`set_robust_list`).
     pub(crate) robust_list: AtomicUsize,
+    /// How long it ran on CPUs that it has left, in nanoseconds.
+    pub(super) ran: AtomicU64,
     /// Signals of the thread's own.
     pub(crate) signals: ThreadSignals,
 }
@@ -126,6 +129,7 @@ impl Thread {
             clear_at_exit: AtomicUsize::new(0),
             set_at_begin: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
+            ran: AtomicU64::new(0),
             signals: ThreadSignals::default(),
         }
     }
@@ -250,6 +254,11 @@ pub(crate) fn take_main() -> Option<Main> {
 /// The thread with a number, unless it has ended.
 pub(crate) fn find(number: u32) -> Option<Arc<Thread>> {
     THREADS.lock().get(&number).cloned()
+}
+
+/// All threads that have not ended.
+pub(crate) fn all() -> Vec<Arc<Thread>> {
+    THREADS.lock().values().cloned().collect()
 }
 
 /// Lets a thread be found.
