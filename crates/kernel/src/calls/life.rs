@@ -21,8 +21,6 @@ use crate::signals::{Cause, Waited};
 
 /// A word of arguments, at most.
 const MAX_WORD: usize = 128 * 1024;
-/// Words of arguments, at most.
-const MAX_WORDS: usize = 64 * 1024;
 
 pub(super) fn clone(call: &mut Call<'_>) -> Outcome {
     let [flags, stack, parent_number, child_number, thread_pointer, _] = call.args;
@@ -66,7 +64,9 @@ pub(super) fn vfork(call: &mut Call<'_>) -> Outcome {
 }
 
 /// A table of texts, with a 0 at its end.
-fn words(call: &mut Call<'_>, at: usize) -> Result<Vec<Vec<u8>>, Errno> {
+///
+/// `room` is how many bytes there may be, and becomes less by those that there are.
+fn words(call: &mut Call<'_>, at: usize, room: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
     let mut words = Vec::new();
     let mut at = at;
     while at != 0 {
@@ -75,10 +75,9 @@ fn words(call: &mut Call<'_>, at: usize) -> Result<Vec<Vec<u8>>, Errno> {
             break;
         }
         let text = get_string(&mut call.token, word as usize, MAX_WORD);
-        words.push(text.map_err(|why| if why == Errno::FAULT { why } else { Errno::TOOBIG })?);
-        if words.len() > MAX_WORDS {
-            return Err(Errno::TOOBIG);
-        }
+        let text = text.map_err(|why| if why == Errno::FAULT { why } else { Errno::TOOBIG })?;
+        *room = room.checked_sub(text.len() + process::WORD).ok_or(Errno::TOOBIG)?;
+        words.push(text);
         at = at.wrapping_add(8);
     }
     Ok(words)
@@ -87,8 +86,11 @@ fn words(call: &mut Call<'_>, at: usize) -> Result<Vec<Vec<u8>>, Errno> {
 pub(super) fn execve(call: &mut Call<'_>) -> Outcome {
     let path = names::path(call, 0)?;
     let [_, arguments, environment, ..] = call.args;
-    let words =
-        Words { arguments: words(call, arguments)?, environment: words(call, environment)? };
+    let mut room = process::MAX_TEXT;
+    let words = Words {
+        arguments: words(call, arguments, &mut room)?,
+        environment: words(call, environment, &mut room)?,
+    };
     process::execute(&mut call.token, call.frame, &path, words)?;
     // The register is part of what the new program begins with.
     Ok(0)
@@ -218,11 +220,24 @@ pub(super) fn set_tid_address(call: &mut Call<'_>) -> Outcome {
     gettid(call)
 }
 
+/// Bytes of `struct robust_list_head`.
+const ROBUST_HEAD: usize = 24;
+
+pub(super) fn get_robust_list(call: &mut Call<'_>) -> Outcome {
+    let [number, head, len, ..] = call.args;
+    let thread = match number as u32 {
+        0 => sched::current(),
+        number => sched::find(number).ok_or(Errno::SRCH)?,
+    };
+    let list = thread.robust_list.load(Relaxed);
+    put_words(&mut call.token, len, [ROBUST_HEAD as u64])?;
+    put_words(&mut call.token, head, [list as u64])?;
+    Ok(0)
+}
+
 pub(super) fn set_robust_list(call: &mut Call<'_>) -> Outcome {
-    /// Bytes of `struct robust_list_head`.
-    const HEAD: usize = 24;
     let [head, len, ..] = call.args;
-    if len != HEAD {
+    if len != ROBUST_HEAD {
         return Err(Errno::INVAL);
     }
     sched::with_current(|thread| thread.robust_list.store(head, Relaxed));

@@ -9,7 +9,7 @@
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
 //! | advisory locks | `locks` |
 //! | names, and what `stat` says | `names`, `stat` |
-//! | `mmap` and the like | `memory` |
+//! | `mmap` and the like | `mappings` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
@@ -22,7 +22,7 @@ mod descriptors;
 mod io;
 mod life;
 mod locks;
-mod memory;
+mod mappings;
 mod names;
 mod poll;
 mod signals;
@@ -46,6 +46,7 @@ use crate::arch::trap::TrapFrame;
 use crate::boot::options::{Tracing, options};
 use crate::calls::call::{Call, Outcome};
 use crate::calls::unknown::unknown;
+use crate::memory;
 use crate::sched;
 
 pub(crate) use locks::all_closed;
@@ -70,6 +71,9 @@ pub(crate) fn system_call(frame: &mut TrapFrame) {
         let token = unsafe { MayFault::assert() };
         let mut call_state = Call { args, frame: &mut *frame, process, token };
         match call {
+            Some(call) if begins(call) && memory::is_short(&mut call_state.token) => {
+                Err(Errno::NOMEM)
+            }
             Some(call) => dispatch(&mut call_state, call),
             None => unknown(number as usize),
         }
@@ -87,6 +91,22 @@ pub(crate) fn system_call(frame: &mut TrapFrame) {
 
 fn hexadecimal(args: &[usize; 6]) -> String {
     args.map(|argument| format!("{argument:#x}")).join(", ")
+}
+
+/// Whether a call begins something that a program can have as often as it likes, and that takes the
+/// kernel's memory: such a call fails when there is little left.
+#[rustfmt::skip]
+const fn begins(call: Sysno) -> bool {
+    matches!(
+        call,
+        Sysno::open | Sysno::openat | Sysno::creat | Sysno::memfd_create
+            | Sysno::dup | Sysno::dup2 | Sysno::dup3 | Sysno::fcntl | Sysno::flock
+            | Sysno::pipe | Sysno::pipe2 | Sysno::poll | Sysno::ppoll
+            | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
+            | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
+            | Sysno::mmap | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
+            | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
+    )
 }
 
 #[rustfmt::skip]
@@ -166,16 +186,16 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::statfs => stat::statfs(call),
         Sysno::fstatfs => stat::fstatfs(call),
 
-        Sysno::mmap => memory::mmap(call),
-        Sysno::munmap => memory::munmap(call),
-        Sysno::mprotect => memory::mprotect(call),
-        Sysno::mremap => memory::mremap(call),
-        Sysno::madvise => memory::madvise(call),
-        Sysno::msync => memory::msync(call),
-        Sysno::mincore => memory::mincore(call),
-        Sysno::mlock | Sysno::mlock2 => memory::mlock(call),
+        Sysno::mmap => mappings::mmap(call),
+        Sysno::munmap => mappings::munmap(call),
+        Sysno::mprotect => mappings::mprotect(call),
+        Sysno::mremap => mappings::mremap(call),
+        Sysno::madvise => mappings::madvise(call),
+        Sysno::msync => mappings::msync(call),
+        Sysno::mincore => mappings::mincore(call),
+        Sysno::mlock | Sysno::mlock2 => mappings::mlock(call),
         Sysno::munlock | Sysno::mlockall | Sysno::munlockall => Ok(0),
-        Sysno::brk => memory::brk(call),
+        Sysno::brk => mappings::brk(call),
 
         Sysno::clone => life::clone(call),
         Sysno::clone3 => life::clone3(call),
@@ -196,6 +216,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::setsid => life::setsid(call),
         Sysno::set_tid_address => life::set_tid_address(call),
         Sysno::set_robust_list => life::set_robust_list(call),
+        Sysno::get_robust_list => life::get_robust_list(call),
         Sysno::arch_prctl => life::arch_prctl(call),
         Sysno::prctl => life::prctl(call),
 
@@ -256,7 +277,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::setuid | Sysno::setgid | Sysno::setreuid | Sysno::setregid => Ok(0),
         Sysno::setresuid | Sysno::setresgid | Sysno::setgroups | Sysno::getgroups => Ok(0),
         // Programs do without them.
-        Sysno::rseq | Sysno::membarrier | Sysno::get_robust_list => Err(Errno::NOSYS),
+        Sysno::rseq | Sysno::membarrier => Err(Errno::NOSYS),
         _ => unknown(number as usize),
     }
 }

@@ -22,8 +22,9 @@ mod user;
 
 use core::ptr::NonNull;
 
+use faultless::filemap::PageLocks;
 use faultless::parts::FramePool;
-use faultless::prelude::PAGE_SIZE;
+use faultless::prelude::{Kernel, MayFault, PAGE_SIZE};
 
 pub(crate) use anonymous::{anonymous_request, shared_anonymous};
 pub(crate) use frames::frames;
@@ -31,7 +32,6 @@ pub use heap::Heap;
 pub(crate) use loader::{Boot, Module};
 pub(crate) use machine::{AddressSpace, FileHandle, Machine, Open, Space, new_space};
 pub(crate) use map::{USER_END, direct_map, image_end, kernel_root};
-pub(crate) use table::was_short;
 pub(crate) use user::{
     UserBytes, copy_in, copy_out, get, get_string, get_words, put, put_words, user_memory,
     with_buffer, with_vector,
@@ -40,9 +40,24 @@ pub(crate) use user::{
 /// Bytes of physical memory that are mapped.
 const MAPPED: usize = 4 << 30;
 
-/// The part of memory that is the kernel's heap, and how large it is at most.
-const HEAP_PART: usize = 4;
+/// The part of memory that is the kernel's heap at first, and how large that is at most.
+const HEAP_PART: usize = 8;
 const LARGEST_HEAP: usize = 256 << 20;
+
+/// The part of the frames that is kept for programs that run already.
+const KEPT_PART: u32 = 64;
+
+/// Whether there is too little memory to begin what can be done without. Pages are given up before.
+/// May sleep.
+pub(crate) fn is_short(token: &mut MayFault) -> bool {
+    let kept = frames().total() / KEPT_PART;
+    while frames().free() < kept {
+        if Machine::reclaim(machine::cache(), token.page_locks(), kept) == 0 {
+            return true;
+        }
+    }
+    heap::is_short()
+}
 
 /// Hands memory out: the heap, and the frames of the cache.
 ///

@@ -29,7 +29,10 @@ const PROGRAM_BASE: usize = 0x5555_5555_4000;
 const LOADER_BASE: usize = 0x7fff_c000_0000;
 
 /// Bytes of arguments and environment together, at most (`ARG_MAX`).
-const MAX_TEXT: usize = STACK / 4;
+pub(crate) const MAX_TEXT: usize = STACK / 4;
+
+/// Bytes of a word that its text has not: its 0, and the address in the table.
+pub(crate) const WORD: usize = 9;
 
 /// How often a script may name another one for its interpreter.
 const MAX_SCRIPTS: usize = 4;
@@ -98,7 +101,7 @@ pub(crate) fn execute(
     let cwd = process.cwd.lock().clone();
     let (file, words) = find_program(token, &cwd, path, words)?;
     let text: usize =
-        words.arguments.iter().chain(&words.environment).map(|word| word.len() + 9).sum();
+        words.arguments.iter().chain(&words.environment).map(|word| word.len() + WORD).sum();
     if text > MAX_TEXT {
         return Err(Errno::TOOBIG);
     }

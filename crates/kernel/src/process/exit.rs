@@ -98,30 +98,36 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
         *child.parent.lock() = Arc::downgrade(first);
         first.children.lock().push(child);
     }
+    let parent = process.parent.lock().upgrade();
+    if let Some(parent) = &parent {
+        // Before it has ended: a parent that does not want to wait for it must not find it.
+        forget_unwanted(parent, process);
+    }
     process.ended.store(true, SeqCst);
     process.released.store(true, SeqCst);
     wake(key_of(&process.released));
     wake(key_of(&first.children));
-    let parent = process.parent.lock().upgrade();
     if let Some(parent) = parent {
         tell(&parent, process, process.life.status.load(Acquire));
     }
 }
 
-/// Tells a parent that a child has changed.
-fn tell(parent: &Arc<Process>, child: &Process, status: WaitStatus) {
+/// Takes a child off the list of a parent that does not want to wait for it.
+fn forget_unwanted(parent: &Process, child: &Process) {
     let action = parent.life.signals.action(linux::SIGCHLD);
-    let flag = |flag: u32| action.flags & u64::from(flag) != 0;
-    let has_ended = child.ended.load(Acquire);
-    if has_ended && (action.handler == SIG_IGN || flag(linux::SA_NOCLDWAIT)) {
-        // The parent does not want to wait for it.
+    if action.handler == SIG_IGN || action.flags & u64::from(linux::SA_NOCLDWAIT) != 0 {
         let mut children = parent.children.lock();
         let at = children.iter().position(|other| other.number == child.number);
         let removed = at.map(|at| children.swap_remove(at));
         drop(children);
         drop(removed);
     }
-    if has_ended || !flag(linux::SA_NOCLDSTOP) {
+}
+
+/// Tells a parent that a child has changed.
+fn tell(parent: &Arc<Process>, child: &Process, status: WaitStatus) {
+    let action = parent.life.signals.action(linux::SIGCHLD);
+    if child.has_ended() || action.flags & u64::from(linux::SA_NOCLDSTOP) == 0 {
         let child = Waited { number: child.number, status };
         send(parent, linux::SIGCHLD, Cause::Child(child));
     }
@@ -141,7 +147,7 @@ impl Process {
     /// What `wait` with these flags tells of it, and whether that is its end.
     fn waited(&self, flags: u32) -> Option<(Waited, Ended)> {
         let of = |status| Waited { number: self.number, status };
-        if flags & linux::WEXITED != 0 && self.ended.load(Acquire) {
+        if flags & linux::WEXITED != 0 && self.has_ended() {
             return Some((of(self.life.status.load(Acquire)), Ended::Yes));
         }
         let mut change = self.change.lock();

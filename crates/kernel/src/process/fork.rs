@@ -99,6 +99,10 @@ fn new_process(
         let layout = memory.layout.lock();
         let child = Memory::new(Arc::clone(&space), layout.clone());
         AddressSpace::fork(memory.space(), &space);
+        if space.with_table(|table| table.was_short(None)) {
+            // The child lacks pages.
+            return Err(Errno::NOMEM);
+        }
         child
     };
     let files = parent.files.lock().fork();

@@ -27,7 +27,7 @@ mod state;
 pub(crate) mod timers;
 
 pub(crate) use deliver::{INFO_WORDS, information, prepare_return, sigreturn};
-pub(crate) use exec::{Words, execute, start_first};
+pub(crate) use exec::{MAX_TEXT, WORD, Words, execute, start_first};
 pub(crate) use exit::{Ending, exit_call, wait};
 pub(crate) use fork::{CloneRequest, begin_thread, clone};
 pub(crate) use futex::{FutexKey, futex_requeue, futex_wait, futex_wake};

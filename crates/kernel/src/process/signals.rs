@@ -119,6 +119,7 @@ pub(crate) fn with_process<R>(
     if let Some(thread) = sched::find(number)
         && let Some(process) = process_of(&thread)
         && process.number() == number
+        && !process.has_ended()
     {
         return Ok(act(&process));
     }
@@ -140,6 +141,8 @@ pub(crate) fn with_group(
 ) -> Result<(), Errno> {
     let own = current().map_or(0, |process| process.number());
     let processes = sched::all().into_iter().filter_map(|thread| process_of(&thread));
+    // The last thread of one that has ended, and was waited for, may be there still.
+    let processes = processes.filter(|process| !process.has_ended());
     let mut meant = BTreeMap::new();
     for process in processes {
         let is_meant = match group {

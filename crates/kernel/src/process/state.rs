@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::sync::atomic::Ordering::{AcqRel, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use alloc::sync::{Arc, Weak};
@@ -145,6 +145,11 @@ impl Process {
     /// Whether all its threads are to end.
     pub(crate) fn is_exiting(&self) -> bool {
         self.life.is_exiting()
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Acquire)
     }
 
     /// An open file.

@@ -1,7 +1,7 @@
 //! Calls that change the address space, by those of [`AddressSpace`].
 
 use faultless::prelude::{InFault, PAGE_SIZE};
-use faultless_posix::{Errno, MapRequest, Rights, Sharing};
+use faultless_posix::{Errno, MapRequest, PageTable, Rights, Sharing};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
@@ -156,6 +156,14 @@ fn move_to(space: &Space, address: usize, kept: usize, new: usize, to: Option<us
         }
         None => Layout::room(space, 0, new)?,
     };
+    // The tables of the new place first: private copies must not be lost on the way.
+    let is_short = space.with_table(|table| {
+        (to..to + kept).step_by(PAGE_SIZE).for_each(|at| table.prepare(at / PAGE_SIZE));
+        table.was_short(None)
+    });
+    if is_short {
+        return Err(Errno::NOMEM);
+    }
     AddressSpace::relocate(space, address, to, kept)?;
     if new > kept {
         AddressSpace::extend(space, to + kept, new - kept)?;
