@@ -41,7 +41,7 @@ impl<F> Descriptors<F> {
         Self { open: Vec::new(), limit }
     }
 
-    /// Changes how many there are at most (`RLIMIT_NOFILE`). Descriptors that are past it stay open.
+    /// Changes how many there are at most (`RLIMIT_NOFILE`). Descriptors past it stay open.
     pub const fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
     }

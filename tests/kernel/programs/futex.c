@@ -1,6 +1,5 @@
 /* Futexes, and what threads make of them. */
 #include "show.h"
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -8,6 +7,15 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+/* As in <linux/futex.h>, which not every compiler finds. */
+#define FUTEX_WAIT 0
+#define FUTEX_WAKE 1
+#define FUTEX_REQUEUE 3
+#define FUTEX_CMP_REQUEUE 4
+#define FUTEX_WAIT_BITSET 9
+#define FUTEX_WAKE_BITSET 10
+#define FUTEX_WAKE_PRIVATE (FUTEX_WAKE | 128)
 
 static _Atomic int word, other, woken;
 

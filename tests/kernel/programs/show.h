@@ -33,7 +33,7 @@ static const char *error_name(int number)
 }
 
 /* Prints a call and its result: a number, or the error. Returns the result. */
-static long show_result(const char *call, long result)
+__attribute__((unused)) static long show_result(const char *call, long result)
 {
 	int error = errno;
 

@@ -61,8 +61,8 @@ pub(super) fn is_short() -> bool {
     false
 }
 
-/// The heap, for a program's `#[global_allocator]`. Never sleeps; its lock is a short one, below all
-/// others but that of the frames.
+/// The heap, for a program's `#[global_allocator]`. Never sleeps; its lock is a short one, below
+/// all others but that of the frames.
 pub struct Heap(());
 
 impl Heap {

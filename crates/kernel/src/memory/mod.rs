@@ -44,19 +44,20 @@ const MAPPED: usize = 4 << 30;
 const HEAP_PART: usize = 8;
 const LARGEST_HEAP: usize = 256 << 20;
 
-/// The part of the frames that is kept for programs that run already.
-const KEPT_PART: u32 = 64;
+/// The part of the frames that pages are given up for, and the part that is kept for programs that
+/// run already.
+const WANTED_PART: u32 = 64;
+const KEPT_PART: u32 = 256;
 
 /// Whether there is too little memory to begin what can be done without. Pages are given up before.
 /// May sleep.
 pub(crate) fn is_short(token: &mut MayFault) -> bool {
-    let kept = frames().total() / KEPT_PART;
-    while frames().free() < kept {
-        if Machine::reclaim(machine::cache(), token.page_locks(), kept) == 0 {
-            return true;
-        }
+    let frames = frames();
+    let wanted = frames.total() / WANTED_PART;
+    if frames.free() < wanted {
+        Machine::reclaim(machine::cache(), token.page_locks(), wanted);
     }
-    heap::is_short()
+    frames.free() < frames.total() / KEPT_PART || heap::is_short()
 }
 
 /// Hands memory out: the heap, and the frames of the cache.
