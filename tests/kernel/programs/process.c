@@ -49,9 +49,10 @@ static void wait_for_children(void)
 static void stops(void)
 {
 	int status;
-	pid_t child = fork();
+	pid_t child;
 
 	puts("# stops");
+	child = fork();
 	if (child == 0) {
 		raise(SIGSTOP);
 		_exit(7);

@@ -179,38 +179,52 @@ static void stacks(void)
 	SHOW_IS(now.sa_handler == SIG_DFL);
 }
 
-static void *interrupt(void *thread)
+static pthread_t reader;
+static int ends[2];
+static volatile int is_done;
+
+/* Some signals, and then what the reader waits for. */
+static void *signal_and_write(void *none)
 {
-	usleep(30000);
-	pthread_kill(*(pthread_t *)thread, SIGUSR1);
-	usleep(30000);
-	write(((int *)thread)[8], "x", 1);
-	return NULL;
+	for (int times = 0; times < 3; times++) {
+		usleep(10000);
+		pthread_kill(reader, SIGUSR1);
+	}
+	usleep(10000);
+	write(ends[1], "x", 1);
+	return none;
+}
+
+/* Signals until one has come to the call. */
+static void *signal_until_done(void *none)
+{
+	while (!is_done) {
+		usleep(10000);
+		pthread_kill(reader, SIGUSR1);
+	}
+	return none;
 }
 
 /* A read that a signal comes to: made again, or EINTR. */
 static void restarts(void)
 {
-	union {
-		pthread_t thread;
-		int words[16];
-	} told = {.thread = pthread_self()};
-	int ends[2];
 	char byte;
 	pthread_t other;
 
 	puts("# restarts");
 	pipe(ends);
-	told.words[8] = ends[1];
+	reader = pthread_self();
 	handle_simply(SIGUSR1, note, SA_RESTART);
-	pthread_create(&other, NULL, interrupt, &told);
-	SHOW(read(ends[0], &byte, 1));
+	pthread_create(&other, NULL, signal_and_write, NULL);
+	long result = read(ends[0], &byte, 1);
 	pthread_join(other, NULL);
+	show_result("read that is made again", result);
 	handle_simply(SIGUSR1, note, 0);
-	pthread_create(&other, NULL, interrupt, &told);
-	SHOW(read(ends[0], &byte, 1));
-	SHOW(read(ends[0], &byte, 1));
+	pthread_create(&other, NULL, signal_until_done, NULL);
+	result = read(ends[0], &byte, 1);
+	is_done = 1;
 	pthread_join(other, NULL);
+	show_result("read that is interrupted", result);
 	close(ends[0]);
 	handle_simply(SIGPIPE, note, 0);
 	count = 0;

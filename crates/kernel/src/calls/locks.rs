@@ -1,5 +1,5 @@
 //! Advisory locks: `flock`, and those of `fcntl`. What they mean is in
-//! [`RangeLocks`](faultless_posix::RangeLocks); here is which file and which owner, and the wait.
+//! [`RangeLocks`]; here is which file and which owner, and the wait.
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
