@@ -12,12 +12,12 @@
 //! | what happens when memory is short | `pressure` |
 //! | threads, and which of them runs | `sched` |
 //! | short locks; waits, and locks to sleep with | `sync`, `waits` |
-//! | signals as they are kept; the current task | `signals`, `task` |
+//! | signals as they are kept; limits; the current task | `signals`, `limits`, `task` |
 //! | processes: `exec`, `fork`, `exit`, signals | `process` |
 //! | the disk | `disk` |
 //! | names, open files, devices, pipes | `files` |
 //! | the table of system calls | `calls` |
-//! | what the kernel tries out on itself, and its watchdog | `selftest` |
+//! | what the kernel tries out on itself, and its watchdog; who hears of the cache | `selftest`, `listener` |
 //!
 //! # Locks
 //! Sleeping locks come first: the layout of an address space, then those of Faultless. Below them
@@ -33,6 +33,8 @@ mod boot;
 mod calls;
 mod disk;
 mod files;
+mod limits;
+mod listener;
 mod memory;
 mod pressure;
 mod process;

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use linux_raw_sys::general as linux;
 
+use crate::limits::Limits;
 use crate::sync::Lock;
 
 /// Signals have the numbers from 1 to this.
@@ -23,6 +24,10 @@ pub(crate) const fn bit(signal: u32) -> u64 {
 /// Signals that cannot be blocked.
 pub(crate) const UNBLOCKABLE: u64 = bit(linux::SIGKILL) | bit(linux::SIGSTOP);
 
+/// Signals that stop a process, unless it wants something else.
+pub(crate) const STOPS: u64 =
+    bit(linux::SIGSTOP) | bit(linux::SIGTSTP) | bit(linux::SIGTTIN) | bit(linux::SIGTTOU);
+
 /// Where a signal comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cause {
@@ -30,9 +35,11 @@ pub(crate) enum Cause {
     User(u32),
     /// The kernel.
     Kernel,
-    /// An access to this address, or an instruction there.
-    Fault(usize),
-    /// A child has ended.
+    /// An access to this address, or an instruction there, and what was wrong (`si_code`).
+    Fault { address: usize, code: u32 },
+    /// Whatever sends a value along: the `si_code`, and the two words behind it.
+    Queued { code: i32, words: [u64; 2] },
+    /// A child has changed.
     Child(Waited),
 }
 
@@ -70,6 +77,11 @@ impl Pending {
         }
     }
 
+    fn withdraw(&self, set: u64) {
+        let _causes = self.causes.lock();
+        self.set.fetch_and(!set, SeqCst);
+    }
+
     /// Takes the first one that is not in `blocked`.
     fn take(&self, blocked: u64) -> Option<(u32, Cause)> {
         let mut causes = self.causes.lock();
@@ -104,6 +116,11 @@ impl ProcessSignals {
     /// Notes a signal, for a thread that does not block it.
     pub(crate) fn add(&self, signal: u32, cause: Cause) {
         self.pending.add(signal, cause);
+    }
+
+    /// Forgets these signals.
+    pub(crate) fn withdraw(&self, set: u64) {
+        self.pending.withdraw(set);
     }
 
     /// Whether nothing is done with a signal.
@@ -152,10 +169,24 @@ impl ThreadSignals {
         self.pending.add(signal, cause);
     }
 
+    /// Forgets these signals.
+    pub(crate) fn withdraw(&self, set: u64) {
+        self.pending.withdraw(set);
+    }
+
+    /// Whether it blocks a signal.
+    pub(crate) fn blocks(&self, signal: u32) -> bool {
+        self.blocked.load(Relaxed) & bit(signal) != 0
+    }
+
     /// The next signal, of the thread's or of its process', that is not blocked.
     pub(crate) fn take(&self, process: &ProcessSignals) -> Option<(u32, Cause)> {
-        let blocked = self.blocked.load(Relaxed) & !UNBLOCKABLE;
-        self.pending.take(blocked).or_else(|| process.pending.take(blocked))
+        self.take_of(process, !self.blocked.load(Relaxed) | UNBLOCKABLE)
+    }
+
+    /// The next signal of a set, of the thread's or of its process'.
+    pub(crate) fn take_of(&self, process: &ProcessSignals, set: u64) -> Option<(u32, Cause)> {
+        self.pending.take(!set).or_else(|| process.pending.take(!set))
     }
 
     /// Signals that are pending for the thread (`sigpending`).
@@ -185,20 +216,9 @@ impl ThreadSignals {
     }
 }
 
-/// Signals that a program that says nothing does not notice. Stops are among them: this kernel has
-/// no job control.
+/// Signals that a program that says nothing does not notice.
 pub(crate) const fn is_ignored_by_default(signal: u32) -> bool {
-    matches!(
-        signal,
-        linux::SIGCHLD
-            | linux::SIGCONT
-            | linux::SIGURG
-            | linux::SIGWINCH
-            | linux::SIGSTOP
-            | linux::SIGTSTP
-            | linux::SIGTTIN
-            | linux::SIGTTOU
-    )
+    matches!(signal, linux::SIGCHLD | linux::SIGCONT | linux::SIGURG | linux::SIGWINCH)
 }
 
 /// How a process has ended, as `wait` tells it.
@@ -211,13 +231,40 @@ pub(crate) struct Waited {
     pub(crate) status: WaitStatus,
 }
 
+/// The status of a process that a signal has stopped.
+pub(crate) const fn stopped_status(signal: u32) -> WaitStatus {
+    signal << 8 | 0x7f
+}
+
+/// The status of a process that goes on.
+pub(crate) const CONTINUED: WaitStatus = 0xffff;
+
+impl Waited {
+    /// `si_code` and `si_status`.
+    pub(crate) const fn told(self) -> (u32, u32) {
+        let (signal, high) = (self.status & 0x7f, self.status >> 8 & 0xff);
+        match (self.status, signal) {
+            (CONTINUED, _) => (linux::CLD_CONTINUED, linux::SIGCONT),
+            (_, 0x7f) => (linux::CLD_STOPPED, high),
+            (_, 0) => (linux::CLD_EXITED, high),
+            _ => (linux::CLD_KILLED, signal),
+        }
+    }
+}
+
 /// What the threads of a process have to know of it at any time.
 pub(crate) struct Life {
     /// All threads are to end, with the status of the first call.
     pub(crate) exiting: AtomicBool,
     pub(crate) status: AtomicU32,
     pub(crate) signals: ProcessSignals,
-    pub(crate) file_size_limit: AtomicU64,
+    /// The signal that has stopped it; 0 while it goes on.
+    pub(crate) stopped: AtomicU32,
+    pub(crate) limits: Limits,
+    /// CPU time of its threads that have ended, and of children that were waited for, in
+    /// nanoseconds.
+    ran: AtomicU64,
+    children_ran: AtomicU64,
 }
 
 impl Life {
@@ -227,8 +274,31 @@ impl Life {
             exiting: AtomicBool::new(false),
             status: AtomicU32::new(0),
             signals: ProcessSignals::default(),
-            file_size_limit: AtomicU64::new(u64::MAX),
+            stopped: AtomicU32::new(0),
+            limits: Limits::new(),
+            ran: AtomicU64::new(0),
+            children_ran: AtomicU64::new(0),
         }
+    }
+
+    /// A thread has ended that ran for so long.
+    pub(crate) fn add_thread_time(&self, time: u64) {
+        self.ran.fetch_add(time, Relaxed);
+    }
+
+    /// A child was waited for.
+    pub(crate) fn add_child(&self, child: &Self) {
+        self.children_ran.fetch_add(child.ran() + child.children_ran(), Relaxed);
+    }
+
+    /// How long threads ran that have ended, in nanoseconds.
+    pub(crate) fn ran(&self) -> u64 {
+        self.ran.load(Relaxed)
+    }
+
+    /// How long children ran that were waited for, and theirs, in nanoseconds.
+    pub(crate) fn children_ran(&self) -> u64 {
+        self.children_ran.load(Relaxed)
     }
 
     /// Whether all threads are to end.

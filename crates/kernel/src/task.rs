@@ -28,9 +28,7 @@ impl Task for Running {
     }
 
     fn file_size_limit(&self) -> u64 {
-        sched::with_current(|thread| {
-            thread.life().map_or(u64::MAX, |life| life.file_size_limit.load(Relaxed))
-        })
+        sched::with_current(|thread| thread.life().map_or(u64::MAX, |life| life.limits.file_size()))
     }
 
     fn file_size_exceeded(&self) {
@@ -123,6 +121,27 @@ pub(crate) fn wait_interruptibly(
         });
     });
     if met { Ok(()) } else { Err(Errno::INTR) }
+}
+
+/// As [`wait_interruptibly`], and at the latest until `until` on the monotonic clock.
+///
+/// # Errors
+/// `EINTR`; `ETIMEDOUT`: the time came first.
+pub(crate) fn wait_until(
+    key: WaitKey,
+    until: Option<u64>,
+    condition: &mut dyn FnMut() -> bool,
+) -> Result<(), Errno> {
+    let Some(until) = until else { return wait_interruptibly(key, condition) };
+    let is_over = || clock::monotonic() >= until;
+    let mut met = false;
+    let waited = sched::with_timer(until, || {
+        wait_interruptibly(key, &mut || {
+            met = condition();
+            met || is_over()
+        })
+    });
+    if met || waited.is_err() { waited } else { Err(Errno::TIMEDOUT) }
 }
 
 /// Has this mask hold until the next signal is delivered, or the system call returns.

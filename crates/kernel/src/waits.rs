@@ -94,6 +94,20 @@ impl<T> fmt::Debug for SleepLock<T> {
     }
 }
 
+/// Where `poll` and `select` wait.
+static POLLERS: AtomicBool = AtomicBool::new(false);
+
+/// What `poll` and `select` wait under.
+pub(crate) fn poll_key() -> WaitKey {
+    key_of(&POLLERS)
+}
+
+/// Has those look again that wait for a file to be read or written, and `poll` and `select`.
+pub(crate) fn wake_pollers(key: WaitKey) {
+    wake(key);
+    wake(poll_key());
+}
+
 /// Has those that wait for an object look again.
 pub(crate) fn wake(key: WaitKey) {
     waits().wake(key);

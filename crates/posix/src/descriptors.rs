@@ -41,6 +41,11 @@ impl<F> Descriptors<F> {
         Self { open: Vec::new(), limit }
     }
 
+    /// Changes how many there are at most (`RLIMIT_NOFILE`). Descriptors past it stay open.
+    pub const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// The open file of a descriptor.
     ///
     /// # Errors

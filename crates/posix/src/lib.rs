@@ -7,6 +7,7 @@
 //! | open file descriptions: `read`, `write`, `lseek`, `ftruncate`, `fsync`, … | [`Description`] |
 //! | a mounted store: `sync`, `syncfs`, a step of the flusher | [`Volume`] |
 //! | file descriptors: `dup`, `close`, `fork` | [`Descriptors`] |
+//! | advisory locks: `fcntl`, `flock` | [`RangeLocks`] |
 //! | address spaces: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`, `msync`, … | [`AddressSpace`] |
 //! | which address spaces map a file | [`ReverseMap`] |
 //! | names: `open`, `mkdir`, `rename`, `unlink`, `readlink`, `getdents`, `stat`, … | [`Tree`], [`Node`] |
@@ -33,7 +34,7 @@ mod system;
 
 pub use descriptors::{Descriptors, OnExec};
 pub use errno::Errno;
-pub use file::{AccessMode, Description, RwFlags, Volume};
+pub use file::{AccessMode, Description, LockKind, RangeLock, RangeLocks, RwFlags, Volume};
 pub use mm::{
     AddressSpace, Area, Change, Entry, MapRequest, Owner, PageTable, ReverseMap, Rights, Sharing,
     ShowsFile, Signal,

@@ -27,7 +27,10 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("A store: files of zeros, for memory without a file", &["memory/anonymous.rs"]),
     ("Open files", &["files/regular.rs"]),
     ("System calls that move bytes", &["calls/io.rs"]),
-    ("System calls that change mappings", &["calls/memory.rs"]),
+    ("System calls that change mappings", &["calls/mappings.rs"]),
+    ("A block device: requests that end in an interrupt", &["disk/mod.rs", "disk/requests.rs"]),
+    ("Files of a mounted disk; the flusher", &["files/volume.rs"]),
+    ("`Kernel::reclaim`, and the thread that reclaims", &["pressure.rs"]),
 ];
 
 /// The table, in Markdown. Lines are counted without comments and blank lines.

@@ -63,6 +63,11 @@ pub(crate) fn real() -> u64 {
     EPOCH.load(Relaxed) + monotonic()
 }
 
+/// The time of the monotonic clock at a time since 1970; 0 for one before the start.
+pub(crate) fn of_real(time: u64) -> u64 {
+    time.saturating_sub(EPOCH.load(Relaxed))
+}
+
 /// What the real-time clock says, in UTC. Read until two readings agree: it may change meanwhile.
 fn seconds_since_1970() -> u64 {
     let mut before = registers();

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use faultless::prelude::{Access, InFault};
+use faultless::prelude::{Access, InFault, PAGE_SIZE};
 use faultless::usercopy::extable::{Resume, Table};
 use faultless_posix::{Rights, Signal};
 use linux_raw_sys::general as linux;
@@ -14,7 +14,7 @@ use x86_64::registers::control::Cr2;
 use crate::arch::trap::{ALIGNMENT_CHECK, SYSTEM_CALL, TrapFrame};
 use crate::arch::{interrupts, percpu};
 use crate::calls;
-use crate::memory::{USER_END, was_short};
+use crate::memory::USER_END;
 use crate::process;
 use crate::sched;
 use crate::signals::Cause;
@@ -114,7 +114,9 @@ fn resolve(frame: &TrapFrame, address: usize) -> Result<(), Signal> {
     // user access.
     let mut token = unsafe { InFault::enter() };
     space.fault(&mut token, address, access, &Running)?;
-    if was_short() { Err(Signal::Kill) } else { Ok(()) }
+    // Without a table for the page the access would fault for ever.
+    let is_short = space.with_table(|table| table.was_short(Some(address / PAGE_SIZE)));
+    if is_short { Err(Signal::Kill) } else { Ok(()) }
 }
 
 /// An exception but a page fault. The kernel makes none.
@@ -123,14 +125,18 @@ fn other_exception(frame: &mut TrapFrame) {
         bug(frame, 0);
     }
     cpu_interrupts::enable();
-    let signal = match frame.vector {
-        0 | 16 | 19 => linux::SIGFPE,
-        1 | 3 => linux::SIGTRAP,
-        6 => linux::SIGILL,
-        17 => linux::SIGBUS,
-        _ => linux::SIGSEGV,
+    let at = frame.rip as usize;
+    let (signal, code, address) = match frame.vector {
+        0 => (linux::SIGFPE, linux::FPE_INTDIV, at),
+        16 | 19 => (linux::SIGFPE, linux::FPE_FLTINV, at),
+        1 => (linux::SIGTRAP, linux::TRAP_TRACE, at),
+        3 => (linux::SIGTRAP, linux::SI_KERNEL, 0),
+        6 => (linux::SIGILL, linux::ILL_ILLOPN, at),
+        17 => (linux::SIGBUS, linux::BUS_ADRALN, 0),
+        // General protection, of which the CPU tells no address.
+        _ => (linux::SIGSEGV, linux::SI_KERNEL, 0),
     };
-    process::force(signal, Cause::Fault(frame.rip as usize));
+    process::force(signal, Cause::Fault { address, code });
 }
 
 /// A fault that the kernel must not make.

@@ -33,6 +33,8 @@ pub(crate) struct PerCpu {
     pub(crate) flushes_done: AtomicU64,
     /// The current thread has had its turn.
     pub(crate) preempt: AtomicBool,
+    /// When the current thread came to it, in nanoseconds of the monotonic clock.
+    pub(crate) since: AtomicU64,
     /// It runs its idle thread.
     pub(crate) idle: AtomicBool,
     /// The number of its local APIC.
@@ -59,6 +61,7 @@ impl PerCpu {
             flushes_wanted: AtomicU64::new(0),
             flushes_done: AtomicU64::new(0),
             preempt: AtomicBool::new(false),
+            since: AtomicU64::new(0),
             idle: AtomicBool::new(false),
             apic: AtomicUsize::new(0),
             online: AtomicBool::new(false),

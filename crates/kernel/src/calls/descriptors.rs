@@ -7,9 +7,10 @@ use faultless_posix::{Errno, OnExec};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
-use crate::calls::names;
+use crate::calls::{locks, names};
 use crate::files::{self, Directory, OpenFile};
-use crate::memory::put;
+use crate::memory::{get_string, put};
+use crate::sched;
 
 /// The flag of `close_range` that marks instead.
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
@@ -77,7 +78,8 @@ pub(super) fn creat(call: &mut Call<'_>) -> Outcome {
 pub(super) fn close(call: &mut Call<'_>) -> Outcome {
     let removed = call.process.files.lock().remove(call.args[0] as u32 as usize);
     // With the lock free: the last handle may drop the file.
-    removed.map(|_file| 0)
+    locks::all_closed(call.process.number(), alloc::vec![removed?]);
+    Ok(0)
 }
 
 pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
@@ -97,7 +99,7 @@ pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
     }
     let closed = files.remove_if(|at, _| range.contains(&at));
     drop(files);
-    drop(closed);
+    locks::all_closed(call.process.number(), closed);
     Ok(0)
 }
 
@@ -126,7 +128,8 @@ pub(super) fn dup3(call: &mut Call<'_>) -> Outcome {
     let replaced = call.process.files.lock().set(new, file, on_exec(flags as u32));
     // With the table free, as in `add`.
     drop(kept);
-    replaced.map(|_file| new)
+    locks::all_closed(call.process.number(), replaced?.into_iter().collect());
+    Ok(new)
 }
 
 /// `F_SETFD`, and `ioctl`s that do the same.
@@ -153,13 +156,12 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
             file.set_flags(argument as u32);
             Ok(0)
         }
-        // Advisory locks: one program runs at a time, and has no one to keep out.
-        linux::F_SETLK | linux::F_SETLKW => Ok(0),
-        linux::F_GETLK => {
-            let unlocked = (linux::F_UNLCK as u16).to_ne_bytes();
-            put(&mut call.token, argument, &unlocked)?;
-            Ok(0)
-        }
+        linux::F_GETLK
+        | linux::F_SETLK
+        | linux::F_SETLKW
+        | linux::F_OFD_GETLK
+        | linux::F_OFD_SETLK
+        | linux::F_OFD_SETLKW => locks::records(call, &file),
         _ => Err(Errno::INVAL),
     }
 }
@@ -195,7 +197,26 @@ pub(super) fn pipe2(call: &mut Call<'_>) -> Outcome {
     told.map(|()| 0)
 }
 
-/// As for `F_SETLK`.
-pub(super) fn flock(call: &mut Call<'_>) -> Outcome {
-    call.process.file(call.args[0]).map(|_| 0)
+/// A file without a name: one of `/dev/shm` whose name goes at once.
+pub(super) fn memfd_create(call: &mut Call<'_>) -> Outcome {
+    /// Characters of a name.
+    const MOST: usize = 249;
+    let [name, flags, ..] = call.args;
+    let flags = flags as u32;
+    // What a program says is no name for a file: it may be taken.
+    get_string(&mut call.token, name, MOST).map_err(|why| match why {
+        Errno::NAMETOOLONG => Errno::INVAL,
+        why => why,
+    })?;
+    if flags & !(linux::MFD_CLOEXEC | linux::MFD_ALLOW_SEALING | linux::MFD_NOEXEC_SEAL) != 0 {
+        return Err(Errno::INVAL);
+    }
+    let path = alloc::format!("/dev/shm/memfd:{}", sched::next_number());
+    let cwd = call.process.cwd.lock().clone();
+    let how = linux::O_CREAT | linux::O_EXCL | linux::O_RDWR;
+    let file = files::open(&mut call.token, &cwd, path.as_bytes(), how, 0o777)?;
+    files::unlink(&cwd, path.as_bytes())?;
+    let closes = flags & linux::MFD_CLOEXEC != 0;
+    let on_exec = if closes { OnExec::Close } else { OnExec::Keep };
+    call.process.files.lock().add(0, file, on_exec)
 }

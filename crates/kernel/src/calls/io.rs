@@ -1,8 +1,6 @@
 //! Reads and writes of open files, and what else is done with them by descriptor.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use faultless::prelude::{MayFault, SyncKind};
 use faultless_posix::{Errno, RwFlags};
 use linux_raw_sys::general as linux;
@@ -285,9 +283,4 @@ pub(super) fn ioctl(call: &mut Call<'_>) -> Outcome {
         }
         request => file.control(&mut call.token, request, argument),
     }
-}
-
-/// `RLIMIT_FSIZE`, for [`Running`].
-pub(super) fn set_size_limit(call: &Call<'_>, bytes: u64) {
-    call.process.life.file_size_limit.store(bytes, Relaxed);
 }

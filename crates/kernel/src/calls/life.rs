@@ -3,6 +3,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::prelude::PAGE_SIZE;
@@ -12,16 +13,14 @@ use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
 use crate::calls::call::{Call, Outcome};
-use crate::calls::names;
+use crate::calls::{names, system};
 use crate::memory::{USER_END, get_string, get_words, put, put_words};
-use crate::process::{self, CloneRequest, Words};
+use crate::process::{self, CloneRequest, Process, Words};
 use crate::sched;
-use crate::signals::Waited;
+use crate::signals::{Cause, Waited};
 
 /// A word of arguments, at most.
 const MAX_WORD: usize = 128 * 1024;
-/// Words of arguments, at most.
-const MAX_WORDS: usize = 64 * 1024;
 
 pub(super) fn clone(call: &mut Call<'_>) -> Outcome {
     let [flags, stack, parent_number, child_number, thread_pointer, _] = call.args;
@@ -65,7 +64,9 @@ pub(super) fn vfork(call: &mut Call<'_>) -> Outcome {
 }
 
 /// A table of texts, with a 0 at its end.
-fn words(call: &mut Call<'_>, at: usize) -> Result<Vec<Vec<u8>>, Errno> {
+///
+/// `room` is how many bytes there may be, and becomes less by those that there are.
+fn words(call: &mut Call<'_>, at: usize, room: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
     let mut words = Vec::new();
     let mut at = at;
     while at != 0 {
@@ -74,10 +75,9 @@ fn words(call: &mut Call<'_>, at: usize) -> Result<Vec<Vec<u8>>, Errno> {
             break;
         }
         let text = get_string(&mut call.token, word as usize, MAX_WORD);
-        words.push(text.map_err(|why| if why == Errno::FAULT { why } else { Errno::TOOBIG })?);
-        if words.len() > MAX_WORDS {
-            return Err(Errno::TOOBIG);
-        }
+        let text = text.map_err(|why| if why == Errno::FAULT { why } else { Errno::TOOBIG })?;
+        *room = room.checked_sub(text.len() + process::WORD).ok_or(Errno::TOOBIG)?;
+        words.push(text);
         at = at.wrapping_add(8);
     }
     Ok(words)
@@ -86,8 +86,11 @@ fn words(call: &mut Call<'_>, at: usize) -> Result<Vec<Vec<u8>>, Errno> {
 pub(super) fn execve(call: &mut Call<'_>) -> Outcome {
     let path = names::path(call, 0)?;
     let [_, arguments, environment, ..] = call.args;
-    let words =
-        Words { arguments: words(call, arguments)?, environment: words(call, environment)? };
+    let mut room = process::MAX_TEXT;
+    let words = Words {
+        arguments: words(call, arguments, &mut room)?,
+        environment: words(call, environment, &mut room)?,
+    };
     process::execute(&mut call.token, call.frame, &path, words)?;
     // The register is part of what the new program begins with.
     Ok(0)
@@ -107,12 +110,16 @@ const fn status(call: &Call<'_>) -> u32 {
 
 pub(super) fn wait4(call: &mut Call<'_>) -> Outcome {
     let [which, status, flags, usage, ..] = call.args;
-    let Some(child) = process::wait(which as i32, flags as u32)? else { return Ok(0) };
+    let before = call.process.life.children_ran();
+    let Some(child) = process::wait(which as i32, flags as u32 | linux::WEXITED)? else {
+        return Ok(0);
+    };
     if status != 0 {
         put(&mut call.token, status, &child.status.to_ne_bytes())?;
     }
     if usage != 0 {
-        put_words(&mut call.token, usage, [0; 18])?;
+        let ran = call.process.life.children_ran().saturating_sub(before);
+        put_words(&mut call.token, usage, system::usage(ran))?;
     }
     Ok(child.number as usize)
 }
@@ -122,24 +129,24 @@ pub(super) fn waitid(call: &mut Call<'_>) -> Outcome {
     let which = match (kind as u32, which as i32) {
         (linux::P_ALL, _) => -1,
         (linux::P_PID, number) if number > 0 => number,
-        (linux::P_PGID, group) => -group,
+        (linux::P_PGID, group) if group >= 0 => -group,
         _ => return Err(Errno::INVAL),
     };
+    let known = linux::WEXITED | linux::WSTOPPED | linux::WCONTINUED;
+    if flags as u32 & known == 0 || flags as u32 & !(known | linux::WNOHANG | linux::WNOWAIT) != 0 {
+        return Err(Errno::INVAL);
+    }
     let child = process::wait(which, flags as u32)?;
     if target != 0 {
-        put_words(&mut call.token, target, child.map_or([0; 16], information))?;
+        put_words(&mut call.token, target, child.map_or([0; process::INFO_WORDS], information))?;
     }
     Ok(0)
 }
 
 /// `siginfo_t` of a child.
-fn information(child: Waited) -> [u64; 16] {
-    let mut words = [0; 16];
-    let signal = child.status & 0x7f;
-    words[0] = linux::SIGCHLD.into();
-    words[1] = if signal == 0 { linux::CLD_EXITED } else { linux::CLD_KILLED }.into();
-    words[2] = child.number.into();
-    words[3] = if signal == 0 { child.status >> 8 & 0xff } else { signal }.into();
+fn information(child: Waited) -> [u64; process::INFO_WORDS] {
+    let mut words = [0; process::INFO_WORDS];
+    process::information(&mut words, linux::SIGCHLD, Cause::Child(child));
     words
 }
 
@@ -161,16 +168,49 @@ pub(super) fn getpgid(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn setpgid(call: &mut Call<'_>) -> Outcome {
     let number = meant(call);
-    let group = if call.args[1] == 0 { number } else { call.args[1] as u32 };
-    process::with_process(number, |process| process.group.store(group, Relaxed))?;
-    Ok(0)
+    let group = call.args[1] as i32;
+    if group < 0 {
+        return Err(Errno::INVAL);
+    }
+    let group = if group == 0 { number } else { group.unsigned_abs() };
+    let session = call.process.session.load(Relaxed);
+    let own = call.process.number();
+    process::with_process(number, |process| {
+        if number != own && process.parent_number() != own {
+            return Err(Errno::SRCH);
+        }
+        let leads = process.session.load(Relaxed) == number;
+        if leads || process.session.load(Relaxed) != session {
+            return Err(Errno::PERM);
+        }
+        // A new group, or one of the session.
+        let mut is_known = group == number;
+        let look = |other: &Arc<Process>| {
+            is_known |= other.session.load(Relaxed) == session;
+        };
+        if group != number {
+            // None is an unknown group.
+            let _none = process::with_group(Some(group), look);
+        }
+        if !is_known {
+            return Err(Errno::PERM);
+        }
+        process.group.store(group, Relaxed);
+        Ok(0)
+    })?
+}
+
+pub(super) fn getsid(call: &mut Call<'_>) -> Outcome {
+    process::with_process(meant(call), |process| process.session.load(Relaxed) as usize)
 }
 
 pub(super) fn setsid(call: &mut Call<'_>) -> Outcome {
     let number = call.process.number();
-    if call.process.group.swap(number, Relaxed) == number {
+    // No process is in a group of that number: it would have another session.
+    if process::with_group(Some(number), |_| {}).is_ok() {
         return Err(Errno::PERM);
     }
+    call.process.group.store(number, Relaxed);
     call.process.session.store(number, Relaxed);
     Ok(number as usize)
 }
@@ -180,8 +220,27 @@ pub(super) fn set_tid_address(call: &mut Call<'_>) -> Outcome {
     gettid(call)
 }
 
+/// Bytes of `struct robust_list_head`.
+const ROBUST_HEAD: usize = 24;
+
+pub(super) fn get_robust_list(call: &mut Call<'_>) -> Outcome {
+    let [number, head, len, ..] = call.args;
+    let thread = match number as u32 {
+        0 => sched::current(),
+        number => sched::find(number).ok_or(Errno::SRCH)?,
+    };
+    let list = thread.robust_list.load(Relaxed);
+    put_words(&mut call.token, len, [ROBUST_HEAD as u64])?;
+    put_words(&mut call.token, head, [list as u64])?;
+    Ok(0)
+}
+
 pub(super) fn set_robust_list(call: &mut Call<'_>) -> Outcome {
-    sched::with_current(|thread| thread.robust_list.store(call.args[0], Relaxed));
+    let [head, len, ..] = call.args;
+    if len != ROBUST_HEAD {
+        return Err(Errno::INVAL);
+    }
+    sched::with_current(|thread| thread.robust_list.store(head, Relaxed));
     Ok(0)
 }
 
@@ -211,8 +270,15 @@ pub(super) fn arch_prctl(call: &mut Call<'_>) -> Outcome {
     }
 }
 
-/// Names of threads are taken and forgotten.
+/// Names of threads are taken and forgotten; a parent's death is told to none.
 pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
+    const SET_DEATH_SIGNAL: u32 = 1;
+    const GET_DUMPABLE: u32 = 3;
+    const SET_DUMPABLE: u32 = 4;
     const SET_NAME: u32 = 15;
-    if call.args[0] as u32 == SET_NAME { Ok(0) } else { Err(Errno::INVAL) }
+    match call.args[0] as u32 {
+        SET_DEATH_SIGNAL | SET_DUMPABLE | SET_NAME => Ok(0),
+        GET_DUMPABLE => Ok(1),
+        _ => Err(Errno::INVAL),
+    }
 }

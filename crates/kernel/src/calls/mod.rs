@@ -7,23 +7,29 @@
 //! |---|---|
 //! | reads, writes and what else is done with open files | `io` |
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
+//! | advisory locks | `locks` |
 //! | names, and what `stat` says | `names`, `stat` |
-//! | `mmap` and the like | `memory` |
+//! | `mmap` and the like | `mappings` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
-//! | time, futexes, `poll` | `time` |
+//! | time, futexes | `time` |
+//! | `poll`, `select` | `poll` |
+//! | timers | `timers` |
 //! | what the system is | `system` |
 
 mod call;
 mod descriptors;
 mod io;
 mod life;
-mod memory;
+mod locks;
+mod mappings;
 mod names;
+mod poll;
 mod signals;
 mod stat;
 mod system;
 mod time;
+mod timers;
 mod unknown;
 
 use core::sync::atomic::Ordering::Relaxed;
@@ -40,8 +46,10 @@ use crate::arch::trap::TrapFrame;
 use crate::boot::options::{Tracing, options};
 use crate::calls::call::{Call, Outcome};
 use crate::calls::unknown::unknown;
+use crate::memory;
 use crate::sched;
 
+pub(crate) use locks::all_closed;
 pub(crate) use unknown::tell_unknown;
 
 /// A system call, with interrupts on.
@@ -63,6 +71,9 @@ pub(crate) fn system_call(frame: &mut TrapFrame) {
         let token = unsafe { MayFault::assert() };
         let mut call_state = Call { args, frame: &mut *frame, process, token };
         match call {
+            Some(call) if begins(call) && memory::is_short(&mut call_state.token) => {
+                Err(Errno::NOMEM)
+            }
             Some(call) => dispatch(&mut call_state, call),
             None => unknown(number as usize),
         }
@@ -80,6 +91,22 @@ pub(crate) fn system_call(frame: &mut TrapFrame) {
 
 fn hexadecimal(args: &[usize; 6]) -> String {
     args.map(|argument| format!("{argument:#x}")).join(", ")
+}
+
+/// Whether a call begins something that a program can have as often as it likes, and that takes the
+/// kernel's memory: such a call fails when there is little left.
+#[rustfmt::skip]
+const fn begins(call: Sysno) -> bool {
+    matches!(
+        call,
+        Sysno::open | Sysno::openat | Sysno::creat | Sysno::memfd_create
+            | Sysno::dup | Sysno::dup2 | Sysno::dup3 | Sysno::fcntl | Sysno::flock
+            | Sysno::pipe | Sysno::pipe2 | Sysno::poll | Sysno::ppoll
+            | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
+            | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
+            | Sysno::mmap | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
+            | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
+    )
 }
 
 #[rustfmt::skip]
@@ -120,7 +147,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::fcntl => descriptors::fcntl(call),
         Sysno::pipe => descriptors::pipe(call),
         Sysno::pipe2 => descriptors::pipe2(call),
-        Sysno::flock => descriptors::flock(call),
+        Sysno::flock => locks::flock(call),
 
         Sysno::mkdir => names::mkdir(call),
         Sysno::mkdirat => names::mkdirat(call),
@@ -159,16 +186,16 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::statfs => stat::statfs(call),
         Sysno::fstatfs => stat::fstatfs(call),
 
-        Sysno::mmap => memory::mmap(call),
-        Sysno::munmap => memory::munmap(call),
-        Sysno::mprotect => memory::mprotect(call),
-        Sysno::mremap => memory::mremap(call),
-        Sysno::madvise => memory::madvise(call),
-        Sysno::msync => memory::msync(call),
-        Sysno::mincore => memory::mincore(call),
-        Sysno::mlock | Sysno::mlock2 => memory::mlock(call),
+        Sysno::mmap => mappings::mmap(call),
+        Sysno::munmap => mappings::munmap(call),
+        Sysno::mprotect => mappings::mprotect(call),
+        Sysno::mremap => mappings::mremap(call),
+        Sysno::madvise => mappings::madvise(call),
+        Sysno::msync => mappings::msync(call),
+        Sysno::mincore => mappings::mincore(call),
+        Sysno::mlock | Sysno::mlock2 => mappings::mlock(call),
         Sysno::munlock | Sysno::mlockall | Sysno::munlockall => Ok(0),
-        Sysno::brk => memory::brk(call),
+        Sysno::brk => mappings::brk(call),
 
         Sysno::clone => life::clone(call),
         Sysno::clone3 => life::clone3(call),
@@ -185,10 +212,11 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::getpgid => life::getpgid(call),
         Sysno::getpgrp => Ok(call.process.group.load(Relaxed) as usize),
         Sysno::setpgid => life::setpgid(call),
-        Sysno::getsid => Ok(call.process.session.load(Relaxed) as usize),
+        Sysno::getsid => life::getsid(call),
         Sysno::setsid => life::setsid(call),
         Sysno::set_tid_address => life::set_tid_address(call),
         Sysno::set_robust_list => life::set_robust_list(call),
+        Sysno::get_robust_list => life::get_robust_list(call),
         Sysno::arch_prctl => life::arch_prctl(call),
         Sysno::prctl => life::prctl(call),
 
@@ -198,6 +226,8 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::rt_sigpending => signals::sigpending(call),
         Sysno::rt_sigsuspend => signals::sigsuspend(call),
         Sysno::sigaltstack => signals::sigaltstack(call),
+        Sysno::rt_sigtimedwait => signals::sigtimedwait(call),
+        Sysno::rt_sigqueueinfo => signals::sigqueueinfo(call),
         Sysno::kill => signals::kill(call),
         Sysno::tkill => signals::tkill(call),
         Sysno::tgkill => signals::tgkill(call),
@@ -211,8 +241,18 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::gettimeofday => time::gettimeofday(call),
         Sysno::time => time::time(call),
         Sysno::times => time::times(call),
-        Sysno::poll => time::poll(call),
-        Sysno::ppoll => time::ppoll(call),
+        Sysno::poll => poll::poll(call),
+        Sysno::ppoll => poll::ppoll(call),
+        Sysno::select => poll::select(call),
+        Sysno::pselect6 => poll::pselect(call),
+        Sysno::getitimer => timers::getitimer(call),
+        Sysno::setitimer => timers::setitimer(call),
+        Sysno::alarm => timers::alarm(call),
+        Sysno::timer_create => timers::timer_create(call),
+        Sysno::timer_settime => timers::timer_settime(call),
+        Sysno::timer_gettime => timers::timer_gettime(call),
+        Sysno::timer_getoverrun => timers::timer_getoverrun(call),
+        Sysno::timer_delete => timers::timer_delete(call),
         Sysno::sched_yield => time::sched_yield(call),
 
         Sysno::uname => system::uname(call),
@@ -224,12 +264,20 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::getrusage => system::getrusage(call),
         Sysno::sched_getaffinity => system::sched_getaffinity(call),
         Sysno::sched_setaffinity => Ok(0),
+        // One class of threads, without priorities.
+        Sysno::sched_getscheduler | Sysno::sched_setscheduler | Sysno::sched_setparam => Ok(0),
+        Sysno::sched_get_priority_max | Sysno::sched_get_priority_min => Ok(0),
+        Sysno::sched_getparam => system::sched_getparam(call),
+        Sysno::setpriority => Ok(0),
+        Sysno::getpriority => Ok(20),
+        Sysno::getresuid | Sysno::getresgid => system::getres(call),
+        Sysno::memfd_create => descriptors::memfd_create(call),
         Sysno::getcpu => system::getcpu(call),
         Sysno::getuid | Sysno::geteuid | Sysno::getgid | Sysno::getegid => Ok(0),
         Sysno::setuid | Sysno::setgid | Sysno::setreuid | Sysno::setregid => Ok(0),
         Sysno::setresuid | Sysno::setresgid | Sysno::setgroups | Sysno::getgroups => Ok(0),
-        // Programs do without it.
-        Sysno::rseq => Err(Errno::NOSYS),
+        // Programs do without them.
+        Sysno::rseq | Sysno::membarrier => Err(Errno::NOSYS),
         _ => unknown(number as usize),
     }
 }

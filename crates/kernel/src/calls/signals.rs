@@ -3,19 +3,23 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use alloc::sync::Arc;
+
 use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
+use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
+use crate::calls::time::timespec;
 use crate::memory::{get_words, put_words};
-use crate::process;
+use crate::process::{self, Process};
 use crate::sched;
 use crate::signals::{Action, Cause, SIGNALS, UNBLOCKABLE};
 
 /// The size of a set of signals.
 const SET: usize = 8;
 
-fn signal(argument: usize) -> Result<u32, Errno> {
+pub(super) fn signal(argument: usize) -> Result<u32, Errno> {
     let signal = argument as u32;
     if (1..=SIGNALS as u32).contains(&signal) { Ok(signal) } else { Err(Errno::INVAL) }
 }
@@ -108,7 +112,7 @@ pub(super) fn sigaltstack(call: &mut Call<'_>) -> Outcome {
     let [new, old, ..] = call.args;
     let (start, size) = sched::with_current(|thread| *thread.signals.stack.lock());
     let stack_pointer = call.frame.rsp as usize;
-    let is_on_it = start < stack_pointer && stack_pointer <= start + size;
+    let is_on_it = start < stack_pointer && stack_pointer - start <= size;
     if new != 0 {
         let [new_start, flags, new_size] = get_words(&mut call.token, new)?;
         if is_on_it {
@@ -136,35 +140,104 @@ pub(super) fn sigaltstack(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// A signal, or 0 to send none and look whether it could be sent.
+fn signal_or_none(argument: usize) -> Result<Option<u32>, Errno> {
+    if argument as u32 == 0 { Ok(None) } else { signal(argument).map(Some) }
+}
+
+fn send_to(call: &Call<'_>, number: i32, signal: Option<u32>, cause: Cause) -> Outcome {
+    let send = |process: &Arc<Process>| {
+        if let Some(signal) = signal {
+            process::send(process, signal, cause);
+        }
+    };
+    match number {
+        number if number > 0 => process::with_process(number.unsigned_abs(), send)?,
+        0 => process::with_group(Some(call.process.group.load(Relaxed)), send)?,
+        -1 => process::with_group(None, send)?,
+        group => process::with_group(Some(group.unsigned_abs()), send)?,
+    }
+    Ok(0)
+}
+
 pub(super) fn kill(call: &mut Call<'_>) -> Outcome {
     let [number, which, ..] = call.args;
     let cause = Cause::User(call.process.number());
-    let send = |process: &alloc::sync::Arc<process::Process>| match which {
-        0 => Ok(0),
-        which => {
-            process::send(process, signal(which)?, cause);
-            Ok(0)
-        }
-    };
-    match number as i32 {
-        number if number > 0 => process::with_process(number.unsigned_abs(), send)?,
-        // Groups of one: the caller's own process.
-        0 | -1 => send(&call.process),
-        group => process::with_process(group.unsigned_abs(), send)?,
+    send_to(call, number as i32, signal_or_none(which)?, cause)
+}
+
+pub(super) fn sigqueueinfo(call: &mut Call<'_>) -> Outcome {
+    let [number, which, information, ..] = call.args;
+    let [_, code, first, value] = get_words(&mut call.token, information)?;
+    let code = code as i32;
+    let number = number as i32;
+    // Only the kernel sends with these codes.
+    if code >= 0 || code == linux::SI_TKILL {
+        return Err(Errno::PERM);
     }
+    if number <= 0 {
+        return Err(Errno::SRCH);
+    }
+    let cause = Cause::Queued { code, words: [first, value] };
+    send_to(call, number, signal_or_none(which)?, cause)
+}
+
+pub(super) fn sigtimedwait(call: &mut Call<'_>) -> Outcome {
+    let [set, target, timeout, size, ..] = call.args;
+    check_size(size)?;
+    let [set] = get_words(&mut call.token, set)?;
+    let until = match timeout {
+        0 => None,
+        at => Some(clock::monotonic().saturating_add(timespec(call, at)?)),
+    };
+    let thread = sched::current();
+    let mut got = None;
+    let waited = crate::task::wait_until(crate::waits::key_of(&*thread), until, &mut || {
+        got = thread.signals.take_of(&call.process.life.signals, set & !UNBLOCKABLE);
+        got.is_some()
+    });
+    let Some((signal, cause)) = got else {
+        return Err(match waited {
+            Err(Errno::TIMEDOUT) => Errno::AGAIN,
+            _ => Errno::INTR,
+        });
+    };
+    if target != 0 {
+        let mut words = [0; process::INFO_WORDS];
+        process::information(&mut words, signal, cause);
+        put_words(&mut call.token, target, words)?;
+    }
+    Ok(signal as usize)
 }
 
 pub(super) fn tkill(call: &mut Call<'_>) -> Outcome {
-    call.args = [0, call.args[0], call.args[1], 0, 0, 0];
-    tgkill(call)
+    let [number, which, ..] = call.args;
+    send_to_thread(call, None, number, which)
 }
 
 pub(super) fn tgkill(call: &mut Call<'_>) -> Outcome {
-    let [_, number, which, ..] = call.args;
+    let [group, number, which, ..] = call.args;
+    if group as i32 <= 0 {
+        return Err(Errno::INVAL);
+    }
+    send_to_thread(call, Some(group as u32), number, which)
+}
+
+/// Sends a signal to a thread, which is one of the process `of` if that is given.
+fn send_to_thread(call: &Call<'_>, of: Option<u32>, number: usize, which: usize) -> Outcome {
+    if number as i32 <= 0 {
+        return Err(Errno::INVAL);
+    }
+    let signal = signal_or_none(which)?;
     let thread = sched::find(number as u32).ok_or(Errno::SRCH)?;
-    if which != 0 {
-        let cause = Cause::User(call.process.number());
-        process::send_to_thread(&thread, signal(which)?, cause);
+    let process = process::process_of(&thread).ok_or(Errno::SRCH)?;
+    if of.is_some_and(|of| of != process.number()) {
+        return Err(Errno::SRCH);
+    }
+    if let Some(signal) = signal {
+        let sender = u64::from(call.process.number());
+        let cause = Cause::Queued { code: linux::SI_TKILL, words: [sender, 0] };
+        process::send_to_thread(&thread, signal, cause);
     }
     Ok(0)
 }

@@ -3,15 +3,19 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use alloc::sync::Arc;
+
 use faultless::prelude::PAGE_SIZE;
 use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
 use crate::arch::{clock, percpu};
 use crate::calls::call::{Call, Outcome};
-use crate::calls::io;
+use crate::calls::time::NANOSECONDS;
 use crate::files::random_bytes;
 use crate::memory::{copy_out, frames, get_words, put, put_words, with_buffer};
+use crate::process::{self, Process};
+use crate::sched;
 
 /// Bytes of a field of `struct utsname`.
 const FIELD: usize = 65;
@@ -57,43 +61,39 @@ pub(super) fn getrandom(call: &mut Call<'_>) -> Outcome {
     })
 }
 
-/// A limit and the largest that it may be set to.
-fn limit(call: &Call<'_>, which: usize) -> [u64; 2] {
-    const NONE: u64 = u64::MAX;
-    match which as u32 {
-        linux::RLIMIT_STACK => [8 << 20, NONE],
-        linux::RLIMIT_NOFILE => [1024, 65_536],
-        linux::RLIMIT_FSIZE => [call.process.life.file_size_limit.load(Relaxed), NONE],
-        _ => [NONE, NONE],
-    }
-}
-
-fn change_limit(call: &mut Call<'_>, which: usize, new: usize) -> Result<(), Errno> {
-    let [bytes, _most] = get_words(&mut call.token, new)?;
-    if which as u32 == linux::RLIMIT_FSIZE {
-        io::set_size_limit(call, bytes);
+fn change_limit(call: &mut Call<'_>, of: &Process, which: usize, new: usize) -> Result<(), Errno> {
+    let limit = get_words(&mut call.token, new)?;
+    of.life.limits.set(which, limit)?;
+    if which as u32 == linux::RLIMIT_NOFILE {
+        of.files.lock().set_limit(limit[0] as usize);
     }
     Ok(())
 }
 
 pub(super) fn getrlimit(call: &mut Call<'_>) -> Outcome {
     let [which, target, ..] = call.args;
-    let limit = limit(call, which);
+    let limit = call.process.life.limits.get(which as u32 as usize)?;
     put_words(&mut call.token, target, limit)?;
     Ok(0)
 }
 
 pub(super) fn setrlimit(call: &mut Call<'_>) -> Outcome {
     let [which, new, ..] = call.args;
-    change_limit(call, which, new)?;
+    let process = Arc::clone(&call.process);
+    change_limit(call, &process, which as u32 as usize, new)?;
     Ok(0)
 }
 
 pub(super) fn prlimit(call: &mut Call<'_>) -> Outcome {
-    let [_, which, new, old, ..] = call.args;
-    let before = limit(call, which);
+    let [number, which, new, old, ..] = call.args;
+    let which = which as u32 as usize;
+    let process = match number as u32 {
+        0 => Arc::clone(&call.process),
+        number => process::with_process(number, Arc::clone)?,
+    };
+    let before = process.life.limits.get(which)?;
     if new != 0 {
-        change_limit(call, which, new)?;
+        change_limit(call, &process, which, new)?;
     }
     if old != 0 {
         put_words(&mut call.token, old, before)?;
@@ -101,9 +101,37 @@ pub(super) fn prlimit(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
-/// Nothing of it is counted.
+/// `struct rusage` of so many nanoseconds. Only time is counted.
+pub(super) const fn usage(time: u64) -> [u64; 18] {
+    let mut words = [0; 18];
+    words[0] = time / NANOSECONDS;
+    words[1] = time % NANOSECONDS / 1000;
+    words
+}
+
 pub(super) fn getrusage(call: &mut Call<'_>) -> Outcome {
-    put_words(&mut call.token, call.args[1], [0; 18])?;
+    const THREAD: i32 = 1;
+    let time = match call.args[0] as i32 {
+        0 => call.process.run_time(),
+        linux::RUSAGE_CHILDREN => call.process.life.children_ran(),
+        THREAD => sched::own_run_time(),
+        _ => return Err(Errno::INVAL),
+    };
+    put_words(&mut call.token, call.args[1], usage(time))?;
+    Ok(0)
+}
+
+/// The user and group of all programs is 0.
+pub(super) fn getres(call: &mut Call<'_>) -> Outcome {
+    let [real, effective, saved, ..] = call.args;
+    for target in [real, effective, saved] {
+        put(&mut call.token, target, &0_u32.to_ne_bytes())?;
+    }
+    Ok(0)
+}
+
+pub(super) fn sched_getparam(call: &mut Call<'_>) -> Outcome {
+    put(&mut call.token, call.args[1], &0_u32.to_ne_bytes())?;
     Ok(0)
 }
 

@@ -1,4 +1,4 @@
-//! Time, and waits that end by it: sleeps, futexes, `poll`.
+//! Time, and waits that end by it: sleeps, futexes.
 #![forbid(unsafe_code)]
 
 use faultless_posix::Errno;
@@ -6,20 +6,27 @@ use linux_raw_sys::general as linux;
 
 use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
-use crate::files::Ready;
-use crate::memory::{get, get_words, put, put_words};
+use crate::memory::{USER_END, get, get_words, put_words};
 use crate::process::{self, FutexKey};
 use crate::sched;
 
-const NANOSECONDS: u64 = 1_000_000_000;
+pub(super) const NANOSECONDS: u64 = 1_000_000_000;
 
-/// Nanoseconds of a `struct timespec`.
-fn timespec(call: &mut Call<'_>, at: usize) -> Result<u64, Errno> {
-    let [seconds, nanoseconds] = get_words(&mut call.token, at)?;
-    if seconds > i64::MAX as u64 || nanoseconds >= NANOSECONDS {
+/// Nanoseconds of a time.
+///
+/// # Errors
+/// `EINVAL`: it is negative, or the fraction is a second or more.
+pub(super) fn nanoseconds(seconds: u64, fraction: u64) -> Result<u64, Errno> {
+    if seconds > i64::MAX as u64 || fraction >= NANOSECONDS {
         return Err(Errno::INVAL);
     }
-    Ok(seconds.saturating_mul(NANOSECONDS).saturating_add(nanoseconds))
+    Ok(seconds.saturating_mul(NANOSECONDS).saturating_add(fraction))
+}
+
+/// Nanoseconds of a `struct timespec`.
+pub(super) fn timespec(call: &mut Call<'_>, at: usize) -> Result<u64, Errno> {
+    let [seconds, fraction] = get_words(&mut call.token, at)?;
+    nanoseconds(seconds, fraction)
 }
 
 fn put_timespec(call: &mut Call<'_>, at: usize, time: u64) -> Result<(), Errno> {
@@ -35,9 +42,11 @@ fn clock(which: usize) -> Result<u64, Errno> {
         linux::CLOCK_MONOTONIC
         | linux::CLOCK_MONOTONIC_RAW
         | linux::CLOCK_MONOTONIC_COARSE
-        | linux::CLOCK_BOOTTIME
-        | linux::CLOCK_PROCESS_CPUTIME_ID
-        | linux::CLOCK_THREAD_CPUTIME_ID => Ok(clock::monotonic()),
+        | linux::CLOCK_BOOTTIME => Ok(clock::monotonic()),
+        linux::CLOCK_PROCESS_CPUTIME_ID => {
+            process::current().map_or(Err(Errno::INVAL), |process| Ok(process.run_time()))
+        }
+        linux::CLOCK_THREAD_CPUTIME_ID => Ok(sched::own_run_time()),
         _ => Err(Errno::INVAL),
     }
 }
@@ -78,12 +87,14 @@ pub(super) fn time(call: &mut Call<'_>) -> Outcome {
     Ok(now as usize)
 }
 
-/// Times of CPUs are not kept: only the time since the start.
+/// All time is the program's: what the kernel does for it is not told apart.
 pub(super) fn times(call: &mut Call<'_>) -> Outcome {
+    const TICK: u64 = NANOSECONDS / 100;
     if call.args[0] != 0 {
-        put_words(&mut call.token, call.args[0], [0; 4])?;
+        let [own, children] = [call.process.run_time(), call.process.life.children_ran()];
+        put_words(&mut call.token, call.args[0], [own / TICK, 0, children / TICK, 0])?;
     }
-    Ok((clock::monotonic() / (NANOSECONDS / 100)) as usize)
+    Ok((clock::monotonic() / TICK) as usize)
 }
 
 /// Sleeps until a time of the monotonic clock.
@@ -150,6 +161,13 @@ fn futex_until(call: &mut Call<'_>, operation: u32, at: usize) -> Result<Option<
 pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
     let [word, operation, value, timeout, other, third] = call.args;
     let (operation, value) = (operation as u32, value as u32);
+    // A word of the program alone needs no mapping to be woken.
+    let key = |address| match FutexKey::of(address) {
+        Err(Errno::FAULT) if operation & linux::FUTEX_PRIVATE_FLAG != 0 && address < USER_END => {
+            FutexKey::unmapped(address)
+        }
+        key => key,
+    };
     match operation & linux::FUTEX_CMD_MASK as u32 {
         command @ (linux::FUTEX_WAIT | linux::FUTEX_WAIT_BITSET) => {
             let bits = if command == linux::FUTEX_WAIT { u32::MAX } else { third as u32 };
@@ -157,9 +175,12 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
             process::futex_wait(&mut call.token, word, value, bits, until)?;
             Ok(0)
         }
-        linux::FUTEX_WAKE => Ok(process::futex_wake(FutexKey::of(word)?, value as usize, u32::MAX)),
+        linux::FUTEX_WAKE => Ok(process::futex_wake(key(word)?, value as usize, u32::MAX)),
         linux::FUTEX_WAKE_BITSET => {
-            Ok(process::futex_wake(FutexKey::of(word)?, value as usize, third as u32))
+            if third as u32 == 0 {
+                return Err(Errno::INVAL);
+            }
+            Ok(process::futex_wake(key(word)?, value as usize, third as u32))
         }
         command @ (linux::FUTEX_REQUEUE | linux::FUTEX_CMP_REQUEUE) => {
             if command == linux::FUTEX_CMP_REQUEUE {
@@ -169,77 +190,11 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
                     return Err(Errno::AGAIN);
                 }
             }
-            let (from, to) = (FutexKey::of(word)?, FutexKey::of(other)?);
-            Ok(process::futex_requeue(from, value as usize, to, timeout as u32 as usize))
+            let count = |count: usize| usize::try_from(count as i32).map_err(|_| Errno::INVAL);
+            let (wakes, moves) = (count(value as usize)?, count(timeout)?);
+            let (from, to) = (key(word)?, key(other)?);
+            Ok(process::futex_requeue(from, wakes, to, moves))
         }
         _ => Err(Errno::NOSYS),
     }
-}
-
-pub(super) fn poll(call: &mut Call<'_>) -> Outcome {
-    let [files, count, milliseconds, ..] = call.args;
-    let until = u64::try_from(milliseconds as i32)
-        .ok()
-        .map(|len| clock::monotonic().saturating_add(len * 1_000_000));
-    poll_until(call, files, count, until)
-}
-
-pub(super) fn ppoll(call: &mut Call<'_>) -> Outcome {
-    let [files, count, timeout, mask, ..] = call.args;
-    let until = match timeout {
-        0 => None,
-        timeout => Some(clock::monotonic().saturating_add(timespec(call, timeout)?)),
-    };
-    if mask != 0 {
-        let [mask] = get_words(&mut call.token, mask)?;
-        crate::task::suspend_mask(mask);
-    }
-    poll_until(call, files, count, until)
-}
-
-/// How long `poll` sleeps before it looks again, in nanoseconds.
-const POLL: u64 = 4_000_000;
-
-/// Files that `poll` looks at, at most.
-const MAX_POLLED: usize = 65_536;
-
-fn poll_until(call: &mut Call<'_>, at: usize, count: usize, until: Option<u64>) -> Outcome {
-    if count > MAX_POLLED {
-        return Err(Errno::INVAL);
-    }
-    let mut entries = alloc::vec![0; count * 8];
-    get(&mut call.token, at, &mut entries)?;
-    loop {
-        let ready = look(call, &mut entries);
-        let is_over = until.is_some_and(|until| clock::monotonic() >= until);
-        if ready > 0 || is_over {
-            put(&mut call.token, at, &entries)?;
-            return Ok(ready);
-        }
-        if crate::task::interrupted() {
-            return Err(Errno::INTR);
-        }
-        let next = clock::monotonic().saturating_add(POLL);
-        sched::park_until(until.map_or(next, |until| until.min(next)));
-    }
-}
-
-/// Sets what is ready in each `struct pollfd`; how many are.
-fn look(call: &Call<'_>, entries: &mut [u8]) -> usize {
-    let always = Ready::HANG_UP | Ready::ERROR;
-    let mut count = 0;
-    let (entries, _) = entries.as_chunks_mut::<8>();
-    for entry in entries {
-        let [a, b, c, d, low, high, ..] = *entry;
-        let descriptor = i32::from_ne_bytes([a, b, c, d]);
-        let asked = Ready::from_bits_truncate(u16::from_ne_bytes([low, high]).into());
-        let ready = match usize::try_from(descriptor).map(|number| call.process.file(number)) {
-            Err(_) => 0,
-            Ok(Err(_)) => linux::POLLNVAL,
-            Ok(Ok(file)) => (file.ready() & (asked | always)).bits(),
-        };
-        count += usize::from(ready != 0);
-        [entry[6], entry[7]] = (ready as u16).to_ne_bytes();
-    }
-    count
 }

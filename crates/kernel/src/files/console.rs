@@ -16,7 +16,7 @@ use crate::files::nodes::{Attributes, stream_attributes};
 use crate::memory::{UserBytes, copy_in, copy_out, put};
 use crate::sync::Lock;
 use crate::task::wait_interruptibly;
-use crate::waits::{key_of, wake};
+use crate::waits::{key_of, wake_pollers};
 
 /// Bytes that were typed and not read yet.
 static TYPED: Lock<VecDeque<u8>> = Lock::new(VecDeque::new());
@@ -42,7 +42,7 @@ pub(crate) fn tick() {
         came = true;
     }
     if came {
-        wake(key_of(&TYPED));
+        wake_pollers(key_of(&TYPED));
     }
 }
 

@@ -13,10 +13,10 @@ use linux_raw_sys::general as linux;
 
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
-use crate::memory::{UserBytes, copy_in, copy_out};
+use crate::memory::{UserBytes, copy_in, copy_out, put};
 use crate::sync::Lock;
 use crate::task::{lock_interruptibly, raise, wait_interruptibly};
-use crate::waits::{Held, SleepLock, key_of, wake};
+use crate::waits::{Held, SleepLock, key_of, wake_pollers};
 
 /// Bytes that a pipe holds.
 const CAPACITY: usize = 65_536;
@@ -119,7 +119,7 @@ impl File for End {
                 break;
             }
         }
-        wake(key_of(&*self.pipe));
+        wake_pollers(key_of(&*self.pipe));
         Ok(done)
     }
 
@@ -148,7 +148,7 @@ impl File for End {
             }
             let copied = copy_in(from, token, &mut piece[..len]);
             self.pipe.state.lock().bytes.extend(&piece[..copied]);
-            wake(key_of(&*self.pipe));
+            wake_pollers(key_of(&*self.pipe));
             done += copied;
             if copied < len {
                 return if done == 0 { Err(Errno::FAULT) } else { Ok(done) };
@@ -159,6 +159,15 @@ impl File for End {
 
     fn attributes(&self) -> Result<Attributes, Errno> {
         Ok(stream_attributes(linux::S_IFIFO, 0))
+    }
+
+    fn control(&self, token: &mut MayFault, request: u32, argument: usize) -> Result<usize, Errno> {
+        if request != linux_raw_sys::ioctl::FIONREAD {
+            return Err(Errno::NOTTY);
+        }
+        let len = self.pipe.state.lock().bytes.len() as u32;
+        put(token, argument, &len.to_ne_bytes())?;
+        Ok(0)
     }
 
     fn flags(&self) -> u32 {
@@ -196,6 +205,6 @@ impl Drop for End {
                 Side::Write => state.has_writer = false,
             }
         }
-        wake(key_of(&*self.pipe));
+        wake_pollers(key_of(&*self.pipe));
     }
 }

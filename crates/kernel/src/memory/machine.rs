@@ -15,9 +15,9 @@ use faultless_posix::{Description, Errno, ReverseMap, System};
 use spin::Once;
 
 use crate::arch::{percpu, shootdown};
+use crate::listener;
 use crate::memory::frames::{Pool, frames};
 use crate::memory::table::PageTables;
-use crate::selftest::locks;
 use crate::sync::{Lock, Short};
 use crate::waits::{Waits, waits};
 
@@ -78,7 +78,7 @@ impl Kernel for Machine {
 
     #[inline(always)]
     fn trace(event: Trace) {
-        locks::trace(event);
+        listener::trace(event);
     }
 
     fn cpu() -> usize {

@@ -22,8 +22,9 @@ mod user;
 
 use core::ptr::NonNull;
 
+use faultless::filemap::PageLocks;
 use faultless::parts::FramePool;
-use faultless::prelude::PAGE_SIZE;
+use faultless::prelude::{Kernel, MayFault, PAGE_SIZE};
 
 pub(crate) use anonymous::{anonymous_request, shared_anonymous};
 pub(crate) use frames::frames;
@@ -34,7 +35,6 @@ pub(crate) use machine::{
     dirty_limit, end_files, new_space, reclaim_by,
 };
 pub(crate) use map::{USER_END, direct_map, image_end, kernel_root, physical};
-pub(crate) use table::was_short;
 pub(crate) use user::{
     User, UserBytes, copy_in, copy_out, get, get_string, get_words, put, put_words, user_memory,
     with_buffer, with_vector,
@@ -43,9 +43,25 @@ pub(crate) use user::{
 /// Bytes of physical memory that are mapped.
 const MAPPED: usize = 4 << 30;
 
-/// The part of memory that is the kernel's heap, and how large it is at most.
-const HEAP_PART: usize = 4;
+/// The part of memory that is the kernel's heap at first, and how large that is at most.
+const HEAP_PART: usize = 8;
 const LARGEST_HEAP: usize = 256 << 20;
+
+/// The part of the frames that pages are given up for, and the part that is kept for programs that
+/// run already.
+const WANTED_PART: u32 = 64;
+const KEPT_PART: u32 = 256;
+
+/// Whether there is too little memory to begin what can be done without. Pages are given up before.
+/// May sleep.
+pub(crate) fn is_short(token: &mut MayFault) -> bool {
+    let frames = frames();
+    let wanted = frames.total() / WANTED_PART;
+    if frames.free() < wanted {
+        Machine::reclaim(machine::cache(), token.page_locks(), wanted);
+    }
+    frames.free() < frames.total() / KEPT_PART || heap::is_short()
+}
 
 /// Hands memory out: the heap, and the frames of the cache.
 ///

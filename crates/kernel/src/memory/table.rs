@@ -3,7 +3,6 @@
 //! The upper half of each is the kernel's, the same for all.
 
 use core::ops::Range;
-use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -33,19 +32,12 @@ const USER_ENTRIES: usize = 256;
 /// Bits of a page's number that one level decodes.
 const BITS: u32 = 9;
 
-/// Tables could not be made for want of memory.
-static SHORT: AtomicBool = AtomicBool::new(false);
-
-/// Whether a table could not be made since this was asked last. The program whose fault it was can
-/// not go on.
-pub(crate) fn was_short() -> bool {
-    SHORT.swap(false, Relaxed)
-}
-
 /// The tables of one address space.
 #[derive(Debug)]
 pub(crate) struct PageTables {
     root: usize,
+    /// A lower table could not be made for want of memory.
+    is_short: bool,
 }
 
 impl PageTables {
@@ -60,7 +52,14 @@ impl PageTables {
         for (at, entry) in kernel.iter().enumerate().skip(USER_ENTRIES) {
             word(root, at).store(*entry, Relaxed);
         }
-        Ok(Self { root })
+        Ok(Self { root, is_short: false })
+    }
+
+    /// Whether the entry of a page was dropped, as a table for it could not be made; or of any, if
+    /// none is given. The question takes the answer back.
+    pub(crate) fn was_short(&mut self, page: Option<usize>) -> bool {
+        let was = core::mem::take(&mut self.is_short);
+        was && page.is_none_or(|page| self.find(page).is_none())
     }
 
     /// The word of a page in the lowest table, if that is there.
@@ -148,7 +147,7 @@ unsafe impl PageTable for PageTables {
             let mut entry = word.load(Relaxed);
             if entry & PRESENT == 0 {
                 let Some(new) = new_table() else {
-                    SHORT.store(true, Relaxed);
+                    self.is_short = true;
                     return;
                 };
                 entry = new as u64 | PRESENT | WRITE | USER;

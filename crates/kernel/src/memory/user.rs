@@ -98,15 +98,16 @@ pub(crate) fn get_string(token: &mut MayFault, at: usize, most: usize) -> Result
 /// Calls `body` with a buffer of the program's. Lengths are clipped as Linux clips them.
 ///
 /// # Errors
-/// `EINVAL`, `EFAULT`, and those of `body`.
+/// `EFAULT`, and those of `body`.
 pub(crate) fn with_buffer<R>(
     token: &mut MayFault,
     buffer: usize,
     len: usize,
     body: impl FnOnce(&mut UserBytes<'_>, &mut MayFault) -> Result<R, Errno>,
 ) -> Result<R, Errno> {
+    // As on Linux: it is no length of user memory, which is looked at first.
     if isize::try_from(len).is_err() {
-        return Err(Errno::INVAL);
+        return Err(Errno::FAULT);
     }
     let slice = UserSlice::new(&USER, UserAddr::new(buffer), len.min(MAX_RW_COUNT))?;
     body(&mut IovIter::from_slice(&USER, &slice), token)

@@ -1,8 +1,8 @@
 //! What happens on the way to user mode: signals are delivered, threads end, others get their turn.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use faultless::prelude::MayFault;
+use faultless::prelude::{MayFault, Wait};
 use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 use x86_64::instructions::interrupts;
@@ -11,9 +11,13 @@ use crate::arch::percpu;
 use crate::arch::trap::{SYSTEM_CALL, TrapFrame, USER_FLAGS, Vectors};
 use crate::memory::{USER_END, get, put};
 use crate::process::exit::exit_thread;
+use crate::process::signals::stop;
 use crate::process::state::{Process, process_of};
 use crate::sched::{self, Thread};
-use crate::signals::{Action, Cause, SIG_DFL, SIG_IGN, UNBLOCKABLE, bit, is_ignored_by_default};
+use crate::signals::{
+    Action, Cause, SIG_DFL, SIG_IGN, STOPS, UNBLOCKABLE, bit, is_ignored_by_default,
+};
+use crate::waits::{key_of, waits};
 
 /// Bytes below the stack pointer that a function may use.
 const RED_ZONE: u64 = 128;
@@ -22,7 +26,7 @@ const RED_ZONE: u64 = 128;
 const WORDS: usize = 1 + CONTEXT_WORDS + INFO_WORDS;
 const CONTEXT_WORDS: usize = 5 + REGISTER_WORDS + 1;
 const REGISTER_WORDS: usize = 32;
-const INFO_WORDS: usize = 16;
+pub(crate) const INFO_WORDS: usize = 16;
 
 /// Where in `struct ucontext` the registers and the mask are, in words.
 const REGISTERS: usize = 5;
@@ -46,6 +50,13 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
             interrupts::enable();
             exit_thread(ends.unwrap_or(0));
         }
+        if process.life.stopped.load(SeqCst) != 0 {
+            interrupts::enable();
+            let goes_on = || process.life.stopped.load(SeqCst) == 0 || process.is_exiting();
+            waits().wait_until(key_of(&process.life.stopped), &mut { goes_on });
+            interrupts::disable();
+            continue;
+        }
         if let Some((signal, cause)) = thread.signals.take(&process.life.signals) {
             interrupts::enable();
             deliver(&thread, &process, frame, signal, cause);
@@ -68,6 +79,10 @@ fn deliver(thread: &Thread, process: &Process, frame: &mut TrapFrame, signal: u3
     match action.handler {
         SIG_IGN => restart(frame),
         SIG_DFL if is_ignored_by_default(signal) => restart(frame),
+        SIG_DFL if STOPS & bit(signal) != 0 => {
+            restart(frame);
+            stop(process, signal);
+        }
         SIG_DFL => process.begin_exit(signal),
         _ => {
             if action.flags & u64::from(linux::SA_RESTART) != 0 {
@@ -108,7 +123,7 @@ fn call_handler(
     let blocked = thread.signals.blocked.load(Relaxed);
     let mask = thread.signals.saved_mask.lock().take().unwrap_or(blocked);
     let (stack, size) = *thread.signals.stack.lock();
-    let (start, end) = (stack as u64, (stack + size) as u64);
+    let (start, end) = (stack as u64, stack.saturating_add(size) as u64);
     let is_on_it = start < frame.rsp && frame.rsp <= end;
     let uses_it = action.flags & u64::from(linux::SA_ONSTACK) != 0 && size > 0 && !is_on_it;
     let top = if uses_it { end } else { frame.rsp.wrapping_sub(RED_ZONE) };
@@ -147,7 +162,7 @@ fn call_handler(
 
 /// `struct sigcontext`.
 fn registers(frame: &TrapFrame, vectors: u64, cause: Cause) -> [u64; REGISTER_WORDS] {
-    let address = if let Cause::Fault(address) = cause { address as u64 } else { 0 };
+    let address = if let Cause::Fault { address, .. } = cause { address as u64 } else { 0 };
     let (trap, error) =
         if frame.vector == SYSTEM_CALL { (0, 0) } else { (frame.vector, frame.error) };
     let mut words = [0; REGISTER_WORDS];
@@ -181,26 +196,25 @@ fn registers(frame: &TrapFrame, vectors: u64, cause: Cause) -> [u64; REGISTER_WO
     words
 }
 
-/// `siginfo_t`.
-fn information(words: &mut [u64], signal: u32, cause: Cause) {
-    const SI_KERNEL: u32 = 0x80;
+/// Fills in a `siginfo_t`.
+pub(crate) fn information(words: &mut [u64], signal: u32, cause: Cause) {
     let code: u32 = match cause {
         Cause::User(_) => 0,
-        Cause::Kernel => SI_KERNEL,
-        Cause::Fault(_) => 1,
-        Cause::Child(child) if child.status & 0x7f == 0 => linux::CLD_EXITED,
-        Cause::Child(_) => linux::CLD_KILLED,
+        Cause::Queued { code, .. } => code.cast_unsigned(),
+        Cause::Kernel => linux::SI_KERNEL,
+        Cause::Fault { code, .. } => code,
+        Cause::Child(child) => child.told().0,
     };
     words[0] = signal.into();
     words[1] = code.into();
     match cause {
         Cause::User(number) => words[2] = number.into(),
         Cause::Kernel => {}
-        Cause::Fault(address) => words[2] = address as u64,
+        Cause::Fault { address, .. } => words[2] = address as u64,
+        Cause::Queued { words: told, .. } => words[2..4].copy_from_slice(&told),
         Cause::Child(child) => {
             words[2] = child.number.into();
-            let status = child.status;
-            words[3] = u64::from(if status & 0x7f == 0 { status >> 8 } else { status & 0x7f });
+            words[3] = child.told().1.into();
         }
     }
 }

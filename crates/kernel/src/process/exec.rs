@@ -12,13 +12,15 @@ use linux_raw_sys::auxvec;
 
 use crate::arch::trap::TrapFrame;
 use crate::boot::options::{Checking, Options, options};
+use crate::calls::all_closed;
 use crate::files::{self, Directory};
+use crate::limits::{FIRST_FILES, STACK};
 use crate::memory::{AddressSpace, Open, anonymous_request, new_space, put, user_memory};
 use crate::process::image::{Image, Tail, read_at};
-use crate::process::layout::{Layout, STACK, STACK_END};
+use crate::process::layout::{Layout, STACK_END};
 use crate::process::space::replace_memory;
-use crate::process::state::{MAX_FILES, Memory, Process, current};
-use crate::process::{exit, proc, signals};
+use crate::process::state::{Memory, Process, current};
+use crate::process::{exit, proc, signals, timers};
 use crate::sched;
 use crate::selftest::{self, locks};
 use crate::waits::key_of;
@@ -28,7 +30,10 @@ const PROGRAM_BASE: usize = 0x5555_5555_4000;
 const LOADER_BASE: usize = 0x7fff_c000_0000;
 
 /// Bytes of arguments and environment together, at most (`ARG_MAX`).
-const MAX_TEXT: usize = STACK / 4;
+pub(crate) const MAX_TEXT: usize = STACK / 4;
+
+/// Bytes of a word that its text has not: its 0, and the address in the table.
+pub(crate) const WORD: usize = 9;
 
 /// How often a script may name another one for its interpreter.
 const MAX_SCRIPTS: usize = 4;
@@ -52,7 +57,7 @@ pub(crate) fn start_first(options: &Options) -> Result<(), Errno> {
     proc::init()?;
     let path = options.words.first().ok_or(Errno::NOENT)?.clone();
     let cwd = files::first_directory(&options.cwd)?;
-    let mut descriptors = Descriptors::new(MAX_FILES);
+    let mut descriptors = Descriptors::new(FIRST_FILES);
     let console = files::console();
     for _standard in 0..3 {
         descriptors.add(0, Arc::clone(&console), OnExec::Keep)?;
@@ -115,7 +120,7 @@ pub(crate) fn execute(
     let cwd = process.cwd.lock().clone();
     let (file, words) = find_program(token, &cwd, path, words)?;
     let text: usize =
-        words.arguments.iter().chain(&words.environment).map(|word| word.len() + 9).sum();
+        words.arguments.iter().chain(&words.environment).map(|word| word.len() + WORD).sum();
     if text > MAX_TEXT {
         return Err(Errno::TOOBIG);
     }
@@ -145,7 +150,8 @@ pub(crate) fn execute(
     replace_memory(&process, &memory);
     *process.executable.lock() = files::absolute(&cwd, path);
     let closed = process.files.lock().remove_if(|_, on_exec| on_exec == OnExec::Close);
-    drop(closed);
+    all_closed(process.number, closed);
+    timers::delete_made(&process);
     signals::reset_for_exec(&process);
     let begun = begin(token, &image, loader.as_ref(), &tails, &words, path);
     process.released.store(true, Release);

@@ -3,7 +3,6 @@
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use faultless::prelude::MayFault;
 use faultless_posix::Errno;
@@ -11,15 +10,17 @@ use linux_raw_sys::general as linux;
 use spin::Once;
 
 use crate::arch::{clock, serial};
-use crate::calls::tell_unknown;
+use crate::calls::{all_closed, tell_unknown};
 use crate::files;
 use crate::memory::put;
 use crate::process::futex::{FutexKey, futex_wake};
+use crate::process::robust::let_go;
 use crate::process::signals::send;
 use crate::process::space::leave_memory;
-use crate::process::state::{Process, current, process_of};
+use crate::process::state::{Change, Process, current, process_of};
+use crate::process::timers;
 use crate::sched::{self, Thread};
-use crate::signals::{Cause, WaitStatus, Waited};
+use crate::signals::{Cause, SIG_IGN, WaitStatus, Waited};
 use crate::waits::{key_of, wake};
 
 /// How long the end of the run waits for other processes, and how often it looks.
@@ -45,8 +46,9 @@ pub(crate) fn exit_group(status: WaitStatus) -> ! {
 pub(crate) fn exit_thread(status: WaitStatus) -> ! {
     let thread = sched::current();
     if let Some(process) = process_of(&thread) {
-        clear_number(&thread);
+        let_go_futexes(&thread);
         leave_memory();
+        process.life.add_thread_time(sched::own_run_time());
         let is_last = {
             let mut threads = process.threads.lock();
             threads.retain(|other| !Arc::ptr_eq(other, &thread));
@@ -61,15 +63,20 @@ pub(crate) fn exit_thread(status: WaitStatus) -> ! {
     sched::end_thread()
 }
 
-/// Tells the other threads that the number is free (`set_tid_address`), as `pthread_join` waits
-/// for.
-fn clear_number(thread: &Thread) {
+/// Lets go its robust futexes, and tells the other threads that the number is free
+/// (`set_tid_address`), as `pthread_join` waits for.
+fn let_go_futexes(thread: &Thread) {
+    // SAFETY: at the end of a system call, or on the way to user mode, no lock is held.
+    let mut token = unsafe { MayFault::assert() };
+    let robust = thread.robust_list.swap(0, Relaxed);
+    if robust != 0 {
+        // A program that spoils its list has its futexes stay as they are.
+        let _not_reported = let_go(&mut token, robust, thread.number());
+    }
     let at = thread.clear_at_exit.swap(0, Relaxed);
     if at == 0 {
         return;
     }
-    // SAFETY: at the end of a system call, or on the way to user mode, no lock is held.
-    let mut token = unsafe { MayFault::assert() };
     if put(&mut token, at, &0_u32.to_ne_bytes()).is_ok()
         && let Ok(key) = FutexKey::of(at)
     {
@@ -82,8 +89,9 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     if !process.life.exiting.swap(true, AcqRel) {
         process.life.status.store(status, Release);
     }
+    timers::delete_all(process);
     let files = process.files.lock().remove_if(|_, _| true);
-    drop(files);
+    all_closed(process.number, files);
     let memory = process.memory.lock().take();
     drop(memory);
     // The working directory is in use no more.
@@ -98,16 +106,79 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
         *child.parent.lock() = Arc::downgrade(first);
         first.children.lock().push(child);
     }
+    let parent = process.parent.lock().upgrade();
+    if let Some(parent) = &parent {
+        // Before it has ended: a parent that does not want to wait for it must not find it.
+        forget_unwanted(parent, process);
+    }
     process.ended.store(true, SeqCst);
     process.released.store(true, SeqCst);
     wake(key_of(&process.released));
     wake(key_of(&first.children));
-    let parent = process.parent.lock().upgrade();
     if let Some(parent) = parent {
-        let child = Waited { number: process.number, status: process.life.status.load(Acquire) };
-        send(&parent, linux::SIGCHLD, Cause::Child(child));
-        wake(key_of(&parent.children));
+        tell(&parent, process, process.life.status.load(Acquire));
     }
+}
+
+/// Takes a child off the list of a parent that does not want to wait for it.
+fn forget_unwanted(parent: &Process, child: &Process) {
+    let action = parent.life.signals.action(linux::SIGCHLD);
+    if action.handler == SIG_IGN || action.flags & u64::from(linux::SA_NOCLDWAIT) != 0 {
+        let mut children = parent.children.lock();
+        let at = children.iter().position(|other| other.number == child.number);
+        let removed = at.map(|at| children.swap_remove(at));
+        drop(children);
+        drop(removed);
+    }
+}
+
+/// Tells a parent that a child has changed.
+fn tell(parent: &Arc<Process>, child: &Process, status: WaitStatus) {
+    let action = parent.life.signals.action(linux::SIGCHLD);
+    if child.has_ended() || action.flags & u64::from(linux::SA_NOCLDSTOP) == 0 {
+        let child = Waited { number: child.number, status };
+        send(parent, linux::SIGCHLD, Cause::Child(child));
+    }
+    wake(key_of(&parent.children));
+}
+
+impl Process {
+    /// Tells its parent that it has stopped or goes on.
+    pub(super) fn tell_parent(&self, change: Change) {
+        *self.change.lock() = Some(change);
+        let parent = self.parent.lock().upgrade();
+        if let Some(parent) = parent {
+            tell(&parent, self, change.status());
+        }
+    }
+
+    /// What `wait` with these flags tells of it, and whether that is its end.
+    fn waited(&self, flags: u32) -> Option<(Waited, Ended)> {
+        let of = |status| Waited { number: self.number, status };
+        if flags & linux::WEXITED != 0 && self.has_ended() {
+            return Some((of(self.life.status.load(Acquire)), Ended::Yes));
+        }
+        let mut change = self.change.lock();
+        let asked = match (*change)? {
+            Change::Stopped(_) => linux::WSTOPPED,
+            Change::Continued => linux::WCONTINUED,
+        };
+        if flags & asked == 0 {
+            return None;
+        }
+        let told = *change;
+        if flags & linux::WNOWAIT == 0 {
+            *change = None;
+        }
+        told.map(|change| (of(change.status()), Ended::No))
+    }
+}
+
+/// Whether a process has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Yes,
+    No,
 }
 
 /// The first process has ended: those that are left end, and the disk is unmounted.
@@ -171,42 +242,43 @@ fn is_meant(child: &Process, which: i32, own_group: u32) -> bool {
     }
 }
 
-/// `wait4`: a child that has ended, which is taken off the list; none if `may_sleep` says not to
-/// wait and none has.
+/// `wait4`: a child that has changed as `flags` say (`WEXITED`, `WSTOPPED`, `WCONTINUED`). One that
+/// has ended is taken off the list. None with `WNOHANG`, if none has changed.
 ///
 /// # Errors
 /// `ECHILD`: there is no such child; `EINTR`.
 pub(crate) fn wait(which: i32, flags: u32) -> Result<Option<Waited>, Errno> {
     let process = current().ok_or(Errno::CHILD)?;
     let own_group = process.group.load(Relaxed);
-    loop {
-        let taken: Result<_, Errno> = {
-            let mut children = process.children.lock();
-            let ended = children
-                .iter()
-                .position(|child| is_meant(child, which, own_group) && child.ended.load(Acquire));
-            match ended {
-                Some(at) if flags & linux::WNOWAIT == 0 => Ok(Some(children.swap_remove(at))),
-                Some(at) => Ok(Some(Arc::clone(&children[at]))),
-                None if children.iter().any(|child| is_meant(child, which, own_group)) => Ok(None),
-                None => Err(Errno::CHILD),
-            }
-        };
-        if let Some(child) = taken? {
-            let status = child.life.status.load(Acquire);
-            return Ok(Some(Waited { number: child.number, status }));
+    let look = || -> Result<Option<Waited>, Errno> {
+        let mut children = process.children.lock();
+        let is_meant = |child: &Arc<Process>| is_meant(child, which, own_group);
+        if !children.iter().any(is_meant) {
+            return Err(Errno::CHILD);
         }
-        if flags & linux::WNOHANG != 0 {
+        let changed = children.iter().enumerate().filter(|(_, child)| is_meant(child));
+        let found = changed.map(|(at, child)| (at, child.waited(flags)));
+        let Some((at, Some((waited, ended)))) = found.into_iter().find(|(_, told)| told.is_some())
+        else {
             return Ok(None);
-        }
-        let children = || -> Vec<Arc<Process>> { process.children.lock().clone() };
-        let mut changed = || {
-            children()
-                .iter()
-                .any(|child| is_meant(child, which, own_group) && child.ended.load(Acquire))
         };
-        crate::task::wait_interruptibly(key_of(&process.children), &mut changed)?;
+        let takes = ended == Ended::Yes && flags & linux::WNOWAIT == 0;
+        let taken = takes.then(|| children.swap_remove(at));
+        drop(children);
+        if let Some(child) = taken {
+            process.life.add_child(&child.life);
+        }
+        Ok(Some(waited))
+    };
+    let mut outcome = look();
+    if !matches!(outcome, Ok(None)) || flags & linux::WNOHANG != 0 {
+        return outcome;
     }
+    crate::task::wait_interruptibly(key_of(&process.children), &mut || {
+        outcome = look();
+        !matches!(outcome, Ok(None))
+    })?;
+    outcome
 }
 
 /// What a call ends.

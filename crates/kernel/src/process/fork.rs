@@ -101,6 +101,10 @@ fn new_process(
         let layout = memory.layout.lock();
         let child = Memory::new(Arc::clone(&space), layout.clone());
         AddressSpace::fork(memory.space(), &space);
+        if space.with_table(|table| table.was_short(None)) {
+            // The child lacks pages.
+            return Err(Errno::NOMEM);
+        }
         child
     };
     let files = parent.files.lock().fork();
@@ -114,8 +118,7 @@ fn new_process(
     child.umask.store(parent.umask.load(Relaxed), Relaxed);
     child.group.store(parent.group.load(Relaxed), Relaxed);
     child.session.store(parent.session.load(Relaxed), Relaxed);
-    let limit = parent.life.file_size_limit.load(Relaxed);
-    child.life.file_size_limit.store(limit, Relaxed);
+    child.life.limits.copy(&parent.life.limits);
     let executable = parent.executable.lock().clone();
     *child.executable.lock() = executable;
     child.life.signals.copy_actions(&parent.life.signals);

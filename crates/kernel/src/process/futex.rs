@@ -44,6 +44,16 @@ impl FutexKey {
     }
 }
 
+impl FutexKey {
+    /// As [`of`](Self::of), where nothing is mapped: no thread waits there.
+    ///
+    /// # Errors
+    /// `ESRCH` for a thread of the kernel.
+    pub(crate) fn unmapped(address: usize) -> Result<Self, Errno> {
+        Ok(Self::Private { root: memory()?.space().root(), address })
+    }
+}
+
 /// A thread that waits.
 struct Waiter {
     thread: Arc<Thread>,

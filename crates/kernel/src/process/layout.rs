@@ -6,13 +6,11 @@ use core::ops::Range;
 use faultless::prelude::PAGE_SIZE;
 use faultless_posix::{Errno, MapRequest, Rights};
 
+use crate::limits::STACK;
 use crate::memory::{AddressSpace, Machine, Space, USER_END, anonymous_request};
 
 /// The lowest address that is mapped.
 const LOWEST: usize = 0x1_0000;
-
-/// Bytes of the stack of a program.
-pub(super) const STACK: usize = 8 << 20;
 
 /// Where it ends. Behind it is a gap, so that strings that run off its end fault.
 pub(super) const STACK_END: usize = USER_END - 16 * PAGE_SIZE;

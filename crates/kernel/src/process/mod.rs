@@ -6,7 +6,8 @@
 //! | `fork`, `clone` | `fork` |
 //! | `exit`, `wait` | `exit` |
 //! | signals | `signals`, `deliver` |
-//! | futexes | `futex` |
+//! | timers that send signals | `timers` |
+//! | futexes | `futex`, `robust` |
 //! | the process itself | `state` |
 //! | what `/proc` tells of it | `proc` |
 //! | places in an address space: `brk`, `mmap` | `layout` |
@@ -19,15 +20,17 @@ mod futex;
 mod image;
 mod layout;
 mod proc;
+mod robust;
 mod signals;
 mod space;
 mod state;
+pub(crate) mod timers;
 
-pub(crate) use deliver::{prepare_return, sigreturn};
-pub(crate) use exec::{Words, execute, start_first};
+pub(crate) use deliver::{INFO_WORDS, information, prepare_return, sigreturn};
+pub(crate) use exec::{MAX_TEXT, WORD, Words, execute, start_first};
 pub(crate) use exit::{Ending, exit_call, wait};
 pub(crate) use fork::{CloneRequest, begin_thread, clone, spawn_in_current};
 pub(crate) use futex::{FutexKey, futex_requeue, futex_wait, futex_wake};
 pub(crate) use layout::{Layout, checked};
-pub(crate) use signals::{fault_signal, force, send, send_to_thread, with_process};
-pub(crate) use state::{Memory, Process, current, memory};
+pub(crate) use signals::{fault_signal, force, send, send_to_thread, with_group, with_process};
+pub(crate) use state::{Memory, Process, current, memory, process_of};

@@ -23,11 +23,12 @@ use crate::waits::SleepLock;
 
 const FOLDER: &[u8] = b"/proc/self/";
 
-/// Makes the names.
+/// Makes the names, and the directory for shared memory.
 ///
 /// # Errors
 /// Those of names.
 pub(super) fn init() -> Result<(), Errno> {
+    make_directory(b"/dev/shm", 0o1777)?;
     make_directory(b"/proc", 0o555)?;
     make_directory(b"/proc/self", 0o555)?;
     make_file(b"/proc/self/exe", 0o444)?;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::sync::atomic::Ordering::{AcqRel, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use alloc::sync::{Arc, Weak};
@@ -15,12 +15,9 @@ use crate::files::{Directory, OpenFile};
 use crate::memory::{AddressSpace, Space};
 use crate::process::layout::Layout;
 use crate::sched::{self, Main, Owner, Thread};
-use crate::signals::{Life, WaitStatus};
+use crate::signals::{CONTINUED, Life, WaitStatus, stopped_status};
 use crate::sync::Lock;
 use crate::waits::SleepLock;
-
-/// Open files that a process has at most.
-pub(super) const MAX_FILES: usize = 65_536;
 
 /// A process.
 pub(crate) struct Process {
@@ -40,8 +37,28 @@ pub(crate) struct Process {
     pub(super) ended: AtomicBool,
     /// Its parent goes on: it has ended, or begun another program (`vfork`).
     pub(super) released: AtomicBool,
+    /// What its parent has not been told of yet (`wait`).
+    pub(super) change: Lock<Option<Change>>,
     pub(crate) group: AtomicU32,
     pub(crate) session: AtomicU32,
+}
+
+/// What has become of a process that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A signal has stopped it.
+    Stopped(u32),
+    /// It goes on.
+    Continued,
+}
+
+impl Change {
+    pub(super) const fn status(self) -> WaitStatus {
+        match self {
+            Self::Stopped(signal) => stopped_status(signal),
+            Self::Continued => CONTINUED,
+        }
+    }
 }
 
 /// The memory of a process. Two processes have the same between `vfork` and `execve`.
@@ -91,6 +108,7 @@ impl Process {
             life: Arc::new(Life::new()),
             ended: AtomicBool::new(false),
             released: AtomicBool::new(false),
+            change: Lock::new(None),
             group: AtomicU32::new(number),
             session: AtomicU32::new(number),
         }
@@ -119,9 +137,19 @@ impl Process {
         self.memory.lock().clone().ok_or(Errno::SRCH)
     }
 
+    /// How long its threads ran, in nanoseconds.
+    pub(crate) fn run_time(&self) -> u64 {
+        self.life.ran() + self.threads().iter().map(|thread| sched::run_time(thread)).sum::<u64>()
+    }
+
     /// Whether all its threads are to end.
     pub(crate) fn is_exiting(&self) -> bool {
         self.life.is_exiting()
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Acquire)
     }
 
     /// An open file.

@@ -23,12 +23,12 @@ use faultless::parts::Threads;
 use crate::arch::clock;
 
 pub(crate) use queue::{
-    arrived, end_thread, idle, park, park_until, reap, spawn, start, tick, unpark,
-    wait_for_threads, yield_now,
+    arrived, end_thread, idle, own_run_time, park, park_until, reap, run_time, spawn, start, tick,
+    unpark, wait_for_threads, with_timer, yield_now,
 };
 pub(crate) use report::{hung, interruptibly, report};
 pub(crate) use thread::{
-    Main, Owner, Thread, current, find, next_number, register, take_main, with_current,
+    Main, Owner, Thread, all, current, find, next_number, register, take_main, with_current,
     with_own_writes,
 };
 

@@ -169,16 +169,22 @@ pub(crate) fn park() {
 
 /// As [`park`], and at the latest until a time of the monotonic clock.
 pub(crate) fn park_until(time: u64) {
+    with_timer(time, park);
+}
+
+/// Calls `body`; at a time of the monotonic clock the current thread gets a permit.
+pub(crate) fn with_timer<R>(time: u64, body: impl FnOnce() -> R) -> R {
     let thread = current();
     let key = (time, thread.number());
     let flags = Interrupts::save_and_disable();
     QUEUE.lock().timers.insert(key, thread);
     Interrupts::restore(flags);
-    park();
+    let result = body();
     let flags = Interrupts::save_and_disable();
     let timer = QUEUE.lock().timers.remove(&key);
     Interrupts::restore(flags);
     drop(timer);
+    result
 }
 
 /// Lets other threads run first.
@@ -202,6 +208,23 @@ pub(crate) fn tick() {
         // Not the last handle: a thread with a timer has not ended.
         drop(thread);
     }
+}
+
+/// How long a thread ran, in nanoseconds; without its current turn, if it is another one.
+pub(crate) fn run_time(thread: &Thread) -> u64 {
+    if with_current(Thread::number) == thread.number() {
+        return own_run_time();
+    }
+    thread.ran.load(Relaxed)
+}
+
+/// How long the current thread ran, in nanoseconds.
+pub(crate) fn own_run_time() -> u64 {
+    let flags = Interrupts::save_and_disable();
+    let turn = clock::monotonic().saturating_sub(percpu::this().since.load(Relaxed));
+    let time = with_current(|thread| thread.ran.load(Relaxed)) + turn;
+    Interrupts::restore(flags);
+    time
 }
 
 /// Ends the current thread.
@@ -270,6 +293,9 @@ fn leave(mut queue: MutexGuard<'_, Queue>) {
         return;
     }
     current.check_stack();
+    let now = clock::monotonic();
+    let ran = now.saturating_sub(cpu.since.swap(now, Relaxed));
+    current.ran.fetch_add(ran, Relaxed);
     current.fs_base.store(FsBase::read().as_u64(), Relaxed);
     current.gs_base.store(KernelGsBase::read().as_u64(), Relaxed);
     let from = current.saved.get();

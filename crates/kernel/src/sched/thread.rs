@@ -80,6 +80,8 @@ pub(crate) struct Thread {
     pub(crate) set_at_begin: AtomicUsize,
     /// Its robust futexes (`set_robust_list`).
     pub(crate) robust_list: AtomicUsize,
+    /// How long it ran on CPUs that it has left, in nanoseconds.
+    pub(super) ran: AtomicU64,
     /// Signals of the thread's own.
     pub(crate) signals: ThreadSignals,
     /// The pages that it makes dirty. Used by the thread itself alone.
@@ -140,6 +142,7 @@ impl Thread {
             clear_at_exit: AtomicUsize::new(0),
             set_at_begin: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
+            ran: AtomicU64::new(0),
             signals: ThreadSignals::default(),
             writes: DirtyWriter::new(dirty_limit(), cache().wait()),
             waits_since: AtomicU64::new(0),
@@ -314,6 +317,11 @@ pub(super) fn for_each(act: impl FnMut(&Arc<Thread>)) {
 pub(super) fn find_by(is_meant: impl Fn(&Thread) -> bool) -> Option<u32> {
     let threads = THREADS.lock();
     threads.values().find(|thread| is_meant(thread)).map(|thread| thread.number)
+}
+
+/// All threads that have not ended.
+pub(crate) fn all() -> Vec<Arc<Thread>> {
+    THREADS.lock().values().cloned().collect()
 }
 
 /// Lets a thread be found.

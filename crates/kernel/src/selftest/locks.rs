@@ -2,15 +2,13 @@
 //! report shows what each thread holds and wants.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::AtomicBool;
-use core::sync::atomic::Ordering::Relaxed;
-
 use alloc::string::ToString;
 
 use faultless::page::Trace;
 use faultless::parts::{LockOrder, Violation};
 
 use crate::arch::serial::say;
+use crate::listener;
 use crate::sched::{Thread, with_current};
 use crate::sync::Short;
 
@@ -19,22 +17,12 @@ const THREADS: usize = 4096;
 
 static LOCKS: LockOrder<THREADS, Short> = LockOrder::new();
 
-static IS_ON: AtomicBool = AtomicBool::new(false);
-
 /// Checks from here on. No thread holds a lock of the cache.
 pub(crate) fn turn_on() {
-    IS_ON.store(true, Relaxed);
+    listener::listen(check);
 }
 
 /// An event of the cache, on the current thread. Takes a short lock; sleeps not.
-#[inline]
-pub(crate) fn trace(event: Trace) {
-    if IS_ON.load(Relaxed) {
-        check(event);
-    }
-}
-
-#[cold]
 fn check(event: Trace) {
     let thread = with_current(Thread::number);
     match LOCKS.trace(thread as usize, event) {

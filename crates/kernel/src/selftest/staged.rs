@@ -17,9 +17,9 @@ use faultless_posix::{Description, Errno, MapRequest, Rights, RwFlags, Sharing};
 use linux_raw_sys::general as linux;
 
 use crate::arch::serial::say;
+use crate::listener;
 use crate::memory::{AddressSpace, FileHandle, Open, Space, get, put, user_memory, with_buffer};
 use crate::process;
-use crate::selftest::locks;
 use crate::selftest::place::BASE;
 use crate::task::Running;
 use crate::waits::{key_of, waits, wake};
@@ -156,7 +156,7 @@ fn write_under_lock(
     let page = file.inode().mapping().lock(context, page).ok_or(Errno::FAULT)?;
     locked();
     let (to, room) = page.span(LEN as u64, LEN).ok_or(Errno::FAULT)?;
-    locks::trace(Trace::MayFault);
+    listener::trace(Trace::MayFault);
     let len = LEN.min(room);
     // SAFETY: the source lies in the user range; the target in a page that is locked.
     let left =

@@ -3,6 +3,7 @@
 
 mod copy;
 mod description;
+mod locks;
 mod position;
 mod residency;
 mod size;
@@ -11,5 +12,6 @@ mod transfer;
 mod volume;
 
 pub use description::{AccessMode, Description};
+pub use locks::{LockKind, RangeLock, RangeLocks};
 pub use transfer::RwFlags;
 pub use volume::Volume;

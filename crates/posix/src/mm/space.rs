@@ -157,6 +157,13 @@ impl<S: System> AddressSpace<S> {
         self.state.lock().areas(&pages).next().is_some()
     }
 
+    /// Whether all bytes in `addresses` have a mapping. Takes the short lock.
+    #[must_use]
+    pub fn is_covered(&self, addresses: Range<usize>) -> bool {
+        let pages = addresses.start / PAGE_SIZE..addresses.end.div_ceil(PAGE_SIZE);
+        self.state.lock().covers(&pages)
+    }
+
     /// What `change` makes of the page table, under the lock. For the owner of the table: the
     /// entries stay as they are.
     pub fn with_table<R>(&self, change: impl FnOnce(&mut S::PageTable) -> R) -> R {

@@ -27,6 +27,21 @@ fn the_lowest_free_descriptor_is_given() {
 }
 
 #[test]
+fn a_new_limit_leaves_what_is_open_and_holds_for_what_comes() {
+    let rig = Rig::new();
+    let open = rig.memory_file().open_rw();
+    let mut table = table(8);
+    table.set(7, Arc::clone(&open), OnExec::Keep).unwrap();
+    table.set_limit(1);
+    assert!(table.get(7).is_ok());
+    assert_eq!(table.add(0, Arc::clone(&open), OnExec::Keep), Ok(0));
+    assert_eq!(table.add(0, Arc::clone(&open), OnExec::Keep), Err(Errno::MFILE));
+    assert_eq!(table.set(1, Arc::clone(&open), OnExec::Keep).err(), Some(Errno::BADF));
+    table.set_limit(2);
+    assert_eq!(table.add(0, Arc::clone(&open), OnExec::Keep), Ok(1));
+}
+
+#[test]
 fn dup2_returns_what_it_replaces_and_close_what_was_open() {
     let rig = Rig::new();
     let (a, b) = (rig.memory_file().open_rw(), rig.memory_file().open_rw());

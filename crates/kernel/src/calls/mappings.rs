@@ -1,7 +1,7 @@
 //! Calls that change the address space, by those of [`AddressSpace`].
 
 use faultless::prelude::{InFault, PAGE_SIZE};
-use faultless_posix::{Errno, MapRequest, Rights, Sharing};
+use faultless_posix::{Errno, MapRequest, PageTable, Rights, Sharing};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
@@ -100,7 +100,7 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
     let memory = call.process.memory()?;
     let rights = Rights::from_bits_truncate(rights as u32);
     AddressSpace::protect(memory.space(), address, len, rights)?;
-    Ok(0)
+    if memory.space().is_covered(address..address + len) { Ok(0) } else { Err(Errno::NOMEM) }
 }
 
 pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
@@ -156,6 +156,14 @@ fn move_to(space: &Space, address: usize, kept: usize, new: usize, to: Option<us
         }
         None => Layout::room(space, 0, new)?,
     };
+    // The tables of the new place first: private copies must not be lost on the way.
+    let is_short = space.with_table(|table| {
+        (to..to + kept).step_by(PAGE_SIZE).for_each(|at| table.prepare(at / PAGE_SIZE));
+        table.was_short(None)
+    });
+    if is_short {
+        return Err(Errno::NOMEM);
+    }
     AddressSpace::relocate(space, address, to, kept)?;
     if new > kept {
         AddressSpace::extend(space, to + kept, new - kept)?;
@@ -186,7 +194,7 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
         | linux::MADV_PAGEOUT => {}
         _ => return Err(Errno::INVAL),
     }
-    Ok(0)
+    if space.is_covered(address..address + len) { Ok(0) } else { Err(Errno::NOMEM) }
 }
 
 pub(super) fn msync(call: &mut Call<'_>) -> Outcome {

@@ -1,0 +1,201 @@
+//! `poll`, `select` and their forms with a mask of signals.
+//!
+//! All of them wait under one key, which every file wakes that becomes ready
+//! ([`wake_pollers`](crate::waits::wake_pollers)), and then look at their files again.
+#![forbid(unsafe_code)]
+
+use alloc::vec::Vec;
+
+use faultless_posix::Errno;
+use linux_raw_sys::general as linux;
+
+use crate::arch::clock;
+use crate::calls::call::{Call, Outcome};
+use crate::calls::time::{NANOSECONDS, nanoseconds, timespec};
+use crate::files::Ready;
+use crate::memory::{get, get_words, put, put_words};
+use crate::task;
+use crate::waits::poll_key;
+
+/// Files of one call, at most.
+const MAX_POLLED: usize = 65_536;
+
+/// What is told of a file whether it was asked for or not.
+const ALWAYS: Ready = Ready::HANG_UP.union(Ready::ERROR);
+
+/// The time `len` nanoseconds from now.
+fn from_now(len: u64) -> u64 {
+    clock::monotonic().saturating_add(len)
+}
+
+/// Has a mask hold for the call, if there is one.
+fn mask(call: &mut Call<'_>, at: usize, size: usize) -> Result<(), Errno> {
+    if at == 0 {
+        return Ok(());
+    }
+    if size != size_of::<u64>() {
+        return Err(Errno::INVAL);
+    }
+    let [mask] = get_words(&mut call.token, at)?;
+    task::suspend_mask(mask);
+    Ok(())
+}
+
+/// Waits until `look` finds files that are ready; how many. None if the time came first.
+fn wait(until: Option<u64>, mut look: impl FnMut() -> Result<usize, Errno>) -> Outcome {
+    let mut found = look();
+    if found == Ok(0) {
+        let waited = task::wait_until(poll_key(), until, &mut || {
+            found = look();
+            found != Ok(0)
+        });
+        match waited {
+            Ok(()) | Err(Errno::TIMEDOUT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    found
+}
+
+pub(super) fn poll(call: &mut Call<'_>) -> Outcome {
+    let [files, count, milliseconds, ..] = call.args;
+    let len = u64::try_from(milliseconds as i32).ok();
+    poll_until(call, files, count, len.map(|len| from_now(len * 1_000_000)))
+}
+
+pub(super) fn ppoll(call: &mut Call<'_>) -> Outcome {
+    let [files, count, timeout, signals, size, _] = call.args;
+    let until = match timeout {
+        0 => None,
+        timeout => Some(from_now(timespec(call, timeout)?)),
+    };
+    mask(call, signals, size)?;
+    poll_until(call, files, count, until)
+}
+
+fn poll_until(call: &mut Call<'_>, at: usize, count: usize, until: Option<u64>) -> Outcome {
+    if count > MAX_POLLED {
+        return Err(Errno::INVAL);
+    }
+    let mut entries = Vec::new();
+    entries.try_reserve_exact(count * 8).map_err(|_| Errno::NOMEM)?;
+    entries.resize(count * 8, 0);
+    get(&mut call.token, at, &mut entries)?;
+    let ready = wait(until, || Ok(look(call, &mut entries)))?;
+    put(&mut call.token, at, &entries)?;
+    Ok(ready)
+}
+
+/// Sets what is ready in each `struct pollfd`; how many are.
+fn look(call: &Call<'_>, entries: &mut [u8]) -> usize {
+    let mut count = 0;
+    let (entries, _) = entries.as_chunks_mut::<8>();
+    for entry in entries {
+        let [a, b, c, d, low, high, ..] = *entry;
+        let descriptor = i32::from_ne_bytes([a, b, c, d]);
+        let asked = Ready::from_bits_truncate(u16::from_ne_bytes([low, high]).into());
+        let ready = match usize::try_from(descriptor).map(|number| call.process.file(number)) {
+            Err(_) => 0,
+            Ok(Err(_)) => linux::POLLNVAL,
+            Ok(Ok(file)) => (file.ready() & (asked | ALWAYS)).bits(),
+        };
+        count += usize::from(ready != 0);
+        [entry[6], entry[7]] = (ready as u16).to_ne_bytes();
+    }
+    count
+}
+
+/// Descriptors that `select` can name.
+const SELECTED: usize = 1024;
+
+/// The words of an `fd_set`.
+const SET: usize = SELECTED / 64;
+
+/// What each of the three sets of `select` asks for.
+const ASKED: [Ready; 3] = [
+    Ready::IN.union(Ready::HANG_UP).union(Ready::ERROR),
+    Ready::OUT.union(Ready::ERROR),
+    Ready::empty(),
+];
+
+pub(super) fn select(call: &mut Call<'_>) -> Outcome {
+    let timeout = call.args[4];
+    let len = match timeout {
+        0 => None,
+        at => {
+            let [seconds, rest] = get_words(&mut call.token, at)?;
+            let fraction = rest.checked_mul(1000).ok_or(Errno::INVAL)?;
+            // Microseconds may be more than a second here, as on Linux.
+            let seconds = seconds.saturating_add(fraction / NANOSECONDS);
+            Some(nanoseconds(seconds, fraction % NANOSECONDS)?)
+        }
+    };
+    select_until(call, len.map(from_now), 1000)
+}
+
+pub(super) fn pselect(call: &mut Call<'_>) -> Outcome {
+    let [_, _, _, _, timeout, signals] = call.args;
+    let until = match timeout {
+        0 => None,
+        at => Some(from_now(timespec(call, at)?)),
+    };
+    if signals != 0 {
+        let [at, size] = get_words(&mut call.token, signals)?;
+        mask(call, at as usize, size as usize)?;
+    }
+    select_until(call, until, 1)
+}
+
+/// `select`; what is left of the time is told in units of so many nanoseconds.
+fn select_until(call: &mut Call<'_>, until: Option<u64>, unit: u64) -> Outcome {
+    let [count, sets @ .., timeout, _] = call.args;
+    let count = usize::try_from(count as i32).map_err(|_| Errno::INVAL)?.min(SELECTED);
+    let len = count.div_ceil(64) * 8;
+    let mut asked = [[0_u64; SET]; 3];
+    for (set, at) in asked.iter_mut().zip(sets).filter(|(_, at)| *at != 0) {
+        let mut bytes = [[0; 8]; SET];
+        get(&mut call.token, at, &mut bytes.as_flattened_mut()[..len])?;
+        *set = bytes.map(u64::from_ne_bytes);
+    }
+    let mut told = [[0_u64; SET]; 3];
+    let ready = wait(until, || select_among(call, count, &asked, &mut told));
+    if timeout != 0
+        && let Some(until) = until
+    {
+        let left = until.saturating_sub(clock::monotonic());
+        let words = [left / NANOSECONDS, left % NANOSECONDS / unit];
+        // As on Linux: the time may lie in memory that is only read.
+        let _not_reported = put_words(&mut call.token, timeout, words);
+    }
+    let ready = ready?;
+    for (set, at) in told.iter().zip(sets).filter(|(_, at)| *at != 0) {
+        put(&mut call.token, at, &set.map(u64::to_ne_bytes).as_flattened()[..len])?;
+    }
+    Ok(ready)
+}
+
+/// Notes the descriptors that are ready; how often one is.
+fn select_among(
+    call: &Call<'_>,
+    count: usize,
+    asked: &[[u64; SET]; 3],
+    told: &mut [[u64; SET]; 3],
+) -> Outcome {
+    let mut ready = 0;
+    *told = [[0; SET]; 3];
+    for descriptor in 0..count {
+        let (word, bit) = (descriptor / 64, 1 << (descriptor % 64));
+        let is_asked = |set: &[u64; SET]| set[word] & bit != 0;
+        if !asked.iter().any(is_asked) {
+            continue;
+        }
+        let is = call.process.file(descriptor)?.ready();
+        for (kind, set) in asked.iter().enumerate().filter(|(_, set)| is_asked(set)) {
+            if set[word] & bit != 0 && is.intersects(ASKED[kind]) {
+                told[kind][word] |= bit;
+                ready += 1;
+            }
+        }
+    }
+    Ok(ready)
+}
