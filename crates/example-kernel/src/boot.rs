@@ -4,7 +4,6 @@
 use core::ops::{Deref, Range};
 use core::ptr::NonNull;
 
-use faultless::page::Spin;
 use faultless::prelude::*;
 use faultless::usercopy::conformance::{self, Failure, Layout};
 use faultless::usercopy::extable::{Table, TooFar};

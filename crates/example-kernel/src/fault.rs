@@ -4,7 +4,7 @@
 //! The trap entry is in `trap`. This module takes the lock of the address space twice, and holds
 //! nothing between.
 
-use faultless::page::{OwnedFrame, Spin};
+use faultless::page::OwnedFrame;
 use faultless::prelude::*;
 use faultless::usercopy::copy_kernel;
 
