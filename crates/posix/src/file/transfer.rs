@@ -101,7 +101,13 @@ impl<S: System> Description<S> {
         flags: RwFlags,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_on(to, task, |to, position| self.read_by(token, to, position, flags, task))
+        self.need(AccessMode::READ)?;
+        let _held = self.lock_position(task)?;
+        let position = *self.position.lock();
+        ends(position, to)?;
+        let bytes = self.read_by(token, to, position, flags, task)?;
+        *self.position.lock() = position + bytes as u64;
+        Ok(bytes)
     }
 
     /// `preadv2` at `position`, with `flags`: as [`read_with`](Self::read_with). The file's own
@@ -117,7 +123,9 @@ impl<S: System> Description<S> {
         flags: RwFlags,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.may_read_at(to, position)?;
+        signed(position)?;
+        self.need(AccessMode::READ)?;
+        ends(position, to)?;
         Ok(self.read_by(token, to, position, flags, task)?)
     }
 
@@ -138,22 +146,6 @@ impl<S: System> Description<S> {
         } else {
             inode.read_ahead(token, to, position, ahead, task)
         }
-    }
-
-    /// Reads at the position by `read`.
-    fn read_on<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
-        to: &mut IovIter<'_, U>,
-        task: &T,
-        read: impl FnOnce(&mut IovIter<'_, U>, u64) -> Result<usize, CacheErrno>,
-    ) -> Result<usize, Errno> {
-        self.need(AccessMode::READ)?;
-        let _held = self.lock_position(task)?;
-        let position = *self.position.lock();
-        ends(position, to)?;
-        let bytes = read(to, position)?;
-        *self.position.lock() = position + bytes as u64;
-        Ok(bytes)
     }
 
     /// `pread`, `preadv` and `preadv2` at `position`. The file's own stays.
@@ -182,16 +174,6 @@ impl<S: System> Description<S> {
         task: &T,
     ) -> Result<usize, Errno> {
         self.read_at_with(token, to, position, RwFlags::NOWAIT, task)
-    }
-
-    fn may_read_at<U: UserMemory + ?Sized>(
-        &self,
-        to: &IovIter<'_, U>,
-        position: u64,
-    ) -> Result<(), Errno> {
-        signed(position)?;
-        self.need(AccessMode::READ)?;
-        ends(position, to)
     }
 
     /// `write` and `writev`: writes at the position, or at the end with `O_APPEND`, and moves the
