@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use faultless::page::{FailedSync, ReadRequest, StoreId, WritebackRequest};
+use faultless::page::{FailedSync, ReadRequest, Segment, StoreId, WritebackRequest};
 use faultless::prelude::Errno;
 
 /// A block device with a queue. Positions and lengths are in bytes, multiples of the block size of
@@ -142,8 +142,7 @@ impl ReadTransfer {
             ReadMemory::Buffer(bytes) => (None, Some(stretch(bytes))),
             ReadMemory::None => (None, None),
         };
-        let pages = pages.into_iter().flatten();
-        pages.map(|segment| Stretch { address: segment.address, len: segment.len }).chain(buffer)
+        in_turn(pages, buffer)
     }
 
     /// The device has filled the memory.
@@ -279,8 +278,7 @@ impl WriteTransfer {
             WriteMemory::Buffer(bytes) => (None, Some(stretch(bytes))),
             WriteMemory::None => (None, None),
         };
-        let pages = pages.into_iter().flatten();
-        pages.map(|segment| Stretch { address: segment.address, len: segment.len }).chain(buffer)
+        in_turn(pages, buffer)
     }
 
     /// Copies the bytes, for devices that copy: as many as fit into `out`.
@@ -315,6 +313,15 @@ impl Drop for WriteTransfer {
     fn drop(&mut self) {
         self.end_with(Err(Errno::Io));
     }
+}
+
+/// The memory of a transfer: the segments of pages, or a buffer.
+fn in_turn<'r>(
+    pages: Option<impl Iterator<Item = Segment> + 'r>,
+    buffer: Option<Stretch>,
+) -> impl Iterator<Item = Stretch> + 'r {
+    let pages = pages.into_iter().flatten();
+    pages.map(|segment| Stretch { address: segment.address, len: segment.len }).chain(buffer)
 }
 
 fn stretch(bytes: &mut [u8]) -> Stretch {
