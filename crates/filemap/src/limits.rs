@@ -28,3 +28,9 @@ pub(crate) fn clip<T: Task>(max_size: u64, pos: u64, len: usize, task: &T) -> Re
     let room = (limit - pos).min(max_size - pos);
     Ok((len as u64).min(room) as usize)
 }
+
+/// Where the largest write of the task ends: at its limit, or at `max_size`, the inode's.
+#[inline(always)]
+pub(crate) fn end<T: Task>(max_size: u64, task: &T) -> u64 {
+    task.file_size_limit().min(max_size)
+}

@@ -96,6 +96,13 @@ impl<K: Kernel> RangeLock<K> {
         Request::new(&self.claims)
     }
 
+    /// Whether no claim is held or ahead. A page of each byte in question is locked.
+    #[inline(always)]
+    pub(crate) fn are_free(&self) -> bool {
+        // Acquire: as in `conflicts`.
+        self.granted.load(Ordering::Acquire) == 0
+    }
+
     /// Whether another writer's claim forbids to write `range`, to the holder of `own`. A page of
     /// each byte is locked. Never sleeps.
     #[inline(always)]

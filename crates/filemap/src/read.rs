@@ -10,6 +10,8 @@
 //! temporary page (L1, L2, W6).
 #![forbid(unsafe_code)]
 
+use core::mem;
+
 use faultless_page::{Count, Errno, Kernel, PAGE_SIZE, PageRun, SleepGuard, Trace, Usage};
 use faultless_usercopy::{IovIter, UserMemory};
 
@@ -20,7 +22,7 @@ use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
-use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out};
+use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out, copy_whole_out};
 use crate::uptodate::Brought;
 
 /// Rounds that lose all their bytes to truncations before the reader takes I.
@@ -158,10 +160,70 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<usize, Errno> {
         let pos = FilePos::new(pos)?;
-        let mut done = 0;
+        if to.is_empty() {
+            return Ok(0);
+        }
+        if task.fatal_signal_pending() {
+            return Err(Errno::Interrupted);
+        }
+        let done = self.read_hot(token, to, pos, missing);
+        if to.is_empty() {
+            return Ok(done);
+        }
+        self.read_in_rounds(token, to, pos, done, missing, task)
+    }
+
+    /// The first bytes of the request, without a loop, if they are in the cache and nothing is out
+    /// of the ordinary; how many arrived, by which `to` has moved on.
+    #[inline(always)]
+    fn read_hot<U: UserMemory<Token: InodeLocks> + ?Sized>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: FilePos,
+        missing: &Missing<'_, K>,
+    ) -> usize {
+        let Some(whole) = to.whole() else { return 0 };
+        if missing.behind().is_some() {
+            return 0;
+        }
+        let then = self.size_changes.now();
+        if pos.get() + whole.len() as u64 > self.size() {
+            return 0;
+        }
+        let section = self.mapping().read_section(token.page_locks());
+        let copied = copy_whole_out(&section, &whole, pos.get());
+        drop(section);
+        // After a truncation the bytes may be zeros that never were in the file: read again.
+        if copied == 0 || self.size_changes.now() != then {
+            return 0;
+        }
+        let pages = pos.run(copied).map_or(0, PageRun::pages);
+        self.mapping().count(Count::Used, pages);
+        if copied == whole.len() {
+            to.finish_whole();
+        } else {
+            to.advance(copied);
+        }
+        copied
+    }
+
+    /// Goes on after `done` bytes of a read that began at `pos`. The task has just been asked
+    /// whether it is to die.
+    #[inline(never)]
+    fn read_in_rounds<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: FilePos,
+        mut done: usize,
+        missing: &Missing<'_, K>,
+        task: &T,
+    ) -> Result<usize, Errno> {
         let mut rounds = Rounds::none();
+        let mut has_asked = true;
         while !to.is_empty() {
-            if task.fatal_signal_pending() {
+            if !mem::take(&mut has_asked) && task.fatal_signal_pending() {
                 return if done == 0 { Err(Errno::Interrupted) } else { Ok(done) };
             }
             let then = self.size_changes.now();

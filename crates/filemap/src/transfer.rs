@@ -7,10 +7,10 @@
 use core::ptr::NonNull;
 
 use faultless_page::{
-    Errno, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, PageRun, ReadSection,
-    SlotMask, Trace, Usage,
+    Errno, Kernel, LockedBytes, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, PageRun,
+    ReadSection, SlotMask, Trace, Usage,
 };
-use faultless_usercopy::{IovIter, UserMemory, copy_kernel};
+use faultless_usercopy::{IovIter, UserMemory, WholeRequest, copy_kernel};
 
 use crate::token::PageLocks;
 
@@ -38,6 +38,51 @@ pub(crate) fn copy_in<K: Kernel, U: UserMemory + ?Sized>(
             K::trace(Trace::ShortCopy);
             break;
         }
+    }
+    K::trace(Trace::Copied(copied));
+    copied
+}
+
+/// [`copy_in`] of all that remains of a request, from `pos`, which lies in the first page, on. Its
+/// cursor stays.
+#[inline(always)]
+pub(crate) fn copy_whole_in<K: Kernel, U: UserMemory + ?Sized>(
+    locked: &LockedRun<'_, K>,
+    from: &WholeRequest<'_, U>,
+    pos: u64,
+) -> usize {
+    let pages = locked.bytes();
+    let Some((page, room)) = pages.first_span(pos, from.len()) else { return 0 };
+    // SAFETY: `room` bytes of frames whose pages are locked and so stay with this file; there is no
+    // Rust reference to them. The request has as many.
+    let copied = unsafe { from.copy_from_atomic(0, page.as_ptr(), room) };
+    if copied < from.len() {
+        return copy_rest_in(pages, *from, pos, copied, room);
+    }
+    K::trace(Trace::Copied(copied));
+    copied
+}
+
+/// Goes on after the first piece, of `room` bytes, of which `copied` came; how many came in all.
+#[inline(never)]
+fn copy_rest_in<K: Kernel, U: UserMemory + ?Sized>(
+    pages: LockedBytes<'_, K>,
+    from: WholeRequest<'_, U>,
+    pos: u64,
+    mut copied: usize,
+    room: usize,
+) -> usize {
+    let mut is_short = copied < room;
+    while copied < from.len() && !is_short {
+        let rest = from.len() - copied;
+        let Some((page, room)) = pages.span(pos + copied as u64, rest) else { break };
+        // SAFETY: as in `copy_whole_in`.
+        let got = unsafe { from.copy_from_atomic(copied, page.as_ptr(), room) };
+        copied += got;
+        is_short = got < room;
+    }
+    if is_short {
+        K::trace(Trace::ShortCopy);
     }
     K::trace(Trace::Copied(copied));
     copied
@@ -77,6 +122,29 @@ pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
     }
     K::trace(Trace::Copied(copied));
     (copied, end, marked)
+}
+
+/// Copies the first bytes of uptodate pages from `pos` on that lie side by side in memory to all
+/// that remains of a request, whose cursor stays, as far as they go; how many arrived. 0, too, if
+/// the use of a page is to be noticed.
+#[inline(always)]
+pub(crate) fn copy_whole_out<K: Kernel, U: UserMemory + ?Sized>(
+    section: &ReadSection<'_, K>,
+    to: &WholeRequest<'_, U>,
+    pos: u64,
+) -> usize {
+    match section.marked_span(pos, to.len(), Usage::Again) {
+        Some((page, room, markers)) if markers.is_empty() => {
+            // SAFETY: the frames behind the span are not reused while the section lasts.
+            let copied = unsafe { to.copy_to_atomic(page.as_ptr(), room) };
+            if copied < room {
+                K::trace(Trace::ShortCopy);
+            }
+            K::trace(Trace::Copied(copied));
+            copied
+        }
+        _ => 0,
+    }
 }
 
 /// Whether one of the pages of `[pos, pos + len)`, all in one leaf, is among `markers`.

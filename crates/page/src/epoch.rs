@@ -91,7 +91,7 @@ impl<S: SyncFamily> Epoch<S> {
 
     /// Begins a read section. `cpu` is a hint, for striping: any value is sound. `wait` is what
     /// [`synchronize`](Self::synchronize) is given, too.
-    #[inline]
+    #[inline(always)]
     pub fn enter<'a, W: Wait>(&'a self, cpu: usize, wait: &'a W) -> EpochGuard<'a, S, W> {
         let stripe = &self.stripes[cpu % STRIPES];
         let counter = &stripe.readers[self.phase.load(Relaxed) as usize % 2];
@@ -239,7 +239,7 @@ impl<S: SyncFamily> Default for Epoch<S> {
 }
 
 impl<S: SyncFamily, W: Wait> Drop for EpochGuard<'_, S, W> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.counter.fetch_sub(1, SeqCst);
         if self.epoch.waiting.load(SeqCst) != 0 {

@@ -293,7 +293,7 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// section. A frame put into the slot *after* such a load would be taken for uptodate wrongly;
     /// but `take` counts in `removals` between the two, and a reader of the new frame, or a
     /// contiguous bit made from it (acquire), reads the new count too, and starts again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn readable(&self, slot: u32, limit: u32) -> Option<(FrameNumber, u32)> {
         loop {
             let removals = self.removals.load(Acquire);

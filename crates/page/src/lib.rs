@@ -97,6 +97,7 @@ pub use stable_deref_trait::CloneStableDeref;
 
 pub use kernel::{Kernel, PageCache, SpinLock, Word32, Word64};
 pub use locked::LockedRun;
+pub use locked_bytes::LockedBytes;
 pub use mapping::Mapping;
 pub use mutex::{SleepGuard, SleepMutex};
 pub use queue::{Linked, OwnRequest, Request, RequestList, Requests};

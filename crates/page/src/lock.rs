@@ -55,7 +55,7 @@ impl<K: Kernel> Mapping<K> {
 
     /// As [`lock`](Self::lock), but never sleeps. `None` if no leaf covers the run, a page of it is
     /// locked or waited for, or other pages of the leaf are locked and unlocked too fast.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn try_lock<'t>(&'t self, cx: LockContext<'t>, run: PageRun) -> Option<LockedRun<'t, K>> {
         loop {
@@ -259,7 +259,7 @@ impl<K: Kernel> Mapping<K> {
     }
 
     /// Keeps the run, just locked in `leaf`, if the leaf is the right one; otherwise unlocks it.
-    #[inline]
+    #[inline(always)]
     fn confirm(&self, leaf: &Leaf<K::Sync, K::Replacement>, run: PageRun) -> Option<PageRun> {
         if leaf.is(self.id(), run.leaf_base()) {
             K::trace(Trace::Acquired(self.lock_id(run)));

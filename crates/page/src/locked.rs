@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use core::marker::PhantomData;
-use core::mem;
+use core::mem::{self, ManuallyDrop};
 use core::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 
 use faultless_policy::replacement::Origin;
@@ -42,7 +42,9 @@ use crate::{
 pub struct LockedRun<'t, K: Kernel> {
     pub(crate) mapping: &'t Mapping<K>,
     pub(crate) leaf: &'t Leaf<K::Sync, K::Replacement>,
-    run: PageRun,
+    first: PageIndex,
+    /// Not empty, and without a gap.
+    mask: SlotMask,
     /// Unlocked by the thread that locked, as traces say.
     context: PhantomData<(LockContext<'t>, *mut ())>,
 }
@@ -55,12 +57,12 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         run: PageRun,
         _context: LockContext<'t>,
     ) -> Self {
-        Self { mapping, leaf, run, context: PhantomData }
+        Self { mapping, leaf, first: run.first(), mask: run.mask(), context: PhantomData }
     }
 
     /// Two guards: of the pages before `at`, which lies inside the run, and of the others.
     pub(crate) fn split_at(self, at: PageIndex) -> (Self, Self) {
-        let (mapping, leaf, run) = (self.mapping, self.leaf, self.run);
+        let (mapping, leaf, run) = (self.mapping, self.leaf, self.run());
         debug_assert!(run.first() < at && at < run.end(), "both parts hold a page");
         K::trace(Trace::Released(mapping.lock_id(run)));
         // The locks go on as those of the two parts.
@@ -68,23 +70,40 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         let part = |first: PageIndex, end: PageIndex| {
             let run = PageRun::new(first, end.get() - first.get());
             K::trace(Trace::Acquired(mapping.lock_id(run)));
-            Self { mapping, leaf, run, context: PhantomData }
+            Self { mapping, leaf, first: run.first(), mask: run.mask(), context: PhantomData }
         };
         (part(run.first(), at), part(at, run.end()))
+    }
+
+    /// Unlocks, as dropping it does, on a path where each instruction counts: the guard then stays
+    /// in registers.
+    #[inline(always)]
+    pub fn unlock(self) {
+        let Self { mapping, leaf, first, mask, .. } = *ManuallyDrop::new(self);
+        release(mapping, leaf, first, mask);
+    }
+
+    /// The same guard in memory of its own, to be handed to a function that is not inlined: that
+    /// takes its address, and would keep the original from registers, too.
+    #[inline(always)]
+    #[must_use]
+    pub fn moved(self) -> Self {
+        let Self { mapping, leaf, first, mask, .. } = *ManuallyDrop::new(self);
+        Self { mapping, leaf, first, mask, context: PhantomData }
     }
 
     /// The pages.
     #[inline]
     #[must_use]
     pub fn run(&self) -> PageRun {
-        self.run
+        PageRun::of(self.first, self.mask)
     }
 
     /// Their slots.
     #[inline]
     #[must_use]
     pub fn mask(&self) -> SlotMask {
-        self.run.mask()
+        self.mask
     }
 
     /// The mapping.
@@ -162,7 +181,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     #[inline]
     #[must_use]
     pub fn frame(&self, index: PageIndex) -> Option<FrameNumber> {
-        if self.run.contains(index) { self.leaf.frame(index.slot()) } else { None }
+        if self.run().contains(index) { self.leaf.frame(index.slot()) } else { None }
     }
 
     /// How many pages of the run from `index` on lie in consecutive frames, at most `limit`: 0 if
@@ -170,7 +189,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     #[must_use]
     pub fn contiguous(&self, index: PageIndex, limit: u32) -> u32 {
         let Some(frame) = self.frame(index) else { return 0 };
-        let rest = (self.run.end().get() - index.get()) as u32;
+        let rest = (self.run().end().get() - index.get()) as u32;
         self.leaf.locked_stretch(index.slot(), frame, limit.clamp(1, rest))
     }
 
@@ -200,7 +219,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         frame: OwnedFrame<'f, K>,
     ) -> Result<(), OwnedFrame<'f, K>> {
         let bit = index.bit();
-        if !self.run.contains(index)
+        if !self.run().contains(index)
             || self.present().contains(bit)
             || !frame.is_of(self.mapping.cache())
         {
@@ -245,7 +264,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     fn put_in(&mut self, slots: SlotMask, origin: Origin) {
         self.leaf.set_present(slots);
         self.mapping.count_slots(Count::Cached, slots);
-        let (cache, base) = (self.mapping.cache(), self.run.leaf_base());
+        let (cache, base) = (self.mapping.cache(), self.first.leaf_base());
         cache.note_inserted(self.mapping, self.leaf, slots, base, origin);
     }
 
@@ -381,7 +400,13 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// pages stay locked.
     pub fn wait_writeback(&self, slots: SlotMask, killed: &impl Fn() -> bool) -> Result<(), Errno> {
         // The leaf cannot change hands while a slot is locked.
-        self.mapping.wait_writeback_in(self.leaf, self.run, slots & self.mask(), &|| false, killed)
+        self.mapping.wait_writeback_in(
+            self.leaf,
+            self.run(),
+            slots & self.mask(),
+            &|| false,
+            killed,
+        )
     }
 
     /// Raises the file's size to `new` if it is smaller (P7): this run holds the page that makes it
@@ -425,12 +450,22 @@ impl<K: Kernel> LockedRun<'_, K> {
 }
 
 impl<K: Kernel> Drop for LockedRun<'_, K> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        // Traced before another thread can have it, so that a checker sees the events in order.
-        K::trace(Trace::Released(self.mapping.lock_id(self.run)));
-        self.leaf.unlock(self.mask(), self.mapping.cache().wait());
+        release(self.mapping, self.leaf, self.first, self.mask);
     }
 }
 
-kernel_debug!(LockedRun<'_, K>, |this| { mapping: this.mapping.id(), run: this.run });
+#[inline(always)]
+fn release<K: Kernel>(
+    mapping: &Mapping<K>,
+    leaf: &Leaf<K::Sync, K::Replacement>,
+    first: PageIndex,
+    mask: SlotMask,
+) {
+    // Traced before another thread can have it, so that a checker sees the events in order.
+    K::trace(Trace::Released(mapping.lock_id(PageRun::of(first, mask))));
+    leaf.unlock(mask, mapping.cache().wait());
+}
+
+kernel_debug!(LockedRun<'_, K>, |this| { mapping: this.mapping.id(), run: this.run() });

@@ -6,37 +6,92 @@
 
 use core::ptr::{self, NonNull};
 
+use crate::debug::kernel_debug;
+use crate::leaf::Leaf;
 use crate::{
     Errno, FillBuf, FrameNumber, Frames, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageIndex,
-    PageRun, Trace, racing,
+    PageRun, Replacement, SyncFamily, Trace, racing,
 };
 
-impl<K: Kernel> LockedRun<'_, K> {
-    /// Contiguous memory that holds the file's bytes from `pos` on, at most `len`, inside the run:
-    /// present pages, valid or not, with adjacent frames merged. `None` if the page of `pos` is
-    /// absent or outside the run. Good until the pages are removed or unlocked.
-    #[inline]
+/// Where the bytes of locked pages are. A copy of a few words: unlike a reference to the
+/// [`LockedRun`] it does not keep that from registers.
+pub struct LockedBytes<'r, K: Kernel> {
+    frames: &'r K::Frames,
+    leaf: &'r Leaf<K::Sync, K::Replacement>,
+    run: PageRun,
+}
+
+impl<K: Kernel> Clone for LockedBytes<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K: Kernel> Copy for LockedBytes<'_, K> {}
+
+kernel_debug!(LockedBytes<'_, K>, |this| { run: this.run });
+
+impl<K: Kernel> LockedBytes<'_, K> {
+    /// As [`LockedRun::span`].
+    #[inline(always)]
     #[must_use]
     pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
         let index = PageIndex::containing(pos);
-        let frame = self.frame(index)?;
-        let (memory, room) = bytes_at(self.mapping.cache().frames(), frame, pos);
+        if self.run.contains(index) { self.span_of(index, pos, len) } else { None }
+    }
+
+    /// As [`LockedRun::span`], of bytes that begin in the first page of the run, at the place of
+    /// `pos` in its page.
+    #[inline(always)]
+    #[must_use]
+    pub fn first_span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
+        self.span_of(self.run.first(), pos, len)
+    }
+
+    /// `index` is a page of the run.
+    #[inline(always)]
+    fn span_of(&self, index: PageIndex, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
+        let frame = self.leaf.frame(index.slot())?;
+        let (memory, room) = bytes_at(self.frames, frame, pos);
         if len <= room {
             return Some((memory, len));
         }
         if !self.leaf.continues(index.slot(), frame) {
             return Some((memory, room));
         }
-        Some((memory, len.min(room + self.further_bytes(index, frame))))
+        let limit = (self.run.end().get() - index.get()) as u32;
+        Some((memory, len.min(room + further_bytes(self.leaf, index.slot(), frame, limit))))
+    }
+}
+
+/// How many bytes of the `limit` locked pages from `slot` on follow the first one in the frames
+/// right after `frame`, which is its.
+#[inline(never)]
+fn further_bytes<S: SyncFamily, R: Replacement>(
+    leaf: &Leaf<S, R>,
+    slot: u32,
+    frame: FrameNumber,
+    limit: u32,
+) -> usize {
+    (leaf.locked_stretch(slot, frame, limit) as usize - 1) * PAGE_SIZE
+}
+
+impl<K: Kernel> LockedRun<'_, K> {
+    /// Contiguous memory that holds the file's bytes from `pos` on, at most `len`, inside the run:
+    /// present pages, valid or not, with adjacent frames merged. `None` if the page of `pos` is
+    /// absent or outside the run. Good until the pages are removed or unlocked.
+    #[inline(always)]
+    #[must_use]
+    pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
+        self.bytes().span(pos, len)
     }
 
-    /// How many bytes of the run follow the page `index` in the frames right after `frame`, which
-    /// is its.
-    #[inline(never)]
-    fn further_bytes(&self, index: PageIndex, frame: FrameNumber) -> usize {
-        let limit = (self.run().end().get() - index.get()) as u32;
-        let pages = self.leaf.locked_stretch(index.slot(), frame, limit);
-        (pages as usize - 1) * PAGE_SIZE
+    /// Where the bytes of the pages are.
+    #[inline(always)]
+    #[must_use]
+    pub fn bytes(&self) -> LockedBytes<'_, K> {
+        let frames = self.mapping.cache().frames();
+        LockedBytes { frames, leaf: self.leaf, run: self.run() }
     }
 
     /// Sets the bytes `[pos, pos + len)` of the file to zero, in the run's present pages. Traces

@@ -18,8 +18,9 @@ pub(crate) const FANOUT: usize = 1 << FANOUT_SHIFT;
 /// The highest level: its node reaches every leaf number, which have 58 bits.
 pub(crate) const MAX_LEVEL: u32 = 10;
 
-/// Low bits of a link that hold the level: nodes are aligned to 64 bytes.
-const LEVEL_MASK: u64 = 0x3f;
+/// Low bits of a link that hold the level, times [`FANOUT_SHIFT`]: nodes are aligned to 64 bytes.
+const SHIFT_MASK: u64 = 0x3f;
+const _: () = assert!((MAX_LEVEL * FANOUT_SHIFT) as u64 <= SHIFT_MASK, "the shift fits");
 
 /// What a child word holds: nothing, or a node's address and its level in one word, so that they
 /// can't disagree.
@@ -40,8 +41,9 @@ impl Link {
 
     pub(crate) fn to_inner<S: SyncFamily>(inner: &Inner<S>, level: u32) -> Self {
         debug_assert!((1..=MAX_LEVEL).contains(&level));
-        // INVARIANT: level 1 or more, and below 64.
-        Self(ptr::from_ref(inner).expose_provenance() as u64 | u64::from(level))
+        // INVARIANT: level 1 or more, and its shift below 64.
+        let shift = u64::from(level * FANOUT_SHIFT);
+        Self(ptr::from_ref(inner).expose_provenance() as u64 | shift)
     }
 
     #[inline]
@@ -52,7 +54,14 @@ impl Link {
     /// The node's level: 0 for a leaf (and for an empty link).
     #[inline]
     pub(crate) fn level(self) -> u32 {
-        (self.0 & LEVEL_MASK) as u32
+        self.shift() / FANOUT_SHIFT
+    }
+
+    /// How many low bits of a leaf's number the node's children do not tell apart, and those of
+    /// their children: [`FANOUT_SHIFT`] times its level.
+    #[inline(always)]
+    pub(crate) fn shift(self) -> u32 {
+        (self.0 & SHIFT_MASK) as u32
     }
 
     /// The leaf.
@@ -76,7 +85,7 @@ impl Link {
     /// that outlives `'c`.
     #[inline]
     pub(crate) unsafe fn inner<'c, S: SyncFamily>(self) -> &'c Inner<S> {
-        let address = (self.0 & !LEVEL_MASK) as usize;
+        let address = (self.0 & !SHIFT_MASK) as usize;
         let inner: *const Inner<S> = ptr::with_exposed_provenance(address);
         // SAFETY: as for `leaf`, with the pool of inner nodes.
         unsafe { &*inner }

@@ -62,7 +62,7 @@ const TRIES: u32 = 8;
 impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// Locks `slots` if none of them is locked or waited for: one locked instruction, and as many
     /// more, up to [`TRIES`], as other slots are locked or unlocked meanwhile. Never sleeps.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub(crate) fn try_lock(&self, slots: SlotMask) -> bool {
         let mut seen = self.locked.load(Relaxed);
@@ -110,7 +110,7 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     }
 
     /// Unlocks `slots`: one locked instruction, and a look for waiters.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlock(&self, slots: SlotMask, wait: &impl Wait) {
         self.locked.fetch_and(!slots, SeqCst);
         if self.waiters.load(SeqCst).intersects(slots) {

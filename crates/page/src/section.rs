@@ -42,7 +42,7 @@ type Span<'s, K> = (&'s Leaf<<K as Kernel>::Sync, <K as Kernel>::Replacement>, N
 
 impl<K: Kernel> Mapping<K> {
     /// Begins reading without locks. See [`ReadSection`].
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn read_section<'t>(&'t self, cx: LockContext<'t>) -> ReadSection<'t, K> {
         ReadSection::new(self, cx)
@@ -50,7 +50,7 @@ impl<K: Kernel> Mapping<K> {
 }
 
 impl<'t, K: Kernel> ReadSection<'t, K> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(mapping: &'t Mapping<K>, _context: LockContext<'t>) -> Self {
         Self { mapping, epoch: mapping.cache().enter(), context: PhantomData }
     }
@@ -68,7 +68,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     /// [`keep`](Self::keep): in the span, or elsewhere. Tells [`Kernel::Replacement`] of the
     /// `usage` of the pages of the span, as [`LockedRun::mark_used`](crate::LockedRun::mark_used)
     /// does.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn marked_span(
         &self,
@@ -85,7 +85,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         Some((memory, len, leaf.marker.load(Relaxed)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn leaf_span(&self, pos: u64, len: usize) -> Option<Span<'_, K>> {
         let index = PageIndex::containing(pos);
         let leaf = self.mapping.tree().lookup(index)?;

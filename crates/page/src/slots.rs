@@ -128,6 +128,13 @@ impl SlotMask {
         if self.0 == 0 { None } else { Some(self.0.trailing_zeros()) }
     }
 
+    /// The highest slot in the set; 0 if it is empty.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn last(self) -> u32 {
+        (self.0 | 1).ilog2()
+    }
+
     /// The slots in the set, in ascending order.
     #[inline]
     pub fn iter(self) -> impl Iterator<Item = u32> {

@@ -61,23 +61,21 @@ impl<S: SyncFamily, R: Replacement> Tree<S, R> {
 
     /// The leaf that covers `index`, if there seems to be one. Check its identity under a lock, or
     /// in a read section.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lookup(&self, index: PageIndex) -> Option<&Leaf<S, R>> {
         let number = leaf_number(index);
         'restart: loop {
             let mut link = self.root.get();
-            let mut level = link.level();
-            let mut shift = FANOUT_SHIFT * level;
+            let mut shift = link.shift();
             if number >> shift != 0 {
                 return None;
             }
-            while level > 0 {
+            while shift > 0 {
                 // SAFETY: the level is not 0; the pools outlive the tree and so `&self`.
                 let inner: &Inner<S> = unsafe { link.inner() };
-                level -= 1;
                 shift -= FANOUT_SHIFT;
                 link = inner.child((number >> shift) as u32);
-                if link.level() != level {
+                if link.shift() != shift {
                     if link.is_empty() {
                         return None;
                     }

@@ -157,6 +157,15 @@ impl PageRun {
         Some(Self { first: base.leaf_base().plus(run.start as u64), len: run.end - run.start })
     }
 
+    /// The pages from `first` on up to that of the highest of `slots`, which is not below it.
+    #[inline]
+    pub(crate) const fn of(first: PageIndex, slots: SlotMask) -> Self {
+        let last = slots.last();
+        debug_assert!(last >= first.slot(), "the slot of the first page is among them");
+        // INVARIANT: slots are below 64, and the last one is not below the first.
+        Self { first, len: last - first.slot() + 1 }
+    }
+
     /// The pages that hold bytes `[pos, pos + len)`, if they lie in one leaf. `None` for an empty
     /// range, too.
     #[must_use]

@@ -109,6 +109,13 @@ impl UserSlice {
         Self { addr: self.addr.wrapping_add(bytes), len: self.len - bytes }
     }
 
+    /// [`skip`](Self::skip) of bytes that are there.
+    #[inline(always)]
+    pub(crate) const fn after(&self, bytes: usize) -> Self {
+        debug_assert!(bytes <= self.len, "inside the slice");
+        Self { addr: self.addr.wrapping_add(bytes), len: self.len - bytes }
+    }
+
     /// [`lies_in`](Self::lies_in) for the range of a [`UserMemory`](crate::UserMemory), relying on
     /// the invariant that nothing wraps.
     #[inline]

@@ -119,10 +119,41 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         self.current.prefix(self.count)
     }
 
+    /// What remains, if the segment that the cursor is in has all of it and it lies in the user
+    /// range: most requests are like that.
+    #[must_use]
+    #[inline(always)]
+    pub fn whole(&self) -> Option<WholeRequest<'a, U>> {
+        if self.count > self.current.len() {
+            return None;
+        }
+        let piece = self.whole_piece(self.count)?;
+        Some(WholeRequest { user: self.user, piece })
+    }
+
     /// Moves forward by `bytes`, or to the end if fewer remain.
     #[inline]
     pub fn advance(&mut self, bytes: usize) {
-        let mut bytes = bytes.min(self.count);
+        let bytes = bytes.min(self.count);
+        if bytes <= self.current.len() {
+            self.consume(bytes);
+        } else {
+            self.advance_across(bytes);
+        }
+    }
+
+    /// Moves to the end of the request, whose rest is [whole](Self::whole).
+    #[inline(always)]
+    pub fn finish_whole(&mut self) {
+        // What is behind the end of the request stays in the segment.
+        self.consumed += self.count;
+        self.current = self.current.after(self.count);
+        self.count = 0;
+    }
+
+    /// [`advance`](Self::advance) past the end of a segment.
+    #[inline(never)]
+    fn advance_across(&mut self, mut bytes: usize) {
         self.count -= bytes;
         self.consumed += bytes;
         loop {
@@ -374,5 +405,72 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         let len = len.min(self.count);
         let mut probe = probe;
         len - self.clone().transfer(len, |_, piece| probe(piece))
+    }
+}
+
+/// The rest of a request that lies in one segment. A copy of it does not look at the cursor, which
+/// the caller [moves](IovIter::advance) once it is known how much came.
+///
+/// # Invariants
+/// The piece lies in the user range.
+pub struct WholeRequest<'a, U: UserMemory + ?Sized> {
+    user: &'a U,
+    piece: UserSlice,
+}
+
+impl<U: UserMemory + ?Sized> Clone for WholeRequest<'_, U> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<U: UserMemory + ?Sized> Copy for WholeRequest<'_, U> {}
+
+impl<U: UserMemory + ?Sized> fmt::Debug for WholeRequest<'_, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WholeRequest").field(&self.piece).finish()
+    }
+}
+
+impl<U: UserMemory + ?Sized> WholeRequest<'_, U> {
+    /// Its length in bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn len(&self) -> usize {
+        self.piece.len()
+    }
+
+    /// Whether nothing remains.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_empty(&self) -> bool {
+        self.piece.is_empty()
+    }
+
+    /// Copies `len` bytes from `skip` on to kernel memory, as [`IovIter::copy_from_atomic`] does;
+    /// how many came.
+    ///
+    /// # Safety
+    /// As for [`IovIter::copy_from_atomic`]; and `skip + len` is at most [`len()`](Self::len).
+    #[inline(always)]
+    pub unsafe fn copy_from_atomic(&self, skip: usize, dst: *mut u8, len: usize) -> usize {
+        debug_assert!(skip + len <= self.len(), "inside the request");
+        let src = self.piece.addr().wrapping_add(skip);
+        // SAFETY: `len` bytes are valid at `dst`; those at `src` are part of the piece, in range.
+        let left = unsafe { self.user.raw_copy_from_user_atomic(dst, src, len) };
+        len - left.min(len)
+    }
+
+    /// Copies `len` bytes of kernel memory to its first bytes, as [`IovIter::copy_to_atomic`]
+    /// does; how many arrived.
+    ///
+    /// # Safety
+    /// As for [`IovIter::copy_to_atomic`]; and `len` is at most [`len()`](Self::len).
+    #[inline(always)]
+    pub unsafe fn copy_to_atomic(&self, src: *const u8, len: usize) -> usize {
+        debug_assert!(len <= self.len(), "inside the request");
+        // SAFETY: `len` bytes are valid at `src`, and the piece, which lies in range, has as many.
+        let left = unsafe { self.user.raw_copy_to_user_atomic(self.piece.addr(), src, len) };
+        len - left.min(len)
     }
 }

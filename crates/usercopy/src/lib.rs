@@ -51,7 +51,7 @@ pub use current::CurrentUser;
 pub use error::{Efault, IovecError};
 pub use fault_in::PROBE_STEP;
 pub use import::{USER_IOVEC_BYTES, import_iovec};
-pub use iov::{IovIter, MAX_RW_COUNT, MAX_SEGMENTS};
+pub use iov::{IovIter, MAX_RW_COUNT, MAX_SEGMENTS, WholeRequest};
 pub use kernel::{KernelMemory, clear_kernel, copy_kernel};
 pub use memory::UserMemory;
 pub use token::MayFault;

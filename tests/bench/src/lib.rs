@@ -16,6 +16,7 @@ use rows::{ROWS, Row};
 use stats::Dice;
 
 mod counts;
+mod instructions;
 mod kernel;
 mod measure;
 mod memory;
@@ -26,6 +27,7 @@ mod rivals;
 mod rows;
 mod stack;
 mod stats;
+mod stepper;
 mod throttle;
 
 /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
@@ -33,7 +35,7 @@ mod throttle;
 #[command(bin_name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
 #[command(disable_help_subcommand = true)]
 pub struct Options {
-    /// A policy in a simulator instead.
+    /// Something that is counted or simulated instead.
     #[command(subcommand)]
     what: Option<What>,
     /// Only these rows of the scoreboard. May be given several times.
@@ -53,7 +55,8 @@ pub struct Options {
     json: bool,
 }
 
-/// What is simulated instead of measured. Counts and simulated time are the same on each machine.
+/// What is counted or simulated instead of timed: it is the same on each machine, but for the
+/// instructions, which are the compiler's.
 #[derive(clap::Subcommand, Debug)]
 enum What {
     /// Replay page traces through the replacement policy and its rivals.
@@ -62,6 +65,8 @@ enum What {
     Readahead(Simulated),
     /// Throughput, fairness and pauses of writers on simulated stores.
     Throttle(Simulated),
+    /// Count the instructions of hot calls, function by function.
+    Instructions(Simulated),
 }
 
 #[derive(clap::Args, Debug)]
@@ -81,6 +86,9 @@ impl What {
             Self::Readahead(_) => readahead::print(),
             Self::Throttle(Simulated { json: true }) => println!("{:#}", throttle::json()),
             Self::Throttle(_) => throttle::print(),
+            Self::Instructions(_) if cfg!(debug_assertions) => return optimised(),
+            Self::Instructions(Simulated { json: true }) => println!("{:#}", instructions::json()?),
+            Self::Instructions(_) => instructions::print()?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -102,8 +110,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         stack::print()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let known =
-        |number: &u32| ROWS.iter().any(|row| row.number == *number) || (18..=21).contains(number);
+    let known = |number: &u32| {
+        ROWS.iter().any(|row| row.number == *number) || counts::ROWS.contains(number)
+    };
     if let Some(unknown) = options.row.iter().find(|number| !known(number)) {
         bail!("row {unknown} is not measured here");
     }

@@ -24,6 +24,7 @@ pub(super) struct User {
     /// Accesses that may fault.
     pub(super) faulting: Cell<u32>,
     hook: RefCell<Option<Hook>>,
+    atomic_hook: RefCell<Option<Hook>>,
 }
 
 impl User {
@@ -31,7 +32,8 @@ impl User {
         let pages = Scripted::new();
         pages.set_hole(0..0);
         let (atomic, faulting) = (Cell::new(usize::MAX), Cell::new(0));
-        Self { pages, atomic, faulting, hook: RefCell::new(None) }
+        let (hook, atomic_hook) = (RefCell::new(None), RefCell::new(None));
+        Self { pages, atomic, faulting, hook, atomic_hook }
     }
 
     /// Bytes from `offset` on cannot be accessed.
@@ -49,6 +51,11 @@ impl User {
     /// What happens at the next access that may fault, before it.
     pub(super) fn at_next_fault(&self, hook: impl FnOnce() + 'static) {
         *self.hook.borrow_mut() = Some(Box::new(hook));
+    }
+
+    /// What happens at the next atomic copy to user memory, before it.
+    pub(super) fn at_next_atomic_store(&self, hook: impl FnOnce() + 'static) {
+        *self.atomic_hook.borrow_mut() = Some(Box::new(hook));
     }
 
     /// `len` bytes at `offset`.
@@ -123,6 +130,10 @@ unsafe impl UserMemory for User {
     }
 
     unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
+        let hook = self.atomic_hook.borrow_mut().take();
+        if let Some(hook) = hook {
+            hook();
+        }
         let tried = len.min(self.atomic.get());
         // SAFETY: the same contract, for a part.
         let left = unsafe { self.pages.raw_copy_to_user_atomic(dst, src, tried) };

@@ -5,16 +5,122 @@
 //! left to [`step`](super::step).
 #![forbid(unsafe_code)]
 
+use core::mem::ManuallyDrop;
+
 use faultless_page::{Count, Kernel, LockedRun, PageRun, Trace};
-use faultless_usercopy::UserMemory;
+use faultless_usercopy::{IovIter, UserMemory};
 
 use super::request::{Attempt, Claim, Mode, Request, Stop};
 use crate::inode::Inode;
+use crate::limits;
 use crate::ranges::ByteRange;
 use crate::size_changes::Moment;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
-use crate::transfer::copy_in;
+use crate::transfer::{copy_in, copy_whole_in};
+
+/// What came of [`overwrite`].
+pub(super) enum Overwrite<'t, K: Kernel> {
+    /// All bytes landed.
+    Landed,
+    /// Nothing happened but the stamps; what the first attempt of the general path comes to, if
+    /// that is known.
+    Left(Option<Attempt>),
+    /// The source came short after so many bytes, not 0. The pages are locked, and not marked.
+    Short(ManuallyDrop<LockedRun<'t, K>>, usize),
+}
+
+/// Overwrites `bytes` by all of `from`, which lies in one segment, if they lie inside the size and
+/// their pages are free and need no preparation. `from` moves on by what came.
+#[inline(always)]
+pub(super) fn overwrite<'t, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+    inode: &'t Inode<K>,
+    token: &'t mut U::Token,
+    from: &mut IovIter<'_, U>,
+    bytes: ByteRange,
+    task: &T,
+) -> Overwrite<'t, K> {
+    let Some(whole) = from.whole() else { return Overwrite::Left(None) };
+    if bytes.end > inode.size().min(limits::end(inode.max_size().get(), task)) {
+        return Overwrite::Left(None);
+    }
+    let Some(run) = PageRun::covering_all(bytes.start, whole.len()) else {
+        return Overwrite::Left(None);
+    };
+    inode.file_modified(task);
+    let Some(locked) = inode.mapping().try_lock(token.page_locks(), run) else {
+        return Overwrite::Left(None);
+    };
+    // The size again, now that truncation cannot pass the pages (P6).
+    if bytes.end > inode.size() || !inode.ranges.are_free() {
+        locked.unlock();
+        return Overwrite::Left(None);
+    }
+    if let Some(attempt) = needs_more::<K, T>(inode, &locked) {
+        locked.unlock();
+        return Overwrite::Left(Some(attempt));
+    }
+    let copied = copy_whole_in(&locked, &whole, bytes.start);
+    if copied < whole.len() {
+        from.advance(copied);
+        if copied > 0 {
+            return Overwrite::Short(ManuallyDrop::new(locked.moved()), copied);
+        }
+        locked.unlock();
+        return Overwrite::Left(Some(Attempt::Nothing));
+    }
+    from.finish_whole();
+    if locked.dirty() == locked.mask() {
+        K::trace(Trace::FastPath(run.pages()));
+        inode.mapping().count(Count::Used, run.pages());
+        locked.unlock();
+    } else {
+        make_dirty(inode, locked.moved(), (bytes.start, copied), task);
+    }
+    Overwrite::Landed
+}
+
+/// The end of an overwrite of pages some of which were clean.
+#[inline(never)]
+fn make_dirty<K: Kernel, T: Task>(
+    inode: &Inode<K>,
+    mut locked: LockedRun<'_, K>,
+    landed: (u64, usize),
+    task: &T,
+) {
+    mark_landed(inode, &mut locked, Mode::Overwrite, landed, task);
+}
+
+/// The end of an overwrite whose source came short after `copied` bytes: the rest, up to `end`, is
+/// claimed before the pages are unlocked.
+#[cold]
+#[inline(never)]
+pub(super) fn claim_the_rest<'w, K: Kernel, T: Task>(
+    inode: &'w Inode<K>,
+    mut locked: LockedRun<'_, K>,
+    claim: &mut Claim<'w, K>,
+    bytes: ByteRange,
+    copied: usize,
+    task: &T,
+) {
+    claim.get_ahead(inode, bytes);
+    mark_landed(inode, &mut locked, Mode::Overwrite, (bytes.start, copied), task);
+}
+
+/// Why the locked pages cannot take bytes as they are, if so.
+#[inline(always)]
+fn needs_more<K: Kernel, T: Task>(inode: &Inode<K>, locked: &LockedRun<'_, K>) -> Option<Attempt> {
+    if inode.are_unstable(locked) {
+        return Some(Attempt::NotReady(0));
+    }
+    // A page that is dirty stays dirty while it is locked: it needs no promise.
+    let needs_promise = inode.limits_dirty::<T>() && locked.dirty() != locked.mask();
+    if needs_promise || locked.uptodate() & locked.reserved() != locked.mask() {
+        let absent = locked.mask() - locked.present();
+        return Some(Attempt::NotReady(absent.count()));
+    }
+    None
+}
 
 /// Tries to copy `bytes` straight into the pages of `run`, if they need no preparation. If the
 /// source comes short, the rest of the request is claimed before the pages are unlocked.
@@ -37,14 +143,8 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, 
     if !admit(inode, mode, claim, request.then, bytes)? {
         return Ok(Attempt::Foreign);
     }
-    // A page that is dirty stays dirty while it is locked: it needs no promise.
-    let needs_promise = inode.limits_dirty::<T>() && locked.dirty() != locked.mask();
-    if inode.are_unstable(&locked) {
-        return Ok(Attempt::NotReady(0));
-    }
-    if needs_promise || locked.uptodate() & locked.reserved() != locked.mask() {
-        let absent = locked.mask() - locked.present();
-        return Ok(Attempt::NotReady(absent.count()));
+    if let Some(attempt) = needs_more::<K, T>(inode, &locked) {
+        return Ok(attempt);
     }
     if mode == Mode::Grow {
         inode.write_protect_eof_page(&mut locked, inode.eof());

@@ -21,17 +21,20 @@ mod request;
 mod step;
 mod writer;
 
+use core::mem::ManuallyDrop;
 use core::pin::pin;
 
-use faultless_page::{Errno, Kernel, PageRun, Strategy};
+use faultless_page::{Errno, Kernel, Strategy};
 use faultless_usercopy::{IovIter, UserMemory};
 
-use self::request::{Attempt, Claim, Mode, Request, Stop};
+use self::hot::Overwrite;
+use self::request::{Attempt, Claim, Request, Stop};
 use self::writer::Writer;
 use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
 use crate::limits;
 use crate::options::{Position, WriteOptions, Written};
+use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::InodeLocks;
 
@@ -86,7 +89,34 @@ impl<K: Kernel> Inode<K> {
         }
         let strategy = options.strategy.unwrap_or(self.strategy());
         let written = match options.position {
-            Position::At(pos) => self.write_at(token, from, pos, strategy, behind, task)?,
+            Position::At(start) => {
+                let asked = from.count();
+                let then = self.size_changes.now();
+                let end = start.checked_add(asked as u64);
+                let tried = match end {
+                    Some(end) if strategy == Strategy::BeginEnd && !task.fatal_signal_pending() => {
+                        hot::overwrite(self, token, from, ByteRange { start, end }, task)
+                    }
+                    _ => Overwrite::Left(None),
+                };
+                match tried {
+                    Overwrite::Landed => Written { bytes: asked, end: start + asked as u64 },
+                    Overwrite::Short(locked, copied) => {
+                        let place = pin!(None);
+                        let mut claim = Claim::none(self, place);
+                        let locked = ManuallyDrop::into_inner(locked);
+                        let bytes = ByteRange { start, end: start + asked as u64 };
+                        hot::claim_the_rest(self, locked, &mut claim, bytes, copied, task);
+                        let request = Request { token, from, task, strategy, start, asked, then };
+                        let first = Some(Attempt::Landed(copied));
+                        self.write_in_steps(request, claim, first, behind)?
+                    }
+                    // What stopped it stops the next attempt as well, or has gone by then.
+                    Overwrite::Left(first) => {
+                        self.write_slowly(token, from, start, strategy, first, behind, task)?
+                    }
+                }
+            }
             Position::Append => self.append(token, from, strategy, behind, task)?,
         };
         if written.bytes > 0 {
@@ -99,36 +129,21 @@ impl<K: Kernel> Inode<K> {
         Ok(written)
     }
 
-    #[inline]
-    fn write_at<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "a request, before it is one")]
+    fn write_slowly<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
         start: u64,
         strategy: Strategy,
+        first: Option<Attempt>,
         behind: Option<&DropBehind<K>>,
         task: &T,
     ) -> Result<Written, Errno> {
-        let mut request = self.request(token, from, start, strategy, task)?;
-        let entry = pin!(self.ranges.request());
-        let mut claim = Claim::none(entry.as_ref());
-        let bytes = request.range_to(start + request.from.count() as u64);
-        let mut first = None;
-        if bytes.end <= self.size()
-            && strategy == Strategy::BeginEnd
-            && !task.fatal_signal_pending()
-            && let Some(run) = PageRun::covering_all(start, bytes.len())
-        {
-            match hot::attempt(self, &mut request, &mut claim, Mode::Overwrite, run, bytes) {
-                Ok(Attempt::Landed(landed)) if landed == bytes.len() => {
-                    request.from.reexpand(request.asked - landed);
-                    return Ok(Written { bytes: landed, end: bytes.end });
-                }
-                // What stopped it stops the next attempt as well, or has gone by then.
-                attempt => first = attempt.ok(),
-            }
-        }
-        self.write_in_steps(request, claim, first, behind)
+        let request = self.request(token, from, start, strategy, task)?;
+        let place = pin!(None);
+        self.write_in_steps(request, Claim::none(self, place), first, behind)
     }
 
     /// Goes on where the first attempt ended, if there was one.
@@ -169,8 +184,8 @@ impl<K: Kernel> Inode<K> {
         let killed = || task.fatal_signal_pending();
         let size_lock = self.lock.lock_killable(self.mapping().cache().wait(), &killed)?;
         let request = self.request(token, from, self.size(), strategy, task)?;
-        let entry = pin!(self.ranges.request());
-        let mut writer = Writer::new(self, request, Claim::none(entry.as_ref()), behind);
+        let place = pin!(None);
+        let mut writer = Writer::new(self, request, Claim::none(self, place), behind);
         let stop = writer.grow();
         let written = writer.finish(stop);
         drop(size_lock);

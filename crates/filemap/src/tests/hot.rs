@@ -1,0 +1,113 @@
+//! The paths of a request that the cache has whole: what may change between a look and the lock, or
+//! between the copy and the last look.
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+use core::pin::pin;
+
+use faultless_page::Errno;
+use faultless_usercopy::IovIter;
+
+use super::kernel::{Patient, Tester};
+use super::rig::token;
+use super::{PAGE, Rig, bytes, overlay};
+use crate::ranges::ByteRange;
+use crate::{Task, WriteOptions};
+
+/// A task that something happens beside when the time is asked, which is after the first look at
+/// the size and before the lock.
+struct Beside<F> {
+    other: Cell<Option<F>>,
+    killed: Cell<bool>,
+}
+
+impl<F: FnOnce()> Beside<F> {
+    fn new(other: F) -> Self {
+        Self { other: Cell::new(Some(other)), killed: Cell::new(false) }
+    }
+}
+
+impl<F: FnOnce()> Task for Beside<F> {
+    fn now(&self) -> u64 {
+        if let Some(other) = self.other.take() {
+            other();
+        }
+        1
+    }
+
+    fn fatal_signal_pending(&self) -> bool {
+        self.killed.get()
+    }
+}
+
+#[test]
+fn p6_a_hot_overwrite_looks_at_the_size_again_once_its_pages_are_locked() {
+    let rig = Rig::new();
+    let old = bytes(1, 2 * PAGE);
+    rig.fill(&old);
+    let file = rig.file().clone();
+    // The page stays in the cache.
+    let task = Beside::new(move || {
+        assert_eq!(file.set_size(&mut token(), PAGE as u64 + 5, &Tester::new()), Ok(()));
+    });
+    let slice = rig.user.put(0, b"hello");
+    let mut from = IovIter::from_slice(&rig.user, &slice);
+    let options = WriteOptions::at(PAGE as u64 + 10);
+    let written = rig.file().write(&mut token(), &mut from, &options, &task);
+    assert_eq!(written.map(|written| written.bytes), Ok(5));
+    rig.assert_keeps(&overlay(&old[..PAGE + 5], PAGE + 10, b"hello"));
+}
+
+#[test]
+fn w2_a_hot_overwrite_leaves_bytes_alone_that_another_writer_has_claimed() {
+    let rig = Rig::new();
+    let old = bytes(1, 2 * PAGE);
+    rig.fill(&old);
+    let file = rig.file().clone();
+    let entry = pin!(file.ranges.request());
+    let entry = entry.as_ref();
+    let claim = Cell::new(None);
+    let task = Beside::new(|| {
+        let range = ByteRange { start: 0, end: PAGE as u64 };
+        claim.set(Some(file.ranges.get_ahead(entry, &Patient, range)));
+    });
+    let slice = rig.user.put(0, b"hello");
+    let mut from = IovIter::from_slice(&rig.user, &slice);
+    // It would wait for the claim, but is to die.
+    let written = rig.file().write(&mut token(), &mut from, &WriteOptions::at(10), &Dying(&task));
+    assert_eq!(written.map(|written| written.bytes), Err(Errno::Interrupted));
+    claim.set(None);
+    rig.assert_keeps(&old);
+}
+
+/// A task that is to die once something has happened beside it.
+struct Dying<'t, F>(&'t Beside<F>);
+
+impl<F: FnOnce()> Task for Dying<'_, F> {
+    fn now(&self) -> u64 {
+        let now = self.0.now();
+        self.0.killed.set(true);
+        now
+    }
+
+    fn fatal_signal_pending(&self) -> bool {
+        self.0.fatal_signal_pending()
+    }
+}
+
+#[test]
+fn w5_a_hot_read_whose_bytes_are_cut_off_meanwhile_shows_no_zeros() {
+    let rig = Rig::new();
+    let old = bytes(1, 2 * PAGE);
+    rig.fill(&old);
+    let file = rig.file().clone();
+    // No page goes, so the truncation does not wait for the reader.
+    rig.user.at_next_atomic_store(move || {
+        assert_eq!(file.set_size(&mut token(), PAGE as u64 + 5, &Tester::new()), Ok(()));
+    });
+    let slice = rig.user.slice(0, 100);
+    let mut to = IovIter::from_slice(&rig.user, &slice);
+    let read = rig.file().read(&mut token(), &mut to, PAGE as u64, &rig.task);
+    assert_eq!(read, Ok(5));
+    assert_eq!(rig.user.get(0, 5), old[PAGE..PAGE + 5]);
+}

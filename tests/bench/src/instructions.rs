@@ -1,0 +1,158 @@
+//! How many instructions a call takes, and in which functions they are.
+//!
+//! Neighbours: [`stepper`](crate::stepper) lists them, [`kernel`](crate::kernel) is what is called.
+//! The copy itself is told apart: a byte more is not a look more.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use comfy_table::Table;
+use faultless_filemap::WriteOptions;
+use serde_json::{Value, json};
+
+use crate::kernel::{Layout, Rig};
+use crate::memory::Arena;
+use crate::stepper;
+
+/// Bytes of the file, so that its index has some depth, and where the calls are.
+const FILE: usize = 64 << 20;
+const MIDDLE: u64 = FILE as u64 / 2;
+/// Bytes of the longest call.
+const LONGEST: usize = 64 << 10;
+
+/// A call, by its name.
+type Call = (&'static str, fn(&Rig));
+
+const CALLS: &[Call] = &[
+    ("write 1 B", |rig| write(rig, 1)),
+    ("write 64 B", |rig| write(rig, 64)),
+    ("write 4 KiB", |rig| write(rig, 4 << 10)),
+    ("write 64 KiB", |rig| write(rig, LONGEST)),
+    ("read 1 B", |rig| rig.read(MIDDLE, 1)),
+    ("read 64 B", |rig| rig.read(MIDDLE, 64)),
+    ("read 4 KiB", |rig| rig.read(MIDDLE, 4 << 10)),
+    ("read 64 KiB", |rig| rig.read(MIDDLE, LONGEST)),
+];
+
+fn write(rig: &Rig, len: usize) {
+    rig.write(&WriteOptions::at(MIDDLE), len);
+}
+
+/// The instructions of one call.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    pub(crate) call: &'static str,
+    /// All of them, the example's system call included.
+    pub(crate) total: usize,
+    /// Those that copy.
+    pub(crate) copy: usize,
+    /// The rest, by the function whose source they come from, most first. An inlined function has
+    /// its own.
+    functions: Vec<(String, usize)>,
+}
+
+impl Profile {
+    /// Those that do not copy.
+    pub(crate) fn net(&self) -> usize {
+        self.total - self.copy
+    }
+
+    fn of(call: &'static str, rig: &Rig, run: fn(&Rig)) -> io::Result<Self> {
+        run(rig);
+        let addresses = stepper::instructions(|| run(rig))?;
+        let mut functions = BTreeMap::<String, usize>::new();
+        let mut copy = 0;
+        for &address in &addresses {
+            match function(address) {
+                Place::Copy => copy += 1,
+                Place::Function(name) => *functions.entry(name).or_default() += 1,
+            }
+        }
+        let mut functions: Vec<_> = functions.into_iter().collect();
+        functions.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        Ok(Self { call, total: addresses.len(), copy, functions })
+    }
+}
+
+enum Place {
+    /// In the copies of this architecture.
+    Copy,
+    Function(String),
+}
+
+/// Where the source of the instruction is.
+fn function(address: usize) -> Place {
+    let mut innermost = None;
+    let mut copies = false;
+    // What comes next is given; the lookup takes return addresses, and looks before them.
+    backtrace::resolve(std::ptr::without_provenance_mut(address + 1), |symbol| {
+        let file = symbol.filename().map(|file| file.to_string_lossy().replace('\\', "/"));
+        copies |= file.is_some_and(|file| file.contains("/usercopy/src/arch/"));
+        if let Some(name) = symbol.name() {
+            innermost.get_or_insert_with(|| without_generics(&format!("{name:#}")));
+        }
+    });
+    if copies { Place::Copy } else { Place::Function(innermost.unwrap_or_else(|| "?".to_owned())) }
+}
+
+/// The name without its type arguments.
+fn without_generics(name: &str) -> String {
+    let mut depth = 0_usize;
+    let mut short = String::new();
+    for character in name.chars() {
+        match character {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => short.push(character),
+            _ => {}
+        }
+    }
+    short
+}
+
+/// A file that is cached whole, all of it dirty.
+fn rig() -> io::Result<Rig> {
+    const STEP: usize = 1 << 20;
+    let memory = Arc::new(Arena::new(STEP)?);
+    let rig = Rig::new(Arena::new(FILE + FILE / 4)?, Layout::Contiguous, memory);
+    for pos in (0..FILE).step_by(STEP) {
+        rig.write(&WriteOptions::at(pos as u64), STEP);
+    }
+    Ok(rig)
+}
+
+/// Counts the instructions of each call.
+///
+/// # Errors
+/// The system's: memory is short, or it refuses the handler; the architecture has no trap flag.
+pub(crate) fn all() -> io::Result<Vec<Profile>> {
+    let rig = rig()?;
+    CALLS.iter().map(|&(name, run)| Profile::of(name, &rig, run)).collect()
+}
+
+/// Prints where the instructions of each call go.
+pub(crate) fn print() -> io::Result<()> {
+    for profile in all()? {
+        let mut table = Table::new();
+        table.set_header(["function", "instructions"]);
+        for (name, count) in &profile.functions {
+            table.add_row([name.clone(), count.to_string()]);
+        }
+        let Profile { call, total, copy, .. } = profile;
+        println!("{call}: {total} instructions, {copy} of which copy\n{table}\n");
+    }
+    Ok(())
+}
+
+/// The same for programs.
+pub(crate) fn json() -> io::Result<Value> {
+    let calls = all()?.into_iter().map(|Profile { call, total, copy, functions }| {
+        let functions: serde_json::Map<String, Value> =
+            functions.into_iter().map(|(name, count)| (name, json!(count))).collect();
+        (call.to_owned(), json!({ "total": total, "copy": copy, "functions": functions }))
+    });
+    Ok(Value::Object(calls.collect()))
+}
