@@ -37,8 +37,8 @@ impl ShadowFrames {
     /// No memory, for `Shadows::new(0)`.
     pub(crate) const NONE: Self = Self { roots: [None; ROOTS], is_deep: false, lines: 0 };
 
-    /// Shadows, and memory for them, for a cache of `pages` pages. The last frame is used whole. May
-    /// sleep and reclaim.
+    /// Shadows, and memory for them, for a cache of `pages` pages. The last frame is used whole.
+    /// May sleep and reclaim.
     ///
     /// # Errors
     /// [`Errno::NoMemory`]: nothing was kept.

@@ -5,10 +5,11 @@
 //! 12.3 bits fit into 9. When something is added, all that lies behind it moves.
 //!
 //! # Layout
-//! Each word but the last has six fields of 10 bits, the lowest first, and the last word has one: a
-//! stamp of [`STAMP_BITS`] and a rest of [`REST_BITS`]. Fields past the last shadow are 0. The other
-//! bits describe the groups, those of the last word before those of the first, the second, and so
-//! on: a 1 for each shadow, and a 0 behind the last one of each group. So a line of zeros is empty.
+//! Each word but the last has six fields of 10 bits, the lowest first; the last word has one. A
+//! field is a stamp of [`STAMP_BITS`] and above it a rest of [`REST_BITS`]. Fields past the last
+//! shadow are 0. The other bits describe the groups, those of the last word before those of the
+//! first, the second, and so on: a 1 for each shadow, and a 0 behind the last one of each group.
+//! So a line of zeros is empty.
 #![forbid(unsafe_code)]
 
 /// The words of a cache line of shadows.
@@ -160,7 +161,7 @@ impl Line {
         let len = self.groups.count_ones().min(WAYS);
         let flags = ONES << STAMP_BITS;
         for (first, word) in (0..).step_by(PER_WORD as usize).zip(self.words) {
-            let others = (word ^ ONES * u64::from(stamp)) & STAMP_FIELDS;
+            let others = (word ^ (ONES * u64::from(stamp))) & STAMP_FIELDS;
             // The sum carries into the flag of a field unless the stamp is the one.
             let equal = !(others + STAMP_FIELDS) & flags;
             let number = first + equal.trailing_zeros() / FIELD_BITS;
@@ -224,7 +225,7 @@ impl Line {
 
 /// The bits of the fields of a word from one to another, both of them included.
 fn fields_between(low: u32, high: u32) -> u64 {
-    (FIELD << high | (1 << high) - 1) & u64::MAX << low
+    ((FIELD << high) | ((1 << high) - 1)) & (u64::MAX << low)
 }
 
 /// Group and rest of a tag.
@@ -254,14 +255,14 @@ const BYTES: u64 = u64::MAX / 255;
 
 /// In each byte of the result: the ones of the number in this byte and those below.
 fn ones_up_to_bytes(bits: u64) -> u64 {
-    let pairs = bits - (bits >> 1 & u64::MAX / 3);
-    let nibbles = (pairs & u64::MAX / 5) + (pairs >> 2 & u64::MAX / 5);
-    (nibbles + (nibbles >> 4) & u64::MAX / 17).wrapping_mul(BYTES)
+    let pairs = bits - ((bits >> 1) & (u64::MAX / 3));
+    let nibbles = (pairs & (u64::MAX / 5)) + ((pairs >> 2) & (u64::MAX / 5));
+    ((nibbles + (nibbles >> 4)) & (u64::MAX / 17)).wrapping_mul(BYTES)
 }
 
 fn nth_in_half(bits: u64, counts: u64, n: u32) -> u32 {
     // The highest bit of a byte stays set if there are no more than `n` ones up to it.
-    let too_low = (BYTES * u64::from(n) | BYTES << 7) - counts & BYTES << 7;
+    let too_low = (((BYTES * u64::from(n)) | (BYTES << 7)) - counts) & (BYTES << 7);
     let shift = too_low.count_ones().min(7) * 8;
     let before = (counts << 8) >> shift & 0xff;
     let mut rest = bits >> shift;

@@ -70,8 +70,8 @@ impl Shadows {
         Self { lines, round: 0, broom: 0, ticks: 0, owed: 0 }
     }
 
-    /// How many lines are enough for a cache of so many pages: 5 for every 256, which are 1.25 bytes
-    /// a page, and at least 16. With fewer, long loops are recognised less often.
+    /// How many lines are enough for a cache of so many pages: 5 for every 256, which are 1.25
+    /// bytes a page, and at least 16. With fewer, long loops are recognised less often.
     #[must_use]
     pub const fn lines_for(pages: u64) -> u32 {
         let lines = pages.saturating_mul(LINES).div_ceil(PAGES);
@@ -150,7 +150,7 @@ impl Shadows {
         }
         let hash = mix(page.page ^ mix(page.mapping));
         let [line, tag] = [(hash >> 32, self.lines), (hash & u64::from(u32::MAX), TAGS)]
-            .map(|(part, places)| (part * u64::from(places) >> 32) as u32);
+            .map(|(part, places)| ((part * u64::from(places)) >> 32) as u32);
         Some((line, tag))
     }
 }
