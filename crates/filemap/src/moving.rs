@@ -11,10 +11,10 @@
 //! does, under the page's lock, so that no page of the tail is dirtied again by a mapping once the
 //! shift has had its lock.
 //!
-//! A caller that waits here, or whose page was removed before it was used, begins another round, and
-//! the next shift can come before it in that one, too. So its rounds are counted ([`Patience`]), and
-//! once there are too many it takes the shifts' own lock, in the order of arrival: none begins until
-//! the page was used (L1).
+//! A caller that waits here, or whose page was removed before it was used, begins another round,
+//! and the next shift can come before it in that one, too. So its rounds are counted
+//! ([`Patience`]), and once there are too many it takes the shifts' own lock, in the order of
+//! arrival: none begins until the page was used (L1).
 //!
 //! Neighbours: [`shift`](crate::shift) moves pages, [`uptodate`](crate::uptodate) reads them,
 //! `write` prepares them.
@@ -94,9 +94,9 @@ impl<K: Kernel> MovingPages<K> {
     }
 }
 
-/// How often shifts have overtaken a caller that brings a page in. While the value lives, no later one
-/// does so once that was too often: it is dropped once the page was used, and before user memory is
-/// touched or the task throttled.
+/// How often shifts have overtaken a caller that brings a page in. While the value lives, no later
+/// one does so once that was too often: it is dropped once the page was used, and before user
+/// memory is touched or the task throttled.
 pub(crate) struct Patience<'m, K: Kernel> {
     overtakings: u32,
     /// That of [`MovingPages`].

@@ -82,9 +82,9 @@ impl<K: Kernel> Inode<K> {
     /// To insist on all of them would not end: an allocator that reclaims may take for the last
     /// pages what the first ones got (L1).
     ///
-    /// May sleep: for the store, for locks, for memory. No page lock is held. Shifts come before it a
-    /// bounded number of times, over all calls with the same `patience`; in the end it holds their
-    /// lock until that is dropped.
+    /// May sleep: for the store, for locks, for memory. No page lock is held. Shifts come before it
+    /// a bounded number of times, over all calls with the same `patience`; in the end it holds
+    /// their lock until that is dropped.
     ///
     /// # Errors
     /// [`Errno::NoMemory`], the store's error for the first page, or [`Errno::Interrupted`].

@@ -78,8 +78,8 @@ impl Contents {
         }
     }
 
-    /// What lies behind the range moves: down in its place, or up behind it. Of what was stored past
-    /// the end nothing is left, since the last page moves.
+    /// What lies behind the range moves: down in its place, or up behind it. Of what was stored
+    /// past the end nothing is left, since the last page moves.
     pub(super) fn shift(&mut self, shift: Shift, range: Range<usize>) {
         match shift {
             Shift::Collapse => drop(self.bytes.drain(range)),
