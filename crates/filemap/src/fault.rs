@@ -20,6 +20,7 @@ use faultless_policy::readahead::Run;
 
 use crate::eof::zero_to_page_end;
 use crate::inode::Inode;
+use crate::moving::Patience;
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
@@ -193,20 +194,27 @@ impl<K: Kernel> Inode<K> {
         let killed = || task.fatal_signal_pending();
         // Once it was brought in, the page stays until it is locked.
         let mut brought = None;
+        let (mut patience, wait) = (Patience::new(), self.mapping().cache().wait());
         loop {
             if index >= self.eof().page_from() {
                 return Err(FaultError::PastEnd);
             }
+            patience.begin_round(&self.moving, wait, task)?;
             let locks = fault.page_locks();
             let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
             if self.moving.contain(index) {
                 drop(locked);
-                self.moving.wait(self.mapping().cache().wait(), task)?;
+                patience.overtaken();
+                self.moving.wait(wait, task)?;
                 continue;
             }
             if !locked.uptodate().contains(slot) {
                 drop(locked);
-                brought = Some(self.bring_in(fault, run, Retention::Kept, task)?);
+                if brought.is_some() {
+                    patience.overtaken();
+                }
+                let patience = &mut patience;
+                brought = Some(self.bring_in(fault, run, Retention::Kept, patience, task)?);
                 continue;
             }
             // Before the entry is set: between that and the access, each step is one in which an
@@ -221,6 +229,7 @@ impl<K: Kernel> Inode<K> {
             let is_dirty = || locked.dirty().contains(slot);
             if self.limits_dirty::<T>() && promise.is_missing(access) && !is_dirty() {
                 drop(locked);
+                patience.let_go();
                 if task.admit_dirty(self.mapping().store_id(), 1) == 0 {
                     return Err(Errno::Interrupted.into());
                 }

@@ -11,6 +11,11 @@
 //! does, under the page's lock, so that no page of the tail is dirtied again by a mapping once the
 //! shift has had its lock.
 //!
+//! A caller that waits here, or whose page was removed before it was used, begins another round,
+//! and the next shift can come before it in that one, too. So its rounds are counted
+//! ([`Patience`]), and once there are too many it takes the shifts' own lock, in the order of
+//! arrival: none begins until the page was used (L1).
+//!
 //! Neighbours: [`shift`](crate::shift) moves pages, [`uptodate`](crate::uptodate) reads them,
 //! `write` prepares them.
 #![forbid(unsafe_code)]
@@ -23,6 +28,9 @@ use faultless_page::{
 
 use crate::pos::FilePos;
 use crate::task::Task;
+
+/// Rounds that a caller loses to shifts before it keeps later ones off.
+const MAX_OVERTAKINGS: u32 = 3;
 
 /// No page moves.
 const NONE: u64 = u64::MAX;
@@ -81,6 +89,51 @@ impl<K: Kernel> MovingPages<K> {
     pub(crate) fn wait<T: Task>(&self, wait: &K::Wait, task: &T) -> Result<(), Errno> {
         if self.from.load(Acquire) != NONE {
             drop(self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?);
+        }
+        Ok(())
+    }
+}
+
+/// How often shifts have overtaken a caller that brings a page in. While the value lives, no later
+/// one does so once that was too often: it is dropped once the page was used, and before user
+/// memory is touched or the task throttled.
+pub(crate) struct Patience<'m, K: Kernel> {
+    overtakings: u32,
+    /// That of [`MovingPages`].
+    turn: Option<SleepGuard<'m, K>>,
+}
+
+impl<'m, K: Kernel> Patience<'m, K> {
+    /// Of a caller that has not been overtaken.
+    pub(crate) const fn new() -> Self {
+        Self { overtakings: 0, turn: None }
+    }
+
+    /// The caller's page moves, or has gone before it was used.
+    pub(crate) fn overtaken(&mut self) {
+        self.overtakings += 1;
+    }
+
+    /// Shifts may come again.
+    pub(crate) fn let_go(&mut self) {
+        self.turn = None;
+    }
+
+    /// Another round begins: takes the caller's turn if there were too many. May sleep; no page
+    /// lock is held. I may be, a range, and M for reading.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`]: `task` is to die (L3).
+    #[inline]
+    pub(crate) fn begin_round<T: Task>(
+        &mut self,
+        pages: &'m MovingPages<K>,
+        wait: &'m K::Wait,
+        task: &T,
+    ) -> Result<(), Errno> {
+        if self.overtakings >= MAX_OVERTAKINGS && self.turn.is_none() {
+            let killed = || task.fatal_signal_pending();
+            self.turn = Some(pages.lock.lock_killable(wait, &killed)?);
         }
         Ok(())
     }

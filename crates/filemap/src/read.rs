@@ -17,6 +17,7 @@ use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
+use crate::moving::Patience;
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
@@ -63,6 +64,8 @@ struct Rounds<'i, K: Kernel> {
     page: Option<Brought<'i, K>>,
     /// In which user memory or a page was not there.
     fruitless: u32,
+    /// In which the page has moved. Never held across a fault, or when I is taken.
+    patience: Patience<'i, K>,
     /// In which the bytes may have been cut off.
     restarts: u32,
     /// I, once there were too many restarts.
@@ -71,7 +74,8 @@ struct Rounds<'i, K: Kernel> {
 
 impl<K: Kernel> Rounds<'_, K> {
     const fn none() -> Self {
-        Self { page: None, fruitless: 0, restarts: 0, size_lock: None }
+        let patience = Patience::new();
+        Self { page: None, fruitless: 0, patience, restarts: 0, size_lock: None }
     }
 }
 
@@ -297,6 +301,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<(), Errno> {
         rounds.restarts += 1;
+        rounds.patience.let_go();
         if rounds.restarts >= MAX_RESTARTS && rounds.size_lock.is_none() {
             let wait = self.mapping().cache().wait();
             let killed = || task.fatal_signal_pending();
@@ -322,15 +327,23 @@ impl<K: Kernel> Inode<K> {
     ) -> Result<usize, Errno> {
         rounds.fruitless += 1;
         if rounds.fruitless > MAX_FRUITLESS_ROUNDS {
+            rounds.patience.let_go();
             return self.read_by_hand(token, to, at, wanted, retention, task);
         }
         match end {
             CopyEnd::NotUptodate => {
+                let patience = &mut rounds.patience;
+                if rounds.page.is_some() {
+                    patience.overtaken();
+                }
                 if let Some(run) = at.run(wanted) {
-                    rounds.page = Some(self.bring_in(token, run, retention, task)?);
+                    rounds.page = Some(self.bring_in(token, run, retention, patience, task)?);
                 }
             }
-            CopyEnd::UserMemory => fault_in::<K, U>(token, to, wanted)?,
+            CopyEnd::UserMemory => {
+                rounds.patience.let_go();
+                fault_in::<K, U>(token, to, wanted)?;
+            }
             CopyEnd::Done => {}
         }
         Ok(0)
@@ -383,13 +396,13 @@ impl<K: Kernel> Inode<K> {
         let Some(run) = pos.run(len) else { return Ok(false) };
         let run = PageRun::single(run.first());
         let killed = || task.fatal_signal_pending();
+        let mut patience = Patience::new();
         loop {
-            let Brought::Uptodate(_page) = self.bring_in(token, run, retention, task)? else {
-                return Ok(false);
-            };
+            let brought = self.bring_in(token, run, retention, &mut patience, task)?;
+            let Brought::Uptodate(_page) = brought else { return Ok(false) };
             let locks = token.page_locks();
             let locked = self.mapping().lock_killable(locks, run, &killed)?;
-            // Otherwise a truncation has taken it away.
+            // Otherwise a truncation has taken it away, or a shift.
             if let Some(mut locked) = locked.filter(|locked| !locked.uptodate().is_empty()) {
                 if retention == Retention::Kept {
                     locked.keep(run.mask());
@@ -397,6 +410,7 @@ impl<K: Kernel> Inode<K> {
                 let len = self.bytes_before_end(pos, run.clip_len(pos.get(), len));
                 return Ok(temporary.fill_from_locked(&locked, pos.get(), len) > 0);
             }
+            patience.overtaken();
         }
     }
 }

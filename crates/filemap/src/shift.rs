@@ -12,7 +12,7 @@
 //!
 //! A read beside it sees, for each byte of its place in the file, the old one or the new one (W5).
 //! A read or a fault whose page goes before it was used brings it in again: each shift costs it one
-//! round at most, but their number has no bound here (L1).
+//! round at most, and after a few of them it keeps the next one off (L1).
 //!
 //! Neighbours: [`fallocate`](crate::fallocate) changes blocks in their place,
 //! [`truncate`](crate::truncate) the end.

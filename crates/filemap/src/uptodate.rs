@@ -10,6 +10,7 @@ use faultless_page::{
 };
 
 use crate::inode::Inode;
+use crate::moving::Patience;
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::task::Task;
@@ -81,25 +82,30 @@ impl<K: Kernel> Inode<K> {
     /// To insist on all of them would not end: an allocator that reclaims may take for the last
     /// pages what the first ones got (L1).
     ///
-    /// May sleep: for the store, for locks, for memory. No page lock is held.
+    /// May sleep: for the store, for locks, for memory. No page lock is held. Shifts come before it
+    /// a bounded number of times, over all calls with the same `patience`; in the end it holds
+    /// their lock until that is dropped.
     ///
     /// # Errors
     /// [`Errno::NoMemory`], the store's error for the first page, or [`Errno::Interrupted`].
-    pub(crate) fn bring_in<T: Task>(
-        &self,
+    pub(crate) fn bring_in<'i, T: Task>(
+        &'i self,
         token: &mut impl PageLocks,
         run: PageRun,
         retention: Retention,
+        patience: &mut Patience<'i, K>,
         task: &T,
-    ) -> Result<Brought<'_, K>, Errno> {
+    ) -> Result<Brought<'i, K>, Errno> {
         let (first, killed) = (run.first(), || task.fatal_signal_pending());
         // The first page is waited for, and no other: a slow read of one is not this caller's.
         let (single, mut is_alone) = (PageRun::single(first), false);
+        let wait = self.mapping().cache().wait();
         let mut wanted = 0;
         loop {
             if killed() {
                 return Err(Errno::Interrupted);
             }
+            patience.begin_round(&self.moving, wait, task)?;
             let mut batch = match wanted {
                 0 => None,
                 pages => {
@@ -121,17 +127,22 @@ impl<K: Kernel> Inode<K> {
                 Round::Done(brought) => return Ok(brought),
                 Round::Frames(missing) => wanted = missing,
                 Round::Moving => {
-                    self.moving.wait(self.mapping().cache().wait(), task)?;
+                    patience.overtaken();
+                    self.moving.wait(wait, task)?;
                     wanted = 0;
                 }
                 Round::Submitted(reading) => {
                     let locks = token.page_locks();
                     let locked = self.mapping().lock_killable(locks, single, &killed)?;
-                    let Some(locked) = locked else { continue };
+                    let Some(locked) = locked else {
+                        patience.overtaken();
+                        continue;
+                    };
                     reading.result(self, &locked)?;
                     if locked.uptodate().contains(first.bit()) {
                         return Ok(Brought::Uptodate(reading.page));
                     }
+                    patience.overtaken();
                     wanted = 0;
                 }
             }

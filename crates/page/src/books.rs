@@ -106,7 +106,8 @@ impl<K: Kernel> PageCache<K> {
     /// Forgets which pages have left. May sleep and reclaim: no page lock is held.
     ///
     /// # Errors
-    /// [`Errno::NoMemory`] if there is none for the shadows, 2.5 bytes a page; nothing has changed.
+    /// [`Errno::NoMemory`] if there is none for the shadows, 1.25 bytes a page; nothing has
+    /// changed.
     pub fn set_capacity(&self, pages: u64) -> Result<(), Errno> {
         if !K::Replacement::KEEPS_BOOKS {
             return Ok(());

@@ -68,9 +68,9 @@ pub trait Kernel: Sized + Send + Sync + 'static {
     /// default has nothing to give.
     ///
     /// Called on the thread that allocates, with no page lock held and in no read section; `locks`
-    /// is its permission. I, a range or M may be held, so it must not wait for any of them, and not
-    /// for a store that could: pages are dropped here, and sent elsewhere. `Reclaimer` of
-    /// `faultless-filemap` does that.
+    /// is its permission. I, a range, M or the lock of a file's shifts may be held, so it must not
+    /// wait for any of them, and not for a store that could: pages are dropped here, and sent
+    /// elsewhere. `Reclaimer` of `faultless-filemap` does that.
     #[doc(alias = "direct reclaim")]
     #[doc(alias = "try_to_free_pages")]
     fn reclaim(_cache: &PageCache<Self>, _locks: LockContext<'_>, _wanted: u32) -> u32 {

@@ -1,125 +1,133 @@
-//! Memory for what is remembered of pages that left: the words of the policy's table of shadows, in
+//! Memory for what is remembered of pages that left: the lines of the policy's table of shadows, in
 //! frames.
 //!
-//! A frame of the table has 1024 words. Their numbers stand in frames as well, of 1024 each, and
-//! the numbers of those in a short array. So the table need not be contiguous.
+//! A frame of the table has 64 lines. The numbers of these frames stand in a short array or, if
+//! there are more, in frames of 1024 numbers, and the numbers of those in the array. So the table
+//! need not be contiguous.
 
 use core::mem;
 use core::ptr::NonNull;
 
-use faultless_policy::replacement::Shadows;
+use faultless_policy::replacement::{ShadowLine, Shadows};
 
 use crate::{Errno, FrameNumber, Frames, PAGE_SIZE};
 
-/// Words in a frame.
-const WORDS: u32 = (PAGE_SIZE / mem::size_of::<u32>()) as u32;
-/// Frames of numbers. With 5 shadows for 4 pages of a cache: up to 100 GiB of it have as many
-/// shadows as they should, larger ones have fewer.
-const ROOTS: usize = 16;
-/// Words of a table without memory, which every table has room for.
-const FEW: usize = 4;
+/// Lines in a frame.
+const LINES: u32 = (PAGE_SIZE / mem::size_of::<ShadowLine>()) as u32;
+/// Numbers in a frame.
+const NUMBERS: u32 = (PAGE_SIZE / mem::size_of::<u32>()) as u32;
+/// Numbers without a frame: enough for a cache of 400 MiB. With frames of numbers, one of up to
+/// 409 GiB has as many shadows as it should, and a larger one has fewer.
+const ROOTS: usize = 32;
 
-/// The words.
+/// The lines.
 ///
 /// # Invariants
-/// Each root owns a frame of numbers, up to the first that is 0, and each number a frame; nothing
-/// else uses them. The first `words` words lie in frames that are there.
+/// Each root owns a frame, up to the first that is `None`. If `is_deep`, these are frames of
+/// numbers, and each number owns a frame, up to the first that is 0. Nothing else uses them. The
+/// first `lines` lines lie in frames that are there.
 #[derive(Debug)]
 pub struct ShadowFrames {
     roots: [Option<FrameNumber>; ROOTS],
-    words: u32,
-    few: [u32; FEW],
+    is_deep: bool,
+    lines: u32,
 }
 
 impl ShadowFrames {
     /// No memory, for `Shadows::new(0)`.
-    pub(crate) const NONE: Self = Self { roots: [None; ROOTS], words: 0, few: [0; FEW] };
+    pub(crate) const NONE: Self = Self { roots: [None; ROOTS], is_deep: false, lines: 0 };
 
-    /// Shadows, and memory for them, for a cache of `pages` pages: 5 for every 4. May sleep and
-    /// reclaim.
+    /// Shadows, and memory for them, for a cache of `pages` pages. The last frame is used whole.
+    /// May sleep and reclaim.
     ///
     /// # Errors
     /// [`Errno::NoMemory`]: nothing was kept.
     pub(crate) fn for_pages(frames: &impl Frames, pages: u64) -> Result<(Shadows, Self), Errno> {
-        let most = u64::from(WORDS) * u64::from(WORDS) * ROOTS as u64 * 2;
-        let entries = (pages.saturating_mul(5) / 4).min(most) as u32;
-        let shadows = Shadows::new(entries);
-        let mut table = Self::NONE;
-        while table.words < shadows.words() && shadows.words() > FEW as u32 {
+        let most = LINES * NUMBERS * ROOTS as u32;
+        let lines = Shadows::lines_for(pages).next_multiple_of(LINES).min(most);
+        let mut table = Self { is_deep: lines > LINES * ROOTS as u32, ..Self::NONE };
+        while table.lines < lines {
             if let Err(errno) = table.grow(frames) {
                 table.give_back(frames);
                 return Err(errno);
             }
         }
-        Ok((shadows, table))
+        Ok((Shadows::new(lines), table))
     }
 
-    /// Adds a frame of words, and one of numbers before if there is none for it.
+    /// Adds a frame of lines, and one of numbers before if there has to be one.
     fn grow(&mut self, frames: &impl Frames) -> Result<(), Errno> {
-        let frame_of_table = self.words / WORDS;
-        let root = &mut self.roots[(frame_of_table / WORDS) as usize];
-        let numbers = match *root {
-            Some(numbers) => numbers,
-            None => {
-                let numbers = zeroed(frames)?;
-                *root = Some(numbers);
-                numbers
-            }
-        };
-        let frame = zeroed(frames)?;
-        // SAFETY: a frame of numbers of this table, which is borrowed uniquely.
-        // INVARIANT: the number owns the frame.
-        unsafe { word(frames, numbers, frame_of_table % WORDS).write(frame.get()) };
-        self.words += WORDS;
+        let frame_of_table = self.lines / LINES;
+        if self.is_deep {
+            let root = &mut self.roots[(frame_of_table / NUMBERS) as usize];
+            let numbers = match *root {
+                Some(numbers) => numbers,
+                None => *root.insert(zeroed(frames)?),
+            };
+            let frame = zeroed(frames)?;
+            // SAFETY: a frame of numbers of this table, which is borrowed uniquely.
+            // INVARIANT: the number owns the frame.
+            unsafe { word(frames, numbers, frame_of_table % NUMBERS).write(frame.get()) };
+        } else {
+            // INVARIANT: the root owns the frame.
+            self.roots[frame_of_table as usize] = Some(zeroed(frames)?);
+        }
+        self.lines += LINES;
         Ok(())
     }
 
-    pub(crate) fn get(&self, frames: &impl Frames, index: u32) -> u32 {
+    pub(crate) fn get(&self, frames: &impl Frames, index: u32) -> ShadowLine {
         match self.place(frames, index) {
-            // SAFETY: a word of a frame of this table; the borrow excludes writers.
-            Some(word) => unsafe { word.read() },
-            None => self.few[index as usize % FEW],
+            // SAFETY: a line of a frame of this table; the borrow excludes writers.
+            Some(line) => unsafe { line.read() },
+            None => ShadowLine::default(),
         }
     }
 
-    pub(crate) fn set(&mut self, frames: &impl Frames, index: u32, value: u32) {
-        match self.place(frames, index) {
-            // SAFETY: a word of a frame of this table, which is borrowed uniquely.
-            Some(word) => unsafe { word.write(value) },
-            None => self.few[index as usize % FEW] = value,
+    pub(crate) fn set(&mut self, frames: &impl Frames, index: u32, line: &ShadowLine) {
+        if let Some(place) = self.place(frames, index) {
+            // SAFETY: a line of a frame of this table, which is borrowed uniquely.
+            unsafe { place.write(*line) };
         }
     }
 
-    /// Where word `index` is, if there is a frame for it.
-    fn place(&self, frames: &impl Frames, index: u32) -> Option<NonNull<u32>> {
-        if index >= self.words {
+    /// Where line `index` is, if there is a frame for it.
+    fn place(&self, frames: &impl Frames, index: u32) -> Option<NonNull<ShadowLine>> {
+        if index >= self.lines {
             return None;
         }
-        let frame_of_table = index / WORDS;
-        let numbers = self.roots[(frame_of_table / WORDS) as usize]?;
+        let frame = self.frame(frames, index / LINES)?;
+        let lines = frames.address(frame).cast::<ShadowLine>();
+        // SAFETY: the index is below the number of lines in a page, which the frame is.
+        Some(unsafe { lines.add((index % LINES) as usize) })
+    }
+
+    /// A frame of lines, by its number in the table.
+    fn frame(&self, frames: &impl Frames, frame_of_table: u32) -> Option<FrameNumber> {
+        if !self.is_deep {
+            return self.roots[frame_of_table as usize];
+        }
+        let numbers = self.roots[(frame_of_table / NUMBERS) as usize]?;
         // SAFETY: a frame of numbers of this table; it is written only while the table grows.
-        let number = unsafe { word(frames, numbers, frame_of_table % WORDS).read() };
-        Some(word(frames, FrameNumber::new(number)?, index % WORDS))
+        FrameNumber::new(unsafe { word(frames, numbers, frame_of_table % NUMBERS).read() })
     }
 
     /// Memory taken from the frames.
     pub(crate) fn bytes(&self) -> usize {
-        let numbers = self.roots.iter().flatten().count();
-        (numbers + (self.words / WORDS) as usize) * PAGE_SIZE
+        let numbers = if self.is_deep { self.roots.iter().flatten().count() } else { 0 };
+        (numbers + (self.lines / LINES) as usize) * PAGE_SIZE
     }
 
     /// Gives the frames back.
     pub(crate) fn give_back(self, frames: &impl Frames) {
-        for numbers in self.roots.into_iter().flatten() {
-            for index in 0..WORDS {
-                // SAFETY: a frame of numbers of this table, which is ours.
-                let number = unsafe { word(frames, numbers, index).read() };
-                let Some(frame) = FrameNumber::new(number) else { break };
-                // SAFETY: by the invariant the number owned the frame, and is forgotten here.
-                unsafe { frames.release(frame) };
-            }
+        let numbered = if self.is_deep { self.lines / LINES } else { 0 };
+        for frame in (0..numbered).filter_map(|number| self.frame(frames, number)) {
+            // SAFETY: by the invariant a number owned the frame, and is forgotten here.
+            unsafe { frames.release(frame) };
+        }
+        for root in self.roots.into_iter().flatten() {
             // SAFETY: by the invariant the root owned the frame, and is forgotten here.
-            unsafe { frames.release(numbers) };
+            unsafe { frames.release(root) };
         }
     }
 }
@@ -132,9 +140,9 @@ fn zeroed(frames: &impl Frames) -> Result<FrameNumber, Errno> {
     Ok(frame)
 }
 
-/// Word `index`, below [`WORDS`], of a frame.
+/// Number `index`, below [`NUMBERS`], of a frame of numbers.
 fn word(frames: &impl Frames, frame: FrameNumber, index: u32) -> NonNull<u32> {
-    debug_assert!(index < WORDS, "inside the frame");
-    // SAFETY: the index is below the number of words in a page, which the frame is.
+    debug_assert!(index < NUMBERS, "inside the frame");
+    // SAFETY: the index is below the number of such words in a page, which the frame is.
     unsafe { frames.address(frame).cast::<u32>().add(index as usize) }
 }

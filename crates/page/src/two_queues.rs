@@ -18,7 +18,8 @@ use core::mem;
 use core::sync::atomic::Ordering::Relaxed;
 
 use faultless_policy::replacement::{
-    self as policy, Identity, Leaves, Marks, Origin, Outcome, Queue, ShadowWords, Shadows,
+    self as policy, Identity, Leaves, Marks, Origin, Outcome, Queue, ShadowLine, ShadowLines,
+    Shadows,
 };
 
 use crate::replacement::{Answer, LeafWords, LeavesOf, Name, Offer, Ops};
@@ -30,7 +31,7 @@ const VISITS: u32 = 16;
 
 /// Keeps what will be used again, as far as the past tells: see `faultless_policy::replacement`.
 ///
-/// Costs three bits a page and two links a leaf, 64 bytes a leaf in all, and 2.5 bytes for each
+/// Costs three bits a page and two links a leaf, 64 bytes a leaf in all, and 1.25 bytes for each
 /// page of the [capacity](crate::PageCache::set_capacity). A use of a page costs nothing but a look
 /// once it is known: see [`LockedRun::mark_used`](crate::LockedRun::mark_used).
 #[derive(Clone, Copy, Debug)]
@@ -158,13 +159,13 @@ impl<L: LeavesOf<TwoQueues>> Leaves for View<'_, L> {
     }
 }
 
-impl<L: LeavesOf<TwoQueues>> ShadowWords for View<'_, L> {
-    fn get(&self, index: u32) -> u32 {
+impl<L: LeavesOf<TwoQueues>> ShadowLines for View<'_, L> {
+    fn get(&self, index: u32) -> ShadowLine {
         self.shadows.get(self.leaves.frames(), index)
     }
 
-    fn set(&mut self, index: u32, value: u32) {
-        self.shadows.set(self.leaves.frames(), index, value);
+    fn set(&mut self, index: u32, line: &ShadowLine) {
+        self.shadows.set(self.leaves.frames(), index, line);
     }
 }
 

@@ -4,7 +4,7 @@
 //! table of shadows of the pages that left. The unit of choice is the page; the unit of queueing is
 //! the leaf. Key types: [`Replacement`] is the state, [`Marks`] are the bits, [`Leaves`] is how the
 //! hand reaches them, [`Shadows`] remembers dropped pages, in memory that the caller supplies
-//! ([`ShadowWords`]).
+//! ([`ShadowLines`]).
 //!
 //! Locking pages, writing them back, unmapping and freeing them is the caller's. So are the words
 //! of the leaves, the memory of the queues and the locks.
@@ -54,6 +54,7 @@
 mod hand;
 mod leaves;
 mod marks;
+mod shadow_line;
 mod shadows;
 mod share;
 mod state;
@@ -64,5 +65,6 @@ mod tests;
 pub use hand::{Offer, Outcome, Victims};
 pub use leaves::{Leaves, Queue};
 pub use marks::{Hit, Marks};
-pub use shadows::{Identity, ShadowWords, Shadows};
+pub use shadow_line::ShadowLine;
+pub use shadows::{Identity, ShadowLines, Shadows};
 pub use state::{Origin, Replacement};

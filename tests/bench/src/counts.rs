@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use faultless_filemap::WriteOptions;
 use faultless_host::CountingUser;
+use faultless_host::stores::MemoryStore;
+use faultless_page::PAGE_SIZE;
 
 use super::instructions;
-use super::kernel::{Layout, Rig};
+use super::kernel::{Bare, Layout, Measured, Rig, Whole};
 use super::memory::Arena;
 
 /// The rows that count.
-pub(super) const ROWS: &[u32] = &[15, 16, 18, 19, 20, 21];
+pub(super) const ROWS: &[u32] = &[15, 16, 18, 19, 20, 21, 24];
 
 /// A row that counts.
 pub(super) struct Count {
@@ -29,14 +31,9 @@ pub(super) struct Count {
 /// # Errors
 /// The system's, when memory is short.
 pub(super) fn all() -> io::Result<Vec<Count>> {
-    const FILE: usize = 64 << 20;
-    const STEP: usize = 1 << 20;
-    let memory = Arc::new(Arena::new(STEP)?);
-    let rig = Rig::new(Arena::new(FILE + (16 << 20))?, Layout::Contiguous, memory);
-    for pos in (0..FILE).step_by(STEP) {
-        rig.write(&WriteOptions::at(pos as u64), STEP);
-    }
+    let rig = filled::<Bare>()?;
     let metadata = rig.metadata_per_page();
+    let for_reclaim = filled::<Whole>()?.metadata_per_page() - metadata;
     let before = rig.allocated();
     let user = CountingUser::new(rig.user());
     for len in [1, 64, 4096, 65536] {
@@ -64,6 +61,13 @@ pub(super) fn all() -> io::Result<Vec<Count>> {
             std::mem::size_of_val(rig.user()) as f64 - std::mem::size_of::<Range<usize>>() as f64,
             0.0,
         ),
+        Count {
+            number: 24,
+            title: "bytes of state for reclaim for each cached page",
+            found: for_reclaim,
+            must: 2.0,
+            stretch: 1.0,
+        },
     ]);
     Ok(counts)
 }
@@ -95,6 +99,20 @@ fn instruction_counts() -> io::Result<Vec<Count>> {
             stretch: 10.0,
         },
     ])
+}
+
+/// A kernel whose memory a file fills, as far as it knows.
+fn filled<K: Measured>() -> io::Result<Rig<K>> {
+    const FILE: usize = 64 << 20;
+    const STEP: usize = 1 << 20;
+    let memory = Arc::new(Arena::new(STEP)?);
+    let frames = Arena::new(FILE + (16 << 20))?;
+    let rig = Rig::over(MemoryStore::volatile(), frames, Layout::Contiguous, memory);
+    rig.set_capacity((FILE / PAGE_SIZE) as u64);
+    for pos in (0..FILE).step_by(STEP) {
+        rig.write(&WriteOptions::at(pos as u64), STEP);
+    }
+    Ok(rig)
 }
 
 #[cfg(test)]

@@ -299,6 +299,12 @@ impl<K: Measured> Rig<K> {
         let _evicted = self.inode.evict(&mut entry(), 0..u64::MAX);
     }
 
+    /// Says how many pages there is room for.
+    pub(super) fn set_capacity(&self, pages: u64) {
+        let told = self.inode.mapping().cache().set_capacity(pages);
+        assert_eq!(told, Ok(()), "memory for the shadows");
+    }
+
     /// A step of reclaim that wants so many pages and leaves dirty ones.
     pub(super) fn reclaim(&self, wanted: u32) -> Reclaimed {
         let reclaimer = Reclaimer::new(DirtyVictims::Leave);

@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
-use faultless_page::{Errno, PAGE_SIZE};
+use std::ops::Range;
+
+use faultless_page::{Errno, PAGE_SIZE, Shift};
 
 use faultless_host::memory::POISON;
 
@@ -74,6 +76,18 @@ impl Contents {
         if size < old || self.page_end() != old_end {
             self.past.fill(0);
         }
+    }
+
+    /// What lies behind the range moves: down in its place, or up behind it. Of what was stored
+    /// past the end nothing is left, since the last page moves.
+    pub(super) fn shift(&mut self, shift: Shift, range: Range<usize>) {
+        match shift {
+            Shift::Collapse => drop(self.bytes.drain(range)),
+            Shift::Insert => {
+                drop(self.bytes.splice(range.start..range.start, range.map(|_| 0)));
+            }
+        }
+        self.past.fill(0);
     }
 
     /// `data` at `pos`: what a write of them leaves.

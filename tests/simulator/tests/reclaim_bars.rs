@@ -128,10 +128,10 @@ fn most_hits_write_nothing() {
 }
 
 #[test]
-fn dense_leaves_cost_three_bytes_a_page_for_marks_shadows_and_queues() {
+fn dense_leaves_cost_two_bytes_a_page_for_marks_shadows_and_queues() {
     let trace = generated::repeated_loop(20_000, 60_000);
     let costs = costs(Layout::Natural, &trace, 10_000);
-    assert!(costs.marks_per_page + costs.beside_per_page <= 3.2, "{costs:?}");
+    assert!(costs.marks_per_page + costs.beside_per_page <= 2.0, "{costs:?}");
 }
 
 #[test]

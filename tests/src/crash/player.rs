@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use faultless::filemap::{FileSize, Inode, MsyncKind, NoTask, Strategy, SyncKind, WriteOptions};
-use faultless::page::{AddressSpaceOperations, Errno, Fallocate, PageIndex};
+use faultless::page::{AddressSpaceOperations, Errno, Fallocate, PageIndex, Shift};
 use faultless::usercopy::UserSlice;
 use faultless_host::stores::{Call, CrashStore, DeferredStore, Lie, Workers};
 use faultless_host::{AddressSpace, Machine, Mmu, Protection, UserFault, syscall};
@@ -127,6 +127,11 @@ impl<'m, M: Mmu> Player<'m, M> {
                 let range = self.inside(*at, *len);
                 self.promise.may_write(range.start, &vec![0; range.len()]);
             }
+            Op::Shift(shift, at, len) => {
+                if let Some(range) = self.movable(*shift, *at, *len) {
+                    self.promise.may_shift(*shift, &range);
+                }
+            }
             _ => {}
         }
     }
@@ -160,6 +165,7 @@ impl<'m, M: Mmu> Player<'m, M> {
                 self.promise.resized(size);
             }
             Op::Blocks(change, at, len) => self.change_blocks(change, self.inside(at, len)),
+            Op::Shift(shift, at, len) => self.shift(shift, at, len),
             Op::Evict => {
                 let _ = syscall(|token| self.file.evict(token, 0..u64::MAX));
             }
@@ -260,6 +266,30 @@ impl<'m, M: Mmu> Player<'m, M> {
                 self.promise.wrote(range.start, &vec![0; range.len()]);
             }
         }
+    }
+
+    /// The range of whole blocks that may go or come there, if the store can and the file has, or
+    /// keeps, a length for it.
+    fn movable(&self, shift: Shift, at: usize, len: usize) -> Option<Range<usize>> {
+        let (unit, size) = (self.store.shift_unit()? as usize, self.promise.size());
+        let start = at / unit * unit;
+        let range = start..start + len.next_multiple_of(unit);
+        let fits = match shift {
+            Shift::Collapse => range.end < size,
+            Shift::Insert => range.start < size && size + range.len() <= BYTES,
+        };
+        fits.then_some(range)
+    }
+
+    fn shift(&mut self, shift: Shift, at: usize, len: usize) {
+        let Some(range) = self.movable(shift, at, len) else { return };
+        let (bytes, file) = (range.start as u64..range.end as u64, &self.file);
+        let moved = syscall(|token| match shift {
+            Shift::Collapse => file.collapse_range(token, bytes, &NoTask),
+            Shift::Insert => file.insert_range(token, bytes, &NoTask),
+        });
+        assert_eq!(moved, Ok(()), "{shift:?} of {range:?}");
+        self.promise.shifted(shift, &range);
     }
 
     /// Stores to all of the last page that lies past the end.

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use faultless::page::Shift;
 use faultless_host::POISON;
 use faultless_host::stores::{SECTOR, Sizing};
 
@@ -88,6 +89,48 @@ impl Promise {
         self.may_resize(size);
         self.now[size.min(self.size)..].fill(0);
         self.size = size;
+    }
+
+    /// What lies behind `range` is being moved: each byte may come to be one that its source was,
+    /// on the disk or since.
+    pub fn may_shift(&mut self, shift: Shift, range: &Range<usize>) {
+        let was = |at: usize| self.since[at] | 1 << self.synced[at];
+        let moved: Vec<Values> = match shift {
+            Shift::Collapse => {
+                (range.end..BYTES).map(was).chain(range.clone().map(|_| 1)).collect()
+            }
+            Shift::Insert => {
+                range.clone().map(|_| 1).chain((range.start..BYTES).map(was)).collect()
+            }
+        };
+        for (since, moved) in self.since[range.start..].iter_mut().zip(moved) {
+            *since |= moved;
+        }
+        self.may_have_size(self.size_after(shift, range));
+    }
+
+    /// It was.
+    pub fn shifted(&mut self, shift: Shift, range: &Range<usize>) {
+        self.may_shift(shift, range);
+        self.size = self.size_after(shift, range);
+        let tail = &mut self.now[range.start..];
+        match shift {
+            Shift::Collapse => {
+                tail.rotate_left(range.len());
+                self.now[BYTES - range.len()..].fill(0);
+            }
+            Shift::Insert => {
+                tail.rotate_right(range.len());
+                self.now[range.clone()].fill(0);
+            }
+        }
+    }
+
+    fn size_after(&self, shift: Shift, range: &Range<usize>) -> usize {
+        match shift {
+            Shift::Collapse => self.size - range.len(),
+            Shift::Insert => self.size + range.len(),
+        }
     }
 
     /// Bytes `range` and the size are durable.

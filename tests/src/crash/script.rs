@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use faultless::filemap::SyncKind;
-use faultless::page::{Errno, Fallocate};
+use faultless::page::{Errno, Fallocate, Shift};
 use faultless_host::rng::Rng;
 
 use super::BYTES;
@@ -29,6 +29,8 @@ pub enum Op {
     Truncate(usize),
     /// `fallocate`: a hole, or zeros that have room, inside the file.
     Blocks(Fallocate, usize, usize),
+    /// `fallocate` that moves what lies behind a range, of whole blocks, if the file allows it.
+    Shift(Shift, usize, usize),
     /// Clean pages leave the cache.
     Evict,
     /// Dirty pages are sent.
@@ -143,6 +145,26 @@ impl Script {
                     Blocks(Fallocate::PunchHole, 0, BYTES),
                     Append(700),
                     Evict,
+                    all.clone(),
+                ],
+            ),
+            Self::new(
+                "ranges that go and come in what was synced, and writes behind them",
+                [
+                    Write(0, 3 * PAGE + 600),
+                    all.clone(),
+                    Op::Shift(Shift::Collapse, PAGE, PAGE),
+                    Write(PAGE + 10, 1500),
+                    data.clone(),
+                    Store(100, 50),
+                    Op::Shift(Shift::Insert, 0, PAGE),
+                    all.clone(),
+                    Append(700),
+                    Op::Shift(Shift::Insert, 2 * PAGE, 512),
+                    Op::Shift(Shift::Collapse, 0, 512),
+                    Writeback(ALL),
+                    Evict,
+                    Read,
                     all.clone(),
                 ],
             ),
@@ -293,7 +315,11 @@ fn op(rng: &mut Rng) -> Op {
         26 => Op::Msync(some_range(rng)),
         27 => Op::Blocks(Fallocate::PunchHole, place(rng), len(rng)),
         28 => Op::Blocks(Fallocate::ZeroRange, place(rng), len(rng)),
-        29..=30 => Op::Send,
+        29 => Op::Send,
+        30 => {
+            let shift = if rng.below(2) == 0 { Shift::Collapse } else { Shift::Insert };
+            Op::Shift(shift, place(rng), len(rng))
+        }
         _ => Op::Read,
     }
 }

@@ -56,6 +56,7 @@ cases! {
     w3_a_restarted_write_counts_what_is_in_the_file,
     w2_a_write_that_came_short_is_whole_though_the_file_is_cut_and_grows,
     w2_a_write_past_a_cut_is_whole_though_the_file_grows_again,
+    p6_a_write_brings_no_page_in_while_the_store_moves_it,
     w2_a_write_that_came_short_is_whole_beside_one_that_grows_the_file_behind_a_cut,
     w2_a_write_of_two_leaves_is_whole_beside_one_that_grows_the_file_behind_a_cut,
 }

@@ -67,19 +67,19 @@ pub(super) const STEPS: &[Step] = &[
         "the crates for embedders build from what would be published",
         || passes(&mut package::command()?),
     )),
-    slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", || {
-        summarised(FUZZING)
-    }),
-    slow(
+    in_company(slow(
         "programs",
         "programs with their files in Faultless do what they do on Linux alone",
         || summarised(&["programs"]),
-    ),
-    slow(
+    )),
+    in_company(slow(
         "kernel",
         "a kernel boots on it in QEMU, and runs programs as Linux does; the old deadlocks hang",
         kernel,
-    ),
+    )),
+    slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", || {
+        summarised(FUZZING)
+    }),
     slow("planted", "hand-written bugs in the core: the named tests find each", planted),
 ];
 

@@ -385,17 +385,19 @@ fn p8_a_capacity_that_there_is_no_memory_for_changes_nothing() {
     let rig = Rig::new();
     rig.fill(&bytes(1, 8 * PAGE));
     let before = rig.cache.metadata_bytes();
-    for allocations in 0..3 {
-        rig.grant(allocations);
-        assert_eq!(rig.cache.set_capacity(10_000), Err(Errno::NoMemory), "{allocations}");
-        assert_eq!(rig.cache.metadata_bytes(), before);
+    // 5 lines of 64 bytes for every 256 pages; with many of them, also a frame with the numbers of
+    // their frames.
+    for (capacity, frames) in [(10_000, 4), (120_000, 37 + 1), (16, 1)] {
+        let old = rig.cache.metadata_bytes();
+        for allocations in 0..frames {
+            rig.grant(allocations);
+            assert_eq!(rig.cache.set_capacity(capacity), Err(Errno::NoMemory), "{allocations}");
+            assert_eq!(rig.cache.metadata_bytes(), old);
+        }
+        rig.grant(u64::MAX);
+        assert_eq!(rig.cache.set_capacity(capacity), Ok(()));
+        assert_eq!(rig.cache.metadata_bytes(), before + frames as usize * PAGE);
     }
-    rig.grant(u64::MAX);
-    assert_eq!(rig.cache.set_capacity(10_000), Ok(()));
-    // 5 shadows of 2 bytes for every 4 pages, and a frame with the numbers of their frames.
-    assert_eq!(rig.cache.metadata_bytes(), before + (7 + 1) * PAGE);
-    assert_eq!(rig.cache.set_capacity(16), Ok(()));
-    assert_eq!(rig.cache.metadata_bytes(), before + 2 * PAGE);
     assert_eq!(rig.frames(), 8, "the old table has gone back");
 }
 

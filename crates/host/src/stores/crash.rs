@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
-    SyncKind, WritebackRun, forward_to_store,
+    Shift, SyncKind, WritebackRun, forward_to_store,
 };
 
 use self::log::{Effect, Entry, Sector};
@@ -296,6 +296,18 @@ impl AddressSpaceOperations for CrashStore {
         Ok(())
     }
 
+    /// It happens whole or not at all, its size included: a crash finds the file as before or as
+    /// after it.
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        let effect = Effect::Shift(shift, range.clone(), size);
+        let (number, outcome) = self.begin(Call::Fallocate, effect);
+        outcome?;
+        self.inner.shift(shift, range, size)?;
+        self.state().size = size;
+        self.end(number);
+        Ok(())
+    }
+
     /// The failures are its own: nothing has been asked of the store below.
     fn failed_sync(&self) -> FailedSync {
         FailedSync::Keeps
@@ -303,6 +315,7 @@ impl AddressSpaceOperations for CrashStore {
 
     forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent, prepare_size);
     forward_to_store!(self => self.inner; wants_stable_pages, is_swap, store_id, set_times);
+    forward_to_store!(self => self.inner; shift_unit);
 }
 
 impl fmt::Debug for CrashStore {

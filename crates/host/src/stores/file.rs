@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, Fallocate, FillBuf, PAGE_SIZE, PageIndex,
-    Reserved, SyncKind, WritebackRun,
+    Reserved, Shift, SyncKind, WritebackRun,
 };
 
 /// A store that reads and writes a file of the host with `pread` and `pwrite`.
@@ -99,6 +99,26 @@ impl AddressSpaceOperations for FileStore {
         }
         let zeros = vec![0; (end - range.start) as usize];
         self.file.write_all_at(&zeros, range.start).map_err(errno)
+    }
+
+    /// As file systems of the host have it. The bytes are moved one by one, whatever these can do.
+    fn shift_unit(&self) -> Option<u64> {
+        Some(PAGE_SIZE as u64)
+    }
+
+    fn shift(&self, shift: Shift, range: Range<u64>, size: u64) -> Result<(), Errno> {
+        let (from, to) = match shift {
+            Shift::Collapse => (range.end, range.start),
+            Shift::Insert => (range.start, range.end),
+        };
+        let mut tail = vec![0; self.len()?.saturating_sub(from) as usize];
+        self.file.read_exact_at(&mut tail, from).map_err(errno)?;
+        // What the file has from here on is a hole.
+        self.file.set_len(range.start.min(self.len()?)).map_err(errno)?;
+        self.file.write_all_at(&tail, to).map_err(errno)?;
+        self.file.set_len(size).map_err(errno)?;
+        self.set_size(size);
+        Ok(())
     }
 
     fn set_size(&self, size: u64) {

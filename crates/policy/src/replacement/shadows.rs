@@ -1,36 +1,36 @@
-//! What is remembered of pages that were dropped: a hashed table of 16-bit entries and its clock.
+//! What is remembered of pages that were dropped: a hashed table of shadows, and its clock.
 //!
-//! An entry is a tag of [`TAG_BITS`] and the time in [`TIME_BITS`]; eight of them are a bucket of
-//! 16 bytes. 0 is an empty entry. Time is coarse: [`UNITS`] units pass while as many ticks pass as
-//! the table has entries. As time wraps, a sweep clears old entries before they could look new.
+//! A page's hash says which cache line of the table its shadow lies in, and which tag it has there
+//! (module `shadow_line`). No page is looked for elsewhere.
+//!
+//! The clock is a broom that goes round the lines, [`ROUNDS`] rounds and a half while a page may be
+//! back soon. In each line it takes away the shadows that it has passed [`ROUNDS`] times before. So
+//! a shadow that is found is young enough, give or take half a round, and needs a stamp of 3 bits:
+//! the number of the broom's next round at its line.
 #![forbid(unsafe_code)]
 
-/// Entries in a bucket.
-const WAYS: u32 = 8;
-/// Entries in a word.
-const PER_WORD: u32 = 2;
-/// Entries of the largest table.
-const MOST: u32 = 1 << 31;
-const WORDS: u32 = WAYS / PER_WORD;
-const TIME_BITS: u32 = 6;
-const TAG_BITS: u32 = 16 - TIME_BITS;
-const TIMES: u32 = 1 << TIME_BITS;
-/// Units of time in as many ticks as the table has entries.
-const UNITS: u64 = 24;
-/// No page is back soon after more than this. The sweep needs half a table of ticks for a round,
-/// so no entry gets older than this and `UNITS / 2 + 1` more, which must stay below [`TIMES`].
-const LONGEST: u32 = TIMES - UNITS as u32 / 2 - 2;
+use super::shadow_line::{Line, STAMPS, ShadowLine, TAGS};
 
-/// The words of the table, which the caller supplies: at least [`Shadows::words`], 0 at first.
+/// Lines of the table for so many pages of the cache.
+const LINES: u64 = 5;
+const PAGES: u64 = 256;
+/// Lines that every cache gets, however small: there, a wrong tag would weigh more.
+const LEAST: u64 = 16;
+/// Lines of the largest table.
+const MOST: u64 = 1 << 28;
+/// How many times the broom passes a shadow without taking it away.
+const ROUNDS: u64 = STAMPS as u64 - 1;
+
+/// The lines of the table, which the caller supplies: [`Shadows::lines`] of them, all 0 at first.
 ///
-/// A kernel carves them from frames: word `i` is in frame `i / 1024`, at byte `i % 1024 * 4`. A
-/// bucket is four aligned words, so it lies in one frame and in one cache line. Words are reached
-/// under the reclaimer's lock only. What a wrong word costs is a wrong guess.
-pub trait ShadowWords {
-    /// Loads a word.
-    fn get(&self, index: u32) -> u32;
-    /// Stores a word.
-    fn set(&mut self, index: u32, value: u32);
+/// A kernel carves them from frames, 64 from each; a line is a cache line if it is aligned to its
+/// size. Lines are reached under the reclaimer's lock only. What a wrong line costs is a wrong
+/// guess.
+pub trait ShadowLines {
+    /// Loads a line.
+    fn get(&self, index: u32) -> ShadowLine;
+    /// Stores a line.
+    fn set(&mut self, index: u32, line: &ShadowLine);
 }
 
 /// Names a page of a mapping.
@@ -52,111 +52,107 @@ impl Identity {
 /// The table's shape and clock. O(1) an operation.
 #[derive(Clone, Debug)]
 pub struct Shadows {
-    buckets: u32,
-    unit_ticks: u64,
-    /// Ticks of the current unit that have passed.
-    passed: u64,
-    now: u32,
-    /// The next bucket to sweep, and the ticks that the sweep has not followed yet.
+    lines: u32,
+    /// The broom's round, counted modulo [`STAMPS`], and the next line that it comes to.
+    round: u32,
     broom: u32,
-    unswept: u64,
+    /// Ticks that the broom has not followed yet, and what is left of a step: see
+    /// [`sweep`](Self::sweep).
+    ticks: u64,
+    owed: u64,
 }
 
 impl Shadows {
-    /// A table of at least `entries`, rounded up to buckets of eight. 5 for every 4 pages that the
-    /// cache may hold is enough; with fewer, long loops are recognised less often.
-    ///
-    /// The table may have at most 2^31 entries, and gets no more.
+    /// A table of so many lines, at most 2^28. One without lines remembers nothing.
     #[must_use]
-    pub const fn new(entries: u32) -> Self {
-        let entries = if entries > MOST { MOST } else { entries };
-        let buckets = if entries == 0 { 1 } else { entries.div_ceil(WAYS) };
-        let ticks = (buckets * WAYS) as u64 / UNITS;
-        let unit_ticks = if ticks == 0 { 1 } else { ticks };
-        Self { buckets, unit_ticks, passed: 0, now: 0, broom: 0, unswept: 0 }
+    pub const fn new(lines: u32) -> Self {
+        let lines = if lines > MOST as u32 { MOST as u32 } else { lines };
+        Self { lines, round: 0, broom: 0, ticks: 0, owed: 0 }
     }
 
-    /// How many words the table needs.
+    /// How many lines are enough for a cache of so many pages: 5 for every 256, which are 1.25
+    /// bytes a page, and at least 16. With fewer, long loops are recognised less often.
     #[must_use]
-    pub const fn words(&self) -> u32 {
-        self.buckets * WORDS
+    pub const fn lines_for(pages: u64) -> u32 {
+        let lines = pages.saturating_mul(LINES).div_ceil(PAGES);
+        let lines = if lines < LEAST { LEAST } else { lines };
+        if lines > MOST { MOST as u32 } else { lines as u32 }
     }
 
-    /// Lets time pass.
+    /// How many lines the table has.
+    #[must_use]
+    pub const fn lines(&self) -> u32 {
+        self.lines
+    }
+
+    /// Lets time pass, which the next [`sweep`](Self::sweep) follows.
     pub(super) fn tick(&mut self, ticks: u64) {
-        self.passed += ticks;
-        self.unswept += ticks;
-        self.now = (self.now + (self.passed / self.unit_ticks % u64::from(TIMES)) as u32) % TIMES;
-        self.passed %= self.unit_ticks;
+        self.ticks = self.ticks.saturating_add(ticks);
     }
 
-    /// Remembers that a page was dropped now. The oldest entry of a full bucket makes room.
-    pub(super) fn record(&self, words: &mut impl ShadowWords, page: Identity) {
-        let (first, tag) = self.place(page);
-        let mut oldest = (0, first, 0);
-        for (word, shift) in bucket(first) {
-            let entry = words.get(word) >> shift & 0xffff;
-            let age =
-                if entry == 0 || entry >> TIME_BITS == tag { TIMES } else { self.age(entry) + 1 };
-            if age > oldest.0 {
-                oldest = (age, word, shift);
-            }
+    /// Remembers that a page was dropped now.
+    pub(super) fn record(&self, table: &mut impl ShadowLines, page: Identity) {
+        let Some((index, tag)) = self.place(page) else { return };
+        let mut line = Line::of(table.get(index));
+        line.add(tag, self.stamp(index));
+        table.set(index, &line.words());
+    }
+
+    /// Forgets a page; whether it was dropped a short time ago.
+    pub(super) fn take(&self, table: &mut impl ShadowLines, page: Identity) -> bool {
+        let Some((index, tag)) = self.place(page) else { return false };
+        let mut line = Line::of(table.get(index));
+        let found = line.take(tag);
+        if found {
+            table.set(index, &line.words());
         }
-        let (_, word, shift) = oldest;
-        put(words, word, shift, tag << TIME_BITS | self.now);
+        found
     }
 
-    /// Forgets a page; whether it was dropped at most `window` ticks ago.
-    pub(super) fn take(&self, words: &mut impl ShadowWords, page: Identity, window: u64) -> bool {
-        let longest = u64::from(LONGEST).min(window / self.unit_ticks) as u32;
-        let (first, tag) = self.place(page);
-        for (word, shift) in bucket(first) {
-            let entry = words.get(word) >> shift & 0xffff;
-            if entry >> TIME_BITS == tag {
-                put(words, word, shift, 0);
-                return self.age(entry) <= longest;
-            }
-        }
-        false
-    }
-
-    /// Clears entries that are too old to matter, in proportion to the time that has passed.
-    pub(super) fn sweep(&mut self, words: &mut impl ShadowWords) {
-        let due = self.unswept * 2 / u64::from(WAYS);
-        self.unswept -= due * u64::from(WAYS) / 2;
-        for _ in 0..due.min(u64::from(self.buckets)) {
-            for (word, shift) in bucket(self.broom * WORDS) {
-                let entry = words.get(word) >> shift & 0xffff;
-                if entry != 0 && self.age(entry) > LONGEST {
-                    put(words, word, shift, 0);
-                }
-            }
-            self.broom = (self.broom + 1) % self.buckets;
+    /// Forgets pages that were dropped more than `window` ticks ago: moves the broom on by as many
+    /// lines as is due for the time that has passed.
+    pub(super) fn sweep(&mut self, table: &mut impl ShadowLines, window: u64) {
+        let half_lines = (2 * ROUNDS + 1) * u64::from(self.lines);
+        let half_windows = window.max(1).saturating_mul(2);
+        self.owed = self.owed.saturating_add(self.ticks.saturating_mul(half_lines));
+        self.ticks = 0;
+        // After as many rounds as there are stamps nothing is left to forget.
+        let due = (self.owed / half_windows).min(u64::from(STAMPS) * u64::from(self.lines));
+        self.owed %= half_windows;
+        for _ in 0..due {
+            self.sweep_line(table);
         }
     }
 
-    /// The units since an entry was made.
-    fn age(&self, entry: u32) -> u32 {
-        self.now.wrapping_sub(entry) % TIMES
+    fn sweep_line(&mut self, table: &mut impl ShadowLines) {
+        let index = self.broom;
+        let mut line = Line::of(table.get(index));
+        // The stamp of the shadows to come is that of those which are too old.
+        if line.expire((self.round + 1) % STAMPS) {
+            table.set(index, &line.words());
+        }
+        self.broom += 1;
+        if self.broom == self.lines {
+            self.broom = 0;
+            self.round = (self.round + 1) % STAMPS;
+        }
     }
 
-    /// The first word of a page's bucket, and its tag, which is not 0.
-    fn place(&self, page: Identity) -> (u32, u32) {
+    /// The stamp of a shadow that is put into a line now.
+    fn stamp(&self, line: u32) -> u32 {
+        (self.round + u32::from(line < self.broom)) % STAMPS
+    }
+
+    /// The line of a page, and its tag. `None` if there are no lines.
+    fn place(&self, page: Identity) -> Option<(u32, u32)> {
+        if self.lines == 0 {
+            return None;
+        }
         let hash = mix(page.page ^ mix(page.mapping));
-        let bucket = ((hash >> 32) * u64::from(self.buckets)) >> 32;
-        let tag = (hash as u32) >> (32 - TAG_BITS);
-        (bucket as u32 * WORDS, tag.max(1))
+        let [line, tag] = [(hash >> 32, self.lines), (hash & u64::from(u32::MAX), TAGS)]
+            .map(|(part, places)| ((part * u64::from(places)) >> 32) as u32);
+        Some((line, tag))
     }
-}
-
-/// The places of a bucket: words and shifts in them.
-fn bucket(first: u32) -> impl Iterator<Item = (u32, u32)> {
-    (0..WAYS).map(move |way| (first + way / PER_WORD, way % PER_WORD * 16))
-}
-
-fn put(words: &mut impl ShadowWords, word: u32, shift: u32, entry: u32) {
-    let others = words.get(word) & !(0xffff << shift);
-    words.set(word, others | entry << shift);
 }
 
 /// Spreads a number over all bits (the finaliser of MurmurHash3).

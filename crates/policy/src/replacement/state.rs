@@ -4,7 +4,7 @@
 use super::hand::{Hand, Offer, Outcome, Victims, bits, lowest};
 use super::leaves::{Leaves, Queue};
 use super::marks::Marks;
-use super::shadows::{Identity, ShadowWords, Shadows};
+use super::shadows::{Identity, ShadowLines, Shadows};
 use super::share::Share;
 
 /// A page is back soon if it was dropped within as many ticks as the cache has pages, and one in so
@@ -102,7 +102,7 @@ impl<L: Copy> Replacement<L> {
         self.refill();
     }
 
-    /// Has another table of shadows from now on, whose words are all 0.
+    /// Has another table of shadows from now on, whose lines are all 0.
     pub fn set_shadows(&mut self, shadows: Shadows) {
         self.shadows = shadows;
     }
@@ -121,7 +121,7 @@ impl<L: Copy> Replacement<L> {
     /// caller holds the locks of the slots; their present bits are set.
     pub fn insert(
         &mut self,
-        cache: &mut (impl Leaves<Leaf = L> + ShadowWords),
+        cache: &mut (impl Leaves<Leaf = L> + ShadowLines),
         leaf: L,
         slots: u64,
         first: Identity,
@@ -202,7 +202,7 @@ impl<L: Copy> Replacement<L> {
     /// emptied otherwise meanwhile are left out.
     pub fn settle(
         &mut self,
-        cache: &mut (impl Leaves<Leaf = L> + ShadowWords),
+        cache: &mut (impl Leaves<Leaf = L> + ShadowLines),
         victims: Victims<L>,
         first: Identity,
         outcome: Outcome,
@@ -226,7 +226,7 @@ impl<L: Copy> Replacement<L> {
         self.count_kept(dropped, kept & !outcome.referenced, marks);
         self.shadows.tick(u64::from(dropped.count_ones()));
         self.keep(cache, leaf, kept, outcome.referenced);
-        self.shadows.sweep(cache);
+        self.shadows.sweep(cache, self.window());
     }
 }
 
@@ -234,6 +234,11 @@ impl<L: Copy> Replacement<L> {
 impl<L: Copy> Replacement<L> {
     fn small_share(&self) -> i64 {
         i64::try_from(self.share.pages(self.capacity)).unwrap_or(i64::MAX)
+    }
+
+    /// A page that returns within so many ticks is back soon.
+    fn window(&self) -> u64 {
+        self.capacity.saturating_add(self.capacity / LONGER_PART)
     }
 
     /// Starts another first fill if the cache is less than half full.
@@ -270,11 +275,10 @@ impl<L: Copy> Replacement<L> {
     }
 
     /// Which pages are main at once: those that are back soon, and the surplus of a first fill.
-    fn proven(&self, words: &mut impl ShadowWords, slots: u64, first: Identity) -> u64 {
-        let window = self.capacity.saturating_add(self.capacity / LONGER_PART);
+    fn proven(&self, table: &mut impl ShadowLines, slots: u64, first: Identity) -> u64 {
         let mut main = 0;
         for slot in bits(slots) {
-            if self.shadows.take(words, first.at(slot), window) {
+            if self.shadows.take(table, first.at(slot)) {
                 main |= 1 << slot;
             }
         }

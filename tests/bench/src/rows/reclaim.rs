@@ -27,6 +27,7 @@ const FREED: u32 = 64;
 fn dirty<K: Measured>() -> io::Result<Rc<Rig<K>>> {
     let frames = Arena::new(PAGES * PAGE_SIZE + 4 * MIB)?;
     let rig = Rig::over(MemoryStore::new(), frames, Layout::Contiguous, user_memory()?);
+    rig.set_capacity(PAGES as u64);
     for pos in (0..PAGES * PAGE_SIZE).step_by(MIB) {
         rig.write(&WriteOptions::at(pos as u64), MIB);
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use faultless_filemap::Strategy;
+use faultless_page::Shift;
 
 use super::super::Plant;
 use super::pairs::{Extent, Failures, trouble};
@@ -43,6 +44,9 @@ const PLAIN: Case = Case {
 /// Makes the file empty, and then one hole.
 const EMPTY: Operation = Operation::Truncate { cells: 0 };
 const HOLES: Operation = Operation::Truncate { cells: CELLS };
+/// Moves all but the first page down in its place.
+const FIRST_PAGE_GOES: Operation =
+    Operation::Shift { shift: Shift::Collapse, at: 0, cells: PER_PAGE };
 /// Reads its second page, and waits for no other.
 const READER: &[Operation] = &[Operation::Read { at: PER_PAGE, cells: PER_PAGE }];
 
@@ -201,6 +205,15 @@ pub const CASES: &[Case] = &[
         threads: &[
             &[Operation::Write { at: PER_PAGE + 4, cells: PER_PAGE }],
             &[Operation::Truncate { cells: 3 }, Operation::Write { at: SIZE, cells: 2 }],
+        ],
+        ..PLAIN
+    },
+    Case {
+        name: "p6_a_write_brings_no_page_in_while_the_store_moves_it",
+        cached: Cached::No,
+        threads: &[
+            &[Operation::Write { at: PER_PAGE, cells: PER_PAGE }],
+            &[FIRST_PAGE_GOES, HOLES],
         ],
         ..PLAIN
     },

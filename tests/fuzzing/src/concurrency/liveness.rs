@@ -8,10 +8,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use faultless_filemap::{DirtyVictims, Strategy};
+use faultless_page::{Fallocate, Shift};
 
 use super::super::Plant;
 use super::scheduler::{self, Favour, Wakes};
-use super::script::{CELLS, Cached, Leaves, Op, Operation, PER_PAGE, Reclaims, Script, Setting};
+use super::script::{
+    CELLS, Cached, Leaves, Op, Operation, PER_BLOCK, PER_PAGE, Reclaims, Script, Setting,
+};
 use super::trouble::Stores;
 use super::world::{FRAMES, World};
 use crate::quiet::quietly;
@@ -19,6 +22,10 @@ use faultless_host::memory::{FrameOrder, PhysicalMemory, Poisoning};
 
 /// Cells of the first file: two and a half pages. The others end as they began.
 const SIZE: usize = 2 * PER_PAGE + PER_PAGE / 2;
+
+/// Blocks come, and go again: all pages move.
+const INSERT: Operation = Operation::Shift { shift: Shift::Insert, at: 0, cells: PER_BLOCK };
+const COLLAPSE: Operation = Operation::Shift { shift: Shift::Collapse, at: 0, cells: PER_BLOCK };
 
 /// The operations that have to end. A program's own load or store is none of them: see "Liveness"
 /// in `docs/semantics.md`.
@@ -31,6 +38,10 @@ const VICTIMS: &[Operation] = &[
     Operation::Read { at: 0, cells: CELLS },
     Operation::Truncate { cells: PER_PAGE + 3 },
     Operation::Truncate { cells: CELLS - 1 },
+    Operation::Blocks { change: Fallocate::PunchHole, at: 3, cells: PER_PAGE + 2 },
+    COLLAPSE,
+    Operation::ReadBehind { at: 0, cells: CELLS },
+    Operation::WriteBehind { at: 4, cells: PER_PAGE },
     Operation::Fsync,
     Operation::SyncPage { page: 0 },
     Operation::SyncWrite { at: 2, cells: 2 * PER_PAGE },
@@ -65,6 +76,7 @@ const RIVALS: &[[&[Operation]; 2]] = &[
     ]),
     both(&[Operation::Store { cell: 5 }, Operation::SyncPage { page: 0 }]),
     both(&[Operation::Copy { at: 2, cells: 4, from: 0, page: 1 }]),
+    both(&[INSERT, COLLAPSE]),
     // Of the pages that an operation wants, one is locked at most times.
     [
         &[Operation::Write { at: 0, cells: PER_PAGE }],

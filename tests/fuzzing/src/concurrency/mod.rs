@@ -36,7 +36,6 @@ mod watchdog;
 mod world;
 
 use arbitrary::Unstructured;
-use faultless_filemap::Strategy;
 
 pub use self::cases::{CASES, CRASHES, Case};
 pub use self::late_pairs::late_pairs;
@@ -48,8 +47,8 @@ use super::plant::Plant;
 use super::show::show;
 
 pub(super) fn body(input: &mut Unstructured<'_>, plant: Plant) -> arbitrary::Result<()> {
-    let mode = Mode(input.arbitrary()?);
-    let strategy = if mode.0 & 1 == 1 { Strategy::PrepareCommit } else { Strategy::BeginEnd };
+    let mode = Mode::read(input)?;
+    let strategy = mode.strategy();
     let script = Script::read(input, mode)?;
     let decisions = input.bytes(input.len())?;
     show(format_args!("{strategy:?} {script:#?} {decisions:?}"));

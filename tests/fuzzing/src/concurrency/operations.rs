@@ -170,15 +170,21 @@ impl World {
     fn shift(&self, op: &Op, shift: Shift, at: usize, cells: usize) {
         let (file, task) = (&self.files[op.file], &self.task());
         let (range, token) = (self.pos(at)..self.pos(at + cells), &mut enter());
+        scheduler::quietly(|| self.observe());
+        let sizes = self.sizes.borrow()[op.file].len() - 1;
         let moved = match shift {
             Shift::Collapse => file.collapse_range(token, range, task),
             Shift::Insert => file.insert_range(token, range, task),
         };
-        let others = self.script.ops().filter(|other| other.file == op.file);
-        let cuts =
-            |op: &Op| matches!(op.operation, Operation::Truncate { .. } | Operation::Shift { .. });
-        let may_be_short = others.filter(|op| cuts(op)).count() > 1;
-        let is_past = moved == Err(Errno::Invalid) && may_be_short;
+        let needed = match shift {
+            Shift::Collapse => self.pos(at + cells),
+            Shift::Insert => self.pos(at),
+        };
+        scheduler::quietly(|| self.observe());
+        let sizes = &self.sizes.borrow()[op.file][sizes..];
+        let may_be = |fits: bool| sizes.iter().any(|size| (needed < *size) == fits);
+        assert!(moved.is_err() || may_be(true), "{op:?}: past the end, which was at {sizes:?}");
+        let is_past = moved == Err(Errno::Invalid) && may_be(false);
         assert!(moved.is_ok() || is_past || self.may_fail(), "{op:?}: {moved:?}");
         if moved.is_err() {
             self.landed.borrow_mut().insert(op.tag, 0);

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use arbitrary::{Arbitrary, Unstructured};
-use faultless_filemap::DirtyVictims;
+use faultless_filemap::{DirtyVictims, Strategy};
 use faultless_page::{Fallocate, PAGE_SIZE, Shift};
 
 use super::scheduler::Wakes;
@@ -15,6 +15,8 @@ use faultless_host::stores::Lie;
 pub(super) const CELL: usize = 512;
 /// Cells of a page.
 pub(super) const PER_PAGE: usize = PAGE_SIZE / CELL;
+/// Cells of a block of the stores: two, so that a cell can be half of what has room.
+pub(super) const PER_BLOCK: usize = 2;
 /// Pages of a file.
 pub(super) const PAGES: usize = 3;
 /// Cells of a file.
@@ -198,14 +200,40 @@ pub(super) enum Cached {
     Dirty,
 }
 
-/// What the first byte of an input says beside the strategy. Inputs that say "prompt" are read as
-/// they were before there were others.
+/// What an input begins with: a byte of settings, beside the strategy. Inputs that say "prompt" are
+/// read as they were before there were others.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mode(pub(super) u8);
+pub(super) struct Mode {
+    settings: u8,
+    repertoire: Repertoire,
+}
+
+/// Which operations an input may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repertoire {
+    /// Those that there were when its settings were new.
+    OfSettings,
+    /// All.
+    Whole,
+}
 
 impl Mode {
+    /// A first byte that says "prompt" and has one more bit stands for no settings: it names all
+    /// operations, and the settings follow.
+    pub(super) fn read(input: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
+        let settings: u8 = input.arbitrary()?;
+        if settings & 14 == 12 {
+            return Ok(Self { settings: input.arbitrary()?, repertoire: Repertoire::Whole });
+        }
+        Ok(Self { settings, repertoire: Repertoire::OfSettings })
+    }
+
+    pub(super) fn strategy(self) -> Strategy {
+        if self.settings & 1 == 1 { Strategy::PrepareCommit } else { Strategy::BeginEnd }
+    }
+
     fn is_prompt(self) -> bool {
-        self.0 & 6 == 4
+        self.settings & 6 == 4
     }
 
     /// The settings, but for the troubles of the stores.
@@ -213,9 +241,9 @@ impl Mode {
         if self.is_prompt() {
             return Setting::default();
         }
-        let wakes = if self.0 & 8 == 0 { Wakes::Lazy } else { Wakes::Eager };
-        let sources = if self.0 & 16 == 0 { Sources::Resident } else { Sources::Swapped };
-        let reclaims = match self.0 & 0xc0 {
+        let wakes = if self.settings & 8 == 0 { Wakes::Lazy } else { Wakes::Eager };
+        let sources = if self.settings & 16 == 0 { Sources::Resident } else { Sources::Swapped };
+        let reclaims = match self.settings & 0xc0 {
             0xc0 => Reclaims::Short,
             0x40 => Reclaims::Always,
             _ => Reclaims::Never,
@@ -226,25 +254,26 @@ impl Mode {
     }
 
     fn is_late(self) -> bool {
-        !self.is_prompt() && self.0 & 0xc0 == 0x80
+        !self.is_prompt() && self.settings & 0xc0 == 0x80
     }
 
     /// The last operation that an input may name.
     fn operations(self) -> u8 {
         match self {
+            _ if self.repertoire == Repertoire::Whole => 31,
             _ if self.is_prompt() => 15,
             _ if self.is_late() => 23,
-            _ if self.0 & 0xc0 == 0xc0 => 24,
+            _ if self.settings & 0xc0 == 0xc0 => 24,
             _ => 19,
         }
     }
 
     fn has_trouble(self) -> bool {
-        self.0 & 2 != 0
+        self.settings & 2 != 0
     }
 
     fn is_dirty(self) -> bool {
-        self.0 & 32 != 0
+        self.settings & 32 != 0
     }
 }
 
@@ -352,9 +381,23 @@ impl Operation {
                 let change = *u.choose(&changes)?;
                 Self::Blocks { change, at, cells: u.int_in_range(1..=CELLS - at)? }
             }
-            24.. => Self::Reclaim {
+            24 => Self::Reclaim {
                 dirty: if u.arbitrary()? { DirtyVictims::Send } else { DirtyVictims::Leave },
             },
+            25 | 26 => {
+                let at = at(u)?;
+                Self::ReadBehind { at, cells: u.int_in_range(1..=CELLS - at)? }
+            }
+            27 | 28 => {
+                let at = at(u)?;
+                Self::WriteBehind { at, cells: u.int_in_range(1..=CELLS - at)? }
+            }
+            29.. => {
+                let shift = *u.choose(&[Shift::Collapse, Shift::Insert])?;
+                let at = u.int_in_range(0..=CELLS / PER_BLOCK - 1)? * PER_BLOCK;
+                let cells = u.int_in_range(1..=PER_PAGE / PER_BLOCK)? * PER_BLOCK;
+                Self::Shift { shift, at, cells }
+            }
             _ => match u.int_in_range(0..=3)? {
                 0 => Self::Fsync,
                 1 => Self::Invalidate,

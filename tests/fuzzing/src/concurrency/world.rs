@@ -22,8 +22,8 @@ use super::order;
 use super::owed::Owed;
 use super::scheduler::{self, Order, Work};
 use super::script::{
-    CELL, CELLS, Cached, FileNumber, Op, Operation, PAGES, PER_PAGE, Reclaims, Script, Setting,
-    Sources,
+    CELL, CELLS, Cached, FileNumber, Op, Operation, PAGES, PER_BLOCK, PER_PAGE, Reclaims, Script,
+    Setting, Sources,
 };
 use super::trouble::Troubles;
 use faultless_controls::Control;
@@ -53,8 +53,8 @@ pub(super) const LITTLE_FRAMES: usize = 96;
 const SPARE_FRAMES: usize = 2;
 /// Pages that the cache is told it has room for.
 const CAPACITY_PAGES: u64 = 4;
-/// Bytes of a block of the stores: two cells, so that a cell can be half of what has room.
-const BLOCK: usize = 2 * CELL;
+/// Bytes of a block of the stores.
+const BLOCK: usize = PER_BLOCK * CELL;
 /// Blocks of a store: as many as the largest file can come to have, with a page of room for a fault
 /// behind it.
 const CAPACITY: usize = (CELLS + (OPS + 1) * PER_PAGE) * CELL / BLOCK;

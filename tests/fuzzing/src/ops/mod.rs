@@ -9,6 +9,7 @@
 
 mod blocks;
 mod durable;
+mod later;
 mod request;
 mod script;
 mod subject;
@@ -19,7 +20,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use faultless_filemap::Strategy;
 use faultless_page::PAGE_SIZE;
 
-use self::script::{BYTES, Blocks, Step};
+use self::script::{BYTES, Blocks, Later, Step};
 use self::subject::Subject;
 use super::Plant;
 use super::reuse::reuse;
@@ -67,7 +68,7 @@ fn play(
     machine.memory().stop_reclaiming();
     // The last byte of the input, which nothing else depends on.
     let last = input.peek_bytes(input.len()).and_then(<[u8]>::last).map_or(0, |last| last >> 5);
-    let (reclaims, has_blocks) = (last == 7, last == 4 || last == 6);
+    let (reclaims, has_blocks, has_later) = (last == 7, last == 4, last == 6);
     let origin = ORIGINS[usize::from(input.arbitrary::<bool>()?)] * PAGE_SIZE;
     let block = 512 << input.int_in_range(0..=3)?;
     // As a rule there is room for everything.
@@ -88,11 +89,17 @@ fn play(
             break;
         }
         // Inputs without such steps stand for what they did before there were any.
-        if has_blocks && input.ratio(1, 3)? {
-            let blocks = Blocks::arbitrary(input)?;
-            show(format_args!("{number:>2} {blocks:?}"));
+        let later = if has_blocks && input.ratio(1, 3)? {
+            Some(Later::Blocks(Blocks::arbitrary(input)?))
+        } else if has_later && input.ratio(1, 2)? {
+            Some(Later::arbitrary(input)?)
+        } else {
+            None
+        };
+        if let Some(later) = later {
+            show(format_args!("{number:>2} {later:?}"));
             let alike = a.end() == b.end() && a.is_exact() && b.is_exact();
-            let answers = [a.blocks(&blocks), b.blocks(&blocks)];
+            let answers = [a.later(&later, number), b.later(&later, number)];
             assert!(!alike || answers[0] == answers[1], "strategies differ: {answers:?}");
             continue;
         }

@@ -8,7 +8,7 @@ use faultless_filemap::{NoTask, SyncKind, Task, WriteOptions};
 use faultless_page::{Errno, PAGE_SIZE};
 use faultless_usercopy::{IovIter, UserSlice};
 
-use super::script::{Answer, BYTES, Segment, To, Write};
+use super::script::{Answer, BYTES, Retention, Segment, To, Write};
 use super::subject::{MAPPED, READ_ONLY, SOURCE, Subject};
 use faultless_controls::{Control, ControlFile, Failure, Request};
 use faultless_host::syscall;
@@ -67,7 +67,7 @@ impl Built {
 }
 
 impl Subject<'_> {
-    pub(super) fn write(&mut self, write: &Write, number: usize) -> Answer {
+    pub(super) fn write(&mut self, write: &Write, number: usize, retention: Retention) -> Answer {
         let at = match write.to {
             To::At(place) => place.get(self.end()),
             To::Append => self.end(),
@@ -102,7 +102,7 @@ impl Subject<'_> {
         options.sync = write.sync.kind();
         options.strategy = Some(self.strategy);
         let result = match control {
-            None => self.write_now(&built, &options, &task),
+            None => self.write_now(&built, &options, retention, &task),
             Some(control) => self.write_then(&built, &options, control),
         };
         self.space.script().clear();
@@ -168,11 +168,17 @@ impl Subject<'_> {
         &self,
         built: &Built,
         options: &WriteOptions,
+        retention: Retention,
         task: &Limited,
     ) -> Result<usize, Errno> {
         syscall(|token| {
             let mut from = IovIter::new(&self.space, &built.segments).expect("few segments");
-            let written = self.file.write(token, &mut from, options, task);
+            let written = match retention {
+                Retention::Kept => self.file.write(token, &mut from, options, task),
+                Retention::Behind => {
+                    self.file.write_behind(token, &mut from, options, &self.behind, task)
+                }
+            };
             let moved = built.asked - from.count();
             match written {
                 Ok(written) => {

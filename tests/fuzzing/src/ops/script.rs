@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 use faultless_filemap::SyncKind;
-use faultless_page::{Errno, PAGE_SIZE};
+use faultless_page::{Errno, PAGE_SIZE, Shift};
 
 use faultless_host::script::{Action, Event, When};
 use faultless_host::stores::Call;
@@ -239,6 +239,46 @@ pub(super) enum Change {
     Hole,
     Zeros,
     Room,
+}
+
+/// Whether the pages of a read or a write stay in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retention {
+    Kept,
+    /// They are dropped behind it: `RWF_DONTCACHE`.
+    Behind,
+}
+
+/// A `fallocate` that moves what lies behind a range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved {
+    pub(super) shift: Shift,
+    /// Both are brought to whole blocks.
+    pub(super) at: Place,
+    pub(super) len: Length,
+}
+
+impl<'a> Arbitrary<'a> for Moved {
+    fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let shift = *u.choose(&[Shift::Collapse, Shift::Insert])?;
+        Ok(Self { shift, at: u.arbitrary()?, len: u.arbitrary()? })
+    }
+}
+
+/// A step that only some inputs have.
+#[derive(Clone, Debug, Arbitrary)]
+pub(super) enum Later {
+    Blocks(Blocks),
+    Move(Moved),
+    /// A read that leaves nothing behind.
+    Read {
+        at: Place,
+        len: Length,
+    },
+    /// A write that leaves nothing behind.
+    Write(Write),
+    /// What was written so is sent and dropped, as at the last close.
+    Close,
 }
 
 #[derive(Clone, Debug, Arbitrary)]

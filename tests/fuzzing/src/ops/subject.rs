@@ -5,13 +5,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use faultless_filemap::{Dirty, Inode, MsyncKind, NoTask, Strategy, SyncKind};
+use faultless_filemap::{
+    Dirty, DropBehind, Inode, MsyncKind, NoTask, ReadAhead, Strategy, SyncKind,
+};
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex};
 
 use super::super::Plant;
 use super::super::contents::{Contents, data, scribble};
 use super::durable::Durable;
-use super::script::{Answer, BYTES, PAGES, Step, errno};
+use super::script::{Answer, BYTES, PAGES, Retention, Step, errno};
 use faultless_controls::Control;
 use faultless_host::kernel::HostKernel;
 use faultless_host::mm_scripted::ScriptedMmu;
@@ -27,7 +29,7 @@ pub(super) const SOURCE: usize = PAGES;
 pub(super) const MAPPED: usize = 8;
 pub(super) const READ_ONLY: usize = 16;
 /// Where reads go.
-const WINDOW: usize = 24;
+pub(super) const WINDOW: usize = 24;
 /// Pages of an address space.
 pub(super) const SPACE: usize = 32;
 
@@ -58,6 +60,9 @@ pub(super) struct Subject<'m> {
     pub(super) untold: Vec<Errno>,
     /// What can be read of the source.
     pub(super) source: Vec<u8>,
+    /// The open file of reads and writes that leave nothing behind.
+    pub(super) ahead: ReadAhead<HostKernel>,
+    pub(super) behind: DropBehind<HostKernel>,
     blocks: Arc<BlockStore>,
     store: Arc<FaultyStore<BlockStore>>,
 }
@@ -79,6 +84,8 @@ impl<'m> Subject<'m> {
             excuses: Vec::new(),
             untold: Vec::new(),
             source: (0..SOURCE * PAGE_SIZE).map(data).collect(),
+            ahead: ReadAhead::new(),
+            behind: DropBehind::with_pages(2),
             blocks,
             store,
         };
@@ -141,7 +148,7 @@ impl<'m> Subject<'m> {
 
     fn perform(&mut self, step: &Step, number: usize) -> Answer {
         match *step {
-            Step::Write(ref write) => return self.write(write, number),
+            Step::Write(ref write) => return self.write(write, number, Retention::Kept),
             Step::Read { at, len, split } => {
                 return Some(self.read(at.get(self.end()), len.get(), split.get()));
             }
@@ -176,6 +183,12 @@ impl<'m> Subject<'m> {
         let slices =
             [self.space.slice(WINDOW, 0, split), self.space.slice(WINDOW, split, len - split)];
         let read = self.space.sys_read(&self.file, &slices, self.pos(at));
+        self.check_read(at, len, read);
+        read
+    }
+
+    /// What a read of `len` bytes into the window has come to.
+    pub(super) fn check_read(&self, at: usize, len: usize, read: Result<usize, Errno>) {
         match read {
             Ok(got) => {
                 let bytes = self.space.read_vec(self.space.at(WINDOW, 0), got).expect("memory");
@@ -184,7 +197,6 @@ impl<'m> Subject<'m> {
             }
             Err(errno) => assert!(self.excuses.contains(&errno), "a read: {errno}"),
         }
-        read
     }
 
     fn store(&mut self, at: usize, len: usize, number: usize) {

@@ -16,15 +16,15 @@ use super::places::Places;
 /// Seed of libFuzzer's generator.
 pub(super) const SEED: u32 = 1;
 
-/// Inputs for each target: about a minute and a half for all, two at a time on two cores. The
+/// Inputs for each target: about a minute for all, two at a time on two cores. The
 /// slow targets, which run whole system calls, get most of the time.
 const RUNS: &[(&str, u64)] = &[
-    ("partial_copy", 270_000),
-    ("tail", 240_000),
-    ("ops", 42_000),
-    ("concurrency", 48_000),
-    ("index", 150_000),
-    ("extable", 240_000),
+    ("partial_copy", 180_000),
+    ("tail", 160_000),
+    ("ops", 28_000),
+    ("concurrency", 32_000),
+    ("index", 100_000),
+    ("extable", 160_000),
 ];
 
 /// Inputs for a target.

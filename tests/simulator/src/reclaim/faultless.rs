@@ -3,7 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use faultless_policy::replacement::{
-    Identity, Leaves, Marks, Offer, Origin, Outcome, Queue, Replacement, ShadowWords, Shadows,
+    Identity, Leaves, Marks, Offer, Origin, Outcome, Queue, Replacement, ShadowLine, ShadowLines,
+    Shadows,
 };
 
 use super::policy::{Costs, Policy};
@@ -32,7 +33,7 @@ struct Leaf {
 struct Books {
     leaves: Vec<Leaf>,
     queues: [VecDeque<u32>; 2],
-    words: Vec<u32>,
+    shadows: Vec<ShadowLine>,
     used_leaves: usize,
     most_leaves: usize,
     most_queued: usize,
@@ -74,13 +75,13 @@ impl Leaves for Books {
     }
 }
 
-impl ShadowWords for Books {
-    fn get(&self, index: u32) -> u32 {
-        self.words[index as usize]
+impl ShadowLines for Books {
+    fn get(&self, index: u32) -> ShadowLine {
+        self.shadows[index as usize]
     }
 
-    fn set(&mut self, index: u32, value: u32) {
-        self.words[index as usize] = value;
+    fn set(&mut self, index: u32, line: &ShadowLine) {
+        self.shadows[index as usize] = *line;
     }
 }
 
@@ -107,10 +108,10 @@ impl Faultless {
     pub fn batched(trace: &Trace, capacity: usize, layout: Layout, batch: u32) -> Self {
         let places = places(trace, layout);
         let leaves = places.iter().map(|(leaf, _)| *leaf as usize + 1).max().unwrap_or(0);
-        let shadows = Shadows::new((capacity * 5 / 4) as u32);
+        let shadows = Shadows::new(Shadows::lines_for(capacity as u64));
         let books = Books {
             leaves: vec![Leaf::default(); leaves],
-            words: vec![0; shadows.words() as usize],
+            shadows: vec![ShadowLine::default(); shadows.lines() as usize],
             ..Books::default()
         };
         let policy = Replacement::new(capacity as u64, shadows);
@@ -125,7 +126,9 @@ impl Faultless {
         Costs {
             visits: self.policy.visits(),
             marks_per_page: per_page(books.most_leaves * 24),
-            beside_per_page: per_page(books.words.len() * 4 + books.most_queued * 8),
+            beside_per_page: per_page(
+                size_of_val(books.shadows.as_slice()) + books.most_queued * 8,
+            ),
             ..self.costs
         }
     }

@@ -6,8 +6,8 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::replacement::{
-    Identity, Leaves, Marks, Offer, Origin, Outcome, Queue, Replacement, ShadowWords, Shadows,
-    Victims,
+    Identity, Leaves, Marks, Offer, Origin, Outcome, Queue, Replacement, ShadowLine, ShadowLines,
+    Shadows, Victims,
 };
 
 #[derive(Clone, Default)]
@@ -21,7 +21,7 @@ pub(super) struct Leaf {
 pub(super) struct Books {
     pub(super) leaves: Vec<Leaf>,
     queues: [VecDeque<usize>; 2],
-    words: Vec<u32>,
+    shadows: Vec<ShadowLine>,
     /// Every page is hit between any two looks at its marks.
     pub(super) is_hot: bool,
 }
@@ -74,13 +74,13 @@ impl Leaves for Books {
     }
 }
 
-impl ShadowWords for Books {
-    fn get(&self, index: u32) -> u32 {
-        self.words[index as usize]
+impl ShadowLines for Books {
+    fn get(&self, index: u32) -> ShadowLine {
+        self.shadows[index as usize]
     }
 
-    fn set(&mut self, index: u32, value: u32) {
-        self.words[index as usize] = value;
+    fn set(&mut self, index: u32, line: &ShadowLine) {
+        self.shadows[index as usize] = *line;
     }
 }
 
@@ -93,10 +93,10 @@ pub(super) struct Cache {
 
 impl Cache {
     pub(super) fn new(capacity: u64, leaves: usize) -> Self {
-        let shadows = Shadows::new(u32::try_from(capacity * 5 / 4).expect("small"));
-        let words = vec![0; shadows.words() as usize];
+        let shadows = Shadows::new(Shadows::lines_for(capacity));
+        let lines = vec![ShadowLine::default(); shadows.lines() as usize];
         let leaves = vec![Leaf::default(); leaves];
-        let books = Books { leaves, queues: Default::default(), words, is_hot: false };
+        let books = Books { leaves, queues: Default::default(), shadows: lines, is_hot: false };
         Self { books, policy: Replacement::new(capacity, shadows) }
     }
 

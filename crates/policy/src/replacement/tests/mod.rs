@@ -5,4 +5,6 @@ mod books;
 mod marks;
 mod random;
 mod sequences;
+mod shadow_line;
+mod shadows;
 mod time;

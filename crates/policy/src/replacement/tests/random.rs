@@ -6,10 +6,10 @@ use std::vec::Vec;
 use super::books::{Cache, place};
 use crate::replacement::{Offer, Origin, Outcome, Victims};
 
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
