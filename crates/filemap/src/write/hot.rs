@@ -2,7 +2,9 @@
 //! mark, unlock.
 //!
 //! Two locked operations, no allocation, no call into the store. Whatever is out of the ordinary is
-//! left to [`step`](super::step).
+//! left to [`step`](super::step). [`overwrite`] is tried first, for a request whose source is one
+//! segment: it has neither claim nor cursor, and the guard of its pages stays in registers.
+//! [`attempt`] does the same as a step of the general path.
 #![forbid(unsafe_code)]
 
 use core::mem::ManuallyDrop;
