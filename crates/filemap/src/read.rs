@@ -21,6 +21,7 @@ use crate::moving::Patience;
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
+use crate::size_changes::Moment;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out, copy_whole_out};
@@ -56,6 +57,24 @@ impl<'a, K: Kernel> Missing<'a, K> {
     fn retention(&self) -> Retention {
         if self.behind().is_some() { Retention::Transient } else { Retention::Kept }
     }
+}
+
+/// What the first round of a read has copied, before anything is said of it.
+struct Copied {
+    copied: usize,
+    end: CopyEnd,
+    /// Before the look at the size.
+    then: Moment,
+}
+
+/// What came of a [hot read](Inode::read_hot).
+enum HotRead {
+    /// All bytes arrived.
+    Done(usize),
+    /// Some arrived, or none; or bytes may have been cut off.
+    Round(Copied),
+    /// Nothing was copied.
+    Not,
 }
 
 /// Rounds without a byte of progress.
@@ -170,15 +189,17 @@ impl<K: Kernel> Inode<K> {
         if task.fatal_signal_pending() {
             return Err(Errno::Interrupted);
         }
-        let done = self.read_hot(token, to, pos, missing);
-        if to.is_empty() {
-            return Ok(done);
-        }
-        self.read_in_rounds(token, to, pos, done, missing, task)
+        let first = match self.read_hot(token, to, pos, missing) {
+            HotRead::Done(bytes) => return Ok(bytes),
+            HotRead::Round(copied) => Some(copied),
+            HotRead::Not => None,
+        };
+        self.read_in_rounds(token, to, pos, first, missing, task)
     }
 
-    /// The first bytes of the request, without a loop, if they are in the cache and nothing is out
-    /// of the ordinary; how many arrived, by which `to` has moved on.
+    /// The first round of a read, if its target is one segment, its bytes lie inside the size, and
+    /// the first ones are in the cache with nothing to be noticed. `to` has moved on by what
+    /// arrived.
     #[inline(always)]
     fn read_hot<U: UserMemory<Token: InodeLocks> + ?Sized>(
         &self,
@@ -186,59 +207,62 @@ impl<K: Kernel> Inode<K> {
         to: &mut IovIter<'_, U>,
         pos: FilePos,
         missing: &Missing<'_, K>,
-    ) -> usize {
-        let Some(whole) = to.whole() else { return 0 };
+    ) -> HotRead {
+        let Some(whole) = to.whole() else { return HotRead::Not };
         if missing.behind().is_some() {
-            return 0;
+            return HotRead::Not;
         }
         let then = self.size_changes.now();
         if pos.get() + whole.len() as u64 > self.size() {
-            return 0;
+            return HotRead::Not;
         }
         let section = self.mapping().read_section(token.page_locks());
-        let copied = copy_whole_out(&section, &whole, pos.get());
+        let Some((copied, end)) = copy_whole_out(&section, &whole, pos.get()) else {
+            return HotRead::Not;
+        };
         drop(section);
-        // After a truncation the bytes may be zeros that never were in the file: read again.
-        if copied == 0 || self.size_changes.now() != then {
-            return 0;
+        // After a truncation the bytes may be zeros that never were in the file.
+        if copied < whole.len() || self.size_changes.now() != then {
+            to.advance(copied);
+            return HotRead::Round(Copied { copied, end, then });
         }
         let pages = pos.run(copied).map_or(0, PageRun::pages);
         self.mapping().count(Count::Used, pages);
-        if copied == whole.len() {
-            to.finish_whole();
-        } else {
-            to.advance(copied);
-        }
-        copied
+        to.finish_whole();
+        HotRead::Done(copied)
     }
 
-    /// Goes on after `done` bytes of a read that began at `pos`. The task has just been asked
-    /// whether it is to die.
+    /// A read from `pos` on, whose first round may have copied already. The task has just been
+    /// asked whether it is to die.
     #[inline(never)]
     fn read_in_rounds<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         pos: FilePos,
-        mut done: usize,
+        mut first: Option<Copied>,
         missing: &Missing<'_, K>,
         task: &T,
     ) -> Result<usize, Errno> {
+        let mut done = 0;
         let mut rounds = Rounds::none();
         let mut has_asked = true;
         while !to.is_empty() {
             if !mem::take(&mut has_asked) && task.fatal_signal_pending() {
                 return if done == 0 { Err(Errno::Interrupted) } else { Ok(done) };
             }
-            let then = self.size_changes.now();
+            let first = first.take();
+            let then = first.as_ref().map_or_else(|| self.size_changes.now(), |first| first.then);
             let at = pos.plus(done);
-            if at >= self.eof() {
+            if at >= self.eof() && first.is_none() {
                 break;
             }
             let Some(run) = at.run(to.count()) else { break };
             let wanted = self.bytes_before_end(at, run.clip_len(at.get(), to.count()));
             let behind = missing.behind();
-            let (copied, end, is_marked, marked) = {
+            let (copied, end, is_marked, marked) = if let Some(Copied { copied, end, .. }) = first {
+                (copied, end, false, None)
+            } else {
                 let section = self.mapping().read_section(token.page_locks());
                 let is_first = rounds.page.is_some() || behind.is_some();
                 let usage = if is_first { Usage::First } else { Usage::Again };

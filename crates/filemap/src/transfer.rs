@@ -125,26 +125,28 @@ pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
 }
 
 /// Copies the first bytes of uptodate pages from `pos` on that lie side by side in memory to all
-/// that remains of a request, whose cursor stays, as far as they go; how many arrived. 0, too, if
-/// the use of a page is to be noticed.
+/// that remains of a request, whose cursor stays; how many arrived, and what ended it. `None`, with
+/// nothing copied, if the first page is not uptodate, or the use of one is to be noticed.
 #[inline(always)]
 pub(crate) fn copy_whole_out<K: Kernel, U: UserMemory + ?Sized>(
     section: &ReadSection<'_, K>,
     to: &WholeRequest<'_, U>,
     pos: u64,
-) -> usize {
-    match section.marked_span(pos, to.len(), Usage::Again) {
-        Some((page, room, markers)) if markers.is_empty() => {
-            // SAFETY: the frames behind the span are not reused while the section lasts.
-            let copied = unsafe { to.copy_to_atomic(page.as_ptr(), room) };
-            if copied < room {
-                K::trace(Trace::ShortCopy);
-            }
-            K::trace(Trace::Copied(copied));
-            copied
-        }
-        _ => 0,
+) -> Option<(usize, CopyEnd)> {
+    let (page, room, markers) = section.marked_span(pos, to.len(), Usage::Again)?;
+    if !markers.is_empty() {
+        return None;
     }
+    // SAFETY: the frames behind the span are not reused while the section lasts; the request has at
+    // least `room` bytes.
+    let copied = unsafe { to.copy_to_atomic(page.as_ptr(), room) };
+    let mut end = CopyEnd::Done;
+    if copied < room {
+        K::trace(Trace::ShortCopy);
+        end = CopyEnd::UserMemory;
+    }
+    K::trace(Trace::Copied(copied));
+    Some((copied, end))
 }
 
 /// Whether one of the pages of `[pos, pos + len)`, all in one leaf, is among `markers`.

@@ -92,6 +92,8 @@ pub(super) struct World {
     pub(super) returned: RefCell<Vec<u8>>,
     /// The sizes that each file has had.
     pub(super) sizes: RefCell<[Vec<u64>; 2]>,
+    /// Bytes of the books of the cache, which stay when the last file goes.
+    pub(super) books: usize,
     /// What syncs that said Ok have promised, and since which moment of the store.
     pub(super) promises: RefCell<Vec<(usize, Owed)>>,
 }
@@ -118,7 +120,8 @@ impl World {
         let maps = Mappings::new(frames.clone(), Scheduled, SPACE, omitted);
         let cache =
             Arc::new(PageCache::<ScheduledKernel>::at_run_time(frames, ScheduledWait::new(plant)));
-        cache.set_capacity(CAPACITY_PAGES).expect("needs no memory");
+        cache.set_capacity(CAPACITY_PAGES).expect("a frame for the shadows");
+        let books = cache.metadata_bytes();
         let origin = script.leaves.origin();
         let troubles = Troubles::new(script.setting.stores.clone());
         let stores = [0, 1].map(|file| {
@@ -189,6 +192,7 @@ impl World {
             was_idle: Cell::new(false),
             returned: RefCell::default(),
             sizes: RefCell::new(sizes),
+            books,
             promises: RefCell::default(),
         };
         world.prepare();
