@@ -23,9 +23,9 @@ use crate::inode::Inode;
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InFault, PageLocks};
-use crate::uptodate::pages_before;
+use crate::uptodate::{Kept, pages_before};
 
 /// What the faulting instruction wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,9 +138,22 @@ impl<K: Kernel> Inode<K> {
         task: &T,
         install: impl FnOnce(MappedFrame<'_, K>) -> R,
     ) -> Result<R, FaultError> {
+        self.fault_with(fault, index, access, None, task, install)
+    }
+
+    /// [`fault`](Self::fault), with the page that a call that does not sleep waits for.
+    pub(crate) fn fault_with<'i, T: Task, R>(
+        &'i self,
+        fault: &mut InFault,
+        index: PageIndex,
+        access: Access,
+        kept: Kept<'_, 'i, K>,
+        task: &T,
+        install: impl FnOnce(MappedFrame<'_, K>) -> R,
+    ) -> Result<R, FaultError> {
         let mut promise = Promise::None;
         let install = |_: &LockedRun<'_, K>, mapped: MappedFrame<'_, K>| install(mapped);
-        let resolved = self.fault_limited(fault, index, access, task, &mut promise, install);
+        let resolved = self.fault_limited(fault, index, access, kept, task, &mut promise, install);
         match promise {
             Promise::None => {}
             Promise::Unused => task.settle_dirty(0),
@@ -167,7 +180,20 @@ impl<K: Kernel> Inode<K> {
         &self,
         fault: &mut InFault,
         index: PageIndex,
+        copy: OwnedFrame<'f, K>,
+        task: &T,
+        install: impl FnOnce(OwnedFrame<'f, K>) -> R,
+    ) -> Result<R, FaultError> {
+        self.fault_copy_with(fault, index, copy, None, task, install)
+    }
+
+    /// [`fault_copy`](Self::fault_copy), with the page that a call that does not sleep waits for.
+    pub(crate) fn fault_copy_with<'f, 'i, T: Task, R>(
+        &'i self,
+        fault: &mut InFault,
+        index: PageIndex,
         mut copy: OwnedFrame<'f, K>,
+        kept: Kept<'_, 'i, K>,
         task: &T,
         install: impl FnOnce(OwnedFrame<'f, K>) -> R,
     ) -> Result<R, FaultError> {
@@ -176,21 +202,23 @@ impl<K: Kernel> Inode<K> {
             Ok(install(copy))
         };
         let mut none = Promise::None;
-        self.fault_limited(fault, index, Access::Read, task, &mut none, copy_and_install)?
+        self.fault_limited(fault, index, Access::Read, kept, task, &mut none, copy_and_install)?
     }
 
-    /// [`fault`](Self::fault), with what it was promised in `promise`.
-    fn fault_limited<T: Task, R>(
-        &self,
+    /// [`fault_with`](Self::fault_with), with what it was promised in `promise`.
+    #[expect(clippy::too_many_arguments, reason = "a fault, and what outlives a round of it")]
+    fn fault_limited<'i, T: Task, R>(
+        &'i self,
         fault: &mut InFault,
         index: PageIndex,
         access: Access,
+        mut kept: Kept<'_, 'i, K>,
         task: &T,
         promise: &mut Promise,
         install: impl FnOnce(&LockedRun<'_, K>, MappedFrame<'_, K>) -> R,
     ) -> Result<R, FaultError> {
         let (run, slot) = (PageRun::single(index), index.bit());
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         // Once it was brought in, the page stays until it is locked.
         let mut brought = None;
         loop {
@@ -206,7 +234,8 @@ impl<K: Kernel> Inode<K> {
             }
             if !locked.uptodate().contains(slot) {
                 drop(locked);
-                brought = Some(self.bring_in(fault, run, Retention::Kept, task)?);
+                brought =
+                    Some(self.bring_in(fault, run, Retention::Kept, kept.as_deref_mut(), task)?);
                 continue;
             }
             // Before the entry is set: between that and the access, each step is one in which an
@@ -222,7 +251,8 @@ impl<K: Kernel> Inode<K> {
             if self.limits_dirty::<T>() && promise.is_missing(access) && !is_dirty() {
                 drop(locked);
                 if task.admit_dirty(self.mapping().store_id(), 1) == 0 {
-                    return Err(Errno::Interrupted.into());
+                    let refused = if T::SLEEPS { Errno::Interrupted } else { Errno::WouldBlock };
+                    return Err(refused.into());
                 }
                 *promise = Promise::Unused;
                 continue;

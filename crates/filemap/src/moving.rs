@@ -22,7 +22,7 @@ use faultless_page::{
 };
 
 use crate::pos::FilePos;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 
 /// No page moves.
 const NONE: u64 = u64::MAX;
@@ -52,7 +52,7 @@ impl<K: Kernel> MovingPages<K> {
         first: PageIndex,
         task: &T,
     ) -> Result<Moving<'m, K>, Errno> {
-        let lock = self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?;
+        let lock = self.lock.lock_killable(wait, &Caller(task))?;
         self.from.store(first.start(), Relaxed);
         // Pairs with the fence of `size_and_moving_after_insertion`.
         <K::Sync as SyncFamily>::fence(SeqCst);
@@ -80,7 +80,7 @@ impl<K: Kernel> MovingPages<K> {
     #[cold]
     pub(crate) fn wait<T: Task>(&self, wait: &K::Wait, task: &T) -> Result<(), Errno> {
         if self.from.load(Acquire) != NONE {
-            drop(self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?);
+            drop(self.lock.lock_killable(wait, &Caller(task))?);
         }
         Ok(())
     }

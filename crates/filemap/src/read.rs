@@ -18,10 +18,10 @@ use crate::inode::Inode;
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out};
-use crate::uptodate::Brought;
+use crate::uptodate::{Brought, Kept, Reading};
 
 /// Rounds that lose all their bytes to truncations before the reader takes I.
 const MAX_RESTARTS: u32 = 3;
@@ -96,7 +96,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::Read, task)
+        self.read_with(token, to, pos, &Missing::Read, None, task)
     }
 
     /// As [`read`](Self::read), but waits for no page, no store and no other task: `RWF_NOWAIT`.
@@ -113,7 +113,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::WouldBlock, task)
+        self.read_with(token, to, pos, &Missing::WouldBlock, None, task)
     }
 
     /// As [`read`](Self::read), and reads ahead what the streams of `ahead`, an open file's, are
@@ -132,7 +132,7 @@ impl<K: Kernel> Inode<K> {
         ahead: &ReadAhead<K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::ReadAhead(ahead), task)
+        self.read_with(token, to, pos, &Missing::ReadAhead(ahead), None, task)
     }
 
     /// As [`read_behind`](Self::read_behind), of a store whose pages may go.
@@ -145,16 +145,30 @@ impl<K: Kernel> Inode<K> {
         behind: &DropBehind<K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::ReadBehind(ahead, behind), task)
+        self.read_with(token, to, pos, &Missing::ReadBehind(ahead, behind), None, task)
+    }
+
+    /// As [`read`](Self::read), for a task that does not sleep: the page that it waits for is in
+    /// `kept` from one call to the next.
+    pub(crate) fn read_keeping<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'i self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: u64,
+        kept: &mut Option<Reading<'i, K>>,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.read_with(token, to, pos, &Missing::Read, Some(kept), task)
     }
 
     #[inline]
-    fn read_with<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    fn read_with<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'i self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         pos: u64,
         missing: &Missing<'_, K>,
+        mut reading: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         let pos = FilePos::new(pos)?;
@@ -215,8 +229,18 @@ impl<K: Kernel> Inode<K> {
             } else if copied > 0 {
                 self.start_again(&mut rounds, task)
             } else {
-                self.resolve(token, to, at, wanted, end, missing.retention(), &mut rounds, task)
-                    .map(|bytes| done += bytes)
+                self.resolve(
+                    token,
+                    to,
+                    at,
+                    wanted,
+                    end,
+                    missing.retention(),
+                    &mut rounds,
+                    reading.as_deref_mut(),
+                    task,
+                )
+                .map(|bytes| done += bytes)
             };
             match next {
                 Ok(()) => {}
@@ -237,7 +261,7 @@ impl<K: Kernel> Inode<K> {
         rounds.restarts += 1;
         if rounds.restarts >= MAX_RESTARTS && rounds.size_lock.is_none() {
             let wait = self.mapping().cache().wait();
-            let killed = || task.fatal_signal_pending();
+            let killed = Caller(task);
             rounds.size_lock = Some(self.lock.lock_killable(wait, &killed)?);
         }
         Ok(())
@@ -256,18 +280,20 @@ impl<K: Kernel> Inode<K> {
         end: CopyEnd,
         retention: Retention,
         rounds: &mut Rounds<'i, K>,
+        kept: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         rounds.fruitless += 1;
         if rounds.fruitless > MAX_FRUITLESS_ROUNDS {
-            return self.read_by_hand(token, to, at, wanted, retention, task);
+            return self.read_by_hand(token, to, at, wanted, retention, kept, task);
         }
         match end {
             CopyEnd::NotUptodate => {
                 if let Some(run) = at.run(wanted) {
-                    rounds.page = Some(self.bring_in(token, run, retention, task)?);
+                    rounds.page = Some(self.bring_in(token, run, retention, kept, task)?);
                 }
             }
+            CopyEnd::UserMemory if !T::SLEEPS => return Err(would_fault(to, wanted, task)),
             CopyEnd::UserMemory => fault_in::<K, U>(token, to, wanted)?,
             CopyEnd::Done => {}
         }
@@ -283,22 +309,27 @@ impl<K: Kernel> Inode<K> {
     /// locked: neither reclaim nor truncation comes in between. The copy to user memory may fault,
     /// since nothing is locked then.
     #[cold]
-    fn read_by_hand<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
+    fn read_by_hand<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'i self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         pos: FilePos,
         len: usize,
         retention: Retention,
+        kept: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         let mut temporary = Bounce::allocate(self.mapping().cache(), token)?;
         let len = len.min(PAGE_SIZE);
-        if !self.copy_locked(token, &mut temporary, pos, len, retention, task)? {
+        if !self.copy_locked(token, &mut temporary, pos, len, retention, kept, task)? {
             // Cut off meanwhile: the loop finds that out.
             return Ok(0);
         }
-        match temporary.send_to(token, to) {
+        let sent =
+            if T::SLEEPS { temporary.send_to(token, to) } else { temporary.send_to_present(to) };
+        match sent {
+            0 if !T::SLEEPS => Err(would_fault(to, len, task)),
             0 => Err(Errno::Fault),
             sent => {
                 self.mapping().count(Count::Used, 1);
@@ -309,22 +340,23 @@ impl<K: Kernel> Inode<K> {
 
     /// Fills `temporary` with up to `len` bytes of the page of `pos`; whether any lie before the
     /// end.
-    fn copy_locked<T: Task>(
-        &self,
+    #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
+    fn copy_locked<'i, T: Task>(
+        &'i self,
         token: &mut impl PageLocks,
         temporary: &mut Bounce<'_, K>,
         pos: FilePos,
         len: usize,
         retention: Retention,
+        mut kept: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<bool, Errno> {
         let Some(run) = pos.run(len) else { return Ok(false) };
         let run = PageRun::single(run.first());
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         loop {
-            let Brought::Uptodate(_page) = self.bring_in(token, run, retention, task)? else {
-                return Ok(false);
-            };
+            let brought = self.bring_in(token, run, retention, kept.as_deref_mut(), task)?;
+            let Brought::Uptodate(_page) = brought else { return Ok(false) };
             let locks = token.page_locks();
             let locked = self.mapping().lock_killable(locks, run, &killed)?;
             // Otherwise a truncation has taken it away.
@@ -337,6 +369,17 @@ impl<K: Kernel> Inode<K> {
             }
         }
     }
+}
+
+/// Of a call that does not sleep: the next `len` bytes of user memory have to be there first.
+#[cold]
+fn would_fault<U: UserMemory + ?Sized, T: Task>(
+    to: &IovIter<'_, U>,
+    len: usize,
+    task: &T,
+) -> Errno {
+    task.would_fault(to.segment().prefix(len));
+    Errno::WouldBlock
 }
 
 /// Makes the next `len` bytes of user memory writable, if they can be.

@@ -12,7 +12,7 @@ use faultless_page::{
 use crate::inode::Inode;
 use crate::options::Retention;
 use crate::pos::FilePos;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::PageLocks;
 
 /// What became of a page that was wanted.
@@ -43,6 +43,10 @@ pub(crate) struct Reading<'i, K: Kernel> {
     needed: usize,
 }
 
+/// Where a call that does not sleep leaves the page that it waits for to the next one. `None`: the
+/// call sleeps, and there is no next one.
+pub(crate) type Kept<'k, 'i, K> = Option<&'k mut Option<Reading<'i, K>>>;
+
 impl<'i, K: Kernel> Reading<'i, K> {
     /// Page `index` of a locked run, which is about to be submitted. `None` if it is absent.
     pub(crate) fn of(
@@ -54,15 +58,20 @@ impl<'i, K: Kernel> Reading<'i, K> {
         locked.pin(inode.mapping(), index).map(|page| Self { page, index, needed })
     }
 
+    /// Its slot, if it lies in the locked run.
+    pub(crate) fn slot_in(&self, locked: &LockedRun<'_, K>) -> SlotMask {
+        if locked.run().contains(self.index) { self.index.bit() } else { SlotMask::EMPTY }
+    }
+
     /// What has become of it, now that its lock was had: `Ok` as well if it has to be submitted
     /// once more, because it was cut off meanwhile, or the file is shorter than the store was to
-    /// have.
+    /// have; and if it does not lie in the locked run.
     ///
     /// # Errors
     /// The store's.
     pub(crate) fn result(&self, inode: &Inode<K>, locked: &LockedRun<'_, K>) -> Result<(), Errno> {
-        let is_same = locked.frame(self.index) == Some(self.page.number());
-        if !is_same
+        if self.slot_in(locked).is_empty()
+            || locked.frame(self.index) != Some(self.page.number())
             || locked.uptodate().contains(self.index.bit())
             || inode.bytes_on_store(self.index) < self.needed
         {
@@ -81,23 +90,33 @@ impl<K: Kernel> Inode<K> {
     /// To insist on all of them would not end: an allocator that reclaims may take for the last
     /// pages what the first ones got (L1).
     ///
-    /// May sleep: for the store, for locks, for memory. No page lock is held.
+    /// May sleep: for the store, for locks, for memory. No page lock is held. A caller that does
+    /// not sleep finds the page that it waits for in `kept`, and goes on with it by the next call.
     ///
     /// # Errors
-    /// [`Errno::NoMemory`], the store's error for the first page, or [`Errno::Interrupted`].
-    pub(crate) fn bring_in<T: Task>(
-        &self,
+    /// [`Errno::NoMemory`], the store's error for the first page, or [`Errno::Interrupted`];
+    /// [`Errno::WouldBlock`], if `task` does not sleep.
+    pub(crate) fn bring_in<'i, T: Task>(
+        &'i self,
         token: &mut impl PageLocks,
         run: PageRun,
         retention: Retention,
+        kept: Kept<'_, 'i, K>,
         task: &T,
-    ) -> Result<Brought<'_, K>, Errno> {
-        let (first, killed) = (run.first(), || task.fatal_signal_pending());
+    ) -> Result<Brought<'i, K>, Errno> {
+        let (first, killed) = (run.first(), Caller(task));
+        let mut none = None;
+        let reading = kept.unwrap_or(&mut none);
+        if reading.as_ref().is_some_and(|reading| reading.index == first)
+            && let Some(brought) = self.read_result(token, reading, task)?
+        {
+            return Ok(brought);
+        }
         // The first page is waited for, and no other: a slow read of one is not this caller's.
         let (single, mut is_alone) = (PageRun::single(first), false);
         let mut wanted = 0;
         loop {
-            if killed() {
+            if task.fatal_signal_pending() {
                 return Err(Errno::Interrupted);
             }
             let mut batch = match wanted {
@@ -124,18 +143,35 @@ impl<K: Kernel> Inode<K> {
                     self.moving.wait(self.mapping().cache().wait(), task)?;
                     wanted = 0;
                 }
-                Round::Submitted(reading) => {
-                    let locks = token.page_locks();
-                    let locked = self.mapping().lock_killable(locks, single, &killed)?;
-                    let Some(locked) = locked else { continue };
-                    reading.result(self, &locked)?;
-                    if locked.uptodate().contains(first.bit()) {
-                        return Ok(Brought::Uptodate(reading.page));
+                Round::Submitted(submitted) => {
+                    *reading = Some(submitted);
+                    if let Some(brought) = self.read_result(token, reading, task)? {
+                        return Ok(brought);
                     }
                     wanted = 0;
                 }
             }
         }
+    }
+
+    /// Waits for the read of a page; the page, unless it has to be submitted once more. The value
+    /// is taken, but for a caller that does not sleep and finds the page locked.
+    ///
+    /// # Errors
+    /// As [`bring_in`](Self::bring_in).
+    fn read_result<'i, T: Task>(
+        &'i self,
+        token: &mut impl PageLocks,
+        reading: &mut Option<Reading<'i, K>>,
+        task: &T,
+    ) -> Result<Option<Brought<'i, K>>, Errno> {
+        let Some(index) = reading.as_ref().map(|reading| reading.index) else { return Ok(None) };
+        let (locks, single) = (token.page_locks(), PageRun::single(index));
+        let locked = self.mapping().lock_killable(locks, single, &Caller(task))?;
+        let (Some(locked), Some(reading)) = (locked, reading.take()) else { return Ok(None) };
+        reading.result(self, &locked)?;
+        let is_uptodate = locked.uptodate().contains(index.bit());
+        Ok(is_uptodate.then_some(Brought::Uptodate(reading.page)))
     }
 
     /// Puts frames from `batch` in, and hands the pages that are not uptodate to the store.

@@ -119,7 +119,7 @@ pub use units::{
     LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun,
 };
 pub use victims::{Search, Victims};
-pub use wait::{SpinWait, Wait, WaitKey};
+pub use wait::{Patience, SpinWait, Wait, WaitKey};
 pub use writeback_request::WritebackRequest;
 pub use writeback_run::WritebackRun;
 

@@ -32,8 +32,9 @@ use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
 use crate::limits;
 use crate::options::{Position, WriteOptions, Written};
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::InodeLocks;
+use crate::uptodate::Kept;
 
 impl<K: Kernel> Inode<K> {
     /// Writes the bytes of `from` to the file.
@@ -64,17 +65,18 @@ impl<K: Kernel> Inode<K> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
-        self.write_with(token, from, options, None, task)
+        self.write_with(token, from, options, None, None, task)
     }
 
     /// [`write`](Self::write), or [`write_behind`](Self::write_behind).
     #[inline]
-    pub(crate) fn write_with<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    pub(crate) fn write_with<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
         options: &WriteOptions,
         behind: Option<&DropBehind<K>>,
+        kept: Kept<'_, 'f, K>,
         task: &T,
     ) -> Result<Written, Errno> {
         if from.is_empty() {
@@ -86,8 +88,8 @@ impl<K: Kernel> Inode<K> {
         }
         let strategy = options.strategy.unwrap_or(self.strategy());
         let written = match options.position {
-            Position::At(pos) => self.write_at(token, from, pos, strategy, behind, task)?,
-            Position::Append => self.append(token, from, strategy, behind, task)?,
+            Position::At(pos) => self.write_at(token, from, pos, strategy, behind, kept, task)?,
+            Position::Append => self.append(token, from, strategy, behind, kept, task)?,
         };
         if written.bytes > 0 {
             task.throttle();
@@ -100,13 +102,15 @@ impl<K: Kernel> Inode<K> {
     }
 
     #[inline]
-    fn write_at<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
+    fn write_at<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
         start: u64,
         strategy: Strategy,
         behind: Option<&DropBehind<K>>,
+        kept: Kept<'_, 'f, K>,
         task: &T,
     ) -> Result<Written, Errno> {
         let mut request = self.request(token, from, start, strategy, task)?;
@@ -128,24 +132,25 @@ impl<K: Kernel> Inode<K> {
                 attempt => first = attempt.ok(),
             }
         }
-        self.write_in_steps(request, claim, first, behind)
+        self.write_in_steps(request, claim, first, behind, kept)
     }
 
     /// Goes on where the first attempt ended, if there was one.
     #[inline(never)]
-    fn write_in_steps<'w, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &'w self,
+    fn write_in_steps<'w, 'f: 'w, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
         request: Request<'w, '_, U, T>,
         claim: Claim<'w, K>,
         first: Option<Attempt>,
         behind: Option<&'w DropBehind<K>>,
+        kept: Kept<'w, 'f, K>,
     ) -> Result<Written, Errno> {
         let task = request.task;
-        let mut writer = Writer::new(self, request, claim, behind);
+        let mut writer = Writer::new(self, request, claim, behind, kept);
         let mut stop = writer.overwrite(first);
         if stop == Err(Stop::MustGrow) {
             writer.claim.release();
-            let killed = || task.fatal_signal_pending();
+            let killed = Caller(task);
             let size_lock = self.lock.lock_killable(self.mapping().cache().wait(), &killed);
             // What was cut off meanwhile is not in the file, and not reported.
             writer.go_back_to_the_cut();
@@ -158,19 +163,20 @@ impl<K: Kernel> Inode<K> {
     }
 
     #[inline(never)] // for the stack of its callers
-    fn append<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    fn append<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
         strategy: Strategy,
         behind: Option<&DropBehind<K>>,
+        kept: Kept<'_, 'f, K>,
         task: &T,
     ) -> Result<Written, Errno> {
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         let size_lock = self.lock.lock_killable(self.mapping().cache().wait(), &killed)?;
         let request = self.request(token, from, self.size(), strategy, task)?;
         let entry = pin!(self.ranges.request());
-        let mut writer = Writer::new(self, request, Claim::none(entry.as_ref()), behind);
+        let mut writer = Writer::new(self, request, Claim::none(entry.as_ref()), behind, kept);
         let stop = writer.grow();
         let written = writer.finish(stop);
         drop(size_lock);
