@@ -26,22 +26,24 @@
 //! that each page of a request refuses it once for its read, and once for a writeback of a store
 //! that [wants stable pages](faultless_page::AddressSpaceOperations::wants_stable_pages).
 //!
-//! After `WouldFault` the next call lands at least a byte if the first byte of the range stays
-//! resident until that call has returned: by a count of its frame, or because no other task runs in
-//! between. Without that there is no bound on the calls (W6).
+//! After `WouldFault` for the next byte of the request the next call lands at least that one, or is
+//! refused for a page, if the byte stays resident until that call has returned: by a count of its
+//! frame, or because no other task runs in between. Without that there is no bound on the calls
+//! (W6). Four calls that are refused for a later byte are enough for those before it to land.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
 use core::fmt;
 
 use faultless_page::{Errno, Kernel, OwnedFrame, PageIndex, StoreId, WaitKey};
-use faultless_usercopy::{IovIter, UserMemory, UserSlice};
+use faultless_usercopy::{IovIter, UserAddr, UserMemory, UserSlice};
 
 use crate::fault::{Access, FaultError, MappedFrame};
 use crate::inode::Inode;
 use crate::options::{WriteOptions, Written};
 use crate::task::Task;
 use crate::token::{InFault, InodeLocks};
+use crate::transfer::MAX_FRUITLESS_ROUNDS;
 use crate::uptodate::Reading;
 
 /// Why a call that does not sleep has done nothing.
@@ -50,8 +52,13 @@ pub enum NotYet<E = Errno> {
     /// A page is locked or under I/O, or a range or the inode is taken: after a wake of the key the
     /// call is worth another try. The task was told the key before the last look.
     WouldWait(WaitKey),
-    /// User memory is not there, from the start of the range on. It is no longer than what the next
-    /// copy can use. If its first byte cannot be had, the request ends with `EFAULT`.
+    /// User memory is not there, from the start of the range on, which is no longer than what the
+    /// next copy can use. It may begin behind the next byte of the request: a page of the file that
+    /// is not in the cache and is to be replaced takes all of its bytes or none.
+    ///
+    /// If the first byte of the range cannot be had and is the next one of the request, the request
+    /// ends, with `EFAULT` if nothing has landed. Otherwise the call is to be repeated, and lands
+    /// what lies before it (W1).
     WouldFault(UserSlice),
     /// The error of the call that sleeps.
     Failed(E),
@@ -65,7 +72,47 @@ pub enum NotYet<E = Errno> {
 /// does.
 pub struct NonBlocking<'i, K: Kernel> {
     inode: &'i Inode<K>,
-    reading: Option<Reading<'i, K>>,
+    unfinished: Unfinished<'i, K>,
+}
+
+/// What a call that does not sleep leaves to the next one.
+pub(crate) struct Unfinished<'i, K: Kernel> {
+    /// The page that it waits for.
+    pub(crate) reading: Option<Reading<'i, K>>,
+    /// The byte of user memory that was missing last, and how often one was since a byte landed.
+    missing: Option<UserAddr>,
+    fruitless: u32,
+    /// Whether that byte was missing the time before.
+    is_same: bool,
+}
+
+/// The same, for code that calls share. `None`: the call sleeps, and there is no next one.
+pub(crate) type Kept<'k, 'i, K> = Option<&'k mut Unfinished<'i, K>>;
+
+impl<K: Kernel> Unfinished<'_, K> {
+    /// A byte of user memory is missing.
+    pub(crate) fn missed(&mut self, at: UserAddr) {
+        self.is_same = self.missing.replace(at) == Some(at);
+        self.fruitless += 1;
+    }
+
+    /// Whether the caller is to be asked for the byte that is missing: it is another one than the
+    /// last time, and not one too many.
+    pub(crate) fn is_worth_a_fault(&self) -> bool {
+        !self.is_same && self.fruitless <= MAX_FRUITLESS_ROUNDS
+    }
+
+    /// The request has come to byte `end`: it waits for no page before that.
+    fn passed(&mut self, end: u64) {
+        let last = end.checked_sub(1).map(PageIndex::containing);
+        self.reading.take_if(|reading| Some(reading.index()) <= last);
+    }
+
+    /// Bytes have landed.
+    pub(crate) fn progressed(&mut self) {
+        self.missing = None;
+        self.fruitless = 0;
+    }
 }
 
 /// A task whose calls do not sleep, and why the last one ended.
@@ -79,7 +126,8 @@ impl<K: Kernel> Inode<K> {
     #[must_use]
     #[doc(alias = "IOCB_NOWAIT")]
     pub const fn nonblocking(&self) -> NonBlocking<'_, K> {
-        NonBlocking { inode: self, reading: None }
+        let unfinished = Unfinished { reading: None, missing: None, fruitless: 0, is_same: false };
+        NonBlocking { inode: self, unfinished }
     }
 }
 
@@ -105,9 +153,11 @@ impl<K: Kernel> NonBlocking<'_, K> {
             return Err(NotYet::Failed(Errno::Invalid));
         }
         let task = NoSleep::of(task);
-        let kept = Some(&mut self.reading);
+        let kept = Some(&mut self.unfinished);
         let written = self.inode.write_with(token, from, options, None, kept, &task);
-        written.map_err(|errno| task.refusal(errno))
+        let written = written.map_err(|errno| task.refusal(errno))?;
+        self.unfinished.passed(written.end);
+        Ok(written)
     }
 
     /// As [`Inode::read`], without sleeping or faulting. A result that is shorter than the request
@@ -123,8 +173,10 @@ impl<K: Kernel> NonBlocking<'_, K> {
         task: &T,
     ) -> Result<usize, NotYet> {
         let task = NoSleep::of(task);
-        let read = self.inode.read_keeping(token, to, pos, &mut self.reading, &task);
-        read.map_err(|errno| task.refusal(errno))
+        let read = self.inode.read_keeping(token, to, pos, &mut self.unfinished, &task);
+        let bytes = read.map_err(|errno| task.refusal(errno))?;
+        self.unfinished.passed(pos + bytes as u64);
+        Ok(bytes)
     }
 
     /// As [`Inode::fault`], without sleeping. The caller looks the area up before each call. It
@@ -142,7 +194,7 @@ impl<K: Kernel> NonBlocking<'_, K> {
         install: impl FnOnce(MappedFrame<'_, K>) -> R,
     ) -> Result<R, NotYet<FaultError>> {
         let task = NoSleep::of(task);
-        let kept = Some(&mut self.reading);
+        let kept = Some(&mut self.unfinished);
         let resolved = self.inode.fault_with(fault, index, access, kept, &task, install);
         resolved.map_err(|error| task.fault_refusal(error))
     }
@@ -161,7 +213,7 @@ impl<K: Kernel> NonBlocking<'_, K> {
         install: impl FnOnce(OwnedFrame<'f, K>) -> R,
     ) -> Result<R, NotYet<FaultError>> {
         let task = NoSleep::of(task);
-        let kept = Some(&mut self.reading);
+        let kept = Some(&mut self.unfinished);
         let resolved = self.inode.fault_copy_with(fault, index, copy, kept, &task, install);
         resolved.map_err(|error| task.fault_refusal(error))
     }
@@ -233,7 +285,7 @@ impl<K: Kernel> fmt::Debug for NonBlocking<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NonBlocking")
             .field("inode", &self.inode)
-            .field("is_reading", &self.reading.is_some())
+            .field("is_reading", &self.unfinished.reading.is_some())
             .finish()
     }
 }

@@ -136,17 +136,14 @@ impl<K: Kernel> RangeLock<K> {
         task: &T,
     ) -> Result<RangeGuard<'l, K>, Errno> {
         K::trace(Trace::Acquiring(self.lock_id(range)));
+        if !T::SLEEPS {
+            return self.hold_or_watch(request, wait, range, task);
+        }
         request.lock().link(Claim { range, rank: Rank::Waiting });
         let mut held = false;
         let mut killed = false;
-        if !T::SLEEPS {
-            held = self.try_hold(request, range) || {
-                self.watch(task);
-                self.try_hold(request, range)
-            };
-        }
         // A `Wait` that returns too early is asked again.
-        while T::SLEEPS && !held && !killed {
+        while !held && !killed {
             wait.wait_until(request.key(), &mut || {
                 held = held || self.try_hold(request, range);
                 killed = !held && task.fatal_signal_pending();
@@ -154,12 +151,42 @@ impl<K: Kernel> RangeLock<K> {
             });
         }
         let guard = RangeGuard { lock: self, wait, request, range, rank: Rank::Held };
-        if !held {
+        if killed {
             guard.give_up();
-            return Err(if killed { Errno::Interrupted } else { Errno::WouldBlock });
+            return Err(Errno::Interrupted);
         }
         K::trace(Trace::Acquired(self.lock_id(range)));
         Ok(guard)
+    }
+
+    /// As [`acquire`](Self::acquire), for a task that does not sleep. A claim that is not granted is
+    /// not linked: it holds up no other.
+    fn hold_or_watch<'l, T: Task>(
+        &'l self,
+        request: Pin<&'l RangeRequest<'l, K>>,
+        wait: &'l K::Wait,
+        range: ByteRange,
+        task: &T,
+    ) -> Result<RangeGuard<'l, K>, Errno> {
+        let hold_now = || {
+            let mut queue = request.lock();
+            let is_free = !queue.any(|claim| claim.range.overlaps(range));
+            if is_free {
+                queue.link(Claim { range, rank: Rank::Held });
+                self.granted.fetch_add(1, Ordering::Release);
+            }
+            is_free
+        };
+        let is_held = hold_now() || {
+            self.watch(task);
+            hold_now()
+        };
+        if !is_held {
+            K::trace(Trace::GaveUp(self.lock_id(range)));
+            return Err(Errno::WouldBlock);
+        }
+        K::trace(Trace::Acquired(self.lock_id(range)));
+        Ok(RangeGuard { lock: self, wait, request, range, rank: Rank::Held })
     }
 
     /// Has `task`, which does not sleep, woken when a claim goes after the next look. A claim is

@@ -15,13 +15,14 @@ use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
+use crate::nonblocking::{Kept, Unfinished};
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out};
-use crate::uptodate::{Brought, Kept, Reading};
+use crate::uptodate::Brought;
 
 /// Rounds that lose all their bytes to truncations before the reader takes I.
 const MAX_RESTARTS: u32 = 3;
@@ -148,14 +149,13 @@ impl<K: Kernel> Inode<K> {
         self.read_with(token, to, pos, &Missing::ReadBehind(ahead, behind), None, task)
     }
 
-    /// As [`read`](Self::read), for a task that does not sleep: the page that it waits for is in
-    /// `kept` from one call to the next.
+    /// As [`read`](Self::read), for a task that does not sleep.
     pub(crate) fn read_keeping<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &'i self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         pos: u64,
-        kept: &mut Option<Reading<'i, K>>,
+        kept: &mut Unfinished<'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         self.read_with(token, to, pos, &Missing::Read, Some(kept), task)

@@ -10,6 +10,7 @@ use faultless_page::{
 };
 
 use crate::inode::Inode;
+use crate::nonblocking::Kept;
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::task::{Caller, Task};
@@ -43,10 +44,6 @@ pub(crate) struct Reading<'i, K: Kernel> {
     needed: usize,
 }
 
-/// Where a call that does not sleep leaves the page that it waits for to the next one. `None`: the
-/// call sleeps, and there is no next one.
-pub(crate) type Kept<'k, 'i, K> = Option<&'k mut Option<Reading<'i, K>>>;
-
 impl<'i, K: Kernel> Reading<'i, K> {
     /// Page `index` of a locked run, which is about to be submitted. `None` if it is absent.
     pub(crate) fn of(
@@ -56,6 +53,11 @@ impl<'i, K: Kernel> Reading<'i, K> {
     ) -> Option<Self> {
         let needed = inode.bytes_on_store(index);
         locked.pin(inode.mapping(), index).map(|page| Self { page, index, needed })
+    }
+
+    /// Which page it is.
+    pub(crate) const fn index(&self) -> PageIndex {
+        self.index
     }
 
     /// Its slot, if it lies in the locked run.
@@ -106,7 +108,7 @@ impl<K: Kernel> Inode<K> {
     ) -> Result<Brought<'i, K>, Errno> {
         let (first, killed) = (run.first(), Caller(task));
         let mut none = None;
-        let reading = kept.unwrap_or(&mut none);
+        let reading = kept.map_or(&mut none, |kept| &mut kept.reading);
         if reading.as_ref().is_some_and(|reading| reading.index == first)
             && let Some(brought) = self.read_result(token, reading, task)?
         {

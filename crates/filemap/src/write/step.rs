@@ -78,7 +78,7 @@ where
             Attempt::Landed(bytes) => self.progressed(bytes),
             Attempt::Foreign => self.wait_for_claims(reached)?,
             Attempt::NotReady(_) | Attempt::Reading => self.bounce(reached)?,
-            Attempt::Nothing if !T::SLEEPS => return Err(self.would_fault(reached)),
+            Attempt::Nothing if !T::SLEEPS => self.refuse_or_bounce(reached)?,
             Attempt::Nothing => {
                 self.fruitless += 1;
                 if self.fruitless > MAX_FRUITLESS_ROUNDS {
@@ -147,6 +147,7 @@ where
     /// Tries pages that need no preparation.
     #[inline]
     fn fast_path(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
+        self.came = 0;
         let bytes = self.next_bytes(len);
         hot::attempt(self.inode, &mut self.request, &mut self.claim, self.mode, run, bytes)
     }
@@ -248,6 +249,7 @@ where
             plan.commit(inode, &mut locked, self.mode, copied, task);
         self.dirtied = dirtied;
         self.request.from.revert(copied - accepted);
+        self.came = copied - accepted;
         if let Some(Halt::Unread(slots)) = plan.halt
             && plan.len == 0
         {
@@ -303,7 +305,7 @@ where
     #[cold]
     fn fault_in_or_bounce(&mut self, len: usize) -> Result<(), Stop> {
         if !T::SLEEPS {
-            return Err(self.would_fault(len));
+            return self.refuse_or_bounce(len);
         }
         self.fruitless += 1;
         if self.fruitless > MAX_FRUITLESS_ROUNDS {
@@ -315,10 +317,29 @@ where
         Ok(())
     }
 
-    /// Of a call that does not sleep: the next copy, of `len` bytes, needs the source first.
+    /// Of a call that does not sleep: the next copy, of `len` bytes, came short. Says which byte of
+    /// the source is missing. What lies before it goes through a temporary page, if the caller
+    /// cannot help it, or has been asked too often (W1, W6).
     #[cold]
-    fn would_fault(&self, len: usize) -> Stop {
-        self.request.task.would_fault(self.request.from.segment().prefix(len));
+    fn refuse_or_bounce(&mut self, len: usize) -> Result<(), Stop> {
+        let refused = self.would_fault(len);
+        let kept = self.kept.as_mut();
+        if self.came == 0 || kept.is_none_or(|kept| kept.is_worth_a_fault()) {
+            return Err(refused);
+        }
+        self.bounce(self.next_piece().unwrap_or(len))
+    }
+
+    /// Of a call that does not sleep: the next copy, of `len` bytes, needs more of the source.
+    #[cold]
+    fn would_fault(&mut self, len: usize) -> Stop {
+        let mut missing = self.request.from.clone();
+        missing.advance(self.came);
+        let range = missing.segment().prefix(len.saturating_sub(self.came));
+        self.request.task.would_fault(range);
+        if let Some(kept) = &mut self.kept {
+            kept.missed(range.addr());
+        }
         Errno::WouldBlock.into()
     }
 
@@ -352,6 +373,7 @@ where
         };
         request.from.revert(got);
         let Some(run) = PageRun::covering(self.pos, got) else {
+            self.came = 0;
             return Err(if T::SLEEPS { Errno::Fault.into() } else { self.would_fault(len) });
         };
         loop {

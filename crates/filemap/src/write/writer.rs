@@ -12,12 +12,13 @@ use faultless_usercopy::UserMemory;
 use super::request::{Attempt, Claim, Mode, Request, Stop};
 use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
+use crate::nonblocking::Kept;
 use crate::options::Retention;
 use crate::options::Written;
 use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
-use crate::uptodate::{Kept, Reading};
+use crate::uptodate::Reading;
 
 /// One request on its way, to a file that is borrowed for `'f`.
 pub(super) struct Writer<'w, 'i, 'f, K: Kernel, U: UserMemory + ?Sized, T> {
@@ -46,8 +47,10 @@ pub(super) struct Writer<'w, 'i, 'f, K: Kernel, U: UserMemory + ?Sized, T> {
     pub(super) dirtied: u32,
     /// What the open file drops behind its writes, if it does.
     behind: Option<&'w DropBehind<K>>,
-    /// Where a page that is still being read when the call ends is kept for the next call.
-    kept: Kept<'w, 'f, K>,
+    /// Bytes that the last copy moved and that were refused.
+    pub(super) came: usize,
+    /// What the next call has to know, if this one does not sleep.
+    pub(super) kept: Kept<'w, 'f, K>,
 }
 
 /// Stands for a growing write that is under way, under I. Dropped by a callback that unwinds: bytes
@@ -78,7 +81,7 @@ where
         behind: Option<&'w DropBehind<K>>,
         mut kept: Kept<'w, 'f, K>,
     ) -> Self {
-        let reading = kept.as_mut().and_then(|kept| kept.take());
+        let reading = kept.as_mut().and_then(|kept| kept.reading.take());
         Self {
             inode,
             pos: request.start,
@@ -94,6 +97,7 @@ where
             overreached: false,
             dirtied: 0,
             behind,
+            came: 0,
             kept,
         }
     }
@@ -194,7 +198,10 @@ where
             self.take_back_kept(run);
         }
         if let Some(kept) = self.kept {
-            *kept = self.reading;
+            kept.reading = self.reading;
+            if self.pos > self.request.start {
+                kept.progressed();
+            }
         }
         let Request { from, start, asked, .. } = self.request;
         debug_assert!(start <= self.pos, "a write goes back to its begin at most");
