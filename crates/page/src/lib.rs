@@ -65,6 +65,7 @@ mod removed;
 mod replacement;
 mod request;
 mod rmap;
+mod rwlock;
 mod section;
 mod shadow_frames;
 mod slots;
@@ -105,6 +106,7 @@ pub use removed::{Removals, Removed};
 pub use replacement::Replacement;
 pub use request::{Segment, Segments};
 pub use rmap::{NoUserMappings, Unmap, UserMappings};
+pub use rwlock::{SleepRwGuard, SleepRwLock};
 pub use section::{ReadSection, Usage};
 pub use slots::SlotMask;
 pub use store::{
