@@ -97,15 +97,17 @@ fn main() {
     let buffer = UserSlice::new(&memory, UserAddr::new(start), 3000).expect("in range");
 
     // The executor of one task: polls it, and lets the device work.
-    let mut task = pin!(write(&file, &memory, buffer, 2000));
-    let mut cx = Context::from_waker(Waker::noop());
     let mut polls = 1;
-    let written = loop {
-        if let Poll::Ready(written) = task.as_mut().poll(&mut cx) {
-            break written;
+    let written = {
+        let mut task = pin!(write(&file, &memory, buffer, 2000));
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            if let Poll::Ready(written) = task.as_mut().poll(&mut cx) {
+                break written;
+            }
+            assert!(device.work(), "a task that waits, and nothing under way");
+            polls += 1;
         }
-        assert!(device.work(), "a task that waits, and nothing under way");
-        polls += 1;
     };
     println!("{written} bytes written in {polls} polls");
     assert_eq!((written, file.size()), (3000, 2 * PAGE_SIZE as u64));

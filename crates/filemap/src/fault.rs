@@ -20,13 +20,12 @@ use faultless_policy::readahead::Run;
 
 use crate::eof::zero_to_page_end;
 use crate::inode::Inode;
-use crate::nonblocking::Kept;
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::{Caller, Task};
 use crate::token::{InFault, PageLocks};
-use crate::uptodate::pages_before;
+use crate::uptodate::{Kept, pages_before};
 
 /// What the faulting instruction wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,25 +5,25 @@
 //! key, and ends; where it would fault memory in, it ends. What has landed by then is the result.
 //!
 //! # What a caller does
-//! It calls until the request is done. After [`NotYet::WouldWait`] it returns to its executor, to be
-//! polled again when the [`Wait`](faultless_page::Wait) seam wakes the key; its
-//! [`Task::would_wait`] has registered it. After [`NotYet::WouldFault`] it makes the memory resident
-//! as its fault handler does, by [`NonBlocking::fault`] if that is a page of a file.
+//! It calls until the request is done. After [`NotYet::WouldWait`] it returns to its executor, to
+//! be polled again when the [`Wait`](faultless_page::Wait) seam wakes the key; its
+//! [`Task::would_wait`] has registered it. After [`NotYet::WouldFault`] it makes the memory
+//! resident as its fault handler does, by [`NonBlocking::fault`] if that is a page of a file.
 //!
 //! # What is kept between two calls
-//! The count of what has landed, which the caller has; and the page that is being read, with a count
-//! of its frame, so that reclaim does not take it before the next call and a failed read is reported
-//! to this caller (F8). No lock is kept, no range, and no place in a queue: a task that is not
-//! polled again holds up no other. So each call is a write of its own to other writers, whose bytes
-//! may come between those of two calls; and each call of an append goes to the end that the file has
-//! by then.
+//! The count of what has landed, which the caller has; and the page that is being read, with a
+//! count of its frame, so that reclaim does not take it before the next call and a failed read is
+//! reported to this caller (F8). No lock is kept, no range, and no place in a queue: a task that is
+//! not polled again holds up no other. So each call is a write of its own to other writers, whose
+//! bytes may come between those of two calls; and each call of an append goes to the end that the
+//! file has by then.
 //!
 //! # How often a call is refused (L1)
 //! A call does not wait for others in a loop, so it ends. After a wake it is refused again only if
-//! another caller was faster: those that sleep in a queue always are. If all callers of a file are of
-//! this kind, and its tasks are polled one at a time, then a page lock, a range or I is never held
-//! when a call begins, but for pages that the store reads. Such a page is kept for the caller, so
-//! that each page of a request refuses it once for its read, and once for a writeback of a store
+//! another caller was faster: those that sleep in a queue always are. If all callers of a file are
+//! of this kind, and its tasks are polled one at a time, then a page lock, a range or I is never
+//! held when a call begins, but for pages that the store reads. Such a page is kept for the caller,
+//! so that each page of a request refuses it once for its read, and once for a writeback of a store
 //! that [wants stable pages](faultless_page::AddressSpaceOperations::wants_stable_pages).
 //!
 //! After `WouldFault` for the next byte of the request the next call lands at least that one, or is
@@ -36,15 +36,14 @@ use core::cell::Cell;
 use core::fmt;
 
 use faultless_page::{Errno, Kernel, OwnedFrame, PageIndex, StoreId, WaitKey};
-use faultless_usercopy::{IovIter, UserAddr, UserMemory, UserSlice};
+use faultless_usercopy::{IovIter, UserMemory, UserSlice};
 
 use crate::fault::{Access, FaultError, MappedFrame};
 use crate::inode::Inode;
 use crate::options::{WriteOptions, Written};
 use crate::task::Task;
 use crate::token::{InFault, InodeLocks};
-use crate::transfer::MAX_FRUITLESS_ROUNDS;
-use crate::uptodate::Reading;
+use crate::uptodate::Unfinished;
 
 /// Why a call that does not sleep has done nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,46 +74,6 @@ pub struct NonBlocking<'i, K: Kernel> {
     unfinished: Unfinished<'i, K>,
 }
 
-/// What a call that does not sleep leaves to the next one.
-pub(crate) struct Unfinished<'i, K: Kernel> {
-    /// The page that it waits for.
-    pub(crate) reading: Option<Reading<'i, K>>,
-    /// The byte of user memory that was missing last, and how often one was since a byte landed.
-    missing: Option<UserAddr>,
-    fruitless: u32,
-    /// Whether that byte was missing the time before.
-    is_same: bool,
-}
-
-/// The same, for code that calls share. `None`: the call sleeps, and there is no next one.
-pub(crate) type Kept<'k, 'i, K> = Option<&'k mut Unfinished<'i, K>>;
-
-impl<K: Kernel> Unfinished<'_, K> {
-    /// A byte of user memory is missing.
-    pub(crate) fn missed(&mut self, at: UserAddr) {
-        self.is_same = self.missing.replace(at) == Some(at);
-        self.fruitless += 1;
-    }
-
-    /// Whether the caller is to be asked for the byte that is missing: it is another one than the
-    /// last time, and not one too many.
-    pub(crate) fn is_worth_a_fault(&self) -> bool {
-        !self.is_same && self.fruitless <= MAX_FRUITLESS_ROUNDS
-    }
-
-    /// The request has come to byte `end`: it waits for no page before that.
-    fn passed(&mut self, end: u64) {
-        let last = end.checked_sub(1).map(PageIndex::containing);
-        self.reading.take_if(|reading| Some(reading.index()) <= last);
-    }
-
-    /// Bytes have landed.
-    pub(crate) fn progressed(&mut self) {
-        self.missing = None;
-        self.fruitless = 0;
-    }
-}
-
 /// A task whose calls do not sleep, and why the last one ended.
 struct NoSleep<'t, T> {
     task: &'t T,
@@ -126,15 +85,14 @@ impl<K: Kernel> Inode<K> {
     #[must_use]
     #[doc(alias = "IOCB_NOWAIT")]
     pub const fn nonblocking(&self) -> NonBlocking<'_, K> {
-        let unfinished = Unfinished { reading: None, missing: None, fruitless: 0, is_same: false };
-        NonBlocking { inode: self, unfinished }
+        NonBlocking { inode: self, unfinished: Unfinished::nothing() }
     }
 }
 
 impl<K: Kernel> NonBlocking<'_, K> {
     /// As [`Inode::write`], without sleeping, faulting or throttling. A result that is shorter than
-    /// the request is what landed before something was not ready, or before an error: the next call,
-    /// with the rest, says which. The caller syncs and pauses by its own means.
+    /// the request is what landed before something was not ready, or before an error: the next
+    /// call, with the rest, says which. The caller syncs and pauses by its own means.
     ///
     /// The token is not used to fault; it says that no lock is held that the caller's fault handler
     /// could want, and that pages may be locked until the call returns.
@@ -180,8 +138,8 @@ impl<K: Kernel> NonBlocking<'_, K> {
     }
 
     /// As [`Inode::fault`], without sleeping. The caller looks the area up before each call. It
-    /// holds no lock that sleeps when it returns to its executor; `install` looks, under the lock of
-    /// the page table, whether the area is still there.
+    /// holds no lock that sleeps when it returns to its executor; `install` looks, under the lock
+    /// of the page table, whether the area is still there.
     ///
     /// # Errors
     /// `install` was not called. [`NotYet::WouldWait`], or what [`Inode::fault`] returns.

@@ -159,8 +159,8 @@ impl<K: Kernel> RangeLock<K> {
         Ok(guard)
     }
 
-    /// As [`acquire`](Self::acquire), for a task that does not sleep. A claim that is not granted is
-    /// not linked: it holds up no other.
+    /// As [`acquire`](Self::acquire), for a task that does not sleep. A claim that is not granted
+    /// is not linked: it holds up no other.
     fn hold_or_watch<'l, T: Task>(
         &'l self,
         request: Pin<&'l RangeRequest<'l, K>>,

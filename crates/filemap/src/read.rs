@@ -15,14 +15,13 @@ use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
-use crate::nonblocking::{Kept, Unfinished};
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out};
-use crate::uptodate::Brought;
+use crate::uptodate::{Brought, Kept, Unfinished};
 
 /// Rounds that lose all their bytes to truncations before the reader takes I.
 const MAX_RESTARTS: u32 = 3;

@@ -8,13 +8,14 @@
 use faultless_page::{
     Errno, FileEnd, FrameBatch, Kernel, LockedRun, PageIndex, PageRun, SharedFrame, SlotMask,
 };
+use faultless_usercopy::UserAddr;
 
 use crate::inode::Inode;
-use crate::nonblocking::Kept;
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::task::{Caller, Task};
 use crate::token::PageLocks;
+use crate::transfer::MAX_FRUITLESS_ROUNDS;
 
 /// What became of a page that was wanted.
 pub(crate) enum Brought<'i, K: Kernel> {
@@ -44,6 +45,51 @@ pub(crate) struct Reading<'i, K: Kernel> {
     needed: usize,
 }
 
+/// What a call that does not sleep leaves to the next one.
+pub(crate) struct Unfinished<'i, K: Kernel> {
+    /// The page that it waits for.
+    pub(crate) reading: Option<Reading<'i, K>>,
+    /// The byte of user memory that was missing last, and how often one was since a byte landed.
+    missing: Option<UserAddr>,
+    fruitless: u32,
+    /// Whether that byte was missing the time before.
+    is_same: bool,
+}
+
+/// The same, for code that calls share. `None`: the call sleeps, and there is no next one.
+pub(crate) type Kept<'k, 'i, K> = Option<&'k mut Unfinished<'i, K>>;
+
+impl<K: Kernel> Unfinished<'_, K> {
+    /// Nothing: the first call is to come.
+    pub(crate) const fn nothing() -> Self {
+        Self { reading: None, missing: None, fruitless: 0, is_same: false }
+    }
+
+    /// A byte of user memory is missing.
+    pub(crate) fn missed(&mut self, at: UserAddr) {
+        self.is_same = self.missing.replace(at) == Some(at);
+        self.fruitless += 1;
+    }
+
+    /// Whether the caller is to be asked for the byte that is missing: it is another one than the
+    /// last time, and not one too many.
+    pub(crate) fn is_worth_a_fault(&self) -> bool {
+        !self.is_same && self.fruitless <= MAX_FRUITLESS_ROUNDS
+    }
+
+    /// The request has come to byte `end`: it waits for no page before that.
+    pub(crate) fn passed(&mut self, end: u64) {
+        let last = end.checked_sub(1).map(PageIndex::containing);
+        self.reading.take_if(|reading| Some(reading.index) <= last);
+    }
+
+    /// Bytes have landed.
+    pub(crate) fn progressed(&mut self) {
+        self.missing = None;
+        self.fruitless = 0;
+    }
+}
+
 impl<'i, K: Kernel> Reading<'i, K> {
     /// Page `index` of a locked run, which is about to be submitted. `None` if it is absent.
     pub(crate) fn of(
@@ -53,11 +99,6 @@ impl<'i, K: Kernel> Reading<'i, K> {
     ) -> Option<Self> {
         let needed = inode.bytes_on_store(index);
         locked.pin(inode.mapping(), index).map(|page| Self { page, index, needed })
-    }
-
-    /// Which page it is.
-    pub(crate) const fn index(&self) -> PageIndex {
-        self.index
     }
 
     /// Its slot, if it lies in the locked run.

@@ -41,7 +41,7 @@
 //! `watched` and in `waiters`, both under the queue's lock, and then looks. Every grant, also the
 //! one that follows an unlock, keeps the bit in `waiters` for as long as the slot is locked or
 //! waited for; then it clears the bit in `watched` and wakes the slot's key. A watched slot that is
-//! free is locked by whoever comes first.
+//! free is locked by the caller that comes first.
 #![forbid(unsafe_code)]
 
 use core::mem;

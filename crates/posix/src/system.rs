@@ -53,9 +53,9 @@ pub unsafe trait System: Sized + Send + Sync + 'static {
 
     /// Whether the areas of an address space have a sleeping lock, M, beside the short one: faults
     /// hold it for reading while they bring a page in, and calls that change the areas for writing.
-    /// A call is then one step for faults and for other calls, and a fault never has to look at its
-    /// area twice; but a fault that waits for a store holds up `mmap` and `munmap`, and those behind
-    /// them all later faults. Without it no fault waits for a call.
+    /// A call is then one step for faults and for other calls; but a fault that waits for a store
+    /// holds up `mmap` and `munmap`, and those behind them all later faults. Without it no fault
+    /// waits for a call.
     ///
     /// A kernel that says yes makes no access to user memory inside
     /// [`AddressSpace::read_areas`](crate::AddressSpace::read_areas).

@@ -1,16 +1,14 @@
 //! A kernel without threads: its waits are wakers, and none of its calls sleeps.
 
 use std::cell::RefCell;
-use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use faultless::filemap::{Inode, Task};
-use faultless::page::{
-    AddressSpaceOperations, CoreSync, Errno, FrameNumber, Frames, Kernel, PageCache, Wait, WaitKey,
-};
+use faultless::page::{AddressSpaceOperations, CoreSync, Kernel, PageCache, Wait, WaitKey};
 use faultless::parts::{FramePool, Page};
 
+use crate::memory::Memory;
 use crate::space::Mapped;
 
 /// A file.
@@ -37,43 +35,8 @@ impl Kernel for Async {
 /// A cache with memory for `frames` frames, or a few more.
 pub(crate) fn cache(frames: usize) -> Arc<PageCache<Async>> {
     let region = vec![Page::ZERO; frames + 4].leak();
-    let memory = Memory(Arc::new(FramePool::new(region)));
+    let memory = Memory::of(FramePool::new(region));
     Arc::new(PageCache::new(memory, Wakers::default()))
-}
-
-/// Frames of a pool, which an address space shares with the cache.
-#[derive(Clone, Debug)]
-pub(crate) struct Memory(Arc<FramePool>);
-
-impl Memory {
-    /// Frames that nothing uses.
-    pub(crate) fn free(&self) -> u32 {
-        self.0.free()
-    }
-}
-
-// SAFETY: the pool's promises.
-unsafe impl Frames for Memory {
-    fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
-        self.0.allocate(pages)
-    }
-
-    fn retain(&self, frame: FrameNumber) {
-        self.0.retain(frame);
-    }
-
-    fn references(&self, frame: FrameNumber) -> u32 {
-        self.0.references(frame)
-    }
-
-    unsafe fn release(&self, frame: FrameNumber) {
-        // SAFETY: the same contract.
-        unsafe { self.0.release(frame) };
-    }
-
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        self.0.address(frame)
-    }
 }
 
 /// Tasks by the keys that they are registered for.

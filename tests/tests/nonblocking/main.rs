@@ -8,6 +8,7 @@
 
 mod executor;
 mod kernel;
+mod memory;
 mod space;
 mod tasks;
 mod world;

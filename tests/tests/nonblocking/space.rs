@@ -4,11 +4,17 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use faultless::filemap::{Access, MappedFrame, Protection};
-use faultless::page::{FrameNumber, Frames, PAGE_SIZE, PageIndex, Unmap, UserMappings};
+use faultless::page::{FrameNumber, Frames, Kernel, PAGE_SIZE, PageIndex, Unmap, UserMappings};
 use faultless::usercopy::{MayFault, PageWalk, UserAddr, WalkAccess};
 
-use crate::kernel::{Async, Memory};
-use crate::world::FIRST;
+use crate::memory::Memory;
+
+/// Page of the file that the first user page shows: what is mapped lies in two leaves.
+pub(crate) const FIRST: usize = 61;
+/// Pages of the file that are mapped, some of them past its end at first.
+pub(crate) const FILES: usize = 8;
+/// Pages of the program's own.
+pub(crate) const OWN: usize = 3;
 
 /// Where the first page lies.
 pub(crate) const BASE: usize = 0x10_0000;
@@ -54,7 +60,7 @@ impl Space {
     }
 
     /// Sets the entry of a page of the file.
-    pub(crate) fn install(&self, page: usize, mapped: MappedFrame<'_, Async>) {
+    pub(crate) fn install<K: Kernel>(&self, page: usize, mapped: MappedFrame<'_, K>) {
         let writable = mapped.protection == Protection::Writable;
         let mut entries = self.entries();
         let shows = Some(PageIndex::new((FIRST + page) as u64));

@@ -5,8 +5,8 @@ use faultless::filemap::{Access, NotYet, Strategy, WriteOptions};
 use faultless::page::PAGE_SIZE;
 use faultless::usercopy::{IovIter, MayFault, UserSlice};
 
-use crate::space::BASE;
-use crate::world::{FILES, FIRST, OWN, World};
+use crate::space::{BASE, FILES, FIRST, OWN};
+use crate::world::World;
 
 /// Operations of a task.
 const STEPS: usize = 6;

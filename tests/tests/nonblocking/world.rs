@@ -11,14 +11,7 @@ use faultless_host::rng::Rng;
 use faultless_host::stores::{DeferredStore, MemoryStore};
 
 use crate::kernel::{Async, File, Polled};
-use crate::space::{BASE, Mapped, Space};
-
-/// Page of the file that the first user page shows: what is mapped lies in two leaves.
-pub(crate) const FIRST: usize = 61;
-/// Pages of the file that are mapped, some of them past its end at first.
-pub(crate) const FILES: usize = 8;
-/// Pages of the program's own.
-pub(crate) const OWN: usize = 3;
+use crate::space::{BASE, FILES, FIRST, Mapped, OWN, Space};
 
 /// What the bytes ought to be. A byte of the file is named by where it is mapped.
 #[derive(Debug)]

@@ -31,10 +31,10 @@ use self::writer::Writer;
 use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
 use crate::limits;
-use crate::nonblocking::Kept;
 use crate::options::{Position, WriteOptions, Written};
 use crate::task::{Caller, Task};
 use crate::token::InodeLocks;
+use crate::uptodate::Kept;
 
 impl<K: Kernel> Inode<K> {
     /// Writes the bytes of `from` to the file.

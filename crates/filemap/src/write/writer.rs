@@ -12,13 +12,12 @@ use faultless_usercopy::UserMemory;
 use super::request::{Attempt, Claim, Mode, Request, Stop};
 use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
-use crate::nonblocking::Kept;
 use crate::options::Retention;
 use crate::options::Written;
 use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
-use crate::uptodate::Reading;
+use crate::uptodate::{Kept, Reading};
 
 /// One request on its way, to a file that is borrowed for `'f`.
 pub(super) struct Writer<'w, 'i, 'f, K: Kernel, U: UserMemory + ?Sized, T> {

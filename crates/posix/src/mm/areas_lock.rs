@@ -8,15 +8,12 @@
 
 use core::fmt;
 
-use faultless::page::{SleepRwGuard, SleepRwLock};
+use faultless::page::SleepRwGuard;
 use faultless::parts::Lock;
 
 use crate::errno::Errno;
 use crate::mm::space::{AddressSpace, cache};
 use crate::system::{AreasEvent, System};
-
-/// M. Nothing, without [`System::LOCKS_AREAS`].
-pub(crate) struct AreasLock<S: System>(Option<SleepRwLock<S::Kernel>>);
 
 /// The areas stay as they are while it lives, if the kernel [locks them](System::LOCKS_AREAS).
 #[must_use]
@@ -24,13 +21,6 @@ pub struct AreasGuard<'s, S: System> {
     lock: Lock,
     /// `None` only inside `drop`, and without a lock.
     held: Option<SleepRwGuard<'s, S::Kernel>>,
-}
-
-impl<S: System> AreasLock<S> {
-    /// A free lock.
-    pub(crate) fn new() -> Self {
-        Self(S::LOCKS_AREAS.then(SleepRwLock::new))
-    }
 }
 
 impl<S: System> AddressSpace<S> {
@@ -53,7 +43,7 @@ impl<S: System> AddressSpace<S> {
     }
 
     fn hold(&self, lock: Lock) -> Result<AreasGuard<'_, S>, Errno> {
-        let Some(areas) = &self.areas.0 else { return Ok(AreasGuard { lock, held: None }) };
+        let Some(areas) = &self.areas else { return Ok(AreasGuard { lock, held: None }) };
         S::trace_areas(lock, AreasEvent::Acquiring);
         let wait = cache(self).wait();
         let held = match lock {
