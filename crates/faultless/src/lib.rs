@@ -14,8 +14,9 @@ pub use faultless_usercopy as usercopy;
 pub mod prelude {
     pub use faultless_filemap::{
         Access, ErrorCursor, FaultError, FileSize, InFault, InKernel, Inode, InodeLocks,
-        MappedFrame, MsyncKind, NoTask, OpenFile, OpenFlags, PageLocks, Position, PrepareCommit,
-        PrepareCommitStore, Protection, Strategy, SyncKind, Task, Times, WriteOptions, Written,
+        MappedFrame, MsyncKind, NoTask, NonBlocking, NotYet, OpenFile, OpenFlags, PageLocks,
+        Position, PrepareCommit, PrepareCommitStore, Protection, Strategy, SyncKind, Task, Times,
+        WriteOptions, Written,
     };
     pub use faultless_page::{
         AddressSpaceOperations, Begun, Contents, CoreSync, Errno, FailedSync, Fallocate, FillBuf,

@@ -17,7 +17,7 @@ use faultless_page::{AddressSpaceOperations, Errno, Kernel, PageIndex, PageRun};
 use crate::inode::Inode;
 use crate::invalidate::Dirty;
 use crate::ranges::{ByteRange, RangeGuard};
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::InodeLocks;
 use crate::writeback::pages;
 
@@ -122,7 +122,7 @@ impl<K: Kernel> Inode<K> {
         claim: &RangeGuard<'_, K>,
         task: &T,
     ) -> Result<u64, Errno> {
-        let (mapping, killed) = (self.mapping(), || task.fatal_signal_pending());
+        let (mapping, killed) = (self.mapping(), Caller(task));
         let mut removals = mapping.removals();
         let (mut from, mut kept) = (all.start, 0);
         while from < all.end {

@@ -20,7 +20,7 @@ use core::fmt;
 use core::ptr;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 
-use faultless_page::{ConstSync, Count, Initial, Kernel, StoreId, Word, Word64};
+use faultless_page::{ConstSync, Count, Initial, Kernel, StoreId, WaitKey, Word, Word64};
 use faultless_policy::throttle::{LONGEST_PAUSE_NS, Limits, Rate, Store};
 
 use crate::dirty_store::{Charged, StoreDirty};
@@ -206,6 +206,36 @@ impl<K: Kernel, const STORES: usize> DirtyLimit<K, STORES> {
             }
             if killed() {
                 return 0;
+            }
+        }
+    }
+
+    /// As [`promise_waiting`](Self::promise_waiting), but does not sleep: if there is no page,
+    /// `would_wait` is told what wakes the caller, before the look that counts. Zero then.
+    pub(crate) fn promise_or_watch(
+        &self,
+        store: &StoreDirty<K>,
+        wanted: u32,
+        wait: &K::Wait,
+        would_wait: &dyn Fn(WaitKey),
+    ) -> u32 {
+        let full = match self.promise(store, wanted, wait) {
+            Ok(pages) => return pages,
+            Err(full) => full,
+        };
+        match full {
+            Full::Share => store.charged.watch(would_wait),
+            Full::Limit => self.all.watch(would_wait),
+        }
+        match self.promise(store, wanted, wait) {
+            Ok(pages) => pages,
+            Err(again) => {
+                // The other one is full now: the caller comes back at once, and is told its key.
+                if again != full {
+                    store.charged.wake(wait);
+                    self.all.wake(wait);
+                }
+                0
             }
         }
     }

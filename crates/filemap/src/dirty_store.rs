@@ -104,10 +104,23 @@ impl<K: Kernel> Charged<K> {
             return;
         }
         self.pages.fetch_sub(pages, SeqCst);
+        self.wake(wait);
+    }
+
+    /// Wakes the tasks that wait, if there are any.
+    pub(crate) fn wake(&self, wait: &K::Wait) {
         if self.is_awaited() {
             self.awaited.store(0, SeqCst);
             wait.wake(self.key());
         }
+    }
+
+    /// For a task that does not sleep: `would_wait` is told what is woken when there are fewer
+    /// pages than at the caller's next look, which pairs with this as that of a waiter does.
+    #[cold]
+    pub(crate) fn watch(&self, would_wait: &dyn Fn(WaitKey)) {
+        would_wait(self.key());
+        self.awaited.store(1, SeqCst);
     }
 
     /// Sleeps until `is_over` says yes.

@@ -8,7 +8,7 @@
 use core::cell::Cell;
 use core::fmt;
 
-use faultless_page::{Kernel, StoreId};
+use faultless_page::{Kernel, StoreId, WaitKey};
 use faultless_policy::throttle::{MOST_STEP, Writer};
 
 use crate::dirty_limit::DirtyLimit;
@@ -49,6 +49,18 @@ impl<'l, K: Kernel, const STORES: usize> DirtyWriter<'l, K, STORES> {
         let wanted = wanted.clamp(1, self.most.get());
         let store = self.limit.store(store);
         self.promised.set(self.limit.promise_waiting(store, wanted, self.wait, killed));
+        self.promised.get()
+    }
+
+    /// For [`Task::try_admit_dirty`](crate::Task::try_admit_dirty): as [`admit`](Self::admit), but
+    /// does not sleep. Zero: `would_wait` was told the key that is woken when there are fewer
+    /// pages.
+    pub fn try_admit(&self, store: StoreId, wanted: u32, would_wait: &dyn Fn(WaitKey)) -> u32 {
+        self.give_back();
+        self.store.set(store);
+        let wanted = wanted.clamp(1, self.most.get());
+        let store = self.limit.store(store);
+        self.promised.set(self.limit.promise_or_watch(store, wanted, self.wait, would_wait));
         self.promised.get()
     }
 

@@ -27,7 +27,7 @@ use crate::limits;
 use crate::options::FileSize;
 use crate::pos::FilePos;
 use crate::ranges::{ByteRange, RangeGuard};
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 
 /// Leaves after which those are freed that were only made for their locks.
@@ -112,7 +112,7 @@ impl<K: Kernel> Inode<K> {
         let end = FilePos::at_most(range.end, self.max_size()).ok_or(Errno::FileTooBig)?;
         self.mapping().store().fallocate(change, range.start..range.start)?;
         let wait = self.mapping().cache().wait();
-        let _size_lock = self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?;
+        let _size_lock = self.lock.lock_killable(wait, &Caller(task))?;
         let grows = size == FileSize::Grows && end > self.eof();
         if grows && end.get() > task.file_size_limit() {
             // The byte that would be the last one is checked as a write would be.
@@ -222,9 +222,9 @@ impl<K: Kernel> Inode<K> {
         let len = usize::try_from(bytes.end - bytes.start).unwrap_or(usize::MAX);
         let Some(run) = PageRun::covering(bytes.start, len) else { return Ok(bytes.end) };
         let piece = ByteRange { start: bytes.start, end: bytes.end.min(run.end().start()) };
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         loop {
-            if killed() {
+            if task.fatal_signal_pending() {
                 return Err(Errno::Interrupted);
             }
             let locks = token.page_locks();

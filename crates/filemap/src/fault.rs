@@ -24,9 +24,9 @@ use crate::moving::Patience;
 use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InFault, PageLocks};
-use crate::uptodate::pages_before;
+use crate::uptodate::{Kept, pages_before};
 
 /// What the faulting instruction wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,9 +139,22 @@ impl<K: Kernel> Inode<K> {
         task: &T,
         install: impl FnOnce(MappedFrame<'_, K>) -> R,
     ) -> Result<R, FaultError> {
+        self.fault_with(fault, index, access, None, task, install)
+    }
+
+    /// [`fault`](Self::fault), with the page that a call that does not sleep waits for.
+    pub(crate) fn fault_with<'i, T: Task, R>(
+        &'i self,
+        fault: &mut InFault,
+        index: PageIndex,
+        access: Access,
+        kept: Kept<'_, 'i, K>,
+        task: &T,
+        install: impl FnOnce(MappedFrame<'_, K>) -> R,
+    ) -> Result<R, FaultError> {
         let mut promise = Promise::None;
         let install = |_: &LockedRun<'_, K>, mapped: MappedFrame<'_, K>| install(mapped);
-        let resolved = self.fault_limited(fault, index, access, task, &mut promise, install);
+        let resolved = self.fault_limited(fault, index, access, kept, task, &mut promise, install);
         match promise {
             Promise::None => {}
             Promise::Unused => task.settle_dirty(0),
@@ -168,7 +181,20 @@ impl<K: Kernel> Inode<K> {
         &self,
         fault: &mut InFault,
         index: PageIndex,
+        copy: OwnedFrame<'f, K>,
+        task: &T,
+        install: impl FnOnce(OwnedFrame<'f, K>) -> R,
+    ) -> Result<R, FaultError> {
+        self.fault_copy_with(fault, index, copy, None, task, install)
+    }
+
+    /// [`fault_copy`](Self::fault_copy), with the page that a call that does not sleep waits for.
+    pub(crate) fn fault_copy_with<'f, 'i, T: Task, R>(
+        &'i self,
+        fault: &mut InFault,
+        index: PageIndex,
         mut copy: OwnedFrame<'f, K>,
+        kept: Kept<'_, 'i, K>,
         task: &T,
         install: impl FnOnce(OwnedFrame<'f, K>) -> R,
     ) -> Result<R, FaultError> {
@@ -177,21 +203,23 @@ impl<K: Kernel> Inode<K> {
             Ok(install(copy))
         };
         let mut none = Promise::None;
-        self.fault_limited(fault, index, Access::Read, task, &mut none, copy_and_install)?
+        self.fault_limited(fault, index, Access::Read, kept, task, &mut none, copy_and_install)?
     }
 
-    /// [`fault`](Self::fault), with what it was promised in `promise`.
-    fn fault_limited<T: Task, R>(
-        &self,
+    /// [`fault_with`](Self::fault_with), with what it was promised in `promise`.
+    #[expect(clippy::too_many_arguments, reason = "a fault, and what outlives a round of it")]
+    fn fault_limited<'i, T: Task, R>(
+        &'i self,
         fault: &mut InFault,
         index: PageIndex,
         access: Access,
+        mut kept: Kept<'_, 'i, K>,
         task: &T,
         promise: &mut Promise,
         install: impl FnOnce(&LockedRun<'_, K>, MappedFrame<'_, K>) -> R,
     ) -> Result<R, FaultError> {
         let (run, slot) = (PageRun::single(index), index.bit());
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         // Once it was brought in, the page stays until it is locked.
         let mut brought = None;
         let (mut patience, wait) = (Patience::new(), self.mapping().cache().wait());
@@ -213,8 +241,8 @@ impl<K: Kernel> Inode<K> {
                 if brought.is_some() {
                     patience.overtaken();
                 }
-                let patience = &mut patience;
-                brought = Some(self.bring_in(fault, run, Retention::Kept, patience, task)?);
+                let (kept, patience) = (kept.as_deref_mut(), &mut patience);
+                brought = Some(self.bring_in(fault, run, Retention::Kept, kept, patience, task)?);
                 continue;
             }
             // Before the entry is set: between that and the access, each step is one in which an
@@ -231,7 +259,8 @@ impl<K: Kernel> Inode<K> {
                 drop(locked);
                 patience.let_go();
                 if task.admit_dirty(self.mapping().store_id(), 1) == 0 {
-                    return Err(Errno::Interrupted.into());
+                    let refused = if T::SLEEPS { Errno::Interrupted } else { Errno::WouldBlock };
+                    return Err(refused.into());
                 }
                 *promise = Promise::Unused;
                 continue;

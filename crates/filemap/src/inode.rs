@@ -19,7 +19,7 @@ use crate::moving::MovingPages;
 use crate::pos::FilePos;
 use crate::ranges::RangeLock;
 use crate::size_changes::SizeChanges;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 
 /// A file in the page cache.
 ///
@@ -208,7 +208,7 @@ impl<K: Kernel> Inode<K> {
         if !self.are_unstable(locked) {
             return Ok(());
         }
-        locked.wait_writeback(locked.mask(), &|| task.fatal_signal_pending())
+        locked.wait_writeback(locked.mask(), &Caller(task))
     }
 
     /// A page is about to be mapped by a user. The page is locked.

@@ -15,7 +15,7 @@ use faultless_page::{AddressSpaceOperations, Errno, Kernel, LockedRun, Mark, Pag
 
 use crate::inode::Inode;
 use crate::ranges::{ByteRange, RangeGuard};
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 use crate::writeback::pages;
 
@@ -95,7 +95,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<u64, Errno> {
         let mapping = self.mapping();
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         let mut removals = mapping.removals();
         let (mut from, mut kept, mut dropped) = (all.start, 0, 0);
         while let Some(run) = mapping.find(from, all.end, Mark::Present) {
@@ -135,7 +135,7 @@ impl<K: Kernel> Inode<K> {
         removals: &mut Removals<'_, K>,
         task: &T,
     ) -> Result<u32, Errno> {
-        locked.wait_writeback(locked.mask(), &|| task.fatal_signal_pending())?;
+        locked.wait_writeback(locked.mask(), &Caller(task))?;
         let wanted = match dirty {
             Dirty::Discard => locked.present(),
             Dirty::Keep | Dirty::WriteBack => locked.clean(),

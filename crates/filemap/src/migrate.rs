@@ -4,7 +4,7 @@
 use faultless_page::{Errno, Kernel, OwnedFrame, PageIndex, PageRun};
 
 use crate::inode::Inode;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::PageLocks;
 
 /// A page that has stayed where it is.
@@ -43,7 +43,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<(), NotMigrated<'f, K>> {
         let (run, slot) = (PageRun::single(index), index.bit());
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         let mut locked = match self.mapping().lock_killable(token.page_locks(), run, &killed) {
             Ok(Some(locked)) if locked.uptodate().contains(slot) => locked,
             Ok(_) => return Err(NotMigrated { errno: Errno::Invalid, frame }),

@@ -27,7 +27,7 @@ use faultless_page::{
 };
 
 use crate::pos::FilePos;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 
 /// Rounds that a caller loses to shifts before it keeps later ones off.
 const MAX_OVERTAKINGS: u32 = 3;
@@ -60,7 +60,7 @@ impl<K: Kernel> MovingPages<K> {
         first: PageIndex,
         task: &T,
     ) -> Result<Moving<'m, K>, Errno> {
-        let lock = self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?;
+        let lock = self.lock.lock_killable(wait, &Caller(task))?;
         self.from.store(first.start(), Relaxed);
         // Pairs with the fence of `size_and_moving_after_insertion`.
         <K::Sync as SyncFamily>::fence(SeqCst);
@@ -88,7 +88,7 @@ impl<K: Kernel> MovingPages<K> {
     #[cold]
     pub(crate) fn wait<T: Task>(&self, wait: &K::Wait, task: &T) -> Result<(), Errno> {
         if self.from.load(Acquire) != NONE {
-            drop(self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?);
+            drop(self.lock.lock_killable(wait, &Caller(task))?);
         }
         Ok(())
     }
@@ -132,7 +132,7 @@ impl<'m, K: Kernel> Patience<'m, K> {
         task: &T,
     ) -> Result<(), Errno> {
         if self.overtakings >= MAX_OVERTAKINGS && self.turn.is_none() {
-            let killed = || task.fatal_signal_pending();
+            let killed = Caller(task);
             self.turn = Some(pages.lock.lock_killable(wait, &killed)?);
         }
         Ok(())

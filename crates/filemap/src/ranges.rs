@@ -32,9 +32,12 @@
 
 use core::fmt;
 use core::pin::Pin;
+use core::ptr;
 use core::sync::atomic::Ordering;
 
-use faultless_page::{Errno, Kernel, LockId, Request, RequestList, Trace, Wait, Word, Word64};
+use faultless_page::{
+    Errno, Kernel, LockId, Request, RequestList, Trace, Wait, WaitKey, Word, Word32, Word64,
+};
 
 use crate::task::Task;
 
@@ -81,6 +84,8 @@ pub(crate) type RangeRequest<'l, K> = Request<'l, <K as Kernel>::Sync, Claim>;
 pub(crate) struct RangeLock<K: Kernel> {
     /// How many claims are held or ahead. Read without the lock on every write.
     granted: Word64<K>,
+    /// Not 0: a writer that does not sleep wants to be woken when a claim goes.
+    watched: Word32<K>,
     claims: RequestList<K::Sync, Claim>,
     owner: u64,
 }
@@ -88,7 +93,7 @@ pub(crate) struct RangeLock<K: Kernel> {
 impl<K: Kernel> RangeLock<K> {
     /// No ranges, for the mapping with this id.
     pub(crate) fn new(owner: u64) -> Self {
-        Self { granted: Word::new(0), claims: RequestList::new(), owner }
+        Self { granted: Word::new(0), watched: Word::new(0), claims: RequestList::new(), owner }
     }
 
     /// An entry, linked by none of the calls yet.
@@ -126,7 +131,8 @@ impl<K: Kernel> RangeLock<K> {
     /// no page lock is held, and no range. I may be.
     ///
     /// # Errors
-    /// [`Errno::Interrupted`]: `task` is to die; nothing is claimed.
+    /// [`Errno::Interrupted`]: `task` is to die; [`Errno::WouldBlock`]: it does not sleep. Nothing
+    /// is claimed.
     #[cold]
     #[inline(never)]
     pub(crate) fn acquire<'l, T: Task>(
@@ -137,6 +143,9 @@ impl<K: Kernel> RangeLock<K> {
         task: &T,
     ) -> Result<RangeGuard<'l, K>, Errno> {
         K::trace(Trace::Acquiring(self.lock_id(range)));
+        if !T::SLEEPS {
+            return self.hold_or_watch(request, wait, range, task);
+        }
         request.lock().link(Claim { range, rank: Rank::Waiting });
         let mut held = false;
         let mut killed = false;
@@ -155,6 +164,50 @@ impl<K: Kernel> RangeLock<K> {
         }
         K::trace(Trace::Acquired(self.lock_id(range)));
         Ok(guard)
+    }
+
+    /// As [`acquire`](Self::acquire), for a task that does not sleep. A claim that is not granted
+    /// is not linked: it holds up no other.
+    fn hold_or_watch<'l, T: Task>(
+        &'l self,
+        request: Pin<&'l RangeRequest<'l, K>>,
+        wait: &'l K::Wait,
+        range: ByteRange,
+        task: &T,
+    ) -> Result<RangeGuard<'l, K>, Errno> {
+        let hold_now = || {
+            let mut queue = request.lock();
+            let is_free = !queue.any(|claim| claim.range.overlaps(range));
+            if is_free {
+                queue.link(Claim { range, rank: Rank::Held });
+                self.granted.fetch_add(1, Ordering::Release);
+            }
+            is_free
+        };
+        let is_held = hold_now() || {
+            self.watch(task);
+            hold_now()
+        };
+        if !is_held {
+            K::trace(Trace::GaveUp(self.lock_id(range)));
+            return Err(Errno::WouldBlock);
+        }
+        K::trace(Trace::Acquired(self.lock_id(range)));
+        Ok(RangeGuard { lock: self, wait, request, range, rank: Rank::Held })
+    }
+
+    /// Has `task`, which does not sleep, woken when a claim goes after the next look. A claim is
+    /// unlinked under the lock of the queue, and then `watched` is looked at; so is the queue after
+    /// this.
+    fn watch<T: Task>(&self, task: &T) {
+        let key = self.key();
+        task.would_wait(key);
+        self.watched.store(1, Ordering::SeqCst);
+    }
+
+    /// What writers that do not sleep wait for.
+    fn key(&self) -> WaitKey {
+        WaitKey(ptr::from_ref(&self.watched).addr())
     }
 
     /// Turns a waiting claim into a held one if it is its turn.
@@ -192,7 +245,7 @@ impl<K: Kernel> RangeLock<K> {
     /// held.
     ///
     /// # Errors
-    /// [`Errno::Interrupted`]: `task` is to die.
+    /// [`Errno::Interrupted`]: `task` is to die; [`Errno::WouldBlock`]: it does not sleep.
     #[cold]
     #[inline(never)]
     pub(crate) fn wait_for<T: Task>(
@@ -203,6 +256,11 @@ impl<K: Kernel> RangeLock<K> {
     ) -> Result<(), Errno> {
         // Not traced as a lock: a claim ahead waits for page locks only, so that no cycle can lead
         // over it.
+        if !T::SLEEPS {
+            self.watch(task);
+            let is_free = !self.conflicts_slow(range, Some(own));
+            return if is_free { Ok(()) } else { Err(Errno::WouldBlock) };
+        }
         let mut killed = false;
         while !killed && self.conflicts_slow(range, Some(own)) {
             own.wait.wait_until(own.request.key(), &mut || {
@@ -262,5 +320,9 @@ impl<K: Kernel> Drop for RangeGuard<'_, K> {
         drop(queue);
         // Later claims that wait for their turn, and holders that wait for a claim ahead.
         self.lock.claims.wake(self.wait, |claim| claim.range.overlaps(self.range));
+        if self.lock.watched.load(Ordering::SeqCst) != 0 {
+            self.lock.watched.store(0, Ordering::SeqCst);
+            self.wait.wake(self.lock.key());
+        }
     }
 }

@@ -22,10 +22,10 @@ use crate::options::Retention;
 use crate::pos::FilePos;
 use crate::read_ahead::ReadAhead;
 use crate::size_changes::Moment;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out, copy_whole_out};
-use crate::uptodate::Brought;
+use crate::uptodate::{Brought, Kept, Unfinished};
 
 /// Rounds that lose all their bytes to truncations before the reader takes I.
 const MAX_RESTARTS: u32 = 3;
@@ -121,7 +121,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::Read, task)
+        self.read_with(token, to, pos, &Missing::Read, None, task)
     }
 
     /// As [`read`](Self::read), but waits for no page, no store and no other task: `RWF_NOWAIT`.
@@ -138,7 +138,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::WouldBlock, task)
+        self.read_with(token, to, pos, &Missing::WouldBlock, None, task)
     }
 
     /// As [`read`](Self::read), and reads ahead what the streams of `ahead`, an open file's, are
@@ -157,7 +157,7 @@ impl<K: Kernel> Inode<K> {
         ahead: &ReadAhead<K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::ReadAhead(ahead), task)
+        self.read_with(token, to, pos, &Missing::ReadAhead(ahead), None, task)
     }
 
     /// As [`read_behind`](Self::read_behind), of a store whose pages may go.
@@ -170,16 +170,29 @@ impl<K: Kernel> Inode<K> {
         behind: &DropBehind<K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::ReadBehind(ahead, behind), task)
+        self.read_with(token, to, pos, &Missing::ReadBehind(ahead, behind), None, task)
+    }
+
+    /// As [`read`](Self::read), for a task that does not sleep.
+    pub(crate) fn read_keeping<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'i self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: u64,
+        kept: &mut Unfinished<'i, K>,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.read_with(token, to, pos, &Missing::Read, Some(kept), task)
     }
 
     #[inline]
-    fn read_with<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    fn read_with<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'i self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         pos: u64,
         missing: &Missing<'_, K>,
+        reading: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         let pos = FilePos::new(pos)?;
@@ -194,7 +207,7 @@ impl<K: Kernel> Inode<K> {
             HotRead::Round(copied) => Some(copied),
             HotRead::Not => None,
         };
-        self.read_in_rounds(token, to, pos, first, missing, task)
+        self.read_in_rounds(token, to, pos, first, missing, reading, task)
     }
 
     /// The first round of a read, if its target is one segment, its bytes lie inside the size, and
@@ -235,13 +248,15 @@ impl<K: Kernel> Inode<K> {
     /// A read from `pos` on, whose first round may have copied already. The task has just been
     /// asked whether it is to die.
     #[inline(never)]
-    fn read_in_rounds<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    #[expect(clippy::too_many_arguments, reason = "a read, as it stands")]
+    fn read_in_rounds<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'i self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         pos: FilePos,
         mut first: Option<Copied>,
         missing: &Missing<'_, K>,
+        mut reading: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         let mut done = 0;
@@ -305,8 +320,18 @@ impl<K: Kernel> Inode<K> {
             } else if copied > 0 {
                 self.start_again(&mut rounds, task)
             } else {
-                self.resolve(token, to, at, wanted, end, missing.retention(), &mut rounds, task)
-                    .map(|bytes| done += bytes)
+                self.resolve(
+                    token,
+                    to,
+                    at,
+                    wanted,
+                    end,
+                    missing.retention(),
+                    &mut rounds,
+                    reading.as_deref_mut(),
+                    task,
+                )
+                .map(|bytes| done += bytes)
             };
             match next {
                 Ok(()) => {}
@@ -328,7 +353,7 @@ impl<K: Kernel> Inode<K> {
         rounds.patience.let_go();
         if rounds.restarts >= MAX_RESTARTS && rounds.size_lock.is_none() {
             let wait = self.mapping().cache().wait();
-            let killed = || task.fatal_signal_pending();
+            let killed = Caller(task);
             rounds.size_lock = Some(self.lock.lock_killable(wait, &killed)?);
         }
         Ok(())
@@ -347,12 +372,13 @@ impl<K: Kernel> Inode<K> {
         end: CopyEnd,
         retention: Retention,
         rounds: &mut Rounds<'i, K>,
+        kept: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         rounds.fruitless += 1;
         if rounds.fruitless > MAX_FRUITLESS_ROUNDS {
             rounds.patience.let_go();
-            return self.read_by_hand(token, to, at, wanted, retention, task);
+            return self.read_by_hand(token, to, at, wanted, retention, kept, task);
         }
         match end {
             CopyEnd::NotUptodate => {
@@ -361,9 +387,10 @@ impl<K: Kernel> Inode<K> {
                     patience.overtaken();
                 }
                 if let Some(run) = at.run(wanted) {
-                    rounds.page = Some(self.bring_in(token, run, retention, patience, task)?);
+                    rounds.page = Some(self.bring_in(token, run, retention, kept, patience, task)?);
                 }
             }
+            CopyEnd::UserMemory if !T::SLEEPS => return Err(would_fault(to, wanted, task)),
             CopyEnd::UserMemory => {
                 rounds.patience.let_go();
                 fault_in::<K, U>(token, to, wanted)?;
@@ -382,22 +409,27 @@ impl<K: Kernel> Inode<K> {
     /// locked: neither reclaim nor truncation comes in between. The copy to user memory may fault,
     /// since nothing is locked then.
     #[cold]
-    fn read_by_hand<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
+    fn read_by_hand<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'i self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         pos: FilePos,
         len: usize,
         retention: Retention,
+        kept: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         let mut temporary = Bounce::allocate(self.mapping().cache(), token)?;
         let len = len.min(PAGE_SIZE);
-        if !self.copy_locked(token, &mut temporary, pos, len, retention, task)? {
+        if !self.copy_locked(token, &mut temporary, pos, len, retention, kept, task)? {
             // Cut off meanwhile: the loop finds that out.
             return Ok(0);
         }
-        match temporary.send_to(token, to) {
+        let sent =
+            if T::SLEEPS { temporary.send_to(token, to) } else { temporary.send_to_present(to) };
+        match sent {
+            0 if !T::SLEEPS => Err(would_fault(to, len, task)),
             0 => Err(Errno::Fault),
             sent => {
                 self.mapping().count(Count::Used, 1);
@@ -408,21 +440,24 @@ impl<K: Kernel> Inode<K> {
 
     /// Fills `temporary` with up to `len` bytes of the page of `pos`; whether any lie before the
     /// end.
-    fn copy_locked<T: Task>(
-        &self,
+    #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
+    fn copy_locked<'i, T: Task>(
+        &'i self,
         token: &mut impl PageLocks,
         temporary: &mut Bounce<'_, K>,
         pos: FilePos,
         len: usize,
         retention: Retention,
+        mut kept: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<bool, Errno> {
         let Some(run) = pos.run(len) else { return Ok(false) };
         let run = PageRun::single(run.first());
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         let mut patience = Patience::new();
         loop {
-            let brought = self.bring_in(token, run, retention, &mut patience, task)?;
+            let kept = kept.as_deref_mut();
+            let brought = self.bring_in(token, run, retention, kept, &mut patience, task)?;
             let Brought::Uptodate(_page) = brought else { return Ok(false) };
             let locks = token.page_locks();
             let locked = self.mapping().lock_killable(locks, run, &killed)?;
@@ -437,6 +472,17 @@ impl<K: Kernel> Inode<K> {
             patience.overtaken();
         }
     }
+}
+
+/// Of a call that does not sleep: the next `len` bytes of user memory have to be there first.
+#[cold]
+fn would_fault<U: UserMemory + ?Sized, T: Task>(
+    to: &IovIter<'_, U>,
+    len: usize,
+    task: &T,
+) -> Errno {
+    task.would_fault(to.segment().prefix(len));
+    Errno::WouldBlock
 }
 
 /// Makes the next `len` bytes of user memory writable, if they can be.

@@ -22,7 +22,7 @@ use crate::invalidate::Dirty;
 use crate::pos::FilePos;
 use crate::ranges::ByteRange;
 use crate::size_changes::Learning;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 
 impl<K: Kernel> Inode<K> {
@@ -72,7 +72,7 @@ impl<K: Kernel> Inode<K> {
     ) -> Result<(), Errno> {
         let size = FilePos::at_most(size, self.max_size()).ok_or(Errno::FileTooBig)?;
         let wait = self.mapping().cache().wait();
-        let _size_lock = self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?;
+        let _size_lock = self.lock.lock_killable(wait, &Caller(task))?;
         self.complete_cut(token, task)?;
         match size.cmp(&self.eof()) {
             Equal => Ok(()),
@@ -122,7 +122,7 @@ impl<K: Kernel> Inode<K> {
         let tail = ByteRange { start: run.start(), end: u64::MAX };
         let request = pin!(self.ranges.request());
         let claim = self.ranges.acquire(request.as_ref(), wait, tail, task)?;
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         loop {
             let locks = token.page_locks();
             let mut locked = mapping.lock_or_create_killable(locks, run, &killed)?;

@@ -28,7 +28,7 @@ use crate::inode::Inode;
 use crate::limits;
 use crate::pos::FilePos;
 use crate::ranges::{ByteRange, RangeGuard};
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 use crate::writeback::Claim;
 
@@ -119,7 +119,7 @@ impl<K: Kernel> Inode<K> {
             return Err(Errno::Invalid);
         }
         let wait = mapping.cache().wait();
-        let _size_lock = self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?;
+        let _size_lock = self.lock.lock_killable(wait, &Caller(task))?;
         let size = self.size_after(shift, &range, task)?;
         self.complete_cut(token, task)?;
         let first = PageIndex::containing(range.start);
@@ -191,7 +191,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Pass, Errno> {
         let mapping = self.mapping();
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         let first = PageIndex::containing(tail.bytes.start);
         let mut removals = mapping.removals();
         let mut from = first;

@@ -2,7 +2,8 @@
 //! no.
 #![forbid(unsafe_code)]
 
-use faultless_page::StoreId;
+use faultless_page::{Patience, StoreId, WaitKey};
+use faultless_usercopy::UserSlice;
 
 /// The calling task, as far as file I/O cares. None of these sleeps, except
 /// [`throttle`](Self::throttle) and [`admit_dirty`](Self::admit_dirty).
@@ -65,6 +66,48 @@ pub trait Task {
     /// not called if a callback of the step unwinds.
     #[inline(always)]
     fn settle_dirty(&self, _dirtied: u32) {}
+
+    /// As [`admit_dirty`](Self::admit_dirty), for a call that does not sleep. Zero: `would_wait`
+    /// was told what has to happen first, before the look that counts.
+    /// [`DirtyWriter::try_admit`](crate::DirtyWriter::try_admit) does that.
+    #[inline(always)]
+    fn try_admit_dirty(&self, _store: StoreId, wanted: u32, _would_wait: &dyn Fn(WaitKey)) -> u32 {
+        wanted
+    }
+
+    /// Whether calls for this task may sleep and fault. Only the tasks that
+    /// [`NonBlocking`](crate::NonBlocking) makes of others say no; a read or a write for such a
+    /// task fails with [`Errno::WouldBlock`](faultless_page::Errno::WouldBlock), after one of the
+    /// two methods below was told why.
+    const SLEEPS: bool = true;
+
+    /// Of a call that does not sleep: it is about to end, and can go on after a
+    /// [`wake`](faultless_page::Wait::wake) of `key`. An asynchronous kernel registers the task
+    /// that is polled: see [`Patience::would_wait`], which says what may be done here.
+    #[inline(always)]
+    fn would_wait(&self, _key: WaitKey) {}
+
+    /// Of a call that does not sleep: it is about to end, and can go on once user memory from the
+    /// start of `range` on is there.
+    #[inline(always)]
+    fn would_fault(&self, _range: UserSlice) {}
+}
+
+/// A task, as its waits ask it.
+pub(crate) struct Caller<'t, T>(pub(crate) &'t T);
+
+impl<T: Task> Patience for Caller<'_, T> {
+    const SLEEPS: bool = T::SLEEPS;
+
+    #[inline(always)]
+    fn is_killed(&self) -> bool {
+        self.0.fatal_signal_pending()
+    }
+
+    #[inline(always)]
+    fn would_wait(&self, key: WaitKey) {
+        self.0.would_wait(key);
+    }
 }
 
 /// A task without limits, signals or clock.

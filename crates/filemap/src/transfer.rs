@@ -202,6 +202,19 @@ impl<'c, K: Kernel> Bounce<'c, K> {
         self.filled
     }
 
+    /// As [`fill_from`](Self::fill_from), without faulting: with what of `from` is there.
+    pub(crate) fn fill_from_present<U: UserMemory + ?Sized>(
+        &mut self,
+        from: &mut IovIter<'_, U>,
+        len: usize,
+    ) -> usize {
+        let len = len.min(PAGE_SIZE);
+        // SAFETY: the frame is ours alone, and a page long.
+        self.filled = unsafe { from.copy_from_atomic(self.address(), len) };
+        K::trace(Trace::Bounced(self.filled));
+        self.filled
+    }
+
     /// Fills it with `len` bytes at `pos` of a locked page, at most a page; how many came: none if
     /// it is not uptodate.
     pub(crate) fn fill_from_locked(
@@ -256,6 +269,14 @@ impl<'c, K: Kernel> Bounce<'c, K> {
         K::trace(Trace::MayFault);
         // SAFETY: `filled` bytes of our own frame, which were all written.
         let sent = unsafe { to.copy_to(token, self.address(), self.filled) };
+        K::trace(Trace::Copied(sent));
+        sent
+    }
+
+    /// As [`send_to`](Self::send_to), without faulting: to what of `to` is there.
+    pub(crate) fn send_to_present<U: UserMemory + ?Sized>(&self, to: &mut IovIter<'_, U>) -> usize {
+        // SAFETY: `filled` bytes of our own frame, which were all written.
+        let sent = unsafe { to.copy_to_atomic(self.address(), self.filled) };
         K::trace(Trace::Copied(sent));
         sent
     }

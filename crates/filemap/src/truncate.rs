@@ -15,7 +15,8 @@
 use core::pin::pin;
 
 use faultless_page::{
-    AddressSpaceOperations, Errno, Kernel, LockContext, LockedRun, Mark, PageIndex, PageRun, Unmap,
+    AddressSpaceOperations, Errno, Kernel, LockContext, LockedRun, Mark, PageIndex, PageRun,
+    Patience, Unmap,
 };
 
 use crate::eof::zero_to_page_end;
@@ -24,7 +25,7 @@ use crate::limits;
 use crate::pos::FilePos;
 use crate::ranges::ByteRange;
 use crate::size_changes::Origin;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 
 impl<K: Kernel> Inode<K> {
@@ -56,7 +57,7 @@ impl<K: Kernel> Inode<K> {
     ) -> Result<(), Errno> {
         let size = FilePos::at_most(size, self.max_size()).ok_or(Errno::FileTooBig)?;
         let wait = self.mapping().cache().wait();
-        let _size_lock = self.lock.lock_killable(wait, &|| task.fatal_signal_pending())?;
+        let _size_lock = self.lock.lock_killable(wait, &Caller(task))?;
         let old = self.eof();
         if size > old && size.get() > task.file_size_limit() {
             // The byte that would be the last one is checked as a write would be.
@@ -99,7 +100,7 @@ impl<K: Kernel> Inode<K> {
         // The size changes under the lock of the page in which the file ended (P7), be it there or
         // not: no mapping of it becomes writable between the sealing and the change (P2).
         let run = PageRun::single(old.page());
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         let locks = token.page_locks();
         let mut locked = self.mapping().lock_or_create_killable(locks, run, &killed)?;
         self.write_protect_eof_page(&mut locked, old);
@@ -120,7 +121,7 @@ impl<K: Kernel> Inode<K> {
         let request = pin!(self.ranges.request());
         let wait = self.mapping().cache().wait();
         let range = self.ranges.acquire(request.as_ref(), wait, gone, task)?;
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         loop {
             // A writer that came short of bytes on both sides of the new end has this page locked
             // until it has claimed the rest, ahead of us: the size changes in a lock hold of it.
@@ -147,7 +148,7 @@ impl<K: Kernel> Inode<K> {
         &'t self,
         locks: LockContext<'t>,
         run: PageRun,
-        killed: &impl Fn() -> bool,
+        killed: &impl Patience,
     ) -> Result<Option<LockedRun<'t, K>>, Errno> {
         match self.mapping().lock_or_create_killable(locks, run, killed) {
             Ok(locked) => Ok(Some(locked)),
@@ -206,7 +207,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<(), Errno> {
         let mapping = self.mapping();
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         let mut removals = mapping.removals();
         let mut from = first;
         while let Some(run) = mapping.find(from, end, Mark::Present) {
@@ -234,7 +235,7 @@ impl<K: Kernel> Inode<K> {
             return Ok(());
         }
         let run = PageRun::single(size.page());
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         let locked = self.mapping().lock_killable(token.page_locks(), run, &killed)?;
         let Some(mut locked) = locked else { return Ok(()) };
         if !locked.uptodate().is_empty() {
@@ -267,7 +268,7 @@ impl<K: Kernel> Inode<K> {
         // Afterwards: a page inserted meanwhile may have recorded blocks that are gone now. Until
         // here only a write that grows the file would rely on them, and it needs I.
         let run = PageRun::single(size.page());
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         if let Some(mut locked) = self.mapping().lock_killable(token.page_locks(), run, &killed)? {
             locked.clear_reserved(locked.mask());
         }

@@ -8,13 +8,15 @@
 use faultless_page::{
     Errno, FileEnd, FrameBatch, Kernel, LockedRun, PageIndex, PageRun, SharedFrame, SlotMask,
 };
+use faultless_usercopy::UserAddr;
 
 use crate::inode::Inode;
 use crate::moving::Patience;
 use crate::options::Retention;
 use crate::pos::FilePos;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::PageLocks;
+use crate::transfer::MAX_FRUITLESS_ROUNDS;
 
 /// What became of a page that was wanted.
 pub(crate) enum Brought<'i, K: Kernel> {
@@ -44,6 +46,51 @@ pub(crate) struct Reading<'i, K: Kernel> {
     needed: usize,
 }
 
+/// What a call that does not sleep leaves to the next one.
+pub(crate) struct Unfinished<'i, K: Kernel> {
+    /// The page that it waits for.
+    pub(crate) reading: Option<Reading<'i, K>>,
+    /// The byte of user memory that was missing last, and how often one was since a byte landed.
+    missing: Option<UserAddr>,
+    fruitless: u32,
+    /// Whether that byte was missing the time before.
+    is_same: bool,
+}
+
+/// The same, for code that calls share. `None`: the call sleeps, and there is no next one.
+pub(crate) type Kept<'k, 'i, K> = Option<&'k mut Unfinished<'i, K>>;
+
+impl<K: Kernel> Unfinished<'_, K> {
+    /// Nothing: the first call is to come.
+    pub(crate) const fn nothing() -> Self {
+        Self { reading: None, missing: None, fruitless: 0, is_same: false }
+    }
+
+    /// A byte of user memory is missing.
+    pub(crate) fn missed(&mut self, at: UserAddr) {
+        self.is_same = self.missing.replace(at) == Some(at);
+        self.fruitless += 1;
+    }
+
+    /// Whether the caller is to be asked for the byte that is missing: it is another one than the
+    /// last time, and not one too many.
+    pub(crate) fn is_worth_a_fault(&self) -> bool {
+        !self.is_same && self.fruitless <= MAX_FRUITLESS_ROUNDS
+    }
+
+    /// The request has come to byte `end`: it waits for no page before that.
+    pub(crate) fn passed(&mut self, end: u64) {
+        let last = end.checked_sub(1).map(PageIndex::containing);
+        self.reading.take_if(|reading| Some(reading.index) <= last);
+    }
+
+    /// Bytes have landed.
+    pub(crate) fn progressed(&mut self) {
+        self.missing = None;
+        self.fruitless = 0;
+    }
+}
+
 impl<'i, K: Kernel> Reading<'i, K> {
     /// Page `index` of a locked run, which is about to be submitted. `None` if it is absent.
     pub(crate) fn of(
@@ -55,15 +102,20 @@ impl<'i, K: Kernel> Reading<'i, K> {
         locked.pin(inode.mapping(), index).map(|page| Self { page, index, needed })
     }
 
+    /// Its slot, if it lies in the locked run.
+    pub(crate) fn slot_in(&self, locked: &LockedRun<'_, K>) -> SlotMask {
+        if locked.run().contains(self.index) { self.index.bit() } else { SlotMask::EMPTY }
+    }
+
     /// What has become of it, now that its lock was had: `Ok` as well if it has to be submitted
     /// once more, because it was cut off meanwhile, or the file is shorter than the store was to
-    /// have.
+    /// have; and if it does not lie in the locked run.
     ///
     /// # Errors
     /// The store's.
     pub(crate) fn result(&self, inode: &Inode<K>, locked: &LockedRun<'_, K>) -> Result<(), Errno> {
-        let is_same = locked.frame(self.index) == Some(self.page.number());
-        if !is_same
+        if self.slot_in(locked).is_empty()
+            || locked.frame(self.index) != Some(self.page.number())
             || locked.uptodate().contains(self.index.bit())
             || inode.bytes_on_store(self.index) < self.needed
         {
@@ -84,25 +136,35 @@ impl<K: Kernel> Inode<K> {
     ///
     /// May sleep: for the store, for locks, for memory. No page lock is held. Shifts come before it
     /// a bounded number of times, over all calls with the same `patience`; in the end it holds
-    /// their lock until that is dropped.
+    /// their lock until that is dropped. A caller that does not sleep finds the page that it waits
+    /// for in `kept`, and goes on with it by the next call.
     ///
     /// # Errors
-    /// [`Errno::NoMemory`], the store's error for the first page, or [`Errno::Interrupted`].
+    /// [`Errno::NoMemory`], the store's error for the first page, or [`Errno::Interrupted`];
+    /// [`Errno::WouldBlock`], if `task` does not sleep.
     pub(crate) fn bring_in<'i, T: Task>(
         &'i self,
         token: &mut impl PageLocks,
         run: PageRun,
         retention: Retention,
+        kept: Kept<'_, 'i, K>,
         patience: &mut Patience<'i, K>,
         task: &T,
     ) -> Result<Brought<'i, K>, Errno> {
-        let (first, killed) = (run.first(), || task.fatal_signal_pending());
+        let (first, killed) = (run.first(), Caller(task));
+        let mut none = None;
+        let reading = kept.map_or(&mut none, |kept| &mut kept.reading);
+        if reading.as_ref().is_some_and(|reading| reading.index == first)
+            && let Some(brought) = self.read_result(token, reading, task)?
+        {
+            return Ok(brought);
+        }
         // The first page is waited for, and no other: a slow read of one is not this caller's.
         let (single, mut is_alone) = (PageRun::single(first), false);
         let wait = self.mapping().cache().wait();
         let mut wanted = 0;
         loop {
-            if killed() {
+            if task.fatal_signal_pending() {
                 return Err(Errno::Interrupted);
             }
             patience.begin_round(&self.moving, wait, task)?;
@@ -131,22 +193,36 @@ impl<K: Kernel> Inode<K> {
                     self.moving.wait(wait, task)?;
                     wanted = 0;
                 }
-                Round::Submitted(reading) => {
-                    let locks = token.page_locks();
-                    let locked = self.mapping().lock_killable(locks, single, &killed)?;
-                    let Some(locked) = locked else {
-                        patience.overtaken();
-                        continue;
-                    };
-                    reading.result(self, &locked)?;
-                    if locked.uptodate().contains(first.bit()) {
-                        return Ok(Brought::Uptodate(reading.page));
+                Round::Submitted(submitted) => {
+                    *reading = Some(submitted);
+                    if let Some(brought) = self.read_result(token, reading, task)? {
+                        return Ok(brought);
                     }
                     patience.overtaken();
                     wanted = 0;
                 }
             }
         }
+    }
+
+    /// Waits for the read of a page; the page, unless it has to be submitted once more. The value
+    /// is taken, but for a caller that does not sleep and finds the page locked.
+    ///
+    /// # Errors
+    /// As [`bring_in`](Self::bring_in).
+    fn read_result<'i, T: Task>(
+        &'i self,
+        token: &mut impl PageLocks,
+        reading: &mut Option<Reading<'i, K>>,
+        task: &T,
+    ) -> Result<Option<Brought<'i, K>>, Errno> {
+        let Some(index) = reading.as_ref().map(|reading| reading.index) else { return Ok(None) };
+        let (locks, single) = (token.page_locks(), PageRun::single(index));
+        let locked = self.mapping().lock_killable(locks, single, &Caller(task))?;
+        let (Some(locked), Some(reading)) = (locked, reading.take()) else { return Ok(None) };
+        reading.result(self, &locked)?;
+        let is_uptodate = locked.uptodate().contains(index.bit());
+        Ok(is_uptodate.then_some(Brought::Uptodate(reading.page)))
     }
 
     /// Puts frames from `batch` in, and hands the pages that are not uptodate to the store.

@@ -27,7 +27,7 @@ use crate::errors::ErrorCursor;
 use crate::inode::Inode;
 use crate::options::MsyncKind;
 use crate::pos::FilePos;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::PageLocks;
 
 impl<K: Kernel> Inode<K> {
@@ -316,8 +316,8 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<PageIndex, Errno> {
         let mapping = self.mapping();
-        let killed = || task.fatal_signal_pending();
-        if killed() {
+        let killed = Caller(task);
+        if task.fatal_signal_pending() {
             return Err(Errno::Interrupted);
         }
         let rest = PageRun::new(first, end.get() - first.get());
@@ -430,7 +430,7 @@ impl<K: Kernel> Inode<K> {
         page: PageRun,
         task: &T,
     ) -> Result<Option<LockedRun<'t, K>>, Errno> {
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         let locked = self.mapping().lock_killable(token.page_locks(), page, &killed)?;
         if let Some(locked) = &locked {
             locked.wait_writeback(page.mask(), &killed)?;

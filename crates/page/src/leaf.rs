@@ -9,8 +9,9 @@
 //!   slot's lock. As slots share words, every change is an atomic and/or.
 //! - `waiters` and `queue`: slots that are waited for, and the requests; see
 //!   [`page_lock`](crate::page_lock).
-//! - `writeback_waiters`: a waiter for the end of a page's writeback sets its bit before each look;
-//!   the end clears it and wakes.
+//! - `watched`: slots whose next change a waiter without a request in the queue waits for: the end
+//!   of a page's writeback, or of its lock. A waiter sets the bit before each look; the change
+//!   clears it and wakes. A bit that is cleared for another reason wakes as well.
 //! - `owner`, `base`: see [`Leaf::claim`] and [`Leaf::retire`].
 //! - `present` is set exactly for slots with a frame; every other mark is a subset of it.
 //! - `writeback` bits are cleared without the lock, by their token, which before that sets `dirty`
@@ -36,8 +37,8 @@ use crate::pool::Node;
 use crate::replacement::{LeafWords, Ops};
 use crate::slots::SlotWord;
 use crate::{
-    Errno, FrameNumber, PAGES_PER_LEAF, PageIndex, Replacement, RequestList, SlotMask, SyncFamily,
-    Wait, WaitKey, Word,
+    Errno, FrameNumber, PAGES_PER_LEAF, PageIndex, Patience, Replacement, RequestList, SlotMask,
+    SyncFamily, Wait, WaitKey, Word,
 };
 
 /// Six cache lines for 64 pages, the first of them all that a hot overwrite touches besides the
@@ -81,7 +82,7 @@ pub(crate) struct Leaf<S: SyncFamily, R: Ops = ()> {
     /// For [`Replacement`]. With these words the second cache line is full.
     pub(crate) words: R::Words<S>,
     frames: [S::Word32; PAGES_PER_LEAF],
-    writeback_waiters: SlotWord<S>,
+    pub(crate) watched: SlotWord<S>,
     pub(crate) wrote_past_eof: SlotWord<S>,
     pub(crate) transient: SlotWord<S>,
 }
@@ -115,7 +116,7 @@ impl<S: SyncFamily, R: Replacement> Node for Leaf<S, R> {
             queue: RequestList::new(),
             words: LeafWords::fresh(),
             frames: array::from_fn(|_| Word::new(0)),
-            writeback_waiters: SlotWord::empty(),
+            watched: SlotWord::empty(),
             wrote_past_eof: SlotWord::empty(),
             transient: SlotWord::empty(),
         }
@@ -341,42 +342,52 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// The pages are no longer under writeback; wakes waiters. By the token that set the mark.
     pub(crate) fn clear_writeback(&self, slots: SlotMask, wait: &impl Wait) {
         self.writeback.fetch_and(!slots, SeqCst);
-        let awaited = self.writeback_waiters.load(SeqCst) & slots;
+        let awaited = self.watched.load(SeqCst) & slots;
         if !awaited.is_empty() {
             self.wake_slowly(awaited, wait);
         }
     }
 
+    /// Wakes those that watch `slots`.
+    ///
     /// Clears before it wakes: a bit set in between belongs to a waiter that is registered by then,
     /// so the wake reaches it and it announces itself again.
     #[cold]
-    fn wake_slowly(&self, slots: SlotMask, wait: &impl Wait) {
-        self.writeback_waiters.fetch_and(!slots, SeqCst);
+    pub(crate) fn wake_slowly(&self, slots: SlotMask, wait: &impl Wait) {
+        self.watched.fetch_and(!slots, SeqCst);
         for slot in slots.iter() {
-            wait.wake(self.writeback_key(slot));
+            wait.wake(self.slot_key(slot));
         }
     }
 
     /// Waits for each page in `slots` that is under writeback until it was seen without, once, one
-    /// after the other; or until `stale` says yes. Sleeps.
+    /// after the other; or until `stale` says yes. Sleeps, if the caller does.
     ///
     /// # Errors
-    /// [`Errno::Interrupted`] if `killed` says yes before.
-    pub(crate) fn wait_writeback(
+    /// [`Errno::Interrupted`] if `killed` says yes before; [`Errno::WouldBlock`] if the caller does
+    /// not sleep.
+    pub(crate) fn wait_writeback<P: Patience>(
         &self,
         slots: SlotMask,
         wait: &impl Wait,
         stale: &impl Fn() -> bool,
-        killed: &impl Fn() -> bool,
+        killed: &P,
     ) -> Result<(), Errno> {
         for slot in (slots & self.writeback.load(Acquire)).iter() {
+            if !P::SLEEPS {
+                killed.would_wait(self.slot_key(slot));
+                if self.writeback_announced(slot) && !stale() {
+                    return Err(Errno::WouldBlock);
+                }
+                continue;
+            }
             let mut end = None;
             // `Wait` is a safe trait: it may return too early, or ask again after a yes.
             while end.is_none() {
-                wait.wait_until(self.writeback_key(slot), &mut || {
+                wait.wait_until(self.slot_key(slot), &mut || {
                     if end.is_none() && (!self.writeback_announced(slot) || stale()) {
                         end = Some(Ok(()));
-                    } else if end.is_none() && killed() {
+                    } else if end.is_none() && killed.is_killed() {
                         end = Some(Err(Errno::Interrupted));
                     }
                     end.is_some()
@@ -394,12 +405,12 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// are all sequentially consistent, so one of the two sees the other.
     fn writeback_announced(&self, slot: u32) -> bool {
         let slot = SlotMask::single(slot);
-        self.writeback_waiters.fetch_or(slot, SeqCst);
+        self.watched.fetch_or(slot, SeqCst);
         self.writeback.load(SeqCst).contains(slot)
     }
 
-    /// What a waiter for the end of a page's writeback sleeps on: an address of its slot's own.
-    fn writeback_key(&self, slot: u32) -> WaitKey {
+    /// What a waiter for the next change of a page sleeps on: an address of its slot's own.
+    pub(crate) fn slot_key(&self, slot: u32) -> WaitKey {
         WaitKey(core::ptr::from_ref(&self.frames[slot as usize % PAGES_PER_LEAF]).addr())
     }
 }

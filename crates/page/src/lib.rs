@@ -65,6 +65,7 @@ mod removed;
 mod replacement;
 mod request;
 mod rmap;
+mod rwlock;
 mod section;
 mod shadow_frames;
 mod slots;
@@ -106,6 +107,7 @@ pub use removed::{Removals, Removed};
 pub use replacement::Replacement;
 pub use request::{Segment, Segments};
 pub use rmap::{NoUserMappings, Unmap, UserMappings};
+pub use rwlock::{SleepRwGuard, SleepRwLock};
 pub use section::{ReadSection, Usage};
 pub use slots::SlotMask;
 pub use store::{
@@ -120,7 +122,7 @@ pub use units::{
     LEAF_SIZE, MAX_FILE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun,
 };
 pub use victims::{Search, Victims};
-pub use wait::{SpinWait, Wait, WaitKey};
+pub use wait::{Patience, SpinWait, Wait, WaitKey};
 pub use writeback_request::WritebackRequest;
 pub use writeback_run::WritebackRun;
 

@@ -9,7 +9,8 @@ use heapless::Vec;
 use crate::leaf::Leaf;
 use crate::page_lock::Waited;
 use crate::{
-    Errno, Kernel, LockContext, LockedRun, Mapping, PAGES_PER_LEAF, PageIndex, PageRun, Trace,
+    Errno, Kernel, LockContext, LockedRun, Mapping, PAGES_PER_LEAF, PageIndex, PageRun, Patience,
+    Trace,
 };
 
 /// Looks for free pages before they count as contended.
@@ -36,14 +37,15 @@ impl<K: Kernel> Mapping<K> {
     /// `killed` says: it is not even asked.
     ///
     /// # Errors
-    /// [`Errno::Interrupted`] if `killed` said yes before the pages were had (L3). Nothing is
-    /// locked then.
+    /// [`Errno::Interrupted`] if `killed` said yes before the pages were had (L3);
+    /// [`Errno::WouldBlock`] if they are not free and the caller [does not sleep](Patience).
+    /// Nothing is locked then.
     #[inline]
     pub fn lock_killable<'t>(
         &'t self,
         cx: LockContext<'t>,
         run: PageRun,
-        killed: &impl Fn() -> bool,
+        killed: &impl Patience,
     ) -> Result<Option<LockedRun<'t, K>>, Errno> {
         loop {
             let Some(leaf) = self.tree().lookup(run.first()) else { return Ok(None) };
@@ -134,7 +136,7 @@ impl<K: Kernel> Mapping<K> {
         &'t self,
         mut cx: LockContext<'t>,
         run: PageRun,
-        killed: &impl Fn() -> bool,
+        killed: &impl Patience,
     ) -> Result<LockedRun<'t, K>, Errno> {
         loop {
             let leaf = match self.tree().lookup(run.first()) {
@@ -161,7 +163,7 @@ impl<K: Kernel> Mapping<K> {
         cx: LockContext<'t>,
         first: PageRun,
         second: PageRun,
-        killed: &impl Fn() -> bool,
+        killed: &impl Patience,
     ) -> Result<(LockedRun<'t, K>, LockedRun<'t, K>), Errno> {
         if second.first() < first.end() {
             return Err(Errno::Invalid);
@@ -239,7 +241,7 @@ impl<K: Kernel> Mapping<K> {
         &self,
         leaf: &Leaf<K::Sync, K::Replacement>,
         run: PageRun,
-        killed: &impl Fn() -> bool,
+        killed: &impl Patience,
     ) -> Result<Option<PageRun>, Errno> {
         let id = self.lock_id(run);
         K::trace(Trace::Acquiring(id));
@@ -255,7 +257,11 @@ impl<K: Kernel> Mapping<K> {
             return Ok(Some(locked));
         }
         K::trace(Trace::GaveUp(id));
-        if waited == Waited::Killed { Err(Errno::Interrupted) } else { Ok(None) }
+        match waited {
+            Waited::Killed => Err(Errno::Interrupted),
+            Waited::Refused => Err(Errno::WouldBlock),
+            Waited::Locked | Waited::Stale => Ok(None),
+        }
     }
 
     /// Keeps the run, just locked in `leaf`, if the leaf is the right one; otherwise unlocks it.

@@ -16,7 +16,7 @@ use crate::replacement::Ops;
 use crate::slots::SlotWord;
 use crate::{
     Count, Errno, FrameBatch, FrameNumber, Kernel, LockContext, Mapping, OwnedFrame, PageIndex,
-    PageRun, SharedFrame, SlotMask, Trace,
+    PageRun, Patience, SharedFrame, SlotMask, Trace,
 };
 
 /// A run of pages of one mapping, locked. Dropping it unlocks.
@@ -398,7 +398,7 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// # Errors
     /// [`Errno::Interrupted`] if `killed` said yes before the last writeback had ended (L3). The
     /// pages stay locked.
-    pub fn wait_writeback(&self, slots: SlotMask, killed: &impl Fn() -> bool) -> Result<(), Errno> {
+    pub fn wait_writeback(&self, slots: SlotMask, killed: &impl Patience) -> Result<(), Errno> {
         // The leaf cannot change hands while a slot is locked.
         self.mapping.wait_writeback_in(
             self.leaf,

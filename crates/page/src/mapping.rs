@@ -15,7 +15,7 @@ use crate::leaf::{Leaf, ON_BOOKS};
 use crate::tree::Tree;
 use crate::{
     AddressSpaceOperations, Count, Errno, Kernel, LockId, MAX_FILE_SIZE, PageCache, PageRun,
-    SlotMask, StoreId, Trace, Word, Word64,
+    Patience, SlotMask, StoreId, Trace, Word, Word64,
 };
 
 /// The pages of one file that are in the cache.
@@ -177,7 +177,7 @@ impl<K: Kernel> Mapping<K> {
     pub fn wait_writeback_killable(
         &self,
         run: PageRun,
-        killed: &impl Fn() -> bool,
+        killed: &impl Patience,
     ) -> Result<(), Errno> {
         let section = self.cache.enter();
         let Some(leaf) = self.leaf_of(run) else { return Ok(()) };
@@ -196,7 +196,7 @@ impl<K: Kernel> Mapping<K> {
         run: PageRun,
         slots: SlotMask,
         stale: &impl Fn() -> bool,
-        killed: &impl Fn() -> bool,
+        killed: &impl Patience,
     ) -> Result<(), Errno> {
         if slots.is_empty() {
             return Ok(());

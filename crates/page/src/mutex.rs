@@ -8,20 +8,30 @@
 //! finds the bit does not free the lock: it hands it to the oldest request. The bit is in the same
 //! word as the lock, so once it is set no later request overtakes: requests are served exactly in
 //! order of arrival.
+//!
+//! A caller that does not sleep has no request in the queue, and is not handed the lock: it sets
+//! [`WATCHED`], and the unlock that frees the lock wakes it. See [`Patience`].
 #![forbid(unsafe_code)]
 
 use core::mem;
 use core::pin::{Pin, pin};
+use core::ptr;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
-use crate::{Errno, Kernel, LockId, Request, RequestList, SyncFamily, Trace, Wait, Word, Word32};
+use crate::{
+    Errno, Kernel, LockId, Patience, Request, RequestList, SyncFamily, Trace, Wait, WaitKey, Word,
+    Word32,
+};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 /// The unlock has to look at the queue. Changed under the queue's lock, and only together with
 /// [`HELD`].
 const AWAITED: u32 = 2;
+/// A caller that does not sleep wants to be woken when the lock comes free. Changed as
+/// [`AWAITED`] is.
+const WATCHED: u32 = 4;
 
 /// The state of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +69,7 @@ impl<K: Kernel> RawMutex<K> {
     pub(crate) fn lock<'a>(
         &'a self,
         wait: &'a K::Wait,
-        killed: &impl Fn() -> bool,
+        killed: &impl Patience,
     ) -> Result<RawGuard<'a, K>, Errno> {
         match self.try_lock(wait) {
             Some(guard) => Ok(guard),
@@ -69,10 +79,10 @@ impl<K: Kernel> RawMutex<K> {
 
     #[cold]
     #[inline(never)]
-    fn lock_contended<'a>(
+    fn lock_contended<'a, P: Patience>(
         &'a self,
         wait: &'a K::Wait,
-        killed: &impl Fn() -> bool,
+        killed: &P,
     ) -> Result<RawGuard<'a, K>, Errno> {
         for _ in 0..K::Sync::SPIN_ROUNDS {
             K::Sync::relax();
@@ -87,10 +97,31 @@ impl<K: Kernel> RawMutex<K> {
                 _ => break,
             }
         }
+        if !P::SLEEPS {
+            killed.would_wait(self.key());
+            // After the caller was told: see `Patience`.
+            return self.try_lock_or_watch(wait).ok_or(Errno::WouldBlock);
+        }
         let request = pin!(Request::new(&self.queue));
         let waiter = Waiter { mutex: self, wait, request: request.into_ref() };
         waiter.join();
         waiter.sleep(killed)
+    }
+
+    /// Takes the lock if it is free; otherwise has [`key`](Self::key) woken when it is.
+    fn try_lock_or_watch<'a>(&'a self, wait: &'a K::Wait) -> Option<RawGuard<'a, K>> {
+        let _queue = self.queue.lock();
+        loop {
+            let state = self.state.load(Relaxed);
+            if state == FREE {
+                if let Some(guard) = self.try_lock(wait) {
+                    return Some(guard);
+                }
+            } else if self.state.compare_exchange(state, state | WATCHED, Relaxed, Relaxed).is_ok()
+            {
+                return None;
+            }
+        }
     }
 
     /// Hands the held lock to the oldest request that waits, or frees it.
@@ -99,19 +130,28 @@ impl<K: Kernel> RawMutex<K> {
     fn hand_over(&self, wait: &K::Wait) {
         let key = {
             let queue = self.queue.lock();
+            let watched = self.state.load(Relaxed) & WATCHED;
             let mut waiting = queue.iter().filter(|request| request.value() == Turn::Waiting);
-            let Some(next) = waiting.next() else {
+            if let Some(next) = waiting.next() {
+                if waiting.next().is_none() {
+                    self.state.store(HELD | watched, Release);
+                }
+                next.set(Turn::Granted);
+                next.signal();
+                Some(next.key())
+            } else {
                 self.state.store(FREE, Release);
-                return;
-            };
-            if waiting.next().is_none() {
-                self.state.store(HELD, Release);
+                (watched != 0).then(|| self.key())
             }
-            next.set(Turn::Granted);
-            next.signal();
-            next.key()
         };
-        wait.wake(key);
+        if let Some(key) = key {
+            wait.wake(key);
+        }
+    }
+
+    /// What callers that do not sleep wait for.
+    fn key(&self) -> WaitKey {
+        WaitKey(ptr::from_ref(&self.state).addr())
     }
 }
 
@@ -137,7 +177,7 @@ impl<'a, K: Kernel> Waiter<'a, '_, K> {
         }
     }
 
-    fn sleep(self, killed: &impl Fn() -> bool) -> Result<RawGuard<'a, K>, Errno> {
+    fn sleep(self, killed: &impl Patience) -> Result<RawGuard<'a, K>, Errno> {
         let mut rounds = K::Sync::SPIN_ROUNDS;
         while rounds > 0 && !self.request.is_signalled() {
             K::Sync::relax();
@@ -147,7 +187,7 @@ impl<'a, K: Kernel> Waiter<'a, '_, K> {
         // `Wait` is a safe trait: it may return too early, or ask again after a yes.
         while !over {
             self.wait.wait_until(self.request.key(), &mut || {
-                over = over || self.request.is_signalled() || killed();
+                over = over || self.request.is_signalled() || killed.is_killed();
                 over
             });
         }
@@ -228,12 +268,13 @@ impl<K: Kernel> SleepMutex<K> {
     /// again when a fatal signal arrives. A lock that is free is taken whatever `killed` says.
     ///
     /// # Errors
-    /// [`Errno::Interrupted`] if `killed` said yes before the lock was had (L3).
+    /// [`Errno::Interrupted`] if `killed` said yes before the lock was had (L3);
+    /// [`Errno::WouldBlock`] if it is not free and the caller [does not sleep](Patience).
     #[inline]
     pub fn lock_killable<'a>(
         &'a self,
         wait: &'a K::Wait,
-        killed: &impl Fn() -> bool,
+        killed: &impl Patience,
     ) -> Result<SleepGuard<'a, K>, Errno> {
         K::trace(Trace::Acquiring(self.id));
         match self.raw.lock(wait, killed) {

@@ -34,6 +34,14 @@
 //! or not, and wakes it. A request that finds the leaf to be another's gives up at once; so it
 //! sleeps for no other file. By the time that it sees this, the leaf is linked in the tree no more,
 //! so that the next lookup does not find it again.
+//!
+//! # Callers that do not sleep
+//! A caller that finds a slot busy and does not sleep has no request in the queue, so nothing is
+//! granted to it while it does something else. It *watches* one of the slots: it sets the bit in
+//! `watched` and in `waiters`, both under the queue's lock, and then looks. Every grant, also the
+//! one that follows an unlock, keeps the bit in `waiters` for as long as the slot is locked or
+//! waited for; then it clears the bit in `watched` and wakes the slot's key. A watched slot that is
+//! free is locked by the caller that comes first.
 #![forbid(unsafe_code)]
 
 use core::mem;
@@ -41,7 +49,7 @@ use core::pin::{Pin, pin};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::leaf::{Leaf, Wanted};
-use crate::{Replacement, Request, Requests, SlotMask, SyncFamily, Wait};
+use crate::{Patience, Replacement, Request, Requests, SlotMask, SyncFamily, Wait};
 
 /// How a wait for page locks ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +61,18 @@ pub(crate) enum Waited {
     Stale,
     /// The waiter was killed. Nothing is locked.
     Killed,
+    /// The caller does not sleep, and watches one of the slots. Nothing is locked.
+    Refused,
+}
+
+/// What a pass through the queue has changed, to be told once the queue's lock is free.
+#[derive(Clone, Copy)]
+#[must_use]
+struct Granted {
+    /// Requests that got their slots.
+    requests: u32,
+    /// Slots that are watched, and neither locked nor waited for any more.
+    freed: SlotMask,
 }
 
 /// Compare-and-swaps after which a lock of free slots queues instead: each may fail because another
@@ -87,12 +107,12 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// `stale` or `killed` says yes. Slots that are free are locked whatever `killed` says.
     #[cold]
     #[inline(never)]
-    pub(crate) fn lock_contended(
+    pub(crate) fn lock_contended<P: Patience>(
         &self,
         slots: SlotMask,
         wait: &impl Wait,
         stale: &impl Fn() -> bool,
-        killed: &impl Fn() -> bool,
+        killed: &P,
     ) -> Waited {
         let mut rounds = S::SPIN_ROUNDS;
         // Behind a waiter there is nothing to spin for.
@@ -103,10 +123,46 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
             }
             rounds -= 1;
         }
+        if !P::SLEEPS {
+            return self.lock_or_watch(slots, wait, stale, killed);
+        }
         let request = pin!(Request::new(&self.queue));
         let waiter = Waiter { leaf: self, wait, request: request.into_ref() };
         waiter.join(slots);
         waiter.sleep(stale, killed)
+    }
+
+    /// Locks `slots`, or watches one that is busy. Never sleeps.
+    ///
+    /// The caller registers for the key of a slot that looks busy before the look that counts. If
+    /// that one is free by then and another is not, the pass through the queue wakes the key at
+    /// once, so that the caller comes back.
+    fn lock_or_watch(
+        &self,
+        slots: SlotMask,
+        wait: &impl Wait,
+        stale: &impl Fn() -> bool,
+        caller: &impl Patience,
+    ) -> Waited {
+        let busy = slots - self.unlocked();
+        let Some(slot) = busy.first().or(slots.first()) else { return Waited::Stale };
+        caller.would_wait(self.slot_key(slot));
+        if stale() {
+            return Waited::Stale;
+        }
+        let (is_locked, granted) = {
+            let queue = self.queue.lock();
+            self.waiters.fetch_or(slots, SeqCst);
+            let is_first =
+                |wanted| matches!(wanted, Wanted::Waiting(other) if other.intersects(slots));
+            let is_locked = !queue.any(is_first) && self.try_lock_announced(slots);
+            if !is_locked {
+                self.watched.fetch_or(SlotMask::single(slot), SeqCst);
+            }
+            (is_locked, self.grant(&queue))
+        };
+        self.tell(granted, wait);
+        if is_locked { Waited::Locked } else { Waited::Refused }
     }
 
     /// Unlocks `slots`: one locked instruction, and a look for waiters.
@@ -129,45 +185,60 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     #[inline(never)]
     pub(crate) fn unlock_slowly(&self, wait: &impl Wait) {
         let retired = !self.has_owner();
-        let grants = {
+        let granted = {
             let queue = self.queue.lock();
-            let grants = self.grant(&queue);
+            let granted = self.grant(&queue);
             if retired {
                 queue.iter().for_each(|request| request.signal());
             }
-            grants
+            granted
         };
         if retired {
             self.queue.wake(wait, |_| true);
-        } else if grants > 0 {
-            self.wake_granted(wait);
+        }
+        self.tell(
+            Granted { requests: if retired { 0 } else { granted.requests }, ..granted },
+            wait,
+        );
+    }
+
+    /// Wakes the requests that were granted, and those that watch slots which are free.
+    fn tell(&self, granted: Granted, wait: &impl Wait) {
+        if granted.requests > 0 {
+            self.queue.wake(wait, |wanted| matches!(wanted, Wanted::Granted(_)));
+        }
+        if !granted.freed.is_empty() {
+            self.wake_slowly(granted.freed, wait);
         }
     }
 
-    fn wake_granted(&self, wait: &impl Wait) {
-        self.queue.wake(wait, |wanted| matches!(wanted, Wanted::Granted(_)));
-    }
-
-    /// Grants requests in order of arrival, and says in `waiters` what is still waited for. Returns
-    /// the number of grants.
-    fn grant(&self, queue: &Requests<'_, S, Wanted>) -> u32 {
+    /// Grants requests in order of arrival, and says in `waiters` what is still waited for.
+    fn grant(&self, queue: &Requests<'_, S, Wanted>) -> Granted {
         let mut waited_for = SlotMask::EMPTY;
-        let mut grants = 0;
+        let mut requests = 0;
         for request in queue.iter() {
             let Wanted::Waiting(slots) = request.value() else { continue };
             if !slots.intersects(waited_for) && self.try_lock_announced(slots) {
                 request.set(Wanted::Granted(slots));
                 request.signal();
-                grants += 1;
+                requests += 1;
             } else {
                 waited_for |= slots;
             }
+        }
+        let watched = self.watched.load(SeqCst);
+        let mut freed = SlotMask::EMPTY;
+        if !watched.is_empty() {
+            // A slot that is locked after this look, by a lock that looked at `waiters` before, is
+            // watched no more: its key is woken.
+            freed = watched - (self.locked.load(SeqCst) | waited_for);
+            waited_for |= watched - freed;
         }
         // Changed under the queue's lock only.
         if self.waiters.load(Relaxed) != waited_for {
             self.waiters.store(waited_for, Relaxed);
         }
-        grants
+        Granted { requests, freed }
     }
 
     /// Locks slots that `waiters` announces, if all of them are free. The queue is locked.
@@ -202,18 +273,18 @@ struct Waiter<'r, S: SyncFamily, R: Replacement, W: Wait> {
 impl<S: SyncFamily, R: Replacement, W: Wait> Waiter<'_, S, R, W> {
     /// Links the request and announces it. It may be granted by this.
     fn join(&self, slots: SlotMask) {
-        let grants = {
+        let mut granted = {
             let mut queue = self.request.lock();
             queue.link(Wanted::Waiting(slots));
             self.leaf.waiters.fetch_or(slots, SeqCst);
             self.leaf.grant(&queue)
         };
-        if grants > u32::from(self.request.is_signalled()) {
-            self.leaf.wake_granted(self.wait);
-        }
+        // Its own grant needs no wake.
+        granted.requests -= u32::from(self.request.is_signalled()).min(granted.requests);
+        self.leaf.tell(granted, self.wait);
     }
 
-    fn sleep(self, stale: &impl Fn() -> bool, killed: &impl Fn() -> bool) -> Waited {
+    fn sleep(self, stale: &impl Fn() -> bool, killed: &impl Patience) -> Waited {
         let mut rounds = S::SPIN_ROUNDS;
         while rounds > 0 && !self.request.is_signalled() {
             S::relax();
@@ -247,14 +318,14 @@ impl<S: SyncFamily, R: Replacement, W: Wait> Waiter<'_, S, R, W> {
         &self,
         end: &mut Option<Waited>,
         stale: &impl Fn() -> bool,
-        killed: &impl Fn() -> bool,
+        killed: &impl Patience,
     ) -> bool {
         if self.request.is_signalled() {
             return true;
         }
         if stale() {
             *end = Some(Waited::Stale);
-        } else if killed() {
+        } else if killed.is_killed() {
             *end = Some(Waited::Killed);
         }
         end.is_some()
@@ -263,18 +334,16 @@ impl<S: SyncFamily, R: Replacement, W: Wait> Waiter<'_, S, R, W> {
     /// Leaves the queue; what the request had come to. If it was still waiting, others may be
     /// granted by this.
     fn leave(&self) -> Option<Wanted> {
-        let mut grants = 0;
+        let mut granted = Granted { requests: 0, freed: SlotMask::EMPTY };
         let wanted = {
             let mut queue = self.request.lock();
             let wanted = queue.unlink();
             if matches!(wanted, Some(Wanted::Waiting(_))) {
-                grants = self.leaf.grant(&queue);
+                granted = self.leaf.grant(&queue);
             }
             wanted
         };
-        if grants > 0 {
-            self.leaf.wake_granted(self.wait);
-        }
+        self.leaf.tell(granted, self.wait);
         wanted
     }
 }

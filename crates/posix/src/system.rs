@@ -3,9 +3,23 @@
 use core::ops::{Deref, Range};
 
 use faultless::filemap::ReadAheadLimits;
+use faultless::parts::Lock;
 use faultless::prelude::{Inode, Kernel, SyncFamily};
 
 use crate::mm::{PageTable, ReverseMap, ShowsFile};
+
+/// What a thread does with M, the lock of the areas of an address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AreasEvent {
+    /// It is about to take it, or to wait for it.
+    Acquiring,
+    /// It has it.
+    Acquired,
+    /// It no longer has it.
+    Released,
+    /// It is to die, and has not got it.
+    GaveUp,
+}
 
 /// The kernel, as its file and memory calls see it.
 ///
@@ -36,6 +50,26 @@ pub unsafe trait System: Sized + Send + Sync + 'static {
     /// Called with no short lock held and with interrupts on: the CPUs that a shootdown waits for
     /// may spin for a lock that this one would hold. Page locks may be held.
     fn flush(root: usize, pages: Range<usize>);
+
+    /// Whether the areas of an address space have a sleeping lock, M, beside the short one: faults
+    /// hold it for reading while they bring a page in, and calls that change the areas for writing.
+    /// A call is then one step for faults and for other calls; but a fault that waits for a store
+    /// holds up `mmap` and `munmap`, and those behind them all later faults. Without it no fault
+    /// waits for a call.
+    ///
+    /// A kernel that says yes makes no access to user memory inside
+    /// [`AddressSpace::read_areas`](crate::AddressSpace::read_areas).
+    const LOCKS_AREAS: bool = false;
+
+    /// Whether the current thread is to die: a wait for M ends.
+    #[must_use]
+    fn is_killed() -> bool {
+        false
+    }
+
+    /// The current thread is about to take M, has it, has let it go, or has given up. For a
+    /// [`LockOrder`](faultless::parts::LockOrder). Never sleeps.
+    fn trace_areas(_lock: Lock, _event: AreasEvent) {}
 
     /// How much is read ahead for an open file. A kernel with little memory, or with a store of a
     /// long latency, has limits of its own. Never sleeps.

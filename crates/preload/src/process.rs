@@ -99,7 +99,8 @@ impl Process {
         let descriptors = self.descriptors.lock().fork();
         let actions = self.actions.lock().clone();
         let child = Self::new(0, descriptors, actions);
-        AddressSpace::<Program>::fork(&self.space, &child.space);
+        let forked = AddressSpace::<Program>::fork(&self.space, &child.space);
+        forked.expect("without M there is no wait to be killed in");
         Box::into_raw(Box::new(child)).cast()
     }
 

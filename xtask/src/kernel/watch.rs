@@ -23,7 +23,8 @@ pub(super) fn ended_well(ran: &Ran) -> Result<(), String> {
 }
 
 /// How many threads wait for each other in a circle, by the lines that say `thread 5 holds P(1,0)
-/// and wants P(2,0)`; 0 if none do.
+/// and wants P(2,0)`; 0 if none do. A thread that wants a lock which it has for reading waits for
+/// the writer in between, and so for itself.
 pub(super) fn circle(messages: &str) -> usize {
     let mut wants = BTreeMap::new();
     let mut held_by = BTreeMap::new();
@@ -32,20 +33,28 @@ pub(super) fn circle(messages: &str) -> usize {
         let Some((held, wanted)) = rest.split_once(" and wants ") else { continue };
         // Locks have commas in their names, without a blank.
         held.split(", ").for_each(|lock| {
-            held_by.insert(lock, thread);
+            held_by.insert(instance(lock), thread);
         });
-        wants.insert(thread, wanted);
+        wants.insert(thread, instance(wanted));
     }
-    let Some(first) = wants.keys().next().copied() else { return 0 };
-    let mut at = first;
-    for count in 1..=wants.len() {
-        let Some(next) = wants.get(at).and_then(|lock| held_by.get(lock)) else { return 0 };
-        if *next == first {
-            return count;
+    let from = |first: &str| {
+        let mut at = first;
+        for count in 1..=wants.len() {
+            let next = wants.get(at).and_then(|lock| held_by.get(lock))?;
+            if *next == first {
+                return Some(count);
+            }
+            at = next;
         }
-        at = next;
-    }
-    0
+        None
+    };
+    wants.keys().filter_map(|first| from(first)).max().unwrap_or(0)
+}
+
+/// A lock, however it is held or wanted.
+fn instance(lock: &str) -> &str {
+    let lock = lock.strip_suffix(" for reading").unwrap_or(lock);
+    lock.strip_suffix(" for writing").unwrap_or(lock)
 }
 
 #[cfg(test)]
@@ -60,6 +69,9 @@ mod tests {
         assert_eq!(circle("kernel: locks: thread 5 holds P(26,0) and wants P(26,0)\n"), 1);
         assert_eq!(circle("kernel: locks: thread 5 holds P(26,0) and wants P(28,0)\n"), 0);
         assert_eq!(circle("kernel: locks: thread 5: waits for itself\n"), 0);
+        let nested = "kernel: locks: thread 12 holds M(3) for reading and wants M(3) for reading\n\
+                      kernel: locks: thread 6 holds nothing and wants M(3) for writing\n";
+        assert_eq!(circle(nested), 1);
     }
 
     #[test]

@@ -36,6 +36,8 @@ std::thread_local! {
     static DROPPED: Cell<u64> = const { Cell::new(0) };
     /// What an allocation that finds nothing does.
     static RECLAIM: RefCell<Option<Rc<DirectReclaim>>> = const { RefCell::new(None) };
+    /// Keys that were woken.
+    static WOKEN: RefCell<Vec<WaitKey>> = const { RefCell::new(Vec::new()) };
     /// What is told of counts.
     static COUNTING: Cell<Option<&'static Counting>> = const { Cell::new(None) };
 }
@@ -59,12 +61,18 @@ pub(super) fn reclaim_by(
     RECLAIM.set(Some(Rc::new(reclaim)));
 }
 
+/// Keys that were woken since the last call.
+pub(super) fn take_woken() -> Vec<WaitKey> {
+    WOKEN.take()
+}
+
 /// Nothing is held and nothing was seen.
 pub(super) fn forget() {
     HELD.take();
     SEEN.take();
     DROPPED.take();
     RECLAIM.take();
+    WOKEN.take();
     COUNTING.take();
 }
 
@@ -202,7 +210,9 @@ impl Wait for Patient {
         assert!(over, "L1: a wait without end, for {key:?}");
     }
 
-    fn wake(&self, _key: WaitKey) {}
+    fn wake(&self, key: WaitKey) {
+        WOKEN.with_borrow_mut(|woken| woken.push(key));
+    }
 }
 
 /// What other threads do while this one waits. It ends with the value.

@@ -32,6 +32,7 @@ mod last_handle;
 mod legacy;
 mod limits;
 mod migrate;
+mod nonblocking;
 mod open_file;
 mod queued;
 mod read;

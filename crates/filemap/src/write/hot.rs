@@ -17,7 +17,7 @@ use crate::inode::Inode;
 use crate::limits;
 use crate::ranges::ByteRange;
 use crate::size_changes::Moment;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{copy_in, copy_whole_in};
 
@@ -139,7 +139,7 @@ pub(super) fn attempt<'w, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, 
     bytes: ByteRange,
 ) -> Result<Attempt, Stop> {
     let task = request.task;
-    let killed = || task.fatal_signal_pending();
+    let killed = Caller(task);
     let locked = inode.mapping().lock_killable(request.token.page_locks(), run, &killed)?;
     let Some(mut locked) = locked else { return Ok(Attempt::NotReady(run.pages())) };
     if !admit(inode, mode, claim, request.then, bytes)? {

@@ -35,8 +35,9 @@ use crate::inode::Inode;
 use crate::limits;
 use crate::options::{Position, WriteOptions, Written};
 use crate::ranges::ByteRange;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::InodeLocks;
+use crate::uptodate::Kept;
 
 impl<K: Kernel> Inode<K> {
     /// Writes the bytes of `from` to the file.
@@ -67,17 +68,18 @@ impl<K: Kernel> Inode<K> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
-        self.write_with(token, from, options, None, task)
+        self.write_with(token, from, options, None, None, task)
     }
 
     /// [`write`](Self::write), or [`write_behind`](Self::write_behind).
     #[inline]
-    pub(crate) fn write_with<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    pub(crate) fn write_with<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
         options: &WriteOptions,
         behind: Option<&DropBehind<K>>,
+        kept: Kept<'_, 'f, K>,
         task: &T,
     ) -> Result<Written, Errno> {
         if from.is_empty() {
@@ -109,15 +111,15 @@ impl<K: Kernel> Inode<K> {
                         hot::claim_the_rest(self, locked, &mut claim, bytes, copied, task);
                         let request = Request { token, from, task, strategy, start, asked, then };
                         let first = Some(Attempt::Landed(copied));
-                        self.write_in_steps(request, claim, first, behind)?
+                        self.write_in_steps(request, claim, first, behind, kept)?
                     }
                     // What stopped it stops the next attempt as well, or has gone by then.
                     Overwrite::Left(first) => {
-                        self.write_slowly(token, from, start, strategy, first, behind, task)?
+                        self.write_slowly(token, from, start, strategy, first, behind, kept, task)?
                     }
                 }
             }
-            Position::Append => self.append(token, from, strategy, behind, task)?,
+            Position::Append => self.append(token, from, strategy, behind, kept, task)?,
         };
         if written.bytes > 0 {
             task.throttle();
@@ -130,37 +132,39 @@ impl<K: Kernel> Inode<K> {
     }
 
     #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "a request, before it is one")]
-    fn write_slowly<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
+    fn write_slowly<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
         start: u64,
         strategy: Strategy,
         first: Option<Attempt>,
         behind: Option<&DropBehind<K>>,
+        kept: Kept<'_, 'f, K>,
         task: &T,
     ) -> Result<Written, Errno> {
         let request = self.request(token, from, start, strategy, task)?;
         let place = pin!(None);
-        self.write_in_steps(request, Claim::none(self, place), first, behind)
+        self.write_in_steps(request, Claim::none(self, place), first, behind, kept)
     }
 
     /// Goes on where the first attempt ended, if there was one.
     #[inline(never)]
-    fn write_in_steps<'w, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &'w self,
+    fn write_in_steps<'w, 'f: 'w, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
         request: Request<'w, '_, U, T>,
         claim: Claim<'w, K>,
         first: Option<Attempt>,
         behind: Option<&'w DropBehind<K>>,
+        kept: Kept<'w, 'f, K>,
     ) -> Result<Written, Errno> {
         let task = request.task;
-        let mut writer = Writer::new(self, request, claim, behind);
+        let mut writer = Writer::new(self, request, claim, behind, kept);
         let mut stop = writer.overwrite(first);
         if stop == Err(Stop::MustGrow) {
             writer.claim.release();
-            let killed = || task.fatal_signal_pending();
+            let killed = Caller(task);
             let size_lock = self.lock.lock_killable(self.mapping().cache().wait(), &killed);
             // What was cut off meanwhile is not in the file, and not reported.
             writer.go_back_to_the_cut();
@@ -173,19 +177,20 @@ impl<K: Kernel> Inode<K> {
     }
 
     #[inline(never)] // for the stack of its callers
-    fn append<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &self,
+    fn append<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
         strategy: Strategy,
         behind: Option<&DropBehind<K>>,
+        kept: Kept<'_, 'f, K>,
         task: &T,
     ) -> Result<Written, Errno> {
-        let killed = || task.fatal_signal_pending();
+        let killed = Caller(task);
         let size_lock = self.lock.lock_killable(self.mapping().cache().wait(), &killed)?;
         let request = self.request(token, from, self.size(), strategy, task)?;
         let place = pin!(None);
-        let mut writer = Writer::new(self, request, Claim::none(self, place), behind);
+        let mut writer = Writer::new(self, request, Claim::none(self, place), behind, kept);
         let stop = writer.grow();
         let written = writer.finish(stop);
         drop(size_lock);

@@ -13,7 +13,7 @@ use super::request::{Attempt, Mode, Stop};
 use super::writer::Writer;
 use crate::inode::Inode;
 use crate::ranges::ByteRange;
-use crate::task::Task;
+use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{Bounce, MAX_FRUITLESS_ROUNDS, copy_in};
 use crate::uptodate::Reading;
@@ -27,7 +27,7 @@ enum Source<'b, 'c, K: Kernel> {
     Temporary(&'b Bounce<'c, K>),
 }
 
-impl<'w, K, U, T> Writer<'w, '_, K, U, T>
+impl<'w, K, U, T> Writer<'w, '_, '_, K, U, T>
 where
     K: Kernel,
     U: UserMemory<Token: InodeLocks> + ?Sized,
@@ -78,6 +78,7 @@ where
             Attempt::Landed(bytes) => self.progressed(bytes),
             Attempt::Foreign => self.wait_for_claims(reached)?,
             Attempt::NotReady(_) | Attempt::Reading => self.bounce(reached)?,
+            Attempt::Nothing if !T::SLEEPS => self.refuse_or_bounce(reached)?,
             Attempt::Nothing => {
                 self.fruitless += 1;
                 if self.fruitless > MAX_FRUITLESS_ROUNDS {
@@ -146,6 +147,7 @@ where
     /// Tries pages that need no preparation.
     #[inline]
     fn fast_path(&mut self, run: PageRun, len: usize) -> Result<Attempt, Stop> {
+        self.came = 0;
         let bytes = self.next_bytes(len);
         hot::attempt(self.inode, &mut self.request, &mut self.claim, self.mode, run, bytes)
     }
@@ -175,6 +177,7 @@ where
         let task = self.request.task;
         let store = self.inode.mapping().store_id();
         let promised = match task.admit_dirty(store, run.pages()) {
+            0 if !T::SLEEPS => return Err(Errno::WouldBlock.into()),
             0 => return Err(Errno::Interrupted.into()),
             pages => PageRun::new(run.first(), u64::from(pages.min(run.pages()))),
         };
@@ -246,6 +249,7 @@ where
             plan.commit(inode, &mut locked, self.mode, copied, task);
         self.dirtied = dirtied;
         self.request.from.revert(copied - accepted);
+        self.came = copied - accepted;
         if let Some(Halt::Unread(slots)) = plan.halt
             && plan.len == 0
         {
@@ -300,6 +304,9 @@ where
     /// Nothing came: make the source present, or, after too many rounds, carry the piece by hand.
     #[cold]
     fn fault_in_or_bounce(&mut self, len: usize) -> Result<(), Stop> {
+        if !T::SLEEPS {
+            return self.refuse_or_bounce(len);
+        }
         self.fruitless += 1;
         if self.fruitless > MAX_FRUITLESS_ROUNDS {
             let piece = self.next_piece().unwrap_or(len);
@@ -310,9 +317,38 @@ where
         Ok(())
     }
 
+    /// Of a call that does not sleep: the next copy, of `len` bytes, came short. Says which byte of
+    /// the source is missing. What lies before it goes through a temporary page, if the caller
+    /// cannot help it, or has been asked too often (W1, W6).
+    #[cold]
+    fn refuse_or_bounce(&mut self, len: usize) -> Result<(), Stop> {
+        let refused = self.would_fault(len);
+        let kept = self.kept.as_mut();
+        if self.came == 0 || kept.is_none_or(|kept| kept.is_worth_a_fault()) {
+            return Err(refused);
+        }
+        self.bounce(self.next_piece().unwrap_or(len))
+    }
+
+    /// Of a call that does not sleep: the next copy, of `len` bytes, needs more of the source.
+    #[cold]
+    fn would_fault(&mut self, len: usize) -> Stop {
+        let mut missing = self.request.from.clone();
+        missing.advance(self.came);
+        let range = missing.segment().prefix(len.saturating_sub(self.came));
+        self.request.task.would_fault(range);
+        if let Some(kept) = &mut self.kept {
+            kept.missed(range.addr());
+        }
+        Errno::WouldBlock.into()
+    }
+
     /// Faults in the next `len` bytes of the source, no more than the copy will use; how many can
-    /// be read, not 0.
+    /// be read, not 0. A call that does not sleep leaves that to the copy.
     fn fault_in(&mut self, len: usize) -> Result<usize, Stop> {
+        if !T::SLEEPS {
+            return Ok(len);
+        }
         K::trace(Trace::FaultIn(len));
         K::trace(Trace::MayFault);
         let missed = self.request.from.fault_in_readable(self.request.token, len);
@@ -330,10 +366,15 @@ where
         let cache = inode.mapping().cache();
         let mut temporary = Bounce::allocate(cache, self.request.token)?;
         let request = &mut self.request;
-        let got = temporary.fill_from(request.token, request.from, len);
+        let got = if T::SLEEPS {
+            temporary.fill_from(request.token, request.from, len)
+        } else {
+            temporary.fill_from_present(request.from, len)
+        };
         request.from.revert(got);
         let Some(run) = PageRun::covering(self.pos, got) else {
-            return Err(Stop::Failed(Errno::Fault));
+            self.came = 0;
+            return Err(if T::SLEEPS { Errno::Fault.into() } else { self.would_fault(len) });
         };
         loop {
             match self.prepare_and_copy(run, got, Source::Temporary(&temporary))? {
@@ -375,7 +416,7 @@ fn lock_pages<'t, K: Kernel, T: Task>(
     run: PageRun,
     task: &T,
 ) -> Result<(Option<LockedRun<'t, K>>, LockedRun<'t, K>), Errno> {
-    let killed = || task.fatal_signal_pending();
+    let killed = Caller(task);
     let mapping = inode.mapping();
     match end_page {
         None => Ok((None, mapping.lock_or_create_killable(locks, run, &killed)?)),

@@ -6,7 +6,7 @@
 
 use core::mem;
 
-use faultless_page::{Errno, Kernel, PageRun, Strategy};
+use faultless_page::{Errno, Kernel, PageRun, SlotMask, Strategy};
 use faultless_usercopy::UserMemory;
 
 use super::request::{Attempt, Claim, Mode, Request, Stop};
@@ -17,11 +17,11 @@ use crate::options::Written;
 use crate::ranges::ByteRange;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
-use crate::uptodate::Reading;
+use crate::uptodate::{Kept, Reading};
 
-/// One request on its way.
-pub(super) struct Writer<'w, 'i, K: Kernel, U: UserMemory + ?Sized, T> {
-    pub(super) inode: &'w Inode<K>,
+/// One request on its way, to a file that is borrowed for `'f`.
+pub(super) struct Writer<'w, 'i, 'f, K: Kernel, U: UserMemory + ?Sized, T> {
+    pub(super) inode: &'f Inode<K>,
     pub(super) request: Request<'w, 'i, U, T>,
     pub(super) claim: Claim<'w, K>,
     pub(super) mode: Mode,
@@ -39,13 +39,17 @@ pub(super) struct Writer<'w, 'i, K: Kernel, U: UserMemory + ?Sized, T> {
     /// when the write ends.
     pub(super) kept_frames: Option<PageRun>,
     /// A page that is being read for the next step.
-    pub(super) reading: Option<Reading<'w, K>>,
+    pub(super) reading: Option<Reading<'f, K>>,
     /// The store was asked for room past what landed: give it back at the end (W9).
     pub(super) overreached: bool,
     /// Pages that became dirty in the step that is under way.
     pub(super) dirtied: u32,
     /// What the open file drops behind its writes, if it does.
     behind: Option<&'w DropBehind<K>>,
+    /// Bytes that the last copy moved and that were refused.
+    pub(super) came: usize,
+    /// What the next call has to know, if this one does not sleep.
+    pub(super) kept: Kept<'w, 'f, K>,
 }
 
 /// Stands for a growing write that is under way, under I. Dropped by a callback that unwinds: bytes
@@ -62,7 +66,7 @@ impl<K: Kernel> Drop for Unwinding<'_, K> {
     }
 }
 
-impl<'w, 'i, K, U, T> Writer<'w, 'i, K, U, T>
+impl<'w, 'i, 'f, K, U, T> Writer<'w, 'i, 'f, K, U, T>
 where
     K: Kernel,
     U: UserMemory<Token: InodeLocks> + ?Sized,
@@ -70,11 +74,13 @@ where
 {
     #[inline]
     pub(super) fn new(
-        inode: &'w Inode<K>,
+        inode: &'f Inode<K>,
         request: Request<'w, 'i, U, T>,
         claim: Claim<'w, K>,
         behind: Option<&'w DropBehind<K>>,
+        mut kept: Kept<'w, 'f, K>,
     ) -> Self {
+        let reading = kept.as_mut().and_then(|kept| kept.reading.take());
         Self {
             inode,
             pos: request.start,
@@ -86,10 +92,12 @@ where
             wanted_frames: 0,
             refused_frames: false,
             kept_frames: None,
-            reading: None,
+            reading,
             overreached: false,
             dirtied: 0,
             behind,
+            came: 0,
+            kept,
         }
     }
 
@@ -173,7 +181,9 @@ where
         while let Some(piece) = rest {
             let locks = self.request.token.page_locks();
             let Some(mut locked) = mapping.try_lock_free(locks, piece) else { return };
-            let unused = locked.present() - locked.uptodate();
+            // A page that the next call waits for keeps its frame.
+            let read = self.reading.as_ref().map_or(SlotMask::EMPTY, |page| page.slot_in(&locked));
+            let unused = locked.present() - locked.uptodate() - read;
             drop(locked.remove(unused));
             let left = piece.end().get() - locked.run().end().get();
             rest = (left > 0).then(|| PageRun::new(locked.run().end(), left));
@@ -185,6 +195,12 @@ where
     pub(super) fn finish(mut self, stop: Result<(), Stop>) -> Result<Written, Errno> {
         if let (Err(_), Some(run)) = (&stop, self.kept_frames) {
             self.take_back_kept(run);
+        }
+        if let Some(kept) = self.kept {
+            kept.reading = self.reading;
+            if self.pos > self.request.start {
+                kept.progressed();
+            }
         }
         let Request { from, start, asked, .. } = self.request;
         debug_assert!(start <= self.pos, "a write goes back to its begin at most");

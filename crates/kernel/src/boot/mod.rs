@@ -12,9 +12,12 @@ mod start;
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use faultless::prelude::Task;
+
 use crate::arch::serial::say;
 use crate::arch::{self, apic, faults, serial};
 use crate::memory::{self, Boot};
+use crate::task::Running;
 use crate::{files, pressure, process, sched};
 
 use options::options;
@@ -50,6 +53,7 @@ extern "C" fn other_cpu() -> ! {
 
 /// The first thread: unpacks the files, and starts the first program.
 fn begin(boot: &Boot) {
+    memory::killed_by(|| Running.fatal_signal_pending());
     let unpacked = pressure::init().and_then(|()| files::init(boot.module));
     let started = unpacked.and_then(|()| process::start_first(options()));
     if let Err(why) = started {

@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 
 use faultless::filemap::{DirtyLimit, DirtyThresholds, Files};
 use faultless::page::{Count, LockContext, StoreId, Trace, TwoQueues};
+use faultless::parts::Lock as Traced;
 use faultless::prelude::{AddressSpaceOperations, Inode, Kernel, PageCache};
-use faultless_posix::{Description, Errno, ReverseMap, System};
+use faultless_posix::{AreasEvent, Description, Errno, ReverseMap, System};
 use spin::Once;
 
 use crate::arch::{percpu, shootdown};
@@ -67,6 +68,13 @@ pub(crate) fn reclaim_by(reclaims: Reclaims) {
     RECLAIMS.call_once(|| reclaims);
 }
 
+static KILLED: Once<fn() -> bool> = Once::new();
+
+/// Says how the current thread finds out whether it is to die.
+pub(crate) fn killed_by(is_killed: fn() -> bool) {
+    KILLED.call_once(|| is_killed);
+}
+
 impl Kernel for Machine {
     type Sync = Short;
     type Frames = Pool;
@@ -105,9 +113,19 @@ unsafe impl System for Machine {
     type Space = Space;
     type PageTable = PageTables;
 
+    const LOCKS_AREAS: bool = true;
+
     fn unique() -> u64 {
         static LAST: AtomicU64 = AtomicU64::new(0);
         LAST.fetch_add(1, Relaxed) + 1
+    }
+
+    fn is_killed() -> bool {
+        KILLED.get().is_some_and(|is_killed| is_killed())
+    }
+
+    fn trace_areas(lock: Traced, event: AreasEvent) {
+        listener::trace_areas(lock, event);
     }
 
     fn flush(root: usize, pages: Range<usize>) {

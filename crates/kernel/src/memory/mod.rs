@@ -32,7 +32,7 @@ pub use heap::Heap;
 pub(crate) use loader::{Boot, Module};
 pub(crate) use machine::{
     AddressSpace, DISK, Ends, FileHandle, Machine, Open, Persistent, Space, WeakFile, cache,
-    dirty_limit, end_files, new_space, reclaim_by,
+    dirty_limit, end_files, killed_by, new_space, reclaim_by,
 };
 pub(crate) use map::{USER_END, direct_map, image_end, kernel_root, physical};
 pub(crate) use user::{

@@ -100,7 +100,7 @@ fn new_process(
         // The layout stays as it is while the mappings are taken over.
         let layout = memory.layout.lock();
         let child = Memory::new(Arc::clone(&space), layout.clone());
-        AddressSpace::fork(memory.space(), &space);
+        AddressSpace::fork(memory.space(), &space)?;
         if space.with_table(|table| table.was_short(None)) {
             // The child lacks pages.
             return Err(Errno::NOMEM);

@@ -4,11 +4,11 @@
 
 use alloc::string::ToString;
 
-use faultless::page::Trace;
 use faultless::parts::{LockOrder, Violation};
+use faultless_posix::AreasEvent;
 
 use crate::arch::serial::say;
-use crate::listener;
+use crate::listener::{self, Event};
 use crate::sched::{Thread, with_current};
 use crate::sync::Short;
 
@@ -22,10 +22,24 @@ pub(crate) fn turn_on() {
     listener::listen(check);
 }
 
-/// An event of the cache, on the current thread. Takes a short lock; sleeps not.
-fn check(event: Trace) {
-    let thread = with_current(Thread::number);
-    match LOCKS.trace(thread as usize, event) {
+/// An event on the current thread. Takes a short lock; sleeps not.
+fn check(event: Event) {
+    let number = with_current(Thread::number);
+    let thread = number as usize;
+    let checked = match event {
+        Event::Cache(event) => LOCKS.trace(thread, event),
+        Event::Areas(lock, AreasEvent::Acquiring) => LOCKS.acquiring(thread, lock),
+        Event::Areas(lock, AreasEvent::Acquired) => LOCKS.acquired(thread, lock),
+        Event::Areas(lock, AreasEvent::Released) => {
+            LOCKS.released(thread, lock);
+            Ok(())
+        }
+        Event::Areas(_, AreasEvent::GaveUp) => {
+            LOCKS.gave_up(thread);
+            Ok(())
+        }
+    };
+    match checked {
         Ok(()) | Err(Violation::Full) => {}
         Err(violation) => say!("kernel: locks: thread {thread}: {violation}"),
     }

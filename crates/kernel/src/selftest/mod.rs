@@ -28,8 +28,8 @@ use crate::memory::Space;
 use staged::Path;
 
 /// Runs what the command line names: `user-copies`, `staged`; or a scene that hangs:
-/// `control-own-page`, `control-crossed`. Called by the first process, in an address space without
-/// mappings. May sleep; no lock is held.
+/// `control-own-page`, `control-crossed`, `control-nested-reader`. Called by the first process, in
+/// an address space without mappings. May sleep; no lock is held.
 ///
 /// # Errors
 /// Something could not be set up.
@@ -47,9 +47,11 @@ pub(crate) fn run(token: &mut MayFault, space: &Space) -> Result<(), Errno> {
             b"staged" => {
                 staged::own_page(token, space, Path::Faultless)?;
                 staged::crossed(token, space, Path::Faultless)?;
+                staged::nested_reader(token, space, Path::Faultless)?;
             }
             b"control-own-page" => staged::own_page(token, space, Path::UnderLock)?,
             b"control-crossed" => staged::crossed(token, space, Path::UnderLock)?,
+            b"control-nested-reader" => staged::nested_reader(token, space, Path::UnderLock)?,
             _ => return Err(Errno::INVAL),
         }
     }

@@ -16,10 +16,12 @@ use faultless::prelude::{MayFault, PAGE_SIZE, PageIndex, UserAddr, UserMemory, W
 use faultless_posix::{Description, Errno, MapRequest, Rights, RwFlags, Sharing};
 use linux_raw_sys::general as linux;
 
+use crate::arch::clock;
 use crate::arch::serial::say;
 use crate::listener;
 use crate::memory::{AddressSpace, FileHandle, Open, Space, get, put, user_memory, with_buffer};
 use crate::process;
+use crate::sched;
 use crate::selftest::place::BASE;
 use crate::task::Running;
 use crate::waits::{key_of, waits, wake};
@@ -35,6 +37,9 @@ pub(super) enum Path {
 
 /// How often the threads of a scene write.
 const ROUNDS: usize = 200;
+
+/// How long the other thread has to come to a lock that is held, in nanoseconds.
+const QUEUED: u64 = 200_000_000;
 
 /// Bytes of a write: half a page, onto the other half.
 const LEN: usize = PAGE_SIZE / 2;
@@ -101,6 +106,49 @@ pub(super) fn crossed(token: &mut MayFault, space: &Space, path: Path) -> Result
     expect_halves(token, BASE + PAGE_SIZE, 3)?;
     AddressSpace::unmap(space, BASE, 2 * PAGE_SIZE)?;
     say!("selftest: two pages, each written from the other's mapping: {ROUNDS} writes each ended");
+    Ok(())
+}
+
+/// A list of the areas is copied to memory that has to be brought in, while another thread is about
+/// to unmap something. On the old path the list is locked during the copy, whose fault then stands
+/// behind the other thread, and that one behind the list.
+///
+/// # Errors
+/// As [`own_page`].
+///
+/// # Panics
+/// As [`own_page`].
+pub(super) fn nested_reader(token: &mut MayFault, space: &Space, path: Path) -> Result<(), Errno> {
+    mapped(token, space, 0, 5)?;
+    mapped(token, space, 1, 5)?;
+    let meeting = Arc::new(Meeting::default());
+    let other = {
+        let (space, meeting) = (Arc::clone(space), Arc::clone(&meeting));
+        move || {
+            meeting.wait_for(1);
+            let unmapped = AddressSpace::unmap(&space, BASE + PAGE_SIZE, PAGE_SIZE);
+            assert!(unmapped.is_ok(), "selftest: {unmapped:?}");
+            meeting.arrive();
+        }
+    };
+    AddressSpace::discard(space, BASE, PAGE_SIZE)?;
+    process::spawn_in_current(other)?;
+    let list = match path {
+        Path::Faultless => None,
+        Path::UnderLock => Some(space.read_areas()?),
+    };
+    let areas = space.areas().len() as u8;
+    meeting.arrive();
+    if list.is_some() {
+        // The other thread has come to the lock by then.
+        sched::park_until(clock::monotonic() + QUEUED);
+        listener::trace(Trace::MayFault);
+    }
+    put(token, BASE, &[areas])?;
+    drop(list);
+    meeting.wait_for(2);
+    AddressSpace::unmap(space, BASE, PAGE_SIZE)?;
+    say!("selftest: a list of areas copied to memory beside a thread that unmaps: it ended");
     Ok(())
 }
 

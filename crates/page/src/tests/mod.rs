@@ -15,6 +15,7 @@ mod pages;
 mod queue;
 mod removals;
 mod requests;
+mod rwlock;
 mod shape;
 mod slots;
 mod states;

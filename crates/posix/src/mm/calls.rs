@@ -73,7 +73,9 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         let MapRequest { description, offset, rights, sharing, .. } = request;
         let first = PageIndex::containing(offset);
         let area = Area { pages: pages.clone(), description, first, rights, sharing };
-        let mut state = Self::vacate(space, &pages);
+        let mut unmapped = Vec::new();
+        let _areas = space.write_areas()?;
+        let mut state = Self::vacate(space, &pages, &mut unmapped);
         area.inode().mapping().user_mappings().as_ref().add(space);
         state.insert(area);
         Ok(())
@@ -81,9 +83,13 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
 
     /// Unmaps `pages`; the held lock, under which none of them has a mapping. What another thread
     /// maps there before the lock is taken goes as well.
-    fn vacate<'s>(space: &'s S::Space, pages: &Range<usize>) -> Locked<'s, S> {
+    fn vacate<'s>(
+        space: &'s S::Space,
+        pages: &Range<usize>,
+        unmapped: &mut Vec<Area<S>>,
+    ) -> Locked<'s, S> {
         loop {
-            Self::remove(space, pages);
+            Self::remove(space, pages, unmapped);
             let state = space.state.lock();
             if state.areas(pages).next().is_none() {
                 return state;
@@ -100,13 +106,15 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         if pages.is_empty() {
             return Err(Errno::INVAL);
         }
-        Self::remove(space, &pages);
+        let mut unmapped = Vec::new();
+        let _areas = space.write_areas()?;
+        Self::remove(space, &pages, &mut unmapped);
         Ok(())
     }
 
     /// Unmaps everything (`exit`). No CPU is in the address space any more, or will be.
     pub fn exit(space: &S::Space) {
-        Self::remove(space, &(0..usize::MAX / PAGE_SIZE));
+        Self::remove(space, &(0..usize::MAX / PAGE_SIZE), &mut Vec::new());
     }
 
     /// `mprotect` of the mappings in a range; pages without one are left alone.
@@ -123,6 +131,7 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         rights: Rights,
     ) -> Result<(), Errno> {
         let pages = mapped_pages_of(address, len)?;
+        let _areas = space.write_areas()?;
         {
             let mut state = space.state.lock();
             let refused = |area: &Area<S>| {
@@ -161,13 +170,15 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         if old.start < new.end && new.start < old.end {
             return Err(Errno::INVAL);
         }
+        let mut unmapped = Vec::new();
+        let _areas = space.write_areas()?;
         if !space.state.lock().covers(&old) {
             return Err(Errno::FAULT);
         }
         // Pages of files come back by faults.
         space.clear(&old, What::Shown);
         {
-            let mut state = Self::vacate(space, &new);
+            let mut state = Self::vacate(space, &new, &mut unmapped);
             let mut cut = Vec::new();
             state.cut(&old, &mut cut);
             let moved = |page: usize| page - old.start + new.start;
@@ -195,6 +206,7 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// `EFAULT` if no mapping ends there; `ENOMEM` if another one begins too soon.
     pub fn extend(space: &S::Space, end: usize, len: usize) -> Result<(), Errno> {
         let more = pages_of(end, len)?;
+        let _areas = space.write_areas()?;
         let mut state = space.state.lock();
         let last = more.start.checked_sub(1).ok_or(Errno::FAULT)?;
         let whole = state.area(last).ok_or(Errno::FAULT)?.pages.clone();
@@ -217,6 +229,7 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// no mapping, after the others were done.
     pub fn discard(space: &S::Space, address: usize, len: usize) -> Result<(), Errno> {
         let pages = pages_of(address, len)?;
+        let _areas = space.read_areas()?;
         let covered = space.state.lock().covers(&pages);
         space.clear(&pages, What::Everything);
         if covered { Ok(()) } else { Err(Errno::NOMEM) }
@@ -291,7 +304,11 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// Gives `child`, an empty address space that was made after `parent`, what `parent` has
     /// (`fork`). Private copies are shared from here on, and no longer allow stores on both sides:
     /// the next one copies. What the files have is left to page faults.
-    pub fn fork(parent: &S::Space, child: &S::Space) {
+    ///
+    /// # Errors
+    /// `EINTR`, with the child empty: the thread was killed while it waited for M.
+    pub fn fork(parent: &S::Space, child: &S::Space) -> Result<(), Errno> {
+        let _areas = parent.write_areas()?;
         {
             let mut from = parent.state.lock();
             let mut to = child.state.lock();
@@ -318,5 +335,6 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         // The parent's entries allow less now.
         S::flush(parent.root, 0..usize::MAX);
         parent.state.lock().unflushed_forks -= 1;
+        Ok(())
     }
 }

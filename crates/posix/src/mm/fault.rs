@@ -1,7 +1,8 @@
 //! Page faults of user memory: look up, let go, have the page brought, take the lock again, look
 //! again.
 //!
-//! This module takes the lock of the address space twice, and holds nothing between.
+//! This module takes the short lock of the address space twice, and holds nothing between but M, if
+//! the kernel has it.
 
 use core::ops::Range;
 
@@ -52,7 +53,7 @@ enum Needed<S: System> {
 
 impl<S: System> AddressSpace<S> {
     /// Resolves a page fault at `address`: afterwards the access can be made again. May sleep. No
-    /// lock is held, short or not.
+    /// lock is held, short or not. Takes M for reading, if there is [one](System::LOCKS_AREAS).
     ///
     /// # Errors
     /// The signal for the program; for an access of the kernel, that of `EFAULT`.
@@ -64,6 +65,7 @@ impl<S: System> AddressSpace<S> {
         task: &T,
     ) -> Result<(), Signal> {
         let page = address / PAGE_SIZE;
+        let _areas = self.read_areas().map_err(|_| Signal::Kill)?;
         match self.look_up(page, access)? {
             Needed::Nothing => Ok(()),
             Needed::Page(area) => self.show(token, page, &area, access, task),

@@ -1,6 +1,7 @@
 //! Address spaces: which pages of which files a program sees at which addresses.
 
 mod area;
+mod areas_lock;
 mod calls;
 mod fault;
 mod remove;
@@ -10,6 +11,7 @@ mod space;
 mod table;
 
 pub use area::{Area, Sharing};
+pub use areas_lock::AreasGuard;
 pub use calls::MapRequest;
 pub use fault::Signal;
 pub use rmap::{Change, ReverseMap, ShowsFile};

@@ -118,20 +118,21 @@ impl<S: System> AddressSpace<S> {
 }
 
 impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
-    /// Takes mappings and entries of `pages` out. No short lock is held.
-    pub(crate) fn remove(space: &S::Space, pages: &Range<usize>) {
+    /// Takes mappings and entries of `pages` out. The mappings go to `unmapped`, which is dropped
+    /// with no lock held: it may have the last handles of files. No short lock is held.
+    pub(crate) fn remove(space: &S::Space, pages: &Range<usize>, unmapped: &mut Vec<Area<S>>) {
         let mut pages = pages.clone();
         loop {
-            let (mut gone, mut cut) = (Gone::default(), Vec::new());
+            let (mut gone, before) = (Gone::default(), unmapped.len());
             let rest = {
                 let mut state = space.state.lock();
                 let rest = state.take(&pages, What::Everything, &mut gone);
                 // Together with their entries: the reverse map finds entries by their mappings.
-                state.cut(&(pages.start..rest.unwrap_or(pages.end)), &mut cut);
+                state.cut(&(pages.start..rest.unwrap_or(pages.end)), unmapped);
                 rest
             };
             space.retire(pages.start..rest.unwrap_or(pages.end), gone);
-            Self::forget_files(space, &cut);
+            Self::forget_files(space, &unmapped[before..]);
             let Some(rest) = rest else { return };
             pages.start = rest;
         }

@@ -4,7 +4,8 @@
 //! system calls in `calls`; which spaces map a file is in `rmap`.
 //!
 //! # The lock
-//! It is short. So nothing is done with it that sleeps, waits for a CPU, or may drop a file: page
+//! It is short. (A kernel may have a [sleeping one](System::LOCKS_AREAS) before it.)
+//! So nothing is done with it that sleeps, waits for a CPU, or may drop a file: page
 //! locks are taken without it, TLBs are flushed without it, and handles of open files move out
 //! before they are dropped. Below it are the lists of `rmap` and the short locks of Faultless. Two
 //! of them are held by [`fork`](AddressSpace::fork) alone: the parent's, then the child's.
@@ -22,7 +23,7 @@ use core::ops::{Deref, Range};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use faultless::page::{Spin, SpinLock};
+use faultless::page::{SleepRwLock, Spin, SpinLock};
 use faultless::prelude::{Kernel, PAGE_SIZE, PageCache};
 
 use crate::errno::Errno;
@@ -35,6 +36,8 @@ pub struct AddressSpace<S: System> {
     pub(crate) cache: <S::Kernel as Kernel>::Cache,
     pub(crate) root: usize,
     pub(crate) age: u64,
+    /// M: taken before the short lock, if the kernel [has it](System::LOCKS_AREAS).
+    pub(crate) areas: Option<SleepRwLock<S::Kernel>>,
     pub(crate) state: SpinLock<S::Kernel, State<S>>,
 }
 
@@ -128,6 +131,7 @@ impl<S: System> AddressSpace<S> {
             cache,
             root,
             age: S::unique(),
+            areas: S::LOCKS_AREAS.then(SleepRwLock::new),
             state: Spin::new(State { table, areas: BTreeMap::new(), forks: 0, unflushed_forks: 0 }),
         }
     }

@@ -9,3 +9,6 @@ mod support;
 mod sync;
 mod transfer;
 mod volume;
+
+/// Whether address spaces have M.
+const LOCKS_AREAS: bool = false;

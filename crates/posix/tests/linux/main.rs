@@ -8,3 +8,6 @@ mod memory;
 mod real;
 #[path = "../support/mod.rs"]
 mod support;
+
+/// Whether address spaces have M.
+const LOCKS_AREAS: bool = false;

@@ -17,3 +17,6 @@ const R: Rights = Rights::READ;
 const RW: Rights = Rights::READ.union(Rights::WRITE);
 /// Nothing (`PROT_NONE`).
 const NONE: Rights = Rights::empty();
+
+/// Whether address spaces have M.
+const LOCKS_AREAS: bool = false;

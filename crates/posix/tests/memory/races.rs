@@ -179,7 +179,7 @@ fn a_fork_while_a_copy_is_made_leaves_each_side_its_own() {
     let first = parent.fork(&rig);
     let (space, second) = (Arc::clone(&parent.space), rig.process());
     let child = Arc::clone(&second.space);
-    rig.at_allocation(move || Space::fork(&space, &child));
+    rig.at_allocation(move || Space::fork(&space, &child).expect("not killed"));
     parent.store(0, 60).unwrap();
     assert_eq!([&parent, &first, &second].map(|process| process.load(0)), [Ok(60), Ok(50), Ok(50)]);
 }
@@ -193,7 +193,7 @@ fn a_copy_whose_other_owners_go_meanwhile_is_stored_to_in_place() {
     let frame = parent.entry(0).unwrap().frame;
     let child = Arc::clone(&parent.fork(&rig).space);
     // A fork of its own, for its process has exited.
-    Space::fork(&parent.space, &child);
+    Space::fork(&parent.space, &child).expect("not killed");
     rig.at_allocation(move || Space::exit(&child));
     parent.store(0, 60).unwrap();
     assert_eq!(parent.entry(0).unwrap().frame, frame);

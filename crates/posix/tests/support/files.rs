@@ -144,6 +144,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             nothing_held("the drop of a file");
+            super::no_lock_of_the_cache_held();
         }
     }
 }

@@ -18,16 +18,16 @@ mod table;
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use faultless::page::{LockContext, Trace};
-use faultless::parts::{InterruptsOff, LockOrder, YieldWait};
+use faultless::parts::{InterruptsOff, Lock, LockOrder, YieldWait};
 use faultless::prelude::*;
-use faultless_posix::{AddressSpace, Description, ReverseMap, System};
+use faultless_posix::{AddressSpace, AreasEvent, Description, ReverseMap, ShowsFile, System};
 
 pub use calls::*;
 pub use files::*;
@@ -47,8 +47,50 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 thread_local! {
     static LOCKS: LockOrder<1> = const { LockOrder::new() };
+    /// M, if it is about to be waited for.
+    static WANTED: Cell<Option<Lock>> = const { Cell::new(None) };
+    /// Looks for a signal before there is one.
+    static LOOKS: Cell<u64> = const { Cell::new(u64::MAX) };
     static AT_RECLAIM: Cell<Option<Box<dyn FnOnce() -> u32>>> = const { Cell::new(None) };
     static WAITING_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Threads that sleep until they get M, in its queue.
+static SLEEPERS: Mutex<Vec<(thread::ThreadId, Lock)>> = Mutex::new(Vec::new());
+
+fn sleepers() -> MutexGuard<'static, Vec<(thread::ThreadId, Lock)>> {
+    SLEEPERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Threads that wait for M of the space for reading.
+pub fn readers(space: &Arc<Space>) -> usize {
+    let lock = Lock::SpaceRead(ShowsFile::age(&**space));
+    sleepers().iter().filter(|(_, wanted)| *wanted == lock).count()
+}
+
+/// Threads that wait for M of the space for writing.
+pub fn writers(space: &Arc<Space>) -> usize {
+    let lock = Lock::SpaceWrite(ShowsFile::age(&**space));
+    sleepers().iter().filter(|(_, wanted)| *wanted == lock).count()
+}
+
+/// The last handle of a file goes: neither M nor a lock of the cache is held.
+fn no_lock_of_the_cache_held() {
+    LOCKS.with(|locks| locks.nothing_held(0)).expect("the drop of a file");
+}
+
+/// This thread is killed once it has looked for a signal so often.
+pub fn die_after(looks: u64) {
+    LOOKS.set(looks);
+}
+
+/// Waits for other threads.
+pub fn until(is_so: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < LIMIT, "it never comes to that");
+        thread::yield_now();
+    }
 }
 
 /// Has the next allocation of this thread that finds no frame give pages up: how many it has.
@@ -105,9 +147,46 @@ unsafe impl System for Machine {
     type Space = Arc<Space>;
     type PageTable = table::Table;
 
+    const LOCKS_AREAS: bool = crate::LOCKS_AREAS;
+
     fn unique() -> u64 {
         static LAST: AtomicU64 = AtomicU64::new(0);
         LAST.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn is_killed() -> bool {
+        // A waiter looks when it is in the queue.
+        if let Some(lock) = WANTED.take() {
+            sleepers().push((thread::current().id(), lock));
+        }
+        let left = LOOKS.get();
+        LOOKS.set(left.saturating_sub(1));
+        left == 0
+    }
+
+    fn trace_areas(lock: Lock, event: AreasEvent) {
+        WANTED.set((event == AreasEvent::Acquiring).then_some(lock));
+        if event != AreasEvent::Released {
+            let own = thread::current().id();
+            sleepers().retain(|(thread, _)| *thread != own);
+        }
+        let checked = LOCKS.with(|locks| match event {
+            AreasEvent::Acquiring => locks.acquiring(0, lock),
+            AreasEvent::Acquired => locks.acquired(0, lock),
+            AreasEvent::GaveUp => {
+                locks.gave_up(0);
+                Ok(())
+            }
+            AreasEvent::Released => {
+                locks.released(0, lock);
+                Ok(())
+            }
+        });
+        // The control takes M twice.
+        let is_control = LOOKS.get() != u64::MAX;
+        if !thread::panicking() && !is_control {
+            checked.expect("the order of locks");
+        }
     }
 
     fn flush(root: usize, pages: std::ops::Range<usize>) {

@@ -97,7 +97,7 @@ impl Process {
     /// A child, with a memory of its own for plain pages.
     pub fn fork(&self, rig: &Rig) -> Self {
         let child = rig.process();
-        Space::fork(&self.space, &child.space);
+        Space::fork(&self.space, &child.space).expect("not killed");
         child
     }
 
