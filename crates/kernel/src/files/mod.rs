@@ -51,7 +51,7 @@ pub(crate) use in_tree::root;
 pub(crate) use mount::path;
 pub(crate) use names::{
     absolute, attributes_at, first_directory, look_up, make_directory, make_file, open,
-    open_program, opens_as, read_link, resolve_by,
+    open_program, opens_as, read_link, resolve, resolve_by,
 };
 pub(crate) use nodes::{Attributes, stream_attributes};
 pub(crate) use on_disk::{shut_down, sync};

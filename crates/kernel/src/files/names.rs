@@ -44,7 +44,8 @@ pub(crate) fn resolve_by(resolves: Resolves) {
     RESOLVES.call_once(|| resolves);
 }
 
-fn resolve(path: &[u8]) -> Option<Vec<u8>> {
+/// The path that a path stands for, if it is such a one.
+pub(crate) fn resolve(path: &[u8]) -> Option<Vec<u8>> {
     RESOLVES.get().and_then(|resolves| resolves(path))
 }
 

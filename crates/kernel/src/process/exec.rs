@@ -118,7 +118,7 @@ pub(crate) fn execute(
 ) -> Result<(), Errno> {
     let process = current().ok_or(Errno::NOENT)?;
     let cwd = process.cwd.lock().clone();
-    let (file, words) = find_program(token, &cwd, path, words)?;
+    let Program { file, path: own_path, words } = find_program(token, &cwd, path, words)?;
     let text: usize =
         words.arguments.iter().chain(&words.environment).map(|word| word.len() + WORD).sum();
     if text > MAX_TEXT {
@@ -148,7 +148,7 @@ pub(crate) fn execute(
 
     exit::end_other_threads(&process)?;
     replace_memory(&process, &memory);
-    *process.executable.lock() = files::absolute(&cwd, path);
+    *process.executable.lock() = files::absolute(&cwd, &own_path);
     let closed = process.files.lock().remove_if(|_, on_exec| on_exec == OnExec::Close);
     all_closed(process.number, closed);
     timers::delete_made(&process);
@@ -170,19 +170,29 @@ pub(crate) fn execute(
     }
 }
 
+/// A program that was found.
+struct Program {
+    file: Open,
+    /// Of the program itself, if a script was named or a link of `/proc`.
+    path: Vec<u8>,
+    words: Words,
+}
+
 /// The file of a program, through the scripts that name it.
 fn find_program(
     token: &mut MayFault,
     cwd: &Directory,
     path: &[u8],
     mut words: Words,
-) -> Result<(Open, Words), Errno> {
-    let mut path = path.to_vec();
+) -> Result<Program, Errno> {
+    let mut path = files::resolve(path).unwrap_or_else(|| path.to_vec());
     for _ in 0..MAX_SCRIPTS {
         let file = files::open_program(cwd, &path)?;
         let mut line = [0; SCRIPT_LINE];
         let len = read_at(token, &file, 0, &mut line)?;
-        let Some(line) = line[..len].strip_prefix(SCRIPT) else { return Ok((file, words)) };
+        let Some(line) = line[..len].strip_prefix(SCRIPT) else {
+            return Ok(Program { file, path, words });
+        };
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         let mut parts = line.splitn(2, |byte| *byte == b' ' || *byte == b'\t');
         let interpreter = parts.next().filter(|part| !part.is_empty()).ok_or(Errno::NOEXEC)?;
