@@ -67,15 +67,9 @@ impl Fuzz {
         let program = qemu::escape(&program);
         let words = format!("{program} {} {processes} {time}", self.seed);
         Ok(Machine {
-            image: image.into(),
-            initramfs: files.finish()?,
-            disk: None,
-            pid: None,
             command_line: format!("locks watchdog={WATCHDOG} cwd=/tmp -- {words}"),
-            mem: "512M".into(),
-            smp: 2,
             timeout: Duration::from_secs(time + LAST),
-            waits_for_debugger: false,
+            ..Machine::new(image, files)?
         })
     }
 }
