@@ -68,6 +68,7 @@ mod device;
 mod directory;
 mod error;
 mod file;
+mod index;
 mod layout;
 mod map;
 mod mount;

@@ -222,6 +222,7 @@ impl<K: Kernel> Meta<'_, K> {
     /// [`Errno::Io`].
     pub(crate) fn destroy(&mut self, number: u32, inode: &mut Inode) -> Result<(), Errno> {
         self.break_promises(number, 0..u64::MAX);
+        self.indexes.forget(number);
         let kind = inode.kind().unwrap_or(Kind::File);
         // Device nodes and the like have numbers in place of pointers.
         if inode.kind().is_some() && !inode.is_fast_link() {

@@ -54,7 +54,7 @@ impl<K: Kernel> Ext2<K> {
     pub fn lookup(&self, directory: &File<K>, name: &[u8]) -> Result<Node<K>> {
         let mut meta = self.lock();
         let inode = meta.directory(directory.inode)?;
-        let found = meta.find_name(&inode, name)?.ok_or(Error::NotFound)?;
+        let found = meta.find_name(directory.inode, &inode, name)?.ok_or(Error::NotFound)?;
         self.node(&mut meta, found.inode)
     }
 
@@ -131,7 +131,7 @@ impl<K: Kernel> Ext2<K> {
     ) -> Result<Node<K>> {
         let mut meta = self.lock();
         let mut parent = meta.directory_to_change(caller, directory, name)?;
-        if meta.find_name(&parent, name)?.is_some() {
+        if meta.find_name(directory.inode, &parent, name)?.is_some() {
             return Err(Error::Exists);
         }
         if kind == Kind::Directory && parent.links >= LINK_MAX {
@@ -192,7 +192,7 @@ impl<K: Kernel> Ext2<K> {
         if kind == Kind::Directory {
             return Err(Error::IsDirectory);
         }
-        if meta.find_name(&parent, name)?.is_some() {
+        if meta.find_name(directory.inode, &parent, name)?.is_some() {
             return Err(Error::Exists);
         }
         match inode.links {
@@ -239,7 +239,7 @@ impl<K: Kernel> Ext2<K> {
     fn remove(&self, caller: &Caller, directory: &File<K>, name: &[u8], kind: Kind) -> Result<()> {
         let mut meta = self.lock();
         let mut parent = meta.directory_to_change(caller, directory, name)?;
-        let found = meta.find_name(&parent, name)?.ok_or(Error::NotFound)?;
+        let found = meta.find_name(directory.inode, &parent, name)?.ok_or(Error::NotFound)?;
         let inode = meta.inode(found.inode)?;
         match (inode.is_directory(), kind == Kind::Directory) {
             (true, false) => return Err(Error::IsDirectory),
@@ -247,7 +247,7 @@ impl<K: Kernel> Ext2<K> {
             (true, true) if meta.has_names(&inode)? => return Err(Error::NotEmpty),
             _ => {}
         }
-        meta.remove_entry(found.place)?;
+        meta.remove_entry(directory.inode, name, &found)?;
         if inode.is_directory() {
             parent.links = parent.links.saturating_sub(1);
         }
@@ -276,8 +276,8 @@ impl<K: Kernel> Ext2<K> {
         let mut meta = self.lock();
         let parent = meta.directory_to_change(caller, from, old)?;
         let target = meta.directory_to_change(caller, to, new)?;
-        let moved = meta.find_name(&parent, old)?.ok_or(Error::NotFound)?;
-        let replaced = meta.find_name(&target, new)?;
+        let moved = meta.find_name(from.inode, &parent, old)?.ok_or(Error::NotFound)?;
+        let replaced = meta.find_name(to.inode, &target, new)?;
         let inode = meta.inode(moved.inode)?;
         if inode.is_directory() {
             meta.need_outside(to.inode, moved.inode)?;
@@ -439,8 +439,8 @@ impl<K: Kernel> Meta<'_, K> {
     ) -> Result<()> {
         // The new name may have split the old entry: its place is looked up again.
         let parent = self.inode(from)?;
-        let entry = self.find_name(&parent, old)?.ok_or(Errno::Io)?;
-        self.remove_entry(entry.place)?;
+        let entry = self.find_name(from, &parent, old)?.ok_or(Errno::Io)?;
+        self.remove_entry(from, old, &entry)?;
         let links = self.tell_parent(moved.inode, from, to)?;
         self.count_directory(from, caller.now, -links)?;
         self.count_directory(to, caller.now, links)?;

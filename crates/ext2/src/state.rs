@@ -22,6 +22,7 @@ use faultless::page::{Spin, SpinLock};
 use faultless::prelude::{Errno, Kernel, Times, Wait, WaitKey};
 
 use crate::device::{BlockDevice, Ended, WriteTransfer};
+use crate::index::Indexes;
 use crate::layout::{Geometry, Group, Inode};
 use crate::waiting::{Awaited, DataWrite, Flight, read_now};
 
@@ -53,6 +54,7 @@ pub(crate) struct State<K: Kernel> {
     /// Free blocks that the disk may still have in use: not to be taken before the next commit.
     pub(crate) freed: BTreeSet<u32>,
     pub(crate) open: BTreeMap<u32, Open<K>>,
+    pub(crate) indexes: Indexes,
     /// Blocks whose first bytes are under way.
     pub(crate) fresh: Vec<Fresh<K>>,
     pub(crate) access: Access,
@@ -150,6 +152,7 @@ impl<K: Kernel> Volume<K> {
             reserved: 0,
             freed: BTreeSet::new(),
             open: BTreeMap::new(),
+            indexes: Indexes::default(),
             fresh: Vec::new(),
             access,
             lost: None,

@@ -1,9 +1,12 @@
 //! Names: what comes, goes and moves.
 
+use std::collections::BTreeSet;
+
 use faultless::prelude::Errno;
 use faultless_ext2::{Change, Error, Kind, Replace};
 
 use crate::rig::{CALLER, Rig, contents, evict, write};
+use crate::rng::Rng;
 use crate::tools::{Format, assert_sound, changed, debugfs};
 
 #[test]
@@ -28,6 +31,46 @@ fn a_directory_of_many_names_lists_each_once() {
         drop(directory);
         assert_sound(&rig.unmount());
     }
+}
+
+#[test]
+fn names_of_a_large_directory_come_and_go_and_each_is_found() {
+    let rig = Rig::mount(Format::ALL[0].make(&["-N", "2000"]), 6);
+    let directory = rig.make_directory("d").expect("a directory");
+    let mut rng = Rng::new(7);
+    let mut names = BTreeSet::new();
+    // Of many lengths, so that an entry that has gone has no room for each that comes.
+    let name = |at: usize| format!("{at}{}", "-".repeat(at * 7 % 90));
+    for step in 0..4000 {
+        let (one, other) = (rng.below(1200), rng.below(1200));
+        let path = |at: usize| format!("d/{}", name(at));
+        match (names.contains(&one), names.contains(&other)) {
+            (false, _) => {
+                rig.create(&path(one)).expect("a file");
+                names.insert(one);
+            }
+            (true, false) if step % 2 == 0 => {
+                let (from, to) = (name(one), name(other));
+                let [from, to] = [&from, &to].map(|name| (&*directory, name.as_bytes()));
+                rig.fs().rename(&CALLER, from, to, Replace::No).expect("a rename");
+                names.remove(&one);
+                names.insert(other);
+            }
+            (true, _) => {
+                rig.unlink(&path(one)).expect("a removal");
+                names.remove(&one);
+            }
+        }
+    }
+    let found = |rig: &Rig| -> BTreeSet<usize> {
+        (0..1200).filter(|at| rig.node(&format!("d/{}", name(*at))).is_ok()).collect()
+    };
+    assert!(found(&rig) == names);
+    drop(directory);
+    let image = rig.unmount();
+    assert_sound(&image);
+    let rig = Rig::mount(image, 8);
+    assert!(found(&rig) == names);
 }
 
 #[test]
