@@ -55,8 +55,9 @@
 //! `e2fsck`.
 //!
 //! # Locks
-//! One sleeping lock for each file system, behind the page locks. A thread that has it waits for
-//! the device and for nothing else. An end of a transfer takes short locks alone. The allocator is
+//! One sleeping lock for each file system, behind the page locks
+//! ([`LockId::Store`](faultless::page::LockId::Store)), which is had in order of arrival. A thread
+//! that has it waits for the device and for nothing else. An end of a transfer takes short locks alone. The allocator is
 //! called with short locks held, and where transfers end.
 #![no_std]
 

@@ -5,8 +5,8 @@
 //! buffer; what changes is written by `commit`, and by nothing else.
 //!
 //! The lock is a sleeping one: it is held while the device reads or writes metadata. The ends of
-//! transfers take it never, so that a thread with the lock may wait for them. It is not fair, and
-//! no signal ends a wait for it.
+//! transfers take it never, so that a thread with the lock may wait for them. It is served in order
+//! of arrival. No signal ends a wait for it: those before it wait for the device alone.
 #![forbid(unsafe_code)]
 
 use core::ops::{Deref, DerefMut};
@@ -18,8 +18,8 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use faultless::page::{Spin, SpinLock};
-use faultless::prelude::{Errno, Kernel, Times, Wait, WaitKey};
+use faultless::page::{LockId, SleepGuard, SleepMutex, Spin, SpinLock};
+use faultless::prelude::{Errno, Kernel, Times};
 
 use crate::device::{BlockDevice, Ended, WriteTransfer};
 use crate::index::Indexes;
@@ -35,7 +35,8 @@ pub(crate) struct Volume<K: Kernel> {
     pub(crate) cache: K::Cache,
     pub(crate) disk: Geometry,
     pub(crate) flight: Arc<Flight<K>>,
-    /// Empty while a thread has the lock.
+    turn: SleepMutex<K>,
+    /// Empty while a thread has the turn.
     state: SpinLock<K, Option<Box<State<K>>>>,
 }
 
@@ -161,30 +162,15 @@ impl<K: Kernel> Volume<K> {
         };
         let flight = Flight::new(cache.clone());
         let state = Spin::new(Some(Box::new(state)));
-        Self { device, cache, disk, flight, state }
+        let turn = SleepMutex::new(LockId::Store(device.store_id().0.into()));
+        Self { device, cache, disk, flight, turn, state }
     }
 
     /// Takes the lock. May sleep. No short lock is held.
     pub(crate) fn lock(&self) -> Meta<'_, K> {
-        loop {
-            let mut state = self.state.lock().take();
-            if state.is_none() {
-                self.cache.wait().wait_until(self.key(), &mut || {
-                    if state.is_none() {
-                        state = self.state.lock().take();
-                    }
-                    state.is_some()
-                });
-            }
-            // `Wait` is a safe trait: it may return too early.
-            if state.is_some() {
-                return Meta { volume: self, state };
-            }
-        }
-    }
-
-    fn key(&self) -> WaitKey {
-        WaitKey(core::ptr::from_ref(&self.state).addr())
+        let turn = self.turn.lock(self.cache.wait());
+        let state = self.state.lock().take();
+        Meta { volume: self, state, _turn: turn }
     }
 
     /// Where a block is on the device, in bytes.
@@ -198,6 +184,8 @@ pub(crate) struct Meta<'v, K: Kernel> {
     pub(crate) volume: &'v Volume<K>,
     /// `None` only inside `drop`.
     state: Option<Box<State<K>>>,
+    /// Ends behind `drop`.
+    _turn: SleepGuard<'v, K>,
 }
 
 impl<K: Kernel> Deref for Meta<'_, K> {
@@ -216,7 +204,6 @@ impl<K: Kernel> DerefMut for Meta<'_, K> {
 impl<K: Kernel> Drop for Meta<'_, K> {
     fn drop(&mut self) {
         *self.volume.state.lock() = self.state.take();
-        self.volume.cache.wait().wake(self.volume.key());
     }
 }
 
