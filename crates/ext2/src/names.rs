@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::layout::{FAST_LINK, Inode, Kind, LINK_MAX, POINTERS, get32};
 use crate::mount::Ext2;
 use crate::space::Room;
-use crate::state::{File, Meta, Order};
+use crate::state::{File, Linking, Meta, Order};
 
 /// The task that makes a call, and when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -138,20 +138,7 @@ impl<K: Kernel> Ext2<K> {
             return Err(Error::TooManyLinks);
         }
         let number = meta.take_inode(directory.inode, kind)?;
-        let mut inode = Inode {
-            mode: (mode as u16 & 0o7777) | kind.mode_bits() as u16,
-            links: if kind == Kind::Directory { 2 } else { 1 },
-            uid: caller.uid,
-            gid: caller.gid,
-            accessed: caller.now,
-            changed: caller.now,
-            modified: caller.now,
-            ..Inode::default()
-        };
-        if parent.mode & 0o2000 != 0 {
-            inode.gid = parent.gid;
-            inode.mode |= if kind == Kind::Directory { 0o2000 } else { 0 };
-        }
+        let mut inode = new_inode(caller, &parent, kind, mode);
         let filled = match kind {
             Kind::File => Ok(()),
             Kind::Directory => meta.fill_directory((number, &mut inode), directory.inode),
@@ -177,7 +164,7 @@ impl<K: Kernel> Ext2<K> {
     ///
     /// # Errors
     /// As [`create`](Self::create); [`Error::IsDirectory`]; [`Error::TooManyLinks`];
-    /// [`Error::NotFound`] for a node without names.
+    /// [`Error::NotFound`] for a node without names, unless it may get [one](Linking::Once).
     pub fn link(
         &self,
         caller: &Caller,
@@ -196,7 +183,7 @@ impl<K: Kernel> Ext2<K> {
             return Err(Error::Exists);
         }
         match inode.links {
-            0 => return Err(Error::NotFound),
+            0 if meta.linking(node.inode) == Linking::Never => return Err(Error::NotFound),
             LINK_MAX.. => return Err(Error::TooManyLinks),
             _ => {}
         }
@@ -204,6 +191,9 @@ impl<K: Kernel> Ext2<K> {
         (parent.modified, parent.changed) = (caller.now, caller.now);
         meta.put_inode(directory.inode, &parent)?;
         named?;
+        if let Some(open) = meta.open.get_mut(&node.inode) {
+            open.linking = Linking::Never;
+        }
         inode.links += 1;
         inode.changed = caller.now;
         Ok(meta.put_inode(node.inode, &inode)?)
@@ -346,6 +336,25 @@ impl<K: Kernel> Ext2<K> {
     }
 }
 
+/// The inode of a node that is made in `parent`.
+pub(crate) fn new_inode(caller: &Caller, parent: &Inode, kind: Kind, mode: u32) -> Inode {
+    let mut inode = Inode {
+        mode: (mode as u16 & 0o7777) | kind.mode_bits() as u16,
+        links: if kind == Kind::Directory { 2 } else { 1 },
+        uid: caller.uid,
+        gid: caller.gid,
+        accessed: caller.now,
+        changed: caller.now,
+        modified: caller.now,
+        ..Inode::default()
+    };
+    if parent.mode & 0o2000 != 0 {
+        inode.gid = parent.gid;
+        inode.mode |= if kind == Kind::Directory { 0o2000 } else { 0 };
+    }
+    inode
+}
+
 impl<K: Kernel> Meta<'_, K> {
     /// A directory whose names are about to change.
     fn directory_to_change(
@@ -360,6 +369,10 @@ impl<K: Kernel> Meta<'_, K> {
         self.make_room_for_call()?;
         self.at(caller.now);
         self.directory(directory.inode)
+    }
+
+    fn linking(&self, number: u32) -> Linking {
+        self.open.get(&number).map_or(Linking::Never, |open| open.linking)
     }
 
     fn fill_link(

@@ -80,12 +80,23 @@ pub enum Access {
 pub(crate) struct Open<K: Kernel> {
     pub(crate) file: Weak<File<K>>,
     pub(crate) told: Arc<Told<K>>,
+    /// Without names, whether it may get one.
+    pub(crate) linking: Linking,
     /// Blocks of the file that were promised room and have none yet.
     pub(crate) reserved: BTreeSet<u32>,
     /// Those of them that `fallocate` has asked for: they get zeros once the file is that long.
     pub(crate) zeros: BTreeSet<u32>,
     /// The last block of the file as it will be when the file has shrunk.
     pub(crate) tail: Option<Tail>,
+}
+
+/// Whether a file without names can get one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linking {
+    /// It gets its first name by [`Ext2::link`](crate::Ext2::link).
+    Once,
+    /// Never: it had one, or was made so (`O_EXCL`).
+    Never,
 }
 
 /// A block that is about to be cut.

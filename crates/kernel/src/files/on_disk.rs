@@ -228,6 +228,13 @@ impl Vnode for OnDisk {
         self.other(made.map_err(errno)?)
     }
 
+    fn make_unnamed(&self, flags: u32, mode: u32) -> Result<Handle, Errno> {
+        let linking =
+            if flags & linux::O_EXCL == 0 { ext2::Linking::Once } else { ext2::Linking::Never };
+        let made = self.mounted.ext2.create_unnamed(&own_caller(), &self.node, mode, linking);
+        self.other(made.map_err(errno)?)
+    }
+
     fn link(&self, node: &dyn Vnode, name: &[u8]) -> Result<(), Errno> {
         let node = Self::of(node)?;
         if node.kind == Kind::Directory {
