@@ -5,6 +5,7 @@
 //! | programs | busybox, fsx and SQLite print what they print on Linux, and leave the same files |
 //! | little memory | files and shared mappings of more than the memory have what was written |
 //! | full disk | calls fail with ENOSPC, and nothing that was written is lost |
+//! | failing | a disk that fails some transfers: EIO and SIGBUS, and in the end all is there |
 //! | power cut | what was synced is there once `e2fsck` has repaired the image |
 //!
 //! After each of them `e2fsck` finds nothing wrong. Boots go two at a time.
@@ -34,6 +35,10 @@ use super::watch;
 /// Sources of the programs.
 const SOURCES: &str = "tests/kernel/disk";
 
+/// Programs that also run with files in memory.
+const PROGRAMS: &str = "tests/kernel/programs";
+const IN_MEMORY_TOO: [&str; 2] = ["files", "model"];
+
 /// Scripts: programs of busybox.
 const SCRIPTS: [&str; 2] = ["busybox.sh", "sqlite.sh"];
 
@@ -56,6 +61,11 @@ const TIMEOUT: Duration = Duration::from_secs(200);
 const LITTLE: &str = "64M";
 const MUCH: u64 = 160;
 
+/// One in so many transfers fails.
+const FAIL: u32 = 7;
+
+const PAGE: usize = 4096;
+
 /// What [`power`] is cut by.
 const CUTS: [u64; 4] = [1, 2, 3, 4];
 
@@ -67,6 +77,7 @@ enum Boot {
     Programs(Vec<Line>),
     LittleMemory,
     FullDisk,
+    Failing,
     /// By the seed that says when.
     PowerCut(u64),
 }
@@ -77,6 +88,7 @@ impl fmt::Display for Boot {
             Self::Programs(_) => f.write_str("disk: programs"),
             Self::LittleMemory => f.write_str("disk: little memory"),
             Self::FullDisk => f.write_str("disk: full"),
+            Self::Failing => f.write_str("disk: failing"),
             Self::PowerCut(seed) => write!(f, "disk: power cut {seed}"),
         }
     }
@@ -84,7 +96,7 @@ impl fmt::Display for Boot {
 
 /// Makes the boots that have something with a name that `is_meant`; what was found.
 pub(super) fn run(image: &Path, is_meant: impl Fn(&str) -> bool) -> Result<Vec<Found>> {
-    let others = [Boot::LittleMemory, Boot::FullDisk].into_iter();
+    let others = [Boot::LittleMemory, Boot::FullDisk, Boot::Failing].into_iter();
     let others = others.chain(CUTS.map(Boot::PowerCut));
     let mut boots: Vec<Boot> = others.filter(|boot| is_meant(&boot.to_string())).collect();
     let programs: Vec<Line> =
@@ -107,6 +119,11 @@ fn programs() -> Result<Vec<Line>> {
     let mut lines: Vec<Line> =
         scripts.map(|program| Line { program, arguments: Vec::new() }).collect();
     lines.push(fsx()?);
+    lines.push(Line { program: compiled("nameless")?, arguments: Vec::new() });
+    for name in IN_MEMORY_TOO {
+        let program = Compiler::Glibc.compile(&format!("{PROGRAMS}/{name}.c"))?;
+        lines.push(Line { program, arguments: Vec::new() });
+    }
     Ok(lines)
 }
 
@@ -131,6 +148,7 @@ impl Boot {
             Self::Programs(lines) => run_programs(image, lines, &self.to_string()),
             Self::LittleMemory => self.one(little_memory(image)?),
             Self::FullDisk => self.one(full_disk(image)?),
+            Self::Failing => self.one(failing(image)?),
             Self::PowerCut(seed) => self.one(power_cut(image, *seed)?),
         }
     }
@@ -302,6 +320,28 @@ fn full_disk(image: &Path) -> Result<Result<(), String>> {
 /// `pattern` of `tests/programs/c/common.h`.
 const fn pattern(at: usize) -> u8 {
     (at * 7 + at / 4096 * 13 + 1) as u8
+}
+
+fn failing(image: &Path) -> Result<Result<(), String>> {
+    let disk = Image::new(32)?;
+    let mut files = Initramfs::new();
+    let program = qemu::escape(&files.program(&compiled("failing")?)?);
+    let mut machine = machine(image, &disk, files, &[program])?;
+    machine.command_line = format!("fail={FAIL} {}", machine.command_line);
+    let ran = machine.start(Printed::Kept)?;
+    let told = |why| format!("{}{why}", String::from_utf8_lossy(&ran.output));
+    Ok(watch::ended_well_on_failing_disk(&ran).map_err(told).and_then(|()| {
+        disk.repair()?;
+        disk.check()?;
+        for file in 0..8 {
+            let read = disk.read(&format!("/f{file}")).map_err(|why| why.to_string())?;
+            let byte = |at: usize| pattern(at % PAGE).wrapping_add((file * 3 + at / PAGE) as u8);
+            if read.len() != 40 * PAGE || (0..read.len()).any(|at| read[at] != byte(at)) {
+                return Err(format!("/f{file} has not what was synced"));
+            }
+        }
+        Ok(())
+    }))
 }
 
 fn power_cut(image: &Path, seed: u64) -> Result<Result<(), String>> {

@@ -25,6 +25,9 @@ pub(super) struct Run {
     /// sent to it, and `e2fsck -fy` comes before what was synced is looked at.
     #[arg(long, value_name = "FILE")]
     pub(super) pid: Option<PathBuf>,
+    /// The disk fails one in so many reads and writes.
+    #[arg(long, value_name = "N", requires = "disk")]
+    pub(super) fail: Option<u32>,
     /// Where the program begins.
     #[arg(long, default_value = "/")]
     pub(super) cwd: OsString,
@@ -117,6 +120,7 @@ impl Run {
         if self.trace {
             line.push("trace".into());
         }
+        line.extend(self.fail.map(|one_in| format!("fail={one_in}")));
         let variables = self.environment.iter();
         line.extend(variables.map(|variable| format!("env:{}", qemu::escape(variable))));
         line.push("--".into());
