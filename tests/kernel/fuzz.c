@@ -2,7 +2,8 @@
 // A process may do to itself what it likes: it is killed after a while, and the next one begins.
 // Nothing is compared: the kernel must stay alive, and a killed process must end.
 //
-// Arguments: a seed, a number of processes, and seconds after which no more begin (0: no limit).
+// Arguments: a seed, a number of processes, seconds after which no more begin (0: no limit), and
+// two folders, which the processes begin in by turns.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -167,7 +168,7 @@ static void clean(void) {
 
 int main(int count, char **arguments) {
     struct utsname system;
-    if (count != 4) return 2;
+    if (count != 6) return 2;
     uname(&system);
     // What is drawn may destroy the files of a real system.
     if (!strstr(system.release, "faultless")) return 3;
@@ -177,6 +178,7 @@ int main(int count, char **arguments) {
     for (int at = 0; at < 20; at++) next(&seed);
     while (begun < processes && (atol(arguments[3]) == 0 || milliseconds() < end)) {
         pid_t running[AT_A_TIME];
+        if (chdir(arguments[4 + begun / AT_A_TIME % 2])) return 4;
         for (int at = 0; at < AT_A_TIME; at++) {
             uint64_t its = next(&seed);
             running[at] = fork();

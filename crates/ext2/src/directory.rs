@@ -1,7 +1,8 @@
 //! The entries of a directory.
 //!
-//! A directory is read from front to back. An index that a directory may have (`dir_index`) is left
-//! alone until its entries change, and is forgotten then, which its format provides for.
+//! A directory is read from front to back, or where its [index](crate::index) in memory says. The
+//! one on the disk that it may have (`dir_index`) is left alone until its entries change, and is
+//! forgotten then, which its format provides for.
 #![forbid(unsafe_code)]
 
 use alloc::vec;
@@ -10,6 +11,7 @@ use alloc::vec::Vec;
 use faultless::prelude::{Errno, Kernel};
 
 use crate::error::Error;
+use crate::index::{Index, MOST_BYTES, WORTH};
 use crate::layout::{
     FLAG_INDEX, Inode, Kind, NAME_MAX, entries, get16, needed, set16, set32, write_entry,
 };
@@ -19,6 +21,8 @@ use crate::state::{Meta, Order};
 /// An entry that was found.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
+    /// The block of the directory.
+    pub(crate) block: u64,
     /// The block of the disk, and where in it.
     pub(crate) place: (u32, usize),
     pub(crate) inode: u32,
@@ -65,24 +69,61 @@ impl<K: Kernel> Meta<'_, K> {
         }
     }
 
-    /// Looks a name up.
+    /// Looks a name up in the directory of that number.
     ///
     /// # Errors
     /// [`Error::NameTooLong`]; [`Errno::Io`].
-    pub(crate) fn find_name(&mut self, inode: &Inode, name: &[u8]) -> Result<Option<Found>, Error> {
+    pub(crate) fn find_name(
+        &mut self,
+        number: u32,
+        inode: &Inode,
+        name: &[u8],
+    ) -> Result<Option<Found>, Error> {
         if name.len() > NAME_MAX {
             return Err(Error::NameTooLong);
         }
-        for block in 0..self.directory_blocks(inode)? {
+        let blocks = self.directory_blocks(inode)?;
+        self.need_index(number, inode, blocks);
+        match self.indexes.get(number).map(|index| index.blocks_of(name)) {
+            Some(blocks) => self.find_in(inode, blocks, name),
+            None => self.find_in(inode, 0..blocks, name),
+        }
+    }
+
+    /// Looks a name up in some blocks of a directory.
+    fn find_in(
+        &mut self,
+        inode: &Inode,
+        blocks: impl IntoIterator<Item = u64>,
+        name: &[u8],
+    ) -> Result<Option<Found>, Error> {
+        for block in blocks {
             let at = self.directory_block(inode, block)?;
             for entry in entries(self.block(at)?) {
                 let entry = entry?;
                 if entry.inode != 0 && entry.name == name {
-                    return Ok(Some(Found { place: (at, entry.at), inode: entry.inode }));
+                    return Ok(Some(Found { block, place: (at, entry.at), inode: entry.inode }));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Makes the index of a directory that is worth one and has none. A directory that cannot be
+    /// read gets none.
+    fn need_index(&mut self, number: u32, inode: &Inode, blocks: u64) {
+        let is_worth = blocks >= WORTH && inode.size <= MOST_BYTES;
+        if !is_worth || self.indexes.get(number).is_some() {
+            return;
+        }
+        let mut index = Index::default();
+        for block in 0..blocks {
+            let Ok(at) = self.directory_block(inode, block) else { return };
+            if !self.block(at).is_ok_and(|bytes| index.push(bytes).is_ok()) {
+                return;
+            }
+        }
+        self.indexes.insert(number, index);
     }
 
     /// The entry at `cookie`, or else the next one: a cookie is a place in bytes.
@@ -132,7 +173,8 @@ impl<K: Kernel> Meta<'_, K> {
     /// # Errors
     /// [`Errno::Io`] if it says none.
     pub(crate) fn parent(&mut self, inode: &Inode) -> Result<Found, Error> {
-        match self.find_name(inode, b"..")? {
+        let blocks = self.directory_blocks(inode)?;
+        match self.find_in(inode, 0..blocks, b"..")? {
             Some(found) => Ok(found),
             None => Err(self.damaged().into()),
         }
@@ -151,24 +193,16 @@ impl<K: Kernel> Meta<'_, K> {
     ) -> Result<(), Errno> {
         let (number, inode) = directory;
         inode.flags &= !FLAG_INDEX;
-        let wanted = needed(name.len());
         let blocks = self.directory_blocks(inode)?;
-        for block in 0..blocks {
+        self.need_index(number, inode, blocks);
+        let candidates = match self.indexes.get(number) {
+            Some(index) => index.with_room(name.len()).map_or(0..0, |block| block..block + 1),
+            None => 0..blocks,
+        };
+        for block in candidates {
             let at = self.directory_block(inode, block)?;
-            let mut room = None;
-            for entry in entries(self.block(at)?) {
-                let entry = entry?;
-                if entry.len - entry.used() >= wanted {
-                    room = Some((entry.at, entry.used(), entry.len));
-                    break;
-                }
-            }
-            if let Some((from, used, len)) = room {
-                let bytes = self.change(at, Order::First)?;
-                if used > 0 {
-                    set16(bytes, from + 4, used as u16);
-                }
-                write_entry(bytes, (from + used, len - used), node, name);
+            if self.add_in(at, name, node)? {
+                self.tell_index(number, at, |index, bytes| index.added(name, block, bytes));
                 return Ok(());
             }
         }
@@ -181,30 +215,76 @@ impl<K: Kernel> Meta<'_, K> {
         self.put(at, bytes.into(), Order::First);
         self.insert(inode, blocks, at)?;
         inode.size += size as u64;
+        self.tell_index(number, at, |index, bytes| index.push(bytes));
         Ok(())
     }
 
-    /// Removes an entry: the one before it takes its bytes.
+    /// Adds a name to a block, if that has room for it; whether it has.
+    fn add_in(&mut self, at: u32, name: &[u8], node: (u32, Kind)) -> Result<bool, Errno> {
+        let wanted = needed(name.len());
+        let mut room = None;
+        for entry in entries(self.block(at)?) {
+            let entry = entry?;
+            if entry.len - entry.used() >= wanted {
+                room = Some((entry.at, entry.used(), entry.len));
+                break;
+            }
+        }
+        let Some((from, used, len)) = room else { return Ok(false) };
+        let bytes = self.change(at, Order::First)?;
+        if used > 0 {
+            set16(bytes, from + 4, used as u16);
+        }
+        write_entry(bytes, (from + used, len - used), node, name);
+        Ok(true)
+    }
+
+    /// Tells the index of a directory, if there is one, of a block that has changed.
+    fn tell_index(
+        &mut self,
+        directory: u32,
+        at: u32,
+        tell: impl FnOnce(&mut Index, &[u8]) -> Result<(), Errno>,
+    ) {
+        if self.indexes.get(directory).is_none() {
+            return;
+        }
+        let bytes = self.block(at).map(<[u8]>::to_vec);
+        let index = self.indexes.get_mut(directory);
+        let told = bytes.and_then(|bytes| index.map_or(Ok(()), |index| tell(index, &bytes)));
+        if told.is_err() {
+            self.indexes.forget(directory);
+        }
+    }
+
+    /// Removes the entry of a name: the one before it takes its bytes.
     ///
     /// # Errors
     /// [`Errno::Io`].
-    pub(crate) fn remove_entry(&mut self, (block, at): (u32, usize)) -> Result<(), Errno> {
+    pub(crate) fn remove_entry(
+        &mut self,
+        directory: u32,
+        name: &[u8],
+        found: &Found,
+    ) -> Result<(), Errno> {
+        let (at, place) = found.place;
         let mut before = None;
-        for entry in entries(self.block(block)?) {
+        for entry in entries(self.block(at)?) {
             let entry = entry?;
-            if entry.at >= at {
+            if entry.at >= place {
                 break;
             }
             before = Some(entry.at);
         }
-        let bytes = self.change(block, Order::First)?;
+        let bytes = self.change(at, Order::First)?;
         match before {
-            None => set32(bytes, at, 0),
+            None => set32(bytes, place, 0),
             Some(before) => {
-                let len = get16(bytes, before + 4) + get16(bytes, at + 4);
+                let len = get16(bytes, before + 4) + get16(bytes, place + 4);
                 set16(bytes, before + 4, len);
             }
         }
+        self.tell_index(directory, at, |index, bytes| index.removed(name, found.block, bytes));
         Ok(())
     }
 

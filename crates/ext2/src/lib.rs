@@ -55,9 +55,10 @@
 //! `e2fsck`.
 //!
 //! # Locks
-//! One sleeping lock for each file system, behind the page locks. A thread that has it waits for
-//! the device and for nothing else. An end of a transfer takes short locks alone. The allocator is
-//! called with short locks held, and where transfers end.
+//! One sleeping lock for each file system, behind the page locks
+//! ([`LockId::Store`](faultless::page::LockId::Store)), which is had in order of arrival. A thread
+//! that has it waits for the device and for nothing else. An end of a transfer takes short locks
+//! alone. The allocator is called with short locks held, and where transfers end.
 #![no_std]
 
 extern crate alloc;
@@ -68,6 +69,7 @@ mod device;
 mod directory;
 mod error;
 mod file;
+mod index;
 mod layout;
 mod map;
 mod mount;
@@ -75,6 +77,7 @@ mod names;
 mod space;
 mod state;
 mod transfers;
+mod unnamed;
 mod waiting;
 
 pub use attributes::{Change, Status};
@@ -84,4 +87,4 @@ pub use error::Error;
 pub use layout::Kind;
 pub use mount::{Ext2, Space};
 pub use names::{Caller, Replace};
-pub use state::{Access, File};
+pub use state::{Access, File, Linking};

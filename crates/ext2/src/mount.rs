@@ -17,7 +17,7 @@ use crate::commit::Mark;
 use crate::device::BlockDevice;
 use crate::error::Error;
 use crate::layout::{Geometry, Group, Inode, Kind, ROOT, SUPERBLOCK, SUPERBLOCK_LEN, get32, set32};
-use crate::state::{Access, File, Meta, Open, Order, Told, Volume};
+use crate::state::{Access, File, Linking, Meta, Open, Order, Told, Volume};
 use crate::waiting::read_now;
 
 /// Changed blocks of metadata after which a call commits before it begins.
@@ -177,6 +177,11 @@ impl<K: Kernel> Ext2<K> {
         if inode.kind().is_none() {
             return Err(Errno::NotSupported.into());
         }
+        Ok(self.open_node(meta, number))
+    }
+
+    /// A new handle of an inode that has none.
+    pub(crate) fn open_node(&self, meta: &mut Meta<'_, K>, number: u32) -> Arc<File<K>> {
         // The last handle may be gone, and its drop not be here yet.
         meta.break_promises(number, 0..u64::MAX);
         let told = Told { size: AtomicU64::new(u64::MAX), times: Spin::new(None) };
@@ -185,9 +190,10 @@ impl<K: Kernel> Ext2<K> {
         let file = Arc::new(File { volume, inode: number, told: Arc::clone(&told) });
         let weak = Arc::downgrade(&file);
         let (reserved, zeros) = (BTreeSet::new(), BTreeSet::new());
-        let open = Open { file: weak, told, reserved, zeros, tail: None };
+        let linking = Linking::Never;
+        let open = Open { file: weak, told, linking, reserved, zeros, tail: None };
         meta.open.insert(number, open);
-        Ok(file)
+        file
     }
 }
 
@@ -222,6 +228,7 @@ impl<K: Kernel> Meta<'_, K> {
     /// [`Errno::Io`].
     pub(crate) fn destroy(&mut self, number: u32, inode: &mut Inode) -> Result<(), Errno> {
         self.break_promises(number, 0..u64::MAX);
+        self.indexes.forget(number);
         let kind = inode.kind().unwrap_or(Kind::File);
         // Device nodes and the like have numbers in place of pointers.
         if inode.kind().is_some() && !inode.is_fast_link() {

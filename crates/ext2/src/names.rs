@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::layout::{FAST_LINK, Inode, Kind, LINK_MAX, POINTERS, get32};
 use crate::mount::Ext2;
 use crate::space::Room;
-use crate::state::{File, Meta, Order};
+use crate::state::{File, Linking, Meta, Order};
 
 /// The task that makes a call, and when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +54,7 @@ impl<K: Kernel> Ext2<K> {
     pub fn lookup(&self, directory: &File<K>, name: &[u8]) -> Result<Node<K>> {
         let mut meta = self.lock();
         let inode = meta.directory(directory.inode)?;
-        let found = meta.find_name(&inode, name)?.ok_or(Error::NotFound)?;
+        let found = meta.find_name(directory.inode, &inode, name)?.ok_or(Error::NotFound)?;
         self.node(&mut meta, found.inode)
     }
 
@@ -131,27 +131,14 @@ impl<K: Kernel> Ext2<K> {
     ) -> Result<Node<K>> {
         let mut meta = self.lock();
         let mut parent = meta.directory_to_change(caller, directory, name)?;
-        if meta.find_name(&parent, name)?.is_some() {
+        if meta.find_name(directory.inode, &parent, name)?.is_some() {
             return Err(Error::Exists);
         }
         if kind == Kind::Directory && parent.links >= LINK_MAX {
             return Err(Error::TooManyLinks);
         }
         let number = meta.take_inode(directory.inode, kind)?;
-        let mut inode = Inode {
-            mode: (mode as u16 & 0o7777) | kind.mode_bits() as u16,
-            links: if kind == Kind::Directory { 2 } else { 1 },
-            uid: caller.uid,
-            gid: caller.gid,
-            accessed: caller.now,
-            changed: caller.now,
-            modified: caller.now,
-            ..Inode::default()
-        };
-        if parent.mode & 0o2000 != 0 {
-            inode.gid = parent.gid;
-            inode.mode |= if kind == Kind::Directory { 0o2000 } else { 0 };
-        }
+        let mut inode = new_inode(caller, &parent, kind, mode);
         let filled = match kind {
             Kind::File => Ok(()),
             Kind::Directory => meta.fill_directory((number, &mut inode), directory.inode),
@@ -177,7 +164,7 @@ impl<K: Kernel> Ext2<K> {
     ///
     /// # Errors
     /// As [`create`](Self::create); [`Error::IsDirectory`]; [`Error::TooManyLinks`];
-    /// [`Error::NotFound`] for a node without names.
+    /// [`Error::NotFound`] for a node without names, unless it may get [one](Linking::Once).
     pub fn link(
         &self,
         caller: &Caller,
@@ -192,11 +179,11 @@ impl<K: Kernel> Ext2<K> {
         if kind == Kind::Directory {
             return Err(Error::IsDirectory);
         }
-        if meta.find_name(&parent, name)?.is_some() {
+        if meta.find_name(directory.inode, &parent, name)?.is_some() {
             return Err(Error::Exists);
         }
         match inode.links {
-            0 => return Err(Error::NotFound),
+            0 if meta.linking(node.inode) == Linking::Never => return Err(Error::NotFound),
             LINK_MAX.. => return Err(Error::TooManyLinks),
             _ => {}
         }
@@ -204,6 +191,9 @@ impl<K: Kernel> Ext2<K> {
         (parent.modified, parent.changed) = (caller.now, caller.now);
         meta.put_inode(directory.inode, &parent)?;
         named?;
+        if let Some(open) = meta.open.get_mut(&node.inode) {
+            open.linking = Linking::Never;
+        }
         inode.links += 1;
         inode.changed = caller.now;
         Ok(meta.put_inode(node.inode, &inode)?)
@@ -239,7 +229,7 @@ impl<K: Kernel> Ext2<K> {
     fn remove(&self, caller: &Caller, directory: &File<K>, name: &[u8], kind: Kind) -> Result<()> {
         let mut meta = self.lock();
         let mut parent = meta.directory_to_change(caller, directory, name)?;
-        let found = meta.find_name(&parent, name)?.ok_or(Error::NotFound)?;
+        let found = meta.find_name(directory.inode, &parent, name)?.ok_or(Error::NotFound)?;
         let inode = meta.inode(found.inode)?;
         match (inode.is_directory(), kind == Kind::Directory) {
             (true, false) => return Err(Error::IsDirectory),
@@ -247,7 +237,7 @@ impl<K: Kernel> Ext2<K> {
             (true, true) if meta.has_names(&inode)? => return Err(Error::NotEmpty),
             _ => {}
         }
-        meta.remove_entry(found.place)?;
+        meta.remove_entry(directory.inode, name, &found)?;
         if inode.is_directory() {
             parent.links = parent.links.saturating_sub(1);
         }
@@ -276,8 +266,8 @@ impl<K: Kernel> Ext2<K> {
         let mut meta = self.lock();
         let parent = meta.directory_to_change(caller, from, old)?;
         let target = meta.directory_to_change(caller, to, new)?;
-        let moved = meta.find_name(&parent, old)?.ok_or(Error::NotFound)?;
-        let replaced = meta.find_name(&target, new)?;
+        let moved = meta.find_name(from.inode, &parent, old)?.ok_or(Error::NotFound)?;
+        let replaced = meta.find_name(to.inode, &target, new)?;
         let inode = meta.inode(moved.inode)?;
         if inode.is_directory() {
             meta.need_outside(to.inode, moved.inode)?;
@@ -346,6 +336,25 @@ impl<K: Kernel> Ext2<K> {
     }
 }
 
+/// The inode of a node that is made in `parent`.
+pub(crate) fn new_inode(caller: &Caller, parent: &Inode, kind: Kind, mode: u32) -> Inode {
+    let mut inode = Inode {
+        mode: (mode as u16 & 0o7777) | kind.mode_bits() as u16,
+        links: if kind == Kind::Directory { 2 } else { 1 },
+        uid: caller.uid,
+        gid: caller.gid,
+        accessed: caller.now,
+        changed: caller.now,
+        modified: caller.now,
+        ..Inode::default()
+    };
+    if parent.mode & 0o2000 != 0 {
+        inode.gid = parent.gid;
+        inode.mode |= if kind == Kind::Directory { 0o2000 } else { 0 };
+    }
+    inode
+}
+
 impl<K: Kernel> Meta<'_, K> {
     /// A directory whose names are about to change.
     fn directory_to_change(
@@ -360,6 +369,10 @@ impl<K: Kernel> Meta<'_, K> {
         self.make_room_for_call()?;
         self.at(caller.now);
         self.directory(directory.inode)
+    }
+
+    fn linking(&self, number: u32) -> Linking {
+        self.open.get(&number).map_or(Linking::Never, |open| open.linking)
     }
 
     fn fill_link(
@@ -439,8 +452,8 @@ impl<K: Kernel> Meta<'_, K> {
     ) -> Result<()> {
         // The new name may have split the old entry: its place is looked up again.
         let parent = self.inode(from)?;
-        let entry = self.find_name(&parent, old)?.ok_or(Errno::Io)?;
-        self.remove_entry(entry.place)?;
+        let entry = self.find_name(from, &parent, old)?.ok_or(Errno::Io)?;
+        self.remove_entry(from, old, &entry)?;
         let links = self.tell_parent(moved.inode, from, to)?;
         self.count_directory(from, caller.now, -links)?;
         self.count_directory(to, caller.now, links)?;

@@ -5,8 +5,8 @@
 //! buffer; what changes is written by `commit`, and by nothing else.
 //!
 //! The lock is a sleeping one: it is held while the device reads or writes metadata. The ends of
-//! transfers take it never, so that a thread with the lock may wait for them. It is not fair, and
-//! no signal ends a wait for it.
+//! transfers take it never, so that a thread with the lock may wait for them. It is served in order
+//! of arrival. No signal ends a wait for it: those before it wait for the device alone.
 #![forbid(unsafe_code)]
 
 use core::ops::{Deref, DerefMut};
@@ -18,10 +18,11 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use faultless::page::{Spin, SpinLock};
-use faultless::prelude::{Errno, Kernel, Times, Wait, WaitKey};
+use faultless::page::{LockId, SleepGuard, SleepMutex, Spin, SpinLock};
+use faultless::prelude::{Errno, Kernel, Times};
 
 use crate::device::{BlockDevice, Ended, WriteTransfer};
+use crate::index::Indexes;
 use crate::layout::{Geometry, Group, Inode};
 use crate::waiting::{Awaited, DataWrite, Flight, read_now};
 
@@ -34,7 +35,8 @@ pub(crate) struct Volume<K: Kernel> {
     pub(crate) cache: K::Cache,
     pub(crate) disk: Geometry,
     pub(crate) flight: Arc<Flight<K>>,
-    /// Empty while a thread has the lock.
+    turn: SleepMutex<K>,
+    /// Empty while a thread has the turn.
     state: SpinLock<K, Option<Box<State<K>>>>,
 }
 
@@ -53,6 +55,7 @@ pub(crate) struct State<K: Kernel> {
     /// Free blocks that the disk may still have in use: not to be taken before the next commit.
     pub(crate) freed: BTreeSet<u32>,
     pub(crate) open: BTreeMap<u32, Open<K>>,
+    pub(crate) indexes: Indexes,
     /// Blocks whose first bytes are under way.
     pub(crate) fresh: Vec<Fresh<K>>,
     pub(crate) access: Access,
@@ -77,12 +80,23 @@ pub enum Access {
 pub(crate) struct Open<K: Kernel> {
     pub(crate) file: Weak<File<K>>,
     pub(crate) told: Arc<Told<K>>,
+    /// Without names, whether it may get one.
+    pub(crate) linking: Linking,
     /// Blocks of the file that were promised room and have none yet.
     pub(crate) reserved: BTreeSet<u32>,
     /// Those of them that `fallocate` has asked for: they get zeros once the file is that long.
     pub(crate) zeros: BTreeSet<u32>,
     /// The last block of the file as it will be when the file has shrunk.
     pub(crate) tail: Option<Tail>,
+}
+
+/// Whether a file without names can get one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linking {
+    /// It gets its first name by [`Ext2::link`](crate::Ext2::link).
+    Once,
+    /// Never: it had one, or was made so (`O_EXCL`).
+    Never,
 }
 
 /// A block that is about to be cut.
@@ -150,6 +164,7 @@ impl<K: Kernel> Volume<K> {
             reserved: 0,
             freed: BTreeSet::new(),
             open: BTreeMap::new(),
+            indexes: Indexes::default(),
             fresh: Vec::new(),
             access,
             lost: None,
@@ -158,30 +173,15 @@ impl<K: Kernel> Volume<K> {
         };
         let flight = Flight::new(cache.clone());
         let state = Spin::new(Some(Box::new(state)));
-        Self { device, cache, disk, flight, state }
+        let turn = SleepMutex::new(LockId::Store(device.store_id().0.into()));
+        Self { device, cache, disk, flight, turn, state }
     }
 
     /// Takes the lock. May sleep. No short lock is held.
     pub(crate) fn lock(&self) -> Meta<'_, K> {
-        loop {
-            let mut state = self.state.lock().take();
-            if state.is_none() {
-                self.cache.wait().wait_until(self.key(), &mut || {
-                    if state.is_none() {
-                        state = self.state.lock().take();
-                    }
-                    state.is_some()
-                });
-            }
-            // `Wait` is a safe trait: it may return too early.
-            if state.is_some() {
-                return Meta { volume: self, state };
-            }
-        }
-    }
-
-    fn key(&self) -> WaitKey {
-        WaitKey(core::ptr::from_ref(&self.state).addr())
+        let turn = self.turn.lock(self.cache.wait());
+        let state = self.state.lock().take();
+        Meta { volume: self, state, _turn: turn }
     }
 
     /// Where a block is on the device, in bytes.
@@ -195,6 +195,8 @@ pub(crate) struct Meta<'v, K: Kernel> {
     pub(crate) volume: &'v Volume<K>,
     /// `None` only inside `drop`.
     state: Option<Box<State<K>>>,
+    /// Ends behind `drop`.
+    _turn: SleepGuard<'v, K>,
 }
 
 impl<K: Kernel> Deref for Meta<'_, K> {
@@ -213,7 +215,6 @@ impl<K: Kernel> DerefMut for Meta<'_, K> {
 impl<K: Kernel> Drop for Meta<'_, K> {
     fn drop(&mut self) {
         *self.volume.state.lock() = self.state.take();
-        self.volume.cache.wait().wake(self.volume.key());
     }
 }
 

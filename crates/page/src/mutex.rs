@@ -254,7 +254,8 @@ impl<K: Kernel> SleepMutex<K> {
         Self { raw: RawMutex::new(), id }
     }
 
-    /// Takes the lock; may sleep. No page lock may be held (lock order). `wait` is the cache's.
+    /// Takes the lock; may sleep. No page lock may be held (lock order), unless the lock is a
+    /// [store's](LockId::Store). `wait` is the cache's.
     ///
     /// # Panics
     /// Never: only an interruption ends the wait early, and this one is not interrupted.

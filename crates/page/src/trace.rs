@@ -63,6 +63,8 @@ pub enum LockId {
         /// Which of its slots.
         slots: SlotMask,
     },
+    /// A lock of a store, by a number that it gives. Innermost: taken with pages locked.
+    Store(u64),
     /// Pages under writeback, named as the pages of [`Pages`](Self::Pages). Held by the thread that
     /// began it until the [`WritebackRequest`](crate::WritebackRequest) ends, or is let go; a wait
     /// for its end never acquires it.
@@ -84,6 +86,7 @@ impl fmt::Display for LockId {
             Self::Range(id, pos) => write!(f, "R({id},{pos})"),
             Self::Size(id) => write!(f, "S({id})"),
             Self::Shift(id) => write!(f, "shift({id})"),
+            Self::Store(id) => write!(f, "store({id})"),
             Self::Pages { mapping, base, slots } => write_pages(f, "P", mapping, base, slots),
             Self::Writeback { mapping, base, slots } => write_pages(f, "W", mapping, base, slots),
         }

@@ -223,6 +223,7 @@ impl Lock {
             Self::SpaceRead(_) | Self::SpaceWrite(_) => Some(4),
             Self::Cache(LockId::Shift(_)) => Some(5),
             Self::Cache(LockId::Pages { .. }) => Some(6),
+            Self::Cache(LockId::Store(_)) => Some(7),
             Self::Cache(LockId::Writeback { .. }) => None,
         }
     }

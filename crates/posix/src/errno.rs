@@ -72,6 +72,8 @@ numbers! {
     MFILE = EMFILE;
     /// Not a terminal, or a request that the file does not know.
     NOTTY = ENOTTY;
+    /// A running program is to be written, or a file that is open for writing to be run.
+    TXTBSY = ETXTBSY;
     /// Past a limit of size.
     FBIG = EFBIG;
     /// The store is full.

@@ -1,4 +1,5 @@
-//! `cargo xtask kernel fuzz`: random system calls (`tests/kernel/fuzz.c`) on two CPUs.
+//! `cargo xtask kernel fuzz`: random system calls (`tests/kernel/fuzz.c`) on two CPUs, against
+//! files in memory and on a disk, which `e2fsck` looks at afterwards.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::compile::Compiler;
+use super::disk::Image;
 use super::initramfs::Initramfs;
 use super::qemu::{self, Machine, Printed, Ran};
 use super::watch;
@@ -19,6 +21,9 @@ const SOURCE: &str = "tests/kernel/fuzz.c";
 /// that signals do not end may take.
 const LAST: u64 = 90;
 const WATCHDOG: u64 = 40;
+
+/// Where processes begin: in memory, and on the disk.
+const FOLDERS: &str = "/tmp /mnt";
 
 /// Processes of the run that is part of the tests.
 const FIXED: u32 = 60;
@@ -34,12 +39,23 @@ pub(super) struct Fuzz {
     /// How many processes, instead of a time.
     #[arg(long, conflicts_with = "time")]
     processes: Option<u32>,
+    /// The disk fails one in so many reads and writes.
+    #[arg(long, value_name = "N")]
+    fail: Option<u32>,
+}
+
+/// A run that was.
+pub(super) struct Fuzzed {
+    ran: Ran,
+    disk: Image,
+    /// The disk has failed.
+    failing: bool,
 }
 
 impl Fuzz {
     /// The run that is part of the tests.
     pub(super) const fn fixed() -> Self {
-        Self { time: 0, seed: 1, processes: Some(FIXED) }
+        Self { time: 0, seed: 1, processes: Some(FIXED), fail: None }
     }
 
     pub(super) fn run(&self, image: &Path) -> Result<ExitCode> {
@@ -47,45 +63,59 @@ impl Fuzz {
             println!("{missing}");
             return Ok(ExitCode::FAILURE);
         }
-        let ran = self.machine(image)?.start(Printed::Kept)?;
-        println!("{}", told(&ran));
-        Ok(match judge(&ran) {
+        let fuzzed = self.start(image)?;
+        println!("{}", fuzzed.told());
+        Ok(match fuzzed.judge() {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
+                let fail = self.fail.map(|one_in| format!(" --fail {one_in}")).unwrap_or_default();
                 println!("{why}");
-                println!("cargo xtask kernel fuzz --time {} --seed {}", self.time, self.seed);
+                println!("cargo xtask kernel fuzz --time {} --seed {}{fail}", self.time, self.seed);
                 ExitCode::FAILURE
             }
         })
     }
 
-    pub(super) fn machine(&self, image: &Path) -> Result<Machine> {
+    pub(super) fn start(&self, image: &Path) -> Result<Fuzzed> {
+        let disk = Image::new(32)?;
+        let machine = Machine { disk: Some(disk.path()), ..self.machine(image)? };
+        let ran = machine.start(Printed::Kept)?;
+        Ok(Fuzzed { ran, disk, failing: self.fail.is_some() })
+    }
+
+    fn machine(&self, image: &Path) -> Result<Machine> {
         let mut files = Initramfs::new();
         let program = files.program(&Compiler::Glibc.compile(SOURCE)?)?;
         let time = if self.processes.is_some() { 0 } else { self.time };
         let processes = self.processes.unwrap_or(u32::MAX);
         let program = qemu::escape(&program);
-        let words = format!("{program} {} {processes} {time}", self.seed);
+        let words = format!("{program} {} {processes} {time} {FOLDERS}", self.seed);
+        let fail = self.fail.map(|one_in| format!(" fail={one_in}")).unwrap_or_default();
         Ok(Machine {
-            image: image.into(),
-            initramfs: files.finish()?,
-            disk: None,
-            pid: None,
-            command_line: format!("locks watchdog={WATCHDOG} cwd=/tmp -- {words}"),
-            mem: "512M".into(),
-            smp: 2,
+            command_line: format!("locks watchdog={WATCHDOG}{fail} -- {words}"),
             timeout: Duration::from_secs(time + LAST),
-            waits_for_debugger: false,
+            ..Machine::new(image, files)?
         })
     }
 }
 
-/// The first line of what the program says.
-fn told(ran: &Ran) -> String {
-    String::from_utf8_lossy(&ran.output).lines().take(1).collect()
-}
+impl Fuzzed {
+    /// The first line of what the program says.
+    fn told(&self) -> String {
+        String::from_utf8_lossy(&self.ran.output).lines().take(1).collect()
+    }
 
-/// The kernel has stayed alive, all processes have ended, and no lock was taken out of order.
-pub(super) fn judge(ran: &Ran) -> Result<(), String> {
-    watch::ended_well(ran).map_err(|why| format!("{}\n{why}", told(ran)))
+    /// The kernel has stayed alive, all processes have ended, no lock was taken out of order, and
+    /// the image is sound. If the disk has failed, some of the image may have to be repaired.
+    pub(super) fn judge(&self) -> Result<(), String> {
+        let ended = match self.failing {
+            true => watch::ended_well_on_failing_disk(&self.ran),
+            false => watch::ended_well(&self.ran),
+        };
+        ended.map_err(|why| format!("{}\n{why}", self.told()))?;
+        if self.failing {
+            self.disk.repair()?;
+        }
+        self.disk.check()
+    }
 }

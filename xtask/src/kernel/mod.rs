@@ -4,11 +4,14 @@
 //! |---|---|
 //! | `run`: a program, or several in one boot | [`mod@run`], [`many`] |
 //! | `test`: C programs, the kernel's tests of itself, and the staged deadlocks | [`mod@test`] |
+//! | the same with a disk; when its power is cut | [`disk_test`], [`power`] |
 //! | `fuzz`: random system calls | [`fuzz`] |
 //! | `lines`: what an embedder writes, file by file | [`lines`] |
 //! | nothing: a shell, if this machine has a static busybox | [`shell`] |
 //! | the image, and names for its addresses | [`image`], [`symbols`] |
-//! | C programs | [`compile`] |
+//! | C programs; programs that were not written here | [`compile`], [`foreign`] |
+//! | the same programs on Linux | [`control`] |
+//! | images of disks | [`disk`] |
 //! | the files that the kernel begins with | [`initramfs`] |
 //! | QEMU, and how the run ends | [`qemu`] |
 //! | what the kernel says of locks and hangs | [`watch`] |
@@ -20,11 +23,16 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 mod compile;
+mod control;
+mod disk;
+mod disk_test;
+mod foreign;
 mod fuzz;
 mod image;
 mod initramfs;
 mod lines;
 mod many;
+mod power;
 mod qemu;
 mod run;
 mod shell;

@@ -22,10 +22,16 @@ use anyhow::{Context, Result};
 
 use faultless_tools::process::on_path;
 
+use super::initramfs::Initramfs;
 use super::symbols::Symbols;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGE: &str = "qemu-system-x86";
+
+/// What a machine has, unless it is told otherwise.
+pub(super) const MEMORY: &str = "512M";
+pub(super) const CPUS: u32 = 2;
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// What `timeout(1)` exits with.
 const TIMED_OUT: u8 = 124;
@@ -54,6 +60,8 @@ pub(super) struct Machine {
     pub(super) smp: u32,
     pub(super) timeout: Duration,
     pub(super) waits_for_debugger: bool,
+    /// The power is cut when the programs have printed so many bytes. What they print is kept.
+    pub(super) cut_after: Option<u64>,
 }
 
 /// What becomes of what is printed.
@@ -82,11 +90,29 @@ pub(super) enum End {
     Status(u8),
     /// The time was over.
     TimedOut,
+    /// The power was cut.
+    Cut,
     /// The machine stopped without a status.
     Stopped(String),
 }
 
 impl Machine {
+    /// A machine with the kernel and these files, to be given a command line.
+    pub(super) fn new(image: &Path, files: Initramfs) -> Result<Self> {
+        Ok(Self {
+            image: image.into(),
+            initramfs: files.finish()?,
+            disk: None,
+            pid: None,
+            command_line: String::new(),
+            mem: MEMORY.into(),
+            smp: CPUS,
+            timeout: PATIENCE,
+            waits_for_debugger: false,
+            cut_after: None,
+        })
+    }
+
     /// Runs it to its end, and shows what is printed.
     pub(super) fn run(&self) -> Result<ExitCode> {
         let ran = self.start(Printed::Shown)?;
@@ -96,6 +122,7 @@ impl Machine {
                 eprintln!("the run did not end within {} s", self.timeout.as_secs());
                 ExitCode::from(TIMED_OUT)
             }
+            End::Cut => ExitCode::FAILURE,
             End::Stopped(how) => {
                 eprintln!("the machine has stopped without a status ({how})");
                 ExitCode::FAILURE
@@ -115,12 +142,15 @@ impl Machine {
         }
         let mut child = qemu.spawn().context(PROGRAM)?;
         let (asks, messages) = listen(listener, Symbols::of(&self.image)?, printed);
-        let ended = wait(&mut child, self.timeout, &asks)?;
+        let printed_len = || path("output").metadata().map_or(0, |output| output.len());
+        let is_cut = || self.cut_after.is_some_and(|len| printed_len() >= len);
+        let ended = wait(&mut child, self.timeout, &asks, &is_cut)?;
         let told = std::fs::read_to_string(path("status")).unwrap_or_default();
         let end = match (ended, told.trim().parse()) {
-            (None, _) => End::TimedOut,
-            (_, Ok(code)) => End::Status(code),
-            (Some(how), Err(_)) => End::Stopped(how.to_string()),
+            (Waited::Late, _) => End::TimedOut,
+            (Waited::Cut, _) => End::Cut,
+            (Waited::Ended(_), Ok(code)) => End::Status(code),
+            (Waited::Ended(how), Err(_)) => End::Stopped(how.to_string()),
         };
         // A machine that never began has never connected.
         let messages = match asks.try_recv() {
@@ -188,33 +218,42 @@ fn listen(
     (told, reader)
 }
 
-/// Waits for the end; `None` if it was ended because the time is over.
+/// What a wait for the end has come to.
+enum Waited {
+    Ended(ExitStatus),
+    /// It was ended because the time is over.
+    Late,
+    Cut,
+}
+
+/// Waits for the end, and ends it when its time is over, or when `is_cut` says so.
 fn wait(
     child: &mut Child,
     timeout: Duration,
     asks: &Receiver<UnixStream>,
-) -> Result<Option<ExitStatus>> {
-    if let Some(status) = wait_until(child, Instant::now() + timeout)? {
-        return Ok(Some(status));
-    }
-    if let Ok(mut stream) = asks.try_recv() {
+    is_cut: &dyn Fn() -> bool,
+) -> Result<Waited> {
+    let end = Instant::now() + timeout;
+    let waited = loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Waited::Ended(status));
+        } else if is_cut() {
+            break Waited::Cut;
+        } else if Instant::now() >= end {
+            break Waited::Late;
+        }
+        thread::sleep(LOOK);
+    };
+    if matches!(waited, Waited::Late)
+        && let Ok(mut stream) = asks.try_recv()
+    {
         // A machine that stands still does not answer.
         let _unanswered = stream.write_all(REPORT);
         thread::sleep(LAST_WORDS);
     }
     child.kill()?;
     child.wait()?;
-    Ok(None)
-}
-
-fn wait_until(child: &mut Child, end: Instant) -> Result<Option<ExitStatus>> {
-    loop {
-        let status = child.try_wait()?;
-        if status.is_some() || Instant::now() >= end {
-            return Ok(status);
-        }
-        thread::sleep(LOOK);
-    }
+    Ok(waited)
 }
 
 /// A value in a list of QEMU's, which commas part.

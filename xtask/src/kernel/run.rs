@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::initramfs::Initramfs;
 use super::many::{self, HUNG, Line, Outcome};
-use super::qemu::{self, End, Machine, Printed};
+use super::qemu::{self, CPUS, End, MEMORY, Machine, Printed};
 
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Run {
@@ -25,6 +25,9 @@ pub(super) struct Run {
     /// sent to it, and `e2fsck -fy` comes before what was synced is looked at.
     #[arg(long, value_name = "FILE")]
     pub(super) pid: Option<PathBuf>,
+    /// The disk fails one in so many reads and writes.
+    #[arg(long, value_name = "N", requires = "disk")]
+    pub(super) fail: Option<u32>,
     /// Where the program begins.
     #[arg(long, default_value = "/")]
     pub(super) cwd: OsString,
@@ -32,10 +35,10 @@ pub(super) struct Run {
     #[arg(long = "env", value_name = "NAME=VALUE")]
     pub(super) environment: Vec<OsString>,
     /// Memory of the machine, in QEMU's words.
-    #[arg(long, default_value = "512M")]
+    #[arg(long, default_value = MEMORY)]
     pub(super) mem: String,
     /// CPUs of the machine.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = CPUS)]
     pub(super) smp: u32,
     /// Seconds until the run is given up.
     #[arg(long, default_value_t = 600)]
@@ -70,14 +73,14 @@ impl Run {
         let mut files = Initramfs::new();
         let mut words = vec![files.program(program.as_ref())?];
         words.extend(arguments.iter().cloned());
-        self.machine(image, files, &words)?.run()
+        self.machine(&image, files, &words)?.run()
     }
 
     fn start_many(&self, image: PathBuf, lines: &[Line]) -> Result<ExitCode> {
         let mut files = Initramfs::new();
         let folder = self.cwd.to_str().filter(|cwd| *cwd != "/");
         let words = many::pack(&mut files, lines, self.timeout, folder)?;
-        let ran = self.machine(image, files, &words)?.start(Printed::Kept)?;
+        let ran = self.machine(&image, files, &words)?.start(Printed::Kept)?;
         let outcomes = many::outcomes(&ran.output, lines.len());
         for (line, outcome) in lines.iter().zip(&outcomes) {
             println!("{:<9} {}", result(outcome), line.name());
@@ -92,7 +95,7 @@ impl Run {
     /// The machine, with the files that the options name, too.
     pub(super) fn machine(
         &self,
-        image: PathBuf,
+        image: &Path,
         mut files: Initramfs,
         words: &[OsString],
     ) -> Result<Machine> {
@@ -100,8 +103,6 @@ impl Run {
             files.add(file)?;
         }
         Ok(Machine {
-            image,
-            initramfs: files.finish()?,
             disk: self.disk.clone(),
             pid: self.pid.clone(),
             command_line: self.command_line(words),
@@ -109,6 +110,7 @@ impl Run {
             smp: self.smp,
             timeout: Duration::from_secs(self.timeout),
             waits_for_debugger: self.gdb,
+            ..Machine::new(image, files)?
         })
     }
 
@@ -118,6 +120,7 @@ impl Run {
         if self.trace {
             line.push("trace".into());
         }
+        line.extend(self.fail.map(|one_in| format!("fail={one_in}")));
         let variables = self.environment.iter();
         line.extend(variables.map(|variable| format!("env:{}", qemu::escape(variable))));
         line.push("--".into());

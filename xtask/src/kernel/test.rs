@@ -4,30 +4,32 @@
 //! |---|---|
 //! | programs | the conformance suite of user copies passes, and the staged writes end; each program prints and returns what it does on Linux, and no lock is taken out of order |
 //! | each control | the write path of 2007 hangs, and the watchdog shows the cycle |
-//! | fuzz | the kernel stays alive, and each process ends |
+//! | fuzz | the kernel stays alive, each process ends, and the disk is sound |
+//! | those with a disk | `disk_test` has them |
 //!
-//! A boot that needs more than memory, such as a disk, is another row: a function here that makes
-//! a [`Machine`] and judges what it [`Ran`].
+//! Another boot is a function that makes a [`Machine`] and judges what it [`Ran`].
 
 #![forbid(unsafe_code)]
 
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use faultless_tools::process::capture;
 use faultless_tools::workspace;
 
 use super::compile::Compiler;
+use super::control::{PATIENCE, compare, on_linux};
+use super::disk;
+use super::disk_test;
+use super::foreign;
 use super::fuzz::Fuzz;
 use super::initramfs::Initramfs;
-use super::many::{self, Line, Outcome};
+use super::many::{self, Line};
 use super::qemu::{self, End, Machine, Printed, Ran};
-use super::run::result;
 use super::watch;
 
 /// The programs that were written for this, each with both libraries.
@@ -37,8 +39,7 @@ const PROGRAMS: &str = "tests/kernel/programs";
 const OTHERS: &[&str] =
     &["own_page", "truncation", "bad_calls", "killed", "file_times", "little_memory"];
 
-/// Seconds that a program may take, and a boot.
-const PATIENCE: u64 = 60;
+/// How long a boot may take.
 const BOOT: Duration = Duration::from_secs(150);
 
 /// What the kernel says when it has tried out what `selftest` asks for.
@@ -70,7 +71,8 @@ pub(super) struct Test {
 /// What this machine lacks, and how to get it.
 pub(super) fn missing() -> Vec<String> {
     let musl = Compiler::Musl.missing().filter(|_| env::var_os("CI").is_some());
-    [qemu::missing(), Compiler::Glibc.missing(), musl].into_iter().flatten().collect()
+    let own = [qemu::missing(), Compiler::Glibc.missing(), musl, disk::missing()];
+    own.into_iter().flatten().chain(foreign::missing()).collect()
 }
 
 /// What was found.
@@ -137,8 +139,10 @@ impl Test {
             results.note(scene, hangs(&ran, *threads));
         }
         if self.is_meant("fuzz") {
-            let ran = Fuzz::fixed().machine(image)?.start(Printed::Kept)?;
-            results.note("fuzz", super::fuzz::judge(&ran));
+            results.note("fuzz", Fuzz::fixed().start(image)?.judge());
+        }
+        for (name, found) in disk_test::run(image, |name| self.is_meant(name))? {
+            results.note(&name, found);
         }
         Ok(())
     }
@@ -169,7 +173,9 @@ fn programs() -> Result<Vec<Line>> {
         compiled.push(Compiler::Glibc.compile(&format!("tests/programs/c/{name}.c"))?);
     }
     let line = |program| Line { program, arguments: Vec::new() };
-    Ok(compiled.into_iter().map(line).collect())
+    let mut lines: Vec<Line> = compiled.into_iter().map(line).collect();
+    lines.push(disk_test::fsx()?);
+    Ok(lines)
 }
 
 /// The kernel's own tests, and the programs.
@@ -185,32 +191,12 @@ fn run_programs(image: &Path, programs: &[Line], results: &mut Results) -> Resul
     }
     let outcomes = many::outcomes(&ran.output, programs.len());
     for (program, outcome) in programs.iter().zip(outcomes) {
-        let control = on_linux(program)?;
-        let found = if control == outcome {
-            Ok(())
-        } else {
-            Err(format!("on Linux:\n{}\nhere:\n{}", tell(&control), tell(&outcome)))
-        };
-        results.note(&program.name(), found);
+        let folder = tempfile::tempdir()?;
+        let control = on_linux(program, folder.path(), &[])?;
+        results.note(&program.name(), compare(&control, &outcome));
     }
     results.note("the boot", watch::ended_well(&ran));
     Ok(())
-}
-
-fn tell(outcome: &Outcome) -> String {
-    format!("{}{}", outcome.output, result(outcome))
-}
-
-/// The same program on this machine's own kernel.
-fn on_linux(line: &Line) -> Result<Outcome> {
-    let folder = tempfile::tempdir()?;
-    // Killed after a while, as there.
-    let mut command = Command::new("timeout");
-    command.arg("--signal=KILL").arg(PATIENCE.to_string()).arg(&line.program);
-    command.args(&line.arguments).current_dir(folder.path());
-    let finished = capture(&mut command)?;
-    ensure!(finished.success, "on Linux: {}", finished.output);
-    Ok(Outcome { output: finished.output, status: Some(0) })
 }
 
 /// A boot with these options, and with a program or none.
@@ -218,15 +204,9 @@ fn boot(image: &Path, options: &str, first: Option<(Initramfs, Vec<OsString>)>) 
     let (files, words) = first.unwrap_or_else(|| (Initramfs::new(), vec!["none".into()]));
     let words: Vec<String> = words.iter().map(|word| qemu::escape(word)).collect();
     let machine = Machine {
-        image: image.into(),
-        initramfs: files.finish()?,
-        disk: None,
-        pid: None,
         command_line: format!("{options} -- {}", words.join(" ")),
-        mem: "512M".into(),
-        smp: 2,
         timeout: BOOT,
-        waits_for_debugger: false,
+        ..Machine::new(image, files)?
     };
     machine.start(Printed::Kept)
 }

@@ -1,10 +1,13 @@
 //! Names: what comes, goes and moves.
 
-use faultless::prelude::Errno;
-use faultless_ext2::{Change, Error, Kind, Replace};
+use std::collections::BTreeSet;
 
-use crate::rig::{CALLER, Rig, contents, evict, write};
-use crate::tools::{Format, assert_sound, changed, debugfs};
+use faultless::prelude::Errno;
+use faultless_ext2::{Change, Error, Kind, Linking, Replace};
+
+use crate::rig::{CALLER, Rig, contents, evict, fsync, write};
+use crate::rng::Rng;
+use crate::tools::{Format, assert_sound, changed, debugfs, repaired};
 
 #[test]
 fn a_directory_of_many_names_lists_each_once() {
@@ -28,6 +31,46 @@ fn a_directory_of_many_names_lists_each_once() {
         drop(directory);
         assert_sound(&rig.unmount());
     }
+}
+
+#[test]
+fn names_of_a_large_directory_come_and_go_and_each_is_found() {
+    let rig = Rig::mount(Format::ALL[0].make(&["-N", "2000"]), 6);
+    let directory = rig.make_directory("d").expect("a directory");
+    let mut rng = Rng::new(7);
+    let mut names = BTreeSet::new();
+    // Of many lengths, so that an entry that has gone has no room for each that comes.
+    let name = |at: usize| format!("{at}{}", "-".repeat(at * 7 % 90));
+    for step in 0..4000 {
+        let (one, other) = (rng.below(1200), rng.below(1200));
+        let path = |at: usize| format!("d/{}", name(at));
+        match (names.contains(&one), names.contains(&other)) {
+            (false, _) => {
+                rig.create(&path(one)).expect("a file");
+                names.insert(one);
+            }
+            (true, false) if step % 2 == 0 => {
+                let (from, to) = (name(one), name(other));
+                let [from, to] = [&from, &to].map(|name| (&*directory, name.as_bytes()));
+                rig.fs().rename(&CALLER, from, to, Replace::No).expect("a rename");
+                names.remove(&one);
+                names.insert(other);
+            }
+            (true, _) => {
+                rig.unlink(&path(one)).expect("a removal");
+                names.remove(&one);
+            }
+        }
+    }
+    let found = |rig: &Rig| -> BTreeSet<usize> {
+        (0..1200).filter(|at| rig.node(&format!("d/{}", name(*at))).is_ok()).collect()
+    };
+    assert!(found(&rig) == names);
+    drop(directory);
+    let image = rig.unmount();
+    assert_sound(&image);
+    let rig = Rig::mount(image, 8);
+    assert!(found(&rig) == names);
 }
 
 #[test]
@@ -65,6 +108,47 @@ fn a_file_without_names_lives_as_long_as_its_handle() {
     rig.close(number);
     assert_eq!(rig.fs().space(), before);
     assert_sound(&rig.unmount());
+}
+
+#[test]
+fn a_file_that_is_made_without_a_name_gets_one_or_goes() {
+    let rig = Rig::mount(Format::SMALL.make(&[]), 9);
+    let before = rig.fs().space();
+    let root = rig.fs().root().expect("the root");
+    let make = |linking| rig.fs().create_unnamed(&CALLER, &root, 0o600, linking).expect("a file");
+    let link = |file: &_, name: &[u8]| rig.fs().link(&CALLER, file, &root, name);
+    let (once, never) = (make(Linking::Once), make(Linking::Never));
+    assert_eq!(rig.fs().status(&once).expect("its status").links, 0);
+    assert_eq!(link(&never, b"never"), Err(Error::NotFound));
+    assert_eq!(link(&once, b"once"), Ok(()));
+    assert_eq!(rig.fs().status(&once).expect("its status").links, 1);
+    // As any other file from here on.
+    rig.unlink("once").expect("a removal");
+    assert_eq!(link(&once, b"again"), Err(Error::NotFound));
+    drop((once, never));
+    assert_eq!(rig.fs().space(), before);
+    let kept = make(Linking::Once);
+    assert_eq!(link(&kept, b"kept"), Ok(()));
+    drop((kept, root));
+    let image = rig.unmount();
+    assert_sound(&image);
+    assert!(Rig::mount(image, 10).node("kept").is_ok());
+}
+
+#[test]
+fn after_a_power_cut_a_file_without_names_is_freed() {
+    let mut rig = Rig::mount(Format::SMALL.make(&[]), 11);
+    let before = rig.fs().space();
+    let file = rig.open("gone");
+    write(&file, 0, &[5; 50_000]).expect("a write");
+    rig.unlink("gone").expect("a removal");
+    let root = rig.fs().root().expect("the root");
+    let made = rig.fs().create_unnamed(&CALLER, &root, 0o600, Linking::Once).expect("a file");
+    fsync(&file).expect("a sync");
+    let image = repaired(&rig.disk.image());
+    assert_eq!(Rig::mount(image, 12).fs().space(), before);
+    drop((root, made, file));
+    rig.abandon();
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(super) enum Node {
     Leaf(u64, u64),
     /// Pages of a leaf that are under writeback.
     Writeback(u64, u64),
+    /// A lock of a store.
+    Store(u64),
     Other(&'static str, u64),
 }
 
@@ -71,6 +73,7 @@ impl From<Lock> for Instance {
             Lock::Core(LockId::Pages { mapping, base, slots }) => {
                 Self { slots, ..whole(Node::Leaf(mapping, base)) }
             }
+            Lock::Core(LockId::Store(id)) => whole(Node::Store(id)),
             Lock::Core(LockId::Writeback { mapping, base, slots }) => {
                 Self { slots, ..whole(Node::Writeback(mapping, base)) }
             }
@@ -96,8 +99,8 @@ impl Instance {
         self.node == other.node && self.slots.intersects(other.slots) && self.pos == other.pos
     }
 
-    /// Place of the class in the lock order F → I → range → size → M → shift → P; the others
-    /// have none.
+    /// Place of the class in the lock order F → I → range → size → M → shift → P → store; the
+    /// others have none.
     pub(super) fn rank(&self) -> Option<u8> {
         match self.node {
             Node::OpenFile(_) => Some(0),
@@ -107,6 +110,7 @@ impl Instance {
             Node::Space(_) => Some(4),
             Node::Shift(_) => Some(5),
             Node::Leaf(..) => Some(6),
+            Node::Store(_) => Some(7),
             // A writeback may be waited for under page locks, and a store that is stacked on
             // another file takes all of that file's locks inside one. Cycles say what is wrong.
             Node::Writeback(..) | Node::Other(..) => None,
@@ -122,6 +126,7 @@ impl fmt::Display for Instance {
             Node::Ranges(id) => write!(f, "R({id},{})", self.pos),
             Node::Size(id) => LockId::Size(id).fmt(f),
             Node::Shift(id) => LockId::Shift(id).fmt(f),
+            Node::Store(id) => LockId::Store(id).fmt(f),
             Node::Space(id) => match self.mode {
                 Mode::Read => write!(f, "M({id}) for reading"),
                 Mode::Write => write!(f, "M({id}) for writing"),

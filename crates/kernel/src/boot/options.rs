@@ -1,6 +1,8 @@
-//! The command line: `trace locks watchdog=30 selftest=user-copies,staged cwd=/somewhere -- PROGRAM
-//! ARGUMENTS…`, where blanks in a word are `%20` and percent signs `%25`.
+//! The command line: `trace locks watchdog=30 fail=50 selftest=user-copies,staged cwd=/somewhere --
+//! PROGRAM ARGUMENTS…`, where blanks in a word are `%20` and percent signs `%25`.
 #![forbid(unsafe_code)]
+
+use core::str::FromStr;
 
 use alloc::vec::Vec;
 
@@ -17,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) watchdog: Option<u64>,
     /// Locks are checked for their order.
     pub(crate) locks: Checking,
+    /// While programs run, the disk fails one in so many transfers.
+    pub(crate) fail: Option<u32>,
     /// Where the first program begins.
     pub(crate) cwd: Vec<u8>,
     /// The first program and its arguments.
@@ -65,8 +69,9 @@ fn parse(line: &[u8]) -> Options {
         } else if let Some(what) = word.strip_prefix(b"selftest=") {
             options.selftest = Some(what.into());
         } else if let Some(seconds) = word.strip_prefix(b"watchdog=") {
-            options.watchdog =
-                core::str::from_utf8(seconds).ok().and_then(|text| text.parse().ok());
+            options.watchdog = number(seconds);
+        } else if let Some(one_in) = word.strip_prefix(b"fail=") {
+            options.fail = number(one_in);
         } else if let Some(cwd) = word.strip_prefix(b"cwd=") {
             options.cwd = cwd.into();
         } else if let Some(variable) = word.strip_prefix(b"env:") {
@@ -75,6 +80,10 @@ fn parse(line: &[u8]) -> Options {
     }
     options.words = words.collect();
     options
+}
+
+fn number<N: FromStr>(digits: &[u8]) -> Option<N> {
+    core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// `%` and two hexadecimal digits stand for a byte, and `%` alone for an empty word.

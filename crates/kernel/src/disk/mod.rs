@@ -4,12 +4,14 @@
 //! |---|---|
 //! | where it is, and which line it interrupts | `pci` |
 //! | what it is asked for: requests in its queue | `requests` |
+//! | transfers that fail, if the command line says so | `failing` |
 //! | memory and addresses for the virtio crate | `hal` |
 //!
 //! # Locks
 //! The queue has a short lock. Transfers end with it free, in the interrupt of the CPU that serves
 //! it.
 
+mod failing;
 mod hal;
 mod pci;
 mod requests;
@@ -31,6 +33,7 @@ use crate::arch::vectors::DISK;
 use crate::memory::DISK as DISK_STORE;
 use crate::sync::Lock;
 
+pub(crate) use failing::fail_one_in;
 use requests::{Flush, QUEUE, Queue, Request, SECTOR, Work};
 
 bitflags! {
@@ -97,6 +100,7 @@ impl Disk {
     }
 
     fn add(&self, work: Work) {
+        let Some(work) = failing::pass(work) else { return };
         let request = Request::new(work);
         self.queue.lock().add(request);
     }

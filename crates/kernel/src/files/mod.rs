@@ -9,6 +9,7 @@
 //! | the disk, mounted: its files in the cache, its flusher | `volume` |
 //! | paths across mounts | `walk`, `mount` |
 //! | devices: nodes of the tree that stand for something else | `devices`, `console` |
+//! | what is written, and what runs: not both | `uses` |
 //! | pipes | `pipe` |
 //! | what paths lead to, `open`, and what changes names | `names`, `open`, `change` |
 //! | the initramfs | `initramfs` |
@@ -30,6 +31,7 @@ mod on_disk;
 mod open;
 mod pipe;
 mod regular;
+mod uses;
 mod vnode;
 mod volume;
 mod walk;
@@ -51,12 +53,13 @@ pub(crate) use in_tree::root;
 pub(crate) use mount::path;
 pub(crate) use names::{
     absolute, attributes_at, first_directory, look_up, make_directory, make_file, open,
-    open_program, opens_as, read_link, resolve_by,
+    open_program, opens_as, read_link, resolve, resolve_by,
 };
 pub(crate) use nodes::{Attributes, stream_attributes};
 pub(crate) use on_disk::{shut_down, sync};
 pub(crate) use pipe::pipe;
 pub(crate) use regular::Regular;
+pub(crate) use uses::Use;
 pub(crate) use vnode::{Handle, New, NewTimes, Space};
 
 /// Makes the tree of names, with the files of the initramfs, and mounts the disk if there is one.

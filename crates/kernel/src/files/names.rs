@@ -17,6 +17,7 @@ use crate::files::mount;
 use crate::files::nodes::Attributes;
 use crate::files::open::{Opened, open_node};
 use crate::files::regular::Regular;
+use crate::files::uses::Use;
 use crate::files::vnode::Handle;
 use crate::files::walk::Walk;
 use crate::memory::{Machine, Open};
@@ -44,7 +45,8 @@ pub(crate) fn resolve_by(resolves: Resolves) {
     RESOLVES.call_once(|| resolves);
 }
 
-fn resolve(path: &[u8]) -> Option<Vec<u8>> {
+/// The path that a path stands for, if it is such a one.
+pub(crate) fn resolve(path: &[u8]) -> Option<Vec<u8>> {
     RESOLVES.get().and_then(|resolves| resolves(path))
 }
 
@@ -131,24 +133,26 @@ pub(crate) fn open(
     if node.kind() != Kind::File {
         return Ok(Arc::new(OpenDirectory::new(node, flags)));
     }
-    let description = node.open(flags)?;
+    let regular = Regular::new(Arc::clone(&node), node.open(flags)?)?;
+    let description = regular.description();
     let truncates = flags & linux::O_TRUNC != 0 && flags & linux::O_PATH == 0;
     if truncates && origin == Origin::Found && description.inode().size() > 0 {
         description.truncate(token, 0, &Running)?;
     }
-    Ok(Arc::new(Regular::new(node, description)))
+    Ok(Arc::new(regular))
 }
 
-/// The file of a program.
+/// The file of a program, which cannot be opened for writing as long as the use is there.
 ///
 /// # Errors
-/// `EACCES` for anything else; those of a path.
-pub(crate) fn open_program(at: &Directory, path: &[u8]) -> Result<Open, Errno> {
+/// `EACCES` for anything else; `ETXTBSY` if it is open for writing; those of a path.
+pub(crate) fn open_program(at: &Directory, path: &[u8]) -> Result<(Open, Use), Errno> {
     let node = look_up(at, path, Follow::Last)?;
     if node.kind() != Kind::File || node.attributes()?.status.mode & 0o111 == 0 {
         return Err(Errno::ACCES);
     }
-    node.open(linux::O_RDONLY)
+    let running = Use::running(&*node)?;
+    Ok((node.open(linux::O_RDONLY)?, running))
 }
 
 /// A path from the root.

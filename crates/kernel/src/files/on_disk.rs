@@ -12,7 +12,8 @@ use faultless_ext2::{Access, Change, Replace};
 use faultless_posix::{Errno, Kind, Status};
 use linux_raw_sys::general as linux;
 
-use crate::disk::Disk;
+use crate::boot::options::options;
+use crate::disk::{Disk, fail_one_in};
 use crate::files::in_tree::root;
 use crate::files::initramfs;
 use crate::files::mount;
@@ -45,7 +46,7 @@ struct OnDisk {
     kind: Kind,
 }
 
-/// Mounts the disk.
+/// Mounts the disk, which may fail from then on.
 ///
 /// # Errors
 /// Those of the disk and of names.
@@ -58,7 +59,9 @@ pub(super) fn init(disk: Arc<Disk>) -> Result<(), Errno> {
     mount::mount(on, PLACE, top);
     *MOUNTED.lock() = Some(mounted);
     make_directory(b"/proc", 0o555)?;
-    initramfs::file(b"/proc/mounts", 0o444, MOUNTS)
+    initramfs::file(b"/proc/mounts", 0o444, MOUNTS)?;
+    fail_one_in(options().fail.unwrap_or(0));
+    Ok(())
 }
 
 /// `sync`: everything on the disk becomes durable.
@@ -72,8 +75,9 @@ pub(crate) fn sync() -> Result<(), Errno> {
     mounted.sync(&mut token, &Running)
 }
 
-/// Unmounts the disk: the end of the run.
+/// Unmounts the disk, which fails no more: the end of the run.
 pub(crate) fn shut_down() {
+    fail_one_in(0);
     mount::unmount();
     let mounted = MOUNTED.lock().take();
     if let Some(mounted) = mounted {
@@ -225,6 +229,13 @@ impl Vnode for OnDisk {
             New::Directory(mode) => ext2.make_directory(&caller, &self.node, name, mode),
             New::Link(target) => ext2.make_link(&caller, &self.node, name, target),
         };
+        self.other(made.map_err(errno)?)
+    }
+
+    fn make_unnamed(&self, flags: u32, mode: u32) -> Result<Handle, Errno> {
+        let linking =
+            if flags & linux::O_EXCL == 0 { ext2::Linking::Once } else { ext2::Linking::Never };
+        let made = self.mounted.ext2.create_unnamed(&own_caller(), &self.node, mode, linking);
         self.other(made.map_err(errno)?)
     }
 

@@ -1,8 +1,10 @@
 //! Open regular files: everything is Faultless'.
 #![forbid(unsafe_code)]
 
+use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
+use crate::files::uses::Use;
 use crate::files::vnode::Handle;
 use crate::memory::Open;
 
@@ -10,11 +12,20 @@ use crate::memory::Open;
 pub(crate) struct Regular {
     node: Handle,
     description: Open,
+    /// It is open for writing.
+    _writing: Option<Use>,
 }
 
 impl Regular {
-    pub(super) const fn new(node: Handle, description: Open) -> Self {
-        Self { node, description }
+    /// What `open` has made of a node.
+    ///
+    /// # Errors
+    /// `ETXTBSY`: it is to be written, and is a running program.
+    pub(super) fn new(node: Handle, description: Open) -> Result<Self, Errno> {
+        let flags = description.flags();
+        let writes = flags & linux::O_PATH == 0 && flags & linux::O_ACCMODE != linux::O_RDONLY;
+        let writing = if writes { Some(Use::writing(&*node)?) } else { None };
+        Ok(Self { node, description, _writing: writing })
     }
 
     /// Its position and flags, and what can be done with it.

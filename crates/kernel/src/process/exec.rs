@@ -13,7 +13,7 @@ use linux_raw_sys::auxvec;
 use crate::arch::trap::TrapFrame;
 use crate::boot::options::{Checking, Options, options};
 use crate::calls::all_closed;
-use crate::files::{self, Directory};
+use crate::files::{self, Directory, Use};
 use crate::limits::{FIRST_FILES, STACK};
 use crate::memory::{AddressSpace, Open, anonymous_request, new_space, put, user_memory};
 use crate::process::image::{Image, Tail, read_at};
@@ -100,7 +100,7 @@ fn try_out(token: &mut MayFault) -> Result<(), Errno> {
         return Ok(());
     }
     let process = current().ok_or(Errno::SRCH)?;
-    let memory = Memory::new(new_space()?, Layout::new(0));
+    let memory = Memory::new(new_space()?, Layout::new(0), None);
     replace_memory(&process, &memory);
     selftest::run(token, memory.space())
 }
@@ -118,7 +118,7 @@ pub(crate) fn execute(
 ) -> Result<(), Errno> {
     let process = current().ok_or(Errno::NOENT)?;
     let cwd = process.cwd.lock().clone();
-    let (file, words) = find_program(token, &cwd, path, words)?;
+    let Program { file, running, path: own_path, words } = find_program(token, &cwd, path, words)?;
     let text: usize =
         words.arguments.iter().chain(&words.environment).map(|word| word.len() + WORD).sum();
     if text > MAX_TEXT {
@@ -127,14 +127,15 @@ pub(crate) fn execute(
     let image = Image::read(token, file, PROGRAM_BASE)?;
     let loader = match image.interpreter(token)? {
         Some(path) => {
-            let file = files::open_program(&cwd, &path)?;
+            let (file, _running) = files::open_program(&cwd, &path)?;
             Some(Image::read(token, file, LOADER_BASE)?)
         }
         None => None,
     };
     let space = new_space()?;
     // Owns the mappings from here on: an error drops them.
-    let memory = Memory::new(Arc::clone(&space), Layout::new(image.end()));
+    let running = Some(Arc::new(running));
+    let memory = Memory::new(Arc::clone(&space), Layout::new(image.end()), running);
     let mut tails = image.map(&space)?;
     if let Some(loader) = &loader {
         tails.extend(loader.map(&space)?);
@@ -148,7 +149,7 @@ pub(crate) fn execute(
 
     exit::end_other_threads(&process)?;
     replace_memory(&process, &memory);
-    *process.executable.lock() = files::absolute(&cwd, path);
+    *process.executable.lock() = files::absolute(&cwd, &own_path);
     let closed = process.files.lock().remove_if(|_, on_exec| on_exec == OnExec::Close);
     all_closed(process.number, closed);
     timers::delete_made(&process);
@@ -170,19 +171,30 @@ pub(crate) fn execute(
     }
 }
 
+/// A program that was found.
+struct Program {
+    file: Open,
+    running: Use,
+    /// Of the program itself, if a script was named or a link of `/proc`.
+    path: Vec<u8>,
+    words: Words,
+}
+
 /// The file of a program, through the scripts that name it.
 fn find_program(
     token: &mut MayFault,
     cwd: &Directory,
     path: &[u8],
     mut words: Words,
-) -> Result<(Open, Words), Errno> {
-    let mut path = path.to_vec();
+) -> Result<Program, Errno> {
+    let mut path = files::resolve(path).unwrap_or_else(|| path.to_vec());
     for _ in 0..MAX_SCRIPTS {
-        let file = files::open_program(cwd, &path)?;
+        let (file, running) = files::open_program(cwd, &path)?;
         let mut line = [0; SCRIPT_LINE];
         let len = read_at(token, &file, 0, &mut line)?;
-        let Some(line) = line[..len].strip_prefix(SCRIPT) else { return Ok((file, words)) };
+        let Some(line) = line[..len].strip_prefix(SCRIPT) else {
+            return Ok(Program { file, running, path, words });
+        };
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         let mut parts = line.splitn(2, |byte| *byte == b' ' || *byte == b'\t');
         let interpreter = parts.next().filter(|part| !part.is_empty()).ok_or(Errno::NOEXEC)?;

@@ -99,7 +99,7 @@ fn new_process(
         let space = new_space()?;
         // The layout stays as it is while the mappings are taken over.
         let layout = memory.layout.lock();
-        let child = Memory::new(Arc::clone(&space), layout.clone());
+        let child = Memory::new(Arc::clone(&space), layout.clone(), memory.running());
         AddressSpace::fork(memory.space(), &space)?;
         if space.with_table(|table| table.was_short(None)) {
             // The child lacks pages.

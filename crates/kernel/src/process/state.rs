@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use faultless_posix::{Descriptors, Errno};
 
 use crate::arch::trap::TrapFrame;
-use crate::files::{Directory, OpenFile};
+use crate::files::{Directory, OpenFile, Use};
 use crate::memory::{AddressSpace, Space};
 use crate::process::layout::Layout;
 use crate::sched::{self, Main, Owner, Thread};
@@ -66,11 +66,18 @@ impl Change {
 pub(crate) struct Memory {
     space: Space,
     pub(crate) layout: SleepLock<Layout>,
+    /// The use of the file of its program.
+    running: Option<Arc<Use>>,
 }
 
 impl Memory {
-    pub(super) fn new(space: Space, layout: Layout) -> Arc<Self> {
-        Arc::new(Self { space, layout: SleepLock::new(layout) })
+    pub(super) fn new(space: Space, layout: Layout, running: Option<Arc<Use>>) -> Arc<Self> {
+        Arc::new(Self { space, layout: SleepLock::new(layout), running })
+    }
+
+    /// The use of the file of its program, for a copy of the memory.
+    pub(super) fn running(&self) -> Option<Arc<Use>> {
+        self.running.clone()
     }
 
     /// The address space.
