@@ -211,7 +211,7 @@ impl<K: Kernel> Inode<K> {
     }
 
     /// The first round of a read, if its target is one segment, its bytes lie inside the size, and
-    /// the first ones are in the cache with nothing to be noticed. `to` has moved on by what
+    /// the first ones are in the cache with nothing to be noticed. `to` has moved on only if all
     /// arrived.
     #[inline(always)]
     fn read_hot<U: UserMemory<Token: InodeLocks> + ?Sized>(
@@ -236,7 +236,6 @@ impl<K: Kernel> Inode<K> {
         drop(section);
         // After a truncation the bytes may be zeros that never were in the file.
         if copied < whole.len() || self.size_changes.now() != then {
-            to.advance(copied);
             return HotRead::Round(Copied { copied, end, then });
         }
         let pages = pos.run(copied).map_or(0, PageRun::pages);
@@ -276,6 +275,7 @@ impl<K: Kernel> Inode<K> {
             let wanted = self.bytes_before_end(at, run.clip_len(at.get(), to.count()));
             let behind = missing.behind();
             let (copied, end, is_marked, marked) = if let Some(Copied { copied, end, .. }) = first {
+                to.advance(copied);
                 (copied, end, false, None)
             } else {
                 let section = self.mapping().read_section(token.page_locks());
