@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use linux_raw_sys::general as linux;
 
+use crate::credentials::Credentials;
 use crate::limits::Limits;
 use crate::sync::Lock;
 
@@ -123,6 +124,11 @@ impl ProcessSignals {
         self.pending.withdraw(set);
     }
 
+    /// Signals that are pending for the process.
+    pub(crate) fn pending_set(&self) -> u64 {
+        self.pending.set.load(Acquire)
+    }
+
     /// Whether nothing is done with a signal.
     pub(crate) fn ignores(&self, signal: u32) -> bool {
         match self.action(signal).handler {
@@ -194,6 +200,11 @@ impl ThreadSignals {
         self.pending.set.load(Acquire) | process.pending.set.load(Acquire)
     }
 
+    /// Signals that are pending for the thread alone.
+    pub(crate) fn own_pending(&self) -> u64 {
+        self.pending.set.load(Acquire)
+    }
+
     /// The thread has to end.
     pub(crate) fn kill(&self) {
         self.pending.set.fetch_or(KILLED, SeqCst);
@@ -261,6 +272,8 @@ pub(crate) struct Life {
     /// The signal that has stopped it; 0 while it goes on.
     pub(crate) stopped: AtomicU32,
     pub(crate) limits: Limits,
+    /// Who it is.
+    pub(crate) credentials: Lock<Credentials>,
     /// CPU time of its threads that have ended, and of children that were waited for, in
     /// nanoseconds.
     ran: AtomicU64,
@@ -276,6 +289,7 @@ impl Life {
             signals: ProcessSignals::default(),
             stopped: AtomicU32::new(0),
             limits: Limits::new(),
+            credentials: Lock::new(Credentials::default()),
             ran: AtomicU64::new(0),
             children_ran: AtomicU64::new(0),
         }

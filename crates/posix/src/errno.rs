@@ -62,6 +62,8 @@ numbers! {
     EXIST = EEXIST;
     /// Not in the same tree.
     XDEV = EXDEV;
+    /// No such device, or not for this kind of file.
+    NODEV = ENODEV;
     /// Not a directory.
     NOTDIR = ENOTDIR;
     /// A directory.
@@ -72,6 +74,8 @@ numbers! {
     MFILE = EMFILE;
     /// Not a terminal, or a request that the file does not know.
     NOTTY = ENOTTY;
+    /// A program that runs.
+    TXTBSY = ETXTBSY;
     /// Past a limit of size.
     FBIG = EFBIG;
     /// The store is full.
@@ -82,13 +86,15 @@ numbers! {
     PIPE = EPIPE;
     /// A result that the buffer is too small for.
     RANGE = ERANGE;
+    /// A wait that would never end.
+    DEADLK = EDEADLK;
     /// No such system call.
     NOSYS = ENOSYS;
     /// The time is over.
     TIMEDOUT = ETIMEDOUT;
     /// The store refuses changes.
     ROFS = EROFS;
-    /// No data there: `SEEK_DATA` or `SEEK_HOLE` at or past the end.
+    /// No data there: `SEEK_DATA` or `SEEK_HOLE` at or past the end; nothing behind a name.
     NXIO = ENXIO;
     /// A name or a path that is too long.
     NAMETOOLONG = ENAMETOOLONG;

@@ -9,7 +9,7 @@
 //! | nothing: a shell, if this machine has a static busybox | [`shell`] |
 //! | the image, and names for its addresses | [`image`], [`symbols`] |
 //! | C programs | [`compile`] |
-//! | the files that the kernel begins with | [`initramfs`] |
+//! | the files that the kernel begins with; those that a dynamic program needs | [`initramfs`], [`libraries`] |
 //! | QEMU, and how the run ends | [`qemu`] |
 //! | what the kernel says of locks and hangs | [`watch`] |
 
@@ -23,6 +23,7 @@ mod compile;
 mod fuzz;
 mod image;
 mod initramfs;
+mod libraries;
 mod lines;
 mod many;
 mod qemu;

@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::arch::serial::say;
 use crate::arch::{self, apic, faults, serial};
 use crate::memory::{self, Boot};
-use crate::{files, pressure, process, sched};
+use crate::{files, pressure, proc, process, sched};
 
 use options::options;
 
@@ -51,6 +51,7 @@ extern "C" fn other_cpu() -> ! {
 /// The first thread: unpacks the files, and starts the first program.
 fn begin(boot: &Boot) {
     let unpacked = pressure::init().and_then(|()| files::init(boot.module));
+    let unpacked = unpacked.and_then(|()| proc::init());
     let started = unpacked.and_then(|()| process::start_first(options()));
     if let Err(why) = started {
         say!("kernel: the first program: {why}");

@@ -30,10 +30,10 @@ fn request(
     let file = call.process.file(descriptor)?;
     let Some(file) = file.regular() else {
         // A device of zeros is memory without a file; others cannot be mapped.
-        return if file.attributes()?.device == crate::files::ZERO {
+        return if file.attributes()?.status.special == crate::files::ZERO {
             Ok(None)
         } else {
-            Err(Errno::ACCES)
+            Err(Errno::NODEV)
         };
     };
     let description = file.description().clone();

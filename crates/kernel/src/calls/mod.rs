@@ -6,6 +6,7 @@
 //! | calls | module |
 //! |---|---|
 //! | reads, writes and what else is done with open files | `io` |
+//! | from one open file to another | `between` |
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
 //! | advisory locks | `locks` |
 //! | names, and what `stat` says | `names`, `stat` |
@@ -13,12 +14,15 @@
 //! | processes and threads | `life` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
-//! | `poll`, `select` | `poll` |
+//! | `poll`, `select`; `epoll`, `eventfd`, `timerfd` | `poll`, `events` |
 //! | timers | `timers` |
+//! | users, and what is refused | `users` |
 //! | what the system is | `system` |
 
+mod between;
 mod call;
 mod descriptors;
+mod events;
 mod io;
 mod life;
 mod locks;
@@ -31,6 +35,7 @@ mod system;
 mod time;
 mod timers;
 mod unknown;
+mod users;
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -46,6 +51,7 @@ use crate::arch::trap::TrapFrame;
 use crate::boot::options::{Tracing, options};
 use crate::calls::call::{Call, Outcome};
 use crate::calls::unknown::unknown;
+use crate::calls::users::Which::{Groups, Users};
 use crate::memory;
 use crate::sched;
 
@@ -102,7 +108,9 @@ const fn begins(call: Sysno) -> bool {
         Sysno::open | Sysno::openat | Sysno::creat | Sysno::memfd_create
             | Sysno::dup | Sysno::dup2 | Sysno::dup3 | Sysno::fcntl | Sysno::flock
             | Sysno::pipe | Sysno::pipe2 | Sysno::poll | Sysno::ppoll
-            | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
+            | Sysno::epoll_create | Sysno::epoll_create1 | Sysno::epoll_ctl
+            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create
+            | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
             | Sysno::mmap | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
             | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
@@ -132,8 +140,12 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::syncfs => io::syncfs(call),
         Sysno::sync_file_range => io::sync_file_range(call),
         Sysno::fadvise64 => io::fadvise(call),
-        Sysno::copy_file_range => io::copy_file_range(call),
-        Sysno::sendfile => io::sendfile(call),
+        Sysno::readahead => io::readahead(call),
+        Sysno::copy_file_range => between::copy_file_range(call),
+        Sysno::sendfile => between::sendfile(call),
+        Sysno::splice => between::splice(call),
+        Sysno::tee => between::tee(call),
+        Sysno::vmsplice => between::vmsplice(call),
         Sysno::ioctl => io::ioctl(call),
 
         Sysno::open => descriptors::open(call),
@@ -151,6 +163,8 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
 
         Sysno::mkdir => names::mkdir(call),
         Sysno::mkdirat => names::mkdirat(call),
+        Sysno::mknod => names::mknod(call),
+        Sysno::mknodat => names::mknodat(call),
         Sysno::rmdir => names::rmdir(call),
         Sysno::unlink => names::unlink(call),
         Sysno::unlinkat => names::unlinkat(call),
@@ -164,6 +178,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::readlink => names::readlink(call),
         Sysno::readlinkat => names::readlinkat(call),
         Sysno::getdents64 => names::getdents(call),
+        Sysno::getdents => names::old_getdents(call),
         Sysno::getcwd => names::getcwd(call),
         Sysno::chdir => names::chdir(call),
         Sysno::fchdir => names::fchdir(call),
@@ -172,10 +187,14 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::chmod => names::chmod(call),
         Sysno::fchmod => names::fchmod(call),
         Sysno::fchmodat => names::fchmodat(call),
-        Sysno::chown | Sysno::lchown => names::chown(call),
+        Sysno::chown => names::chown(call),
+        Sysno::lchown => names::lchown(call),
         Sysno::fchown => names::fchown(call),
         Sysno::fchownat => names::fchownat(call),
         Sysno::utimensat => names::utimensat(call),
+        Sysno::futimesat => names::futimesat(call),
+        Sysno::utimes => names::utimes(call),
+        Sysno::utime => names::utime(call),
         Sysno::umask => names::umask(call),
 
         Sysno::stat => stat::stat(call),
@@ -245,6 +264,17 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::ppoll => poll::ppoll(call),
         Sysno::select => poll::select(call),
         Sysno::pselect6 => poll::pselect(call),
+        Sysno::epoll_create => events::epoll_create(call),
+        Sysno::epoll_create1 => events::epoll_create1(call),
+        Sysno::epoll_ctl => events::epoll_ctl(call),
+        Sysno::epoll_wait => events::epoll_wait(call),
+        Sysno::epoll_pwait => events::epoll_pwait(call),
+        Sysno::epoll_pwait2 => events::epoll_pwait2(call),
+        Sysno::eventfd => events::eventfd(call),
+        Sysno::eventfd2 => events::eventfd2(call),
+        Sysno::timerfd_create => events::timerfd_create(call),
+        Sysno::timerfd_settime => events::timerfd_settime(call),
+        Sysno::timerfd_gettime => events::timerfd_gettime(call),
         Sysno::getitimer => timers::getitimer(call),
         Sysno::setitimer => timers::setitimer(call),
         Sysno::alarm => timers::alarm(call),
@@ -270,12 +300,36 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::sched_getparam => system::sched_getparam(call),
         Sysno::setpriority => Ok(0),
         Sysno::getpriority => Ok(20),
-        Sysno::getresuid | Sysno::getresgid => system::getres(call),
         Sysno::memfd_create => descriptors::memfd_create(call),
         Sysno::getcpu => system::getcpu(call),
-        Sysno::getuid | Sysno::geteuid | Sysno::getgid | Sysno::getegid => Ok(0),
-        Sysno::setuid | Sysno::setgid | Sysno::setreuid | Sysno::setregid => Ok(0),
-        Sysno::setresuid | Sysno::setresgid | Sysno::setgroups | Sysno::getgroups => Ok(0),
+
+        Sysno::getuid => users::real(Users),
+        Sysno::geteuid => users::effective(Users),
+        Sysno::getgid => users::real(Groups),
+        Sysno::getegid => users::effective(Groups),
+        Sysno::setuid => users::set_one(call, Users),
+        Sysno::setgid => users::set_one(call, Groups),
+        Sysno::setreuid => users::set_two(call, Users),
+        Sysno::setregid => users::set_two(call, Groups),
+        Sysno::setresuid => users::set_three(call, Users),
+        Sysno::setresgid => users::set_three(call, Groups),
+        Sysno::setfsuid => users::set_file(call, Users),
+        Sysno::setfsgid => users::set_file(call, Groups),
+        Sysno::getresuid => users::three(call, Users),
+        Sysno::getresgid => users::three(call, Groups),
+        Sysno::getgroups => users::getgroups(call),
+        Sysno::setgroups => users::setgroups(call),
+        Sysno::capget => users::capget(call),
+        Sysno::capset => users::capset(call),
+        Sysno::mount | Sysno::umount2 | Sysno::pivot_root | Sysno::chroot | Sysno::acct
+        | Sysno::swapon | Sysno::swapoff | Sysno::sethostname | Sysno::setdomainname
+        | Sysno::reboot | Sysno::settimeofday | Sysno::clock_settime | Sysno::vhangup
+        | Sysno::init_module | Sysno::delete_module | Sysno::quotactl => users::refused(),
+        // Files have none.
+        Sysno::setxattr | Sysno::lsetxattr | Sysno::fsetxattr | Sysno::getxattr
+        | Sysno::lgetxattr | Sysno::fgetxattr | Sysno::listxattr | Sysno::llistxattr
+        | Sysno::flistxattr | Sysno::removexattr | Sysno::lremovexattr
+        | Sysno::fremovexattr => Err(Errno::OPNOTSUPP),
         // Programs do without them.
         Sysno::rseq | Sysno::membarrier => Err(Errno::NOSYS),
         _ => unknown(number as usize),

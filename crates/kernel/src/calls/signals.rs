@@ -14,7 +14,7 @@ use crate::calls::time::timespec;
 use crate::memory::{get_words, put_words};
 use crate::process::{self, Process};
 use crate::sched;
-use crate::signals::{Action, Cause, SIGNALS, UNBLOCKABLE};
+use crate::signals::{Action, Cause, SIGNALS, UNBLOCKABLE, bit};
 
 /// The size of a set of signals.
 const SET: usize = 8;
@@ -40,6 +40,13 @@ pub(super) fn sigaction(call: &mut Call<'_>) -> Outcome {
         let [handler, flags, restorer, mask] = get_words(&mut call.token, new)?;
         let action = Action { handler: handler as usize, flags, restorer: restorer as usize, mask };
         call.process.life.signals.actions.lock()[number as usize - 1] = action;
+        if call.process.life.signals.ignores(number) {
+            // One that is pending goes, too.
+            call.process.life.signals.withdraw(bit(number));
+            for thread in call.process.threads() {
+                thread.signals.withdraw(bit(number));
+            }
+        }
     }
     if old != 0 {
         let Action { handler, flags, restorer, mask } = before;

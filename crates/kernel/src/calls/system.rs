@@ -16,6 +16,7 @@ use crate::files::random_bytes;
 use crate::memory::{copy_out, frames, get_words, put, put_words, with_buffer};
 use crate::process::{self, Process};
 use crate::sched;
+use crate::task::credentials;
 
 /// Bytes of a field of `struct utsname`.
 const FIELD: usize = 65;
@@ -63,6 +64,10 @@ pub(super) fn getrandom(call: &mut Call<'_>) -> Outcome {
 
 fn change_limit(call: &mut Call<'_>, of: &Process, which: usize, new: usize) -> Result<(), Errno> {
     let limit = get_words(&mut call.token, new)?;
+    let [_, most] = of.life.limits.get(which)?;
+    if limit[1] > most && limit[0] <= limit[1] && !credentials().is_root() {
+        return Err(Errno::PERM);
+    }
     of.life.limits.set(which, limit)?;
     if which as u32 == linux::RLIMIT_NOFILE {
         of.files.lock().set_limit(limit[0] as usize);
@@ -118,15 +123,6 @@ pub(super) fn getrusage(call: &mut Call<'_>) -> Outcome {
         _ => return Err(Errno::INVAL),
     };
     put_words(&mut call.token, call.args[1], usage(time))?;
-    Ok(0)
-}
-
-/// The user and group of all programs is 0.
-pub(super) fn getres(call: &mut Call<'_>) -> Outcome {
-    let [real, effective, saved, ..] = call.args;
-    for target in [real, effective, saved] {
-        put(&mut call.token, target, &0_u32.to_ne_bytes())?;
-    }
     Ok(0)
 }
 

@@ -10,7 +10,7 @@ use faultless::parts::RamStore;
 use faultless_posix::{Accessed, Description, Errno, Follow, Kind, Node, Tree};
 use spin::Once;
 
-use crate::files::nodes::{Attributes, attributes};
+use crate::files::nodes::Attributes;
 use crate::files::vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
 use crate::memory::{FileHandle, Machine, Open};
 use crate::task::caller;
@@ -70,7 +70,7 @@ impl Vnode for InTree {
     }
 
     fn attributes(&self) -> Result<Attributes, Errno> {
-        Ok(attributes(&self.0))
+        Ok(Attributes { status: self.0.status(), sectors: None })
     }
 
     fn file(&self) -> Result<FileHandle, Errno> {
@@ -110,6 +110,9 @@ impl Vnode for InTree {
             New::File(mode) => tree.make_file(&caller, &self.0, name, mode, || Ok(new_file())),
             New::Directory(mode) => tree.make_directory(&caller, &self.0, name, mode),
             New::Link(target) => tree.make_link(&caller, target, &self.0, name),
+            New::Special(kind, device, mode) => {
+                tree.make_special(&caller, &self.0, name, mode, (kind, device))
+            }
         };
         made.map(Self::handle)
     }

@@ -8,8 +8,11 @@
 //! | the one in memory, the one of the disk | `in_tree`, `on_disk` |
 //! | the disk, mounted: its files in the cache, its flusher | `volume` |
 //! | paths across mounts | `walk`, `mount` |
-//! | devices: nodes of the tree that stand for something else | `devices`, `console` |
-//! | pipes | `pipe` |
+//! | devices | `devices`, `console` |
+//! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
+//! | pipes and FIFOs | `pipe` |
+//! | sets of files, counters, timers: what programs wait for | `epoll`, `timer` |
+//! | texts that are made when they are opened | `text` |
 //! | what paths lead to, `open`, and what changes names | `names`, `open`, `change` |
 //! | the initramfs | `initramfs` |
 //!
@@ -20,6 +23,7 @@ mod change;
 mod console;
 mod devices;
 mod directory;
+mod epoll;
 mod file;
 mod in_tree;
 mod initramfs;
@@ -28,8 +32,11 @@ mod names;
 mod nodes;
 mod on_disk;
 mod open;
+mod path_only;
 mod pipe;
 mod regular;
+mod text;
+mod timer;
 mod vnode;
 mod volume;
 mod walk;
@@ -46,18 +53,21 @@ pub(crate) use change::{link, make, remove_directory, rename, unlink};
 pub(crate) use console::tick as console_tick;
 pub(crate) use devices::{ZERO, random_bytes};
 pub(crate) use directory::Directory;
+pub(crate) use epoll::epoll;
 pub(crate) use file::{File, OpenFile, Ready};
 pub(crate) use in_tree::root;
-pub(crate) use mount::path;
+pub(crate) use mount::{mount, path, table as mounts};
 pub(crate) use names::{
-    absolute, attributes_at, first_directory, look_up, make_directory, make_file, open,
-    open_program, opens_as, read_link, resolve_by,
+    absolute, attributes_at, first_directory, look_up, make_directory, open, open_program,
+    read_link,
 };
-pub(crate) use nodes::{Attributes, stream_attributes};
+pub(crate) use nodes::Attributes;
 pub(crate) use on_disk::{shut_down, sync};
-pub(crate) use pipe::pipe;
+pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use regular::Regular;
-pub(crate) use vnode::{Handle, New, NewTimes, Space};
+pub(crate) use text::text;
+pub(crate) use timer::{Counts, Setting, counter, timer};
+pub(crate) use vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
 
 /// Makes the tree of names, with the files of the initramfs, and mounts the disk if there is one.
 ///

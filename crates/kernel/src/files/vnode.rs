@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 
 use faultless_posix::{Errno, Kind};
 
+use crate::files::file::OpenFile;
 use crate::files::nodes::Attributes;
 use crate::memory::{FileHandle, Open};
 
@@ -27,6 +28,8 @@ pub(crate) enum New<'t> {
     Directory(u32),
     /// A symbolic link to this path.
     Link(&'t [u8]),
+    /// A FIFO, a socket or a device of this number, of this mode.
+    Special(Kind, u64, u32),
 }
 
 /// A name of a directory.
@@ -88,6 +91,20 @@ pub(crate) trait Vnode: Any + Send + Sync {
     /// # Errors
     /// As [`file`](Self::file); `EINVAL` for flags that mean nothing.
     fn open(&self, flags: u32) -> Result<Open, Errno>;
+
+    /// Opens what is no file of the cache: a text that is made when it is opened. `None` for all
+    /// others.
+    ///
+    /// # Errors
+    /// Those of the text.
+    fn open_text(self: Arc<Self>, _flags: u32) -> Result<Option<OpenFile>, Errno> {
+        Ok(None)
+    }
+
+    /// The open file that a link leads to, whatever names it has (`/proc/self/fd`).
+    fn open_file(&self) -> Option<OpenFile> {
+        None
+    }
 
     /// What a symbolic link stands for.
     ///

@@ -121,6 +121,12 @@ fn new_process(
     child.life.limits.copy(&parent.life.limits);
     let executable = parent.executable.lock().clone();
     *child.executable.lock() = executable;
+    let name = parent.name.lock().clone();
+    *child.name.lock() = name;
+    let words = parent.words.lock().clone();
+    *child.words.lock() = words;
+    let credentials = parent.life.credentials.lock().clone();
+    *child.life.credentials.lock() = credentials;
     child.life.signals.copy_actions(&parent.life.signals);
     Ok(Arc::new(child))
 }
