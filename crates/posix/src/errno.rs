@@ -88,6 +88,8 @@ numbers! {
     RANGE = ERANGE;
     /// A wait that would never end.
     DEADLK = EDEADLK;
+    /// Not a socket.
+    NOTSOCK = ENOTSOCK;
     /// No such system call.
     NOSYS = ENOSYS;
     /// The time is over.

@@ -66,6 +66,16 @@ impl Initramfs {
         Ok(guest)
     }
 
+    /// Packs this machine's shell, which `system` starts, if there is one.
+    pub(super) fn shell(&mut self) -> Result<()> {
+        let shell = Path::new("/bin/sh");
+        if shell.is_file() && self.files.insert(shell.into()) {
+            self.file(shell, shell.as_os_str())?;
+            self.libraries(shell)?;
+        }
+        Ok(())
+    }
+
     /// Packs what a program needs to be loaded.
     fn libraries(&mut self, program: &Path) -> Result<()> {
         for library in libraries::of(program)? {
@@ -92,6 +102,7 @@ impl Initramfs {
     /// Packs a file, or a folder with all that is in it. A program comes with what it needs.
     fn tree(&mut self, host: &Path, guest: &OsStr) -> Result<()> {
         if !host.is_dir() {
+            self.files.insert(guest.into());
             self.file(host, guest)?;
             return self.libraries(host);
         }

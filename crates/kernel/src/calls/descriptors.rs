@@ -186,14 +186,26 @@ pub(super) fn pipe2(call: &mut Call<'_>) -> Outcome {
     let [target, flags, ..] = call.args;
     names::known(flags, linux::O_CLOEXEC | linux::O_NONBLOCK | linux::O_DIRECT)?;
     let flags = flags as u32;
-    let (reader, writer) = files::pipe(flags);
+    add_pair(call, files::pipe(flags), on_exec(flags), target)
+}
+
+/// Gives two open files descriptors, whose numbers are told at `target`.
+///
+/// # Errors
+/// `EMFILE`, `EFAULT`: no descriptor is left.
+pub(super) fn add_pair(
+    call: &mut Call<'_>,
+    (first, second): (OpenFile, OpenFile),
+    on_exec: OnExec,
+    target: usize,
+) -> Outcome {
     let numbers = {
         let mut files = call.process.files.lock();
-        let reader = files.add(0, reader, on_exec(flags))?;
-        match files.add(0, writer, on_exec(flags)) {
-            Ok(writer) => [reader, writer],
+        let first = files.add(0, first, on_exec)?;
+        match files.add(0, second, on_exec) {
+            Ok(second) => [first, second],
             Err(errno) => {
-                let removed = files.remove(reader);
+                let removed = files.remove(first);
                 drop(files);
                 drop(removed);
                 return Err(errno);

@@ -7,13 +7,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::prelude::PAGE_SIZE;
-use faultless_posix::Errno;
+use faultless_posix::{Errno, Follow, Kind};
 use linux_raw_sys::general as linux;
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::{names, system};
+use crate::files;
 use crate::memory::{USER_END, get, get_string, get_words, put, put_words};
 use crate::process::{self, CloneRequest, NAME, Process, Words};
 use crate::sched;
@@ -86,12 +87,41 @@ fn words(call: &mut Call<'_>, at: usize, room: &mut usize) -> Result<Vec<Vec<u8>
 pub(super) fn execve(call: &mut Call<'_>) -> Outcome {
     let path = names::path(call, 0)?;
     let [_, arguments, environment, ..] = call.args;
+    execute(call, &path, arguments, environment)
+}
+
+/// By a directory and a path, or by an open file, which a script's interpreter finds by its name in
+/// `/proc`.
+pub(super) fn execveat(call: &mut Call<'_>) -> Outcome {
+    let [descriptor, _, arguments, environment, flags, _] = call.args;
+    names::known(flags, linux::AT_EMPTY_PATH | linux::AT_SYMLINK_NOFOLLOW)?;
+    let path = names::path(call, 1)?;
+    let is_open = path.is_empty() && flags as u32 & linux::AT_EMPTY_PATH != 0;
+    let path = if is_open {
+        call.process.any_file(descriptor)?;
+        alloc::format!("/proc/self/fd/{}", descriptor as u32).into_bytes()
+    } else {
+        let at = names::start(call, 0, &path)?;
+        let follow = if flags as u32 & linux::AT_SYMLINK_NOFOLLOW == 0 {
+            Follow::Last
+        } else {
+            Follow::NotLast
+        };
+        if files::look_up(&at, &path, follow)?.kind() == Kind::Link {
+            return Err(Errno::LOOP);
+        }
+        files::absolute(&at, &path)
+    };
+    execute(call, &path, arguments, environment)
+}
+
+fn execute(call: &mut Call<'_>, path: &[u8], arguments: usize, environment: usize) -> Outcome {
     let mut room = process::MAX_TEXT;
     let words = Words {
         arguments: words(call, arguments, &mut room)?,
         environment: words(call, environment, &mut room)?,
     };
-    process::execute(&mut call.token, call.frame, &path, words)?;
+    process::execute(&mut call.token, call.frame, path, words)?;
     // The register is part of what the new program begins with.
     Ok(0)
 }

@@ -10,12 +10,13 @@
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
 //! | advisory locks | `locks` |
 //! | names, and what `stat` says | `names`, `stat` |
-//! | `mmap` and the like | `mappings` |
+//! | `mmap` and the like; `shmget` and the like | `mappings`, `segments` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
 //! | `poll`, `select`; `epoll`, `eventfd`, `timerfd` | `poll`, `events` |
 //! | timers | `timers` |
+//! | pairs of sockets | `sockets` |
 //! | users, and what is refused | `users` |
 //! | what the system is | `system` |
 
@@ -29,7 +30,9 @@ mod locks;
 mod mappings;
 mod names;
 mod poll;
+mod segments;
 mod signals;
+mod sockets;
 mod stat;
 mod system;
 mod time;
@@ -107,13 +110,14 @@ const fn begins(call: Sysno) -> bool {
         call,
         Sysno::open | Sysno::openat | Sysno::creat | Sysno::memfd_create
             | Sysno::dup | Sysno::dup2 | Sysno::dup3 | Sysno::fcntl | Sysno::flock
-            | Sysno::pipe | Sysno::pipe2 | Sysno::poll | Sysno::ppoll
+            | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::poll | Sysno::ppoll
             | Sysno::epoll_create | Sysno::epoll_create1 | Sysno::epoll_ctl
             | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
-            | Sysno::mmap | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
+            | Sysno::mmap | Sysno::shmget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
             | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
+            | Sysno::execveat
     )
 }
 
@@ -160,6 +164,10 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::pipe => descriptors::pipe(call),
         Sysno::pipe2 => descriptors::pipe2(call),
         Sysno::flock => locks::flock(call),
+        Sysno::socketpair => sockets::socketpair(call),
+        Sysno::shutdown => sockets::shutdown(call),
+        Sysno::recvfrom => sockets::recvfrom(call),
+        Sysno::sendto => sockets::sendto(call),
 
         Sysno::mkdir => names::mkdir(call),
         Sysno::mkdirat => names::mkdirat(call),
@@ -212,15 +220,23 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::madvise => mappings::madvise(call),
         Sysno::msync => mappings::msync(call),
         Sysno::mincore => mappings::mincore(call),
-        Sysno::mlock | Sysno::mlock2 => mappings::mlock(call),
-        Sysno::munlock | Sysno::mlockall | Sysno::munlockall => Ok(0),
+        Sysno::mlock => mappings::mlock(call),
+        Sysno::mlock2 => mappings::mlock2(call),
+        Sysno::munlock => mappings::munlock(call),
+        Sysno::mlockall => mappings::mlockall(call),
+        Sysno::munlockall => mappings::munlockall(call),
         Sysno::brk => mappings::brk(call),
+        Sysno::shmget => segments::shmget(call),
+        Sysno::shmat => segments::shmat(call),
+        Sysno::shmdt => segments::shmdt(call),
+        Sysno::shmctl => segments::shmctl(call),
 
         Sysno::clone => life::clone(call),
         Sysno::clone3 => life::clone3(call),
         Sysno::fork => life::fork(call),
         Sysno::vfork => life::vfork(call),
         Sysno::execve => life::execve(call),
+        Sysno::execveat => life::execveat(call),
         Sysno::exit => life::exit(call),
         Sysno::exit_group => life::exit_group(call),
         Sysno::wait4 => life::wait4(call),

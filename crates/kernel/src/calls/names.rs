@@ -24,6 +24,9 @@ pub(super) fn path(call: &mut Call<'_>, argument: usize) -> Result<Vec<u8>, Errn
 /// The directory that a path begins at: that of a descriptor, or the working directory.
 pub(super) fn start(call: &Call<'_>, argument: usize, path: &[u8]) -> Result<Directory, Errno> {
     let descriptor = call.args[argument];
+    if path.is_empty() {
+        return Err(Errno::NOENT);
+    }
     if descriptor as i32 == linux::AT_FDCWD || path.starts_with(b"/") {
         return Ok(cwd(call));
     }
@@ -199,7 +202,7 @@ pub(super) fn readlink(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn readlinkat(call: &mut Call<'_>) -> Outcome {
-    let (at, path) = place(call, 0)?;
+    let path = path(call, 1)?;
     let [_, _, buffer, len, ..] = call.args;
     if len as i32 <= 0 {
         return Err(Errno::INVAL);
@@ -208,7 +211,7 @@ pub(super) fn readlinkat(call: &mut Call<'_>) -> Outcome {
         let node = any_node(call, 0)?;
         if node.kind() == Kind::Link { node.target()? } else { return Err(Errno::NOENT) }
     } else {
-        files::read_link(&at, &path)?
+        files::read_link(&start(call, 0, &path)?, &path)?
     };
     let len = target.len().min(len);
     put(&mut call.token, buffer, &target[..len])?;

@@ -14,9 +14,6 @@ const BLOCK: u64 = 4096;
 /// The flags that say which file is meant.
 const FLAGS: u32 = linux::AT_SYMLINK_NOFOLLOW | linux::AT_NO_AUTOMOUNT | linux::AT_EMPTY_PATH;
 
-/// What `st_blocks` counts by.
-const SECTOR: u64 = 512;
-
 /// `struct stat`.
 fn put_stat(call: &mut Call<'_>, target: usize, attributes: &Attributes) -> Outcome {
     let status = &attributes.status;
@@ -31,7 +28,7 @@ fn put_stat(call: &mut Call<'_>, target: usize, attributes: &Attributes) -> Outc
         status.special,
         status.size,
         BLOCK,
-        sectors(attributes),
+        attributes.sectors,
         accessed.0,
         accessed.1,
         modified.0,
@@ -110,7 +107,7 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     set(28, &(status.mode as u16).to_ne_bytes());
     set(32, &status.number.to_ne_bytes());
     set(40, &status.size.to_ne_bytes());
-    set(48, &sectors(&attributes).to_ne_bytes());
+    set(48, &attributes.sectors.to_ne_bytes());
     for (at, time) in [(64, status.accessed), (96, status.changed), (112, status.modified)] {
         set(at, &(time / NANOSECONDS).to_ne_bytes());
         set(at + 8, &((time % NANOSECONDS) as u32).to_ne_bytes());
@@ -121,12 +118,6 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     }
     put(&mut call.token, target, &bytes)?;
     Ok(0)
-}
-
-/// `st_blocks`: files in memory are taken for whole.
-fn sectors(attributes: &Attributes) -> u64 {
-    let whole = || attributes.status.size.div_ceil(BLOCK) * (BLOCK / SECTOR);
-    attributes.sectors.unwrap_or_else(whole)
 }
 
 pub(super) fn statfs(call: &mut Call<'_>) -> Outcome {

@@ -90,6 +90,9 @@ pub(crate) fn unlink(at: &Directory, path: &[u8]) -> Result<(), Errno> {
     }
     if let Some(node) = walk.find(&name)? {
         need_removal(&walk.current, &node)?;
+        if node.kind() == Kind::Directory {
+            return Err(Errno::ISDIR);
+        }
     }
     walk.current.unlink(&name)
 }
@@ -109,6 +112,9 @@ pub(crate) fn remove_directory(at: &Directory, path: &[u8]) -> Result<(), Errno>
     };
     if let Some(node) = walk.find(&name)? {
         need_removal(&walk.current, &node)?;
+        if node.kind() != Kind::Directory {
+            return Err(Errno::NOTDIR);
+        }
         if mount::is_root(&node) {
             return Err(Errno::BUSY);
         }

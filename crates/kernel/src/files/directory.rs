@@ -100,7 +100,9 @@ impl OpenDirectory {
     ) -> Result<usize, Errno> {
         let mut position = self.position.lock();
         let end = self.node.end_cookie();
-        self.node.accessed();
+        if self.flags() & linux::O_NOATIME == 0 {
+            self.node.accessed();
+        }
         let mut done = 0;
         while let Some(entry) = self.node.entry(*position, end)? {
             let bytes = bytes_of(&entry);

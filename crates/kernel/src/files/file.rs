@@ -15,6 +15,7 @@ use crate::files::epoll::Epoll;
 use crate::files::nodes::Attributes;
 use crate::files::pipe::PipeEnd;
 use crate::files::regular::Regular;
+use crate::files::socket::Socket;
 use crate::files::timer::TimerFile;
 use crate::files::vnode::Handle;
 use crate::memory::UserBytes;
@@ -119,6 +120,11 @@ pub(crate) trait File: Send + Sync {
 
     /// As a set of files that are waited for.
     fn epoll(&self) -> Option<&Epoll> {
+        None
+    }
+
+    /// As one of a pair of sockets.
+    fn socket(&self) -> Option<&Socket> {
         None
     }
 

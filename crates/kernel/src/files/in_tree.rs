@@ -13,7 +13,7 @@ use spin::Once;
 use crate::files::nodes::Attributes;
 use crate::files::vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
 use crate::memory::{FileHandle, Machine, Open};
-use crate::task::caller;
+use crate::task::{Uninterrupted, caller};
 
 /// The device number of the tree.
 const DEVICE: u64 = 0x10;
@@ -37,6 +37,22 @@ pub(crate) fn root() -> Handle {
 /// An empty file of the tree.
 pub(super) fn new_file() -> FileHandle {
     FileHandle::new(Arc::new(RamStore::new()), 0, None)
+}
+
+/// What `st_blocks` counts by.
+const SECTOR: u64 = 512;
+
+/// Room of a file, without its holes, in units of 512 bytes.
+fn sectors(file: &FileHandle) -> u64 {
+    let size = file.size();
+    let (mut at, mut bytes) = (0, 0);
+    while at < size {
+        let Ok(Some(start)) = file.seek_data(at) else { break };
+        let end = file.seek_hole(start, &Uninterrupted).ok().flatten().unwrap_or(size);
+        bytes += end.next_multiple_of(BLOCK) - start / BLOCK * BLOCK;
+        at = end;
+    }
+    bytes / SECTOR
 }
 
 /// A node of the tree.
@@ -70,7 +86,8 @@ impl Vnode for InTree {
     }
 
     fn attributes(&self) -> Result<Attributes, Errno> {
-        Ok(Attributes { status: self.0.status(), sectors: None })
+        let sectors = self.0.file().map_or(0, sectors);
+        Ok(Attributes { status: self.0.status(), sectors })
     }
 
     fn file(&self) -> Result<FileHandle, Errno> {

@@ -10,7 +10,7 @@
 //! | paths across mounts | `walk`, `mount` |
 //! | devices | `devices`, `console` |
 //! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
-//! | pipes and FIFOs | `pipe` |
+//! | pipes and FIFOs; pairs of sockets | `pipe`, `socket` |
 //! | sets of files, counters, timers: what programs wait for | `epoll`, `timer` |
 //! | texts that are made when they are opened | `text` |
 //! | what paths lead to, `open`, and what changes names | `names`, `open`, `change` |
@@ -35,6 +35,7 @@ mod open;
 mod path_only;
 mod pipe;
 mod regular;
+mod socket;
 mod text;
 mod timer;
 mod vnode;
@@ -65,6 +66,7 @@ pub(crate) use nodes::Attributes;
 pub(crate) use on_disk::{shut_down, sync};
 pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use regular::Regular;
+pub(crate) use socket::{Way, pair as socket_pair};
 pub(crate) use text::text;
 pub(crate) use timer::{Counts, Setting, counter, timer};
 pub(crate) use vnode::{Entry, Handle, New, NewTimes, Space, Vnode};

@@ -9,8 +9,8 @@ use crate::task::caller;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attributes {
     pub(crate) status: Status,
-    /// Room on the disk, in units of 512 bytes; unknown for files in memory.
-    pub(crate) sectors: Option<u64>,
+    /// Room that it takes, in units of 512 bytes.
+    pub(crate) sectors: u64,
 }
 
 /// What an open file says of itself that has no node: a pipe, the console at the begin.
@@ -30,5 +30,5 @@ pub(crate) fn stream_attributes(kind: Kind, special: u64) -> Attributes {
         modified: now,
         changed: now,
     };
-    Attributes { status, sectors: None }
+    Attributes { status, sectors: 0 }
 }

@@ -161,7 +161,7 @@ impl Vnode for OnDisk {
                 known.mode &= !set_id(known.mode);
             }
         }
-        Ok(Attributes { status: known, sectors: Some(status.sectors) })
+        Ok(Attributes { status: known, sectors: status.sectors })
     }
 
     fn file(&self) -> Result<FileHandle, Errno> {

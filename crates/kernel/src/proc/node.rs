@@ -243,7 +243,7 @@ impl Vnode for InProc {
             modified: now,
             changed: now,
         };
-        Ok(Attributes { status, sectors: Some(0) })
+        Ok(Attributes { status, sectors: 0 })
     }
 
     fn file(&self) -> Result<FileHandle, Errno> {

@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::prelude::PAGE_SIZE;
-use faultless_posix::{Rights, Sharing};
+use faultless_posix::{Advised, Rights, Sharing};
 use linux_raw_sys::general as linux;
 
 use crate::files::mounts;
@@ -142,8 +142,10 @@ fn status(process: &Arc<Process>) -> String {
     for name in ["VmPeak", "VmSize", "VmHWM", "VmRSS", "VmData"] {
         let _taken = writeln!(text, "{name}:\t{kib:>8} kB");
     }
-    for name in ["VmLck", "VmPin", "VmSwap"] {
-        let _taken = writeln!(text, "{name}:\t{:>8} kB", 0);
+    let memory = process.memory();
+    let locked = memory.map_or(0, |memory| memory.space().advised_bytes(Advised::LOCKED) / 1024);
+    for (name, value) in [("VmLck", locked), ("VmPin", 0), ("VmSwap", 0)] {
+        let _taken = writeln!(text, "{name}:\t{value:>8} kB");
     }
     let _taken = writeln!(text, "Threads:\t{}\nSigQ:\t0/4096", process.threads().len());
     for (name, set) in signal_sets(process) {

@@ -32,6 +32,9 @@ impl Layout {
         Self { data: start..start }
     }
 
+    /// The hint for a mapping that may lie anywhere.
+    pub(crate) const ANYWHERE: usize = 0;
+
     /// The data segment.
     pub(crate) fn data(&self) -> Range<usize> {
         self.data.clone()

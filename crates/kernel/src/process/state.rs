@@ -82,11 +82,14 @@ impl Change {
 pub(crate) struct Memory {
     space: Space,
     pub(crate) layout: SleepLock<Layout>,
+    /// New mappings are locked (`MCL_FUTURE`).
+    pub(crate) locks_new: AtomicBool,
 }
 
 impl Memory {
     pub(super) fn new(space: Space, layout: Layout) -> Arc<Self> {
-        Arc::new(Self { space, layout: SleepLock::new(layout) })
+        let locks_new = AtomicBool::new(false);
+        Arc::new(Self { space, layout: SleepLock::new(layout), locks_new })
     }
 
     /// The address space.

@@ -1,5 +1,6 @@
 //! Address spaces: which pages of which files a program sees at which addresses.
 
+mod advice;
 mod area;
 mod calls;
 mod fault;
@@ -9,7 +10,7 @@ mod rmap;
 mod space;
 mod table;
 
-pub use area::{Area, Sharing};
+pub use area::{Advised, Area, Sharing};
 pub use calls::MapRequest;
 pub use fault::Signal;
 pub use rmap::{Change, ReverseMap, ShowsFile};
