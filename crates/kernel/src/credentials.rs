@@ -1,6 +1,5 @@
-//! Who a process is: users and groups, and what they let it do with a file.
-//!
-//! A process has them, and not a thread: the C libraries change those of all threads together.
+//! Who a thread is: users and groups, and what they let it do with a file. The C libraries change
+//! those of all threads of a process together.
 #![forbid(unsafe_code)]
 
 use alloc::sync::Arc;
@@ -18,7 +17,7 @@ pub(crate) struct Ids {
     pub(crate) file: u32,
 }
 
-/// Who a process is.
+/// Who a thread is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credentials {
     pub(crate) user: Ids,

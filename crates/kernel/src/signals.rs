@@ -9,7 +9,6 @@ use alloc::collections::VecDeque;
 
 use linux_raw_sys::general as linux;
 
-use crate::credentials::Credentials;
 use crate::limits::Limits;
 use crate::sync::Lock;
 
@@ -299,8 +298,6 @@ pub(crate) struct Life {
     /// The signal that has stopped it; 0 while it goes on.
     pub(crate) stopped: AtomicU32,
     pub(crate) limits: Limits,
-    /// Who it is.
-    pub(crate) credentials: Lock<Credentials>,
     /// CPU time of its threads that have ended, and of children that were waited for, in
     /// nanoseconds.
     ran: AtomicU64,
@@ -316,7 +313,6 @@ impl Life {
             signals: ProcessSignals::default(),
             stopped: AtomicU32::new(0),
             limits: Limits::new(),
-            credentials: Lock::new(Credentials::default()),
             ran: AtomicU64::new(0),
             children_ran: AtomicU64::new(0),
         }

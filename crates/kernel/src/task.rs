@@ -72,9 +72,7 @@ impl Task for Uninterrupted {
 
 /// Who the current task is; the kernel's own threads are root.
 pub(crate) fn credentials() -> Credentials {
-    sched::with_current(|thread| {
-        thread.life().map_or_else(Credentials::default, |life| life.credentials.lock().clone())
-    })
+    sched::with_current(|thread| thread.credentials.lock().clone())
 }
 
 /// The current task, in calls that make and change names.

@@ -15,6 +15,7 @@ use crate::memory::{get_words, put_words};
 use crate::process::{self, Process};
 use crate::sched;
 use crate::signals::{Action, Cause, SIGNALS, UNBLOCKABLE, bit};
+use crate::task::credentials;
 
 /// The size of a set of signals.
 const SET: usize = 8;
@@ -174,8 +175,7 @@ fn send_to(call: &Call<'_>, number: i32, signal: Option<u32>, cause: Cause) -> O
 /// Whether the caller may send a signal to a process: one of the same user, or of the same session
 /// if it is to go on.
 fn may_send(call: &Call<'_>, to: &Process, signal: Option<u32>) -> bool {
-    let own = call.process.life.credentials.lock().user;
-    let other = to.life.credentials.lock().user;
+    let (own, other) = (credentials().user, to.credentials().user);
     let is_same = [own.real, own.effective].iter().any(|id| [other.real, other.saved].contains(id));
     let session = call.process.session.load(Relaxed);
     let continues = signal == Some(linux::SIGCONT) && session == to.session.load(Relaxed);

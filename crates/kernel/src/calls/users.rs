@@ -10,6 +10,7 @@ use crate::calls::call::{Call, Outcome};
 use crate::credentials::{Credentials, Ids};
 use crate::memory::{get, get_words, put};
 use crate::process;
+use crate::sched;
 use crate::task::credentials;
 
 /// Further groups of a process, at most.
@@ -34,12 +35,14 @@ fn set(argument: usize) -> Option<u32> {
     (argument as i32 != -1).then_some(argument as u32)
 }
 
-fn change(call: &Call<'_>, which: Which, new: Ids) -> Outcome {
-    let mut own = call.process.life.credentials.lock();
-    match which {
-        Which::Users => own.user = new,
-        Which::Groups => own.group = new,
-    }
+fn change(which: Which, new: Ids) -> Outcome {
+    sched::with_current(|thread| {
+        let mut own = thread.credentials.lock();
+        match which {
+            Which::Users => own.user = new,
+            Which::Groups => own.group = new,
+        }
+    });
     Ok(0)
 }
 
@@ -59,12 +62,12 @@ pub(super) fn set_one(call: &Call<'_>, which: Which) -> Outcome {
     let ids = ids(&own, which);
     let new = set(call.args[0]).ok_or(Errno::INVAL)?;
     if own.is_root() {
-        return change(call, which, Ids { real: new, effective: new, saved: new, file: new });
+        return change(which, Ids { real: new, effective: new, saved: new, file: new });
     }
     if new != ids.real && new != ids.saved {
         return Err(Errno::PERM);
     }
-    change(call, which, Ids { effective: new, file: new, ..ids })
+    change(which, Ids { effective: new, file: new, ..ids })
 }
 
 /// `setreuid`, `setregid`.
@@ -80,7 +83,7 @@ pub(super) fn set_two(call: &Call<'_>, which: Which) -> Outcome {
     let (to_real, to_effective) = (real.unwrap_or(ids.real), effective.unwrap_or(ids.effective));
     let saves = real.is_some() || effective.is_some_and(|new| new != ids.real);
     let saved = if saves { to_effective } else { ids.saved };
-    change(call, which, Ids { real: to_real, effective: to_effective, saved, file: to_effective })
+    change(which, Ids { real: to_real, effective: to_effective, saved, file: to_effective })
 }
 
 /// `setresuid`, `setresgid`.
@@ -99,7 +102,7 @@ pub(super) fn set_three(call: &Call<'_>, which: Which) -> Outcome {
         saved: saved.unwrap_or(ids.saved),
         file: to_effective,
     };
-    change(call, which, new)
+    change(which, new)
 }
 
 /// `setfsuid`, `setfsgid`, which return the number before, and do not fail.
@@ -108,7 +111,7 @@ pub(super) fn set_file(call: &Call<'_>, which: Which) -> Outcome {
     let ids = ids(&own, which);
     let new = call.args[0] as u32;
     if own.is_root() || [ids.real, ids.effective, ids.saved, ids.file].contains(&new) {
-        change(call, which, Ids { file: new, ..ids })?;
+        change(which, Ids { file: new, ..ids })?;
     }
     Ok(ids.file as usize)
 }
@@ -149,7 +152,9 @@ pub(super) fn setgroups(call: &mut Call<'_>) -> Outcome {
     get(&mut call.token, source, &mut bytes)?;
     let (numbers, _) = bytes.as_chunks::<4>();
     let groups: Arc<[u32]> = numbers.iter().map(|bytes| u32::from_ne_bytes(*bytes)).collect();
-    let before = core::mem::replace(&mut call.process.life.credentials.lock().groups, groups);
+    let before = sched::with_current(|thread| {
+        core::mem::replace(&mut thread.credentials.lock().groups, groups)
+    });
     drop(before);
     Ok(0)
 }
@@ -179,7 +184,7 @@ pub(super) fn capget(call: &mut Call<'_>) -> Outcome {
     let (words, number) = capabilities(call)?;
     let own = match number {
         0 => credentials(),
-        number => process::with_process(number, |of| of.life.credentials.lock().clone())?,
+        number => process::with_process(number, |of| of.credentials())?,
     };
     if call.args[1] == 0 {
         return Ok(0);

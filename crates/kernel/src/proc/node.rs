@@ -228,7 +228,7 @@ impl Vnode for InProc {
             What::Link(_) | What::Open(_) => (Kind::Link, 0o777),
         };
         let now = caller().now;
-        let owner = self.of().map(|process| process.life.credentials.lock().clone());
+        let owner = self.of().map(|process| process.credentials());
         let status = Status {
             device: DEVICE,
             special: 0,

@@ -118,7 +118,7 @@ fn stat(process: &Arc<Process>) -> String {
 
 fn status(process: &Arc<Process>) -> String {
     let (letter, word) = state(process);
-    let credentials = process.life.credentials.lock().clone();
+    let credentials = process.credentials();
     let mut text = alloc::format!(
         "Name:\t{}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{number}\nNgid:\t0\n\
          Pid:\t{number}\nPPid:\t{}\nTracerPid:\t0\n",

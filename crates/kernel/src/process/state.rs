@@ -13,6 +13,7 @@ use faultless_posix::{Descriptors, Errno};
 use linux_raw_sys::general as linux;
 
 use crate::arch::trap::TrapFrame;
+use crate::credentials::Credentials;
 use crate::files::{Directory, OpenFile};
 use crate::memory::{AddressSpace, Space};
 use crate::process::layout::Layout;
@@ -189,6 +190,12 @@ impl Process {
     pub(crate) fn any_file(&self, descriptor: usize) -> Result<OpenFile, Errno> {
         // A descriptor is an `int`.
         self.files.lock().get(descriptor as u32 as usize).cloned()
+    }
+
+    /// Who its first thread is.
+    pub(crate) fn credentials(&self) -> Credentials {
+        let first = self.threads().into_iter().next();
+        first.map_or_else(Credentials::default, |thread| thread.credentials.lock().clone())
     }
 
     /// What it is called, in the 15 bytes that Linux keeps.
