@@ -137,10 +137,12 @@ pub(super) fn splice(call: &mut Call<'_>) -> Outcome {
     let (from, to) = (call.process.file(from)?, call.process.file(to)?);
     need(&from, linux::O_WRONLY)?;
     need(&to, linux::O_RDONLY)?;
-    if (from.pipe().is_some() && from_at != 0) || (to.pipe().is_some() && to_at != 0) {
+    if (from.kind::<PipeEnd>().is_some() && from_at != 0)
+        || (to.kind::<PipeEnd>().is_some() && to_at != 0)
+    {
         return Err(Errno::SPIPE);
     }
-    match (from.pipe(), to.pipe()) {
+    match (from.kind::<PipeEnd>(), to.kind::<PipeEnd>()) {
         (Some(source), Some(_)) => {
             may_wait(flags, &from, Ready::IN | Ready::HANG_UP)?;
             between_pipes(source, &to, len.min(PIECE), Kept::No)
@@ -187,7 +189,7 @@ enum Kept {
 }
 
 fn between_pipes(source: &PipeEnd, to: &OpenFile, len: usize, kept: Kept) -> Outcome {
-    let target = to.pipe().ok_or(Errno::INVAL)?;
+    let target = to.kind::<PipeEnd>().ok_or(Errno::INVAL)?;
     if source.is_of_same(target) {
         return Err(Errno::INVAL);
     }
@@ -212,8 +214,8 @@ pub(super) fn tee(call: &mut Call<'_>) -> Outcome {
     let (from, to) = (call.process.file(from)?, call.process.file(to)?);
     need(&from, linux::O_WRONLY)?;
     need(&to, linux::O_RDONLY)?;
-    let source = from.pipe().ok_or(Errno::INVAL)?;
-    to.pipe().ok_or(Errno::INVAL)?;
+    let source = from.kind::<PipeEnd>().ok_or(Errno::INVAL)?;
+    to.kind::<PipeEnd>().ok_or(Errno::INVAL)?;
     may_wait(flags, &from, Ready::IN | Ready::HANG_UP)?;
     between_pipes(source, &to, len.min(PIECE), Kept::Yes)
 }
@@ -223,7 +225,7 @@ pub(super) fn vmsplice(call: &mut Call<'_>) -> Outcome {
     let [descriptor, vector, count, flags, ..] = call.args;
     known(flags, FLAGS)?;
     let file = call.process.file(descriptor)?;
-    file.pipe().ok_or(Errno::BADF)?;
+    file.kind::<PipeEnd>().ok_or(Errno::BADF)?;
     let reads = file.flags() & linux::O_ACCMODE == linux::O_RDONLY;
     may_wait(flags, &file, if reads { Ready::IN } else { Ready::OUT } | Ready::ERROR)?;
     with_vector(&mut call.token, vector, count, |bytes, token| {

@@ -8,7 +8,7 @@ use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::{locks, names};
-use crate::files::{self, Directory, OpenFile};
+use crate::files::{self, Directory, OpenFile, PipeEnd};
 use crate::memory::{get_string, put};
 use crate::sched;
 
@@ -165,9 +165,9 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         | linux::F_OFD_GETLK
         | linux::F_OFD_SETLK
         | linux::F_OFD_SETLKW => locks::records(call, &file),
-        linux::F_GETPIPE_SZ => Ok(file.pipe().ok_or(Errno::BADF)?.capacity()),
+        linux::F_GETPIPE_SZ => Ok(file.kind::<PipeEnd>().ok_or(Errno::BADF)?.capacity()),
         linux::F_SETPIPE_SZ => {
-            file.pipe().ok_or(Errno::BADF)?.set_capacity(argument as u32 as usize)
+            file.kind::<PipeEnd>().ok_or(Errno::BADF)?.set_capacity(argument as u32 as usize)
         }
         // Signals for input are never sent, and nothing is leased.
         linux::F_SETOWN | linux::F_SETSIG => Ok(0),

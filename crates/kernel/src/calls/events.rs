@@ -10,7 +10,7 @@ use crate::calls::descriptors::{add, on_exec};
 use crate::calls::names::known;
 use crate::calls::poll;
 use crate::calls::time::{NANOSECONDS, nanoseconds, timespec};
-use crate::files::{self, Counts, Setting};
+use crate::files::{self, Clock, Counts, Epoll, Setting, TimerFile};
 use crate::memory::{get, get_words, put, put_words};
 
 /// Bytes of `struct epoll_event`, which is packed.
@@ -42,7 +42,7 @@ pub(super) fn epoll_ctl(call: &mut Call<'_>) -> Outcome {
     let [a, b, c, d, data @ ..] = bytes;
     let set = call.process.file(set)?;
     let file = call.process.file(descriptor)?;
-    let of = set.epoll().ok_or(Errno::INVAL)?;
+    let of = set.kind::<Epoll>().ok_or(Errno::INVAL)?;
     let events = u32::from_ne_bytes([a, b, c, d]);
     of.change(operation as u32, (descriptor as u32, &file), events, u64::from_ne_bytes(data))?;
     Ok(0)
@@ -77,7 +77,7 @@ fn wait(call: &mut Call<'_>, until: Option<u64>) -> Outcome {
         return Err(Errno::INVAL);
     }
     let set = call.process.file(set)?;
-    let of = set.epoll().ok_or(Errno::INVAL)?;
+    let of = set.kind::<Epoll>().ok_or(Errno::INVAL)?;
     let mut found;
     loop {
         let looked = of.files();
@@ -119,13 +119,15 @@ pub(super) fn eventfd2(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn timerfd_create(call: &mut Call<'_>) -> Outcome {
     let [which, flags, ..] = call.args;
-    let is_real = match which as u32 {
-        linux::CLOCK_REALTIME | linux::CLOCK_REALTIME_ALARM => true,
-        linux::CLOCK_MONOTONIC | linux::CLOCK_BOOTTIME | linux::CLOCK_BOOTTIME_ALARM => false,
+    let clock = match which as u32 {
+        linux::CLOCK_REALTIME | linux::CLOCK_REALTIME_ALARM => Clock::Real,
+        linux::CLOCK_MONOTONIC | linux::CLOCK_BOOTTIME | linux::CLOCK_BOOTTIME_ALARM => {
+            Clock::Monotonic
+        }
         _ => return Err(Errno::INVAL),
     };
     known(flags, FLAGS)?;
-    add(call, 0, files::timer(is_real, flags as u32), on_exec(flags as u32))
+    add(call, 0, files::timer(clock, flags as u32), on_exec(flags as u32))
 }
 
 /// `struct itimerspec` of a timer.
@@ -146,12 +148,12 @@ pub(super) fn timerfd_settime(call: &mut Call<'_>) -> Outcome {
     let interval = nanoseconds(seconds, fraction)?;
     let first = nanoseconds(first, first_fraction)?;
     let file = call.process.file(descriptor)?;
-    let timer = file.timer().ok_or(Errno::INVAL)?;
+    let timer = file.kind::<TimerFile>().ok_or(Errno::INVAL)?;
     let now = clock::monotonic();
     let at = match (first, flags as u32 & ABSOLUTE != 0) {
         (0, _) => 0,
         (first, false) => now.saturating_add(first),
-        (first, true) if timer.is_real => {
+        (first, true) if timer.clock == Clock::Real => {
             now.saturating_add(first.saturating_sub(clock::real())).max(1)
         }
         (first, true) => first,
@@ -166,7 +168,7 @@ pub(super) fn timerfd_settime(call: &mut Call<'_>) -> Outcome {
 pub(super) fn timerfd_gettime(call: &mut Call<'_>) -> Outcome {
     let [descriptor, target, ..] = call.args;
     let file = call.process.file(descriptor)?;
-    let setting = file.timer().ok_or(Errno::INVAL)?.get();
+    let setting = file.kind::<TimerFile>().ok_or(Errno::INVAL)?.get();
     put_words(&mut call.token, target, words(setting))?;
     Ok(0)
 }

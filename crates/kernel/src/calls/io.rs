@@ -8,7 +8,7 @@ use linux_raw_sys::general as linux;
 use crate::calls::call::{Call, Outcome};
 use crate::calls::{descriptors, names};
 use crate::credentials::WRITE;
-use crate::files::{self, File, OpenFile, Regular};
+use crate::files::{self, File, OpenFile, PipeEnd, Regular};
 use crate::memory::{get, put, with_buffer, with_vector};
 use crate::task::{Running, credentials};
 
@@ -178,7 +178,7 @@ pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
             return Err(Errno::INVAL);
         }
         need(&file, linux::O_RDONLY)?;
-        return Err(if file.pipe().is_some() { Errno::SPIPE } else { Errno::NODEV });
+        return Err(if file.kind::<PipeEnd>().is_some() { Errno::SPIPE } else { Errno::NODEV });
     };
     regular.description().allocate(&mut call.token, mode as u32, offset, len, &Running)?;
     Ok(0)
@@ -237,7 +237,7 @@ pub(super) fn fadvise(call: &mut Call<'_>) -> Outcome {
             open.advise(&mut call.token, offset, len, advice as u32, &Running)?;
             Ok(0)
         }
-        None if file.pipe().is_some() => Err(Errno::SPIPE),
+        None if file.kind::<PipeEnd>().is_some() => Err(Errno::SPIPE),
         None if advice as u32 > linux::POSIX_FADV_NOREUSE => Err(Errno::INVAL),
         None => Ok(0),
     }

@@ -201,7 +201,12 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
     }
     let area = space.area_at(address).ok_or(Errno::FAULT)?;
     if old == 0 {
-        return map_again(space, area, address, new, may_move, fixed.then_some(to));
+        // Of private memory there is nothing to map again.
+        return match (area.sharing, may_move) {
+            (Sharing::Private, _) => Err(Errno::INVAL),
+            (Sharing::Shared, false) => Err(Errno::NOMEM),
+            (Sharing::Shared, true) => map_again(space, area, address, new, fixed.then_some(to)),
+        };
     }
     // What grows or moves is one mapping.
     if (new > old || fixed) && area.pages.end * PAGE_SIZE < address + old.min(new) {
@@ -232,15 +237,8 @@ fn map_again(
     area: Area<Machine>,
     address: usize,
     len: usize,
-    may_move: bool,
     to: Option<usize>,
 ) -> Outcome {
-    if area.sharing != Sharing::Shared {
-        return Err(Errno::INVAL);
-    }
-    if !may_move {
-        return Err(Errno::NOMEM);
-    }
     let to = to.map_or_else(|| Layout::room(space, 0, len), Ok)?;
     let offset = area.index(address / PAGE_SIZE).start();
     let Area { description, rights, sharing, .. } = area;

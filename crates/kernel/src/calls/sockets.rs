@@ -7,7 +7,7 @@ use linux_raw_sys::general as linux;
 use crate::calls::call::{Call, Outcome};
 use crate::calls::descriptors::{add_pair, on_exec};
 use crate::calls::io;
-use crate::files::{self, Way};
+use crate::files::{self, Socket, Way};
 
 /// `AF_UNIX`, and the kind of socket that moves a stream of bytes.
 const UNIX: u32 = 1;
@@ -29,7 +29,7 @@ pub(super) fn socketpair(call: &mut Call<'_>) -> Outcome {
 pub(super) fn shutdown(call: &mut Call<'_>) -> Outcome {
     const BOTH: usize = 2;
     let file = call.process.file(call.args[0])?;
-    let socket = file.socket().ok_or(Errno::NOTSOCK)?;
+    let socket = file.kind::<Socket>().ok_or(Errno::NOTSOCK)?;
     let how = call.args[1];
     if how > BOTH {
         return Err(Errno::INVAL);
@@ -45,7 +45,7 @@ pub(super) fn shutdown(call: &mut Call<'_>) -> Outcome {
 
 /// `recvfrom` and `sendto` without an address and without flags.
 fn plain(call: &Call<'_>) -> Result<(), Errno> {
-    call.process.file(call.args[0])?.socket().ok_or(Errno::NOTSOCK)?;
+    call.process.file(call.args[0])?.kind::<Socket>().ok_or(Errno::NOTSOCK)?;
     if call.args[3] == 0 { Ok(()) } else { Err(Errno::OPNOTSUPP) }
 }
 

@@ -12,11 +12,8 @@ use linux_raw_sys::general as linux;
 
 use crate::files::console::Console;
 use crate::files::file::{File, OpenFile};
-use crate::files::in_tree::tree;
-use crate::files::names::make_directory;
 use crate::files::nodes::{Attributes, stream_attributes};
 use crate::memory::{UserBytes, copy_out};
-use crate::task::caller;
 
 /// `/dev/zero`, which can be mapped.
 pub(crate) const ZERO: u64 = number(1, 5);
@@ -35,35 +32,14 @@ const DEVICES: [(&[u8], u64, Opens); 7] = [
     (b"/dev/console", number(5, 1), |flags| Arc::new(Console::new(flags))),
 ];
 
-/// Links beside them.
-const LINKS: [(&[u8], &[u8]); 4] = [
-    (b"/dev/fd", b"/proc/self/fd"),
-    (b"/dev/stdin", b"/proc/self/fd/0"),
-    (b"/dev/stdout", b"/proc/self/fd/1"),
-    (b"/dev/stderr", b"/proc/self/fd/2"),
-];
-
 /// `makedev`, for numbers below 256.
 const fn number(major: u64, minor: u64) -> u64 {
     major << 8 | minor
 }
 
-/// Makes the nodes.
-///
-/// # Errors
-/// Those of names.
-pub(super) fn init() -> Result<(), Errno> {
-    make_directory(b"/dev", 0o755)?;
-    make_directory(b"/dev/shm", 0o1777)?;
-    let (tree, caller) = (tree(), caller());
-    for (path, device, _) in DEVICES {
-        let kind = (Kind::Characters, device);
-        tree.make_special(&caller, tree.root(), path, 0o666, kind)?;
-    }
-    for (path, target) in LINKS {
-        tree.make_link(&caller, target, tree.root(), path)?;
-    }
-    Ok(())
+/// The paths of the devices, with their numbers.
+pub(super) fn nodes() -> impl Iterator<Item = (&'static [u8], u64)> {
+    DEVICES.iter().map(|(path, number, _)| (*path, *number))
 }
 
 /// Opens the device of a number.

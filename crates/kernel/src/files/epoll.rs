@@ -2,6 +2,7 @@
 //! that asks for edges is told again of what it has left, which costs it a call.
 #![forbid(unsafe_code)]
 
+use core::any::Any;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Release};
 
@@ -80,7 +81,7 @@ impl Epoll {
         if file.regular().is_some() || file.directory().is_some() {
             return Err(Errno::PERM);
         }
-        if file.epoll().is_some_and(|other| core::ptr::eq(other, self)) {
+        if file.kind::<Epoll>().is_some_and(|other| core::ptr::eq(other, self)) {
             return Err(Errno::INVAL);
         }
         {
@@ -181,7 +182,7 @@ impl File for Epoll {
 
     fn set_flags(&self, _flags: u32) {}
 
-    fn epoll(&self) -> Option<&Self> {
+    fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
     }
 

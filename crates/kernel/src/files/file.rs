@@ -1,6 +1,8 @@
 //! An open file, of whatever kind.
 #![forbid(unsafe_code)]
 
+use core::any::Any;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -11,12 +13,8 @@ use faultless_posix::{Errno, RwFlags};
 use linux_raw_sys::general as linux;
 
 use crate::files::directory::OpenDirectory;
-use crate::files::epoll::Epoll;
 use crate::files::nodes::Attributes;
-use crate::files::pipe::PipeEnd;
 use crate::files::regular::Regular;
-use crate::files::socket::Socket;
-use crate::files::timer::TimerFile;
 use crate::files::vnode::Handle;
 use crate::memory::UserBytes;
 use crate::task::Running;
@@ -113,23 +111,8 @@ pub(crate) trait File: Send + Sync {
         None
     }
 
-    /// As an end of a pipe.
-    fn pipe(&self) -> Option<&PipeEnd> {
-        None
-    }
-
-    /// As a set of files that are waited for.
-    fn epoll(&self) -> Option<&Epoll> {
-        None
-    }
-
-    /// As one of a pair of sockets.
-    fn socket(&self) -> Option<&Socket> {
-        None
-    }
-
-    /// As a timer.
-    fn timer(&self) -> Option<&TimerFile> {
+    /// As what it is, of kinds that some calls have to know: see `kind`.
+    fn as_any(&self) -> Option<&dyn Any> {
         None
     }
 
@@ -176,6 +159,13 @@ pub(crate) trait File: Send + Sync {
     /// As a directory.
     fn directory(&self) -> Option<&OpenDirectory> {
         None
+    }
+}
+
+impl dyn File {
+    /// The open file as one of this kind, if it is one.
+    pub(crate) fn kind<T: Any>(&self) -> Option<&T> {
+        self.as_any()?.downcast_ref()
     }
 }
 

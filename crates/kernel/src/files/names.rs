@@ -13,12 +13,13 @@ use crate::files::devices;
 use crate::files::directory::{Directory, OpenDirectory};
 use crate::files::file::OpenFile;
 use crate::files::in_tree::{new_file, root, tree};
-use crate::files::mount;
 use crate::files::nodes::Attributes;
 use crate::files::open::{Opened, open_node};
 use crate::files::path_only::{Named, PathOnly};
+use crate::files::paths::OpenedBy;
 use crate::files::pipe;
 use crate::files::regular::Regular;
+use crate::files::text::text;
 use crate::files::vnode::{Handle, NewTimes};
 use crate::files::walk::Walk;
 use crate::memory::{Machine, Open};
@@ -83,20 +84,6 @@ pub(crate) fn read_link(at: &Directory, path: &[u8]) -> Result<Vec<u8>, Errno> {
     look_up(at, path, Follow::NotLast)?.target()
 }
 
-/// The path that a file was opened by.
-#[derive(Clone)]
-pub(super) struct OpenedBy {
-    at: Directory,
-    path: Vec<u8>,
-}
-
-impl OpenedBy {
-    /// From the root.
-    pub(super) fn absolute(&self) -> Vec<u8> {
-        absolute(&self.at, &self.path)
-    }
-}
-
 /// `open`: a file of whatever kind; a new one has this mode. May wait for the other end of a FIFO.
 ///
 /// # Errors
@@ -111,14 +98,14 @@ pub(crate) fn open(
     match open_node(at, path, flags, mode)? {
         Opened::Again(file) => match file.node() {
             Some(node) => {
-                let path = OpenedBy { at: root(), path: file.path().unwrap_or_default() };
+                let path = OpenedBy::new(&root(), &file.path().unwrap_or_default());
                 open_found(token, node, path, Origin::Found, flags)
             }
             None if flags & linux::O_PATH != 0 => Ok(file),
             None => file.again(flags),
         },
         Opened::Node(node, origin) => {
-            let path = OpenedBy { at: Arc::clone(at), path: path.to_vec() };
+            let path = OpenedBy::new(at, path);
             open_found(token, &node, path, origin, flags)
         }
     }
@@ -152,8 +139,8 @@ fn open_found(
         Kind::Link => return Err(Errno::LOOP),
         Kind::Socket | Kind::Blocks => return Err(Errno::NXIO),
     }
-    if let Some(text) = Arc::clone(node).open_text(flags)? {
-        return Ok(text);
+    if let Some(made) = node.text()? {
+        return Ok(text(Arc::clone(node), made, flags));
     }
     let description = node.open(flags)?;
     if flags & linux::O_TRUNC != 0 && origin == Origin::Found {
@@ -207,17 +194,4 @@ pub(crate) fn open_program(at: &Directory, path: &[u8]) -> Result<Open, Errno> {
     }
     credentials().need(&node.attributes()?.status, EXECUTE)?;
     node.open(linux::O_RDONLY)
-}
-
-/// A path from the root.
-pub(crate) fn absolute(at: &Directory, path: &[u8]) -> Vec<u8> {
-    if path.starts_with(b"/") {
-        return path.to_vec();
-    }
-    let mut whole = mount::path(at).unwrap_or_default();
-    if !whole.ends_with(b"/") {
-        whole.push(b'/');
-    }
-    whole.extend_from_slice(path.strip_prefix(b"./").unwrap_or(path));
-    whole
 }

@@ -7,7 +7,7 @@ use linux_raw_sys::general as linux;
 use crate::files::directory::Directory;
 use crate::files::file::OpenFile;
 use crate::files::vnode::{Handle, New};
-use crate::files::walk::{Last, Name, Reached, Walk, need_change};
+use crate::files::walk::{Last, Name, Reached, Walk, need_change, open_behind};
 
 /// What `open` has found.
 pub(super) enum Opened {
@@ -105,7 +105,7 @@ pub(super) fn open_node(
         if node.kind() != Kind::Link || flags.follow() == Follow::NotLast {
             return found(node, flags);
         }
-        if let Some(file) = node.open_file() {
+        if let Some(file) = open_behind(&node) {
             return Ok(Opened::Again(file));
         }
         walk.follow_last(&node)?;

@@ -2,17 +2,17 @@
 //! name of a FIFO or a device stands for.
 #![forbid(unsafe_code)]
 
+use core::any::Any;
+
 use alloc::vec::Vec;
 
 use faultless::prelude::MayFault;
 use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
-use crate::files::epoll::Epoll;
 use crate::files::file::{File, OpenFile, Ready};
-use crate::files::names::OpenedBy;
 use crate::files::nodes::Attributes;
-use crate::files::pipe::PipeEnd;
+use crate::files::paths::OpenedBy;
 use crate::files::vnode::Handle;
 use crate::memory::UserBytes;
 
@@ -97,12 +97,8 @@ impl File for Named {
         Some(&self.node)
     }
 
-    fn pipe(&self) -> Option<&PipeEnd> {
-        self.inner.pipe()
-    }
-
-    fn epoll(&self) -> Option<&Epoll> {
-        self.inner.epoll()
+    fn as_any(&self) -> Option<&dyn Any> {
+        self.inner.as_any()
     }
 
     fn attributes(&self) -> Result<Attributes, Errno> {

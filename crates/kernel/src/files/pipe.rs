@@ -1,6 +1,7 @@
 //! Pipes, with names (FIFOs) and without.
 #![forbid(unsafe_code)]
 
+use core::any::Any;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -329,7 +330,7 @@ impl File for PipeEnd {
         Ok(Arc::new(Self::new(&self.pipe, flags, mode)))
     }
 
-    fn pipe(&self) -> Option<&PipeEnd> {
+    fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
     }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use linux_raw_sys::general as linux;
 
-use crate::files::names::OpenedBy;
+use crate::files::paths::OpenedBy;
 use crate::files::vnode::Handle;
 use crate::memory::Open;
 

@@ -1,6 +1,7 @@
 //! Pairs of sockets (`socketpair`) that move streams of bytes: two pipes, one for each way.
 #![forbid(unsafe_code)]
 
+use core::any::Any;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -77,7 +78,7 @@ impl File for Socket {
         self.end(Way::Out).ok_or(Errno::PIPE)?.put(bytes)
     }
 
-    fn socket(&self) -> Option<&Socket> {
+    fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
     }
 

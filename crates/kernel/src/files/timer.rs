@@ -1,6 +1,7 @@
 //! Numbers that are waited for: counters (`eventfd`) and timers (`timerfd`).
 #![forbid(unsafe_code)]
 
+use core::any::Any;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -159,14 +160,21 @@ impl Setting {
 pub(crate) struct TimerFile {
     setting: Lock<Setting>,
     flags: AtomicU32,
-    /// Whether it was made for the clock of the day.
-    pub(crate) is_real: bool,
+    pub(crate) clock: Clock,
+}
+
+/// The clock that a timer was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// That of the day.
+    Real,
+    Monotonic,
 }
 
 /// `timerfd_create`.
-pub(crate) fn timer(is_real: bool, flags: u32) -> OpenFile {
+pub(crate) fn timer(clock: Clock, flags: u32) -> OpenFile {
     let flags = AtomicU32::new(flags & linux::O_NONBLOCK | linux::O_RDWR);
-    Arc::new(TimerFile { setting: Lock::new(Setting::default()), flags, is_real })
+    Arc::new(TimerFile { setting: Lock::new(Setting::default()), flags, clock })
 }
 
 impl TimerFile {
@@ -214,7 +222,7 @@ impl File for TimerFile {
         }
     }
 
-    fn timer(&self) -> Option<&Self> {
+    fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
     }
 

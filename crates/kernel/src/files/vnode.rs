@@ -7,12 +7,12 @@
 
 use core::any::Any;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless_posix::{Errno, Kind};
 
-use crate::files::file::OpenFile;
 use crate::files::nodes::Attributes;
 use crate::memory::{FileHandle, Open};
 
@@ -92,17 +92,18 @@ pub(crate) trait Vnode: Any + Send + Sync {
     /// As [`file`](Self::file); `EINVAL` for flags that mean nothing.
     fn open(&self, flags: u32) -> Result<Open, Errno>;
 
-    /// Opens what is no file of the cache: a text that is made when it is opened. `None` for all
-    /// others.
+    /// The text of a file that is none of the cache's, and is made when it is opened. `None` for
+    /// all others.
     ///
     /// # Errors
     /// Those of the text.
-    fn open_text(self: Arc<Self>, _flags: u32) -> Result<Option<OpenFile>, Errno> {
+    fn text(&self) -> Result<Option<Vec<u8>>, Errno> {
         Ok(None)
     }
 
-    /// The open file that a link leads to, whatever names it has (`/proc/self/fd`).
-    fn open_file(&self) -> Option<OpenFile> {
+    /// The open file that a link leads to, whatever names it has (`/proc/self/fd`): an `OpenFile`,
+    /// which nodes do not know.
+    fn open_file(&self) -> Option<Box<dyn Any>> {
         None
     }
 

@@ -42,6 +42,11 @@ pub(super) enum Reached {
     Open(OpenFile),
 }
 
+/// The open file that a link leads to, whatever names it has.
+pub(super) fn open_behind(link: &Handle) -> Option<OpenFile> {
+    link.open_file()?.downcast().ok().map(|file| *file)
+}
+
 /// A path on the way to its end.
 pub(super) struct Walk {
     /// The directory that the rest of the path is relative to.
@@ -180,7 +185,7 @@ impl Walk {
             wants_directory |= has_slash;
             let node = self.find(&name)?.ok_or(Errno::NOENT)?;
             if node.kind() == Kind::Link && (follow == Follow::Last || wants_directory) {
-                if let Some(file) = node.open_file() {
+                if let Some(file) = open_behind(&node) {
                     return Ok(Reached::Open(file));
                 }
                 self.follow_last(&node)?;
@@ -228,7 +233,7 @@ impl Walk {
             return Err(Errno::LOOP);
         }
         self.followed += 1;
-        if let Some(file) = link.open_file() {
+        if let Some(file) = open_behind(link) {
             self.current = file.node().cloned().ok_or(Errno::NOTDIR)?;
             return need_directory(&self.current);
         }

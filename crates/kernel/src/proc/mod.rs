@@ -8,10 +8,12 @@
 //! |---|---|
 //! | nodes, as the rest of the kernel sees them | `node` |
 //! | texts of the system, of a process | `system`, `process` |
+//! | how a text is made | `made` |
 //!
 //! To add a text: a line in the table of its module.
 #![forbid(unsafe_code)]
 
+mod made;
 mod node;
 mod process;
 mod system;

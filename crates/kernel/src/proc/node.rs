@@ -3,6 +3,7 @@
 
 use core::any::Any;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -11,10 +12,11 @@ use alloc::vec::Vec;
 use faultless_posix::{Errno, Kind, Status};
 
 use crate::files::{
-    Attributes, Entry, Handle, New, NewTimes, OpenFile, Space, Vnode, make_directory, mount, path,
-    root, text,
+    Attributes, Entry, Handle, New, NewTimes, OpenFile, PipeEnd, Space, Vnode, make_directory,
+    mount, path, root,
 };
 use crate::memory::{FileHandle, Open};
+use crate::proc::made::Made;
 use crate::proc::{process, system};
 use crate::process::{Process, all_processes, current, with_process};
 use crate::sched;
@@ -37,26 +39,6 @@ pub(crate) fn init() -> Result<(), Errno> {
     let on = root().find(b"proc")?.ok_or(Errno::NOENT)?;
     mount(on, PLACE, InProc::handle(None, ""), WHAT);
     Ok(())
-}
-
-/// What makes a text.
-#[derive(Clone, Copy)]
-pub(super) enum Made {
-    Read(fn() -> String),
-    /// It can be written, too, to no effect.
-    Written(fn() -> String),
-    /// Of a process.
-    Of(fn(&Arc<Process>) -> String),
-    WrittenOf(fn(&Arc<Process>) -> String),
-}
-
-impl Made {
-    const fn mode(self) -> u32 {
-        match self {
-            Self::Read(_) | Self::Of(_) => 0o444,
-            Self::Written(_) | Self::WrittenOf(_) => 0o644,
-        }
-    }
 }
 
 /// What a path stands for.
@@ -89,7 +71,7 @@ fn target(file: &OpenFile) -> Vec<u8> {
     if let Some(directory) = file.directory() {
         return path(directory.node()).unwrap_or_else(|_| b"(deleted)".into());
     }
-    let kind = if file.pipe().is_some() { "pipe" } else { "anon_inode" };
+    let kind = if file.kind::<PipeEnd>().is_some() { "pipe" } else { "anon_inode" };
     let number = Arc::as_ptr(file).cast::<()>().addr() >> 4;
     alloc::format!("{kind}:[{number}]").into_bytes()
 }
@@ -254,18 +236,18 @@ impl Vnode for InProc {
         Err(Errno::INVAL)
     }
 
-    fn open_text(self: Arc<Self>, flags: u32) -> Result<Option<OpenFile>, Errno> {
+    fn text(&self) -> Result<Option<Vec<u8>>, Errno> {
         let Some(What::Text(made)) = self.what() else { return Err(Errno::NOENT) };
         let made = match made {
             Made::Read(made) | Made::Written(made) => made(),
             Made::Of(made) | Made::WrittenOf(made) => made(&self.of().ok_or(Errno::NOENT)?),
         };
-        Ok(Some(text(self, made.into_bytes(), flags)))
+        Ok(Some(made.into_bytes()))
     }
 
-    fn open_file(&self) -> Option<OpenFile> {
+    fn open_file(&self) -> Option<Box<dyn Any>> {
         match self.what() {
-            Some(What::Open(file)) => Some(file),
+            Some(What::Open(file)) => Some(Box::new(file)),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use linux_raw_sys::general as linux;
 
 use crate::files::mounts;
 use crate::memory::is_anonymous;
-use crate::proc::node::Made::{self, Of, WrittenOf};
+use crate::proc::made::Made::{self, Of, WrittenOf};
 use crate::process::{Process, STACK_END};
 use crate::sched;
 use crate::signals::{SIG_DFL, SIG_IGN, SIGNALS, bit};

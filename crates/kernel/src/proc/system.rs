@@ -11,7 +11,7 @@ use faultless::prelude::PAGE_SIZE;
 use crate::arch::{clock, percpu};
 use crate::files::random_bytes;
 use crate::memory::frames;
-use crate::proc::node::Made::{self, Read, Written};
+use crate::proc::made::Made::{self, Read, Written};
 use crate::sched;
 
 const SECOND: u64 = 1_000_000_000;

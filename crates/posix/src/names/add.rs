@@ -78,8 +78,8 @@ impl<S: System> Tree<S> {
         self.add(caller, &spot, Content::File(make()?), mode)
     }
 
-    /// `mknod` of a FIFO, a socket or a device, which has this number. What is open when the node is
-    /// opened is the kernel's.
+    /// `mknod` of a FIFO, a socket or a device, which has this number. What is open when the node
+    /// is opened is the kernel's.
     ///
     /// # Errors
     /// `EINVAL` for a kind that other calls make; `EEXIST`; those of a path.
