@@ -1,5 +1,5 @@
-//! An x86-64 kernel on top of Faultless: it boots in QEMU and runs unmodified static Linux
-//! programs, whose files live in mappings of the cache.
+//! An x86-64 kernel on top of Faultless: it boots in QEMU and runs unmodified Linux
+//! programs, static or with their libraries, whose files live in mappings of the cache.
 //!
 //! It embeds [`faultless`] and [`faultless_posix`] as any kernel would, by their public interfaces.
 //! `cargo xtask kernel` builds and starts it.

@@ -9,8 +9,8 @@
 //! | from one open file to another | `between` |
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
 //! | advisory locks | `locks` |
-//! | names, and what `stat` says | `names`, `stat` |
-//! | `mmap` and the like; `shmget` and the like | `mappings`, `segments` |
+//! | names; what `stat` says of them; `access`, `chmod`, `chown`, `utimensat` | `names`, `stat`, `attributes` |
+//! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `segments` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
@@ -20,6 +20,8 @@
 //! | users, and what is refused | `users` |
 //! | what the system is | `system` |
 
+mod advice;
+mod attributes;
 mod between;
 mod call;
 mod descriptors;
@@ -190,19 +192,19 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::getcwd => names::getcwd(call),
         Sysno::chdir => names::chdir(call),
         Sysno::fchdir => names::fchdir(call),
-        Sysno::access => names::access(call),
-        Sysno::faccessat | Sysno::faccessat2 => names::faccessat(call),
-        Sysno::chmod => names::chmod(call),
-        Sysno::fchmod => names::fchmod(call),
-        Sysno::fchmodat => names::fchmodat(call),
-        Sysno::chown => names::chown(call),
-        Sysno::lchown => names::lchown(call),
-        Sysno::fchown => names::fchown(call),
-        Sysno::fchownat => names::fchownat(call),
-        Sysno::utimensat => names::utimensat(call),
-        Sysno::futimesat => names::futimesat(call),
-        Sysno::utimes => names::utimes(call),
-        Sysno::utime => names::utime(call),
+        Sysno::access => attributes::access(call),
+        Sysno::faccessat | Sysno::faccessat2 => attributes::faccessat(call),
+        Sysno::chmod => attributes::chmod(call),
+        Sysno::fchmod => attributes::fchmod(call),
+        Sysno::fchmodat => attributes::fchmodat(call),
+        Sysno::chown => attributes::chown(call),
+        Sysno::lchown => attributes::lchown(call),
+        Sysno::fchown => attributes::fchown(call),
+        Sysno::fchownat => attributes::fchownat(call),
+        Sysno::utimensat => attributes::utimensat(call),
+        Sysno::futimesat => attributes::futimesat(call),
+        Sysno::utimes => attributes::utimes(call),
+        Sysno::utime => attributes::utime(call),
         Sysno::umask => names::umask(call),
 
         Sysno::stat => stat::stat(call),
@@ -217,14 +219,14 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::munmap => mappings::munmap(call),
         Sysno::mprotect => mappings::mprotect(call),
         Sysno::mremap => mappings::mremap(call),
-        Sysno::madvise => mappings::madvise(call),
+        Sysno::madvise => advice::madvise(call),
         Sysno::msync => mappings::msync(call),
         Sysno::mincore => mappings::mincore(call),
-        Sysno::mlock => mappings::mlock(call),
-        Sysno::mlock2 => mappings::mlock2(call),
-        Sysno::munlock => mappings::munlock(call),
-        Sysno::mlockall => mappings::mlockall(call),
-        Sysno::munlockall => mappings::munlockall(call),
+        Sysno::mlock => advice::mlock(call),
+        Sysno::mlock2 => advice::mlock2(call),
+        Sysno::munlock => advice::munlock(call),
+        Sysno::mlockall => advice::mlockall(call),
+        Sysno::munlockall => advice::munlockall(call),
         Sysno::brk => mappings::brk(call),
         Sysno::shmget => segments::shmget(call),
         Sysno::shmat => segments::shmat(call),
