@@ -252,8 +252,23 @@ impl File for PipeEnd {
         if to.count() == 0 {
             return Ok(0);
         }
-        let _one = self.turn(&self.pipe.readers)?;
-        self.wait(|state| !state.bytes.is_empty() || state.writers == 0)?;
+        let is_ready = |state: &State| !state.bytes.is_empty() || state.writers == 0;
+        // The lock is not held while there is nothing: all readers wait for the same.
+        let _one = loop {
+            self.wait(is_ready)?;
+            // At the end there is nothing to take turns for.
+            let is_over = {
+                let state = self.pipe.state.lock();
+                state.bytes.is_empty() && state.writers == 0
+            };
+            if is_over {
+                return Ok(0);
+            }
+            let held = lock_interruptibly(&self.pipe.readers)?;
+            if !self.pipe.state.lock().bytes.is_empty() {
+                break held;
+            }
+        };
         let mut done = 0;
         while to.count() > 0 {
             let mut piece = [0; PIECE];
