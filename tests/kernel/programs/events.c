@@ -46,8 +46,7 @@ static void counters(void)
 static void *write_later(void *file)
 {
 	usleep(20000);
-	SHOW(write(*(int *)file, "x", 1));
-	return NULL;
+	return (void *)write(*(int *)file, "x", 1);
 }
 
 static void sets(void)
@@ -71,7 +70,10 @@ static void sets(void)
 	SHOW(epoll_wait(set, found, 0, 0));
 	pthread_create(&thread, NULL, write_later, &ends[1]);
 	SHOW(epoll_wait(set, found, 4, -1));
-	pthread_join(thread, NULL);
+	void *written;
+
+	pthread_join(thread, &written);
+	SHOW_IS((long)written == 1);
 	SHOW(found[0].events);
 	SHOW(found[0].data.u64);
 	SHOW(epoll_wait(set, found, 4, 0));
