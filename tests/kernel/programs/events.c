@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,7 +58,7 @@ static void sets(void)
 	char byte;
 
 	SHOW_DONE(set = epoll_create1(EPOLL_CLOEXEC));
-	SHOW(epoll_create(0));
+	SHOW(syscall(SYS_epoll_create, 0));
 	SHOW(pipe(ends));
 	SHOW(epoll_ctl(set, EPOLL_CTL_ADD, ends[0], &event));
 	SHOW(epoll_ctl(set, EPOLL_CTL_ADD, ends[0], &event));
