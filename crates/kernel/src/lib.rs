@@ -1,5 +1,5 @@
-//! An x86-64 kernel on top of Faultless: it boots in QEMU and runs unmodified static Linux
-//! programs, whose files live in mappings of the cache.
+//! An x86-64 kernel on top of Faultless: it boots in QEMU and runs unmodified Linux
+//! programs, static or with their libraries, whose files live in mappings of the cache.
 //!
 //! It embeds [`faultless`] and [`faultless_posix`] as any kernel would, by their public interfaces.
 //! `cargo xtask kernel` builds and starts it.
@@ -12,10 +12,11 @@
 //! | what happens when memory is short | `pressure` |
 //! | threads, and which of them runs | `sched` |
 //! | short locks; waits, and locks to sleep with | `sync`, `waits` |
-//! | signals as they are kept; limits; the current task | `signals`, `limits`, `task` |
+//! | signals as they are kept; limits; users; the current task | `signals`, `limits`, `credentials`, `task` |
 //! | processes: `exec`, `fork`, `exit`, signals | `process` |
 //! | the disk | `disk` |
 //! | names, open files, devices, pipes | `files` |
+//! | `/proc` | `proc` |
 //! | the table of system calls | `calls` |
 //! | what the kernel tries out on itself, and its watchdog; who hears of the cache | `selftest`, `listener` |
 //!
@@ -31,12 +32,14 @@ extern crate alloc;
 mod arch;
 mod boot;
 mod calls;
+mod credentials;
 mod disk;
 mod files;
 mod limits;
 mod listener;
 mod memory;
 mod pressure;
+mod proc;
 mod process;
 mod sched;
 mod selftest;

@@ -17,6 +17,9 @@ const NONE: u64 = u64::MAX;
 const MAX_FILES: usize = 65_536;
 pub(crate) const FIRST_FILES: usize = 1024;
 
+/// Bytes that a program of another user than root may lock.
+const LOCKED: u64 = 8 << 20;
+
 /// Bytes of the stack of a program.
 pub(crate) const STACK: usize = 8 << 20;
 
@@ -32,6 +35,7 @@ impl Limits {
                 linux::RLIMIT_STACK => [STACK as u64, NONE],
                 linux::RLIMIT_NOFILE => [FIRST_FILES as u64, MAX_FILES as u64],
                 linux::RLIMIT_CORE => [0, NONE],
+                linux::RLIMIT_MEMLOCK => [LOCKED, LOCKED],
                 _ => [NONE, NONE],
             };
             [AtomicU64::new(now), AtomicU64::new(most)]

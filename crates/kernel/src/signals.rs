@@ -5,6 +5,8 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
+use alloc::collections::VecDeque;
+
 use linux_raw_sys::general as linux;
 
 use crate::limits::Limits;
@@ -60,12 +62,26 @@ pub(crate) const SIG_IGN: usize = 1;
 /// Pending signals, and where each comes from.
 struct Pending {
     set: AtomicU64,
-    causes: Lock<[Option<Cause>; SIGNALS]>,
+    causes: Lock<Causes>,
 }
+
+/// Where pending signals come from.
+struct Causes {
+    first: [Option<Cause>; SIGNALS],
+    /// Those of real-time signals that are pending more than once, in order.
+    more: VecDeque<(u32, Cause)>,
+}
+
+/// Signals from this one on are delivered as often as they were sent.
+const REAL_TIME: u32 = 32;
+
+/// So many of them are kept, at most.
+const MOST_QUEUED: usize = 4096;
 
 impl Default for Pending {
     fn default() -> Self {
-        Self { set: AtomicU64::new(0), causes: Lock::new([None; SIGNALS]) }
+        let causes = Causes { first: [None; SIGNALS], more: VecDeque::new() };
+        Self { set: AtomicU64::new(0), causes: Lock::new(causes) }
     }
 }
 
@@ -73,13 +89,16 @@ impl Pending {
     fn add(&self, signal: u32, cause: Cause) {
         let mut causes = self.causes.lock();
         if self.set.fetch_or(bit(signal), SeqCst) & bit(signal) == 0 {
-            causes[signal as usize - 1] = Some(cause);
+            causes.first[signal as usize - 1] = Some(cause);
+        } else if signal >= REAL_TIME && causes.more.len() < MOST_QUEUED {
+            causes.more.push_back((signal, cause));
         }
     }
 
     fn withdraw(&self, set: u64) {
-        let _causes = self.causes.lock();
+        let mut causes = self.causes.lock();
         self.set.fetch_and(!set, SeqCst);
+        causes.more.retain(|(signal, _)| bit(*signal) & set == 0);
     }
 
     /// Takes the first one that is not in `blocked`.
@@ -90,8 +109,16 @@ impl Pending {
             return None;
         }
         let signal = ready.trailing_zeros() + 1;
-        self.set.fetch_and(!bit(signal), SeqCst);
-        Some((signal, causes[signal as usize - 1].take().unwrap_or(Cause::Kernel)))
+        let cause = causes.first[signal as usize - 1].take().unwrap_or(Cause::Kernel);
+        match causes.more.iter().position(|(other, _)| *other == signal) {
+            Some(at) => {
+                causes.first[signal as usize - 1] = causes.more.remove(at).map(|(_, next)| next);
+            }
+            None => {
+                self.set.fetch_and(!bit(signal), SeqCst);
+            }
+        }
+        Some((signal, cause))
     }
 }
 
@@ -121,6 +148,11 @@ impl ProcessSignals {
     /// Forgets these signals.
     pub(crate) fn withdraw(&self, set: u64) {
         self.pending.withdraw(set);
+    }
+
+    /// Signals that are pending for the process.
+    pub(crate) fn pending_set(&self) -> u64 {
+        self.pending.set.load(Acquire)
     }
 
     /// Whether nothing is done with a signal.
@@ -192,6 +224,11 @@ impl ThreadSignals {
     /// Signals that are pending for the thread (`sigpending`).
     pub(crate) fn pending(&self, process: &ProcessSignals) -> u64 {
         self.pending.set.load(Acquire) | process.pending.set.load(Acquire)
+    }
+
+    /// Signals that are pending for the thread alone.
+    pub(crate) fn own_pending(&self) -> u64 {
+        self.pending.set.load(Acquire)
     }
 
     /// The thread has to end.

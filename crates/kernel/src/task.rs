@@ -9,6 +9,7 @@ use faultless_posix::{Caller, Errno};
 use linux_raw_sys::general as linux;
 
 use crate::arch::clock;
+use crate::credentials::Credentials;
 use crate::memory::DISK;
 use crate::sched;
 use crate::signals::{Cause, Life, UNBLOCKABLE};
@@ -69,9 +70,15 @@ impl Task for Uninterrupted {
     }
 }
 
+/// Who the current task is; the kernel's own threads are root.
+pub(crate) fn credentials() -> Credentials {
+    sched::with_current(|thread| thread.credentials.lock().clone())
+}
+
 /// The current task, in calls that make and change names.
 pub(crate) fn caller() -> Caller {
-    Caller { uid: 0, gid: 0, now: clock::real() }
+    let Credentials { user, group, .. } = credentials();
+    Caller { uid: user.file, gid: group.file, now: clock::real() }
 }
 
 /// Whether a signal interrupts the current thread.

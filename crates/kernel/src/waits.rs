@@ -55,7 +55,8 @@ impl<T> SleepLock<T> {
 
     /// The lock, if it is free.
     pub(crate) fn try_lock(&self) -> Option<Held<'_, T>> {
-        self.take().then_some(Held(self))
+        // Made only if it is taken: its drop frees the lock.
+        self.take().then(|| Held(self))
     }
 
     fn take(&self) -> bool {

@@ -62,6 +62,8 @@ numbers! {
     EXIST = EEXIST;
     /// Not in the same tree.
     XDEV = EXDEV;
+    /// No such device, or not for this kind of file.
+    NODEV = ENODEV;
     /// Not a directory.
     NOTDIR = ENOTDIR;
     /// A directory.
@@ -84,13 +86,17 @@ numbers! {
     PIPE = EPIPE;
     /// A result that the buffer is too small for.
     RANGE = ERANGE;
+    /// A wait that would never end.
+    DEADLK = EDEADLK;
+    /// Not a socket.
+    NOTSOCK = ENOTSOCK;
     /// No such system call.
     NOSYS = ENOSYS;
     /// The time is over.
     TIMEDOUT = ETIMEDOUT;
     /// The store refuses changes.
     ROFS = EROFS;
-    /// No data there: `SEEK_DATA` or `SEEK_HOLE` at or past the end.
+    /// No data there: `SEEK_DATA` or `SEEK_HOLE` at or past the end; nothing behind a name.
     NXIO = ENXIO;
     /// A name or a path that is too long.
     NAMETOOLONG = ENAMETOOLONG;

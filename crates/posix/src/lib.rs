@@ -36,8 +36,8 @@ pub use descriptors::{Descriptors, OnExec};
 pub use errno::Errno;
 pub use file::{AccessMode, Description, LockKind, RangeLock, RangeLocks, RwFlags, Volume};
 pub use mm::{
-    AddressSpace, Area, AreasGuard, Change, Entry, MapRequest, Owner, PageTable, ReverseMap,
-    Rights, Sharing, ShowsFile, Signal,
+    AddressSpace, Advised, Area, AreasGuard, Change, Entry, MapRequest, Owner, PageTable,
+    ReverseMap, Rights, Sharing, ShowsFile, Signal,
 };
 pub use names::{
     Accessed, Caller, DirectoryEntry, Follow, Kind, Node, Opened, Origin, Status, Tree,

@@ -1,4 +1,4 @@
-//! Compiles the C programs of `tests/kernel`, static.
+//! Compiles the C programs of `tests/kernel`, static but for one.
 
 #![forbid(unsafe_code)]
 
@@ -15,12 +15,14 @@ use faultless_tools::workspace;
 pub(super) enum Compiler {
     Glibc,
     Musl,
+    /// As the first, with the library apart.
+    Dynamic,
 }
 
 impl Compiler {
     const fn program(self) -> &'static str {
         match self {
-            Self::Glibc => "cc",
+            Self::Glibc | Self::Dynamic => "cc",
             Self::Musl => "musl-gcc",
         }
     }
@@ -30,13 +32,14 @@ impl Compiler {
         match self {
             Self::Glibc => "glibc",
             Self::Musl => "musl",
+            Self::Dynamic => "dynamic",
         }
     }
 
     /// What this machine lacks for it, and how to get it; `None` if nothing.
     pub(super) fn missing(self) -> Option<String> {
         let package = match self {
-            Self::Glibc => "gcc libc6-dev",
+            Self::Glibc | Self::Dynamic => "gcc libc6-dev",
             Self::Musl => "musl-tools",
         };
         let program = self.program();
@@ -57,9 +60,12 @@ impl Compiler {
             return Ok(program);
         }
         let mut compiler = Command::new(self.program());
-        compiler.args(["-O1", "-Wall", "-Wno-stringop-overread", "-static", "-pthread", "-I"]);
-        compiler.arg(workspace::root().join("tests/programs/c")).arg("-o");
-        let status = compiler.arg(&program).arg(&source).status()?;
+        compiler.args(["-O1", "-Wall", "-Wno-stringop-overread", "-pthread", "-I"]);
+        compiler.arg(workspace::root().join("tests/programs/c"));
+        if self != Self::Dynamic {
+            compiler.arg("-static");
+        }
+        let status = compiler.arg("-o").arg(&program).arg(&source).status()?;
         ensure!(status.success(), "{} does not compile", source.display());
         Ok(program)
     }

@@ -2,42 +2,88 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{Cursor, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use cpio::NewcBuilder;
 use cpio::newc::ModeFileType;
 
-/// Folders that every run has.
-const FOLDERS: [&str; 3] = ["bin", "tmp", "etc"];
+use super::libraries;
+
+/// Folders that every run has, and their modes.
+const FOLDERS: [(&str, u32); 4] =
+    [("bin", 0o755), ("tmp", 0o1777), ("etc", 0o755), ("var/tmp", 0o1777)];
+
+/// Files that every run has: users and groups that programs ask for by name.
+const FILES: [(&str, &str); 2] = [
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/:/bin/sh\nbin:x:2:2:bin:/:/bin/false\n\
+         daemon:x:1:1:daemon:/:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    ),
+    (
+        "etc/group",
+        "root:x:0:\ndaemon:x:1:\nbin:x:2:\nsys:x:3:\nusers:x:100:\nnogroup:x:65534:\n\
+         nobody:x:65533:\n",
+    ),
+];
 
 /// An archive that grows.
 pub(super) struct Initramfs {
     archive: Vec<u8>,
     entries: u32,
     folders: Vec<String>,
+    /// Files that are packed once: those of every run, loaders and libraries.
+    files: BTreeSet<PathBuf>,
 }
 
 impl Initramfs {
     pub(super) fn new() -> Self {
-        Self { archive: Vec::new(), entries: 0, folders: Vec::new() }
+        Self { archive: Vec::new(), entries: 0, folders: Vec::new(), files: BTreeSet::new() }
     }
 
-    /// Packs the program; where the kernel finds it.
+    /// Packs the program, and what it needs to be loaded; where the kernel finds it.
     pub(super) fn program(&mut self, path: &Path) -> Result<OsString> {
-        for folder in FOLDERS {
-            self.folder(folder)?;
+        for (folder, mode) in FOLDERS {
+            self.folder_of(folder, mode)?;
+        }
+        for (file, text) in FILES {
+            if self.files.insert(file.into()) {
+                self.put(file, 0o644, text.as_bytes())?;
+            }
         }
         let name = path.file_name().context("the program has no name")?;
         let mut guest = OsString::from("/bin/");
         guest.push(name);
         self.file(path, &guest)?;
+        self.libraries(path)?;
         Ok(guest)
+    }
+
+    /// Packs this machine's shell, which `system` starts, if there is one.
+    pub(super) fn shell(&mut self) -> Result<()> {
+        let shell = Path::new("/bin/sh");
+        if shell.is_file() && self.files.insert(shell.into()) {
+            self.file(shell, shell.as_os_str())?;
+            self.libraries(shell)?;
+        }
+        Ok(())
+    }
+
+    /// Packs what a program needs to be loaded.
+    fn libraries(&mut self, program: &Path) -> Result<()> {
+        for library in libraries::of(program)? {
+            if self.files.insert(library.clone()) {
+                self.file(&library, library.as_os_str())?;
+            }
+        }
+        Ok(())
     }
 
     /// Packs `HOST` or `HOST=GUEST`.
@@ -53,10 +99,12 @@ impl Initramfs {
         self.tree(Path::new(OsStr::from_bytes(host)), &guest)
     }
 
-    /// Packs a file, or a folder with all that is in it.
+    /// Packs a file, or a folder with all that is in it. A program comes with what it needs.
     fn tree(&mut self, host: &Path, guest: &OsStr) -> Result<()> {
         if !host.is_dir() {
-            return self.file(host, guest);
+            self.files.insert(guest.into());
+            self.file(host, guest)?;
+            return self.libraries(host);
         }
         self.folder(text(guest)?.trim_start_matches('/'))?;
         for entry in fs::read_dir(host).with_context(|| host.display().to_string())? {
@@ -94,13 +142,18 @@ impl Initramfs {
 
     /// Packs a folder and those above it, unless they are there.
     fn folder(&mut self, guest: &str) -> Result<()> {
+        self.folder_of(guest, 0o755)
+    }
+
+    fn folder_of(&mut self, guest: &str, mode: u32) -> Result<()> {
         let mut ends: Vec<usize> = guest.match_indices('/').map(|(at, _)| at).collect();
         ends.push(guest.len());
         for end in ends {
             let folder = &guest[..end];
             if !folder.is_empty() && !self.folders.iter().any(|known| known == folder) {
                 self.folders.push(folder.to_owned());
-                self.entry(folder, 0o755, ModeFileType::Directory, &[])?;
+                let mode = if end == guest.len() { mode } else { 0o755 };
+                self.entry(folder, mode, ModeFileType::Directory, &[])?;
             }
         }
         Ok(())

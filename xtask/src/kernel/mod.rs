@@ -12,7 +12,7 @@
 //! | C programs; programs that were not written here | [`compile`], [`foreign`] |
 //! | the same programs on Linux | [`control`] |
 //! | images of disks | [`disk`] |
-//! | the files that the kernel begins with | [`initramfs`] |
+//! | the files that the kernel begins with; those that a dynamic program needs | [`initramfs`], [`libraries`] |
 //! | QEMU, and how the run ends | [`qemu`] |
 //! | what the kernel says of locks and hangs | [`watch`] |
 
@@ -30,6 +30,7 @@ mod foreign;
 mod fuzz;
 mod image;
 mod initramfs;
+mod libraries;
 mod lines;
 mod many;
 mod power;

@@ -15,7 +15,8 @@ use super::qemu::{self, CPUS, End, MEMORY, Machine, Printed};
 
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Run {
-    /// Pack a file or a folder, too: as GUEST, or under its own name in the root folder.
+    /// Pack a file or a folder, too: as GUEST, or under its own name in the root folder. Programs
+    /// come with their loaders and libraries, and each run has this machine's /bin/sh.
     #[arg(long = "file", value_name = "HOST[=GUEST]")]
     pub(super) files: Vec<OsString>,
     /// An image with an ext2 file system, which is mounted on /mnt.
@@ -102,6 +103,7 @@ impl Run {
         for file in &self.files {
             files.add(file)?;
         }
+        files.shell()?;
         Ok(Machine {
             disk: self.disk.clone(),
             pid: self.pid.clone(),

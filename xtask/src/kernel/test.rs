@@ -13,6 +13,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -34,6 +35,12 @@ use super::watch;
 
 /// The programs that were written for this, each with both libraries.
 const PROGRAMS: &str = "tests/kernel/programs";
+
+/// The one that is run with a loader and libraries, too.
+const DYNAMIC: &str = "futex";
+
+/// The one that only root can run on Linux.
+const ROOTS: &str = "users.c";
 
 /// Programs of `cargo xtask programs` that end soon under emulation, too.
 const OTHERS: &[&str] =
@@ -154,7 +161,7 @@ fn programs() -> Result<Vec<Line>> {
     for entry in std::fs::read_dir(workspace::root().join(PROGRAMS))? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        if name.ends_with(".c") {
+        if name.ends_with(".c") && (name != ROOTS || is_root()) {
             sources.push(format!("{PROGRAMS}/{name}"));
         }
     }
@@ -169,6 +176,7 @@ fn programs() -> Result<Vec<Line>> {
             compiled.push(compiler.compile(source)?);
         }
     }
+    compiled.push(Compiler::Dynamic.compile(&format!("{PROGRAMS}/{DYNAMIC}.c"))?);
     for name in OTHERS {
         compiled.push(Compiler::Glibc.compile(&format!("tests/programs/c/{name}.c"))?);
     }
@@ -176,6 +184,11 @@ fn programs() -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = compiled.into_iter().map(line).collect();
     lines.push(disk_test::fsx()?);
     Ok(lines)
+}
+
+/// Whether this machine's programs are run as root.
+fn is_root() -> bool {
+    Path::new("/proc/self").metadata().is_ok_and(|told| told.uid() == 0)
 }
 
 /// The kernel's own tests, and the programs.

@@ -18,7 +18,7 @@ use crate::arch::serial::say;
 use crate::arch::{self, apic, faults, serial};
 use crate::memory::{self, Boot};
 use crate::task::Running;
-use crate::{files, pressure, process, sched};
+use crate::{files, pressure, proc, process, sched};
 
 use options::options;
 
@@ -55,6 +55,7 @@ extern "C" fn other_cpu() -> ! {
 fn begin(boot: &Boot) {
     memory::killed_by(|| Running.fatal_signal_pending());
     let unpacked = pressure::init().and_then(|()| files::init(boot.module));
+    let unpacked = unpacked.and_then(|()| proc::init());
     let started = unpacked.and_then(|()| process::start_first(options()));
     if let Err(why) = started {
         say!("kernel: the first program: {why}");

@@ -8,7 +8,7 @@ use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::{locks, names};
-use crate::files::{self, Directory, OpenFile};
+use crate::files::{self, Directory, OpenFile, PipeEnd};
 use crate::memory::{get_string, put};
 use crate::sched;
 
@@ -16,7 +16,7 @@ use crate::sched;
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 
 /// What a flag of `open` and the like says.
-const fn on_exec(flags: u32) -> OnExec {
+pub(super) const fn on_exec(flags: u32) -> OnExec {
     if flags & linux::O_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep }
 }
 
@@ -48,7 +48,7 @@ fn open_descriptor(
 ///
 /// # Errors
 /// `EMFILE`. The file is dropped with the table free: that may sleep.
-fn add(call: &Call<'_>, from: usize, file: OpenFile, on_exec: OnExec) -> Outcome {
+pub(super) fn add(call: &Call<'_>, from: usize, file: OpenFile, on_exec: OnExec) -> Outcome {
     let kept = OpenFile::clone(&file);
     let added = call.process.files.lock().add(from, file, on_exec);
     drop(kept);
@@ -104,14 +104,14 @@ pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn dup(call: &mut Call<'_>) -> Outcome {
-    let file = call.process.file(call.args[0])?;
+    let file = call.process.any_file(call.args[0])?;
     add(call, 0, file, OnExec::Keep)
 }
 
 pub(super) fn dup2(call: &mut Call<'_>) -> Outcome {
     let [old, new, ..] = call.args;
     if old as u32 == new as u32 {
-        return call.process.file(old).map(|_| old as u32 as usize);
+        return call.process.any_file(old).map(|_| old as u32 as usize);
     }
     call.args[2] = 0;
     dup3(call)
@@ -123,7 +123,8 @@ pub(super) fn dup3(call: &mut Call<'_>) -> Outcome {
     if old as u32 as usize == new {
         return Err(Errno::INVAL);
     }
-    let file = call.process.file(old)?;
+    names::known(flags, linux::O_CLOEXEC)?;
+    let file = call.process.any_file(old)?;
     let kept = OpenFile::clone(&file);
     let replaced = call.process.files.lock().set(new, file, on_exec(flags as u32));
     // With the table free, as in `add`.
@@ -142,7 +143,8 @@ pub(super) fn set_on_exec(call: &Call<'_>, flags: usize) -> Outcome {
 
 pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
     let [descriptor, command, argument, ..] = call.args;
-    let file = call.process.file(descriptor)?;
+    let file = call.process.any_file(descriptor)?;
+    let is_place = file.flags() & linux::O_PATH != 0;
     match command as u32 {
         linux::F_DUPFD => add(call, argument, file, OnExec::Keep),
         linux::F_DUPFD_CLOEXEC => add(call, argument, file, OnExec::Close),
@@ -152,6 +154,7 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         }
         linux::F_SETFD => set_on_exec(call, argument),
         linux::F_GETFL => Ok(file.flags() as usize),
+        _ if is_place => Err(Errno::BADF),
         linux::F_SETFL => {
             file.set_flags(argument as u32);
             Ok(0)
@@ -162,6 +165,14 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         | linux::F_OFD_GETLK
         | linux::F_OFD_SETLK
         | linux::F_OFD_SETLKW => locks::records(call, &file),
+        linux::F_GETPIPE_SZ => Ok(file.kind::<PipeEnd>().ok_or(Errno::BADF)?.capacity()),
+        linux::F_SETPIPE_SZ => {
+            file.kind::<PipeEnd>().ok_or(Errno::BADF)?.set_capacity(argument as u32 as usize)
+        }
+        // Signals for input are never sent, and nothing is leased.
+        linux::F_SETOWN | linux::F_SETSIG => Ok(0),
+        linux::F_GETOWN | linux::F_GETSIG => Ok(0),
+        linux::F_GETLEASE => Ok(linux::F_UNLCK as usize),
         _ => Err(Errno::INVAL),
     }
 }
@@ -173,15 +184,28 @@ pub(super) fn pipe(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn pipe2(call: &mut Call<'_>) -> Outcome {
     let [target, flags, ..] = call.args;
+    names::known(flags, linux::O_CLOEXEC | linux::O_NONBLOCK | linux::O_DIRECT)?;
     let flags = flags as u32;
-    let (reader, writer) = files::pipe(flags);
+    add_pair(call, files::pipe(flags), on_exec(flags), target)
+}
+
+/// Gives two open files descriptors, whose numbers are told at `target`.
+///
+/// # Errors
+/// `EMFILE`, `EFAULT`: no descriptor is left.
+pub(super) fn add_pair(
+    call: &mut Call<'_>,
+    (first, second): (OpenFile, OpenFile),
+    on_exec: OnExec,
+    target: usize,
+) -> Outcome {
     let numbers = {
         let mut files = call.process.files.lock();
-        let reader = files.add(0, reader, on_exec(flags))?;
-        match files.add(0, writer, on_exec(flags)) {
-            Ok(writer) => [reader, writer],
+        let first = files.add(0, first, on_exec)?;
+        match files.add(0, second, on_exec) {
+            Ok(second) => [first, second],
             Err(errno) => {
-                let removed = files.remove(reader);
+                let removed = files.remove(first);
                 drop(files);
                 drop(removed);
                 return Err(errno);

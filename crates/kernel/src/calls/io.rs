@@ -2,14 +2,15 @@
 #![forbid(unsafe_code)]
 
 use faultless::prelude::{MayFault, SyncKind};
-use faultless_posix::{Errno, RwFlags};
+use faultless_posix::{Errno, Follow, Kind, RwFlags};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::{descriptors, names};
-use crate::files::{self, OpenFile, Regular};
-use crate::memory::{UserBytes, with_buffer, with_vector};
-use crate::task::Running;
+use crate::credentials::WRITE;
+use crate::files::{self, File, OpenFile, PipeEnd, Regular};
+use crate::memory::{get, put, with_buffer, with_vector};
+use crate::task::{Running, credentials};
 
 /// The open file of the first argument.
 fn file(call: &Call<'_>) -> Result<OpenFile, Errno> {
@@ -62,47 +63,45 @@ pub(super) fn writev(call: &mut Call<'_>) -> Outcome {
     with_vector(&mut call.token, vector, count, |from, token| file.write(token, from))
 }
 
-/// A read at a position.
-fn read_at(
-    file: &Regular,
-    token: &mut MayFault,
-    to: &mut UserBytes<'_>,
-    position: usize,
-) -> Outcome {
-    let bytes = file.description().read_at(token, to, position as u64, &Running)?;
-    file.accessed();
-    Ok(bytes)
+/// The position that an argument names.
+const fn position(call: &Call<'_>) -> Result<u64, Errno> {
+    let position = call.args[3] as i64;
+    if position < 0 { Err(Errno::INVAL) } else { Ok(position as u64) }
 }
 
 pub(super) fn pread(call: &mut Call<'_>) -> Outcome {
-    regular(call, Errno::SPIPE, |file, token, [_, buffer, len, position, ..]| {
-        with_buffer(token, buffer, len, |to, token| read_at(file, token, to, position))
-    })
+    let position = position(call)?;
+    let file = file(call)?;
+    need(&file, linux::O_WRONLY)?;
+    let [_, buffer, len, ..] = call.args;
+    with_buffer(&mut call.token, buffer, len, |to, token| file.read_at(token, to, position))
 }
 
 pub(super) fn pwrite(call: &mut Call<'_>) -> Outcome {
-    regular(call, Errno::SPIPE, |file, token, [_, buffer, len, position, ..]| {
-        with_buffer(token, buffer, len, |from, token| {
-            let flags = RwFlags::empty();
-            file.description().write_at(token, from, position as u64, flags, &Running)
-        })
-    })
+    let position = position(call)?;
+    let file = file(call)?;
+    need(&file, linux::O_RDONLY)?;
+    let [_, buffer, len, ..] = call.args;
+    with_buffer(&mut call.token, buffer, len, |from, token| file.write_at(token, from, position))
 }
 
 pub(super) fn preadv(call: &mut Call<'_>) -> Outcome {
-    regular(call, Errno::SPIPE, |file, token, [_, vector, count, position, ..]| {
-        with_vector(token, vector, count, |to, token| read_at(file, token, to, position))
-    })
+    let position = position(call)?;
+    let file = file(call)?;
+    need(&file, linux::O_WRONLY)?;
+    let [_, vector, count, ..] = call.args;
+    with_vector(&mut call.token, vector, count, |to, token| file.read_at(token, to, position))
 }
 
 pub(super) fn pwritev(call: &mut Call<'_>) -> Outcome {
+    position(call)?;
     call.args[5] = 0;
     pwritev2(call)
 }
 
 pub(super) fn preadv2(call: &mut Call<'_>) -> Outcome {
     if file(call)?.regular().is_none() {
-        return if call.args[3] as i64 == -1 { readv(call) } else { Err(Errno::SPIPE) };
+        return if call.args[3] as i64 == -1 { readv(call) } else { preadv(call) };
     }
     regular(call, Errno::SPIPE, |file, token, [_, vector, count, position, _, flags]| {
         with_vector(token, vector, count, |to, token| {
@@ -112,7 +111,7 @@ pub(super) fn preadv2(call: &mut Call<'_>) -> Outcome {
                 (true, true) => open.try_read(token, to, &Running),
                 (true, false) => open.read(token, to, &Running),
                 (false, true) => open.try_read_at(token, to, position as u64, &Running),
-                (false, false) => read_at(file, token, to, position),
+                (false, false) => file.read_at(token, to, position as u64),
             }
         })
     })
@@ -120,7 +119,16 @@ pub(super) fn preadv2(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn pwritev2(call: &mut Call<'_>) -> Outcome {
     if file(call)?.regular().is_none() {
-        return if call.args[3] as i64 == -1 { writev(call) } else { Err(Errno::SPIPE) };
+        if call.args[3] as i64 == -1 {
+            return writev(call);
+        }
+        let position = position(call)?;
+        let file = file(call)?;
+        need(&file, linux::O_RDONLY)?;
+        let [_, vector, count, ..] = call.args;
+        return with_vector(&mut call.token, vector, count, |from, token| {
+            file.write_at(token, from, position)
+        });
     }
     regular(call, Errno::SPIPE, |file, token, [_, vector, count, position, _, flags]| {
         with_vector(token, vector, count, |from, token| {
@@ -135,44 +143,45 @@ pub(super) fn pwritev2(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn seek(call: &mut Call<'_>) -> Outcome {
-    let file = file(call)?;
     let [_, offset, whence, ..] = call.args;
-    let (offset, whence) = (offset as i64, whence as u32);
-    if let Some(file) = file.regular() {
-        let to = file.description().seek(&mut call.token, offset, whence, &Running)?;
-        return Ok(to as usize);
-    }
-    match file.directory() {
-        Some(directory) => Ok(directory.seek(offset, whence)? as usize),
-        None if file.is_stream() => Err(Errno::SPIPE),
-        None => Ok(0),
-    }
+    Ok(file(call)?.seek(&mut call.token, offset as i64, whence as u32)? as usize)
 }
 
 pub(super) fn ftruncate(call: &mut Call<'_>) -> Outcome {
-    regular(call, Errno::INVAL, |file, token, [_, size, ..]| {
-        let size = u64::try_from(size as i64).map_err(|_| Errno::INVAL)?;
+    let size = u64::try_from(call.args[1] as i64).map_err(|_| Errno::INVAL)?;
+    regular(call, Errno::INVAL, |file, token, _| {
         file.description().truncate(token, size, &Running)?;
         Ok(0)
     })
 }
 
 pub(super) fn truncate(call: &mut Call<'_>) -> Outcome {
-    let path = names::path(call, 0)?;
     let size = u64::try_from(call.args[1] as i64).map_err(|_| Errno::INVAL)?;
-    let cwd = call.process.cwd.lock().clone();
-    let file = descriptors::open_at(call, &cwd, &path, linux::O_WRONLY, 0)?;
-    let file = file.regular().ok_or(Errno::INVAL)?;
-    file.description().truncate(&mut call.token, size, &Running)?;
+    let path = names::path(call, 0)?;
+    let node = files::look_up(&names::cwd(call), &path, Follow::Last)?;
+    match node.kind() {
+        Kind::File => {}
+        Kind::Directory => return Err(Errno::ISDIR),
+        _ => return Err(Errno::INVAL),
+    }
+    credentials().need(&node.attributes()?.status, WRITE)?;
+    node.open(linux::O_WRONLY)?.truncate(&mut call.token, size, &Running)?;
     Ok(0)
 }
 
 pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
-    regular(call, Errno::SPIPE, |file, token, [_, mode, offset, len, ..]| {
-        let (offset, len) = (offset as i64, len as i64);
-        file.description().allocate(token, mode as u32, offset, len, &Running)?;
-        Ok(0)
-    })
+    let file = file(call)?;
+    let [_, mode, offset, len, ..] = call.args;
+    let (offset, len) = (offset as i64, len as i64);
+    let Some(regular) = file.regular() else {
+        if offset < 0 || len <= 0 {
+            return Err(Errno::INVAL);
+        }
+        need(&file, linux::O_RDONLY)?;
+        return Err(if file.kind::<PipeEnd>().is_some() { Errno::SPIPE } else { Errno::NODEV });
+    };
+    regular.description().allocate(&mut call.token, mode as u32, offset, len, &Running)?;
+    Ok(0)
 }
 
 fn sync(call: &mut Call<'_>, kind: SyncKind) -> Outcome {
@@ -219,58 +228,31 @@ pub(super) fn sync_file_range(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn fadvise(call: &mut Call<'_>) -> Outcome {
-    regular(call, Errno::SPIPE, |file, token, [_, offset, len, advice, ..]| {
-        let (offset, len) = (offset as u64, len as u64);
-        file.description().advise(token, offset, len, advice as u32, &Running)?;
-        Ok(0)
-    })
-}
-
-/// A position that a call has in the program's memory, or the file's own.
-fn position(call: &mut Call<'_>, at: usize, file: &Regular) -> Result<u64, Errno> {
-    if at == 0 {
-        let seeks = linux::SEEK_CUR;
-        return file.description().seek(&mut call.token, 0, seeks, &Running);
+    let file = file(call)?;
+    let [_, offset, len, advice, ..] = call.args;
+    let (offset, len) = (offset as u64, len as u64);
+    match file.regular() {
+        Some(regular) => {
+            let open = regular.description();
+            open.advise(&mut call.token, offset, len, advice as u32, &Running)?;
+            Ok(0)
+        }
+        None if file.kind::<PipeEnd>().is_some() => Err(Errno::SPIPE),
+        None if advice as u32 > linux::POSIX_FADV_NOREUSE => Err(Errno::INVAL),
+        None => Ok(0),
     }
-    Ok(crate::memory::get_words::<1>(&mut call.token, at)?[0])
 }
 
-fn set_position(
-    call: &mut Call<'_>,
-    at: usize,
-    file: &Regular,
-    position: u64,
-) -> Result<(), Errno> {
-    if at == 0 {
-        let seeks = linux::SEEK_SET;
-        file.description().seek(&mut call.token, position as i64, seeks, &Running)?;
-        return Ok(());
+pub(super) fn readahead(call: &mut Call<'_>) -> Outcome {
+    let file = file(call)?;
+    need(&file, linux::O_WRONLY)?;
+    let regular = file.regular().ok_or(Errno::INVAL)?;
+    let [_, offset, len, ..] = call.args;
+    let (open, advice) = (regular.description(), linux::POSIX_FADV_WILLNEED);
+    if len > 0 {
+        open.advise(&mut call.token, offset as u64, len as u64, advice, &Running)?;
     }
-    crate::memory::put_words(&mut call.token, at, [position])
-}
-
-pub(super) fn copy_file_range(call: &mut Call<'_>) -> Outcome {
-    let [from, from_at, to, to_at, len, flags] = call.args;
-    if flags != 0 {
-        return Err(Errno::INVAL);
-    }
-    let (from, to) = (call.process.file(from)?, call.process.file(to)?);
-    let from = from.regular().ok_or(Errno::INVAL)?;
-    let to = to.regular().ok_or(Errno::INVAL)?;
-    let source = position(call, from_at, from)?;
-    let target = position(call, to_at, to)?;
-    let (open, into) = (from.description(), to.description());
-    let done = into.copy_from(&mut call.token, open, source, target, len, &Running)?;
-    set_position(call, from_at, from, source + done as u64)?;
-    set_position(call, to_at, to, target + done as u64)?;
-    Ok(done)
-}
-
-/// Between regular files. Programs do without it for others.
-pub(super) fn sendfile(call: &mut Call<'_>) -> Outcome {
-    let [to, from, from_at, len, ..] = call.args;
-    call.args = [from, from_at, to, 0, len, 0];
-    copy_file_range(call)
+    Ok(0)
 }
 
 pub(super) fn ioctl(call: &mut Call<'_>) -> Outcome {
@@ -280,6 +262,21 @@ pub(super) fn ioctl(call: &mut Call<'_>) -> Outcome {
         linux_raw_sys::ioctl::FIOCLEX | linux_raw_sys::ioctl::FIONCLEX => {
             let closes = request as u32 == linux_raw_sys::ioctl::FIOCLEX;
             descriptors::set_on_exec(call, usize::from(closes))
+        }
+        linux_raw_sys::ioctl::FIONBIO => {
+            let mut word = [0; 4];
+            get(&mut call.token, argument, &mut word)?;
+            let others = file.flags() & !linux::O_NONBLOCK;
+            let sets = u32::from_ne_bytes(word) != 0;
+            file.set_flags(if sets { others | linux::O_NONBLOCK } else { others });
+            Ok(0)
+        }
+        linux_raw_sys::ioctl::FIONREAD if let Some(regular) = file.regular() => {
+            let open = regular.description();
+            let position = open.seek(&mut call.token, 0, linux::SEEK_CUR, &Running)?;
+            let left = open.inode().size().saturating_sub(position) as u32;
+            put(&mut call.token, argument, &left.to_ne_bytes())?;
+            Ok(0)
         }
         request => file.control(&mut call.token, request, argument),
     }

@@ -7,17 +7,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::prelude::PAGE_SIZE;
-use faultless_posix::Errno;
+use faultless_posix::{Errno, Follow, Kind};
 use linux_raw_sys::general as linux;
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::{names, system};
-use crate::memory::{USER_END, get_string, get_words, put, put_words};
-use crate::process::{self, CloneRequest, Process, Words};
+use crate::files;
+use crate::memory::{USER_END, get, get_string, get_words, put, put_words};
+use crate::process::{self, CloneRequest, NAME, Process, Words};
 use crate::sched;
-use crate::signals::{Cause, Waited};
+use crate::signals::{Cause, SIGNALS, Waited};
 
 /// A word of arguments, at most.
 const MAX_WORD: usize = 128 * 1024;
@@ -86,12 +87,41 @@ fn words(call: &mut Call<'_>, at: usize, room: &mut usize) -> Result<Vec<Vec<u8>
 pub(super) fn execve(call: &mut Call<'_>) -> Outcome {
     let path = names::path(call, 0)?;
     let [_, arguments, environment, ..] = call.args;
+    execute(call, &path, arguments, environment)
+}
+
+/// By a directory and a path, or by an open file, which a script's interpreter finds by its name in
+/// `/proc`.
+pub(super) fn execveat(call: &mut Call<'_>) -> Outcome {
+    let [descriptor, _, arguments, environment, flags, _] = call.args;
+    names::known(flags, linux::AT_EMPTY_PATH | linux::AT_SYMLINK_NOFOLLOW)?;
+    let path = names::path(call, 1)?;
+    let is_open = path.is_empty() && flags as u32 & linux::AT_EMPTY_PATH != 0;
+    let path = if is_open {
+        call.process.any_file(descriptor)?;
+        alloc::format!("/proc/self/fd/{}", descriptor as u32).into_bytes()
+    } else {
+        let at = names::start(call, 0, &path)?;
+        let follow = if flags as u32 & linux::AT_SYMLINK_NOFOLLOW == 0 {
+            Follow::Last
+        } else {
+            Follow::NotLast
+        };
+        if files::look_up(&at, &path, follow)?.kind() == Kind::Link {
+            return Err(Errno::LOOP);
+        }
+        files::absolute(&at, &path)
+    };
+    execute(call, &path, arguments, environment)
+}
+
+fn execute(call: &mut Call<'_>, path: &[u8], arguments: usize, environment: usize) -> Outcome {
     let mut room = process::MAX_TEXT;
     let words = Words {
         arguments: words(call, arguments, &mut room)?,
         environment: words(call, environment, &mut room)?,
     };
-    process::execute(&mut call.token, call.frame, &path, words)?;
+    process::execute(&mut call.token, call.frame, path, words)?;
     // The register is part of what the new program begins with.
     Ok(0)
 }
@@ -270,15 +300,62 @@ pub(super) fn arch_prctl(call: &mut Call<'_>) -> Outcome {
     }
 }
 
-/// Names of threads are taken and forgotten; a parent's death is told to none.
+/// The name is the process'; a parent's death is told to none.
 pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
+    const LAST_CAPABILITY: usize = 40;
     const SET_DEATH_SIGNAL: u32 = 1;
+    const GET_DEATH_SIGNAL: u32 = 2;
     const GET_DUMPABLE: u32 = 3;
     const SET_DUMPABLE: u32 = 4;
     const SET_NAME: u32 = 15;
+    const GET_NAME: u32 = 16;
+    const HAS_CAPABILITY: u32 = 23;
+    const SET_SLACK: u32 = 29;
+    const GET_SLACK: u32 = 30;
+    const SET_SUBREAPER: u32 = 36;
+    const GET_SUBREAPER: u32 = 37;
+    const SET_NO_NEW_PRIVILEGES: u32 = 38;
+    const GET_NO_NEW_PRIVILEGES: u32 = 39;
+    const SET_TRACER: u32 = 0x5961_6d61;
     match call.args[0] as u32 {
-        SET_DEATH_SIGNAL | SET_DUMPABLE | SET_NAME => Ok(0),
+        SET_DEATH_SIGNAL if call.args[1] > SIGNALS => Err(Errno::INVAL),
+        SET_DUMPABLE if call.args[1] > 1 => Err(Errno::INVAL),
+        SET_NO_NEW_PRIVILEGES if call.args[1] != 1 => Err(Errno::INVAL),
+        SET_DEATH_SIGNAL
+        | SET_DUMPABLE
+        | SET_SLACK
+        | SET_SUBREAPER
+        | SET_NO_NEW_PRIVILEGES
+        | SET_TRACER => Ok(0),
         GET_DUMPABLE => Ok(1),
+        GET_NO_NEW_PRIVILEGES => Ok(0),
+        GET_SLACK => Ok(50_000),
+        HAS_CAPABILITY if call.args[1] <= LAST_CAPABILITY => Ok(1),
+        GET_DEATH_SIGNAL | GET_SUBREAPER => {
+            put(&mut call.token, call.args[1], &0_u32.to_ne_bytes())?;
+            Ok(0)
+        }
+        SET_NAME => {
+            let mut bytes = [0; NAME];
+            // A short name may end where memory does.
+            match get_string(&mut call.token, call.args[1], NAME) {
+                Ok(name) => *call.process.name.lock() = name,
+                Err(Errno::NAMETOOLONG) => {
+                    get(&mut call.token, call.args[1], &mut bytes)?;
+                    *call.process.name.lock() = bytes.to_vec();
+                }
+                Err(errno) => return Err(errno),
+            }
+            Ok(0)
+        }
+        GET_NAME => {
+            let mut bytes = [0; NAME + 1];
+            let name = call.process.short_name();
+            let len = name.len().min(NAME);
+            bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+            put(&mut call.token, call.args[1], &bytes)?;
+            Ok(0)
+        }
         _ => Err(Errno::INVAL),
     }
 }

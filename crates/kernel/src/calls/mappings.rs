@@ -1,53 +1,115 @@
 //! Calls that change the address space, by those of [`AddressSpace`].
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use faultless::prelude::{InFault, PAGE_SIZE};
-use faultless_posix::{Errno, MapRequest, PageTable, Rights, Sharing};
+use faultless_posix::{Advised, Area, Errno, MapRequest, PageTable, Rights, Sharing};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
+use crate::files::OpenFile;
 use crate::memory::{AddressSpace, Machine, Space, anonymous_request, put, shared_anonymous};
-use crate::process::{Layout, Memory, checked};
+use crate::process::{Layout, checked};
 use crate::task::Running;
+
+/// The flags of `mmap` that are known; others are refused for `MAP_SHARED_VALIDATE` alone.
+const KNOWN: u32 = linux::MAP_TYPE
+    | linux::MAP_FIXED
+    | linux::MAP_FIXED_NOREPLACE
+    | linux::MAP_ANONYMOUS
+    | linux::MAP_GROWSDOWN
+    | linux::MAP_DENYWRITE
+    | linux::MAP_EXECUTABLE
+    | linux::MAP_LOCKED
+    | linux::MAP_NORESERVE
+    | linux::MAP_POPULATE
+    | linux::MAP_NONBLOCK
+    | linux::MAP_STACK
+    | linux::MAP_HUGETLB
+    | NEWER
+    | SIZES;
+
+/// `MAP_32BIT` and `MAP_ABOVE4G`; the sizes of large pages.
+const NEWER: u32 = 0xc0;
+const SIZES: u32 = 0x1f << 26;
+
+/// The bits of rights that `mprotect` knows.
+const RIGHTS: u32 = linux::PROT_READ
+    | linux::PROT_WRITE
+    | linux::PROT_EXEC
+    | linux::PROT_SEM
+    | linux::PROT_GROWSDOWN
+    | linux::PROT_GROWSUP;
 
 /// A file that shared memory is mapped from, or none.
 fn request(
     call: &Call<'_>,
+    file: Option<&OpenFile>,
     len: usize,
     rights: Rights,
 ) -> Result<Option<MapRequest<Machine>>, Errno> {
-    let [_, _, _, flags, descriptor, offset] = call.args;
+    let [_, _, _, flags, _, offset] = call.args;
     let sharing = match flags as u32 & linux::MAP_TYPE {
+        linux::MAP_SHARED_VALIDATE if flags as u32 & !KNOWN != 0 => return Err(Errno::OPNOTSUPP),
+        linux::MAP_SHARED | linux::MAP_SHARED_VALIDATE
+            if flags as u32 & linux::MAP_GROWSDOWN != 0 =>
+        {
+            return Err(Errno::INVAL);
+        }
         linux::MAP_SHARED | linux::MAP_SHARED_VALIDATE => Sharing::Shared,
         linux::MAP_PRIVATE => Sharing::Private,
         _ => return Err(Errno::INVAL),
     };
-    if flags as u32 & linux::MAP_ANONYMOUS != 0 {
+    let Some(file) = file else {
         return match sharing {
             Sharing::Shared => shared_anonymous(len, rights).map(Some),
             Sharing::Private => Ok(None),
         };
-    }
-    let file = call.process.file(descriptor)?;
+    };
     let Some(file) = file.regular() else {
         // A device of zeros is memory without a file; others cannot be mapped.
-        return if file.attributes()?.device == crate::files::ZERO {
-            Ok(None)
-        } else {
-            Err(Errno::ACCES)
+        if file.attributes()?.status.special != crate::files::ZERO {
+            return Err(Errno::NODEV);
+        }
+        return match sharing {
+            Sharing::Shared => shared_anonymous(len, rights).map(Some),
+            Sharing::Private => Ok(None),
         };
     };
     let description = file.description().clone();
     Ok(Some(MapRequest { description, offset: offset as u64, len, rights, sharing }))
 }
 
+/// Checks that a process may map more bytes (`RLIMIT_AS`).
+///
+/// # Errors
+/// `ENOMEM`.
+fn need_room(call: &Call<'_>, space: &Space, more: usize) -> Result<(), Errno> {
+    let [limit, _] = call.process.life.limits.get(linux::RLIMIT_AS as usize)?;
+    if limit == u64::MAX {
+        return Ok(());
+    }
+    let mapped: usize = space.areas().iter().map(|area| area.pages.len() * PAGE_SIZE).sum();
+    if mapped.saturating_add(more) as u64 > limit { Err(Errno::NOMEM) } else { Ok(()) }
+}
+
 pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
-    let [address, len, rights, flags, ..] = call.args;
+    let [address, len, rights, flags, descriptor, offset] = call.args;
     let (flags, rights) = (flags as u32, Rights::from_bits_truncate(rights as u32));
+    if !offset.is_multiple_of(PAGE_SIZE) {
+        return Err(Errno::INVAL);
+    }
+    let is_memory = flags & linux::MAP_ANONYMOUS != 0;
+    let file = if is_memory { None } else { Some(call.process.file(descriptor)?) };
     if len == 0 {
         return Err(Errno::INVAL);
     }
+    if flags & linux::MAP_HUGETLB != 0 {
+        // There are no large pages.
+        return Err(if is_memory { Errno::NOMEM } else { Errno::INVAL });
+    }
     let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::NOMEM)?;
-    let request = request(call, len, rights)?;
+    let request = request(call, file.as_ref(), len, rights)?;
     if let Some(request) = &request {
         request.check()?;
     }
@@ -55,6 +117,7 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
     let memory = call.process.memory()?;
     let space = memory.space();
     let layout = memory.layout.lock();
+    need_room(call, space, len)?;
     let address = if flags & (linux::MAP_FIXED | linux::MAP_FIXED_NOREPLACE) != 0 {
         let range = checked(address, len)?;
         if address == 0 {
@@ -69,14 +132,18 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         layout.map(space, address, len, |address| Ok(at(address)))?
     };
     drop(layout);
-    if flags & (linux::MAP_POPULATE | linux::MAP_LOCKED) != 0 {
+    let locks = flags & linux::MAP_LOCKED != 0 || memory.locks_new.load(Relaxed);
+    if locks {
+        AddressSpace::advise(space, address, len, Advised::LOCKED, Advised::empty())?;
+    }
+    if locks || flags & linux::MAP_POPULATE != 0 {
         // Linux does not tell of pages that it could not bring in.
         let _not_reported = populate(space, address, len);
     }
     Ok(address)
 }
 
-fn populate(space: &Space, address: usize, len: usize) -> Result<(), Errno> {
+pub(super) fn populate(space: &Space, address: usize, len: usize) -> Result<(), Errno> {
     // SAFETY: in a system call no page lock is held.
     let mut token = unsafe { InFault::enter() };
     AddressSpace::populate(space, &mut token, address, len, &Running)
@@ -96,6 +163,9 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
     if len == 0 {
         return if address.is_multiple_of(PAGE_SIZE) { Ok(0) } else { Err(Errno::INVAL) };
     }
+    if rights as u32 & !RIGHTS != 0 {
+        return Err(Errno::INVAL);
+    }
     checked(address, len)?;
     let memory = call.process.memory()?;
     let rights = Rights::from_bits_truncate(rights as u32);
@@ -112,19 +182,33 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
     let may_move = flags & linux::MREMAP_MAYMOVE != 0;
     let fixed = flags & linux::MREMAP_FIXED != 0;
     let known = linux::MREMAP_MAYMOVE | linux::MREMAP_FIXED;
-    let aligned = address.is_multiple_of(PAGE_SIZE) && to.is_multiple_of(PAGE_SIZE);
-    if flags & !known != 0 || (fixed && !may_move) || !aligned || old == 0 || new == 0 {
+    let aligned = address.is_multiple_of(PAGE_SIZE) && (!fixed || to.is_multiple_of(PAGE_SIZE));
+    if flags & !known != 0 || (fixed && !may_move) || !aligned || new == 0 {
         return Err(Errno::INVAL);
     }
-    let pages = |len: usize| len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::NOMEM);
+    let pages = |len: usize| len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::INVAL);
     let (old, new) = (pages(old)?, pages(new)?);
     checked(address, old).map_err(|_| Errno::FAULT)?;
-    if !space.has_mapping_in(address..address + PAGE_SIZE) {
+    if fixed {
+        let target = checked(to, new).map_err(|_| Errno::INVAL)?;
+        if target.start < address + old && address < target.end {
+            return Err(Errno::INVAL);
+        }
+    }
+    let area = space.area_at(address).ok_or(Errno::FAULT)?;
+    if old == 0 {
+        // Of private memory there is nothing to map again.
+        return match (area.sharing, may_move) {
+            (Sharing::Private, _) => Err(Errno::INVAL),
+            (Sharing::Shared, false) => Err(Errno::NOMEM),
+            (Sharing::Shared, true) => map_again(space, area, address, new, fixed.then_some(to)),
+        };
+    }
+    // What grows or moves is one mapping.
+    if (new > old || fixed) && area.pages.end * PAGE_SIZE < address + old.min(new) {
         return Err(Errno::FAULT);
     }
-    if fixed {
-        checked(to, new)?;
-    }
+    need_room(call, space, new.saturating_sub(old))?;
     if new < old {
         AddressSpace::unmap(space, address + new, old - new)?;
     }
@@ -141,6 +225,21 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::NOMEM);
     }
     move_to(space, address, old.min(new), new, fixed.then_some(to))
+}
+
+/// Maps what a shared mapping shows at another place, too: `mremap` of a length of 0.
+fn map_again(
+    space: &Space,
+    area: Area<Machine>,
+    address: usize,
+    len: usize,
+    to: Option<usize>,
+) -> Outcome {
+    let to = to.map_or_else(|| Layout::room(space, 0, len), Ok)?;
+    let offset = area.index(address / PAGE_SIZE).start();
+    let Area { description, rights, sharing, .. } = area;
+    AddressSpace::map(space, to, MapRequest { description, offset, len, rights, sharing })?;
+    Ok(to)
 }
 
 /// Moves `kept` bytes to a place for `new`, which is found if it is not given.
@@ -171,32 +270,6 @@ fn move_to(space: &Space, address: usize, kept: usize, new: usize, to: Option<us
     Ok(to)
 }
 
-pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
-    let [address, len, advice, ..] = call.args;
-    if !address.is_multiple_of(PAGE_SIZE) {
-        return Err(Errno::INVAL);
-    }
-    let len = checked(address, len).map_err(|_| Errno::INVAL)?.len();
-    let memory = call.process.memory()?;
-    let space = memory.space();
-    match advice as u32 {
-        linux::MADV_DONTNEED => AddressSpace::discard(space, address, len)?,
-        linux::MADV_POPULATE_READ | linux::MADV_POPULATE_WRITE => populate(space, address, len)?,
-        linux::MADV_NORMAL
-        | linux::MADV_RANDOM
-        | linux::MADV_SEQUENTIAL
-        | linux::MADV_WILLNEED
-        | linux::MADV_HUGEPAGE
-        | linux::MADV_NOHUGEPAGE
-        | linux::MADV_DONTDUMP
-        | linux::MADV_DODUMP
-        | linux::MADV_COLD
-        | linux::MADV_PAGEOUT => {}
-        _ => return Err(Errno::INVAL),
-    }
-    if space.is_covered(address..address + len) { Ok(0) } else { Err(Errno::NOMEM) }
-}
-
 pub(super) fn msync(call: &mut Call<'_>) -> Outcome {
     let [address, len, flags, ..] = call.args;
     let memory = call.process.memory()?;
@@ -221,19 +294,15 @@ pub(super) fn mincore(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
-/// Nothing is swapped out: what is brought in stays, but for pages of files.
-pub(super) fn mlock(call: &mut Call<'_>) -> Outcome {
-    let [address, len, ..] = call.args;
-    let start = address / PAGE_SIZE * PAGE_SIZE;
-    let end = address.checked_add(len).ok_or(Errno::INVAL)?;
-    checked(start, end - start)?;
-    let memory: alloc::sync::Arc<Memory> = call.process.memory()?;
-    populate(memory.space(), start, end - start)?;
-    Ok(0)
-}
-
 pub(super) fn brk(call: &mut Call<'_>) -> Outcome {
     let memory = call.process.memory()?;
     let mut layout = memory.layout.lock();
+    let data = layout.data();
+    let [limit, _] = call.process.life.limits.get(linux::RLIMIT_DATA as usize)?;
+    let wanted = call.args[0].saturating_sub(data.start);
+    let more = call.args[0].saturating_sub(data.end);
+    if more > 0 && (wanted as u64 > limit || need_room(call, memory.space(), more).is_err()) {
+        return Ok(data.end);
+    }
     Ok(layout.set_break(memory.space(), call.args[0]))
 }

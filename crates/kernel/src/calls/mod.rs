@@ -6,31 +6,41 @@
 //! | calls | module |
 //! |---|---|
 //! | reads, writes and what else is done with open files | `io` |
+//! | from one open file to another | `between` |
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
 //! | advisory locks | `locks` |
-//! | names, and what `stat` says | `names`, `stat` |
-//! | `mmap` and the like | `mappings` |
+//! | names; what `stat` says of them; `access`, `chmod`, `chown`, `utimensat` | `names`, `stat`, `attributes` |
+//! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `segments` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
-//! | `poll`, `select` | `poll` |
+//! | `poll`, `select`; `epoll`, `eventfd`, `timerfd` | `poll`, `events` |
 //! | timers | `timers` |
+//! | pairs of sockets | `sockets` |
+//! | users, and what is refused | `users` |
 //! | what the system is | `system` |
 
+mod advice;
+mod attributes;
+mod between;
 mod call;
 mod descriptors;
+mod events;
 mod io;
 mod life;
 mod locks;
 mod mappings;
 mod names;
 mod poll;
+mod segments;
 mod signals;
+mod sockets;
 mod stat;
 mod system;
 mod time;
 mod timers;
 mod unknown;
+mod users;
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -46,6 +56,7 @@ use crate::arch::trap::TrapFrame;
 use crate::boot::options::{Tracing, options};
 use crate::calls::call::{Call, Outcome};
 use crate::calls::unknown::unknown;
+use crate::calls::users::Which::{Groups, Users};
 use crate::memory;
 use crate::sched;
 
@@ -101,11 +112,14 @@ const fn begins(call: Sysno) -> bool {
         call,
         Sysno::open | Sysno::openat | Sysno::creat | Sysno::memfd_create
             | Sysno::dup | Sysno::dup2 | Sysno::dup3 | Sysno::fcntl | Sysno::flock
-            | Sysno::pipe | Sysno::pipe2 | Sysno::poll | Sysno::ppoll
-            | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
+            | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::poll | Sysno::ppoll
+            | Sysno::epoll_create | Sysno::epoll_create1 | Sysno::epoll_ctl
+            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create
+            | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
-            | Sysno::mmap | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
+            | Sysno::mmap | Sysno::shmget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
             | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
+            | Sysno::execveat
     )
 }
 
@@ -132,8 +146,12 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::syncfs => io::syncfs(call),
         Sysno::sync_file_range => io::sync_file_range(call),
         Sysno::fadvise64 => io::fadvise(call),
-        Sysno::copy_file_range => io::copy_file_range(call),
-        Sysno::sendfile => io::sendfile(call),
+        Sysno::readahead => io::readahead(call),
+        Sysno::copy_file_range => between::copy_file_range(call),
+        Sysno::sendfile => between::sendfile(call),
+        Sysno::splice => between::splice(call),
+        Sysno::tee => between::tee(call),
+        Sysno::vmsplice => between::vmsplice(call),
         Sysno::ioctl => io::ioctl(call),
 
         Sysno::open => descriptors::open(call),
@@ -148,9 +166,15 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::pipe => descriptors::pipe(call),
         Sysno::pipe2 => descriptors::pipe2(call),
         Sysno::flock => locks::flock(call),
+        Sysno::socketpair => sockets::socketpair(call),
+        Sysno::shutdown => sockets::shutdown(call),
+        Sysno::recvfrom => sockets::recvfrom(call),
+        Sysno::sendto => sockets::sendto(call),
 
         Sysno::mkdir => names::mkdir(call),
         Sysno::mkdirat => names::mkdirat(call),
+        Sysno::mknod => names::mknod(call),
+        Sysno::mknodat => names::mknodat(call),
         Sysno::rmdir => names::rmdir(call),
         Sysno::unlink => names::unlink(call),
         Sysno::unlinkat => names::unlinkat(call),
@@ -164,18 +188,23 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::readlink => names::readlink(call),
         Sysno::readlinkat => names::readlinkat(call),
         Sysno::getdents64 => names::getdents(call),
+        Sysno::getdents => names::old_getdents(call),
         Sysno::getcwd => names::getcwd(call),
         Sysno::chdir => names::chdir(call),
         Sysno::fchdir => names::fchdir(call),
-        Sysno::access => names::access(call),
-        Sysno::faccessat | Sysno::faccessat2 => names::faccessat(call),
-        Sysno::chmod => names::chmod(call),
-        Sysno::fchmod => names::fchmod(call),
-        Sysno::fchmodat => names::fchmodat(call),
-        Sysno::chown | Sysno::lchown => names::chown(call),
-        Sysno::fchown => names::fchown(call),
-        Sysno::fchownat => names::fchownat(call),
-        Sysno::utimensat => names::utimensat(call),
+        Sysno::access => attributes::access(call),
+        Sysno::faccessat | Sysno::faccessat2 => attributes::faccessat(call),
+        Sysno::chmod => attributes::chmod(call),
+        Sysno::fchmod => attributes::fchmod(call),
+        Sysno::fchmodat => attributes::fchmodat(call),
+        Sysno::chown => attributes::chown(call),
+        Sysno::lchown => attributes::lchown(call),
+        Sysno::fchown => attributes::fchown(call),
+        Sysno::fchownat => attributes::fchownat(call),
+        Sysno::utimensat => attributes::utimensat(call),
+        Sysno::futimesat => attributes::futimesat(call),
+        Sysno::utimes => attributes::utimes(call),
+        Sysno::utime => attributes::utime(call),
         Sysno::umask => names::umask(call),
 
         Sysno::stat => stat::stat(call),
@@ -190,18 +219,26 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::munmap => mappings::munmap(call),
         Sysno::mprotect => mappings::mprotect(call),
         Sysno::mremap => mappings::mremap(call),
-        Sysno::madvise => mappings::madvise(call),
+        Sysno::madvise => advice::madvise(call),
         Sysno::msync => mappings::msync(call),
         Sysno::mincore => mappings::mincore(call),
-        Sysno::mlock | Sysno::mlock2 => mappings::mlock(call),
-        Sysno::munlock | Sysno::mlockall | Sysno::munlockall => Ok(0),
+        Sysno::mlock => advice::mlock(call),
+        Sysno::mlock2 => advice::mlock2(call),
+        Sysno::munlock => advice::munlock(call),
+        Sysno::mlockall => advice::mlockall(call),
+        Sysno::munlockall => advice::munlockall(call),
         Sysno::brk => mappings::brk(call),
+        Sysno::shmget => segments::shmget(call),
+        Sysno::shmat => segments::shmat(call),
+        Sysno::shmdt => segments::shmdt(call),
+        Sysno::shmctl => segments::shmctl(call),
 
         Sysno::clone => life::clone(call),
         Sysno::clone3 => life::clone3(call),
         Sysno::fork => life::fork(call),
         Sysno::vfork => life::vfork(call),
         Sysno::execve => life::execve(call),
+        Sysno::execveat => life::execveat(call),
         Sysno::exit => life::exit(call),
         Sysno::exit_group => life::exit_group(call),
         Sysno::wait4 => life::wait4(call),
@@ -245,6 +282,17 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::ppoll => poll::ppoll(call),
         Sysno::select => poll::select(call),
         Sysno::pselect6 => poll::pselect(call),
+        Sysno::epoll_create => events::epoll_create(call),
+        Sysno::epoll_create1 => events::epoll_create1(call),
+        Sysno::epoll_ctl => events::epoll_ctl(call),
+        Sysno::epoll_wait => events::epoll_wait(call),
+        Sysno::epoll_pwait => events::epoll_pwait(call),
+        Sysno::epoll_pwait2 => events::epoll_pwait2(call),
+        Sysno::eventfd => events::eventfd(call),
+        Sysno::eventfd2 => events::eventfd2(call),
+        Sysno::timerfd_create => events::timerfd_create(call),
+        Sysno::timerfd_settime => events::timerfd_settime(call),
+        Sysno::timerfd_gettime => events::timerfd_gettime(call),
         Sysno::getitimer => timers::getitimer(call),
         Sysno::setitimer => timers::setitimer(call),
         Sysno::alarm => timers::alarm(call),
@@ -263,19 +311,45 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::prlimit64 => system::prlimit(call),
         Sysno::getrusage => system::getrusage(call),
         Sysno::sched_getaffinity => system::sched_getaffinity(call),
-        Sysno::sched_setaffinity => Ok(0),
+        Sysno::sched_setaffinity => system::sched_setaffinity(call),
         // One class of threads, without priorities.
         Sysno::sched_getscheduler | Sysno::sched_setscheduler | Sysno::sched_setparam => Ok(0),
-        Sysno::sched_get_priority_max | Sysno::sched_get_priority_min => Ok(0),
+        Sysno::sched_get_priority_max => system::priority(call, 99),
+        Sysno::sched_get_priority_min => system::priority(call, 1),
+        Sysno::adjtimex => system::adjtimex(call),
         Sysno::sched_getparam => system::sched_getparam(call),
         Sysno::setpriority => Ok(0),
         Sysno::getpriority => Ok(20),
-        Sysno::getresuid | Sysno::getresgid => system::getres(call),
         Sysno::memfd_create => descriptors::memfd_create(call),
         Sysno::getcpu => system::getcpu(call),
-        Sysno::getuid | Sysno::geteuid | Sysno::getgid | Sysno::getegid => Ok(0),
-        Sysno::setuid | Sysno::setgid | Sysno::setreuid | Sysno::setregid => Ok(0),
-        Sysno::setresuid | Sysno::setresgid | Sysno::setgroups | Sysno::getgroups => Ok(0),
+
+        Sysno::getuid => users::real(Users),
+        Sysno::geteuid => users::effective(Users),
+        Sysno::getgid => users::real(Groups),
+        Sysno::getegid => users::effective(Groups),
+        Sysno::setuid => users::set_one(call, Users),
+        Sysno::setgid => users::set_one(call, Groups),
+        Sysno::setreuid => users::set_two(call, Users),
+        Sysno::setregid => users::set_two(call, Groups),
+        Sysno::setresuid => users::set_three(call, Users),
+        Sysno::setresgid => users::set_three(call, Groups),
+        Sysno::setfsuid => users::set_file(call, Users),
+        Sysno::setfsgid => users::set_file(call, Groups),
+        Sysno::getresuid => users::three(call, Users),
+        Sysno::getresgid => users::three(call, Groups),
+        Sysno::getgroups => users::getgroups(call),
+        Sysno::setgroups => users::setgroups(call),
+        Sysno::capget => users::capget(call),
+        Sysno::capset => users::capset(call),
+        Sysno::mount | Sysno::umount2 | Sysno::pivot_root | Sysno::chroot | Sysno::acct
+        | Sysno::swapon | Sysno::swapoff | Sysno::sethostname | Sysno::setdomainname
+        | Sysno::reboot | Sysno::settimeofday | Sysno::clock_settime | Sysno::vhangup
+        | Sysno::init_module | Sysno::delete_module | Sysno::quotactl => users::refused(),
+        // Files have none.
+        Sysno::setxattr | Sysno::lsetxattr | Sysno::fsetxattr | Sysno::getxattr
+        | Sysno::lgetxattr | Sysno::fgetxattr | Sysno::listxattr | Sysno::llistxattr
+        | Sysno::flistxattr | Sysno::removexattr | Sysno::lremovexattr
+        | Sysno::fremovexattr => Err(Errno::OPNOTSUPP),
         // Programs do without them.
         Sysno::rseq | Sysno::membarrier => Err(Errno::NOSYS),
         _ => unknown(number as usize),

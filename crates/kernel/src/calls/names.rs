@@ -1,19 +1,18 @@
-//! Names: `mkdir`, `unlink`, `rename`, `link`, `readlink`, `getdents`, `chdir`, `chmod` and the
-//! like.
+//! Names: `mkdir`, `unlink`, `rename`, `link`, `readlink`, `getdents`, `chdir` and the like.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless_posix::{Errno, Follow, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
-use crate::files::{self, Directory, Handle, New, NewTimes};
-use crate::memory::{get_string, get_words, put};
-use crate::task::caller;
+use crate::credentials::EXECUTE;
+use crate::files::{self, Directory, Handle, New};
+use crate::memory::{get_string, put};
+use crate::task::credentials;
 
 /// The path that an argument leads to.
 pub(super) fn path(call: &mut Call<'_>, argument: usize) -> Result<Vec<u8>, Errno> {
@@ -24,12 +23,15 @@ pub(super) fn path(call: &mut Call<'_>, argument: usize) -> Result<Vec<u8>, Errn
 /// The directory that a path begins at: that of a descriptor, or the working directory.
 pub(super) fn start(call: &Call<'_>, argument: usize, path: &[u8]) -> Result<Directory, Errno> {
     let descriptor = call.args[argument];
+    if path.is_empty() {
+        return Err(Errno::NOENT);
+    }
     if descriptor as i32 == linux::AT_FDCWD || path.starts_with(b"/") {
         return Ok(cwd(call));
     }
-    let file = call.process.file(descriptor)?;
-    let directory = file.directory().ok_or(Errno::NOTDIR)?;
-    Ok(Arc::clone(directory.node()))
+    let file = call.process.any_file(descriptor)?;
+    let directory = file.node().filter(|node| node.kind() == Kind::Directory);
+    directory.cloned().ok_or(Errno::NOTDIR)
 }
 
 pub(super) fn cwd(call: &Call<'_>) -> Directory {
@@ -43,9 +45,14 @@ fn place(call: &mut Call<'_>, argument: usize) -> Result<(Directory, Vec<u8>), E
 }
 
 /// Puts the working directory before the arguments, for calls that have none.
-fn at_cwd(call: &mut Call<'_>) {
+pub(super) fn at_cwd(call: &mut Call<'_>) {
     call.args.rotate_right(1);
     call.args[0] = linux::AT_FDCWD as usize;
+}
+
+/// Checks that a call knows all its flags.
+pub(super) const fn known(flags: usize, all: u32) -> Result<(), Errno> {
+    if flags as u32 & !all == 0 { Ok(()) } else { Err(Errno::INVAL) }
 }
 
 /// What a flag says of a symbolic link at the end of a path.
@@ -57,22 +64,25 @@ const fn follow(flags: usize) -> Follow {
 pub(super) fn node(call: &mut Call<'_>, argument: usize, flags: usize) -> Result<Handle, Errno> {
     let path = path(call, argument + 1)?;
     if path.is_empty() && flags as u32 & linux::AT_EMPTY_PATH != 0 {
-        return open_node(call, argument);
+        return any_node(call, argument);
     }
     let at = start(call, argument, &path)?;
     files::look_up(&at, &path, follow(flags))
 }
 
-/// The node of an open file.
-pub(super) fn open_node(call: &Call<'_>, argument: usize) -> Result<Handle, Errno> {
+/// The node of an open file, also of one that stands for a place alone, or of the working
+/// directory.
+pub(super) fn any_node(call: &Call<'_>, argument: usize) -> Result<Handle, Errno> {
     let descriptor = call.args[argument];
     if descriptor as i32 == linux::AT_FDCWD {
         return Ok(cwd(call));
     }
-    let file = call.process.file(descriptor)?;
-    let regular = file.regular().map(|file| Arc::clone(file.node()));
-    let node = regular.or_else(|| file.directory().map(|file| Arc::clone(file.node())));
-    node.ok_or(Errno::BADF)
+    call.process.any_file(descriptor)?.node().cloned().ok_or(Errno::BADF)
+}
+
+/// The node of an open file.
+pub(super) fn open_node(call: &Call<'_>, argument: usize) -> Result<Handle, Errno> {
+    call.process.file(call.args[argument])?.node().cloned().ok_or(Errno::BADF)
 }
 
 pub(super) fn mkdir(call: &mut Call<'_>) -> Outcome {
@@ -84,6 +94,33 @@ pub(super) fn mkdirat(call: &mut Call<'_>) -> Outcome {
     let (at, path) = place(call, 0)?;
     let mode = call.args[2] as u32 & !call.process.umask.load(Relaxed);
     files::make(&at, &path, New::Directory(mode))?;
+    Ok(0)
+}
+
+pub(super) fn mknod(call: &mut Call<'_>) -> Outcome {
+    at_cwd(call);
+    mknodat(call)
+}
+
+/// Devices are made by root alone.
+pub(super) fn mknodat(call: &mut Call<'_>) -> Outcome {
+    let (at, path) = place(call, 0)?;
+    let asked = call.args[2] as u32;
+    let mode = asked & 0o7777 & !call.process.umask.load(Relaxed);
+    let new = match Kind::of_mode(asked) {
+        None if asked & linux::S_IFMT == 0 => New::File(mode),
+        Some(Kind::File) => New::File(mode),
+        Some(kind @ (Kind::Fifo | Kind::Socket)) => New::Special(kind, 0, mode),
+        Some(kind @ (Kind::Characters | Kind::Blocks)) => {
+            if !credentials().is_root_of_files() {
+                return Err(Errno::PERM);
+            }
+            New::Special(kind, call.args[3] as u64, mode)
+        }
+        Some(Kind::Directory) => return Err(Errno::PERM),
+        Some(Kind::Link) | None => return Err(Errno::INVAL),
+    };
+    files::make(&at, &path, new)?;
     Ok(0)
 }
 
@@ -136,6 +173,7 @@ pub(super) fn link(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn linkat(call: &mut Call<'_>) -> Outcome {
     let flags = call.args[4];
+    known(flags, linux::AT_SYMLINK_FOLLOW | linux::AT_EMPTY_PATH)?;
     let follows = flags as u32 & linux::AT_SYMLINK_FOLLOW != 0;
     let how = if follows { flags } else { flags | linux::AT_SYMLINK_NOFOLLOW as usize };
     let node = node(call, 0, how)?;
@@ -163,12 +201,17 @@ pub(super) fn readlink(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn readlinkat(call: &mut Call<'_>) -> Outcome {
-    let (at, path) = place(call, 0)?;
+    let path = path(call, 1)?;
     let [_, _, buffer, len, ..] = call.args;
     if len as i32 <= 0 {
         return Err(Errno::INVAL);
     }
-    let target = files::read_link(&at, &path)?;
+    let target = if path.is_empty() {
+        let node = any_node(call, 0)?;
+        if node.kind() == Kind::Link { node.target()? } else { return Err(Errno::NOENT) }
+    } else {
+        files::read_link(&start(call, 0, &path)?, &path)?
+    };
     let len = target.len().min(len);
     put(&mut call.token, buffer, &target[..len])?;
     Ok(len)
@@ -178,6 +221,13 @@ pub(super) fn getdents(call: &mut Call<'_>) -> Outcome {
     let [descriptor, buffer, len, ..] = call.args;
     let file = call.process.file(descriptor)?;
     file.directory().ok_or(Errno::NOTDIR)?.list(&mut call.token, buffer, len as u32 as usize)
+}
+
+/// The call of old, whose entries have the kind behind the name.
+pub(super) fn old_getdents(call: &mut Call<'_>) -> Outcome {
+    let [descriptor, buffer, len, ..] = call.args;
+    let file = call.process.file(descriptor)?;
+    file.directory().ok_or(Errno::NOTDIR)?.list_old(&mut call.token, buffer, len as u32 as usize)
 }
 
 pub(super) fn getcwd(call: &mut Call<'_>) -> Outcome {
@@ -195,6 +245,7 @@ fn set_cwd(call: &Call<'_>, node: Directory) -> Outcome {
     if node.kind() != Kind::Directory {
         return Err(Errno::NOTDIR);
     }
+    credentials().need(&node.attributes()?.status, EXECUTE)?;
     let old = core::mem::replace(&mut *call.process.cwd.lock(), node);
     drop(old);
     Ok(0)
@@ -207,88 +258,8 @@ pub(super) fn chdir(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn fchdir(call: &mut Call<'_>) -> Outcome {
-    let node = open_node(call, 0)?;
+    let node = call.process.any_file(call.args[0])?.node().cloned().ok_or(Errno::NOTDIR)?;
     set_cwd(call, node)
-}
-
-pub(super) fn access(call: &mut Call<'_>) -> Outcome {
-    at_cwd(call);
-    call.args[3] = 0;
-    faccessat(call)
-}
-
-/// As root, who may do everything but execute what nobody may.
-pub(super) fn faccessat(call: &mut Call<'_>) -> Outcome {
-    let is_second = call.frame.error == syscalls::Sysno::faccessat2 as u64 + 1;
-    let flags = if is_second { call.args[3] } else { 0 };
-    let node = node(call, 0, flags)?;
-    let executes = call.args[2] as u32 & linux::X_OK != 0;
-    let is_file = node.kind() == Kind::File;
-    if executes && is_file && node.attributes()?.status.mode & 0o111 == 0 {
-        return Err(Errno::ACCES);
-    }
-    Ok(0)
-}
-
-pub(super) fn chmod(call: &mut Call<'_>) -> Outcome {
-    at_cwd(call);
-    fchmodat(call)
-}
-
-pub(super) fn fchmod(call: &mut Call<'_>) -> Outcome {
-    open_node(call, 0)?.set_mode(call.args[1] as u32)?;
-    Ok(0)
-}
-
-pub(super) fn fchmodat(call: &mut Call<'_>) -> Outcome {
-    node(call, 0, 0)?.set_mode(call.args[2] as u32)?;
-    Ok(0)
-}
-
-/// An owner or a group, unless it is to stay.
-fn id(argument: usize) -> Option<u32> {
-    (argument as i32 != -1).then_some(argument as u32)
-}
-
-pub(super) fn chown(call: &mut Call<'_>) -> Outcome {
-    at_cwd(call);
-    let node = node(call, 0, 0)?;
-    node.set_owner(id(call.args[2]), id(call.args[3]))?;
-    Ok(0)
-}
-
-pub(super) fn fchown(call: &mut Call<'_>) -> Outcome {
-    let node = open_node(call, 0)?;
-    node.set_owner(id(call.args[1]), id(call.args[2]))?;
-    Ok(0)
-}
-
-pub(super) fn fchownat(call: &mut Call<'_>) -> Outcome {
-    let node = node(call, 0, call.args[4])?;
-    node.set_owner(id(call.args[2]), id(call.args[3]))?;
-    Ok(0)
-}
-
-pub(super) fn utimensat(call: &mut Call<'_>) -> Outcome {
-    let [_, path, times, flags, ..] = call.args;
-    let node = if path == 0 { open_node(call, 0)? } else { node(call, 0, flags)? };
-    let now = caller().now;
-    if times == 0 {
-        node.set_times(NewTimes { accessed: Some(now), modified: Some(now) })?;
-        return Ok(0);
-    }
-    let words: [u64; 4] = get_words(&mut call.token, times)?;
-    let time = |seconds: u64, nanoseconds: u64| match nanoseconds {
-        nanoseconds if nanoseconds == u64::from(linux::UTIME_NOW) => Ok(Some(now)),
-        nanoseconds if nanoseconds == u64::from(linux::UTIME_OMIT) => Ok(None),
-        nanoseconds if nanoseconds < 1_000_000_000 => {
-            Ok(Some(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)))
-        }
-        _ => Err(Errno::INVAL),
-    };
-    let (accessed, modified) = (time(words[0], words[1])?, time(words[2], words[3])?);
-    node.set_times(NewTimes { accessed, modified })?;
-    Ok(0)
 }
 
 pub(super) fn umask(call: &mut Call<'_>) -> Outcome {

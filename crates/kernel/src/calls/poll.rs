@@ -12,7 +12,7 @@ use linux_raw_sys::general as linux;
 use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
 use crate::calls::time::{NANOSECONDS, nanoseconds, timespec};
-use crate::files::Ready;
+use crate::files::{OpenFile, Ready};
 use crate::memory::{get, get_words, put, put_words};
 use crate::task;
 use crate::waits::poll_key;
@@ -29,7 +29,7 @@ fn from_now(len: u64) -> u64 {
 }
 
 /// Has a mask hold for the call, if there is one.
-fn mask(call: &mut Call<'_>, at: usize, size: usize) -> Result<(), Errno> {
+pub(super) fn mask(call: &mut Call<'_>, at: usize, size: usize) -> Result<(), Errno> {
     if at == 0 {
         return Ok(());
     }
@@ -41,26 +41,40 @@ fn mask(call: &mut Call<'_>, at: usize, size: usize) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Waits until `look` finds files that are ready; how many. None if the time came first.
-fn wait(until: Option<u64>, mut look: impl FnMut() -> Result<usize, Errno>) -> Outcome {
+/// Waits until `look` finds files that are ready; how many. None if the time came first. A file may
+/// become ready by itself at the time `wakes_at`.
+pub(super) fn wait(
+    until: Option<u64>,
+    wakes_at: Option<u64>,
+    mut look: impl FnMut() -> Result<usize, Errno>,
+) -> Outcome {
     let mut found = look();
-    if found == Ok(0) {
-        let waited = task::wait_until(poll_key(), until, &mut || {
+    while found == Ok(0) {
+        let next = wakes_at.filter(|at| *at > clock::monotonic());
+        let first = until.into_iter().chain(next).min();
+        let waited = task::wait_until(poll_key(), first, &mut || {
             found = look();
             found != Ok(0)
         });
         match waited {
-            Ok(()) | Err(Errno::TIMEDOUT) => {}
+            Ok(()) => {}
+            Err(Errno::TIMEDOUT) if until.is_none_or(|until| clock::monotonic() < until) => {}
+            Err(Errno::TIMEDOUT) => break,
             Err(errno) => return Err(errno),
         }
     }
     found
 }
 
+/// The time that milliseconds from now are; none for a negative number.
+pub(super) fn in_milliseconds(milliseconds: usize) -> Option<u64> {
+    let len = u64::try_from(milliseconds as i32).ok();
+    len.map(|len| from_now(len * 1_000_000))
+}
+
 pub(super) fn poll(call: &mut Call<'_>) -> Outcome {
     let [files, count, milliseconds, ..] = call.args;
-    let len = u64::try_from(milliseconds as i32).ok();
-    poll_until(call, files, count, len.map(|len| from_now(len * 1_000_000)))
+    poll_until(call, files, count, in_milliseconds(milliseconds))
 }
 
 pub(super) fn ppoll(call: &mut Call<'_>) -> Outcome {
@@ -81,23 +95,36 @@ fn poll_until(call: &mut Call<'_>, at: usize, count: usize, until: Option<u64>) 
     entries.try_reserve_exact(count * 8).map_err(|_| Errno::NOMEM)?;
     entries.resize(count * 8, 0);
     get(&mut call.token, at, &mut entries)?;
-    let ready = wait(until, || Ok(look(call, &mut entries)))?;
+    let files = polled(call, &entries);
+    let wakes_at = files.iter().flatten().flatten().filter_map(|file| file.wakes_at()).min();
+    let ready = wait(until, wakes_at, || Ok(look(&files, &mut entries)))?;
     put(&mut call.token, at, &entries)?;
     Ok(ready)
 }
 
+/// A file that is waited for: none for a negative descriptor, and an error for one that is free.
+type Polled = Option<Result<OpenFile, Errno>>;
+
+/// The files of each `struct pollfd`. They stay open until the call returns: what looks at them
+/// must not drop one.
+fn polled(call: &Call<'_>, entries: &[u8]) -> Vec<Polled> {
+    let (entries, _) = entries.as_chunks::<8>();
+    let descriptors = entries.iter().map(|&[a, b, c, d, ..]| i32::from_ne_bytes([a, b, c, d]));
+    let numbers = descriptors.map(|number| usize::try_from(number).ok());
+    numbers.map(|number| number.map(|number| call.process.file(number))).collect()
+}
+
 /// Sets what is ready in each `struct pollfd`; how many are.
-fn look(call: &Call<'_>, entries: &mut [u8]) -> usize {
+fn look(files: &[Polled], entries: &mut [u8]) -> usize {
     let mut count = 0;
     let (entries, _) = entries.as_chunks_mut::<8>();
-    for entry in entries {
-        let [a, b, c, d, low, high, ..] = *entry;
-        let descriptor = i32::from_ne_bytes([a, b, c, d]);
+    for (entry, file) in entries.iter_mut().zip(files) {
+        let [_, _, _, _, low, high, ..] = *entry;
         let asked = Ready::from_bits_truncate(u16::from_ne_bytes([low, high]).into());
-        let ready = match usize::try_from(descriptor).map(|number| call.process.file(number)) {
-            Err(_) => 0,
-            Ok(Err(_)) => linux::POLLNVAL,
-            Ok(Ok(file)) => (file.ready() & (asked | ALWAYS)).bits(),
+        let ready = match file {
+            None => 0,
+            Some(Err(_)) => linux::POLLNVAL,
+            Some(Ok(file)) => (file.ready() & (asked | ALWAYS)).bits(),
         };
         count += usize::from(ready != 0);
         [entry[6], entry[7]] = (ready as u16).to_ne_bytes();
@@ -158,7 +185,9 @@ fn select_until(call: &mut Call<'_>, until: Option<u64>, unit: u64) -> Outcome {
         *set = bytes.map(u64::from_ne_bytes);
     }
     let mut told = [[0_u64; SET]; 3];
-    let ready = wait(until, || select_among(call, count, &asked, &mut told));
+    let files = selected(call, count, &asked)?;
+    let wakes_at = files.iter().filter_map(|(_, file)| file.wakes_at()).min();
+    let ready = wait(until, wakes_at, || Ok(select_among(&files, &asked, &mut told)));
     if timeout != 0
         && let Some(until) = until
     {
@@ -174,28 +203,38 @@ fn select_until(call: &mut Call<'_>, until: Option<u64>, unit: u64) -> Outcome {
     Ok(ready)
 }
 
-/// Notes the descriptors that are ready; how often one is.
-fn select_among(
+/// Whether a set has a descriptor.
+const fn has(set: &[u64; SET], descriptor: usize) -> bool {
+    set[descriptor / 64] & 1 << (descriptor % 64) != 0
+}
+
+/// The files that are in a set. They stay open until the call returns.
+fn selected(
     call: &Call<'_>,
     count: usize,
     asked: &[[u64; SET]; 3],
+) -> Result<Vec<(usize, OpenFile)>, Errno> {
+    let is_asked = |descriptor: &usize| asked.iter().any(|set| has(set, *descriptor));
+    let numbers = (0..count).filter(is_asked);
+    numbers.map(|descriptor| Ok((descriptor, call.process.file(descriptor)?))).collect()
+}
+
+/// Notes the descriptors that are ready; how often one is.
+fn select_among(
+    files: &[(usize, OpenFile)],
+    asked: &[[u64; SET]; 3],
     told: &mut [[u64; SET]; 3],
-) -> Outcome {
+) -> usize {
     let mut ready = 0;
     *told = [[0; SET]; 3];
-    for descriptor in 0..count {
-        let (word, bit) = (descriptor / 64, 1 << (descriptor % 64));
-        let is_asked = |set: &[u64; SET]| set[word] & bit != 0;
-        if !asked.iter().any(is_asked) {
-            continue;
-        }
-        let is = call.process.file(descriptor)?.ready();
-        for (kind, set) in asked.iter().enumerate().filter(|(_, set)| is_asked(set)) {
-            if set[word] & bit != 0 && is.intersects(ASKED[kind]) {
-                told[kind][word] |= bit;
+    for (descriptor, file) in files {
+        let is = file.ready();
+        for (kind, set) in asked.iter().enumerate() {
+            if has(set, *descriptor) && is.intersects(ASKED[kind]) {
+                told[kind][descriptor / 64] |= 1 << (descriptor % 64);
                 ready += 1;
             }
         }
     }
-    Ok(ready)
+    ready
 }

@@ -14,7 +14,8 @@ use crate::calls::time::timespec;
 use crate::memory::{get_words, put_words};
 use crate::process::{self, Process};
 use crate::sched;
-use crate::signals::{Action, Cause, SIGNALS, UNBLOCKABLE};
+use crate::signals::{Action, Cause, SIGNALS, UNBLOCKABLE, bit};
+use crate::task::credentials;
 
 /// The size of a set of signals.
 const SET: usize = 8;
@@ -40,6 +41,13 @@ pub(super) fn sigaction(call: &mut Call<'_>) -> Outcome {
         let [handler, flags, restorer, mask] = get_words(&mut call.token, new)?;
         let action = Action { handler: handler as usize, flags, restorer: restorer as usize, mask };
         call.process.life.signals.actions.lock()[number as usize - 1] = action;
+        if call.process.life.signals.ignores(number) {
+            // One that is pending goes, too.
+            call.process.life.signals.withdraw(bit(number));
+            for thread in call.process.threads() {
+                thread.signals.withdraw(bit(number));
+            }
+        }
     }
     if old != 0 {
         let Action { handler, flags, restorer, mask } = before;
@@ -146,9 +154,13 @@ fn signal_or_none(argument: usize) -> Result<Option<u32>, Errno> {
 }
 
 fn send_to(call: &Call<'_>, number: i32, signal: Option<u32>, cause: Cause) -> Outcome {
+    let mut sent = Err(Errno::PERM);
     let send = |process: &Arc<Process>| {
-        if let Some(signal) = signal {
-            process::send(process, signal, cause);
+        if may_send(call, process, signal) {
+            sent = Ok(0);
+            if let Some(signal) = signal {
+                process::send(process, signal, cause);
+            }
         }
     };
     match number {
@@ -157,7 +169,17 @@ fn send_to(call: &Call<'_>, number: i32, signal: Option<u32>, cause: Cause) -> O
         -1 => process::with_group(None, send)?,
         group => process::with_group(Some(group.unsigned_abs()), send)?,
     }
-    Ok(0)
+    sent
+}
+
+/// Whether the caller may send a signal to a process: one of the same user, or of the same session
+/// if it is to go on.
+fn may_send(call: &Call<'_>, to: &Process, signal: Option<u32>) -> bool {
+    let (own, other) = (credentials().user, to.credentials().user);
+    let is_same = [own.real, own.effective].iter().any(|id| [other.real, other.saved].contains(id));
+    let session = call.process.session.load(Relaxed);
+    let continues = signal == Some(linux::SIGCONT) && session == to.session.load(Relaxed);
+    own.effective == 0 || is_same || continues
 }
 
 pub(super) fn kill(call: &mut Call<'_>) -> Outcome {
@@ -233,6 +255,9 @@ fn send_to_thread(call: &Call<'_>, of: Option<u32>, number: usize, which: usize)
     let process = process::process_of(&thread).ok_or(Errno::SRCH)?;
     if of.is_some_and(|of| of != process.number()) {
         return Err(Errno::SRCH);
+    }
+    if !may_send(call, &process, signal) {
+        return Err(Errno::PERM);
     }
     if let Some(signal) = signal {
         let sender = u64::from(call.process.number());

@@ -11,8 +11,8 @@ use crate::memory::{put, put_words};
 
 const NANOSECONDS: u64 = 1_000_000_000;
 const BLOCK: u64 = 4096;
-/// What `st_blocks` counts by.
-const SECTOR: u64 = 512;
+/// The flags that say which file is meant.
+const FLAGS: u32 = linux::AT_SYMLINK_NOFOLLOW | linux::AT_NO_AUTOMOUNT | linux::AT_EMPTY_PATH;
 
 /// `struct stat`.
 fn put_stat(call: &mut Call<'_>, target: usize, attributes: &Attributes) -> Outcome {
@@ -25,10 +25,10 @@ fn put_stat(call: &mut Call<'_>, target: usize, attributes: &Attributes) -> Outc
         status.links,
         u64::from(status.mode) | u64::from(status.uid) << 32,
         status.gid.into(),
-        attributes.device,
+        status.special,
         status.size,
         BLOCK,
-        sectors(attributes),
+        attributes.sectors,
         accessed.0,
         accessed.1,
         modified.0,
@@ -58,7 +58,7 @@ fn of_path(call: &mut Call<'_>, follow: Follow) -> Outcome {
 }
 
 pub(super) fn fstat(call: &mut Call<'_>) -> Outcome {
-    let attributes = call.process.file(call.args[0])?.attributes()?;
+    let attributes = call.process.any_file(call.args[0])?.attributes()?;
     put_stat(call, call.args[1], &attributes)
 }
 
@@ -67,7 +67,7 @@ fn attributes(call: &mut Call<'_>, flags: usize) -> Result<Attributes, Errno> {
     let is_empty = flags as u32 & linux::AT_EMPTY_PATH != 0
         && (call.args[1] == 0 || names::path(call, 1)?.is_empty());
     if is_empty && call.args[0] as i32 != linux::AT_FDCWD {
-        return call.process.file(call.args[0])?.attributes();
+        return call.process.any_file(call.args[0])?.attributes();
     }
     if is_empty {
         return files::attributes_at(&names::cwd(call), b".", Follow::Last);
@@ -81,15 +81,22 @@ fn attributes(call: &mut Call<'_>, flags: usize) -> Result<Attributes, Errno> {
 
 pub(super) fn fstatat(call: &mut Call<'_>) -> Outcome {
     let [_, _, target, flags, ..] = call.args;
+    names::known(flags, FLAGS)?;
     let attributes = attributes(call, flags)?;
     put_stat(call, target, &attributes)
 }
 
 /// `struct statx`, with what `stat` has.
 pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
-    let [_, _, flags, _, target, _] = call.args;
+    let [_, _, flags, mask, target, _] = call.args;
+    const STATX_RESERVED: u32 = 1 << 31;
+    let kinds = linux::AT_STATX_FORCE_SYNC | linux::AT_STATX_DONT_SYNC;
+    names::known(flags, FLAGS | kinds)?;
+    if flags as u32 & kinds == kinds || mask as u32 & STATX_RESERVED != 0 {
+        return Err(Errno::INVAL);
+    }
     let attributes = attributes(call, flags)?;
-    let Attributes { status, device, .. } = attributes;
+    let status = attributes.status;
     let mut bytes = [0; 256];
     let mut set = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     set(0, &linux::STATX_BASIC_STATS.to_ne_bytes());
@@ -100,23 +107,17 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     set(28, &(status.mode as u16).to_ne_bytes());
     set(32, &status.number.to_ne_bytes());
     set(40, &status.size.to_ne_bytes());
-    set(48, &sectors(&attributes).to_ne_bytes());
+    set(48, &attributes.sectors.to_ne_bytes());
     for (at, time) in [(64, status.accessed), (96, status.changed), (112, status.modified)] {
         set(at, &(time / NANOSECONDS).to_ne_bytes());
         set(at + 8, &((time % NANOSECONDS) as u32).to_ne_bytes());
     }
-    for (at, number) in [(128, device), (136, status.device)] {
+    for (at, number) in [(128, status.special), (136, status.device)] {
         set(at, &((number >> 8) as u32).to_ne_bytes());
         set(at + 4, &((number & 0xff) as u32).to_ne_bytes());
     }
     put(&mut call.token, target, &bytes)?;
     Ok(0)
-}
-
-/// `st_blocks`: files in memory are taken for whole.
-fn sectors(attributes: &Attributes) -> u64 {
-    let whole = || attributes.status.size.div_ceil(BLOCK) * (BLOCK / SECTOR);
-    attributes.sectors.unwrap_or_else(whole)
 }
 
 pub(super) fn statfs(call: &mut Call<'_>) -> Outcome {
@@ -126,11 +127,11 @@ pub(super) fn statfs(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn fstatfs(call: &mut Call<'_>) -> Outcome {
-    let space = match names::open_node(call, 0) {
+    let space = match names::any_node(call, 0) {
         Ok(node) => node.space(),
         // Pipes and the like, too, have some file system.
         Err(_) => {
-            call.process.file(call.args[0])?;
+            call.process.any_file(call.args[0])?;
             files::root().space()
         }
     };

@@ -13,9 +13,10 @@ use crate::arch::{clock, percpu};
 use crate::calls::call::{Call, Outcome};
 use crate::calls::time::NANOSECONDS;
 use crate::files::random_bytes;
-use crate::memory::{copy_out, frames, get_words, put, put_words, with_buffer};
+use crate::memory::{copy_out, frames, get, get_words, put, put_words, with_buffer};
 use crate::process::{self, Process};
 use crate::sched;
+use crate::task::credentials;
 
 /// Bytes of a field of `struct utsname`.
 const FIELD: usize = 65;
@@ -63,6 +64,10 @@ pub(super) fn getrandom(call: &mut Call<'_>) -> Outcome {
 
 fn change_limit(call: &mut Call<'_>, of: &Process, which: usize, new: usize) -> Result<(), Errno> {
     let limit = get_words(&mut call.token, new)?;
+    let [_, most] = of.life.limits.get(which)?;
+    if limit[1] > most && limit[0] <= limit[1] && !credentials().is_root() {
+        return Err(Errno::PERM);
+    }
     of.life.limits.set(which, limit)?;
     if which as u32 == linux::RLIMIT_NOFILE {
         of.files.lock().set_limit(limit[0] as usize);
@@ -121,18 +126,43 @@ pub(super) fn getrusage(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
-/// The user and group of all programs is 0.
-pub(super) fn getres(call: &mut Call<'_>) -> Outcome {
-    let [real, effective, saved, ..] = call.args;
-    for target in [real, effective, saved] {
-        put(&mut call.token, target, &0_u32.to_ne_bytes())?;
-    }
-    Ok(0)
-}
-
 pub(super) fn sched_getparam(call: &mut Call<'_>) -> Outcome {
     put(&mut call.token, call.args[1], &0_u32.to_ne_bytes())?;
     Ok(0)
+}
+
+/// The highest or lowest priority of a class: of those for real time, `of_real_time`.
+pub(super) const fn priority(call: &Call<'_>, of_real_time: usize) -> Outcome {
+    match call.args[0] as u32 {
+        linux::SCHED_FIFO | linux::SCHED_RR => Ok(of_real_time),
+        linux::SCHED_NORMAL | linux::SCHED_BATCH | linux::SCHED_IDLE => Ok(0),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// The clock runs as it does.
+pub(super) fn adjtimex(call: &mut Call<'_>) -> Outcome {
+    const WORDS: usize = 26;
+    let [modes] = get_words(&mut call.token, call.args[0])?;
+    if modes as u32 != 0 {
+        return Err(Errno::PERM);
+    }
+    put_words(&mut call.token, call.args[0], [0; WORDS])?;
+    Ok(0)
+}
+
+/// Threads run on any CPU, whatever they ask for; they have to ask for one that there is.
+pub(super) fn sched_setaffinity(call: &mut Call<'_>) -> Outcome {
+    let [number, len, source, ..] = call.args;
+    let mut bytes = [0; 8];
+    let len = len.min(bytes.len());
+    get(&mut call.token, source, &mut bytes[..len])?;
+    if number != 0 && sched::find(number as u32).is_none() {
+        return Err(Errno::SRCH);
+    }
+    let cpus = percpu::cpus().iter().filter(|cpu| cpu.online.load(Relaxed)).count();
+    let asked = u64::from_ne_bytes(bytes) & ((1 << cpus) - 1);
+    if asked == 0 { Err(Errno::INVAL) } else { Ok(0) }
 }
 
 pub(super) fn sched_getaffinity(call: &mut Call<'_>) -> Outcome {

@@ -8,9 +8,9 @@ use linux_raw_sys::general as linux;
 use crate::files::directory::Directory;
 use crate::files::mount;
 use crate::files::vnode::{Handle, New};
-use crate::files::walk::{Last, Name, Walk};
+use crate::files::walk::{Last, Name, Walk, need_change, need_removal};
 
-/// Makes a directory or a symbolic link.
+/// Makes a directory, a symbolic link, or a name of something else.
 ///
 /// # Errors
 /// `EEXIST`; those of a path and of the file system.
@@ -66,6 +66,7 @@ fn free_place(at: &Directory, path: &[u8]) -> Result<Place, Errno> {
     if walk.find(&name.name)?.is_some() {
         return Err(Errno::EXIST);
     }
+    need_change(&walk.current)?;
     Ok(Place { directory: walk.current, name })
 }
 
@@ -87,6 +88,12 @@ pub(crate) fn unlink(at: &Directory, path: &[u8]) -> Result<(), Errno> {
         let is_directory = node.kind() == Kind::Directory;
         return Err(if is_directory { Errno::ISDIR } else { Errno::NOTDIR });
     }
+    if let Some(node) = walk.find(&name)? {
+        need_removal(&walk.current, &node)?;
+        if node.kind() == Kind::Directory {
+            return Err(Errno::ISDIR);
+        }
+    }
     walk.current.unlink(&name)
 }
 
@@ -103,8 +110,14 @@ pub(crate) fn remove_directory(at: &Directory, path: &[u8]) -> Result<(), Errno>
         Last::DotDot => return Err(Errno::NOTEMPTY),
         Last::Name(name) => name.name,
     };
-    if walk.find(&name)?.is_some_and(|node| mount::is_root(&node)) {
-        return Err(Errno::BUSY);
+    if let Some(node) = walk.find(&name)? {
+        need_removal(&walk.current, &node)?;
+        if node.kind() != Kind::Directory {
+            return Err(Errno::NOTDIR);
+        }
+        if mount::is_root(&node) {
+            return Err(Errno::BUSY);
+        }
     }
     walk.current.remove_directory(&name)
 }
@@ -131,6 +144,11 @@ pub(crate) fn rename(
     let slash = old.has_slash || new.has_slash;
     if slash && source.kind() != Kind::Directory {
         return Err(Errno::NOTDIR);
+    }
+    need_removal(&from.current, &source)?;
+    match &target {
+        Some(target) => need_removal(&to.current, target)?,
+        None => need_change(&to.current)?,
     }
     if mount::is_root(&source) || target.as_ref().is_some_and(mount::is_root) {
         return Err(Errno::BUSY);

@@ -5,13 +5,14 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 
 use faultless::prelude::MayFault;
-use faultless_posix::Errno;
+use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::arch::serial;
-use crate::files::file::{File, Ready};
+use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
 use crate::memory::{UserBytes, copy_in, copy_out, put};
 use crate::sync::Lock;
@@ -104,8 +105,17 @@ impl File for Console {
         if done == 0 && asked > 0 { Err(Errno::FAULT) } else { Ok(done) }
     }
 
+    fn put(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        serial::print(bytes);
+        Ok(bytes.len())
+    }
+
+    fn again(&self, flags: u32) -> Result<OpenFile, Errno> {
+        Ok(Arc::new(Self::new(flags)))
+    }
+
     fn attributes(&self) -> Result<Attributes, Errno> {
-        Ok(stream_attributes(linux::S_IFCHR, 5 << 8))
+        Ok(stream_attributes(Kind::Characters, 5 << 8))
     }
 
     fn control(&self, token: &mut MayFault, request: u32, argument: usize) -> Result<usize, Errno> {

@@ -1,5 +1,4 @@
-//! Devices: nodes of the tree whose numbers stand in a table. Opened, they are something else than
-//! the empty file that they have for contents.
+//! Devices: what is open when a node is opened that has the number of one.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::AtomicU32;
@@ -8,26 +7,29 @@ use core::sync::atomic::Ordering::Relaxed;
 use alloc::sync::Arc;
 
 use faultless::prelude::MayFault;
-use faultless_posix::Errno;
+use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::files::console::Console;
-use crate::files::file::File;
-use crate::files::names::{self, make_directory, make_file};
-use crate::files::nodes::{self, Attributes, Special, stream_attributes};
+use crate::files::file::{File, OpenFile};
+use crate::files::nodes::{Attributes, stream_attributes};
 use crate::memory::{UserBytes, copy_out};
 
 /// `/dev/zero`, which can be mapped.
 pub(crate) const ZERO: u64 = number(1, 5);
 
+/// What is open then, by the flags of `open`.
+type Opens = fn(u32) -> OpenFile;
+
 /// The devices: path, number (`st_rdev`), and what is open then.
-const DEVICES: [(&[u8], u64, names::Opens); 6] = [
+const DEVICES: [(&[u8], u64, Opens); 7] = [
     (b"/dev/null", number(1, 3), |flags| Arc::new(Memory::new(What::Null, flags))),
     (b"/dev/zero", ZERO, |flags| Arc::new(Memory::new(What::Zero, flags))),
     (b"/dev/full", number(1, 7), |flags| Arc::new(Memory::new(What::Full, flags))),
     (b"/dev/random", number(1, 8), |flags| Arc::new(Memory::new(What::Random, flags))),
     (b"/dev/urandom", number(1, 9), |flags| Arc::new(Memory::new(What::Random, flags))),
     (b"/dev/tty", number(5, 0), |flags| Arc::new(Console::new(flags))),
+    (b"/dev/console", number(5, 1), |flags| Arc::new(Console::new(flags))),
 ];
 
 /// `makedev`, for numbers below 256.
@@ -35,18 +37,18 @@ const fn number(major: u64, minor: u64) -> u64 {
     major << 8 | minor
 }
 
-/// Makes the nodes.
+/// The paths of the devices, with their numbers.
+pub(super) fn nodes() -> impl Iterator<Item = (&'static [u8], u64)> {
+    DEVICES.iter().map(|(path, number, _)| (*path, *number))
+}
+
+/// Opens the device of a number.
 ///
 /// # Errors
-/// Those of names.
-pub(super) fn init() -> Result<(), Errno> {
-    make_directory(b"/dev", 0o755)?;
-    for (path, device, open) in DEVICES {
-        let node = make_file(path, 0o666)?;
-        nodes::mark(&node, Special { device });
-        names::opens_as(&node, open);
-    }
-    Ok(())
+/// `ENXIO`: there is none.
+pub(super) fn open(device: u64, flags: u32) -> Result<OpenFile, Errno> {
+    let found = DEVICES.iter().find(|(_, number, _)| *number == device);
+    found.map(|(_, _, opens)| opens(flags)).ok_or(Errno::NXIO)
 }
 
 /// Devices that are no hardware.
@@ -99,6 +101,33 @@ impl File for Memory {
         if self.what == What::Full { Err(Errno::NOSPC) } else { Ok(from.count()) }
     }
 
+    fn put(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        if self.what == What::Full { Err(Errno::NOSPC) } else { Ok(bytes.len()) }
+    }
+
+    /// A position means nothing to it, but may be named.
+    fn seek(&self, _token: &mut MayFault, _offset: i64, _whence: u32) -> Result<u64, Errno> {
+        Ok(0)
+    }
+
+    fn read_at(
+        &self,
+        token: &mut MayFault,
+        to: &mut UserBytes<'_>,
+        _position: u64,
+    ) -> Result<usize, Errno> {
+        self.read(token, to)
+    }
+
+    fn write_at(
+        &self,
+        token: &mut MayFault,
+        from: &mut UserBytes<'_>,
+        _position: u64,
+    ) -> Result<usize, Errno> {
+        self.write(token, from)
+    }
+
     fn attributes(&self) -> Result<Attributes, Errno> {
         let minor = match self.what {
             What::Null => 3,
@@ -106,7 +135,7 @@ impl File for Memory {
             What::Full => 7,
             What::Random => 9,
         };
-        Ok(stream_attributes(linux::S_IFCHR, number(1, minor)))
+        Ok(stream_attributes(Kind::Characters, number(1, minor)))
     }
 
     fn flags(&self) -> u32 {
@@ -114,7 +143,8 @@ impl File for Memory {
     }
 
     fn set_flags(&self, flags: u32) {
-        self.flags.store(flags, Relaxed);
+        let mode = self.flags() & linux::O_ACCMODE;
+        self.flags.store(flags & !linux::O_ACCMODE | mode, Relaxed);
     }
 }
 

@@ -10,7 +10,7 @@ use faultless::prelude::MayFault;
 use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
-use crate::files::vnode::Handle;
+use crate::files::vnode::{Entry, Handle};
 use crate::memory::put;
 use crate::waits::SleepLock;
 
@@ -19,6 +19,9 @@ pub(crate) type Directory = Handle;
 
 /// Bytes of `struct linux_dirent64` before the name.
 const ENTRY: usize = 19;
+
+/// Bytes of `struct linux_dirent` before the name.
+const OLD_ENTRY: usize = 18;
 
 /// An open directory.
 pub(crate) struct OpenDirectory {
@@ -52,15 +55,8 @@ impl OpenDirectory {
     /// # Errors
     /// `EINVAL` if not even one entry fits; `EFAULT`; `ENOENT` if the directory was removed.
     pub(crate) fn list(&self, token: &mut MayFault, to: usize, len: usize) -> Result<usize, Errno> {
-        let mut position = self.position.lock();
-        let end = self.node.end_cookie();
-        self.node.accessed();
-        let mut done = 0;
-        while let Some(entry) = self.node.entry(*position, end)? {
+        self.list_by(token, to, len, |entry| {
             let size = (ENTRY + entry.name.len() + 1).next_multiple_of(8);
-            if size > len - done {
-                return if done == 0 { Err(Errno::INVAL) } else { Ok(done) };
-            }
             let mut bytes = Vec::with_capacity(size);
             bytes.extend_from_slice(&entry.number.to_ne_bytes());
             bytes.extend_from_slice(&entry.next.to_ne_bytes());
@@ -68,8 +64,57 @@ impl OpenDirectory {
             bytes.push(entry.kind);
             bytes.extend_from_slice(&entry.name);
             bytes.resize(size, 0);
-            put(token, to.wrapping_add(done), &bytes)?;
-            done += size;
+            bytes
+        })
+    }
+
+    /// As [`list`](Self::list), by `getdents`.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub(crate) fn list_old(
+        &self,
+        token: &mut MayFault,
+        to: usize,
+        len: usize,
+    ) -> Result<usize, Errno> {
+        self.list_by(token, to, len, |entry| {
+            let size = (OLD_ENTRY + entry.name.len() + 2).next_multiple_of(8);
+            let mut bytes = Vec::with_capacity(size);
+            bytes.extend_from_slice(&entry.number.to_ne_bytes());
+            bytes.extend_from_slice(&entry.next.to_ne_bytes());
+            bytes.extend_from_slice(&(size as u16).to_ne_bytes());
+            bytes.extend_from_slice(&entry.name);
+            bytes.resize(size - 1, 0);
+            bytes.push(entry.kind);
+            bytes
+        })
+    }
+
+    fn list_by(
+        &self,
+        token: &mut MayFault,
+        to: usize,
+        len: usize,
+        bytes_of: impl Fn(&Entry) -> Vec<u8>,
+    ) -> Result<usize, Errno> {
+        let mut position = self.position.lock();
+        let end = self.node.end_cookie();
+        if self.flags() & linux::O_NOATIME == 0 {
+            self.node.accessed();
+        }
+        let mut done = 0;
+        while let Some(entry) = self.node.entry(*position, end)? {
+            let bytes = bytes_of(&entry);
+            if bytes.len() > len - done {
+                return if done == 0 { Err(Errno::INVAL) } else { Ok(done) };
+            }
+            match put(token, to.wrapping_add(done), &bytes) {
+                Ok(()) => {}
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => return Ok(done),
+            }
+            done += bytes.len();
             *position = entry.next;
         }
         Ok(done)

@@ -1,7 +1,10 @@
 //! An open file, of whatever kind.
 #![forbid(unsafe_code)]
 
+use core::any::Any;
+
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use bitflags::bitflags;
 
@@ -12,6 +15,7 @@ use linux_raw_sys::general as linux;
 use crate::files::directory::OpenDirectory;
 use crate::files::nodes::Attributes;
 use crate::files::regular::Regular;
+use crate::files::vnode::Handle;
 use crate::memory::UserBytes;
 use crate::task::Running;
 
@@ -47,6 +51,71 @@ pub(crate) trait File: Send + Sync {
         Err(Errno::INVAL)
     }
 
+    /// As [`write`](Self::write), of bytes of the kernel's (`splice`, `sendfile`). May sleep.
+    ///
+    /// # Errors
+    /// `EINVAL` if it cannot be written that way.
+    fn put(&self, _bytes: &[u8]) -> Result<usize, Errno> {
+        Err(Errno::INVAL)
+    }
+
+    /// `pread`. May sleep.
+    ///
+    /// # Errors
+    /// `ESPIPE` if a position means nothing to it.
+    fn read_at(
+        &self,
+        _token: &mut MayFault,
+        _to: &mut UserBytes<'_>,
+        _position: u64,
+    ) -> Result<usize, Errno> {
+        Err(Errno::SPIPE)
+    }
+
+    /// `pwrite`. May sleep.
+    ///
+    /// # Errors
+    /// `ESPIPE` if a position means nothing to it.
+    fn write_at(
+        &self,
+        _token: &mut MayFault,
+        _from: &mut UserBytes<'_>,
+        _position: u64,
+    ) -> Result<usize, Errno> {
+        Err(Errno::SPIPE)
+    }
+
+    /// `lseek`. May sleep.
+    ///
+    /// # Errors
+    /// `ESPIPE` if a position means nothing to it; `EINVAL` for one that cannot be.
+    fn seek(&self, _token: &mut MayFault, _offset: i64, _whence: u32) -> Result<u64, Errno> {
+        Err(Errno::SPIPE)
+    }
+
+    /// Opens it once more, by `/proc/self/fd`.
+    ///
+    /// # Errors
+    /// `ENXIO` if that is not possible.
+    fn again(&self, _flags: u32) -> Result<OpenFile, Errno> {
+        Err(Errno::NXIO)
+    }
+
+    /// The path that it was opened by, from the root.
+    fn path(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Its node, unless it was made without a name.
+    fn node(&self) -> Option<&Handle> {
+        None
+    }
+
+    /// As what it is, of kinds that some calls have to know: see `kind`.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
+
     /// `fstat`. May sleep.
     ///
     /// # Errors
@@ -77,6 +146,11 @@ pub(crate) trait File: Send + Sync {
         Ready::IN | Ready::OUT
     }
 
+    /// When it becomes ready by itself, on the monotonic clock.
+    fn wakes_at(&self) -> Option<u64> {
+        None
+    }
+
     /// As a regular file, whose calls are those of [`Description`](faultless_posix::Description).
     fn regular(&self) -> Option<&Regular> {
         None
@@ -86,10 +160,12 @@ pub(crate) trait File: Send + Sync {
     fn directory(&self) -> Option<&OpenDirectory> {
         None
     }
+}
 
-    /// Whether a position means nothing to it: `lseek` fails.
-    fn is_stream(&self) -> bool {
-        true
+impl dyn File {
+    /// The open file as one of this kind, if it is one.
+    pub(crate) fn kind<T: Any>(&self) -> Option<&T> {
+        self.as_any()?.downcast_ref()
     }
 }
 
@@ -104,8 +180,40 @@ impl File for Regular {
         self.description().write(token, from, RwFlags::empty(), &Running)
     }
 
+    fn read_at(
+        &self,
+        token: &mut MayFault,
+        to: &mut UserBytes<'_>,
+        position: u64,
+    ) -> Result<usize, Errno> {
+        let bytes = self.description().read_at(token, to, position, &Running)?;
+        self.accessed();
+        Ok(bytes)
+    }
+
+    fn write_at(
+        &self,
+        token: &mut MayFault,
+        from: &mut UserBytes<'_>,
+        position: u64,
+    ) -> Result<usize, Errno> {
+        self.description().write_at(token, from, position, RwFlags::empty(), &Running)
+    }
+
+    fn seek(&self, token: &mut MayFault, offset: i64, whence: u32) -> Result<u64, Errno> {
+        self.description().seek(token, offset, whence, &Running)
+    }
+
+    fn path(&self) -> Option<Vec<u8>> {
+        Some(Self::path(self))
+    }
+
+    fn node(&self) -> Option<&Handle> {
+        Some(Self::node(self))
+    }
+
     fn attributes(&self) -> Result<Attributes, Errno> {
-        self.node().attributes()
+        Self::node(self).attributes()
     }
 
     fn flags(&self) -> u32 {
@@ -119,10 +227,6 @@ impl File for Regular {
     fn regular(&self) -> Option<&Self> {
         Some(self)
     }
-
-    fn is_stream(&self) -> bool {
-        false
-    }
 }
 
 impl File for OpenDirectory {
@@ -134,8 +238,34 @@ impl File for OpenDirectory {
         Err(Errno::BADF)
     }
 
+    fn read_at(
+        &self,
+        _token: &mut MayFault,
+        _to: &mut UserBytes<'_>,
+        _position: u64,
+    ) -> Result<usize, Errno> {
+        Err(Errno::ISDIR)
+    }
+
+    fn write_at(
+        &self,
+        _token: &mut MayFault,
+        _from: &mut UserBytes<'_>,
+        _position: u64,
+    ) -> Result<usize, Errno> {
+        Err(Errno::BADF)
+    }
+
+    fn seek(&self, _token: &mut MayFault, offset: i64, whence: u32) -> Result<u64, Errno> {
+        Self::seek(self, offset, whence)
+    }
+
+    fn node(&self) -> Option<&Handle> {
+        Some(Self::node(self))
+    }
+
     fn attributes(&self) -> Result<Attributes, Errno> {
-        self.node().attributes()
+        Self::node(self).attributes()
     }
 
     fn flags(&self) -> u32 {

@@ -10,10 +10,10 @@ use faultless::parts::RamStore;
 use faultless_posix::{Accessed, Description, Errno, Follow, Kind, Node, Tree};
 use spin::Once;
 
-use crate::files::nodes::{Attributes, attributes};
+use crate::files::nodes::Attributes;
 use crate::files::vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
 use crate::memory::{FileHandle, Machine, Open};
-use crate::task::caller;
+use crate::task::{Uninterrupted, caller};
 
 /// The device number of the tree.
 const DEVICE: u64 = 0x10;
@@ -37,6 +37,22 @@ pub(crate) fn root() -> Handle {
 /// An empty file of the tree.
 pub(super) fn new_file() -> FileHandle {
     FileHandle::new(Arc::new(RamStore::new()), 0, None)
+}
+
+/// What `st_blocks` counts by.
+const SECTOR: u64 = 512;
+
+/// Room of a file, without its holes, in units of 512 bytes.
+fn sectors(file: &FileHandle) -> u64 {
+    let size = file.size();
+    let (mut at, mut bytes) = (0, 0);
+    while at < size {
+        let Ok(Some(start)) = file.seek_data(at) else { break };
+        let end = file.seek_hole(start, &Uninterrupted).ok().flatten().unwrap_or(size);
+        bytes += end.next_multiple_of(BLOCK) - start / BLOCK * BLOCK;
+        at = end;
+    }
+    bytes / SECTOR
 }
 
 /// A node of the tree.
@@ -70,7 +86,8 @@ impl Vnode for InTree {
     }
 
     fn attributes(&self) -> Result<Attributes, Errno> {
-        Ok(attributes(&self.0))
+        let sectors = self.0.file().map_or(0, sectors);
+        Ok(Attributes { status: self.0.status(), sectors })
     }
 
     fn file(&self) -> Result<FileHandle, Errno> {
@@ -110,6 +127,9 @@ impl Vnode for InTree {
             New::File(mode) => tree.make_file(&caller, &self.0, name, mode, || Ok(new_file())),
             New::Directory(mode) => tree.make_directory(&caller, &self.0, name, mode),
             New::Link(target) => tree.make_link(&caller, target, &self.0, name),
+            New::Special(kind, device, mode) => {
+                tree.make_special(&caller, &self.0, name, mode, (kind, device))
+            }
         };
         made.map(Self::handle)
     }

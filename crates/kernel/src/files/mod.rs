@@ -8,9 +8,13 @@
 //! | the one in memory, the one of the disk | `in_tree`, `on_disk` |
 //! | the disk, mounted: its files in the cache, its flusher | `volume` |
 //! | paths across mounts | `walk`, `mount` |
-//! | devices: nodes of the tree that stand for something else | `devices`, `console` |
+//! | devices, and the nodes that the tree begins with | `devices`, `console`, `first` |
+//! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
 //! | what is written, and what runs: not both | `uses` |
-//! | pipes | `pipe` |
+//! | pipes and FIFOs; pairs of sockets | `pipe`, `socket` |
+//! | sets of files, counters, timers: what programs wait for | `epoll`, `timer` |
+//! | texts that are made when they are opened | `text` |
+//! | paths from the root | `paths` |
 //! | what paths lead to, `open`, and what changes names | `names`, `open`, `change` |
 //! | the initramfs | `initramfs` |
 //!
@@ -21,7 +25,9 @@ mod change;
 mod console;
 mod devices;
 mod directory;
+mod epoll;
 mod file;
+mod first;
 mod in_tree;
 mod initramfs;
 mod mount;
@@ -29,8 +35,13 @@ mod names;
 mod nodes;
 mod on_disk;
 mod open;
+mod path_only;
+mod paths;
 mod pipe;
 mod regular;
+mod socket;
+mod text;
+mod timer;
 mod uses;
 mod vnode;
 mod volume;
@@ -48,26 +59,29 @@ pub(crate) use change::{link, make, remove_directory, rename, unlink};
 pub(crate) use console::tick as console_tick;
 pub(crate) use devices::{ZERO, random_bytes};
 pub(crate) use directory::Directory;
+pub(crate) use epoll::{Epoll, epoll};
 pub(crate) use file::{File, OpenFile, Ready};
 pub(crate) use in_tree::root;
-pub(crate) use mount::path;
+pub(crate) use mount::{mount, path, table as mounts};
 pub(crate) use names::{
-    absolute, attributes_at, first_directory, look_up, make_directory, make_file, open,
-    open_program, opens_as, read_link, resolve, resolve_by,
+    attributes_at, first_directory, look_up, make_directory, open, open_program, read_link,
 };
-pub(crate) use nodes::{Attributes, stream_attributes};
+pub(crate) use nodes::Attributes;
 pub(crate) use on_disk::{shut_down, sync};
-pub(crate) use pipe::pipe;
+pub(crate) use paths::absolute;
+pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use regular::Regular;
+pub(crate) use socket::{Socket, Way, pair as socket_pair};
+pub(crate) use timer::{Clock, Counts, Setting, TimerFile, counter, timer};
 pub(crate) use uses::Use;
-pub(crate) use vnode::{Handle, New, NewTimes, Space};
+pub(crate) use vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
 
 /// Makes the tree of names, with the files of the initramfs, and mounts the disk if there is one.
 ///
 /// # Errors
 /// A file cannot be made. A disk that cannot be mounted is told, and left alone.
 pub(crate) fn init(module: Option<Module>) -> Result<(), Errno> {
-    devices::init()?;
+    first::init()?;
     module.map_or(Ok(()), |module| initramfs::unpack(module.bytes()))?;
     if let Some(disk) = disk::init()
         && let Err(why) = on_disk::init(disk)

@@ -1,6 +1,9 @@
-//! What is mounted where: the disk, on one directory of the tree.
+//! What is mounted where: file systems on directories of the tree.
 #![forbid(unsafe_code)]
 
+use core::fmt::Write;
+
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -12,29 +15,31 @@ use crate::sync::Lock;
 struct Mount {
     /// The directory that is covered, and its path.
     on: Handle,
-    path: &'static [u8],
+    path: &'static str,
     /// The root of what is mounted.
     root: Handle,
+    /// What it is: the source, the kind and the options, as `/proc/mounts` has them.
+    what: [&'static str; 3],
 }
 
-static MOUNT: Lock<Option<Mount>> = Lock::new(None);
+static MOUNTS: Lock<Vec<Mount>> = Lock::new(Vec::new());
 
 /// Mounts the file system with this root on a directory.
-pub(super) fn mount(on: Handle, path: &'static [u8], root: Handle) {
-    *MOUNT.lock() = Some(Mount { on, path, root });
+pub(crate) fn mount(on: Handle, path: &'static str, root: Handle, what: [&'static str; 3]) {
+    MOUNTS.lock().push(Mount { on, path, root, what });
 }
 
-/// Takes away what is mounted.
+/// Takes away all that is mounted.
 pub(super) fn unmount() {
-    let mount = MOUNT.lock().take();
-    drop(mount);
+    let mounts = core::mem::take(&mut *MOUNTS.lock());
+    drop(mounts);
 }
 
 /// The root of what is mounted on a node; the node itself if nothing is.
 pub(super) fn enter(node: Handle) -> Handle {
     let root = {
-        let mount = MOUNT.lock();
-        let covered = mount.as_ref().filter(|mount| is_same(&*mount.on, &*node));
+        let mounts = MOUNTS.lock();
+        let covered = mounts.iter().find(|mount| is_same(&*mount.on, &*node));
         covered.map(|mount| Arc::clone(&mount.root))
     };
     root.unwrap_or(node)
@@ -43,8 +48,8 @@ pub(super) fn enter(node: Handle) -> Handle {
 /// The directory that the root of what is mounted covers; any other node itself.
 pub(super) fn leave(node: Handle) -> Handle {
     let on = {
-        let mount = MOUNT.lock();
-        let mounted = mount.as_ref().filter(|mount| is_same(&*mount.root, &*node));
+        let mounts = MOUNTS.lock();
+        let mounted = mounts.iter().find(|mount| is_same(&*mount.root, &*node));
         mounted.map(|mount| Arc::clone(&mount.on))
     };
     on.unwrap_or(node)
@@ -52,7 +57,7 @@ pub(super) fn leave(node: Handle) -> Handle {
 
 /// Whether a node is the root of what is mounted.
 pub(super) fn is_root(node: &Handle) -> bool {
-    MOUNT.lock().as_ref().is_some_and(|mount| is_same(&*mount.root, &**node))
+    MOUNTS.lock().iter().any(|mount| is_same(&*mount.root, &**node))
 }
 
 /// The path of a directory from the root of all.
@@ -63,12 +68,23 @@ pub(crate) fn path(directory: &Handle) -> Result<Vec<u8>, Errno> {
     let inside = directory.path()?;
     let device = directory.id().0;
     let before = {
-        let mount = MOUNT.lock();
-        mount.as_ref().filter(|mount| mount.root.id().0 == device).map(|mount| mount.path)
+        let mounts = MOUNTS.lock();
+        mounts.iter().find(|mount| mount.root.id().0 == device).map(|mount| mount.path)
     };
     Ok(match before {
         None => inside,
-        Some(before) if inside == b"/" => before.to_vec(),
-        Some(before) => [before, &inside].concat(),
+        Some(before) if inside == b"/" => before.into(),
+        Some(before) => [before.as_bytes(), &inside].concat(),
     })
+}
+
+/// The text of `/proc/mounts`.
+pub(crate) fn table() -> String {
+    let mut text = String::from("rootfs / tmpfs rw 0 0\n");
+    for mount in &*MOUNTS.lock() {
+        let [source, kind, options] = mount.what;
+        // A string takes everything.
+        let _taken = writeln!(text, "{source} {} {kind} {options} 0 0", mount.path);
+    }
+    text
 }

@@ -1,54 +1,30 @@
 //! Paths and what they lead to: nodes, open files, programs.
 #![forbid(unsafe_code)]
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::prelude::MayFault;
-use faultless_posix::{Errno, Follow, Kind, Node, Origin};
+use faultless_posix::{Description, Errno, Follow, Kind, Node, Origin};
 use linux_raw_sys::general as linux;
-use spin::Once;
 
+use crate::credentials::{EXECUTE, READ, WRITE};
+use crate::files::devices;
 use crate::files::directory::{Directory, OpenDirectory};
 use crate::files::file::OpenFile;
 use crate::files::in_tree::{new_file, root, tree};
-use crate::files::mount;
 use crate::files::nodes::Attributes;
 use crate::files::open::{Opened, open_node};
+use crate::files::path_only::{Named, PathOnly};
+use crate::files::paths::OpenedBy;
+use crate::files::pipe;
 use crate::files::regular::Regular;
+use crate::files::text::text;
 use crate::files::uses::Use;
-use crate::files::vnode::Handle;
+use crate::files::vnode::{Handle, NewTimes};
 use crate::files::walk::Walk;
 use crate::memory::{Machine, Open};
-use crate::sync::Lock;
-use crate::task::{Running, caller};
-
-/// Opens what a node stands for, with the flags of `open`.
-pub(crate) type Opens = fn(u32) -> OpenFile;
-
-/// Nodes that stand for something else, by their numbers.
-static OPENS: Lock<BTreeMap<(u64, u64), Opens>> = Lock::new(BTreeMap::new());
-
-/// Lets a node stand for something else.
-pub(crate) fn opens_as(node: &Node<Machine>, opens: Opens) {
-    OPENS.lock().insert((node.status().device, node.number()), opens);
-}
-
-/// What a path stands for, if it stands for another one (`/proc/self/exe`).
-pub(crate) type Resolves = fn(&[u8]) -> Option<Vec<u8>>;
-
-static RESOLVES: Once<Resolves> = Once::new();
-
-/// Says how paths are resolved that stand for others.
-pub(crate) fn resolve_by(resolves: Resolves) {
-    RESOLVES.call_once(|| resolves);
-}
-
-/// The path that a path stands for, if it is such a one.
-pub(crate) fn resolve(path: &[u8]) -> Option<Vec<u8>> {
-    RESOLVES.get().and_then(|resolves| resolves(path))
-}
+use crate::task::{Running, caller, credentials};
 
 /// Makes a directory of the tree, at boot.
 ///
@@ -86,8 +62,7 @@ pub(crate) fn first_directory(path: &[u8]) -> Result<Directory, Errno> {
 /// # Errors
 /// Those of a path.
 pub(crate) fn look_up(at: &Directory, path: &[u8], follow: Follow) -> Result<Handle, Errno> {
-    let resolved = resolve(path);
-    Walk::new(at, resolved.as_deref().unwrap_or(path))?.reach_node(follow)
+    Walk::new(at, path)?.reach_node(follow)
 }
 
 /// `stat` of a path.
@@ -107,13 +82,10 @@ pub(crate) fn attributes_at(
 /// # Errors
 /// `EINVAL` if it is no symbolic link; those of a path.
 pub(crate) fn read_link(at: &Directory, path: &[u8]) -> Result<Vec<u8>, Errno> {
-    match resolve(path) {
-        Some(target) => Ok(target),
-        None => look_up(at, path, Follow::NotLast)?.target(),
-    }
+    look_up(at, path, Follow::NotLast)?.target()
 }
 
-/// `open`: a file of whatever kind; a new one has this mode.
+/// `open`: a file of whatever kind; a new one has this mode. May wait for the other end of a FIFO.
 ///
 /// # Errors
 /// Those of `open`.
@@ -124,22 +96,92 @@ pub(crate) fn open(
     flags: u32,
     mode: u32,
 ) -> Result<OpenFile, Errno> {
-    let resolved = resolve(path);
-    let Opened { node, origin } = open_node(at, resolved.as_deref().unwrap_or(path), flags, mode)?;
-    let opens = OPENS.lock().get(&node.id()).copied();
-    if let Some(opens) = opens {
-        return Ok(opens(flags));
+    match open_node(at, path, flags, mode)? {
+        Opened::Again(file) => match file.node() {
+            Some(node) => {
+                let path = OpenedBy::new(&root(), &file.path().unwrap_or_default());
+                open_found(token, node, path, Origin::Found, flags)
+            }
+            None if flags & linux::O_PATH != 0 => Ok(file),
+            None => file.again(flags),
+        },
+        Opened::Node(node, origin) => {
+            let path = OpenedBy::new(at, path);
+            open_found(token, &node, path, origin, flags)
+        }
     }
-    if node.kind() != Kind::File {
-        return Ok(Arc::new(OpenDirectory::new(node, flags)));
+}
+
+/// Opens a node.
+fn open_found(
+    token: &mut MayFault,
+    node: &Handle,
+    path: OpenedBy,
+    origin: Origin,
+    flags: u32,
+) -> Result<OpenFile, Errno> {
+    if flags & linux::O_PATH != 0 {
+        return Ok(Arc::new(PathOnly::new(Arc::clone(node), flags)));
     }
-    let regular = Regular::new(Arc::clone(&node), node.open(flags)?)?;
-    let description = regular.description();
-    let truncates = flags & linux::O_TRUNC != 0 && flags & linux::O_PATH == 0;
-    if truncates && origin == Origin::Found && description.inode().size() > 0 {
-        description.truncate(token, 0, &Running)?;
+    if origin == Origin::Found {
+        need_open(node, flags)?;
+    }
+    let named = |inner| -> OpenFile {
+        Arc::new(Named { node: Arc::clone(node), path: path.clone(), inner })
+    };
+    match node.kind() {
+        Kind::File => {}
+        Kind::Directory => return Ok(Arc::new(OpenDirectory::new(Arc::clone(node), flags))),
+        Kind::Fifo => return pipe::open_named(node.id(), flags).map(named),
+        Kind::Characters => {
+            let device = node.attributes()?.status.special;
+            return devices::open(device, flags).map(named);
+        }
+        Kind::Link => return Err(Errno::LOOP),
+        Kind::Socket | Kind::Blocks => return Err(Errno::NXIO),
+    }
+    if let Some(made) = node.text()? {
+        return Ok(text(Arc::clone(node), made, flags));
+    }
+    let regular = Regular::new(Arc::clone(node), node.open(flags)?, path)?;
+    if flags & linux::O_TRUNC != 0 && origin == Origin::Found {
+        truncate(token, node, regular.description())?;
     }
     Ok(Arc::new(regular))
+}
+
+/// What `O_TRUNC` does with a file that was there. The times are stamped even if it is empty.
+fn truncate(token: &mut MayFault, node: &Handle, description: &Open) -> Result<(), Errno> {
+    if description.inode().size() == 0 {
+        let now = caller().now;
+        return node.set_times(NewTimes { accessed: None, modified: Some(now) });
+    }
+    // By whatever right it was opened.
+    let cut = Description::<Machine>::new(description.file().clone(), linux::O_WRONLY)?;
+    cut.truncate(token, 0, &Running)
+}
+
+/// Checks that the caller may open what is there.
+///
+/// # Errors
+/// `EACCES`; `EPERM` for `O_NOATIME` of a file of another user.
+fn need_open(node: &Handle, flags: u32) -> Result<(), Errno> {
+    let credentials = credentials();
+    if credentials.is_root_of_files() {
+        return Ok(());
+    }
+    let status = node.attributes()?.status;
+    let mut wanted = match flags & linux::O_ACCMODE {
+        linux::O_RDONLY => READ,
+        linux::O_WRONLY => WRITE,
+        _ => READ | WRITE,
+    };
+    if flags & linux::O_TRUNC != 0 {
+        wanted |= WRITE;
+    }
+    credentials.need(&status, wanted)?;
+    let owns = credentials.owns(&status);
+    if flags & linux::O_NOATIME != 0 && !owns { Err(Errno::PERM) } else { Ok(()) }
 }
 
 /// The file of a program, which cannot be opened for writing as long as the use is there.
@@ -148,22 +190,10 @@ pub(crate) fn open(
 /// `EACCES` for anything else; `ETXTBSY` if it is open for writing; those of a path.
 pub(crate) fn open_program(at: &Directory, path: &[u8]) -> Result<(Open, Use), Errno> {
     let node = look_up(at, path, Follow::Last)?;
-    if node.kind() != Kind::File || node.attributes()?.status.mode & 0o111 == 0 {
+    if node.kind() != Kind::File {
         return Err(Errno::ACCES);
     }
+    credentials().need(&node.attributes()?.status, EXECUTE)?;
     let running = Use::running(&*node)?;
     Ok((node.open(linux::O_RDONLY)?, running))
-}
-
-/// A path from the root.
-pub(crate) fn absolute(at: &Directory, path: &[u8]) -> Vec<u8> {
-    if path.starts_with(b"/") {
-        return path.to_vec();
-    }
-    let mut whole = mount::path(at).unwrap_or_default();
-    if !whole.ends_with(b"/") {
-        whole.push(b'/');
-    }
-    whole.extend_from_slice(path.strip_prefix(b"./").unwrap_or(path));
-    whole
 }

@@ -15,7 +15,6 @@ use linux_raw_sys::general as linux;
 use crate::boot::options::options;
 use crate::disk::{Disk, fail_one_in};
 use crate::files::in_tree::root;
-use crate::files::initramfs;
 use crate::files::mount;
 use crate::files::names::make_directory;
 use crate::files::nodes::Attributes;
@@ -32,10 +31,10 @@ const DEVICE: u64 = 0xfe00;
 const MAGIC: u64 = 0xef53;
 
 /// Where it is mounted.
-const PLACE: &[u8] = b"/mnt";
+const PLACE: &str = "/mnt";
 
-/// What `df` and the like read.
-const MOUNTS: &[u8] = b"rootfs / tmpfs rw 0 0\n/dev/vda /mnt ext2 rw,noatime 0 0\n";
+/// What `df` and the like read of it.
+const WHAT: [&str; 3] = ["/dev/vda", "ext2", "rw,noatime"];
 
 static MOUNTED: Lock<Option<Arc<Mounted>>> = Lock::new(None);
 
@@ -53,13 +52,11 @@ struct OnDisk {
 pub(super) fn init(disk: Arc<Disk>) -> Result<(), Errno> {
     let access = if disk.is_read_only() { Access::ReadOnly } else { Access::ReadWrite };
     let mounted = Mounted::mount(disk, access)?;
-    make_directory(PLACE, 0o755)?;
+    make_directory(PLACE.as_bytes(), 0o755)?;
     let on = root().find(b"mnt")?.ok_or(Errno::NOENT)?;
     let top = OnDisk::handle(&mounted, mounted.ext2.root().map_err(errno)?)?;
-    mount::mount(on, PLACE, top);
+    mount::mount(on, PLACE, top, WHAT);
     *MOUNTED.lock() = Some(mounted);
-    make_directory(b"/proc", 0o555)?;
-    initramfs::file(b"/proc/mounts", 0o444, MOUNTS)?;
     fail_one_in(options().fail.unwrap_or(0));
     Ok(())
 }
@@ -147,6 +144,7 @@ impl Vnode for OnDisk {
         let status = self.mounted.ext2.status(&self.node).map_err(errno)?;
         let mut known = Status {
             device: DEVICE,
+            special: 0,
             number: status.number.into(),
             kind: self.kind,
             mode: status.mode,
@@ -166,14 +164,14 @@ impl Vnode for OnDisk {
                 known.mode &= !set_id(known.mode);
             }
         }
-        Ok(Attributes { status: known, device: 0, sectors: Some(status.sectors) })
+        Ok(Attributes { status: known, sectors: status.sectors })
     }
 
     fn file(&self) -> Result<FileHandle, Errno> {
         match self.kind {
             Kind::File => self.mounted.file(&self.node),
             Kind::Directory => Err(Errno::ISDIR),
-            Kind::Link => Err(Errno::INVAL),
+            _ => Err(Errno::INVAL),
         }
     }
 
@@ -228,6 +226,7 @@ impl Vnode for OnDisk {
             New::File(mode) => ext2.create(&caller, &self.node, name, mode),
             New::Directory(mode) => ext2.make_directory(&caller, &self.node, name, mode),
             New::Link(target) => ext2.make_link(&caller, &self.node, name, target),
+            New::Special(..) => return Err(Errno::PERM),
         };
         self.other(made.map_err(errno)?)
     }

@@ -5,13 +5,15 @@ use faultless_posix::{Errno, Follow, Kind, Origin};
 use linux_raw_sys::general as linux;
 
 use crate::files::directory::Directory;
+use crate::files::file::OpenFile;
 use crate::files::vnode::{Handle, New};
-use crate::files::walk::{Last, Name, Walk};
+use crate::files::walk::{Last, Name, Reached, Walk, need_change, open_behind};
 
 /// What `open` has found.
-pub(super) struct Opened {
-    pub(super) node: Handle,
-    pub(super) origin: Origin,
+pub(super) enum Opened {
+    Node(Handle, Origin),
+    /// A file that is open, by a name that leads to it.
+    Again(OpenFile),
 }
 
 /// The flags of `open`, as far as names care.
@@ -64,10 +66,17 @@ pub(super) fn open_node(
     let mut walk = Walk::new(at, path)?;
     if flags.has(linux::__O_TMPFILE) {
         let directory = walk.reach_node(flags.follow())?;
-        return Ok(Opened { node: directory.make_unnamed(flags.0, mode)?, origin: Origin::Made });
+        if directory.kind() != Kind::Directory {
+            return Err(Errno::NOTDIR);
+        }
+        need_change(&directory)?;
+        return Ok(Opened::Node(directory.make_unnamed(flags.0, mode)?, Origin::Made));
     }
     if !flags.has(linux::O_CREAT) {
-        return found(walk.reach_node(flags.follow())?, flags);
+        return match walk.reach(flags.follow())? {
+            Reached::Node(node) => found(node, flags),
+            Reached::Open(file) => Ok(Opened::Again(file)),
+        };
     }
     loop {
         let name = match walk.reach_last()? {
@@ -81,17 +90,23 @@ pub(super) fn open_node(
         };
         let node = match walk.find(&name)? {
             Some(node) => node,
-            None => match walk.current.make(&name, New::File(mode)) {
-                Ok(node) => return Ok(Opened { node, origin: Origin::Made }),
-                // Made by another task meanwhile.
-                Err(Errno::EXIST) if !flags.has(linux::O_EXCL) => {
-                    walk.find(&name)?.ok_or(Errno::NOENT)?
+            None => {
+                need_change(&walk.current)?;
+                match walk.current.make(&name, New::File(mode)) {
+                    Ok(node) => return Ok(Opened::Node(node, Origin::Made)),
+                    // Made by another task meanwhile.
+                    Err(Errno::EXIST) if !flags.has(linux::O_EXCL) => {
+                        walk.find(&name)?.ok_or(Errno::NOENT)?
+                    }
+                    Err(why) => return Err(why),
                 }
-                Err(why) => return Err(why),
-            },
+            }
         };
         if node.kind() != Kind::Link || flags.follow() == Follow::NotLast {
             return found(node, flags);
+        }
+        if let Some(file) = open_behind(&node) {
+            return Ok(Opened::Again(file));
         }
         walk.follow_last(&node)?;
     }
@@ -112,6 +127,6 @@ fn found(node: Handle, flags: Flags) -> Result<Opened, Errno> {
     match kind {
         Kind::Link if !flags.has(linux::O_PATH) => Err(Errno::LOOP),
         Kind::Directory if flags.writes() || flags.has(linux::O_CREAT) => Err(Errno::ISDIR),
-        _ => Ok(Opened { node, origin: Origin::Found }),
+        _ => Ok(Opened::Node(node, Origin::Found)),
     }
 }

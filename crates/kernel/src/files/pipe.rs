@@ -1,14 +1,16 @@
-//! Pipes.
+//! Pipes, with names (FIFOs) and without.
 #![forbid(unsafe_code)]
 
+use core::any::Any;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
-use alloc::collections::VecDeque;
-use alloc::sync::Arc;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 
 use faultless::prelude::MayFault;
-use faultless_posix::Errno;
+use faultless_posix::{AccessMode, Errno, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::files::file::{File, OpenFile, Ready};
@@ -18,14 +20,15 @@ use crate::sync::Lock;
 use crate::task::{lock_interruptibly, raise, wait_interruptibly};
 use crate::waits::{Held, SleepLock, key_of, wake_pollers};
 
-/// Bytes that a pipe holds.
+/// Bytes that a pipe holds at first, and at most.
 const CAPACITY: usize = 65_536;
+const LARGEST: usize = 1 << 20;
 
 /// As many bytes are written together, or not yet (`PIPE_BUF`); also what is copied at a time.
 const PIECE: usize = 4096;
 
-/// What the two ends share.
-struct Pipe {
+/// What all ends share.
+pub(super) struct Pipe {
     state: Lock<State>,
     /// One reader, and one writer, at a time: so the bytes of a write stay together.
     readers: SleepLock<()>,
@@ -34,40 +37,121 @@ struct Pipe {
 
 struct State {
     bytes: VecDeque<u8>,
-    has_reader: bool,
-    has_writer: bool,
+    capacity: usize,
+    /// Ends that are open, and how many were opened so far: an `open` of a FIFO waits for the
+    /// other kind, which may be closed again when it looks.
+    readers: usize,
+    writers: usize,
+    readers_came: u64,
+    writers_came: u64,
 }
 
-/// Which end.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Read,
-    Write,
-}
-
-struct End {
+/// An end of a pipe, open.
+pub(crate) struct PipeEnd {
     pipe: Arc<Pipe>,
-    side: Side,
+    mode: AccessMode,
     flags: AtomicU32,
 }
 
 /// `pipe2`: the end to read from, and the one to write to.
 pub(crate) fn pipe(flags: u32) -> (OpenFile, OpenFile) {
-    let state = State { bytes: VecDeque::new(), has_reader: true, has_writer: true };
-    let pipe = Arc::new(Pipe {
-        state: Lock::new(state),
-        readers: SleepLock::new(()),
-        writers: SleepLock::new(()),
-    });
-    let flags = flags & linux::O_NONBLOCK;
-    let end = |side, mode| -> OpenFile {
-        let flags = AtomicU32::new(flags | mode);
-        Arc::new(End { pipe: Arc::clone(&pipe), side, flags })
-    };
-    (end(Side::Read, linux::O_RDONLY), end(Side::Write, linux::O_WRONLY))
+    let pipe = Pipe::new();
+    let end = |mode| -> OpenFile { Arc::new(PipeEnd::new(&pipe, flags, mode)) };
+    (end(AccessMode::READ), end(AccessMode::WRITE))
 }
 
-impl End {
+/// The pipes of FIFOs that are open, by the numbers of their nodes.
+static NAMED: Lock<BTreeMap<(u64, u64), Weak<Pipe>>> = Lock::new(BTreeMap::new());
+
+/// Opens the FIFO of a node. Waits for the other end, but for `O_RDWR` and `O_NONBLOCK`.
+///
+/// # Errors
+/// `ENXIO`: nothing reads from it, and the call does not wait; `EINTR`.
+pub(super) fn open_named(node: (u64, u64), flags: u32) -> Result<OpenFile, Errno> {
+    let mode = AccessMode::from_open_flags(flags)?;
+    let pipe = {
+        let mut named = NAMED.lock();
+        named.retain(|_, pipe| pipe.strong_count() > 0);
+        let known = named.get(&node).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let pipe = Pipe::new();
+            named.insert(node, Arc::downgrade(&pipe));
+            pipe
+        })
+    };
+    if mode == AccessMode::WRITE && flags & linux::O_NONBLOCK != 0 && pipe.state.lock().readers == 0
+    {
+        return Err(Errno::NXIO);
+    }
+    let (readers, writers) = {
+        let state = pipe.state.lock();
+        (state.readers_came, state.writers_came)
+    };
+    let end = Arc::new(PipeEnd::new(&pipe, flags, mode));
+    wake_pollers(key_of(&*pipe));
+    if flags & linux::O_NONBLOCK == 0 && mode != AccessMode::all() {
+        wait_interruptibly(key_of(&*pipe), &mut || {
+            let state = pipe.state.lock();
+            if mode == AccessMode::READ {
+                state.writers > 0 || state.writers_came != writers
+            } else {
+                state.readers > 0 || state.readers_came != readers
+            }
+        })?;
+    }
+    Ok(end)
+}
+
+impl Pipe {
+    fn new() -> Arc<Self> {
+        let state = State {
+            bytes: VecDeque::new(),
+            capacity: CAPACITY,
+            readers: 0,
+            writers: 0,
+            readers_came: 0,
+            writers_came: 0,
+        };
+        Arc::new(Self {
+            state: Lock::new(state),
+            readers: SleepLock::new(()),
+            writers: SleepLock::new(()),
+        })
+    }
+}
+
+impl State {
+    fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.bytes.len())
+    }
+}
+
+impl PipeEnd {
+    fn new(pipe: &Arc<Pipe>, flags: u32, mode: AccessMode) -> Self {
+        let named = match (mode.contains(AccessMode::READ), mode.contains(AccessMode::WRITE)) {
+            (true, true) => linux::O_RDWR,
+            (true, false) => linux::O_RDONLY,
+            (false, _) => linux::O_WRONLY,
+        };
+        {
+            let mut state = pipe.state.lock();
+            if mode.contains(AccessMode::READ) {
+                state.readers += 1;
+                state.readers_came += 1;
+            }
+            if mode.contains(AccessMode::WRITE) {
+                state.writers += 1;
+                state.writers_came += 1;
+            }
+        }
+        let flags = AtomicU32::new(flags & linux::O_NONBLOCK | named);
+        Self { pipe: Arc::clone(pipe), mode, flags }
+    }
+
+    fn need(&self, mode: AccessMode) -> Result<(), Errno> {
+        if self.mode.contains(mode) { Ok(()) } else { Err(Errno::BADF) }
+    }
+
     fn may_wait(&self) -> Result<(), Errno> {
         if self.flags() & linux::O_NONBLOCK == 0 { Ok(()) } else { Err(Errno::AGAIN) }
     }
@@ -88,18 +172,103 @@ impl End {
         self.may_wait()?;
         wait_interruptibly(key_of(&*self.pipe), &mut || condition(&self.pipe.state.lock()))
     }
+
+    /// Waits for room for so many bytes. `None`: nothing reads any more, which the program is told.
+    fn wait_for_room(&self, len: usize) -> Result<Option<()>, Errno> {
+        let waited = self.wait(|state| state.room() >= len || state.readers == 0);
+        if self.pipe.state.lock().readers == 0 {
+            raise(linux::SIGPIPE);
+            return Ok(None);
+        }
+        waited.map(Some)
+    }
+
+    /// Whether two ends are of one pipe.
+    pub(crate) fn is_of_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pipe, &other.pipe)
+    }
+
+    /// Bytes that are in the pipe, up to `len`; they stay there. Waits for the first one; none at
+    /// the end.
+    ///
+    /// # Errors
+    /// `EBADF`; `EAGAIN` and `EINTR` in place of a wait.
+    pub(crate) fn peek(&self, len: usize) -> Result<Vec<u8>, Errno> {
+        self.need(AccessMode::READ)?;
+        self.wait(|state| !state.bytes.is_empty() || state.writers == 0)?;
+        let state = self.pipe.state.lock();
+        Ok(state.bytes.iter().take(len).copied().collect())
+    }
+
+    /// Takes out what was seen by [`peek`](Self::peek).
+    pub(crate) fn consume(&self, len: usize) {
+        {
+            let mut state = self.pipe.state.lock();
+            let len = len.min(state.bytes.len());
+            state.bytes.drain(..len);
+        }
+        wake_pollers(key_of(&*self.pipe));
+    }
+
+    /// Waits until bytes can be put in; how many.
+    ///
+    /// # Errors
+    /// `EBADF`; `EPIPE`; `EAGAIN` and `EINTR` in place of a wait.
+    pub(crate) fn room(&self) -> Result<usize, Errno> {
+        self.need(AccessMode::WRITE)?;
+        self.wait_for_room(1)?.ok_or(Errno::PIPE)?;
+        Ok(self.pipe.state.lock().room())
+    }
+
+    /// How many bytes it holds (`F_GETPIPE_SZ`).
+    pub(crate) fn capacity(&self) -> usize {
+        self.pipe.state.lock().capacity
+    }
+
+    /// Sets how many bytes it holds (`F_SETPIPE_SZ`); how many it does then.
+    ///
+    /// # Errors
+    /// `EBUSY`: it has more in it; `EPERM` for too many.
+    pub(crate) fn set_capacity(&self, wanted: usize) -> Result<usize, Errno> {
+        let rounded = wanted.max(PIECE).checked_next_power_of_two().ok_or(Errno::INVAL)?;
+        if rounded > LARGEST {
+            return Err(Errno::PERM);
+        }
+        {
+            let mut state = self.pipe.state.lock();
+            if state.bytes.len() > rounded {
+                return Err(Errno::BUSY);
+            }
+            state.capacity = rounded;
+        }
+        wake_pollers(key_of(&*self.pipe));
+        Ok(rounded)
+    }
 }
 
-impl File for End {
+impl File for PipeEnd {
     fn read(&self, token: &mut MayFault, to: &mut UserBytes<'_>) -> Result<usize, Errno> {
-        if self.side != Side::Read {
-            return Err(Errno::BADF);
-        }
+        self.need(AccessMode::READ)?;
         if to.count() == 0 {
             return Ok(0);
         }
-        let _one = self.turn(&self.pipe.readers)?;
-        self.wait(|state| !state.bytes.is_empty() || !state.has_writer)?;
+        let is_ready = |state: &State| !state.bytes.is_empty() || state.writers == 0;
+        // The lock is not held while there is nothing: all readers wait for the same.
+        let _one = loop {
+            self.wait(is_ready)?;
+            // At the end there is nothing to take turns for.
+            let is_over = {
+                let state = self.pipe.state.lock();
+                state.bytes.is_empty() && state.writers == 0
+            };
+            if is_over {
+                return Ok(0);
+            }
+            let held = lock_interruptibly(&self.pipe.readers)?;
+            if !self.pipe.state.lock().bytes.is_empty() {
+                break held;
+            }
+        };
         let mut done = 0;
         while to.count() > 0 {
             let mut piece = [0; PIECE];
@@ -124,27 +293,20 @@ impl File for End {
     }
 
     fn write(&self, token: &mut MayFault, from: &mut UserBytes<'_>) -> Result<usize, Errno> {
-        if self.side != Side::Write {
-            return Err(Errno::BADF);
+        self.need(AccessMode::WRITE)?;
+        if from.count() == 0 {
+            return Ok(0);
         }
         let _one = self.turn(&self.pipe.writers)?;
         let mut done = 0;
         let mut piece = [0; PIECE];
         while from.count() > 0 {
             let len = from.count().min(PIECE);
-            let room = |state: &State| CAPACITY - state.bytes.len() >= len || !state.has_reader;
-            let result = self.wait(room);
-            if !self.pipe.state.lock().has_reader {
-                if done == 0 {
-                    raise(linux::SIGPIPE);
-                    return Err(Errno::PIPE);
-                }
-                break;
-            }
-            match result {
+            match self.wait_for_room(len) {
+                Ok(Some(())) => {}
+                Ok(None) if done == 0 => return Err(Errno::PIPE),
                 Err(errno) if done == 0 => return Err(errno),
-                Err(_) => break,
-                Ok(()) => {}
+                Ok(None) | Err(_) => break,
             }
             let copied = copy_in(from, token, &mut piece[..len]);
             self.pipe.state.lock().bytes.extend(&piece[..copied]);
@@ -157,17 +319,49 @@ impl File for End {
         Ok(done)
     }
 
+    fn put(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        self.need(AccessMode::WRITE)?;
+        let mut done = 0;
+        while done < bytes.len() {
+            match self.wait_for_room(1) {
+                Ok(Some(())) => {}
+                Ok(None) if done == 0 => return Err(Errno::PIPE),
+                Err(errno) if done == 0 => return Err(errno),
+                Ok(None) | Err(_) => break,
+            }
+            {
+                let mut state = self.pipe.state.lock();
+                let len = state.room().min(bytes.len() - done);
+                state.bytes.extend(&bytes[done..done + len]);
+                done += len;
+            }
+            wake_pollers(key_of(&*self.pipe));
+        }
+        Ok(done)
+    }
+
+    fn again(&self, flags: u32) -> Result<OpenFile, Errno> {
+        let mode = AccessMode::from_open_flags(flags)?;
+        Ok(Arc::new(Self::new(&self.pipe, flags, mode)))
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+
     fn attributes(&self) -> Result<Attributes, Errno> {
-        Ok(stream_attributes(linux::S_IFIFO, 0))
+        Ok(stream_attributes(Kind::Fifo, 0))
     }
 
     fn control(&self, token: &mut MayFault, request: u32, argument: usize) -> Result<usize, Errno> {
-        if request != linux_raw_sys::ioctl::FIONREAD {
-            return Err(Errno::NOTTY);
+        match request {
+            linux_raw_sys::ioctl::FIONREAD => {
+                let len = self.pipe.state.lock().bytes.len() as u32;
+                put(token, argument, &len.to_ne_bytes())?;
+                Ok(0)
+            }
+            _ => Err(Errno::NOTTY),
         }
-        let len = self.pipe.state.lock().bytes.len() as u32;
-        put(token, argument, &len.to_ne_bytes())?;
-        Ok(0)
     }
 
     fn flags(&self) -> u32 {
@@ -182,28 +376,25 @@ impl File for End {
     fn ready(&self) -> Ready {
         let state = self.pipe.state.lock();
         let mut ready = Ready::empty();
-        match self.side {
-            Side::Read => {
-                ready.set(Ready::IN, !state.bytes.is_empty());
-                ready.set(Ready::HANG_UP, !state.has_writer);
-            }
-            Side::Write => {
-                ready.set(Ready::OUT, CAPACITY - state.bytes.len() >= PIECE);
-                ready.set(Ready::ERROR, !state.has_reader);
-            }
+        if self.mode.contains(AccessMode::READ) {
+            ready.set(Ready::IN, !state.bytes.is_empty());
+            // The reader of a FIFO that nothing has written to yet is not at an end.
+            ready.set(Ready::HANG_UP, state.writers == 0 && state.writers_came > 0);
+        }
+        if self.mode.contains(AccessMode::WRITE) {
+            ready.set(Ready::OUT, state.room() >= PIECE);
+            ready.set(Ready::ERROR, state.readers == 0);
         }
         ready
     }
 }
 
-impl Drop for End {
+impl Drop for PipeEnd {
     fn drop(&mut self) {
         {
             let mut state = self.pipe.state.lock();
-            match self.side {
-                Side::Read => state.has_reader = false,
-                Side::Write => state.has_writer = false,
-            }
+            state.readers -= usize::from(self.mode.contains(AccessMode::READ));
+            state.writers -= usize::from(self.mode.contains(AccessMode::WRITE));
         }
         wake_pollers(key_of(&*self.pipe));
     }

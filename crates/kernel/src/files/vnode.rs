@@ -7,6 +7,7 @@
 
 use core::any::Any;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -27,6 +28,8 @@ pub(crate) enum New<'t> {
     Directory(u32),
     /// A symbolic link to this path.
     Link(&'t [u8]),
+    /// A FIFO, a socket or a device of this number, of this mode.
+    Special(Kind, u64, u32),
 }
 
 /// A name of a directory.
@@ -88,6 +91,21 @@ pub(crate) trait Vnode: Any + Send + Sync {
     /// # Errors
     /// As [`file`](Self::file); `EINVAL` for flags that mean nothing.
     fn open(&self, flags: u32) -> Result<Open, Errno>;
+
+    /// The text of a file that is none of the cache's, and is made when it is opened. `None` for
+    /// all others.
+    ///
+    /// # Errors
+    /// Those of the text.
+    fn text(&self) -> Result<Option<Vec<u8>>, Errno> {
+        Ok(None)
+    }
+
+    /// The open file that a link leads to, whatever names it has (`/proc/self/fd`): an `OpenFile`,
+    /// which nodes do not know.
+    fn open_file(&self) -> Option<Box<dyn Any>> {
+        None
+    }
 
     /// What a symbolic link stands for.
     ///

@@ -9,9 +9,12 @@ use alloc::vec::Vec;
 use faultless_posix::{Errno, Follow, Kind};
 use linux_raw_sys::general as linux;
 
+use crate::credentials::{EXECUTE, WRITE};
+use crate::files::file::OpenFile;
 use crate::files::in_tree::root;
 use crate::files::mount;
 use crate::files::vnode::{Handle, is_same};
+use crate::task::credentials;
 
 /// Symbolic links that one path may follow.
 const MAX_LINKS: u32 = 40;
@@ -32,6 +35,18 @@ pub(super) struct Name {
     pub(super) has_slash: bool,
 }
 
+/// Where a path leads.
+pub(super) enum Reached {
+    Node(Handle),
+    /// A file that is open, whatever names it has (`/proc/self/fd`).
+    Open(OpenFile),
+}
+
+/// The open file that a link leads to, whatever names it has.
+pub(super) fn open_behind(link: &Handle) -> Option<OpenFile> {
+    link.open_file()?.downcast().ok().map(|file| *file)
+}
+
 /// A path on the way to its end.
 pub(super) struct Walk {
     /// The directory that the rest of the path is relative to.
@@ -47,6 +62,43 @@ pub(super) struct Walk {
 /// `ENOTDIR`.
 fn need_directory(node: &Handle) -> Result<(), Errno> {
     if node.kind() == Kind::Directory { Ok(()) } else { Err(Errno::NOTDIR) }
+}
+
+/// Checks that the caller may do with a node what the bits say.
+///
+/// # Errors
+/// `EACCES`.
+fn need(node: &Handle, wanted: u32) -> Result<(), Errno> {
+    let credentials = credentials();
+    if credentials.is_root_of_files() && node.kind() == Kind::Directory {
+        return Ok(());
+    }
+    credentials.need(&node.attributes()?.status, wanted)
+}
+
+/// Checks that the caller may change the names of a directory.
+///
+/// # Errors
+/// `EACCES`.
+pub(super) fn need_change(directory: &Handle) -> Result<(), Errno> {
+    need(directory, WRITE | EXECUTE)
+}
+
+/// Checks that the caller may take a name of a node out of a directory.
+///
+/// # Errors
+/// `EACCES`; `EPERM` for a node of another user, where each may only remove its own.
+pub(super) fn need_removal(directory: &Handle, node: &Handle) -> Result<(), Errno> {
+    need_change(directory)?;
+    let credentials = credentials();
+    if credentials.is_root_of_files() {
+        return Ok(());
+    }
+    let status = directory.attributes()?.status;
+    let is_kept = status.mode & linux::S_ISVTX != 0
+        && !credentials.owns(&status)
+        && !credentials.owns(&node.attributes()?.status);
+    if is_kept { Err(Errno::PERM) } else { Ok(()) }
 }
 
 impl Walk {
@@ -107,28 +159,42 @@ impl Walk {
     /// The node of the last component.
     ///
     /// # Errors
+    /// Those of [`reach_last`](Self::reach_last); `ENXIO` for an open file without a node.
+    pub(super) fn reach_node(self, follow: Follow) -> Result<Handle, Errno> {
+        match self.reach(follow)? {
+            Reached::Node(node) => Ok(node),
+            Reached::Open(file) => file.node().cloned().ok_or(Errno::NXIO),
+        }
+    }
+
+    /// Where the path leads.
+    ///
+    /// # Errors
     /// Those of [`reach_last`](Self::reach_last).
-    pub(super) fn reach_node(mut self, follow: Follow) -> Result<Handle, Errno> {
+    pub(super) fn reach(mut self, follow: Follow) -> Result<Reached, Errno> {
         let mut wants_directory = false;
         loop {
             let Name { name, has_slash } = match self.reach_last()? {
-                Last::Root | Last::Dot => return Ok(self.current),
+                Last::Root | Last::Dot => return Ok(Reached::Node(self.current)),
                 Last::DotDot => {
                     self.up()?;
-                    return Ok(self.current);
+                    return Ok(Reached::Node(self.current));
                 }
                 Last::Name(name) => name,
             };
             wants_directory |= has_slash;
             let node = self.find(&name)?.ok_or(Errno::NOENT)?;
             if node.kind() == Kind::Link && (follow == Follow::Last || wants_directory) {
+                if let Some(file) = open_behind(&node) {
+                    return Ok(Reached::Open(file));
+                }
                 self.follow_last(&node)?;
                 continue;
             }
             if wants_directory {
                 need_directory(&node)?;
             }
-            return Ok(node);
+            return Ok(Reached::Node(node));
         }
     }
 
@@ -136,8 +202,9 @@ impl Walk {
     /// is mounted on, the root of that.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// `EACCES`; those of the file system.
     pub(super) fn find(&self, name: &[u8]) -> Result<Option<Handle>, Errno> {
+        need(&self.current, EXECUTE)?;
         Ok(self.current.find(name)?.map(mount::enter))
     }
 
@@ -166,6 +233,10 @@ impl Walk {
             return Err(Errno::LOOP);
         }
         self.followed += 1;
+        if let Some(file) = open_behind(link) {
+            self.current = file.node().cloned().ok_or(Errno::NOTDIR)?;
+            return need_directory(&self.current);
+        }
         let mut path = link.target()?;
         if path.is_empty() {
             return Err(Errno::NOENT);

@@ -56,6 +56,11 @@ fn zeros() -> &'static Open {
     ZEROS.call_once(|| open(FileHandle::new(Arc::new(Zeros), USER_END as u64, None)))
 }
 
+/// Whether a mapping is of private memory without a file.
+pub(crate) fn is_anonymous(open: &Open) -> bool {
+    Arc::ptr_eq(open, zeros())
+}
+
 fn open(file: FileHandle) -> Open {
     let open = Description::new(file, linux::O_RDWR);
     Arc::new(open.unwrap_or_else(|_| unreachable!("a known access mode")))

@@ -26,7 +26,7 @@ use faultless::filemap::PageLocks;
 use faultless::parts::FramePool;
 use faultless::prelude::{Kernel, MayFault, PAGE_SIZE};
 
-pub(crate) use anonymous::{anonymous_request, shared_anonymous};
+pub(crate) use anonymous::{anonymous_request, is_anonymous, shared_anonymous};
 pub(crate) use frames::frames;
 pub use heap::Heap;
 pub(crate) use loader::{Boot, Module};

@@ -19,8 +19,8 @@ use crate::memory::{AddressSpace, Open, anonymous_request, new_space, put, user_
 use crate::process::image::{Image, Tail, read_at};
 use crate::process::layout::{Layout, STACK_END};
 use crate::process::space::replace_memory;
-use crate::process::state::{Memory, Process, current};
-use crate::process::{exit, proc, signals, timers};
+use crate::process::state::{Memory, Process, Words, current};
+use crate::process::{exit, signals, timers};
 use crate::sched;
 use crate::selftest::{self, locks};
 use crate::waits::key_of;
@@ -42,19 +42,11 @@ const MAX_SCRIPTS: usize = 4;
 const SCRIPT: &[u8] = b"#!";
 const SCRIPT_LINE: usize = 256;
 
-/// What a program begins with.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Words {
-    pub(crate) arguments: Vec<Vec<u8>>,
-    pub(crate) environment: Vec<Vec<u8>>,
-}
-
 /// Starts the first process with the program that the options name.
 ///
 /// # Errors
 /// Those of `execve`.
 pub(crate) fn start_first(options: &Options) -> Result<(), Errno> {
-    proc::init()?;
     let path = options.words.first().ok_or(Errno::NOENT)?.clone();
     let cwd = files::first_directory(&options.cwd)?;
     let mut descriptors = Descriptors::new(FIRST_FILES);
@@ -118,7 +110,8 @@ pub(crate) fn execute(
 ) -> Result<(), Errno> {
     let process = current().ok_or(Errno::NOENT)?;
     let cwd = process.cwd.lock().clone();
-    let Program { file, running, path: own_path, words } = find_program(token, &cwd, path, words)?;
+    let Program { file, running, path: executable, words } =
+        find_program(token, &cwd, path, words)?;
     let text: usize =
         words.arguments.iter().chain(&words.environment).map(|word| word.len() + WORD).sum();
     if text > MAX_TEXT {
@@ -149,7 +142,10 @@ pub(crate) fn execute(
 
     exit::end_other_threads(&process)?;
     replace_memory(&process, &memory);
-    *process.executable.lock() = files::absolute(&cwd, &own_path);
+    *process.executable.lock() = executable;
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    *process.name.lock() = name.to_vec();
+    *process.words.lock() = words.clone();
     let closed = process.files.lock().remove_if(|_, on_exec| on_exec == OnExec::Close);
     all_closed(process.number, closed);
     timers::delete_made(&process);
@@ -175,7 +171,7 @@ pub(crate) fn execute(
 struct Program {
     file: Open,
     running: Use,
-    /// Of the program itself, if a script was named or a link of `/proc`.
+    /// From the root; of the program itself, if a script was named.
     path: Vec<u8>,
     words: Words,
 }
@@ -187,13 +183,13 @@ fn find_program(
     path: &[u8],
     mut words: Words,
 ) -> Result<Program, Errno> {
-    let mut path = files::resolve(path).unwrap_or_else(|| path.to_vec());
+    let mut path = path.to_vec();
     for _ in 0..MAX_SCRIPTS {
         let (file, running) = files::open_program(cwd, &path)?;
         let mut line = [0; SCRIPT_LINE];
         let len = read_at(token, &file, 0, &mut line)?;
         let Some(line) = line[..len].strip_prefix(SCRIPT) else {
-            return Ok(Program { file, running, path, words });
+            return Ok(Program { file, running, path: files::absolute(cwd, &path), words });
         };
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         let mut parts = line.splitn(2, |byte| *byte == b' ' || *byte == b'\t');

@@ -16,6 +16,7 @@ use crate::memory::{AddressSpace, new_space, put};
 use crate::process::exit::exit_thread;
 use crate::process::state::{Memory, Process, current};
 use crate::sched;
+use crate::task::credentials;
 use crate::waits::{key_of, waits};
 
 /// What `clone` and `clone3` are asked for.
@@ -57,6 +58,7 @@ pub(crate) fn clone(
         begin.rsp = request.stack as u64;
     }
     let thread = of.new_thread(number, begin, None)?;
+    *thread.credentials.lock() = credentials();
     let (fs, gs) = switch::bases();
     thread.fs_base.store(fs, Relaxed);
     thread.gs_base.store(gs, Relaxed);
@@ -121,6 +123,10 @@ fn new_process(
     child.life.limits.copy(&parent.life.limits);
     let executable = parent.executable.lock().clone();
     *child.executable.lock() = executable;
+    let name = parent.name.lock().clone();
+    *child.name.lock() = name;
+    let words = parent.words.lock().clone();
+    *child.words.lock() = words;
     child.life.signals.copy_actions(&parent.life.signals);
     Ok(Arc::new(child))
 }
@@ -137,6 +143,7 @@ pub(crate) fn spawn_in_current(main: impl FnOnce() + Send + 'static) -> Result<(
     };
     let frame = TrapFrame::user(0, 0);
     let thread = process.new_thread(sched::next_number(), frame, Some(Box::new(main)))?;
+    *thread.credentials.lock() = credentials();
     process.add_thread(&thread);
     sched::start(thread);
     Ok(())

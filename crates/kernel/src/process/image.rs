@@ -141,8 +141,10 @@ impl Image {
             let len = (end - mapped).next_multiple_of(PAGE_SIZE);
             AddressSpace::map(space, mapped, anonymous_request(mapped, len, rights))?;
         }
+        // Up to the end of the page: a loader takes what is behind its data for memory of zeros.
+        let file_pages = file_end.next_multiple_of(PAGE_SIZE);
         let has_tail = segment.p_filesz > 0 && end > file_end && rights.contains(Rights::WRITE);
-        Ok(has_tail.then(|| file_end..end.min(mapped)))
+        Ok(has_tail.then_some(file_end..file_pages))
     }
 
     /// Where it begins.

@@ -13,7 +13,7 @@ use crate::memory::{AddressSpace, Machine, Space, USER_END, anonymous_request};
 const LOWEST: usize = 0x1_0000;
 
 /// Where it ends. Behind it is a gap, so that strings that run off its end fault.
-pub(super) const STACK_END: usize = USER_END - 16 * PAGE_SIZE;
+pub(crate) const STACK_END: usize = USER_END - 16 * PAGE_SIZE;
 
 /// Mappings lie below it, the first one highest.
 const MAPPINGS_END: usize = STACK_END - STACK - (1 << 20);
@@ -30,6 +30,14 @@ impl Layout {
     pub(super) const fn new(start: usize) -> Self {
         let start = start.next_multiple_of(PAGE_SIZE);
         Self { data: start..start }
+    }
+
+    /// The hint for a mapping that may lie anywhere.
+    pub(crate) const ANYWHERE: usize = 0;
+
+    /// The data segment.
+    pub(crate) fn data(&self) -> Range<usize> {
+        self.data.clone()
     }
 
     /// `brk`: moves the end of the data segment; where it is then. A move that is not possible

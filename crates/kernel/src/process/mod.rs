@@ -9,7 +9,6 @@
 //! | timers that send signals | `timers` |
 //! | futexes | `futex`, `robust` |
 //! | the process itself | `state` |
-//! | what `/proc` tells of it | `proc` |
 //! | places in an address space: `brk`, `mmap` | `layout` |
 
 mod deliver;
@@ -19,7 +18,6 @@ mod fork;
 mod futex;
 mod image;
 mod layout;
-mod proc;
 mod robust;
 mod signals;
 mod space;
@@ -27,10 +25,12 @@ mod state;
 pub(crate) mod timers;
 
 pub(crate) use deliver::{INFO_WORDS, information, prepare_return, sigreturn};
-pub(crate) use exec::{MAX_TEXT, WORD, Words, execute, start_first};
+pub(crate) use exec::{MAX_TEXT, WORD, execute, start_first};
 pub(crate) use exit::{Ending, exit_call, wait};
 pub(crate) use fork::{CloneRequest, begin_thread, clone, spawn_in_current};
 pub(crate) use futex::{FutexKey, futex_requeue, futex_wait, futex_wake};
-pub(crate) use layout::{Layout, checked};
-pub(crate) use signals::{fault_signal, force, send, send_to_thread, with_group, with_process};
-pub(crate) use state::{Memory, Process, current, memory, process_of};
+pub(crate) use layout::{Layout, STACK_END, checked};
+pub(crate) use signals::{
+    all_processes, fault_signal, force, send, send_to_thread, with_group, with_process,
+};
+pub(crate) use state::{NAME, Process, Words, current, memory, process_of};

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use faultless_posix::{Errno, Signal};
 use linux_raw_sys::general as linux;
@@ -129,6 +130,13 @@ pub(crate) fn with_process<R>(
     }
     let child = own.child(number).ok_or(Errno::SRCH)?;
     Ok(act(&child))
+}
+
+/// All processes that have a thread.
+pub(crate) fn all_processes() -> Vec<Arc<Process>> {
+    let processes = sched::all().into_iter().filter_map(|thread| process_of(&thread));
+    let known = processes.map(|process| (process.number(), process));
+    known.collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
 /// Calls `act` with each process of a group, or with every one but the first and the current one.

@@ -5,12 +5,15 @@ use core::fmt;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use core::sync::atomic::{AtomicBool, AtomicU32};
 
+use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use faultless_posix::{Descriptors, Errno};
+use linux_raw_sys::general as linux;
 
 use crate::arch::trap::TrapFrame;
+use crate::credentials::Credentials;
 use crate::files::{Directory, OpenFile, Use};
 use crate::memory::{AddressSpace, Space};
 use crate::process::layout::Layout;
@@ -18,6 +21,16 @@ use crate::sched::{self, Main, Owner, Thread};
 use crate::signals::{CONTINUED, Life, WaitStatus, stopped_status};
 use crate::sync::Lock;
 use crate::waits::SleepLock;
+
+/// Bytes of a name of a process or thread, at most.
+pub(crate) const NAME: usize = 15;
+
+/// What a program begins with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words {
+    pub(crate) arguments: Vec<Vec<u8>>,
+    pub(crate) environment: Vec<Vec<u8>>,
+}
 
 /// A process.
 pub(crate) struct Process {
@@ -30,6 +43,10 @@ pub(crate) struct Process {
     pub(crate) umask: AtomicU32,
     /// The path of the program.
     pub(crate) executable: Lock<Vec<u8>>,
+    /// What it is called (`PR_SET_NAME`); at first the last component of that path.
+    pub(crate) name: Lock<Vec<u8>>,
+    /// The arguments and the environment that the program began with.
+    pub(crate) words: Lock<Words>,
     pub(super) threads: Lock<Vec<Arc<Thread>>>,
     /// What its threads have to know of it.
     pub(crate) life: Arc<Life>,
@@ -68,11 +85,14 @@ pub(crate) struct Memory {
     pub(crate) layout: SleepLock<Layout>,
     /// The use of the file of its program.
     running: Option<Arc<Use>>,
+    /// New mappings are locked (`MCL_FUTURE`).
+    pub(crate) locks_new: AtomicBool,
 }
 
 impl Memory {
     pub(super) fn new(space: Space, layout: Layout, running: Option<Arc<Use>>) -> Arc<Self> {
-        Arc::new(Self { space, layout: SleepLock::new(layout), running })
+        let locks_new = AtomicBool::new(false);
+        Arc::new(Self { space, layout: SleepLock::new(layout), running, locks_new })
     }
 
     /// The use of the file of its program, for a copy of the memory.
@@ -111,6 +131,8 @@ impl Process {
             cwd: Lock::new(cwd),
             umask: AtomicU32::new(0o022),
             executable: Lock::new(Vec::new()),
+            name: Lock::new(Vec::new()),
+            words: Lock::new(Words::default()),
             threads: Lock::new(Vec::new()),
             life: Arc::new(Life::new()),
             ended: AtomicBool::new(false),
@@ -162,10 +184,31 @@ impl Process {
     /// An open file.
     ///
     /// # Errors
-    /// `EBADF`.
+    /// `EBADF`, also for one that stands for a place alone (`O_PATH`).
     pub(crate) fn file(&self, descriptor: usize) -> Result<OpenFile, Errno> {
+        let file = self.any_file(descriptor)?;
+        if file.flags() & linux::O_PATH == 0 { Ok(file) } else { Err(Errno::BADF) }
+    }
+
+    /// As [`file`](Self::file), with those that stand for a place alone.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub(crate) fn any_file(&self, descriptor: usize) -> Result<OpenFile, Errno> {
         // A descriptor is an `int`.
         self.files.lock().get(descriptor as u32 as usize).cloned()
+    }
+
+    /// Who its first thread is.
+    pub(crate) fn credentials(&self) -> Credentials {
+        let first = self.threads().into_iter().next();
+        first.map_or_else(Credentials::default, |thread| thread.credentials.lock().clone())
+    }
+
+    /// What it is called, in the 15 bytes that Linux keeps.
+    pub(crate) fn short_name(&self) -> String {
+        let name = self.name.lock();
+        String::from_utf8_lossy(&name[..name.len().min(NAME)]).into_owned()
     }
 
     /// Has all its threads end, unless they do already.

@@ -252,6 +252,14 @@ pub(crate) fn reap() {
     }
 }
 
+/// Whether a thread sleeps.
+pub(crate) fn is_asleep(thread: &Arc<Thread>) -> bool {
+    let flags = Interrupts::save_and_disable();
+    let asleep = *QUEUE.lock().state(thread) == State::Parked;
+    Interrupts::restore(flags);
+    asleep
+}
+
 /// Where a thread stands, in words, and the calls on its stack if no CPU runs it.
 pub(super) fn standing(thread: &Arc<Thread>) -> (String, Vec<usize>) {
     let flags = Interrupts::save_and_disable();

@@ -19,6 +19,7 @@ use faultless_posix::Errno;
 use crate::arch::percpu;
 use crate::arch::switch::{SAVED_FRAME_POINTER, SAVED_RETURN, first_stack_pointer};
 use crate::arch::trap::TrapFrame;
+use crate::credentials::Credentials;
 use crate::memory::{Machine, cache, dirty_limit};
 use crate::signals::{Life, ThreadSignals};
 use crate::sync::Lock;
@@ -84,6 +85,8 @@ pub(crate) struct Thread {
     pub(super) ran: AtomicU64,
     /// Signals of the thread's own.
     pub(crate) signals: ThreadSignals,
+    /// Who it is.
+    pub(crate) credentials: Lock<Credentials>,
     /// The pages that it makes dirty. Used by the thread itself alone.
     writes: DirtyWriter<'static, Machine>,
     /// Since when it sleeps in a wait that signals do not end, in nanoseconds of the monotonic
@@ -144,6 +147,7 @@ impl Thread {
             robust_list: AtomicUsize::new(0),
             ran: AtomicU64::new(0),
             signals: ThreadSignals::default(),
+            credentials: Lock::new(Credentials::default()),
             writes: DirtyWriter::new(dirty_limit(), cache().wait()),
             waits_since: AtomicU64::new(0),
             is_interruptible: AtomicBool::new(false),

@@ -8,6 +8,7 @@ use core::ops::Range;
 
 use alloc::sync::Arc;
 
+use bitflags::bitflags;
 use faultless::prelude::{Inode, PageIndex};
 
 use crate::file::Description;
@@ -23,6 +24,20 @@ pub enum Sharing {
     Private,
 }
 
+bitflags! {
+    /// What a program has asked of a mapping.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Advised: u32 {
+        /// Its pages stay in memory (`mlock`). A child does not have it so.
+        const LOCKED = 1;
+        /// A child does not have it (`MADV_DONTFORK`).
+        const NOT_FORKED = 2;
+        /// A child has zeros, or the pages of the file, in place of private copies
+        /// (`MADV_WIPEONFORK`).
+        const WIPED_BY_FORK = 4;
+    }
+}
+
 /// Pages of an address space that show pages of a file.
 #[doc(alias = "vm_area_struct")]
 pub struct Area<S: System> {
@@ -36,17 +51,20 @@ pub struct Area<S: System> {
     pub rights: Rights,
     /// Where a CPU store goes.
     pub sharing: Sharing,
+    /// What the program has asked of it.
+    pub advised: Advised,
 }
 
 impl<S: System> Clone for Area<S> {
     fn clone(&self) -> Self {
-        let Self { pages, description, first, rights, sharing } = self;
+        let Self { pages, description, first, rights, sharing, advised } = self;
         Self {
             pages: pages.clone(),
             description: Arc::clone(description),
             first: *first,
             rights: *rights,
             sharing: *sharing,
+            advised: *advised,
         }
     }
 }

@@ -12,7 +12,7 @@ use linux_raw_sys::general as linux;
 
 use crate::errno::Errno;
 use crate::file::{AccessMode, Description};
-use crate::mm::area::{Area, Sharing};
+use crate::mm::area::{Advised, Area, Sharing};
 use crate::mm::fault::Signal;
 use crate::mm::remove::What;
 use crate::mm::space::{AddressSpace, State, cache, mapped_pages_of, pages_of};
@@ -72,7 +72,14 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         let pages = pages_of(address, len)?;
         let MapRequest { description, offset, rights, sharing, .. } = request;
         let first = PageIndex::containing(offset);
-        let area = Area { pages: pages.clone(), description, first, rights, sharing };
+        let area = Area {
+            pages: pages.clone(),
+            description,
+            first,
+            rights,
+            sharing,
+            advised: Advised::default(),
+        };
         let mut unmapped = Vec::new();
         let _areas = space.write_areas()?;
         let mut state = Self::vacate(space, &pages, &mut unmapped);
@@ -225,12 +232,18 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// lost, and pages of files come back by faults.
     ///
     /// # Errors
-    /// `EINVAL` for an address that is not the start of a page; `ENOMEM` if a page of the range has
-    /// no mapping, after the others were done.
+    /// `EINVAL` for an address that is not the start of a page, and for a mapping that is locked;
+    /// `ENOMEM` if a page of the range has no mapping, after the others were done.
     pub fn discard(space: &S::Space, address: usize, len: usize) -> Result<(), Errno> {
         let pages = pages_of(address, len)?;
         let _areas = space.read_areas()?;
-        let covered = space.state.lock().covers(&pages);
+        let covered = {
+            let state = space.state.lock();
+            if state.areas(&pages).any(|area| area.advised.contains(Advised::LOCKED)) {
+                return Err(Errno::INVAL);
+            }
+            state.covers(&pages)
+        };
         space.clear(&pages, What::Everything);
         if covered { Ok(()) } else { Err(Errno::NOMEM) }
     }
@@ -246,8 +259,8 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// # Errors
     /// `EINVAL` for an address that is not the start of a page, or flags that mean nothing;
     /// `ENOMEM` for a range that does not end, and, after the others were synced, if a page of the
-    /// range has no mapping; `EBUSY` is never returned; what [`Description::sync_range_of`]
-    /// returns.
+    /// range has no mapping; `EBUSY` for `MS_INVALIDATE` of a mapping that is locked; what
+    /// [`Description::sync_range_of`] returns.
     pub fn sync<T: Task>(
         space: &S::Space,
         token: &mut MayFault,
@@ -267,6 +280,10 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
             let parts = state.areas(&pages).filter_map(|area| area.part(&pages));
             (parts.collect::<Vec<_>>(), state.covers(&pages))
         };
+        let is_locked = |area: &Area<S>| area.advised.contains(Advised::LOCKED);
+        if flags & linux::MS_INVALIDATE != 0 && areas.iter().any(is_locked) {
+            return Err(Errno::BUSY);
+        }
         if flags & linux::MS_SYNC != 0 {
             for area in areas.iter().filter(|area| area.sharing == Sharing::Shared) {
                 let bytes = area.bytes(&area.pages);
@@ -315,10 +332,18 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
             from.forks += 1;
             from.unflushed_forks += 1;
             let areas: Vec<Area<S>> = from.all_areas().cloned().collect();
-            for area in areas {
+            for mut area in areas {
+                area.advised.remove(Advised::LOCKED);
+                if area.advised.contains(Advised::NOT_FORKED) {
+                    continue;
+                }
+                let wiped = area.advised.contains(Advised::WIPED_BY_FORK);
                 area.inode().mapping().user_mappings().as_ref().add(child);
                 let mut pages = area.pages.clone();
                 to.insert(area);
+                if wiped {
+                    continue;
+                }
                 while let Some((page, entry)) = from.table.next(pages.clone()) {
                     pages.start = page + 1;
                     if entry.owner == Owner::Space {

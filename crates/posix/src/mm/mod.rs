@@ -1,5 +1,6 @@
 //! Address spaces: which pages of which files a program sees at which addresses.
 
+mod advice;
 mod area;
 mod areas_lock;
 mod calls;
@@ -10,7 +11,7 @@ mod rmap;
 mod space;
 mod table;
 
-pub use area::{Area, Sharing};
+pub use area::{Advised, Area, Sharing};
 pub use areas_lock::AreasGuard;
 pub use calls::MapRequest;
 pub use fault::Signal;

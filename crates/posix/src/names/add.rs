@@ -1,4 +1,4 @@
-//! What adds names: `mkdir`, `symlink`, `link`, `mknod` of a regular file.
+//! What adds names: `mkdir`, `symlink`, `link`, `mknod`.
 #![forbid(unsafe_code)]
 
 use alloc::sync::Arc;
@@ -7,7 +7,7 @@ use faultless::page::Spin;
 use linux_raw_sys::general as linux;
 
 use crate::errno::Errno;
-use crate::names::node::{Attributes, Caller, Content, Node, Place, Unnamed};
+use crate::names::node::{Attributes, Caller, Content, Kind, Node, Place, Unnamed};
 use crate::names::tree::Tree;
 use crate::names::walk::{Last, Slash, Walk, check_length};
 use crate::system::System;
@@ -78,6 +78,26 @@ impl<S: System> Tree<S> {
         self.add(caller, &spot, Content::File(make()?), mode)
     }
 
+    /// `mknod` of a FIFO, a socket or a device, which has this number. What is open when the node
+    /// is opened is the kernel's.
+    ///
+    /// # Errors
+    /// `EINVAL` for a kind that other calls make; `EEXIST`; those of a path.
+    pub fn make_special(
+        &self,
+        caller: &Caller,
+        at: &Arc<Node<S>>,
+        path: &[u8],
+        mode: u32,
+        (kind, device): (Kind, u64),
+    ) -> Result<Arc<Node<S>>, Errno> {
+        if matches!(kind, Kind::File | Kind::Directory | Kind::Link) {
+            return Err(Errno::INVAL);
+        }
+        let spot = self.spot(caller, at, path, Made::Other)?;
+        self.add(caller, &spot, Content::Special(kind, device), mode)
+    }
+
     /// `link`, of a node that was looked up: gives it one more name. A file of `O_TMPFILE` gets its
     /// first one this way (`AT_EMPTY_PATH`, `/proc/self/fd`).
     ///
@@ -140,7 +160,7 @@ impl<S: System> Tree<S> {
         let attributes = Attributes::new_in(&spot.parent, &content, caller, mode);
         let place = match content {
             Content::Directory => Place::named(&spot.parent, &spot.name),
-            Content::File(_) | Content::Link(_) => Place::None,
+            Content::File(_) | Content::Link(_) | Content::Special(..) => Place::None,
         };
         let node = Node::new(self.device(), content, attributes, place);
         node.mark_set_id(attributes.mode);

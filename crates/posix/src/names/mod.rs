@@ -28,8 +28,9 @@
 //! # Unlike Linux
 //! - Permissions are not checked: each call is made as root. A kernel with users looks at
 //!   [`Status`] before it calls.
-//! - There are no mounts, no device nodes, FIFOs and sockets, no file attributes, and no
-//!   `RENAME_WHITEOUT`; nor `chroot`: the root is the tree's.
+//! - There are no mounts, no file attributes, and no `RENAME_WHITEOUT`; nor `chroot`: the root is
+//!   the tree's. Device nodes, FIFOs and sockets are names: what opening them means is the
+//!   kernel's.
 //! - Directories and files are as many as there is memory.
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! A node of the tree: a file, a directory or a symbolic link, with its attributes.
+//! A node of the tree: a file, a directory, a symbolic link, or the name of something else, with
+//! its attributes.
 //!
 //! Key type: [`Node`]. Its short lock guards the attributes and a directory's names; the tree's
 //! lock, which is taken before, guards what spans several nodes. What the calls do is in the
@@ -31,6 +32,14 @@ pub enum Kind {
     Directory,
     /// A symbolic link.
     Link,
+    /// A FIFO: the name of a pipe.
+    Fifo,
+    /// The name of a socket.
+    Socket,
+    /// A device that moves bytes.
+    Characters,
+    /// A device that moves blocks.
+    Blocks,
 }
 
 impl Kind {
@@ -41,6 +50,25 @@ impl Kind {
             Self::File => linux::S_IFREG,
             Self::Directory => linux::S_IFDIR,
             Self::Link => linux::S_IFLNK,
+            Self::Fifo => linux::S_IFIFO,
+            Self::Socket => linux::S_IFSOCK,
+            Self::Characters => linux::S_IFCHR,
+            Self::Blocks => linux::S_IFBLK,
+        }
+    }
+
+    /// The kind that the type bits of a mode mean; none if they mean nothing.
+    #[must_use]
+    pub const fn of_mode(mode: u32) -> Option<Self> {
+        match mode & linux::S_IFMT {
+            linux::S_IFREG => Some(Self::File),
+            linux::S_IFDIR => Some(Self::Directory),
+            linux::S_IFLNK => Some(Self::Link),
+            linux::S_IFIFO => Some(Self::Fifo),
+            linux::S_IFSOCK => Some(Self::Socket),
+            linux::S_IFCHR => Some(Self::Characters),
+            linux::S_IFBLK => Some(Self::Blocks),
+            _ => None,
         }
     }
 
@@ -81,6 +109,8 @@ pub(super) enum Content<S: System> {
     Directory,
     /// The path that it stands for.
     Link(Box<[u8]>),
+    /// What the kernel knows how to open, with the number of a device.
+    Special(Kind, u64),
 }
 
 /// What the lock of a node guards.
@@ -166,6 +196,7 @@ impl<S: System> Node<S> {
             Content::File(_) => Kind::File,
             Content::Directory => Kind::Directory,
             Content::Link(_) => Kind::Link,
+            Content::Special(kind, _) => *kind,
         }
     }
 
@@ -174,7 +205,7 @@ impl<S: System> Node<S> {
     pub const fn file(&self) -> Option<&S::File> {
         match &self.content {
             Content::File(file) => Some(file),
-            Content::Directory | Content::Link(_) => None,
+            Content::Directory | Content::Link(_) | Content::Special(..) => None,
         }
     }
 

@@ -20,6 +20,8 @@ const ENTRY_SIZE: u64 = 20;
 pub struct Status {
     /// The device number that the tree was made with (`st_dev`).
     pub device: u64,
+    /// The number of a device node's device (`st_rdev`); 0 for others.
+    pub special: u64,
     /// The number of the node (`st_ino`).
     pub number: u64,
     /// What it is.
@@ -64,10 +66,16 @@ impl<S: System> Node<S> {
             Content::File(file) => file.size(),
             Content::Directory => (names as u64 + 2) * ENTRY_SIZE,
             Content::Link(target) => target.len() as u64,
+            Content::Special(..) => 0,
+        };
+        let special = match &self.content {
+            Content::Special(_, device) => *device,
+            Content::File(_) | Content::Directory | Content::Link(_) => 0,
         };
         let times = self.times(&attributes);
         Status {
             device: self.device,
+            special,
             number: self.number,
             kind: self.kind(),
             mode: self.kind().mode_bits() | self.current_mode(&attributes),
@@ -169,7 +177,7 @@ impl<S: System> Node<S> {
                 let times = file.times();
                 Times { changed: times.changed.max(own.changed), ..times }
             }
-            Content::Directory | Content::Link(_) => own,
+            Content::Directory | Content::Link(_) | Content::Special(..) => own,
         }
     }
 }

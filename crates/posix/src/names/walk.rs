@@ -175,7 +175,7 @@ impl<'p, S: System> Walk<'p, S> {
     fn enter(&mut self, next: Arc<Node<S>>) -> Result<(), Errno> {
         match &next.content {
             Content::Link(_) => self.follow(&next, self.at),
-            Content::File(_) => Err(Errno::NOTDIR),
+            Content::File(_) | Content::Special(..) => Err(Errno::NOTDIR),
             Content::Directory => {
                 self.current = next;
                 Ok(())

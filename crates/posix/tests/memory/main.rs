@@ -1,5 +1,6 @@
 //! Address spaces: what each call on memory answers, and what programs see afterwards.
 
+mod advice;
 mod calls;
 mod changes;
 mod forks;

@@ -111,3 +111,36 @@ fn a_file_that_cannot_be_made_leaves_no_name() {
     fails(made, Errno::NOSPC);
     fails(world.at("f"), Errno::NOENT);
 }
+
+#[test]
+fn a_special_node_has_its_kind_its_device_and_no_contents() {
+    let world = World::new();
+    let caller = world.caller();
+    let make = |path: &str, kind| {
+        world.tree.make_special(&caller, world.root(), path.as_bytes(), 0o640, (kind, 0x105))
+    };
+    for (path, kind, bits) in [
+        ("fifo", Kind::Fifo, linux::S_IFIFO),
+        ("socket", Kind::Socket, linux::S_IFSOCK),
+        ("characters", Kind::Characters, linux::S_IFCHR),
+        ("blocks", Kind::Blocks, linux::S_IFBLK),
+    ] {
+        let node = make(path, kind).expect("made");
+        let status = node.status();
+        assert_eq!(
+            (node.kind(), status.kind, Kind::of_mode(status.mode)),
+            (kind, kind, Some(kind))
+        );
+        assert_eq!((status.mode, status.special), (bits | 0o640, 0x105));
+        assert_eq!((status.size, status.links), (0, 1));
+        assert!(node.file().is_none());
+        fails(make(path, kind), Errno::EXIST);
+        fails(world.mkdir(&format!("{path}/x")), Errno::NOTDIR);
+        world.link(&node, &format!("{path}2")).expect("a second name");
+        assert_eq!(node.status().links, 2);
+    }
+    for kind in [Kind::File, Kind::Directory, Kind::Link] {
+        fails(make("other", kind), Errno::INVAL);
+    }
+    assert_eq!(world.file("file").expect("made").status().special, 0);
+}

@@ -1,0 +1,202 @@
+//! Sets of files that are waited for (`epoll`). Edges are not told apart from levels: a program
+//! that asks for edges is told again of what it has left, which costs it a call.
+#![forbid(unsafe_code)]
+
+use core::any::Any;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Acquire, Release};
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use faultless_posix::{Errno, Kind};
+use linux_raw_sys::general as linux;
+
+use crate::files::file::{File, OpenFile, Ready};
+use crate::files::nodes::{Attributes, stream_attributes};
+use crate::sync::Lock;
+use crate::waits::{poll_key, wake};
+
+/// Files of one set, at most.
+const MOST: usize = 65_536;
+
+/// The bits of `events` that say how, and not what, is told.
+const ONE_SHOT: u32 = linux::EPOLLONESHOT;
+
+/// A file that is waited for.
+#[derive(Clone)]
+struct Interest {
+    descriptor: u32,
+    /// The set does not keep a file open.
+    file: Weak<dyn File>,
+    events: u32,
+    data: u64,
+}
+
+/// A set of files.
+pub(crate) struct Epoll {
+    interests: Lock<Vec<Interest>>,
+    /// Goes up with each change of the set.
+    changes: AtomicU64,
+    /// Files that were looked at while a thread waited. None is dropped there: the last handle may
+    /// wake others.
+    held: Lock<Vec<OpenFile>>,
+}
+
+/// The files of a set, at one time.
+pub(crate) struct Looked {
+    files: Vec<(Interest, OpenFile)>,
+    changes: u64,
+}
+
+/// An empty set.
+pub(crate) fn epoll() -> OpenFile {
+    Arc::new(Epoll {
+        interests: Lock::new(Vec::new()),
+        changes: AtomicU64::new(0),
+        held: Lock::new(Vec::new()),
+    })
+}
+
+impl Epoll {
+    fn position(interests: &[Interest], descriptor: u32, file: &OpenFile) -> Option<usize> {
+        let is_same = |interest: &Interest| {
+            interest.descriptor == descriptor && interest.file.ptr_eq(&Arc::downgrade(file))
+        };
+        interests.iter().position(is_same)
+    }
+
+    /// `epoll_ctl`.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOENT`; `EPERM` for a file that is always ready; `EINVAL` for the set itself;
+    /// `ENOSPC` for too many files.
+    pub(crate) fn change(
+        &self,
+        operation: u32,
+        (descriptor, file): (u32, &OpenFile),
+        events: u32,
+        data: u64,
+    ) -> Result<(), Errno> {
+        if file.regular().is_some() || file.directory().is_some() {
+            return Err(Errno::PERM);
+        }
+        if file.kind::<Epoll>().is_some_and(|other| core::ptr::eq(other, self)) {
+            return Err(Errno::INVAL);
+        }
+        {
+            let mut interests = self.interests.lock();
+            interests.retain(|interest| interest.file.strong_count() > 0);
+            let at = Self::position(&interests, descriptor, file);
+            match (operation, at) {
+                (linux::EPOLL_CTL_ADD, Some(_)) => return Err(Errno::EXIST),
+                (linux::EPOLL_CTL_ADD, None) if interests.len() >= MOST => {
+                    return Err(Errno::NOSPC);
+                }
+                (linux::EPOLL_CTL_ADD, None) => {
+                    let file = Arc::downgrade(file);
+                    interests.push(Interest { descriptor, file, events, data });
+                }
+                (linux::EPOLL_CTL_MOD | linux::EPOLL_CTL_DEL, None) => return Err(Errno::NOENT),
+                (linux::EPOLL_CTL_MOD, Some(at)) => {
+                    (interests[at].events, interests[at].data) = (events, data);
+                }
+                (linux::EPOLL_CTL_DEL, Some(at)) => {
+                    interests.remove(at);
+                }
+                _ => return Err(Errno::INVAL),
+            }
+        }
+        self.changes.fetch_add(1, Release);
+        wake(poll_key());
+        Ok(())
+    }
+
+    /// The files as they are now, which stay open until this is dropped.
+    pub(crate) fn files(&self) -> Looked {
+        let changes = self.changes.load(Acquire);
+        let interests = self.interests.lock().clone();
+        let files = interests.into_iter().filter_map(|interest| {
+            let file = interest.file.upgrade()?;
+            Some((interest, file))
+        });
+        Looked { files: files.collect(), changes }
+    }
+
+    /// Whether the set has changed since.
+    pub(crate) fn has_changed_since(&self, looked: &Looked) -> bool {
+        self.changes.load(Acquire) != looked.changes
+    }
+
+    /// A file was told of that is told of once.
+    fn told(&self, interest: &Interest) {
+        if interest.events & ONE_SHOT == 0 {
+            return;
+        }
+        for own in self.interests.lock().iter_mut() {
+            if own.descriptor == interest.descriptor && own.file.ptr_eq(&interest.file) {
+                own.events &= ONE_SHOT;
+            }
+        }
+        self.changes.fetch_add(1, Release);
+    }
+}
+
+/// What is told of a file whether it was asked for or not.
+const ALWAYS: Ready = Ready::HANG_UP.union(Ready::ERROR);
+
+fn ready_of(interest: &Interest, file: &OpenFile) -> Ready {
+    let asked = Ready::from_bits_truncate(interest.events);
+    // One that was told of once is asked for nothing.
+    if interest.events & !ONE_SHOT == 0 { Ready::empty() } else { file.ready() & (asked | ALWAYS) }
+}
+
+impl Looked {
+    /// What is ready, up to `most`: events and data.
+    pub(crate) fn ready(&self, of: &Epoll, most: usize) -> Vec<(u32, u64)> {
+        let mut found = Vec::new();
+        for (interest, file) in &self.files {
+            let ready = ready_of(interest, file);
+            if !ready.is_empty() && found.len() < most {
+                of.told(interest);
+                found.push((ready.bits(), interest.data));
+            }
+        }
+        found
+    }
+
+    /// When one of the files becomes ready by itself.
+    pub(crate) fn wakes_at(&self) -> Option<u64> {
+        self.files.iter().filter_map(|(_, file)| file.wakes_at()).min()
+    }
+}
+
+impl File for Epoll {
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        Ok(stream_attributes(Kind::File, 0))
+    }
+
+    fn flags(&self) -> u32 {
+        linux::O_RDWR
+    }
+
+    fn set_flags(&self, _flags: u32) {}
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+
+    fn ready(&self) -> Ready {
+        let Looked { files, .. } = self.files();
+        let any = files.iter().any(|(interest, file)| !ready_of(interest, file).is_empty());
+        self.held.lock().extend(files.into_iter().map(|(_, file)| file));
+        if any { Ready::IN } else { Ready::empty() }
+    }
+
+    fn wakes_at(&self) -> Option<u64> {
+        let looked = self.files();
+        let before = core::mem::take(&mut *self.held.lock());
+        drop(before);
+        looked.wakes_at()
+    }
+}

@@ -1,0 +1,28 @@
+//! How texts are made.
+#![forbid(unsafe_code)]
+
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use crate::process::Process;
+
+/// What makes a text.
+#[derive(Clone, Copy)]
+pub(super) enum Made {
+    Read(fn() -> String),
+    /// It can be written, too, to no effect.
+    Written(fn() -> String),
+    /// Of a process.
+    Of(fn(&Arc<Process>) -> String),
+    WrittenOf(fn(&Arc<Process>) -> String),
+}
+
+impl Made {
+    /// The mode of its node.
+    pub(super) const fn mode(self) -> u32 {
+        match self {
+            Self::Read(_) | Self::Of(_) => 0o444,
+            Self::Written(_) | Self::WrittenOf(_) => 0o644,
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Texts of a process.
+#![forbid(unsafe_code)]
+
+use core::fmt::Write;
+use core::sync::atomic::Ordering::Relaxed;
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use faultless::prelude::PAGE_SIZE;
+use faultless_posix::{Advised, Rights, Sharing};
+use linux_raw_sys::general as linux;
+
+use crate::files::mounts;
+use crate::memory::is_anonymous;
+use crate::proc::made::Made::{self, Of, WrittenOf};
+use crate::process::{Process, STACK_END};
+use crate::sched;
+use crate::signals::{SIG_DFL, SIG_IGN, SIGNALS, bit};
+
+/// The texts, by their paths below the directory of the process.
+pub(super) const TEXTS: &[(&str, Made)] = &[
+    ("cmdline", Of(|process| joined(&process.words.lock().arguments))),
+    ("comm", WrittenOf(|process| process.short_name() + "\n")),
+    ("environ", Of(|process| joined(&process.words.lock().environment))),
+    ("limits", Of(limits)),
+    ("maps", Of(maps)),
+    ("mounts", Of(|_| mounts())),
+    ("oom_adj", WrittenOf(|_| "0\n".into())),
+    ("oom_score", Of(|_| "0\n".into())),
+    ("oom_score_adj", WrittenOf(|_| "0\n".into())),
+    ("stat", Of(stat)),
+    ("statm", Of(|process| alloc::format!("{0} {0} 0 0 0 {0} 0\n", size(process) / PAGE_SIZE))),
+    ("status", Of(status)),
+];
+
+/// Words, with a 0 behind each.
+fn joined(words: &[Vec<u8>]) -> String {
+    let mut text = String::new();
+    for word in words {
+        text.push_str(&String::from_utf8_lossy(word));
+        text.push('\0');
+    }
+    text
+}
+
+/// Bytes that are mapped.
+fn size(process: &Process) -> usize {
+    let areas = process.memory().map(|memory| memory.space().areas()).unwrap_or_default();
+    areas.iter().map(|area| area.pages.len() * PAGE_SIZE).sum()
+}
+
+/// A line for each mapping.
+fn maps(process: &Arc<Process>) -> String {
+    let mut text = String::new();
+    let Ok(memory) = process.memory() else { return text };
+    let heap = memory.layout.lock().data();
+    for area in memory.space().areas() {
+        let flag = |right, letter| if area.rights.contains(right) { letter } else { '-' };
+        let sharing = if area.sharing == Sharing::Shared { 's' } else { 'p' };
+        let (start, end) = (area.pages.start * PAGE_SIZE, area.pages.end * PAGE_SIZE);
+        let is_memory = is_anonymous(&area.description);
+        let (offset, number) =
+            if is_memory { (0, 0) } else { (area.first.start(), area.inode().mapping().id()) };
+        let name = match start {
+            _ if !is_memory => "",
+            start if start == heap.start && !heap.is_empty() => "[heap]",
+            _ if end == STACK_END => "[stack]",
+            _ => "",
+        };
+        // A string takes everything.
+        let _taken = writeln!(
+            text,
+            "{start:08x}-{end:08x} {}{}{}{sharing} {offset:08x} 00:10 {number} {name:>40}",
+            flag(Rights::READ, 'r'),
+            flag(Rights::WRITE, 'w'),
+            flag(Rights::EXECUTE, 'x'),
+        );
+    }
+    text
+}
+
+/// A letter for what a process does, and a word.
+fn state(process: &Process) -> (char, &'static str) {
+    let threads = process.threads();
+    if threads.is_empty() {
+        ('Z', "zombie")
+    } else if process.life.stopped.load(Relaxed) != 0 {
+        ('T', "stopped")
+    } else if threads.iter().all(sched::is_asleep) {
+        ('S', "sleeping")
+    } else {
+        ('R', "running")
+    }
+}
+
+fn stat(process: &Arc<Process>) -> String {
+    const TICK: u64 = 10_000_000;
+    let (state, _) = state(process);
+    alloc::format!(
+        "{number} ({}) {state} {} {} {} 0 -1 0 0 0 0 0 {} 0 {} 0 20 0 {} 0 0 {} {} {} 0 0 {} 0 0 0 \
+         0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+        process.short_name(),
+        process.parent_number(),
+        process.group.load(Relaxed),
+        process.session.load(Relaxed),
+        process.run_time() / TICK,
+        process.life.children_ran() / TICK,
+        process.threads().len(),
+        size(process),
+        size(process) / PAGE_SIZE,
+        u64::MAX,
+        STACK_END,
+        number = process.number(),
+    )
+}
+
+fn status(process: &Arc<Process>) -> String {
+    let (letter, word) = state(process);
+    let credentials = process.credentials();
+    let mut text = alloc::format!(
+        "Name:\t{}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{number}\nNgid:\t0\n\
+         Pid:\t{number}\nPPid:\t{}\nTracerPid:\t0\n",
+        process.short_name(),
+        process.umask.load(Relaxed),
+        process.parent_number(),
+        number = process.number(),
+    );
+    for (name, ids) in [("Uid", credentials.user), ("Gid", credentials.group)] {
+        let (real, effective, saved, file) = (ids.real, ids.effective, ids.saved, ids.file);
+        // A string takes everything.
+        let _taken = writeln!(text, "{name}:\t{real}\t{effective}\t{saved}\t{file}");
+    }
+    let open = process.files.lock().iter().last().map_or(0, |(at, _)| at + 1);
+    let _taken = write!(text, "FDSize:\t{}\nGroups:\t", open.next_power_of_two().max(64));
+    for group in &*credentials.groups {
+        let _taken = write!(text, "{group} ");
+    }
+    text.push('\n');
+    let kib = size(process) / 1024;
+    for name in ["VmPeak", "VmSize", "VmHWM", "VmRSS", "VmData"] {
+        let _taken = writeln!(text, "{name}:\t{kib:>8} kB");
+    }
+    let memory = process.memory();
+    let locked = memory.map_or(0, |memory| memory.space().advised_bytes(Advised::LOCKED) / 1024);
+    for (name, value) in [("VmLck", locked), ("VmPin", 0), ("VmSwap", 0)] {
+        let _taken = writeln!(text, "{name}:\t{value:>8} kB");
+    }
+    let _taken = writeln!(text, "Threads:\t{}\nSigQ:\t0/4096", process.threads().len());
+    for (name, set) in signal_sets(process) {
+        let _taken = writeln!(text, "{name}:\t{set:016x}");
+    }
+    let capabilities: u64 = if credentials.is_root() { 0x1ff_ffff_ffff } else { 0 };
+    for (name, set) in [
+        ("CapInh", 0),
+        ("CapPrm", capabilities),
+        ("CapEff", capabilities),
+        ("CapBnd", 0x1ff_ffff_ffff),
+        ("CapAmb", 0),
+    ] {
+        let _taken = writeln!(text, "{name}:\t{set:016x}");
+    }
+    text.push_str("NoNewPrivs:\t0\nSeccomp:\t0\nCpus_allowed:\t3\nCpus_allowed_list:\t0-1\n");
+    text.push_str("voluntary_ctxt_switches:\t1\nnonvoluntary_ctxt_switches:\t1\n");
+    text
+}
+
+/// The signals that are pending, blocked, ignored and caught.
+fn signal_sets(process: &Process) -> [(&'static str, u64); 5] {
+    let signals = &process.life.signals;
+    let first = process.threads().into_iter().next();
+    let blocked = first.as_ref().map_or(0, |thread| thread.signals.blocked.load(Relaxed));
+    let own = first.map_or(0, |thread| thread.signals.own_pending());
+    let actions = *signals.actions.lock();
+    let set = |is_in: fn(usize) -> bool| {
+        let numbers = (1..=SIGNALS as u32).zip(&actions);
+        numbers.filter(|(_, action)| is_in(action.handler)).fold(0, |set, (at, _)| set | bit(at))
+    };
+    [
+        ("SigPnd", own),
+        ("ShdPnd", signals.pending_set()),
+        ("SigBlk", blocked),
+        ("SigIgn", set(|handler| handler == SIG_IGN)),
+        ("SigCgt", set(|handler| handler != SIG_IGN && handler != SIG_DFL)),
+    ]
+}
+
+fn limits(process: &Arc<Process>) -> String {
+    const KINDS: [(&str, u32, &str); 16] = [
+        ("Max cpu time", linux::RLIMIT_CPU, "seconds"),
+        ("Max file size", linux::RLIMIT_FSIZE, "bytes"),
+        ("Max data size", linux::RLIMIT_DATA, "bytes"),
+        ("Max stack size", linux::RLIMIT_STACK, "bytes"),
+        ("Max core file size", linux::RLIMIT_CORE, "bytes"),
+        ("Max resident set", linux::RLIMIT_RSS, "bytes"),
+        ("Max processes", linux::RLIMIT_NPROC, "processes"),
+        ("Max open files", linux::RLIMIT_NOFILE, "files"),
+        ("Max locked memory", linux::RLIMIT_MEMLOCK, "bytes"),
+        ("Max address space", linux::RLIMIT_AS, "bytes"),
+        ("Max file locks", linux::RLIMIT_LOCKS, "locks"),
+        ("Max pending signals", linux::RLIMIT_SIGPENDING, "signals"),
+        ("Max msgqueue size", linux::RLIMIT_MSGQUEUE, "bytes"),
+        ("Max nice priority", linux::RLIMIT_NICE, ""),
+        ("Max realtime priority", linux::RLIMIT_RTPRIO, ""),
+        ("Max realtime timeout", linux::RLIMIT_RTTIME, "us"),
+    ];
+    let mut text = String::from(
+        "Limit                     Soft Limit           Hard Limit           Units     \n",
+    );
+    let value = |limit: u64| match limit {
+        u64::MAX => String::from("unlimited"),
+        limit => alloc::format!("{limit}"),
+    };
+    for (name, kind, unit) in KINDS {
+        let [now, most] = process.life.limits.get(kind as usize).unwrap_or_default();
+        let (now, most) = (value(now), value(most));
+        // A string takes everything.
+        let _taken = writeln!(text, "{name:<25} {now:<20} {most:<20} {unit:<10}");
+    }
+    text
+}
