@@ -16,10 +16,10 @@ use crate::system::System;
 
 impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// Sets and clears what is asked of the mappings in a range. That pages of a locked mapping
-    /// stay is up to the kernel: [`populate`](Self::populate) brings them in. Takes the short lock.
+    /// stay is up to the kernel: [`populate`](Self::populate) brings them in. Takes M for writing.
     ///
     /// # Errors
-    /// `EINVAL` for an address that is not the start of a page; `ENOMEM` for a range that does not
+    /// `EINTR`: the thread is to die. `EINVAL` for an address that is not the start of a page; `ENOMEM` for a range that does not
     /// end, and, after the others were changed, if a page of the range has no mapping.
     pub fn advise(
         space: &S::Space,
@@ -29,6 +29,7 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
         clear: Advised,
     ) -> Result<(), Errno> {
         let pages = mapped_pages_of(address, len)?;
+        let _areas = space.write_areas()?;
         let mut state = space.state.lock();
         let covered = state.covers(&pages);
         let mut cut = Vec::new();
