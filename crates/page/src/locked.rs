@@ -86,7 +86,6 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// The same guard in memory of its own, to be handed to a function that is not inlined: that
     /// takes its address, and would keep the original from registers, too.
     #[inline(always)]
-    #[must_use]
     pub fn moved(self) -> Self {
         let Self { mapping, leaf, first, mask, .. } = *ManuallyDrop::new(self);
         Self { mapping, leaf, first, mask, context: PhantomData }

@@ -117,8 +117,10 @@ mod native {
     }
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(target_arch = "x86_64")]
+
     use std::hint::black_box;
 
     use super::*;

@@ -1,4 +1,5 @@
 //! What a program asks of its mappings beside their rights: `madvise`, `mlock` and their kin.
+#![forbid(unsafe_code)]
 
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;

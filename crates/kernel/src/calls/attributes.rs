@@ -1,4 +1,5 @@
-//! What changes what `stat` says, and who may: `access`, `chmod`, `chown`, `utimensat` and the like.
+//! What changes what `stat` says, and who may: `access`, `chmod`, `chown`, `utimensat` and the
+//! like.
 #![forbid(unsafe_code)]
 
 use faultless_posix::Errno;

@@ -19,8 +19,9 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// stay is up to the kernel: [`populate`](Self::populate) brings them in. Takes M for writing.
     ///
     /// # Errors
-    /// `EINTR`: the thread is to die. `EINVAL` for an address that is not the start of a page; `ENOMEM` for a range that does not
-    /// end, and, after the others were changed, if a page of the range has no mapping.
+    /// `EINTR`: the thread is to die. `EINVAL` for an address that is not the start of a page;
+    /// `ENOMEM` for a range that does not end, and, after the others were changed, if a page of the
+    /// range has no mapping.
     pub fn advise(
         space: &S::Space,
         address: usize,
