@@ -62,11 +62,11 @@ mod native {
         let len = TRAIL.len.load(Ordering::Relaxed);
         let entries = TRAIL.addresses.get().cast::<usize>();
         // SAFETY: an entry of the array; no other thread looks at it.
-        let last = unsafe { entries.add(len.saturating_sub(1)).read() };
+        let last = unsafe { entries.wrapping_add(len.saturating_sub(1)).read() };
         // A repeated instruction traps after each repetition, and is where it was.
         if len < MOST && (len == 0 || last != at) {
             // SAFETY: as above.
-            unsafe { entries.add(len).write(at) };
+            unsafe { entries.wrapping_add(len).write(at) };
             TRAIL.len.store(len + 1, Ordering::Relaxed);
         }
     }
@@ -118,9 +118,8 @@ mod native {
 }
 
 #[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests {
-    #![cfg(target_arch = "x86_64")]
-
     use std::hint::black_box;
 
     use super::*;

@@ -111,7 +111,7 @@ impl Space {
         assert!(offset + bytes.len() <= PAGE_SIZE, "one page");
         self.with(page, Access::Write, &mut |memory| {
             // SAFETY: so many bytes of a page; nothing else runs.
-            unsafe { memory.add(offset).copy_from(bytes.as_ptr(), bytes.len()) };
+            unsafe { memory.wrapping_add(offset).copy_from(bytes.as_ptr(), bytes.len()) };
         })
     }
 
@@ -121,7 +121,7 @@ impl Space {
         let byte = |at: usize| {
             let entry = entries[at / PAGE_SIZE].expect("a page that was just accessed");
             // SAFETY: a byte of a frame that the entry counts.
-            unsafe { self.memory.address(entry.frame).add(at % PAGE_SIZE).read() }
+            unsafe { self.memory.address(entry.frame).as_ptr().wrapping_add(at % PAGE_SIZE).read() }
         };
         (at..at + len).map(byte).collect()
     }

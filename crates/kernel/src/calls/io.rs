@@ -165,6 +165,7 @@ pub(super) fn truncate(call: &mut Call<'_>) -> Outcome {
         _ => return Err(Errno::INVAL),
     }
     credentials().need(&node.attributes()?.status, WRITE)?;
+    let _writing = files::Use::writing(&*node)?;
     node.open(linux::O_WRONLY)?.truncate(&mut call.token, size, &Running)?;
     Ok(0)
 }

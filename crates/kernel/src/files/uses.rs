@@ -28,7 +28,7 @@ impl Use {
     ///
     /// # Errors
     /// `ETXTBSY`: it is a running program.
-    pub(super) fn writing(node: &dyn Vnode) -> Result<Self, Errno> {
+    pub(crate) fn writing(node: &dyn Vnode) -> Result<Self, Errno> {
         Self::new(node, 1)
     }
 
