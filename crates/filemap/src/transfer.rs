@@ -124,24 +124,21 @@ pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
     (copied, end, marked)
 }
 
-/// Copies the first bytes of uptodate pages from `pos` on that lie side by side in memory to all
-/// that remains of a request, whose cursor stays; how many arrived, and what ended it. `None`, with
-/// nothing copied, if the first page is not uptodate, or the use of one is to be noticed.
+/// Copies uptodate pages from `pos` on to all that remains of a request, whose cursor stays; how
+/// many bytes arrived, and what ended it. `None`, with nothing copied, if they do not lie side by
+/// side in memory, a page is not uptodate, or the use of one is to be noticed.
 #[inline(always)]
 pub(crate) fn copy_whole_out<K: Kernel, U: UserMemory + ?Sized>(
     section: &ReadSection<'_, K>,
     to: &WholeRequest<'_, U>,
     pos: u64,
 ) -> Option<(usize, CopyEnd)> {
-    let (page, room, markers) = section.marked_span(pos, to.len(), Usage::Again)?;
-    if !markers.is_empty() {
-        return None;
-    }
-    // SAFETY: the frames behind the span are not reused while the section lasts; the request has at
-    // least `room` bytes.
-    let copied = unsafe { to.copy_to_atomic(page.as_ptr(), room) };
+    let pages = section.whole_span(pos, to.len())?;
+    // SAFETY: the frames behind the span are not reused while the section lasts; it has as many
+    // bytes as the request.
+    let copied = unsafe { to.copy_to_atomic(pages.as_ptr(), to.len()) };
     let mut end = CopyEnd::Done;
-    if copied < room {
+    if copied < to.len() {
         K::trace(Trace::ShortCopy);
         end = CopyEnd::UserMemory;
     }

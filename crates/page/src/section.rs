@@ -68,7 +68,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     /// [`keep`](Self::keep): in the span, or elsewhere. Tells [`Kernel::Replacement`] of the
     /// `usage` of the pages of the span, as [`LockedRun::mark_used`](crate::LockedRun::mark_used)
     /// does.
-    #[inline(always)]
+    #[inline]
     #[must_use]
     pub fn marked_span(
         &self,
@@ -83,6 +83,22 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
             K::Replacement::used(&leaf.words, run.mask());
         }
         Some((memory, len, leaf.marker.load(Relaxed)))
+    }
+
+    /// Memory that holds the `len` bytes of the file from `pos` on, if it is contiguous, and no
+    /// page of the leaf has a marker. `None` otherwise, and if a page is not uptodate; nothing is
+    /// noticed then. As `marked_span` for [`Usage::Again`].
+    #[inline(always)]
+    #[must_use]
+    pub fn whole_span(&self, pos: u64, len: usize) -> Option<NonNull<u8>> {
+        let (leaf, memory, found) = self.leaf_span(pos, len)?;
+        if found < len || !leaf.marker.load(Relaxed).is_empty() {
+            return None;
+        }
+        if let Some(run) = PageRun::covering(pos, len) {
+            K::Replacement::used(&leaf.words, run.mask());
+        }
+        Some(memory)
     }
 
     #[inline(always)]

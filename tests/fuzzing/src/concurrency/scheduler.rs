@@ -352,8 +352,8 @@ fn take_turn(current: usize) {
     });
 }
 
-/// Points from the change of an entry, in the fault handler, to the access that goes again.
-const TO_THE_ACCESS: u32 = 12;
+/// Points from the change of an entry, in the fault handler, to the access that goes again, at most.
+const TO_THE_ACCESS: u32 = 20;
 
 /// An entry changes. If threads take turns and the one that is not favoured has installed it, its
 /// turn lasts until the access goes again, which nothing but that protects from eviction: otherwise
