@@ -352,7 +352,8 @@ fn take_turn(current: usize) {
     });
 }
 
-/// Points from the change of an entry, in the fault handler, to the access that goes again, at most.
+/// Points from the change of an entry, in the fault handler, to the access that goes again: no more
+/// than these.
 const TO_THE_ACCESS: u32 = 20;
 
 /// An entry changes. If threads take turns and the one that is not favoured has installed it, its
