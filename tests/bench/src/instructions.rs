@@ -1,6 +1,6 @@
 //! How many instructions a call takes, and in which functions they are.
 //!
-//! Neighbours: [`stepper`](crate::stepper) lists them, [`kernel`](crate::kernel) is what is called.
+//! Neighbours: [`stepper`] lists them, [`kernel`](crate::kernel) is what is called.
 //! The copy itself is told apart: a byte more is not a look more.
 
 #![forbid(unsafe_code)]

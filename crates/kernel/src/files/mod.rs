@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what an open file can do: [`File`] | `file` |
 //! | regular files and directories, open | `regular`, `directory` |
-//! | a node of a file system, of which there are two: [`Vnode`](vnode::Vnode) | `vnode` |
+//! | a node of a file system, of which there are two: [`Vnode`] | `vnode` |
 //! | the one in memory, the one of the disk | `in_tree`, `on_disk` |
 //! | the disk, mounted: its files in the cache, its flusher | `volume` |
 //! | paths across mounts | `walk`, `mount` |
@@ -19,7 +19,7 @@
 //! | the initramfs | `initramfs` |
 //!
 //! To add a kind of open file, implement [`File`]. To add a device, add a line to the table in
-//! `devices`. To add a file system, implement [`Vnode`](vnode::Vnode).
+//! `devices`. To add a file system, implement [`Vnode`].
 
 mod change;
 mod console;
