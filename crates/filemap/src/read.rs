@@ -268,7 +268,8 @@ impl<K: Kernel> Inode<K> {
             let first = first.take();
             let then = first.as_ref().map_or_else(|| self.size_changes.now(), |first| first.then);
             let at = pos.plus(done);
-            if at >= self.eof() && first.is_none() {
+            // Bytes that were copied before a cut are looked at below; what came to nothing is over.
+            if at >= self.eof() && first.as_ref().is_none_or(|first| first.copied == 0) {
                 break;
             }
             let Some(run) = at.run(to.count()) else { break };

@@ -111,3 +111,19 @@ fn w5_a_hot_read_whose_bytes_are_cut_off_meanwhile_shows_no_zeros() {
     assert_eq!(read, Ok(5));
     assert_eq!(rig.user.get(0, 5), old[PAGE..PAGE + 5]);
 }
+
+#[test]
+fn w5_a_hot_read_that_is_cut_off_before_its_first_byte_ends_at_the_end_of_the_file() {
+    let rig = Rig::new();
+    rig.fill(&bytes(1, 2 * PAGE));
+    rig.user.atomic.set(0);
+    let file = rig.file().clone();
+    rig.user.at_next_atomic_store(move || {
+        assert_eq!(file.set_size(&mut token(), PAGE as u64 + 5, &Tester::new()), Ok(()));
+    });
+    let slice = rig.user.slice(0, 100);
+    let mut to = IovIter::from_slice(&rig.user, &slice);
+    let read = rig.file().read(&mut token(), &mut to, PAGE as u64 + 10, &rig.task);
+    assert_eq!(read, Ok(0), "no EFAULT: the memory can be written");
+    rig.user.heal();
+}
