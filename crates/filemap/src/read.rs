@@ -382,6 +382,8 @@ impl<K: Kernel> Inode<K> {
             return self.read_by_hand(token, to, at, wanted, retention, kept, task);
         }
         match end {
+            // Cut off meanwhile: the loop finds that out.
+            _ if wanted == 0 => {}
             CopyEnd::NotUptodate => {
                 let patience = &mut rounds.patience;
                 if rounds.page.is_some() {
