@@ -268,7 +268,7 @@ impl<K: Kernel> Inode<K> {
             let first = first.take();
             let then = first.as_ref().map_or_else(|| self.size_changes.now(), |first| first.then);
             let at = pos.plus(done);
-            // Bytes that were copied before a cut are looked at below; what came to nothing is over.
+            // Bytes that were copied before a cut are looked at below.
             if at >= self.eof() && first.as_ref().is_none_or(|first| first.copied == 0) {
                 break;
             }
