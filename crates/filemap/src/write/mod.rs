@@ -104,8 +104,8 @@ impl<K: Kernel> Inode<K> {
                 match tried {
                     Overwrite::Landed => Written { bytes: asked, end: start + asked as u64 },
                     Overwrite::Short(locked, copied) => {
-                        let place = pin!(None);
-                        let mut claim = Claim::none(self, place);
+                        let entry = pin!(self.ranges.request());
+                        let mut claim = Claim::none(entry.as_ref());
                         let locked = ManuallyDrop::into_inner(locked);
                         let bytes = ByteRange { start, end: start + asked as u64 };
                         hot::claim_the_rest(self, locked, &mut claim, bytes, copied, task);
@@ -145,8 +145,8 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Written, Errno> {
         let request = self.request(token, from, start, strategy, task)?;
-        let place = pin!(None);
-        self.write_in_steps(request, Claim::none(self, place), first, behind, kept)
+        let entry = pin!(self.ranges.request());
+        self.write_in_steps(request, Claim::none(entry.as_ref()), first, behind, kept)
     }
 
     /// Goes on where the first attempt ended, if there was one.
@@ -189,8 +189,8 @@ impl<K: Kernel> Inode<K> {
         let killed = Caller(task);
         let size_lock = self.lock.lock_killable(self.mapping().cache().wait(), &killed)?;
         let request = self.request(token, from, self.size(), strategy, task)?;
-        let place = pin!(None);
-        let mut writer = Writer::new(self, request, Claim::none(self, place), behind, kept);
+        let entry = pin!(self.ranges.request());
+        let mut writer = Writer::new(self, request, Claim::none(entry.as_ref()), behind, kept);
         let stop = writer.grow();
         let written = writer.finish(stop);
         drop(size_lock);

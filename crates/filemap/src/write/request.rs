@@ -73,20 +73,15 @@ impl From<Errno> for Stop {
 
 /// A writer's claim on the bytes of its request.
 pub(super) struct Claim<'w, K: Kernel> {
-    /// Its entry in the queue of claims: always there.
-    entry: Option<Pin<&'w RangeRequest<'w, K>>>,
+    /// Its entry in the queue of claims.
+    entry: Pin<&'w RangeRequest<'w, K>>,
     /// Held once the request needs more than one step.
     range: Option<RangeGuard<'w, K>>,
 }
 
 impl<'w, K: Kernel> Claim<'w, K> {
-    /// No claim yet; it will be made with an entry in `place`, which is the claim's from here on.
-    pub(super) fn none<'l: 'w>(
-        inode: &'l Inode<K>,
-        mut place: Pin<&'w mut Option<RangeRequest<'l, K>>>,
-    ) -> Self {
-        place.set(Some(inode.ranges.request()));
-        let entry = place.into_ref().as_pin_ref();
+    /// No claim yet; it will be made with `entry`.
+    pub(super) const fn none(entry: Pin<&'w RangeRequest<'w, K>>) -> Self {
         Self { entry, range: None }
     }
 
@@ -114,9 +109,9 @@ impl<'w, K: Kernel> Claim<'w, K> {
     /// some are about to land.
     #[cold]
     pub(super) fn get_ahead(&mut self, inode: &'w Inode<K>, bytes: ByteRange) {
-        if let (None, Some(entry)) = (&self.range, self.entry) {
+        if self.range.is_none() {
             let wait = inode.mapping().cache().wait();
-            self.range = Some(inode.ranges.get_ahead(entry, wait, bytes));
+            self.range = Some(inode.ranges.get_ahead(self.entry, wait, bytes));
         }
     }
 
@@ -131,9 +126,9 @@ impl<'w, K: Kernel> Claim<'w, K> {
         bytes: ByteRange,
         task: &T,
     ) -> Result<(), Errno> {
-        if let (None, Some(entry)) = (&self.range, self.entry) {
+        if self.range.is_none() {
             let wait = inode.mapping().cache().wait();
-            self.range = Some(inode.ranges.acquire(entry, wait, bytes, task)?);
+            self.range = Some(inode.ranges.acquire(self.entry, wait, bytes, task)?);
         }
         Ok(())
     }
