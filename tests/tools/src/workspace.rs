@@ -27,6 +27,20 @@ pub fn metadata() -> Result<Metadata> {
         .context("cargo metadata")
 }
 
+/// What selects every test of the workspace but those in documentation. The preloaded library has
+/// none of its own, and its allocator is of use in a program that it was loaded into only. Nor has
+/// the kernel, which links with a script of its own: its tests boot it.
+pub const TESTS: [&str; 8] = [
+    "--workspace",
+    "--exclude",
+    "faultless-preload",
+    "--exclude",
+    "faultless-kernel",
+    "--lib",
+    "--bins",
+    "--tests",
+];
+
 /// Where build output goes.
 ///
 /// # Errors

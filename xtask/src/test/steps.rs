@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::process::Command;
+use std::sync::LazyLock;
 
 use anyhow::Result;
 
@@ -88,21 +89,9 @@ const PROBE: &str = "tests/probe/Cargo.toml";
 /// Those that are formatted with it. The fuzz programs need a nightly compiler for the rest.
 const OUTSIDE: &[&str] = &[PROBE, "tests/prove/Cargo.toml", "fuzz/Cargo.toml"];
 
-/// What runs all tests but those of the models and those in documentation. The preloaded library
-/// has none of its own, and its allocator is of use in a program that it was loaded into only. Nor
-/// has the kernel, which links with a script of its own: its tests boot it.
-const ALL_BUT_MODELS: [&str; 10] = [
-    "--workspace",
-    "--exclude",
-    "faultless-model",
-    "--exclude",
-    "faultless-preload",
-    "--exclude",
-    "faultless-kernel",
-    "--lib",
-    "--bins",
-    "--tests",
-];
+/// What runs all tests but those of the models and those in documentation.
+static ALL_BUT_MODELS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| [&["--exclude", "faultless-model"], workspace::TESTS.as_slice()].concat());
 /// What runs the models, and shows what they say.
 const MODELS: [&str; 7] =
     ["--package", "faultless-model", "--lib", "--bins", "--tests", "--", "--show-output"];

@@ -18,18 +18,6 @@ use faultless_tools::{process, workspace};
 /// A round that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// The build of the step `tests` of `cargo xtask test`: what it has built is not built again.
-const BUILD: [&str; 8] = [
-    "test",
-    "--workspace",
-    "--locked",
-    "--no-run",
-    "--lib",
-    "--bins",
-    "--tests",
-    "--message-format=json-render-diagnostics",
-];
-
 /// A test program.
 #[derive(Clone, Debug)]
 pub(super) struct TestProgram {
@@ -51,14 +39,16 @@ pub(super) struct Programs {
     pub(super) models: Option<PathBuf>,
 }
 
-/// Builds the tests and the models.
+/// Builds the tests and the models. What the step `tests` of `cargo xtask test` has built is not
+/// built again.
 pub(super) fn build() -> Result<Programs> {
     let packages: BTreeMap<String, String> = workspace::metadata()?
         .packages
         .into_iter()
         .map(|package| (package.id.repr, package.name.to_string()))
         .collect();
-    let mut command = process::cargo(BUILD);
+    let mut command = process::cargo(["test", "--locked", "--no-run"]);
+    command.args(workspace::TESTS).arg("--message-format=json-render-diagnostics");
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let stdout = child.stdout.take().context("cargo has no output")?;
     let mut made = Programs::default();
