@@ -305,6 +305,11 @@ impl<K: Measured> Rig<K> {
         assert_eq!(told, Ok(()), "memory for the shadows");
     }
 
+    /// Pages that may be given up.
+    pub(super) fn reclaimable(&self) -> u64 {
+        self.inode.mapping().cache().reclaimable_pages()
+    }
+
     /// A step of reclaim that wants so many pages and leaves dirty ones.
     pub(super) fn reclaim(&self, wanted: u32) -> Reclaimed {
         let reclaimer = Reclaimer::new(DirtyVictims::Leave);

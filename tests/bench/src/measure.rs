@@ -125,6 +125,22 @@ impl Measured {
     }
 }
 
+/// How many operations fill a sample of each contestant. The subject and its control do as many:
+/// what an operation takes may depend on how many went before it since the reset.
+fn calibrate(contestants: &mut [Contestant]) -> Vec<u64> {
+    let mut all: Vec<u64> = contestants.iter_mut().map(Contestant::calibrate).collect();
+    let is_subject = |contestant: &Contestant| contestant.role == Role::Subject;
+    if let Some(subject) = contestants.iter().position(is_subject) {
+        let same = all[subject];
+        for (iterations, contestant) in all.iter_mut().zip(contestants) {
+            if contestant.role == Role::Control {
+                *iterations = same;
+            }
+        }
+    }
+    all
+}
+
 /// Runs the rounds. `tick` is called after each.
 pub(super) fn measure(
     contestants: &mut [Contestant],
@@ -132,7 +148,7 @@ pub(super) fn measure(
     dice: &mut Dice,
     mut tick: impl FnMut(),
 ) -> Measured {
-    let iterations: Vec<u64> = contestants.iter_mut().map(Contestant::calibrate).collect();
+    let iterations = calibrate(contestants);
     let mut order: Vec<usize> = (0..contestants.len()).collect();
     let mut measured = Measured { rounds: Vec::with_capacity(wanted), dropped: 0 };
     while measured.rounds.len() < wanted {

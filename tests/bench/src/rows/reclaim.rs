@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::io;
 use std::rc::Rc;
@@ -20,6 +21,8 @@ use crate::rivals::{ListedCache, State};
 const PAGES: usize = 4096;
 /// Looks of a step that finds nothing: see `Reclaimer::step`.
 const LOOKS: u32 = 3 * PAGES as u32;
+/// Pages of a file that is read from end to end: when one comes again, it was forgotten.
+const READ: usize = 16 * PAGES;
 /// Pages that a step gives up.
 const FREED: u32 = 64;
 
@@ -58,25 +61,28 @@ pub(super) fn looks() -> io::Result<Vec<Contestant>> {
     Ok(all)
 }
 
-/// Steps that give up clean pages.
+/// Steps that give up clean pages of a file that is read from end to end, again and again: pages
+/// that were used once, and long ago if ever before.
 pub(super) fn freed() -> io::Result<Vec<Contestant>> {
     let rig = dirty::<Whole>()?;
     rig.fsync();
-    let fill = |rig: &Rig<Whole>| {
-        for pos in (0..PAGES * PAGE_SIZE).step_by(MIB) {
-            rig.read(pos as u64, MIB);
-        }
-    };
+    rig.set_size((READ * PAGE_SIZE) as u64);
     let most = PAGES as u64 / u64::from(FREED) / 2;
+    let next = Rc::new(Cell::new(0));
     let mut all: Vec<Contestant> = TWICE
         .map(|role| {
-            let (rig, filled) = (rig.clone(), rig.clone());
+            let (rig, filled, next) = (rig.clone(), rig.clone(), next.clone());
             Contestant::new(role, move |n| {
                 for _ in 0..n {
                     assert_eq!(rig.reclaim(FREED).dropped, FREED);
                 }
             })
-            .with_reset(most, move || fill(&filled))
+            .with_reset(most, move || {
+                while filled.reclaimable() < PAGES as u64 {
+                    let page = next.replace((next.get() + 1) % READ);
+                    filled.read((page * PAGE_SIZE) as u64, PAGE_SIZE);
+                }
+            })
         })
         .into();
     let listed = Rc::new(ListedCache::default());
