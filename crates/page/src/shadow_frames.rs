@@ -1,41 +1,41 @@
-//! Memory for what is remembered of pages that left: the lines of the policy's table of shadows, in
+//! Memory for what is remembered of pages that left: the words of the policy's table of shadows, in
 //! frames.
 //!
-//! A frame of the table has 64 lines. The numbers of these frames stand in a short array or, if
+//! A frame of the table has 512 words. The numbers of these frames stand in a short array or, if
 //! there are more, in frames of 1024 numbers, and the numbers of those in the array. So the table
 //! need not be contiguous.
 
 use core::mem;
 use core::ptr::NonNull;
 
-use faultless_policy::replacement::{ShadowLine, Shadows};
+use faultless_policy::replacement::Shadows;
 
 use crate::{Errno, FrameNumber, Frames, PAGE_SIZE};
 
-/// Lines in a frame.
-const LINES: u32 = (PAGE_SIZE / mem::size_of::<ShadowLine>()) as u32;
+/// Words in a frame.
+const WORDS: u32 = (PAGE_SIZE / mem::size_of::<u64>()) as u32;
 /// Numbers in a frame.
 const NUMBERS: u32 = (PAGE_SIZE / mem::size_of::<u32>()) as u32;
 /// Numbers without a frame: enough for a cache of 400 MiB. With frames of numbers, one of up to
 /// 409 GiB has as many shadows as it should, and a larger one has fewer.
 const ROOTS: usize = 32;
 
-/// The lines.
+/// The words.
 ///
 /// # Invariants
 /// Each root owns a frame, up to the first that is `None`. If `is_deep`, these are frames of
 /// numbers, and each number owns a frame, up to the first that is 0. Nothing else uses them. The
-/// first `lines` lines lie in frames that are there.
+/// first `words` words lie in frames that are there.
 #[derive(Debug)]
 pub struct ShadowFrames {
     roots: [Option<FrameNumber>; ROOTS],
     is_deep: bool,
-    lines: u32,
+    words: u32,
 }
 
 impl ShadowFrames {
     /// No memory, for `Shadows::new(0)`.
-    pub(crate) const NONE: Self = Self { roots: [None; ROOTS], is_deep: false, lines: 0 };
+    pub(crate) const NONE: Self = Self { roots: [None; ROOTS], is_deep: false, words: 0 };
 
     /// Shadows, and memory for them, for a cache of `pages` pages. The last frame is used whole.
     /// May sleep and reclaim.
@@ -43,21 +43,21 @@ impl ShadowFrames {
     /// # Errors
     /// [`Errno::NoMemory`]: nothing was kept.
     pub(crate) fn for_pages(frames: &impl Frames, pages: u64) -> Result<(Shadows, Self), Errno> {
-        let most = LINES * NUMBERS * ROOTS as u32;
-        let lines = Shadows::lines_for(pages).next_multiple_of(LINES).min(most);
-        let mut table = Self { is_deep: lines > LINES * ROOTS as u32, ..Self::NONE };
-        while table.lines < lines {
+        let most = WORDS * NUMBERS * ROOTS as u32;
+        let words = Shadows::words_for(pages).next_multiple_of(WORDS).min(most);
+        let mut table = Self { is_deep: words > WORDS * ROOTS as u32, ..Self::NONE };
+        while table.words < words {
             if let Err(errno) = table.grow(frames) {
                 table.give_back(frames);
                 return Err(errno);
             }
         }
-        Ok((Shadows::new(lines), table))
+        Ok((Shadows::new(words), table))
     }
 
-    /// Adds a frame of lines, and one of numbers before if there has to be one.
+    /// Adds a frame of words, and one of numbers before if there has to be one.
     fn grow(&mut self, frames: &impl Frames) -> Result<(), Errno> {
-        let frame_of_table = self.lines / LINES;
+        let frame_of_table = self.words / WORDS;
         if self.is_deep {
             let root = &mut self.roots[(frame_of_table / NUMBERS) as usize];
             let numbers = match *root {
@@ -72,37 +72,29 @@ impl ShadowFrames {
             // INVARIANT: the root owns the frame.
             self.roots[frame_of_table as usize] = Some(zeroed(frames)?);
         }
-        self.lines += LINES;
+        self.words += WORDS;
         Ok(())
     }
 
-    pub(crate) fn get(&self, frames: &impl Frames, index: u32) -> ShadowLine {
-        match self.place(frames, index) {
-            // SAFETY: a line of a frame of this table; the borrow excludes writers.
-            Some(line) => unsafe { line.read() },
-            None => ShadowLine::default(),
-        }
+    /// A word, if there is a frame for it.
+    pub(crate) fn word(&mut self, frames: &impl Frames, index: u32) -> Option<&mut u64> {
+        let place = self.place(frames, index)?;
+        // SAFETY: a word of a frame of this table, which is borrowed uniquely.
+        Some(unsafe { &mut *place.as_ptr() })
     }
 
-    pub(crate) fn set(&mut self, frames: &impl Frames, index: u32, line: &ShadowLine) {
-        if let Some(place) = self.place(frames, index) {
-            // SAFETY: a line of a frame of this table, which is borrowed uniquely.
-            unsafe { place.write(*line) };
-        }
-    }
-
-    /// Where line `index` is, if there is a frame for it.
-    fn place(&self, frames: &impl Frames, index: u32) -> Option<NonNull<ShadowLine>> {
-        if index >= self.lines {
+    /// Where word `index` is, if there is a frame for it.
+    fn place(&self, frames: &impl Frames, index: u32) -> Option<NonNull<u64>> {
+        if index >= self.words {
             return None;
         }
-        let frame = self.frame(frames, index / LINES)?;
-        let lines = frames.address(frame).cast::<ShadowLine>();
-        // SAFETY: the index is below the number of lines in a page, which the frame is.
-        Some(unsafe { lines.add((index % LINES) as usize) })
+        let frame = self.frame(frames, index / WORDS)?;
+        let words = frames.address(frame).cast::<u64>();
+        // SAFETY: the index is below the number of words in a page, which the frame is.
+        Some(unsafe { words.add((index % WORDS) as usize) })
     }
 
-    /// A frame of lines, by its number in the table.
+    /// A frame of words, by its number in the table.
     fn frame(&self, frames: &impl Frames, frame_of_table: u32) -> Option<FrameNumber> {
         if !self.is_deep {
             return self.roots[frame_of_table as usize];
@@ -115,12 +107,12 @@ impl ShadowFrames {
     /// Memory taken from the frames.
     pub(crate) fn bytes(&self) -> usize {
         let numbers = if self.is_deep { self.roots.iter().flatten().count() } else { 0 };
-        (numbers + (self.lines / LINES) as usize) * PAGE_SIZE
+        (numbers + (self.words / WORDS) as usize) * PAGE_SIZE
     }
 
     /// Gives the frames back.
     pub(crate) fn give_back(self, frames: &impl Frames) {
-        let numbered = if self.is_deep { self.lines / LINES } else { 0 };
+        let numbered = if self.is_deep { self.words / WORDS } else { 0 };
         for frame in (0..numbered).filter_map(|number| self.frame(frames, number)) {
             // SAFETY: by the invariant a number owned the frame, and is forgotten here.
             unsafe { frames.release(frame) };

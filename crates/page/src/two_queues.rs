@@ -18,8 +18,7 @@ use core::mem;
 use core::sync::atomic::Ordering::Relaxed;
 
 use faultless_policy::replacement::{
-    self as policy, Identity, Leaves, Marks, Origin, Outcome, Queue, ShadowLine, ShadowLines,
-    Shadows,
+    self as policy, Identity, Leaves, Marks, Origin, Outcome, Queue, ShadowWords, Shadows,
 };
 
 use crate::replacement::{Answer, LeafWords, LeavesOf, Name, Offer, Ops};
@@ -159,13 +158,9 @@ impl<L: LeavesOf<TwoQueues>> Leaves for View<'_, L> {
     }
 }
 
-impl<L: LeavesOf<TwoQueues>> ShadowLines for View<'_, L> {
-    fn get(&self, index: u32) -> ShadowLine {
-        self.shadows.get(self.leaves.frames(), index)
-    }
-
-    fn set(&mut self, index: u32, line: &ShadowLine) {
-        self.shadows.set(self.leaves.frames(), index, line);
+impl<L: LeavesOf<TwoQueues>> ShadowWords for View<'_, L> {
+    fn word(&mut self, index: u32) -> Option<&mut u64> {
+        self.shadows.word(self.leaves.frames(), index)
     }
 }
 

@@ -4,7 +4,7 @@
 //! table of shadows of the pages that left. The unit of choice is the page; the unit of queueing is
 //! the leaf. Key types: [`Replacement`] is the state, [`Marks`] are the bits, [`Leaves`] is how the
 //! hand reaches them, [`Shadows`] remembers dropped pages, in memory that the caller supplies
-//! ([`ShadowLines`]).
+//! ([`ShadowWords`]).
 //!
 //! Locking pages, writing them back, unmapping and freeing them is the caller's. So are the words
 //! of the leaves, the memory of the queues and the locks.
@@ -18,7 +18,7 @@
 //!   twice. It leaves no shadow.
 //! - A page that returns *soon* is main at once. Soon is counted on a clock that counts every
 //!   dropped page, from either queue, and every main page that the hand spares: a page is back soon
-//!   if a FIFO of the whole cache, a tenth longer, still had it.
+//!   if a FIFO of the whole cache, a fifth longer, still had it.
 //! - The small queue has a twentieth of the cache, more where many of its pages become main, and
 //!   less while the main queue is hot (module `share`).
 //! - While the cache fills, the small queue takes its share and the main queue takes the rest. See
@@ -54,7 +54,7 @@
 mod hand;
 mod leaves;
 mod marks;
-mod shadow_line;
+mod shadow_word;
 mod shadows;
 mod share;
 mod state;
@@ -65,6 +65,5 @@ mod tests;
 pub use hand::{Offer, Outcome, Victims};
 pub use leaves::{Leaves, Queue};
 pub use marks::{Hit, Marks};
-pub use shadow_line::ShadowLine;
-pub use shadows::{Identity, ShadowLines, Shadows};
+pub use shadows::{Identity, ShadowWords, Shadows};
 pub use state::{Origin, Replacement};

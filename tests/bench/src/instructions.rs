@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::kernel::{Layout, Rig};
 use crate::memory::Arena;
+use crate::rows::ReadThrough;
 use crate::stepper;
 
 /// Bytes of the file, so that its index has some depth, and where the calls are.
@@ -60,15 +61,19 @@ impl Profile {
         self.total - self.copy
     }
 
-    fn of(call: &'static str, rig: &Rig, run: fn(&Rig)) -> io::Result<Self> {
-        run(rig);
-        let addresses = stepper::instructions(|| run(rig))?;
+    /// The call must have been done before: what it needs once is not counted.
+    fn of(call: &'static str, run: impl Fn()) -> io::Result<Self> {
+        let addresses = stepper::instructions(&run)?;
+        let mut executed = BTreeMap::<usize, usize>::new();
+        for &address in &addresses {
+            *executed.entry(address).or_default() += 1;
+        }
         let mut functions = BTreeMap::<String, usize>::new();
         let mut copy = 0;
-        for &address in &addresses {
+        for (address, times) in executed {
             match function(address) {
-                Place::Copy => copy += 1,
-                Place::Function(name) => *functions.entry(name).or_default() += 1,
+                Place::Copy => copy += times,
+                Place::Function(name) => *functions.entry(name).or_default() += times,
             }
         }
         let mut functions: Vec<_> = functions.into_iter().collect();
@@ -90,9 +95,13 @@ fn function(address: usize) -> Place {
     // What comes next is given; the lookup takes return addresses, and looks before them.
     backtrace::resolve(std::ptr::without_provenance_mut(address + 1), |symbol| {
         let file = symbol.filename().map(|file| file.to_string_lossy().replace('\\', "/"));
-        copies |= file.is_some_and(|file| file.contains("/usercopy/src/arch/"));
+        copies |= file.as_ref().is_some_and(|file| file.contains("/usercopy/src/arch/"));
         if let Some(name) = symbol.name() {
-            innermost.get_or_insert_with(|| without_generics(&format!("{name:#}")));
+            innermost.get_or_insert_with(|| {
+                let name = without_generics(&format!("{name:#}"));
+                let file = file.iter().filter_map(|file| file.rsplit('/').next()).next();
+                file.map_or(name.clone(), |file| format!("{file}: {name}"))
+            });
         }
     });
     if copies { Place::Copy } else { Place::Function(innermost.unwrap_or_else(|| "?".to_owned())) }
@@ -130,7 +139,14 @@ fn rig() -> io::Result<Rig> {
 /// The system's: memory is short, or it refuses the handler; the architecture has no trap flag.
 pub(crate) fn all() -> io::Result<Vec<Profile>> {
     let rig = rig()?;
-    CALLS.iter().map(|&(name, run)| Profile::of(name, &rig, run)).collect()
+    let calls = CALLS.iter().map(|&(name, run)| {
+        run(&rig);
+        Profile::of(name, || run(&rig))
+    });
+    let mut profiles = calls.collect::<io::Result<Vec<_>>>()?;
+    let read = ReadThrough::new()?;
+    profiles.push(Profile::of("free 64 pages", || read.free())?);
+    Ok(profiles)
 }
 
 /// Prints where the instructions of each call go.

@@ -23,6 +23,7 @@ mod reclaim;
 mod shared;
 
 use reclaim::Call;
+pub(crate) use reclaim::ReadThrough;
 use shared::{COLD, KIB, MIB, TWICE, nothing, user_memory};
 
 /// A file whose index has some depth.

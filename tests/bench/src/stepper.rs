@@ -40,7 +40,7 @@ mod native {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// The most instructions of one call.
-    const MOST: usize = 1 << 16;
+    const MOST: usize = 1 << 18;
 
     /// The addresses of one recording.
     struct Trail {

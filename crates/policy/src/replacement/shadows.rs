@@ -1,36 +1,37 @@
 //! What is remembered of pages that were dropped: a hashed table of shadows, and its clock.
 //!
-//! A page's hash says which cache line of the table its shadow lies in, and which tag it has there
-//! (module `shadow_line`). No page is looked for elsewhere.
+//! A page's hash says which word of the table its shadow lies in, and which tag it has there (module
+//! `shadow_word`). No page is looked for elsewhere.
 //!
-//! The clock is a broom that goes round the lines, [`ROUNDS`] rounds and a half while a page may be
-//! back soon. In each line it takes away the shadows that it has passed [`ROUNDS`] times before. So
-//! a shadow that is found is young enough, give or take half a round, and needs a stamp of 3 bits:
-//! the number of the broom's next round at its line.
+//! A word is a queue, and so is the table, about: a shadow is lost when as many have gone into its
+//! word after it as a word has places. While pages leave fewer shadows than would fill the table
+//! within the time in which a page may be back soon, a broom makes up for those that are missing: it
+//! goes round the words, and moves their shadows on. So shadows are lost in time, some of them
+//! early, some late: a working set that is a little too large for the cache is recognised in part.
 #![forbid(unsafe_code)]
 
-use super::shadow_line::{Line, STAMPS, ShadowLine, TAGS};
+use super::hand::bits;
+use super::shadow_word::{self, PLACES, TAGS};
 
-/// Lines of the table for so many pages of the cache.
-const LINES: u64 = 5;
-const PAGES: u64 = 256;
-/// Lines that every cache gets, however small: there, a wrong tag would weigh more.
-const LEAST: u64 = 16;
-/// Lines of the largest table.
-const MOST: u64 = 1 << 28;
-/// How many times the broom passes a shadow without taking it away.
-const ROUNDS: u64 = STAMPS as u64 - 1;
+/// Words of the table for so many pages of the cache.
+const WORDS: u64 = 5;
+const PAGES: u64 = 32;
+/// Words that every cache gets, however small: there, a wrong tag would weigh more.
+const LEAST: u64 = 128;
+/// Words of the largest table.
+const MOST: u64 = 1 << 31;
+/// Places by which the broom moves the shadows of a word on.
+const STEP: u32 = 2;
+/// The broom may be ahead by one place in so many of the table.
+const AHEAD_PART: i64 = 16;
 
-/// The lines of the table, which the caller supplies: [`Shadows::lines`] of them, all 0 at first.
+/// The words of the table, which the caller supplies: [`Shadows::words`] of them, all 0 at first.
 ///
-/// A kernel carves them from frames, 64 from each; a line is a cache line if it is aligned to its
-/// size. Lines are reached under the reclaimer's lock only. What a wrong line costs is a wrong
-/// guess.
-pub trait ShadowLines {
-    /// Loads a line.
-    fn get(&self, index: u32) -> ShadowLine;
-    /// Stores a line.
-    fn set(&mut self, index: u32, line: &ShadowLine);
+/// A kernel carves them from frames. Words are reached under the reclaimer's lock only. What a wrong
+/// word costs is a wrong guess.
+pub trait ShadowWords {
+    /// A word. `None`: there is no memory for it.
+    fn word(&mut self, index: u32) -> Option<&mut u64>;
 }
 
 /// Names a page of a mapping.
@@ -42,47 +43,41 @@ pub struct Identity {
     pub page: u64,
 }
 
-impl Identity {
-    /// The page so many slots on.
-    pub(super) const fn at(self, slot: u32) -> Self {
-        Self { page: self.page.wrapping_add(slot as u64), ..self }
-    }
-}
-
-/// The table's shape and clock. O(1) an operation.
+/// The table's shape and clock. O(1) an operation for each page.
 #[derive(Clone, Debug)]
 pub struct Shadows {
-    lines: u32,
-    /// The broom's round, counted modulo [`STAMPS`], and the next line that it comes to.
-    round: u32,
+    words: u32,
+    /// The next word that the broom comes to.
     broom: u32,
-    /// Ticks that the broom has not followed yet, and what is left of a step: see
-    /// [`sweep`](Self::sweep).
+    /// Ticks and shadows that the broom has not followed yet: see [`sweep`](Self::sweep).
     ticks: u64,
-    owed: u64,
+    recorded: u32,
+    /// Places by which the broom has to move shadows on, and what is left of a place. Negative if it is ahead.
+    due: i64,
+    part: u64,
 }
 
 impl Shadows {
-    /// A table of so many lines, at most 2^28. One without lines remembers nothing.
+    /// A table of so many words, at most 2^31. One without words remembers nothing.
     #[must_use]
-    pub const fn new(lines: u32) -> Self {
-        let lines = if lines > MOST as u32 { MOST as u32 } else { lines };
-        Self { lines, round: 0, broom: 0, ticks: 0, owed: 0 }
+    pub const fn new(words: u32) -> Self {
+        let words = if words > MOST as u32 { MOST as u32 } else { words };
+        Self { words, broom: 0, ticks: 0, recorded: 0, due: 0, part: 0 }
     }
 
-    /// How many lines are enough for a cache of so many pages: 5 for every 256, which are 1.25
-    /// bytes a page, and at least 16. With fewer, long loops are recognised less often.
+    /// How many words are enough for a cache of so many pages: 5 for every 32, which are 1.25 bytes
+    /// a page, and at least 128. With fewer, long loops are recognised less often.
     #[must_use]
-    pub const fn lines_for(pages: u64) -> u32 {
-        let lines = pages.saturating_mul(LINES).div_ceil(PAGES);
-        let lines = if lines < LEAST { LEAST } else { lines };
-        if lines > MOST { MOST as u32 } else { lines as u32 }
+    pub const fn words_for(pages: u64) -> u32 {
+        let words = pages.saturating_mul(WORDS).div_ceil(PAGES);
+        let words = if words < LEAST { LEAST } else { words };
+        if words > MOST { MOST as u32 } else { words as u32 }
     }
 
-    /// How many lines the table has.
+    /// How many words the table has.
     #[must_use]
-    pub const fn lines(&self) -> u32 {
-        self.lines
+    pub const fn words(&self) -> u32 {
+        self.words
     }
 
     /// Lets time pass, which the next [`sweep`](Self::sweep) follows.
@@ -90,69 +85,62 @@ impl Shadows {
         self.ticks = self.ticks.saturating_add(ticks);
     }
 
-    /// Remembers that a page was dropped now.
-    pub(super) fn record(&self, table: &mut impl ShadowLines, page: Identity) {
-        let Some((index, tag)) = self.place(page) else { return };
-        let mut line = Line::of(table.get(index));
-        line.add(tag, self.stamp(index));
-        table.set(index, &line.words());
-    }
-
-    /// Forgets a page; whether it was dropped a short time ago.
-    pub(super) fn take(&self, table: &mut impl ShadowLines, page: Identity) -> bool {
-        let Some((index, tag)) = self.place(page) else { return false };
-        let mut line = Line::of(table.get(index));
-        let found = line.take(tag);
-        if found {
-            table.set(index, &line.words());
+    /// Remembers that pages were dropped now. `first` names the page of slot 0.
+    pub(super) fn record(&mut self, table: &mut impl ShadowWords, slots: u64, first: Identity) {
+        for (_, index, tag) in places(self.words, slots, first) {
+            if let Some(word) = table.word(index) {
+                *word = shadow_word::with(*word, tag);
+            }
         }
-        found
+        self.recorded = self.recorded.saturating_add(slots.count_ones());
     }
 
-    /// Forgets pages that were dropped more than `window` ticks ago: moves the broom on by as many
-    /// lines as is due for the time that has passed.
-    pub(super) fn sweep(&mut self, table: &mut impl ShadowLines, window: u64) {
-        let half_lines = (2 * ROUNDS + 1) * u64::from(self.lines);
-        let half_windows = window.max(1).saturating_mul(2);
-        self.owed = self.owed.saturating_add(self.ticks.saturating_mul(half_lines));
+    /// Forgets pages. Which were dropped a short time ago. `first` names the page of slot 0.
+    pub(super) fn take(&self, table: &mut impl ShadowWords, slots: u64, first: Identity) -> u64 {
+        let mut soon = 0;
+        for (slot, index, tag) in places(self.words, slots, first) {
+            if let Some(word) = table.word(index)
+                && let Some(rest) = shadow_word::without(*word, tag)
+            {
+                *word = rest;
+                soon |= 1 << slot;
+            }
+        }
+        soon
+    }
+
+    /// Forgets pages that were dropped more than `window` ticks ago, about: in so many ticks shadows
+    /// are moved on by as many places as the table has, by the broom if not by new ones.
+    pub(super) fn sweep(&mut self, table: &mut impl ShadowWords, window: u64) {
+        let places = i64::from(self.words) * i64::from(PLACES);
+        let window = window.max(1);
+        self.part = self.part.saturating_add(self.ticks.saturating_mul(places as u64));
+        let passed = i64::try_from(self.part / window).unwrap_or(i64::MAX).min(2 * places);
+        self.part %= window;
         self.ticks = 0;
-        // After as many rounds as there are stamps nothing is left to forget.
-        let due = (self.owed / half_windows).min(u64::from(STAMPS) * u64::from(self.lines));
-        self.owed %= half_windows;
-        for _ in 0..due {
-            self.sweep_line(table);
+        let due = self.due + passed - i64::from(self.recorded);
+        self.due = due.clamp(-places / AHEAD_PART, places);
+        self.recorded = 0;
+        while self.due >= i64::from(STEP) {
+            self.due -= i64::from(STEP);
+            if let Some(word) = table.word(self.broom) {
+                *word = shadow_word::aged(*word, STEP);
+            }
+            self.broom = if self.broom + 1 < self.words { self.broom + 1 } else { 0 };
         }
     }
+}
 
-    fn sweep_line(&mut self, table: &mut impl ShadowLines) {
-        let index = self.broom;
-        let mut line = Line::of(table.get(index));
-        // The stamp of the shadows to come is that of those which are too old.
-        if line.expire((self.round + 1) % STAMPS) {
-            table.set(index, &line.words());
-        }
-        self.broom += 1;
-        if self.broom == self.lines {
-            self.broom = 0;
-            self.round = (self.round + 1) % STAMPS;
-        }
-    }
-
-    /// The stamp of a shadow that is put into a line now.
-    fn stamp(&self, line: u32) -> u32 {
-        (self.round + u32::from(line < self.broom)) % STAMPS
-    }
-
-    /// The line of a page, and its tag. `None` if there are no lines.
-    fn place(&self, page: Identity) -> Option<(u32, u32)> {
-        if self.lines == 0 {
-            return None;
-        }
-        let hash = mix(page.page ^ mix(page.mapping));
-        let [line, tag] = [(hash >> 32, self.lines), (hash & u64::from(u32::MAX), TAGS)]
-            .map(|(part, places)| ((part * u64::from(places)) >> 32) as u32);
-        Some((line, tag))
-    }
+/// The slots of pages, and for each its word among so many, and its tag there. None if there are no
+/// words.
+fn places(words: u32, slots: u64, first: Identity) -> impl Iterator<Item = (u32, u32, u32)> {
+    let mapping = mix(first.mapping);
+    bits(if words == 0 { 0 } else { slots }).map(move |slot| {
+        let hash = mix(first.page.wrapping_add(slot.into()) ^ mapping);
+        let below = |part: u64, end: u32| ((part * u64::from(end)) >> 32) as u32;
+        let tag = 1 + below(hash & u64::from(u32::MAX), TAGS - 1);
+        (slot, below(hash >> 32, words), tag)
+    })
 }
 
 /// Spreads a number over all bits (the finaliser of MurmurHash3).

@@ -1,15 +1,15 @@
 //! The state of the policy and its operations.
 #![forbid(unsafe_code)]
 
-use super::hand::{Hand, Offer, Outcome, Victims, bits, lowest};
+use super::hand::{Hand, Offer, Outcome, Victims, lowest};
 use super::leaves::{Leaves, Queue};
 use super::marks::Marks;
-use super::shadows::{Identity, ShadowLines, Shadows};
+use super::shadows::{Identity, ShadowWords, Shadows};
 use super::share::Share;
 
 /// A page is back soon if it was dropped within as many ticks as the cache has pages, and one in so
 /// many more.
-const LONGER_PART: u64 = 10;
+const LONGER_PART: u64 = 5;
 /// Leaves of young pages that the small hand visits in vain before the main hand takes its turn.
 const SMALL_PATIENCE: u32 = 32;
 /// Leaves that the main hand visits in vain before it takes pages that were used once.
@@ -102,7 +102,7 @@ impl<L: Copy> Replacement<L> {
         self.refill();
     }
 
-    /// Has another table of shadows from now on, whose lines are all 0.
+    /// Has another table of shadows from now on, whose words are all 0.
     pub fn set_shadows(&mut self, shadows: Shadows) {
         self.shadows = shadows;
     }
@@ -121,7 +121,7 @@ impl<L: Copy> Replacement<L> {
     /// caller holds the locks of the slots; their present bits are set.
     pub fn insert(
         &mut self,
-        cache: &mut (impl Leaves<Leaf = L> + ShadowLines),
+        cache: &mut (impl Leaves<Leaf = L> + ShadowWords),
         leaf: L,
         slots: u64,
         first: Identity,
@@ -202,7 +202,7 @@ impl<L: Copy> Replacement<L> {
     /// emptied otherwise meanwhile are left out.
     pub fn settle(
         &mut self,
-        cache: &mut (impl Leaves<Leaf = L> + ShadowLines),
+        cache: &mut (impl Leaves<Leaf = L> + ShadowWords),
         victims: Victims<L>,
         first: Identity,
         outcome: Outcome,
@@ -212,9 +212,7 @@ impl<L: Copy> Replacement<L> {
         let dropped = victims.slots & outcome.dropped;
         let small = dropped & !marks.main;
         let unused = small & marks.extra & !marks.referenced;
-        for slot in bits(small & !unused) {
-            self.shadows.record(cache, first.at(slot));
-        }
+        self.shadows.record(cache, small & !unused, first);
         self.unused += u64::from(unused.count_ones());
         self.share.dropped((small & !unused).count_ones(), self.capacity);
         self.forget(cache, leaf, dropped);
@@ -275,13 +273,8 @@ impl<L: Copy> Replacement<L> {
     }
 
     /// Which pages are main at once: those that are back soon, and the surplus of a first fill.
-    fn proven(&self, table: &mut impl ShadowLines, slots: u64, first: Identity) -> u64 {
-        let mut main = 0;
-        for slot in bits(slots) {
-            if self.shadows.take(table, first.at(slot)) {
-                main |= 1 << slot;
-            }
-        }
+    fn proven(&self, table: &mut impl ShadowWords, slots: u64, first: Identity) -> u64 {
+        let mut main = self.shadows.take(table, slots, first);
         if self.filling {
             let room = (self.small_share() - self.small).max(0);
             main |= slots & !main & !lowest(slots & !main, u32::try_from(room).unwrap_or(64));

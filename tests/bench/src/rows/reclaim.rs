@@ -61,28 +61,50 @@ pub(super) fn looks() -> io::Result<Vec<Contestant>> {
     Ok(all)
 }
 
-/// Steps that give up clean pages of a file that is read from end to end, again and again: pages
-/// that were used once, and long ago if ever before.
+/// A cache that is full of a file that is read from end to end, again and again: of pages that were
+/// used once, and long ago if ever before.
+pub(crate) struct ReadThrough {
+    rig: Rc<Rig<Whole>>,
+    next: Cell<usize>,
+}
+
+impl ReadThrough {
+    pub(crate) fn new() -> io::Result<Self> {
+        let rig = dirty::<Whole>()?;
+        rig.fsync();
+        rig.set_size((READ * PAGE_SIZE) as u64);
+        let all = Self { rig, next: Cell::new(0) };
+        // The pages that were written are gone then.
+        for _ in 0..16 * PAGES as u32 / FREED {
+            all.free();
+            all.read_on();
+        }
+        Ok(all)
+    }
+
+    /// Reads on until the cache is full.
+    pub(crate) fn read_on(&self) {
+        while self.rig.reclaimable() < PAGES as u64 {
+            let page = self.next.replace((self.next.get() + 1) % READ);
+            self.rig.read((page * PAGE_SIZE) as u64, PAGE_SIZE);
+        }
+    }
+
+    /// A step that gives pages up.
+    pub(crate) fn free(&self) {
+        assert_eq!(self.rig.reclaim(FREED).dropped, FREED);
+    }
+}
+
+/// Steps that give up clean pages.
 pub(super) fn freed() -> io::Result<Vec<Contestant>> {
-    let rig = dirty::<Whole>()?;
-    rig.fsync();
-    rig.set_size((READ * PAGE_SIZE) as u64);
+    let read = Rc::new(ReadThrough::new()?);
     let most = PAGES as u64 / u64::from(FREED) / 2;
-    let next = Rc::new(Cell::new(0));
     let mut all: Vec<Contestant> = TWICE
         .map(|role| {
-            let (rig, filled, next) = (rig.clone(), rig.clone(), next.clone());
-            Contestant::new(role, move |n| {
-                for _ in 0..n {
-                    assert_eq!(rig.reclaim(FREED).dropped, FREED);
-                }
-            })
-            .with_reset(most, move || {
-                while filled.reclaimable() < PAGES as u64 {
-                    let page = next.replace((next.get() + 1) % READ);
-                    filled.read((page * PAGE_SIZE) as u64, PAGE_SIZE);
-                }
-            })
+            let (read, filled) = (read.clone(), read.clone());
+            Contestant::new(role, move |n| (0..n).for_each(|_| read.free()))
+                .with_reset(most, move || filled.read_on())
         })
         .into();
     let listed = Rc::new(ListedCache::default());

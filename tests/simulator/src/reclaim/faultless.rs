@@ -3,8 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use faultless_policy::replacement::{
-    Identity, Leaves, Marks, Offer, Origin, Outcome, Queue, Replacement, ShadowLine, ShadowLines,
-    Shadows,
+    Identity, Leaves, Marks, Offer, Origin, Outcome, Queue, Replacement, ShadowWords, Shadows,
 };
 
 use super::policy::{Costs, Policy};
@@ -33,7 +32,7 @@ struct Leaf {
 struct Books {
     leaves: Vec<Leaf>,
     queues: [VecDeque<u32>; 2],
-    shadows: Vec<ShadowLine>,
+    shadows: Vec<u64>,
     used_leaves: usize,
     most_leaves: usize,
     most_queued: usize,
@@ -75,13 +74,9 @@ impl Leaves for Books {
     }
 }
 
-impl ShadowLines for Books {
-    fn get(&self, index: u32) -> ShadowLine {
-        self.shadows[index as usize]
-    }
-
-    fn set(&mut self, index: u32, line: &ShadowLine) {
-        self.shadows[index as usize] = *line;
+impl ShadowWords for Books {
+    fn word(&mut self, index: u32) -> Option<&mut u64> {
+        self.shadows.get_mut(index as usize)
     }
 }
 
@@ -108,10 +103,10 @@ impl Faultless {
     pub fn batched(trace: &Trace, capacity: usize, layout: Layout, batch: u32) -> Self {
         let places = places(trace, layout);
         let leaves = places.iter().map(|(leaf, _)| *leaf as usize + 1).max().unwrap_or(0);
-        let shadows = Shadows::new(Shadows::lines_for(capacity as u64));
+        let shadows = Shadows::new(Shadows::words_for(capacity as u64));
         let books = Books {
             leaves: vec![Leaf::default(); leaves],
-            shadows: vec![ShadowLine::default(); shadows.lines() as usize],
+            shadows: vec![0; shadows.words() as usize],
             ..Books::default()
         };
         let policy = Replacement::new(capacity as u64, shadows);

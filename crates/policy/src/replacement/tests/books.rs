@@ -6,8 +6,8 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::replacement::{
-    Identity, Leaves, Marks, Offer, Origin, Outcome, Queue, Replacement, ShadowLine, ShadowLines,
-    Shadows, Victims,
+    Identity, Leaves, Marks, Offer, Origin, Outcome, Queue, Replacement, ShadowWords, Shadows,
+    Victims,
 };
 
 #[derive(Clone, Default)]
@@ -21,7 +21,7 @@ pub(super) struct Leaf {
 pub(super) struct Books {
     pub(super) leaves: Vec<Leaf>,
     queues: [VecDeque<usize>; 2],
-    shadows: Vec<ShadowLine>,
+    shadows: Vec<u64>,
     /// Every page is hit between any two looks at its marks.
     pub(super) is_hot: bool,
 }
@@ -74,13 +74,9 @@ impl Leaves for Books {
     }
 }
 
-impl ShadowLines for Books {
-    fn get(&self, index: u32) -> ShadowLine {
-        self.shadows[index as usize]
-    }
-
-    fn set(&mut self, index: u32, line: &ShadowLine) {
-        self.shadows[index as usize] = *line;
+impl ShadowWords for Books {
+    fn word(&mut self, index: u32) -> Option<&mut u64> {
+        self.shadows.get_mut(index as usize)
     }
 }
 
@@ -93,10 +89,10 @@ pub(super) struct Cache {
 
 impl Cache {
     pub(super) fn new(capacity: u64, leaves: usize) -> Self {
-        let shadows = Shadows::new(Shadows::lines_for(capacity));
-        let lines = vec![ShadowLine::default(); shadows.lines() as usize];
+        let shadows = Shadows::new(Shadows::words_for(capacity));
+        let words = vec![0; shadows.words() as usize];
         let leaves = vec![Leaf::default(); leaves];
-        let books = Books { leaves, queues: Default::default(), shadows: lines, is_hot: false };
+        let books = Books { leaves, queues: Default::default(), shadows: words, is_hot: false };
         Self { books, policy: Replacement::new(capacity, shadows) }
     }
 

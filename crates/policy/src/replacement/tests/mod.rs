@@ -5,6 +5,6 @@ mod books;
 mod marks;
 mod random;
 mod sequences;
-mod shadow_line;
+mod shadow_word;
 mod shadows;
 mod time;
