@@ -38,6 +38,8 @@ pub(crate) fn cargo(folders: &Folders, arguments: &[&str]) -> Result<Made> {
         .arg("--message-format=json")
         .current_dir(&folders.workspace)
         .env("CARGO_TARGET_DIR", &folders.target)
+        // Backtraces are not shown.
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().context("cannot run cargo")?;

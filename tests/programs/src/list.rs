@@ -102,6 +102,7 @@ pub(crate) const CASES: &[Case] = &[
     own("own page", "own_page", On::EachStore),
     own("short copies", "short_copies", On::Two),
     own("truncation", "truncation", On::Two),
+    own("moved", "moved", On::Two),
     own("times", "file_times", On::Two),
     own("bad calls", "bad_calls", On::Two),
     racing("buffers in mappings", "buffers", On::EachStore),

@@ -25,6 +25,9 @@ pub enum Command {
     /// Fuzz with libFuzzer, or show that each target finds its planted bugs.
     Fuzz(fuzz::Options),
     /// Run every random checker with fresh seeds, in turns, until the time is over.
+    ///
+    /// The exit code is 0 if nothing was found, 1 if something was, and 2 if a checker could not be
+    /// built or run.
     Soak(soak::Options),
 }
 
@@ -37,7 +40,7 @@ impl Command {
         match self {
             Self::Oracle(options) => oracle::run(options),
             Self::Fuzz(options) => fuzz::run(options),
-            Self::Soak(options) => soak::run(options),
+            Self::Soak(options) => Ok(soak::run(options)),
         }
     }
 }

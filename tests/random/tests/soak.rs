@@ -1,5 +1,5 @@
 //! `cargo xtask soak` as its user sees it: a planted bug is found, and what it prints to replay it
-//! fails.
+//! fails. What cannot be run is told by another exit code.
 
 #![forbid(unsafe_code)]
 
@@ -54,4 +54,13 @@ fn without_a_bug_nothing_is_found() {
     let (code, printed) = soak(&["--only", "fuzz index", "--stable", "--time", "1", "--seed", "5"]);
     assert_eq!(code, Some(0), "{printed}");
     assert!(printed.contains("\n0 finds in "), "{printed}");
+}
+
+#[test]
+fn what_cannot_be_run_is_no_find() {
+    let (code, printed) = soak(&["--only", "fuzz nothing", "--time", "1"]);
+    assert_eq!(code, Some(2), "{printed}");
+    let unknown = ["--only", "fuzz index", "--stable", "--plant", "fuzz=nonsense", "--time", "1"];
+    let (code, printed) = soak(&unknown);
+    assert_eq!(code, Some(2), "{printed}");
 }

@@ -17,7 +17,6 @@ pub mod child;
 pub mod command;
 pub mod nightly;
 mod pipe;
-#[cfg(feature = "pool")]
 pub mod pool;
 pub mod process;
 pub mod std_source;

@@ -27,19 +27,20 @@ pub fn metadata() -> Result<Metadata> {
         .context("cargo metadata")
 }
 
-/// What selects every test of the workspace but those in documentation. The preloaded library has
-/// none of its own, and its allocator is of use in a program that it was loaded into only. Nor has
-/// the kernel, which links with a script of its own: its tests boot it.
-pub const TESTS: [&str; 8] = [
-    "--workspace",
-    "--exclude",
-    "faultless-preload",
-    "--exclude",
-    "faultless-kernel",
-    "--lib",
-    "--bins",
-    "--tests",
-];
+/// What selects every package with tests. The preloaded library has none of its own, and its
+/// allocator is of use in a program that it was loaded into only. Nor has the kernel, which links
+/// with a script of its own: its tests boot it.
+///
+/// Cargo gives dependencies the features that the selected packages ask for together: commands
+/// with another selection build many of them once more.
+pub const PACKAGES: [&str; 5] =
+    ["--workspace", "--exclude", "faultless-preload", "--exclude", "faultless-kernel"];
+
+/// What selects every test of these packages but those in documentation.
+pub const TESTS: [&str; 8] = {
+    let [all, not, preload, nor, kernel] = PACKAGES;
+    [all, not, preload, nor, kernel, "--lib", "--bins", "--tests"]
+};
 
 /// Where build output goes.
 ///

@@ -33,15 +33,23 @@ pub(super) const STEPS: &[Step] = &[
     quick("direction", "dependencies point the way the design says", || rules(Part::Direction)),
     quick("house", "the other house rules of cargo xtask check", || rules(Part::House)),
     quick("links", "relative links in Markdown lead somewhere", || rules(Part::Links)),
-    quick("clippy", "no warning, in any target", clippy),
-    quick("tests", "unit, integration and compile-fail tests; replay of the fuzz corpora", || {
-        tests(&ALL_BUT_MODELS, NEEDED)
-    }),
-    // Two at a time, the long ones first.
+    // Two at a time, the long ones first. Those that build in the same folder wait for each other
+    // while they build: between them stand some that have folders of their own.
+    in_company(quick("clippy", "no warning, in any target", clippy)),
     in_company(slow(
         "cross",
         "bare-metal builds; real faults on AArch64 and RISC-V 64 under emulation",
         across,
+    )),
+    in_company(quick(
+        "tests",
+        "unit, integration and compile-fail tests; replay of the fuzz corpora",
+        || tests(&ALL_BUT_MODELS, NEEDED),
+    )),
+    in_company(slow(
+        "planted",
+        "hand-written bugs in the core: the named tests find each",
+        planted,
     )),
     in_company(quick(
         "models",
@@ -49,24 +57,9 @@ pub(super) const STEPS: &[Step] = &[
         models,
     )),
     in_company(slow(
-        "prove",
-        "the user copies count exactly, whatever faults, for all lengths",
-        || summarised(&["prove"]),
-    )),
-    in_company(quick("doctests", "examples in the documentation", || {
-        tests(&["--workspace", "--doc"], &[])
-    })),
-    in_company(slow("docs", "documentation without warnings, no broken link", docs)),
-    in_company(quick("demo", "the main job on the workspace's own sources", demo)),
-    in_company(quick(
-        "probe",
-        "the core crates link and run without std and without an allocator",
-        no_std,
-    )),
-    in_company(slow(
-        "package",
-        "the crates for embedders build from what would be published",
-        || passes(&mut package::command()?),
+        "kernel",
+        "a kernel boots on it in QEMU, and runs programs as Linux does; the old deadlocks hang",
+        kernel,
     )),
     in_company(slow(
         "programs",
@@ -74,14 +67,29 @@ pub(super) const STEPS: &[Step] = &[
         || summarised(&["programs"]),
     )),
     in_company(slow(
-        "kernel",
-        "a kernel boots on it in QEMU, and runs programs as Linux does; the old deadlocks hang",
-        kernel,
+        "fuzz",
+        "libFuzzer finds nothing in a fixed number of inputs for each target",
+        || summarised(FUZZING),
     )),
-    slow("fuzz", "libFuzzer finds nothing in a fixed number of inputs for each target", || {
-        summarised(FUZZING)
-    }),
-    slow("planted", "hand-written bugs in the core: the named tests find each", planted),
+    in_company(slow("docs", "documentation without warnings, no broken link", docs)),
+    in_company(slow(
+        "prove",
+        "the user copies count exactly, whatever faults, for all lengths",
+        || summarised(&["prove"]),
+    )),
+    in_company(quick("doctests", "examples in the documentation", || tests(&DOCTESTS, &[]))),
+    in_company(quick("demo", "the main job on the workspace's own sources", demo)),
+    in_company(slow("soak", "every checker that draws fresh seeds can be run", soak)),
+    in_company(slow(
+        "package",
+        "the crates for embedders build from what would be published",
+        || passes(&mut package::command()?),
+    )),
+    in_company(quick(
+        "probe",
+        "the core crates link and run without std and without an allocator",
+        no_std,
+    )),
 ];
 
 /// Manifest of a crate that is linted with the workspace but does not belong to it.
@@ -89,12 +97,19 @@ const PROBE: &str = "tests/probe/Cargo.toml";
 /// Those that are formatted with it. The fuzz programs need a nightly compiler for the rest.
 const OUTSIDE: &[&str] = &[PROBE, "tests/prove/Cargo.toml", "fuzz/Cargo.toml"];
 
-/// What runs all tests but those of the models and those in documentation.
-static ALL_BUT_MODELS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| [&["--exclude", "faultless-model"], workspace::TESTS.as_slice()].concat());
+/// What runs all tests but those of the models and those in documentation. The tests of the models
+/// are built with the others, and known by their names.
+static ALL_BUT_MODELS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let without_models = ["--", "--skip", "_under_loom", "--skip", "_under_shuttle"];
+    [workspace::TESTS.as_slice(), &without_models].concat()
+});
 /// What runs the models, and shows what they say.
-const MODELS: [&str; 7] =
-    ["--package", "faultless-model", "--lib", "--bins", "--tests", "--", "--show-output"];
+static MODELS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    [workspace::PACKAGES.as_slice(), &["--test", "models", "--", "--show-output"]].concat()
+});
+/// What runs the tests in documentation.
+static DOCTESTS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| [workspace::PACKAGES.as_slice(), &["--doc"]].concat());
 
 /// Test programs without which the tests are not complete.
 const NEEDED: &[&str] = &["tests/compile_fail.rs", "tests/generated/main.rs"];
@@ -277,7 +292,18 @@ fn kernel() -> Result<Outcome> {
 }
 
 fn planted() -> Result<Outcome> {
-    let finished = capture(Command::new(SELF.as_path()).arg("planted"))?;
+    last_line(&["planted"])
+}
+
+/// Builds the checkers, and plays no round: what those find depends on the seed.
+fn soak() -> Result<Outcome> {
+    last_line(&["soak", "--time", "0"])
+}
+
+/// Runs a command of this program: passed with the last line that it has printed, or failed with
+/// all of it.
+fn last_line(words: &[&str]) -> Result<Outcome> {
+    let finished = capture(Command::new(SELF.as_path()).args(words))?;
     let last = finished.output.lines().last().unwrap_or("").to_owned();
     Ok(if finished.success { Outcome::Passed(last) } else { Outcome::Failed(finished.output) })
 }

@@ -85,7 +85,7 @@ impl Ram {
         let frame = self.address(place);
         // SAFETY: the frame is mapped (invariant), and the caller says that it is not written.
         let bytes = unsafe { std::slice::from_raw_parts(frame.as_ptr(), PAGE_SIZE) };
-        bytes == [byte; PAGE_SIZE]
+        bytes[0] == byte && bytes[1..] == bytes[..PAGE_SIZE - 1]
     }
 
     /// The descriptor, for mapping a frame once more.

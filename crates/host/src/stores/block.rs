@@ -41,7 +41,9 @@ enum Thrift {
 /// What a [`BlockStore`] holds.
 #[derive(Clone, Debug)]
 pub struct BlockState {
-    device: Vec<Vec<u8>>,
+    block_size: usize,
+    /// Its blocks, one behind the other.
+    device: Vec<u8>,
     free: Vec<usize>,
     /// Blocks of the file.
     blocks: BTreeMap<u64, Block>,
@@ -84,7 +86,8 @@ impl BlockStore {
             max_size: faultless_page::MAX_FILE_SIZE,
             thrift: Thrift::Keep,
             state: Mutex::new(BlockState {
-                device: vec![vec![STALE; block_size]; capacity],
+                block_size,
+                device: vec![STALE; block_size * capacity],
                 free: (0..capacity).rev().collect(),
                 blocks: BTreeMap::new(),
                 begun: BTreeMap::new(),
@@ -132,9 +135,8 @@ impl BlockStore {
         for (block, piece) in (0..).zip(bytes.chunks(block_size)) {
             if piece.iter().any(|byte| *byte != 0) {
                 state.allocate(block).expect("room for the contents");
-                let mut data = piece.to_vec();
-                data.resize(block_size, 0);
-                state.put(block, &data, piece.len());
+                state.put(block, piece, piece.len());
+                state.zero_part(block, piece.len()..block_size);
             }
         }
         state.size = bytes.len() as u64;
@@ -179,7 +181,7 @@ impl BlockStore {
     pub fn contents(&self) -> Vec<u8> {
         let state = self.lock();
         let blocks = state.size.div_ceil(self.block_size as u64);
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(blocks as usize * self.block_size);
         for block in 0..blocks {
             match state.bytes(block) {
                 Some(data) => bytes.extend_from_slice(data),
@@ -203,10 +205,16 @@ impl BlockStore {
 }
 
 impl BlockState {
+    /// Where a part of a block of the device lies.
+    fn place(&self, device: usize, part: Range<usize>) -> Range<usize> {
+        let start = device * self.block_size;
+        start + part.start..start + part.end
+    }
+
     /// The bytes of a block that has been written.
     fn bytes(&self, block: u64) -> Option<&[u8]> {
         let block = self.blocks.get(&block).filter(|block| block.written == Written::Yes)?;
-        Some(&self.device[block.device])
+        Some(&self.device[self.place(block.device, 0..self.block_size)])
     }
 
     /// Gives a block room, if there is some.
@@ -226,27 +234,31 @@ impl BlockState {
     }
 
     fn free_device(&mut self, device: usize) {
-        self.device[device].fill(STALE);
+        let place = self.place(device, 0..self.block_size);
+        self.device[place].fill(STALE);
         self.free.push(device);
     }
 
     /// Zeroes the block in which a file of `size` bytes ends, from there on (P2).
-    fn zero_from(&mut self, size: u64, block_size: usize) {
-        let from = (size % block_size as u64) as usize;
-        self.zero_part(size / block_size as u64, from..block_size);
+    fn zero_from(&mut self, size: u64) {
+        let from = (size % self.block_size as u64) as usize;
+        self.zero_part(size / self.block_size as u64, from..self.block_size);
     }
 
     fn zero_part(&mut self, block: u64, part: Range<usize>) {
-        if let Some(Block { device, written: Written::Yes }) = self.blocks.get(&block) {
-            self.device[*device][part].fill(0);
+        if let Some(&Block { device, written: Written::Yes }) = self.blocks.get(&block) {
+            let place = self.place(device, part);
+            self.device[place].fill(0);
         }
     }
 
-    /// Writes a block, of which the first `inside` bytes lie inside the file.
+    /// Writes a block from its start on, of which the first `inside` bytes lie inside the file.
     fn put(&mut self, block: u64, bytes: &[u8], inside: usize) {
-        if let Some(place) = self.blocks.get_mut(&block) {
-            place.written = Written::Yes;
-            self.device[place.device].copy_from_slice(bytes);
+        if let Some(found) = self.blocks.get_mut(&block) {
+            found.written = Written::Yes;
+            let device = found.device;
+            let place = self.place(device, 0..bytes.len());
+            self.device[place].copy_from_slice(bytes);
         } else if bytes[..inside].iter().any(|byte| *byte != 0) {
             self.complaints.push(format!("data for block {block}, which has no room"));
         }
@@ -317,7 +329,7 @@ impl AddressSpaceOperations for BlockStore {
         let first = size.div_ceil(self.block_size as u64);
         let past: Vec<u64> = state.blocks.range(first..).map(|(block, _)| *block).collect();
         past.into_iter().for_each(|block| state.give_back(block));
-        state.zero_from(size, self.block_size);
+        state.zero_from(size);
     }
 
     fn set_size(&self, size: u64) {

@@ -218,11 +218,11 @@ impl CrashStore {
     fn sectors(&self, run: &WritebackRun<'_>) -> Vec<Sector> {
         let mut sectors = Vec::new();
         for offset in (0..run.padded_len()).step_by(SECTOR) {
-            let mut bytes = vec![0; SECTOR];
+            let mut bytes = [0; SECTOR];
             run.copy_to(offset, &mut bytes);
             let number = (run.pos() + offset as u64) / SECTOR as u64;
             let inside = run.len().saturating_sub(offset).min(SECTOR);
-            sectors.push(Sector { number, bytes, inside });
+            sectors.push(Sector { number, bytes: Arc::new(bytes), inside });
         }
         if self.lie == Lie::TornWriteAcknowledged {
             sectors.truncate(sectors.len().div_ceil(2));

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use faultless_page::{AddressSpaceOperations, Errno, PAGE_SIZE, PageIndex, Shift};
 
@@ -30,7 +31,8 @@ pub enum Sizing {
 /// A file on a disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
-    sectors: BTreeMap<u64, Vec<u8>>,
+    /// Shared by the images that were made from each other, until one of them changes.
+    sectors: BTreeMap<u64, Arc<[u8; SECTOR]>>,
     size: u64,
     sizing: Sizing,
 }
@@ -74,14 +76,14 @@ impl Image {
     }
 
     /// One sector arrives, of which the first `inside` bytes lie inside the file.
-    pub(super) fn write(&mut self, number: u64, bytes: &[u8], inside: usize) {
+    pub(super) fn write(&mut self, number: u64, bytes: &Arc<[u8; SECTOR]>, inside: usize) {
         if self.sizing == Sizing::Recorded {
-            self.sectors.insert(number, bytes.to_vec());
+            self.sectors.insert(number, Arc::clone(bytes));
         } else if inside > 0 {
             let start = number * SECTOR as u64;
             self.size = self.size.max(start + inside as u64);
-            let sector = self.sectors.entry(number).or_insert_with(|| vec![0; SECTOR]);
-            sector[..inside].copy_from_slice(&bytes[..inside]);
+            let sector = self.sectors.entry(number).or_insert_with(|| Arc::new([0; SECTOR]));
+            Arc::make_mut(sector)[..inside].copy_from_slice(&bytes[..inside]);
         }
     }
 
@@ -89,7 +91,7 @@ impl Image {
     pub(super) fn truncate_blocks(&mut self, size: u64) {
         self.sectors.retain(|number, _| number * (SECTOR as u64) < size);
         if let Some(last) = self.sectors.get_mut(&(size / SECTOR as u64)) {
-            last[(size % SECTOR as u64) as usize..].fill(0);
+            Arc::make_mut(last)[(size % SECTOR as u64) as usize..].fill(0);
         }
         if self.sizing == Sizing::Length {
             self.size = self.size.min(size);
@@ -100,7 +102,7 @@ impl Image {
     pub(super) fn zero(&mut self, range: &Range<u64>) {
         for (sector, part) in super::parts(range, SECTOR) {
             if let Some(bytes) = self.sectors.get_mut(&sector) {
-                bytes[part].fill(0);
+                Arc::make_mut(bytes)[part].fill(0);
             }
         }
     }
@@ -139,7 +141,7 @@ impl Image {
             let index = PageIndex::containing(pos);
             let start = (pos - index.start()) as usize;
             let page = pages.entry(index).or_insert_with(|| vec![0; PAGE_SIZE]);
-            page[start..start + SECTOR].copy_from_slice(sector);
+            page[start..start + SECTOR].copy_from_slice(&sector[..]);
         }
         pages.iter().try_for_each(|(index, page)| store.put_page(*index, page, PAGE_SIZE))?;
         AddressSpaceOperations::set_size(store, self.size);

@@ -78,9 +78,9 @@ impl PhasedStore {
         base.record_size(size);
         for (number, piece) in (0..).zip(inner.contents().chunks(SECTOR)) {
             if piece != &[0; SECTOR][..piece.len()] {
-                let mut bytes = piece.to_vec();
-                bytes.resize(SECTOR, 0);
-                base.write(number, &bytes, piece.len());
+                let mut bytes = [0; SECTOR];
+                bytes[..piece.len()].copy_from_slice(piece);
+                base.write(number, &Arc::new(bytes), piece.len());
             }
         }
         let state = State { base, log: Vec::new(), completions: Vec::new(), size, failures: 0 };
@@ -183,12 +183,12 @@ impl PhasedStore {
 /// A page in sectors.
 fn sectors(index: PageIndex, bytes: &[u8], inside: usize) -> Vec<Sector> {
     let first = index.start() / SECTOR as u64;
-    let sector = |(nth, bytes): (usize, &[u8])| Sector {
+    let sector = |(nth, bytes): (usize, &[u8; SECTOR])| Sector {
         number: first + nth as u64,
-        bytes: bytes.to_vec(),
+        bytes: Arc::new(*bytes),
         inside: inside.saturating_sub(nth * SECTOR).min(SECTOR),
     };
-    bytes.chunks(SECTOR).enumerate().map(sector).collect()
+    bytes.as_chunks().0.iter().enumerate().map(sector).collect()
 }
 
 impl AddressSpaceOperations for PhasedStore {

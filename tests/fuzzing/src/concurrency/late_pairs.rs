@@ -8,7 +8,9 @@
 use faultless_filemap::Strategy;
 
 use super::super::Plant;
-use super::pairs::{Extent, Failures, OnFile, hand_over, meet, pair, square, trouble};
+use super::pairs::{
+    Extent, Failures, OnFile, collapse, hand_over, insert, meet, pair, square, trouble,
+};
 use super::script::{CELLS, Cached, Operation, PER_PAGE, Script};
 use super::trouble::Stores;
 
@@ -26,12 +28,14 @@ const OPERATIONS: &[OnFile] = &[
     (0, Operation::Truncate { cells: PER_PAGE + 3 }),
     (0, Operation::Fsync),
     (0, Operation::Evict),
+    (0, collapse(2, 2)),
+    (0, insert(PER_PAGE, PER_PAGE)),
     (0, Operation::Load { page: 2 }),
     (0, Operation::Truncate { cells: CELLS - 1 }),
     (0, Operation::SyncWrite { at: 2, cells: 2 * PER_PAGE }),
 ];
 /// So many of them in the short extent.
-const SHORT: usize = 9;
+const SHORT: usize = 11;
 /// Finds after which a sweep ends.
 const ENOUGH: usize = 8;
 

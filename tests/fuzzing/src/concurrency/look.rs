@@ -1,5 +1,5 @@
 //! Pages of a file by the interface of the page cache: what a sync's ledger looks at, and what a
-//! planted bug drops.
+//! planted bug drops. And a question that checks ask of bytes.
 
 use faultless_page::{LockContext, LockedRun, Mapping, PAGE_SIZE, PageIndex, PageRun, Unmap};
 
@@ -15,6 +15,11 @@ pub(super) fn visible(inode: &File, index: PageIndex) -> Option<Vec<u8>> {
     // thread runs.
     unsafe { from.as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
     (len == PAGE_SIZE).then_some(bytes)
+}
+
+/// Whether all bytes are the same, at the speed of a comparison of memory.
+pub(super) fn is_uniform(bytes: &[u8]) -> bool {
+    bytes.is_empty() || bytes[1..] == bytes[..bytes.len() - 1]
 }
 
 /// How mappings of a page go that leaves the cache.

@@ -75,11 +75,11 @@ const fn zeros(at: usize, cells: usize) -> Operation {
     Operation::Blocks { change: Fallocate::ZeroRange, at, cells }
 }
 
-const fn collapse(at: usize, cells: usize) -> Operation {
+pub(super) const fn collapse(at: usize, cells: usize) -> Operation {
     Operation::Shift { shift: Shift::Collapse, at, cells }
 }
 
-const fn insert(at: usize, cells: usize) -> Operation {
+pub(super) const fn insert(at: usize, cells: usize) -> Operation {
     Operation::Shift { shift: Shift::Insert, at, cells }
 }
 

@@ -150,10 +150,11 @@ pub(super) fn point() {
         return;
     }
     assert!(watchdog::beat() <= POINTS, "W6: no end in sight: {}", story());
-    let observer = OBSERVER.with_borrow(Clone::clone);
-    if let Some(observer) = observer {
-        quietly(|| observer());
-    }
+    OBSERVER.with_borrow(|observer| {
+        if let Some(observer) = observer {
+            quietly(|| observer());
+        }
+    });
     let preempted = RUN.with_borrow_mut(|run| {
         if let Some(urgent) = run.urgent.take()
             && urgent != run.current

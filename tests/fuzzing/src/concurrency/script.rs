@@ -338,6 +338,17 @@ fn cells(input: &mut Unstructured<'_>) -> arbitrary::Result<usize> {
 }
 
 impl Operation {
+    /// Whether it writes from memory of its own.
+    pub(super) const fn has_source(self) -> bool {
+        matches!(
+            self,
+            Self::Write { .. }
+                | Self::WriteBehind { .. }
+                | Self::SyncWrite { .. }
+                | Self::Append { .. }
+        )
+    }
+
     /// One of the first `last + 1` operations.
     fn read(u: &mut Unstructured<'_>, last: u8) -> arbitrary::Result<Self> {
         let page = |u: &mut Unstructured<'_>| u.int_in_range(0..=PAGES - 1);

@@ -237,7 +237,7 @@ impl World {
             Cached::Yes => (0..2).for_each(|file| drop(self.contents(file))),
             Cached::Dirty => (0..2).for_each(|file| self.dirty(file)),
         }
-        for op in self.script.ops() {
+        for op in self.script.ops().filter(|op| op.operation.has_source()) {
             for page in 0..SOURCE {
                 let tags = [op.tag; PAGE_SIZE];
                 self.space.store(source(op) + page, 0, &tags).expect("the program's own memory");

@@ -5,11 +5,12 @@
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use faultless_page::{Fallocate, Shift, SyncKind};
 
 use super::super::faulty::Call;
-use super::super::image::Image;
+use super::super::image::{Image, SECTOR};
 use crate::rng::Rng;
 
 /// How a store breaks its word. Planted, to see that it is noticed.
@@ -77,7 +78,7 @@ pub(in crate::stores) enum Effect {
 #[derive(Debug)]
 pub(in crate::stores) struct Sector {
     pub(in crate::stores) number: u64,
-    pub(in crate::stores) bytes: Vec<u8>,
+    pub(in crate::stores) bytes: Arc<[u8; SECTOR]>,
     pub(in crate::stores) inside: usize,
 }
 
