@@ -13,7 +13,8 @@ use comfy_table::Table;
 use faultless_filemap::WriteOptions;
 use serde_json::{Value, json};
 
-use crate::kernel::{Layout, Rig};
+use crate::frames::Layout;
+use crate::kernel::Rig;
 use crate::memory::Arena;
 use crate::stepper;
 
@@ -129,8 +130,22 @@ fn rig() -> io::Result<Rig> {
 /// # Errors
 /// The system's: memory is short, or it refuses the handler; the architecture has no trap flag.
 pub(crate) fn all() -> io::Result<Vec<Profile>> {
+    let names: Vec<&str> = CALLS.iter().map(|(name, _)| *name).collect();
+    of(&names)
+}
+
+/// The same of these calls, in this order.
+///
+/// # Errors
+/// As of [`all`]; there is no such call.
+pub(crate) fn of(names: &[&str]) -> io::Result<Vec<Profile>> {
     let rig = rig()?;
-    CALLS.iter().map(|&(name, run)| Profile::of(name, &rig, run)).collect()
+    let profile = |name: &&str| {
+        let call = CALLS.iter().find(|(known, _)| known == name);
+        let &(call, run) = call.ok_or(io::ErrorKind::NotFound)?;
+        Profile::of(call, &rig, run)
+    };
+    names.iter().map(profile).collect()
 }
 
 /// Prints where the instructions of each call go.

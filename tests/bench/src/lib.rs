@@ -6,29 +6,44 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use faultless_tools::process::cargo;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use report::Line;
-use rows::{ROWS, Row};
+use board::{Goal, Line, Unit};
+use measure::{Sampled, measure};
+use memory::Cpus;
+use report::Style;
+use rows::{Kind, ROWS, Row};
 use stats::Dice;
+use teams::{Helper, Team};
+use waits::Effort;
 
+mod beside;
+mod board;
 mod counts;
+mod frames;
 mod instructions;
 mod kernel;
+mod limit;
 mod measure;
 mod memory;
 mod readahead;
 mod reclaim;
+mod recorder;
 mod report;
 mod rivals;
 mod rows;
+mod simulated;
 mod stack;
 mod stats;
 mod stepper;
+mod teams;
 mod throttle;
+mod waits;
 
 /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
 #[derive(clap::Parser, Debug)]
@@ -38,21 +53,30 @@ pub struct Options {
     /// Something that is counted or simulated instead.
     #[command(subcommand)]
     what: Option<What>,
-    /// Only these rows of the scoreboard. May be given several times.
+    /// Only these rows of the scoreboard.
+    #[arg(value_name = "ROW")]
+    rows: Vec<u32>,
+    /// The same. May be given several times.
     #[arg(long, value_name = "NUMBER")]
     row: Vec<u32>,
     /// Rounds a row.
     #[arg(long, default_value_t = 101, value_parser = clap::value_parser!(u16).range(3..))]
     rounds: u16,
+    /// Few rounds and short scenes: a look, not a measurement.
+    #[arg(long, conflicts_with = "rounds")]
+    quick: bool,
     /// Seed of the order in which contestants run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Measure no time, but how much stack each call of the core takes.
-    #[arg(long, conflicts_with_all = ["row", "json"])]
+    #[arg(long, conflicts_with_all = ["rows", "row", "json", "markdown"])]
     stack: bool,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
+    /// Print the table as Markdown.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
 }
 
 /// What is counted or simulated instead of timed: it is the same on each machine, but for the
@@ -110,35 +134,110 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         stack::print()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let known = |number: &u32| {
-        ROWS.iter().any(|row| row.number == *number) || counts::ROWS.contains(number)
-    };
-    if let Some(unknown) = options.row.iter().find(|number| !known(number)) {
+    let asked: Vec<u32> = options.rows.iter().chain(&options.row).copied().collect();
+    if let Some(unknown) = asked.iter().find(|asked| ROWS.iter().all(|row| row.number != **asked)) {
         bail!("row {unknown} is not measured here");
     }
-    let wanted = |number: u32| options.row.is_empty() || options.row.contains(&number);
-    let cpu = memory::pin().context("cannot pin the thread")?;
-    let chosen: Vec<&'static Row> = ROWS.iter().filter(|row| wanted(row.number)).collect();
-    let bar = progress(chosen.len() as u64 * u64::from(options.rounds));
-    let mut dice = Dice::new(options.seed);
-    let mut lines = Vec::new();
-    for row in chosen {
-        bar.set_message(row.title);
-        let mut contestants = (row.contestants)().context(row.title)?;
-        let rounds = usize::from(options.rounds);
-        let measured = measure::measure(&mut contestants, rounds, &mut dice, || bar.inc(1));
-        lines.push(Line { row, measured });
-    }
-    bar.finish_and_clear();
-    let mut counted = counts::all()?;
-    counted.retain(|count| wanted(count.number));
+    let wanted = |row: &&Row| asked.is_empty() || asked.contains(&row.number);
+    let rows: Vec<&Row> = ROWS.iter().filter(wanted).collect();
+    let session = Session::begin(options, &rows)?;
+    let lines = session.lines(&rows)?;
     if options.json {
-        println!("{:#}", report::json(&lines, &counted));
+        println!("{:#}", report::json(&lines));
     } else {
-        report::table(&lines, &counted);
-        println!("{} rounds a row, seed {}, CPU {cpu}.", options.rounds, options.seed);
+        let style = if options.markdown { Style::Markdown } else { Style::Terminal };
+        println!("{}\n\n{}", report::table(&lines, style), report::NOTES);
+        println!("{}", session.says());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the rows of one run share.
+struct Session {
+    cpus: Cpus,
+    /// The second thread, if there is a CPU for it.
+    helper: Option<Rc<Helper>>,
+    rounds: usize,
+    effort: Effort,
+    seed: u64,
+    quick: &'static str,
+    bar: ProgressBar,
+}
+
+/// Rounds of a quick run.
+const QUICK_ROUNDS: usize = 11;
+
+impl Session {
+    fn begin(options: &Options, rows: &[&Row]) -> Result<Self> {
+        let cpus = Cpus::take().context("cannot pin the thread")?;
+        let helper = cpus.other.map(Helper::start).transpose().context("no second thread")?;
+        let (rounds, scene, quick) = if options.quick {
+            (QUICK_ROUNDS, Duration::from_millis(200), "Quick: a look, not a measurement. ")
+        } else {
+            (usize::from(options.rounds), Duration::from_secs(2), "")
+        };
+        let steps = rows.iter().map(|row| match row.kind {
+            Kind::Timed(..) | Kind::Paired(..) => rounds as u64,
+            Kind::Waits(_) | Kind::Exact(_) => 1,
+        });
+        let bar = progress(steps.sum());
+        Ok(Self { cpus, helper, rounds, effort: Effort(scene), seed: options.seed, quick, bar })
+    }
+
+    fn lines(&self, rows: &[&Row]) -> Result<Vec<Line>> {
+        let mut dice = Dice::new(self.seed);
+        let mut lines = Vec::new();
+        for row in rows {
+            self.bar.set_message(row.title);
+            lines.extend(self.row(row, &mut dice).context(row.title)?);
+        }
+        self.bar.finish_and_clear();
+        Ok(lines)
+    }
+
+    fn row(&self, row: &Row, dice: &mut Dice) -> std::io::Result<Vec<Line>> {
+        let no_second = || Ok(vec![Line::void(row.number, row.title, "only one CPU")]);
+        match row.kind {
+            Kind::Timed(goals, contestants) => {
+                let all = contestants(self.cpus)?;
+                Ok(vec![self.rounds(row, Unit::Nanoseconds, goals, all, dice)])
+            }
+            Kind::Paired(goals, teams) => {
+                let Some(helper) = &self.helper else { return no_second() };
+                let all = teams()?.into_iter().map(|team: Team| team.with(helper)).collect();
+                Ok(vec![self.rounds(row, Unit::Threads, goals, all, dice)])
+            }
+            Kind::Waits(_) if self.cpus.other.is_none() => no_second(),
+            Kind::Waits(lines) => {
+                self.bar.inc(1);
+                lines(self.cpus, self.effort)
+            }
+            Kind::Exact(lines) => {
+                self.bar.inc(1);
+                lines()
+            }
+        }
+    }
+
+    fn rounds<S: Sampled>(
+        &self,
+        row: &Row,
+        unit: Unit,
+        goals: &[Goal],
+        mut all: Vec<S>,
+        dice: &mut Dice,
+    ) -> Line {
+        let measured = measure(&mut all, self.rounds, dice, || self.bar.inc(1));
+        Line::measured(row.number, row.title, unit, goals, &measured)
+    }
+
+    /// How it was measured.
+    fn says(&self) -> String {
+        let Self { rounds, seed, cpus, quick, .. } = self;
+        let other =
+            cpus.other.map_or_else(String::new, |cpu| format!(", threads beside it on {cpu}"));
+        format!("{quick}{rounds} rounds a row, seed {seed}, CPU {}{other}.", cpus.own)
+    }
 }
 
 /// Becomes the same in an optimised build.

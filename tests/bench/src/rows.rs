@@ -1,8 +1,7 @@
-//! The rows of the scoreboard that compare times.
+//! The rows of the scoreboard, and the contestants of those that compare times.
 
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::hint::black_box;
 use std::io;
 use std::rc::Rc;
@@ -12,93 +11,161 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use faultless_filemap::WriteOptions;
 use faultless_page::PAGE_SIZE;
 
-use super::kernel::{Layout, Rig};
+use super::board::{Goal, Line};
+use super::counts;
+use super::frames::Layout;
+use super::kernel::Rig;
+use super::limit::{Limit, Section};
 use super::measure::{Contestant, Role};
-use super::memory::{Arena, Copier, bytes_of, copy, tmpfs_file};
-use super::rivals::{TreeCache, pread, pwrite};
+use super::memory::{Arena, Copier, Cpus, bytes_of, copy};
+use super::rivals::{filled_tmpfs, filled_tree, pread, pwrite};
+use super::simulated;
 use super::stats::Dice;
+use super::teams::Team;
+use super::waits::{self, Effort};
 
 mod growing;
 mod reclaim;
+mod removal;
+mod segments;
 mod shared;
+mod threads;
 
 use reclaim::Call;
 use shared::{COLD, KIB, MIB, TWICE, nothing, user_memory};
 
 /// A file whose index has some depth.
 const HOT: usize = 64 * MIB;
-/// A ratio and the most that it should be.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bar {
-    pub(super) role: Role,
-    pub(super) most: f64,
-}
+/// Of plain copies the best counts.
+const COPIERS: [Copier; 2] = [Copier::Libc, Copier::RepMovsb];
 
-/// A row of the scoreboard.
+/// A row of the scoreboard, or a part of one.
 pub(super) struct Row {
     pub(super) number: u32,
     pub(super) title: &'static str,
-    /// What a release needs.
-    pub(super) must: Bar,
-    /// What we are here for.
-    pub(super) stretch: Bar,
-    pub(super) contestants: fn() -> io::Result<Vec<Contestant>>,
+    pub(super) kind: Kind,
 }
 
-const fn row(
+/// How a row is measured.
+pub(super) enum Kind {
+    /// Times of one thread.
+    Timed(&'static [Goal], fn(Cpus) -> io::Result<Vec<Contestant>>),
+    /// What two threads do, of what one does.
+    Paired(&'static [Goal], fn() -> io::Result<Vec<Team>>),
+    /// Single waits, beside other threads.
+    Waits(fn(Cpus, Effort) -> io::Result<Vec<Line>>),
+    /// Counted or simulated: the same each time.
+    Exact(fn() -> io::Result<Vec<Line>>),
+}
+
+const fn timed(
     number: u32,
     title: &'static str,
-    must: (Role, f64),
-    stretch: (Role, f64),
-    contestants: fn() -> io::Result<Vec<Contestant>>,
+    goals: &'static [Goal],
+    contestants: fn(Cpus) -> io::Result<Vec<Contestant>>,
 ) -> Row {
-    let must = Bar { role: must.0, most: must.1 };
-    let stretch = Bar { role: stretch.0, most: stretch.1 };
-    Row { number, title, must, stretch, contestants }
+    Row { number, title, kind: Kind::Timed(goals, contestants) }
 }
 
-const MEMCPY: Role = Role::Memcpy;
+const fn paired(
+    number: u32,
+    title: &'static str,
+    goals: &'static [Goal],
+    teams: fn() -> io::Result<Vec<Team>>,
+) -> Row {
+    Row { number, title, kind: Kind::Paired(goals, teams) }
+}
+
+const fn waits(
+    number: u32,
+    title: &'static str,
+    lines: fn(Cpus, Effort) -> io::Result<Vec<Line>>,
+) -> Row {
+    Row { number, title, kind: Kind::Waits(lines) }
+}
+
+const fn exact(number: u32, title: &'static str, lines: fn() -> io::Result<Vec<Line>>) -> Row {
+    Row { number, title, kind: Kind::Exact(lines) }
+}
+
+const fn copy_bar(must: f64, stretch: f64) -> Goal {
+    Goal::at_most(Role::Memcpy, must, stretch)
+}
+
+const fn twin_bar(must: f64, stretch: f64) -> Goal {
+    Goal::at_most(Role::Twin, must, stretch)
+}
+
+/// The limit's bar for hot writes, and for reads whose section costs nothing.
+const LIMIT: Goal = Goal::at_most(Role::Limit, 1.2, 1.05);
+
+const SMALL: &[Goal] = &[
+    Goal::at_most(Role::Tmpfs, 1.0 / 12.0, 0.0).only_must(),
+    Goal::at_most(Role::Tree, 0.0, 1.0).only_stretch(),
+    LIMIT,
+];
+/// A read whose section is counted in and out.
+const COUNTED: Goal = Goal::at_most(Role::CountedLimit, 1.2, 1.2).only_must();
+const SCALING: &[Goal] = &[Goal::at_least(Role::Twin, 0.9, 0.97)];
+const SAME_PAGE: &[Goal] = &[Goal::at_least(Role::Subject, 0.6, 0.9)];
+const RECLAIM: &[Goal] = &[Goal::at_most(Role::Tree, 0.25, 0.25).only_must()];
+const ALL_ON: &[Goal] = &[twin_bar(1.05, 1.0)];
 
 /// All rows, in the order of the scoreboard.
 pub(super) const ROWS: &[Row] = &[
-    row(1, "1 B overwrite, hot", (Role::Tmpfs, 1.0 / 12.0), (Role::Tree, 1.0), || hot(1)),
-    row(1, "64 B overwrite, hot", (Role::Tmpfs, 1.0 / 12.0), (Role::Tree, 1.0), || hot(64)),
-    row(2, "4 KiB overwrite, hot", (MEMCPY, 1.8), (MEMCPY, 1.5), || hot(4 * KIB)),
-    row(3, "4 KiB overwrite, cold random", (MEMCPY, 1.35), (MEMCPY, 1.2), || cold(4 * KIB)),
-    row(4, "64 KiB overwrite, hot", (MEMCPY, 1.05), (MEMCPY, 1.02), || hot(64 * KIB)),
-    row(5, "64 KiB overwrite, scattered frames", (MEMCPY, 1.08), (MEMCPY, 1.0), scattered),
-    row(6, "64 KiB overwrite, cold", (MEMCPY, 1.12), (MEMCPY, 1.05), || cold(64 * KIB)),
-    row(6, "1 MiB overwrite, cold", (MEMCPY, 1.06), (MEMCPY, 1.02), || cold(MIB)),
-    row(7, "append 4 KiB", (MEMCPY, 1.2), (MEMCPY, 1.1), || growing::append(4 * KIB)),
-    row(8, "append 64 KiB", (MEMCPY, 1.25), (MEMCPY, 1.1), || growing::append(64 * KIB)),
-    row(8, "append 1 MiB", (MEMCPY, 1.05), (MEMCPY, 1.02), || growing::append(MIB)),
-    row(9, "1 B into a new page (vs memset)", (MEMCPY, 1.15), (MEMCPY, 1.08), growing::new_page),
-    row(13, "4 KiB hot at 512 GiB vs at 0", (Role::Twin, 1.05), (Role::Twin, 1.02), || flat(1)),
-    row(13, "4 KiB cold at 512 GiB vs at 0", (Role::Twin, 1.15), (Role::Twin, 1.02), || {
+    timed(1, "1 B overwrite, hot", SMALL, |_| hot(1)),
+    timed(1, "64 B overwrite, hot", SMALL, |_| hot(64)),
+    exact(1, "locked operations of a hot overwrite", counts::overwrite),
+    timed(2, "4 KiB overwrite, hot", &[copy_bar(1.8, 1.5), LIMIT], |_| hot(4 * KIB)),
+    timed(3, "4 KiB overwrite, cold random", &[copy_bar(1.35, 1.2)], |_| cold(4 * KIB)),
+    timed(4, "64 KiB overwrite, hot", &[copy_bar(1.05, 1.02)], |_| hot(64 * KIB)),
+    timed(5, "64 KiB overwrite, scattered frames", &[copy_bar(1.08, 1.0)], |_| scattered()),
+    timed(6, "64 KiB overwrite, cold", &[copy_bar(1.12, 1.05)], |_| cold(64 * KIB)),
+    timed(6, "1 MiB overwrite, cold", &[copy_bar(1.06, 1.02)], |_| cold(MIB)),
+    timed(7, "append 4 KiB", &[copy_bar(1.2, 1.1)], |_| growing::append(4 * KIB)),
+    timed(8, "append 64 KiB", &[copy_bar(1.25, 1.1)], |_| growing::append(64 * KIB)),
+    timed(8, "append 1 MiB", &[copy_bar(1.05, 1.02)], |_| growing::append(MIB)),
+    timed(9, "1 B into a new page (vs memset)", &[copy_bar(1.15, 1.08)], |_| growing::new_page()),
+    timed(10, "writev of 64 × 64 B, hot", &[copy_bar(2.0, 1.3)], |_| segments::writev(64, 64)),
+    timed(10, "writev of 512 × 8 B, hot", &[copy_bar(2.0, 1.0)], |_| segments::writev(512, 8)),
+    exact(10, "locked operations of a writev in one page", counts::segments),
+    paired(11, "2 threads, one file, 1 B each", SCALING, || threads::disjoint(1)),
+    paired(11, "2 threads, one file, 4 KiB each", SCALING, || threads::disjoint(4 * KIB)),
+    paired(11, "2 threads, one file, 64 KiB each", SCALING, || threads::disjoint(64 * KIB)),
+    paired(12, "2 threads, same page, 64 B each", SAME_PAGE, || threads::same_page_write(64)),
+    paired(12, "2 threads, same page, 4 KiB each", SAME_PAGE, || threads::same_page_write(4 * KIB)),
+    waits(12, "2 threads, same page: waits", waits::same_page),
+    timed(13, "4 KiB hot at 512 GiB vs at 0", &[twin_bar(1.05, 1.02)], |_| flat(1)),
+    timed(13, "4 KiB cold at 512 GiB vs at 0", &[twin_bar(1.15, 1.02)], |_| {
         flat(FLAT / (4 * KIB) as u64)
     }),
-    row(14, "read 4 KiB, hot", (MEMCPY, 1.8), (MEMCPY, 1.3), || read(4 * KIB)),
-    row(14, "read 64 KiB, hot", (MEMCPY, 1.05), (MEMCPY, 1.02), || read(64 * KIB)),
-    row(
-        23,
-        "reclaim: 12,288 looks in vain",
-        (Role::Tree, 0.25),
-        (Role::Tree, 0.25),
-        reclaim::looks,
-    ),
-    row(23, "reclaim: 64 pages freed", (Role::Tree, 0.25), (Role::Tree, 0.25), reclaim::freed),
-    row(25, "64 B overwrite, hot, all on", (Role::Twin, 1.05), (Role::Twin, 1.0), || {
-        reclaim::all_on(Call::Write(64))
-    }),
-    row(25, "4 KiB overwrite, hot, all on", (Role::Twin, 1.05), (Role::Twin, 1.0), || {
-        reclaim::all_on(Call::Write(4 * KIB))
-    }),
-    row(25, "64 B read, hot, all on", (Role::Twin, 1.05), (Role::Twin, 1.0), || {
-        reclaim::all_on(Call::Read(64))
-    }),
-    row(25, "4 KiB read, hot, all on", (Role::Twin, 1.05), (Role::Twin, 1.0), || {
-        reclaim::all_on(Call::Read(4 * KIB))
-    }),
+    timed(14, "read 4 KiB, hot", &[copy_bar(1.8, 1.3), COUNTED], |_| read(4 * KIB)),
+    timed(14, "read 64 KiB, hot", &[copy_bar(1.05, 1.02)], |_| read(64 * KIB)),
+    exact(15, "instructions of a 1 B overwrite", counts::instructions_of_one_byte),
+    exact(16, "instructions of a further page", counts::instructions_of_a_page),
+    timed(17, "append 64 KiB, strategy A vs B", &[twin_bar(1.5, 1.35)], |_| growing::strategies()),
+    exact(18, "user touches", counts::user_touches),
+    exact(19, "metadata", counts::metadata),
+    exact(20, "allocations", counts::allocations),
+    exact(21, "short-copy injector", counts::injector),
+    exact(22, "reclaim: hit ratios", simulated::hit_ratios),
+    timed(23, "reclaim: 12,288 looks in vain", RECLAIM, |_| reclaim::looks()),
+    timed(23, "reclaim: 64 pages freed", RECLAIM, |_| reclaim::freed()),
+    exact(23, "reclaim: locked operations", counts::looks),
+    exact(24, "reclaim: state", counts::state_for_reclaim),
+    timed(25, "64 B overwrite, hot, all on", ALL_ON, |_| reclaim::all_on(Call::Write(64))),
+    timed(25, "4 KiB overwrite, hot, all on", ALL_ON, |_| reclaim::all_on(Call::Write(4 * KIB))),
+    timed(25, "64 B read, hot, all on", ALL_ON, |_| reclaim::all_on(Call::Read(64))),
+    timed(25, "4 KiB read, hot, all on", ALL_ON, |_| reclaim::all_on(Call::Read(4 * KIB))),
+    exact(25, "locked operations more, all on", counts::all_on),
+    paired(26, "2 threads read one page, 64 B", SCALING, || threads::same_page_read(64)),
+    paired(26, "2 threads read one page, 4 KiB", SCALING, || threads::same_page_read(4 * KIB)),
+    exact(26, "lines shared by reads", counts::lines_of_reads),
+    exact(27, "lines shared by overwrites", counts::lines_of_overwrites),
+    exact(28, "cold read", simulated::cold_reads),
+    timed(29, "truncate, each other page", &[twin_bar(3.0, 1.5)], removal::truncate),
+    timed(29, "evict, each other page", &[twin_bar(3.0, 1.5)], removal::evict),
+    waits(30, "4 KiB write, single waits", waits::beside),
 ];
 
 /// Where the operations of a contestant go.
@@ -178,7 +245,18 @@ fn overwriter(role: Role, rig: &Rc<Rig>, places: &Places, len: usize) -> Contest
 /// Always the same place, in the middle of a file that is cached whole: an index with one entry
 /// would flatter.
 fn hot(len: usize) -> io::Result<Vec<Contestant>> {
-    overwrite(len, HOT, &Places::only(HOT as u64 / 2))
+    let middle = HOT as u64 / 2;
+    let mut all = overwrite(len, HOT, &Places::only(middle))?;
+    let (frames, source) = (Arc::new(Arena::new(HOT)?), user_memory()?);
+    for how in COPIERS {
+        let (limit, source) = (Limit::new(frames.clone(), how), source.clone());
+        all.push(Contestant::new(Role::Limit, move |n| {
+            for _ in 0..n {
+                assert!(limit.write(black_box(middle), &source, black_box(len)));
+            }
+        }));
+    }
+    Ok(all)
 }
 
 fn cold(len: usize) -> io::Result<Vec<Contestant>> {
@@ -203,7 +281,7 @@ fn plain_copies(
     places: &Places,
     len: usize,
 ) -> impl Iterator<Item = Contestant> {
-    [Copier::Libc, Copier::RepMovsb]
+    COPIERS
         .map(|how| {
             let (to, from, mut at) = (to.clone(), from.clone(), places.clone());
             Contestant::new(Role::Memcpy, move |n| {
@@ -213,22 +291,6 @@ fn plain_copies(
             })
         })
         .into_iter()
-}
-
-fn filled_tree(bytes: usize) -> TreeCache {
-    let tree = TreeCache::default();
-    for pos in (0..bytes).step_by(PAGE_SIZE) {
-        tree.write(pos as u64, &[1; PAGE_SIZE]);
-    }
-    tree
-}
-
-fn filled_tmpfs(bytes: usize) -> io::Result<File> {
-    let file = tmpfs_file()?;
-    for pos in (0..bytes).step_by(PAGE_SIZE) {
-        pwrite(&file, pos as u64, &[1; PAGE_SIZE]);
-    }
-    Ok(file)
 }
 
 fn tree_writes(places: &Places, bytes: usize, source: &[u8]) -> [Contestant; 2] {
@@ -270,7 +332,7 @@ fn scattered() -> io::Result<Vec<Contestant>> {
     let mut pages: Vec<usize> = (0..plain.bytes() / PAGE_SIZE).collect();
     Dice::new(0x5ca7).shuffle(&mut pages);
     pages.truncate(LEN / PAGE_SIZE);
-    for how in [Copier::Libc, Copier::RepMovsb] {
+    for how in COPIERS {
         let (to, from, pages) = (plain.clone(), rig.memory().clone(), pages.clone());
         all.push(Contestant::new(Role::Memcpy, move |n| {
             for _ in 0..n {
@@ -316,13 +378,25 @@ fn read(len: usize) -> io::Result<Vec<Contestant>> {
     };
     let mut all: Vec<Contestant> = TWICE.map(reader).into();
     let plain = Arc::new(Arena::new(len)?);
-    for how in [Copier::Libc, Copier::RepMovsb] {
+    for how in COPIERS {
         let (to, from) = (rig.memory().clone(), plain.clone());
         all.push(Contestant::new(Role::Memcpy, move |n| {
             for _ in 0..n {
                 copy(how, (&to, 0), (&from, black_box(0)), black_box(len));
             }
         }));
+    }
+    let frames = Arc::new(Arena::new(HOT)?);
+    let sections = [(Role::Limit, Section::Free), (Role::CountedLimit, Section::Counted)];
+    for (role, section) in sections {
+        for how in COPIERS {
+            let (limit, to) = (Limit::new(frames.clone(), how), user_memory()?);
+            all.push(Contestant::new(role, move |n| {
+                for _ in 0..n {
+                    assert!(limit.read(section, black_box(middle), &to, black_box(len)));
+                }
+            }));
+        }
     }
     let tree = filled_tree(HOT);
     let mut target = vec![0; len];
