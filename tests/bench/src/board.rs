@@ -36,7 +36,7 @@ impl Sense {
 /// What is asked of a ratio.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Goal {
-    /// Whom the subject is compared with. The subject itself: the bars are its value's.
+    /// What the subject is compared with. The subject itself: the bars are its value's.
     against: Role,
     sense: Sense,
     /// What a release needs.
@@ -85,7 +85,7 @@ impl Goal {
 /// A value beside its bars.
 #[derive(Clone, Debug)]
 pub(super) struct Judged {
-    /// Whom the value relates to. Empty: nobody.
+    /// What the value relates to, if anything.
     pub(super) against: &'static str,
     pub(super) found: f64,
     pub(super) sense: Sense,
@@ -181,7 +181,14 @@ impl Line {
         let subject = measured.time(Role::Subject).map(|spread| spread.median);
         let control = measured.ratio(Role::Control);
         let alike = |spread: Spread| (spread.median - 1.0).abs() <= TOLERANCE;
-        let void = (!control.is_some_and(alike)).then(|| "the control is off".to_owned());
+        let twin = measured.time(Role::Twin).map(|spread| spread.median);
+        let void = if !control.is_some_and(alike) {
+            Some("the control is off".to_owned())
+        } else if unit == Unit::Threads && twin.is_some_and(|scaling| scaling < 1.0) {
+            Some("two threads had no two CPUs".to_owned())
+        } else {
+            None
+        };
         let ratio = |role: Role| measured.ratio(role).map(|spread| (role, spread));
         Self {
             number,
@@ -235,7 +242,8 @@ impl Unit {
 
     fn print(self, figure: f64) -> String {
         match self {
-            Self::Nanoseconds => format!("{figure:.1} ns"),
+            Self::Nanoseconds if figure < 1e4 => format!("{figure:.1} ns"),
+            Self::Nanoseconds => format!("{:.1} µs", figure / 1e3),
             Self::Threads => format!("{figure:.2} of 2"),
         }
     }

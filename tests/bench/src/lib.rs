@@ -5,6 +5,7 @@
 //! release would be: a build that is not optimised starts one that is.
 
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,7 +25,9 @@ use waits::Effort;
 
 mod beside;
 mod board;
+mod charts;
 mod counts;
+mod curves;
 mod frames;
 mod instructions;
 mod kernel;
@@ -74,6 +77,9 @@ pub struct Options {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
+    /// Write charts into this folder, as SVG files.
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
     /// Print the table as Markdown.
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
@@ -142,6 +148,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let rows: Vec<&Row> = ROWS.iter().filter(wanted).collect();
     let session = Session::begin(options, &rows)?;
     let lines = session.lines(&rows)?;
+    if let Some(folder) = &options.plot {
+        session.plot(folder, &lines)?;
+    }
     if options.json {
         println!("{:#}", report::json(&lines));
     } else {
@@ -166,6 +175,8 @@ struct Session {
 
 /// Rounds of a quick run.
 const QUICK_ROUNDS: usize = 11;
+/// Rounds of each point of a curve.
+const PLOT_ROUNDS: usize = 31;
 
 impl Session {
     fn begin(options: &Options, rows: &[&Row]) -> Result<Self> {
@@ -193,6 +204,15 @@ impl Session {
         }
         self.bar.finish_and_clear();
         Ok(lines)
+    }
+
+    /// Draws the lines, and what is measured for charts only.
+    fn plot(&self, folder: &Path, lines: &[Line]) -> Result<()> {
+        let mut dice = Dice::new(self.seed);
+        let rounds = self.rounds.min(PLOT_ROUNDS);
+        let cost = curves::cost(rounds, &mut dice).context("no curve of costs")?;
+        let flat = curves::flatness(rounds, &mut dice).context("no curve of offsets")?;
+        charts::write(folder, lines, &cost, &flat, &curves::hits())
     }
 
     fn row(&self, row: &Row, dice: &mut Dice) -> std::io::Result<Vec<Line>> {

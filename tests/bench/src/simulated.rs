@@ -46,12 +46,12 @@ fn hit_ratio(name: &str, trace: &Trace) -> Line {
         let value = Judged::value(found, Sense::AtLeast, 0.0, 0.0);
         Judged { against, must, stretch, ..value }
     };
-    let mut goals = vec![judged("Clock2Q+, points", further, None, Some(0.0))];
+    let mut goals = vec![judged("points over Clock2Q+", further, None, Some(0.0))];
     let figure = if sweeps {
-        goals.push(judged("LRU", of_lru, Some(0.5), Some(0.9)));
+        goals.push(judged("of LRU's", of_lru, Some(0.5), Some(0.9)));
         format!("{of_lru:.2} of LRU's")
     } else {
-        goals.push(judged("S3-FIFO, points", lead, Some(-1.0), None));
+        goals.push(judged("points over S3-FIFO", lead, Some(-1.0), None));
         format!("{lead:+.2} points ({place})")
     };
     let first = goals.remove(1);
@@ -83,8 +83,8 @@ mod tests {
         let trace = Trace::of((0..4000).map(|at| at % 100));
         let against = |name| hit_ratio(name, &trace).goals.iter().map(|g| g.against).collect();
         let (sweep, other): (Vec<&str>, Vec<&str>) = (against("zigzag"), against("loop"));
-        assert_eq!(sweep, ["LRU", "Clock2Q+, points"]);
-        assert_eq!(other, ["S3-FIFO, points", "Clock2Q+, points"]);
+        assert_eq!(sweep, ["of LRU's", "points over Clock2Q+"]);
+        assert_eq!(other, ["points over S3-FIFO", "points over Clock2Q+"]);
     }
 
     #[test]
