@@ -217,6 +217,15 @@ fn lines_at(rig: &Rig<Noted<()>>, distance: u64) -> usize {
     })
 }
 
+/// Lines that travel for each disjoint overwrite: of different leaves, and of one.
+///
+/// # Errors
+/// The system's.
+pub(super) fn travelling_lines() -> io::Result<[usize; 2]> {
+    let rig = filled::<Noted<()>>()?;
+    Ok([LEAF, PAGE_SIZE as u64].map(|distance| lines_at(&rig, distance)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +264,6 @@ mod tests {
 
     #[test]
     fn overwrites_of_two_leaves_share_no_line_and_of_one_leaf_its_first() {
-        let rig = filled::<Noted<()>>().expect("memory");
-        assert_eq!([LEAF, PAGE_SIZE as u64].map(|apart| lines_at(&rig, apart)), [0, 1]);
+        assert_eq!(travelling_lines().expect("memory"), [0, 1]);
     }
 }

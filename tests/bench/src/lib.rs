@@ -29,6 +29,7 @@ mod charts;
 mod counts;
 mod curves;
 mod frames;
+mod growth;
 mod instructions;
 mod kernel;
 mod limit;
@@ -97,6 +98,8 @@ enum What {
     Throttle(Simulated),
     /// Count the instructions of hot calls, function by function.
     Instructions(Simulated),
+    /// What calls cost on more memory and more cores: a model of what is measured here.
+    Growth(Simulated),
 }
 
 #[derive(clap::Args, Debug)]
@@ -119,6 +122,11 @@ impl What {
             Self::Instructions(_) if cfg!(debug_assertions) => return optimised(),
             Self::Instructions(Simulated { json: true }) => println!("{:#}", instructions::json()?),
             Self::Instructions(_) => instructions::print()?,
+            Self::Growth(_) if cfg!(debug_assertions) => return optimised(),
+            Self::Growth(Simulated { json: true }) => {
+                println!("{:#}", growth::json(Cpus::take()?)?)
+            }
+            Self::Growth(_) => println!("{}", growth::text(Cpus::take()?)?),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -47,6 +47,12 @@ pub(super) struct Playing {
 }
 
 impl Playing {
+    /// Nanoseconds of one operation of each member, when both do so many.
+    pub(super) fn together(&self, iterations: u64) -> f64 {
+        let took = self.helper.together(&self.team.work, iterations);
+        took.as_nanos() as f64 / iterations as f64
+    }
+
     /// How long one member takes alone.
     fn alone(&self, iterations: u64) -> Duration {
         (self.team.work)(0, 1);
