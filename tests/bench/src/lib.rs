@@ -28,6 +28,7 @@ mod board;
 mod charts;
 mod counts;
 mod curves;
+mod document;
 mod frames;
 mod growth;
 mod instructions;
@@ -81,9 +82,9 @@ pub struct Options {
     /// Write charts into this folder, as SVG files.
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
-    /// Print the table as Markdown.
-    #[arg(long, conflicts_with = "json")]
-    markdown: bool,
+    /// Put the table, the growth and the instructions into the places of this document.
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    markdown: Option<PathBuf>,
 }
 
 /// What is counted or simulated instead of timed: it is the same on each machine, but for the
@@ -121,7 +122,7 @@ impl What {
             Self::Throttle(_) => throttle::print(),
             Self::Instructions(_) if cfg!(debug_assertions) => return optimised(),
             Self::Instructions(Simulated { json: true }) => println!("{:#}", instructions::json()?),
-            Self::Instructions(_) => instructions::print()?,
+            Self::Instructions(_) => println!("{}", instructions::text()?),
             Self::Growth(_) if cfg!(debug_assertions) => return optimised(),
             Self::Growth(Simulated { json: true }) => {
                 println!("{:#}", growth::json(Cpus::take()?)?)
@@ -159,11 +160,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if let Some(folder) = &options.plot {
         session.plot(folder, &lines)?;
     }
+    if let Some(path) = &options.markdown {
+        session.write_into(path, &lines).with_context(|| format!("{}", path.display()))?;
+    }
     if options.json {
         println!("{:#}", report::json(&lines));
     } else {
-        let style = if options.markdown { Style::Markdown } else { Style::Terminal };
-        println!("{}\n\n{}", report::table(&lines, style), report::NOTES);
+        println!("{}\n\n{}", report::table(&lines, Style::Terminal), report::NOTES);
         println!("{}", session.says());
     }
     Ok(ExitCode::SUCCESS)
@@ -212,6 +215,17 @@ impl Session {
         }
         self.bar.finish_and_clear();
         Ok(lines)
+    }
+
+    /// Puts all that is measured into a document.
+    fn write_into(&self, path: &Path, lines: &[Line]) -> Result<()> {
+        let table = report::table(lines, Style::Markdown);
+        let table = format!("{table}\n\n{}\n\n{}", report::NOTES, self.says());
+        let mut document = std::fs::read_to_string(path)?;
+        document = document::filled(&document, "table", &table)?;
+        document = document::filled(&document, "growth", &growth::text(self.cpus)?)?;
+        document = document::filled(&document, "instructions", &instructions::text()?)?;
+        Ok(std::fs::write(path, document)?)
     }
 
     /// Draws the lines, and what is measured for charts only.
