@@ -19,15 +19,23 @@ pub(super) enum Layout {
     Scattered,
 }
 
-/// Frames from an arena, first in, first out, so that a frame is cold when it is used again.
+/// Frames from an arena, first in, first out, so that a frame is cold when it is used again. Only
+/// the last one that came back goes out next, if one is asked for: a kernel's per-CPU list does so,
+/// and a temporary page is hot for that reason.
 #[derive(Debug)]
 pub(super) struct ArenaFrames {
     arena: Arena,
     /// Reference counts. Frame 1 is the first: zero is never a frame.
     counts: Vec<AtomicU32>,
-    free: Mutex<VecDeque<u32>>,
+    free: Mutex<Free>,
     /// Frames ever handed out.
     allocated: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Free {
+    frames: VecDeque<u32>,
+    last: Option<u32>,
 }
 
 impl ArenaFrames {
@@ -41,7 +49,7 @@ impl ArenaFrames {
         Self {
             arena,
             counts: (0..=pages).map(|_| AtomicU32::new(0)).collect(),
-            free: Mutex::new(free.into()),
+            free: Mutex::new(Free { frames: free.into(), last: None }),
             allocated: AtomicU64::new(0),
         }
     }
@@ -51,7 +59,7 @@ impl ArenaFrames {
         self.allocated.load(Ordering::Relaxed)
     }
 
-    fn free(&self) -> MutexGuard<'_, VecDeque<u32>> {
+    fn free(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -66,10 +74,11 @@ impl ArenaFrames {
 unsafe impl Frames for ArenaFrames {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         let mut free = self.free();
-        let first = free.pop_front().ok_or(Errno::NoMemory)?;
+        let last = if pages == 1 || free.frames.is_empty() { free.last.take() } else { None };
+        let first = last.or_else(|| free.frames.pop_front()).ok_or(Errno::NoMemory)?;
         let mut len = 1;
-        while len < pages && free.front() == Some(&(first + len)) {
-            free.pop_front();
+        while len < pages && free.frames.front() == Some(&(first + len)) {
+            free.frames.pop_front();
             len += 1;
         }
         drop(free);
@@ -90,7 +99,10 @@ unsafe impl Frames for ArenaFrames {
 
     unsafe fn release(&self, frame: FrameNumber) {
         if self.count(frame.get()).fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.free().push_back(frame.get());
+            let mut free = self.free();
+            if let Some(before) = free.last.replace(frame.get()) {
+                free.frames.push_back(before);
+            }
         }
     }
 
