@@ -5,10 +5,9 @@
 //! with this CPU's own instructions included. User memory is resident, so nothing faults.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
 
 use faultless_filemap::{
     Access, DirtyLimit, DirtyThresholds, DirtyVictims, DirtyWriter, Files, InFault, Inode, NoTask,
@@ -16,107 +15,45 @@ use faultless_filemap::{
 };
 use faultless_host::stores::MemoryStore;
 use faultless_page::{
-    AddressSpaceOperations, CoreSync, Count, Errno, FrameNumber, Frames, Kernel, NoUserMappings,
-    PAGE_SIZE, PageCache, PageIndex, SpinWait, StoreId, SyncKind, TwoQueues,
+    AddressSpaceOperations, ConstSync, CoreSync, Count, Kernel, NoUserMappings, PageCache,
+    PageIndex, Replacement, StoreId, SyncKind, TwoQueues, Wait, WaitKey,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserMemory, UserSlice};
 
-use super::memory::Arena;
-use super::stats::Dice;
+use super::frames::{ArenaFrames, Layout};
+use super::memory::{self, Arena};
+use super::recorder::Recorded;
 
-/// How frames lie that are allocated one after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
-    /// Side by side.
-    Contiguous,
-    /// Anywhere.
-    Scattered,
-}
+/// Waits that spin, and after a while let another thread have the CPU: the one that is waited for
+/// may have none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Yielding;
 
-/// Frames from an arena, first in, first out, so that a frame is cold when it is used again.
-#[derive(Debug)]
-pub(super) struct ArenaFrames {
-    arena: Arena,
-    /// Reference counts. Frame 1 is the first: zero is never a frame.
-    counts: Vec<AtomicU32>,
-    free: Mutex<VecDeque<u32>>,
-    /// Frames ever handed out.
-    allocated: AtomicU64,
-}
-
-impl ArenaFrames {
-    fn new(arena: Arena, layout: Layout) -> Self {
-        let pages = (arena.bytes() / PAGE_SIZE) as u32;
-        let mut free: Vec<u32> = (1..=pages).collect();
-        if layout == Layout::Scattered {
-            Dice::new(0x5ca7).shuffle(&mut free);
-        }
-        Self {
-            arena,
-            counts: (0..=pages).map(|_| AtomicU32::new(0)).collect(),
-            free: Mutex::new(free.into()),
-            allocated: AtomicU64::new(0),
+impl Wait for Yielding {
+    fn wait_until(&self, _key: WaitKey, condition: &mut dyn FnMut() -> bool) {
+        /// A few microseconds.
+        const ROUNDS: u32 = 200;
+        let mut rounds = 0;
+        while !condition() {
+            if rounds < ROUNDS {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
+            rounds += 1;
         }
     }
 
-    fn free(&self) -> MutexGuard<'_, VecDeque<u32>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count(&self, frame: u32) -> &AtomicU32 {
-        &self.counts[frame as usize]
-    }
-}
-
-// SAFETY: a number is on the free list or has a count, never both, and comes back only at zero.
-// Numbers are offsets into one mapping, whose every page is writable, initialised and lives as long
-// as `self`.
-unsafe impl Frames for ArenaFrames {
-    fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
-        let mut free = self.free();
-        let first = free.pop_front().ok_or(Errno::NoMemory)?;
-        let mut len = 1;
-        while len < pages && free.front() == Some(&(first + len)) {
-            free.pop_front();
-            len += 1;
-        }
-        drop(free);
-        for frame in first..first + len {
-            self.count(frame).store(1, Ordering::Relaxed);
-        }
-        self.allocated.fetch_add(u64::from(len), Ordering::Relaxed);
-        Ok((FrameNumber::new(first).ok_or(Errno::NoMemory)?, len))
-    }
-
-    fn retain(&self, frame: FrameNumber) {
-        self.count(frame.get()).fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn references(&self, frame: FrameNumber) -> u32 {
-        self.count(frame.get()).load(Ordering::Acquire)
-    }
-
-    unsafe fn release(&self, frame: FrameNumber) {
-        if self.count(frame.get()).fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.free().push_back(frame.get());
-        }
-    }
-
-    #[inline]
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        let offset = (frame.get() as usize - 1) * PAGE_SIZE;
-        // SAFETY: a frame that was handed out lies in the arena.
-        unsafe { self.arena.start().add(offset) }
-    }
+    fn wake(&self, _key: WaitKey) {}
 }
 
 /// A kernel, and a task of it.
 pub(super) trait Measured:
     Kernel<
-        Sync = CoreSync,
+        Sync: ConstSync,
         Frames = ArenaFrames,
-        Wait = SpinWait,
+        Wait = Yielding,
         Cache = Arc<PageCache<Self>>,
         Store = Arc<dyn AddressSpaceOperations>,
         UserMappings = NoUserMappings,
@@ -132,15 +69,43 @@ pub(super) enum Bare {}
 impl Kernel for Bare {
     type Sync = CoreSync;
     type Frames = ArenaFrames;
-    type Wait = SpinWait;
+    type Wait = Yielding;
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = NoUserMappings;
     type Replacement = ();
+
+    #[inline]
+    fn cpu() -> usize {
+        memory::cpu()
+    }
 }
 
 impl Measured for Bare {
     #[inline]
+    fn task() -> impl Task {
+        NoTask
+    }
+}
+
+/// The smallest kernel, with words that are noted, and a policy of what to keep.
+#[derive(Debug)]
+pub(super) struct Noted<R>(PhantomData<R>);
+impl<R: Replacement> Kernel for Noted<R> {
+    type Sync = Recorded;
+    type Frames = ArenaFrames;
+    type Wait = Yielding;
+    type Cache = Arc<PageCache<Self>>;
+    type Store = Arc<dyn AddressSpaceOperations>;
+    type UserMappings = NoUserMappings;
+    type Replacement = R;
+
+    fn cpu() -> usize {
+        memory::cpu()
+    }
+}
+
+impl<R: Replacement> Measured for Noted<R> {
     fn task() -> impl Task {
         NoTask
     }
@@ -152,11 +117,16 @@ pub(super) enum Whole {}
 impl Kernel for Whole {
     type Sync = CoreSync;
     type Frames = ArenaFrames;
-    type Wait = SpinWait;
+    type Wait = Yielding;
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
     type UserMappings = NoUserMappings;
     type Replacement = TwoQueues;
+
+    #[inline]
+    fn cpu() -> usize {
+        memory::cpu()
+    }
 
     #[inline]
     fn count(store: StoreId, what: Count, pages: u32) {
@@ -165,14 +135,14 @@ impl Kernel for Whole {
                 counter.set(counter.get() + u64::from(pages));
             }
         });
-        LIMIT.count(store, what, pages, &SpinWait);
+        LIMIT.count(store, what, pages, &Yielding);
     }
 }
 
 impl Measured for Whole {
     #[inline]
     fn task() -> impl Task {
-        Limited(DirtyWriter::new(&LIMIT, &SpinWait))
+        Limited(DirtyWriter::new(&LIMIT, &Yielding))
     }
 }
 
@@ -214,6 +184,7 @@ impl<'f, K: Kernel> Files<K> for Only<'f, K> {
 /// One file, and a user with some memory.
 pub(super) struct Rig<K: Measured = Bare> {
     inode: Inode<K>,
+    cache: Arc<PageCache<K>>,
     user: CurrentUser<NoWindow>,
     base: usize,
     /// The user's memory.
@@ -235,12 +206,26 @@ impl<K: Measured> Rig<K> {
         layout: Layout,
         memory: Arc<Arena>,
     ) -> Self {
-        let cache = Arc::new(PageCache::new(ArenaFrames::new(frames, layout), SpinWait));
+        let cache = PageCache::new(ArenaFrames::new(frames, layout), Yielding);
+        Self::in_cache(Arc::new(cache), store, memory)
+    }
+
+    /// Another empty file of `store` in the same cache, for the same user.
+    pub(super) fn beside(&self, store: Arc<dyn AddressSpaceOperations>) -> Self {
+        Self::in_cache(self.cache.clone(), store, self.memory.clone())
+    }
+
+    fn in_cache(
+        cache: Arc<PageCache<K>>,
+        store: Arc<dyn AddressSpaceOperations>,
+        memory: Arc<Arena>,
+    ) -> Self {
         let base = memory.start().as_ptr().expose_provenance();
         // SAFETY: the arena is reached by raw copies only, and `self` keeps it; all of it is
         // mapped, so no trap handler is needed; a process needs no window to its own memory.
         let user = unsafe { CurrentUser::new(base..base + memory.bytes()) };
-        Self { inode: Inode::new(cache, store, NoUserMappings, 0), user, base, memory }
+        let inode = Inode::new(cache.clone(), store, NoUserMappings, 0);
+        Self { inode, cache, user, base, memory }
     }
 
     /// The same user with another view of its memory.
@@ -267,8 +252,38 @@ impl<K: Measured> Rig<K> {
         options: &WriteOptions,
         len: usize,
     ) {
-        let slice = self.slice(user, len);
-        let mut from = IovIter::from_slice(user, &slice);
+        let slice = self.slice(user, 0, len);
+        self.write_slices(user, std::slice::from_ref(&slice), options, len);
+    }
+
+    /// A system call: write `len` bytes of the user's memory from `offset` on.
+    #[inline]
+    pub(super) fn write_from(&self, offset: usize, options: &WriteOptions, len: usize) {
+        let slice = self.slice(&self.user, offset, len);
+        self.write_slices(&self.user, std::slice::from_ref(&slice), options, len);
+    }
+
+    /// A system call: write these segments, `len` bytes in all.
+    #[inline]
+    pub(super) fn writev(&self, segments: &[UserSlice], options: &WriteOptions, len: usize) {
+        self.write_slices(&self.user, segments, options, len);
+    }
+
+    #[inline]
+    fn write_slices<U: UserMemory<Token = MayFault>>(
+        &self,
+        user: &U,
+        segments: &[UserSlice],
+        options: &WriteOptions,
+        len: usize,
+    ) {
+        let mut from = match segments {
+            [only] => IovIter::from_slice(user, only),
+            many => match IovIter::new(user, many) {
+                Ok(from) => from,
+                Err(error) => panic!("too many segments: {error:?}"),
+            },
+        };
         let written = self.inode.write(&mut entry(), &mut from, options, &K::task());
         assert!(matches!(written, Ok(w) if w.bytes == len), "{written:?}");
     }
@@ -276,7 +291,13 @@ impl<K: Measured> Rig<K> {
     /// A system call: read `len` bytes to the beginning of the user's memory.
     #[inline]
     pub(super) fn read(&self, pos: u64, len: usize) {
-        let slice = self.slice(&self.user, len);
+        self.read_to(0, pos, len);
+    }
+
+    /// A system call: read `len` bytes to the user's memory from `offset` on.
+    #[inline]
+    pub(super) fn read_to(&self, offset: usize, pos: u64, len: usize) {
+        let slice = self.slice(&self.user, offset, len);
         let mut to = IovIter::from_slice(&self.user, &slice);
         let read = self.inode.read(&mut entry(), &mut to, pos, &K::task());
         assert!(matches!(read, Ok(n) if n == len), "{read:?}");
@@ -294,9 +315,19 @@ impl<K: Measured> Rig<K> {
         assert!(done.is_ok(), "{done:?}");
     }
 
+    /// Sends up to this many dirty pages to the store.
+    pub(super) fn flush(&self, pages: u32) {
+        let _flushed = self.inode.flush(&mut entry(), pages, &NoTask);
+    }
+
     /// Drops what is clean.
     pub(super) fn evict(&self) {
-        let _evicted = self.inode.evict(&mut entry(), 0..u64::MAX);
+        let _evicted = self.evict_range(0..u64::MAX);
+    }
+
+    /// Drops the clean pages with bytes of this range; how many.
+    pub(super) fn evict_range(&self, bytes: Range<u64>) -> u64 {
+        self.inode.evict(&mut entry(), bytes)
     }
 
     /// Says how many pages there is room for.
@@ -328,7 +359,7 @@ impl<K: Measured> Rig<K> {
 
     /// Frames handed out so far.
     pub(super) fn allocated(&self) -> u64 {
-        self.inode.mapping().cache().frames().allocated.load(Ordering::Relaxed)
+        self.inode.mapping().cache().frames().allocated()
     }
 
     /// Bytes of index for each cached page.
@@ -337,9 +368,19 @@ impl<K: Measured> Rig<K> {
         mapping.cache().metadata_bytes() as f64 / mapping.cached_pages().max(1) as f64
     }
 
+    /// Pieces of the user's memory that do not touch, each `len` bytes long.
+    pub(super) fn segments(&self, count: usize, len: usize) -> Vec<UserSlice> {
+        (0..count).map(|number| self.slice(&self.user, number * 2 * len, len)).collect()
+    }
+
     #[inline]
-    fn slice<U: UserMemory<Token = MayFault>>(&self, user: &U, len: usize) -> UserSlice {
-        match UserSlice::new(user, UserAddr::new(self.base), len) {
+    fn slice<U: UserMemory<Token = MayFault>>(
+        &self,
+        user: &U,
+        offset: usize,
+        len: usize,
+    ) -> UserSlice {
+        match UserSlice::new(user, UserAddr::new(self.base + offset), len) {
             Ok(slice) => slice,
             Err(error) => panic!("the user's memory is too small: {error:?}"),
         }

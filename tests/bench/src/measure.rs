@@ -35,6 +35,10 @@ pub(super) enum Role {
     Control,
     /// One of the plain copies (or fills) of which the best counts.
     Memcpy,
+    /// What the design cannot do without, and nothing else.
+    Limit,
+    /// The same with the two locked operations of a read section.
+    CountedLimit,
     /// The subject without what the row is about.
     Twin,
     /// The cache in a `BTreeMap` under a mutex, or with an LRU list.
@@ -47,9 +51,82 @@ pub(super) enum Role {
     NullSyscall,
 }
 
+impl Role {
+    /// Those that the subject is compared with, in the order of the report.
+    pub(super) const COMPARED: [Self; 8] = [
+        Self::Limit,
+        Self::CountedLimit,
+        Self::Memcpy,
+        Self::Tree,
+        Self::TreeWithBounce,
+        Self::Tmpfs,
+        Self::Twin,
+        Self::Control,
+    ];
+
+    /// Its name in reports.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Subject => "Faultless",
+            Self::Control => "A/A",
+            Self::Memcpy => "copy",
+            Self::Limit => "limit",
+            Self::CountedLimit => "limit + 2",
+            Self::Twin => "twin",
+            Self::Tree => "BTreeMap",
+            Self::TreeWithBounce => "+ bounce",
+            Self::Tmpfs => "tmpfs",
+            Self::NullSyscall => "null syscall",
+        }
+    }
+}
+
+/// What runs in rounds.
+pub(super) trait Sampled {
+    /// The part that it plays.
+    fn role(&self) -> Role;
+    /// How many operations fill a sample.
+    fn calibrate(&mut self) -> u64;
+    /// What a sample of so many operations comes to.
+    fn sample(&mut self, iterations: u64) -> f64;
+    /// How often its threads were made to give up their CPUs so far.
+    fn disturbances(&self) -> i64 {
+        involuntary_switches()
+    }
+}
+
+/// How many operations fill a sample that takes about this long, at most `most`. `time` is told
+/// how many to do, and says how many nanoseconds they took.
+pub(super) fn filling(sample: Duration, most: u64, mut time: impl FnMut(u64) -> f64) -> u64 {
+    let wanted_ns = sample.as_nanos() as f64;
+    let mut iterations = 1;
+    loop {
+        let took = time(iterations);
+        if took >= wanted_ns / 2.0 || iterations >= most {
+            return ((iterations as f64 * wanted_ns / took.max(1.0)) as u64).clamp(1, most);
+        }
+        iterations = (iterations * 2).min(most);
+    }
+}
+
 impl Contestant {
     pub(super) fn new(role: Role, run: impl FnMut(u64) + 'static) -> Self {
         Self { role, run: Box::new(run), reset: Box::new(|| {}), most: u64::MAX }
+    }
+
+    /// The same in another part.
+    pub(super) fn playing(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    /// With something that lasts as long as the contestant.
+    pub(super) fn keeping(self, kept: impl Sized + 'static) -> Self {
+        let mut run = self.run;
+        let run = move |n| {
+            let _kept = &kept;
+            run(n);
+        };
+        Self { run: Box::new(run), ..self }
     }
 
     /// With a clean-up that is not measured, due after at most `most` operations.
@@ -58,8 +135,19 @@ impl Contestant {
         self.reset = Box::new(reset);
         self
     }
+}
 
-    /// Nanoseconds for one operation, from a sample of `iterations` after a warm-up call.
+impl Sampled for Contestant {
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn calibrate(&mut self) -> u64 {
+        let most = self.most.saturating_sub(1).max(1);
+        filling(SAMPLE, most, |iterations| self.sample(iterations) * iterations as f64)
+    }
+
+    /// Nanoseconds for one operation, after a warm-up call.
     fn sample(&mut self, iterations: u64) -> f64 {
         (self.run)(1);
         let begin = Instant::now();
@@ -68,23 +156,9 @@ impl Contestant {
         (self.reset)();
         took.as_nanos() as f64 / iterations as f64
     }
-
-    /// How many operations fill a sample.
-    fn calibrate(&mut self) -> u64 {
-        let most = self.most.saturating_sub(1).max(1);
-        let mut iterations = 1;
-        loop {
-            let took = self.sample(iterations) * iterations as f64;
-            if took >= SAMPLE.as_nanos() as f64 / 2.0 || iterations >= most {
-                let wanted = iterations as f64 * SAMPLE.as_nanos() as f64 / took.max(1.0);
-                return (wanted as u64).clamp(1, most);
-            }
-            iterations = (iterations * 2).min(most);
-        }
-    }
 }
 
-/// Nanoseconds of one operation, by contestant, in one round.
+/// What each contestant's sample came to, in one round.
 #[derive(Clone, Debug)]
 struct Round(Vec<(Role, f64)>);
 
@@ -113,13 +187,18 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// The subject's time relative to another's.
+    /// The subject's value relative to another's.
     pub(super) fn ratio(&self, role: Role) -> Option<Spread> {
-        let ratio = |round: &Round| Some(round.best(Role::Subject)? / round.reference(role)?);
+        self.ratio_of(Role::Subject, role)
+    }
+
+    /// One's value relative to another's.
+    pub(super) fn ratio_of(&self, one: Role, other: Role) -> Option<Spread> {
+        let ratio = |round: &Round| Some(round.best(one)? / round.reference(other)?);
         Spread::of(self.rounds.iter().filter_map(ratio).collect())
     }
 
-    /// Nanoseconds of one operation.
+    /// The value of one of them.
     pub(super) fn time(&self, role: Role) -> Option<Spread> {
         Spread::of(self.rounds.iter().filter_map(|round| round.reference(role)).collect())
     }
@@ -127,13 +206,12 @@ impl Measured {
 
 /// How many operations fill a sample of each contestant. The subject and its control do as many:
 /// what an operation takes may depend on how many went before it since the reset.
-fn calibrate(contestants: &mut [Contestant]) -> Vec<u64> {
-    let mut all: Vec<u64> = contestants.iter_mut().map(Contestant::calibrate).collect();
-    let is_subject = |contestant: &Contestant| contestant.role == Role::Subject;
-    if let Some(subject) = contestants.iter().position(is_subject) {
+fn calibrate(contestants: &mut [impl Sampled]) -> Vec<u64> {
+    let mut all: Vec<u64> = contestants.iter_mut().map(Sampled::calibrate).collect();
+    if let Some(subject) = contestants.iter().position(|c| c.role() == Role::Subject) {
         let same = all[subject];
         for (iterations, contestant) in all.iter_mut().zip(contestants) {
-            if contestant.role == Role::Control {
+            if contestant.role() == Role::Control {
                 *iterations = same;
             }
         }
@@ -143,7 +221,7 @@ fn calibrate(contestants: &mut [Contestant]) -> Vec<u64> {
 
 /// Runs the rounds. `tick` is called after each.
 pub(super) fn measure(
-    contestants: &mut [Contestant],
+    contestants: &mut [impl Sampled],
     wanted: usize,
     dice: &mut Dice,
     mut tick: impl FnMut(),
@@ -153,13 +231,13 @@ pub(super) fn measure(
     let mut measured = Measured { rounds: Vec::with_capacity(wanted), dropped: 0 };
     while measured.rounds.len() < wanted {
         dice.shuffle(&mut order);
-        let switches = involuntary_switches();
+        let switches = disturbances(contestants);
         let times = order
             .iter()
-            .map(|&at| (contestants[at].role, contestants[at].sample(iterations[at])))
+            .map(|&at| (contestants[at].role(), contestants[at].sample(iterations[at])))
             .collect();
         // On a machine that is never quiet, a disturbed round is better than none.
-        if involuntary_switches() != switches && measured.dropped < wanted * PATIENCE {
+        if disturbances(contestants) != switches && measured.dropped < wanted * PATIENCE {
             measured.dropped += 1;
             continue;
         }
@@ -167,6 +245,10 @@ pub(super) fn measure(
         tick();
     }
     measured
+}
+
+fn disturbances(contestants: &[impl Sampled]) -> i64 {
+    contestants.iter().map(Sampled::disturbances).sum()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! copies, and the few system calls that std does not offer.
 
 use std::arch::asm;
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::fd::FromRawFd;
@@ -159,11 +160,11 @@ pub(super) fn null_syscall() {
     let _ = unsafe { libc::syscall(libc::SYS_getppid) };
 }
 
-/// Keeps this thread on one CPU: the last of those it may use.
+/// The CPUs that this thread may run on, in ascending order.
 ///
 /// # Errors
 /// The system's.
-pub(super) fn pin() -> io::Result<usize> {
+fn cpus() -> io::Result<Vec<usize>> {
     // SAFETY: an all-zero CPU set is an empty one.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     let size = std::mem::size_of_val(&set);
@@ -175,16 +176,64 @@ pub(super) fn pin() -> io::Result<usize> {
         // SAFETY: the number is below the size of the set.
         unsafe { libc::CPU_ISSET(*cpu, &set) }
     };
-    let cpu = (0..libc::CPU_SETSIZE as usize).rev().find(allowed).unwrap_or(0);
+    Ok((0..libc::CPU_SETSIZE as usize).filter(allowed).collect())
+}
+
+/// Keeps this thread on one CPU, which is [`cpu`] from now on.
+///
+/// # Errors
+/// The system's: there is no such CPU, or it may not be used.
+pub(super) fn pin(cpu: usize) -> io::Result<()> {
     // SAFETY: an all-zero CPU set is an empty one.
     let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the number came from such a set.
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the number is below the size of the set.
     unsafe { libc::CPU_SET(cpu, &mut one) };
     // SAFETY: the set is ours and of the size given.
-    if unsafe { libc::sched_setaffinity(0, size, &raw const one) } != 0 {
+    if unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(cpu)
+    set_cpu(cpu);
+    Ok(())
+}
+
+/// The CPUs that threads are kept on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cpus {
+    /// That of the thread that measures.
+    pub(super) own: usize,
+    /// That of the threads beside it, if there is another.
+    pub(super) other: Option<usize>,
+}
+
+impl Cpus {
+    /// Keeps this thread on the last CPU that it may use; threads beside it get the one before.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn take() -> io::Result<Self> {
+        let cpus = cpus()?;
+        let own = cpus.last().copied().unwrap_or(0);
+        pin(own)?;
+        Ok(Self { own, other: cpus.iter().rev().nth(1).copied() })
+    }
+}
+
+thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The CPU that this thread stands for: what a kernel reads from its per-CPU area.
+#[inline]
+pub(super) fn cpu() -> usize {
+    CPU.get()
+}
+
+/// Lets this thread stand for a CPU, wherever it runs.
+pub(super) fn set_cpu(cpu: usize) {
+    CPU.set(cpu);
 }
 
 /// How often this thread was made to give up the CPU.

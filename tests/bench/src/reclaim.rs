@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 /// Cache sizes without `--pages`, in per cent of the trace's distinct pages.
-const SIZES: [usize; 4] = [1, 10, 20, 40];
+pub(super) const SIZES: [usize; 4] = [1, 10, 20, 40];
 /// The one of them for `--json`.
 const JSON_SIZE: usize = 10;
 /// What a file compressed by gzip begins with.
@@ -83,7 +83,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// The sizes to replay with, without those that would be the same.
-fn cache_sizes(pages: Option<usize>, percents: &[usize], trace: &Trace) -> Vec<usize> {
+pub(super) fn cache_sizes(pages: Option<usize>, percents: &[usize], trace: &Trace) -> Vec<usize> {
     let of = |percent: &usize| (trace.pages() * percent / 100).max(1);
     let mut sizes = pages.map_or_else(|| percents.iter().map(of).collect(), |pages| vec![pages]);
     sizes.dedup();
@@ -110,7 +110,7 @@ fn read(path: &Path) -> Result<Trace> {
 }
 
 /// Generated traces, each with what no other has.
-fn made() -> Vec<(String, Trace)> {
+pub(super) fn made() -> Vec<(String, Trace)> {
     let (pages, requests) = (20_000, 200_000);
     let zipf = |skew| generated::zipf(pages, skew, requests, 1);
     let scanned = |skew| generated::zipf_with_scans(pages, skew, requests / 2, 2);

@@ -1,190 +1,195 @@
-//! The scoreboard as a table and as JSON.
+//! The scoreboard for people, as Markdown, and as JSON.
 
 #![forbid(unsafe_code)]
 
 use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::counts::Count;
-use super::measure::{Measured, Role};
-use super::rows::{Bar, Row};
+use super::board::{Judged, Line, Sense};
+use super::measure::Role;
 use super::stats::Spread;
 
-/// A row with its result.
-pub(super) struct Line {
-    pub(super) row: &'static Row,
-    pub(super) measured: Measured,
-}
+/// What the columns mean.
+pub(super) const NOTES: &str = "\
+Columns from limit to twin: the row's value relative to that contestant's in the same round, median. \
+For times below 1 is faster; for threads above 1 scales better.\n\
+limit: leaf lookup, one compare-and-swap, copy, one fetch_and (reads: lookup and copy). limit + 2: a \
+read with two locked operations more. copy: the better of memcpy and rep movsb.\n\
+twin: the same without what the row is about (near offset, all off, strategy B, a kernel for each \
+thread, contiguous pages). A/A: the row against itself; more than 3 % off voids it.\n\
+Bars that the limit itself does not reach here are in brackets and do not count.\n\
+Tmpfs is what pwrite takes beyond a null system call. Linux also pays for security hooks, timestamps \
+and SMAP, which are not measured here: of its 1,333 instructions for 1 B about 750 are page cache \
+and copy.";
 
-/// How far the control may be off before a row is void.
-const TOLERANCE: f64 = 0.03;
+const BESIDE: [Role; 8] = Role::COMPARED;
 
-/// What became of a row.
+/// How the table is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Stretch,
-    Must,
-    Missed,
-    Void,
+pub(super) enum Style {
+    Terminal,
+    Markdown,
 }
 
-impl Verdict {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Stretch => "stretch",
-            Self::Must => "must",
-            Self::Missed => "MISSED",
-            Self::Void => "void",
-        }
-    }
-
-    fn of(row: &Row, measured: &Measured) -> Self {
-        let reached =
-            |bar: Bar| measured.ratio(bar.role).is_some_and(|spread| spread.median <= bar.most);
-        let alike = |spread: Spread| (spread.median - 1.0).abs() <= TOLERANCE;
-        if !measured.ratio(Role::Control).is_some_and(alike) {
-            Self::Void
-        } else if reached(row.stretch) && reached(row.must) {
-            Self::Stretch
-        } else if reached(row.must) {
-            Self::Must
-        } else {
-            Self::Missed
-        }
-    }
-
-    fn of_count(count: &Count) -> Self {
-        if count.found <= count.stretch {
-            Self::Stretch
-        } else if count.found <= count.must {
-            Self::Must
-        } else {
-            Self::Missed
-        }
-    }
-}
-
-/// Prints the scoreboard for people.
-pub(super) fn table(lines: &[Line], counts: &[Count]) {
+/// The table of all lines.
+pub(super) fn table(lines: &[Line], style: Style) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.load_style(match style {
+        Style::Terminal => presets::UTF8_BORDERS_ONLY,
+        Style::Markdown => presets::ASCII_MARKDOWN,
+    });
     table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header([
-        "#",
-        "row",
-        "ns",
-        "vs copy",
-        "p10–p90",
-        "BTreeMap",
-        "+bounce",
-        "tmpfs",
-        "A/A",
-        "must",
-        "stretch",
-        "verdict",
-    ]);
-    for Line { row, measured } in lines {
-        let plain = measured.ratio(Role::Memcpy).or_else(|| measured.ratio(Role::Twin));
-        table.add_row([
-            row.number.to_string(),
-            row.title.to_owned(),
-            measured.time(Role::Subject).map_or_else(String::new, |s| format!("{:.1}", s.median)),
-            median(plain),
-            plain.map_or_else(String::new, |s| format!("{:.2}–{:.2}", s.p10, s.p90)),
-            median(measured.ratio(Role::Tree)),
-            median(measured.ratio(Role::TreeWithBounce)),
-            median(measured.ratio(Role::Tmpfs)),
-            median(measured.ratio(Role::Control)),
-            bar(row.must),
-            bar(row.stretch),
-            Verdict::of(row, measured).word().to_owned(),
-        ]);
+    let shown: Vec<Role> = BESIDE
+        .into_iter()
+        .filter(|role| lines.iter().any(|line| line.ratio(*role).is_some()))
+        .collect();
+    let head = ["#", "row", "figure", "must", "stretch"].into_iter();
+    let roles = shown.iter().map(|role| role.name());
+    table.set_header(head.chain(roles).chain(["p10–p90", "verdict"]));
+    for line in lines {
+        let goals = |bar: fn(&Judged) -> Option<f64>| {
+            let shown = line.goals.iter().filter_map(|goal| Some(written(goal, bar(goal)?)));
+            shown.collect::<Vec<_>>().join(", ")
+        };
+        let mut row = vec![
+            line.number.to_string(),
+            line.title.clone(),
+            line.figure.clone(),
+            goals(|goal| goal.must),
+            goals(|goal| goal.stretch),
+        ];
+        row.extend(shown.iter().map(|role| median(line.ratio(*role))));
+        row.push(first_spread(line));
+        row.push(verdict(line));
+        table.add_row(row);
     }
-    println!("{table}");
-    for count in counts {
-        let verdict = Verdict::of_count(count).word();
-        println!("{:>3}  {}: {:.1} ({verdict})", count.number, count.title, count.found);
+    table
+}
+
+/// A bar with its comparison; in brackets if the limit does not reach it.
+fn written(goal: &Judged, bar: f64) -> String {
+    let whom = if goal.against.is_empty() { String::new() } else { format!(" {}", goal.against) };
+    let text = format!("{} {}{whom}", goal.sense.sign(), number(bar));
+    if goal.is_beyond_the_limit(bar) { format!("({text})") } else { text }
+}
+
+/// Three digits at least, and no more than are needed.
+fn number(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.1 {
+        format!("{value:.3}")
+    } else if value.fract() == 0.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
     }
-    println!(
-        "\nTimes relative to the column's contestant in the same round: below 1 is faster. The copy is the \
-         better of memcpy and rep movsb.\nTmpfs is what pwrite takes beyond a null system call. Linux \
-         also pays for security hooks, timestamps and SMAP, which are not measured here:\nof its \
-         1,333 instructions for 1 B about 750 are page cache and copy."
-    );
 }
 
 fn median(spread: Option<Spread>) -> String {
     match spread {
         Some(spread) if spread.median < 0.1 => format!("{:.3}", spread.median),
         Some(spread) => format!("{:.2}", spread.median),
-        None => "–".to_owned(),
+        None => String::new(),
     }
 }
 
-fn bar(bar: Bar) -> String {
-    let whom = match bar.role {
-        Role::Tmpfs => " tmpfs",
-        Role::Tree => " BTreeMap",
-        _ => "",
-    };
-    if bar.most < 0.1 {
-        format!("≤ {:.3}{whom}", bar.most)
-    } else {
-        format!("≤ {:.2}{whom}", bar.most)
+/// The spread of the ratio that the row's last bar is about.
+fn first_spread(line: &Line) -> String {
+    let last = line.goals.last().map_or("", |goal| goal.against);
+    let spread = line.ratios.iter().find(|(role, _)| role.name() == last);
+    spread.map_or_else(String::new, |(_, s)| format!("{:.2}–{:.2}", s.p10, s.p90))
+}
+
+fn verdict(line: &Line) -> String {
+    let word = line.verdict().word();
+    match &line.void {
+        Some(why) => format!("{word}: {why}"),
+        None => word.to_owned(),
     }
 }
 
-/// The scoreboard for programs.
-pub(super) fn json(lines: &[Line], counts: &[Count]) -> Value {
-    let rows: Vec<Value> = lines
-        .iter()
-        .map(|Line { row, measured }| {
-            json!({
-                "row": row.number,
-                "title": row.title,
-                "nanoseconds": measured.time(Role::Subject).map(|s| s.median),
-                "memcpy": spread(measured.ratio(Role::Memcpy)),
-                "twin": spread(measured.ratio(Role::Twin)),
-                "btreemap": spread(measured.ratio(Role::Tree)),
-                "btreemap_bounce": spread(measured.ratio(Role::TreeWithBounce)),
-                "tmpfs": spread(measured.ratio(Role::Tmpfs)),
-                "control": spread(measured.ratio(Role::Control)),
-                "must": row.must.most,
-                "stretch": row.stretch.most,
-                "verdict": Verdict::of(row, measured).word(),
-                "dropped_rounds": measured.dropped,
-            })
-        })
-        .collect();
-    let counts: Vec<Value> = counts
-        .iter()
-        .map(|count| {
-            json!({
-                "row": count.number,
-                "title": count.title,
-                "found": count.found,
-                "must": count.must,
-                "stretch": count.stretch,
-                "verdict": Verdict::of_count(count).word(),
-            })
-        })
-        .collect();
-    json!({ "rows": rows, "counts": counts })
+/// All lines for programs.
+pub(super) fn json(lines: &[Line]) -> Value {
+    let rows: Vec<Value> = lines.iter().map(object).collect();
+    json!({ "rows": rows })
 }
 
-fn spread(spread: Option<Spread>) -> Value {
-    spread.map_or(Value::Null, |s| json!({ "p10": s.p10, "median": s.median, "p90": s.p90 }))
+fn object(line: &Line) -> Value {
+    let values: Map<String, Value> =
+        line.values.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let ratios: Map<String, Value> = line
+        .ratios
+        .iter()
+        .map(|(role, s)| {
+            let spread = json!({ "p10": s.p10, "median": s.median, "p90": s.p90 });
+            (role.name().to_owned(), spread)
+        })
+        .collect();
+    let goals: Vec<Value> = line
+        .goals
+        .iter()
+        .map(|goal| {
+            json!({
+                "against": goal.against,
+                "sense": match goal.sense {
+                    Sense::AtMost => "at most",
+                    Sense::AtLeast => "at least",
+                },
+                "found": goal.found,
+                "must": goal.must,
+                "stretch": goal.stretch,
+                "limit": goal.limit,
+            })
+        })
+        .collect();
+    json!({
+        "row": line.number,
+        "title": line.title,
+        "figure": line.figure,
+        "values": values,
+        "ratios": ratios,
+        "goals": goals,
+        "verdict": line.verdict().word(),
+        "void": line.void,
+        "dropped_rounds": line.dropped,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn line(limit: Option<f64>) -> Line {
+        let goal = Judged { against: "copy", ..Judged::value(1.7, Sense::AtMost, 1.8, 1.5) };
+        let mut line = Line::exact(2, "x", "40.0 ns".into(), Judged { limit, ..goal });
+        line.ratios = vec![(Role::Memcpy, Spread { p10: 1.6, median: 1.7, p90: 1.9 })];
+        line
+    }
+
     #[test]
-    fn a_count_is_judged_by_both_bars() {
-        let count = |found| Count { number: 19, title: "x", found, must: 32.0, stretch: 10.0 };
-        assert_eq!(Verdict::of_count(&count(9.5)), Verdict::Stretch);
-        assert_eq!(Verdict::of_count(&count(31.0)), Verdict::Must);
-        assert_eq!(Verdict::of_count(&count(33.0)), Verdict::Missed);
+    fn a_line_of_the_table_has_goal_figure_ratio_and_verdict() {
+        let text = table(&[line(Some(1.6))], Style::Markdown).to_string();
+        let cells: Vec<&str> =
+            text.lines().last().unwrap_or("").split('|').map(str::trim).collect();
+        let expected = [
+            "",
+            "2",
+            "x",
+            "40.0 ns",
+            "≤ 1.80 copy",
+            "(≤ 1.50 copy)",
+            "1.70",
+            "1.60–1.90",
+            "stretch",
+            "",
+        ];
+        assert_eq!(cells, expected);
+    }
+
+    #[test]
+    fn programs_get_the_same() {
+        let object = object(&line(None));
+        assert_eq!(object["ratios"]["copy"]["median"], 1.7);
+        assert_eq!(object["goals"][0]["stretch"], 1.5);
+        assert_eq!(object["verdict"], "must");
     }
 }

@@ -6,10 +6,13 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
 use faultless_page::PAGE_SIZE;
+
+use super::memory::tmpfs_file;
 
 /// The page cache of many hobby kernels, with the same duties: lookup, lock, dirty mark, size.
 #[derive(Debug, Default)]
@@ -156,6 +159,27 @@ pub(super) fn pwrite(file: &File, pos: u64, source: &[u8]) {
 pub(super) fn pread(file: &File, pos: u64, target: &mut [u8]) {
     let read = file.read_at(target, pos);
     assert!(matches!(read, Ok(n) if n == target.len()), "tmpfs: {read:?}");
+}
+
+/// A tree with so many bytes in its pages.
+pub(super) fn filled_tree(bytes: usize) -> TreeCache {
+    let tree = TreeCache::default();
+    for pos in (0..bytes).step_by(PAGE_SIZE) {
+        tree.write(pos as u64, &[1; PAGE_SIZE]);
+    }
+    tree
+}
+
+/// A file with so many bytes on tmpfs.
+///
+/// # Errors
+/// The system's.
+pub(super) fn filled_tmpfs(bytes: usize) -> io::Result<File> {
+    let file = tmpfs_file()?;
+    for pos in (0..bytes).step_by(PAGE_SIZE) {
+        pwrite(&file, pos as u64, &[1; PAGE_SIZE]);
+    }
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use corosensei::{Coroutine, CoroutineResult};
 use faultless_filemap::{Access, Strategy, WriteOptions};
 use faultless_page::{LEAF_SIZE, PAGE_SIZE};
 
-use crate::kernel::{Layout, Rig};
+use crate::frames::Layout;
+use crate::kernel::Rig;
 use crate::memory::Arena;
 
 /// Bytes of a painted stack, its guard page included.

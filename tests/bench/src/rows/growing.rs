@@ -7,11 +7,12 @@ use std::hint::black_box;
 use std::io;
 use std::rc::Rc;
 
-use faultless_filemap::WriteOptions;
+use faultless_filemap::{Strategy, WriteOptions};
 use faultless_page::PAGE_SIZE;
 
 use super::shared::{COLD, TWICE, nothing, user_memory};
-use crate::kernel::{Layout, Rig};
+use crate::frames::Layout;
+use crate::kernel::Rig;
 use crate::measure::{Contestant, Role};
 use crate::memory::{Arena, Copier, bytes_of, copy, fill, tmpfs_file};
 use crate::rivals::{TreeCache, pwrite};
@@ -96,6 +97,20 @@ pub(super) fn append(len: usize) -> io::Result<Vec<Contestant>> {
         start.set(0);
     }));
     all.push(nothing());
+    Ok(all)
+}
+
+/// Strategy A, with its temporary pages, against strategy B.
+pub(super) fn strategies() -> io::Result<Vec<Contestant>> {
+    const LEN: usize = 64 << 10;
+    let appends = |strategy| {
+        let options = WriteOptions::append().with_strategy(strategy);
+        growing(0, LEN, move |rig, _| rig.write(&options, LEN))
+    };
+    let (_, mut all) = appends(Strategy::PrepareCommit)?;
+    let (_, mut other) = appends(Strategy::BeginEnd)?;
+    other.truncate(1);
+    all.extend(other.into_iter().map(|contestant| contestant.playing(Role::Twin)));
     Ok(all)
 }
 

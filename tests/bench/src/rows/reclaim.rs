@@ -12,7 +12,8 @@ use faultless_host::stores::MemoryStore;
 use faultless_page::PAGE_SIZE;
 
 use super::shared::{MIB, TWICE, user_memory};
-use crate::kernel::{Bare, Layout, Measured, Rig, Whole};
+use crate::frames::Layout;
+use crate::kernel::{Bare, Measured, Rig, Whole};
 use crate::measure::{Contestant, Role};
 use crate::memory::Arena;
 use crate::rivals::{ListedCache, State};
