@@ -31,7 +31,7 @@ fn regular<R>(
 }
 
 /// Whether a file is open for reads, or for writes.
-fn need(file: &OpenFile, without: u32) -> Result<(), Errno> {
+pub(super) fn need(file: &OpenFile, without: u32) -> Result<(), Errno> {
     if file.flags() & linux::O_ACCMODE == without { Err(Errno::BADF) } else { Ok(()) }
 }
 
@@ -185,15 +185,19 @@ pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
-fn sync(call: &mut Call<'_>, kind: SyncKind) -> Outcome {
-    if let Some(directory) = file(call)?.directory() {
+/// `fsync` and `fdatasync` of an open file.
+pub(super) fn sync_file(file: &OpenFile, token: &mut MayFault, kind: SyncKind) -> Outcome {
+    if let Some(directory) = file.directory() {
         directory.node().sync_names()?;
         return Ok(0);
     }
-    regular(call, Errno::INVAL, |file, token, _| {
-        file.description().sync(token, kind, &Running)?;
-        Ok(0)
-    })
+    let regular = file.regular().ok_or(Errno::INVAL)?;
+    regular.description().sync(token, kind, &Running)?;
+    Ok(0)
+}
+
+fn sync(call: &mut Call<'_>, kind: SyncKind) -> Outcome {
+    sync_file(&file(call)?, &mut call.token, kind)
 }
 
 /// `sync`, which reports nothing.

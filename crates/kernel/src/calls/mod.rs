@@ -10,6 +10,7 @@
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
 //! | advisory locks | `locks` |
 //! | names; what `stat` says of them; `access`, `chmod`, `chown`, `utimensat` | `names`, `stat`, `attributes` |
+//! | `io_submit` and the like | `requests` |
 //! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `segments` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
@@ -32,6 +33,7 @@ mod locks;
 mod mappings;
 mod names;
 mod poll;
+mod requests;
 mod segments;
 mod signals;
 mod sockets;
@@ -117,6 +119,7 @@ const fn begins(call: Sysno) -> bool {
             | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
+            | Sysno::io_setup
             | Sysno::mmap | Sysno::shmget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
             | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
             | Sysno::execveat
@@ -153,6 +156,12 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::tee => between::tee(call),
         Sysno::vmsplice => between::vmsplice(call),
         Sysno::ioctl => io::ioctl(call),
+        Sysno::io_setup => requests::io_setup(call),
+        Sysno::io_destroy => requests::io_destroy(call),
+        Sysno::io_submit => requests::io_submit(call),
+        Sysno::io_cancel => requests::io_cancel(call),
+        Sysno::io_getevents => requests::io_getevents(call),
+        Sysno::io_pgetevents => requests::io_pgetevents(call),
 
         Sysno::open => descriptors::open(call),
         Sysno::openat => descriptors::openat(call),
