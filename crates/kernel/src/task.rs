@@ -36,6 +36,10 @@ impl Task for Running {
         raise(linux::SIGXFSZ);
     }
 
+    fn keeps_set_id(&self) -> bool {
+        credentials().is_root()
+    }
+
     fn throttle(&self) {
         let pause = sched::with_own_writes(|writes| writes.pause_ns(self.now()));
         if pause > 0 && !self.fatal_signal_pending() {
