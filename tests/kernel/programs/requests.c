@@ -1,7 +1,6 @@
 /* Asynchronous reads and writes: io_setup, io_submit, io_getevents, io_destroy, without libaio. */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <linux/aio_abi.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -14,6 +13,28 @@
 #include <unistd.h>
 
 #include "show.h"
+
+/* As in <linux/aio_abi.h>, which musl's compiler does not find. */
+typedef unsigned long aio_context_t;
+enum {
+	IOCB_CMD_PREAD = 0, IOCB_CMD_PWRITE = 1, IOCB_CMD_FSYNC = 2, IOCB_CMD_FDSYNC = 3,
+	IOCB_CMD_PREADV = 7, IOCB_CMD_PWRITEV = 8, IOCB_FLAG_RESFD = 1,
+};
+struct io_event {
+	uint64_t data, obj;
+	int64_t res, res2;
+};
+struct iocb {
+	uint64_t aio_data;
+	uint32_t aio_key, aio_rw_flags;
+	uint16_t aio_lio_opcode;
+	int16_t aio_reqprio;
+	uint32_t aio_fildes;
+	uint64_t aio_buf, aio_nbytes;
+	int64_t aio_offset;
+	uint64_t aio_reserved2;
+	uint32_t aio_flags, aio_resfd;
+};
 
 static aio_context_t context;
 static struct io_event events[8];

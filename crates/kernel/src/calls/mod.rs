@@ -10,6 +10,7 @@
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
 //! | advisory locks | `locks` |
 //! | names; what `stat` says of them; `access`, `chmod`, `chown`, `utimensat` | `names`, `stat`, `attributes` |
+//! | `semget` and the like | `semaphores` |
 //! | `io_submit` and the like | `requests` |
 //! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `segments` |
 //! | processes and threads | `life` |
@@ -35,6 +36,7 @@ mod names;
 mod poll;
 mod requests;
 mod segments;
+mod semaphores;
 mod signals;
 mod sockets;
 mod stat;
@@ -63,6 +65,7 @@ use crate::memory;
 use crate::sched;
 
 pub(crate) use locks::all_closed;
+pub(crate) use semaphores::undo;
 pub(crate) use unknown::tell_unknown;
 
 /// A system call, with interrupts on.
@@ -120,7 +123,7 @@ const fn begins(call: Sysno) -> bool {
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
             | Sysno::io_setup
-            | Sysno::mmap | Sysno::shmget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
+            | Sysno::mmap | Sysno::shmget | Sysno::semget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
             | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
             | Sysno::execveat
     )
@@ -241,6 +244,10 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::shmat => segments::shmat(call),
         Sysno::shmdt => segments::shmdt(call),
         Sysno::shmctl => segments::shmctl(call),
+        Sysno::semget => semaphores::semget(call),
+        Sysno::semop => semaphores::semop(call),
+        Sysno::semtimedop => semaphores::semtimedop(call),
+        Sysno::semctl => semaphores::semctl(call),
 
         Sysno::clone => life::clone(call),
         Sysno::clone3 => life::clone3(call),
