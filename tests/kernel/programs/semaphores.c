@@ -139,6 +139,21 @@ static void waits(void)
 	wait(&status);
 	SHOW(status >> 8);
 	SHOW(control(0, GETVAL, 0));
+	/* Both that wait for zero go on, whatever the first of them does. */
+	control(1, SETVAL, 1);
+	for (int at = 0; at < 2; at++)
+		if (fork() == 0) {
+			int done = one(1, 0, 0);
+			control(1, SETVAL, 1);
+			_exit(done ? 8 : 6);
+		}
+	while (control(1, GETZCNT, 0) != 2)
+		usleep(1000);
+	SHOW(one(1, -1, 0));
+	for (int at = 0; at < 2; at++) {
+		wait(&status);
+		SHOW(status >> 8);
+	}
 	if (fork() == 0)
 		_exit(one(0, -100, 0) == -1 && errno == EIDRM ? 7 : 8);
 	while (control(0, GETNCNT, 0) == 0)

@@ -1,9 +1,12 @@
 //! Semaphores of System V: sets of counters, which programs find by numbers.
 //!
-//! All sets have one short lock, and all waits one key: each change has those look again that wait.
+//! Whoever changes a value also carries out what others wait to do and can do then, in the order in
+//! which they came: so nothing that happens to the set afterwards, its end even, is in their way.
+//! All sets have one short lock, and all waits one key.
 #![forbid(unsafe_code)]
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -53,11 +56,23 @@ struct Semaphores {
     each: Vec<Semaphore>,
     /// What the end of a process adds to the values.
     undone: BTreeMap<u32, Vec<i32>>,
-    /// Threads that wait, and for what.
-    waiting: BTreeMap<u32, Operation>,
+    /// Calls that wait, in order of arrival.
+    waiting: Vec<Waiting>,
     operated: u64,
     changed: u64,
 }
+
+/// A call that waits.
+struct Waiting {
+    operations: Vec<Operation>,
+    process: u32,
+    /// What it waits for.
+    on: Operation,
+    done: Done,
+}
+
+/// What became of a call that waits.
+type Done = Arc<Lock<Option<Result<(), Errno>>>>;
 
 static SETS: Lock<BTreeMap<u32, Semaphores>> = Lock::new(BTreeMap::new());
 
@@ -132,6 +147,25 @@ impl Semaphores {
         Ok(None)
     }
 
+    /// Carries out what others wait to do and can do now.
+    fn settle(&mut self) {
+        let mut at = 0;
+        while let Some(waiting) = self.waiting.get(at) {
+            let (operations, process) = (waiting.operations.clone(), waiting.process);
+            let done = match self.operate(&operations, process) {
+                Ok(Some(on)) if on.flags & NO_WAIT == 0 => {
+                    self.waiting[at].on = on;
+                    at += 1;
+                    continue;
+                }
+                Ok(Some(_)) => Err(Errno::AGAIN),
+                done => done.map(drop),
+            };
+            *self.waiting.remove(at).done.lock() = Some(done);
+            at = 0;
+        }
+    }
+
     /// Does one operation; whether it need not wait.
     fn one(&mut self, operation: Operation, by: u32) -> Result<bool, Errno> {
         let value = i32::from(self.each[operation.number].value) + operation.change;
@@ -184,7 +218,7 @@ pub(super) fn semget(call: &mut Call<'_>) -> Outcome {
         owner: (own.user.effective, own.group.effective),
         each: vec![Semaphore::default(); count],
         undone: BTreeMap::new(),
-        waiting: BTreeMap::new(),
+        waiting: Vec::new(),
         operated: 0,
         changed: clock::real(),
     };
@@ -233,41 +267,41 @@ pub(super) fn semtimedop(call: &mut Call<'_>) -> Outcome {
     };
     let operations: Vec<Operation> = bytes.into_iter().map(Operation::from_bytes).collect();
     let changes = operations.iter().any(|operation| operation.change != 0);
-    let (by, thread) = (call.process.number(), sched::with_current(sched::Thread::number));
+    let by = call.process.number();
     with(number, |set| {
         if operations.iter().any(|operation| operation.number >= set.each.len()) {
             return Err(Errno::FBIG);
         }
         set.need(if changes { WRITE } else { READ })
     })?;
-    let attempt = || {
-        with(number, |set| {
-            let waits = set.operate(&operations, by)?;
-            match waits {
-                Some(operation) if operation.flags & NO_WAIT != 0 => return Err(Errno::AGAIN),
-                Some(operation) => drop(set.waiting.insert(thread, operation)),
-                None => drop(set.waiting.remove(&thread)),
-            }
-            Ok(waits.is_none())
-        })
+    let waits = with(number, |set| match set.operate(&operations, by)? {
+        None => {
+            set.settle();
+            Ok(None)
+        }
+        Some(on) if on.flags & NO_WAIT != 0 => Err(Errno::AGAIN),
+        Some(on) => {
+            let done = Done::new(Lock::new(None));
+            let waiting = Waiting { operations, process: by, on, done: Arc::clone(&done) };
+            set.waiting.push(waiting);
+            Ok(Some(done))
+        }
+    })?;
+    let Some(done) = waits else {
+        wake(key_of(&SETS));
+        return Ok(0);
     };
-    let mut done = attempt();
-    if done == Ok(false) {
-        let waited = wait_until(key_of(&SETS), until, &mut || {
-            done = attempt();
-            done != Ok(false)
-        });
-        let _removed = with(number, |set| Ok(set.waiting.remove(&thread)));
-        done = match (done, waited) {
-            // It was there when the call began.
-            (Err(Errno::INVAL), _) => Err(Errno::IDRM),
-            (Ok(false), Err(Errno::TIMEDOUT)) => Err(Errno::AGAIN),
-            (Ok(false), Err(errno)) => Err(errno),
-            (done, _) => done,
-        };
-    }
-    done?;
-    wake(key_of(&SETS));
+    let waited = wait_until(key_of(&SETS), until, &mut || done.lock().is_some());
+    // Afterwards nothing becomes of it any more.
+    let _removed = with(number, |set| {
+        set.waiting.retain(|waiting| !Arc::ptr_eq(&waiting.done, &done));
+        Ok(())
+    });
+    let done = done.lock().take();
+    done.unwrap_or_else(|| match waited {
+        Err(Errno::TIMEDOUT) => Err(Errno::AGAIN),
+        waited => waited,
+    })?;
     Ok(0)
 }
 
@@ -280,6 +314,7 @@ pub(crate) fn undo(process: u32) {
             let value = i32::from(semaphore.value) + change;
             semaphore.value = value.clamp(0, MOST_VALUE) as u16;
         }
+        set.settle();
         is_changed = true;
     }
     if is_changed {
@@ -297,7 +332,9 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
                 sets.get(&number).ok_or(Errno::INVAL)?.need_owner()?;
                 sets.remove(&number)
             };
-            drop(removed);
+            for waiting in removed.into_iter().flat_map(|set| set.waiting) {
+                *waiting.done.lock() = Some(Err(Errno::IDRM));
+            }
             wake(key_of(&SETS));
             Ok(0)
         }
@@ -314,10 +351,9 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
         COUNT_MORE | COUNT_ZERO => with(number, |set| {
             set.need(READ)?;
             set.get(which)?;
-            let is_meant = |waits: &&Operation| {
-                waits.number == which && (waits.change == 0) == (command as u32 == COUNT_ZERO)
-            };
-            Ok(set.waiting.values().filter(is_meant).count())
+            let for_zero = command as u32 == COUNT_ZERO;
+            let is_meant = |on: &Operation| on.number == which && (on.change == 0) == for_zero;
+            Ok(set.waiting.iter().filter(|waiting| is_meant(&waiting.on)).count())
         }),
         GET_ALL => {
             let values: Vec<u8> = with(number, |set| {
@@ -357,6 +393,7 @@ fn set_values(call: &Call<'_>, number: u32, first: usize, values: &[u32]) -> Out
             undone[first..end].fill(0);
         }
         set.changed = clock::real();
+        set.settle();
         Ok(())
     })?;
     wake(key_of(&SETS));
