@@ -201,6 +201,20 @@ fn w12_the_times_of_a_write_are_on_the_disk_after_a_sync_or_a_close() {
     assert_sound(&rig.unmount());
 }
 
+#[test]
+fn the_room_of_a_file_is_that_of_its_writes_before_and_after_they_are_sent() {
+    let mut rig = Rig::mount(Format::ALL[1].make(&[]), 12);
+    let file = rig.open("f");
+    let sectors = || rig.fs().status(&rig.node("f").expect("a node")).expect("a status").sectors;
+    assert_eq!(sectors(), 0);
+    let block = rig.fs().space().block_size as usize;
+    write(&file, 0, &vec![7; 3 * block]).expect("a write");
+    let promised = sectors();
+    assert_eq!(promised, 3 * (block as u64 / 512));
+    fsync(&file).expect("a sync");
+    assert_eq!(sectors(), promised);
+}
+
 /// Others have to read the same, as `debugfs` does: the low word is signed, and the extra word adds
 /// rounds of it in its last bits.
 #[test]
