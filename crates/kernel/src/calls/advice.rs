@@ -9,11 +9,12 @@ use faultless_posix::{Advised, Area, Errno, Rights, Sharing};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
+use crate::calls::lock_limit::{has_lock_room, lock_limit, may_lock};
 use crate::calls::mappings::populate;
 use crate::calls::names::known;
 use crate::memory::{AddressSpace, Machine, Space, USER_END, is_anonymous};
 use crate::process::checked;
-use crate::task::{Running, credentials};
+use crate::task::Running;
 
 pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
     let [address, len, advice, ..] = call.args;
@@ -95,8 +96,8 @@ fn remove(call: &mut Call<'_>, address: usize, len: usize) -> Outcome {
     Ok(0)
 }
 
-/// The pages that a range of addresses touches, as a range of addresses. A length that wraps when it
-/// is rounded up is 0, as on Linux.
+/// The pages that a range of addresses touches, as a range of addresses. A length that wraps when
+/// it is rounded up is 0, as on Linux.
 ///
 /// # Errors
 /// `EINVAL` for a range that wraps; `ENOMEM` for one that cannot be mapped.
@@ -105,26 +106,6 @@ fn touched(address: usize, len: usize) -> Result<Range<usize>, Errno> {
     let len = len.wrapping_add(address - start).checked_next_multiple_of(PAGE_SIZE).unwrap_or(0);
     start.checked_add(len).ok_or(Errno::INVAL)?;
     checked(start, len)
-}
-
-/// Bytes that a process may lock (`RLIMIT_MEMLOCK`).
-fn lock_limit(call: &Call<'_>) -> Result<u64, Errno> {
-    let [limit, _] = call.process.life.limits.get(linux::RLIMIT_MEMLOCK as usize)?;
-    Ok(if credentials().is_root() { u64::MAX } else { limit })
-}
-
-/// Checks that a process may lock memory at all.
-///
-/// # Errors
-/// `EPERM`.
-pub(super) fn may_lock(call: &Call<'_>) -> Result<(), Errno> {
-    if lock_limit(call)? == 0 { Err(Errno::PERM) } else { Ok(()) }
-}
-
-/// Whether a process may lock more bytes.
-pub(super) fn has_lock_room(call: &Call<'_>, space: &Space, more: usize) -> Result<bool, Errno> {
-    let locked = space.advised_bytes(Advised::LOCKED).saturating_add(more);
-    Ok(locked as u64 <= lock_limit(call)?)
 }
 
 /// Bytes of a range that are not locked yet.

@@ -6,8 +6,8 @@ use faultless::prelude::{InFault, PAGE_SIZE};
 use faultless_posix::{Advised, Area, Errno, MapRequest, PageTable, Rights, Sharing};
 use linux_raw_sys::general as linux;
 
-use crate::calls::advice;
 use crate::calls::call::{Call, Outcome};
+use crate::calls::lock_limit::{has_lock_room, may_lock};
 use crate::files::OpenFile;
 use crate::memory::{AddressSpace, Machine, Space, anonymous_request, put, shared_anonymous};
 use crate::process::{Layout, checked};
@@ -128,10 +128,10 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
     need_room(call, space, len)?;
     let is_locked = flags & linux::MAP_LOCKED != 0;
     if is_locked {
-        advice::may_lock(call)?;
+        may_lock(call)?;
     }
     let is_locked = is_locked || memory.locks_new.load(Relaxed);
-    if is_locked && !advice::has_lock_room(call, space, len)? {
+    if is_locked && !has_lock_room(call, space, len)? {
         return Err(Errno::AGAIN);
     }
     let address = if flags & (linux::MAP_FIXED | linux::MAP_FIXED_NOREPLACE) != 0 {

@@ -12,7 +12,7 @@
 //! | names; what `stat` says of them; `access`, `chmod`, `chown`, `utimensat` | `names`, `stat`, `attributes` |
 //! | `semget` and the like | `semaphores` |
 //! | `io_submit` and the like | `requests` |
-//! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `segments` |
+//! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `lock_limit`, `segments` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
@@ -30,6 +30,7 @@ mod descriptors;
 mod events;
 mod io;
 mod life;
+mod lock_limit;
 mod locks;
 mod mappings;
 mod names;
@@ -65,7 +66,7 @@ use crate::memory;
 use crate::sched;
 
 pub(crate) use locks::all_closed;
-pub(crate) use semaphores::undo;
+pub(crate) use semaphores::undo_semaphores;
 pub(crate) use unknown::tell_unknown;
 
 /// A system call, with interrupts on.

@@ -306,7 +306,7 @@ pub(super) fn semtimedop(call: &mut Call<'_>) -> Outcome {
 }
 
 /// A process has ended: what it asked to be undone is.
-pub(crate) fn undo(process: u32) {
+pub(crate) fn undo_semaphores(process: u32) {
     let mut is_changed = false;
     for set in SETS.lock().values_mut() {
         let Some(undone) = set.undone.remove(&process) else { continue };
