@@ -298,7 +298,7 @@ pub(super) fn semtimedop(call: &mut Call<'_>) -> Outcome {
         Ok(())
     });
     let done = done.lock().take();
-    done.unwrap_or_else(|| match waited {
+    done.unwrap_or(match waited {
         Err(Errno::TIMEDOUT) => Err(Errno::AGAIN),
         waited => waited,
     })?;

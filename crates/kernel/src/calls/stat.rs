@@ -24,7 +24,7 @@ const fn parts(time: u64) -> (i64, u32) {
 fn put_stat(call: &mut Call<'_>, target: usize, attributes: &Attributes) -> Outcome {
     let status = &attributes.status;
     let [accessed, modified, changed] = [status.accessed, status.modified, status.changed]
-        .map(|time| parts(time))
+        .map(parts)
         .map(|(seconds, fraction)| (seconds as u64, u64::from(fraction)));
     let words = [
         status.device,
