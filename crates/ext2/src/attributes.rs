@@ -28,8 +28,8 @@ pub struct Status {
     pub gid: u32,
     /// Bytes.
     pub size: u64,
-    /// Room on the disk, in units of 512 bytes (`st_blocks`): what was promised to writes is not in
-    /// it yet.
+    /// Room on the disk, in units of 512 bytes (`st_blocks`), with what was promised to writes: a
+    /// file that has bytes is not told to have no room, which some programs take for a hole.
     pub sectors: u64,
     /// When it was last read, in nanoseconds since 1970.
     pub accessed: u64,
@@ -69,6 +69,8 @@ impl<K: Kernel> Ext2<K> {
             u64::MAX => inode.size,
             size => size,
         };
+        let promised = meta.open.get(&node.inode).map_or(0, |open| open.reserved.len() as u64);
+        let promised = promised * u64::from(meta.disk().sectors());
         Ok(Status {
             number: node.inode,
             kind: inode.kind().ok_or(Errno::Io)?,
@@ -77,7 +79,7 @@ impl<K: Kernel> Ext2<K> {
             uid: inode.uid,
             gid: inode.gid,
             size,
-            sectors: u64::from(inode.sectors),
+            sectors: u64::from(inode.sectors) + promised,
             accessed: inode.accessed,
             modified: times.modified,
             changed,

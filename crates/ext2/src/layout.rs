@@ -34,7 +34,7 @@ const EXTRA: usize = 32;
 /// Bytes of an inode that each revision has.
 const OLD_INODE: usize = 128;
 
-const NS: u64 = 1_000_000_000;
+const NS: i64 = 1_000_000_000;
 
 pub(crate) fn get16(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
@@ -329,18 +329,26 @@ fn has_extra(bytes: &[u8], at: usize) -> bool {
     bytes.len() > OLD_INODE && usize::from(get16(bytes, OLD_INODE)) + OLD_INODE >= at + 4
 }
 
+/// A time in nanoseconds, as a signed number: the low word counts from 1970 on, or back, and the
+/// bits behind 128 bytes add whole rounds of it.
 fn time(bytes: &[u8], at: usize, extra_at: usize) -> u64 {
-    let low = u64::from(get32(bytes, at));
+    let low = i64::from(get32(bytes, at).cast_signed());
     let extra = if has_extra(bytes, extra_at) { get32(bytes, extra_at) } else { 0 };
-    (low + (u64::from(extra & 3) << 32)) * NS + u64::from(extra >> 2).min(NS - 1)
+    let seconds = low + (i64::from(extra & 3) << 32);
+    let fraction = i64::from(extra >> 2).min(NS - 1);
+    seconds.saturating_mul(NS).saturating_add(fraction) as u64
 }
 
 fn set_time(bytes: &mut [u8], at: usize, extra_at: usize, time: u64) {
-    let seconds = time / NS;
-    set32(bytes, at, seconds as u32);
-    if has_extra(bytes, extra_at) {
-        let extra = ((time % NS) as u32) << 2 | (seconds >> 32) as u32 & 3;
-        set32(bytes, extra_at, extra);
+    let time = time.cast_signed();
+    let has_extra = has_extra(bytes, extra_at);
+    let largest = if has_extra { i64::MAX } else { i32::MAX.into() };
+    let seconds = time.div_euclid(NS).clamp(i32::MIN.into(), largest);
+    let low = seconds as i32;
+    set32(bytes, at, low.cast_unsigned());
+    if has_extra {
+        let rounds = ((seconds - i64::from(low)) >> 32) as u32;
+        set32(bytes, extra_at, (time.rem_euclid(NS) as u32) << 2 | rounds & 3);
     }
 }
 

@@ -255,7 +255,7 @@ impl<K: Kernel> Inode<K> {
     #[inline(always)]
     pub(crate) fn file_modified<T: Task>(&self, task: &T) {
         self.stamp(task);
-        if self.set_id.load(Ordering::Relaxed) != 0 {
+        if self.set_id.load(Ordering::Relaxed) != 0 && !task.keeps_set_id() {
             self.set_id.store(0, Ordering::Relaxed);
         }
     }

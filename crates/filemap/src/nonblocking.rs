@@ -220,6 +220,10 @@ impl<T: Task> Task for NoSleep<'_, T> {
         self.task.file_size_exceeded();
     }
 
+    fn keeps_set_id(&self) -> bool {
+        self.task.keeps_set_id()
+    }
+
     fn admit_dirty(&self, store: StoreId, wanted: u32) -> u32 {
         self.task.try_admit_dirty(store, wanted, &|key| self.would_wait(key))
     }

@@ -38,6 +38,13 @@ pub trait Task {
     #[inline(always)]
     fn file_size_exceeded(&self) {}
 
+    /// Whether set-id attributes stay when the task writes (W12).
+    #[doc(alias = "CAP_FSETID")]
+    #[inline(always)]
+    fn keeps_set_id(&self) -> bool {
+        false
+    }
+
     /// Lets a task that has dirtied pages wait for writeback. May sleep. Called after each write
     /// that landed, however small, with no lock held (L6); and between the steps of a long one,
     /// with no page lock held (P3) but with the range of the write, and I if it grows the file:

@@ -11,6 +11,7 @@ use linux_raw_sys::general as linux;
 use crate::arch::clock;
 use crate::credentials::Credentials;
 use crate::memory::DISK;
+use crate::process;
 use crate::sched;
 use crate::signals::{Cause, Life, UNBLOCKABLE};
 use crate::waits::{Held, SleepLock, key_of, waits};
@@ -34,6 +35,10 @@ impl Task for Running {
 
     fn file_size_exceeded(&self) {
         raise(linux::SIGXFSZ);
+    }
+
+    fn keeps_set_id(&self) -> bool {
+        credentials().is_root()
     }
 
     fn throttle(&self) {
@@ -103,11 +108,13 @@ pub(crate) fn lock_interruptibly<T>(lock: &SleepLock<T>) -> Result<Held<'_, T>, 
     held.ok_or(Errno::INTR)
 }
 
-/// A signal for the current thread, from the kernel. It is delivered on the way to user mode.
+/// A signal for the current thread, as if its process had sent it. It is delivered on the way to
+/// user mode.
 pub(crate) fn raise(signal: u32) {
+    let sender = process::current().map_or(0, |process| process.number());
     sched::with_current(|thread| {
         if thread.life().is_some_and(|life| !life.signals.ignores(signal)) {
-            thread.signals.add(signal, Cause::Kernel);
+            thread.signals.add(signal, Cause::User(sender));
         }
     });
 }

@@ -88,6 +88,8 @@ numbers! {
     RANGE = ERANGE;
     /// A wait that would never end.
     DEADLK = EDEADLK;
+    /// An object that was removed meanwhile.
+    IDRM = EIDRM;
     /// Not a socket.
     NOTSOCK = ENOTSOCK;
     /// No such system call.

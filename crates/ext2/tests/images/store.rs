@@ -202,6 +202,46 @@ fn w12_the_times_of_a_write_are_on_the_disk_after_a_sync_or_a_close() {
 }
 
 #[test]
+fn the_room_of_a_file_is_that_of_its_writes_before_and_after_they_are_sent() {
+    let mut rig = Rig::mount(Format::ALL[1].make(&[]), 12);
+    let file = rig.open("f");
+    let sectors = || rig.fs().status(&rig.node("f").expect("a node")).expect("a status").sectors;
+    assert_eq!(sectors(), 0);
+    let block = rig.fs().space().block_size as usize;
+    write(&file, 0, &vec![7; 3 * block]).expect("a write");
+    let promised = sectors();
+    assert_eq!(promised, 3 * (block as u64 / 512));
+    fsync(&file).expect("a sync");
+    assert_eq!(sectors(), promised);
+}
+
+/// Others have to read the same, as `debugfs` does: the low word is signed, and the extra word adds
+/// rounds of it in its last bits.
+#[test]
+fn times_before_1970_and_after_2038_are_on_the_disk_as_in_ext4() {
+    const SECOND: i64 = 1_000_000_000;
+    let cases = [
+        (-5 * SECOND, "mtime: 0xfffffffb:00000000"),
+        (0x7fff_ffff * SECOND, "mtime: 0x7fffffff:00000000"),
+        (0x8000_000a * SECOND + 3, "mtime: 0x8000000a:0000000d"),
+        (0x1_8000_000a * SECOND, "mtime: 0x8000000a:00000002"),
+    ];
+    for (modified, expected) in cases {
+        let mut rig = Rig::mount(Format::ALL[1].make(&[]), 12);
+        let file = rig.open("f");
+        let modified = modified.cast_unsigned();
+        file.set_times(Times { modified, changed: 1 });
+        fsync(&file).expect("a sync");
+        let status = rig.fs().status(&rig.node("f").expect("a node")).expect("a status");
+        assert_eq!(status.modified, modified, "{expected}");
+        drop(file);
+        let image = rig.unmount();
+        let told = String::from_utf8(debugfs(&image, "stat f")).expect("text");
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+}
+
+#[test]
 fn a_read_only_mount_writes_nothing() {
     let image = changed(&Format::SMALL.make(&[]), "mkdir d");
     let rig = Rig::try_mount(image.clone(), 9, Access::ReadOnly).expect("a mount");

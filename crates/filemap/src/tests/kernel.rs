@@ -306,6 +306,7 @@ pub(super) struct Tester {
     pub(super) looks: Cell<u64>,
     pub(super) signals: Cell<u32>,
     pub(super) throttled: Cell<u32>,
+    pub(super) keeps_set_id: Cell<bool>,
 }
 
 impl Tester {
@@ -316,6 +317,7 @@ impl Tester {
             looks: Cell::new(u64::MAX),
             signals: Cell::new(0),
             throttled: Cell::new(0),
+            keeps_set_id: Cell::new(false),
         }
     }
 }
@@ -337,6 +339,10 @@ impl Task for Tester {
 
     fn file_size_exceeded(&self) {
         self.signals.set(self.signals.get() + 1);
+    }
+
+    fn keeps_set_id(&self) -> bool {
+        self.keeps_set_id.get()
     }
 
     fn throttle(&self) {

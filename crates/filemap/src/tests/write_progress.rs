@@ -111,6 +111,9 @@ fn w12_a_write_stamps_the_times_and_clears_set_id() {
             assert_eq!((times.modified, times.changed), (now, now));
             assert!(!rig.file().is_set_id());
         }
+        rig.file().mark_set_id();
+        rig.task.keeps_set_id.set(true);
+        assert_eq!((rig.write(0, b"x"), rig.file().is_set_id()), (Ok(1), true));
     });
 }
 

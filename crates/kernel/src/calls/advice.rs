@@ -9,11 +9,12 @@ use faultless_posix::{Advised, Area, Errno, Rights, Sharing};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
+use crate::calls::lock_limit::{has_lock_room, lock_limit, may_lock};
 use crate::calls::mappings::populate;
 use crate::calls::names::known;
 use crate::memory::{AddressSpace, Machine, Space, USER_END, is_anonymous};
 use crate::process::checked;
-use crate::task::{Running, credentials};
+use crate::task::Running;
 
 pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
     let [address, len, advice, ..] = call.args;
@@ -27,6 +28,7 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
     let none = Advised::empty();
     match advice as u32 {
         linux::MADV_DONTNEED => AddressSpace::discard(space, address, len)?,
+        linux::MADV_DONTNEED_LOCKED => AddressSpace::discard_locked(space, address, len)?,
         linux::MADV_FREE => {
             let range = address / PAGE_SIZE..(address + len).div_ceil(PAGE_SIZE);
             let is_file = |area: &Area<Machine>| {
@@ -45,7 +47,7 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
         linux::MADV_WIPEONFORK => {
             let is_private = |at| {
                 let area = space.area_at(at);
-                area.is_some_and(|area| is_anonymous(&area.description))
+                area.is_none_or(|area| is_anonymous(&area.description))
             };
             if !(address..address + len).step_by(PAGE_SIZE).all(is_private) {
                 return Err(Errno::INVAL);
@@ -77,15 +79,15 @@ fn remove(call: &mut Call<'_>, address: usize, len: usize) -> Outcome {
     let page = address / PAGE_SIZE;
     let end = (address + len).div_ceil(PAGE_SIZE);
     let area = memory.space().area_at(address).ok_or(Errno::NOMEM)?;
-    if area.pages.end < end {
-        return Err(Errno::NOMEM);
-    }
     let is_locked = area.advised.contains(Advised::LOCKED);
     if is_locked || area.sharing != Sharing::Shared {
         return Err(Errno::INVAL);
     }
     if !area.rights.contains(Rights::WRITE) {
         return Err(Errno::ACCES);
+    }
+    if area.pages.end < end {
+        return Err(Errno::NOMEM);
     }
     let mode = linux::FALLOC_FL_PUNCH_HOLE | linux::FALLOC_FL_KEEP_SIZE;
     let (start, end) = (area.index(page).start(), area.index(end).start());
@@ -94,30 +96,27 @@ fn remove(call: &mut Call<'_>, address: usize, len: usize) -> Outcome {
     Ok(0)
 }
 
-/// The pages that a range of addresses touches, as a range of addresses.
+/// The pages that a range of addresses touches, as a range of addresses. A length that wraps when
+/// it is rounded up is 0, as on Linux.
 ///
 /// # Errors
 /// `EINVAL` for a range that wraps; `ENOMEM` for one that cannot be mapped.
 fn touched(address: usize, len: usize) -> Result<Range<usize>, Errno> {
     let start = address / PAGE_SIZE * PAGE_SIZE;
-    let end = address.checked_add(len).and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
-    checked(start, end.ok_or(Errno::INVAL)? - start)
+    let len = len.wrapping_add(address - start).checked_next_multiple_of(PAGE_SIZE).unwrap_or(0);
+    start.checked_add(len).ok_or(Errno::INVAL)?;
+    checked(start, len)
 }
 
-/// Checks that a process may lock more bytes (`RLIMIT_MEMLOCK`, which root has not).
-///
-/// # Errors
-/// `EPERM` if it may lock none; `ENOMEM`.
-fn need_locks(call: &Call<'_>, space: &Space, more: usize) -> Result<(), Errno> {
-    let [limit, _] = call.process.life.limits.get(linux::RLIMIT_MEMLOCK as usize)?;
-    if credentials().is_root() {
-        return Ok(());
-    }
-    if limit == 0 {
-        return Err(Errno::PERM);
-    }
-    let locked = space.advised_bytes(Advised::LOCKED).saturating_add(more) as u64;
-    if locked > limit { Err(Errno::NOMEM) } else { Ok(()) }
+/// Bytes of a range that are not locked yet.
+fn unlocked(space: &Space, range: &Range<usize>) -> usize {
+    let areas = space.areas();
+    let locked = areas.iter().filter(|area| area.advised.contains(Advised::LOCKED));
+    let inside = locked.map(|area| {
+        let start = range.start.max(area.pages.start * PAGE_SIZE);
+        range.end.min(area.pages.end * PAGE_SIZE).saturating_sub(start)
+    });
+    range.len() - inside.sum::<usize>()
 }
 
 /// Nothing is swapped out: what is brought in stays, but for pages of files.
@@ -134,7 +133,10 @@ pub(super) fn mlock2(call: &mut Call<'_>) -> Outcome {
     let range = touched(address, len)?;
     let memory = call.process.memory()?;
     let space = memory.space();
-    need_locks(call, space, range.len())?;
+    may_lock(call)?;
+    if !has_lock_room(call, space, unlocked(space, &range))? {
+        return Err(Errno::NOMEM);
+    }
     AddressSpace::advise(space, range.start, range.len(), Advised::LOCKED, Advised::empty())?;
     if flags as u32 & ON_FAULT == 0 {
         populate(space, range.start, range.len())?;
@@ -162,8 +164,11 @@ pub(super) fn mlockall(call: &mut Call<'_>) -> Outcome {
     let memory = call.process.memory()?;
     let space = memory.space();
     let areas = space.areas();
-    let all = areas.iter().map(|area| area.pages.len() * PAGE_SIZE).sum();
-    need_locks(call, space, all)?;
+    may_lock(call)?;
+    let all: usize = areas.iter().map(|area| area.pages.len() * PAGE_SIZE).sum();
+    if flags & NOW != 0 && all as u64 > lock_limit(call)? {
+        return Err(Errno::NOMEM);
+    }
     memory.locks_new.store(flags & NEW != 0, Relaxed);
     if flags & NOW != 0 {
         for area in areas {

@@ -169,7 +169,8 @@ fn set_times(node: &Handle, words: [u64; 4], now: u64) -> Outcome {
         nanoseconds if nanoseconds == u64::from(linux::UTIME_NOW) => Ok(Some(now)),
         nanoseconds if nanoseconds == u64::from(linux::UTIME_OMIT) => Ok(None),
         nanoseconds if nanoseconds < 1_000_000_000 => {
-            Ok(Some(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)))
+            let start = (seconds as i64).saturating_mul(1_000_000_000);
+            Ok(Some(start.saturating_add_unsigned(nanoseconds) as u64))
         }
         _ => Err(Errno::INVAL),
     };

@@ -12,7 +12,8 @@ use crate::files::{self, Directory, OpenFile, PipeEnd};
 use crate::memory::{get_string, put};
 use crate::sched;
 
-/// The flag of `close_range` that marks instead.
+/// The flags of `close_range`: no process shares its table, and one marks instead.
+const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 
 /// What a flag of `open` and the like says.
@@ -85,7 +86,7 @@ pub(super) fn close(call: &mut Call<'_>) -> Outcome {
 pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
     let [first, last, flags, ..] = call.args;
     let range = first as u32 as usize..=last as u32 as usize;
-    if range.is_empty() {
+    if range.is_empty() || flags as u32 & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 {
         return Err(Errno::INVAL);
     }
     let mut files = call.process.files.lock();

@@ -72,10 +72,11 @@ fn wait(call: &mut Call<'_>, until: Option<u64>) -> Outcome {
     /// Events of one call, at most.
     const MOST: usize = 65_536;
     let [set, target, most, ..] = call.args;
-    let most = usize::try_from(most as i32).map_err(|_| Errno::INVAL)?.min(MOST);
-    if most == 0 {
+    let most = usize::try_from(most as i32).map_err(|_| Errno::INVAL)?;
+    if most == 0 || most > i32::MAX as usize / EVENT {
         return Err(Errno::INVAL);
     }
+    let most = most.min(MOST);
     let set = call.process.file(set)?;
     let of = set.kind::<Epoll>().ok_or(Errno::INVAL)?;
     let mut found;

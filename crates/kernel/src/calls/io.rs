@@ -1,14 +1,14 @@
 //! Reads and writes of open files, and what else is done with them by descriptor.
 #![forbid(unsafe_code)]
 
-use faultless::prelude::{MayFault, SyncKind};
+use faultless::prelude::{MayFault, PAGE_SIZE, SyncKind};
 use faultless_posix::{Errno, Follow, Kind, RwFlags};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::{descriptors, names};
 use crate::credentials::WRITE;
-use crate::files::{self, File, OpenFile, PipeEnd, Regular};
+use crate::files::{self, OpenFile, PipeEnd, Regular};
 use crate::memory::{get, put, with_buffer, with_vector};
 use crate::task::{Running, credentials};
 
@@ -31,7 +31,7 @@ fn regular<R>(
 }
 
 /// Whether a file is open for reads, or for writes.
-fn need(file: &OpenFile, without: u32) -> Result<(), Errno> {
+pub(super) fn need(file: &OpenFile, without: u32) -> Result<(), Errno> {
     if file.flags() & linux::O_ACCMODE == without { Err(Errno::BADF) } else { Ok(()) }
 }
 
@@ -63,6 +63,11 @@ pub(super) fn writev(call: &mut Call<'_>) -> Outcome {
     with_vector(&mut call.token, vector, count, |from, token| file.write(token, from))
 }
 
+/// As [`need`], for a call with a position, which a pipe has not.
+fn need_at(file: &OpenFile, without: u32) -> Result<(), Errno> {
+    if file.kind::<PipeEnd>().is_some() { Err(Errno::SPIPE) } else { need(file, without) }
+}
+
 /// The position that an argument names.
 const fn position(call: &Call<'_>) -> Result<u64, Errno> {
     let position = call.args[3] as i64;
@@ -72,7 +77,7 @@ const fn position(call: &Call<'_>) -> Result<u64, Errno> {
 pub(super) fn pread(call: &mut Call<'_>) -> Outcome {
     let position = position(call)?;
     let file = file(call)?;
-    need(&file, linux::O_WRONLY)?;
+    need_at(&file, linux::O_WRONLY)?;
     let [_, buffer, len, ..] = call.args;
     with_buffer(&mut call.token, buffer, len, |to, token| file.read_at(token, to, position))
 }
@@ -80,7 +85,7 @@ pub(super) fn pread(call: &mut Call<'_>) -> Outcome {
 pub(super) fn pwrite(call: &mut Call<'_>) -> Outcome {
     let position = position(call)?;
     let file = file(call)?;
-    need(&file, linux::O_RDONLY)?;
+    need_at(&file, linux::O_RDONLY)?;
     let [_, buffer, len, ..] = call.args;
     with_buffer(&mut call.token, buffer, len, |from, token| file.write_at(token, from, position))
 }
@@ -88,7 +93,7 @@ pub(super) fn pwrite(call: &mut Call<'_>) -> Outcome {
 pub(super) fn preadv(call: &mut Call<'_>) -> Outcome {
     let position = position(call)?;
     let file = file(call)?;
-    need(&file, linux::O_WRONLY)?;
+    need_at(&file, linux::O_WRONLY)?;
     let [_, vector, count, ..] = call.args;
     with_vector(&mut call.token, vector, count, |to, token| file.read_at(token, to, position))
 }
@@ -100,51 +105,68 @@ pub(super) fn pwritev(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn preadv2(call: &mut Call<'_>) -> Outcome {
-    if file(call)?.regular().is_none() {
-        return if call.args[3] as i64 == -1 { readv(call) } else { preadv(call) };
+    let file = file(call)?;
+    let [_, vector, count, position, _, flags] = call.args;
+    let is_at = position as i64 != -1;
+    if is_at && (position as i64) < 0 {
+        return Err(Errno::INVAL);
     }
-    regular(call, Errno::SPIPE, |file, token, [_, vector, count, position, _, flags]| {
-        with_vector(token, vector, count, |to, token| {
-            let flags = RwFlags::from_raw(flags as u32)?;
-            let open = file.description();
-            match (position as i64 == -1, flags.contains(RwFlags::NOWAIT)) {
-                (true, true) => open.try_read(token, to, &Running),
-                (true, false) => open.read(token, to, &Running),
-                (false, true) => open.try_read_at(token, to, position as u64, &Running),
-                (false, false) => file.read_at(token, to, position as u64),
-            }
-        })
+    if is_at {
+        need_at(&file, linux::O_WRONLY)?
+    } else {
+        need(&file, linux::O_WRONLY)?
+    }
+    with_vector(&mut call.token, vector, count, |to, token| {
+        let flags = RwFlags::from_raw(flags as u32)?;
+        let Some(regular) = file.regular() else {
+            return if is_at {
+                file.read_at(token, to, position as u64)
+            } else {
+                file.read(token, to)
+            };
+        };
+        let open = regular.description();
+        match (is_at, flags.contains(RwFlags::NOWAIT)) {
+            (false, true) => open.try_read(token, to, &Running),
+            (false, false) => file.read(token, to),
+            (true, true) => open.try_read_at(token, to, position as u64, &Running),
+            (true, false) => file.read_at(token, to, position as u64),
+        }
     })
 }
 
 pub(super) fn pwritev2(call: &mut Call<'_>) -> Outcome {
-    if file(call)?.regular().is_none() {
-        if call.args[3] as i64 == -1 {
-            return writev(call);
-        }
-        let position = position(call)?;
-        let file = file(call)?;
-        need(&file, linux::O_RDONLY)?;
-        let [_, vector, count, ..] = call.args;
-        return with_vector(&mut call.token, vector, count, |from, token| {
-            file.write_at(token, from, position)
-        });
+    let file = file(call)?;
+    let [_, vector, count, position, _, flags] = call.args;
+    let is_at = position as i64 != -1;
+    if is_at && (position as i64) < 0 {
+        return Err(Errno::INVAL);
     }
-    regular(call, Errno::SPIPE, |file, token, [_, vector, count, position, _, flags]| {
-        with_vector(token, vector, count, |from, token| {
-            let flags = RwFlags::from_raw(flags as u32)?;
-            if position as i64 == -1 {
-                file.description().write(token, from, flags, &Running)
-            } else {
+    if is_at {
+        need_at(&file, linux::O_RDONLY)?
+    } else {
+        need(&file, linux::O_RDONLY)?
+    }
+    with_vector(&mut call.token, vector, count, |from, token| {
+        let flags = RwFlags::from_raw(flags as u32)?;
+        match (file.regular(), is_at) {
+            (Some(file), true) => {
                 file.description().write_at(token, from, position as u64, flags, &Running)
             }
-        })
+            (Some(file), false) => file.description().write(token, from, flags, &Running),
+            (None, true) => file.write_at(token, from, position as u64),
+            (None, false) => file.write(token, from),
+        }
     })
 }
 
 pub(super) fn seek(call: &mut Call<'_>) -> Outcome {
     let [_, offset, whence, ..] = call.args;
-    Ok(file(call)?.seek(&mut call.token, offset as i64, whence as u32)? as usize)
+    let file = file(call)?;
+    if whence as u32 > linux::SEEK_HOLE {
+        return Err(Errno::INVAL);
+    }
+    Ok(file.seek(&mut call.token, offset as i64, whence as u32)? as usize)
 }
 
 pub(super) fn ftruncate(call: &mut Call<'_>) -> Outcome {
@@ -170,6 +192,14 @@ pub(super) fn truncate(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// What `fallocate` may be asked for.
+const MODES: u32 = linux::FALLOC_FL_KEEP_SIZE
+    | linux::FALLOC_FL_PUNCH_HOLE
+    | linux::FALLOC_FL_COLLAPSE_RANGE
+    | linux::FALLOC_FL_ZERO_RANGE
+    | linux::FALLOC_FL_INSERT_RANGE
+    | linux::FALLOC_FL_UNSHARE_RANGE;
+
 pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
     let file = file(call)?;
     let [_, mode, offset, len, ..] = call.args;
@@ -178,6 +208,9 @@ pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
         if offset < 0 || len <= 0 {
             return Err(Errno::INVAL);
         }
+        if mode as u32 & !MODES != 0 {
+            return Err(Errno::OPNOTSUPP);
+        }
         need(&file, linux::O_RDONLY)?;
         return Err(if file.kind::<PipeEnd>().is_some() { Errno::SPIPE } else { Errno::NODEV });
     };
@@ -185,15 +218,19 @@ pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
-fn sync(call: &mut Call<'_>, kind: SyncKind) -> Outcome {
-    if let Some(directory) = file(call)?.directory() {
+/// `fsync` and `fdatasync` of an open file.
+pub(super) fn sync_file(file: &OpenFile, token: &mut MayFault, kind: SyncKind) -> Outcome {
+    if let Some(directory) = file.directory() {
         directory.node().sync_names()?;
         return Ok(0);
     }
-    regular(call, Errno::INVAL, |file, token, _| {
-        file.description().sync(token, kind, &Running)?;
-        Ok(0)
-    })
+    let regular = file.regular().ok_or(Errno::INVAL)?;
+    regular.description().sync(token, kind, &Running)?;
+    Ok(0)
+}
+
+fn sync(call: &mut Call<'_>, kind: SyncKind) -> Outcome {
+    sync_file(&file(call)?, &mut call.token, kind)
 }
 
 /// `sync`, which reports nothing.
@@ -221,11 +258,23 @@ pub(super) fn syncfs(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn sync_file_range(call: &mut Call<'_>) -> Outcome {
-    regular(call, Errno::SPIPE, |file, token, [_, offset, len, flags, ..]| {
-        let (offset, len) = (offset as u64, len as u64);
-        file.description().write_back_range(token, offset, len, flags as u32, &Running)?;
-        Ok(0)
-    })
+    const FLAGS: u32 = linux::SYNC_FILE_RANGE_WAIT_BEFORE
+        | linux::SYNC_FILE_RANGE_WRITE
+        | linux::SYNC_FILE_RANGE_WAIT_AFTER;
+    let file = file(call)?;
+    let [_, offset, len, flags, ..] = call.args;
+    let (offset, len, flags) = (offset as i64, len as i64, flags as u32);
+    let is_range = offset >= 0 && len >= 0 && offset.checked_add(len).is_some();
+    if flags & !FLAGS != 0 || !is_range {
+        return Err(Errno::INVAL);
+    }
+    if let Some(file) = file.regular() {
+        let open = file.description();
+        open.write_back_range(&mut call.token, offset as u64, len as u64, flags, &Running)?;
+    } else if file.directory().is_none() {
+        return Err(Errno::SPIPE);
+    }
+    Ok(0)
 }
 
 pub(super) fn fadvise(call: &mut Call<'_>) -> Outcome {
@@ -239,7 +288,7 @@ pub(super) fn fadvise(call: &mut Call<'_>) -> Outcome {
             Ok(0)
         }
         None if file.kind::<PipeEnd>().is_some() => Err(Errno::SPIPE),
-        None if advice as u32 > linux::POSIX_FADV_NOREUSE => Err(Errno::INVAL),
+        None if advice as u32 > linux::POSIX_FADV_NOREUSE || (len as i64) < 0 => Err(Errno::INVAL),
         None => Ok(0),
     }
 }
@@ -271,6 +320,17 @@ pub(super) fn ioctl(call: &mut Call<'_>) -> Outcome {
             let sets = u32::from_ne_bytes(word) != 0;
             file.set_flags(if sets { others | linux::O_NONBLOCK } else { others });
             Ok(0)
+        }
+        linux_raw_sys::ioctl::FIGETBSZ => {
+            let size = file.node().map_or(PAGE_SIZE as u64, |node| node.space().block_size);
+            put(&mut call.token, argument, &(size as u32).to_ne_bytes())?;
+            Ok(0)
+        }
+        // No file system shares blocks.
+        linux_raw_sys::ioctl::FICLONE if file.regular().is_some() => {
+            need(&call.process.file(argument)?, linux::O_WRONLY)?;
+            need(&file, linux::O_RDONLY)?;
+            Err(Errno::OPNOTSUPP)
         }
         linux_raw_sys::ioctl::FIONREAD if let Some(regular) = file.regular() => {
             let open = regular.description();

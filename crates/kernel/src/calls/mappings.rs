@@ -7,6 +7,7 @@ use faultless_posix::{Advised, Area, Errno, MapRequest, PageTable, Rights, Shari
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
+use crate::calls::lock_limit::{has_lock_room, may_lock};
 use crate::files::OpenFile;
 use crate::memory::{AddressSpace, Machine, Space, anonymous_request, put, shared_anonymous};
 use crate::process::{Layout, checked};
@@ -49,13 +50,12 @@ fn request(
     rights: Rights,
 ) -> Result<Option<MapRequest<Machine>>, Errno> {
     let [_, _, _, flags, _, offset] = call.args;
-    let sharing = match flags as u32 & linux::MAP_TYPE {
-        linux::MAP_SHARED_VALIDATE if flags as u32 & !KNOWN != 0 => return Err(Errno::OPNOTSUPP),
-        linux::MAP_SHARED | linux::MAP_SHARED_VALIDATE
-            if flags as u32 & linux::MAP_GROWSDOWN != 0 =>
-        {
-            return Err(Errno::INVAL);
-        }
+    let flags = flags as u32;
+    let grows = flags & linux::MAP_GROWSDOWN != 0;
+    let sharing = match flags & linux::MAP_TYPE {
+        linux::MAP_SHARED_VALIDATE if file.is_none() => return Err(Errno::INVAL),
+        linux::MAP_SHARED_VALIDATE if flags & !KNOWN != 0 => return Err(Errno::OPNOTSUPP),
+        linux::MAP_SHARED | linux::MAP_SHARED_VALIDATE if grows => return Err(Errno::INVAL),
         linux::MAP_SHARED | linux::MAP_SHARED_VALIDATE => Sharing::Shared,
         linux::MAP_PRIVATE => Sharing::Private,
         _ => return Err(Errno::INVAL),
@@ -67,6 +67,11 @@ fn request(
         };
     };
     let Some(file) = file.regular() else {
+        let access = file.flags() & linux::O_ACCMODE;
+        let stores = sharing == Sharing::Shared && rights.contains(Rights::WRITE);
+        if access == linux::O_WRONLY || (stores && access == linux::O_RDONLY) {
+            return Err(Errno::ACCES);
+        }
         // A device of zeros is memory without a file; others cannot be mapped.
         if file.attributes()?.status.special != crate::files::ZERO {
             return Err(Errno::NODEV);
@@ -76,6 +81,9 @@ fn request(
             Sharing::Private => Ok(None),
         };
     };
+    if grows {
+        return Err(Errno::INVAL);
+    }
     let description = file.description().clone();
     Ok(Some(MapRequest { description, offset: offset as u64, len, rights, sharing }))
 }
@@ -118,7 +126,18 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
     let space = memory.space();
     let layout = memory.layout.lock();
     need_room(call, space, len)?;
+    let is_locked = flags & linux::MAP_LOCKED != 0;
+    if is_locked {
+        may_lock(call)?;
+    }
+    let is_locked = is_locked || memory.locks_new.load(Relaxed);
+    if is_locked && !has_lock_room(call, space, len)? {
+        return Err(Errno::AGAIN);
+    }
     let address = if flags & (linux::MAP_FIXED | linux::MAP_FIXED_NOREPLACE) != 0 {
+        if !address.is_multiple_of(PAGE_SIZE) {
+            return Err(Errno::INVAL);
+        }
         let range = checked(address, len)?;
         if address == 0 {
             return Err(Errno::PERM);
@@ -132,11 +151,10 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         layout.map(space, address, len, |address| Ok(at(address)))?
     };
     drop(layout);
-    let locks = flags & linux::MAP_LOCKED != 0 || memory.locks_new.load(Relaxed);
-    if locks {
+    if is_locked {
         AddressSpace::advise(space, address, len, Advised::LOCKED, Advised::empty())?;
     }
-    if locks || flags & linux::MAP_POPULATE != 0 {
+    if is_locked || flags & linux::MAP_POPULATE != 0 {
         // Linux does not tell of pages that it could not bring in.
         let _not_reported = populate(space, address, len);
     }
@@ -166,11 +184,21 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
     if rights as u32 & !RIGHTS != 0 {
         return Err(Errno::INVAL);
     }
-    checked(address, len)?;
+    let mut range = checked(address, len)?;
     let memory = call.process.memory()?;
+    let space = memory.space();
+    match rights as u32 & (linux::PROT_GROWSDOWN | linux::PROT_GROWSUP) {
+        0 => {}
+        // The stack is the only mapping that grows: all of it below is meant.
+        linux::PROT_GROWSDOWN if Layout::is_stack(address) => {
+            let area = space.area_at(address).ok_or(Errno::NOMEM)?;
+            range.start = area.pages.start * PAGE_SIZE;
+        }
+        _ => return Err(Errno::INVAL),
+    }
     let rights = Rights::from_bits_truncate(rights as u32);
-    AddressSpace::protect(memory.space(), address, len, rights)?;
-    if memory.space().is_covered(address..address + len) { Ok(0) } else { Err(Errno::NOMEM) }
+    AddressSpace::protect(space, range.start, range.len(), rights)?;
+    if space.is_covered(range) { Ok(0) } else { Err(Errno::NOMEM) }
 }
 
 pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {

@@ -10,7 +10,9 @@
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
 //! | advisory locks | `locks` |
 //! | names; what `stat` says of them; `access`, `chmod`, `chown`, `utimensat` | `names`, `stat`, `attributes` |
-//! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `segments` |
+//! | `semget` and the like | `semaphores` |
+//! | `io_submit` and the like | `requests` |
+//! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `lock_limit`, `segments` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
@@ -28,11 +30,14 @@ mod descriptors;
 mod events;
 mod io;
 mod life;
+mod lock_limit;
 mod locks;
 mod mappings;
 mod names;
 mod poll;
+mod requests;
 mod segments;
+mod semaphores;
 mod signals;
 mod sockets;
 mod stat;
@@ -61,6 +66,7 @@ use crate::memory;
 use crate::sched;
 
 pub(crate) use locks::all_closed;
+pub(crate) use semaphores::undo_semaphores;
 pub(crate) use unknown::tell_unknown;
 
 /// A system call, with interrupts on.
@@ -117,7 +123,8 @@ const fn begins(call: Sysno) -> bool {
             | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
-            | Sysno::mmap | Sysno::shmget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
+            | Sysno::io_setup
+            | Sysno::mmap | Sysno::shmget | Sysno::semget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
             | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
             | Sysno::execveat
     )
@@ -153,6 +160,12 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::tee => between::tee(call),
         Sysno::vmsplice => between::vmsplice(call),
         Sysno::ioctl => io::ioctl(call),
+        Sysno::io_setup => requests::io_setup(call),
+        Sysno::io_destroy => requests::io_destroy(call),
+        Sysno::io_submit => requests::io_submit(call),
+        Sysno::io_cancel => requests::io_cancel(call),
+        Sysno::io_getevents => requests::io_getevents(call),
+        Sysno::io_pgetevents => requests::io_pgetevents(call),
 
         Sysno::open => descriptors::open(call),
         Sysno::openat => descriptors::openat(call),
@@ -232,6 +245,10 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::shmat => segments::shmat(call),
         Sysno::shmdt => segments::shmdt(call),
         Sysno::shmctl => segments::shmctl(call),
+        Sysno::semget => semaphores::semget(call),
+        Sysno::semop => semaphores::semop(call),
+        Sysno::semtimedop => semaphores::semtimedop(call),
+        Sysno::semctl => semaphores::semctl(call),
 
         Sysno::clone => life::clone(call),
         Sysno::clone3 => life::clone3(call),

@@ -20,9 +20,6 @@ use crate::waits::poll_key;
 /// Files of one call, at most.
 const MAX_POLLED: usize = 65_536;
 
-/// What is told of a file whether it was asked for or not.
-const ALWAYS: Ready = Ready::HANG_UP.union(Ready::ERROR);
-
 /// The time `len` nanoseconds from now.
 fn from_now(len: u64) -> u64 {
     clock::monotonic().saturating_add(len)
@@ -120,11 +117,11 @@ fn look(files: &[Polled], entries: &mut [u8]) -> usize {
     let (entries, _) = entries.as_chunks_mut::<8>();
     for (entry, file) in entries.iter_mut().zip(files) {
         let [_, _, _, _, low, high, ..] = *entry;
-        let asked = Ready::from_bits_truncate(u16::from_ne_bytes([low, high]).into());
+        let asked = u16::from_ne_bytes([low, high]).into();
         let ready = match file {
             None => 0,
             Some(Err(_)) => linux::POLLNVAL,
-            Some(Ok(file)) => (file.ready() & (asked | ALWAYS)).bits(),
+            Some(Ok(file)) => file.ready().told(asked),
         };
         count += usize::from(ready != 0);
         [entry[6], entry[7]] = (ready as u16).to_ne_bytes();

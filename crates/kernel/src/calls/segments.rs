@@ -14,9 +14,9 @@ use crate::sched;
 use crate::sync::Lock;
 use crate::task::credentials;
 
-const PRIVATE: u32 = 0;
-const CREATE: u32 = 0o1000;
-const EXCLUSIVE: u32 = 0o2000;
+pub(super) const PRIVATE: u32 = 0;
+pub(super) const CREATE: u32 = 0o1000;
+pub(super) const EXCLUSIVE: u32 = 0o2000;
 
 /// The flags of `shmat`.
 const READ_ONLY: u32 = 0o10000;
@@ -24,9 +24,9 @@ const ROUND: u32 = 0o20000;
 const REPLACE: u32 = 0o40000;
 
 /// The commands of `shmctl`.
-const REMOVE: u32 = 0;
-const SET: u32 = 1;
-const STATUS: u32 = 2;
+pub(super) const REMOVE: u32 = 0;
+pub(super) const SET: u32 = 1;
+pub(super) const STATUS: u32 = 2;
 
 /// Bytes of a segment, at most, and how many there are.
 const LARGEST: usize = 1 << 40;
@@ -124,6 +124,14 @@ pub(super) fn shmdt(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// The words of a `struct ipc_perm`. Whoever made it counts as its owner.
+pub(super) const fn ownership(key: u32, (uid, gid): (u32, u32), mode: u32) -> [u64; 6] {
+    const fn pair(low: u32, high: u32) -> u64 {
+        low as u64 | (high as u64) << 32
+    }
+    [pair(key, uid), pair(gid, uid), pair(gid, mode), 0, 0, 0]
+}
+
 /// A segment that is removed stays for as long as it is mapped.
 pub(super) fn shmctl(call: &mut Call<'_>) -> Outcome {
     const LIMITS: u32 = 3;
@@ -138,25 +146,10 @@ pub(super) fn shmctl(call: &mut Call<'_>) -> Outcome {
             let words = {
                 let segments = SEGMENTS.lock();
                 let segment = segments.get(&number).ok_or(Errno::INVAL)?;
-                let (uid, gid) = segment.owner;
-                let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+                let [a, b, c, d, e, f] = ownership(segment.key, segment.owner, segment.mode);
                 let mapped = Arc::strong_count(&segment.memory) as u64 - 1;
-                [
-                    pair(segment.key, uid),
-                    pair(gid, uid),
-                    pair(gid, segment.mode),
-                    0,
-                    0,
-                    0,
-                    segment.size as u64,
-                    0,
-                    0,
-                    0,
-                    pair(segment.creator, 0),
-                    mapped,
-                    0,
-                    0,
-                ]
+                let (size, creator) = (segment.size as u64, u64::from(segment.creator));
+                [a, b, c, d, e, f, size, 0, 0, 0, creator, mapped, 0, 0]
             };
             put(&mut call.token, target, words.map(u64::to_ne_bytes).as_flattened())?;
             Ok(0)

@@ -128,8 +128,10 @@ pub(super) fn sigaltstack(call: &mut Call<'_>) -> Outcome {
         }
         let stack = match flags as u32 {
             linux::SS_DISABLE => (0, 0),
-            0 if (new_size as usize) < linux::MINSIGSTKSZ as usize => return Err(Errno::NOMEM),
-            0 => {
+            0 | linux::SS_ONSTACK if (new_size as usize) < linux::MINSIGSTKSZ as usize => {
+                return Err(Errno::NOMEM);
+            }
+            0 | linux::SS_ONSTACK => {
                 let range = process::checked(new_start as usize, new_size as usize)?;
                 (range.start, range.len())
             }

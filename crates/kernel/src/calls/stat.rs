@@ -9,16 +9,23 @@ use crate::calls::names;
 use crate::files::{self, Attributes, Space};
 use crate::memory::{put, put_words};
 
-const NANOSECONDS: u64 = 1_000_000_000;
+const NANOSECONDS: i64 = 1_000_000_000;
 const BLOCK: u64 = 4096;
 /// The flags that say which file is meant.
 const FLAGS: u32 = linux::AT_SYMLINK_NOFOLLOW | linux::AT_NO_AUTOMOUNT | linux::AT_EMPTY_PATH;
+
+/// Seconds and nanoseconds of a time, which may lie before 1970.
+const fn parts(time: u64) -> (i64, u32) {
+    let time = time as i64;
+    (time.div_euclid(NANOSECONDS), time.rem_euclid(NANOSECONDS) as u32)
+}
 
 /// `struct stat`.
 fn put_stat(call: &mut Call<'_>, target: usize, attributes: &Attributes) -> Outcome {
     let status = &attributes.status;
     let [accessed, modified, changed] = [status.accessed, status.modified, status.changed]
-        .map(|time| (time / NANOSECONDS, time % NANOSECONDS));
+        .map(parts)
+        .map(|(seconds, fraction)| (seconds as u64, u64::from(fraction)));
     let words = [
         status.device,
         status.number,
@@ -109,8 +116,9 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     set(40, &status.size.to_ne_bytes());
     set(48, &attributes.sectors.to_ne_bytes());
     for (at, time) in [(64, status.accessed), (96, status.changed), (112, status.modified)] {
-        set(at, &(time / NANOSECONDS).to_ne_bytes());
-        set(at + 8, &((time % NANOSECONDS) as u32).to_ne_bytes());
+        let (seconds, fraction) = parts(time);
+        set(at, &seconds.to_ne_bytes());
+        set(at + 8, &fraction.to_ne_bytes());
     }
     for (at, number) in [(128, status.special), (136, status.device)] {
         set(at, &((number >> 8) as u32).to_ne_bytes());

@@ -11,6 +11,7 @@ use linux_raw_sys::general as linux;
 
 use crate::arch::{clock, percpu};
 use crate::calls::call::{Call, Outcome};
+use crate::calls::names::known;
 use crate::calls::time::NANOSECONDS;
 use crate::files::random_bytes;
 use crate::memory::{copy_out, frames, get, get_words, put, put_words, with_buffer};
@@ -48,7 +49,12 @@ pub(super) fn sysinfo(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn getrandom(call: &mut Call<'_>) -> Outcome {
     const PIECE: usize = 256;
-    let [buffer, len, ..] = call.args;
+    let [buffer, len, flags, ..] = call.args;
+    let both = linux::GRND_RANDOM | linux::GRND_INSECURE;
+    known(flags, both | linux::GRND_NONBLOCK)?;
+    if flags as u32 & both == both {
+        return Err(Errno::INVAL);
+    }
     with_buffer(&mut call.token, buffer, len, |to, token| {
         let asked = to.count();
         while to.count() > 0 {

@@ -66,11 +66,36 @@ impl Epoll {
         interests.iter().position(is_same)
     }
 
+    /// Checks that a set may be put in this one.
+    ///
+    /// # Errors
+    /// `ELOOP`: it leads back to this one, or through too many others.
+    fn may_hold(&self, file: &OpenFile) -> Result<(), Errno> {
+        /// Sets within sets, at most.
+        const NESTED: usize = 4;
+        let mut inside = alloc::vec![OpenFile::clone(file)];
+        for _ in 0..NESTED {
+            let mut next = Vec::new();
+            for set in inside.iter().filter_map(|file| file.kind::<Epoll>()) {
+                if core::ptr::eq(set, self) {
+                    return Err(Errno::LOOP);
+                }
+                next.extend(set.files().files.into_iter().map(|(_, file)| file));
+            }
+            next.retain(|file| file.kind::<Epoll>().is_some());
+            if next.is_empty() {
+                return Ok(());
+            }
+            inside = next;
+        }
+        Err(Errno::LOOP)
+    }
+
     /// `epoll_ctl`.
     ///
     /// # Errors
     /// `EEXIST`, `ENOENT`; `EPERM` for a file that is always ready; `EINVAL` for the set itself;
-    /// `ENOSPC` for too many files.
+    /// `ENOSPC` for too many files; `ELOOP` for sets within sets.
     pub(crate) fn change(
         &self,
         operation: u32,
@@ -83,6 +108,9 @@ impl Epoll {
         }
         if file.kind::<Epoll>().is_some_and(|other| core::ptr::eq(other, self)) {
             return Err(Errno::INVAL);
+        }
+        if operation == linux::EPOLL_CTL_ADD && file.kind::<Epoll>().is_some() {
+            self.may_hold(file)?;
         }
         {
             let mut interests = self.interests.lock();
@@ -142,13 +170,14 @@ impl Epoll {
     }
 }
 
-/// What is told of a file whether it was asked for or not.
-const ALWAYS: Ready = Ready::HANG_UP.union(Ready::ERROR);
-
 fn ready_of(interest: &Interest, file: &OpenFile) -> Ready {
     let asked = Ready::from_bits_truncate(interest.events);
     // One that was told of once is asked for nothing.
-    if interest.events & !ONE_SHOT == 0 { Ready::empty() } else { file.ready() & (asked | ALWAYS) }
+    if interest.events & !ONE_SHOT == 0 {
+        Ready::empty()
+    } else {
+        file.ready() & (asked | Ready::ALWAYS)
+    }
 }
 
 impl Looked {

@@ -33,6 +33,21 @@ bitflags! {
     }
 }
 
+impl Ready {
+    /// What is told whether it was asked for or not.
+    pub(crate) const ALWAYS: Self = Self::HANG_UP.union(Self::ERROR);
+
+    /// The bits of `poll` that a program is told of that asks for these.
+    pub(crate) fn told(self, asked: u32) -> u32 {
+        let mut all = self.bits();
+        // Nothing is read or written out of its turn.
+        for (ready, normal) in [(Self::IN, linux::POLLRDNORM), (Self::OUT, linux::POLLWRNORM)] {
+            all |= if self.contains(ready) { normal } else { 0 };
+        }
+        all & (asked | Self::ALWAYS.bits())
+    }
+}
+
 /// An open file. What a kind does not know fails as on Linux.
 pub(crate) trait File: Send + Sync {
     /// `read`. May sleep.

@@ -72,7 +72,7 @@ pub(crate) use paths::absolute;
 pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use regular::Regular;
 pub(crate) use socket::{Socket, Way, pair as socket_pair};
-pub(crate) use timer::{Clock, Counts, Setting, TimerFile, counter, timer};
+pub(crate) use timer::{Clock, Counts, Setting, TimerFile, count_one, counter, is_counter, timer};
 pub(crate) use uses::Use;
 pub(crate) use vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
 

@@ -228,8 +228,11 @@ impl PipeEnd {
     /// Sets how many bytes it holds (`F_SETPIPE_SZ`); how many it does then.
     ///
     /// # Errors
-    /// `EBUSY`: it has more in it; `EPERM` for too many.
+    /// `EBUSY`: it has more in it; `EPERM` for too many; `EINVAL` for more than there can be.
     pub(crate) fn set_capacity(&self, wanted: usize) -> Result<usize, Errno> {
+        if wanted > 1 << 31 {
+            return Err(Errno::INVAL);
+        }
         let rounded = wanted.max(PIECE).checked_next_power_of_two().ok_or(Errno::INVAL)?;
         if rounded > LARGEST {
             return Err(Errno::PERM);
@@ -298,16 +301,21 @@ impl File for PipeEnd {
             return Ok(0);
         }
         let _one = self.turn(&self.pipe.writers)?;
+        let is_whole = from.count() <= PIECE;
         let mut done = 0;
         let mut piece = [0; PIECE];
         while from.count() > 0 {
             let len = from.count().min(PIECE);
-            match self.wait_for_room(len) {
+            // More than can be written together goes in as far as there is room.
+            let least = if is_whole { len } else { 1 };
+            match self.wait_for_room(least) {
                 Ok(Some(())) => {}
                 Ok(None) if done == 0 => return Err(Errno::PIPE),
                 Err(errno) if done == 0 => return Err(errno),
                 Ok(None) | Err(_) => break,
             }
+            // Only the thread that has the turn takes room.
+            let len = len.min(self.pipe.state.lock().room());
             let copied = copy_in(from, token, &mut piece[..len]);
             self.pipe.state.lock().bytes.extend(&piece[..copied]);
             wake_pollers(key_of(&*self.pipe));

@@ -57,6 +57,22 @@ pub(crate) fn counter(count: u32, counts: Counts, flags: u32) -> OpenFile {
     Arc::new(Counter { count: Lock::new(count.into()), counts, flags })
 }
 
+/// Whether a file is an `eventfd`.
+pub(crate) fn is_counter(file: &OpenFile) -> bool {
+    file.kind::<Counter>().is_some()
+}
+
+/// Counts one event more, if there is room for it.
+pub(crate) fn count_one(file: &OpenFile) {
+    if let Some(counter) = file.kind::<Counter>() {
+        {
+            let mut count = counter.count.lock();
+            *count = (*count + 1).min(MOST);
+        }
+        wake_pollers(key_of(counter));
+    }
+}
+
 impl File for Counter {
     fn read(&self, token: &mut MayFault, to: &mut UserBytes<'_>) -> Result<usize, Errno> {
         if to.count() < WORD {
@@ -108,6 +124,10 @@ impl File for Counter {
 
     fn attributes(&self) -> Result<Attributes, Errno> {
         Ok(stream_attributes(Kind::File, 0))
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 
     fn flags(&self) -> u32 {

@@ -10,7 +10,7 @@ use linux_raw_sys::general as linux;
 use spin::Once;
 
 use crate::arch::{clock, serial};
-use crate::calls::{all_closed, tell_unknown};
+use crate::calls::{all_closed, tell_unknown, undo_semaphores};
 use crate::files;
 use crate::memory::put;
 use crate::process::futex::{FutexKey, futex_wake};
@@ -92,6 +92,7 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     timers::delete_all(process);
     let files = process.files.lock().remove_if(|_, _| true);
     all_closed(process.number, files);
+    undo_semaphores(process.number);
     let memory = process.memory.lock().take();
     drop(memory);
     // The working directory is in use no more.

@@ -40,6 +40,11 @@ impl Layout {
         self.data.clone()
     }
 
+    /// Whether an address lies in the first thread's stack.
+    pub(crate) fn is_stack(address: usize) -> bool {
+        (STACK_END - STACK..STACK_END).contains(&address)
+    }
+
     /// `brk`: moves the end of the data segment; where it is then. A move that is not possible
     /// leaves it.
     pub(crate) fn set_break(&mut self, space: &Space, end: usize) -> usize {

@@ -9,8 +9,10 @@
 //! | timers that send signals | `timers` |
 //! | futexes | `futex`, `robust` |
 //! | the process itself | `state` |
+//! | what became of asynchronous requests | `contexts` |
 //! | places in an address space: `brk`, `mmap` | `layout` |
 
+mod contexts;
 mod deliver;
 mod exec;
 mod exit;
@@ -24,6 +26,7 @@ mod space;
 mod state;
 pub(crate) mod timers;
 
+pub(crate) use contexts::{Context, Event};
 pub(crate) use deliver::{INFO_WORDS, information, prepare_return, sigreturn};
 pub(crate) use exec::{MAX_TEXT, WORD, execute, start_first};
 pub(crate) use exit::{Ending, exit_call, wait};

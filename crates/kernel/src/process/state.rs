@@ -16,6 +16,7 @@ use crate::arch::trap::TrapFrame;
 use crate::credentials::Credentials;
 use crate::files::{Directory, OpenFile, Use};
 use crate::memory::{AddressSpace, Space};
+use crate::process::contexts::Contexts;
 use crate::process::layout::Layout;
 use crate::sched::{self, Main, Owner, Thread};
 use crate::signals::{CONTINUED, Life, WaitStatus, stopped_status};
@@ -87,12 +88,14 @@ pub(crate) struct Memory {
     running: Option<Arc<Use>>,
     /// New mappings are locked (`MCL_FUTURE`).
     pub(crate) locks_new: AtomicBool,
+    pub(crate) contexts: Contexts,
 }
 
 impl Memory {
     pub(super) fn new(space: Space, layout: Layout, running: Option<Arc<Use>>) -> Arc<Self> {
         let locks_new = AtomicBool::new(false);
-        Arc::new(Self { space, layout: SleepLock::new(layout), running, locks_new })
+        let (layout, contexts) = (SleepLock::new(layout), Contexts::new());
+        Arc::new(Self { space, layout, running, locks_new, contexts })
     }
 
     /// The use of the file of its program, for a copy of the memory.

@@ -235,11 +235,29 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// `EINVAL` for an address that is not the start of a page, and for a mapping that is locked;
     /// `ENOMEM` if a page of the range has no mapping, after the others were done.
     pub fn discard(space: &S::Space, address: usize, len: usize) -> Result<(), Errno> {
+        Self::discard_but(space, address, len, Advised::LOCKED)
+    }
+
+    /// `MADV_DONTNEED_LOCKED`: as [`discard`](Self::discard), of locked mappings, too.
+    ///
+    /// # Errors
+    /// Those of [`discard`](Self::discard), but for locked mappings.
+    pub fn discard_locked(space: &S::Space, address: usize, len: usize) -> Result<(), Errno> {
+        Self::discard_but(space, address, len, Advised::empty())
+    }
+
+    /// Discards what none of `refused` is asked of.
+    fn discard_but(
+        space: &S::Space,
+        address: usize,
+        len: usize,
+        refused: Advised,
+    ) -> Result<(), Errno> {
         let pages = pages_of(address, len)?;
         let _areas = space.read_areas()?;
         let covered = {
             let state = space.state.lock();
-            if state.areas(&pages).any(|area| area.advised.contains(Advised::LOCKED)) {
+            if state.areas(&pages).any(|area| area.advised.intersects(refused)) {
                 return Err(Errno::INVAL);
             }
             state.covers(&pages)

@@ -10,7 +10,7 @@ use crate::names::node::{Attributes, Caller, Content, Kind, Node, PERMISSIONS};
 use crate::system::System;
 
 /// A day in nanoseconds: how long an access stays unrecorded at most, as with `relatime`.
-const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
+const DAY: i64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// The size of a directory for each of its names, as on tmpfs.
 const ENTRY_SIZE: u64 = 20;
@@ -145,8 +145,10 @@ impl<S: System> Node<S> {
         match accessed {
             Accessed::Exactly(time) => *last = time,
             Accessed::Now(now) => {
-                let unseen = *last <= times.modified || *last <= times.changed;
-                if unseen || now.saturating_sub(*last) >= DAY {
+                // Those that are set may lie before the clock's zero.
+                let age = |time: u64| (now as i64).saturating_sub(time as i64);
+                let unseen = age(*last) >= age(times.modified).min(age(times.changed));
+                if unseen || age(*last) >= DAY {
                     *last = now;
                 }
             }

@@ -52,6 +52,7 @@ fn locked_pages_are_neither_given_up_nor_invalidated() {
     assert_eq!(process.space.advised_bytes(Advised::LOCKED), PAGE_SIZE);
     assert_eq!(process.discard(0, 2), Err(E::INVAL));
     assert_eq!(process.discard(1, 1), Ok(()));
+    assert_eq!(Space::discard_locked(&process.space, at(0), 2 * PAGE_SIZE), Ok(()));
     let flags = linux::MS_SYNC | linux::MS_INVALIDATE;
     assert_eq!(process.msync(0, 2, flags), Err(E::BUSY));
     assert_eq!(process.msync(0, 2, linux::MS_SYNC), Ok(()));

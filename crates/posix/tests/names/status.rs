@@ -141,6 +141,11 @@ fn an_access_is_recorded_once_after_a_change_and_once_a_day() {
     assert_eq!(node.status().accessed, 102 + day);
     node.accessed_at(Accessed::Exactly(5));
     assert_eq!(node.status().accessed, 5);
+    let early = (-7_i64).cast_unsigned();
+    node.accessed_at(Accessed::Exactly(early));
+    assert_eq!(node.status().accessed, early);
+    node.accessed_at(Accessed::Now(103 + day));
+    assert_eq!(node.status().accessed, 103 + day, "before 1970 is before the change");
 }
 
 #[test]
