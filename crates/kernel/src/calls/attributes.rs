@@ -87,6 +87,7 @@ fn set_owner(node: &Handle, [user, group]: [usize; 2]) -> Outcome {
     let (own, status) = (credentials(), node.attributes()?.status);
     let (user, group) = (id(user), id(group));
     let may = own.is_root_of_files()
+        || (user.is_none() && group.is_none())
         || (own.user.file == status.uid
             && user.is_none_or(|user| user == status.uid)
             && group.is_none_or(|group| group == status.gid || own.has_group(group)));
