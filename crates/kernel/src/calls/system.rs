@@ -1,8 +1,6 @@
 //! What the system is, and its limits.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use alloc::sync::Arc;
 
 use faultless::prelude::PAGE_SIZE;
@@ -62,7 +60,12 @@ pub(super) fn getrandom(call: &mut Call<'_>) -> Outcome {
     })
 }
 
-fn change_limit(call: &mut Call<'_>, of: &Process, which: usize, new: usize) -> Result<(), Errno> {
+fn change_limit(
+    call: &mut Call<'_>,
+    of: &Arc<Process>,
+    which: usize,
+    new: usize,
+) -> Result<(), Errno> {
     let limit = get_words(&mut call.token, new)?;
     let [_, most] = of.life.limits.get(which)?;
     if limit[1] > most && limit[0] <= limit[1] && !credentials().is_root() {
@@ -71,6 +74,9 @@ fn change_limit(call: &mut Call<'_>, of: &Process, which: usize, new: usize) -> 
     of.life.limits.set(which, limit)?;
     if which as u32 == linux::RLIMIT_NOFILE {
         of.files.lock().set_limit(limit[0] as usize);
+    }
+    if which as u32 == linux::RLIMIT_CPU {
+        process::timers::limit(of);
     }
     Ok(())
 }
@@ -160,8 +166,7 @@ pub(super) fn sched_setaffinity(call: &mut Call<'_>) -> Outcome {
     if number != 0 && sched::find(number as u32).is_none() {
         return Err(Errno::SRCH);
     }
-    let cpus = percpu::cpus().iter().filter(|cpu| cpu.online.load(Relaxed)).count();
-    let asked = u64::from_ne_bytes(bytes) & ((1 << cpus) - 1);
+    let asked = u64::from_ne_bytes(bytes) & ((1 << percpu::online()) - 1);
     if asked == 0 { Err(Errno::INVAL) } else { Ok(0) }
 }
 
@@ -170,8 +175,7 @@ pub(super) fn sched_getaffinity(call: &mut Call<'_>) -> Outcome {
     if len < 8 {
         return Err(Errno::INVAL);
     }
-    let cpus = percpu::cpus().iter().filter(|cpu| cpu.online.load(Relaxed)).count();
-    put_words(&mut call.token, target, [(1 << cpus) - 1])?;
+    put_words(&mut call.token, target, [(1 << percpu::online()) - 1])?;
     Ok(8)
 }
 

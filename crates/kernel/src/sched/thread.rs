@@ -312,6 +312,11 @@ pub(crate) fn find(number: u32) -> Option<Arc<Thread>> {
     THREADS.lock().get(&number).cloned()
 }
 
+/// How long the thread of a number ran, in nanoseconds, unless it has ended.
+pub(crate) fn run_time_of(number: u32) -> Option<u64> {
+    THREADS.lock().get(&number).map(|thread| super::run_time(thread))
+}
+
 /// Calls `act` with each thread that has not ended, under the lock of the table.
 pub(super) fn for_each(act: impl FnMut(&Arc<Thread>)) {
     THREADS.lock().values().for_each(act);
