@@ -26,9 +26,14 @@ const MAX_WORD: usize = 128 * 1024;
 pub(super) fn clone(call: &mut Call<'_>) -> Outcome {
     let [flags, stack, parent_number, child_number, thread_pointer, _] = call.args;
     let flags = flags as u64;
-    let request = CloneRequest { flags, stack, parent_number, child_number, thread_pointer };
+    let signal = flags as u32 & SIGNAL;
+    let request =
+        CloneRequest { flags, stack, parent_number, child_number, thread_pointer, signal };
     run(call, request)
 }
+
+/// The bits of the flags of `clone` that are a signal; `clone3` has a word for it.
+const SIGNAL: u32 = linux::CSIGNAL;
 
 fn run(call: &mut Call<'_>, request: CloneRequest) -> Outcome {
     Ok(process::clone(&mut call.token, call.frame, request)? as usize)
@@ -42,11 +47,29 @@ pub(super) fn clone3(call: &mut Call<'_>) -> Outcome {
     if size < CLONE_WORDS * 8 {
         return Err(Errno::INVAL);
     }
+    if size > PAGE_SIZE {
+        return Err(Errno::TOOBIG);
+    }
     let words: [u64; CLONE_WORDS] = get_words(&mut call.token, at)?;
-    let [flags, _pidfd, child, parent, _signal, stack, stack_size, thread_pointer] =
+    let mut later = [0; PAGE_SIZE - CLONE_WORDS * 8];
+    let later = &mut later[..size - CLONE_WORDS * 8];
+    get(&mut call.token, at + CLONE_WORDS * 8, later)?;
+    if later.iter().any(|byte| *byte != 0) {
+        // What a later version has is not known.
+        return Err(Errno::TOOBIG);
+    }
+    let [flags, _pidfd, child, parent, signal, stack, stack_size, thread_pointer] =
         words.map(|word| word as usize);
+    let refused = SIGNAL | linux::CLONE_DETACHED;
+    if flags as u32 & refused != 0 || signal > SIGNALS || (stack == 0) != (stack_size == 0) {
+        return Err(Errno::INVAL);
+    }
+    if flags as u32 & (linux::CLONE_THREAD | linux::CLONE_PARENT) != 0 && signal != 0 {
+        return Err(Errno::INVAL);
+    }
     let request = CloneRequest {
         flags: flags as u64,
+        signal: signal as u32,
         stack: stack.wrapping_add(stack_size),
         parent_number: parent,
         child_number: child,
@@ -56,12 +79,12 @@ pub(super) fn clone3(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn fork(call: &mut Call<'_>) -> Outcome {
-    run(call, CloneRequest::default())
+    run(call, CloneRequest { signal: linux::SIGCHLD, ..CloneRequest::default() })
 }
 
 pub(super) fn vfork(call: &mut Call<'_>) -> Outcome {
     let flags = u64::from(linux::CLONE_VM | linux::CLONE_VFORK);
-    run(call, CloneRequest { flags, ..CloneRequest::default() })
+    run(call, CloneRequest { flags, signal: linux::SIGCHLD, ..CloneRequest::default() })
 }
 
 /// A table of texts, with a 0 at its end.
@@ -138,8 +161,19 @@ const fn status(call: &Call<'_>) -> u32 {
     (call.args[0] as u32 & 0xff) << 8
 }
 
+/// The options of `wait` that say which kinds of children are meant.
+const KINDS: u32 = linux::__WNOTHREAD | linux::__WALL | linux::__WCLONE;
+
 pub(super) fn wait4(call: &mut Call<'_>) -> Outcome {
     let [which, status, flags, usage, ..] = call.args;
+    let known = linux::WNOHANG | linux::WUNTRACED | linux::WCONTINUED | KINDS;
+    if flags as u32 & !known != 0 {
+        return Err(Errno::INVAL);
+    }
+    // A group that has no number.
+    if which as i32 == i32::MIN {
+        return Err(Errno::SRCH);
+    }
     let before = call.process.life.children_ran();
     let Some(child) = process::wait(which as i32, flags as u32 | linux::WEXITED)? else {
         return Ok(0);
@@ -163,7 +197,8 @@ pub(super) fn waitid(call: &mut Call<'_>) -> Outcome {
         _ => return Err(Errno::INVAL),
     };
     let known = linux::WEXITED | linux::WSTOPPED | linux::WCONTINUED;
-    if flags as u32 & known == 0 || flags as u32 & !(known | linux::WNOHANG | linux::WNOWAIT) != 0 {
+    let more = linux::WNOHANG | linux::WNOWAIT | KINDS;
+    if flags as u32 & known == 0 || flags as u32 & !(known | more) != 0 {
         return Err(Errno::INVAL);
     }
     let child = process::wait(which, flags as u32)?;

@@ -122,6 +122,9 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
 
 /// Takes a child off the list of a parent that does not want to wait for it.
 fn forget_unwanted(parent: &Process, child: &Process) {
+    if child.end_signal.load(Relaxed) != linux::SIGCHLD {
+        return;
+    }
     let action = parent.life.signals.action(linux::SIGCHLD);
     if action.handler == SIG_IGN || action.flags & u64::from(linux::SA_NOCLDWAIT) != 0 {
         let mut children = parent.children.lock();
@@ -135,9 +138,16 @@ fn forget_unwanted(parent: &Process, child: &Process) {
 /// Tells a parent that a child has changed.
 fn tell(parent: &Arc<Process>, child: &Process, status: WaitStatus) {
     let action = parent.life.signals.action(linux::SIGCHLD);
-    if child.has_ended() || action.flags & u64::from(linux::SA_NOCLDSTOP) == 0 {
+    let signal = if child.has_ended() {
+        child.end_signal.load(Relaxed)
+    } else if action.flags & u64::from(linux::SA_NOCLDSTOP) == 0 {
+        linux::SIGCHLD
+    } else {
+        0
+    };
+    if signal != 0 {
         let child = Waited { number: child.number, status };
-        send(parent, linux::SIGCHLD, Cause::Child(child));
+        send(parent, signal, Cause::Child(child));
     }
     wake(key_of(&parent.children));
 }
@@ -242,6 +252,13 @@ fn is_meant(child: &Process, which: i32, own_group: u32) -> bool {
     }
 }
 
+/// Whether a child is of the kind that `flags` mean: one that ends with `SIGCHLD`, another one
+/// (`__WCLONE`), or any (`__WALL`).
+fn is_of_kind(child: &Process, flags: u32) -> bool {
+    let is_clone = child.end_signal.load(Relaxed) != linux::SIGCHLD;
+    flags & linux::__WALL != 0 || is_clone == (flags & linux::__WCLONE != 0)
+}
+
 /// `wait4`: a child that has changed as `flags` say (`WEXITED`, `WSTOPPED`, `WCONTINUED`). One that
 /// has ended is taken off the list. None with `WNOHANG`, if none has changed.
 ///
@@ -252,7 +269,8 @@ pub(crate) fn wait(which: i32, flags: u32) -> Result<Option<Waited>, Errno> {
     let own_group = process.group.load(Relaxed);
     let look = || -> Result<Option<Waited>, Errno> {
         let mut children = process.children.lock();
-        let is_meant = |child: &Arc<Process>| is_meant(child, which, own_group);
+        let is_meant =
+            |child: &Arc<Process>| is_meant(child, which, own_group) && is_of_kind(child, flags);
         if !children.iter().any(is_meant) {
             return Err(Errno::CHILD);
         }

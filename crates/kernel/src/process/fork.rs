@@ -15,6 +15,7 @@ use crate::arch::trap::TrapFrame;
 use crate::memory::{AddressSpace, new_space, put};
 use crate::process::exit::exit_thread;
 use crate::process::state::{Memory, Process, current};
+use crate::process::timers;
 use crate::sched;
 use crate::task::credentials;
 use crate::waits::{key_of, waits};
@@ -28,9 +29,38 @@ pub(crate) struct CloneRequest {
     pub(crate) parent_number: usize,
     pub(crate) child_number: usize,
     pub(crate) thread_pointer: usize,
+    /// The signal that tells the parent of the end of a new process; 0 for none.
+    pub(crate) signal: u32,
 }
 
+/// What cannot be had: descriptors of processes, traced children, namespaces and control groups.
+const REFUSED: u64 = (linux::CLONE_PIDFD
+    | linux::CLONE_NEWNS
+    | linux::CLONE_NEWCGROUP
+    | linux::CLONE_NEWUTS
+    | linux::CLONE_NEWIPC
+    | linux::CLONE_NEWUSER
+    | linux::CLONE_NEWPID
+    | linux::CLONE_NEWNET) as u64
+    | linux::CLONE_INTO_CGROUP;
+
 impl CloneRequest {
+    /// Checks that it can be had, and that its flags go together.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    fn check(&self) -> Result<(), Errno> {
+        let needs = |flag, other| !self.has(flag) || self.has(other);
+        if self.flags & REFUSED == 0
+            && needs(linux::CLONE_THREAD, linux::CLONE_SIGHAND)
+            && needs(linux::CLONE_SIGHAND, linux::CLONE_VM)
+        {
+            Ok(())
+        } else {
+            Err(Errno::INVAL)
+        }
+    }
+
     const fn has(&self, flag: u32) -> bool {
         self.flags & flag as u64 != 0
     }
@@ -47,9 +77,7 @@ pub(crate) fn clone(
 ) -> Result<u32, Errno> {
     let process = current().ok_or(Errno::SRCH)?;
     let is_thread = request.has(linux::CLONE_THREAD);
-    if is_thread && !request.has(linux::CLONE_VM) {
-        return Err(Errno::INVAL);
-    }
+    request.check()?;
     let number = sched::next_number();
     let of =
         if is_thread { Arc::clone(&process) } else { new_process(&process, number, &request)? };
@@ -117,6 +145,12 @@ fn new_process(
         Arc::downgrade(parent)
     };
     let child = Process::new(number, above, Some(memory), files, cwd);
+    let signal = if request.has(linux::CLONE_PARENT) {
+        parent.end_signal.load(Relaxed)
+    } else {
+        request.signal
+    };
+    child.end_signal.store(signal, Relaxed);
     child.umask.store(parent.umask.load(Relaxed), Relaxed);
     child.group.store(parent.group.load(Relaxed), Relaxed);
     child.session.store(parent.session.load(Relaxed), Relaxed);
@@ -128,7 +162,9 @@ fn new_process(
     let words = parent.words.lock().clone();
     *child.words.lock() = words;
     child.life.signals.copy_actions(&parent.life.signals);
-    Ok(Arc::new(child))
+    let child = Arc::new(child);
+    timers::limit(&child);
+    Ok(child)
 }
 
 /// Starts another thread of the current process, which does `main` in the kernel and ends.

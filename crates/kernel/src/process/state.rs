@@ -56,6 +56,8 @@ pub(crate) struct Process {
     pub(super) released: AtomicBool,
     /// What its parent has not been told of yet (`wait`).
     pub(super) change: Lock<Option<Change>>,
+    /// The signal that tells its parent of its end; 0 for none.
+    pub(super) end_signal: AtomicU32,
     pub(crate) group: AtomicU32,
     pub(crate) session: AtomicU32,
 }
@@ -138,6 +140,7 @@ impl Process {
             ended: AtomicBool::new(false),
             released: AtomicBool::new(false),
             change: Lock::new(None),
+            end_signal: AtomicU32::new(linux::SIGCHLD),
             group: AtomicU32::new(number),
             session: AtomicU32::new(number),
         }
@@ -168,7 +171,8 @@ impl Process {
 
     /// How long its threads ran, in nanoseconds.
     pub(crate) fn run_time(&self) -> u64 {
-        self.life.ran() + self.threads().iter().map(|thread| sched::run_time(thread)).sum::<u64>()
+        let threads = self.threads.lock();
+        self.life.ran() + threads.iter().map(|thread| sched::run_time(thread)).sum::<u64>()
     }
 
     /// Whether all its threads are to end.
