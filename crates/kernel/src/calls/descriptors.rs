@@ -12,6 +12,9 @@ use crate::files::{self, Directory, OpenFile, PipeEnd};
 use crate::memory::{get_string, put};
 use crate::sched;
 
+/// The flag of `close_range` that gives the caller a table of its own, which it has.
+const CLOSE_RANGE_UNSHARE: u32 = 2;
+
 /// The flag of `close_range` that marks instead.
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 
@@ -85,6 +88,7 @@ pub(super) fn close(call: &mut Call<'_>) -> Outcome {
 pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
     let [first, last, flags, ..] = call.args;
     let range = first as u32 as usize..=last as u32 as usize;
+    names::known(flags, CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)?;
     if range.is_empty() {
         return Err(Errno::INVAL);
     }
@@ -166,6 +170,7 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         | linux::F_OFD_SETLK
         | linux::F_OFD_SETLKW => locks::records(call, &file),
         linux::F_GETPIPE_SZ => Ok(file.kind::<PipeEnd>().ok_or(Errno::BADF)?.capacity()),
+        linux::F_SETPIPE_SZ if argument as i32 <= 0 => Err(Errno::INVAL),
         linux::F_SETPIPE_SZ => {
             file.kind::<PipeEnd>().ok_or(Errno::BADF)?.set_capacity(argument as u32 as usize)
         }

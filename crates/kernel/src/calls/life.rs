@@ -335,7 +335,7 @@ pub(super) fn arch_prctl(call: &mut Call<'_>) -> Outcome {
     }
 }
 
-/// The name is the process'; a parent's death is told to none.
+/// What is asked for is the process', not the thread's.
 pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
     const LAST_CAPABILITY: usize = 40;
     const SET_DEATH_SIGNAL: u32 = 1;
@@ -352,22 +352,36 @@ pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
     const SET_NO_NEW_PRIVILEGES: u32 = 38;
     const GET_NO_NEW_PRIVILEGES: u32 = 39;
     const SET_TRACER: u32 = 0x5961_6d61;
+    let asked = &call.process.asked;
     match call.args[0] as u32 {
         SET_DEATH_SIGNAL if call.args[1] > SIGNALS => Err(Errno::INVAL),
         SET_DUMPABLE if call.args[1] > 1 => Err(Errno::INVAL),
-        SET_NO_NEW_PRIVILEGES if call.args[1] != 1 => Err(Errno::INVAL),
-        SET_DEATH_SIGNAL
-        | SET_DUMPABLE
-        | SET_SLACK
-        | SET_SUBREAPER
-        | SET_NO_NEW_PRIVILEGES
-        | SET_TRACER => Ok(0),
+        SET_NO_NEW_PRIVILEGES if call.args[1..5] != [1, 0, 0, 0] => Err(Errno::INVAL),
+        GET_NO_NEW_PRIVILEGES if call.args[1..5] != [0; 4] => Err(Errno::INVAL),
+        SET_DEATH_SIGNAL => {
+            asked.death_signal.store(call.args[1] as u32, Relaxed);
+            Ok(0)
+        }
+        SET_SUBREAPER => {
+            asked.reaps.store(call.args[1] != 0, Relaxed);
+            Ok(0)
+        }
+        SET_NO_NEW_PRIVILEGES => {
+            asked.no_new_rights.store(true, Relaxed);
+            Ok(0)
+        }
+        SET_DUMPABLE | SET_SLACK | SET_TRACER => Ok(0),
         GET_DUMPABLE => Ok(1),
-        GET_NO_NEW_PRIVILEGES => Ok(0),
+        GET_NO_NEW_PRIVILEGES => Ok(usize::from(asked.no_new_rights.load(Relaxed))),
         GET_SLACK => Ok(50_000),
         HAS_CAPABILITY if call.args[1] <= LAST_CAPABILITY => Ok(1),
-        GET_DEATH_SIGNAL | GET_SUBREAPER => {
-            put(&mut call.token, call.args[1], &0_u32.to_ne_bytes())?;
+        code @ (GET_DEATH_SIGNAL | GET_SUBREAPER) => {
+            let value = if code == GET_SUBREAPER {
+                u32::from(asked.reaps.load(Relaxed))
+            } else {
+                asked.death_signal.load(Relaxed)
+            };
+            put(&mut call.token, call.args[1], &value.to_ne_bytes())?;
             Ok(0)
         }
         SET_NAME => {

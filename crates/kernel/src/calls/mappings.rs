@@ -1,6 +1,9 @@
 //! Calls that change the address space, by those of [`AddressSpace`].
 
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
+
+use alloc::vec::Vec;
 
 use faultless::prelude::{InFault, PAGE_SIZE};
 use faultless_posix::{Advised, Area, Errno, MapRequest, PageTable, Rights, Sharing};
@@ -8,7 +11,9 @@ use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::files::OpenFile;
-use crate::memory::{AddressSpace, Machine, Space, anonymous_request, put, shared_anonymous};
+use crate::memory::{
+    AddressSpace, Machine, Space, anonymous_request, is_anonymous, put, shared_anonymous,
+};
 use crate::process::{Layout, checked};
 use crate::task::Running;
 
@@ -163,14 +168,32 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
     if len == 0 {
         return if address.is_multiple_of(PAGE_SIZE) { Ok(0) } else { Err(Errno::INVAL) };
     }
-    if rights as u32 & !RIGHTS != 0 {
+    const GROWS: u32 = linux::PROT_GROWSDOWN | linux::PROT_GROWSUP;
+    if rights as u32 & !RIGHTS != 0 || rights as u32 & GROWS == GROWS {
         return Err(Errno::INVAL);
     }
-    checked(address, len)?;
+    let end = checked(address, len)?.end;
     let memory = call.process.memory()?;
+    let space = memory.space();
     let rights = Rights::from_bits_truncate(rights as u32);
-    AddressSpace::protect(memory.space(), address, len, rights)?;
-    if memory.space().is_covered(address..address + len) { Ok(0) } else { Err(Errno::NOMEM) }
+    // As far as it is mapped.
+    let mapped = mapped_end(space, address).min(end);
+    if mapped > address {
+        AddressSpace::protect(space, address, mapped - address, rights)?;
+    }
+    if mapped == end { Ok(0) } else { Err(Errno::NOMEM) }
+}
+
+/// The first address from `address` on without a mapping.
+fn mapped_end(space: &Space, address: usize) -> usize {
+    let mut end = address;
+    for area in space.areas() {
+        if area.pages.start * PAGE_SIZE > end {
+            break;
+        }
+        end = end.max(area.pages.end * PAGE_SIZE);
+    }
+    end
 }
 
 pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
@@ -286,12 +309,32 @@ pub(super) fn mincore(call: &mut Call<'_>) -> Outcome {
     }
     let range = checked(address, len)?;
     for start in range.clone().step_by(PIECE) {
-        let pages = AddressSpace::resident(memory.space(), start, PIECE.min(range.end - start))?;
-        let bytes: alloc::vec::Vec<u8> = pages.into_iter().map(u8::from).collect();
+        let space = memory.space();
+        let len = PIECE.min(range.end - start);
+        let mut pages = AddressSpace::resident(space, start, len)?;
+        untouched(space, start, &mut pages);
+        let bytes: Vec<u8> = pages.into_iter().map(u8::from).collect();
         put(&mut call.token, target, &bytes)?;
         target = target.wrapping_add(bytes.len());
     }
     Ok(0)
+}
+
+/// Takes pages of memory without a file out of those that are resident, if the program has not
+/// touched them: the page of zeros that they show is always there.
+fn untouched(space: &Space, start: usize, resident: &mut [bool]) {
+    let first = start / PAGE_SIZE;
+    let areas = space.areas().into_iter().filter(|area| is_anonymous(&area.description));
+    let shown = areas.map(|area| {
+        let Range { start, end } = area.pages;
+        start.max(first)..end.min(first + resident.len())
+    });
+    let shown: Vec<Range<usize>> = shown.collect();
+    space.with_table(|table| {
+        for page in shown.into_iter().flatten() {
+            resident[page - first] &= table.get(page).is_some();
+        }
+    });
 }
 
 pub(super) fn brk(call: &mut Call<'_>) -> Outcome {

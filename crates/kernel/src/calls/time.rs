@@ -9,6 +9,7 @@ use crate::calls::call::{Call, Outcome};
 use crate::memory::{USER_END, get, get_words, put_words};
 use crate::process::{self, FutexKey};
 use crate::sched;
+use crate::task::credentials;
 
 pub(super) const NANOSECONDS: u64 = 1_000_000_000;
 
@@ -111,6 +112,46 @@ pub(super) fn clock_getres(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
+/// Sets the clock of the day. Timers that are set to a time of it stay as they are.
+///
+/// # Errors
+/// `EPERM` for others than root; `EINVAL` for a time that is longer ago than the start, or later
+/// than Linux has any.
+fn set_day(time: u64) -> Outcome {
+    /// Seconds: 30 years before the last one of a 64-bit clock of nanoseconds.
+    const LAST: u64 = 8_277_292_036;
+    if time / NANOSECONDS >= LAST || time < clock::monotonic() {
+        return Err(Errno::INVAL);
+    }
+    if !credentials().is_root() {
+        return Err(Errno::PERM);
+    }
+    clock::set_real(time);
+    Ok(0)
+}
+
+pub(super) fn clock_settime(call: &mut Call<'_>) -> Outcome {
+    let [which, at, ..] = call.args;
+    if which as u32 != linux::CLOCK_REALTIME {
+        return Err(Errno::INVAL);
+    }
+    let time = timespec(call, at)?;
+    set_day(time)
+}
+
+/// A time zone is not kept.
+pub(super) fn settimeofday(call: &mut Call<'_>) -> Outcome {
+    let [time, zone, ..] = call.args;
+    if zone != 0 {
+        let [_zone] = get_words(&mut call.token, zone)?;
+    }
+    if time == 0 {
+        return if credentials().is_root() { Ok(0) } else { Err(Errno::PERM) };
+    }
+    let [seconds, microseconds] = get_words(&mut call.token, time)?;
+    set_day(nanoseconds(seconds, microseconds.checked_mul(1000).ok_or(Errno::INVAL)?)?)
+}
+
 pub(super) fn gettimeofday(call: &mut Call<'_>) -> Outcome {
     let [target, zone, ..] = call.args;
     let now = clock::real();
@@ -175,13 +216,14 @@ pub(super) fn clock_nanosleep(call: &mut Call<'_>) -> Outcome {
     let [which, flags, request, rest, ..] = call.args;
     let now = clock(which)?;
     match (which as u32, CpuClock::of(which)) {
-        (_, Some(CpuClock::Thread(_))) => return Err(Errno::INVAL),
         (
-            linux::CLOCK_MONOTONIC_RAW
+            linux::CLOCK_THREAD_CPUTIME_ID
+            | linux::CLOCK_MONOTONIC_RAW
             | linux::CLOCK_REALTIME_COARSE
             | linux::CLOCK_MONOTONIC_COARSE,
             _,
         ) => return Err(Errno::OPNOTSUPP),
+        (_, Some(CpuClock::Thread(_))) => return Err(Errno::INVAL),
         _ => {}
     }
     let time = timespec(call, request)?;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt::Write;
+
 use alloc::string::String;
 
 use faultless::prelude::PAGE_SIZE;

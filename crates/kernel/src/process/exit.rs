@@ -101,10 +101,15 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     if Arc::ptr_eq(first, process) {
         end_run(first, process.life.status.load(Acquire));
     }
+    let reaper = reaper_of(process).unwrap_or_else(|| Arc::clone(first));
     let children = core::mem::take(&mut *process.children.lock());
     for child in children {
-        *child.parent.lock() = Arc::downgrade(first);
-        first.children.lock().push(child);
+        *child.parent.lock() = Arc::downgrade(&reaper);
+        let signal = child.asked.death_signal.load(Relaxed);
+        if signal != 0 && !child.has_ended() {
+            send(&child, signal, Cause::User(process.number));
+        }
+        reaper.children.lock().push(child);
     }
     let parent = process.parent.lock().upgrade();
     if let Some(parent) = &parent {
@@ -114,10 +119,23 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     process.ended.store(true, SeqCst);
     process.released.store(true, SeqCst);
     wake(key_of(&process.released));
-    wake(key_of(&first.children));
+    wake(key_of(&reaper.children));
     if let Some(parent) = parent {
         tell(&parent, process, process.life.status.load(Acquire));
     }
+}
+
+/// The process above this one, none between them, that gets its children
+/// (`PR_SET_CHILD_SUBREAPER`).
+fn reaper_of(process: &Process) -> Option<Arc<Process>> {
+    let mut above = process.parent.lock().upgrade();
+    while let Some(ancestor) = above {
+        if ancestor.asked.reaps.load(Relaxed) && !ancestor.is_exiting() {
+            return Some(ancestor);
+        }
+        above = ancestor.parent.lock().upgrade();
+    }
+    None
 }
 
 /// Takes a child off the list of a parent that does not want to wait for it.

@@ -16,7 +16,7 @@ use crate::memory::{AddressSpace, new_space, put};
 use crate::process::exit::exit_thread;
 use crate::process::state::{Memory, Process, current};
 use crate::process::timers;
-use crate::sched;
+use crate::sched::{self, Thread};
 use crate::task::credentials;
 use crate::waits::{key_of, waits};
 
@@ -78,6 +78,7 @@ pub(crate) fn clone(
     let process = current().ok_or(Errno::SRCH)?;
     let is_thread = request.has(linux::CLONE_THREAD);
     request.check()?;
+    need_room(&process)?;
     let number = sched::next_number();
     let of =
         if is_thread { Arc::clone(&process) } else { new_process(&process, number, &request)? };
@@ -87,6 +88,7 @@ pub(crate) fn clone(
     }
     let thread = of.new_thread(number, begin, None)?;
     *thread.credentials.lock() = credentials();
+    *thread.schedule.lock() = sched::with_current(|own| *own.schedule.lock());
     let (fs, gs) = switch::bases();
     thread.fs_base.store(fs, Relaxed);
     thread.gs_base.store(gs, Relaxed);
@@ -115,6 +117,24 @@ pub(crate) fn clone(
         waits().wait_until(key_of(&of.released), &mut released);
     }
     Ok(number)
+}
+
+/// Checks that a user may have one more thread (`RLIMIT_NPROC`, which root has not).
+///
+/// # Errors
+/// `EAGAIN`.
+fn need_room(process: &Process) -> Result<(), Errno> {
+    let [limit, _] = process.life.limits.get(linux::RLIMIT_NPROC as usize)?;
+    let own = credentials();
+    if limit == u64::MAX || own.is_root() || own.user.real == 0 {
+        return Ok(());
+    }
+    let is_its = |thread: &&Arc<Thread>| {
+        thread.owner().is_some() && thread.credentials.lock().user.real == own.user.real
+    };
+    let threads = sched::all();
+    let count = threads.iter().filter(is_its).count();
+    if count as u64 >= limit { Err(Errno::AGAIN) } else { Ok(()) }
 }
 
 fn new_process(
@@ -152,6 +172,8 @@ fn new_process(
     };
     child.end_signal.store(signal, Relaxed);
     child.umask.store(parent.umask.load(Relaxed), Relaxed);
+    let gains_none = parent.asked.no_new_rights.load(Relaxed);
+    child.asked.no_new_rights.store(gains_none, Relaxed);
     child.group.store(parent.group.load(Relaxed), Relaxed);
     child.session.store(parent.session.load(Relaxed), Relaxed);
     child.life.limits.copy(&parent.life.limits);

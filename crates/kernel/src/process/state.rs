@@ -58,8 +58,21 @@ pub(crate) struct Process {
     pub(super) change: Lock<Option<Change>>,
     /// The signal that tells its parent of its end; 0 for none.
     pub(super) end_signal: AtomicU32,
+    /// What it has asked for by `prctl`.
+    pub(crate) asked: Asked,
     pub(crate) group: AtomicU32,
     pub(crate) session: AtomicU32,
+}
+
+/// What a process asks for by `prctl`.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// The signal that tells it of the end of its parent; 0 for none. A child does not have it.
+    pub(crate) death_signal: AtomicU32,
+    /// It gets the children of those below it that end.
+    pub(crate) reaps: AtomicBool,
+    /// `execve` gives it no rights that it has not. Inherited.
+    pub(crate) no_new_rights: AtomicBool,
 }
 
 /// What has become of a process that has not ended.
@@ -141,6 +154,7 @@ impl Process {
             released: AtomicBool::new(false),
             change: Lock::new(None),
             end_signal: AtomicU32::new(linux::SIGCHLD),
+            asked: Asked::default(),
             group: AtomicU32::new(number),
             session: AtomicU32::new(number),
         }

@@ -19,6 +19,7 @@ use faultless_posix::Errno;
 use crate::arch::percpu;
 use crate::arch::switch::{SAVED_FRAME_POINTER, SAVED_RETURN, first_stack_pointer};
 use crate::arch::trap::TrapFrame;
+use crate::calls::Schedule;
 use crate::credentials::Credentials;
 use crate::memory::{Machine, cache, dirty_limit};
 use crate::signals::{Life, ThreadSignals};
@@ -87,6 +88,8 @@ pub(crate) struct Thread {
     pub(crate) signals: ThreadSignals,
     /// Who it is.
     pub(crate) credentials: Lock<Credentials>,
+    /// How its program wants it to be scheduled.
+    pub(crate) schedule: Lock<Schedule>,
     /// The pages that it makes dirty. Used by the thread itself alone.
     writes: DirtyWriter<'static, Machine>,
     /// Since when it sleeps in a wait that signals do not end, in nanoseconds of the monotonic
@@ -148,6 +151,7 @@ impl Thread {
             ran: AtomicU64::new(0),
             signals: ThreadSignals::default(),
             credentials: Lock::new(Credentials::default()),
+            schedule: Lock::new(Schedule::default()),
             writes: DirtyWriter::new(dirty_limit(), cache().wait()),
             waits_since: AtomicU64::new(0),
             is_interruptible: AtomicBool::new(false),
