@@ -170,6 +170,26 @@ static void sets_in_sets(void)
 	SHOW(epoll_ctl(up[0], EPOLL_CTL_MOD, down[4], &event));
 }
 
+static void packets(void)
+{
+	char bytes[8] = {0};
+	int ends[2];
+
+	puts("# packets in a pipe");
+	/* O_DIRECT, as glibc has it. */
+	SHOW(pipe2(ends, 040000));
+	SHOW((fcntl(ends[1], F_GETFL) & 040000) != 0);
+	SHOW(write(ends[1], "abc", 3));
+	SHOW(write(ends[1], "defg", 4));
+	SHOW(write(ends[1], "hi", 2));
+	SHOW(read(ends[0], bytes, 8));
+	SHOW(read(ends[0], bytes, 1));
+	SHOW(bytes[0]);
+	/* The rest of the packet is gone. */
+	SHOW(read(ends[0], bytes, 8));
+	SHOW(bytes[0]);
+}
+
 static void others(void)
 {
 	struct timespec time = {0, -1};
@@ -221,6 +241,7 @@ int main(void)
 	asked_of_prctl();
 	pages();
 	sets_in_sets();
+	packets();
 	others();
 	return 0;
 }

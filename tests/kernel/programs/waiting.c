@@ -194,6 +194,61 @@ static void circles_of_locks(void)
 		;
 }
 
+/* A process that was stopped goes on with its wait. */
+static void stopped_waits(void)
+{
+	sigset_t none;
+	int status;
+
+	puts("# waits that go on after a stop");
+	sigemptyset(&none);
+	for (int kind = 0; kind < 2; kind++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			signal(SIGUSR1, note);
+			last = 0;
+			if (kind == 0)
+				pause();
+			else
+				sigsuspend(&none);
+			_exit(last == SIGUSR1 ? 4 : 5);
+		}
+		usleep(50000);
+		kill(child, SIGSTOP);
+		SHOW_IS(waitpid(child, &status, WUNTRACED) == child);
+		kill(child, SIGCONT);
+		usleep(50000);
+		SHOW(waitpid(child, &status, WNOHANG));
+		kill(child, SIGUSR1);
+		SHOW_IS(waitpid(child, &status, 0) == child);
+		SHOW(WEXITSTATUS(status));
+	}
+}
+
+static void groups_of_children(void)
+{
+	int ends[2];
+	char byte;
+	pid_t child;
+
+	puts("# the group of a child that runs another program");
+	pipe(ends);
+	SHOW(setpgid(-1, 0));
+	SHOW(setpgid(0, -1));
+	child = fork();
+	if (child == 0) {
+		dup2(ends[1], 1);
+		execl("/proc/self/exe", "waiting", "sleep", NULL);
+		_exit(1);
+	}
+	SHOW(setpgid(child, child) == 0 || errno == EACCES);
+	read(ends[0], &byte, 1);
+	SHOW(setpgid(child, child));
+	kill(child, SIGKILL);
+	wait(NULL);
+}
+
 static long long ran(void)
 {
 	struct timespec time;
@@ -279,9 +334,15 @@ static void limited_time(void)
 	SHOW(WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
+	if (count > 1 && strcmp(arguments[1], "sleep") == 0) {
+		write(1, "x", 1);
+		sleep(100);
+	}
 	waits_for_files();
+	stopped_waits();
+	groups_of_children();
 	kinds_of_children();
 	refused_clones();
 	circles_of_locks();

@@ -234,15 +234,18 @@ pub(super) fn getpgid(call: &mut Call<'_>) -> Outcome {
 pub(super) fn setpgid(call: &mut Call<'_>) -> Outcome {
     let number = meant(call);
     let group = call.args[1] as i32;
-    if group < 0 {
+    let group = if group == 0 { number } else { group.cast_unsigned() };
+    if group > i32::MAX as u32 {
         return Err(Errno::INVAL);
     }
-    let group = if group == 0 { number } else { group.unsigned_abs() };
     let session = call.process.session.load(Relaxed);
     let own = call.process.number();
     process::with_process(number, |process| {
         if number != own && process.parent_number() != own {
             return Err(Errno::SRCH);
+        }
+        if number != own && process.has_executed.load(Relaxed) {
+            return Err(Errno::ACCES);
         }
         let leads = process.session.load(Relaxed) == number;
         if leads || process.session.load(Relaxed) != session {

@@ -273,7 +273,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::kill => signals::kill(call),
         Sysno::tkill => signals::tkill(call),
         Sysno::tgkill => signals::tgkill(call),
-        Sysno::pause => signals::pause(call),
+        Sysno::pause => signals::pause(),
 
         Sysno::futex => time::futex(call),
         Sysno::nanosleep => time::nanosleep(call),

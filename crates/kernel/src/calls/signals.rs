@@ -106,13 +106,10 @@ pub(super) fn sigsuspend(call: &mut Call<'_>) -> Outcome {
     check_size(size)?;
     let [mask] = get_words(&mut call.token, mask)?;
     crate::task::suspend_mask(mask);
-    // Never made again: a handler is called before it returns.
-    call.frame.error = 0;
     wait_for_signal()
 }
 
-pub(super) fn pause(call: &mut Call<'_>) -> Outcome {
-    call.frame.error = 0;
+pub(super) fn pause() -> Outcome {
     wait_for_signal()
 }
 

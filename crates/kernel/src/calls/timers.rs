@@ -85,6 +85,12 @@ pub(super) fn timer_create(call: &mut Call<'_>) -> Outcome {
             }
             TimerClock::Thread(own)
         }
+        (
+            linux::CLOCK_MONOTONIC_RAW
+            | linux::CLOCK_REALTIME_COARSE
+            | linux::CLOCK_MONOTONIC_COARSE,
+            _,
+        ) => return Err(Errno::OPNOTSUPP),
         _ => return Err(Errno::INVAL),
     };
     let notice = if event == 0 {
@@ -120,6 +126,9 @@ fn made(call: &Call<'_>) -> TimerId {
 
 pub(super) fn timer_settime(call: &mut Call<'_>) -> Outcome {
     let [_, flags, new, old, ..] = call.args;
+    if new == 0 {
+        return Err(Errno::INVAL);
+    }
     let [interval, interval_rest, seconds, rest] = get_words(&mut call.token, new)?;
     let interval = nanoseconds(interval, interval_rest)?;
     let time = nanoseconds(seconds, rest)?;

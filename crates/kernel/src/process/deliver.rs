@@ -70,6 +70,8 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
                 thread.signals.blocked.store(mask, Relaxed);
                 continue;
             }
+            // A signal ended the wait of a call, and another thread took it.
+            restart(frame);
             return;
         }
     }
@@ -109,7 +111,7 @@ const fn restart(frame: &mut TrapFrame) {
 }
 
 /// Whether a system call fails with `EINTR` once a handler has run, whatever `SA_RESTART` says: the
-/// waits for several files.
+/// waits for several files, and for a signal. Without a handler they go on: the process was stopped.
 fn ends_with_handler(frame: &TrapFrame) -> bool {
     let number = frame.error.wrapping_sub(1);
     let call = u32::try_from(number).ok().and_then(|number| Sysno::new(number as usize));
@@ -123,6 +125,8 @@ fn ends_with_handler(frame: &TrapFrame) -> bool {
                 | Sysno::epoll_wait
                 | Sysno::epoll_pwait
                 | Sysno::epoll_pwait2
+                | Sysno::pause
+                | Sysno::rt_sigsuspend
         )
     )
 }

@@ -58,6 +58,8 @@ pub(crate) struct Process {
     pub(super) change: Lock<Option<Change>>,
     /// The signal that tells its parent of its end; 0 for none.
     pub(super) end_signal: AtomicU32,
+    /// It has begun another program than the one that it was made with.
+    pub(crate) has_executed: AtomicBool,
     /// What it has asked for by `prctl`.
     pub(crate) asked: Asked,
     pub(crate) group: AtomicU32,
@@ -154,6 +156,7 @@ impl Process {
             released: AtomicBool::new(false),
             change: Lock::new(None),
             end_signal: AtomicU32::new(linux::SIGCHLD),
+            has_executed: AtomicBool::new(false),
             asked: Asked::default(),
             group: AtomicU32::new(number),
             session: AtomicU32::new(number),
