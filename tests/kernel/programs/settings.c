@@ -148,6 +148,45 @@ static void pages(void)
 	SHOW(mprotect(memory, PAGE, PROT_GROWSDOWN | PROT_GROWSUP));
 }
 
+/* How a child ends that stores at this distance below a mapping that grows. */
+static int store_below(char *mapping, long distance)
+{
+	int status;
+
+	if (fork() == 0) {
+		mapping[-distance] = 1;
+		_exit(mapping[-distance] + mapping[1]);
+	}
+	wait(&status);
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 100 + WEXITSTATUS(status);
+}
+
+static void growing(void)
+{
+	enum { ALL = 1024 * PAGE, AT = 900 * PAGE };
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+	char *room = mmap(NULL, ALL, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *grows;
+
+	puts("# a mapping that grows");
+	munmap(room, ALL);
+	grows = mmap(room + AT, PAGE, PROT_READ | PROT_WRITE, flags | MAP_GROWSDOWN, -1, 0);
+	grows[1] = 7;
+	SHOW(store_below(grows, 1));
+	SHOW(store_below(grows, 40 * PAGE));
+	grows[-PAGE] = 1;
+	grows[-3 * PAGE] = 1;
+	SHOW(grows[-2 * PAGE]);
+	/* Not close to what is mapped below it. */
+	mmap(room + AT - 500 * PAGE, PAGE, PROT_READ, flags, -1, 0);
+	SHOW(store_below(grows, 200 * PAGE));
+	SHOW(store_below(grows, 400 * PAGE));
+	/* Not past the limit of the stack. */
+	setrlimit(RLIMIT_STACK, &(struct rlimit){16 * PAGE, RLIM_INFINITY});
+	SHOW(store_below(grows, 10 * PAGE));
+	SHOW(store_below(grows, 20 * PAGE));
+	munmap(room, ALL);
+}
+
 static void sets_in_sets(void)
 {
 	struct epoll_event event = {.events = EPOLLIN};
@@ -240,6 +279,7 @@ int main(void)
 	classes();
 	asked_of_prctl();
 	pages();
+	growing();
 	sets_in_sets();
 	packets();
 	others();

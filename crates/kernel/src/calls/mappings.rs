@@ -137,6 +137,9 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         layout.map(space, address, len, |address| Ok(at(address)))?
     };
     drop(layout);
+    if is_memory && flags & linux::MAP_GROWSDOWN != 0 {
+        AddressSpace::advise(space, address, len, Advised::GROWS_DOWN, Advised::empty())?;
+    }
     let locks = flags & linux::MAP_LOCKED != 0 || memory.locks_new.load(Relaxed);
     if locks {
         AddressSpace::advise(space, address, len, Advised::LOCKED, Advised::empty())?;

@@ -63,7 +63,6 @@ use crate::memory;
 use crate::sched;
 
 pub(crate) use locks::all_closed;
-pub(crate) use scheduling::Schedule;
 pub(crate) use unknown::tell_unknown;
 
 /// A system call, with interrupts on.

@@ -18,16 +18,6 @@ use crate::process::process_of;
 use crate::sched::{self, Thread};
 use crate::task::credentials;
 
-/// How a thread wants to be scheduled. A new thread has that of the one that makes it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Schedule {
-    class: u32,
-    /// Of the classes for real time.
-    priority: u32,
-    /// From -20 to 19; a lower one means more time.
-    nice: i32,
-}
-
 /// The flag beside a class: a child is scheduled as any other. Children are, anyway.
 const RESET_ON_FORK: u32 = 0x4000_0000;
 

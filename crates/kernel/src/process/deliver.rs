@@ -111,7 +111,7 @@ const fn restart(frame: &mut TrapFrame) {
 }
 
 /// Whether a system call fails with `EINTR` once a handler has run, whatever `SA_RESTART` says: the
-/// waits for several files, and for a signal. Without a handler they go on: the process was stopped.
+/// waits for several files, and for a signal. Without a handler they go on: it was stopped.
 fn ends_with_handler(frame: &TrapFrame) -> bool {
     let number = frame.error.wrapping_sub(1);
     let call = u32::try_from(number).ok().and_then(|number| Sysno::new(number as usize));

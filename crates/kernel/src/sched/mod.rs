@@ -14,6 +14,7 @@
 
 mod queue;
 mod report;
+mod schedule;
 mod thread;
 
 use core::sync::atomic::Ordering::Relaxed;
@@ -23,13 +24,13 @@ use faultless::parts::Threads;
 use crate::arch::clock;
 
 pub(crate) use queue::{
-    arrived, end_thread, idle, is_asleep, own_run_time, park, park_until, reap, run_time, spawn,
-    start, tick, unpark, wait_for_threads, with_timer, yield_now,
+    arrived, end_thread, idle, is_asleep, own_run_time, park, park_until, reap, run_time,
+    run_time_of, spawn, start, tick, unpark, wait_for_threads, with_timer, yield_now,
 };
 pub(crate) use report::{hung, interruptibly, report};
 pub(crate) use thread::{
-    Main, Owner, Thread, all, current, find, next_number, register, run_time_of, take_main,
-    with_current, with_own_writes,
+    Main, Owner, Thread, all, current, find, next_number, register, take_main, with_current,
+    with_own_writes,
 };
 
 /// The kernel's threads, as wait queues see them. A thread is named by its number.

@@ -24,7 +24,7 @@ use crate::arch::vectors::RESCHEDULE;
 use crate::arch::{apic, clock, shootdown};
 use crate::memory;
 use crate::sched::thread::{
-    Main, State, Thread, current, next_number, register, unregister, with_current,
+    Main, State, Thread, current, look_at, next_number, register, unregister, with_current,
 };
 use crate::sync::Interrupts;
 
@@ -224,6 +224,11 @@ pub(crate) fn run_time(thread: &Thread) -> u64 {
         return own_run_time();
     }
     thread.ran.load(Relaxed)
+}
+
+/// As [`run_time`], of the thread of a number, unless it has ended.
+pub(crate) fn run_time_of(number: u32) -> Option<u64> {
+    look_at(number, run_time)
 }
 
 /// How long the current thread ran, in nanoseconds.

@@ -19,9 +19,9 @@ use faultless_posix::Errno;
 use crate::arch::percpu;
 use crate::arch::switch::{SAVED_FRAME_POINTER, SAVED_RETURN, first_stack_pointer};
 use crate::arch::trap::TrapFrame;
-use crate::calls::Schedule;
 use crate::credentials::Credentials;
 use crate::memory::{Machine, cache, dirty_limit};
+use crate::sched::schedule::Schedule;
 use crate::signals::{Life, ThreadSignals};
 use crate::sync::Lock;
 
@@ -316,9 +316,9 @@ pub(crate) fn find(number: u32) -> Option<Arc<Thread>> {
     THREADS.lock().get(&number).cloned()
 }
 
-/// How long the thread of a number ran, in nanoseconds, unless it has ended.
-pub(crate) fn run_time_of(number: u32) -> Option<u64> {
-    THREADS.lock().get(&number).map(|thread| super::run_time(thread))
+/// What `look` finds of the thread of a number, unless it has ended; under the lock of the table.
+pub(super) fn look_at<R>(number: u32, look: impl FnOnce(&Thread) -> R) -> Option<R> {
+    THREADS.lock().get(&number).map(|thread| look(thread))
 }
 
 /// Calls `act` with each thread that has not ended, under the lock of the table.
