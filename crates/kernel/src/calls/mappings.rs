@@ -175,28 +175,16 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
     if rights as u32 & !RIGHTS != 0 || rights as u32 & GROWS == GROWS {
         return Err(Errno::INVAL);
     }
-    let end = checked(address, len)?.end;
+    let end = checked(address, len)?.end.next_multiple_of(PAGE_SIZE);
     let memory = call.process.memory()?;
     let space = memory.space();
     let rights = Rights::from_bits_truncate(rights as u32);
     // As far as it is mapped.
-    let mapped = mapped_end(space, address).min(end);
+    let mapped = space.mapped_end(address..end);
     if mapped > address {
         AddressSpace::protect(space, address, mapped - address, rights)?;
     }
     if mapped == end { Ok(0) } else { Err(Errno::NOMEM) }
-}
-
-/// The first address from `address` on without a mapping.
-fn mapped_end(space: &Space, address: usize) -> usize {
-    let mut end = address;
-    for area in space.areas() {
-        if area.pages.start * PAGE_SIZE > end {
-            break;
-        }
-        end = end.max(area.pages.end * PAGE_SIZE);
-    }
-    end
 }
 
 pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
