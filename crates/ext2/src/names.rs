@@ -96,6 +96,8 @@ impl<K: Kernel> Ext2<K> {
         name: &[u8],
         mode: u32,
     ) -> Result<Node<K>> {
+        // The set-id bits of a new directory are its parent's to give.
+        let mode = mode & 0o1777;
         self.make(caller, directory, name, Kind::Directory, mode, b"")
     }
 
@@ -350,7 +352,13 @@ pub(crate) fn new_inode(caller: &Caller, parent: &Inode, kind: Kind, mode: u32) 
     };
     if parent.mode & 0o2000 != 0 {
         inode.gid = parent.gid;
-        inode.mode |= if kind == Kind::Directory { 0o2000 } else { 0 };
+        let may = caller.uid == 0 || caller.gid == parent.gid;
+        if kind == Kind::Directory {
+            inode.mode |= 0o2000;
+        } else if inode.mode & 0o2010 == 0o2010 && !may {
+            // The caller cannot make a program that runs as a group that it is not in.
+            inode.mode &= !0o2000;
+        }
     }
     inode
 }

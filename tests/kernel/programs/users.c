@@ -109,6 +109,60 @@ static void as_other(void)
 	SHOW(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
+/* What a stranger makes in a set-group-id directory, and what chown takes away. */
+static void set_ids(void)
+{
+	static const int modes[] = {02755, 02745, 02777, 04755};
+	struct stat told;
+	char name[20];
+
+	puts("# set-group-id of a directory");
+	mkdir("handing", 0777);
+	chown("handing", 0, OTHER + 7);
+	chmod("handing", 02777);
+	for (int who = 0; who < 2; who++) {
+		if (who == 1) {
+			setresgid(OTHER, OTHER, OTHER);
+			setresuid(OTHER, OTHER, OTHER);
+		}
+		for (int at = 0; at < 4; at++) {
+			snprintf(name, sizeof name, "handing/%d-%d", who, at);
+			SHOW_DONE(open(name, O_CREAT | O_WRONLY, modes[at]));
+			stat(name, &told);
+			SHOW(told.st_mode & 07777);
+			SHOW(told.st_gid == OTHER + 7);
+		}
+		snprintf(name, sizeof name, "handing/%d", who);
+		SHOW(mkdir(name, 07777));
+		stat(name, &told);
+		SHOW(told.st_mode & 07777);
+	}
+	SHOW(chown("handing", -1, -1));
+}
+
+static void many_processes(void)
+{
+	struct rlimit limit = {3, 3};
+	int children = 0;
+	long child;
+
+	puts("# RLIMIT_NPROC");
+	setresuid(OTHER + 9, OTHER + 9, OTHER + 9);
+	setrlimit(RLIMIT_NPROC, &limit);
+	while ((child = fork()) > 0 && children < 10)
+		children++;
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	SHOW(child);
+	SHOW(children);
+	signal(SIGTERM, SIG_IGN);
+	kill(-1, SIGTERM);
+	while (wait(NULL) > 0)
+		;
+}
+
 int main(void)
 {
 	int status;
@@ -123,5 +177,15 @@ int main(void)
 	}
 	SHOW_DONE(wait(&status));
 	SHOW(status);
+	if (fork() == 0) {
+		set_ids();
+		_exit(0);
+	}
+	wait(NULL);
+	if (fork() == 0) {
+		many_processes();
+		_exit(0);
+	}
+	wait(NULL);
 	return 0;
 }

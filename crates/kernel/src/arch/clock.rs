@@ -63,6 +63,11 @@ pub(crate) fn real() -> u64 {
     EPOCH.load(Relaxed) + monotonic()
 }
 
+/// Sets the time since 1970, which is none before the start.
+pub(crate) fn set_real(time: u64) {
+    EPOCH.store(time.saturating_sub(monotonic()), Relaxed);
+}
+
 /// The time of the monotonic clock at a time since 1970; 0 for one before the start.
 pub(crate) fn of_real(time: u64) -> u64 {
     time.saturating_sub(EPOCH.load(Relaxed))

@@ -113,7 +113,11 @@ fn resolve(frame: &TrapFrame, address: usize) -> Result<(), Signal> {
     // SAFETY: user mode holds no lock, nor does a copy that may fault. The handler itself makes no
     // user access.
     let mut token = unsafe { InFault::enter() };
-    space.fault(&mut token, address, access, &Running)?;
+    let mut faulted = space.fault(&mut token, address, access, &Running);
+    if faulted == Err(Signal::Segv) && process::grow_down(&memory, address) {
+        faulted = space.fault(&mut token, address, access, &Running);
+    }
+    faulted?;
     // Without a table for the page the access would fault for ever.
     let is_short = space.with_table(|table| table.was_short(Some(address / PAGE_SIZE)));
     if is_short { Err(Signal::Kill) } else { Ok(()) }

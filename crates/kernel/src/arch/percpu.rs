@@ -81,6 +81,11 @@ pub(crate) fn cpus() -> &'static [PerCpu; MAX_CPUS] {
     &CPUS
 }
 
+/// How many CPUs run.
+pub(crate) fn online() -> usize {
+    CPUS.iter().filter(|cpu| cpu.online.load(Relaxed)).count()
+}
+
 /// The number of the CPU. With interrupts on, the thread may be on another one already.
 pub(crate) fn number() -> usize {
     let number;

@@ -2,7 +2,7 @@
 //! like.
 #![forbid(unsafe_code)]
 
-use faultless_posix::Errno;
+use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
@@ -42,6 +42,17 @@ pub(super) fn fchmod(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn fchmodat(call: &mut Call<'_>) -> Outcome {
     set_mode(&node(call, 0, 0)?, call.args[2])
+}
+
+/// As [`fchmodat`], with flags. A symbolic link has no mode to change.
+pub(super) fn fchmodat2(call: &mut Call<'_>) -> Outcome {
+    let flags = call.args[3];
+    known(flags, linux::AT_SYMLINK_NOFOLLOW | linux::AT_EMPTY_PATH)?;
+    let node = node(call, 0, flags)?;
+    if node.kind() == Kind::Link {
+        return Err(Errno::OPNOTSUPP);
+    }
+    set_mode(&node, call.args[2])
 }
 
 /// Changes the mode of a file of the caller's. A group that it is not in loses its set-id bit.
@@ -87,6 +98,7 @@ fn set_owner(node: &Handle, [user, group]: [usize; 2]) -> Outcome {
     let (own, status) = (credentials(), node.attributes()?.status);
     let (user, group) = (id(user), id(group));
     let may = own.is_root_of_files()
+        || (user.is_none() && group.is_none())
         || (own.user.file == status.uid
             && user.is_none_or(|user| user == status.uid)
             && group.is_none_or(|group| group == status.gid || own.has_group(group)));

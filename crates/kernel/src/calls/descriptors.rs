@@ -12,8 +12,10 @@ use crate::files::{self, Directory, OpenFile, PipeEnd};
 use crate::memory::{get_string, put};
 use crate::sched;
 
-/// The flags of `close_range`: no process shares its table, and one marks instead.
-const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
+/// The flag of `close_range` that gives the caller a table of its own, which it has.
+const CLOSE_RANGE_UNSHARE: u32 = 2;
+
+/// The flag of `close_range` that marks instead.
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 
 /// What a flag of `open` and the like says.
@@ -86,7 +88,8 @@ pub(super) fn close(call: &mut Call<'_>) -> Outcome {
 pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
     let [first, last, flags, ..] = call.args;
     let range = first as u32 as usize..=last as u32 as usize;
-    if range.is_empty() || flags as u32 & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 {
+    names::known(flags, CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)?;
+    if range.is_empty() {
         return Err(Errno::INVAL);
     }
     let mut files = call.process.files.lock();
@@ -167,6 +170,7 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         | linux::F_OFD_SETLK
         | linux::F_OFD_SETLKW => locks::records(call, &file),
         linux::F_GETPIPE_SZ => Ok(file.kind::<PipeEnd>().ok_or(Errno::BADF)?.capacity()),
+        linux::F_SETPIPE_SZ if argument as i32 <= 0 => Err(Errno::INVAL),
         linux::F_SETPIPE_SZ => {
             file.kind::<PipeEnd>().ok_or(Errno::BADF)?.set_capacity(argument as u32 as usize)
         }

@@ -44,7 +44,8 @@ pub(super) fn epoll_ctl(call: &mut Call<'_>) -> Outcome {
     let file = call.process.file(descriptor)?;
     let of = set.kind::<Epoll>().ok_or(Errno::INVAL)?;
     let events = u32::from_ne_bytes([a, b, c, d]);
-    of.change(operation as u32, (descriptor as u32, &file), events, u64::from_ne_bytes(data))?;
+    let data = u64::from_ne_bytes(data);
+    of.change(&set, operation as u32, (descriptor as u32, &file), events, data)?;
     Ok(0)
 }
 

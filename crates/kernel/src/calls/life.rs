@@ -26,9 +26,14 @@ const MAX_WORD: usize = 128 * 1024;
 pub(super) fn clone(call: &mut Call<'_>) -> Outcome {
     let [flags, stack, parent_number, child_number, thread_pointer, _] = call.args;
     let flags = flags as u64;
-    let request = CloneRequest { flags, stack, parent_number, child_number, thread_pointer };
+    let signal = flags as u32 & SIGNAL;
+    let request =
+        CloneRequest { flags, stack, parent_number, child_number, thread_pointer, signal };
     run(call, request)
 }
+
+/// The bits of the flags of `clone` that are a signal; `clone3` has a word for it.
+const SIGNAL: u32 = linux::CSIGNAL;
 
 fn run(call: &mut Call<'_>, request: CloneRequest) -> Outcome {
     Ok(process::clone(&mut call.token, call.frame, request)? as usize)
@@ -42,11 +47,29 @@ pub(super) fn clone3(call: &mut Call<'_>) -> Outcome {
     if size < CLONE_WORDS * 8 {
         return Err(Errno::INVAL);
     }
+    if size > PAGE_SIZE {
+        return Err(Errno::TOOBIG);
+    }
     let words: [u64; CLONE_WORDS] = get_words(&mut call.token, at)?;
-    let [flags, _pidfd, child, parent, _signal, stack, stack_size, thread_pointer] =
+    let mut later = [0; PAGE_SIZE - CLONE_WORDS * 8];
+    let later = &mut later[..size - CLONE_WORDS * 8];
+    get(&mut call.token, at + CLONE_WORDS * 8, later)?;
+    if later.iter().any(|byte| *byte != 0) {
+        // What a later version has is not known.
+        return Err(Errno::TOOBIG);
+    }
+    let [flags, _pidfd, child, parent, signal, stack, stack_size, thread_pointer] =
         words.map(|word| word as usize);
+    let refused = SIGNAL | linux::CLONE_DETACHED;
+    if flags as u32 & refused != 0 || signal > SIGNALS || (stack == 0) != (stack_size == 0) {
+        return Err(Errno::INVAL);
+    }
+    if flags as u32 & (linux::CLONE_THREAD | linux::CLONE_PARENT) != 0 && signal != 0 {
+        return Err(Errno::INVAL);
+    }
     let request = CloneRequest {
         flags: flags as u64,
+        signal: signal as u32,
         stack: stack.wrapping_add(stack_size),
         parent_number: parent,
         child_number: child,
@@ -56,12 +79,12 @@ pub(super) fn clone3(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn fork(call: &mut Call<'_>) -> Outcome {
-    run(call, CloneRequest::default())
+    run(call, CloneRequest { signal: linux::SIGCHLD, ..CloneRequest::default() })
 }
 
 pub(super) fn vfork(call: &mut Call<'_>) -> Outcome {
     let flags = u64::from(linux::CLONE_VM | linux::CLONE_VFORK);
-    run(call, CloneRequest { flags, ..CloneRequest::default() })
+    run(call, CloneRequest { flags, signal: linux::SIGCHLD, ..CloneRequest::default() })
 }
 
 /// A table of texts, with a 0 at its end.
@@ -138,8 +161,19 @@ const fn status(call: &Call<'_>) -> u32 {
     (call.args[0] as u32 & 0xff) << 8
 }
 
+/// The options of `wait` that say which kinds of children are meant.
+const KINDS: u32 = linux::__WNOTHREAD | linux::__WALL | linux::__WCLONE;
+
 pub(super) fn wait4(call: &mut Call<'_>) -> Outcome {
     let [which, status, flags, usage, ..] = call.args;
+    let known = linux::WNOHANG | linux::WUNTRACED | linux::WCONTINUED | KINDS;
+    if flags as u32 & !known != 0 {
+        return Err(Errno::INVAL);
+    }
+    // A group that has no number.
+    if which as i32 == i32::MIN {
+        return Err(Errno::SRCH);
+    }
     let before = call.process.life.children_ran();
     let Some(child) = process::wait(which as i32, flags as u32 | linux::WEXITED)? else {
         return Ok(0);
@@ -163,7 +197,8 @@ pub(super) fn waitid(call: &mut Call<'_>) -> Outcome {
         _ => return Err(Errno::INVAL),
     };
     let known = linux::WEXITED | linux::WSTOPPED | linux::WCONTINUED;
-    if flags as u32 & known == 0 || flags as u32 & !(known | linux::WNOHANG | linux::WNOWAIT) != 0 {
+    let more = linux::WNOHANG | linux::WNOWAIT | KINDS;
+    if flags as u32 & known == 0 || flags as u32 & !(known | more) != 0 {
         return Err(Errno::INVAL);
     }
     let child = process::wait(which, flags as u32)?;
@@ -199,15 +234,18 @@ pub(super) fn getpgid(call: &mut Call<'_>) -> Outcome {
 pub(super) fn setpgid(call: &mut Call<'_>) -> Outcome {
     let number = meant(call);
     let group = call.args[1] as i32;
-    if group < 0 {
+    let group = if group == 0 { number } else { group.cast_unsigned() };
+    if group > i32::MAX as u32 {
         return Err(Errno::INVAL);
     }
-    let group = if group == 0 { number } else { group.unsigned_abs() };
     let session = call.process.session.load(Relaxed);
     let own = call.process.number();
     process::with_process(number, |process| {
         if number != own && process.parent_number() != own {
             return Err(Errno::SRCH);
+        }
+        if number != own && process.has_executed.load(Relaxed) {
+            return Err(Errno::ACCES);
         }
         let leads = process.session.load(Relaxed) == number;
         if leads || process.session.load(Relaxed) != session {
@@ -300,7 +338,7 @@ pub(super) fn arch_prctl(call: &mut Call<'_>) -> Outcome {
     }
 }
 
-/// The name is the process'; a parent's death is told to none.
+/// What is asked for is the process', not the thread's.
 pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
     const LAST_CAPABILITY: usize = 40;
     const SET_DEATH_SIGNAL: u32 = 1;
@@ -317,22 +355,36 @@ pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
     const SET_NO_NEW_PRIVILEGES: u32 = 38;
     const GET_NO_NEW_PRIVILEGES: u32 = 39;
     const SET_TRACER: u32 = 0x5961_6d61;
+    let asked = &call.process.asked;
     match call.args[0] as u32 {
         SET_DEATH_SIGNAL if call.args[1] > SIGNALS => Err(Errno::INVAL),
         SET_DUMPABLE if call.args[1] > 1 => Err(Errno::INVAL),
-        SET_NO_NEW_PRIVILEGES if call.args[1] != 1 => Err(Errno::INVAL),
-        SET_DEATH_SIGNAL
-        | SET_DUMPABLE
-        | SET_SLACK
-        | SET_SUBREAPER
-        | SET_NO_NEW_PRIVILEGES
-        | SET_TRACER => Ok(0),
+        SET_NO_NEW_PRIVILEGES if call.args[1..5] != [1, 0, 0, 0] => Err(Errno::INVAL),
+        GET_NO_NEW_PRIVILEGES if call.args[1..5] != [0; 4] => Err(Errno::INVAL),
+        SET_DEATH_SIGNAL => {
+            asked.death_signal.store(call.args[1] as u32, Relaxed);
+            Ok(0)
+        }
+        SET_SUBREAPER => {
+            asked.reaps.store(call.args[1] != 0, Relaxed);
+            Ok(0)
+        }
+        SET_NO_NEW_PRIVILEGES => {
+            asked.no_new_rights.store(true, Relaxed);
+            Ok(0)
+        }
+        SET_DUMPABLE | SET_SLACK | SET_TRACER => Ok(0),
         GET_DUMPABLE => Ok(1),
-        GET_NO_NEW_PRIVILEGES => Ok(0),
+        GET_NO_NEW_PRIVILEGES => Ok(usize::from(asked.no_new_rights.load(Relaxed))),
         GET_SLACK => Ok(50_000),
         HAS_CAPABILITY if call.args[1] <= LAST_CAPABILITY => Ok(1),
-        GET_DEATH_SIGNAL | GET_SUBREAPER => {
-            put(&mut call.token, call.args[1], &0_u32.to_ne_bytes())?;
+        code @ (GET_DEATH_SIGNAL | GET_SUBREAPER) => {
+            let value = if code == GET_SUBREAPER {
+                u32::from(asked.reaps.load(Relaxed))
+            } else {
+                asked.death_signal.load(Relaxed)
+            };
+            put(&mut call.token, call.args[1], &value.to_ne_bytes())?;
             Ok(0)
         }
         SET_NAME => {

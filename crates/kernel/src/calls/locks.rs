@@ -34,7 +34,47 @@ enum Owner {
 }
 
 /// The locks of all files that have any.
-static LOCKS: Lock<BTreeMap<Table, RangeLocks<Owner>>> = Lock::new(BTreeMap::new());
+struct Locks {
+    tables: BTreeMap<Table, RangeLocks<Owner>>,
+    /// Locks of records that calls wait for.
+    wanted: Vec<(Table, RangeLock<Owner>)>,
+}
+
+static LOCKS: Lock<Locks> = Lock::new(Locks { tables: BTreeMap::new(), wanted: Vec::new() });
+
+impl Locks {
+    fn lock(&mut self, table: Table, wanted: &RangeLock<Owner>) -> Result<(), Errno> {
+        let locked = self.tables.entry(table).or_default().lock(wanted.clone());
+        locked.map_err(|_| Errno::AGAIN)
+    }
+
+    /// The owner that keeps a lock from being had.
+    fn holder(&self, table: Table, wanted: &RangeLock<Owner>) -> Option<Owner> {
+        Some(self.tables.get(&table)?.conflict(wanted)?.owner)
+    }
+
+    /// Whether a process that waited for this lock would wait for itself: the holder waits for
+    /// another lock, whose holder waits, and so on to the process. Open files are not followed,
+    /// as on Linux: any process that has one can let its locks go.
+    fn is_circle(&self, table: Table, wanted: &RangeLock<Owner>) -> bool {
+        let mut reached: Vec<Owner> = self.holder(table, wanted).into_iter().collect();
+        let mut at = 0;
+        while let Some(&owner) = reached.get(at) {
+            if owner == wanted.owner {
+                return true;
+            }
+            let waits = self.wanted.iter().filter(|(_, of)| of.owner == owner);
+            for (table, of) in waits {
+                let holder = self.holder(*table, of);
+                if let Some(holder) = holder.filter(|holder| !reached.contains(holder)) {
+                    reached.push(holder);
+                }
+            }
+            at += 1;
+        }
+        false
+    }
+}
 
 const ALL: Range<u64> = 0..u64::MAX;
 
@@ -50,10 +90,10 @@ fn open_owner(file: &OpenFile) -> Owner {
 fn unlock(table: Table, owner: Owner, bytes: &Range<u64>) {
     {
         let mut all = LOCKS.lock();
-        let Some(locks) = all.get_mut(&table) else { return };
+        let Some(locks) = all.tables.get_mut(&table) else { return };
         locks.unlock(owner, bytes);
         if locks.is_empty() {
-            all.remove(&table);
+            all.tables.remove(&table);
         }
     }
     wake(key_of(&LOCKS));
@@ -61,21 +101,41 @@ fn unlock(table: Table, owner: Owner, bytes: &Range<u64>) {
 
 /// Takes a lock.
 fn try_lock(table: Table, wanted: &RangeLock<Owner>) -> Result<(), Errno> {
-    let taken = LOCKS.lock().entry(table).or_default().lock(wanted.clone());
+    let taken = LOCKS.lock().lock(table, wanted);
     // A lock that has become one for reading may let others in.
     wake(key_of(&LOCKS));
-    taken.map_err(|_| Errno::AGAIN)
+    taken
 }
 
+/// Takes a lock, or waits for it.
+///
+/// # Errors
+/// `EAGAIN` without waiting; `EINTR`; `EDEADLK`: it would wait for itself.
 fn lock(table: Table, wanted: &RangeLock<Owner>, waits: Waits) -> Result<(), Errno> {
     match (try_lock(table, wanted), waits) {
         (Err(Errno::AGAIN), Waits::Yes) => {}
         (outcome, _) => return outcome,
     }
-    wait_interruptibly(key_of(&LOCKS), &mut || {
-        let taken = LOCKS.lock().entry(table).or_default().lock(wanted.clone());
+    let entry = (table, wanted.clone());
+    let follows = matches!((table, wanted.owner), (Table::Records(_), Owner::Process(_)));
+    if follows {
+        // The look and the note under one lock: of two that close a circle, one sees the other.
+        let mut all = LOCKS.lock();
+        if all.is_circle(table, wanted) {
+            return Err(Errno::DEADLK);
+        }
+        all.wanted.push(entry.clone());
+    }
+    let waited = wait_interruptibly(key_of(&LOCKS), &mut || {
+        let taken = LOCKS.lock().lock(table, wanted);
         taken.is_ok()
-    })
+    });
+    if follows {
+        let mut all = LOCKS.lock();
+        let at = all.wanted.iter().position(|other| *other == entry);
+        at.map(|at| all.wanted.swap_remove(at));
+    }
+    waited
 }
 
 /// Whether a call waits for a lock that it cannot have yet.
@@ -147,6 +207,9 @@ pub(super) fn records(call: &mut Call<'_>, file: &OpenFile) -> Outcome {
     get(&mut call.token, argument, &mut told)?;
     let bytes = bytes_of(call, file, &told)?;
     let is_open = matches!(command, linux::F_OFD_GETLK | linux::F_OFD_SETLK | linux::F_OFD_SETLKW);
+    if is_open && told[PROCESS..PROCESS + 4] != [0; 4] {
+        return Err(Errno::INVAL);
+    }
     let owner = if is_open { open_owner(file) } else { Owner::Process(call.process.number()) };
     let table = Table::Records(number(file).ok_or(Errno::INVAL)?);
     let asks = matches!(command, linux::F_GETLK | linux::F_OFD_GETLK);
@@ -161,7 +224,10 @@ pub(super) fn records(call: &mut Call<'_>, file: &OpenFile) -> Outcome {
     };
     let wanted = RangeLock { owner, kind, bytes };
     if asks {
-        let conflict = LOCKS.lock().get(&table).and_then(|locks| locks.conflict(&wanted).cloned());
+        let conflict = {
+            let all = LOCKS.lock();
+            all.tables.get(&table).and_then(|locks| locks.conflict(&wanted).cloned())
+        };
         tell(&mut told, conflict);
         put(&mut call.token, argument, &told)?;
         return Ok(0);

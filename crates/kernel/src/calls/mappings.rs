@@ -1,6 +1,9 @@
 //! Calls that change the address space, by those of [`AddressSpace`].
 
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
+
+use alloc::vec::Vec;
 
 use faultless::prelude::{InFault, PAGE_SIZE};
 use faultless_posix::{Advised, Area, Errno, MapRequest, PageTable, Rights, Sharing};
@@ -9,7 +12,9 @@ use linux_raw_sys::general as linux;
 use crate::calls::call::{Call, Outcome};
 use crate::calls::lock_limit::{has_lock_room, may_lock};
 use crate::files::OpenFile;
-use crate::memory::{AddressSpace, Machine, Space, anonymous_request, put, shared_anonymous};
+use crate::memory::{
+    AddressSpace, Machine, Space, anonymous_request, is_anonymous, put, shared_anonymous,
+};
 use crate::process::{Layout, checked};
 use crate::task::Running;
 
@@ -151,6 +156,9 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         layout.map(space, address, len, |address| Ok(at(address)))?
     };
     drop(layout);
+    if is_memory && flags & linux::MAP_GROWSDOWN != 0 {
+        AddressSpace::advise(space, address, len, Advised::GROWS_DOWN, Advised::empty())?;
+    }
     if is_locked {
         AddressSpace::advise(space, address, len, Advised::LOCKED, Advised::empty())?;
     }
@@ -181,24 +189,33 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
     if len == 0 {
         return if address.is_multiple_of(PAGE_SIZE) { Ok(0) } else { Err(Errno::INVAL) };
     }
-    if rights as u32 & !RIGHTS != 0 {
+    const GROWS: u32 = linux::PROT_GROWSDOWN | linux::PROT_GROWSUP;
+    if rights as u32 & !RIGHTS != 0 || rights as u32 & GROWS == GROWS {
         return Err(Errno::INVAL);
     }
     let mut range = checked(address, len)?;
     let memory = call.process.memory()?;
     let space = memory.space();
-    match rights as u32 & (linux::PROT_GROWSDOWN | linux::PROT_GROWSUP) {
+    match rights as u32 & GROWS {
         0 => {}
-        // The stack is the only mapping that grows: all of it below is meant.
-        linux::PROT_GROWSDOWN if Layout::is_stack(address) => {
+        // All of it below is meant.
+        linux::PROT_GROWSDOWN => {
             let area = space.area_at(address).ok_or(Errno::NOMEM)?;
+            if !Layout::is_stack(address) && !area.advised.contains(Advised::GROWS_DOWN) {
+                return Err(Errno::INVAL);
+            }
             range.start = area.pages.start * PAGE_SIZE;
         }
         _ => return Err(Errno::INVAL),
     }
+    let end = range.end.next_multiple_of(PAGE_SIZE);
     let rights = Rights::from_bits_truncate(rights as u32);
-    AddressSpace::protect(space, range.start, range.len(), rights)?;
-    if space.is_covered(range) { Ok(0) } else { Err(Errno::NOMEM) }
+    // As far as it is mapped.
+    let mapped = space.mapped_end(range.start..end);
+    if mapped > range.start {
+        AddressSpace::protect(space, range.start, mapped - range.start, rights)?;
+    }
+    if mapped == end { Ok(0) } else { Err(Errno::NOMEM) }
 }
 
 pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
@@ -314,12 +331,32 @@ pub(super) fn mincore(call: &mut Call<'_>) -> Outcome {
     }
     let range = checked(address, len)?;
     for start in range.clone().step_by(PIECE) {
-        let pages = AddressSpace::resident(memory.space(), start, PIECE.min(range.end - start))?;
-        let bytes: alloc::vec::Vec<u8> = pages.into_iter().map(u8::from).collect();
+        let space = memory.space();
+        let len = PIECE.min(range.end - start);
+        let mut pages = AddressSpace::resident(space, start, len)?;
+        untouched(space, start, &mut pages);
+        let bytes: Vec<u8> = pages.into_iter().map(u8::from).collect();
         put(&mut call.token, target, &bytes)?;
         target = target.wrapping_add(bytes.len());
     }
     Ok(0)
+}
+
+/// Takes pages of memory without a file out of those that are resident, if the program has not
+/// touched them: the page of zeros that they show is always there.
+fn untouched(space: &Space, start: usize, resident: &mut [bool]) {
+    let first = start / PAGE_SIZE;
+    let areas = space.areas().into_iter().filter(|area| is_anonymous(&area.description));
+    let shown = areas.map(|area| {
+        let Range { start, end } = area.pages;
+        start.max(first)..end.min(first + resident.len())
+    });
+    let shown: Vec<Range<usize>> = shown.collect();
+    space.with_table(|table| {
+        for page in shown.into_iter().flatten() {
+            resident[page - first] &= table.get(page).is_some();
+        }
+    });
 }
 
 pub(super) fn brk(call: &mut Call<'_>) -> Outcome {

@@ -18,6 +18,7 @@
 //! | time, futexes | `time` |
 //! | `poll`, `select`; `epoll`, `eventfd`, `timerfd` | `poll`, `events` |
 //! | timers | `timers` |
+//! | priorities | `scheduling` |
 //! | pairs of sockets | `sockets` |
 //! | users, and what is refused | `users` |
 //! | what the system is | `system` |
@@ -36,6 +37,7 @@ mod mappings;
 mod names;
 mod poll;
 mod requests;
+mod scheduling;
 mod segments;
 mod semaphores;
 mod signals;
@@ -210,6 +212,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::chmod => attributes::chmod(call),
         Sysno::fchmod => attributes::fchmod(call),
         Sysno::fchmodat => attributes::fchmodat(call),
+        Sysno::fchmodat2 => attributes::fchmodat2(call),
         Sysno::chown => attributes::chown(call),
         Sysno::lchown => attributes::lchown(call),
         Sysno::fchown => attributes::fchown(call),
@@ -282,16 +285,19 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::sigaltstack => signals::sigaltstack(call),
         Sysno::rt_sigtimedwait => signals::sigtimedwait(call),
         Sysno::rt_sigqueueinfo => signals::sigqueueinfo(call),
+        Sysno::rt_tgsigqueueinfo => signals::tgsigqueueinfo(call),
         Sysno::kill => signals::kill(call),
         Sysno::tkill => signals::tkill(call),
         Sysno::tgkill => signals::tgkill(call),
-        Sysno::pause => signals::pause(call),
+        Sysno::pause => signals::pause(),
 
         Sysno::futex => time::futex(call),
         Sysno::nanosleep => time::nanosleep(call),
         Sysno::clock_nanosleep => time::clock_nanosleep(call),
         Sysno::clock_gettime => time::clock_gettime(call),
         Sysno::clock_getres => time::clock_getres(call),
+        Sysno::clock_settime => time::clock_settime(call),
+        Sysno::settimeofday => time::settimeofday(call),
         Sysno::gettimeofday => time::gettimeofday(call),
         Sysno::time => time::time(call),
         Sysno::times => time::times(call),
@@ -327,16 +333,23 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::setrlimit => system::setrlimit(call),
         Sysno::prlimit64 => system::prlimit(call),
         Sysno::getrusage => system::getrusage(call),
-        Sysno::sched_getaffinity => system::sched_getaffinity(call),
-        Sysno::sched_setaffinity => system::sched_setaffinity(call),
-        // One class of threads, without priorities.
-        Sysno::sched_getscheduler | Sysno::sched_setscheduler | Sysno::sched_setparam => Ok(0),
-        Sysno::sched_get_priority_max => system::priority(call, 99),
-        Sysno::sched_get_priority_min => system::priority(call, 1),
+        Sysno::sched_getaffinity => scheduling::sched_getaffinity(call),
+        Sysno::sched_setaffinity => scheduling::sched_setaffinity(call),
+        Sysno::sched_getscheduler => scheduling::sched_getscheduler(call),
+        Sysno::sched_setscheduler => scheduling::sched_setscheduler(call),
+        Sysno::sched_setparam => scheduling::sched_setparam(call),
+        Sysno::sched_rr_get_interval => scheduling::sched_rr_get_interval(call),
+        Sysno::sched_get_priority_max => scheduling::priority(call, 99),
+        Sysno::sched_get_priority_min => scheduling::priority(call, 1),
         Sysno::adjtimex => system::adjtimex(call),
-        Sysno::sched_getparam => system::sched_getparam(call),
-        Sysno::setpriority => Ok(0),
-        Sysno::getpriority => Ok(20),
+        Sysno::clock_adjtime => {
+            call.args[0] = call.args[1];
+            system::adjtimex(call)
+        }
+        Sysno::personality => system::personality(call),
+        Sysno::sched_getparam => scheduling::sched_getparam(call),
+        Sysno::setpriority => scheduling::setpriority(call),
+        Sysno::getpriority => scheduling::getpriority(call),
         Sysno::memfd_create => descriptors::memfd_create(call),
         Sysno::getcpu => system::getcpu(call),
 
@@ -360,7 +373,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::capset => users::capset(call),
         Sysno::mount | Sysno::umount2 | Sysno::pivot_root | Sysno::chroot | Sysno::acct
         | Sysno::swapon | Sysno::swapoff | Sysno::sethostname | Sysno::setdomainname
-        | Sysno::reboot | Sysno::settimeofday | Sysno::clock_settime | Sysno::vhangup
+        | Sysno::reboot | Sysno::vhangup
         | Sysno::init_module | Sysno::delete_module | Sysno::quotactl => users::refused(),
         // Files have none.
         Sysno::setxattr | Sysno::lsetxattr | Sysno::fsetxattr | Sysno::getxattr

@@ -106,13 +106,10 @@ pub(super) fn sigsuspend(call: &mut Call<'_>) -> Outcome {
     check_size(size)?;
     let [mask] = get_words(&mut call.token, mask)?;
     crate::task::suspend_mask(mask);
-    // Never made again: a handler is called before it returns.
-    call.frame.error = 0;
     wait_for_signal()
 }
 
-pub(super) fn pause(call: &mut Call<'_>) -> Outcome {
-    call.frame.error = 0;
+pub(super) fn pause() -> Outcome {
     wait_for_signal()
 }
 
@@ -195,15 +192,35 @@ pub(super) fn sigqueueinfo(call: &mut Call<'_>) -> Outcome {
     let [_, code, first, value] = get_words(&mut call.token, information)?;
     let code = code as i32;
     let number = number as i32;
-    // Only the kernel sends with these codes.
-    if code >= 0 || code == linux::SI_TKILL {
-        return Err(Errno::PERM);
-    }
+    need_code(call, code, number)?;
     if number <= 0 {
         return Err(Errno::SRCH);
     }
     let cause = Cause::Queued { code, words: [first, value] };
     send_to(call, number, signal_or_none(which)?, cause)
+}
+
+/// Checks the `si_code` of a signal that a program sends: only the kernel sends others with these.
+///
+/// # Errors
+/// `EPERM`.
+fn need_code(call: &Call<'_>, code: i32, number: i32) -> Result<(), Errno> {
+    let is_of_kernel = code >= 0 || code == linux::SI_TKILL;
+    let is_own = number == call.process.number().cast_signed();
+    if is_of_kernel && !is_own { Err(Errno::PERM) } else { Ok(()) }
+}
+
+/// As [`sigqueueinfo`], to a thread.
+pub(super) fn tgsigqueueinfo(call: &mut Call<'_>) -> Outcome {
+    let [group, number, which, information, ..] = call.args;
+    let [_, code, first, value] = get_words(&mut call.token, information)?;
+    let code = code as i32;
+    if group as i32 <= 0 || number as i32 <= 0 {
+        return Err(Errno::INVAL);
+    }
+    need_code(call, code, number as i32)?;
+    let cause = Cause::Queued { code, words: [first, value] };
+    send_to_thread(call, Some(group as u32), number, which, cause)
 }
 
 pub(super) fn sigtimedwait(call: &mut Call<'_>) -> Outcome {
@@ -236,7 +253,7 @@ pub(super) fn sigtimedwait(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn tkill(call: &mut Call<'_>) -> Outcome {
     let [number, which, ..] = call.args;
-    send_to_thread(call, None, number, which)
+    send_to_thread(call, None, number, which, by_thread(call))
 }
 
 pub(super) fn tgkill(call: &mut Call<'_>) -> Outcome {
@@ -244,11 +261,23 @@ pub(super) fn tgkill(call: &mut Call<'_>) -> Outcome {
     if group as i32 <= 0 {
         return Err(Errno::INVAL);
     }
-    send_to_thread(call, Some(group as u32), number, which)
+    send_to_thread(call, Some(group as u32), number, which, by_thread(call))
+}
+
+/// What `tkill` and `tgkill` send.
+fn by_thread(call: &Call<'_>) -> Cause {
+    let sender = u64::from(call.process.number());
+    Cause::Queued { code: linux::SI_TKILL, words: [sender, 0] }
 }
 
 /// Sends a signal to a thread, which is one of the process `of` if that is given.
-fn send_to_thread(call: &Call<'_>, of: Option<u32>, number: usize, which: usize) -> Outcome {
+fn send_to_thread(
+    call: &Call<'_>,
+    of: Option<u32>,
+    number: usize,
+    which: usize,
+    cause: Cause,
+) -> Outcome {
     if number as i32 <= 0 {
         return Err(Errno::INVAL);
     }
@@ -262,8 +291,6 @@ fn send_to_thread(call: &Call<'_>, of: Option<u32>, number: usize, which: usize)
         return Err(Errno::PERM);
     }
     if let Some(signal) = signal {
-        let sender = u64::from(call.process.number());
-        let cause = Cause::Queued { code: linux::SI_TKILL, words: [sender, 0] };
         process::send_to_thread(&thread, signal, cause);
     }
     Ok(0)

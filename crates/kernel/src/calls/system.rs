@@ -1,8 +1,6 @@
 //! What the system is, and its limits.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use alloc::sync::Arc;
 
 use faultless::prelude::PAGE_SIZE;
@@ -14,7 +12,7 @@ use crate::calls::call::{Call, Outcome};
 use crate::calls::names::known;
 use crate::calls::time::NANOSECONDS;
 use crate::files::random_bytes;
-use crate::memory::{copy_out, frames, get, get_words, put, put_words, with_buffer};
+use crate::memory::{copy_out, frames, get_words, put, put_words, with_buffer};
 use crate::process::{self, Process};
 use crate::sched;
 use crate::task::credentials;
@@ -68,7 +66,12 @@ pub(super) fn getrandom(call: &mut Call<'_>) -> Outcome {
     })
 }
 
-fn change_limit(call: &mut Call<'_>, of: &Process, which: usize, new: usize) -> Result<(), Errno> {
+fn change_limit(
+    call: &mut Call<'_>,
+    of: &Arc<Process>,
+    which: usize,
+    new: usize,
+) -> Result<(), Errno> {
     let limit = get_words(&mut call.token, new)?;
     let [_, most] = of.life.limits.get(which)?;
     if limit[1] > most && limit[0] <= limit[1] && !credentials().is_root() {
@@ -77,6 +80,9 @@ fn change_limit(call: &mut Call<'_>, of: &Process, which: usize, new: usize) -> 
     of.life.limits.set(which, limit)?;
     if which as u32 == linux::RLIMIT_NOFILE {
         of.files.lock().set_limit(limit[0] as usize);
+    }
+    if which as u32 == linux::RLIMIT_CPU {
+        process::timers::limit(of);
     }
     Ok(())
 }
@@ -132,16 +138,11 @@ pub(super) fn getrusage(call: &mut Call<'_>) -> Outcome {
     Ok(0)
 }
 
-pub(super) fn sched_getparam(call: &mut Call<'_>) -> Outcome {
-    put(&mut call.token, call.args[1], &0_u32.to_ne_bytes())?;
-    Ok(0)
-}
-
-/// The highest or lowest priority of a class: of those for real time, `of_real_time`.
-pub(super) const fn priority(call: &Call<'_>, of_real_time: usize) -> Outcome {
+/// Programs run as those of Linux, without exceptions to that.
+pub(super) const fn personality(call: &Call<'_>) -> Outcome {
     match call.args[0] as u32 {
-        linux::SCHED_FIFO | linux::SCHED_RR => Ok(of_real_time),
-        linux::SCHED_NORMAL | linux::SCHED_BATCH | linux::SCHED_IDLE => Ok(0),
+        // Linux' own, and what only asks.
+        0 | u32::MAX => Ok(0),
         _ => Err(Errno::INVAL),
     }
 }
@@ -155,30 +156,6 @@ pub(super) fn adjtimex(call: &mut Call<'_>) -> Outcome {
     }
     put_words(&mut call.token, call.args[0], [0; WORDS])?;
     Ok(0)
-}
-
-/// Threads run on any CPU, whatever they ask for; they have to ask for one that there is.
-pub(super) fn sched_setaffinity(call: &mut Call<'_>) -> Outcome {
-    let [number, len, source, ..] = call.args;
-    let mut bytes = [0; 8];
-    let len = len.min(bytes.len());
-    get(&mut call.token, source, &mut bytes[..len])?;
-    if number != 0 && sched::find(number as u32).is_none() {
-        return Err(Errno::SRCH);
-    }
-    let cpus = percpu::cpus().iter().filter(|cpu| cpu.online.load(Relaxed)).count();
-    let asked = u64::from_ne_bytes(bytes) & ((1 << cpus) - 1);
-    if asked == 0 { Err(Errno::INVAL) } else { Ok(0) }
-}
-
-pub(super) fn sched_getaffinity(call: &mut Call<'_>) -> Outcome {
-    let [_, len, target, ..] = call.args;
-    if len < 8 {
-        return Err(Errno::INVAL);
-    }
-    let cpus = percpu::cpus().iter().filter(|cpu| cpu.online.load(Relaxed)).count();
-    put_words(&mut call.token, target, [(1 << cpus) - 1])?;
-    Ok(8)
 }
 
 pub(super) fn getcpu(call: &mut Call<'_>) -> Outcome {

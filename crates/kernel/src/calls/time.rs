@@ -9,6 +9,7 @@ use crate::calls::call::{Call, Outcome};
 use crate::memory::{USER_END, get, get_words, put_words};
 use crate::process::{self, FutexKey};
 use crate::sched;
+use crate::task::credentials;
 
 pub(super) const NANOSECONDS: u64 = 1_000_000_000;
 
@@ -33,8 +34,57 @@ fn put_timespec(call: &mut Call<'_>, at: usize, time: u64) -> Result<(), Errno> 
     put_words(&mut call.token, at, [time / NANOSECONDS, time % NANOSECONDS])
 }
 
+/// A clock of CPU time; 0 is the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CpuClock {
+    Process(u32),
+    Thread(u32),
+}
+
+impl CpuClock {
+    /// The clock that a number means: one of two constants, or the complement of the number of a
+    /// process or thread, above three bits for the kind of clock. The kinds are not told apart.
+    pub(super) const fn of(which: usize) -> Option<Self> {
+        const KIND: i32 = 3;
+        const OF_THREAD: i32 = 4;
+        match which as i32 {
+            kind if kind as u32 == linux::CLOCK_PROCESS_CPUTIME_ID => Some(Self::Process(0)),
+            kind if kind as u32 == linux::CLOCK_THREAD_CPUTIME_ID => Some(Self::Thread(0)),
+            which if which < 0 && which & KIND != KIND => {
+                let number = !(which >> 3) as u32;
+                let is_thread = which & OF_THREAD != 0;
+                Some(if is_thread { Self::Thread(number) } else { Self::Process(number) })
+            }
+            _ => None,
+        }
+    }
+
+    /// What it shows.
+    ///
+    /// # Errors
+    /// `EINVAL`: there is no such process, or no such thread of the caller's process.
+    fn time(self) -> Result<u64, Errno> {
+        let current = process::current().ok_or(Errno::INVAL)?;
+        match self {
+            Self::Process(0) => Ok(current.run_time()),
+            Self::Thread(0) => Ok(sched::own_run_time()),
+            Self::Process(number) => process::with_process(number, |process| process.run_time())
+                .map_err(|_| Errno::INVAL),
+            Self::Thread(number) => {
+                let thread = sched::find(number).ok_or(Errno::INVAL)?;
+                let of = process::process_of(&thread).ok_or(Errno::INVAL)?;
+                let is_own = of.number() == current.number();
+                if is_own { Ok(sched::run_time(&thread)) } else { Err(Errno::INVAL) }
+            }
+        }
+    }
+}
+
 /// What a clock shows.
 fn clock(which: usize) -> Result<u64, Errno> {
+    if let Some(clock) = CpuClock::of(which) {
+        return clock.time();
+    }
     match which as u32 {
         linux::CLOCK_REALTIME | linux::CLOCK_REALTIME_COARSE | linux::CLOCK_TAI => {
             Ok(clock::real())
@@ -43,10 +93,6 @@ fn clock(which: usize) -> Result<u64, Errno> {
         | linux::CLOCK_MONOTONIC_RAW
         | linux::CLOCK_MONOTONIC_COARSE
         | linux::CLOCK_BOOTTIME => Ok(clock::monotonic()),
-        linux::CLOCK_PROCESS_CPUTIME_ID => {
-            process::current().map_or(Err(Errno::INVAL), |process| Ok(process.run_time()))
-        }
-        linux::CLOCK_THREAD_CPUTIME_ID => Ok(sched::own_run_time()),
         _ => Err(Errno::INVAL),
     }
 }
@@ -64,6 +110,46 @@ pub(super) fn clock_getres(call: &mut Call<'_>) -> Outcome {
         put_timespec(call, target, 1)?;
     }
     Ok(0)
+}
+
+/// Sets the clock of the day. Timers that are set to a time of it stay as they are.
+///
+/// # Errors
+/// `EPERM` for others than root; `EINVAL` for a time that is longer ago than the start, or later
+/// than Linux has any.
+fn set_day(time: u64) -> Outcome {
+    /// Seconds: 30 years before the last one of a 64-bit clock of nanoseconds.
+    const LAST: u64 = 8_277_292_036;
+    if time / NANOSECONDS >= LAST || time < clock::monotonic() {
+        return Err(Errno::INVAL);
+    }
+    if !credentials().is_root() {
+        return Err(Errno::PERM);
+    }
+    clock::set_real(time);
+    Ok(0)
+}
+
+pub(super) fn clock_settime(call: &mut Call<'_>) -> Outcome {
+    let [which, at, ..] = call.args;
+    if which as u32 != linux::CLOCK_REALTIME {
+        return Err(Errno::INVAL);
+    }
+    let time = timespec(call, at)?;
+    set_day(time)
+}
+
+/// A time zone is not kept.
+pub(super) fn settimeofday(call: &mut Call<'_>) -> Outcome {
+    let [time, zone, ..] = call.args;
+    if zone != 0 {
+        let [_zone] = get_words(&mut call.token, zone)?;
+    }
+    if time == 0 {
+        return if credentials().is_root() { Ok(0) } else { Err(Errno::PERM) };
+    }
+    let [seconds, microseconds] = get_words(&mut call.token, time)?;
+    set_day(nanoseconds(seconds, microseconds.checked_mul(1000).ok_or(Errno::INVAL)?)?)
 }
 
 pub(super) fn gettimeofday(call: &mut Call<'_>) -> Outcome {
@@ -129,6 +215,17 @@ fn sleep(call: &mut Call<'_>, until: u64, rest: usize) -> Outcome {
 pub(super) fn clock_nanosleep(call: &mut Call<'_>) -> Outcome {
     let [which, flags, request, rest, ..] = call.args;
     let now = clock(which)?;
+    match (which as u32, CpuClock::of(which)) {
+        (
+            linux::CLOCK_THREAD_CPUTIME_ID
+            | linux::CLOCK_MONOTONIC_RAW
+            | linux::CLOCK_REALTIME_COARSE
+            | linux::CLOCK_MONOTONIC_COARSE,
+            _,
+        ) => return Err(Errno::OPNOTSUPP),
+        (_, Some(CpuClock::Thread(_))) => return Err(Errno::INVAL),
+        _ => {}
+    }
     let time = timespec(call, request)?;
     if flags as u32 & linux::TIMER_ABSTIME == 0 {
         return sleep(call, clock::monotonic().saturating_add(time), rest);

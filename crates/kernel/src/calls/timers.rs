@@ -4,13 +4,12 @@
 use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
-use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
 use crate::calls::signals::signal;
-use crate::calls::time::{NANOSECONDS, nanoseconds};
+use crate::calls::time::{CpuClock, NANOSECONDS, nanoseconds};
 use crate::memory::{get_words, put, put_words};
-use crate::process::timers::{self, Notice, Setting, TimerClock, TimerId};
-use crate::sched;
+use crate::process::timers::{self, Due, Notice, Own, Setting, TimerClock, TimerId};
+use crate::sched::{self, Thread};
 
 /// Nanoseconds of a `struct timeval`.
 fn timeval(seconds: u64, microseconds: u64) -> Result<u64, Errno> {
@@ -29,20 +28,23 @@ const fn times(setting: Setting, unit: u64) -> [u64; 4] {
 }
 
 /// When a timer with `left` nanoseconds is due.
-fn due(left: u64) -> Option<u64> {
-    (left > 0).then(|| clock::monotonic().saturating_add(left))
+const fn due(left: u64) -> Due {
+    if left > 0 { Due::In(left) } else { Due::Never }
 }
 
-/// The timer of an `itimer`. Those of CPU time are not kept.
+/// The timer of an `itimer`.
 fn itimer(call: &Call<'_>) -> Result<TimerId, Errno> {
-    match call.args[0] as u32 {
-        linux::ITIMER_REAL => Ok(TimerId::alarm(&call.process)),
-        _ => Err(Errno::INVAL),
-    }
+    let which = match call.args[0] as u32 {
+        linux::ITIMER_REAL => Own::Alarm,
+        linux::ITIMER_VIRTUAL => Own::Virtual,
+        linux::ITIMER_PROF => Own::Profile,
+        _ => return Err(Errno::INVAL),
+    };
+    Ok(TimerId::own(&call.process, which))
 }
 
 pub(super) fn getitimer(call: &mut Call<'_>) -> Outcome {
-    let setting = timers::setting(itimer(call)?).unwrap_or_default();
+    let setting = timers::setting(&call.process, itimer(call)?).unwrap_or_default();
     put_words(&mut call.token, call.args[1], times(setting, 1000))?;
     Ok(0)
 }
@@ -70,9 +72,25 @@ pub(super) fn alarm(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn timer_create(call: &mut Call<'_>) -> Outcome {
     let [which, event, target, ..] = call.args;
-    let clock = match which as u32 {
-        linux::CLOCK_REALTIME => TimerClock::Real,
-        linux::CLOCK_MONOTONIC | linux::CLOCK_BOOTTIME => TimerClock::Monotonic,
+    let clock = match (which as u32, CpuClock::of(which)) {
+        (linux::CLOCK_REALTIME | linux::CLOCK_TAI, _) => TimerClock::Real,
+        (linux::CLOCK_MONOTONIC | linux::CLOCK_BOOTTIME, _) => TimerClock::Monotonic,
+        (_, Some(CpuClock::Process(number))) if number == 0 || number == call.process.number() => {
+            TimerClock::Process
+        }
+        (_, Some(CpuClock::Thread(number))) => {
+            let own = sched::with_current(Thread::number);
+            if number != 0 && number != own {
+                return Err(Errno::INVAL);
+            }
+            TimerClock::Thread(own)
+        }
+        (
+            linux::CLOCK_MONOTONIC_RAW
+            | linux::CLOCK_REALTIME_COARSE
+            | linux::CLOCK_MONOTONIC_COARSE,
+            _,
+        ) => return Err(Errno::OPNOTSUPP),
         _ => return Err(Errno::INVAL),
     };
     let notice = if event == 0 {
@@ -103,20 +121,19 @@ pub(super) fn timer_create(call: &mut Call<'_>) -> Outcome {
 
 /// The timer of the first argument.
 fn made(call: &Call<'_>) -> TimerId {
-    // The largest number is that of `setitimer`, which is none of these.
-    TimerId::made(&call.process, (call.args[0] as u32).min(u32::MAX - 1))
+    TimerId::made(&call.process, call.args[0] as u32)
 }
 
 pub(super) fn timer_settime(call: &mut Call<'_>) -> Outcome {
     let [_, flags, new, old, ..] = call.args;
+    if new == 0 {
+        return Err(Errno::INVAL);
+    }
     let [interval, interval_rest, seconds, rest] = get_words(&mut call.token, new)?;
     let interval = nanoseconds(interval, interval_rest)?;
     let time = nanoseconds(seconds, rest)?;
-    let due = if flags as u32 & linux::TIMER_ABSTIME == 0 || time == 0 {
-        due(time)
-    } else {
-        timers::due_at(made(call), time)?
-    };
+    let is_absolute = flags as u32 & linux::TIMER_ABSTIME != 0;
+    let due = if is_absolute && time > 0 { Due::At(time) } else { due(time) };
     let before = timers::set(&call.process, made(call), due, interval)?;
     if old != 0 {
         put_words(&mut call.token, old, times(before, 1))?;
@@ -125,7 +142,7 @@ pub(super) fn timer_settime(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn timer_gettime(call: &mut Call<'_>) -> Outcome {
-    let setting = timers::setting(made(call))?;
+    let setting = timers::setting(&call.process, made(call))?;
     put_words(&mut call.token, call.args[1], times(setting, 1))?;
     Ok(0)
 }

@@ -41,7 +41,16 @@ pub(crate) struct Epoll {
     /// Files that were looked at while a thread waited. None is dropped there: the last handle may
     /// wake others.
     held: Lock<Vec<OpenFile>>,
+    /// Sets that this one was put into; it may be in them no more.
+    above: Lock<Vec<Weak<dyn File>>>,
 }
+
+/// Sets that are in each other, at most: what asks the outermost one asks them all in turn, on one
+/// kernel stack.
+const NESTED: usize = 5;
+
+/// Held while a set is put into another one.
+static NESTING: Lock<()> = Lock::new(());
 
 /// The files of a set, at one time.
 pub(crate) struct Looked {
@@ -55,6 +64,7 @@ pub(crate) fn epoll() -> OpenFile {
         interests: Lock::new(Vec::new()),
         changes: AtomicU64::new(0),
         held: Lock::new(Vec::new()),
+        above: Lock::new(Vec::new()),
     })
 }
 
@@ -66,38 +76,63 @@ impl Epoll {
         interests.iter().position(is_same)
     }
 
-    /// Checks that a set may be put in this one.
-    ///
-    /// # Errors
-    /// `ELOOP`: it leads back to this one, or through too many others.
-    fn may_hold(&self, file: &OpenFile) -> Result<(), Errno> {
-        /// Sets within sets, at most.
-        const NESTED: usize = 4;
-        let mut inside = alloc::vec![OpenFile::clone(file)];
-        for _ in 0..NESTED {
-            let mut next = Vec::new();
-            for set in inside.iter().filter_map(|file| file.kind::<Epoll>()) {
-                if core::ptr::eq(set, self) {
-                    return Err(Errno::LOOP);
-                }
-                next.extend(set.files().files.into_iter().map(|(_, file)| file));
-            }
-            next.retain(|file| file.kind::<Epoll>().is_some());
-            if next.is_empty() {
-                return Ok(());
-            }
-            inside = next;
-        }
-        Err(Errno::LOOP)
+    /// Whether it has this set among its files.
+    fn has(&self, set: &OpenFile) -> bool {
+        let of = Arc::downgrade(set);
+        self.interests.lock().iter().any(|interest| interest.file.ptr_eq(&of))
     }
 
-    /// `epoll_ctl`.
+    /// The sets that are in this one. Handles that are no more needed go to `done`: none is dropped
+    /// with a lock held.
+    fn below(&self, done: &mut Vec<OpenFile>) -> Vec<OpenFile> {
+        let interests = self.interests.lock();
+        let files = interests.iter().filter_map(|interest| interest.file.upgrade());
+        let files: Vec<OpenFile> = files.collect();
+        let sets = files.iter().filter(|file| file.kind::<Self>().is_some()).cloned().collect();
+        done.extend(files);
+        sets
+    }
+
+    /// The sets that this one, `own`, is in.
+    fn above(&self, own: &OpenFile, done: &mut Vec<OpenFile>) -> Vec<OpenFile> {
+        let above: Vec<OpenFile> = self.above.lock().iter().filter_map(Weak::upgrade).collect();
+        let has = |set: &&OpenFile| set.kind::<Self>().is_some_and(|set| set.has(own));
+        let sets = above.iter().filter(has).cloned().collect();
+        done.extend(above);
+        sets
+    }
+
+    /// Notes that a set is about to be put into this one, `own`.
     ///
     /// # Errors
-    /// `EEXIST`, `ENOENT`; `EPERM` for a file that is always ready; `EINVAL` for the set itself;
-    /// `ENOSPC` for too many files; `ELOOP` for sets within sets.
+    /// `ELOOP`: this one is in it, or too many would be in each other.
+    fn nest(&self, own: &OpenFile, inner: &OpenFile) -> Result<(), Errno> {
+        let Some(set) = inner.kind::<Self>() else { return Ok(()) };
+        let mut done = Vec::new();
+        let allowed = {
+            let _nesting = NESTING.lock();
+            let below = levels(inner, &mut |set, _| set.below(&mut done));
+            let is_inside = below.iter().flatten().any(|set| Arc::ptr_eq(set, own));
+            let above = levels(own, &mut |set, own| set.above(own, &mut done));
+            let allowed = !is_inside && below.len() + above.len() <= NESTED;
+            if allowed {
+                set.above.lock().push(Arc::downgrade(own));
+            }
+            done.extend(below.into_iter().chain(above).flatten());
+            allowed
+        };
+        if allowed { Ok(()) } else { Err(Errno::LOOP) }
+    }
+
+    /// `epoll_ctl` of this set, `own`.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOENT`; `EPERM` for a file that is always ready; `EINVAL` for the set itself,
+    /// and a change of what waits alone (`EPOLLEXCLUSIVE`); `ELOOP` for sets in each other;
+    /// `ENOSPC` for too many files.
     pub(crate) fn change(
         &self,
+        own: &OpenFile,
         operation: u32,
         (descriptor, file): (u32, &OpenFile),
         events: u32,
@@ -109,8 +144,11 @@ impl Epoll {
         if file.kind::<Epoll>().is_some_and(|other| core::ptr::eq(other, self)) {
             return Err(Errno::INVAL);
         }
-        if operation == linux::EPOLL_CTL_ADD && file.kind::<Epoll>().is_some() {
-            self.may_hold(file)?;
+        if operation == linux::EPOLL_CTL_MOD && events & linux::EPOLLEXCLUSIVE != 0 {
+            return Err(Errno::INVAL);
+        }
+        if operation == linux::EPOLL_CTL_ADD {
+            self.nest(own, file)?;
         }
         {
             let mut interests = self.interests.lock();
@@ -169,6 +207,32 @@ impl Epoll {
         self.changes.fetch_add(1, Release);
     }
 }
+
+/// A set, the sets that `next` finds from it, those that are found from them, and so on, up to one
+/// level more than there may be.
+fn levels(
+    set: &OpenFile,
+    next: &mut dyn FnMut(&Epoll, &OpenFile) -> Vec<OpenFile>,
+) -> Vec<Vec<OpenFile>> {
+    let mut levels = alloc::vec![alloc::vec![OpenFile::clone(set)]];
+    while levels.len() <= NESTED
+        && let Some(last) = levels.last()
+    {
+        let found: Vec<OpenFile> = last
+            .iter()
+            .filter_map(|file| Some((file.kind::<Epoll>()?, file)))
+            .flat_map(|(set, file)| next(set, file))
+            .collect();
+        if found.is_empty() {
+            break;
+        }
+        levels.push(found);
+    }
+    levels
+}
+
+/// What is told of a file whether it was asked for or not.
+const ALWAYS: Ready = Ready::HANG_UP.union(Ready::ERROR);
 
 fn ready_of(interest: &Interest, file: &OpenFile) -> Ready {
     let asked = Ready::from_bits_truncate(interest.events);

@@ -12,7 +12,7 @@ use spin::Once;
 
 use crate::files::nodes::Attributes;
 use crate::files::vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
-use crate::memory::{FileHandle, Machine, Open};
+use crate::memory::{FileHandle, Machine, Open, frames};
 use crate::task::{Uninterrupted, caller};
 
 /// The device number of the tree.
@@ -194,13 +194,14 @@ impl Vnode for InTree {
     }
 
     fn space(&self) -> Space {
-        // As tmpfs without a limit.
+        // Files have what memory there is: programs that look for room before they write find it.
+        let (all, free) = (frames().total().into(), frames().free().into());
         Space {
             magic: MAGIC,
             block_size: BLOCK,
-            blocks: 0,
-            free_blocks: 0,
-            available_blocks: 0,
+            blocks: all,
+            free_blocks: free,
+            available_blocks: free,
             inodes: 0,
             free_inodes: 0,
         }

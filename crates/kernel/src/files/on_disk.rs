@@ -296,7 +296,10 @@ impl Vnode for OnDisk {
     }
 
     fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
-        self.change(&Change { uid, gid, ..Change::default() })
+        let mode = self.attributes()?.status.mode;
+        let lost = if self.kind == Kind::Directory { 0 } else { set_id(mode) };
+        let mode = (lost != 0).then_some(mode & !lost);
+        self.change(&Change { mode, uid, gid, ..Change::default() })
     }
 
     fn set_times(&self, times: NewTimes) -> Result<(), Errno> {

@@ -27,6 +27,9 @@ const LARGEST: usize = 1 << 20;
 /// As many bytes are written together, or not yet (`PIPE_BUF`); also what is copied at a time.
 const PIECE: usize = 4096;
 
+/// The flags of an end: `O_DIRECT` has each write be a packet.
+const KEPT: u32 = linux::O_NONBLOCK | linux::O_DIRECT;
+
 /// What all ends share.
 pub(super) struct Pipe {
     state: Lock<State>,
@@ -37,6 +40,9 @@ pub(super) struct Pipe {
 
 struct State {
     bytes: VecDeque<u8>,
+    /// How many bytes were taken out so far, and where packets end, counted as those.
+    taken: u64,
+    packets: VecDeque<u64>,
     capacity: usize,
     /// Ends that are open, and how many were opened so far: an `open` of a FIFO waits for the
     /// other kind, which may be closed again when it looks.
@@ -106,6 +112,8 @@ impl Pipe {
     fn new() -> Arc<Self> {
         let state = State {
             bytes: VecDeque::new(),
+            taken: 0,
+            packets: VecDeque::new(),
             capacity: CAPACITY,
             readers: 0,
             writers: 0,
@@ -121,6 +129,28 @@ impl Pipe {
 }
 
 impl State {
+    /// How many bytes the first packet has, if there is one.
+    fn packet(&self) -> Option<usize> {
+        Some((self.packets.front()? - self.taken) as usize)
+    }
+
+    /// Takes the first bytes out.
+    fn take(&mut self, len: usize) {
+        self.bytes.drain(..len);
+        self.taken += len as u64;
+        while self.packets.front().is_some_and(|end| *end <= self.taken) {
+            self.packets.pop_front();
+        }
+    }
+
+    /// Puts bytes in, as a packet if `flags` have `O_DIRECT`.
+    fn put(&mut self, bytes: &[u8], flags: u32) {
+        self.bytes.extend(bytes);
+        if flags & linux::O_DIRECT != 0 && !bytes.is_empty() {
+            self.packets.push_back(self.taken + self.bytes.len() as u64);
+        }
+    }
+
     fn room(&self) -> usize {
         self.capacity.saturating_sub(self.bytes.len())
     }
@@ -144,7 +174,7 @@ impl PipeEnd {
                 state.writers_came += 1;
             }
         }
-        let flags = AtomicU32::new(flags & linux::O_NONBLOCK | named);
+        let flags = AtomicU32::new(flags & KEPT | named);
         Self { pipe: Arc::clone(pipe), mode, flags }
     }
 
@@ -205,7 +235,7 @@ impl PipeEnd {
         {
             let mut state = self.pipe.state.lock();
             let len = len.min(state.bytes.len());
-            state.bytes.drain(..len);
+            state.take(len);
         }
         wake_pollers(key_of(&*self.pipe));
     }
@@ -275,19 +305,23 @@ impl File for PipeEnd {
         let mut done = 0;
         while to.count() > 0 {
             let mut piece = [0; PIECE];
-            let len = {
+            let (len, packet) = {
                 let state = self.pipe.state.lock();
-                let len = state.bytes.len().min(to.count()).min(PIECE);
+                let packet = state.packet();
+                let there = packet.unwrap_or(state.bytes.len());
+                let len = there.min(to.count()).min(PIECE);
                 piece.iter_mut().zip(&state.bytes).take(len).for_each(|(to, from)| *to = *from);
-                len
+                (len, packet)
             };
             let copied = copy_out(to, token, &piece[..len]);
-            self.pipe.state.lock().bytes.drain(..copied);
+            // What of a packet is not read is lost.
+            let taken = if copied == len { packet.unwrap_or(copied) } else { copied };
+            self.pipe.state.lock().take(taken);
             done += copied;
             if copied < len && done == 0 {
                 return Err(Errno::FAULT);
             }
-            if copied < PIECE {
+            if copied < PIECE || packet.is_some() {
                 break;
             }
         }
@@ -317,7 +351,7 @@ impl File for PipeEnd {
             // Only the thread that has the turn takes room.
             let len = len.min(self.pipe.state.lock().room());
             let copied = copy_in(from, token, &mut piece[..len]);
-            self.pipe.state.lock().bytes.extend(&piece[..copied]);
+            self.pipe.state.lock().put(&piece[..copied], self.flags());
             wake_pollers(key_of(&*self.pipe));
             done += copied;
             if copied < len {
@@ -340,7 +374,7 @@ impl File for PipeEnd {
             {
                 let mut state = self.pipe.state.lock();
                 let len = state.room().min(bytes.len() - done);
-                state.bytes.extend(&bytes[done..done + len]);
+                state.put(&bytes[done..done + len], self.flags());
                 done += len;
             }
             wake_pollers(key_of(&*self.pipe));
@@ -378,7 +412,7 @@ impl File for PipeEnd {
 
     fn set_flags(&self, flags: u32) {
         let mode = self.flags() & linux::O_ACCMODE;
-        self.flags.store(flags & linux::O_NONBLOCK | mode, Relaxed);
+        self.flags.store(flags & KEPT | mode, Relaxed);
     }
 
     fn ready(&self) -> Ready {

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use core::fmt::Write;
-use core::sync::atomic::Ordering::Relaxed;
 
 use alloc::string::String;
 
@@ -63,7 +62,7 @@ pub(super) const TEXTS: &[(&str, Made)] = &[
 ];
 
 fn cpus() -> usize {
-    percpu::cpus().iter().filter(|cpu| cpu.online.load(Relaxed)).count()
+    percpu::online()
 }
 
 fn cpu_info() -> String {

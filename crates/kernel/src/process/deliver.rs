@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use faultless::prelude::{MayFault, Wait};
 use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
+use syscalls::Sysno;
 use x86_64::instructions::interrupts;
 
 use crate::arch::percpu;
@@ -69,6 +70,8 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
                 thread.signals.blocked.store(mask, Relaxed);
                 continue;
             }
+            // A signal ended the wait of a call, and another thread took it.
+            restart(frame);
             return;
         }
     }
@@ -85,7 +88,7 @@ fn deliver(thread: &Thread, process: &Process, frame: &mut TrapFrame, signal: u3
         }
         SIG_DFL => process.begin_exit(signal),
         _ => {
-            if action.flags & u64::from(linux::SA_RESTART) != 0 {
+            if action.flags & u64::from(linux::SA_RESTART) != 0 && !ends_with_handler(frame) {
                 restart(frame);
             }
             if call_handler(thread, frame, signal, cause, &action).is_err() {
@@ -105,6 +108,27 @@ const fn restart(frame: &mut TrapFrame) {
         frame.rip -= 2;
         frame.error = 0;
     }
+}
+
+/// Whether a system call fails with `EINTR` once a handler has run, whatever `SA_RESTART` says: the
+/// waits for several files, and for a signal. Without a handler they go on: it was stopped.
+fn ends_with_handler(frame: &TrapFrame) -> bool {
+    let number = frame.error.wrapping_sub(1);
+    let call = u32::try_from(number).ok().and_then(|number| Sysno::new(number as usize));
+    matches!(
+        call,
+        Some(
+            Sysno::poll
+                | Sysno::ppoll
+                | Sysno::select
+                | Sysno::pselect6
+                | Sysno::epoll_wait
+                | Sysno::epoll_pwait
+                | Sysno::epoll_pwait2
+                | Sysno::pause
+                | Sysno::rt_sigsuspend
+        )
+    )
 }
 
 /// Lets the program go on in the handler, with what it was at on its stack.

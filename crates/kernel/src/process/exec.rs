@@ -1,6 +1,6 @@
 //! `execve`: another program in a process, with a new address space and stack.
 
-use core::sync::atomic::Ordering::Release;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -142,6 +142,9 @@ pub(crate) fn execute(
 
     exit::end_other_threads(&process)?;
     replace_memory(&process, &memory);
+    process.has_executed.store(true, Relaxed);
+    // Its parent hears of its end as of any other's.
+    process.end_signal.store(linux_raw_sys::general::SIGCHLD, Relaxed);
     *process.executable.lock() = executable;
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     *process.name.lock() = name.to_vec();

@@ -102,10 +102,15 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     if Arc::ptr_eq(first, process) {
         end_run(first, process.life.status.load(Acquire));
     }
+    let reaper = reaper_of(process).unwrap_or_else(|| Arc::clone(first));
     let children = core::mem::take(&mut *process.children.lock());
     for child in children {
-        *child.parent.lock() = Arc::downgrade(first);
-        first.children.lock().push(child);
+        *child.parent.lock() = Arc::downgrade(&reaper);
+        let signal = child.asked.death_signal.load(Relaxed);
+        if signal != 0 && !child.has_ended() {
+            send(&child, signal, Cause::User(process.number));
+        }
+        reaper.children.lock().push(child);
     }
     let parent = process.parent.lock().upgrade();
     if let Some(parent) = &parent {
@@ -115,14 +120,30 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     process.ended.store(true, SeqCst);
     process.released.store(true, SeqCst);
     wake(key_of(&process.released));
-    wake(key_of(&first.children));
+    wake(key_of(&reaper.children));
     if let Some(parent) = parent {
         tell(&parent, process, process.life.status.load(Acquire));
     }
 }
 
+/// The process above this one, none between them, that gets its children
+/// (`PR_SET_CHILD_SUBREAPER`).
+fn reaper_of(process: &Process) -> Option<Arc<Process>> {
+    let mut above = process.parent.lock().upgrade();
+    while let Some(ancestor) = above {
+        if ancestor.asked.reaps.load(Relaxed) && !ancestor.is_exiting() {
+            return Some(ancestor);
+        }
+        above = ancestor.parent.lock().upgrade();
+    }
+    None
+}
+
 /// Takes a child off the list of a parent that does not want to wait for it.
 fn forget_unwanted(parent: &Process, child: &Process) {
+    if child.end_signal.load(Relaxed) != linux::SIGCHLD {
+        return;
+    }
     let action = parent.life.signals.action(linux::SIGCHLD);
     if action.handler == SIG_IGN || action.flags & u64::from(linux::SA_NOCLDWAIT) != 0 {
         let mut children = parent.children.lock();
@@ -136,9 +157,16 @@ fn forget_unwanted(parent: &Process, child: &Process) {
 /// Tells a parent that a child has changed.
 fn tell(parent: &Arc<Process>, child: &Process, status: WaitStatus) {
     let action = parent.life.signals.action(linux::SIGCHLD);
-    if child.has_ended() || action.flags & u64::from(linux::SA_NOCLDSTOP) == 0 {
+    let signal = if child.has_ended() {
+        child.end_signal.load(Relaxed)
+    } else if action.flags & u64::from(linux::SA_NOCLDSTOP) == 0 {
+        linux::SIGCHLD
+    } else {
+        0
+    };
+    if signal != 0 {
         let child = Waited { number: child.number, status };
-        send(parent, linux::SIGCHLD, Cause::Child(child));
+        send(parent, signal, Cause::Child(child));
     }
     wake(key_of(&parent.children));
 }
@@ -243,6 +271,13 @@ fn is_meant(child: &Process, which: i32, own_group: u32) -> bool {
     }
 }
 
+/// Whether a child is of the kind that `flags` mean: one that ends with `SIGCHLD`, another one
+/// (`__WCLONE`), or any (`__WALL`).
+fn is_of_kind(child: &Process, flags: u32) -> bool {
+    let is_clone = child.end_signal.load(Relaxed) != linux::SIGCHLD;
+    flags & linux::__WALL != 0 || is_clone == (flags & linux::__WCLONE != 0)
+}
+
 /// `wait4`: a child that has changed as `flags` say (`WEXITED`, `WSTOPPED`, `WCONTINUED`). One that
 /// has ended is taken off the list. None with `WNOHANG`, if none has changed.
 ///
@@ -253,7 +288,8 @@ pub(crate) fn wait(which: i32, flags: u32) -> Result<Option<Waited>, Errno> {
     let own_group = process.group.load(Relaxed);
     let look = || -> Result<Option<Waited>, Errno> {
         let mut children = process.children.lock();
-        let is_meant = |child: &Arc<Process>| is_meant(child, which, own_group);
+        let is_meant =
+            |child: &Arc<Process>| is_meant(child, which, own_group) && is_of_kind(child, flags);
         if !children.iter().any(is_meant) {
             return Err(Errno::CHILD);
         }

@@ -15,7 +15,8 @@ use crate::arch::trap::TrapFrame;
 use crate::memory::{AddressSpace, new_space, put};
 use crate::process::exit::exit_thread;
 use crate::process::state::{Memory, Process, current};
-use crate::sched;
+use crate::process::timers;
+use crate::sched::{self, Thread};
 use crate::task::credentials;
 use crate::waits::{key_of, waits};
 
@@ -28,9 +29,38 @@ pub(crate) struct CloneRequest {
     pub(crate) parent_number: usize,
     pub(crate) child_number: usize,
     pub(crate) thread_pointer: usize,
+    /// The signal that tells the parent of the end of a new process; 0 for none.
+    pub(crate) signal: u32,
 }
 
+/// What cannot be had: descriptors of processes, traced children, namespaces and control groups.
+const REFUSED: u64 = (linux::CLONE_PIDFD
+    | linux::CLONE_NEWNS
+    | linux::CLONE_NEWCGROUP
+    | linux::CLONE_NEWUTS
+    | linux::CLONE_NEWIPC
+    | linux::CLONE_NEWUSER
+    | linux::CLONE_NEWPID
+    | linux::CLONE_NEWNET) as u64
+    | linux::CLONE_INTO_CGROUP;
+
 impl CloneRequest {
+    /// Checks that it can be had, and that its flags go together.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    fn check(&self) -> Result<(), Errno> {
+        let needs = |flag, other| !self.has(flag) || self.has(other);
+        if self.flags & REFUSED == 0
+            && needs(linux::CLONE_THREAD, linux::CLONE_SIGHAND)
+            && needs(linux::CLONE_SIGHAND, linux::CLONE_VM)
+        {
+            Ok(())
+        } else {
+            Err(Errno::INVAL)
+        }
+    }
+
     const fn has(&self, flag: u32) -> bool {
         self.flags & flag as u64 != 0
     }
@@ -47,9 +77,8 @@ pub(crate) fn clone(
 ) -> Result<u32, Errno> {
     let process = current().ok_or(Errno::SRCH)?;
     let is_thread = request.has(linux::CLONE_THREAD);
-    if is_thread && !request.has(linux::CLONE_VM) {
-        return Err(Errno::INVAL);
-    }
+    request.check()?;
+    need_room(&process)?;
     let number = sched::next_number();
     let of =
         if is_thread { Arc::clone(&process) } else { new_process(&process, number, &request)? };
@@ -59,6 +88,7 @@ pub(crate) fn clone(
     }
     let thread = of.new_thread(number, begin, None)?;
     *thread.credentials.lock() = credentials();
+    *thread.schedule.lock() = sched::with_current(|own| *own.schedule.lock());
     let (fs, gs) = switch::bases();
     thread.fs_base.store(fs, Relaxed);
     thread.gs_base.store(gs, Relaxed);
@@ -89,6 +119,24 @@ pub(crate) fn clone(
     Ok(number)
 }
 
+/// Checks that a user may have one more thread (`RLIMIT_NPROC`, which root has not).
+///
+/// # Errors
+/// `EAGAIN`.
+fn need_room(process: &Process) -> Result<(), Errno> {
+    let [limit, _] = process.life.limits.get(linux::RLIMIT_NPROC as usize)?;
+    let own = credentials();
+    if limit == u64::MAX || own.is_root() || own.user.real == 0 {
+        return Ok(());
+    }
+    let is_its = |thread: &&Arc<Thread>| {
+        thread.owner().is_some() && thread.credentials.lock().user.real == own.user.real
+    };
+    let threads = sched::all();
+    let count = threads.iter().filter(is_its).count();
+    if count as u64 >= limit { Err(Errno::AGAIN) } else { Ok(()) }
+}
+
 fn new_process(
     parent: &Arc<Process>,
     number: u32,
@@ -117,7 +165,15 @@ fn new_process(
         Arc::downgrade(parent)
     };
     let child = Process::new(number, above, Some(memory), files, cwd);
+    let signal = if request.has(linux::CLONE_PARENT) {
+        parent.end_signal.load(Relaxed)
+    } else {
+        request.signal
+    };
+    child.end_signal.store(signal, Relaxed);
     child.umask.store(parent.umask.load(Relaxed), Relaxed);
+    let gains_none = parent.asked.no_new_rights.load(Relaxed);
+    child.asked.no_new_rights.store(gains_none, Relaxed);
     child.group.store(parent.group.load(Relaxed), Relaxed);
     child.session.store(parent.session.load(Relaxed), Relaxed);
     child.life.limits.copy(&parent.life.limits);
@@ -128,7 +184,9 @@ fn new_process(
     let words = parent.words.lock().clone();
     *child.words.lock() = words;
     child.life.signals.copy_actions(&parent.life.signals);
-    Ok(Arc::new(child))
+    let child = Arc::new(child);
+    timers::limit(&child);
+    Ok(child)
 }
 
 /// Starts another thread of the current process, which does `main` in the kernel and ends.

@@ -4,7 +4,7 @@
 use core::ops::Range;
 
 use faultless::prelude::PAGE_SIZE;
-use faultless_posix::{Errno, MapRequest, Rights};
+use faultless_posix::{Advised, Area, Errno, MapRequest, Rights};
 
 use crate::limits::STACK;
 use crate::memory::{AddressSpace, Machine, Space, USER_END, anonymous_request};
@@ -87,6 +87,38 @@ impl Layout {
         let address = Self::room(space, hint, len)?;
         AddressSpace::map(space, address, request(address)?)?;
         Ok(address)
+    }
+
+    /// Has a mapping that grows (`MAP_GROWSDOWN`) reach down to an address below it, as far as
+    /// `limit` bytes and a gap above the next mapping allow.
+    ///
+    /// # Errors
+    /// `ENOMEM`: it may not; `EINTR`.
+    pub(crate) fn grow_down(&self, space: &Space, address: usize, limit: u64) -> Result<(), Errno> {
+        /// Pages between it and another mapping that a program can access.
+        const GAP: usize = 256;
+        let page = address / PAGE_SIZE;
+        if space.area_at(address).is_some() {
+            // Another thread was here before.
+            return Ok(());
+        }
+        let areas = space.areas();
+        let at = areas.partition_point(|area| area.pages.start <= page);
+        let grows = |area: &&Area<Machine>| area.advised.contains(Advised::GROWS_DOWN);
+        let first = areas.get(at).filter(grows).ok_or(Errno::NOMEM)?;
+        let parts = areas[at..].iter().take_while(grows);
+        let end = parts.fold(first.pages.start, |end, area| {
+            if area.pages.start == end { area.pages.end } else { end }
+        });
+        let below = areas[..at].last().filter(|area| !area.rights.is_empty());
+        let has_gap = below.is_none_or(|below| page >= below.pages.end + GAP);
+        let fits = ((end - page) * PAGE_SIZE) as u64 <= limit && page >= LOWEST / PAGE_SIZE;
+        if !has_gap || !fits {
+            return Err(Errno::NOMEM);
+        }
+        let (start, len) = (page * PAGE_SIZE, (first.pages.start - page) * PAGE_SIZE);
+        AddressSpace::map(space, start, anonymous_request(start, len, first.rights))?;
+        AddressSpace::advise(space, start, len, first.advised, Advised::empty())
     }
 
     /// The start of `len` free bytes.

@@ -36,4 +36,5 @@ pub(crate) use layout::{Layout, STACK_END, checked};
 pub(crate) use signals::{
     all_processes, fault_signal, force, send, send_to_thread, with_group, with_process,
 };
+pub(crate) use space::grow_down;
 pub(crate) use state::{NAME, Process, Words, current, memory, process_of};

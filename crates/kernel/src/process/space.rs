@@ -1,12 +1,14 @@
-//! Which page table the current thread uses.
+//! Which page table the current thread uses, and mappings that grow.
 
 use core::sync::atomic::Ordering::SeqCst;
 
 use alloc::sync::Arc;
 
+use linux_raw_sys::general as linux;
+
 use crate::arch::{shootdown, switch};
 use crate::memory::kernel_root;
-use crate::process::state::{Memory, Process};
+use crate::process::state::{Memory, Process, current};
 use crate::sched;
 
 /// Gives the process this memory; the old one goes if no other process has it.
@@ -24,6 +26,14 @@ pub(super) fn replace_memory(process: &Process, memory: &Arc<Memory>) {
         unsafe { shootdown::activate(root) };
     });
     drop(old);
+}
+
+/// Has a mapping that grows reach down to an address that was accessed; whether it does. No lock is
+/// held. May sleep.
+pub(crate) fn grow_down(memory: &Memory, address: usize) -> bool {
+    let Some(process) = current() else { return false };
+    let limit = process.life.limits.get(linux::RLIMIT_STACK as usize).map_or(0, |limit| limit[0]);
+    memory.layout.lock().grow_down(memory.space(), address, limit).is_ok()
 }
 
 /// Leaves the memory of the current process for good.

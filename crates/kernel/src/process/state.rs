@@ -57,8 +57,25 @@ pub(crate) struct Process {
     pub(super) released: AtomicBool,
     /// What its parent has not been told of yet (`wait`).
     pub(super) change: Lock<Option<Change>>,
+    /// The signal that tells its parent of its end; 0 for none.
+    pub(super) end_signal: AtomicU32,
+    /// It has begun another program than the one that it was made with.
+    pub(crate) has_executed: AtomicBool,
+    /// What it has asked for by `prctl`.
+    pub(crate) asked: Asked,
     pub(crate) group: AtomicU32,
     pub(crate) session: AtomicU32,
+}
+
+/// What a process asks for by `prctl`.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// The signal that tells it of the end of its parent; 0 for none. A child does not have it.
+    pub(crate) death_signal: AtomicU32,
+    /// It gets the children of those below it that end.
+    pub(crate) reaps: AtomicBool,
+    /// `execve` gives it no rights that it has not. Inherited.
+    pub(crate) no_new_rights: AtomicBool,
 }
 
 /// What has become of a process that has not ended.
@@ -141,6 +158,9 @@ impl Process {
             ended: AtomicBool::new(false),
             released: AtomicBool::new(false),
             change: Lock::new(None),
+            end_signal: AtomicU32::new(linux::SIGCHLD),
+            has_executed: AtomicBool::new(false),
+            asked: Asked::default(),
             group: AtomicU32::new(number),
             session: AtomicU32::new(number),
         }
@@ -171,7 +191,8 @@ impl Process {
 
     /// How long its threads ran, in nanoseconds.
     pub(crate) fn run_time(&self) -> u64 {
-        self.life.ran() + self.threads().iter().map(|thread| sched::run_time(thread)).sum::<u64>()
+        let threads = self.threads.lock();
+        self.life.ran() + threads.iter().map(|thread| sched::run_time(thread)).sum::<u64>()
     }
 
     /// Whether all its threads are to end.

@@ -24,7 +24,7 @@ use crate::arch::vectors::RESCHEDULE;
 use crate::arch::{apic, clock, shootdown};
 use crate::memory;
 use crate::sched::thread::{
-    Main, State, Thread, current, next_number, register, unregister, with_current,
+    Main, State, Thread, current, look_at, next_number, register, unregister, with_current,
 };
 use crate::sync::Interrupts;
 
@@ -199,6 +199,8 @@ pub(crate) fn yield_now() {
 pub(crate) fn tick() {
     percpu::this().preempt.store(true, Relaxed);
     let now = clock::monotonic();
+    // Others see how long a thread has run that nothing else takes turns with.
+    with_current(|thread| charge(thread, now));
     let mut queue = QUEUE.lock();
     while let Some(first) = queue.timers.first_entry()
         && first.key().0 <= now
@@ -210,12 +212,23 @@ pub(crate) fn tick() {
     }
 }
 
-/// How long a thread ran, in nanoseconds; without its current turn, if it is another one.
+/// Counts the time that the thread of this CPU ran since it was last counted. Interrupts are off.
+fn charge(thread: &Thread, now: u64) {
+    let ran = now.saturating_sub(percpu::this().since.swap(now, Relaxed));
+    thread.ran.fetch_add(ran, Relaxed);
+}
+
+/// How long a thread ran, in nanoseconds; if it is another one, until its last turn of the timer.
 pub(crate) fn run_time(thread: &Thread) -> u64 {
     if with_current(Thread::number) == thread.number() {
         return own_run_time();
     }
     thread.ran.load(Relaxed)
+}
+
+/// As [`run_time`], of the thread of a number, unless it has ended.
+pub(crate) fn run_time_of(number: u32) -> Option<u64> {
+    look_at(number, run_time)
 }
 
 /// How long the current thread ran, in nanoseconds.
@@ -301,9 +314,7 @@ fn leave(mut queue: MutexGuard<'_, Queue>) {
         return;
     }
     current.check_stack();
-    let now = clock::monotonic();
-    let ran = now.saturating_sub(cpu.since.swap(now, Relaxed));
-    current.ran.fetch_add(ran, Relaxed);
+    charge(&current, clock::monotonic());
     current.fs_base.store(FsBase::read().as_u64(), Relaxed);
     current.gs_base.store(KernelGsBase::read().as_u64(), Relaxed);
     let from = current.saved.get();

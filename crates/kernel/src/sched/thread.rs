@@ -21,6 +21,7 @@ use crate::arch::switch::{SAVED_FRAME_POINTER, SAVED_RETURN, first_stack_pointer
 use crate::arch::trap::TrapFrame;
 use crate::credentials::Credentials;
 use crate::memory::{Machine, cache, dirty_limit};
+use crate::sched::schedule::Schedule;
 use crate::signals::{Life, ThreadSignals};
 use crate::sync::Lock;
 
@@ -87,6 +88,8 @@ pub(crate) struct Thread {
     pub(crate) signals: ThreadSignals,
     /// Who it is.
     pub(crate) credentials: Lock<Credentials>,
+    /// How its program wants it to be scheduled.
+    pub(crate) schedule: Lock<Schedule>,
     /// The pages that it makes dirty. Used by the thread itself alone.
     writes: DirtyWriter<'static, Machine>,
     /// Since when it sleeps in a wait that signals do not end, in nanoseconds of the monotonic
@@ -148,6 +151,7 @@ impl Thread {
             ran: AtomicU64::new(0),
             signals: ThreadSignals::default(),
             credentials: Lock::new(Credentials::default()),
+            schedule: Lock::new(Schedule::default()),
             writes: DirtyWriter::new(dirty_limit(), cache().wait()),
             waits_since: AtomicU64::new(0),
             is_interruptible: AtomicBool::new(false),
@@ -310,6 +314,11 @@ pub(crate) fn take_main() -> Option<Main> {
 /// The thread with a number, unless it has ended.
 pub(crate) fn find(number: u32) -> Option<Arc<Thread>> {
     THREADS.lock().get(&number).cloned()
+}
+
+/// What `look` finds of the thread of a number, unless it has ended; under the lock of the table.
+pub(super) fn look_at<R>(number: u32, look: impl FnOnce(&Thread) -> R) -> Option<R> {
+    THREADS.lock().get(&number).map(|thread| look(thread))
 }
 
 /// Calls `act` with each thread that has not ended, under the lock of the table.

@@ -35,6 +35,8 @@ bitflags! {
         /// A child has zeros, or the pages of the file, in place of private copies
         /// (`MADV_WIPEONFORK`).
         const WIPED_BY_FORK = 4;
+        /// An access below it may make it longer (`MAP_GROWSDOWN`). The kernel sees to that.
+        const GROWS_DOWN = 8;
     }
 }
 

@@ -168,6 +168,22 @@ impl<S: System> AddressSpace<S> {
         self.state.lock().covers(&pages)
     }
 
+    /// The end of what is mapped from the start of `addresses` on without a gap, up to their end.
+    /// Takes the short lock.
+    #[must_use]
+    pub fn mapped_end(&self, addresses: Range<usize>) -> usize {
+        let pages = addresses.start / PAGE_SIZE..addresses.end.div_ceil(PAGE_SIZE);
+        let state = self.state.lock();
+        let mut end = pages.start;
+        for area in state.areas(&pages) {
+            if area.pages.start > end {
+                break;
+            }
+            end = area.pages.end;
+        }
+        end.min(pages.end) * PAGE_SIZE
+    }
+
     /// What `change` makes of the page table, under the lock. For the owner of the table: the
     /// entries stay as they are.
     pub fn with_table<R>(&self, change: impl FnOnce(&mut S::PageTable) -> R) -> R {

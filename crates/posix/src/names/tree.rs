@@ -77,7 +77,8 @@ impl Attributes {
     }
 
     /// Those of a node that is made in a directory: set-group-id of the directory hands its group
-    /// on, and to directories itself.
+    /// on, and to directories itself. A program that is to run as that group loses set-group-id if
+    /// the caller is neither root nor of the group; further groups of the caller do not count.
     pub(super) fn new_in<S: System>(
         directory: &Node<S>,
         content: &Content<S>,
@@ -88,8 +89,12 @@ impl Attributes {
         let of_directory = directory.state.lock().attributes;
         if of_directory.mode & linux::S_ISGID != 0 {
             attributes.gid = of_directory.gid;
+            let program = linux::S_ISGID | linux::S_IXGRP;
+            let may = caller.uid == 0 || caller.gid == of_directory.gid;
             if matches!(content, Content::Directory) {
                 attributes.mode |= linux::S_ISGID;
+            } else if attributes.mode & program == program && !may {
+                attributes.mode &= !linux::S_ISGID;
             }
         }
         if matches!(content, Content::Directory) {

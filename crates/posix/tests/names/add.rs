@@ -57,6 +57,27 @@ fn a_set_group_id_directory_hands_its_group_on() {
 }
 
 #[test]
+fn only_members_make_programs_that_run_as_the_group_of_a_directory() {
+    let world = World::new();
+    let directory = world.mkdir("d").expect("made");
+    directory.set_owner(&world.caller(), None, Some(9));
+    directory.set_mode(&world.caller(), 0o2777).expect("set");
+    for (uid, gid, asked, got) in [
+        (0, 6, 0o2755, 0o2755),
+        (5, 9, 0o2755, 0o2755),
+        (5, 6, 0o2755, 0o755),
+        // Without the group's right to execute it is no set-id bit.
+        (5, 6, 0o2745, 0o2745),
+    ] {
+        let mut caller = world.caller();
+        (caller.uid, caller.gid) = (uid, gid);
+        let name = format!("d/{uid}-{gid}-{asked:o}");
+        let file = world.file_of(&caller, &name, asked).expect("made");
+        assert_eq!((file.status().gid, file.status().mode & 0o7777), (9, got), "{name}");
+    }
+}
+
+#[test]
 fn a_link_is_one_more_name_of_the_node() {
     let world = World::new();
     let file = world.file("f").expect("made");

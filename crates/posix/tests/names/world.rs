@@ -42,8 +42,13 @@ impl World {
 
     /// Makes an empty file.
     pub fn file(&self, path: &str) -> Result<Node> {
+        self.file_of(&self.caller(), path, 0o644)
+    }
+
+    /// Makes an empty file of a caller's.
+    pub fn file_of(&self, caller: &Caller, path: &str, mode: u32) -> Result<Node> {
         let make = || self.files.make();
-        self.tree.make_file(&self.caller(), self.root(), path.as_bytes(), 0o644, make)
+        self.tree.make_file(caller, self.root(), path.as_bytes(), mode, make)
     }
 
     pub fn unlink(&self, path: &str) -> Result<()> {
