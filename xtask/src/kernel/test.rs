@@ -43,8 +43,17 @@ const DYNAMIC: &str = "futex";
 const ROOTS: &str = "users.c";
 
 /// Programs of `cargo xtask programs` that end soon under emulation, too.
-const OTHERS: &[&str] =
-    &["own_page", "truncation", "bad_calls", "killed", "file_times", "little_memory"];
+const OTHERS: &[&str] = &[
+    "own_page",
+    "truncation",
+    "bad_calls",
+    "killed",
+    "file_times",
+    "little_memory",
+    "threads",
+    "handlers",
+    "all_at_once",
+];
 
 /// How long a boot may take.
 const BOOT: Duration = Duration::from_secs(150);
