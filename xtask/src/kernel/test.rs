@@ -3,6 +3,7 @@
 //! | boot | what is expected |
 //! |---|---|
 //! | programs | the conformance suite of user copies passes, and the staged writes end; each program prints and returns what it does on Linux, and no lock is taken out of order |
+//! | overflow | a kernel stack that overflows ends the run with a message |
 //! | each control | the write path of 2007 hangs, and the watchdog shows the cycle |
 //! | fuzz | the kernel stays alive, each process ends, and the disk is sound |
 //! | those with a disk | `disk_test` has them |
@@ -73,6 +74,10 @@ const CONTROLS: [(&str, usize); 3] =
 
 /// What the kernel's watchdog ends a run with.
 const HUNG: u8 = 254;
+
+/// The scene in which a kernel stack overflows, and what a panic ends a run with.
+const OVERFLOW: &str = "overflow";
+const PANICKED: u8 = 255;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Test {
@@ -153,6 +158,10 @@ impl Test {
         for (scene, threads) in CONTROLS.iter().filter(|(scene, _)| self.is_meant(scene)) {
             let ran = boot(image, &format!("locks watchdog=2 selftest={scene}"), None)?;
             results.note(scene, hangs(&ran, *threads));
+        }
+        if self.is_meant(OVERFLOW) {
+            let ran = boot(image, &format!("selftest={OVERFLOW}"), None)?;
+            results.note(OVERFLOW, overflows(&ran));
         }
         if self.is_meant("fuzz") {
             results.note("fuzz", Fuzz::fixed().start(image)?.judge());
@@ -242,4 +251,13 @@ fn hangs(ran: &Ran, threads: usize) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{:?}, a circle of {circle} threads:\n{}", ran.end, ran.messages))
+}
+
+/// The kernel has stopped, and says why.
+fn overflows(ran: &Ran) -> Result<(), String> {
+    let is_told = ran.messages.contains("the kernel stack of thread");
+    if ran.end == End::Status(PANICKED) && is_told {
+        return Ok(());
+    }
+    Err(format!("{:?}:\n{}", ran.end, ran.messages))
 }

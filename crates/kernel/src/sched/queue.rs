@@ -249,6 +249,7 @@ pub(crate) fn reap() {
         let ended = mem::take(&mut QUEUE.lock().ended);
         Interrupts::restore(flags);
         drop(ended);
+        memory::stacks::trim();
     }
 }
 
@@ -300,7 +301,6 @@ fn leave(mut queue: MutexGuard<'_, Queue>) {
         queue.running[number] = Some(next);
         return;
     }
-    current.check_stack();
     let now = clock::monotonic();
     let ran = now.saturating_sub(cpu.since.swap(now, Relaxed));
     current.ran.fetch_add(ran, Relaxed);

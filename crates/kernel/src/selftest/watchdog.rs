@@ -9,6 +9,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::arch::clock;
 use crate::arch::serial::{self, say};
 use crate::boot::options::options;
+use crate::memory::frames;
 use crate::sched;
 use crate::selftest::locks;
 
@@ -42,8 +43,10 @@ pub(crate) fn tick() {
     }
 }
 
-/// Says what each thread does, holds and wants.
+/// Says what each thread does, holds and wants, and how much memory is free.
 fn report() {
+    let frames = frames();
+    say!("kernel: {} of {} frames are free", frames.free(), frames.total());
     sched::report();
     locks::report();
 }
