@@ -16,6 +16,8 @@ use crate::selftest::locks;
 /// The request for a report.
 const REPORT: u8 = b'r';
 
+const SECOND: u64 = 1_000_000_000;
+
 /// How often it is looked for hangs, in nanoseconds.
 const LOOK: u64 = 500_000_000;
 
@@ -43,10 +45,10 @@ pub(crate) fn tick() {
     }
 }
 
-/// Says what each thread does, holds and wants, and how much memory is free.
+/// Says what each thread does, holds and wants, how much memory is free, and what the clock says.
 fn report() {
-    let frames = frames();
-    say!("kernel: {} of {} frames are free", frames.free(), frames.total());
+    let (frames, seconds) = (frames(), clock::monotonic() / SECOND);
+    say!("kernel: after {seconds} s {} of {} frames are free", frames.free(), frames.total());
     sched::report();
     locks::report();
 }
