@@ -3,6 +3,7 @@
 //! | boot | what is expected |
 //! |---|---|
 //! | programs | the conformance suite of user copies passes, and the staged writes end; each program prints and returns what it does on Linux, and no lock is taken out of order |
+//! | ram_full | files in memory end with `ENOSPC` before memory does |
 //! | overflow | a kernel stack that overflows ends the run with a message |
 //! | each control | the write path of 2007 hangs, and the watchdog shows the cycle |
 //! | fuzz | the kernel stays alive, each process ends, and the disk is sound |
@@ -74,6 +75,11 @@ const CONTROLS: [(&str, usize); 3] =
 
 /// What the kernel's watchdog ends a run with.
 const HUNG: u8 = 254;
+
+/// The program that fills the files in memory, and what it prints: Linux has other limits.
+const FULL: &str = "ram_full";
+const FILLED: &str = "the last write: ENOSPC\nall that was free: 1, and no more: 1\n\
+    a store to a hole: SIGBUS\nfree again: 1\n";
 
 /// The scene in which a kernel stack overflows, and what a panic ends a run with.
 const OVERFLOW: &str = "overflow";
@@ -162,6 +168,9 @@ impl Test {
         if self.is_meant(OVERFLOW) {
             let ran = boot(image, &format!("selftest={OVERFLOW}"), None)?;
             results.note(OVERFLOW, overflows(&ran));
+        }
+        if self.is_meant(FULL) {
+            results.note(FULL, fills(image)?);
         }
         if self.is_meant("fuzz") {
             results.note("fuzz", Fuzz::fixed().start(image)?.judge());
@@ -260,4 +269,15 @@ fn overflows(ran: &Ran) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{:?}:\n{}", ran.end, ran.messages))
+}
+
+/// Files in memory have half of it.
+fn fills(image: &Path) -> Result<Result<(), String>> {
+    let mut files = Initramfs::new();
+    let program = Compiler::Glibc.compile(&format!("tests/kernel/{FULL}.c"))?;
+    let words = vec![files.program(&program)?];
+    let ran = boot(image, "", Some((files, words)))?;
+    let output = String::from_utf8_lossy(&ran.output).replace('\r', "");
+    let found = watch::ended_well(&ran);
+    Ok(found.and_then(|()| if output == FILLED { Ok(()) } else { Err(output) }))
 }

@@ -83,6 +83,7 @@ pub(crate) use vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
 pub(crate) fn init(module: Option<Module>) -> Result<(), Errno> {
     first::init()?;
     module.map_or(Ok(()), |module| initramfs::unpack(module.bytes()))?;
+    in_tree::limit();
     if let Some(disk) = disk::init()
         && let Err(why) = on_disk::init(disk)
     {
