@@ -4,6 +4,7 @@
 //! |---|---|
 //! | programs | the conformance suite of user copies passes, and the staged writes end; each program prints and returns what it does on Linux, and no lock is taken out of order |
 //! | ram_full | files in memory end with `ENOSPC` before memory does |
+//! | typed | Ctrl-C ends the group of processes in the foreground, and no other |
 //! | overflow | a kernel stack that overflows ends the run with a message |
 //! | each control | the write path of 2007 hangs, and the watchdog shows the cycle |
 //! | fuzz | the kernel stays alive, each process ends, and the disk is sound |
@@ -80,6 +81,11 @@ const HUNG: u8 = 254;
 const FULL: &str = "ram_full";
 const FILLED: &str = "the last write: ENOSPC\nall that was free: 1, and no more: 1\n\
     a store to a hole: SIGBUS\nfree again: 1\n";
+
+/// The program whose child is interrupted by Ctrl-C, and what it prints.
+const TYPED: &str = "typed";
+const CTRL_C: u8 = 3;
+const INTERRUPTED: &str = "waits\nended by 2\nthe foreground is its own\n";
 
 /// The scene in which a kernel stack overflows, and what a panic ends a run with.
 const OVERFLOW: &str = "overflow";
@@ -171,6 +177,9 @@ impl Test {
         }
         if self.is_meant(FULL) {
             results.note(FULL, fills(image)?);
+        }
+        if self.is_meant(TYPED) {
+            results.note(TYPED, is_interrupted(image)?);
         }
         if self.is_meant("fuzz") {
             results.note("fuzz", Fuzz::fixed().start(image)?.judge());
@@ -273,11 +282,27 @@ fn overflows(ran: &Ran) -> Result<(), String> {
 
 /// Files in memory have half of it.
 fn fills(image: &Path) -> Result<Result<(), String>> {
+    prints(image, FULL, &[], FILLED)
+}
+
+/// Ctrl-C is typed once the program has printed something.
+fn is_interrupted(image: &Path) -> Result<Result<(), String>> {
+    prints(image, TYPED, &[CTRL_C], INTERRUPTED)
+}
+
+/// A program of `tests/kernel`, at which this is typed, prints what is expected.
+fn prints(image: &Path, name: &str, typed: &[u8], wanted: &str) -> Result<Result<(), String>> {
     let mut files = Initramfs::new();
-    let program = Compiler::Glibc.compile(&format!("tests/kernel/{FULL}.c"))?;
-    let words = vec![files.program(&program)?];
-    let ran = boot(image, "", Some((files, words)))?;
+    let program = Compiler::Glibc.compile(&format!("tests/kernel/{name}.c"))?;
+    let program = files.program(&program)?;
+    let machine = Machine {
+        command_line: format!("-- {}", qemu::escape(&program)),
+        timeout: BOOT,
+        typed: typed.into(),
+        ..Machine::new(image, files)?
+    };
+    let ran = machine.start(Printed::Kept)?;
     let output = String::from_utf8_lossy(&ran.output).replace('\r', "");
     let found = watch::ended_well(&ran);
-    Ok(found.and_then(|()| if output == FILLED { Ok(()) } else { Err(output) }))
+    Ok(found.and_then(|()| if output == wanted { Ok(()) } else { Err(output) }))
 }

@@ -56,7 +56,7 @@ use crate::disk;
 use crate::memory::Module;
 
 pub(crate) use change::{link, make, remove_directory, rename, unlink};
-pub(crate) use console::tick as console_tick;
+pub(crate) use console::{set_foreground, tick as console_tick, typed_signals};
 pub(crate) use devices::{ZERO, random_bytes};
 pub(crate) use directory::Directory;
 pub(crate) use epoll::{Epoll, epoll};
