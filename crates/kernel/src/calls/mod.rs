@@ -114,7 +114,7 @@ const fn begins(call: Sysno) -> bool {
             | Sysno::dup | Sysno::dup2 | Sysno::dup3 | Sysno::fcntl | Sysno::flock
             | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::poll | Sysno::ppoll
             | Sysno::epoll_create | Sysno::epoll_create1 | Sysno::epoll_ctl
-            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create
+            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create | Sysno::signalfd | Sysno::signalfd4
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
             | Sysno::mmap | Sysno::shmget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
@@ -290,6 +290,8 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::epoll_pwait2 => events::epoll_pwait2(call),
         Sysno::eventfd => events::eventfd(call),
         Sysno::eventfd2 => events::eventfd2(call),
+        Sysno::signalfd => events::signalfd(call),
+        Sysno::signalfd4 => events::signalfd4(call),
         Sysno::timerfd_create => events::timerfd_create(call),
         Sysno::timerfd_settime => events::timerfd_settime(call),
         Sysno::timerfd_gettime => events::timerfd_gettime(call),

@@ -12,7 +12,7 @@
 //! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
 //! | what is written, and what runs: not both | `uses` |
 //! | pipes and FIFOs; pairs of sockets | `pipe`, `socket` |
-//! | sets of files, counters, timers: what programs wait for | `epoll`, `timer` |
+//! | sets of files, counters, timers, signals: what programs wait for | `epoll`, `timer`, `signal_file` |
 //! | texts that are made when they are opened | `text` |
 //! | paths from the root | `paths` |
 //! | what paths lead to, `open`, and what changes names | `names`, `open`, `change` |
@@ -39,6 +39,7 @@ mod path_only;
 mod paths;
 mod pipe;
 mod regular;
+mod signal_file;
 mod socket;
 mod text;
 mod timer;
@@ -71,6 +72,7 @@ pub(crate) use on_disk::{shut_down, sync};
 pub(crate) use paths::absolute;
 pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use regular::Regular;
+pub(crate) use signal_file::{SignalFile, signal_file};
 pub(crate) use socket::{Socket, Way, pair as socket_pair};
 pub(crate) use timer::{Clock, Counts, Setting, TimerFile, counter, timer};
 pub(crate) use uses::Use;
