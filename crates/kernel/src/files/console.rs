@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
-use faultless::prelude::{MayFault, Wait};
+use faultless::prelude::MayFault;
 use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
 
@@ -19,7 +19,7 @@ use crate::memory::{UserBytes, copy_in, copy_out, get, put};
 use crate::signals::bit;
 use crate::sync::Lock;
 use crate::task::wait_interruptibly;
-use crate::waits::{key_of, waits, wake, wake_pollers};
+use crate::waits::{key_of, wake, wake_pollers};
 
 /// Bytes that were typed and not read yet.
 static TYPED: Lock<VecDeque<u8>> = Lock::new(VecDeque::new());
@@ -68,7 +68,8 @@ pub(crate) fn tick() {
 /// Waits until keys were typed that send signals: their set, and the group that gets them.
 pub(crate) fn typed_signals() -> (u64, u32) {
     let mut set = 0;
-    waits().wait_until(key_of(&SIGNALS), &mut || {
+    // A thread of the kernel is not interrupted; it may wait for as long as it takes.
+    let _came = wait_interruptibly(key_of(&SIGNALS), &mut || {
         set |= SIGNALS.swap(0, SeqCst);
         set != 0
     });
