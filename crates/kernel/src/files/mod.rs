@@ -11,7 +11,7 @@
 //! | devices, and the nodes that the tree begins with | `devices`, `console`, `first` |
 //! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
 //! | what is written, and what runs: not both | `uses` |
-//! | pipes and FIFOs; pairs of sockets | `pipe`, `socket` |
+//! | pipes and FIFOs; sockets of streams and of messages, and their names | `pipe`, `socket`, `datagram`, `bound` |
 //! | sets of files, counters, timers, signals: what programs wait for | `epoll`, `timer`, `signal_file` |
 //! | texts that are made when they are opened | `text` |
 //! | paths from the root | `paths` |
@@ -21,8 +21,10 @@
 //! To add a kind of open file, implement [`File`]. To add a device, add a line to the table in
 //! `devices`. To add a file system, implement [`Vnode`].
 
+mod bound;
 mod change;
 mod console;
+mod datagram;
 mod devices;
 mod directory;
 mod epoll;
@@ -56,8 +58,10 @@ use crate::arch::serial::say;
 use crate::disk;
 use crate::memory::Module;
 
+pub(crate) use bound::find as find_socket;
 pub(crate) use change::{link, make, remove_directory, rename, unlink};
 pub(crate) use console::{set_foreground, tick as console_tick, typed_signals};
+pub(crate) use datagram::{Datagrams, Taking, Waits, datagram_pair, datagrams};
 pub(crate) use devices::{ZERO, random_bytes};
 pub(crate) use directory::Directory;
 pub(crate) use epoll::{Epoll, epoll};
@@ -73,7 +77,7 @@ pub(crate) use paths::absolute;
 pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use regular::Regular;
 pub(crate) use signal_file::{SignalFile, signal_file};
-pub(crate) use socket::{Socket, Way, pair as socket_pair};
+pub(crate) use socket::{Socket, Way, pair as socket_pair, stream};
 pub(crate) use timer::{Clock, Counts, Setting, TimerFile, counter, timer};
 pub(crate) use uses::Use;
 pub(crate) use vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
