@@ -1,5 +1,5 @@
-//! The command line: `trace locks terminal watchdog=30 fail=50 selftest=user-copies,staged cwd=/somewhere --
-//! PROGRAM ARGUMENTS…`, where blanks in a word are `%20` and percent signs `%25`.
+//! The command line: `trace locks terminal watchdog=30 fail=50 selftest=user-copies,staged
+//! cwd=/somewhere -- PROGRAM ARGUMENTS…`, where blanks in a word are `%20` and percent signs `%25`.
 #![forbid(unsafe_code)]
 
 use core::str::FromStr;
