@@ -20,6 +20,8 @@ pub struct Status {
     pub kind: Kind,
     /// Its mode with the type.
     pub mode: u32,
+    /// The number of its device, as `st_rdev` has it; 0 for what is none.
+    pub device: u32,
     /// Its names.
     pub links: u32,
     /// The owner.
@@ -75,6 +77,7 @@ impl<K: Kernel> Ext2<K> {
             number: node.inode,
             kind: inode.kind().ok_or(Errno::Io)?,
             mode: u32::from(inode.mode),
+            device: inode.device(),
             links: u32::from(inode.links),
             uid: inode.uid,
             gid: inode.gid,

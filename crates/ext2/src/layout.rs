@@ -245,6 +245,14 @@ const TYPE: u16 = 0o170_000;
 pub(crate) const REGULAR: u16 = 0o100_000;
 pub(crate) const DIRECTORY: u16 = 0o040_000;
 pub(crate) const LINK: u16 = 0o120_000;
+const FIFO: u16 = 0o010_000;
+const CHARACTERS: u16 = 0o020_000;
+const BLOCKS: u16 = 0o060_000;
+const SOCKET: u16 = 0o140_000;
+
+/// Device numbers below stand in the first pointer, as the oldest ext2 has them; others in the
+/// second one.
+const OLD_DEVICES: u32 = 1 << 16;
 
 impl Inode {
     pub(crate) fn parse(bytes: &[u8]) -> Self {
@@ -310,8 +318,31 @@ impl Inode {
             REGULAR => Some(Kind::File),
             DIRECTORY => Some(Kind::Directory),
             LINK => Some(Kind::Link),
+            FIFO => Some(Kind::Fifo),
+            CHARACTERS => Some(Kind::Characters),
+            BLOCKS => Some(Kind::Blocks),
+            SOCKET => Some(Kind::Socket),
             _ => None,
         }
+    }
+
+    /// Whether its pointers lead to blocks: in other nodes they are something else.
+    pub(crate) fn has_blocks(&self) -> bool {
+        let kinds = [Kind::File, Kind::Directory, Kind::Link];
+        self.kind().is_some_and(|kind| kinds.contains(&kind)) && !self.is_fast_link()
+    }
+
+    /// The number of its device; 0 for what is none.
+    pub(crate) fn device(&self) -> u32 {
+        match self.kind() {
+            Some(Kind::Characters | Kind::Blocks) if self.pointers[0] != 0 => self.pointers[0],
+            Some(Kind::Characters | Kind::Blocks) => self.pointers[1],
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn set_device(&mut self, device: u32) {
+        self.pointers[usize::from(device >= OLD_DEVICES)] = device;
     }
 
     pub(crate) fn is_directory(&self) -> bool {
@@ -361,6 +392,14 @@ pub enum Kind {
     Directory,
     /// A symbolic link.
     Link,
+    /// A FIFO.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A device that moves bytes.
+    Characters,
+    /// A device that moves blocks.
+    Blocks,
 }
 
 impl Kind {
@@ -371,6 +410,10 @@ impl Kind {
             Self::File => REGULAR as u32,
             Self::Directory => DIRECTORY as u32,
             Self::Link => LINK as u32,
+            Self::Fifo => FIFO as u32,
+            Self::Socket => SOCKET as u32,
+            Self::Characters => CHARACTERS as u32,
+            Self::Blocks => BLOCKS as u32,
         }
     }
 
@@ -378,6 +421,10 @@ impl Kind {
         match self {
             Self::File => 1,
             Self::Directory => 2,
+            Self::Characters => 3,
+            Self::Blocks => 4,
+            Self::Fifo => 5,
+            Self::Socket => 6,
             Self::Link => 7,
         }
     }
@@ -386,6 +433,10 @@ impl Kind {
         match entry_type {
             1 => Some(Self::File),
             2 => Some(Self::Directory),
+            3 => Some(Self::Characters),
+            4 => Some(Self::Blocks),
+            5 => Some(Self::Fifo),
+            6 => Some(Self::Socket),
             7 => Some(Self::Link),
             _ => None,
         }

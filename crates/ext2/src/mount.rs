@@ -230,8 +230,7 @@ impl<K: Kernel> Meta<'_, K> {
         self.break_promises(number, 0..u64::MAX);
         self.indexes.forget(number);
         let kind = inode.kind().unwrap_or(Kind::File);
-        // Device nodes and the like have numbers in place of pointers.
-        if inode.kind().is_some() && !inode.is_fast_link() {
+        if inode.has_blocks() {
             let max = self.disk().max_blocks();
             self.cut(number, inode, &(0..max));
         }

@@ -39,6 +39,17 @@ pub enum Replace {
     Exchange,
 }
 
+/// What a new node has.
+#[derive(Clone, Copy)]
+enum New<'n> {
+    /// Nothing, or what all directories have.
+    Empty,
+    /// The target of a symbolic link.
+    Link(&'n [u8]),
+    /// The number of a device.
+    Device(u32),
+}
+
 type Result<T> = core::result::Result<T, Error>;
 
 /// The result of a call that has looked a name up.
@@ -50,7 +61,7 @@ impl<K: Kernel> Ext2<K> {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::NameTooLong`], [`Errno::Io`];
-    /// [`Errno::NotSupported`] for a device node, a FIFO or a socket.
+    /// [`Errno::NotSupported`] for a node of a kind that is not known.
     pub fn lookup(&self, directory: &File<K>, name: &[u8]) -> Result<Node<K>> {
         let mut meta = self.lock();
         let inode = meta.directory(directory.inode)?;
@@ -82,7 +93,7 @@ impl<K: Kernel> Ext2<K> {
         name: &[u8],
         mode: u32,
     ) -> Result<Node<K>> {
-        self.make(caller, directory, name, Kind::File, mode, b"")
+        self.make(caller, directory, name, (Kind::File, mode), New::Empty)
     }
 
     /// Makes a directory.
@@ -98,7 +109,31 @@ impl<K: Kernel> Ext2<K> {
     ) -> Result<Node<K>> {
         // The set-id bits of a new directory are its parent's to give.
         let mode = mode & 0o1777;
-        self.make(caller, directory, name, Kind::Directory, mode, b"")
+        self.make(caller, directory, name, (Kind::Directory, mode), New::Empty)
+    }
+
+    /// Makes a FIFO, a socket or a device (`mknod`). What is behind it is the caller's; a device
+    /// has a number, as `st_rdev` has it.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); [`Errno::Invalid`] for other kinds.
+    pub fn make_special(
+        &self,
+        caller: &Caller,
+        directory: &File<K>,
+        name: &[u8],
+        (kind, device): (Kind, u32),
+        mode: u32,
+    ) -> Result<Node<K>> {
+        match kind {
+            Kind::Fifo | Kind::Socket => {
+                self.make(caller, directory, name, (kind, mode), New::Empty)
+            }
+            Kind::Characters | Kind::Blocks => {
+                self.make(caller, directory, name, (kind, mode), New::Device(device))
+            }
+            Kind::File | Kind::Directory | Kind::Link => Err(Errno::Invalid.into()),
+        }
     }
 
     /// Makes a symbolic link to `target`.
@@ -119,7 +154,7 @@ impl<K: Kernel> Ext2<K> {
         if target.len() >= self.volume().disk.block_size {
             return Err(Error::NameTooLong);
         }
-        self.make(caller, directory, name, Kind::Link, 0o777, target)
+        self.make(caller, directory, name, (Kind::Link, 0o777), New::Link(target))
     }
 
     fn make(
@@ -127,9 +162,8 @@ impl<K: Kernel> Ext2<K> {
         caller: &Caller,
         directory: &File<K>,
         name: &[u8],
-        kind: Kind,
-        mode: u32,
-        target: &[u8],
+        (kind, mode): (Kind, u32),
+        new: New<'_>,
     ) -> Result<Node<K>> {
         let mut meta = self.lock();
         let mut parent = meta.directory_to_change(caller, directory, name)?;
@@ -141,10 +175,16 @@ impl<K: Kernel> Ext2<K> {
         }
         let number = meta.take_inode(directory.inode, kind)?;
         let mut inode = new_inode(caller, &parent, kind, mode);
-        let filled = match kind {
-            Kind::File => Ok(()),
-            Kind::Directory => meta.fill_directory((number, &mut inode), directory.inode),
-            Kind::Link => meta.fill_link(number, &mut inode, target),
+        let filled = match new {
+            New::Link(target) => meta.fill_link(number, &mut inode, target),
+            New::Device(device) => {
+                inode.set_device(device);
+                Ok(())
+            }
+            New::Empty if kind == Kind::Directory => {
+                meta.fill_directory((number, &mut inode), directory.inode)
+            }
+            New::Empty => Ok(()),
         };
         let named = filled.and_then(|()| {
             meta.put_new_inode(number, &inode)?;

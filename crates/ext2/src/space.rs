@@ -157,7 +157,7 @@ impl<K: Kernel> Meta<'_, K> {
             Kind::Directory => {
                 (0..groups).max_by_key(|at| self.groups[*at].free_blocks).unwrap_or(near)
             }
-            Kind::File | Kind::Link => near,
+            _ => near,
         };
         for step in 0..groups {
             let number = (start + step) % groups;

@@ -45,6 +45,19 @@ pub(crate) enum Cause {
     Child(Waited),
 }
 
+impl Cause {
+    /// `si_code`.
+    pub(crate) const fn code(self) -> i32 {
+        match self {
+            Self::User(_) => 0,
+            Self::Queued { code, .. } => code,
+            Self::Kernel => linux::SI_KERNEL as i32,
+            Self::Fault { code, .. } => code as i32,
+            Self::Child(child) => child.told().0 as i32,
+        }
+    }
+}
+
 /// What a program wants done with a signal (`struct sigaction`).
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]

@@ -110,6 +110,26 @@ numbers! {
     OVERFLOW = EOVERFLOW;
     /// Not on this kind of file.
     OPNOTSUPP = EOPNOTSUPP;
+    /// Too much for one message.
+    MSGSIZE = EMSGSIZE;
+    /// A socket of another type.
+    PROTOTYPE = EPROTOTYPE;
+    /// No such option of a socket.
+    NOPROTOOPT = ENOPROTOOPT;
+    /// No such protocol.
+    PROTONOSUPPORT = EPROTONOSUPPORT;
+    /// No such type of a socket.
+    SOCKTNOSUPPORT = ESOCKTNOSUPPORT;
+    /// No such family of addresses.
+    AFNOSUPPORT = EAFNOSUPPORT;
+    /// The address is in use.
+    ADDRINUSE = EADDRINUSE;
+    /// The socket is connected.
+    ISCONN = EISCONN;
+    /// The socket is not connected.
+    NOTCONN = ENOTCONN;
+    /// Nothing listens there.
+    CONNREFUSED = ECONNREFUSED;
 }
 
 impl Errno {

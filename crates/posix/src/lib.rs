@@ -6,6 +6,7 @@
 //! | what the kernel supplies | [`System`], [`PageTable`] |
 //! | open file descriptions: `read`, `write`, `lseek`, `ftruncate`, `fsync`, … | [`Description`] |
 //! | a mounted store: `sync`, `syncfs`, a step of the flusher | [`Volume`] |
+//! | the store of a file in memory, within a limit | [`TmpfsStore`], [`Room`] |
 //! | file descriptors: `dup`, `close`, `fork` | [`Descriptors`] |
 //! | advisory locks: `fcntl`, `flock` | [`RangeLocks`] |
 //! | address spaces: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`, `msync`, … | [`AddressSpace`] |
@@ -34,7 +35,9 @@ mod system;
 
 pub use descriptors::{Descriptors, OnExec};
 pub use errno::Errno;
-pub use file::{AccessMode, Description, LockKind, RangeLock, RangeLocks, RwFlags, Volume};
+pub use file::{
+    AccessMode, Description, LockKind, RangeLock, RangeLocks, Room, RwFlags, TmpfsStore, Volume,
+};
 pub use mm::{
     AddressSpace, Advised, Area, AreasGuard, Change, Entry, MapRequest, Owner, PageTable,
     ReverseMap, Rights, Sharing, ShowsFile, Signal,

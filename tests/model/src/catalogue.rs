@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::on_loom::explore::Run;
-use crate::on_loom::{epoch, index, locks, marks, reclaim, requests, writes};
+use crate::on_loom::{epoch, index, locks, marks, reclaim, requests, rwlock, writes};
 use crate::on_shuttle::{failing, scenarios};
 use crate::plant::Plant::{
     self, Barge, BlindRange, BlindWaiter, ClearAfterWake, FaultUnderLock, KeptIdentity, KeptRoom,
@@ -48,6 +48,11 @@ pub const LOOM: &[LoomModel] = loom_models! {
     locks::stale_waiter, 2, 3, [BlindWaiter];
     locks::sleep_mutex, 2, 3, [LostWake];
     locks::sleep_mutex_killed, 2, 3, [LostWake];
+    rwlock::readers_and_writer, 2, 3, [LostWake];
+    rwlock::writers_and_reader, 2, 3, [LostWake];
+    rwlock::readers_and_killed_writer, 2, 3, [LostWake];
+    rwlock::writer_before_later_reader, 2, 3, [LostWake];
+    rwlock::killed_writer_and_reader_behind, 2, 3, [LostWake];
     epoch::two_removals, 4, 6, [OnePhase, NoGrace, WeakSeqCst];
     epoch::two_readers, 2, 3, [LostWake];
     epoch::two_removers, 2, 3, [NoGrace];

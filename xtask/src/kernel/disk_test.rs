@@ -37,7 +37,7 @@ const SOURCES: &str = "tests/kernel/disk";
 
 /// Programs that also run with files in memory.
 const PROGRAMS: &str = "tests/kernel/programs";
-const IN_MEMORY_TOO: [&str; 2] = ["files", "model"];
+const IN_MEMORY_TOO: [&str; 3] = ["files", "model", "special"];
 
 /// Scripts: programs of busybox.
 const SCRIPTS: [&str; 2] = ["busybox.sh", "sqlite.sh"];

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -60,6 +61,10 @@ pub(super) struct Machine {
     pub(super) smp: u32,
     pub(super) timeout: Duration,
     pub(super) waits_for_debugger: bool,
+    /// A person types: the machine has keys that send signals, and Ctrl-A X ends it.
+    pub(super) terminal: bool,
+    /// What is typed as soon as the programs have printed something. What they print is kept.
+    pub(super) typed: Vec<u8>,
     /// The power is cut when the programs have printed so many bytes. What they print is kept.
     pub(super) cut_after: Option<u64>,
 }
@@ -109,6 +114,8 @@ impl Machine {
             smp: CPUS,
             timeout: PATIENCE,
             waits_for_debugger: false,
+            terminal: false,
+            typed: Vec::new(),
             cut_after: None,
         })
     }
@@ -138,12 +145,22 @@ impl Machine {
         let listener = UnixListener::bind(path("messages"))?;
         let mut qemu = self.command(folder.path());
         if printed == Printed::Kept {
-            qemu.stdin(Stdio::null()).stdout(File::create(path("output"))?);
+            let input = if self.typed.is_empty() { Stdio::null() } else { Stdio::piped() };
+            qemu.stdin(input).stdout(File::create(path("output"))?);
         }
         let mut child = qemu.spawn().context(PROGRAM)?;
+        let keyboard = RefCell::new(child.stdin.take());
         let (asks, messages) = listen(listener, Symbols::of(&self.image)?, printed);
         let printed_len = || path("output").metadata().map_or(0, |output| output.len());
-        let is_cut = || self.cut_after.is_some_and(|len| printed_len() >= len);
+        let is_cut = || {
+            if printed_len() > 0
+                && let Some(mut keyboard) = keyboard.borrow_mut().take()
+            {
+                // A machine that has ended takes no input.
+                let _unread = keyboard.write_all(&self.typed);
+            }
+            self.cut_after.is_some_and(|len| printed_len() >= len)
+        };
         let ended = wait(&mut child, self.timeout, &asks, &is_cut)?;
         let told = std::fs::read_to_string(path("status")).unwrap_or_default();
         let end = match (ended, told.trim().parse()) {
@@ -171,7 +188,12 @@ impl Machine {
         qemu.args(["-cpu", "max", "-m", &self.mem, "-smp", &self.smp.to_string()]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         qemu.arg("-kernel").arg(&self.image).arg("-initrd").arg(path("initramfs"));
-        qemu.args(["-append", &self.command_line, "-serial", "stdio"]);
+        let (console, option) = match self.terminal {
+            true => ("mon:stdio", "terminal "),
+            false => ("stdio", if self.typed.is_empty() { "" } else { "terminal " }),
+        };
+        qemu.arg("-append").arg(format!("{option}{}", self.command_line));
+        qemu.args(["-serial", console]);
         qemu.arg("-chardev").arg(format!("socket,id=messages,path={}", path("messages")));
         qemu.args(["-serial", "chardev:messages"]);
         qemu.arg("-serial").arg(format!("file:{}", path("status")));

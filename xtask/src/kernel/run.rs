@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -112,6 +113,7 @@ impl Run {
             smp: self.smp,
             timeout: Duration::from_secs(self.timeout),
             waits_for_debugger: self.gdb,
+            terminal: self.many.is_none() && io::stdin().is_terminal(),
             ..Machine::new(image, files)?
         })
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub(super) fn run(image: PathBuf) -> Result<ExitCode> {
     let machine = Machine {
         command_line: format!("cwd=/tmp env:PATH=/bin env:PS1=kernel$%20 -- {}", words.join(" ")),
         timeout: A_DAY,
+        terminal: io::stdin().is_terminal(),
         ..Machine::new(&image, files)?
     };
     machine.run()

@@ -3,6 +3,9 @@
 //! | boot | what is expected |
 //! |---|---|
 //! | programs | the conformance suite of user copies passes, and the staged writes end; each program prints and returns what it does on Linux, and no lock is taken out of order |
+//! | ram_full | files in memory end with `ENOSPC` before memory does |
+//! | typed | Ctrl-C ends the group of processes in the foreground, and no other |
+//! | overflow | a kernel stack that overflows ends the run with a message |
 //! | each control | the write path of 2007 hangs, and the watchdog shows the cycle |
 //! | fuzz | the kernel stays alive, each process ends, and the disk is sound |
 //! | those with a disk | `disk_test` has them |
@@ -43,8 +46,17 @@ const DYNAMIC: &str = "futex";
 const ROOTS: &str = "users.c";
 
 /// Programs of `cargo xtask programs` that end soon under emulation, too.
-const OTHERS: &[&str] =
-    &["own_page", "truncation", "bad_calls", "killed", "file_times", "little_memory"];
+const OTHERS: &[&str] = &[
+    "own_page",
+    "truncation",
+    "bad_calls",
+    "killed",
+    "file_times",
+    "little_memory",
+    "threads",
+    "handlers",
+    "all_at_once",
+];
 
 /// How long a boot may take.
 const BOOT: Duration = Duration::from_secs(150);
@@ -64,6 +76,20 @@ const CONTROLS: [(&str, usize); 3] =
 
 /// What the kernel's watchdog ends a run with.
 const HUNG: u8 = 254;
+
+/// The program that fills the files in memory, and what it prints: Linux has other limits.
+const FULL: &str = "ram_full";
+const FILLED: &str = "the last write: ENOSPC\nall that was free: 1, and no more: 1\n\
+    a store to a hole: SIGBUS\nfree again: 1\n";
+
+/// The program whose child is interrupted by Ctrl-C, and what it prints.
+const TYPED: &str = "typed";
+const CTRL_C: u8 = 3;
+const INTERRUPTED: &str = "waits\nended by 2\nthe foreground is its own\n";
+
+/// The scene in which a kernel stack overflows, and what a panic ends a run with.
+const OVERFLOW: &str = "overflow";
+const PANICKED: u8 = 255;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Test {
@@ -144,6 +170,16 @@ impl Test {
         for (scene, threads) in CONTROLS.iter().filter(|(scene, _)| self.is_meant(scene)) {
             let ran = boot(image, &format!("locks watchdog=2 selftest={scene}"), None)?;
             results.note(scene, hangs(&ran, *threads));
+        }
+        if self.is_meant(OVERFLOW) {
+            let ran = boot(image, &format!("selftest={OVERFLOW}"), None)?;
+            results.note(OVERFLOW, overflows(&ran));
+        }
+        if self.is_meant(FULL) {
+            results.note(FULL, fills(image)?);
+        }
+        if self.is_meant(TYPED) {
+            results.note(TYPED, is_interrupted(image)?);
         }
         if self.is_meant("fuzz") {
             results.note("fuzz", Fuzz::fixed().start(image)?.judge());
@@ -233,4 +269,40 @@ fn hangs(ran: &Ran, threads: usize) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{:?}, a circle of {circle} threads:\n{}", ran.end, ran.messages))
+}
+
+/// The kernel has stopped, and says why.
+fn overflows(ran: &Ran) -> Result<(), String> {
+    let is_told = ran.messages.contains("the kernel stack of thread");
+    if ran.end == End::Status(PANICKED) && is_told {
+        return Ok(());
+    }
+    Err(format!("{:?}:\n{}", ran.end, ran.messages))
+}
+
+/// Files in memory have half of it.
+fn fills(image: &Path) -> Result<Result<(), String>> {
+    prints(image, FULL, &[], FILLED)
+}
+
+/// Ctrl-C is typed once the program has printed something.
+fn is_interrupted(image: &Path) -> Result<Result<(), String>> {
+    prints(image, TYPED, &[CTRL_C], INTERRUPTED)
+}
+
+/// A program of `tests/kernel`, at which this is typed, prints what is expected.
+fn prints(image: &Path, name: &str, typed: &[u8], wanted: &str) -> Result<Result<(), String>> {
+    let mut files = Initramfs::new();
+    let program = Compiler::Glibc.compile(&format!("tests/kernel/{name}.c"))?;
+    let program = files.program(&program)?;
+    let machine = Machine {
+        command_line: format!("-- {}", qemu::escape(&program)),
+        timeout: BOOT,
+        typed: typed.into(),
+        ..Machine::new(image, files)?
+    };
+    let ran = machine.start(Printed::Kept)?;
+    let output = String::from_utf8_lossy(&ran.output).replace('\r', "");
+    let found = watch::ended_well(&ran);
+    Ok(found.and_then(|()| if output == wanted { Ok(()) } else { Err(output) }))
 }

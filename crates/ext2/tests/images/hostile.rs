@@ -39,7 +39,7 @@ fn exercise(rig: &mut Rig) {
                 let _any = file.punch_hole(&mut token(), 1000..9000, &NoTask);
                 let _any = file.set_size(&mut token(), 100, &NoTask);
             }
-            Kind::File => {}
+            Kind::File | Kind::Fifo | Kind::Socket | Kind::Characters | Kind::Blocks => {}
         }
     }
     let names: Vec<_> = ["a", "bee", "d", "x.y", "a-name-of-some-length"].into();

@@ -219,10 +219,46 @@ fn attributes_are_kept_to_the_nanosecond() {
 }
 
 #[test]
-fn a_device_node_is_not_opened_and_can_be_removed() {
+fn a_device_node_that_another_program_has_made_is_one_and_can_be_removed() {
     let image = changed(&Format::SMALL.make(&[]), "mknod tty c 4 64");
     let rig = Rig::mount(image, 7);
-    assert_eq!(rig.node("tty").err(), Some(Error::Other(Errno::NotSupported)));
+    let status = rig.fs().status(&rig.node("tty").expect("a node")).expect("a status");
+    assert_eq!((status.kind, status.device), (Kind::Characters, 4 << 8 | 64));
     rig.unlink("tty").expect("a removal");
+    assert_sound(&rig.unmount());
+}
+
+#[test]
+fn special_nodes_keep_their_kinds_and_numbers_and_have_no_blocks() {
+    // The last one has a number that the oldest ext2 cannot keep.
+    let nodes = [
+        (Kind::Fifo, "fifo", 0),
+        (Kind::Socket, "socket", 0),
+        (Kind::Characters, "tty", 4 << 8 | 64),
+        (Kind::Blocks, "disk", 8 << 8 | 1 << 20 | 3),
+    ];
+    let rig = Rig::mount(Format::SMALL.make(&[]), 8);
+    let free = rig.fs().space().free_blocks;
+    for (kind, name, number) in nodes {
+        let root = rig.fs().root().expect("the root");
+        let made = rig.fs().make_special(&CALLER, &root, name.as_bytes(), (kind, number), 0o640);
+        assert!(made.is_ok(), "{name}");
+    }
+    let rig = Rig::mount(rig.unmount(), 8);
+    for (kind, name, number) in nodes {
+        let node = rig.node(name).expect("a node");
+        let status = rig.fs().status(&node).expect("a status");
+        assert_eq!((status.kind, status.device, status.sectors), (kind, number, 0), "{name}");
+        assert_eq!(status.mode, kind.mode_bits() | 0o640);
+    }
+    let image = rig.unmount();
+    assert_sound(&image);
+    let rig = Rig::mount(image, 8);
+    nodes.iter().for_each(|(_, name, _)| rig.unlink(name).expect("a removal"));
+    assert_eq!(rig.fs().space().free_blocks, free);
+    let root = rig.fs().root().expect("the root");
+    let made = rig.fs().make_special(&CALLER, &root, b"file", (Kind::File, 0), 0o640);
+    assert_eq!(made.err(), Some(Error::Other(Errno::Invalid)));
+    drop(root);
     assert_sound(&rig.unmount());
 }

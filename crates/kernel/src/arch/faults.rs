@@ -14,7 +14,7 @@ use x86_64::registers::control::Cr2;
 use crate::arch::trap::{ALIGNMENT_CHECK, SYSTEM_CALL, TrapFrame};
 use crate::arch::{interrupts, percpu};
 use crate::calls;
-use crate::memory::USER_END;
+use crate::memory::{USER_END, stacks};
 use crate::process;
 use crate::sched;
 use crate::signals::Cause;
@@ -74,6 +74,11 @@ fn page_fault(frame: &mut TrapFrame) {
             process::fault_signal(signal, address);
         }
         return;
+    }
+    if stacks::is_below_stack(address) {
+        // Trap entry has no stack to move to either: this is its fault, on the trap stack.
+        let thread = sched::with_current(sched::Thread::number);
+        panic!("the kernel stack of thread {thread} overflows, at {address:#x}");
     }
     // Only a user copy may access user memory, and it opens the window that SMAP closes. With the
     // window closed the access would fault again and again, whatever is mapped.

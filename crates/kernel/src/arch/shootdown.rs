@@ -26,17 +26,26 @@ const SINGLE: usize = 8;
 /// Makes every CPU forget old entries of these pages of the table at `root`. Interrupts are on, and
 /// no short lock is held.
 pub(crate) fn flush(root: usize, pages: &Range<usize>) {
+    flush_where(pages, |cpu| cpu.root.load(SeqCst) == root);
+}
+
+/// The same for pages of the kernel, which all tables have.
+pub(crate) fn flush_kernel(pages: &Range<usize>) {
+    flush_where(pages, |cpu| cpu.online.load(SeqCst));
+}
+
+fn flush_where(pages: &Range<usize>, is_meant: impl Fn(&PerCpu) -> bool) {
     debug_assert!(interrupts::are_enabled(), "a flush with a short lock");
     let flags = Interrupts::save_and_disable();
     let own = percpu::number();
-    if percpu::this().root.load(Relaxed) == root {
+    if is_meant(percpu::this()) {
         flush_own(pages);
     }
     // Pairs with the store of `root` before a table is loaded.
     core::sync::atomic::fence(SeqCst);
     let mut asked = [None; MAX_CPUS];
     for (number, cpu) in percpu::cpus().iter().enumerate() {
-        if number != own && cpu.root.load(SeqCst) == root {
+        if number != own && is_meant(cpu) {
             asked[number] = Some(cpu.flushes_wanted.fetch_add(1, SeqCst) + 1);
             apic::interrupt(number, SHOOTDOWN);
         }

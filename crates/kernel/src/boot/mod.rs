@@ -39,6 +39,7 @@ extern "C" fn first_cpu(start_info: usize) -> ! {
     apic::start_timer();
     let started = sched::spawn(sched::reap)
         .and_then(|()| sched::spawn(process::timers::serve))
+        .and_then(|()| sched::spawn(process::terminal::serve))
         .and_then(|()| sched::spawn(move || begin(&boot)));
     started.unwrap_or_else(|why| panic!("no memory for threads: {why}"));
     sched::wait_for_threads()

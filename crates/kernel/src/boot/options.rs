@@ -1,5 +1,5 @@
-//! The command line: `trace locks watchdog=30 fail=50 selftest=user-copies,staged cwd=/somewhere --
-//! PROGRAM ARGUMENTS…`, where blanks in a word are `%20` and percent signs `%25`.
+//! The command line: `trace locks terminal watchdog=30 fail=50 selftest=user-copies,staged
+//! cwd=/somewhere -- PROGRAM ARGUMENTS…`, where blanks in a word are `%20` and percent signs `%25`.
 #![forbid(unsafe_code)]
 
 use core::str::FromStr;
@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) watchdog: Option<u64>,
     /// Locks are checked for their order.
     pub(crate) locks: Checking,
+    /// A person types: keys that send signals do.
+    pub(crate) console: Typing,
     /// While programs run, the disk fails one in so many transfers.
     pub(crate) fail: Option<u32>,
     /// Where the first program begins.
@@ -35,6 +37,15 @@ pub(crate) enum Tracing {
     #[default]
     Off,
     On,
+}
+
+/// Who types at the console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Typing {
+    /// A pipe: all bytes are input.
+    #[default]
+    Pipe,
+    Person,
 }
 
 /// Whether the order of locks is checked.
@@ -66,6 +77,8 @@ fn parse(line: &[u8]) -> Options {
             options.trace = Tracing::On;
         } else if word == b"locks" {
             options.locks = Checking::On;
+        } else if word == b"terminal" {
+            options.console = Typing::Person;
         } else if let Some(what) = word.strip_prefix(b"selftest=") {
             options.selftest = Some(what.into());
         } else if let Some(seconds) = word.strip_prefix(b"watchdog=") {

@@ -1,4 +1,4 @@
-//! Files that stand for events: `epoll`, `eventfd`, `timerfd`.
+//! Files that stand for events: `epoll`, `eventfd`, `timerfd`, `signalfd`.
 #![forbid(unsafe_code)]
 
 use faultless_posix::Errno;
@@ -10,7 +10,7 @@ use crate::calls::descriptors::{add, on_exec};
 use crate::calls::names::known;
 use crate::calls::poll;
 use crate::calls::time::{NANOSECONDS, nanoseconds, timespec};
-use crate::files::{self, Clock, Counts, Epoll, Setting, TimerFile};
+use crate::files::{self, Clock, Counts, Epoll, Setting, SignalFile, TimerFile};
 use crate::memory::{get, get_words, put, put_words};
 
 /// Bytes of `struct epoll_event`, which is packed.
@@ -117,6 +117,27 @@ pub(super) fn eventfd2(call: &mut Call<'_>) -> Outcome {
     let flags = flags as u32;
     let counts = if flags & SEMAPHORE == 0 { Counts::All } else { Counts::One };
     add(call, 0, files::counter(count as u32, counts, flags), on_exec(flags))
+}
+
+pub(super) fn signalfd(call: &mut Call<'_>) -> Outcome {
+    call.args[3] = 0;
+    signalfd4(call)
+}
+
+pub(super) fn signalfd4(call: &mut Call<'_>) -> Outcome {
+    let [descriptor, set, size, flags, ..] = call.args;
+    known(flags, FLAGS)?;
+    if size != size_of::<u64>() {
+        return Err(Errno::INVAL);
+    }
+    let [set] = get_words(&mut call.token, set)?;
+    if descriptor as i32 == -1 {
+        let file = files::signal_file(set, flags as u32);
+        return add(call, 0, file, on_exec(flags as u32));
+    }
+    let file = call.process.file(descriptor)?;
+    file.kind::<SignalFile>().ok_or(Errno::INVAL)?.change(set);
+    Ok(descriptor)
 }
 
 pub(super) fn timerfd_create(call: &mut Call<'_>) -> Outcome {

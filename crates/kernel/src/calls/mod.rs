@@ -120,9 +120,9 @@ const fn begins(call: Sysno) -> bool {
         call,
         Sysno::open | Sysno::openat | Sysno::creat | Sysno::memfd_create
             | Sysno::dup | Sysno::dup2 | Sysno::dup3 | Sysno::fcntl | Sysno::flock
-            | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::poll | Sysno::ppoll
+            | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::socket | Sysno::connect | Sysno::poll | Sysno::ppoll
             | Sysno::epoll_create | Sysno::epoll_create1 | Sysno::epoll_ctl
-            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create
+            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create | Sysno::signalfd | Sysno::signalfd4
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
             | Sysno::io_setup
@@ -183,6 +183,18 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::flock => locks::flock(call),
         Sysno::socketpair => sockets::socketpair(call),
         Sysno::shutdown => sockets::shutdown(call),
+        Sysno::socket => sockets::socket(call),
+        Sysno::bind => sockets::bind(call),
+        Sysno::listen => sockets::listen(call),
+        Sysno::connect => sockets::connect(call),
+        Sysno::accept => sockets::accept(call),
+        Sysno::accept4 => sockets::accept4(call),
+        Sysno::getsockname => sockets::getsockname(call),
+        Sysno::getpeername => sockets::getpeername(call),
+        Sysno::getsockopt => sockets::getsockopt(call),
+        Sysno::setsockopt => sockets::setsockopt(call),
+        Sysno::sendmsg => sockets::sendmsg(call),
+        Sysno::recvmsg => sockets::recvmsg(call),
         Sysno::recvfrom => sockets::recvfrom(call),
         Sysno::sendto => sockets::sendto(call),
 
@@ -313,6 +325,8 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::epoll_pwait2 => events::epoll_pwait2(call),
         Sysno::eventfd => events::eventfd(call),
         Sysno::eventfd2 => events::eventfd2(call),
+        Sysno::signalfd => events::signalfd(call),
+        Sysno::signalfd4 => events::signalfd4(call),
         Sysno::timerfd_create => events::timerfd_create(call),
         Sysno::timerfd_settime => events::timerfd_settime(call),
         Sysno::timerfd_gettime => events::timerfd_gettime(call),

@@ -42,6 +42,7 @@ unsafe impl Hal for Direct {
     }
 
     unsafe fn share(buffer: NonNull<[u8]>, _direction: BufferDirection) -> PhysAddr {
+        // Requests lie in the heap: a kernel stack is not in the direct map.
         physical(buffer.cast()) as PhysAddr
     }
 

@@ -1,8 +1,8 @@
 //! The console: a serial port with a person or a pipe at its other end.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -12,15 +12,25 @@ use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::arch::serial;
+use crate::boot::options::{Typing, options};
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
-use crate::memory::{UserBytes, copy_in, copy_out, put};
+use crate::memory::{UserBytes, copy_in, copy_out, get, put};
+use crate::signals::bit;
 use crate::sync::Lock;
 use crate::task::wait_interruptibly;
-use crate::waits::{key_of, wake_pollers};
+use crate::waits::{key_of, wake, wake_pollers};
 
 /// Bytes that were typed and not read yet.
 static TYPED: Lock<VecDeque<u8>> = Lock::new(VecDeque::new());
+
+/// Signals that were typed and not sent yet, by their bits, and the group of processes that gets
+/// them.
+static SIGNALS: AtomicU64 = AtomicU64::new(0);
+static FOREGROUND: AtomicU32 = AtomicU32::new(0);
+
+/// Keys that send signals: Ctrl-C, Ctrl-\ and Ctrl-Z.
+const KEYS: [(u8, u32); 3] = [(3, linux::SIGINT), (28, linux::SIGQUIT), (26, linux::SIGTSTP)];
 
 /// Typed bytes that are kept at most.
 const MOST: usize = 4096;
@@ -36,6 +46,14 @@ const TERMIOS_WORDS: [u32; 4] = [0x500, 0x5, 0xbf, 0x8a3b];
 pub(crate) fn tick() {
     let mut came = false;
     while let Some(byte) = serial::read() {
+        let key = KEYS.iter().find(|(key, _)| *key == byte);
+        if let Some((_, signal)) = key
+            && options().console == Typing::Person
+        {
+            SIGNALS.fetch_or(bit(*signal), SeqCst);
+            wake(key_of(&SIGNALS));
+            continue;
+        }
         let mut typed = TYPED.lock();
         if typed.len() < MOST {
             typed.push_back(byte);
@@ -45,6 +63,22 @@ pub(crate) fn tick() {
     if came {
         wake_pollers(key_of(&TYPED));
     }
+}
+
+/// Waits until keys were typed that send signals: their set, and the group that gets them.
+pub(crate) fn typed_signals() -> (u64, u32) {
+    let mut set = 0;
+    // A thread of the kernel is not interrupted; it may wait for as long as it takes.
+    let _came = wait_interruptibly(key_of(&SIGNALS), &mut || {
+        set |= SIGNALS.swap(0, SeqCst);
+        set != 0
+    });
+    (set, FOREGROUND.load(Relaxed))
+}
+
+/// The group of processes in the foreground of the console (`tcsetpgrp`).
+pub(crate) fn set_foreground(group: u32) {
+    FOREGROUND.store(group, Relaxed);
 }
 
 /// The console, open.
@@ -126,6 +160,20 @@ impl File for Console {
                     place.copy_from_slice(&word.to_ne_bytes());
                 }
                 put(token, argument, &bytes)?;
+                Ok(0)
+            }
+            linux_raw_sys::ioctl::TIOCGPGRP => {
+                put(token, argument, &FOREGROUND.load(Relaxed).to_ne_bytes())?;
+                Ok(0)
+            }
+            linux_raw_sys::ioctl::TIOCSPGRP => {
+                let mut group = [0; 4];
+                get(token, argument, &mut group)?;
+                let group = u32::from_ne_bytes(group);
+                if i32::try_from(group).is_err() {
+                    return Err(Errno::INVAL);
+                }
+                set_foreground(group);
                 Ok(0)
             }
             linux_raw_sys::ioctl::TIOCGWINSZ => {

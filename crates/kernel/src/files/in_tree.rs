@@ -7,12 +7,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::parts::RamStore;
-use faultless_posix::{Accessed, Description, Errno, Follow, Kind, Node, Tree};
+use faultless_posix::{Accessed, Description, Errno, Follow, Kind, Node, Room, TmpfsStore, Tree};
 use spin::Once;
 
 use crate::files::nodes::Attributes;
 use crate::files::vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
 use crate::memory::{FileHandle, Machine, Open, frames};
+use crate::sync::Short;
 use crate::task::{Uninterrupted, caller};
 
 /// The device number of the tree.
@@ -34,9 +35,22 @@ pub(crate) fn root() -> Handle {
     InTree::handle(Arc::clone(tree().root()))
 }
 
+/// The part of all frames that files of the tree may have, as a tmpfs.
+const PART: u32 = 2;
+
+static ROOM: Once<Room> = Once::new();
+
+/// From here on files have a limit. Those that the initramfs has brought are not counted.
+pub(super) fn limit() {
+    ROOM.call_once(|| Room::new((frames().total() / PART).into()));
+}
+
 /// An empty file of the tree.
 pub(super) fn new_file() -> FileHandle {
-    FileHandle::new(Arc::new(RamStore::new()), 0, None)
+    match ROOM.get() {
+        Some(room) => FileHandle::new(Arc::new(TmpfsStore::<_, Short>::new(room)), 0, None),
+        None => FileHandle::new(Arc::new(RamStore::new()), 0, None),
+    }
 }
 
 /// What `st_blocks` counts by.
@@ -194,12 +208,11 @@ impl Vnode for InTree {
     }
 
     fn space(&self) -> Space {
-        // Files have what memory there is: programs that look for room before they write find it.
-        let (all, free) = (frames().total().into(), frames().free().into());
+        let (blocks, free) = ROOM.get().map_or((0, 0), |room| (room.pages(), room.left()));
         Space {
             magic: MAGIC,
             block_size: BLOCK,
-            blocks: all,
+            blocks,
             free_blocks: free,
             available_blocks: free,
             inodes: 0,

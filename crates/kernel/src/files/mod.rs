@@ -11,8 +11,8 @@
 //! | devices, and the nodes that the tree begins with | `devices`, `console`, `first` |
 //! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
 //! | what is written, and what runs: not both | `uses` |
-//! | pipes and FIFOs; pairs of sockets | `pipe`, `socket` |
-//! | sets of files, counters, timers: what programs wait for | `epoll`, `timer` |
+//! | pipes and FIFOs; sockets of streams and of messages, and their names | `pipe`, `socket`, `datagram`, `bound` |
+//! | sets of files, counters, timers, signals: what programs wait for | `epoll`, `timer`, `signal_file` |
 //! | texts that are made when they are opened | `text` |
 //! | paths from the root | `paths` |
 //! | what paths lead to, `open`, and what changes names | `names`, `open`, `change` |
@@ -21,8 +21,10 @@
 //! To add a kind of open file, implement [`File`]. To add a device, add a line to the table in
 //! `devices`. To add a file system, implement [`Vnode`].
 
+mod bound;
 mod change;
 mod console;
+mod datagram;
 mod devices;
 mod directory;
 mod epoll;
@@ -39,6 +41,7 @@ mod path_only;
 mod paths;
 mod pipe;
 mod regular;
+mod signal_file;
 mod socket;
 mod text;
 mod timer;
@@ -55,8 +58,10 @@ use crate::arch::serial::say;
 use crate::disk;
 use crate::memory::Module;
 
+pub(crate) use bound::find as find_socket;
 pub(crate) use change::{link, make, remove_directory, rename, unlink};
-pub(crate) use console::tick as console_tick;
+pub(crate) use console::{set_foreground, tick as console_tick, typed_signals};
+pub(crate) use datagram::{Datagrams, Taking, Waits, datagram_pair, datagrams};
 pub(crate) use devices::{ZERO, random_bytes};
 pub(crate) use directory::Directory;
 pub(crate) use epoll::{Epoll, epoll};
@@ -71,7 +76,8 @@ pub(crate) use on_disk::{shut_down, sync};
 pub(crate) use paths::absolute;
 pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use regular::Regular;
-pub(crate) use socket::{Socket, Way, pair as socket_pair};
+pub(crate) use signal_file::{SignalFile, signal_file};
+pub(crate) use socket::{Socket, Way, pair as socket_pair, stream};
 pub(crate) use timer::{Clock, Counts, Setting, TimerFile, count_one, counter, is_counter, timer};
 pub(crate) use uses::Use;
 pub(crate) use vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
@@ -83,6 +89,7 @@ pub(crate) use vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
 pub(crate) fn init(module: Option<Module>) -> Result<(), Errno> {
     first::init()?;
     module.map_or(Ok(()), |module| initramfs::unpack(module.bytes()))?;
+    in_tree::limit();
     if let Some(disk) = disk::init()
         && let Err(why) = on_disk::init(disk)
     {

@@ -87,6 +87,21 @@ const fn kind(kind: ext2::Kind) -> Kind {
         ext2::Kind::File => Kind::File,
         ext2::Kind::Directory => Kind::Directory,
         ext2::Kind::Link => Kind::Link,
+        ext2::Kind::Fifo => Kind::Fifo,
+        ext2::Kind::Socket => Kind::Socket,
+        ext2::Kind::Characters => Kind::Characters,
+        ext2::Kind::Blocks => Kind::Blocks,
+    }
+}
+
+/// The kinds of `mknod`.
+const fn special(kind: Kind) -> Option<ext2::Kind> {
+    match kind {
+        Kind::Fifo => Some(ext2::Kind::Fifo),
+        Kind::Socket => Some(ext2::Kind::Socket),
+        Kind::Characters => Some(ext2::Kind::Characters),
+        Kind::Blocks => Some(ext2::Kind::Blocks),
+        Kind::File | Kind::Directory | Kind::Link => None,
     }
 }
 
@@ -144,7 +159,7 @@ impl Vnode for OnDisk {
         let status = self.mounted.ext2.status(&self.node).map_err(errno)?;
         let mut known = Status {
             device: DEVICE,
-            special: 0,
+            special: status.device.into(),
             number: status.number.into(),
             kind: self.kind,
             mode: status.mode,
@@ -226,7 +241,10 @@ impl Vnode for OnDisk {
             New::File(mode) => ext2.create(&caller, &self.node, name, mode),
             New::Directory(mode) => ext2.make_directory(&caller, &self.node, name, mode),
             New::Link(target) => ext2.make_link(&caller, &self.node, name, target),
-            New::Special(..) => return Err(Errno::PERM),
+            New::Special(new, number, mode) => {
+                let new = (special(new).ok_or(Errno::INVAL)?, number as u32);
+                ext2.make_special(&caller, &self.node, name, new, mode)
+            }
         };
         self.other(made.map_err(errno)?)
     }

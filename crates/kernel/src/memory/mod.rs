@@ -7,6 +7,7 @@
 //! | the heap | `heap` |
 //! | frames | `frames` |
 //! | page tables of programs | `table` |
+//! | kernel stacks | `stacks` |
 //! | the kernel as Faultless sees it, the cache, files, the limit of dirty pages, address spaces | `machine` |
 //! | memory without a file | `anonymous` |
 //! | user memory in system calls | `user` |
@@ -17,6 +18,7 @@ mod heap;
 mod loader;
 mod machine;
 pub(crate) mod map;
+pub(crate) mod stacks;
 mod table;
 mod user;
 
@@ -79,5 +81,6 @@ pub(crate) fn init(boot: &Boot) {
     // SAFETY: memory that nothing else uses, mapped for good. It is initialised: the machine's.
     let pool = unsafe { FramePool::from_raw(base, frames.len()) };
     frames::init(pool);
+    stacks::init();
     machine::init();
 }

@@ -10,13 +10,13 @@ use faultless::prelude::{FrameNumber, Frames, PAGE_SIZE};
 use faultless_posix::{Entry, Errno, Owner, PageTable, Rights};
 
 use crate::memory::frames::frames;
-use crate::memory::map::{USER_END, boot_tables, direct_map, physical};
+use crate::memory::map::{USER_END, boot_tables, direct_map, kernel_root, physical};
 
 /// Bits of an entry that the CPU knows.
-const PRESENT: u64 = 1 << 0;
-const WRITE: u64 = 1 << 1;
+pub(super) const PRESENT: u64 = 1 << 0;
+pub(super) const WRITE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
-const NOT_EXECUTE: u64 = 1 << 63;
+pub(super) const NOT_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// Bits of an entry that are the kernel's: it is one, to which object its frame belongs, and its
@@ -47,7 +47,7 @@ impl PageTables {
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Self, Errno> {
         let root = new_table().ok_or(Errno::NOMEM)?;
-        // SAFETY: never written to after boot, but for the first entry, which is left alone.
+        // SAFETY: not written to once there are programs.
         let kernel = unsafe { &boot_tables };
         for (at, entry) in kernel.iter().enumerate().skip(USER_ENTRIES) {
             word(root, at).store(*entry, Relaxed);
@@ -64,16 +64,30 @@ impl PageTables {
 
     /// The word of a page in the lowest table, if that is there.
     fn find(&self, page: usize) -> Option<&'static AtomicU64> {
-        let mut table = self.root;
-        for level in (1..4).rev() {
-            let entry = word(table, index(page, level)).load(Relaxed);
-            if entry & PRESENT == 0 {
-                return None;
-            }
-            table = (entry & ADDRESS) as usize;
-        }
-        Some(word(table, index(page, 0)))
+        lowest(self.root, page, || None)
     }
+}
+
+/// The word of a page in the lowest table below `root`. `make` makes the entry that leads to a
+/// table which is not there.
+fn lowest(root: usize, page: usize, make: impl Fn() -> Option<u64>) -> Option<&'static AtomicU64> {
+    let mut table = root;
+    for level in (1..4).rev() {
+        let word = word(table, index(page, level));
+        let mut entry = word.load(Relaxed);
+        if entry & PRESENT == 0 {
+            entry = make()?;
+            word.store(entry, Relaxed);
+        }
+        table = (entry & ADDRESS) as usize;
+    }
+    Some(word(table, index(page, 0)))
+}
+
+/// The word of a page of the kernel's, in tables that all programs have: they are made where they
+/// are missing. Calls for one part of the address space come one after the other.
+pub(super) fn kernel_word(page: usize) -> Option<&'static AtomicU64> {
+    lowest(kernel_root(), page, || Some(new_table()? as u64 | PRESENT | WRITE))
 }
 
 /// Which entry of a table of this level, of 0 to 3, leads to a page.
@@ -123,12 +137,16 @@ fn encode(entry: Entry) -> u64 {
     bits
 }
 
+/// The frame that an entry leads to.
+pub(super) fn frame_of(bits: u64) -> Option<FrameNumber> {
+    frames().frame_at(core::ptr::NonNull::new(direct_map((bits & ADDRESS) as usize))?)
+}
+
 fn decode(bits: u64) -> Option<Entry> {
     if bits & ENTRY == 0 {
         return None;
     }
-    let address = core::ptr::NonNull::new(direct_map((bits & ADDRESS) as usize))?;
-    let frame: FrameNumber = frames().frame_at(address)?;
+    let frame = frame_of(bits)?;
     let rights = Rights::from_bits_truncate((bits >> RIGHTS_AT) as u32 & 7);
     let owner = if bits & OWN == 0 { Owner::File } else { Owner::Space };
     Some(Entry { frame, rights, owner })
@@ -141,20 +159,8 @@ unsafe impl PageTable for PageTables {
     }
 
     fn prepare(&mut self, page: usize) {
-        let mut table = self.root;
-        for level in (1..4).rev() {
-            let word = word(table, index(page, level));
-            let mut entry = word.load(Relaxed);
-            if entry & PRESENT == 0 {
-                let Some(new) = new_table() else {
-                    self.is_short = true;
-                    return;
-                };
-                entry = new as u64 | PRESENT | WRITE | USER;
-                word.store(entry, Relaxed);
-            }
-            table = (entry & ADDRESS) as usize;
-        }
+        let made = || Some(new_table()? as u64 | PRESENT | WRITE | USER);
+        self.is_short |= lowest(self.root, page, made).is_none();
     }
 
     fn get(&self, page: usize) -> Option<Entry> {

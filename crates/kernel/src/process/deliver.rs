@@ -222,15 +222,8 @@ fn registers(frame: &TrapFrame, vectors: u64, cause: Cause) -> [u64; REGISTER_WO
 
 /// Fills in a `siginfo_t`.
 pub(crate) fn information(words: &mut [u64], signal: u32, cause: Cause) {
-    let code: u32 = match cause {
-        Cause::User(_) => 0,
-        Cause::Queued { code, .. } => code.cast_unsigned(),
-        Cause::Kernel => linux::SI_KERNEL,
-        Cause::Fault { code, .. } => code,
-        Cause::Child(child) => child.told().0,
-    };
     words[0] = signal.into();
-    words[1] = code.into();
+    words[1] = cause.code().cast_unsigned().into();
     match cause {
         Cause::User(number) => words[2] = number.into(),
         Cause::Kernel => {}

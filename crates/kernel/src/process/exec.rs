@@ -58,6 +58,7 @@ pub(crate) fn start_first(options: &Options) -> Result<(), Errno> {
     let process = Process::new(number, Weak::new(), None, descriptors, cwd);
     let process = Arc::new(process);
     exit::set_first(&process);
+    files::set_foreground(number);
     let words =
         Words { arguments: options.words.clone(), environment: options.environment.clone() };
     // The thread begins in the kernel, and goes on in user mode with the frame of the program.

@@ -7,6 +7,7 @@
 //! | `exit`, `wait` | `exit` |
 //! | signals | `signals`, `deliver` |
 //! | timers that send signals | `timers` |
+//! | keys of the console that do | `terminal` |
 //! | futexes | `futex`, `robust` |
 //! | the process itself | `state` |
 //! | what became of asynchronous requests | `contexts` |
@@ -24,6 +25,7 @@ mod robust;
 mod signals;
 mod space;
 mod state;
+pub(crate) mod terminal;
 pub(crate) mod timers;
 
 pub(crate) use contexts::{Context, Event};

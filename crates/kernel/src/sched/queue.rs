@@ -262,6 +262,7 @@ pub(crate) fn reap() {
         let ended = mem::take(&mut QUEUE.lock().ended);
         Interrupts::restore(flags);
         drop(ended);
+        memory::stacks::trim();
     }
 }
 
@@ -313,7 +314,6 @@ fn leave(mut queue: MutexGuard<'_, Queue>) {
         queue.running[number] = Some(next);
         return;
     }
-    current.check_stack();
     charge(&current, clock::monotonic());
     current.fs_base.store(FsBase::read().as_u64(), Relaxed);
     current.gs_base.store(KernelGsBase::read().as_u64(), Relaxed);

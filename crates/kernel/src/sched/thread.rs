@@ -7,7 +7,6 @@ use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
-use alloc::alloc::{Layout, alloc, dealloc};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -20,16 +19,11 @@ use crate::arch::percpu;
 use crate::arch::switch::{SAVED_FRAME_POINTER, SAVED_RETURN, first_stack_pointer};
 use crate::arch::trap::TrapFrame;
 use crate::credentials::Credentials;
+use crate::memory::stacks::{KernelStack, STACK};
 use crate::memory::{Machine, cache, dirty_limit};
 use crate::sched::schedule::Schedule;
 use crate::signals::{Life, ThreadSignals};
 use crate::sync::Lock;
-
-/// Bytes of a kernel stack.
-const STACK: usize = 64 * 1024;
-
-/// What the lowest word of a stack holds, unless the stack was too small.
-const CANARY: usize = 0x5afe_57ac_c0de_cafe;
 
 /// Calls of a stack that a report shows.
 const CALLS: usize = 24;
@@ -116,7 +110,7 @@ impl Thread {
         frame: TrapFrame,
         main: Option<Main>,
     ) -> Result<Arc<Self>, Errno> {
-        let stack = Stack::new().ok_or(Errno::NOMEM)?;
+        let stack = Stack::Own(KernelStack::new().ok_or(Errno::NOMEM)?);
         // SAFETY: the stack is new.
         let saved = unsafe { first_stack_pointer(stack.top(), frame) };
         Ok(Arc::new(Self::with(number, stack, saved, owner, root, main)))
@@ -208,14 +202,6 @@ impl Thread {
         }
         calls
     }
-
-    /// Stops the machine if the kernel stack was too small.
-    ///
-    /// # Panics
-    /// It was.
-    pub(super) fn check_stack(&self) {
-        assert!(self.stack.is_whole(), "the kernel stack of thread {} was too small", self.number);
-    }
 }
 
 impl fmt::Debug for Thread {
@@ -226,56 +212,21 @@ impl fmt::Debug for Thread {
 
 /// A kernel stack.
 enum Stack {
-    /// Allocated.
-    Owned(usize),
-    /// That of a CPU.
+    Own(KernelStack),
+    /// That of a CPU, which begins here.
     Borrowed(usize),
 }
 
-const LAYOUT: Layout = match Layout::from_size_align(STACK, 4096) {
-    Ok(layout) => layout,
-    Err(_) => panic!("a power of two"),
-};
-
 impl Stack {
-    fn new() -> Option<Self> {
-        // SAFETY: the size is not 0.
-        let start = unsafe { alloc(LAYOUT) };
-        if start.is_null() {
-            return None;
-        }
-        // SAFETY: just allocated, and aligned.
-        unsafe { start.cast::<usize>().write(CANARY) };
-        Some(Self::Owned(start.expose_provenance()))
-    }
-
     const fn start(&self) -> *mut u8 {
         match self {
-            Self::Owned(start) | Self::Borrowed(start) => {
-                core::ptr::with_exposed_provenance_mut(*start)
-            }
+            Self::Own(stack) => stack.start(),
+            Self::Borrowed(start) => core::ptr::with_exposed_provenance_mut(*start),
         }
     }
 
-    fn top(&self) -> *mut u8 {
+    const fn top(&self) -> *mut u8 {
         self.start().wrapping_add(STACK)
-    }
-
-    fn is_whole(&self) -> bool {
-        match self {
-            // SAFETY: the first word of the stack, which nothing writes to but an overflow.
-            Self::Owned(_) => unsafe { self.start().cast::<usize>().read_volatile() == CANARY },
-            Self::Borrowed(_) => true,
-        }
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        if let Self::Owned(_) = self {
-            // SAFETY: allocated with this layout; no thread runs on it any more.
-            unsafe { dealloc(self.start(), LAYOUT) };
-        }
     }
 }
 

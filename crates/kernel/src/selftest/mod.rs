@@ -6,12 +6,14 @@
 //! | the user copies, with the conformance suite of Faultless | `user_copies` |
 //! | the deadlocks, staged on Faultless, and on a write path of 2007 that hangs | `staged` |
 //! | where they have their mappings | `place` |
+//! | a kernel stack that overflows | `overflow` |
 //! | the order of locks, by the checker of Faultless | [`locks`] |
 //! | hangs | [`watchdog`] |
 //!
 //! Nothing else of the kernel depends on what is found here.
 
 pub(crate) mod locks;
+mod overflow;
 mod place;
 mod staged;
 mod user_copies;
@@ -27,8 +29,9 @@ use crate::memory::Space;
 
 use staged::Path;
 
-/// Runs what the command line names: `user-copies`, `staged`; or a scene that hangs:
-/// `control-own-page`, `control-crossed`, `control-nested-reader`. Called by the first process, in
+/// Runs what the command line names: `user-copies`, `staged`; a scene that hangs:
+/// `control-own-page`, `control-crossed`, `control-nested-reader`; or `overflow`, which ends the
+/// run. Called by the first process, in
 /// an address space without mappings. May sleep; no lock is held.
 ///
 /// # Errors
@@ -52,6 +55,7 @@ pub(crate) fn run(token: &mut MayFault, space: &Space) -> Result<(), Errno> {
             b"control-own-page" => staged::own_page(token, space, Path::UnderLock)?,
             b"control-crossed" => staged::crossed(token, space, Path::UnderLock)?,
             b"control-nested-reader" => staged::nested_reader(token, space, Path::UnderLock)?,
+            b"overflow" => overflow::run(),
             _ => return Err(Errno::INVAL),
         }
     }

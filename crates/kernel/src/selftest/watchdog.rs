@@ -9,11 +9,14 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::arch::clock;
 use crate::arch::serial::{self, say};
 use crate::boot::options::options;
+use crate::memory::frames;
 use crate::sched;
 use crate::selftest::locks;
 
 /// The request for a report.
 const REPORT: u8 = b'r';
+
+const SECOND: u64 = 1_000_000_000;
 
 /// How often it is looked for hangs, in nanoseconds.
 const LOOK: u64 = 500_000_000;
@@ -42,8 +45,10 @@ pub(crate) fn tick() {
     }
 }
 
-/// Says what each thread does, holds and wants.
+/// Says what each thread does, holds and wants, how much memory is free, and what the clock says.
 fn report() {
+    let (frames, seconds) = (frames(), clock::monotonic() / SECOND);
+    say!("kernel: after {seconds} s {} of {} frames are free", frames.free(), frames.total());
     sched::report();
     locks::report();
 }

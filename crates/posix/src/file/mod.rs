@@ -8,10 +8,12 @@ mod position;
 mod residency;
 mod size;
 mod sync;
+mod tmpfs;
 mod transfer;
 mod volume;
 
 pub use description::{AccessMode, Description};
 pub use locks::{LockKind, RangeLock, RangeLocks};
+pub use tmpfs::{Room, TmpfsStore};
 pub use transfer::RwFlags;
 pub use volume::Volume;

@@ -7,6 +7,7 @@ mod size;
 #[path = "../support/mod.rs"]
 mod support;
 mod sync;
+mod tmpfs;
 mod transfer;
 mod volume;
 

@@ -19,7 +19,7 @@ use crate::on_loom::world::{K, PAGE, World, cx};
 
 /// Something that only the holder of a lock touches: loom reports two at once.
 #[derive(Debug)]
-struct Guarded(UnsafeCell<u32>);
+pub(super) struct Guarded(UnsafeCell<u32>);
 
 // SAFETY: loom judges the accesses.
 unsafe impl Send for Guarded {}
@@ -27,14 +27,20 @@ unsafe impl Send for Guarded {}
 unsafe impl Sync for Guarded {}
 
 impl Guarded {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self(UnsafeCell::new(0)))
     }
 
-    fn touch(&self) {
+    pub(super) fn touch(&self) {
         // SAFETY: loom hands out a pointer to the cell's value and panics if another thread may
         // have one.
         self.0.with_mut(|value| unsafe { *value += 1 });
+    }
+
+    /// Looks at it, as others that share the lock may at the same time.
+    pub(super) fn look(&self) -> u32 {
+        // SAFETY: as above, but for others that look.
+        self.0.with(|value| unsafe { *value })
     }
 }
 
@@ -73,7 +79,7 @@ pub fn overlapping_runs() -> Run {
     lockers(&[&[(0, 2)], &[(1, 2)], &[(0, 1)]])
 }
 
-type Thread = Box<dyn FnOnce() + Send>;
+pub(super) type Thread = Box<dyn FnOnce() + Send>;
 
 /// A file with an empty leaf, and a thread-safe handle of it.
 fn file(world: &World) -> Arc<Mapping<K>> {

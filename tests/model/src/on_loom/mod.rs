@@ -2,7 +2,7 @@
 //!
 //! [`words`] is the family, [`Loom`] the checker; [`explore`] runs a model. The models, one file a
 //! subject: [`locks`], [`epoch`], [`index`], [`marks`],
-//! [`reclaim`], [`requests`], [`writes`].
+//! [`reclaim`], [`requests`], [`rwlock`], [`writes`].
 
 pub mod epoch;
 pub mod explore;
@@ -11,6 +11,7 @@ pub mod locks;
 pub mod marks;
 pub mod reclaim;
 pub mod requests;
+pub mod rwlock;
 pub mod words;
 pub mod world;
 pub mod writes;

@@ -1,0 +1,109 @@
+//! Names of sockets: nodes of a file system, and names of their own (abstract ones).
+#![forbid(unsafe_code)]
+
+use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use faultless_posix::{Errno, Follow, Kind};
+
+use crate::credentials::WRITE;
+use crate::files::change::make;
+use crate::files::directory::Directory;
+use crate::files::file::{File, OpenFile};
+use crate::files::names::look_up;
+use crate::files::vnode::{Handle, New};
+use crate::sync::Lock;
+use crate::task::credentials;
+
+/// What leads to a socket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Abstract(Vec<u8>),
+    /// The number of a node.
+    Node((u64, u64)),
+}
+
+static SOCKETS: Lock<BTreeMap<Key, Weak<dyn File>>> = Lock::new(BTreeMap::new());
+
+/// The name of a socket, which it has until it goes.
+pub(super) struct Bound {
+    key: Key,
+    /// As `sockaddr_un` has it.
+    address: Vec<u8>,
+    socket: Weak<dyn File>,
+    /// The node, whose number is not used again.
+    _node: Option<Handle>,
+}
+
+impl Bound {
+    /// What `getsockname` tells: a path ends with a 0.
+    pub(super) fn address(&self) -> Vec<u8> {
+        self.address.clone()
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        // The sides of accepted connections have it after the one that listened, and meanwhile
+        // another socket may have got it.
+        let mut sockets = SOCKETS.lock();
+        if sockets.get(&self.key).is_some_and(|socket| socket.ptr_eq(&self.socket)) {
+            sockets.remove(&self.key);
+        }
+    }
+}
+
+fn is_abstract(address: &[u8]) -> bool {
+    address.first() == Some(&0)
+}
+
+/// Gives a socket a name. A path gets a node of this mode.
+///
+/// # Errors
+/// `EADDRINUSE`; those of `mknod`.
+pub(super) fn bind(
+    at: &Directory,
+    address: &[u8],
+    mode: u32,
+    socket: &OpenFile,
+) -> Result<Arc<Bound>, Errno> {
+    let (key, address, node) = if is_abstract(address) {
+        (Key::Abstract(address.to_vec()), address.to_vec(), None)
+    } else {
+        match make(at, address, New::Special(Kind::Socket, 0, mode)) {
+            Err(Errno::EXIST) => return Err(Errno::ADDRINUSE),
+            made => made?,
+        }
+        let node = look_up(at, address, Follow::NotLast)?;
+        (Key::Node(node.id()), [address, b"\0"].concat(), Some(node))
+    };
+    let socket = Arc::downgrade(socket);
+    {
+        let mut sockets = SOCKETS.lock();
+        if sockets.get(&key).is_some_and(|other| other.strong_count() > 0) {
+            return Err(Errno::ADDRINUSE);
+        }
+        sockets.insert(key.clone(), socket.clone());
+    }
+    Ok(Arc::new(Bound { key, address, socket, _node: node }))
+}
+
+/// The socket with a name.
+///
+/// # Errors
+/// `ECONNREFUSED`: there is none; `EACCES`; those of a path.
+pub(crate) fn find(at: &Directory, address: &[u8]) -> Result<OpenFile, Errno> {
+    let key = if is_abstract(address) {
+        Key::Abstract(address.to_vec())
+    } else {
+        let node = look_up(at, address, Follow::Last)?;
+        credentials().need(&node.attributes()?.status, WRITE)?;
+        if node.kind() != Kind::Socket {
+            return Err(Errno::CONNREFUSED);
+        }
+        Key::Node(node.id())
+    };
+    let found = SOCKETS.lock().get(&key).and_then(Weak::upgrade);
+    found.ok_or(Errno::CONNREFUSED)
+}

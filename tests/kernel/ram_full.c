@@ -1,0 +1,53 @@
+/* Fills the files in memory: they end with ENOSPC while there is memory for the program, a store
+   through a mapping with SIGBUS, and what is removed makes room again. */
+#include "common.h"
+#include <sys/statvfs.h>
+
+static sigjmp_buf back;
+
+static void on_bus(int signal) { siglongjmp(back, signal); }
+
+static long fill(int fd)
+{
+	static char bytes[65536];
+	long done, all = 0;
+
+	while ((done = write(fd, bytes, sizeof bytes)) > 0)
+		all += done;
+	told("the last write", done);
+	return all;
+}
+
+int main(void)
+{
+	struct statvfs before, after;
+	int sparse = MUST(open("sparse", O_RDWR | O_CREAT, 0600));
+	int fd = MUST(open("/dev/shm/full", O_RDWR | O_CREAT, 0600));
+
+	MUST(ftruncate(sparse, 1L << 40));
+	MUST(statvfs("/", &before));
+	long all = fill(fd);
+	MUST(statvfs("/", &after));
+	printf("all that was free: %d, and no more: %d\n", all == (long)(before.f_bfree * before.f_bsize),
+	       after.f_bfree == 0);
+	char *map = mmap(0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, sparse, 1L << 30);
+	CHECK(map != MAP_FAILED);
+	signal(SIGBUS, on_bus);
+	int caught = sigsetjmp(back, 1);
+	if (caught == 0)
+		map[0] = 1;
+	printf("a store to a hole: %s\n", caught == SIGBUS ? "SIGBUS" : "done");
+	char *memory = mmap(0, 1024 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(memory != MAP_FAILED);
+	memset(memory, 1, 1024 * PAGE);
+	MUST(ftruncate(fd, 0));
+	map[0] = 1;
+	MUST(unlink("sparse"));
+	MUST(unlink("/dev/shm/full"));
+	MUST(munmap(map, PAGE));
+	MUST(close(sparse));
+	MUST(close(fd));
+	MUST(statvfs("/", &after));
+	printf("free again: %d\n", after.f_bfree == before.f_bfree);
+	return 0;
+}
