@@ -231,9 +231,6 @@ fn levels(
     levels
 }
 
-/// What is told of a file whether it was asked for or not.
-const ALWAYS: Ready = Ready::HANG_UP.union(Ready::ERROR);
-
 fn ready_of(interest: &Interest, file: &OpenFile) -> Ready {
     let asked = Ready::from_bits_truncate(interest.events);
     // One that was told of once is asked for nothing.
