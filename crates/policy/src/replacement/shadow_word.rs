@@ -1,12 +1,12 @@
 //! A word of shadows: a FIFO queue of [`PLACES`] tags.
 //!
 //! A tag goes in at one end, and what was there moves on by one place, and out at the other end. So
-//! the place of a shadow is its age, and no age is kept. A tag that is taken leaves its place empty,
-//! or older ones would become younger.
+//! the place of a shadow is its age, and no age is kept. A tag that is taken leaves its place
+//! empty, or older ones would become younger.
 //!
 //! # Layout
-//! Tags have 10 bits, the youngest is lowest; the upper 4 bits are 0. An empty place is 0. So a word
-//! of 0 is empty, and any word is one of shadows.
+//! Tags have 10 bits, the youngest is lowest; the upper 4 bits are 0. An empty place is 0. So a
+//! word of 0 is empty, and any word is one of shadows.
 #![forbid(unsafe_code)]
 
 /// Places of a word.

@@ -1,12 +1,12 @@
 //! What is remembered of pages that were dropped: a hashed table of shadows, and its clock.
 //!
-//! A page's hash says which word of the table its shadow lies in, and which tag it has there (module
-//! `shadow_word`). No page is looked for elsewhere.
+//! A page's hash says which word of the table its shadow lies in, and which tag it has there
+//! (module `shadow_word`). No page is looked for elsewhere.
 //!
 //! A word is a queue, and so is the table, about: a shadow is lost when as many have gone into its
 //! word after it as a word has places. While pages leave fewer shadows than would fill the table
-//! within the time in which a page may be back soon, a broom makes up for those that are missing: it
-//! goes round the words, and moves their shadows on. So shadows are lost in time, some of them
+//! within the time in which a page may be back soon, a broom makes up for those that are missing:
+//! it goes round the words, and moves their shadows on. So shadows are lost in time, some of them
 //! early, some late: a working set that is a little too large for the cache is recognised in part.
 #![forbid(unsafe_code)]
 
@@ -27,8 +27,8 @@ const AHEAD_PART: i64 = 16;
 
 /// The words of the table, which the caller supplies: [`Shadows::words`] of them, all 0 at first.
 ///
-/// A kernel carves them from frames. Words are reached under the reclaimer's lock only. What a wrong
-/// word costs is a wrong guess.
+/// A kernel carves them from frames. Words are reached under the reclaimer's lock only. What a
+/// wrong word costs is a wrong guess.
 pub trait ShadowWords {
     /// A word. `None`: there is no memory for it.
     fn word(&mut self, index: u32) -> Option<&mut u64>;
@@ -52,7 +52,8 @@ pub struct Shadows {
     /// Ticks and shadows that the broom has not followed yet: see [`sweep`](Self::sweep).
     ticks: u64,
     recorded: u32,
-    /// Places by which the broom has to move shadows on, and what is left of a place. Negative if it is ahead.
+    /// Places by which the broom has to move shadows on, and what is left of a place. Negative if
+    /// it is ahead.
     due: i64,
     part: u64,
 }
@@ -109,8 +110,8 @@ impl Shadows {
         soon
     }
 
-    /// Forgets pages that were dropped more than `window` ticks ago, about: in so many ticks shadows
-    /// are moved on by as many places as the table has, by the broom if not by new ones.
+    /// Forgets pages that were dropped more than `window` ticks ago, about: in so many ticks
+    /// shadows are moved on by as many places as the table has, by the broom if not by new ones.
     pub(super) fn sweep(&mut self, table: &mut impl ShadowWords, window: u64) {
         let places = i64::from(self.words) * i64::from(PLACES);
         let window = window.max(1);
