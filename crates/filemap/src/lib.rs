@@ -45,6 +45,8 @@ mod pos;
 mod ranges;
 mod read;
 mod read_ahead;
+mod read_by_hand;
+mod read_hole;
 mod reclaim;
 mod remote_size;
 mod residency;

@@ -12,7 +12,7 @@
 
 use core::mem;
 
-use faultless_page::{Count, Errno, Kernel, PAGE_SIZE, PageRun, SleepGuard, Trace, Usage};
+use faultless_page::{Count, Errno, Kernel, PageRun, SleepGuard, Trace, Usage};
 use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::drop_behind::DropBehind;
@@ -24,7 +24,7 @@ use crate::read_ahead::ReadAhead;
 use crate::size_changes::Moment;
 use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
-use crate::transfer::{Bounce, CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out, copy_whole_out};
+use crate::transfer::{CopyEnd, MAX_FRUITLESS_ROUNDS, copy_out, copy_whole_out};
 use crate::uptodate::{Brought, Kept, Unfinished};
 
 /// Rounds that lose all their bytes to truncations before the reader takes I.
@@ -309,6 +309,19 @@ impl<K: Kernel> Inode<K> {
                 continue;
             }
             to.revert(copied);
+            let sleeps = T::SLEEPS && !matches!(missing, Missing::WouldBlock);
+            if sleeps && copied == 0 && end == CopyEnd::NotUptodate {
+                match self.read_hole(token, to, at, wanted) {
+                    Ok(0) => {}
+                    Ok(zeros) => {
+                        done += zeros;
+                        rounds = Rounds::none();
+                        continue;
+                    }
+                    Err(errno) if done == 0 => return Err(errno),
+                    Err(_) => break,
+                }
+            }
             if let (Some(ahead), CopyEnd::NotUptodate) = (missing.ahead(), end) {
                 ahead.missed(self, token, at, to.count(), missing.retention());
             }
@@ -404,82 +417,14 @@ impl<K: Kernel> Inode<K> {
     }
 
     /// How many of `len` bytes at `pos` lie before the end.
-    fn bytes_before_end(&self, pos: FilePos, len: usize) -> usize {
+    pub(crate) fn bytes_before_end(&self, pos: FilePos, len: usize) -> usize {
         len.min(self.eof().since(pos))
-    }
-
-    /// Carries the next bytes through a temporary page, which is filled with the page of the file
-    /// locked: neither reclaim nor truncation comes in between. The copy to user memory may fault,
-    /// since nothing is locked then.
-    #[cold]
-    #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
-    fn read_by_hand<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &'i self,
-        token: &mut U::Token,
-        to: &mut IovIter<'_, U>,
-        pos: FilePos,
-        len: usize,
-        retention: Retention,
-        kept: Kept<'_, 'i, K>,
-        task: &T,
-    ) -> Result<usize, Errno> {
-        let mut temporary = Bounce::allocate(self.mapping().cache(), token)?;
-        let len = len.min(PAGE_SIZE);
-        if !self.copy_locked(token, &mut temporary, pos, len, retention, kept, task)? {
-            // Cut off meanwhile: the loop finds that out.
-            return Ok(0);
-        }
-        let sent =
-            if T::SLEEPS { temporary.send_to(token, to) } else { temporary.send_to_present(to) };
-        match sent {
-            0 if !T::SLEEPS => Err(would_fault(to, len, task)),
-            0 => Err(Errno::Fault),
-            sent => {
-                self.mapping().count(Count::Used, 1);
-                Ok(sent)
-            }
-        }
-    }
-
-    /// Fills `temporary` with up to `len` bytes of the page of `pos`; whether any lie before the
-    /// end.
-    #[expect(clippy::too_many_arguments, reason = "one round of a read, as it stands")]
-    fn copy_locked<'i, T: Task>(
-        &'i self,
-        token: &mut impl PageLocks,
-        temporary: &mut Bounce<'_, K>,
-        pos: FilePos,
-        len: usize,
-        retention: Retention,
-        mut kept: Kept<'_, 'i, K>,
-        task: &T,
-    ) -> Result<bool, Errno> {
-        let Some(run) = pos.run(len) else { return Ok(false) };
-        let run = PageRun::single(run.first());
-        let killed = Caller(task);
-        let mut patience = Patience::new();
-        loop {
-            let kept = kept.as_deref_mut();
-            let brought = self.bring_in(token, run, retention, kept, &mut patience, task)?;
-            let Brought::Uptodate(_page) = brought else { return Ok(false) };
-            let locks = token.page_locks();
-            let locked = self.mapping().lock_killable(locks, run, &killed)?;
-            // Otherwise a truncation has taken it away, or a shift.
-            if let Some(mut locked) = locked.filter(|locked| !locked.uptodate().is_empty()) {
-                if retention == Retention::Kept {
-                    locked.keep(run.mask());
-                }
-                let len = self.bytes_before_end(pos, run.clip_len(pos.get(), len));
-                return Ok(temporary.fill_from_locked(&locked, pos.get(), len) > 0);
-            }
-            patience.overtaken();
-        }
     }
 }
 
 /// Of a call that does not sleep: the next `len` bytes of user memory have to be there first.
 #[cold]
-fn would_fault<U: UserMemory + ?Sized, T: Task>(
+pub(crate) fn would_fault<U: UserMemory + ?Sized, T: Task>(
     to: &IovIter<'_, U>,
     len: usize,
     task: &T,

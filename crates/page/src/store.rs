@@ -346,6 +346,14 @@ pub trait AddressSpaceOperations: Send + Sync {
         true
     }
 
+    /// Whether the store has no bytes of its own: what is in no page of the cache reads as zeros,
+    /// and a read of it brings no page in. Such a store is not [persistent](Self::is_persistent)
+    /// and no [swap area](Self::is_swap).
+    #[doc(alias = "tmpfs")]
+    fn is_empty(&self) -> bool {
+        false
+    }
+
     /// Whether the store is a swap area: the file is one in memory, whose pages are sent only
     /// because memory is short, and are worth nothing when it is gone. They do not count as dirty.
     /// No sync or flusher sends them, nor does the end of the file, which loses nothing. Such a

@@ -67,7 +67,7 @@ macro_rules! forward_to_store {
         $crate::forward_to_store!(
             $this => $store;
             read, writeback, write_begin, write_end, truncate_blocks, set_size, sync, failed_sync,
-            strategy, max_size, is_persistent, wants_stable_pages, is_swap, store_id, fallocate,
+            strategy, max_size, is_persistent, is_empty, wants_stable_pages, is_swap, store_id, fallocate,
             extent, prepare_size, set_times, shift, shift_unit
         );
     };
@@ -193,6 +193,11 @@ macro_rules! forward_to_store {
     (@is_persistent $this:ident $store:expr) => {
         fn is_persistent(&$this) -> bool {
             $store.is_persistent()
+        }
+    };
+    (@is_empty $this:ident $store:expr) => {
+        fn is_empty(&$this) -> bool {
+            $store.is_empty()
         }
     };
     (@is_swap $this:ident $store:expr) => {

@@ -191,6 +191,10 @@ where
     fn is_persistent(&self) -> bool {
         false
     }
+
+    fn is_empty(&self) -> bool {
+        true
+    }
 }
 
 impl<B: Deref<Target = PageBudget>, S: SyncFamily> Drop for RamStore<B, S> {

@@ -299,6 +299,29 @@ balanced_on_both_mmus! {
         }
     }
 
+    /// A file of 1 TiB with 100 bytes, nowhere but in memory, is read whole in parts.
+    fn w5_holes_of_a_file_in_memory_read_as_zeros_and_take_no_memory(machine) {
+        const PART: usize = 4 * PAGE_SIZE;
+        let (process, file) = (Process::new(machine), machine.inode(&MemoryStore::volatile(), 0));
+        let data = 1 << 33;
+        set_size(&file, 1 << 40).unwrap();
+        assert_eq!(process.write(&file, data - 50, &pattern(1, 100)), Ok(100));
+        for pos in [1, (1 << 20) - 5, (1 << 40) - PART as u64] {
+            assert_bytes(&process.read(&file, pos, PART).unwrap(), &[0; PART], "a hole");
+        }
+        let zeros = [0; PAGE_SIZE];
+        let want = [&zeros[..], &pattern(1, 100), &zeros].concat();
+        assert_bytes(&process.read(&file, data - 50 - PAGE, want.len()).unwrap(), &want, "data");
+        assert_eq!(process.read(&file, (1 << 40) - 5, 10).unwrap(), [0; 5], "up to the end");
+        assert_eq!(file.mapping().cached_pages(), 2);
+        // The target ends two pages on.
+        let (mapped, to) = (machine.inode(&MemoryStore::new(), 3 * PAGE), 2 * PAGE);
+        set_size(&mapped, to).unwrap();
+        process.map(FREE, 3, &mapped, 0, Protection::ReadWrite);
+        let target = process.space.slice(FREE, 10, 3 * PAGE_SIZE - 10);
+        assert_eq!(process.read_to(&file, 0, target), Ok(to as usize - 10));
+    }
+
     /// A fault finds the file held by a write that may move the end, and asks for room for the
     /// whole page. The write gives back what lies past its end (W9), whether it lands or ends in an
     /// error. Strategy A faults in before it asks for any room itself.

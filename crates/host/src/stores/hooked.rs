@@ -247,6 +247,10 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
         self.inner.is_persistent()
     }
 
+    fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
     fn is_swap(&self) -> bool {
         self.inner.is_swap()
     }

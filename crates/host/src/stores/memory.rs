@@ -196,6 +196,10 @@ impl AddressSpaceOperations for MemoryStore {
     fn is_persistent(&self) -> bool {
         self.keeps == Keeps::Pages
     }
+
+    fn is_empty(&self) -> bool {
+        self.keeps != Keeps::Pages
+    }
 }
 
 impl Medium for MemoryStore {

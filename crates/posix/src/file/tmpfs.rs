@@ -151,6 +151,10 @@ where
     fn is_persistent(&self) -> bool {
         self.contents.is_persistent()
     }
+
+    fn is_empty(&self) -> bool {
+        self.contents.is_empty()
+    }
 }
 
 impl<B: Deref<Target = Room>, S: SyncFamily> Drop for TmpfsStore<B, S> {

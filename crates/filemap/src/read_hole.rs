@@ -1,0 +1,49 @@
+//! Reads of holes of a file that is nowhere but in the cache: zeros, and no page.
+//!
+//! A page with the zeros could not be given up, because its store has no other copy; so a program
+//! that reads a large sparse file would use up memory.
+#![forbid(unsafe_code)]
+
+use faultless_page::{AddressSpaceOperations, Errno, Kernel, Mark, PAGE_SIZE};
+use faultless_usercopy::{IovIter, UserMemory};
+
+use crate::inode::Inode;
+use crate::pos::FilePos;
+
+impl<K: Kernel> Inode<K> {
+    /// Copies zeros, up to `len` bytes, if the bytes at `pos` are in no page and the store is
+    /// [empty](AddressSpaceOperations::is_empty). How many: 0 if there is a page.
+    /// Nothing is locked: the copy may fault.
+    ///
+    /// # Errors
+    /// [`Errno::Fault`]: the user memory is not there.
+    #[cold]
+    pub(crate) fn read_hole<U: UserMemory + ?Sized>(
+        &self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: FilePos,
+        len: usize,
+    ) -> Result<usize, Errno> {
+        if !self.mapping().store().is_empty() {
+            return Ok(0);
+        }
+        // In this order: a truncation cuts first, and then drops pages, which have no zeros.
+        let then = self.size_changes.now();
+        let len = self.bytes_before_end(pos, len);
+        let Some(run) = pos.run(len) else { return Ok(0) };
+        let hole = match self.mapping().find(run.first(), run.end(), Mark::Present) {
+            Some(cached) => cached.first().start().saturating_sub(pos.get()),
+            None => run.clip_len(pos.get(), len) as u64,
+        };
+        let uncut = self.size_changes.lowest_cut_since(then).since(pos);
+        let zeros = len.min(uncut).min(usize::try_from(hole).unwrap_or(PAGE_SIZE));
+        if zeros == 0 {
+            return Ok(0);
+        }
+        match to.clear(token, zeros) {
+            0 => Err(Errno::Fault),
+            cleared => Ok(cleared),
+        }
+    }
+}
