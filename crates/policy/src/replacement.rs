@@ -19,8 +19,8 @@
 //! - A page that returns *soon* is main at once. Soon is counted on a clock that counts every
 //!   dropped page, from either queue, and every main page that the hand spares: a page is back soon
 //!   if a FIFO of the whole cache, a fifth longer, still had it.
-//! - The small queue has a twentieth of the cache, more where many of its pages become main, and
-//!   less while the main queue is hot (module `share`).
+//! - The small queue has about a twentieth of the cache, more where many of its pages become main,
+//!   and less while the main queue is hot (module `share`).
 //! - While the cache fills, the small queue takes its share and the main queue takes the rest. See
 //!   [`Replacement::removed`] for what starts another fill.
 //! - A search is bounded. After 32 leaves of young pages the main queue has to give a page, in
