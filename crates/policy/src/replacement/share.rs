@@ -1,7 +1,7 @@
 //! How many pages the small queue may have.
 //!
-//! About a twentieth of the cache, and more where probation pays: with the part of its pages that the
-//! hand finds referenced and promotes. Loops and scans have none; a working set that moves has
+//! About a twentieth of the cache, and more where probation pays: with the part of its pages that
+//! the hand finds referenced and promotes. Loops and scans have none; a working set that moves has
 //! many. Less while the main queue is hot, that is, while the hand finds long runs of referenced
 //! main pages and each victim there would be missed.
 #![forbid(unsafe_code)]
