@@ -23,12 +23,12 @@ const ONES: u64 = FIELDS / (TAGS as u64 - 1);
 const HIGHS: u64 = ONES << (TAG_BITS - 1);
 
 /// The word with one more shadow, and without its oldest.
-pub(super) const fn with(word: u64, tag: u32) -> u64 {
-    (word << TAG_BITS | tag as u64) & FIELDS
+pub(super) fn with(word: u64, tag: u32) -> u64 {
+    (word << TAG_BITS | u64::from(tag)) & FIELDS
 }
 
 /// The word with its shadows moved on by so many places, less than there are.
-pub(super) const fn aged(word: u64, places: u32) -> u64 {
+pub(super) fn aged(word: u64, places: u32) -> u64 {
     (word << (places * TAG_BITS)) & FIELDS
 }
 
