@@ -232,7 +232,8 @@ impl<T: AddressSpaceOperations, S: SyncFamily> AddressSpaceOperations for Faulty
         self.inner.shift(shift, range, size)
     }
 
-    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, is_empty, extent, shift_unit);
+    // Without `is_empty`: reads are called, so that they can fail.
+    forward_to_store!(self => self.inner; strategy, max_size, is_persistent, extent, shift_unit);
     forward_to_store!(self => self.inner; wants_stable_pages, is_swap, store_id);
     forward_to_store!(self => self.inner; failed_sync, set_times);
 }
