@@ -153,7 +153,7 @@ fn w5_no_file_shows_what_another_one_has_left() {
     let events = rig.disk.events();
     drop(files);
     rig.abandon();
-    for _ in 0..20 {
+    for _ in 0..60 {
         let end = 1 + rng.below(events.len());
         let mut rig = Rig::look_at(repaired(&cut(&base, &events, end, &mut rng)));
         for name in ["f0", "f1", "f2", "f3", "f4"] {
