@@ -104,33 +104,34 @@ pub(super) fn pwritev(call: &mut Call<'_>) -> Outcome {
     pwritev2(call)
 }
 
+/// The position that `preadv2` or `pwritev2` names, after a look as [`need`] or [`need_at`] has it;
+/// `None` for the file's own.
+fn position_or_own(file: &OpenFile, position: usize, without: u32) -> Result<Option<u64>, Errno> {
+    match position as i64 {
+        -1 => need(file, without).map(|()| None),
+        ..0 => Err(Errno::INVAL),
+        _ => need_at(file, without).map(|()| Some(position as u64)),
+    }
+}
+
 pub(super) fn preadv2(call: &mut Call<'_>) -> Outcome {
     let file = file(call)?;
     let [_, vector, count, position, _, flags] = call.args;
-    let is_at = position as i64 != -1;
-    if is_at && (position as i64) < 0 {
-        return Err(Errno::INVAL);
-    }
-    if is_at {
-        need_at(&file, linux::O_WRONLY)?
-    } else {
-        need(&file, linux::O_WRONLY)?
-    }
+    let position = position_or_own(&file, position, linux::O_WRONLY)?;
     with_vector(&mut call.token, vector, count, |to, token| {
         let flags = RwFlags::from_raw(flags as u32)?;
         let Some(regular) = file.regular() else {
-            return if is_at {
-                file.read_at(token, to, position as u64)
-            } else {
-                file.read(token, to)
+            return match position {
+                Some(position) => file.read_at(token, to, position),
+                None => file.read(token, to),
             };
         };
         let open = regular.description();
-        match (is_at, flags.contains(RwFlags::NOWAIT)) {
-            (false, true) => open.try_read(token, to, &Running),
-            (false, false) => file.read(token, to),
-            (true, true) => open.try_read_at(token, to, position as u64, &Running),
-            (true, false) => file.read_at(token, to, position as u64),
+        match (position, flags.contains(RwFlags::NOWAIT)) {
+            (None, true) => open.try_read(token, to, &Running),
+            (None, false) => file.read(token, to),
+            (Some(position), true) => open.try_read_at(token, to, position, &Running),
+            (Some(position), false) => file.read_at(token, to, position),
         }
     })
 }
@@ -138,24 +139,16 @@ pub(super) fn preadv2(call: &mut Call<'_>) -> Outcome {
 pub(super) fn pwritev2(call: &mut Call<'_>) -> Outcome {
     let file = file(call)?;
     let [_, vector, count, position, _, flags] = call.args;
-    let is_at = position as i64 != -1;
-    if is_at && (position as i64) < 0 {
-        return Err(Errno::INVAL);
-    }
-    if is_at {
-        need_at(&file, linux::O_RDONLY)?
-    } else {
-        need(&file, linux::O_RDONLY)?
-    }
+    let position = position_or_own(&file, position, linux::O_RDONLY)?;
     with_vector(&mut call.token, vector, count, |from, token| {
         let flags = RwFlags::from_raw(flags as u32)?;
-        match (file.regular(), is_at) {
-            (Some(file), true) => {
-                file.description().write_at(token, from, position as u64, flags, &Running)
+        match (file.regular(), position) {
+            (Some(file), Some(position)) => {
+                file.description().write_at(token, from, position, flags, &Running)
             }
-            (Some(file), false) => file.description().write(token, from, flags, &Running),
-            (None, true) => file.write_at(token, from, position as u64),
-            (None, false) => file.write(token, from),
+            (Some(file), None) => file.description().write(token, from, flags, &Running),
+            (None, Some(position)) => file.write_at(token, from, position),
+            (None, None) => file.write(token, from),
         }
     })
 }

@@ -13,7 +13,7 @@ use linux_raw_sys::general as linux;
 use crate::calls::call::{Call, Outcome};
 use crate::calls::descriptors::{add, add_pair, on_exec};
 use crate::calls::names::cwd;
-use crate::files::{self, Datagrams, OpenFile, PipeEnd, Ready, Socket, Taking, Waits, Way};
+use crate::files::{self, Datagrams, Name, OpenFile, PipeEnd, Ready, Socket, Taking, Waits, Way};
 use crate::memory::{
     UserBytes, copy_out, get, get_words, put, put_words, with_buffer, with_vector,
 };
@@ -84,10 +84,10 @@ impl<'f> Either<'f> {
         }
     }
 
-    fn address(&self) -> Option<Vec<u8>> {
+    fn name(&self) -> &Name {
         match self {
-            Self::Stream(stream) => stream.address(),
-            Self::Datagrams(datagrams) => datagrams.address(),
+            Self::Stream(stream) => stream.name(),
+            Self::Datagrams(datagrams) => datagrams.name(),
         }
     }
 }
@@ -149,10 +149,7 @@ pub(super) fn bind(call: &mut Call<'_>) -> Outcome {
     let socket = Either::of(&file)?;
     let name = address(&mut call.token, at, len)?;
     let (from, mode) = (cwd(call), 0o777 & !call.process.umask.load(Relaxed));
-    match socket {
-        Either::Stream(stream) => stream.bind(&from, &name, mode, &file)?,
-        Either::Datagrams(datagrams) => datagrams.bind(&from, &name, mode, &file)?,
-    }
+    socket.name().bind(&from, &name, mode, &file)?;
     Ok(0)
 }
 
@@ -198,7 +195,7 @@ pub(super) fn accept4(call: &mut Call<'_>) -> Outcome {
 pub(super) fn getsockname(call: &mut Call<'_>) -> Outcome {
     let [descriptor, at, len_at, ..] = call.args;
     let file = call.process.file(descriptor)?;
-    let name = Either::of(&file)?.address();
+    let name = Either::of(&file)?.name().address();
     put_address(&mut call.token, at, len_at, name)?;
     Ok(0)
 }
@@ -208,7 +205,7 @@ pub(super) fn getpeername(call: &mut Call<'_>) -> Outcome {
     let file = call.process.file(descriptor)?;
     let name = match Either::of(&file)? {
         Either::Stream(stream) => stream.peer()?,
-        Either::Datagrams(datagrams) => Either::of(&datagrams.peer()?)?.address(),
+        Either::Datagrams(datagrams) => Either::of(&datagrams.peer()?)?.name().address(),
     };
     put_address(&mut call.token, at, len_at, name)?;
     Ok(0)

@@ -26,21 +26,53 @@ enum Key {
 
 static SOCKETS: Lock<BTreeMap<Key, Weak<dyn File>>> = Lock::new(BTreeMap::new());
 
-/// The name of a socket, which it has until it goes.
-pub(super) struct Bound {
+/// The name of a socket, if it has one, until it goes.
+pub(crate) struct Name(Lock<Option<Arc<Bound>>>);
+
+impl Name {
+    /// No name yet.
+    pub(super) fn none() -> Self {
+        Self(Lock::new(None))
+    }
+
+    /// `bind`: gives `socket`, whose name this is, this address.
+    ///
+    /// # Errors
+    /// `EINVAL` if it has one; those of [`bind`].
+    pub(crate) fn bind(
+        &self,
+        at: &Directory,
+        address: &[u8],
+        mode: u32,
+        socket: &OpenFile,
+    ) -> Result<(), Errno> {
+        if self.0.lock().is_some() {
+            return Err(Errno::INVAL);
+        }
+        let bound = bind(at, address, mode, socket)?;
+        *self.0.lock() = Some(bound);
+        Ok(())
+    }
+
+    /// What `getsockname` tells: a path ends with a 0.
+    pub(crate) fn address(&self) -> Option<Vec<u8>> {
+        self.0.lock().as_ref().map(|bound| bound.address.clone())
+    }
+
+    /// Takes the name of another socket, which has it, too.
+    pub(super) fn share(&self, other: &Self) {
+        *self.0.lock() = other.0.lock().clone();
+    }
+}
+
+/// What a name is.
+struct Bound {
     key: Key,
     /// As `sockaddr_un` has it.
     address: Vec<u8>,
     socket: Weak<dyn File>,
     /// The node, whose number is not used again.
     _node: Option<Handle>,
-}
-
-impl Bound {
-    /// What `getsockname` tells: a path ends with a 0.
-    pub(super) fn address(&self) -> Vec<u8> {
-        self.address.clone()
-    }
 }
 
 impl Drop for Bound {
@@ -62,12 +94,7 @@ fn is_abstract(address: &[u8]) -> bool {
 ///
 /// # Errors
 /// `EADDRINUSE`; those of `mknod`.
-pub(super) fn bind(
-    at: &Directory,
-    address: &[u8],
-    mode: u32,
-    socket: &OpenFile,
-) -> Result<Arc<Bound>, Errno> {
+fn bind(at: &Directory, address: &[u8], mode: u32, socket: &OpenFile) -> Result<Arc<Bound>, Errno> {
     let (key, address, node) = if is_abstract(address) {
         (Key::Abstract(address.to_vec()), address.to_vec(), None)
     } else {

@@ -14,8 +14,7 @@ use faultless::prelude::MayFault;
 use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
 
-use crate::files::bound::{Bound, bind};
-use crate::files::directory::Directory;
+use crate::files::bound::Name;
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
 use crate::memory::{UserBytes, copy_in, copy_out};
@@ -57,7 +56,7 @@ pub(crate) enum Taking {
 /// A socket of messages.
 pub(crate) struct Datagrams {
     waiting: Lock<VecDeque<Message>>,
-    own: Lock<Option<Arc<Bound>>>,
+    name: Name,
     /// Where messages without an address go, and whose messages alone come.
     peer: Lock<Option<Weak<dyn File>>>,
     flags: AtomicU32,
@@ -81,29 +80,10 @@ impl Datagrams {
     fn new(flags: u32) -> Self {
         Self {
             waiting: Lock::new(VecDeque::new()),
-            own: Lock::new(None),
+            name: Name::none(),
             peer: Lock::new(None),
             flags: AtomicU32::new(flags & linux::O_NONBLOCK | linux::O_RDWR),
         }
-    }
-
-    /// `bind`: `file` is this socket.
-    ///
-    /// # Errors
-    /// `EINVAL` if it has a name; those of `bound::bind`.
-    pub(crate) fn bind(
-        &self,
-        at: &Directory,
-        address: &[u8],
-        mode: u32,
-        file: &OpenFile,
-    ) -> Result<(), Errno> {
-        if self.own.lock().is_some() {
-            return Err(Errno::INVAL);
-        }
-        let bound = bind(at, address, mode, file)?;
-        *self.own.lock() = Some(bound);
-        Ok(())
     }
 
     /// `connect`.
@@ -117,9 +97,9 @@ impl Datagrams {
         Ok(())
     }
 
-    /// Its name (`getsockname`).
-    pub(crate) fn address(&self) -> Option<Vec<u8>> {
-        self.own.lock().as_ref().map(|own| own.address())
+    /// Its name.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
     }
 
     /// Its peer.
@@ -169,7 +149,7 @@ impl Datagrams {
         if copy_in(from, token, &mut bytes) < len {
             return Err(Errno::FAULT);
         }
-        let mut message = Some(Message { bytes, from: self.address() });
+        let mut message = Some(Message { bytes, from: self.name.address() });
         let mut put = || {
             let mut waiting = target.waiting.lock();
             let has_room = waiting.len() < MOST_WAITING;

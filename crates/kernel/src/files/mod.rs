@@ -58,7 +58,7 @@ use crate::arch::serial::say;
 use crate::disk;
 use crate::memory::Module;
 
-pub(crate) use bound::find as find_socket;
+pub(crate) use bound::{Name, find as find_socket};
 pub(crate) use change::{link, make, remove_directory, rename, unlink};
 pub(crate) use console::{set_foreground, tick as console_tick, typed_signals};
 pub(crate) use datagram::{Datagrams, Taking, Waits, datagram_pair, datagrams};

@@ -13,8 +13,7 @@ use faultless::prelude::MayFault;
 use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
 
-use crate::files::bound::{Bound, bind};
-use crate::files::directory::Directory;
+use crate::files::bound::Name;
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
 use crate::files::pipe::pipe;
@@ -29,7 +28,7 @@ const MOST_WAITING: usize = 4096;
 /// A socket.
 pub(crate) struct Socket {
     link: Lock<Link>,
-    own: Lock<Option<Arc<Bound>>>,
+    name: Name,
     /// The name of the other side.
     peer: Lock<Option<Vec<u8>>>,
     flags: AtomicU32,
@@ -93,7 +92,7 @@ impl Socket {
     fn with(link: Link, flags: u32) -> Self {
         Self {
             link: Lock::new(link),
-            own: Lock::new(None),
+            name: Name::none(),
             peer: Lock::new(None),
             flags: AtomicU32::new(flags & linux::O_NONBLOCK | linux::O_RDWR),
         }
@@ -123,28 +122,9 @@ impl Socket {
         Ok(())
     }
 
-    /// `bind`: `file` is this socket.
-    ///
-    /// # Errors
-    /// `EINVAL` if it has a name; those of `bound::bind`.
-    pub(crate) fn bind(
-        &self,
-        at: &Directory,
-        address: &[u8],
-        mode: u32,
-        file: &OpenFile,
-    ) -> Result<(), Errno> {
-        if self.own.lock().is_some() {
-            return Err(Errno::INVAL);
-        }
-        let bound = bind(at, address, mode, file)?;
-        *self.own.lock() = Some(bound);
-        Ok(())
-    }
-
-    /// Its name (`getsockname`).
-    pub(crate) fn address(&self) -> Option<Vec<u8>> {
-        self.own.lock().as_ref().map(|own| own.address())
+    /// Its name.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
     }
 
     /// The name of the other side, if that has one.
@@ -167,7 +147,7 @@ impl Socket {
     /// `EINVAL` for a socket without a name, or one that is connected.
     pub(crate) fn listen(&self, backlog: u32) -> Result<(), Errno> {
         let wanted = usize::try_from(backlog.cast_signed()).unwrap_or(MOST_WAITING);
-        if self.own.lock().is_none() {
+        if self.name.address().is_none() {
             return Err(Errno::INVAL);
         }
         {
@@ -200,8 +180,8 @@ impl Socket {
         };
         let (own, other) = ways(self.flags(), 0);
         let side = Self::with(Link::Connected(other), 0);
-        *side.own.lock() = to.own.lock().clone();
-        *side.peer.lock() = self.address();
+        side.name.share(&to.name);
+        *side.peer.lock() = self.name.address();
         let mut side: Option<OpenFile> = Some(Arc::new(side));
         let mut queue = || match &mut *to.link.lock() {
             Link::Listening { most, waiting } if waiting.len() <= *most => {
@@ -222,7 +202,7 @@ impl Socket {
             })?;
         }
         queued.unwrap_or(Err(Errno::CONNREFUSED))?;
-        *self.peer.lock() = to.address();
+        *self.peer.lock() = to.name.address();
         *self.link.lock() = Link::Connected(own);
         wake_pollers(key_of(to));
         Ok(())
