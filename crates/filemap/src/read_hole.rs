@@ -4,7 +4,7 @@
 //! that reads a large sparse file would use up memory.
 #![forbid(unsafe_code)]
 
-use faultless_page::{AddressSpaceOperations, Errno, Kernel, Mark, PAGE_SIZE};
+use faultless_page::{AddressSpaceOperations, Errno, Kernel, Mark};
 use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::inode::Inode;
@@ -32,12 +32,11 @@ impl<K: Kernel> Inode<K> {
         let then = self.size_changes.now();
         let len = self.bytes_before_end(pos, len);
         let Some(run) = pos.run(len) else { return Ok(0) };
-        let hole = match self.mapping().find(run.first(), run.end(), Mark::Present) {
-            Some(cached) => cached.first().start().saturating_sub(pos.get()),
-            None => run.clip_len(pos.get(), len) as u64,
-        };
+        let cached = self.mapping().find(run.first(), run.end(), Mark::Present);
+        let end = cached.map_or(run.end(), |cached| cached.first());
+        let hole = FilePos::clipped(end.start()).since(pos);
         let uncut = self.size_changes.lowest_cut_since(then).since(pos);
-        let zeros = len.min(uncut).min(usize::try_from(hole).unwrap_or(PAGE_SIZE));
+        let zeros = len.min(uncut).min(hole);
         if zeros == 0 {
             return Ok(0);
         }
