@@ -62,14 +62,8 @@ impl Credentials {
             let executes = wanted & EXECUTE != 0 && status.kind != Kind::Directory;
             !executes || status.mode & 0o111 != 0
         } else {
-            let shift = if self.user.file == status.uid {
-                6
-            } else if self.has_group(status.gid) {
-                3
-            } else {
-                0
-            };
-            wanted & !(status.mode >> shift) == 0
+            let (owner, groups) = ((status.uid, status.gid), |group| self.has_group(group));
+            wanted & !allowed(status.mode, owner, self.user.file, groups) == 0
         };
         if may { Ok(()) } else { Err(Errno::ACCES) }
     }
@@ -79,4 +73,19 @@ impl Credentials {
         let with = |ids: Ids| Ids { file: ids.real, ..ids };
         Self { user: with(self.user), group: with(self.group), groups: Arc::clone(&self.groups) }
     }
+}
+
+/// The three bits of a mode that count for a user of some groups. `owner` is a user and a group.
+pub(crate) fn allowed(
+    mode: u32,
+    owner: (u32, u32),
+    user: u32,
+    has_group: impl FnOnce(u32) -> bool,
+) -> u32 {
+    let shift = match owner {
+        (owner, _) if owner == user => 6,
+        (_, group) if has_group(group) => 3,
+        _ => 0,
+    };
+    mode >> shift & 0o7
 }

@@ -16,7 +16,7 @@ use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
 use crate::calls::segments::{CREATE, EXCLUSIVE, PRIVATE, REMOVE, SET, STATUS, ownership};
 use crate::calls::time::timespec;
-use crate::credentials::{READ, WRITE};
+use crate::credentials::{READ, WRITE, allowed};
 use crate::memory::{get, put};
 use crate::sched;
 use crate::sync::Lock;
@@ -101,14 +101,9 @@ impl Semaphores {
     /// `EACCES`.
     fn need(&self, wanted: u32) -> Result<(), Errno> {
         let own = credentials();
-        let shift = if own.user.effective == self.owner.0 {
-            6
-        } else if own.group.effective == self.owner.1 || own.groups.contains(&self.owner.1) {
-            3
-        } else {
-            0
-        };
-        let has = own.is_root() || self.mode >> shift & wanted == wanted;
+        let groups = |group| own.group.effective == group || own.groups.contains(&group);
+        let bits = allowed(self.mode, self.owner, own.user.effective, groups);
+        let has = own.is_root() || bits & wanted == wanted;
         if has { Ok(()) } else { Err(Errno::ACCES) }
     }
 
