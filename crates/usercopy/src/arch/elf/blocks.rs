@@ -92,7 +92,7 @@ pub(super) unsafe fn copy_blocks<B: Blocks, F: FaultPolicy>(
     len: usize,
 ) -> usize {
     let mut left = len;
-    if len >= BLOCK {
+    if len > BLOCK {
         // SAFETY: the caller's promise; at least a block.
         left = unsafe { B::blocks::<F>(dst, src, len) };
         (dst, src) = (dst.wrapping_add(len - left), src.wrapping_add(len - left));
@@ -101,6 +101,21 @@ pub(super) unsafe fn copy_blocks<B: Blocks, F: FaultPolicy>(
             return unsafe { copy_to_the_fault::<B, F>(dst, src, left, 0) };
         }
     }
+    // SAFETY: the rest of the caller's region; there are as many bytes before it as it needs.
+    unsafe { copy_rest::<B, F>(dst, src, left) }
+}
+
+/// Copies up to a [`BLOCK`]; returns bytes left. With what comes before them, and was copied to the
+/// same place, they are at least 17 bytes.
+///
+/// # Safety
+/// As for the back ends' copies, with the access window open.
+#[inline(always)]
+pub(super) unsafe fn copy_rest<B: Blocks, F: FaultPolicy>(
+    mut dst: *mut u8,
+    mut src: *const u8,
+    mut left: usize,
+) -> usize {
     if left > 32 {
         // SAFETY: 32 bytes are left.
         let failed = unsafe { B::ends_16::<F>(dst, src, 32) };
@@ -114,8 +129,7 @@ pub(super) unsafe fn copy_blocks<B: Blocks, F: FaultPolicy>(
     if left == 0 {
         return 0;
     }
-    // Less than 16 bytes: together with some that are done, of which there are enough since
-    // `len >= 17`.
+    // Less than 16 bytes: together with some that are done.
     let overlap = 16_usize.saturating_sub(left);
     let (last_dst, last_src) = (dst.wrapping_sub(overlap), src.wrapping_sub(overlap));
     // SAFETY: 16 to 32 bytes up to the end of the region.

@@ -81,9 +81,13 @@ pub unsafe fn copy_to<W: AccessWindow, F: FaultPolicy>(
 /// As for [`copy_from`] or [`copy_to`].
 #[inline(always)]
 unsafe fn copy<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
-    if len > 16 {
+    if len > blocks::BLOCK {
         // SAFETY: the caller's promise.
         return unsafe { copy_long::<W, F>(dst, src, len) };
+    }
+    if len > 16 {
+        // SAFETY: the caller's promise.
+        return unsafe { copy_medium::<W, F>(dst, src, len) };
     }
     // SAFETY: closed below; only the copy lies between.
     unsafe { W::open() };
@@ -94,7 +98,26 @@ unsafe fn copy<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, src: *const u8, le
     left
 }
 
-/// Copies more than 16 bytes.
+/// Copies 17 to 64 bytes.
+///
+/// # Safety
+/// As for [`copy`].
+#[inline(never)]
+unsafe fn copy_medium<W: AccessWindow, F: FaultPolicy>(
+    dst: *mut u8,
+    src: *const u8,
+    len: usize,
+) -> usize {
+    // SAFETY: closed below; only the copy lies between.
+    unsafe { W::open() };
+    // SAFETY: the caller's promise; at least 17 bytes.
+    let left = unsafe { blocks::copy_rest::<Moves, F>(dst, src, len) };
+    // SAFETY: opened above.
+    unsafe { W::close() };
+    left
+}
+
+/// Copies more than 64 bytes.
 ///
 /// # Safety
 /// As for [`copy`].
@@ -110,7 +133,7 @@ unsafe fn copy_long<W: AccessWindow, F: FaultPolicy>(
         // SAFETY: the caller's promise.
         unsafe { string_move::<F>(dst, src, len) }
     } else {
-        // SAFETY: the caller's promise; at least 17 bytes.
+        // SAFETY: the caller's promise; more than a block.
         unsafe { blocks::copy_blocks::<Moves, F>(dst, src, len) }
     };
     // SAFETY: opened above.
