@@ -423,7 +423,7 @@ impl<K: Kernel> Inode<K> {
         if !locked.reserved().contains(slot) {
             self.reserve_page(locked, index)?;
         }
-        self.stamp(task);
+        self.stamp(task.now());
         locked.set_wrote_past_eof(slot);
         let dirtied = self.set_dirty(locked, slot, task).count();
         if dirtied > 0 && self.limits_dirty::<T>() {

@@ -188,6 +188,12 @@ impl<K: Kernel> Inode<K> {
         T::LIMITS_DIRTY_PAGES && self.mapping.accounts_dirty()
     }
 
+    /// Whether the store wants pages that stay as they are while they are under writeback.
+    #[inline(always)]
+    pub(crate) const fn wants_stable_pages(&self) -> bool {
+        self.wants_stable_pages
+    }
+
     /// Whether the pages must not change now: one is under writeback, and the store wants pages
     /// that stay as they are meanwhile.
     #[inline(always)]
@@ -254,7 +260,18 @@ impl<K: Kernel> Inode<K> {
     #[doc(alias = "file_remove_privs")]
     #[inline(always)]
     pub(crate) fn file_modified<T: Task>(&self, task: &T) {
-        self.stamp(task);
+        let now = task.now();
+        let times = [&self.mtime, &self.ctime].map(|time| time.load(Ordering::Relaxed) ^ now);
+        // One test for what seldom changes between two writes.
+        if times[0] | times[1] | self.set_id.load(Ordering::Relaxed) != 0 {
+            self.modify(now, task);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn modify<T: Task>(&self, now: u64, task: &T) {
+        self.stamp(now);
         if self.set_id.load(Ordering::Relaxed) != 0 && !task.keeps_set_id() {
             self.set_id.store(0, Ordering::Relaxed);
         }
@@ -266,12 +283,10 @@ impl<K: Kernel> Inode<K> {
         self.mapping.store().set_times(modified, changed);
     }
 
-    /// Stamps the times. Times that stay as they are are not stored: two writers of one file do not
+    /// Stamps the times with `now`. Times that stay as they are are not stored: two writers of one file do not
     /// contend for the cache line.
     #[doc(alias = "file_update_time")]
-    #[inline(always)]
-    pub(crate) fn stamp<T: Task>(&self, task: &T) {
-        let now = task.now();
+    pub(crate) fn stamp(&self, now: u64) {
         for time in [&self.mtime, &self.ctime] {
             if time.load(Ordering::Relaxed) != now {
                 time.store(now, Ordering::Relaxed);

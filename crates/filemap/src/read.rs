@@ -230,22 +230,25 @@ impl<K: Kernel> Inode<K> {
             return HotRead::Not;
         }
         let section = self.mapping().read_section(token.page_locks());
-        let Some((copied, end)) = copy_whole_out(&section, &whole, pos.get()) else {
+        let Some(left) = copy_whole_out(&section, &whole, pos.get()) else {
             return HotRead::Not;
         };
         drop(section);
         // After a truncation the bytes may be zeros that never were in the file.
-        if copied < whole.len() || self.size_changes.now() != then {
+        if left > 0 || self.size_changes.now() != then {
+            let copied = whole.len().saturating_sub(left);
+            let end = if left > 0 { CopyEnd::UserMemory } else { CopyEnd::Done };
             return HotRead::Round(Copied { copied, end, then });
         }
-        let pages = pos.run(copied).map_or(0, PageRun::pages);
+        let pages = pos.run(whole.len()).map_or(0, PageRun::pages);
         self.mapping().count(Count::Used, pages);
         to.finish_whole();
-        HotRead::Done(copied)
+        HotRead::Done(whole.len())
     }
 
     /// A read from `pos` on, whose first round may have copied already. The task has just been
     /// asked whether it is to die.
+    #[cold]
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "a read, as it stands")]
     fn read_in_rounds<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(

@@ -43,8 +43,8 @@ pub(crate) fn copy_in<K: Kernel, U: UserMemory + ?Sized>(
     copied
 }
 
-/// [`copy_in`] of all that remains of a request, from `pos`, which lies in the first page, on. Its
-/// cursor stays.
+/// [`copy_in`] of all that remains of a request, from `pos`, which lies in the first page, on; how
+/// many bytes did *not* arrive. The cursor of the request stays.
 #[inline(always)]
 pub(crate) fn copy_whole_in<K: Kernel, U: UserMemory + ?Sized>(
     locked: &LockedRun<'_, K>,
@@ -52,40 +52,42 @@ pub(crate) fn copy_whole_in<K: Kernel, U: UserMemory + ?Sized>(
     pos: u64,
 ) -> usize {
     let pages = locked.bytes();
-    let Some((page, room)) = pages.first_span(pos, from.len()) else { return 0 };
-    // SAFETY: `room` bytes of frames whose pages are locked and so stay with this file; there is no
-    // Rust reference to them. The request has as many.
-    let copied = unsafe { from.copy_from_atomic(0, page.as_ptr(), room) };
-    if copied < from.len() {
-        return copy_rest_in(pages, *from, pos, copied, room);
+    let Some((page, room)) = pages.first_page(pos) else { return from.len() };
+    if from.len() > room {
+        return copy_across_pages_in(pages, *from, pos);
     }
-    K::trace(Trace::Copied(copied));
-    copied
+    // SAFETY: memory to the end of a page that is locked and so stays with this file; there is no
+    // Rust reference to it. The request needs no more.
+    let left = unsafe { from.copy_all_from_atomic(page) };
+    if left > 0 {
+        K::trace(Trace::ShortCopy);
+    }
+    K::trace(Trace::Copied(from.len() - left));
+    left
 }
 
-/// Goes on after the first piece, of `room` bytes, of which `copied` came; how many came in all.
+/// The same for more than one page.
 #[inline(never)]
-fn copy_rest_in<K: Kernel, U: UserMemory + ?Sized>(
+fn copy_across_pages_in<K: Kernel, U: UserMemory + ?Sized>(
     pages: LockedBytes<'_, K>,
     from: WholeRequest<'_, U>,
     pos: u64,
-    mut copied: usize,
-    room: usize,
 ) -> usize {
-    let mut is_short = copied < room;
-    while copied < from.len() && !is_short {
-        let rest = from.len() - copied;
-        let Some((page, room)) = pages.span(pos + copied as u64, rest) else { break };
-        // SAFETY: as in `copy_whole_in`.
+    let mut copied = 0;
+    while copied < from.len()
+        && let Some((page, room)) = pages.span(pos + copied as u64, from.len() - copied)
+    {
+        // SAFETY: `room` bytes of frames whose pages are locked and so stay with this file; there
+        // is no Rust reference to them. The request has as many from `copied` on.
         let got = unsafe { from.copy_from_atomic(copied, page.as_ptr(), room) };
         copied += got;
-        is_short = got < room;
-    }
-    if is_short {
-        K::trace(Trace::ShortCopy);
+        if got < room {
+            K::trace(Trace::ShortCopy);
+            break;
+        }
     }
     K::trace(Trace::Copied(copied));
-    copied
+    from.len() - copied
 }
 
 /// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a
@@ -124,26 +126,24 @@ pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
     (copied, end, marked)
 }
 
-/// Copies uptodate pages from `pos` on to all that remains of a request, whose cursor stays; how
-/// many bytes arrived, and what ended it. `None`, with nothing copied, if they do not lie side by
-/// side in memory, a page is not uptodate, or the use of one is to be noticed.
+/// Copies uptodate pages from `pos` on to all that remains of a request, whose cursor stays. `None`,
+/// with nothing copied, if they do not lie side by side in memory, a page is not uptodate, or the
+/// use of one is to be noticed; otherwise how many bytes the user memory did *not* take.
 #[inline(always)]
 pub(crate) fn copy_whole_out<K: Kernel, U: UserMemory + ?Sized>(
     section: &ReadSection<'_, K>,
     to: &WholeRequest<'_, U>,
     pos: u64,
-) -> Option<(usize, CopyEnd)> {
+) -> Option<usize> {
     let pages = section.whole_span(pos, to.len())?;
     // SAFETY: the frames behind the span are not reused while the section lasts; it has as many
     // bytes as the request.
-    let copied = unsafe { to.copy_to_atomic(pages.as_ptr(), to.len()) };
-    let mut end = CopyEnd::Done;
-    if copied < to.len() {
+    let left = unsafe { to.copy_all_to_atomic(pages) };
+    if left > 0 {
         K::trace(Trace::ShortCopy);
-        end = CopyEnd::UserMemory;
     }
-    K::trace(Trace::Copied(copied));
-    Some((copied, end))
+    K::trace(Trace::Copied(to.len() - left));
+    Some(left)
 }
 
 /// Whether one of the pages of `[pos, pos + len)`, all in one leaf, is among `markers`.

@@ -382,7 +382,7 @@ impl<K: Kernel> Inode<K> {
         if locked.wrote_past_eof().intersects(stretch.mask()) {
             self.write_protect(stretch.first(), stretch.end());
             // A CPU store through a mapping may have come at any time up to now (F7).
-            self.stamp(task);
+            self.stamp(task.now());
             self.zero_past_eof(locked, stretch, size);
         }
         locked.begin_writeback(stretch, size.get())

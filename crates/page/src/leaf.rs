@@ -316,6 +316,22 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
             S::relax();
         }
     }
+
+    /// [`readable`](Self::readable) for one page.
+    #[inline(always)]
+    pub(crate) fn readable_page(&self, slot: u32) -> Option<FrameNumber> {
+        loop {
+            let removals = self.removals.load(Acquire);
+            if !self.uptodate.load(SeqCst).contains(SlotMask::single(slot)) {
+                return None;
+            }
+            let frame = self.frame(slot);
+            if self.removals.load(Relaxed) == removals {
+                return frame;
+            }
+            S::relax();
+        }
+    }
 }
 
 /// Marks that a use of the page changes, with or without its lock.

@@ -42,9 +42,9 @@ use crate::{
 pub struct LockedRun<'t, K: Kernel> {
     pub(crate) mapping: &'t Mapping<K>,
     pub(crate) leaf: &'t Leaf<K::Sync, K::Replacement>,
-    first: PageIndex,
+    pub(crate) first: PageIndex,
     /// Not empty, and without a gap.
-    mask: SlotMask,
+    pub(crate) mask: SlotMask,
     /// Unlocked by the thread that locked, as traces say.
     context: PhantomData<(LockContext<'t>, *mut ())>,
 }

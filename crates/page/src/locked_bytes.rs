@@ -10,7 +10,7 @@ use crate::debug::kernel_debug;
 use crate::leaf::Leaf;
 use crate::{
     Errno, FillBuf, FrameNumber, Frames, Kernel, LockedRun, OwnedFrame, PAGE_SIZE, PageIndex,
-    PageRun, Replacement, SyncFamily, Trace, racing,
+    PageRun, Replacement, SlotMask, SyncFamily, Trace, racing,
 };
 
 /// Where the bytes of locked pages are. A copy of a few words: unlike a reference to the
@@ -18,7 +18,8 @@ use crate::{
 pub struct LockedBytes<'r, K: Kernel> {
     frames: &'r K::Frames,
     leaf: &'r Leaf<K::Sync, K::Replacement>,
-    run: PageRun,
+    first: PageIndex,
+    mask: SlotMask,
 }
 
 impl<K: Kernel> Clone for LockedBytes<'_, K> {
@@ -29,7 +30,7 @@ impl<K: Kernel> Clone for LockedBytes<'_, K> {
 
 impl<K: Kernel> Copy for LockedBytes<'_, K> {}
 
-kernel_debug!(LockedBytes<'_, K>, |this| { run: this.run });
+kernel_debug!(LockedBytes<'_, K>, |this| { run: this.run() });
 
 impl<K: Kernel> LockedBytes<'_, K> {
     /// As [`LockedRun::span`].
@@ -37,20 +38,9 @@ impl<K: Kernel> LockedBytes<'_, K> {
     #[must_use]
     pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
         let index = PageIndex::containing(pos);
-        if self.run.contains(index) { self.span_of(index, pos, len) } else { None }
-    }
-
-    /// As [`LockedRun::span`], of bytes that begin in the first page of the run, at the place of
-    /// `pos` in its page.
-    #[inline(always)]
-    #[must_use]
-    pub fn first_span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
-        self.span_of(self.run.first(), pos, len)
-    }
-
-    /// `index` is a page of the run.
-    #[inline(always)]
-    fn span_of(&self, index: PageIndex, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
+        if !self.run().contains(index) {
+            return None;
+        }
         let frame = self.leaf.frame(index.slot())?;
         let (memory, room) = bytes_at(self.frames, frame, pos);
         if len <= room {
@@ -59,20 +49,39 @@ impl<K: Kernel> LockedBytes<'_, K> {
         if !self.leaf.continues(index.slot(), frame) {
             return Some((memory, room));
         }
-        let limit = (self.run.end().get() - index.get()) as u32;
-        Some((memory, len.min(room + further_bytes(self.leaf, index.slot(), frame, limit))))
+        let further = further_bytes(self.leaf, index.slot(), frame, self.mask);
+        Some((memory, len.min(room + further)))
+    }
+
+    /// Memory of byte `pos`, which lies in the first page of the run, and how many bytes there are
+    /// from there to the end of that page. `None` if it is absent.
+    ///
+    /// A pointer without a niche: an optimiser does not know a sum to be no null pointer, and would
+    /// test for `None` a second time.
+    #[inline(always)]
+    #[must_use]
+    pub fn first_page(&self, pos: u64) -> Option<(*mut u8, usize)> {
+        debug_assert_eq!(PageIndex::containing(pos), self.first, "in the first page");
+        let (memory, room) = bytes_at(self.frames, self.leaf.frame(self.first.slot())?, pos);
+        Some((memory.as_ptr(), room))
+    }
+
+    #[inline]
+    fn run(&self) -> PageRun {
+        PageRun::of(self.first, self.mask)
     }
 }
 
-/// How many bytes of the `limit` locked pages from `slot` on follow the first one in the frames
-/// right after `frame`, which is its.
+/// How many bytes of the `locked` pages behind `slot` follow in the frames right after `frame`,
+/// which is its.
 #[inline(never)]
 fn further_bytes<S: SyncFamily, R: Replacement>(
     leaf: &Leaf<S, R>,
     slot: u32,
     frame: FrameNumber,
-    limit: u32,
+    locked: SlotMask,
 ) -> usize {
+    let limit = locked.last() + 1 - slot;
     (leaf.locked_stretch(slot, frame, limit) as usize - 1) * PAGE_SIZE
 }
 
@@ -91,7 +100,7 @@ impl<K: Kernel> LockedRun<'_, K> {
     #[must_use]
     pub fn bytes(&self) -> LockedBytes<'_, K> {
         let frames = self.mapping.cache().frames();
-        LockedBytes { frames, leaf: self.leaf, run: self.run() }
+        LockedBytes { frames, leaf: self.leaf, first: self.first, mask: self.mask }
     }
 
     /// Sets the bytes `[pos, pos + len)` of the file to zero, in the run's present pages. Traces

@@ -90,15 +90,31 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     /// noticed then. As `marked_span` for [`Usage::Again`].
     #[inline(always)]
     #[must_use]
-    pub fn whole_span(&self, pos: u64, len: usize) -> Option<NonNull<u8>> {
+    pub fn whole_span(&self, pos: u64, len: usize) -> Option<*const u8> {
+        let room = PAGE_SIZE - pos as usize % PAGE_SIZE;
+        if len > room {
+            return self.whole_pages(pos, len);
+        }
+        let index = PageIndex::containing(pos);
+        let leaf = self.leaf_of(index)?;
+        let frame = leaf.readable_page(index.slot())?;
+        if !leaf.marker.load(Relaxed).is_empty() {
+            return None;
+        }
+        K::Replacement::used(&leaf.words, index.bit());
+        Some(bytes_at(self.mapping.cache().frames(), frame, pos).0.as_ptr().cast_const())
+    }
+
+    /// [`whole_span`](Self::whole_span) of more than one page.
+    #[inline(never)]
+    fn whole_pages(&self, pos: u64, len: usize) -> Option<*const u8> {
         let (leaf, memory, found) = self.leaf_span(pos, len)?;
         if found < len || !leaf.marker.load(Relaxed).is_empty() {
             return None;
         }
-        if let Some(run) = PageRun::covering(pos, len) {
-            K::Replacement::used(&leaf.words, run.mask());
-        }
-        Some(memory)
+        let run = PageRun::covering(pos, len)?;
+        K::Replacement::used(&leaf.words, run.mask());
+        Some(memory.as_ptr().cast_const())
     }
 
     #[inline(always)]
@@ -137,6 +153,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         Some(run.leaf_base().plus(u64::from(slot)))
     }
 
+    #[inline(always)]
     fn leaf_of(&self, index: PageIndex) -> Option<&Leaf<K::Sync, K::Replacement>> {
         let leaf = self.mapping.tree().lookup(index)?;
         // A leaf that has been found in this section is not another mapping's before its end.

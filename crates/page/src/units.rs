@@ -171,12 +171,14 @@ impl PageRun {
     #[must_use]
     #[inline]
     pub const fn covering_all(pos: u64, len: usize) -> Option<Self> {
-        let in_leaf = pos % LEAF_SIZE as u64;
-        if len == 0 || len > LEAF_SIZE || in_leaf + len as u64 > LEAF_SIZE as u64 {
+        let room = LEAF_SIZE as u64 - pos % LEAF_SIZE as u64;
+        // An empty range wraps, and does not fit.
+        let to_last = (len as u64).wrapping_sub(1);
+        if to_last >= room {
             return None;
         }
         let first = PageIndex::containing(pos);
-        let last = PageIndex::containing(pos + len as u64 - 1);
+        let last = PageIndex::containing(pos + to_last);
         // INVARIANT: both pages lie in the leaf, the last one not before the first.
         Some(Self { first, len: (last.0 - first.0 + 1) as u32 })
     }

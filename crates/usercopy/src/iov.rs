@@ -30,8 +30,6 @@ pub struct IovIter<'a, U: UserMemory + ?Sized> {
     segments: &'a [UserSlice],
     /// Index of the segment after `current`.
     next: usize,
-    /// Bytes already consumed: how far `revert` can go.
-    consumed: usize,
     /// Bytes that `truncate` cut off: how far `reexpand` can go.
     hidden: usize,
 }
@@ -48,7 +46,6 @@ impl<U: UserMemory + ?Sized> fmt::Debug for IovIter<'_, U> {
             .field("segment", &self.segment())
             .field("count", &self.count)
             .field("segments", &self.segments.len())
-            .field("consumed", &self.consumed)
             .field("hidden", &self.hidden)
             .finish_non_exhaustive()
     }
@@ -84,7 +81,6 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
             count: slice.len().min(MAX_RW_COUNT),
             segments: core::slice::from_ref(slice),
             next: 1,
-            consumed: 0,
             hidden: 0,
         }
     }
@@ -92,7 +88,7 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
     fn begin(user: &'a U, segments: &'a [UserSlice], total: usize) -> Self {
         let count = total.min(MAX_RW_COUNT);
         let current = UserSlice::EMPTY;
-        let mut iter = Self { user, current, count, segments, next: 0, consumed: 0, hidden: 0 };
+        let mut iter = Self { user, current, count, segments, next: 0, hidden: 0 };
         iter.skip_empty();
         iter
     }
@@ -124,9 +120,6 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
     #[must_use]
     #[inline(always)]
     pub fn whole(&self) -> Option<WholeRequest<'a, U>> {
-        if self.count > self.current.len() {
-            return None;
-        }
         let piece = self.whole_piece(self.count)?;
         Some(WholeRequest { user: self.user, piece })
     }
@@ -146,7 +139,6 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
     #[inline(always)]
     pub fn finish_whole(&mut self) {
         // What is behind the end of the request stays in the segment.
-        self.consumed += self.count;
         self.current = self.current.after(self.count);
         self.count = 0;
     }
@@ -155,7 +147,6 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
     #[inline(never)]
     fn advance_across(&mut self, mut bytes: usize) {
         self.count -= bytes;
-        self.consumed += bytes;
         loop {
             let step = bytes.min(self.current.len());
             self.current = self.current.skip(step);
@@ -172,23 +163,21 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
     /// was then (C8).
     #[doc(alias = "iov_iter_revert")]
     pub fn revert(&mut self, bytes: usize) {
-        let mut bytes = bytes.min(self.consumed);
-        self.count += bytes;
-        self.consumed -= bytes;
-        while bytes > 0 {
-            let Some(segment) = self.next.checked_sub(1).and_then(|at| self.segments.get(at))
-            else {
-                return;
-            };
+        let mut left = bytes;
+        while left > 0
+            && let Some(segment) = self.next.checked_sub(1).and_then(|at| self.segments.get(at))
+        {
             let used = segment.len() - self.current.len();
-            let step = bytes.min(used);
+            let step = left.min(used);
             self.current = segment.skip(used - step);
-            bytes -= step;
-            if bytes > 0 {
+            left -= step;
+            if left > 0 {
                 self.next -= 1;
                 self.current = UserSlice::EMPTY;
             }
         }
+        self.count += bytes - left;
+        self.skip_empty();
     }
 
     /// Cuts the request to at most `count` remaining bytes; [`reexpand`](Self::reexpand) takes it
@@ -226,16 +215,17 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
     /// range: what most requests are, and need no loop for.
     #[inline(always)]
     fn whole_piece(&self, len: usize) -> Option<UserSlice> {
+        if len > self.current.len() || len > self.count {
+            return None;
+        }
         let piece = self.current.prefix(len);
-        let whole = len <= self.current.len() && len <= self.count;
-        (whole && piece.is_within(&self.user.user_range())).then_some(piece)
+        piece.is_within(&self.user.user_range()).then_some(piece)
     }
 
     /// Moves forward inside the segment that the cursor is in, and out of it if that was all.
     #[inline(always)]
     fn consume(&mut self, bytes: usize) -> usize {
         self.count -= bytes;
-        self.consumed += bytes;
         self.current = self.current.skip(bytes);
         if self.current.is_empty() {
             self.skip_empty();
@@ -274,7 +264,6 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
             }
         }
         self.count -= done;
-        self.consumed += done;
         self.skip_empty();
         done
     }
@@ -461,16 +450,27 @@ impl<U: UserMemory + ?Sized> WholeRequest<'_, U> {
         len - left.min(len)
     }
 
-    /// Copies `len` bytes of kernel memory to its first bytes, as [`IovIter::copy_to_atomic`]
-    /// does; how many arrived.
+    /// Copies all of it to kernel memory, as [`IovIter::copy_from_atomic`] does; how many bytes did
+    /// *not* come.
     ///
     /// # Safety
-    /// As for [`IovIter::copy_to_atomic`]; and `len` is at most [`len()`](Self::len).
+    /// As for [`IovIter::copy_from_atomic`], with `len` being [`len()`](Self::len).
     #[inline(always)]
-    pub unsafe fn copy_to_atomic(&self, src: *const u8, len: usize) -> usize {
-        debug_assert!(len <= self.len(), "inside the request");
-        // SAFETY: `len` bytes are valid at `src`, and the piece, which lies in range, has as many.
-        let left = unsafe { self.user.raw_copy_to_user_atomic(self.piece.addr(), src, len) };
-        len - left.min(len)
+    pub unsafe fn copy_all_from_atomic(&self, dst: *mut u8) -> usize {
+        let (src, len) = (self.piece.addr(), self.piece.len());
+        // SAFETY: `len` bytes are valid at `dst`; the piece lies in range.
+        unsafe { self.user.raw_copy_from_user_atomic(dst, src, len) }
+    }
+
+    /// Copies kernel memory to all of it, as [`IovIter::copy_to_atomic`] does; how many bytes did
+    /// *not* arrive.
+    ///
+    /// # Safety
+    /// As for [`IovIter::copy_to_atomic`], with `len` being [`len()`](Self::len).
+    #[inline(always)]
+    pub unsafe fn copy_all_to_atomic(&self, src: *const u8) -> usize {
+        let (dst, len) = (self.piece.addr(), self.piece.len());
+        // SAFETY: `len` bytes are valid at `src`; the piece lies in range.
+        unsafe { self.user.raw_copy_to_user_atomic(dst, src, len) }
     }
 }

@@ -252,39 +252,44 @@ impl<K: Measured> Rig<K> {
         options: &WriteOptions,
         len: usize,
     ) {
-        let slice = self.slice(user, 0, len);
-        self.write_slices(user, std::slice::from_ref(&slice), options, len);
+        self.write_slice(user, 0, options, len);
     }
 
     /// A system call: write `len` bytes of the user's memory from `offset` on.
     #[inline]
     pub(super) fn write_from(&self, offset: usize, options: &WriteOptions, len: usize) {
-        let slice = self.slice(&self.user, offset, len);
-        self.write_slices(&self.user, std::slice::from_ref(&slice), options, len);
+        self.write_slice(&self.user, offset, options, len);
+    }
+
+    #[inline]
+    fn write_slice<U: UserMemory<Token = MayFault>>(
+        &self,
+        user: &U,
+        offset: usize,
+        options: &WriteOptions,
+        len: usize,
+    ) {
+        let slice = self.slice(user, offset, len);
+        self.write_all(&mut IovIter::from_slice(user, &slice), options, len);
     }
 
     /// A system call: write these segments, `len` bytes in all.
     #[inline]
     pub(super) fn writev(&self, segments: &[UserSlice], options: &WriteOptions, len: usize) {
-        self.write_slices(&self.user, segments, options, len);
+        match IovIter::new(&self.user, segments) {
+            Ok(mut from) => self.write_all(&mut from, options, len),
+            Err(error) => panic!("too many segments: {error:?}"),
+        }
     }
 
     #[inline]
-    fn write_slices<U: UserMemory<Token = MayFault>>(
+    fn write_all<U: UserMemory<Token = MayFault>>(
         &self,
-        user: &U,
-        segments: &[UserSlice],
+        from: &mut IovIter<'_, U>,
         options: &WriteOptions,
         len: usize,
     ) {
-        let mut from = match segments {
-            [only] => IovIter::from_slice(user, only),
-            many => match IovIter::new(user, many) {
-                Ok(from) => from,
-                Err(error) => panic!("too many segments: {error:?}"),
-            },
-        };
-        let written = self.inode.write(&mut entry(), &mut from, options, &K::task());
+        let written = self.inode.write(&mut entry(), from, options, &K::task());
         assert!(matches!(written, Ok(w) if w.bytes == len), "{written:?}");
     }
 

@@ -15,6 +15,7 @@ use faultless_usercopy::{IovIter, UserMemory};
 use super::request::{Attempt, Claim, Mode, Request, Stop};
 use crate::inode::Inode;
 use crate::limits;
+use crate::options::Written;
 use crate::ranges::ByteRange;
 use crate::size_changes::Moment;
 use crate::task::{Caller, Task};
@@ -24,89 +25,144 @@ use crate::transfer::{copy_in, copy_whole_in};
 /// What came of [`overwrite`].
 pub(super) enum Overwrite<'t, K: Kernel> {
     /// All bytes landed.
-    Landed,
+    Landed(Written),
     /// Nothing happened but the stamps; what the first attempt of the general path comes to, if
     /// that is known.
     Left(Option<Attempt>),
-    /// The source came short after so many bytes, not 0. The pages are locked, and not marked.
-    Short(ManuallyDrop<LockedRun<'t, K>>, usize),
+    /// The source came short.
+    Short(Short<'t, K>),
 }
 
-/// Overwrites `bytes` by all of `from`, which lies in one segment, if they lie inside the size and
-/// their pages are free and need no preparation. `from` moves on by what came.
+/// An overwrite whose source came short. The pages are locked, and not marked.
+pub(super) struct Short<'t, K: Kernel> {
+    /// Dropped by [`claim_the_rest`](Self::claim_the_rest), which its owner calls at once. So the
+    /// token is free again from there on.
+    locked: ManuallyDrop<LockedRun<'t, K>>,
+    /// The bytes of the request.
+    bytes: ByteRange,
+    /// How many landed, not 0.
+    copied: usize,
+    /// Before the look at the size that counts.
+    then: Moment,
+}
+
+/// Overwrites the bytes from `start` on by all of `from`, which lies in one segment, if they lie
+/// inside the size and their pages are free and need no preparation. `from` moves on if all landed.
 #[inline(always)]
 pub(super) fn overwrite<'t, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     inode: &'t Inode<K>,
     token: &'t mut U::Token,
     from: &mut IovIter<'_, U>,
-    bytes: ByteRange,
+    start: u64,
     task: &T,
 ) -> Overwrite<'t, K> {
     let Some(whole) = from.whole() else { return Overwrite::Left(None) };
-    if bytes.end > inode.size().min(limits::end(inode.max_size().get(), task)) {
-        return Overwrite::Left(None);
-    }
-    let Some(run) = PageRun::covering_all(bytes.start, whole.len()) else {
+    let Some(run) = PageRun::covering_all(start, whole.len()) else {
         return Overwrite::Left(None);
     };
+    // In the leaf of `start`, so it does not wrap; the end of the leaf may.
+    let last = start + (whole.len() as u64 - 1);
+    if last >= inode.size().min(limits::end(inode.max_size().get(), task)) {
+        return Overwrite::Left(None);
+    }
     inode.file_modified(task);
     let Some(locked) = inode.mapping().try_lock(token.page_locks(), run) else {
         return Overwrite::Left(None);
     };
+    let then = inode.size_changes.now();
     // The size again, now that truncation cannot pass the pages (P6).
-    if bytes.end > inode.size() || !inode.ranges.are_free() {
-        locked.unlock();
-        return Overwrite::Left(None);
+    if last >= inode.size() || !inode.ranges.are_free() {
+        return back_out(locked.moved(), None);
     }
-    if let Some(attempt) = needs_more::<K, T>(inode, &locked) {
-        locked.unlock();
-        return Overwrite::Left(Some(attempt));
+    let steady = locked.uptodate() & locked.reserved() & locked.dirty();
+    if steady != locked.mask() || inode.wants_stable_pages() {
+        return overwrite_unsteady(inode, locked.moved(), from, start, then, task);
     }
-    let copied = copy_whole_in(&locked, &whole, bytes.start);
-    if copied < whole.len() {
-        from.advance(copied);
-        if copied > 0 {
-            return Overwrite::Short(ManuallyDrop::new(locked.moved()), copied);
-        }
-        locked.unlock();
-        return Overwrite::Left(Some(Attempt::Nothing));
+    let left = copy_whole_in(&locked, &whole, start);
+    if left > 0 {
+        return come_short(locked.moved(), start, whole.len(), left, then);
     }
     from.finish_whole();
-    if locked.dirty() == locked.mask() {
-        K::trace(Trace::FastPath(run.pages()));
-        inode.mapping().count(Count::Used, run.pages());
-        locked.unlock();
-    } else {
-        make_dirty(inode, locked.moved(), (bytes.start, copied), task);
-    }
-    Overwrite::Landed
+    K::trace(Trace::FastPath(run.pages()));
+    inode.mapping().count(Count::Used, run.pages());
+    locked.unlock();
+    Overwrite::Landed(landed(start, whole.len()))
 }
 
-/// The end of an overwrite of pages some of which were clean.
-#[inline(never)]
-fn make_dirty<K: Kernel, T: Task>(
-    inode: &Inode<K>,
-    mut locked: LockedRun<'_, K>,
-    landed: (u64, usize),
-    task: &T,
-) {
-    mark_landed(inode, &mut locked, Mode::Overwrite, landed, task);
+#[inline(always)]
+const fn landed(start: u64, bytes: usize) -> Written {
+    Written { bytes, end: start + bytes as u64 }
 }
 
-/// The end of an overwrite whose source came short after `copied` bytes: the rest, up to `end`, is
-/// claimed before the pages are unlocked.
+/// As [`overwrite`], of pages that are clean, or may have to be left alone.
 #[cold]
 #[inline(never)]
-pub(super) fn claim_the_rest<'w, K: Kernel, T: Task>(
-    inode: &'w Inode<K>,
-    mut locked: LockedRun<'_, K>,
-    claim: &mut Claim<'w, K>,
-    bytes: ByteRange,
-    copied: usize,
+fn overwrite_unsteady<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
+    inode: &Inode<K>,
+    mut locked: LockedRun<'t, K>,
+    from: &mut IovIter<'_, U>,
+    start: u64,
+    then: Moment,
     task: &T,
-) {
-    claim.get_ahead(inode, bytes);
-    mark_landed(inode, &mut locked, Mode::Overwrite, (bytes.start, copied), task);
+) -> Overwrite<'t, K> {
+    if let Some(attempt) = needs_more::<K, T>(inode, &locked) {
+        return back_out(locked, Some(attempt));
+    }
+    let Some(whole) = from.whole() else { return back_out(locked, None) };
+    let left = copy_whole_in(&locked, &whole, start);
+    if left > 0 {
+        return come_short(locked, start, whole.len(), left, then);
+    }
+    from.finish_whole();
+    mark_landed(inode, &mut locked, Mode::Overwrite, (start, whole.len()), task);
+    Overwrite::Landed(landed(start, whole.len()))
+}
+
+/// The pages stay as they are.
+#[cold]
+#[inline(never)]
+fn back_out<'t, K: Kernel>(locked: LockedRun<'t, K>, attempt: Option<Attempt>) -> Overwrite<'t, K> {
+    drop(locked);
+    Overwrite::Left(attempt)
+}
+
+/// After a copy of `len` bytes to `start` that ended with `left` of them not copied.
+#[cold]
+#[inline(never)]
+fn come_short<K: Kernel>(
+    locked: LockedRun<'_, K>,
+    start: u64,
+    len: usize,
+    left: usize,
+    then: Moment,
+) -> Overwrite<'_, K> {
+    let copied = len.saturating_sub(left);
+    if copied == 0 {
+        return back_out(locked, Some(Attempt::Nothing));
+    }
+    let bytes = ByteRange { start, end: start + len as u64 };
+    Overwrite::Short(Short { locked: ManuallyDrop::new(locked), bytes, copied, then })
+}
+
+impl<K: Kernel> Short<'_, K> {
+    /// Marks what landed, and claims the rest of the request before the pages are unlocked. `from`
+    /// moves on by what landed. How much that is, and when the request began.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn claim_the_rest<'w, U: UserMemory + ?Sized, T: Task>(
+        self,
+        inode: &'w Inode<K>,
+        claim: &mut Claim<'w, K>,
+        from: &mut IovIter<'_, U>,
+        task: &T,
+    ) -> (Option<Attempt>, Moment) {
+        let Self { locked, bytes, copied, then } = self;
+        let mut locked = ManuallyDrop::into_inner(locked);
+        from.advance(copied);
+        claim.get_ahead(inode, bytes);
+        mark_landed(inode, &mut locked, Mode::Overwrite, (bytes.start, copied), task);
+        (Some(Attempt::Landed(copied)), then)
+    }
 }
 
 /// Why the locked pages cannot take bytes as they are, if so.

@@ -21,7 +21,6 @@ mod request;
 mod step;
 mod writer;
 
-use core::mem::ManuallyDrop;
 use core::pin::pin;
 
 use faultless_page::{Errno, Kernel, Strategy};
@@ -34,7 +33,6 @@ use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
 use crate::limits;
 use crate::options::{Position, WriteOptions, Written};
-use crate::ranges::ByteRange;
 use crate::task::{Caller, Task};
 use crate::token::InodeLocks;
 use crate::uptodate::Kept;
@@ -82,6 +80,49 @@ impl<K: Kernel> Inode<K> {
         kept: Kept<'_, 'f, K>,
         task: &T,
     ) -> Result<Written, Errno> {
+        let mut first = None;
+        if let Position::At(start) = options.position
+            && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
+            && options.sync.is_none()
+            && !task.fatal_signal_pending()
+        {
+            match hot::overwrite(self, token, from, start, task) {
+                Overwrite::Landed(written) => {
+                    task.throttle();
+                    return Ok(written);
+                }
+                Overwrite::Short(short) => {
+                    let asked = from.count();
+                    let entry = pin!(self.ranges.request());
+                    let mut claim = Claim::none(entry.as_ref());
+                    let (landed, then) = short.claim_the_rest(self, &mut claim, from, task);
+                    let strategy = Strategy::BeginEnd;
+                    let request = Request { token, from, task, strategy, start, asked, then };
+                    let written = self.write_in_steps(request, claim, landed, behind, kept);
+                    task.throttle();
+                    return written;
+                }
+                // What stopped it stops the next attempt as well, or has gone by then.
+                Overwrite::Left(attempt) => first = attempt,
+            }
+        }
+        self.write_slowly(token, from, options, first, behind, kept, task)
+    }
+
+    /// The general path. `first` is what came of an attempt to overwrite, if that is known.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
+    fn write_slowly<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
+        options: &WriteOptions,
+        first: Option<Attempt>,
+        behind: Option<&DropBehind<K>>,
+        kept: Kept<'_, 'f, K>,
+        task: &T,
+    ) -> Result<Written, Errno> {
         if from.is_empty() {
             let end = match options.position {
                 Position::At(pos) => pos,
@@ -92,32 +133,9 @@ impl<K: Kernel> Inode<K> {
         let strategy = options.strategy.unwrap_or(self.strategy());
         let written = match options.position {
             Position::At(start) => {
-                let asked = from.count();
-                let then = self.size_changes.now();
-                let end = start.checked_add(asked as u64);
-                let tried = match end {
-                    Some(end) if strategy == Strategy::BeginEnd && !task.fatal_signal_pending() => {
-                        hot::overwrite(self, token, from, ByteRange { start, end }, task)
-                    }
-                    _ => Overwrite::Left(None),
-                };
-                match tried {
-                    Overwrite::Landed => Written { bytes: asked, end: start + asked as u64 },
-                    Overwrite::Short(locked, copied) => {
-                        let entry = pin!(self.ranges.request());
-                        let mut claim = Claim::none(entry.as_ref());
-                        let locked = ManuallyDrop::into_inner(locked);
-                        let bytes = ByteRange { start, end: start + asked as u64 };
-                        hot::claim_the_rest(self, locked, &mut claim, bytes, copied, task);
-                        let request = Request { token, from, task, strategy, start, asked, then };
-                        let first = Some(Attempt::Landed(copied));
-                        self.write_in_steps(request, claim, first, behind, kept)?
-                    }
-                    // What stopped it stops the next attempt as well, or has gone by then.
-                    Overwrite::Left(first) => {
-                        self.write_slowly(token, from, start, strategy, first, behind, kept, task)?
-                    }
-                }
+                let request = self.request(token, from, start, strategy, task)?;
+                let entry = pin!(self.ranges.request());
+                self.write_in_steps(request, Claim::none(entry.as_ref()), first, behind, kept)?
             }
             Position::Append => self.append(token, from, strategy, behind, kept, task)?,
         };
@@ -131,25 +149,8 @@ impl<K: Kernel> Inode<K> {
         Ok(written)
     }
 
-    #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
-    fn write_slowly<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &'f self,
-        token: &mut U::Token,
-        from: &mut IovIter<'_, U>,
-        start: u64,
-        strategy: Strategy,
-        first: Option<Attempt>,
-        behind: Option<&DropBehind<K>>,
-        kept: Kept<'_, 'f, K>,
-        task: &T,
-    ) -> Result<Written, Errno> {
-        let request = self.request(token, from, start, strategy, task)?;
-        let entry = pin!(self.ranges.request());
-        self.write_in_steps(request, Claim::none(entry.as_ref()), first, behind, kept)
-    }
-
     /// Goes on where the first attempt ended, if there was one.
+    #[cold]
     #[inline(never)]
     fn write_in_steps<'w, 'f: 'w, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &'f self,
