@@ -78,7 +78,18 @@ impl<K: Kernel, const STORES: usize> DirtyLimit<K, STORES> {
     /// To be called by [`Kernel::count`], with all that it is told, from the first page on. Wakes
     /// tasks that wait for a promise, through the cache's `wait`. Does not sleep; any lock may be
     /// held.
+    #[inline(always)]
     pub fn count(&self, store: StoreId, what: Count, pages: u32, wait: &K::Wait) {
+        // A use of a page, which most calls are, costs nothing: `what` is known where it is told.
+        if matches!(
+            what,
+            Count::Dirtied | Count::WritebackBegun | Count::WritebackEnded | Count::Cleaned
+        ) {
+            self.count_dirty(store, what, pages, wait);
+        }
+    }
+
+    fn count_dirty(&self, store: StoreId, what: Count, pages: u32, wait: &K::Wait) {
         let (store, pages) = (self.store(store), u64::from(pages));
         match what {
             Count::Dirtied => {

@@ -191,11 +191,11 @@ impl Ops for TwoQueues {
     type Words<S: SyncFamily> = Words<S>;
     type Books = Books;
 
-    #[inline]
+    #[inline(always)]
     fn used<S: SyncFamily>(words: &Words<S>, slots: SlotMask) {
-        let hit = words.marks().hit(slots.bits());
-        if !hit.is_empty() {
-            note(words, hit);
+        let marks = words.marks();
+        if !marks.has_noticed(slots.bits()) {
+            note(words, marks.hit(slots.bits()));
         }
     }
 

@@ -34,6 +34,13 @@ impl Marks {
         Hit { referenced: slots & !again, extra: again & self.main & !self.extra }
     }
 
+    /// Whether [`hit`](Self::hit) has nothing to set: the common case, in as few steps as it takes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_noticed(self, slots: u64) -> bool {
+        slots & (!self.referenced | self.main & !self.extra) == 0
+    }
+
     /// The same bits in all three words.
     pub(super) const fn all(slots: u64) -> Self {
         Self { main: slots, referenced: slots, extra: slots }
