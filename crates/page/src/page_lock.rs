@@ -75,6 +75,9 @@ struct Granted {
     freed: SlotMask,
 }
 
+/// Most rounds of a spinning locker between two looks.
+const MOST_BETWEEN: u32 = 16;
+
 /// Compare-and-swaps after which a lock of free slots queues instead: each may fail because another
 /// thread has locked or unlocked another page of the leaf.
 const TRIES: u32 = 8;
@@ -114,14 +117,18 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
         stale: &impl Fn() -> bool,
         killed: &P,
     ) -> Waited {
-        let mut rounds = S::SPIN_ROUNDS;
-        // Behind a waiter there is nothing to spin for.
+        let (mut rounds, mut between) = (S::SPIN_ROUNDS, 1);
+        // Behind a waiter there is nothing to spin for. Looks become rarer: each takes the leaf's
+        // cache line from the holder, which with the line at hand may be through several times.
         while rounds > 0 && !self.waiters.load(Relaxed).intersects(slots) {
-            S::relax();
+            for _ in 0..between {
+                S::relax();
+            }
             if self.try_lock(slots) {
                 return Waited::Locked;
             }
-            rounds -= 1;
+            rounds = rounds.saturating_sub(between);
+            between = MOST_BETWEEN.min(2 * between);
         }
         if !P::SLEEPS {
             return self.lock_or_watch(slots, wait, stale, killed);
