@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -142,31 +143,41 @@ impl Kernel for Whole {
 impl Measured for Whole {
     #[inline]
     fn task() -> impl Task {
-        Limited(DirtyWriter::new(&LIMIT, &Yielding))
+        Limited
     }
 }
 
 thread_local! {
     /// Counters of a CPU.
     static COUNTERS: [Cell<u64>; 16] = const { [const { Cell::new(0) }; 16] };
+    /// What a task keeps between its calls.
+    static WRITER: ManuallyDrop<DirtyWriter<'static, Whole>> =
+        const { ManuallyDrop::new(DirtyWriter::new(&LIMIT, &Yielding)) };
 }
 /// What no file of a row comes near.
 static LIMIT: DirtyLimit<Whole> = DirtyLimit::new(DirtyThresholds::new(1 << 31, 1 << 32));
 
 /// A task that asks before it dirties pages.
-struct Limited(DirtyWriter<'static, Whole>);
+struct Limited;
 
 impl Task for Limited {
     const LIMITS_DIRTY_PAGES: bool = true;
 
     #[inline]
     fn admit_dirty(&self, store: StoreId, wanted: u32) -> u32 {
-        self.0.admit(store, wanted, &|| false)
+        WRITER.with(|writer| writer.admit(store, wanted, &|| false))
     }
 
     #[inline]
     fn settle_dirty(&self, dirtied: u32) {
-        self.0.settle(dirtied);
+        WRITER.with(|writer| writer.settle(dirtied));
+    }
+
+    #[inline]
+    fn throttle(&self) {
+        // Far from the limit, there is no pause to make.
+        let pause = WRITER.with(|writer| writer.pause_ns(0));
+        debug_assert_eq!(pause, 0, "far from the limit");
     }
 }
 
