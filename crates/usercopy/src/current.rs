@@ -67,7 +67,7 @@ unsafe impl<W: AccessWindow> UserMemory for CurrentUser<W> {
         unsafe { native::copy_from::<W, Faulting>(dst, with_exposed_provenance(src.get()), len) }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
         // SAFETY: as in `raw_copy_from_user`.
         unsafe { native::copy_from::<W, Atomic>(dst, with_exposed_provenance(src.get()), len) }
@@ -85,7 +85,7 @@ unsafe impl<W: AccessWindow> UserMemory for CurrentUser<W> {
         unsafe { native::copy_to::<W, Faulting>(with_exposed_provenance_mut(dst.get()), src, len) }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
         // SAFETY: as in `raw_copy_to_user`.
         unsafe { native::copy_to::<W, Atomic>(with_exposed_provenance_mut(dst.get()), src, len) }

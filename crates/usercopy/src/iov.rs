@@ -244,25 +244,32 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
     ) -> usize {
         let len = len.min(self.count);
         let range = self.user.user_range();
+        // On their own, so that they stay in registers.
+        let mut current = self.current;
+        let mut rest = self.segments.get(self.next..).unwrap_or_default().iter();
         let mut done = 0;
-        while done < len {
-            if self.current.is_empty() {
+        'pieces: while done < len {
+            while current.is_empty() {
                 // There is a next one: bytes remain (A2).
-                self.enter_next();
-                continue;
+                let Some(next) = rest.next() else { break 'pieces };
+                current = *next;
             }
-            let piece = self.current.prefix(len - done);
+            let piece = current.prefix(len - done);
             if !piece.is_within(&range) {
                 break;
             }
-            let left = transfer(done, piece).min(piece.len());
-            let moved = piece.len() - left;
-            done += moved;
-            self.current = self.current.skip(moved);
+            let left = transfer(done, piece);
             if left > 0 {
+                let moved = piece.len().saturating_sub(left);
+                done += moved;
+                current = current.after(moved);
                 break;
             }
+            done += piece.len();
+            current = current.after(piece.len());
         }
+        self.current = current;
+        self.next = self.segments.len() - rest.len();
         self.count -= done;
         self.skip_empty();
         done

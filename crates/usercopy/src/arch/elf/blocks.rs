@@ -26,6 +26,19 @@ pub(super) unsafe trait Blocks {
     /// Moves [`BLOCK`] bytes at a time until fewer are left; returns how many are. After a fault,
     /// those not stored. `len` is at least a block.
     unsafe fn blocks<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize;
+    /// Moves 32 to 64 bytes: the first and the last 32, by words of 8.
+    #[inline(always)]
+    unsafe fn ends_32<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
+        // SAFETY: the first 32 bytes of the caller's region.
+        let failed = unsafe { Self::ends_16::<F>(dst, src, 32) };
+        if failed != 0 {
+            return failed;
+        }
+        let (dst, src) = (dst.wrapping_add(len - 32), src.wrapping_add(len - 32));
+        // SAFETY: the last 32 bytes.
+        let failed = unsafe { Self::ends_16::<F>(dst, src, 32) };
+        if failed == 0 { 0 } else { 4 + failed }
+    }
     /// Moves 16 to 32 bytes: the first and the last 16, by words of 8.
     unsafe fn ends_16<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize;
     /// Moves 8 to 16 bytes: the first and the last 8.
@@ -50,6 +63,17 @@ fn stored_of_ends_16(len: usize, failed: usize) -> usize {
         3 => 16,
         // The third word may end before the second.
         _ => 16.max(len - 8),
+    }
+}
+
+/// Leading bytes of `len` (32 to 64) that are stored when [`Blocks::ends_32`] has returned
+/// `failed`, not 0.
+#[inline]
+fn stored_of_ends_32(len: usize, failed: usize) -> usize {
+    match failed - 1 {
+        first @ ..4 => 8 * first,
+        // The words at the end may end before the first 32 bytes.
+        words => 32.max(len - 32 + 8 * (words - 4)),
     }
 }
 
@@ -112,19 +136,19 @@ pub(super) unsafe fn copy_blocks<B: Blocks, F: FaultPolicy>(
 /// As for the back ends' copies, with the access window open.
 #[inline(always)]
 pub(super) unsafe fn copy_rest<B: Blocks, F: FaultPolicy>(
-    mut dst: *mut u8,
-    mut src: *const u8,
-    mut left: usize,
+    dst: *mut u8,
+    src: *const u8,
+    left: usize,
 ) -> usize {
     if left > 32 {
-        // SAFETY: 32 bytes are left.
-        let failed = unsafe { B::ends_16::<F>(dst, src, 32) };
+        // SAFETY: at most a block.
+        let failed = unsafe { B::ends_32::<F>(dst, src, left) };
         if failed != 0 {
-            let stored = stored_of_ends_16(32, failed);
+            let stored = stored_of_ends_32(left, failed);
             // SAFETY: the rest of the caller's region.
             return unsafe { copy_to_the_fault::<B, F>(dst, src, left, stored) };
         }
-        (dst, src, left) = (dst.wrapping_add(32), src.wrapping_add(32), left - 32);
+        return 0;
     }
     if left == 0 {
         return 0;
@@ -181,6 +205,19 @@ mod tests {
                 let covered = |at: &usize| words[..stored].iter().any(|w| (*w..w + 8).contains(at));
                 let prefix = (0..len).take_while(covered).count();
                 assert_eq!(stored_of_ends_16(len, 1 + stored), prefix, "{stored} of {len}");
+                assert_eq!((0..len).filter(covered).count(), prefix, "{stored} of {len}: no gap");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_of_eight_words() {
+        for len in 32..=64 {
+            let words = [0, 8, 16, 24, len - 32, len - 24, len - 16, len - 8];
+            for stored in 0..words.len() {
+                let covered = |at: &usize| words[..stored].iter().any(|w| (*w..w + 8).contains(at));
+                let prefix = (0..len).take_while(covered).count();
+                assert_eq!(stored_of_ends_32(len, 1 + stored), prefix, "{stored} of {len}");
                 assert_eq!((0..len).filter(covered).count(), prefix, "{stored} of {len}: no gap");
             }
         }

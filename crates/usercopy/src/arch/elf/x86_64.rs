@@ -85,33 +85,15 @@ unsafe fn copy<W: AccessWindow, F: FaultPolicy>(dst: *mut u8, src: *const u8, le
         // SAFETY: the caller's promise.
         return unsafe { copy_long::<W, F>(dst, src, len) };
     }
-    if len > 16 {
-        // SAFETY: the caller's promise.
-        return unsafe { copy_medium::<W, F>(dst, src, len) };
-    }
     // SAFETY: closed below; only the copy lies between.
     unsafe { W::open() };
-    // SAFETY: the caller's promise; at most 16 bytes.
-    let left = unsafe { blocks::copy_small::<Moves, F>(dst, src, len) };
-    // SAFETY: opened above.
-    unsafe { W::close() };
-    left
-}
-
-/// Copies 17 to 64 bytes.
-///
-/// # Safety
-/// As for [`copy`].
-#[inline(never)]
-unsafe fn copy_medium<W: AccessWindow, F: FaultPolicy>(
-    dst: *mut u8,
-    src: *const u8,
-    len: usize,
-) -> usize {
-    // SAFETY: closed below; only the copy lies between.
-    unsafe { W::open() };
-    // SAFETY: the caller's promise; at least 17 bytes.
-    let left = unsafe { blocks::copy_rest::<Moves, F>(dst, src, len) };
+    let left = if len > 16 {
+        // SAFETY: the caller's promise; 17 to 64 bytes.
+        unsafe { blocks::copy_rest::<Moves, F>(dst, src, len) }
+    } else {
+        // SAFETY: the caller's promise; at most 16 bytes.
+        unsafe { blocks::copy_small::<Moves, F>(dst, src, len) }
+    };
     // SAFETY: opened above.
     unsafe { W::close() };
     left

@@ -105,6 +105,61 @@ unsafe impl Blocks for Moves {
         left
     }
 
+    /// The fix-up of a store counts itself and the words before it: it falls through as many
+    /// additions.
+    #[inline(always)]
+    unsafe fn ends_32<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
+        let mut failed = 0_usize;
+        // SAFETY: both ends lie in the caller's regions; a fault leaves to label 99 with `failed`
+        // as described.
+        unsafe {
+            asm!(
+                "20: mov {a}, [{src}]",
+                "21: mov {b}, [{src} + 8]",
+                "22: mov [{dst}], {a}",
+                "23: mov [{dst} + 8], {b}",
+                "24: mov {a}, [{src} + 16]",
+                "25: mov {b}, [{src} + 24]",
+                "26: mov [{dst} + 16], {a}",
+                "27: mov [{dst} + 24], {b}",
+                "30: mov {a}, [{src} + {len} - 32]",
+                "31: mov {b}, [{src} + {len} - 24]",
+                "32: mov [{dst} + {len} - 32], {a}",
+                "33: mov [{dst} + {len} - 24], {b}",
+                "34: mov {a}, [{src} + {len} - 16]",
+                "35: mov {b}, [{src} + {len} - 8]",
+                "36: mov [{dst} + {len} - 16], {a}",
+                "37: mov [{dst} + {len} - 8], {b}",
+                on_fault!(
+                    ;
+                    20 => 91, 21 => 91, 22 => 91, 23 => 92,
+                    24 => 93, 25 => 93, 26 => 93, 27 => 94,
+                    30 => 95, 31 => 95, 32 => 95, 33 => 96,
+                    34 => 97, 35 => 97, 36 => 97, 37 => 98
+                ),
+                "jmp 99f",
+                "98: inc {failed}",
+                "97: inc {failed}",
+                "96: inc {failed}",
+                "95: inc {failed}",
+                "94: inc {failed}",
+                "93: inc {failed}",
+                "92: inc {failed}",
+                "91: inc {failed}",
+                "99:",
+                src = in(reg) src,
+                dst = in(reg) dst,
+                len = in(reg) len,
+                failed = inout(reg) failed,
+                a = out(reg) _,
+                b = out(reg) _,
+                kind = const F::KIND,
+                options(nostack),
+            );
+        }
+        failed
+    }
+
     #[inline(always)]
     unsafe fn ends_16<F: FaultPolicy>(dst: *mut u8, src: *const u8, len: usize) -> usize {
         let mut failed = 1_usize;
