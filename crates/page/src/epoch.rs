@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use core::array;
+use core::marker::PhantomData;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use core::fmt;
@@ -14,7 +15,8 @@ use crate::{ConstSync, Initial, Spin, SyncFamily, Wait, WaitKey, Word};
 /// Counters are spread over this many cache lines; readers on different CPUs then share none.
 const STRIPES: usize = 16;
 
-/// Striped reader counters with a two-phase grace period.
+/// Striped reader counters with a two-phase grace period; or none of this, if the kernel has
+/// [read sections of its own](SyncFamily::HAS_READ_SECTIONS).
 ///
 /// A reader counts itself in a stripe, under one of two phases, and out of the same counter again.
 /// [`synchronize`](Self::synchronize) needs to see *each* counter at zero once: readers that were
@@ -59,7 +61,10 @@ struct Stripe<S: SyncFamily> {
 pub struct EpochGuard<'a, S: SyncFamily, W: Wait> {
     epoch: &'a Epoch<S>,
     wait: &'a W,
+    /// Where it is counted; of no meaning if sections are the kernel's own.
     counter: &'a S::Word64,
+    /// Ended by the thread that began it: a kernel's own section is the thread's.
+    thread: PhantomData<*mut ()>,
 }
 
 impl<S: SyncFamily> Epoch<S> {
@@ -94,9 +99,18 @@ impl<S: SyncFamily> Epoch<S> {
     #[inline(always)]
     pub fn enter<'a, W: Wait>(&'a self, cpu: usize, wait: &'a W) -> EpochGuard<'a, S, W> {
         let stripe = &self.stripes[cpu % STRIPES];
+        if S::HAS_READ_SECTIONS {
+            S::enter_read_section();
+            return EpochGuard {
+                epoch: self,
+                wait,
+                counter: &stripe.readers[0],
+                thread: PhantomData,
+            };
+        }
         let counter = &stripe.readers[self.phase.load(Relaxed) as usize % 2];
         counter.fetch_add(1, SeqCst);
-        EpochGuard { epoch: self, wait, counter }
+        EpochGuard { epoch: self, wait, counter, thread: PhantomData }
     }
 
     /// Waits until every section that is open now has ended. May sleep, but never for a page lock.
@@ -106,6 +120,9 @@ impl<S: SyncFamily> Epoch<S> {
     /// whichever of them runs it. So a caller waits for two at most, however many callers there are
     /// (L1).
     pub fn synchronize(&self, wait: &impl Wait) {
+        if S::HAS_READ_SECTIONS {
+            return S::wait_for_readers();
+        }
         let enough = {
             let grace = self.grace.lock();
             grace.ended + if grace.running { 2 } else { 1 }
@@ -241,6 +258,9 @@ impl<S: SyncFamily> Default for Epoch<S> {
 impl<S: SyncFamily, W: Wait> Drop for EpochGuard<'_, S, W> {
     #[inline(always)]
     fn drop(&mut self) {
+        if S::HAS_READ_SECTIONS {
+            return S::leave_read_section();
+        }
         self.counter.fetch_sub(1, SeqCst);
         if self.epoch.waiting.load(SeqCst) != 0 {
             self.epoch.wake(self.wait);
@@ -278,7 +298,7 @@ mod tests {
         let other = 1 - epoch.phase.load(Relaxed) as usize % 2;
         let counter = &epoch.stripes[3].readers[other];
         counter.fetch_add(1, SeqCst);
-        EpochGuard { epoch, wait, counter }
+        EpochGuard { epoch, wait, counter, thread: PhantomData }
     }
 
     /// A grace period on a thread of its own, which says when it is over.

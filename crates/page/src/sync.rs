@@ -1,5 +1,5 @@
-//! Words and short locks: the seam that the model checkers implement, so that they explore the code
-//! that ships.
+//! Words, short locks and read sections: the seam that the model checkers implement, so that they
+//! explore the code that ships.
 //!
 //! Key types: [`SyncFamily`], [`Word`], [`Spin`]; [`CoreSync`] is the family of a real kernel and
 //! costs nothing. A family that is a [`ConstSync`] can be used in a `static`. There are no
@@ -11,7 +11,8 @@ use core::sync::atomic::Ordering;
 /// own.
 ///
 /// # Safety
-/// The words are atomic, with the orderings asked for, and the short locks exclude.
+/// The words are atomic, with the orderings asked for, and the short locks exclude. Read sections of
+/// the family's own are what [`wait_for_readers`](Self::wait_for_readers) says.
 pub unsafe trait SyncFamily: 'static {
     /// A 64-bit word.
     type Word64: Word<u64>;
@@ -27,6 +28,25 @@ pub unsafe trait SyncFamily: 'static {
     fn relax() {
         core::hint::spin_loop();
     }
+    /// Whether read sections are the kernel's own: RCU, or preemption that is off. They then cost
+    /// what they cost there, often no locked instruction; the [`Epoch`](crate::Epoch) of a cache
+    /// takes two.
+    const HAS_READ_SECTIONS: bool = false;
+    /// Begins a read section of the kernel's own. The thread may be in others: they nest. It does
+    /// not sleep in them, and takes no page fault that does: user memory is copied atomically.
+    #[doc(alias = "rcu_read_lock")]
+    fn enter_read_section() {}
+    /// Ends the innermost one of this thread.
+    #[doc(alias = "rcu_read_unlock")]
+    fn leave_read_section() {}
+    /// Waits for a grace period: until every section that is open now has ended. May sleep; the
+    /// thread is in no section, and holds no lock that one could wait for.
+    ///
+    /// Of each section one is true: it ended before this returns, and all that was done in it
+    /// happens before the return; or it began after the call, and all that was done before the call
+    /// happens before it.
+    #[doc(alias = "synchronize_rcu")]
+    fn wait_for_readers() {}
 }
 
 /// A value that exists at compile time: the `V` that every one begins as.

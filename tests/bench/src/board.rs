@@ -74,8 +74,9 @@ impl Goal {
             return Some(Judged { against: "", found, sense, must, stretch, limit: None });
         }
         let found = measured.ratio(self.against)?.median;
-        let own = matches!(self.against, Role::Limit | Role::CountedLimit);
-        let limit = measured.ratio_of(Role::Limit, self.against).filter(|_| !own);
+        // What a machine decides: how fast its copies and its system calls are.
+        let foreign = matches!(self.against, Role::Memcpy | Role::Tmpfs);
+        let limit = measured.ratio_of(Role::Limit, self.against).filter(|_| foreign);
         let Self { sense, must, stretch, .. } = self;
         let limit = limit.map(|spread| spread.median);
         Some(Judged { against: self.against.name(), found, sense, must, stretch, limit })

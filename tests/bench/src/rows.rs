@@ -5,6 +5,7 @@
 use std::io;
 
 use super::board::{Goal, Line};
+use super::kernel::{Bare, Preemptible};
 use super::measure::{Contestant, Role};
 use super::memory::Cpus;
 use super::teams::Team;
@@ -126,8 +127,11 @@ pub(super) const ROWS: &[Row] = &[
     timed(13, "4 KiB cold at 512 GiB vs at 0", &[twin_bar(1.15, 1.02)], |_| {
         flat(FLAT / (4 * KIB) as u64)
     }),
-    timed(14, "read 4 KiB, hot", &[copy_bar(1.8, 1.3), COUNTED], |_| read(4 * KIB)),
-    timed(14, "read 64 KiB, hot", &[copy_bar(1.05, 1.02)], |_| read(64 * KIB)),
+    timed(14, "read 4 KiB, hot", &[copy_bar(1.8, 1.3), COUNTED], |_| read::<Bare>(4 * KIB)),
+    timed(14, "read 64 KiB, hot", &[copy_bar(1.05, 1.02)], |_| read::<Bare>(64 * KIB)),
+    timed(14, "read 4 KiB, hot, sections of the kernel's own", &[LIMIT], |_| {
+        read::<Preemptible>(4 * KIB)
+    }),
     exact(15, "instructions of a 1 B overwrite", counts::instructions_of_one_byte),
     exact(16, "instructions of a further page", counts::instructions_of_a_page),
     timed(17, "append 64 KiB, strategy A vs B", &[twin_bar(1.5, 1.35)], |_| growing::strategies()),

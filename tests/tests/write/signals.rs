@@ -98,7 +98,7 @@ on_both_mmus! {
     fn w12_a_second_write_stamps_again_and_appends_do_too(machine) {
         let rig = Rig::new(machine, Setup::PLAIN);
         let source = rig.source_at(8, 0, &pattern(2, 100));
-        for (now, options) in [(5, rig.at(0)), (6, rig.append()), (7, rig.at(50)), (8, rig.at(9000))] {
+        for (now, options) in [(5, rig.at(0)), (5, rig.at(0)), (6, rig.append()), (7, rig.at(50)), (8, rig.at(9000))] {
             rig.file().mark_set_id();
             let task = TestTask::new().at(now);
             assert!(rig.write_as(&[source], &options, &task).is_ok());

@@ -1,18 +1,59 @@
 //! Grace periods: nothing is released under a reader.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Barrier;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
 use crate::testing::{Machine, POISON, cx, populate, run, slots, with_watchdog};
-use crate::{Frames, PAGE_SIZE, PageIndex, SlotMask};
+use crate::{CoreSync, Frames, PAGE_SIZE, PageIndex, SlotMask, SyncFamily};
+
+/// Read sections of the kernel's own, of which one count tells whether any is open.
+struct OwnSections;
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: the words, the fence and the lock are `CoreSync`'s. A section that is open when a thread
+// begins to wait is counted, and no longer once that returns; all is sequentially consistent.
+unsafe impl SyncFamily for OwnSections {
+    type Word64 = <CoreSync as SyncFamily>::Word64;
+    type Word32 = <CoreSync as SyncFamily>::Word32;
+    type Spin<T: Send> = <CoreSync as SyncFamily>::Spin<T>;
+    const HAS_READ_SECTIONS: bool = true;
+
+    fn fence(order: Ordering) {
+        CoreSync::fence(order);
+    }
+
+    fn enter_read_section() {
+        OPEN.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn leave_read_section() {
+        OPEN.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn wait_for_readers() {
+        while OPEN.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+    }
+}
 
 #[test]
 fn no_frame_is_released_while_a_section_that_saw_it_is_open() {
+    frames_outlive_sections::<CoreSync>();
+}
+
+#[test]
+fn nor_while_a_section_of_the_kernels_own_is_open() {
+    frames_outlive_sections::<OwnSections>();
+}
+
+fn frames_outlive_sections<S: SyncFamily + Send + Sync>() {
     with_watchdog(|| {
-        let machine: Machine = Machine::new(64);
+        let machine = Machine::<S>::new(64);
         let mapping = machine.mapping();
         for _ in 0..4 {
             populate(&mapping, run(0, 8), |_| 5);
@@ -102,8 +143,17 @@ fn concurrent_grace_periods_all_end() {
 
 #[test]
 fn no_node_is_reused_while_a_section_is_open() {
+    nodes_outlive_sections::<CoreSync>();
+}
+
+#[test]
+fn nor_while_one_of_the_kernels_own_is() {
+    nodes_outlive_sections::<OwnSections>();
+}
+
+fn nodes_outlive_sections<S: SyncFamily + Send + Sync>() {
     with_watchdog(|| {
-        let machine: Machine = Machine::new(64);
+        let machine = Machine::<S>::new(64);
         let mapping = machine.mapping();
         drop(mapping.lock_or_create(cx(), run(1 << 20, 1)).unwrap());
         let section = mapping.read_section(cx());

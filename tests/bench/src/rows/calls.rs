@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use faultless_filemap::WriteOptions;
+use faultless_host::stores::MemoryStore;
 use faultless_page::PAGE_SIZE;
 
 use super::shared::{COLD, KIB, MIB, TWICE, nothing, user_memory};
 use crate::frames::Layout;
-use crate::kernel::Rig;
+use crate::kernel::{Measured, Rig};
 use crate::limit::{Limit, Section};
 use crate::measure::{Contestant, Role};
 use crate::memory::{Arena, Copier, bytes_of, copy};
@@ -71,14 +72,14 @@ impl Places {
 }
 
 /// A rig with `bytes` of a file in the cache, and room for the index beside them.
-fn filled(bytes: usize, layout: Layout) -> io::Result<Rc<Rig>> {
+fn filled<K: Measured>(bytes: usize, layout: Layout) -> io::Result<Rc<Rig<K>>> {
     let frames = Arena::new(bytes + bytes / 8 + 4 * MIB)?;
-    let rig = Rig::new(frames, layout, user_memory()?);
+    let rig = Rig::over(MemoryStore::volatile(), frames, layout, user_memory()?);
     fill_file(&rig, 0, bytes);
     Ok(Rc::new(rig))
 }
 
-fn fill_file(rig: &Rig, base: u64, bytes: usize) {
+fn fill_file<K: Measured>(rig: &Rig<K>, base: u64, bytes: usize) {
     let step = bytes.min(MIB);
     for pos in (0..bytes).step_by(step) {
         rig.write(&WriteOptions::at(base + pos as u64), step);
@@ -227,8 +228,9 @@ pub(crate) fn flat_at(offset: u64, slots: u64) -> io::Result<Vec<Contestant>> {
     Ok(all)
 }
 
-pub(super) fn read(len: usize) -> io::Result<Vec<Contestant>> {
-    let rig = filled(HOT, Layout::Contiguous)?;
+/// A read from the middle of a file, of a kernel `K`.
+pub(super) fn read<K: Measured>(len: usize) -> io::Result<Vec<Contestant>> {
+    let rig = filled::<K>(HOT, Layout::Contiguous)?;
     let middle = HOT as u64 / 2;
     let reader = |role| {
         let rig = rig.clone();
