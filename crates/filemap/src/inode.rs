@@ -283,8 +283,8 @@ impl<K: Kernel> Inode<K> {
         self.mapping.store().set_times(modified, changed);
     }
 
-    /// Stamps the times with `now`. Times that stay as they are are not stored: two writers of one file do not
-    /// contend for the cache line.
+    /// Stamps the times with `now`. Times that stay as they are are not stored: two writers of one
+    /// file do not contend for the cache line.
     #[doc(alias = "file_update_time")]
     pub(crate) fn stamp(&self, now: u64) {
         for time in [&self.mtime, &self.ctime] {

@@ -126,9 +126,9 @@ pub(crate) fn copy_out<K: Kernel, U: UserMemory + ?Sized>(
     (copied, end, marked)
 }
 
-/// Copies uptodate pages from `pos` on to all that remains of a request, whose cursor stays. `None`,
-/// with nothing copied, if they do not lie side by side in memory, a page is not uptodate, or the
-/// use of one is to be noticed; otherwise how many bytes the user memory did *not* take.
+/// Copies uptodate pages from `pos` on to all that remains of a request, whose cursor stays; how
+/// many bytes the user memory did *not* take. `None`, with nothing copied, if the pages do not lie
+/// side by side in memory, one is not uptodate, or the use of one is to be noticed.
 #[inline(always)]
 pub(crate) fn copy_whole_out<K: Kernel, U: UserMemory + ?Sized>(
     section: &ReadSection<'_, K>,

@@ -11,8 +11,8 @@ use core::sync::atomic::Ordering;
 /// own.
 ///
 /// # Safety
-/// The words are atomic, with the orderings asked for, and the short locks exclude. Read sections of
-/// the family's own are what [`wait_for_readers`](Self::wait_for_readers) says.
+/// The words are atomic, with the orderings asked for, and the short locks exclude. Read sections
+/// of the family's own are what [`wait_for_readers`](Self::wait_for_readers) says.
 pub unsafe trait SyncFamily: 'static {
     /// A 64-bit word.
     type Word64: Word<u64>;

@@ -9,7 +9,6 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, compiler_fence};
 
 use faultless_filemap::{
     Access, DirtyLimit, DirtyThresholds, DirtyVictims, DirtyWriter, Files, InFault, Inode, NoTask,
@@ -17,14 +16,15 @@ use faultless_filemap::{
 };
 use faultless_host::stores::MemoryStore;
 use faultless_page::{
-    AddressSpaceOperations, ConstSync, CoreSync, Count, Initial, Kernel, NoUserMappings, PageCache,
-    PageIndex, Replacement, StoreId, SyncFamily, SyncKind, TwoQueues, Wait, WaitKey,
+    AddressSpaceOperations, ConstSync, CoreSync, Count, Kernel, NoUserMappings, PageCache,
+    PageIndex, Replacement, StoreId, SyncKind, TwoQueues, Wait, WaitKey,
 };
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserMemory, UserSlice};
 
 use super::frames::{ArenaFrames, Layout};
 use super::memory::{self, Arena};
+use super::preemption::PreemptionOff;
 use super::recorder::Recorded;
 
 /// Waits that spin, and after a while let another thread have the CPU: the one that is waited for
@@ -113,49 +113,6 @@ impl Measured for Preemptible {
     fn task() -> impl Task {
         NoTask
     }
-}
-
-/// Read sections as a kernel makes them that knows when each CPU has switched threads: a section is
-/// a time without preemption, which is a count of the CPU's own.
-#[derive(Debug)]
-pub(super) struct PreemptionOff;
-
-thread_local! {
-    static PREEMPT_COUNT: Cell<u32> = const { Cell::new(0) };
-}
-
-// SAFETY: the words, the fence and the lock are `CoreSync`'s. A rig is used by one thread, so when
-// that one waits for readers, no section is open, and what it did before comes before the next.
-unsafe impl SyncFamily for PreemptionOff {
-    type Word64 = <CoreSync as SyncFamily>::Word64;
-    type Word32 = <CoreSync as SyncFamily>::Word32;
-    type Spin<T: Send> = <CoreSync as SyncFamily>::Spin<T>;
-    const HAS_READ_SECTIONS: bool = true;
-
-    #[inline(always)]
-    fn fence(order: Ordering) {
-        CoreSync::fence(order);
-    }
-
-    #[inline(always)]
-    fn enter_read_section() {
-        PREEMPT_COUNT.set(PREEMPT_COUNT.get() + 1);
-        compiler_fence(Ordering::SeqCst);
-    }
-
-    #[inline(always)]
-    fn leave_read_section() {
-        compiler_fence(Ordering::SeqCst);
-        PREEMPT_COUNT.set(PREEMPT_COUNT.get() - 1);
-    }
-
-    fn wait_for_readers() {
-        assert_eq!(PREEMPT_COUNT.get(), 0, "a section of this thread is open");
-    }
-}
-
-impl ConstSync for PreemptionOff {
-    type Free<T: Send + Initial> = <CoreSync as ConstSync>::Free<T>;
 }
 
 /// The smallest kernel, with words that are noted, and a policy of what to keep.

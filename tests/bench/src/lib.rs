@@ -36,6 +36,7 @@ mod kernel;
 mod limit;
 mod measure;
 mod memory;
+mod preemption;
 mod readahead;
 mod reclaim;
 mod recorder;
