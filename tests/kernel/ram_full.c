@@ -1,5 +1,6 @@
 /* Fills the files in memory: they end with ENOSPC while there is memory for the program, a store
-   through a mapping with SIGBUS, and what is removed makes room again. */
+   through a mapping with SIGBUS, and what is removed makes room again. Loads of a hole that is
+   larger than memory end meanwhile, and what was stored between them stays. */
 #include "common.h"
 #include <sys/statvfs.h>
 
@@ -18,6 +19,25 @@ static long fill(int fd)
 	return all;
 }
 
+/* Bytes of a hole that are loaded, one of each page: more than there is memory. */
+#define LOADED (80L << 20)
+
+static void load_hole(int sparse)
+{
+	long sum = 0;
+	volatile unsigned char *map = mmap(0, LOADED, PROT_READ | PROT_WRITE, MAP_SHARED, sparse, 0);
+
+	CHECK(map != MAP_FAILED);
+	map[0] = 1;
+	for (long at = 0; at < LOADED; at += PAGE)
+		sum += map[at];
+	map[PAGE] = 1;
+	for (long at = 0; at < LOADED; at += 16 * PAGE)
+		sum += map[at];
+	printf("loads of a hole: %ld, a store among them: %d\n", sum, map[PAGE]);
+	MUST(munmap((void *)map, LOADED));
+}
+
 int main(void)
 {
 	struct statvfs before, after;
@@ -25,6 +45,8 @@ int main(void)
 	int fd = MUST(open("/dev/shm/full", O_RDWR | O_CREAT, 0600));
 
 	MUST(ftruncate(sparse, 1L << 40));
+	load_hole(sparse);
+	MUST(fallocate(sparse, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, LOADED));
 	MUST(statvfs("/", &before));
 	long all = fill(fd);
 	MUST(statvfs("/", &after));

@@ -250,7 +250,9 @@ impl<K: Kernel> Inode<K> {
             if brought.take().is_none() {
                 locked.mark_used(slot);
             }
-            locked.keep(slot);
+            if access == Access::Write || !self.mapping().holes_are_zeros() {
+                locked.keep(slot);
+            }
             if access == Access::Write {
                 self.wait_stable(&locked, task)?;
             }

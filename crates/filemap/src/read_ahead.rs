@@ -202,6 +202,10 @@ impl<K: Kernel> Inode<K> {
     /// Hands the pages of `run` that are neither uptodate nor locked to the store, and puts the
     /// marker on its page if that is among them.
     fn submit_ahead(&self, token: &mut impl PageLocks, run: Run, why: Ahead, retention: Retention) {
+        if self.mapping().holes_are_zeros() {
+            // There is nothing to wait for.
+            return;
+        }
         let end = PageIndex::new(run.end());
         let mut from = PageIndex::new(run.first);
         while from < end {

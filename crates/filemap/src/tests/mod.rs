@@ -46,5 +46,6 @@ mod truncate;
 mod write;
 mod write_progress;
 mod writeback;
+mod zeros;
 
 use rig::{PAGE, Rig, both, bytes, overlay};

@@ -164,8 +164,8 @@ pub(crate) struct File {
     ends: Option<Arc<dyn Ends>>,
 }
 
-/// The files whose pages can be had again, by the numbers of their mappings.
-static PERSISTENT: Lock<BTreeMap<u64, Weak<File>>> = Lock::new(BTreeMap::new());
+/// The files with pages that can be had again, by the numbers of their mappings.
+static RECLAIMABLE: Lock<BTreeMap<u64, Weak<File>>> = Lock::new(BTreeMap::new());
 
 /// Files whose last handle reclaim has had: an allocation must not wait for their end.
 static ENDED: Lock<Vec<File>> = Lock::new(Vec::new());
@@ -185,12 +185,12 @@ impl FileHandle {
         size: u64,
         ends: Option<Arc<dyn Ends>>,
     ) -> Self {
-        let is_persistent = store.is_persistent();
+        let is_reclaimable = store.is_persistent() || store.is_empty();
         let inode = Inode::<Machine>::new(cache(), store, ReverseMap::new(), size);
         let id = inode.mapping().id();
         let file = Arc::new(File { inode: Some(inode), ends });
-        if is_persistent {
-            PERSISTENT.lock().insert(id, Arc::downgrade(&file));
+        if is_reclaimable {
+            RECLAIMABLE.lock().insert(id, Arc::downgrade(&file));
         }
         Self(file)
     }
@@ -240,22 +240,22 @@ impl Drop for File {
             Some(ends) => ends.end(inode),
             None => inode.discard(),
         }
-        let removed = PERSISTENT.lock().remove(&id);
+        let removed = RECLAIMABLE.lock().remove(&id);
         drop(removed);
     }
 }
 
 /// The table, as reclaim has it.
-pub(crate) struct Persistent;
+pub(crate) struct Reclaimable;
 
 /// A handle that reclaim has. If it is the last one, a thread of the kernel ends the file.
 pub(crate) struct Found(Option<Arc<File>>);
 
-impl Files<Machine> for Persistent {
+impl Files<Machine> for Reclaimable {
     type Handle = Found;
 
     fn find(&self, mapping: u64) -> Option<Found> {
-        let file = PERSISTENT.lock().get(&mapping)?.upgrade()?;
+        let file = RECLAIMABLE.lock().get(&mapping)?.upgrade()?;
         Some(Found(Some(file)))
     }
 }

@@ -33,7 +33,7 @@ pub(crate) use frames::frames;
 pub use heap::Heap;
 pub(crate) use loader::{Boot, Module};
 pub(crate) use machine::{
-    AddressSpace, DISK, Ends, FileHandle, Machine, Open, Persistent, Space, WeakFile, cache,
+    AddressSpace, DISK, Ends, FileHandle, Machine, Open, Reclaimable, Space, WeakFile, cache,
     dirty_limit, end_files, killed_by, new_space, reclaim_by,
 };
 pub(crate) use map::{USER_END, direct_map, image_end, kernel_root, physical};
