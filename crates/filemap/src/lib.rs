@@ -28,6 +28,7 @@ mod errors;
 mod evict;
 mod fallocate;
 mod fault;
+mod fault_hole;
 mod fault_huge;
 mod flush;
 mod flusher;

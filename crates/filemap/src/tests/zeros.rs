@@ -7,7 +7,7 @@ use std::vec;
 use std::vec::Vec;
 
 use faultless_page::{
-    AddressSpaceOperations, FrameNumber, Frames, PageCache, PageIndex, SyncKind, Unmap,
+    AddressSpaceOperations, FrameNumber, Frames, LockId, PageCache, PageIndex, SyncKind, Unmap,
 };
 use faultless_parts::RamStore;
 use faultless_usercopy::IovIter;
@@ -187,5 +187,45 @@ fn nothing_is_guessed_around_a_load_of_a_hole() {
     );
     assert_eq!((resolved, sparse.books()), (Ok(()), (1, 1)));
     assert_eq!(calls, [page]);
+    sparse.discard();
+}
+
+#[test]
+fn a_private_copy_of_a_hole_is_zeros_and_brings_no_page_in() {
+    let sparse = Sparse::new(8, 80);
+    let own = || sparse.cache.allocate(1).expect("memory").take_first().expect("a frame");
+    let copy = |index| {
+        let (page, task) = (PageIndex::new(index), Tester::new());
+        sparse.file.fault_copy(&mut in_fault(), page, own(), &task, |copy| {
+            assert!(matches!(kernel::held()[..], [LockId::Pages { .. }]), "the absent page");
+            copy
+        })
+    };
+    let copied = copy(1).expect("inside the file");
+    assert_eq!((copied.bytes(), sparse.books()), (&[0; PAGE], (0, 0)));
+    write_elsewhere(&sparse.file, 2 * PAGE as u64, b"new");
+    assert_eq!(copy(2).expect("inside the file").bytes()[..3], *b"new");
+    assert_eq!(sparse.load(3), 0);
+    assert_eq!(copy(3).expect("inside the file").bytes()[..], [0; PAGE]);
+    assert_eq!((sparse.books(), copied.bytes()[0]), ((1, 2), 0));
+    assert!(matches!(copy(8), Err(FaultError::PastEnd)));
+    drop(copied);
+    sparse.discard();
+}
+
+/// The size is cut between the look at it and the entry.
+#[test]
+fn p6_a_copy_of_a_hole_that_is_cut_off_meanwhile_is_unmapped() {
+    let sparse = Sparse::new(8, 80);
+    let own = sparse.cache.allocate(1).expect("memory").take_first().expect("a frame");
+    let (page, task) = (PageIndex::new(5), Tester::new());
+    sparse.maps.take();
+    let copied = sparse.file.fault_copy(&mut in_fault(), page, own, &task, |copy| {
+        sparse.file.mapping().truncate_size(5 * PAGE as u64);
+        copy
+    });
+    assert!(copied.is_ok());
+    assert_eq!(sparse.maps.take(), [(5, 6, RmapCall::Unmap(Unmap::Truncate))]);
+    drop(copied);
     sparse.discard();
 }
