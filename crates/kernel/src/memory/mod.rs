@@ -29,7 +29,7 @@ use faultless::parts::FramePool;
 use faultless::prelude::{Kernel, MayFault, PAGE_SIZE};
 
 pub(crate) use anonymous::{anonymous_request, is_anonymous, shared_anonymous};
-pub(crate) use frames::frames;
+pub(crate) use frames::{frames, is_below_low_mark};
 pub use heap::Heap;
 pub(crate) use loader::{Boot, Module};
 pub(crate) use machine::{
