@@ -40,6 +40,7 @@ mod limits;
 mod migrate;
 mod moving;
 mod nonblocking;
+mod nonblocking_sync;
 mod open_file;
 mod options;
 mod pos;

@@ -33,6 +33,7 @@ mod legacy;
 mod limits;
 mod migrate;
 mod nonblocking;
+mod nonblocking_sync;
 mod open_file;
 mod queued;
 mod read;
