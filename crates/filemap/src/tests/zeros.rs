@@ -229,3 +229,19 @@ fn p6_a_copy_of_a_hole_that_is_cut_off_meanwhile_is_unmapped() {
     drop(copied);
     sparse.discard();
 }
+
+#[test]
+fn zeros_need_no_wait() {
+    let sparse = Sparse::new(8, 80);
+    write_elsewhere(&sparse.file, 2 * PAGE as u64, b"page");
+    let user = User::new();
+    user.put(0, &[7; 3 * PAGE]);
+    let slice = user.slice(0, 3 * PAGE);
+    let mut to = IovIter::from_slice(&user, &slice);
+    let got = sparse.file.try_read(&mut token(), &mut to, 10, &NoTask);
+    assert_eq!((got, sparse.books()), (Ok(3 * PAGE), (0, 1)));
+    let mut expected = vec![0; 3 * PAGE];
+    expected[2 * PAGE - 10..2 * PAGE - 6].copy_from_slice(b"page");
+    assert!(user.get(0, 3 * PAGE) == expected);
+    sparse.discard();
+}
