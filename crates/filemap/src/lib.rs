@@ -56,6 +56,7 @@ mod seek;
 mod shift;
 mod size_changes;
 mod sync_files;
+mod syncing;
 mod task;
 mod token;
 mod transfer;

@@ -1,5 +1,5 @@
-//! Reads, writes and faults that neither sleep nor fault: for kernels whose tasks are futures. Syncs
-//! and changes of the size are in [`nonblocking_sync`](crate::nonblocking_sync).
+//! Reads, writes and faults that neither sleep nor fault: for kernels whose tasks are futures.
+//! Neighbour: [`nonblocking_sync`](crate::nonblocking_sync) has syncs and changes of the size.
 //!
 //! [`NonBlocking`] runs the same code as the calls that sleep, for a [`Task`] that does not
 //! ([`Task::SLEEPS`]). Where that code would sleep, it looks once more after the task was told the
@@ -41,8 +41,8 @@ use faultless_usercopy::{IovIter, UserMemory, UserSlice};
 
 use crate::fault::{Access, FaultError, MappedFrame};
 use crate::inode::Inode;
-use crate::nonblocking_sync::Syncing;
 use crate::options::{WriteOptions, Written};
+use crate::syncing::Syncing;
 use crate::task::Task;
 use crate::token::{InFault, InodeLocks};
 use crate::uptodate::Unfinished;

@@ -6,60 +6,20 @@
 
 use core::ops::Range;
 
-use faultless_page::{Errno, Kernel, PageIndex, SyncKind};
+use faultless_page::{Errno, Kernel, SyncKind};
 
 use crate::errors::ErrorCursor;
-use crate::inode::Inode;
 use crate::nonblocking::{NoSleep, NonBlocking, NotYet};
+use crate::syncing::Syncing;
 use crate::task::Task;
 use crate::token::{InodeLocks, PageLocks};
-use crate::writeback::Busy;
-
-/// A sync that has begun: the pages that it owes, and how far it is.
-pub(crate) struct Syncing {
-    /// Where the sequence of failures stood before the first look at a page.
-    mark: ErrorCursor,
-    first: PageIndex,
-    end: PageIndex,
-    pass: Pass,
-}
-
-/// A pass over the pages, and the first one that is left.
-enum Pass {
-    Send(PageIndex),
-    Wait(PageIndex),
-}
-
-impl Syncing {
-    fn begin<K: Kernel>(inode: &Inode<K>, range: &Range<u64>) -> Self {
-        let mark = ErrorCursor::now(inode.mapping());
-        let (first, end) = inode.pages_to_sync(range);
-        Self { mark, first, end, pass: Pass::Send(first) }
-    }
-
-    /// Sends and waits for what is left.
-    fn go_on<K: Kernel, T: Task>(
-        &mut self,
-        inode: &Inode<K>,
-        token: &mut impl PageLocks,
-        task: &T,
-    ) -> Result<(), Errno> {
-        if let Pass::Send(from) = &mut self.pass {
-            inode.send_from(token, from, self.end, Busy::Wait, task)?;
-            self.pass = Pass::Wait(self.first);
-        }
-        match &mut self.pass {
-            Pass::Send(_) => Ok(()),
-            Pass::Wait(from) => inode.wait_for_writeback(token, from, self.end, task),
-        }
-    }
-}
 
 impl<K: Kernel> NonBlocking<'_, K> {
-    /// As [`Inode::fsync_range`], without sleeping: repeated until it is not refused, it promises
-    /// what that does for the first call. It owes the pages that were dirty or under writeback
-    /// then. A page refuses it for a writeback in the first pass and for one in the second; for
-    /// more only if other callers have sent it again before the call was repeated.
+    /// As [`Inode::fsync_range`](crate::Inode::fsync_range), without sleeping: repeated until it is
+    /// not refused, it promises what that does for the first call. It owes the pages that were
+    /// dirty or under writeback then. A page refuses it for a writeback in the first pass and for
+    /// one in the second; for more only if other callers have sent it again before the call was
+    /// repeated.
     ///
     /// The store's [`sync`](faultless_page::AddressSpaceOperations::sync) is made as it is, by the
     /// call that finds nothing left to wait for. Dropping `self` before gives the sync up: nothing
@@ -81,7 +41,8 @@ impl<K: Kernel> NonBlocking<'_, K> {
         told.and(synced).map_err(NotYet::Failed)
     }
 
-    /// The same for an open file, as [`Inode::fsync_since`]: `cursor` moves with the last call.
+    /// The same for an open file, as [`Inode::fsync_since`](crate::Inode::fsync_since): `cursor`
+    /// moves with the last call.
     ///
     /// # Errors
     /// As `fsync_range`, with every failure since `cursor`.
@@ -120,14 +81,14 @@ impl<K: Kernel> NonBlocking<'_, K> {
                 }
             },
         };
-        Ok((synced, syncing.mark))
+        Ok((synced, syncing.mark()))
     }
 
-    /// As [`Inode::set_size`], without sleeping; repeated until it is not refused. The size changes
-    /// once, with the call that has all locks for it. A refusal after that is for what the cache
-    /// still holds past the end: the call is to be repeated to have that freed, and changes no size
-    /// again, whatever others have done to it. If it is not repeated, the next change of the size
-    /// does that.
+    /// As [`Inode::set_size`](crate::Inode::set_size), without sleeping; repeated until it is not
+    /// refused. The size changes once, with the call that has all locks for it. A refusal after
+    /// that is for what the cache still holds past the end: the call is to be repeated to have that
+    /// freed, and changes no size again, whatever others have done to it. If it is not repeated,
+    /// the next change of the size does that.
     ///
     /// # Errors
     /// [`NotYet::WouldWait`]; what `set_size` returns, in [`NotYet::Failed`].

@@ -1,7 +1,8 @@
 //! Reads of holes of a file that is nowhere but in the cache: zeros, and no page.
 //!
-//! A fault needs a page with the zeros, which is [transient](faultless_page::LockedRun::set_transient)
-//! until it is written, and leaves when memory is short. A read needs none.
+//! A fault needs a page with the zeros, which is
+//! [transient](faultless_page::LockedRun::set_transient) until it is written, and leaves when
+//! memory is short. A read needs none.
 #![forbid(unsafe_code)]
 
 use faultless_page::{Errno, Kernel, Mark};

@@ -124,10 +124,11 @@ impl<K: Kernel> Mapping<K> {
         self.id & ON_BOOKS != 0
     }
 
-    /// Whether what is in no page reads as zeros: the store [is empty]. A page that its store has
-    /// filled is [transient](crate::LockedRun::set_transient) until a write: then it may be dropped.
+    /// Whether what is in no page reads as zeros: the store [is empty]. A page that the store has
+    /// filled is [transient] until a write, and may be dropped as long as it is.
     ///
     /// [is empty]: AddressSpaceOperations::is_empty
+    /// [transient]: crate::LockedRun::set_transient
     #[must_use]
     #[inline]
     pub fn holes_are_zeros(&self) -> bool {

@@ -28,6 +28,14 @@ enum Entry {
 /// The frames of all pages.
 type Frames = [Box<UnsafeCell<[u8; PROBE_STEP]>>; PAGES];
 
+/// What all pages do before each look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pages {
+    Stay,
+    /// They get other frames, as by a migration or a collapse.
+    Move,
+}
+
 /// What a frame holds that is no page's any more.
 const STALE: u8 = 0xdb;
 
@@ -37,8 +45,7 @@ struct Table {
     frames: [Frames; 2],
     /// Which of the two are the pages'.
     now: Cell<usize>,
-    /// Whether all pages move before each look, as a migration or a collapse moves them.
-    moves: bool,
+    pages: Pages,
     entries: [Cell<Entry>; PAGES],
     resolved: Cell<usize>,
     armed: Cell<Option<(usize, Present)>>,
@@ -46,15 +53,15 @@ struct Table {
 
 impl Table {
     fn new(entries: [Entry; PAGES]) -> WalkedUser<Self> {
-        Self::with(entries, false)
+        Self::with(entries, Pages::Stay)
     }
 
-    fn with(entries: [Entry; PAGES], moves: bool) -> WalkedUser<Self> {
+    fn with(entries: [Entry; PAGES], pages: Pages) -> WalkedUser<Self> {
         let frames = || std::array::from_fn(|_| Box::new(UnsafeCell::new([0; PROBE_STEP])));
         WalkedUser::new(Self {
             frames: [frames(), frames()],
             now: Cell::new(0),
-            moves,
+            pages,
             entries: entries.map(Cell::new),
             resolved: Cell::new(0),
             armed: Cell::new(None),
@@ -106,7 +113,7 @@ unsafe impl PageWalk for Table {
                 self.present(after);
             }
         }
-        if self.moves {
+        if self.pages == Pages::Move {
             self.move_pages();
         }
         let number = (page.get() - BASE) / PROBE_STEP;
@@ -145,7 +152,7 @@ impl FivePages {
 
     /// Pages that move all the time.
     fn moving() -> Self {
-        Self(Table::with(Self::ENTRIES, true))
+        Self(Table::with(Self::ENTRIES, Pages::Move))
     }
 }
 
@@ -221,7 +228,7 @@ fn copies_by_a_walk_follow_pages_that_move_to_other_frames() {
         panic!("{failure}");
     }
     // More than two pages, each of which moves before each look.
-    let user = Table::with([Entry::Write; PAGES], true);
+    let user = Table::with([Entry::Write; PAGES], Pages::Move);
     let data: Vec<u8> = (0..4 * PROBE_STEP).map(|at| (at % 251) as u8).collect();
     let slice = UserSlice::new(&user, UserAddr::new(BASE + 77), data.len()).expect("in range");
     let mut got = vec![0; data.len()];
