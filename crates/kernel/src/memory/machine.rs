@@ -131,6 +131,10 @@ unsafe impl System for Machine {
     fn flush(root: usize, pages: Range<usize>) {
         shootdown::flush(root, &pages);
     }
+
+    fn is_zeros(file: &FileHandle) -> bool {
+        file.0.is_zeros
+    }
 }
 
 /// Address spaces.
@@ -162,6 +166,8 @@ pub(crate) struct File {
     /// There until the file is dropped.
     inode: Option<Inode<Machine>>,
     ends: Option<Arc<dyn Ends>>,
+    /// Private mappings of it are memory without a file.
+    is_zeros: bool,
 }
 
 /// The files with pages that can be had again, by the numbers of their mappings.
@@ -185,10 +191,23 @@ impl FileHandle {
         size: u64,
         ends: Option<Arc<dyn Ends>>,
     ) -> Self {
+        Self::of(store, size, |inode| File { inode: Some(inode), ends, is_zeros: false })
+    }
+
+    /// The file of `size` bytes on `store` that private memory is mapped from.
+    pub(super) fn zeros(store: Arc<dyn AddressSpaceOperations>, size: u64) -> Self {
+        Self::of(store, size, |inode| File { inode: Some(inode), ends: None, is_zeros: true })
+    }
+
+    fn of(
+        store: Arc<dyn AddressSpaceOperations>,
+        size: u64,
+        file: impl FnOnce(Inode<Machine>) -> File,
+    ) -> Self {
         let is_reclaimable = store.is_persistent() || store.is_empty();
         let inode = Inode::<Machine>::new(cache(), store, ReverseMap::new(), size);
         let id = inode.mapping().id();
-        let file = Arc::new(File { inode: Some(inode), ends });
+        let file = Arc::new(file(inode));
         if is_reclaimable {
             RECLAIMABLE.lock().insert(id, Arc::downgrade(&file));
         }
