@@ -1,5 +1,5 @@
-//! A kernel whose tasks are futures: a write and a read that never sleep, on a device that answers
-//! later. Faults as futures are in `tests/tests/nonblocking`.
+//! A kernel whose tasks are futures: a write, a truncation and a sync that never sleep, on a device
+//! that answers later. Faults as futures are in `tests/tests/nonblocking`.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -82,6 +82,36 @@ async fn write(file: &Inode<MyKernel>, memory: &Memory, buffer: UserSlice, pos: 
     done
 }
 
+/// Calls `call` for the task that is polled until it is not refused.
+async fn until_done(
+    file: &Inode<MyKernel>,
+    mut call: impl FnMut(&mut MayFault, &Polled<'_>) -> Result<(), NotYet>,
+) -> Result<(), Errno> {
+    let done = poll_fn(|cx| {
+        // SAFETY: as for a write.
+        let mut token = unsafe { MayFault::assert() };
+        match call(&mut token, &Polled(file.mapping().cache().wait(), cx.waker())) {
+            Err(NotYet::WouldWait(_)) => Poll::Pending,
+            result => Poll::Ready(result),
+        }
+    });
+    match done.await {
+        Err(NotYet::Failed(errno)) => Err(errno),
+        _ => Ok(()),
+    }
+}
+
+/// A `write`, an `ftruncate` to what was written, and an `fsync`.
+async fn save(file: &Inode<MyKernel>, memory: &Memory, buffer: UserSlice, pos: u64) -> usize {
+    let written = write(file, memory, buffer, pos).await;
+    let (mut calls, size) = (file.nonblocking(), pos + written as u64);
+    until_done(file, |token, task| calls.set_size(token, size, task)).await.unwrap();
+    until_done(file, |token, task| calls.fsync_range(token, SyncKind::All, 0..size, task))
+        .await
+        .unwrap();
+    written
+}
+
 fn main() {
     let wakers: &'static Wakers = Box::leak(Box::default());
     let device: &'static Device = Box::leak(Box::new(QueuedStore::new(RamStore::new(), wakers)));
@@ -99,7 +129,7 @@ fn main() {
     // The executor of one task: polls it, and lets the device work.
     let mut polls = 1;
     let written = {
-        let mut task = pin!(write(&file, &memory, buffer, 2000));
+        let mut task = pin!(save(&file, &memory, buffer, 2000));
         let mut cx = Context::from_waker(Waker::noop());
         loop {
             if let Poll::Ready(written) = task.as_mut().poll(&mut cx) {
@@ -109,7 +139,8 @@ fn main() {
             polls += 1;
         }
     };
-    println!("{written} bytes written in {polls} polls");
-    assert_eq!((written, file.size()), (3000, 2 * PAGE_SIZE as u64));
+    println!("{written} bytes written, cut and synced in {polls} polls");
+    assert_eq!((written, file.size()), (3000, 5000));
+    assert_eq!(file.residency(0..u64::MAX).dirty, 0);
     file.discard();
 }

@@ -16,8 +16,8 @@ use crate::writeback::pages;
 impl<K: Kernel> Inode<K> {
     /// Drops the clean pages that hold bytes of `range` from the cache, mapped or not; how many.
     /// Pages that are locked, dirty or under writeback stay (F5); so do pages whose frame is
-    /// counted by something else than the mapping and page tables, as a device's pin is, and all
-    /// pages of a store that keeps no data elsewhere.
+    /// counted by something else than the mapping and page tables, as a device's pin is, and the
+    /// pages of a store that keeps no data elsewhere, but for zeros that were never written.
     ///
     /// Waits for no lock; for the end of read sections only. No page lock is held; I need not be.
     /// So an allocator may call it to reclaim, on the thread that allocates ([`Frames::allocate`]).
@@ -55,7 +55,7 @@ impl<K: Kernel> Inode<K> {
         choose: impl Fn(&LockedRun<'_, K>) -> SlotMask,
     ) -> u64 {
         let mapping = self.mapping();
-        if !mapping.store().is_persistent() {
+        if !self.may_drop_pages() {
             return 0;
         }
         let (mut from, mut evicted) = (first, 0);
@@ -85,9 +85,16 @@ impl<K: Kernel> Inode<K> {
         }
     }
 
+    /// Whether some pages can be had again once they are dropped.
+    pub(crate) fn may_drop_pages(&self) -> bool {
+        self.mapping().store().is_persistent() || self.mapping().holes_are_zeros()
+    }
+
     /// Which of `slots`, locked pages, are clean, no longer mapped by a user, and counted by the
-    /// mapping alone.
+    /// mapping alone; of a file in memory, those that were never written.
     pub(crate) fn unused(&self, locked: &LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
+        let is_zeros = self.mapping().holes_are_zeros();
+        let slots = if is_zeros { slots & locked.transient() } else { slots };
         self.unmap_unpinned(locked, locked.clean() & slots)
     }
 

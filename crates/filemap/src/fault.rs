@@ -10,7 +10,7 @@
 //! page's part of the file: see [`moving`](crate::moving).
 #![forbid(unsafe_code)]
 
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 
 use faultless_page::{
     AddressSpaceOperations, Count, Errno, Kernel, LockedRun, OwnedFrame, PageIndex, PageRun,
@@ -171,7 +171,8 @@ impl<K: Kernel> Inode<K> {
     /// `install` is as for [`fault`](Self::fault). It may find that another thread has made a copy
     /// meanwhile, which stays. An entry that showed the page itself is replaced; its count goes
     /// back after a flush, with nothing locked. The frame is allocated before this call (P3), and
-    /// freed by an `install` that does not take it. The file is only read.
+    /// freed by an `install` that does not take it. The file is only read; no page is brought in
+    /// for a hole of one that is nowhere but in the cache.
     ///
     /// # Errors
     /// As [`fault`](Self::fault) for a load. The frame is freed.
@@ -193,11 +194,15 @@ impl<K: Kernel> Inode<K> {
         &'i self,
         fault: &mut InFault,
         index: PageIndex,
-        mut copy: OwnedFrame<'f, K>,
+        copy: OwnedFrame<'f, K>,
         kept: Kept<'_, 'i, K>,
         task: &T,
         install: impl FnOnce(OwnedFrame<'f, K>) -> R,
     ) -> Result<R, FaultError> {
+        let (mut copy, install) = match self.copy_hole(fault, index, copy, task, install)? {
+            ControlFlow::Break(installed) => return Ok(installed),
+            ControlFlow::Continue(rest) => rest,
+        };
         let copy_and_install = |locked: &LockedRun<'_, K>, _: MappedFrame<'_, K>| {
             locked.copy_page(index, &mut copy)?;
             Ok(install(copy))
@@ -250,7 +255,9 @@ impl<K: Kernel> Inode<K> {
             if brought.take().is_none() {
                 locked.mark_used(slot);
             }
-            locked.keep(slot);
+            if access == Access::Write || !self.mapping().holes_are_zeros() {
+                locked.keep(slot);
+            }
             if access == Access::Write {
                 self.wait_stable(&locked, task)?;
             }
@@ -385,7 +392,7 @@ impl<K: Kernel> Inode<K> {
     /// A truncation sets the size and then unmaps; a fault installs and then looks at the size.
     /// With a fence in each, one of them sees the other. The truncation unmaps once more with the
     /// page locked, but does not come to that if its task is killed.
-    fn recheck_size(&self, locked: &mut LockedRun<'_, K>, index: PageIndex) {
+    pub(crate) fn recheck_size(&self, locked: &mut LockedRun<'_, K>, index: PageIndex) {
         let size = self.size_after_insertion();
         if index.start() >= size.get() {
             self.unmap(index, index.plus(1), Unmap::Truncate);

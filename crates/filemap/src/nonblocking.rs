@@ -1,4 +1,5 @@
 //! Reads, writes and faults that neither sleep nor fault: for kernels whose tasks are futures.
+//! Neighbour: [`nonblocking_sync`](crate::nonblocking_sync) has syncs and changes of the size.
 //!
 //! [`NonBlocking`] runs the same code as the calls that sleep, for a [`Task`] that does not
 //! ([`Task::SLEEPS`]). Where that code would sleep, it looks once more after the task was told the
@@ -11,12 +12,12 @@
 //! resident as its fault handler does, by [`NonBlocking::fault`] if that is a page of a file.
 //!
 //! # What is kept between two calls
-//! The count of what has landed, which the caller has; and the page that is being read, with a
-//! count of its frame, so that reclaim does not take it before the next call and a failed read is
-//! reported to this caller (F8). No lock is kept, no range, and no place in a queue: a task that is
-//! not polled again holds up no other. So each call is a write of its own to other writers, whose
-//! bytes may come between those of two calls; and each call of an append goes to the end that the
-//! file has by then.
+//! The count of what has landed, which the caller has; how far a sync or a truncation is; and the
+//! page that is being read, with a count of its frame, so that reclaim does not take it before the
+//! next call and a failed read is reported to this caller (F8). No lock is kept, no range, and no
+//! place in a queue: a task that is not polled again holds up no other. So each call is a write of
+//! its own to other writers, whose bytes may come between those of two calls; and each call of an
+//! append goes to the end that the file has by then.
 //!
 //! # How often a call is refused (L1)
 //! A call does not wait for others in a loop, so it ends. After a wake it is refused again only if
@@ -41,6 +42,7 @@ use faultless_usercopy::{IovIter, UserMemory, UserSlice};
 use crate::fault::{Access, FaultError, MappedFrame};
 use crate::inode::Inode;
 use crate::options::{WriteOptions, Written};
+use crate::syncing::Syncing;
 use crate::task::Task;
 use crate::token::{InFault, InodeLocks};
 use crate::uptodate::Unfinished;
@@ -68,14 +70,19 @@ pub enum NotYet<E = Errno> {
 /// One for each request: it keeps the page that the last call was refused for. Dropping it at any
 /// time is fine. The cache's [`Wait`](faultless_page::Wait) is still called to wait for readers on
 /// other CPUs that are inside a section, which do not sleep; [`SpinWait`](faultless_page::SpinWait)
-/// does.
+/// does. Calls of the store are made as they are: those that complete requests later, and do not
+/// sleep otherwise, do not make these calls sleep.
 pub struct NonBlocking<'i, K: Kernel> {
-    inode: &'i Inode<K>,
+    pub(crate) inode: &'i Inode<K>,
     unfinished: Unfinished<'i, K>,
+    /// A sync that was refused.
+    pub(crate) syncing: Option<Syncing>,
+    /// The size has changed, and something is left past the end.
+    pub(crate) has_cut: bool,
 }
 
 /// A task whose calls do not sleep, and why the last one ended.
-struct NoSleep<'t, T> {
+pub(crate) struct NoSleep<'t, T> {
     task: &'t T,
     refused: Cell<Option<NotYet>>,
 }
@@ -85,7 +92,8 @@ impl<K: Kernel> Inode<K> {
     #[must_use]
     #[doc(alias = "IOCB_NOWAIT")]
     pub const fn nonblocking(&self) -> NonBlocking<'_, K> {
-        NonBlocking { inode: self, unfinished: Unfinished::nothing() }
+        let unfinished = Unfinished::nothing();
+        NonBlocking { inode: self, unfinished, syncing: None, has_cut: false }
     }
 }
 
@@ -178,12 +186,12 @@ impl<K: Kernel> NonBlocking<'_, K> {
 }
 
 impl<'t, T: Task> NoSleep<'t, T> {
-    const fn of(task: &'t T) -> Self {
+    pub(crate) const fn of(task: &'t T) -> Self {
         Self { task, refused: Cell::new(None) }
     }
 
     /// What stands behind an error: a refusal says `WouldBlock`, as a store may.
-    fn refusal(&self, errno: Errno) -> NotYet {
+    pub(crate) fn refusal(&self, errno: Errno) -> NotYet {
         match self.refused.take() {
             Some(refused) if errno == Errno::WouldBlock => refused,
             _ => NotYet::Failed(errno),

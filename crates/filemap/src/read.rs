@@ -312,8 +312,8 @@ impl<K: Kernel> Inode<K> {
                 continue;
             }
             to.revert(copied);
-            let sleeps = T::SLEEPS && !matches!(missing, Missing::WouldBlock);
-            if sleeps && copied == 0 && end == CopyEnd::NotUptodate {
+            // Zeros need no wait. A task that does not sleep may not fault either.
+            if T::SLEEPS && copied == 0 && end == CopyEnd::NotUptodate {
                 match self.read_hole(token, to, at, wanted) {
                     Ok(0) => {}
                     Ok(zeros) => {

@@ -2,13 +2,14 @@
 //!
 //! [`faultless_policy::readahead`] decides, when a read misses a page or uses one that carries a
 //! marker; this module has the store read the pages. It waits for no page that is in the cache and
-//! for no completion: what is not free at once is left out, and read when it is asked for.
+//! for no completion: what is not free at once is left out, and read when it is asked for. A guess
+//! takes frames that are spare, and has no page given up.
 #![forbid(unsafe_code)]
 
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
-use faultless_page::{Kernel, Mark, PageIndex, PageRun, Spin, SpinLock, Word};
+use faultless_page::{Errno, FrameBatch, Kernel, Mark, PageIndex, PageRun, Spin, SpinLock, Word};
 use faultless_policy::readahead::{
     Advice, File, Limits, Readahead, Run, Window, around, will_need,
 };
@@ -181,8 +182,9 @@ fn asked<K: Kernel>(inode: &Inode<K>, first: PageIndex, at: FilePos, len: usize)
 
 impl<K: Kernel> Inode<K> {
     /// Has the store read the pages that hold bytes of `[pos, pos + len)`, and does not wait for
-    /// that: `POSIX_FADV_WILLNEED`. Pages that are locked, and those for which there is no memory,
-    /// are left out. May sleep for memory, and in the store. No page lock is held.
+    /// that: `POSIX_FADV_WILLNEED`. Pages that are locked, and those for which no memory is
+    /// [spare](faultless_page::Frames::allocate_spare), are left out. May sleep in the store. No
+    /// page lock is held.
     #[doc(alias = "POSIX_FADV_WILLNEED")]
     #[doc(alias = "force_page_cache_readahead")]
     pub fn will_need(&self, token: &mut impl PageLocks, pos: u64, len: u64, limits: &Limits) {
@@ -202,6 +204,10 @@ impl<K: Kernel> Inode<K> {
     /// Hands the pages of `run` that are neither uptodate nor locked to the store, and puts the
     /// marker on its page if that is among them.
     fn submit_ahead(&self, token: &mut impl PageLocks, run: Run, why: Ahead, retention: Retention) {
+        if self.mapping().holes_are_zeros() {
+            // There is nothing to wait for.
+            return;
+        }
         let end = PageIndex::new(run.end());
         let mut from = PageIndex::new(run.first);
         while from < end {
@@ -225,7 +231,7 @@ impl<K: Kernel> Inode<K> {
         let absent = self.absent(piece);
         let mut batch = match absent {
             0 => None,
-            pages => Some(mapping.cache().allocate_or_reclaim(token.page_locks(), pages).ok()?),
+            pages => Some(self.frames_for(token, pages, why).ok()?),
         };
         // Pages that were absent may have been sent for meanwhile: their locks are the store's.
         let locked = mapping.try_lock_free_or_create(token.page_locks(), piece).ok()?;
@@ -253,6 +259,20 @@ impl<K: Kernel> Inode<K> {
         };
         self.hand_over(locked, inside);
         Some(next)
+    }
+
+    /// Frames for `pages` pages. A guess pushes no page out.
+    fn frames_for(
+        &self,
+        token: &mut impl PageLocks,
+        pages: u32,
+        why: Ahead,
+    ) -> Result<FrameBatch<'_, K>, Errno> {
+        let cache = self.mapping().cache();
+        match why {
+            Ahead::Asked => cache.allocate_or_reclaim(token.page_locks(), pages),
+            Ahead::Guessed(_) => cache.allocate_spare(pages),
+        }
     }
 
     /// How many of the pages are not in the cache, at this moment.

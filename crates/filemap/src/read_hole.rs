@@ -1,10 +1,11 @@
 //! Reads of holes of a file that is nowhere but in the cache: zeros, and no page.
 //!
-//! A page with the zeros could not be given up, because its store has no other copy; so a program
-//! that reads a large sparse file would use up memory.
+//! A fault needs a page with the zeros, which is
+//! [transient](faultless_page::LockedRun::set_transient) until it is written, and leaves when
+//! memory is short. A read needs none.
 #![forbid(unsafe_code)]
 
-use faultless_page::{AddressSpaceOperations, Errno, Kernel, Mark};
+use faultless_page::{Errno, Kernel, Mark};
 use faultless_usercopy::{IovIter, UserMemory};
 
 use crate::inode::Inode;
@@ -12,7 +13,7 @@ use crate::pos::FilePos;
 
 impl<K: Kernel> Inode<K> {
     /// Copies zeros, up to `len` bytes, if the bytes at `pos` are in no page and the store is
-    /// [empty](AddressSpaceOperations::is_empty). How many: 0 if there is a page.
+    /// [empty](faultless_page::AddressSpaceOperations::is_empty). How many: 0 if there is a page.
     /// Nothing is locked: the copy may fault.
     ///
     /// # Errors
@@ -25,7 +26,7 @@ impl<K: Kernel> Inode<K> {
         pos: FilePos,
         len: usize,
     ) -> Result<usize, Errno> {
-        if !self.mapping().store().is_empty() {
+        if !self.mapping().holes_are_zeros() {
             return Ok(0);
         }
         // In this order: a truncation cuts first, and then drops pages, which have no zeros.

@@ -12,8 +12,8 @@
 use core::ops::Deref;
 
 use faultless_page::{
-    AddressSpaceOperations, Kernel, LockedRun, PAGES_PER_LEAF, PageCache, PageIndex, PageRun,
-    Removals, SlotMask, UserMappings, Victims,
+    Kernel, LockedRun, PAGES_PER_LEAF, PageCache, PageIndex, PageRun, Removals, SlotMask,
+    UserMappings, Victims,
 };
 use heapless::Vec;
 
@@ -81,10 +81,10 @@ impl Reclaimer {
     }
 
     /// One step: drops about `wanted` pages of `cache`, those that its policy would miss least.
-    /// Pages that are locked, dirty, under writeback or pinned stay (F5), and pages of stores that
-    /// keep no data elsewhere were never on the books. Leaves that have lost their last page are
-    /// freed. It looks at each page three times at most, and ends (L1). If it has neither
-    /// dropped nor sent one of a cache with pages, none can be dropped now.
+    /// Pages that are locked, dirty, under writeback or pinned stay (F5). Pages of stores that keep
+    /// no data elsewhere are not on the books, but for zeros that were never written. Leaves that
+    /// have lost their last page are freed. It looks at each page three times at most, and ends
+    /// (L1). If it has neither dropped nor sent one of a cache with pages, none can be dropped now.
     ///
     /// Waits for no lock but short ones, and for no read of a store; for the ends of read sections,
     /// and with [`DirtyVictims::Send`] where a store does, for room in its queue. No page lock is
@@ -149,9 +149,7 @@ impl<'c, K: Kernel, F: Files<K>> AtHand<'c, K, F> {
             return true;
         }
         self.lay_down();
-        let is_it = |file: &F::Handle| {
-            file.mapping().id() == mapping && file.mapping().store().is_persistent()
-        };
+        let is_it = |file: &F::Handle| file.mapping().id() == mapping && file.may_drop_pages();
         self.file = files.find(mapping).filter(is_it);
         self.file.is_some()
     }

@@ -3,7 +3,8 @@
 //! A call passes over the embedder's table twice. First it sends the dirty pages of each file, up
 //! to the size that was visible when the pass came there; then it waits for them. So the files are
 //! on their way together. A file that leaves the table meanwhile was [closed](Inode::close): its
-//! pages are with the store already. The store is synced once, behind them.
+//! pages are with the store already, and its failures in the sequence
+//! ([`leaves`](StoreErrors::leaves)). The store is synced once, behind them.
 //!
 //! Failed writebacks are counted by the files. The second pass adds those that are new to the
 //! sequence of the store, in which each open file has a place of its own: what `syncfs` reports and
@@ -124,6 +125,13 @@ impl<K: Kernel> StoreErrors<K> {
             return synced;
         }
         self.report(cursor).and(synced)
+    }
+
+    /// The inode is about to leave the table: its failures that no call has added yet stay in the
+    /// sequence. After [`close`](Inode::close) has succeeded or failed, and before
+    /// [`discard`](Inode::discard). Does not sleep.
+    pub fn leaves(&self, inode: &Inode<K>) {
+        self.add_failures_of(inode);
     }
 
     fn failures(&self) -> Failures {

@@ -117,6 +117,19 @@ impl<T: Task> Patience for Caller<'_, T> {
     }
 }
 
+/// A task whose call ends for a reason that it was told. What is tidied up behind that is left to
+/// another call where it would wait, and is not told.
+pub(crate) struct Leaving<'t, T>(pub(crate) &'t T);
+
+impl<T: Task> Task for Leaving<'_, T> {
+    const SLEEPS: bool = T::SLEEPS;
+
+    #[inline(always)]
+    fn fatal_signal_pending(&self) -> bool {
+        self.0.fatal_signal_pending()
+    }
+}
+
 /// A task without limits, signals or clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoTask;

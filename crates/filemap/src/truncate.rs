@@ -25,7 +25,7 @@ use crate::limits;
 use crate::pos::FilePos;
 use crate::ranges::ByteRange;
 use crate::size_changes::Origin;
-use crate::task::{Caller, Task};
+use crate::task::{Caller, Leaving, Task};
 use crate::token::{InodeLocks, PageLocks};
 
 impl<K: Kernel> Inode<K> {
@@ -178,6 +178,23 @@ impl<K: Kernel> Inode<K> {
         completed
     }
 
+    /// Completes a truncation that was left incomplete, if any: takes I.
+    ///
+    /// # Errors
+    /// As [`complete_cut`](Self::complete_cut).
+    pub(crate) fn finish_cut<T: Task>(
+        &self,
+        token: &mut impl InodeLocks,
+        task: &T,
+    ) -> Result<(), Errno> {
+        if !self.size_changes.is_cut_incomplete() {
+            return Ok(());
+        }
+        let wait = self.mapping().cache().wait();
+        let _size_lock = self.lock.lock_killable(wait, &Caller(task))?;
+        self.complete_cut(token, task)
+    }
+
     fn remove_past<T: Task>(
         &self,
         token: &mut impl PageLocks,
@@ -249,6 +266,8 @@ impl<K: Kernel> Inode<K> {
     pub(crate) fn give_back<T: Task>(&self, token: &mut impl PageLocks, task: &T) {
         let size = self.eof();
         self.size_changes.cut_begins(size);
+        // Of a call that does not sleep, the last key that it is told counts: not one of these.
+        let task = &Leaving(task);
         let _left_to_the_next = self.give_back_past(token, size, Origin::Here, task);
     }
 

@@ -246,6 +246,9 @@ impl<K: Kernel> Inode<K> {
             && !is_uptodate
         {
             let inserted = locked.insert_batch(at_rest, frames);
+            // Zeros can be had again, until they are written to.
+            let is_zeros = self.mapping().holes_are_zeros();
+            let retention = if is_zeros { Retention::Transient } else { retention };
             retention.mark(&mut locked, inserted);
         }
         let Some(reading) = Reading::of(self, &locked, first) else {

@@ -93,8 +93,8 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<(), Errno> {
         let mark = ErrorCursor::now(self.mapping());
-        let (first, end) = pages(&(range.start..range.end.min(self.size())));
-        self.wait_for_writeback(token, first, end, task)?;
+        let (mut first, end) = pages(&(range.start..range.end.min(self.size())));
+        self.wait_for_writeback(token, &mut first, end, task)?;
         mark.since(self.mapping())
     }
 
@@ -208,15 +208,16 @@ impl<K: Kernel> Inode<K> {
             return Ok(());
         }
         self.send_dirty(token, &range, task)?;
+        self.sync_store(kind)
+    }
+
+    /// Has the store sync, with the size and the times. None succeeds after one that lost what had
+    /// been sent.
+    pub(crate) fn sync_store(&self, kind: SyncKind) -> Result<(), Errno> {
         // Once more: pages that a truncation has cut off meanwhile were not sent, so its size has
         // to be durable, and a write may have grown the file since.
         self.tell_size_if_new();
         self.tell_times();
-        self.sync_store(kind)
-    }
-
-    /// Has the store sync. None succeeds after one that lost what had been sent.
-    fn sync_store(&self, kind: SyncKind) -> Result<(), Errno> {
         let store = self.mapping().store();
         let unwinds = FailsByDrop(self);
         let synced = store.sync(kind);
@@ -259,8 +260,8 @@ impl<K: Kernel> Inode<K> {
         token: &mut impl PageLocks,
         task: &T,
     ) -> Result<(), Errno> {
-        let (first, end) = pages(&(0..self.size()));
-        self.wait_for_writeback(token, first, end, task)?;
+        let (mut first, end) = pages(&(0..self.size()));
+        self.wait_for_writeback(token, &mut first, end, task)?;
         self.tell_size_if_new();
         self.tell_times();
         Ok(())
@@ -277,8 +278,8 @@ impl<K: Kernel> Inode<K> {
         range: &Range<u64>,
         task: &T,
     ) -> Result<(), Errno> {
-        let (first, end) = self.send(token, range, Busy::Wait, task)?;
-        self.wait_for_writeback(token, first, end, task)
+        let (mut first, end) = self.send(token, range, Busy::Wait, task)?;
+        self.wait_for_writeback(token, &mut first, end, task)
     }
 
     /// Sends the dirty pages of `range`, up to the size that is visible now; the range, in pages.
@@ -292,18 +293,38 @@ impl<K: Kernel> Inode<K> {
         busy: Busy,
         task: &T,
     ) -> Result<(PageIndex, PageIndex), Errno> {
+        let (first, end) = self.pages_to_sync(range);
+        self.send_from(token, &mut { first }, end, busy, task)?;
+        Ok((first, end))
+    }
+
+    /// The pages of `range` up to the size that is visible now, of which the store is told.
+    pub(crate) fn pages_to_sync(&self, range: &Range<u64>) -> (PageIndex, PageIndex) {
         let size = self.size();
         // The store learns of the size before it gets the data.
         self.tell_size_if_new();
-        let (first, end) = pages(&(range.start..range.end.min(size)));
-        let mut from = first;
-        while let Some(run) = self.mapping().find(from, end, Mark::Unclean) {
-            while from < run.end() {
-                let rest = (from.max(run.first()), run.end());
-                from = self.send_first(token, rest, busy, task)?;
+        pages(&(range.start..range.end.min(size)))
+    }
+
+    /// Sends the dirty pages of `from..end`. `from` moves on past those that are done with.
+    ///
+    /// # Errors
+    /// [`Errno::Interrupted`].
+    pub(crate) fn send_from<T: Task>(
+        &self,
+        token: &mut impl PageLocks,
+        from: &mut PageIndex,
+        end: PageIndex,
+        busy: Busy,
+        task: &T,
+    ) -> Result<(), Errno> {
+        while let Some(run) = self.mapping().find(*from, end, Mark::Unclean) {
+            while *from < run.end() {
+                let rest = ((*from).max(run.first()), run.end());
+                *from = self.send_first(token, rest, busy, task)?;
             }
         }
-        Ok((first, end))
+        Ok(())
     }
 
     /// Sends, or waits for, the first pages of a range, all in one leaf; the first page that is
@@ -399,23 +420,22 @@ impl<K: Kernel> Inode<K> {
         locked.clear_wrote_past_eof(wrote_past_eof);
     }
 
-    /// Waits for the writebacks of pages `first..end` that are under way, each once. One that fails
-    /// is in the sequence of failures.
+    /// Waits for the writebacks of pages `from..end` that are under way, each once, and moves
+    /// `from` on. One that fails is in the sequence of failures.
     ///
     /// # Errors
     /// [`Errno::Interrupted`].
-    fn wait_for_writeback<T: Task>(
+    pub(crate) fn wait_for_writeback<T: Task>(
         &self,
         token: &mut impl PageLocks,
-        first: PageIndex,
+        from: &mut PageIndex,
         end: PageIndex,
         task: &T,
     ) -> Result<(), Errno> {
-        let mut from = first;
-        while let Some(run) = self.mapping().find(from, end, Mark::Writeback) {
+        while let Some(run) = self.mapping().find(*from, end, Mark::Writeback) {
             let page = PageRun::single(run.first());
             self.lock_idle(token, page, task)?;
-            from = page.end();
+            *from = page.end();
         }
         Ok(())
     }
@@ -450,7 +470,7 @@ impl<K: Kernel> Drop for FailsByDrop<'_, K> {
 
 /// What a pass does about a page that another caller has under writeback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Busy {
+pub(crate) enum Busy {
     /// Waits for its end, and sends it if it is dirty then.
     Wait,
     /// Leaves it out.

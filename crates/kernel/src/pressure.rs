@@ -10,12 +10,13 @@ use faultless::prelude::Task;
 use faultless_posix::Errno;
 
 use crate::arch::clock;
-use crate::memory::{Persistent, cache, dirty_limit, end_files, frames, reclaim_by};
+use crate::memory::{
+    Reclaimable, cache, dirty_limit, end_files, frames, is_below_low_mark, reclaim_by,
+};
 use crate::sched;
 use crate::task::{Running, Uninterrupted};
 
-/// The two marks, as parts of all frames.
-const LOW: u32 = 24;
+/// The high mark, as a part of all frames.
 const HIGH: u32 = 16;
 
 /// Pages that a step gives up.
@@ -34,7 +35,7 @@ fn reclaim(mut locks: LockContext<'_>, wanted: u32) -> u32 {
     let mut fruitless = 0;
     for _ in 0..MOST_LOOKS {
         let wanted = wanted.max(BATCH);
-        let done = reclaimer.step(cache(), &Persistent, &mut locks, wanted, &Uninterrupted);
+        let done = reclaimer.step(cache(), &Reclaimable, &mut locks, wanted, &Uninterrupted);
         if done.dropped > 0 {
             return done.dropped;
         }
@@ -56,9 +57,9 @@ fn reclaim_in_time() {
     let mut token = unsafe { InKernel::enter() };
     loop {
         end_files();
-        if frames().free() < total / LOW {
+        if is_below_low_mark() {
             while frames().free() < total / HIGH {
-                let done = reclaimer.step(cache(), &Persistent, &mut token, BATCH, &Uninterrupted);
+                let done = reclaimer.step(cache(), &Reclaimable, &mut token, BATCH, &Uninterrupted);
                 if done.dropped == 0 {
                     // What was sent has to end first.
                     break;

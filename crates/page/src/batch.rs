@@ -24,12 +24,28 @@ impl<K: Kernel> PageCache<K> {
     /// # Errors
     /// [`Errno::NoMemory`], or whatever [`Frames::allocate`] says.
     pub fn allocate(&self, pages: u32) -> Result<FrameBatch<'_, K>, Errno> {
+        self.batch(pages, frame::allocate)
+    }
+
+    /// As [`allocate`](Self::allocate), of frames that are [spare](Frames::allocate_spare).
+    ///
+    /// # Errors
+    /// As `allocate`, if memory is short.
+    pub fn allocate_spare(&self, pages: u32) -> Result<FrameBatch<'_, K>, Errno> {
+        self.batch(pages, frame::allocate_spare)
+    }
+
+    fn batch(
+        &self,
+        pages: u32,
+        allocate: impl FnOnce(&K::Frames, u32) -> Result<(FrameNumber, u32), Errno>,
+    ) -> Result<FrameBatch<'_, K>, Errno> {
         let pages = pages.clamp(1, crate::PAGES_PER_LEAF as u32);
-        let (first, count) = frame::allocate(self.frames(), pages)?;
+        let (first, count) = allocate(self.frames(), pages)?;
         for _ in 0..count {
             K::trace(Trace::Allocated);
         }
-        // SAFETY: `allocate` has just given us these frames, with one count each.
+        // SAFETY: the frames were just given to us, with one count each.
         Ok(unsafe { FrameBatch::new(self, first, count) })
     }
 }

@@ -50,7 +50,9 @@ impl<K: Kernel> PageCache<K> {
         unsafe { &*leaf }
     }
 
-    /// Pages were put into `slots`, which are locked, of the leaf at `base`.
+    /// Pages in `slots`, which are locked, of the leaf at `base` are [on the books] from here on.
+    ///
+    /// [on the books]: Leaf::on_books
     #[inline]
     pub(crate) fn note_inserted(
         &self,
@@ -60,22 +62,18 @@ impl<K: Kernel> PageCache<K> {
         base: PageIndex,
         origin: Origin,
     ) {
-        if K::Replacement::KEEPS_BOOKS && !slots.is_empty() && mapping.is_evictable() {
+        if K::Replacement::KEEPS_BOOKS && !slots.is_empty() {
             let first = Identity { mapping: mapping.id(), page: base.get() };
             let mut books = self.books().lock();
             K::Replacement::inserted(&mut books, self, Name::of::<K>(leaf), slots, first, origin);
         }
     }
 
-    /// Pages have left `slots`, which are locked or a dropped mapping's, other than as victims.
+    /// Pages that were on the books are not any more, other than as victims: `slots`, which are
+    /// locked or a dropped mapping's.
     #[inline]
-    pub(crate) fn note_removed(
-        &self,
-        mapping: &Mapping<K>,
-        leaf: &Leaf<K::Sync, K::Replacement>,
-        slots: SlotMask,
-    ) {
-        if K::Replacement::KEEPS_BOOKS && !slots.is_empty() && mapping.is_evictable() {
+    pub(crate) fn note_removed(&self, leaf: &Leaf<K::Sync, K::Replacement>, slots: SlotMask) {
+        if K::Replacement::KEEPS_BOOKS && !slots.is_empty() {
             K::Replacement::removed(&mut self.books().lock(), self, Name::of::<K>(leaf), slots);
         }
     }

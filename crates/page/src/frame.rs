@@ -60,6 +60,19 @@ pub unsafe trait Frames: Send + Sync {
     /// [`Errno::NoMemory`] when not even one frame can be had.
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno>;
 
+    /// As [`allocate`](Self::allocate), for pages that may never be used: those that are read
+    /// ahead. An allocator that has a mark below which memory is short gives none there, so that a
+    /// guess pushes out nothing; a thread of the embedder gives pages up at the same mark. The
+    /// default allocates what there is. Not to reclaim.
+    ///
+    /// # Errors
+    /// [`Errno::NoMemory`]: nothing is read ahead now.
+    #[doc(alias = "__GFP_NORETRY")]
+    #[doc(alias = "watermark")]
+    fn allocate_spare(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        self.allocate(pages)
+    }
+
     /// Adds one to the count of a frame: a user mapping or a pin now holds it too. Never sleeps.
     fn retain(&self, frame: FrameNumber);
 
@@ -83,10 +96,27 @@ pub unsafe trait Frames: Send + Sync {
     fn address(&self, frame: FrameNumber) -> NonNull<u8>;
 }
 
-/// [`Frames::allocate`], with an answer in range: frames that were not asked for are left alone.
-pub(crate) fn allocate(frames: &impl Frames, pages: u32) -> Result<(FrameNumber, u32), Errno> {
-    match frames.allocate(pages)? {
+/// What [`Frames::allocate`] has answered to a request for `pages` frames, in range: frames that
+/// were not asked for are left alone.
+fn in_range(
+    answer: Result<(FrameNumber, u32), Errno>,
+    pages: u32,
+) -> Result<(FrameNumber, u32), Errno> {
+    match answer? {
         (_, 0) => Err(Errno::NoMemory),
         (first, count) => Ok((first, count.min(pages))),
     }
+}
+
+/// [`Frames::allocate`], with an answer in range.
+pub(crate) fn allocate(frames: &impl Frames, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+    in_range(frames.allocate(pages), pages)
+}
+
+/// [`Frames::allocate_spare`], with an answer in range.
+pub(crate) fn allocate_spare(
+    frames: &impl Frames,
+    pages: u32,
+) -> Result<(FrameNumber, u32), Errno> {
+    in_range(frames.allocate_spare(pages), pages)
 }

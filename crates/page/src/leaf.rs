@@ -61,6 +61,8 @@ mod layout {
 const NOBODY: u64 = 0;
 /// Bit of the id of a mapping whose pages may leave because memory is short.
 pub(crate) const ON_BOOKS: u64 = 1;
+/// Bit of the id of a mapping whose pages of zeros may: its transient ones.
+pub(crate) const ZEROS_ON_BOOKS: u64 = 2;
 
 #[repr(C, align(64))]
 pub(crate) struct Leaf<S: SyncFamily, R: Ops = ()> {
@@ -158,7 +160,13 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// whose pages may not, since a policy has seen it.
     pub(crate) fn on_books(&self) -> SlotMask {
         let owner = self.owner.load(Acquire);
-        if owner & ON_BOOKS != 0 { self.present() } else { SlotMask::EMPTY }
+        if owner & ON_BOOKS != 0 {
+            self.present()
+        } else if owner & ZEROS_ON_BOOKS != 0 {
+            self.present() & self.transient.load(Acquire)
+        } else {
+            SlotMask::EMPTY
+        }
     }
 
     /// Whether the leaf belongs to mapping `owner` at `base`. The answer stays true while a slot is
@@ -341,15 +349,16 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
         (self.marker.load(Relaxed) & slots) - self.transient.load(Relaxed)
     }
 
-    /// The pages are used by an operation that keeps what it uses. Writes nothing if none of them
-    /// is transient.
-    pub(crate) fn keep(&self, slots: SlotMask) {
+    /// The pages are used by an operation that keeps what it uses; those that were transient.
+    /// Writes nothing if none of them is.
+    pub(crate) fn keep(&self, slots: SlotMask) -> SlotMask {
         let transient = self.transient.load(Relaxed) & slots;
         if !transient.is_empty() {
             // In this order: a marker of a page that is not transient asks for more.
             self.marker.fetch_and(!transient, Relaxed);
             self.transient.fetch_and(!transient, Relaxed);
         }
+        transient
     }
 }
 

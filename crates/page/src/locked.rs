@@ -263,6 +263,12 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     fn put_in(&mut self, slots: SlotMask, origin: Origin) {
         self.leaf.set_present(slots);
         self.mapping.count_slots(Count::Cached, slots);
+        if self.mapping.is_evictable() {
+            self.enter_books(slots, origin);
+        }
+    }
+
+    fn enter_books(&self, slots: SlotMask, origin: Origin) {
         let (cache, base) = (self.mapping.cache(), self.first.leaf_base());
         cache.note_inserted(self.mapping, self.leaf, slots, base, origin);
     }
@@ -286,8 +292,9 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// Empties `slots`, which are [`removable`](Self::removable), and gives the counts of their
     /// frames to `each`.
     pub(crate) fn take_out(&mut self, slots: SlotMask, each: impl FnMut(FrameNumber)) {
+        let booked = self.leaf.on_books() & slots;
         self.take_out_victims(slots, each);
-        self.mapping.cache().note_removed(self.mapping, self.leaf, slots);
+        self.mapping.cache().note_removed(self.leaf, booked);
     }
 
     /// The same, but [`Kernel::Replacement`] is told otherwise.
@@ -357,13 +364,19 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// dropped behind it, unless [`keep`](Self::keep) or [`ReadSection::keep`] takes the mark back
     /// before. Pages that are reserved are left out: they were in use before.
     ///
+    /// In a mapping whose [holes are zeros](Mapping::holes_are_zeros) they are pages of zeros, and
+    /// may leave because memory is short. There only a write takes the mark back.
+    ///
     /// [`ReadSection::keep`]: crate::ReadSection::keep
     #[doc(alias = "PG_dropbehind")]
     pub fn set_transient(&mut self, slots: SlotMask) {
         let slots = slots - self.reserved();
         // In this order: a marker of a page that is not transient asks for more.
-        self.set(&self.leaf.transient, slots);
+        let fresh = self.set(&self.leaf.transient, slots);
         self.set(&self.leaf.marker, slots);
+        if self.mapping.holes_are_zeros() {
+            self.enter_books(fresh, Origin::Demand);
+        }
     }
 
     /// Slots with that mark. Bits can go meanwhile.
@@ -377,7 +390,10 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
     /// word if none has it.
     #[inline]
     pub fn keep(&mut self, slots: SlotMask) {
-        self.leaf.keep(slots & self.mask());
+        let kept = self.leaf.keep(slots & self.mask());
+        if !kept.is_empty() && self.mapping.holes_are_zeros() {
+            self.mapping.cache().note_removed(self.leaf, kept);
+        }
     }
 
     /// Marks pages that a user mapping may have written past the end of the file.

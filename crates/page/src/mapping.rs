@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::debug::kernel_debug;
 use crate::kernel::count;
-use crate::leaf::{Leaf, ON_BOOKS};
+use crate::leaf::{Leaf, ON_BOOKS, ZEROS_ON_BOOKS};
 use crate::tree::Tree;
 use crate::{
     AddressSpaceOperations, Count, Errno, Kernel, LockId, MAX_FILE_SIZE, PageCache, PageRun,
@@ -46,7 +46,8 @@ impl<K: Kernel> Mapping<K> {
     ) -> Self {
         cache.add_user();
         let on_books = if store.is_persistent() { ON_BOOKS } else { 0 };
-        let id = cache.new_id() << 1 | on_books;
+        let zeros = if store.is_empty() && on_books == 0 { ZEROS_ON_BOOKS } else { 0 };
+        let id = cache.new_id() << 2 | zeros | on_books;
         let size = Word::new(size.min(MAX_FILE_SIZE));
         let anchor = Word::new(0);
         let (accounts_dirty, store_id) = (!store.is_swap(), store.store_id());
@@ -121,6 +122,17 @@ impl<K: Kernel> Mapping<K> {
     /// Whether pages may be dropped because memory is short: the store keeps what is in them.
     pub(crate) fn is_evictable(&self) -> bool {
         self.id & ON_BOOKS != 0
+    }
+
+    /// Whether what is in no page reads as zeros: the store [is empty]. A page that the store has
+    /// filled is [transient] until a write, and may be dropped as long as it is.
+    ///
+    /// [is empty]: AddressSpaceOperations::is_empty
+    /// [transient]: crate::LockedRun::set_transient
+    #[must_use]
+    #[inline]
+    pub fn holes_are_zeros(&self) -> bool {
+        self.id & ZEROS_ON_BOOKS != 0
     }
 
     /// The file's size in bytes (P7: one word, never torn).

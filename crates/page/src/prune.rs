@@ -162,11 +162,11 @@ impl<K: Kernel> Mapping<K> {
     pub(crate) fn clear(&mut self) {
         let this = &*self;
         while let Some((number, leaf)) = this.tree().next_leaf(0, u64::MAX) {
-            let pages = leaf.present();
+            let (pages, booked) = (leaf.present(), leaf.on_books());
             let dirty = leaf.take(pages, |frame| this.release(frame));
             this.count_slots(Count::Removed, pages);
             this.count_dirty(Count::Cleaned, dirty);
-            this.cache().note_removed(this, leaf, pages);
+            this.cache().note_removed(leaf, booked);
             leaf.retire();
             let mut detached = Detached::new();
             // SAFETY: it was found linked, and the tree is ours alone.

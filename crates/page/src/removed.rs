@@ -117,8 +117,9 @@ impl<'t, K: Kernel> Removals<'t, K> {
     /// Waits for a grace period first if there is no room for the frames. The pages stay locked
     /// meanwhile: readers wait for nothing.
     pub fn take(&mut self, locked: &mut LockedRun<'_, K>, slots: SlotMask) -> SlotMask {
+        let booked = locked.leaf.on_books();
         let taken = self.take_victims(locked, slots);
-        self.cache.note_removed(locked.mapping(), locked.leaf, taken);
+        self.cache.note_removed(locked.leaf, booked & taken);
         taken
     }
 

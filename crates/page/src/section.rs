@@ -145,10 +145,13 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
 
     /// The pages are used by an operation that keeps what it uses: those that are
     /// [transient](crate::LockedRun::set_transient) are not any more. The first of them that has a
-    /// marker for [`take_marker`](Self::take_marker).
+    /// marker for [`take_marker`](Self::take_marker). A page of zeros that can be had again
+    /// [at any time](crate::Mapping::holes_are_zeros) stays as it is.
     pub fn keep(&self, run: PageRun) -> Option<PageIndex> {
         let leaf = self.leaf_of(run.first())?;
-        leaf.keep(run.mask());
+        if !self.mapping.holes_are_zeros() {
+            leaf.keep(run.mask());
+        }
         let slot = leaf.asks_for_more(run.mask()).first()?;
         Some(run.leaf_base().plus(u64::from(slot)))
     }

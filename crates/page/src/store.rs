@@ -347,8 +347,9 @@ pub trait AddressSpaceOperations: Send + Sync {
     }
 
     /// Whether the store has no bytes of its own: what is in no page of the cache reads as zeros,
-    /// and a read of it brings no page in. Such a store is not [persistent](Self::is_persistent)
-    /// and no [swap area](Self::is_swap).
+    /// and a read of it brings no page in. A fault of a CPU load does; such a page leaves again if
+    /// memory is short before it is written. The store is not [persistent](Self::is_persistent),
+    /// and no [swap area](Self::is_swap). It does not change while a file is open.
     #[doc(alias = "tmpfs")]
     fn is_empty(&self) -> bool {
         false

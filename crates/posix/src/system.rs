@@ -71,6 +71,15 @@ pub unsafe trait System: Sized + Send + Sync + 'static {
     /// [`LockOrder`](faultless::parts::LockOrder). Never sleeps.
     fn trace_areas(_lock: Lock, _event: AreasEvent) {}
 
+    /// Whether `file` holds zeros, is never written, and keeps its size: what private memory
+    /// without a file is a mapping of. A store to it gets a frame of zeros, and the file is not
+    /// asked: so a page costs one frame. Never sleeps.
+    #[must_use]
+    #[doc(alias = "MAP_ANONYMOUS")]
+    fn is_zeros(_file: &Self::File) -> bool {
+        false
+    }
+
     /// How much is read ahead for an open file. A kernel with little memory, or with a store of a
     /// long latency, has limits of its own. Never sleeps.
     #[must_use]

@@ -25,9 +25,27 @@ enum Entry {
     Write,
 }
 
+/// The frames of all pages.
+type Frames = [Box<UnsafeCell<[u8; PROBE_STEP]>>; PAGES];
+
+/// What all pages do before each look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pages {
+    Stay,
+    /// They get other frames, as by a migration or a collapse.
+    Move,
+}
+
+/// What a frame holds that is no page's any more.
+const STALE: u8 = 0xdb;
+
 /// Frames that are neighbours in user space and not in memory, and a table.
 struct Table {
-    frames: [Box<UnsafeCell<[u8; PROBE_STEP]>>; PAGES],
+    /// Those of the pages, and those that they move to.
+    frames: [Frames; 2],
+    /// Which of the two are the pages'.
+    now: Cell<usize>,
+    pages: Pages,
     entries: [Cell<Entry>; PAGES],
     resolved: Cell<usize>,
     armed: Cell<Option<(usize, Present)>>,
@@ -35,8 +53,15 @@ struct Table {
 
 impl Table {
     fn new(entries: [Entry; PAGES]) -> WalkedUser<Self> {
+        Self::with(entries, Pages::Stay)
+    }
+
+    fn with(entries: [Entry; PAGES], pages: Pages) -> WalkedUser<Self> {
+        let frames = || std::array::from_fn(|_| Box::new(UnsafeCell::new([0; PROBE_STEP])));
         WalkedUser::new(Self {
-            frames: std::array::from_fn(|_| Box::new(UnsafeCell::new([0; PROBE_STEP]))),
+            frames: [frames(), frames()],
+            now: Cell::new(0),
+            pages,
             entries: entries.map(Cell::new),
             resolved: Cell::new(0),
             armed: Cell::new(None),
@@ -50,10 +75,27 @@ impl Table {
         self.entries[3].set(entry(present.second()));
     }
 
+    /// Where a page is.
+    fn frame(&self, page: usize) -> *mut u8 {
+        self.frames[self.now.get()][page].get().cast()
+    }
+
+    /// Gives all pages other frames, with the same bytes.
+    fn move_pages(&self) {
+        let old: Vec<*mut u8> = (0..PAGES).map(|page| self.frame(page)).collect();
+        self.now.set(1 - self.now.get());
+        for (page, old) in old.into_iter().enumerate() {
+            // SAFETY: two frames, in neither of which anything is under way.
+            unsafe { self.frame(page).copy_from_nonoverlapping(old, PROBE_STEP) };
+            // SAFETY: as above.
+            unsafe { old.write_bytes(STALE, PROBE_STEP) };
+        }
+    }
+
     /// Each byte of a range: its address in the kernel.
     fn bytes(&self, address: UserAddr, len: usize) -> impl Iterator<Item = *mut u8> {
         (address.get() - BASE..address.get() - BASE + len)
-            .map(|at| self.frames[at / PROBE_STEP].get().cast::<u8>().wrapping_add(at % PROBE_STEP))
+            .map(|at| self.frame(at / PROBE_STEP).wrapping_add(at % PROBE_STEP))
     }
 }
 
@@ -71,6 +113,9 @@ unsafe impl PageWalk for Table {
                 self.present(after);
             }
         }
+        if self.pages == Pages::Move {
+            self.move_pages();
+        }
         let number = (page.get() - BASE) / PROBE_STEP;
         let is_there = match self.entries[number].get() {
             Entry::Write => true,
@@ -78,7 +123,7 @@ unsafe impl PageWalk for Table {
             Entry::Absent | Entry::None => false,
         };
         if is_there {
-            body(self.frames[number].get().cast());
+            body(self.frame(number));
         }
         is_there
     }
@@ -98,8 +143,16 @@ unsafe impl PageWalk for Table {
 struct FivePages(WalkedUser<Table>);
 
 impl FivePages {
+    const ENTRIES: [Entry; PAGES] =
+        [Entry::Write, Entry::None, Entry::Write, Entry::Write, Entry::Read];
+
     fn new() -> Self {
-        Self(Table::new([Entry::Write, Entry::None, Entry::Write, Entry::Write, Entry::Read]))
+        Self(Table::new(Self::ENTRIES))
+    }
+
+    /// Pages that move all the time.
+    fn moving() -> Self {
+        Self(Table::with(Self::ENTRIES, Pages::Move))
     }
 }
 
@@ -166,6 +219,22 @@ fn copies_by_a_walk_count_what_they_stored_while_mappings_change() {
     if let Err(failure) = checked {
         panic!("{failure}");
     }
+}
+
+#[test]
+fn copies_by_a_walk_follow_pages_that_move_to_other_frames() {
+    let sweep = Sweep { lengths: &[2, 17, 64, 79], in_first: &[0, 1, 15, 40] };
+    if let Err(failure) = check_moving(&FivePages::moving(), &mut may_fault(), &COPIES, sweep) {
+        panic!("{failure}");
+    }
+    // More than two pages, each of which moves before each look.
+    let user = Table::with([Entry::Write; PAGES], Pages::Move);
+    let data: Vec<u8> = (0..4 * PROBE_STEP).map(|at| (at % 251) as u8).collect();
+    let slice = UserSlice::new(&user, UserAddr::new(BASE + 77), data.len()).expect("in range");
+    let mut got = vec![0; data.len()];
+    copy_to_user_atomic(&user, slice, &data).expect("all are there");
+    copy_from_user_atomic(&user, &mut got, slice).expect("all are there");
+    assert_eq!(got, data);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What the tasks do: writes and reads of the file, with memory that shows it or is their own, and
-//! the program's loads and stores.
+//! the program's loads and stores; syncs, and sizes that are set.
 
 use faultless::filemap::{Access, NotYet, Strategy, WriteOptions};
-use faultless::page::PAGE_SIZE;
+use faultless::page::{PAGE_SIZE, SyncKind};
 use faultless::usercopy::{IovIter, MayFault, UserSlice};
 
 use crate::space::{BASE, FILES, FIRST, OWN};
@@ -17,11 +17,13 @@ const END: usize = FILES * PAGE_SIZE - 512;
 /// One task.
 pub(crate) async fn work(world: &World, strategy: Strategy) {
     for _ in 0..STEPS {
-        match world.below(8) {
+        match world.below(10) {
             0..4 => write(world, strategy).await,
             4..6 => read(world).await,
             6 => store(world).await,
-            _ => load(world).await,
+            7 => load(world).await,
+            8 => sync(world).await,
+            _ => set_size(world).await,
         }
     }
 }
@@ -189,4 +191,41 @@ async fn load(world: &World) {
         }
     }
     assert!(world.space.peek(at, len) == world.model.borrow().user(at, len), "bytes at {at}");
+}
+
+/// Syncs the file: what had not changed since is on the store.
+async fn sync(world: &World) {
+    let begin = world.model.borrow().changes();
+    let mut calls = world.file.nonblocking();
+    let synced =
+        world.poll(|task| calls.fsync_range(&mut token(), SyncKind::All, 0..u64::MAX, task));
+    match synced.await {
+        Ok(()) => {
+            let stored = world.store.inner().contents();
+            world.model.borrow().assert_synced(&stored[FIRST * PAGE_SIZE..], &begin);
+        }
+        Err(NotYet::Failed(errno)) => world.may_fail(errno),
+        Err(other) => panic!("a sync ended with {other:?}"),
+    }
+}
+
+/// Extends the file by a hole.
+async fn set_size(world: &World) {
+    let (mut calls, more) = (world.file.nonblocking(), world.below(PAGE_SIZE));
+    // Other tasks may have appended meanwhile.
+    let size = || {
+        let now = world.model.borrow().file.len();
+        now.max(END.min(now + more))
+    };
+    let set = world.poll(|task| {
+        let size = (FIRST * PAGE_SIZE + size()) as u64;
+        calls.set_size(&mut token(), size, task)
+    });
+    match set.await {
+        Ok(()) => {
+            let size = size();
+            world.model.borrow_mut().grow(size);
+        }
+        Err(other) => panic!("an extension ended with {other:?}"),
+    }
 }

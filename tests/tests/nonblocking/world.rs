@@ -18,6 +18,8 @@ use crate::space::{BASE, FILES, FIRST, Mapped, OWN, Space};
 pub(crate) struct Model {
     pub(crate) file: Vec<u8>,
     own: Vec<u8>,
+    /// How often each page of the file has changed.
+    changes: [u64; FILES],
 }
 
 impl Model {
@@ -34,7 +36,34 @@ impl Model {
     pub(crate) fn set_user(&mut self, at: usize, bytes: &[u8]) {
         match at.checked_sub(FILES * PAGE_SIZE) {
             Some(own) => self.own[own..own + bytes.len()].copy_from_slice(bytes),
-            None => self.file[at..at + bytes.len()].copy_from_slice(bytes),
+            None => self.write(at, bytes),
+        }
+    }
+
+    /// Bytes from `start` to `end` of the file have changed.
+    fn touch(&mut self, start: usize, end: usize) {
+        let pages = start / PAGE_SIZE..end.div_ceil(PAGE_SIZE);
+        self.changes[pages].iter_mut().for_each(|changes| *changes += 1);
+    }
+
+    /// The file has `size` bytes, which are not fewer.
+    pub(crate) fn grow(&mut self, size: usize) {
+        self.touch(self.file.len(), size);
+        self.file.resize(size, 0);
+    }
+
+    /// What a sync that begins now owes.
+    pub(crate) fn changes(&self) -> [u64; FILES] {
+        self.changes
+    }
+
+    /// Whether `stored` has the pages of the file that have not changed since.
+    #[track_caller]
+    pub(crate) fn assert_synced(&self, stored: &[u8], since: &[u64; FILES]) {
+        for (page, bytes) in self.file.chunks(PAGE_SIZE).enumerate() {
+            let start = page * PAGE_SIZE;
+            let same = || stored.get(start..start + bytes.len()) == Some(bytes);
+            assert!(self.changes[page] != since[page] || same(), "F1: page {page} is not stored");
         }
     }
 
@@ -42,8 +71,9 @@ impl Model {
     pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
         let end = at + bytes.len();
         if end > self.file.len() {
-            self.file.resize(end, 0);
+            self.grow(end);
         }
+        self.touch(at, end);
         self.file[at..end].copy_from_slice(bytes);
     }
 }
@@ -86,7 +116,7 @@ impl World {
         let space = Space::new(cache.frames(), FILES, OWN);
         let mapped = Mapped(Arc::clone(&space));
         let operations: Arc<dyn AddressSpaceOperations> = Arc::clone(&store) as _;
-        let model = Model { file, own: vec![0; OWN * PAGE_SIZE] };
+        let model = Model { file, own: vec![0; OWN * PAGE_SIZE], changes: [0; FILES] };
         Self {
             _drained: Drained(Arc::clone(&store)),
             file: File::new(Arc::clone(cache), operations, mapped.clone(), whole.len() as u64),

@@ -57,6 +57,11 @@ const AT_A_TIME: usize = 2;
 /// How long a boot may take.
 const TIMEOUT: Duration = Duration::from_secs(200);
 
+/// The same where memory is short, and for each program there: they wait for the disk all the time,
+/// and a machine that is busy otherwise takes several times as long as an idle one.
+const SLOW_TIMEOUT: Duration = Duration::from_secs(400);
+const SLOW_PATIENCE: u64 = 180;
+
 /// MiB of memory that are little, and of the file that is larger.
 const LITTLE: &str = "64M";
 const MUCH: u64 = 160;
@@ -175,8 +180,9 @@ fn machine_for_many(
     disk: &Image,
     mut files: Initramfs,
     lines: &[Line],
+    patience: u64,
 ) -> Result<Machine> {
-    let words = many::pack(&mut files, lines, PATIENCE, Some(MOUNTED))?;
+    let words = many::pack(&mut files, lines, patience, Some(MOUNTED))?;
     let words: Vec<String> = words.iter().map(|word| qemu::escape(word)).collect();
     machine(image, disk, files, &words)
 }
@@ -204,7 +210,7 @@ fn run_programs(image: &Path, lines: &[Line], name_of_boot: &str) -> Result<Vec<
     files.add(&[tools[0].as_os_str(), OsStr::new("=/bin/sh")].into_iter().collect::<OsString>())?;
     // SQLite's before those of this machine, which has one of its own.
     let folders: Vec<&Path> = tools.iter().rev().filter_map(|tool| tool.parent()).collect();
-    let ran = machine_for_many(image, &disk, files, lines)?.start(Printed::Kept)?;
+    let ran = machine_for_many(image, &disk, files, lines, PATIENCE)?.start(Printed::Kept)?;
     let outcomes = many::outcomes(&ran.output, lines.len());
     let here = tempfile::tempdir()?;
     let mut found = Vec::new();
@@ -272,8 +278,9 @@ fn little_memory(image: &Path) -> Result<Result<(), String>> {
     };
     let lines =
         [line(compiled("much")?, &[&MUCH.to_string()]), line(compiled("shared")?, &["24", "2"])];
-    let machine = machine_for_many(image, &disk, Initramfs::new(), &lines)?;
-    let ran = Machine { mem: LITTLE.into(), ..machine }.start(Printed::Kept)?;
+    let machine = machine_for_many(image, &disk, Initramfs::new(), &lines, SLOW_PATIENCE)?;
+    let machine = Machine { mem: LITTLE.into(), timeout: SLOW_TIMEOUT, ..machine };
+    let ran = machine.start(Printed::Kept)?;
     let outcomes = many::outcomes(&ran.output, lines.len());
     if let Some(bad) = outcomes.iter().position(|outcome| outcome.status != Some(0)) {
         let told = format!("{}: {:?}\n{}", lines[bad].name(), outcomes[bad], ran.messages);

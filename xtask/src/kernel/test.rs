@@ -77,10 +77,15 @@ const CONTROLS: [(&str, usize); 3] =
 /// What the kernel's watchdog ends a run with.
 const HUNG: u8 = 254;
 
-/// The program that fills the files in memory, and what it prints: Linux has other limits.
+/// The program that reads more of a file in memory than there is memory, and fills the files in
+/// memory; and what it prints: Linux has other limits.
 const FULL: &str = "ram_full";
-const FILLED: &str = "the last write: ENOSPC\nall that was free: 1, and no more: 1\n\
+const FILLED: &str = "loads of a hole: 2, a store among them: 1\n\
+    the last write: ENOSPC\nall that was free: 1, and no more: 1\n\
     a store to a hole: SIGBUS\nfree again: 1\n";
+
+/// The memory of a machine that runs it.
+const LITTLE: &str = "64M";
 
 /// The program whose child is interrupted by Ctrl-C, and what it prints.
 const TYPED: &str = "typed";
@@ -299,6 +304,7 @@ fn prints(image: &Path, name: &str, typed: &[u8], wanted: &str) -> Result<Result
         command_line: format!("-- {}", qemu::escape(&program)),
         timeout: BOOT,
         typed: typed.into(),
+        mem: LITTLE.into(),
         ..Machine::new(image, files)?
     };
     let ran = machine.start(Printed::Kept)?;

@@ -58,6 +58,22 @@ fn p6_a_hot_overwrite_looks_at_the_size_again_once_its_pages_are_locked() {
     rig.assert_keeps(&overlay(&old[..PAGE + 5], PAGE + 10, b"hello"));
 }
 
+/// The truncation is not complete: the page of the new end is reserved still, so that nothing but
+/// the size says that the bytes are cut off.
+#[test]
+fn p6_a_hot_overwrite_lands_nothing_past_a_cut_that_was_interrupted() {
+    let rig = Rig::new();
+    let old = bytes(1, 3 * PAGE);
+    rig.fill(&old);
+    let task = Beside::new(|| rig.cut_and_kill(PAGE as u64 + 5, 2));
+    let slice = rig.user.put(3 * PAGE, b"hello");
+    let mut from = IovIter::from_slice(&rig.user, &slice);
+    let options = WriteOptions::at(PAGE as u64 + 10);
+    let written = rig.file().write(&mut token(), &mut from, &options, &task);
+    assert_eq!(written.map(|written| written.bytes), Ok(5));
+    rig.assert_keeps(&overlay(&old[..PAGE + 5], PAGE + 10, b"hello"));
+}
+
 #[test]
 fn w2_a_hot_overwrite_leaves_bytes_alone_that_another_writer_has_claimed() {
     let rig = Rig::new();

@@ -155,13 +155,16 @@ impl Kernel for TestKernel {
 pub(super) struct Memory {
     pub(super) pool: FramePool,
     pub(super) grants: AtomicU64,
+    /// With so many frames left, none is spare.
+    pub(super) low: AtomicU64,
 }
 
 impl Memory {
     /// A pool of so many frames, or a few more.
     pub(super) fn new(frames: usize) -> Self {
         let region = std::vec![Page::ZERO; frames + 1].leak();
-        Self { pool: FramePool::new(region), grants: AtomicU64::new(u64::MAX) }
+        let (grants, low) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
+        Self { pool: FramePool::new(region), grants, low }
     }
 }
 
@@ -181,6 +184,13 @@ unsafe impl Frames for Memory {
             unsafe { page.write_bytes(POISON, PAGE_SIZE) };
         }
         Ok((first, count))
+    }
+
+    fn allocate_spare(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        if u64::from(self.pool.free()) <= self.low.load(Relaxed) {
+            return Err(Errno::NoMemory);
+        }
+        self.allocate(pages)
     }
 
     fn retain(&self, frame: FrameNumber) {

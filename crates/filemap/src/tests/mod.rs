@@ -33,6 +33,7 @@ mod legacy;
 mod limits;
 mod migrate;
 mod nonblocking;
+mod nonblocking_sync;
 mod open_file;
 mod queued;
 mod read;
@@ -46,5 +47,6 @@ mod truncate;
 mod write;
 mod write_progress;
 mod writeback;
+mod zeros;
 
 use rig::{PAGE, Rig, both, bytes, overlay};

@@ -29,7 +29,7 @@ use crate::{
 
 /// A task that is polled.
 #[derive(Default)]
-struct Polled<'a> {
+pub(super) struct Polled<'a> {
     /// Keys that it was told.
     told: RefCell<Vec<WaitKey>>,
     /// What another CPU does before it is told the next one.
@@ -48,7 +48,7 @@ impl Task for Polled<'_> {
 impl Polled<'_> {
     /// Runs `call`, which is refused with a key that it was told, and holds nothing.
     #[track_caller]
-    fn refused<R: PartialEq + core::fmt::Debug, E: PartialEq + core::fmt::Debug>(
+    pub(super) fn refused<R: PartialEq + core::fmt::Debug, E: PartialEq + core::fmt::Debug>(
         &self,
         call: impl FnOnce() -> Result<R, NotYet<E>>,
     ) -> WaitKey {
@@ -62,7 +62,10 @@ impl Polled<'_> {
 
     /// As `refused`; then `free` wakes the key.
     #[track_caller]
-    fn refused_until<R: PartialEq + core::fmt::Debug, E: PartialEq + core::fmt::Debug>(
+    pub(super) fn refused_until<
+        R: PartialEq + core::fmt::Debug,
+        E: PartialEq + core::fmt::Debug,
+    >(
         &self,
         call: impl FnOnce() -> Result<R, NotYet<E>>,
         free: impl FnOnce(),
@@ -85,13 +88,13 @@ fn write_at(
     written.map(|written| written.bytes)
 }
 
-fn lock_context<'a>() -> LockContext<'a> {
+pub(super) fn lock_context<'a>() -> LockContext<'a> {
     // SAFETY: the tests hold one page lock between calls of another task.
     unsafe { LockContext::new() }
 }
 
 /// A file whose reads and writebacks wait in a queue, and what it holds.
-fn queued(rig: &Rig, pages: usize) -> (File, Arc<Queue>, Vec<u8>) {
+pub(super) fn queued(rig: &Rig, pages: usize) -> (File, Arc<Queue>, Vec<u8>) {
     let content = bytes(7, pages * PAGE - 100);
     rig.fill_cold(&content);
     let store: &'static Arc<TestStore<Disk>> = Box::leak(Box::new(rig.store.clone()));
@@ -277,6 +280,32 @@ fn w1_exactly_what_can_be_read_lands_also_in_a_page_that_takes_all_or_nothing() 
     while queue.work() {}
     drop(calls);
     file.discard();
+}
+
+/// What a write that came short gives back (W9) may have to wait: that is not what it is refused
+/// for, and comes free without a wake that the task needs.
+#[test]
+fn l1_a_write_is_refused_for_what_it_needs_and_not_for_what_it_gives_back() {
+    let rig = Rig::new();
+    let (file, queue, content) = queued(&rig, 1);
+    let (file, source) = (Arc::new(file), rig.user.slice(0, 50));
+    rig.user.ends_at(0);
+    let other = file.clone();
+    rig.store.at_next(Call::TruncateBlocks, move || {
+        let (user, reader) = (User::new(), Polled::default());
+        let target = user.slice(0, 1);
+        let mut to = IovIter::from_slice(&user, &target);
+        reader.refused(|| other.nonblocking().read(&mut token(), &mut to, 0, &reader));
+    });
+    let (task, mut from) = (Polled::default(), IovIter::from_slice(&rig.user, &source));
+    let refused = write_at(&mut file.nonblocking(), &mut from, 2 * PAGE as u64, &task);
+    assert!(queue.work(), "the read that has the page of the end locked");
+    assert!(matches!(refused, Err(NotYet::WouldFault(_))), "{refused:?}");
+    assert_eq!((file.size(), task.told.take()), (content.len() as u64, Vec::new()));
+    rig.user.heal();
+    let written = write_at(&mut file.nonblocking(), &mut from, 2 * PAGE as u64, &task);
+    assert_eq!(written, Ok(50));
+    Arc::into_inner(file).expect("the only handle").discard();
 }
 
 #[test]

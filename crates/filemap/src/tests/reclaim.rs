@@ -11,6 +11,7 @@ use faultless_page::{
     Unmap,
 };
 use faultless_parts::{Answer, Call, RamStore, When};
+use faultless_usercopy::IovIter;
 
 use super::kernel::{Mappings, Memory, Patient, RmapCall, TestKernel, reclaim_by};
 use super::rig::{File, in_fault, token, write_elsewhere};
@@ -18,7 +19,8 @@ use super::store::{TestStore, disk};
 use super::user::READABLE;
 use super::{PAGE, Rig, bytes, overlay};
 use crate::{
-    Access, DirtyVictims, Files, Inode, NoTask, PageLocks, Reclaimed, Reclaimer, Strategy, Task,
+    Access, DirtyVictims, Files, Inode, NoTask, PageLocks, ReadAhead, ReadAheadLimits, Reclaimed,
+    Reclaimer, Strategy, Task,
 };
 
 /// Files that are found while they live.
@@ -242,6 +244,37 @@ fn an_allocation_that_finds_nothing_drops_clean_pages_first() {
     reclaim_directly(&rig, DirtyVictims::Leave);
     rig.assert_holds(&old);
     assert!(rig.cached() > 20, "{} pages: it gives up too much", rig.cached());
+}
+
+/// Reads a page with a window of guesses behind it, and asks for more by advice; pages in the
+/// cache.
+fn read_ahead(rig: &Rig) -> u64 {
+    let slice = rig.user.slice(0, PAGE);
+    let mut to = IovIter::from_slice(&rig.user, &slice);
+    let ahead = ReadAhead::new();
+    let got = rig.file().read_ahead(&mut token(), &mut to, 0, &ahead, &rig.task);
+    assert_eq!(got, Ok(PAGE));
+    let limits = ReadAheadLimits::DEFAULT;
+    rig.file().will_need(&mut token(), 0, 100 * PAGE as u64, &limits);
+    rig.cached()
+}
+
+#[test]
+fn pages_that_are_guessed_push_none_out() {
+    let rig = Rig::new();
+    rig.fill_cold(&bytes(1, 100 * PAGE));
+    reclaim_by(|_, _, _| panic!("a guess has pages given up"));
+    let free = rig.cache.frames().pool.free();
+    rig.cache.frames().low.store(u64::from(free), Relaxed);
+    assert_eq!(read_ahead(&rig), 1, "what was asked for");
+    rig.chill();
+    rig.cache.frames().low.store(0, Relaxed);
+    assert_eq!(read_ahead(&rig), 100);
+    rig.chill();
+    // The first allocation is for the page that was asked for, and then there is no memory.
+    rig.grant(1);
+    assert_eq!(read_ahead(&rig), 1);
+    rig.grant(u64::MAX);
 }
 
 #[test]

@@ -248,3 +248,24 @@ fn f2_a_sync_without_an_open_file_leaves_failures_to_those_that_ask() {
     assert_eq!(disks.sync(&mut disks.errors.cursor()), Err(Errno::Io), "the next open file");
     assert_eq!(disks.sync(&mut disks.errors.cursor()), Ok(()));
 }
+
+#[test]
+fn f2_the_failures_of_a_file_that_has_left_the_table_are_told() {
+    let mut disks = Disks::new(2);
+    let mut cursor = disks.errors.cursor();
+    let flushed = disks.files[1].flush(&mut token(), u32::MAX, &disks.task);
+    disks.fails(1, Errno::NoSpace);
+    while Disks::work(&disks.queues) {}
+    assert_eq!(flushed.pages, 2);
+    let mut file = disks.files.pop().and_then(Arc::into_inner).expect("the only handle");
+    let closed = {
+        let queues = disks.queues.clone();
+        let _idle = Idle::with(move || Disks::work(&queues));
+        file.close(&mut token(), &disks.task)
+    };
+    assert_eq!(closed, Ok(()), "the pages are there, with the second attempt");
+    disks.errors.leaves(&file);
+    drop(file);
+    assert_eq!(disks.sync(&mut cursor), Err(Errno::NoSpace));
+    assert_eq!(disks.sync(&mut cursor), Ok(()));
+}

@@ -243,12 +243,9 @@ impl<S: AddressSpaceOperations + ?Sized> AddressSpaceOperations for HookedStore<
         self.max_size.unwrap_or_else(|| self.inner.max_size())
     }
 
+    // Without `is_empty`: reads are called, so that the hook has them.
     fn is_persistent(&self) -> bool {
         self.inner.is_persistent()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.inner.is_empty()
     }
 
     fn is_swap(&self) -> bool {

@@ -122,7 +122,9 @@ impl Ends for End {
             }
             // SAFETY: the last handle of a file is dropped with nothing held.
             let mut token = unsafe { InKernel::enter() };
-            match inode.close(&mut token, &Uninterrupted) {
+            let closed = inode.close(&mut token, &Uninterrupted);
+            self.mounted.volume.leaves(&inode);
+            match closed {
                 Ok(()) => drop(inode),
                 Err(why) => {
                     say!("kernel: file {} could not be written: {why}", self.node.number());

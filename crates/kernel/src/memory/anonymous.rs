@@ -1,5 +1,6 @@
 //! Memory without a file. Private memory is a private mapping of a file of zeros that ends nowhere:
-//! a load shows its page, a store makes a copy. Shared memory is a file in memory without a name.
+//! a load shows its page, a store gets a frame of zeros. Shared memory is a file in memory without
+//! a name.
 #![forbid(unsafe_code)]
 
 use alloc::sync::Arc;
@@ -53,7 +54,7 @@ impl AddressSpaceOperations for Zeros {
 static ZEROS: Once<Open> = Once::new();
 
 fn zeros() -> &'static Open {
-    ZEROS.call_once(|| open(FileHandle::new(Arc::new(Zeros), USER_END as u64, None)))
+    ZEROS.call_once(|| open(FileHandle::zeros(Arc::new(Zeros), USER_END as u64)))
 }
 
 /// Whether a mapping is of private memory without a file.

@@ -11,6 +11,9 @@ use crate::sync::Short;
 /// The part of all frames that the cache leaves to page tables and devices.
 const RESERVE: u32 = 64;
 
+/// The low mark, as a part of all frames: below it pages are given up, and none is read ahead.
+const LOW: u32 = 24;
+
 static FRAMES: Once<FramePool<Short>> = Once::new();
 
 /// The pool.
@@ -19,6 +22,11 @@ static FRAMES: Once<FramePool<Short>> = Once::new();
 /// Memory was not handed out yet.
 pub(crate) fn frames() -> &'static FramePool<Short> {
     FRAMES.get().unwrap_or_else(|| panic!("frames are used before there is memory"))
+}
+
+/// Whether fewer frames are free than the low mark says.
+pub(crate) fn is_below_low_mark() -> bool {
+    frames().free() < frames().total() / LOW
 }
 
 pub(super) fn init(pool: FramePool<Short>) {
@@ -33,6 +41,13 @@ pub(crate) struct Pool;
 unsafe impl Frames for Pool {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         if frames().free() <= frames().total() / RESERVE {
+            return Err(Errno::NoMemory);
+        }
+        frames().allocate(pages)
+    }
+
+    fn allocate_spare(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        if is_below_low_mark() {
             return Err(Errno::NoMemory);
         }
         frames().allocate(pages)

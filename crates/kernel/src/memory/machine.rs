@@ -131,6 +131,10 @@ unsafe impl System for Machine {
     fn flush(root: usize, pages: Range<usize>) {
         shootdown::flush(root, &pages);
     }
+
+    fn is_zeros(file: &FileHandle) -> bool {
+        file.0.is_zeros
+    }
 }
 
 /// Address spaces.
@@ -162,10 +166,12 @@ pub(crate) struct File {
     /// There until the file is dropped.
     inode: Option<Inode<Machine>>,
     ends: Option<Arc<dyn Ends>>,
+    /// Private mappings of it are memory without a file.
+    is_zeros: bool,
 }
 
-/// The files whose pages can be had again, by the numbers of their mappings.
-static PERSISTENT: Lock<BTreeMap<u64, Weak<File>>> = Lock::new(BTreeMap::new());
+/// The files with pages that can be had again, by the numbers of their mappings.
+static RECLAIMABLE: Lock<BTreeMap<u64, Weak<File>>> = Lock::new(BTreeMap::new());
 
 /// Files whose last handle reclaim has had: an allocation must not wait for their end.
 static ENDED: Lock<Vec<File>> = Lock::new(Vec::new());
@@ -185,12 +191,25 @@ impl FileHandle {
         size: u64,
         ends: Option<Arc<dyn Ends>>,
     ) -> Self {
-        let is_persistent = store.is_persistent();
+        Self::of(store, size, |inode| File { inode: Some(inode), ends, is_zeros: false })
+    }
+
+    /// The file of `size` bytes on `store` that private memory is mapped from.
+    pub(super) fn zeros(store: Arc<dyn AddressSpaceOperations>, size: u64) -> Self {
+        Self::of(store, size, |inode| File { inode: Some(inode), ends: None, is_zeros: true })
+    }
+
+    fn of(
+        store: Arc<dyn AddressSpaceOperations>,
+        size: u64,
+        file: impl FnOnce(Inode<Machine>) -> File,
+    ) -> Self {
+        let is_reclaimable = store.is_persistent() || store.is_empty();
         let inode = Inode::<Machine>::new(cache(), store, ReverseMap::new(), size);
         let id = inode.mapping().id();
-        let file = Arc::new(File { inode: Some(inode), ends });
-        if is_persistent {
-            PERSISTENT.lock().insert(id, Arc::downgrade(&file));
+        let file = Arc::new(file(inode));
+        if is_reclaimable {
+            RECLAIMABLE.lock().insert(id, Arc::downgrade(&file));
         }
         Self(file)
     }
@@ -240,22 +259,22 @@ impl Drop for File {
             Some(ends) => ends.end(inode),
             None => inode.discard(),
         }
-        let removed = PERSISTENT.lock().remove(&id);
+        let removed = RECLAIMABLE.lock().remove(&id);
         drop(removed);
     }
 }
 
 /// The table, as reclaim has it.
-pub(crate) struct Persistent;
+pub(crate) struct Reclaimable;
 
 /// A handle that reclaim has. If it is the last one, a thread of the kernel ends the file.
 pub(crate) struct Found(Option<Arc<File>>);
 
-impl Files<Machine> for Persistent {
+impl Files<Machine> for Reclaimable {
     type Handle = Found;
 
     fn find(&self, mapping: u64) -> Option<Found> {
-        let file = PERSISTENT.lock().get(&mapping)?.upgrade()?;
+        let file = RECLAIMABLE.lock().get(&mapping)?.upgrade()?;
         Some(Found(Some(file)))
     }
 }

@@ -29,11 +29,11 @@ use faultless::parts::FramePool;
 use faultless::prelude::{Kernel, MayFault, PAGE_SIZE};
 
 pub(crate) use anonymous::{anonymous_request, is_anonymous, shared_anonymous};
-pub(crate) use frames::frames;
+pub(crate) use frames::{frames, is_below_low_mark};
 pub use heap::Heap;
 pub(crate) use loader::{Boot, Module};
 pub(crate) use machine::{
-    AddressSpace, DISK, Ends, FileHandle, Machine, Open, Persistent, Space, WeakFile, cache,
+    AddressSpace, DISK, Ends, FileHandle, Machine, Open, Reclaimable, Space, WeakFile, cache,
     dirty_limit, end_files, killed_by, new_space, reclaim_by,
 };
 pub(crate) use map::{USER_END, direct_map, image_end, kernel_root, physical};

@@ -8,7 +8,7 @@ use core::fmt;
 
 use faultless::filemap::{Flushed, Flusher, Inodes, StoreErrors};
 use faultless::page::Spin;
-use faultless::prelude::{Errno as CacheErrno, PageLocks, Task};
+use faultless::prelude::{Errno as CacheErrno, Inode, PageLocks, Task};
 
 use crate::errno::Errno;
 use crate::file::description::Description;
@@ -85,6 +85,12 @@ impl<S: System, F: Inodes<S::Kernel>> Volume<S, F> {
         }
         drop(errors);
         Ok(synced?)
+    }
+
+    /// `file` is about to leave the table, closed or not: `syncfs` reports its failures still. Does
+    /// not sleep. The table may be locked.
+    pub fn leaves(&self, file: &Inode<S::Kernel>) {
+        self.errors.leaves(file);
     }
 
     /// A step of the flusher: hands up to `budget_pages` pages of files that are of age, or of any

@@ -69,6 +69,9 @@ impl<S: System> AddressSpace<S> {
         match self.look_up(page, access)? {
             Needed::Nothing => Ok(()),
             Needed::Page(area) => self.show(token, page, &area, access, task),
+            Needed::Copy(area) if S::is_zeros(area.description.file()) => {
+                self.own_zeros(token, page, &area)
+            }
             Needed::Copy(area) => self.copy(token, page, &area, task),
             Needed::CopyOfCopy(area) => self.copy_again(token, page, &area),
         }
@@ -152,20 +155,32 @@ impl<S: System> AddressSpace<S> {
     ) -> Result<(), Signal> {
         // Before the page is locked: an allocation may reclaim pages (P3).
         let copy = self.allocate(token)?;
-        let install = |copy| {
-            let mut gone = Gone::default();
-            let mut state = self.state.lock();
-            let old = state.table.get(page);
-            let has_copy = old.is_some_and(|entry| entry.owner == Owner::Space);
-            if state.still_maps(page, area) && !has_copy {
-                state.table.set(page, Some(private(copy, area)));
-                old.into_iter().for_each(|entry| gone.push(entry));
-            }
-            gone
-        };
+        let install = |copy| self.install_copy(page, area, copy);
         let gone = area.inode().fault_copy(token, area.index(page), copy, task, install)?;
         self.retire(page..page + 1, gone);
         Ok(())
+    }
+
+    /// Shows a frame of zeros, for stores to a mapping of a file that has nothing else.
+    fn own_zeros(&self, token: &mut InFault, page: usize, area: &Area<S>) -> Result<(), Signal> {
+        let mut zeros = self.allocate(token)?;
+        zeros.zero();
+        let gone = self.install_copy(page, area, zeros);
+        self.retire(page..page + 1, gone);
+        Ok(())
+    }
+
+    /// Sets the entry of a page to a private copy, unless there is one; what it replaces.
+    fn install_copy(&self, page: usize, area: &Area<S>, copy: OwnedFrame<'_, S::Kernel>) -> Gone {
+        let mut gone = Gone::default();
+        let mut state = self.state.lock();
+        let old = state.table.get(page);
+        let has_copy = old.is_some_and(|entry| entry.owner == Owner::Space);
+        if state.still_maps(page, area) && !has_copy {
+            state.table.set(page, Some(private(copy, area)));
+            old.into_iter().for_each(|entry| gone.push(entry));
+        }
+        gone
     }
 
     /// Copies a private copy on write, which a fork has shared.

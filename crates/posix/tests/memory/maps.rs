@@ -132,6 +132,29 @@ fn unmap_of_more_pages_than_one_batch_gives_all_of_them_back() {
 }
 
 #[test]
+fn memory_without_a_file_costs_one_frame_for_each_page_that_is_stored_to() {
+    let rig = Rig::new();
+    let zeros = rig.zeros(200);
+    let process = rig.process();
+    process.map_private(0, 200, &zeros.open_rw());
+    let before = rig.frames_in_use();
+    for n in 0..200 {
+        process.store(n, 1).unwrap();
+    }
+    assert_eq!(rig.frames_in_use() - before, 200);
+    assert_eq!(zeros.mapping().cached_pages(), 0);
+    let child = process.fork(&rig);
+    child.store(7, 2).unwrap();
+    assert_eq!((process.load(7), child.load(7), child.load(8)), (Ok(1), Ok(2), Ok(1)));
+    process.unmap(0, 200).unwrap();
+    // A load shows the page of the file, and a store replaces that.
+    process.map_private(0, 200, &zeros.open_rw());
+    assert_eq!(process.load(9), Ok(0));
+    process.store(9, 3).unwrap();
+    assert_eq!(process.loads(9..11), [Ok(3), Ok(0)]);
+}
+
+#[test]
 fn p6_truncation_takes_mappings_and_private_copies_with_the_pages() {
     let rig = Rig::new();
     let open = rig.numbered(100).open_rw();

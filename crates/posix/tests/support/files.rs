@@ -23,6 +23,8 @@ type DiskStore = BlockStore<Disk, FixedMap<DISK_PAGES>, YieldWait>;
 /// The stores that files have here.
 pub struct Store {
     kind: Kind,
+    /// Private mappings of it are memory without a file.
+    is_zeros: bool,
     at_read: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -41,6 +43,10 @@ macro_rules! each {
 }
 
 impl Store {
+    pub fn is_zeros(&self) -> bool {
+        self.is_zeros
+    }
+
     /// See [`FaultyStore::plan`].
     pub fn plan(&self, call: Call, when: When, answer: Answer) {
         each!(self, store => store.plan(call, when, answer)).expect("a plan that can be");
@@ -183,15 +189,26 @@ impl File {
 
 impl Rig {
     fn file(&self, kind: Kind) -> File {
-        let store = Arc::new(Store { kind, at_read: Mutex::default() });
+        self.file_on(Store { kind, is_zeros: false, at_read: Mutex::default() }, 0)
+    }
+
+    fn file_on(&self, store: Store, size: u64) -> File {
+        let store = Arc::new(store);
         let handle: Arc<dyn AddressSpaceOperations> = Arc::<Store>::clone(&store);
-        let inode = Inode::new(self.cache, handle, Default::default(), 0);
+        let inode = Inode::new(self.cache, handle, Default::default(), size);
         File(Arc::new(Inner { inode, store }))
     }
 
     /// An empty file whose only copy is the cache.
     pub fn memory_file(&self) -> File {
         self.file(Kind::Memory(Box::new(FaultyStore::new(RamStore::new()))))
+    }
+
+    /// What memory without a file is a private mapping of: a hole of so many pages.
+    pub fn zeros(&self, pages: usize) -> File {
+        let kind = Kind::Memory(Box::new(FaultyStore::new(RamStore::new())));
+        let store = Store { kind, is_zeros: true, at_read: Mutex::default() };
+        self.file_on(store, (pages * PAGE_SIZE) as u64)
     }
 
     /// An empty file on a disk of its own.

@@ -154,6 +154,10 @@ unsafe impl System for Machine {
         LAST.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    fn is_zeros(file: &File) -> bool {
+        file.store().is_zeros()
+    }
+
     fn is_killed() -> bool {
         // A waiter looks when it is in the queue.
         if let Some(lock) = WANTED.take() {
