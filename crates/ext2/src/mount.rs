@@ -191,7 +191,7 @@ impl<K: Kernel> Ext2<K> {
         let weak = Arc::downgrade(&file);
         let (reserved, zeros) = (BTreeSet::new(), BTreeSet::new());
         let linking = Linking::Never;
-        let open = Open { file: weak, told, linking, reserved, zeros, tail: None };
+        let open = Open { file: weak, told, linking, above: None, reserved, zeros, tail: None };
         meta.open.insert(number, open);
         file
     }
@@ -270,18 +270,31 @@ const fn is_attributes(magic: u32) -> bool {
     magic == 0xea02_0000
 }
 
-impl<K: Kernel> Drop for File<K> {
-    fn drop(&mut self) {
+impl<K: Kernel> File<K> {
+    /// Takes the inode out of use, if that was not done; the directory that a removed one was in.
+    fn end(&self) -> Option<Arc<Self>> {
         let mut meta = self.volume.lock();
         let is_last =
             meta.open.get(&self.inode).is_some_and(|open| Arc::ptr_eq(&open.told, &self.told));
         if !is_last {
-            return;
+            return None;
         }
         let freed = meta.release(self);
-        meta.open.remove(&self.inode);
+        let above = meta.open.remove(&self.inode).and_then(|open| open.above);
         if freed.is_err() {
             meta.damaged();
+        }
+        above
+    }
+}
+
+/// Directory by directory, up a chain of removed ones: a drop that called itself could need a stack
+/// as deep as that.
+impl<K: Kernel> Drop for File<K> {
+    fn drop(&mut self) {
+        let mut above = self.end();
+        while let Some(file) = above {
+            above = Arc::into_inner(file).and_then(|file| file.end());
         }
     }
 }
