@@ -16,8 +16,8 @@ use faultless::prelude::{Errno, Kernel};
 use crate::commit::Mark;
 use crate::device::BlockDevice;
 use crate::error::Error;
-use crate::layout::{Geometry, Group, Inode, Kind, ROOT, SUPERBLOCK, SUPERBLOCK_LEN, get32, set32};
-use crate::state::{Access, File, Linking, Meta, Open, Order, Told, Volume};
+use crate::layout::{Geometry, Group, Inode, Kind, ROOT, SUPERBLOCK, SUPERBLOCK_LEN};
+use crate::state::{Access, File, Linking, Meta, Open, Told, Volume};
 use crate::waiting::read_now;
 
 /// Changed blocks of metadata after which a call commits before it begins.
@@ -234,7 +234,7 @@ impl<K: Kernel> Meta<'_, K> {
             let max = self.disk().max_blocks();
             self.cut(number, inode, &(0..max));
         }
-        self.free_attributes(inode);
+        self.free_extended(inode);
         inode.size = 0;
         inode.links = 0;
         // A small number would be taken for that of an inode.
@@ -242,32 +242,6 @@ impl<K: Kernel> Meta<'_, K> {
         self.put_inode(number, inode)?;
         self.free_inode(number, kind)
     }
-
-    /// Gives the block of extended attributes back, which inodes may share. This crate makes none.
-    fn free_attributes(&mut self, inode: &mut Inode) {
-        let block = core::mem::take(&mut inode.attributes);
-        if block == 0 {
-            return;
-        }
-        let owners = match self.block(block) {
-            Ok(bytes) if is_attributes(get32(bytes, 0)) => get32(bytes, 4),
-            _ => {
-                self.damaged();
-                return;
-            }
-        };
-        if owners <= 1 {
-            self.free_block(block);
-        } else if let Ok(bytes) = self.change(block, Order::First) {
-            set32(bytes, 4, owners - 1);
-        }
-        inode.sectors = inode.sectors.saturating_sub(self.disk().sectors());
-    }
-}
-
-/// Whether a block begins as one of extended attributes does.
-const fn is_attributes(magic: u32) -> bool {
-    magic == 0xea02_0000
 }
 
 impl<K: Kernel> File<K> {

@@ -12,7 +12,7 @@ use faultless::prelude::{Errno, Kernel};
 
 use crate::directory::{DirectoryEntry, Found};
 use crate::error::Error;
-use crate::layout::{FAST_LINK, Inode, Kind, LINK_MAX, POINTERS, get32};
+use crate::layout::{FAST_LINK, INHERITED_FLAGS, Inode, Kind, LINK_MAX, POINTERS, get32};
 use crate::mount::Ext2;
 use crate::space::Room;
 use crate::state::{File, Linking, Meta, Order};
@@ -393,6 +393,7 @@ pub(crate) fn new_inode(caller: &Caller, parent: &Inode, kind: Kind, mode: u32) 
         accessed: caller.now,
         changed: caller.now,
         modified: caller.now,
+        flags: parent.flags & INHERITED_FLAGS & kind.flags(),
         ..Inode::default()
     };
     if parent.mode & 0o2000 != 0 {
