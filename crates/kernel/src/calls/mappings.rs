@@ -13,7 +13,7 @@ use crate::calls::call::{Call, Outcome};
 use crate::calls::lock_limit::{has_lock_room, may_lock};
 use crate::files::OpenFile;
 use crate::memory::{
-    AddressSpace, Machine, Space, anonymous_request, is_anonymous, put, shared_anonymous,
+    AddressSpace, Machine, Space, USER_END, anonymous_request, is_anonymous, put, shared_anonymous,
 };
 use crate::process::{Layout, checked};
 use crate::task::Running;
@@ -135,7 +135,9 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
     if is_locked {
         may_lock(call)?;
     }
-    let is_locked = is_locked || memory.locks_new.load(Relaxed);
+    let is_lazily_locked = memory.locks_new_lazily.load(Relaxed);
+    let comes_in = is_locked || memory.locks_new.load(Relaxed) || flags & linux::MAP_POPULATE != 0;
+    let is_locked = is_locked || memory.locks_new.load(Relaxed) || is_lazily_locked;
     if is_locked && !has_lock_room(call, space, len)? {
         return Err(Errno::AGAIN);
     }
@@ -162,7 +164,7 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
     if is_locked {
         AddressSpace::advise(space, address, len, Advised::LOCKED, Advised::empty())?;
     }
-    if is_locked || flags & linux::MAP_POPULATE != 0 {
+    if comes_in {
         // Linux does not tell of pages that it could not bring in.
         let _not_reported = populate(space, address, len);
     }
@@ -226,13 +228,18 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
     let flags = flags as u32;
     let may_move = flags & linux::MREMAP_MAYMOVE != 0;
     let fixed = flags & linux::MREMAP_FIXED != 0;
-    let known = linux::MREMAP_MAYMOVE | linux::MREMAP_FIXED;
-    let aligned = address.is_multiple_of(PAGE_SIZE) && (!fixed || to.is_multiple_of(PAGE_SIZE));
-    if flags & !known != 0 || (fixed && !may_move) || !aligned || new == 0 {
+    let stays = flags & linux::MREMAP_DONTUNMAP != 0;
+    let known = linux::MREMAP_MAYMOVE | linux::MREMAP_FIXED | linux::MREMAP_DONTUNMAP;
+    let aligned =
+        address.is_multiple_of(PAGE_SIZE) && (!(fixed || stays) || to.is_multiple_of(PAGE_SIZE));
+    if flags & !known != 0 || ((fixed || stays) && !may_move) || !aligned || new == 0 {
         return Err(Errno::INVAL);
     }
     let pages = |len: usize| len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::INVAL);
     let (old, new) = (pages(old)?, pages(new)?);
+    if new > USER_END || (stays && old != new) {
+        return Err(Errno::INVAL);
+    }
     checked(address, old).map_err(|_| Errno::FAULT)?;
     if fixed {
         let target = checked(to, new).map_err(|_| Errno::INVAL)?;
@@ -250,10 +257,20 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
         };
     }
     // What grows or moves is one mapping.
-    if (new > old || fixed) && area.pages.end * PAGE_SIZE < address + old.min(new) {
+    if (new > old || fixed || stays) && area.pages.end * PAGE_SIZE < address + old.min(new) {
         return Err(Errno::FAULT);
     }
-    need_room(call, space, new.saturating_sub(old))?;
+    need_room(call, space, if stays { new } else { new.saturating_sub(old) })?;
+    if stays {
+        return move_to(
+            space,
+            address,
+            old,
+            new,
+            fixed.then_some(to),
+            AddressSpace::relocate_and_keep,
+        );
+    }
     if new < old {
         AddressSpace::unmap(space, address + new, old - new)?;
     }
@@ -263,13 +280,42 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
     let end = address + old;
     let has_room =
         !fixed && checked(end, new - old).is_ok_and(|behind| !space.has_mapping_in(behind));
-    if has_room && AddressSpace::extend(space, end, new - old).is_ok() {
-        return Ok(address);
-    }
-    if !may_move {
+    let is_locked = area.advised.contains(Advised::LOCKED);
+    let at = if has_room && AddressSpace::extend(space, end, new - old).is_ok() {
+        address
+    } else if may_move {
+        let (kept, to) = (old.min(new), fixed.then_some(to));
+        move_to(space, address, kept, new, to, AddressSpace::relocate)?
+    } else {
         return Err(Errno::NOMEM);
+    };
+    if is_locked && new > old {
+        // Linux does not tell of pages that it could not bring in.
+        let _not_reported = populate(space, at + old, new - old);
     }
-    move_to(space, address, old.min(new), new, fixed.then_some(to))
+    Ok(at)
+}
+
+/// `remap_file_pages`: has pages of a shared mapping show others of its file.
+pub(super) fn remap_file_pages(call: &mut Call<'_>) -> Outcome {
+    let [address, len, rights, page, ..] = call.args;
+    let (address, len) = (address / PAGE_SIZE * PAGE_SIZE, len / PAGE_SIZE * PAGE_SIZE);
+    let range = checked(address, len).map_err(|_| Errno::INVAL)?;
+    let last = page.checked_add(len / PAGE_SIZE).ok_or(Errno::INVAL)?;
+    if rights != 0 || range.is_empty() || last > usize::MAX / PAGE_SIZE {
+        return Err(Errno::INVAL);
+    }
+    let memory = call.process.memory()?;
+    let space = memory.space();
+    let _layout = memory.layout.lock();
+    let area = space.area_at(address).ok_or(Errno::INVAL)?;
+    if area.sharing != Sharing::Shared || area.pages.end * PAGE_SIZE < range.end {
+        return Err(Errno::INVAL);
+    }
+    let Area { description, rights, sharing, .. } = area;
+    let offset = (page * PAGE_SIZE) as u64;
+    AddressSpace::map(space, address, MapRequest { description, offset, len, rights, sharing })?;
+    Ok(0)
 }
 
 /// Maps what a shared mapping shows at another place, too: `mremap` of a length of 0.
@@ -288,7 +334,14 @@ fn map_again(
 }
 
 /// Moves `kept` bytes to a place for `new`, which is found if it is not given.
-fn move_to(space: &Space, address: usize, kept: usize, new: usize, to: Option<usize>) -> Outcome {
+fn move_to(
+    space: &Space,
+    address: usize,
+    kept: usize,
+    new: usize,
+    to: Option<usize>,
+    relocate: impl FnOnce(&Space, usize, usize, usize) -> Result<(), Errno>,
+) -> Outcome {
     let to = match to {
         Some(to) => {
             let overlaps = to < address + kept && address < to + new;
@@ -308,7 +361,7 @@ fn move_to(space: &Space, address: usize, kept: usize, new: usize, to: Option<us
     if is_short {
         return Err(Errno::NOMEM);
     }
-    AddressSpace::relocate(space, address, to, kept)?;
+    relocate(space, address, to, kept)?;
     if new > kept {
         AddressSpace::extend(space, to + kept, new - kept)?;
     }

@@ -13,6 +13,7 @@
 //! | `semget` and the like | `semaphores` |
 //! | `io_submit` and the like | `requests` |
 //! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `lock_limit`, `segments` |
+//! | the memory of other processes | `remote` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
@@ -36,6 +37,7 @@ mod locks;
 mod mappings;
 mod names;
 mod poll;
+mod remote;
 mod requests;
 mod scheduling;
 mod segments;
@@ -126,7 +128,7 @@ const fn begins(call: Sysno) -> bool {
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
             | Sysno::io_setup
-            | Sysno::mmap | Sysno::shmget | Sysno::semget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
+            | Sysno::mmap | Sysno::remap_file_pages | Sysno::shmget | Sysno::semget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
             | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
             | Sysno::execveat
     )
@@ -247,6 +249,9 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::munmap => mappings::munmap(call),
         Sysno::mprotect => mappings::mprotect(call),
         Sysno::mremap => mappings::mremap(call),
+        Sysno::remap_file_pages => mappings::remap_file_pages(call),
+        Sysno::process_vm_readv => remote::process_vm_readv(call),
+        Sysno::process_vm_writev => remote::process_vm_writev(call),
         Sysno::madvise => advice::madvise(call),
         Sysno::msync => mappings::msync(call),
         Sysno::mincore => mappings::mincore(call),
