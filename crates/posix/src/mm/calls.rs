@@ -13,7 +13,7 @@ use linux_raw_sys::general as linux;
 use crate::errno::Errno;
 use crate::file::{AccessMode, Description};
 use crate::mm::area::{Advised, Area, Sharing};
-use crate::mm::remove::What;
+use crate::mm::remove::{Unmapped, What};
 use crate::mm::space::{AddressSpace, State, cache, mapped_pages_of, pages_of};
 use crate::mm::table::{Entry, Owner, PageTable, Rights};
 use crate::system::System;
@@ -100,7 +100,7 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     fn vacate<'s>(
         space: &'s S::Space,
         pages: &Range<usize>,
-        unmapped: &mut Vec<Area<S>>,
+        unmapped: &mut Unmapped<S>,
     ) -> Locked<'s, S> {
         loop {
             Self::remove(space, pages, unmapped);
