@@ -9,7 +9,7 @@ use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::lock_limit::{has_lock_room, lock_limit, may_lock};
-use crate::calls::mappings::populate;
+use crate::calls::mappings::{need_areas, populate};
 use crate::calls::names::known;
 use crate::memory::{AddressSpace, Machine, Space, USER_END, is_anonymous};
 use crate::process::checked;
@@ -23,7 +23,10 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
     let len = checked(address, len).map_err(|_| Errno::INVAL)?.len();
     let memory = call.process.memory()?;
     let space = memory.space();
-    let change = |set, clear| AddressSpace::advise(space, address, len, set, clear);
+    let change = |set, clear| {
+        need_areas(space)?;
+        AddressSpace::advise(space, address, len, set, clear)
+    };
     let none = Advised::empty();
     match advice as u32 {
         linux::MADV_DONTNEED => AddressSpace::discard(space, address, len)?,
@@ -143,6 +146,7 @@ pub(super) fn mlock2(call: &mut Call<'_>) -> Outcome {
     let memory = call.process.memory()?;
     let space = memory.space();
     may_lock(call)?;
+    need_areas(space)?;
     if !has_lock_room(call, space, unlocked(space, &range))? {
         return Err(Errno::NOMEM);
     }

@@ -93,6 +93,17 @@ fn request(
     Ok(Some(MapRequest { description, offset: offset as u64, len, rights, sharing }))
 }
 
+/// Mappings that a process may have.
+const MOST: usize = 65_530;
+
+/// Checks that a process may have more mappings: a call makes one, or cuts one at both ends.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(super) fn need_areas(space: &Space) -> Result<(), Errno> {
+    if space.area_count() + 2 > MOST { Err(Errno::NOMEM) } else { Ok(()) }
+}
+
 /// Checks that a process may map more bytes (`RLIMIT_AS`).
 ///
 /// # Errors
@@ -130,6 +141,7 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
     let memory = call.process.memory()?;
     let space = memory.space();
     let layout = memory.layout.lock();
+    need_areas(space)?;
     need_room(call, space, len)?;
     let is_locked = flags & linux::MAP_LOCKED != 0;
     if is_locked {
@@ -181,8 +193,15 @@ pub(super) fn munmap(call: &mut Call<'_>) -> Outcome {
     let [address, len, ..] = call.args;
     checked(address, len).map_err(|_| Errno::INVAL)?;
     let memory = call.process.memory()?;
+    let space = memory.space();
     let _layout = memory.layout.lock();
-    AddressSpace::unmap(memory.space(), address, len)?;
+    let is_hole = space.area_at(address).is_some_and(|area| {
+        area.pages.start * PAGE_SIZE < address && address + len < area.pages.end * PAGE_SIZE
+    });
+    if is_hole {
+        need_areas(space)?;
+    }
+    AddressSpace::unmap(space, address, len)?;
     Ok(0)
 }
 
@@ -210,6 +229,7 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
         }
         _ => return Err(Errno::INVAL),
     }
+    need_areas(space)?;
     let end = range.end.next_multiple_of(PAGE_SIZE);
     let rights = Rights::from_bits_truncate(rights as u32);
     // As far as it is mapped.
@@ -248,6 +268,7 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
         }
     }
     let area = space.area_at(address).ok_or(Errno::FAULT)?;
+    need_areas(space)?;
     if old == 0 {
         // Of private memory there is nothing to map again.
         return match (area.sharing, may_move) {
@@ -309,6 +330,7 @@ pub(super) fn remap_file_pages(call: &mut Call<'_>) -> Outcome {
     let space = memory.space();
     let _layout = memory.layout.lock();
     let area = space.area_at(address).ok_or(Errno::INVAL)?;
+    need_areas(space)?;
     if area.sharing != Sharing::Shared || area.pages.end * PAGE_SIZE < range.end {
         return Err(Errno::INVAL);
     }
