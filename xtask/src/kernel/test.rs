@@ -42,8 +42,8 @@ const PROGRAMS: &str = "tests/kernel/programs";
 /// The one that is run with a loader and libraries, too.
 const DYNAMIC: &str = "futex";
 
-/// The one that only root can run on Linux.
-const ROOTS: &str = "users.c";
+/// Those that only root can run on Linux.
+const ROOTS: [&str; 2] = ["extended.c", "users.c"];
 
 /// Programs of `cargo xtask programs` that end soon under emulation, too.
 const OTHERS: &[&str] = &[
@@ -197,7 +197,7 @@ fn programs() -> Result<Vec<Line>> {
     for entry in std::fs::read_dir(workspace::root().join(PROGRAMS))? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        if name.ends_with(".c") && (name != ROOTS || is_root()) {
+        if name.ends_with(".c") && (!ROOTS.contains(&&*name) || is_root()) {
             sources.push(format!("{PROGRAMS}/{name}"));
         }
     }
@@ -223,7 +223,7 @@ fn programs() -> Result<Vec<Line>> {
 }
 
 /// Whether this machine's programs are run as root.
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     Path::new("/proc/self").metadata().is_ok_and(|told| told.uid() == 0)
 }
 

@@ -6,12 +6,12 @@ use core::sync::atomic::Ordering::Relaxed;
 use alloc::vec::Vec;
 
 use faultless::prelude::{InFault, PAGE_SIZE};
-use faultless_posix::{Advised, Area, Errno, MapRequest, PageTable, Rights, Sharing};
+use faultless_posix::{AccessMode, Advised, Area, Errno, MapRequest, PageTable, Rights, Sharing};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::lock_limit::{has_lock_room, may_lock};
-use crate::files::OpenFile;
+use crate::files::{APPEND, OpenFile};
 use crate::memory::{
     AddressSpace, Machine, Space, USER_END, anonymous_request, is_anonymous, put, shared_anonymous,
 };
@@ -88,6 +88,10 @@ fn request(
     };
     if grows {
         return Err(Errno::INVAL);
+    }
+    let may_store = file.description().mode().contains(AccessMode::WRITE);
+    if sharing == Sharing::Shared && may_store && file.node().flags()? & APPEND != 0 {
+        return Err(Errno::ACCES);
     }
     let description = file.description().clone();
     Ok(Some(MapRequest { description, offset: offset as u64, len, rights, sharing }))
