@@ -142,7 +142,7 @@ impl<K: Kernel> Ext2<K> {
     }
 
     /// Sets an extended attribute, or removes it, at the time `now`, if `may` allows that: it is
-    /// told whether there is one of the name.
+    /// told the value that is there.
     ///
     /// # Errors
     /// Those of `may`; [`Errno::NotSupported`] for a name that cannot be stored, and if the file
@@ -153,7 +153,7 @@ impl<K: Kernel> Ext2<K> {
         node: &File<K>,
         name: &[u8],
         value: Option<&[u8]>,
-        may: impl FnOnce(bool) -> Result<(), E>,
+        may: impl FnOnce(Option<&[u8]>) -> Result<(), E>,
         now: u64,
     ) -> Result<(), E> {
         let (kind, name) = split(name)?;
@@ -166,7 +166,7 @@ impl<K: Kernel> Ext2<K> {
         let mut inode = meta.inode(node.inode)?;
         let mut all = meta.extended_of(&inode)?;
         let place = all.iter().position(|attribute| attribute.is((kind, name)));
-        may(place.is_some())?;
+        may(place.map(|place| &*all[place].value))?;
         if let Some(place) = place {
             all.remove(place);
         }

@@ -47,8 +47,8 @@ pub struct Extent {
 }
 
 impl<K: Kernel> Ext2<K> {
-    /// Where blocks of a file are on the disk, from `block` on (`FIBMAP`, `FIEMAP`): those that have
-    /// been written back. `None` if there are no more. May sleep.
+    /// Where blocks of a file are on the disk, from `block` on (`FIBMAP`, `FIEMAP`): those that
+    /// were written back. `None` if there are no more. May sleep.
     ///
     /// # Errors
     /// [`Errno::Io`].

@@ -23,14 +23,13 @@ use anyhow::{Context, Result, bail, ensure};
 use faultless_tools::pool;
 
 use super::compile::Compiler;
-use super::control::{PATIENCE, compare, on_linux};
+use super::control::{PATIENCE, compare, is_root, on_linux};
 use super::disk::Image;
 use super::foreign;
 use super::initramfs::Initramfs;
 use super::many::{self, Line};
 use super::power;
 use super::qemu::{self, Machine, Printed, Ran};
-use super::test::is_root;
 use super::watch;
 
 /// Sources of the programs.

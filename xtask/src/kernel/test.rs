@@ -16,7 +16,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -26,7 +25,7 @@ use anyhow::{Result, ensure};
 use faultless_tools::workspace;
 
 use super::compile::Compiler;
-use super::control::{PATIENCE, compare, on_linux};
+use super::control::{PATIENCE, compare, is_root, on_linux};
 use super::disk;
 use super::disk_test;
 use super::foreign;
@@ -220,11 +219,6 @@ fn programs() -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = compiled.into_iter().map(line).collect();
     lines.push(disk_test::fsx()?);
     Ok(lines)
-}
-
-/// Whether this machine's programs are run as root.
-pub(super) fn is_root() -> bool {
-    Path::new("/proc/self").metadata().is_ok_and(|told| told.uid() == 0)
 }
 
 /// The kernel's own tests, and the programs.

@@ -73,7 +73,10 @@ fn more_attributes_than_fit_in_a_block_are_refused_and_change_nothing() {
     assert_eq!(set(&rig, &node, "user.second", Some(&[2; 400])), Err(Errno::NoSpace));
     assert_eq!(set(&rig, &node, "user.first", Some(&[2; 1000])), Err(Errno::NoSpace));
     assert_eq!(set(&rig, &node, "system.x", Some(b"")), Err(Errno::NotSupported));
-    let refused = |exists| if exists { Err(Errno::Busy) } else { Ok(()) };
+    let refused = |found: Option<&[u8]>| match found {
+        Some([1, ..]) => Err(Errno::Busy),
+        _ => Ok(()),
+    };
     let now = CALLER.now;
     let refused = rig.fs().set_extended(&node, b"user.first", Some(b""), refused, now);
     assert_eq!(refused, Err(Errno::Busy));

@@ -11,7 +11,7 @@
 //! | devices, and the nodes that the tree begins with | `devices`, `console`, `first` |
 //! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
 //! | what is written, and what runs: not both | `uses` |
-//! | what programs are told of that happens to files | `watches` |
+//! | what programs are told of that happens to files | `watches`, `notices` |
 //! | pipes and FIFOs; sockets of streams and of messages, and their names | `pipe`, `socket`, `datagram`, `bound` |
 //! | sets of files, counters, timers, signals: what programs wait for | `epoll`, `timer`, `signal_file` |
 //! | texts that are made when they are opened | `text` |
@@ -36,6 +36,7 @@ mod initramfs;
 mod mount;
 mod names;
 mod nodes;
+mod notices;
 mod on_disk;
 mod open;
 mod path_only;
@@ -74,6 +75,7 @@ pub(crate) use names::{
     attributes_at, first_directory, look_up, make_directory, open, open_program, read_link,
 };
 pub(crate) use nodes::Attributes;
+pub(crate) use notices::{Notices, notices};
 pub(crate) use on_disk::{shut_down, sync};
 pub(crate) use open::How;
 pub(crate) use paths::absolute;
@@ -87,7 +89,7 @@ pub(crate) use vnode::{
     APPEND, Entry, Extent, Handle, IMMUTABLE, New, NewTimes, Space, Vnode, need_changeable,
 };
 pub(crate) use walk::Resolve;
-pub(crate) use watches::{Notices, notices, notify};
+pub(crate) use watches::notify;
 
 /// Makes the tree of names, with the files of the initramfs, and mounts the disk if there is one.
 ///

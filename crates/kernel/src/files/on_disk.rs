@@ -138,7 +138,7 @@ impl OnDisk {
         value: Option<&[u8]>,
         flags: SetFlags,
     ) -> Result<(), Errno> {
-        let may = |exists| flags.check(exists);
+        let may = |found: Option<&[u8]>| flags.check(found);
         self.mounted.ext2.set_extended(&self.node, name, value, may, caller().now)
     }
 

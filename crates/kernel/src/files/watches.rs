@@ -1,13 +1,13 @@
-//! What programs are told of that happens to files (`inotify`).
+//! What programs are told of that happens to files (`inotify`): the events. The file that a program
+//! reads them from is in `notices`.
 //!
-//! Key types: [`Notices`], a queue that a program reads; a watch of a node, which stands in one
-//! table for all and keeps the node until it is gone. An event is told to the watches of the node's
-//! directory, if the node was found by a name in it ([`Place`]), and to its own.
+//! Key types: [`Queue`]; [`Watch`], of a node, which stands in one table for all and keeps the node
+//! until it is gone. An event is told to the watches of the node's directory, if the node was found
+//! by a name in it ([`Place`]), and to its own.
 //!
 //! As long as no program has a queue, nodes know no places and nothing is counted.
 #![forbid(unsafe_code)]
 
-use core::any::Any;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicUsize};
 
@@ -15,16 +15,11 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use faultless::prelude::MayFault;
 use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
 
-use crate::files::file::{File, OpenFile, Ready};
-use crate::files::nodes::{Attributes, stream_attributes};
 use crate::files::vnode::{Handle, Place};
-use crate::memory::{UserBytes, copy_out, put};
 use crate::sync::Lock;
-use crate::task::wait_interruptibly;
 use crate::waits::{key_of, wake_pollers};
 
 /// Events that a queue holds, but for the one that says that there were more.
@@ -77,12 +72,19 @@ impl Event {
     }
 }
 
-struct Queue {
+/// What a program has not read yet.
+pub(super) struct Queue {
     events: Lock<VecDeque<Event>>,
     next: AtomicU32,
 }
 
 impl Queue {
+    /// An empty queue.
+    pub(super) fn new() -> Arc<Self> {
+        QUEUES.fetch_add(1, Relaxed);
+        Arc::new(Self { events: Lock::new(VecDeque::new()), next: AtomicU32::new(0) })
+    }
+
     /// Adds an event, unless it is the same as the last one.
     fn push(&self, event: Event) {
         let mut events = self.events.lock();
@@ -100,7 +102,8 @@ impl Queue {
         }
     }
 
-    fn has_events(&self) -> bool {
+    /// Whether there are events.
+    pub(super) fn has_events(&self) -> bool {
         !self.events.lock().is_empty()
     }
 
@@ -108,7 +111,7 @@ impl Queue {
     ///
     /// # Errors
     /// `EINVAL`: they do not.
-    fn take(&self, room: usize) -> Result<Option<Vec<u8>>, Errno> {
+    pub(super) fn take(&self, room: usize) -> Result<Option<Vec<u8>>, Errno> {
         let mut events = self.events.lock();
         let Some(first) = events.front() else { return Ok(None) };
         let bytes = first.bytes();
@@ -119,6 +122,66 @@ impl Queue {
         drop(events);
         drop(taken);
         Ok(Some(bytes))
+    }
+
+    /// Bytes of all events.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.events.lock().iter().map(|event| EVENT + event.room()).sum()
+    }
+
+    /// `inotify_add_watch`: the number of the watch.
+    ///
+    /// # Errors
+    /// `EEXIST` with `IN_MASK_CREATE`.
+    pub(super) fn watch(self: &Arc<Self>, node: &Handle, mask: u32) -> Result<usize, Errno> {
+        let kept = mask & (linux::IN_ALL_EVENTS | HOW);
+        let mut watches = WATCHES.lock();
+        let of_node = watches.entry(node.id()).or_default();
+        let own = of_node.iter_mut().find(|watch| Arc::ptr_eq(&watch.queue, self));
+        if let Some(watch) = own {
+            if mask & linux::IN_MASK_CREATE != 0 {
+                return Err(Errno::EXIST);
+            }
+            let added = mask & linux::IN_MASK_ADD != 0;
+            watch.mask = if added { watch.mask | kept } else { kept };
+            return Ok(watch.number as usize);
+        }
+        let number = (self.next.fetch_add(1, Relaxed) + 1).cast_signed();
+        let (queue, node) = (Arc::clone(self), Arc::clone(node));
+        of_node.push(Watch { queue, number, mask: kept, _node: node });
+        Ok(number as usize)
+    }
+
+    /// `inotify_rm_watch`.
+    ///
+    /// # Errors
+    /// `EINVAL`: there is no such watch.
+    pub(super) fn forget(self: &Arc<Self>, number: i32) -> Result<(), Errno> {
+        let ended = self.take_watches(|watch| watch.number == number);
+        if ended.is_empty() {
+            return Err(Errno::INVAL);
+        }
+        ended.iter().for_each(Watch::end);
+        wake_pollers(key_of(&**self));
+        Ok(())
+    }
+
+    /// No program reads it any more.
+    pub(super) fn close(self: &Arc<Self>) {
+        QUEUES.fetch_sub(1, Relaxed);
+        drop(self.take_watches(|_| true));
+    }
+
+    /// Takes watches of its own out of the table.
+    fn take_watches(self: &Arc<Self>, is_meant: impl Fn(&Watch) -> bool) -> Vec<Watch> {
+        let mut taken = Vec::new();
+        let mut watches = WATCHES.lock();
+        for of_node in watches.values_mut() {
+            let is_own = |watch: &mut Watch| Arc::ptr_eq(&watch.queue, self) && is_meant(watch);
+            taken.extend(of_node.extract_if(.., is_own));
+        }
+        watches.retain(|_, of_node| !of_node.is_empty());
+        taken
     }
 }
 
@@ -289,134 +352,5 @@ impl Drop for OpenNode {
             }
         }
         end_if_gone(&self.node);
-    }
-}
-
-/// A queue of events, open.
-pub(crate) struct Notices {
-    queue: Arc<Queue>,
-    flags: AtomicU32,
-}
-
-/// `inotify_init1`.
-pub(crate) fn notices(flags: u32) -> OpenFile {
-    QUEUES.fetch_add(1, Relaxed);
-    let flags = AtomicU32::new(flags & linux::O_NONBLOCK);
-    let queue = Queue { events: Lock::new(VecDeque::new()), next: AtomicU32::new(0) };
-    Arc::new(Notices { queue: Arc::new(queue), flags })
-}
-
-impl Notices {
-    /// `inotify_add_watch`: the number of the watch.
-    ///
-    /// # Errors
-    /// `EEXIST` with `IN_MASK_CREATE`.
-    pub(crate) fn watch(&self, node: &Handle, mask: u32) -> Result<usize, Errno> {
-        let kept = mask & (linux::IN_ALL_EVENTS | HOW);
-        let mut watches = WATCHES.lock();
-        let of_node = watches.entry(node.id()).or_default();
-        let own = of_node.iter_mut().find(|watch| Arc::ptr_eq(&watch.queue, &self.queue));
-        if let Some(watch) = own {
-            if mask & linux::IN_MASK_CREATE != 0 {
-                return Err(Errno::EXIST);
-            }
-            let added = mask & linux::IN_MASK_ADD != 0;
-            watch.mask = if added { watch.mask | kept } else { kept };
-            return Ok(watch.number as usize);
-        }
-        let number = (self.queue.next.fetch_add(1, Relaxed) + 1).cast_signed();
-        let (queue, node) = (Arc::clone(&self.queue), Arc::clone(node));
-        of_node.push(Watch { queue, number, mask: kept, _node: node });
-        Ok(number as usize)
-    }
-
-    /// `inotify_rm_watch`.
-    ///
-    /// # Errors
-    /// `EINVAL`: there is no such watch.
-    pub(crate) fn forget(&self, number: i32) -> Result<(), Errno> {
-        let ended = self.take(|watch| watch.number == number);
-        if ended.is_empty() {
-            return Err(Errno::INVAL);
-        }
-        ended.iter().for_each(Watch::end);
-        wake_pollers(key_of(&*self.queue));
-        Ok(())
-    }
-
-    /// Takes watches of its own out of the table.
-    fn take(&self, is_meant: impl Fn(&Watch) -> bool) -> Vec<Watch> {
-        let mut taken = Vec::new();
-        let mut watches = WATCHES.lock();
-        for of_node in watches.values_mut() {
-            let is_own =
-                |watch: &mut Watch| Arc::ptr_eq(&watch.queue, &self.queue) && is_meant(watch);
-            taken.extend(of_node.extract_if(.., is_own));
-        }
-        watches.retain(|_, of_node| !of_node.is_empty());
-        taken
-    }
-}
-
-impl Drop for Notices {
-    fn drop(&mut self) {
-        QUEUES.fetch_sub(1, Relaxed);
-        drop(self.take(|_| true));
-    }
-}
-
-impl File for Notices {
-    fn read(&self, token: &mut MayFault, to: &mut UserBytes<'_>) -> Result<usize, Errno> {
-        if !self.queue.has_events() {
-            if self.flags() & linux::O_NONBLOCK != 0 {
-                return Err(Errno::AGAIN);
-            }
-            wait_interruptibly(key_of(&*self.queue), &mut || self.queue.has_events())?;
-        }
-        let mut done = 0;
-        loop {
-            let bytes = match self.queue.take(to.count()) {
-                Ok(Some(bytes)) => bytes,
-                Err(why) if done == 0 => return Err(why),
-                Ok(None) | Err(_) => return Ok(done),
-            };
-            if copy_out(to, token, &bytes) < bytes.len() {
-                return if done > 0 { Ok(done) } else { Err(Errno::FAULT) };
-            }
-            done += bytes.len();
-        }
-    }
-
-    fn seek(&self, _token: &mut MayFault, _offset: i64, _whence: u32) -> Result<u64, Errno> {
-        Ok(0)
-    }
-
-    fn as_any(&self) -> Option<&dyn Any> {
-        Some(self)
-    }
-
-    fn attributes(&self) -> Result<Attributes, Errno> {
-        Ok(stream_attributes(Kind::File, 0))
-    }
-
-    fn control(&self, token: &mut MayFault, request: u32, argument: usize) -> Result<usize, Errno> {
-        if request != linux_raw_sys::ioctl::FIONREAD {
-            return Err(Errno::NOTTY);
-        }
-        let bytes: usize = self.queue.events.lock().iter().map(|event| EVENT + event.room()).sum();
-        put(token, argument, &(bytes as u32).to_ne_bytes())?;
-        Ok(0)
-    }
-
-    fn flags(&self) -> u32 {
-        self.flags.load(Relaxed)
-    }
-
-    fn set_flags(&self, flags: u32) {
-        self.flags.store(flags & linux::O_NONBLOCK, Relaxed);
-    }
-
-    fn ready(&self) -> Ready {
-        if self.queue.has_events() { Ready::IN } else { Ready::empty() }
     }
 }

@@ -30,14 +30,14 @@ bitflags! {
 }
 
 impl SetFlags {
-    /// Checks them against what is there.
+    /// Checks them against the value that is there.
     ///
     /// # Errors
     /// `EEXIST`; `ENODATA`.
-    pub const fn check(self, exists: bool) -> Result<(), Errno> {
-        match exists {
-            true if self.contains(Self::CREATE) => Err(Errno::EXIST),
-            false if self.contains(Self::REPLACE) => Err(Errno::NODATA),
+    pub const fn check(self, found: Option<&[u8]>) -> Result<(), Errno> {
+        match found {
+            Some(_) if self.contains(Self::CREATE) => Err(Errno::EXIST),
+            None if self.contains(Self::REPLACE) => Err(Errno::NODATA),
             _ => Ok(()),
         }
     }
@@ -70,11 +70,11 @@ impl<S: System> Node<S> {
     ) -> Result<(), Errno> {
         let (name, value): (Arc<[u8]>, Arc<[u8]>) = (name.into(), value.into());
         let mut state = self.state.lock();
-        let old = state.extended.get(&name).map(|old| old.len());
-        flags.check(old.is_some())?;
+        let old = state.extended.get(&name).map(|old| &**old);
+        flags.check(old)?;
+        let replaced = old.map_or(0, |old| name.len() + old.len());
         let others: usize =
             state.extended.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let replaced = old.map_or(0, |old| name.len() + old);
         if others - replaced + name.len() + value.len() > MOST {
             return Err(Errno::NOSPC);
         }
