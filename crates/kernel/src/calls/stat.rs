@@ -6,11 +6,13 @@ use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::names;
-use crate::files::{self, Attributes, Handle, Space};
+use crate::files::{self, Attributes, Handle, PipeEnd, Space};
 use crate::memory::{put, put_words};
 
 const NANOSECONDS: i64 = 1_000_000_000;
 const BLOCK: u64 = 4096;
+/// What `fstatfs` calls the file system of pipes.
+const PIPES: u64 = 0x5049_5045;
 /// The flags that say which file is meant.
 const FLAGS: u32 = linux::AT_SYMLINK_NOFOLLOW | linux::AT_NO_AUTOMOUNT | linux::AT_EMPTY_PATH;
 
@@ -163,8 +165,9 @@ pub(super) fn fstatfs(call: &mut Call<'_>) -> Outcome {
         Ok(node) => node.space(),
         // Pipes and the like, too, have some file system.
         Err(_) => {
-            call.process.any_file(call.args[0])?;
-            files::root().space()
+            let file = call.process.any_file(call.args[0])?;
+            let space = files::root().space();
+            if file.kind::<PipeEnd>().is_some() { Space { magic: PIPES, ..space } } else { space }
         }
     };
     put_space(call, &space)
