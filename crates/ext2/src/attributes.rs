@@ -7,7 +7,7 @@ use faultless::page::Spin;
 use faultless::prelude::{Errno, Kernel, Times};
 
 use crate::error::Error;
-use crate::layout::Kind;
+use crate::layout::{CHANGED_FLAGS, Kind, SHOWN_FLAGS};
 use crate::mount::Ext2;
 use crate::state::File;
 
@@ -39,6 +39,9 @@ pub struct Status {
     pub modified: u64,
     /// When anything changed.
     pub changed: u64,
+    /// Its flags, as far as programs are told of them (`FS_IOC_GETFLAGS`). What they forbid is the
+    /// caller's.
+    pub flags: u32,
 }
 
 /// What `chmod`, `chown` and `utimensat` change; what is `None` stays.
@@ -54,6 +57,8 @@ pub struct Change {
     pub accessed: Option<u64>,
     /// When its contents changed.
     pub modified: Option<u64>,
+    /// The flags that can be changed; other bits are ignored.
+    pub flags: Option<u32>,
 }
 
 impl<K: Kernel> Ext2<K> {
@@ -86,6 +91,7 @@ impl<K: Kernel> Ext2<K> {
             accessed: inode.accessed,
             modified: times.modified,
             changed,
+            flags: inode.flags & SHOWN_FLAGS,
         })
     }
 
@@ -104,6 +110,9 @@ impl<K: Kernel> Ext2<K> {
         }
         inode.uid = change.uid.unwrap_or(inode.uid);
         inode.gid = change.gid.unwrap_or(inode.gid);
+        if let Some(flags) = change.flags {
+            inode.flags = inode.flags & !CHANGED_FLAGS | flags & CHANGED_FLAGS;
+        }
         inode.accessed = change.accessed.unwrap_or(inode.accessed);
         let mut told = node.told.times.lock();
         inode.modified =

@@ -20,6 +20,7 @@ use faultless::page::{
 use faultless::prelude::{Errno, Kernel, PAGE_SIZE, Times};
 
 use crate::layout::Inode;
+use crate::mount::Ext2;
 use crate::space::Room;
 use crate::state::{File, Meta, Order, Tail};
 
@@ -31,6 +32,39 @@ impl<K: Kernel> File<K> {
     #[must_use]
     pub const fn number(&self) -> u32 {
         self.inode
+    }
+}
+
+/// Blocks of a file that lie one behind the other on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The first one, as a block of the file.
+    pub first: u64,
+    /// The same, as a block of the disk.
+    pub place: u32,
+    /// How many.
+    pub count: u64,
+}
+
+impl<K: Kernel> Ext2<K> {
+    /// Where blocks of a file are on the disk, from `block` on (`FIBMAP`, `FIEMAP`): those that
+    /// were written back. `None` if there are no more. May sleep.
+    ///
+    /// # Errors
+    /// [`Errno::Io`].
+    pub fn extent_from(&self, node: &File<K>, block: u64) -> Result<Option<Extent>, Errno> {
+        let mut meta = self.lock();
+        let inode = meta.inode(node.inode)?;
+        let max = meta.disk().max_blocks();
+        let Some(first) = meta.next_block(&inode, block, max)? else { return Ok(None) };
+        let Some(place) = meta.find_block(&inode, first)? else { return Ok(None) };
+        let mut count = 1;
+        while count < EXTENT
+            && meta.find_block(&inode, first + count)? == place.checked_add(count as u32)
+        {
+            count += 1;
+        }
+        Ok(Some(Extent { first, place, count }))
     }
 }
 

@@ -22,11 +22,21 @@ pub(crate) const LINK_MAX: u16 = 32_000;
 pub(crate) const FAST_LINK: usize = POINTERS * 4 - 1;
 
 const MAGIC: u16 = 0xef53;
+const COMPAT_EXTENDED: u32 = 8;
 const INCOMPAT_FILETYPE: u32 = 2;
 const RO_SPARSE_SUPER: u32 = 1;
 const RO_LARGE_FILE: u32 = 2;
 /// The directory has an index that only linear readers can ignore.
 pub(crate) const FLAG_INDEX: u32 = 0x1000;
+
+/// The flags of an inode that programs see, and those that they can change.
+pub(crate) const SHOWN_FLAGS: u32 = 0x0003_dfff;
+pub(crate) const CHANGED_FLAGS: u32 = 0x0003_80ff;
+/// The flags of a directory that what is made in it has, too.
+pub(crate) const INHERITED_FLAGS: u32 = 0x0001_c6cf;
+/// Those that directories alone have, and those that all kinds of inodes have.
+const DIRECTORY_FLAGS: u32 = 0x0003_0000;
+const OTHER_FLAGS: u32 = 0x0000_00c0;
 
 const DESCRIPTOR: usize = 32;
 /// Bytes behind the first 128 of an inode that this crate uses, if they are there.
@@ -67,6 +77,8 @@ pub(crate) struct Geometry {
     pub(crate) root_blocks: u32,
     pub(crate) groups: u32,
     pub(crate) has_large_files: bool,
+    /// It was made with extended attributes.
+    pub(crate) has_extended: bool,
     /// It has features that allow reading alone.
     pub(crate) is_read_only: bool,
     pub(crate) was_clean: bool,
@@ -102,6 +114,7 @@ impl Geometry {
             root_blocks: get32(sb, 8),
             groups: 0,
             has_large_files: ro_compat & RO_LARGE_FILE != 0,
+            has_extended: get32(sb, 92) & COMPAT_EXTENDED != 0,
             is_read_only: ro_compat & !(RO_SPARSE_SUPER | RO_LARGE_FILE) != 0,
             was_clean: get16(sb, 58) & 1 != 0,
         };
@@ -414,6 +427,15 @@ impl Kind {
             Self::Socket => SOCKET as u32,
             Self::Characters => CHARACTERS as u32,
             Self::Blocks => BLOCKS as u32,
+        }
+    }
+
+    /// The flags that such an inode can have.
+    pub(crate) const fn flags(self) -> u32 {
+        match self {
+            Self::Directory => u32::MAX,
+            Self::File => !DIRECTORY_FLAGS,
+            _ => OTHER_FLAGS,
         }
     }
 

@@ -7,12 +7,12 @@
 //! | mount, unmount, `sync`, `statfs` | [`Ext2`] |
 //! | names: `create`, `unlink`, `rename`, … | [`Ext2`] |
 //! | the store of a file, for the kernel to make an [`Inode`](faultless::prelude::Inode) of | [`File`] |
-//! | attributes | [`Status`], [`Change`] |
+//! | attributes, extended ones too | [`Status`], [`Change`], [`Ext2`] |
 //!
 //! It is `no_std` and needs an allocator. It knows revision 1 with blocks of 1, 2 and 4 KiB and
 //! inodes of 128 and 256 bytes; an image with a feature that it does not know is mounted read-only,
-//! or not at all, as its superblock says. There are no extended attributes, quotas, device nodes,
-//! and no journal: after a power cut `e2fsck -p` comes first.
+//! or not at all, as its superblock says. There are no quotas and no
+//! journal: after a power cut `e2fsck -p` comes first.
 //!
 //! # Data
 //! Pages go between the cache and the device by the requests of the cache, which the device keeps
@@ -68,6 +68,7 @@ mod commit;
 mod device;
 mod directory;
 mod error;
+mod extended;
 mod file;
 mod index;
 mod layout;
@@ -84,6 +85,7 @@ pub use attributes::{Change, Status};
 pub use device::{BlockDevice, ReadTransfer, Stretch, WriteTransfer};
 pub use directory::DirectoryEntry;
 pub use error::Error;
+pub use file::Extent;
 pub use layout::Kind;
 pub use mount::{Ext2, Space};
 pub use names::{Caller, Replace};

@@ -16,8 +16,8 @@ use faultless::prelude::{Errno, Kernel};
 use crate::commit::Mark;
 use crate::device::BlockDevice;
 use crate::error::Error;
-use crate::layout::{Geometry, Group, Inode, Kind, ROOT, SUPERBLOCK, SUPERBLOCK_LEN, get32, set32};
-use crate::state::{Access, File, Linking, Meta, Open, Order, Told, Volume};
+use crate::layout::{Geometry, Group, Inode, Kind, ROOT, SUPERBLOCK, SUPERBLOCK_LEN};
+use crate::state::{Access, File, Linking, Meta, Open, Told, Volume};
 use crate::waiting::read_now;
 
 /// Changed blocks of metadata after which a call commits before it begins.
@@ -191,7 +191,7 @@ impl<K: Kernel> Ext2<K> {
         let weak = Arc::downgrade(&file);
         let (reserved, zeros) = (BTreeSet::new(), BTreeSet::new());
         let linking = Linking::Never;
-        let open = Open { file: weak, told, linking, reserved, zeros, tail: None };
+        let open = Open { file: weak, told, linking, above: None, reserved, zeros, tail: None };
         meta.open.insert(number, open);
         file
     }
@@ -234,7 +234,7 @@ impl<K: Kernel> Meta<'_, K> {
             let max = self.disk().max_blocks();
             self.cut(number, inode, &(0..max));
         }
-        self.free_attributes(inode);
+        self.free_extended(inode);
         inode.size = 0;
         inode.links = 0;
         // A small number would be taken for that of an inode.
@@ -242,46 +242,33 @@ impl<K: Kernel> Meta<'_, K> {
         self.put_inode(number, inode)?;
         self.free_inode(number, kind)
     }
-
-    /// Gives the block of extended attributes back, which inodes may share. This crate makes none.
-    fn free_attributes(&mut self, inode: &mut Inode) {
-        let block = core::mem::take(&mut inode.attributes);
-        if block == 0 {
-            return;
-        }
-        let owners = match self.block(block) {
-            Ok(bytes) if is_attributes(get32(bytes, 0)) => get32(bytes, 4),
-            _ => {
-                self.damaged();
-                return;
-            }
-        };
-        if owners <= 1 {
-            self.free_block(block);
-        } else if let Ok(bytes) = self.change(block, Order::First) {
-            set32(bytes, 4, owners - 1);
-        }
-        inode.sectors = inode.sectors.saturating_sub(self.disk().sectors());
-    }
 }
 
-/// Whether a block begins as one of extended attributes does.
-const fn is_attributes(magic: u32) -> bool {
-    magic == 0xea02_0000
-}
-
-impl<K: Kernel> Drop for File<K> {
-    fn drop(&mut self) {
+impl<K: Kernel> File<K> {
+    /// Takes the inode out of use, if that was not done; the directory that a removed one was in.
+    fn end(&self) -> Option<Arc<Self>> {
         let mut meta = self.volume.lock();
         let is_last =
             meta.open.get(&self.inode).is_some_and(|open| Arc::ptr_eq(&open.told, &self.told));
         if !is_last {
-            return;
+            return None;
         }
         let freed = meta.release(self);
-        meta.open.remove(&self.inode);
+        let above = meta.open.remove(&self.inode).and_then(|open| open.above);
         if freed.is_err() {
             meta.damaged();
+        }
+        above
+    }
+}
+
+/// Directory by directory, up a chain of removed ones: a drop that called itself could need a stack
+/// as deep as that.
+impl<K: Kernel> Drop for File<K> {
+    fn drop(&mut self) {
+        let mut above = self.end();
+        while let Some(file) = above {
+            above = Arc::into_inner(file).and_then(|file| file.end());
         }
     }
 }

@@ -12,7 +12,7 @@ use faultless::prelude::{Errno, Kernel};
 
 use crate::directory::{DirectoryEntry, Found};
 use crate::error::Error;
-use crate::layout::{FAST_LINK, Inode, Kind, LINK_MAX, POINTERS, get32};
+use crate::layout::{FAST_LINK, INHERITED_FLAGS, Inode, Kind, LINK_MAX, POINTERS, get32};
 use crate::mount::Ext2;
 use crate::space::Room;
 use crate::state::{File, Linking, Meta, Order};
@@ -57,13 +57,18 @@ type Node<K> = Arc<File<K>>;
 
 impl<K: Kernel> Ext2<K> {
     /// The node of a name in `directory`; `.` and `..` are names too, but in the root `..` is the
-    /// root.
+    /// root. A directory that was removed has `..` alone.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::NameTooLong`], [`Errno::Io`];
     /// [`Errno::NotSupported`] for a node of a kind that is not known.
     pub fn lookup(&self, directory: &File<K>, name: &[u8]) -> Result<Node<K>> {
         let mut meta = self.lock();
+        if name == b".."
+            && let Some(above) = meta.open.get(&directory.inode).and_then(|open| open.above.clone())
+        {
+            return Ok(above);
+        }
         let inode = meta.directory(directory.inode)?;
         let found = meta.find_name(directory.inode, &inode, name)?.ok_or(Error::NotFound)?;
         self.node(&mut meta, found.inode)
@@ -285,7 +290,7 @@ impl<K: Kernel> Ext2<K> {
         }
         (parent.modified, parent.changed) = (caller.now, caller.now);
         meta.put_inode(directory.inode, &parent)?;
-        Ok(meta.lose_name(found.inode, caller.now)?)
+        Ok(meta.lose_name(found.inode, directory.inode, caller.now)?)
     }
 
     /// Gives a node another name, in the same directory or another one.
@@ -340,7 +345,7 @@ impl<K: Kernel> Ext2<K> {
                     caller.now,
                     if gone.is_directory() { -1 } else { 0 },
                 )?;
-                meta.lose_name(other.inode, caller.now)?;
+                meta.lose_name(other.inode, to.inode, caller.now)?;
                 meta.complete_move(caller, (from.inode, old), to.inode, moved)
             }
             (None, _) => {
@@ -388,6 +393,7 @@ pub(crate) fn new_inode(caller: &Caller, parent: &Inode, kind: Kind, mode: u32) 
         accessed: caller.now,
         changed: caller.now,
         modified: caller.now,
+        flags: parent.flags & INHERITED_FLAGS & kind.flags(),
         ..Inode::default()
     };
     if parent.mode & 0o2000 != 0 {
@@ -446,13 +452,20 @@ impl<K: Kernel> Meta<'_, K> {
         self.insert(inode, 0, at)
     }
 
-    /// A node has a name less. Directories have two for themselves.
-    fn lose_name(&mut self, number: u32, now: u64) -> core::result::Result<(), Errno> {
+    /// A node has a name less, in the directory `parent`. Directories have two for themselves.
+    fn lose_name(&mut self, number: u32, parent: u32, now: u64) -> core::result::Result<(), Errno> {
         let mut inode = self.inode(number)?;
         inode.links = if inode.is_directory() { 0 } else { inode.links.saturating_sub(1) };
         inode.changed = now;
         self.put_inode(number, &inode)?;
         let is_open = self.open.get(&number).is_some_and(|open| open.file.strong_count() > 0);
+        if inode.is_directory() && is_open {
+            // The caller has a handle of the parent, so that this is not the last one.
+            let above = self.open.get(&parent).and_then(|open| open.file.upgrade());
+            if let Some(open) = self.open.get_mut(&number) {
+                open.above = above;
+            }
+        }
         if inode.links == 0 && !is_open {
             self.destroy(number, &mut inode)?;
         }

@@ -82,6 +82,9 @@ pub(crate) struct Open<K: Kernel> {
     pub(crate) told: Arc<Told<K>>,
     /// Without names, whether it may get one.
     pub(crate) linking: Linking,
+    /// Of a directory that was removed, the one that it was in, which `..` leads to. Never dropped
+    /// with the lock held.
+    pub(crate) above: Option<Arc<File<K>>>,
     /// Blocks of the file that were promised room and have none yet.
     pub(crate) reserved: BTreeSet<u32>,
     /// Those of them that `fallocate` has asked for: they get zeros once the file is that long.

@@ -56,6 +56,10 @@ numbers! {
     FAULT = EFAULT;
     /// In use by the system: the root, or a page.
     BUSY = EBUSY;
+    /// No extended attribute of that name.
+    NODATA = ENODATA;
+    /// A request with flags that are not known.
+    BADR = EBADR;
     /// As many names as there may be.
     MLINK = EMLINK;
     /// The name is taken.

@@ -43,6 +43,6 @@ pub use mm::{
     ReverseMap, Rights, Sharing, ShowsFile, Signal,
 };
 pub use names::{
-    Accessed, Caller, DirectoryEntry, Follow, Kind, Node, Opened, Origin, Status, Tree,
+    Accessed, Caller, DirectoryEntry, Follow, Kind, Node, Opened, Origin, SetFlags, Status, Tree,
 };
 pub use system::{AreasEvent, System};

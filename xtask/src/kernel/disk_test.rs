@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail, ensure};
 use faultless_tools::pool;
 
 use super::compile::Compiler;
-use super::control::{PATIENCE, compare, on_linux};
+use super::control::{PATIENCE, compare, is_root, on_linux};
 use super::disk::Image;
 use super::foreign;
 use super::initramfs::Initramfs;
@@ -37,7 +37,11 @@ const SOURCES: &str = "tests/kernel/disk";
 
 /// Programs that also run with files in memory.
 const PROGRAMS: &str = "tests/kernel/programs";
-const IN_MEMORY_TOO: [&str; 3] = ["files", "model", "special"];
+const IN_MEMORY_TOO: [&str; 5] = ["files", "model", "resolve", "special", "watched"];
+
+/// Programs that only root can run on Linux: one that also runs with files in memory, and one that
+/// needs a disk.
+const ROOTS: [&str; 2] = ["tests/kernel/programs/extended.c", "tests/kernel/disk/flags.c"];
 
 /// Scripts: programs of busybox.
 const SCRIPTS: [&str; 2] = ["busybox.sh", "sqlite.sh"];
@@ -124,10 +128,15 @@ fn programs() -> Result<Vec<Line>> {
     let mut lines: Vec<Line> =
         scripts.map(|program| Line { program, arguments: Vec::new() }).collect();
     lines.push(fsx()?);
-    lines.push(Line { program: compiled("nameless")?, arguments: Vec::new() });
+    for name in ["nameless", "stress"] {
+        lines.push(Line { program: compiled(name)?, arguments: Vec::new() });
+    }
     for name in IN_MEMORY_TOO {
         let program = Compiler::Glibc.compile(&format!("{PROGRAMS}/{name}.c"))?;
         lines.push(Line { program, arguments: Vec::new() });
+    }
+    for source in ROOTS.iter().filter(|_| is_root()) {
+        lines.push(Line { program: Compiler::Glibc.compile(source)?, arguments: Vec::new() });
     }
     Ok(lines)
 }

@@ -16,7 +16,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -26,7 +25,7 @@ use anyhow::{Result, ensure};
 use faultless_tools::workspace;
 
 use super::compile::Compiler;
-use super::control::{PATIENCE, compare, on_linux};
+use super::control::{PATIENCE, compare, is_root, on_linux};
 use super::disk;
 use super::disk_test;
 use super::foreign;
@@ -42,8 +41,8 @@ const PROGRAMS: &str = "tests/kernel/programs";
 /// The one that is run with a loader and libraries, too.
 const DYNAMIC: &str = "futex";
 
-/// The one that only root can run on Linux.
-const ROOTS: &str = "users.c";
+/// Those that only root can run on Linux.
+const ROOTS: [&str; 2] = ["extended.c", "users.c"];
 
 /// Programs of `cargo xtask programs` that end soon under emulation, too.
 const OTHERS: &[&str] = &[
@@ -202,7 +201,7 @@ fn programs() -> Result<Vec<Line>> {
     for entry in std::fs::read_dir(workspace::root().join(PROGRAMS))? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        if name.ends_with(".c") && (name != ROOTS || is_root()) {
+        if name.ends_with(".c") && (!ROOTS.contains(&&*name) || is_root()) {
             sources.push(format!("{PROGRAMS}/{name}"));
         }
     }
@@ -225,11 +224,6 @@ fn programs() -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = compiled.into_iter().map(line).collect();
     lines.push(disk_test::fsx()?);
     Ok(lines)
-}
-
-/// Whether this machine's programs are run as root.
-fn is_root() -> bool {
-    Path::new("/proc/self").metadata().is_ok_and(|told| told.uid() == 0)
 }
 
 /// The kernel's own tests, and the programs.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod disk;
+mod extended;
 mod failures;
 mod hostile;
 mod model;

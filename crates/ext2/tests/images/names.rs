@@ -202,12 +202,14 @@ fn attributes_are_kept_to_the_nanosecond() {
             gid: Some(3),
             accessed: Some(times[0]),
             modified: Some(times[1]),
+            flags: Some(0xd0),
         };
         rig.fs().change(&node, &change, CALLER.now).expect("a change");
         drop(node);
         let rig = Rig::mount(rig.unmount(), 6);
         let status = rig.fs().status(&rig.node("a").expect("a node")).expect("a status");
         assert_eq!((status.mode, status.uid, status.gid), (0o104_711, 70_000, 3));
+        assert_eq!(status.flags, 0xd0);
         let expected = match format.inode_size {
             // No room for more than 32 bits of seconds, with a sign.
             128 => times.map(|time| (time / 1_000_000_000).min(0x7fff_ffff) * 1_000_000_000),

@@ -1,16 +1,15 @@
 //! What a program asks of its mappings beside their rights: `madvise`, `mlock` and their kin.
-#![forbid(unsafe_code)]
 
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
-use faultless::prelude::PAGE_SIZE;
-use faultless_posix::{Advised, Area, Errno, Rights, Sharing};
+use faultless::prelude::{Access, InFault, PAGE_SIZE};
+use faultless_posix::{AccessMode, Advised, Area, Errno, Sharing};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::lock_limit::{has_lock_room, lock_limit, may_lock};
-use crate::calls::mappings::populate;
+use crate::calls::mappings::{need_areas, populate};
 use crate::calls::names::known;
 use crate::memory::{AddressSpace, Machine, Space, USER_END, is_anonymous};
 use crate::process::checked;
@@ -24,22 +23,27 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
     let len = checked(address, len).map_err(|_| Errno::INVAL)?.len();
     let memory = call.process.memory()?;
     let space = memory.space();
-    let change = |set, clear| AddressSpace::advise(space, address, len, set, clear);
+    let change = |set, clear| {
+        need_areas(space)?;
+        AddressSpace::advise(space, address, len, set, clear)
+    };
     let none = Advised::empty();
     match advice as u32 {
         linux::MADV_DONTNEED => AddressSpace::discard(space, address, len)?,
         linux::MADV_DONTNEED_LOCKED => AddressSpace::discard_locked(space, address, len)?,
-        linux::MADV_FREE => {
+        // What may be lost is kept, and what is not needed soon stays.
+        advice @ (linux::MADV_FREE | linux::MADV_COLD | linux::MADV_PAGEOUT) => {
             let range = address / PAGE_SIZE..(address + len).div_ceil(PAGE_SIZE);
-            let is_file = |area: &Area<Machine>| {
-                area.pages.start < range.end
-                    && range.start < area.pages.end
-                    && !is_anonymous(&area.description)
+            let is_inside = |area: &&Area<Machine>| {
+                area.pages.start < range.end && range.start < area.pages.end
             };
-            if space.areas().iter().any(is_file) {
+            let is_refused = |area: &Area<Machine>| {
+                let is_file = advice == linux::MADV_FREE && !is_anonymous(&area.description);
+                is_file || area.advised.contains(Advised::LOCKED)
+            };
+            if space.areas().iter().filter(is_inside).any(is_refused) {
                 return Err(Errno::INVAL);
             }
-            // What may be lost is kept.
         }
         linux::MADV_REMOVE => return remove(call, address, len),
         linux::MADV_DONTFORK => change(Advised::NOT_FORKED, none)?,
@@ -55,7 +59,8 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
             change(Advised::WIPED_BY_FORK, none)?;
         }
         linux::MADV_KEEPONFORK => change(none, Advised::WIPED_BY_FORK)?,
-        linux::MADV_POPULATE_READ | linux::MADV_POPULATE_WRITE => populate(space, address, len)?,
+        linux::MADV_POPULATE_READ => bring_in(space, address, len, Access::Read)?,
+        linux::MADV_POPULATE_WRITE => bring_in(space, address, len, Access::Write)?,
         linux::MADV_NORMAL
         | linux::MADV_RANDOM
         | linux::MADV_SEQUENTIAL
@@ -65,12 +70,19 @@ pub(super) fn madvise(call: &mut Call<'_>) -> Outcome {
         | linux::MADV_HUGEPAGE
         | linux::MADV_NOHUGEPAGE
         | linux::MADV_DONTDUMP
-        | linux::MADV_DODUMP
-        | linux::MADV_COLD
-        | linux::MADV_PAGEOUT => {}
+        | linux::MADV_DODUMP => {}
         _ => return Err(Errno::INVAL),
     }
     if space.is_covered(address..address + len) { Ok(0) } else { Err(Errno::NOMEM) }
+}
+
+/// Brings pages in for loads, or for stores. A mapping that does not allow these is a mistake of
+/// the call, and not an access that fails.
+fn bring_in(space: &Space, address: usize, len: usize, access: Access) -> Result<(), Errno> {
+    // SAFETY: in a system call no page lock is held.
+    let mut token = unsafe { InFault::enter() };
+    let brought = AddressSpace::populate_for(space, &mut token, address, len, access, &Running);
+    brought.map_err(|why| if why == Errno::ACCES { Errno::INVAL } else { why })
 }
 
 /// `MADV_REMOVE`: a hole in the file that a shared mapping shows.
@@ -83,7 +95,7 @@ fn remove(call: &mut Call<'_>, address: usize, len: usize) -> Outcome {
     if is_locked || area.sharing != Sharing::Shared {
         return Err(Errno::INVAL);
     }
-    if !area.rights.contains(Rights::WRITE) {
+    if !area.description.mode().contains(AccessMode::WRITE) {
         return Err(Errno::ACCES);
     }
     if area.pages.end < end {
@@ -134,6 +146,7 @@ pub(super) fn mlock2(call: &mut Call<'_>) -> Outcome {
     let memory = call.process.memory()?;
     let space = memory.space();
     may_lock(call)?;
+    need_areas(space)?;
     if !has_lock_room(call, space, unlocked(space, &range))? {
         return Err(Errno::NOMEM);
     }
@@ -169,14 +182,15 @@ pub(super) fn mlockall(call: &mut Call<'_>) -> Outcome {
     if flags & NOW != 0 && all as u64 > lock_limit(call)? {
         return Err(Errno::NOMEM);
     }
-    memory.locks_new.store(flags & NEW != 0, Relaxed);
+    let is_lazy = flags & ON_FAULT != 0;
+    memory.locks_new.store(flags & NEW != 0 && !is_lazy, Relaxed);
+    memory.locks_new_lazily.store(flags & NEW != 0 && is_lazy, Relaxed);
     if flags & NOW != 0 {
         for area in areas {
             let (start, len) = (area.pages.start * PAGE_SIZE, area.pages.len() * PAGE_SIZE);
             // A mapping that is gone by now needs nothing, and what cannot be brought in stays out.
             let _gone = AddressSpace::advise(space, start, len, Advised::LOCKED, Advised::empty());
-            let is_lazy = flags & ON_FAULT != 0 || area.rights.is_empty();
-            if !is_lazy && len <= MOST_LOCKED {
+            if !is_lazy && !area.rights.is_empty() && len <= MOST_LOCKED {
                 let _not_reported = populate(space, start, len);
             }
         }
@@ -190,6 +204,7 @@ const MOST_LOCKED: usize = 64 << 20;
 pub(super) fn munlockall(call: &mut Call<'_>) -> Outcome {
     let memory = call.process.memory()?;
     memory.locks_new.store(false, Relaxed);
+    memory.locks_new_lazily.store(false, Relaxed);
     let (none, locked) = (Advised::empty(), Advised::LOCKED);
     // Not all of it is mapped.
     let _holes = AddressSpace::advise(memory.space(), 0, USER_END, none, locked);

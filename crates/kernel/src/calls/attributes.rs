@@ -8,7 +8,7 @@ use linux_raw_sys::general as linux;
 use crate::calls::call::{Call, Outcome};
 use crate::calls::names::{at_cwd, known, node, open_node};
 use crate::credentials::{EXECUTE, READ, WRITE};
-use crate::files::{Handle, NewTimes};
+use crate::files::{APPEND, Handle, IMMUTABLE, NewTimes, need_changeable, notify};
 use crate::memory::get_words;
 use crate::task::{caller, credentials};
 
@@ -27,6 +27,9 @@ pub(super) fn faccessat(call: &mut Call<'_>) -> Outcome {
     let node = node(call, 0, flags)?;
     let own = credentials();
     let own = if flags as u32 & linux::AT_EACCESS == 0 { own.as_real() } else { own };
+    if call.args[2] as u32 & WRITE != 0 && node.flags()? & IMMUTABLE != 0 {
+        return Err(Errno::PERM);
+    }
     own.need(&node.attributes()?.status, call.args[2] as u32)?;
     Ok(0)
 }
@@ -57,6 +60,7 @@ pub(super) fn fchmodat2(call: &mut Call<'_>) -> Outcome {
 
 /// Changes the mode of a file of the caller's. A group that it is not in loses its set-id bit.
 fn set_mode(node: &Handle, mode: usize) -> Outcome {
+    need_changeable(&**node)?;
     let (own, status) = (credentials(), node.attributes()?.status);
     if !own.owns(&status) {
         return Err(Errno::PERM);
@@ -64,6 +68,7 @@ fn set_mode(node: &Handle, mode: usize) -> Outcome {
     let keeps = own.is_root_of_files() || own.has_group(status.gid);
     let lost = if keeps { 0 } else { linux::S_ISGID };
     node.set_mode(mode as u32 & !lost)?;
+    notify(node, linux::IN_ATTRIB);
     Ok(0)
 }
 
@@ -95,6 +100,7 @@ pub(super) fn fchownat(call: &mut Call<'_>) -> Outcome {
 
 /// Gives a file away, which root may, or to a group that its owner is in.
 fn set_owner(node: &Handle, [user, group]: [usize; 2]) -> Outcome {
+    need_changeable(&**node)?;
     let (own, status) = (credentials(), node.attributes()?.status);
     let (user, group) = (id(user), id(group));
     let may = own.is_root_of_files()
@@ -106,6 +112,7 @@ fn set_owner(node: &Handle, [user, group]: [usize; 2]) -> Outcome {
         return Err(Errno::PERM);
     }
     node.set_owner(user, group)?;
+    notify(node, linux::IN_ATTRIB);
     Ok(0)
 }
 
@@ -168,9 +175,13 @@ pub(super) fn utime(call: &mut Call<'_>) -> Outcome {
 /// Sets times of a file of the caller's; to the time of the clock also of one that it may write.
 fn set_times(node: &Handle, words: [u64; 4], now: u64) -> Outcome {
     let own = credentials();
+    let are_now = [words[1], words[3]] == [linux::UTIME_NOW.into(); 2];
+    let kept = node.flags()?;
+    if kept & IMMUTABLE != 0 || (kept & APPEND != 0 && !are_now) {
+        return Err(Errno::PERM);
+    }
     if !own.is_root_of_files() {
         let status = node.attributes()?.status;
-        let are_now = [words[1], words[3]] == [linux::UTIME_NOW.into(); 2];
         match (own.owns(&status), are_now) {
             (true, _) => {}
             (false, true) => own.need(&status, WRITE)?,
@@ -188,5 +199,6 @@ fn set_times(node: &Handle, words: [u64; 4], now: u64) -> Outcome {
     };
     let (accessed, modified) = (time(words[0], words[1])?, time(words[2], words[3])?);
     node.set_times(NewTimes { accessed, modified })?;
+    notify(node, linux::IN_ATTRIB);
     Ok(0)
 }

@@ -4,7 +4,8 @@
 
 use alloc::vec;
 
-use faultless::prelude::{IovIter, KernelMemory, MayFault};
+use faultless::prelude::{IovIter, KernelMemory, MayFault, Task};
+use faultless::usercopy::MAX_RW_COUNT;
 use faultless_posix::{Errno, RwFlags};
 use linux_raw_sys::general as linux;
 
@@ -21,42 +22,51 @@ const PIECE: usize = 16 * 4096;
 const FLAGS: u32 = 0xf;
 const NONBLOCK: u32 = 2;
 
-/// A position that a call has in the program's memory, or the file's own.
-fn position(call: &mut Call<'_>, at: usize, file: &Regular) -> Result<u64, Errno> {
-    if at == 0 {
-        let seeks = linux::SEEK_CUR;
-        return file.description().seek(&mut call.token, 0, seeks, &Running);
+/// A position that a call has in the program's memory, or the file's own. To a device it means
+/// nothing.
+fn position(call: &mut Call<'_>, at: usize, file: &dyn File) -> Result<u64, Errno> {
+    if at != 0 {
+        let [position] = get_words(&mut call.token, at)?;
+        return Ok(position);
     }
-    let [position] = get_words(&mut call.token, at)?;
-    Ok(position)
+    let Some(file) = file.regular() else { return Ok(0) };
+    file.description().seek(&mut call.token, 0, linux::SEEK_CUR, &Running)
 }
 
+/// Moves the same position; that of a device stays.
 fn set_position(
     call: &mut Call<'_>,
     at: usize,
-    file: &Regular,
+    file: &dyn File,
     position: u64,
 ) -> Result<(), Errno> {
-    if at == 0 {
-        let seeks = linux::SEEK_SET;
-        file.description().seek(&mut call.token, position as i64, seeks, &Running)?;
-        return Ok(());
+    let Some(file) = file.regular() else { return Ok(()) };
+    if at != 0 {
+        return put_words(&mut call.token, at, [position]);
     }
-    put_words(&mut call.token, at, [position])
+    file.description().seek(&mut call.token, position as i64, linux::SEEK_SET, &Running)?;
+    Ok(())
 }
 
-fn read(token: &mut MayFault, from: &Regular, to: &mut [u8], position: u64) -> Outcome {
+/// Reads a file, or a device, whose position means nothing.
+fn take(token: &mut MayFault, from: &dyn File, to: &mut [u8], position: u64) -> Outcome {
+    let Some(from) = from.regular() else { return from.take(to) };
     let memory = KernelMemory::<MayFault>::writable(to);
     let slice = memory.slice();
     let mut to = IovIter::from_slice(&memory, &slice);
-    from.description().read_at(token, &mut to, position, &Running)
+    let bytes = from.description().read_at(token, &mut to, position, &Running)?;
+    from.accessed(bytes);
+    Ok(bytes)
 }
 
 fn write(token: &mut MayFault, to: &Regular, from: &[u8], position: u64) -> Outcome {
     let memory = KernelMemory::<MayFault>::readable(from);
     let slice = memory.slice();
     let mut from = IovIter::from_slice(&memory, &slice);
-    to.description().write_at(token, &mut from, position, RwFlags::empty(), &Running)
+    let bytes =
+        to.description().write_at(token, &mut from, position, RwFlags::empty(), &Running)?;
+    to.modified(bytes);
+    Ok(bytes)
 }
 
 /// Two regular files.
@@ -71,13 +81,15 @@ pub(super) fn copy_file_range(call: &mut Call<'_>) -> Outcome {
     let [from, from_at, to, to_at, len, flags] = call.args;
     known(flags, 0)?;
     let (from, to) = (call.process.file(from)?, call.process.file(to)?);
-    let (from, to) = both(&from, &to)?;
-    let source = position(call, from_at, from)?;
-    let target = position(call, to_at, to)?;
-    let (open, into) = (from.description(), to.description());
+    let (source_file, target_file) = both(&from, &to)?;
+    let source = position(call, from_at, &*from)?;
+    let target = position(call, to_at, &*to)?;
+    let (open, into) = (source_file.description(), target_file.description());
     let done = into.copy_from(&mut call.token, open, source, target, len, &Running)?;
-    set_position(call, from_at, from, source + done as u64)?;
-    set_position(call, to_at, to, target + done as u64)?;
+    source_file.accessed(done);
+    target_file.modified(done);
+    set_position(call, from_at, &*from, source + done as u64)?;
+    set_position(call, to_at, &*to, target + done as u64)?;
     Ok(done)
 }
 
@@ -91,17 +103,18 @@ pub(super) fn sendfile(call: &mut Call<'_>) -> Outcome {
     let (from, to) = (call.process.file(from)?, call.process.file(to)?);
     need(&from, linux::O_WRONLY)?;
     need(&to, linux::O_RDONLY)?;
-    let from = from.regular().ok_or(Errno::INVAL)?;
     if to.flags() & linux::O_APPEND != 0 {
         return Err(Errno::INVAL);
     }
-    let start = position(call, from_at, from)?;
+    let len = len.min(MAX_RW_COUNT);
+    let start = position(call, from_at, &*from)?;
     let mut buffer = vec![0; PIECE.min(len)];
     let mut done = 0;
-    while done < len {
+    while done < len && !Running.fatal_signal_pending() {
         let piece = PIECE.min(len - done);
-        let step = read(&mut call.token, from, &mut buffer[..piece], start + done as u64)
-            .and_then(|read| put(call, &to, &buffer[..read]));
+        let at = start.saturating_add(done as u64);
+        let step = take(&mut call.token, &*from, &mut buffer[..piece], at)
+            .and_then(|taken| if taken == 0 { Ok(0) } else { put(call, &to, &buffer[..taken]) });
         match step {
             Ok(0) => break,
             Ok(moved) => done += moved,
@@ -109,16 +122,21 @@ pub(super) fn sendfile(call: &mut Call<'_>) -> Outcome {
             Err(_) => break,
         }
     }
-    set_position(call, from_at, from, start + done as u64)?;
+    set_position(call, from_at, &*from, start + done as u64)?;
     Ok(done)
 }
 
 /// Writes at the position of a file, if it has one.
 fn put(call: &mut Call<'_>, to: &OpenFile, bytes: &[u8]) -> Outcome {
-    let Some(to) = to.regular() else { return to.put(bytes) };
-    let target = position(call, 0, to)?;
-    let done = write(&mut call.token, to, bytes, target)?;
-    set_position(call, 0, to, target + done as u64)?;
+    put_at(call, 0, to, bytes)
+}
+
+/// Writes at a position that a call has in the program's memory, or the file's own.
+fn put_at(call: &mut Call<'_>, at: usize, to: &OpenFile, bytes: &[u8]) -> Outcome {
+    let Some(regular) = to.regular() else { return to.put(bytes) };
+    let target = position(call, at, &**to)?;
+    let done = write(&mut call.token, regular, bytes, target)?;
+    set_position(call, at, &**to, target + done as u64)?;
     Ok(done)
 }
 
@@ -151,30 +169,24 @@ pub(super) fn splice(call: &mut Call<'_>) -> Outcome {
             if to.flags() & linux::O_APPEND != 0 {
                 return Err(Errno::INVAL);
             }
+            // What has no name has no positions.
+            if to_at != 0 && to.node().is_none() {
+                return Err(Errno::SPIPE);
+            }
             may_wait(flags, &from, Ready::IN | Ready::HANG_UP)?;
             let bytes = source.peek(len.min(PIECE))?;
-            let done = match (to.regular(), to_at) {
-                (Some(to), at) if at != 0 => {
-                    let target = position(call, at, to)?;
-                    let done = write(&mut call.token, to, &bytes, target)?;
-                    set_position(call, at, to, target + done as u64)?;
-                    done
-                }
-                (None, at) if at != 0 => return Err(Errno::SPIPE),
-                _ => put(call, &to, &bytes)?,
-            };
+            let done = put_at(call, to_at, &to, &bytes)?;
             source.consume(done);
             Ok(done)
         }
         (None, Some(target)) => {
-            let source = from.regular().ok_or(Errno::INVAL)?;
+            let start = position(call, from_at, &*from)?;
             may_wait(flags, &to, Ready::OUT | Ready::ERROR)?;
             let room = target.room()?.min(len).min(PIECE);
-            let start = position(call, from_at, source)?;
             let mut buffer = vec![0; room];
-            let read = read(&mut call.token, source, &mut buffer, start)?;
-            let done = target.put(&buffer[..read])?;
-            set_position(call, from_at, source, start + done as u64)?;
+            let taken = take(&mut call.token, &*from, &mut buffer, start)?;
+            let done = target.put(&buffer[..taken])?;
+            set_position(call, from_at, &*from, start + done as u64)?;
             Ok(done)
         }
         (None, None) => Err(Errno::INVAL),

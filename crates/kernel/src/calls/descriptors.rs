@@ -8,9 +8,10 @@ use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::{locks, names};
-use crate::files::{self, Directory, OpenFile, PipeEnd};
-use crate::memory::{get_string, put};
+use crate::files::{self, APPEND, Directory, How, OpenFile, PipeEnd, Resolve};
+use crate::memory::{get, get_string, get_words, put};
 use crate::sched;
+use crate::task::credentials;
 
 /// The flag of `close_range` that gives the caller a table of its own, which it has.
 const CLOSE_RANGE_UNSHARE: u32 = 2;
@@ -23,28 +24,15 @@ pub(super) const fn on_exec(flags: u32) -> OnExec {
     if flags & linux::O_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep }
 }
 
-/// Opens a path, without a descriptor.
-pub(super) fn open_at(
-    call: &mut Call<'_>,
-    at: &Directory,
-    path: &[u8],
-    flags: u32,
-    mode: u32,
-) -> Result<OpenFile, Errno> {
-    let mode = mode & !call.process.umask.load(Relaxed);
-    files::open(&mut call.token, at, path, flags, mode)
+fn open_descriptor(call: &mut Call<'_>, at: &Directory, path: &[u8], how: How) -> Outcome {
+    let mode = how.mode & !call.process.umask.load(Relaxed);
+    let file = files::open(&mut call.token, at, path, How { mode, ..how })?;
+    add(call, 0, file, on_exec(how.flags))
 }
 
-fn open_descriptor(
-    call: &mut Call<'_>,
-    at: &Directory,
-    path: &[u8],
-    flags: usize,
-    mode: usize,
-) -> Outcome {
-    let flags = flags as u32;
-    let file = open_at(call, at, path, flags, mode as u32)?;
-    add(call, 0, file, on_exec(flags))
+/// What the arguments of `open` ask for.
+const fn how(flags: usize, mode: usize) -> How {
+    How { flags: flags as u32, mode: mode as u32, resolve: Resolve::empty() }
 }
 
 /// Gives an open file the lowest descriptor from `from` on.
@@ -62,14 +50,78 @@ pub(super) fn open(call: &mut Call<'_>) -> Outcome {
     let [_, flags, mode, ..] = call.args;
     let path = names::path(call, 0)?;
     let cwd = call.process.cwd.lock().clone();
-    open_descriptor(call, &cwd, &path, flags, mode)
+    open_descriptor(call, &cwd, &path, how(flags, mode))
 }
 
 pub(super) fn openat(call: &mut Call<'_>) -> Outcome {
     let [_, _, flags, mode, ..] = call.args;
     let path = names::path(call, 1)?;
     let at = names::start(call, 0, &path)?;
-    open_descriptor(call, &at, &path, flags, mode)
+    open_descriptor(call, &at, &path, how(flags, mode))
+}
+
+/// Flags of `open` that `openat2` takes: those that mean something.
+const OPEN_FLAGS: u64 = (linux::O_ACCMODE
+    | linux::O_CREAT
+    | linux::O_EXCL
+    | linux::O_NOCTTY
+    | linux::O_TRUNC
+    | linux::O_APPEND
+    | linux::O_NONBLOCK
+    | linux::O_SYNC
+    | linux::FASYNC
+    | linux::O_DIRECT
+    | linux::O_LARGEFILE
+    | linux::O_DIRECTORY
+    | linux::O_NOFOLLOW
+    | linux::O_NOATIME
+    | linux::O_CLOEXEC
+    | linux::O_PATH
+    | linux::__O_TMPFILE) as u64;
+
+/// The flags that `openat2` takes with `O_PATH`.
+const PATH_FLAGS: u64 =
+    (linux::O_PATH | linux::O_DIRECTORY | linux::O_NOFOLLOW | linux::O_CLOEXEC) as u64;
+
+/// As [`openat`], with flags that all mean something, and with limits of the walk.
+pub(super) fn openat2(call: &mut Call<'_>) -> Outcome {
+    const HOW: usize = 24;
+    const KNOWN: usize = 4096;
+    let [_, _, at, size, ..] = call.args;
+    if size < HOW {
+        return Err(Errno::INVAL);
+    }
+    if size > KNOWN {
+        return Err(Errno::TOOBIG);
+    }
+    let [flags, mode, resolve] = get_words(&mut call.token, at)?;
+    let mut more = alloc::vec![0; size - HOW];
+    get(&mut call.token, at + HOW, &mut more)?;
+    if more.iter().any(|byte| *byte != 0) {
+        return Err(Errno::TOOBIG);
+    }
+    let resolve = u32::try_from(resolve).ok().and_then(Resolve::from_bits).ok_or(Errno::INVAL)?;
+    let has = |flag: u32| flags & u64::from(flag) != 0;
+    let makes = has(linux::O_CREAT | linux::__O_TMPFILE);
+    let is_sound = flags & !OPEN_FLAGS == 0
+        && (!has(linux::O_PATH) || flags & !PATH_FLAGS == 0)
+        && mode & !0o7777 == 0
+        && (makes || mode == 0)
+        && !resolve.contains(Resolve::BENEATH | Resolve::IN_ROOT);
+    if !is_sound {
+        return Err(Errno::INVAL);
+    }
+    if resolve.contains(Resolve::CACHED) && (makes || has(linux::O_TRUNC)) {
+        return Err(Errno::AGAIN);
+    }
+    let path = names::path(call, 1)?;
+    // An absolute path, too, begins at the descriptor if that is its root.
+    let at = if resolve.contains(Resolve::IN_ROOT) {
+        names::start_of_any(call, 0, &path)?
+    } else {
+        names::start(call, 0, &path)?
+    };
+    open_descriptor(call, &at, &path, How { flags: flags as u32, mode: mode as u32, resolve })
 }
 
 pub(super) fn creat(call: &mut Call<'_>) -> Outcome {
@@ -145,6 +197,27 @@ pub(super) fn set_on_exec(call: &Call<'_>, flags: usize) -> Outcome {
     Ok(0)
 }
 
+/// Checks the flags that `F_SETFL` is to set.
+///
+/// # Errors
+/// `EPERM` for what the file's own flags or its owner forbid; `EINVAL` for `O_DIRECT` of what has
+/// no bytes of its own.
+fn need_flags(file: &OpenFile, flags: u32) -> Result<(), Errno> {
+    let Some(node) = file.node() else { return Ok(()) };
+    let old = file.flags();
+    if old & !flags & linux::O_APPEND != 0 && node.flags()? & APPEND != 0 {
+        return Err(Errno::PERM);
+    }
+    if flags & !old & linux::O_NOATIME != 0 && !credentials().owns(&node.attributes()?.status) {
+        return Err(Errno::PERM);
+    }
+    let is_direct = flags & linux::O_DIRECT != 0;
+    if is_direct && file.regular().is_none() && file.kind::<PipeEnd>().is_none() {
+        return Err(Errno::INVAL);
+    }
+    Ok(())
+}
+
 pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
     let [descriptor, command, argument, ..] = call.args;
     let file = call.process.any_file(descriptor)?;
@@ -160,6 +233,7 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         linux::F_GETFL => Ok(file.flags() as usize),
         _ if is_place => Err(Errno::BADF),
         linux::F_SETFL => {
+            need_flags(&file, argument as u32)?;
             file.set_flags(argument as u32);
             Ok(0)
         }
@@ -242,8 +316,8 @@ pub(super) fn memfd_create(call: &mut Call<'_>) -> Outcome {
     }
     let path = alloc::format!("/dev/shm/memfd:{}", sched::next_number());
     let cwd = call.process.cwd.lock().clone();
-    let how = linux::O_CREAT | linux::O_EXCL | linux::O_RDWR;
-    let file = files::open(&mut call.token, &cwd, path.as_bytes(), how, 0o777)?;
+    let opens = (linux::O_CREAT | linux::O_EXCL | linux::O_RDWR) as usize;
+    let file = files::open(&mut call.token, &cwd, path.as_bytes(), how(opens, 0o777))?;
     files::unlink(&cwd, path.as_bytes())?;
     let closes = flags & linux::MFD_CLOEXEC != 0;
     let on_exec = if closes { OnExec::Close } else { OnExec::Keep };

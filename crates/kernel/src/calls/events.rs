@@ -1,17 +1,19 @@
-//! Files that stand for events: `epoll`, `eventfd`, `timerfd`, `signalfd`.
+//! Files that stand for events: `epoll`, `eventfd`, `timerfd`, `signalfd`, `inotify`.
 #![forbid(unsafe_code)]
 
-use faultless_posix::Errno;
+use faultless_posix::{Errno, Follow, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
 use crate::calls::descriptors::{add, on_exec};
-use crate::calls::names::known;
+use crate::calls::names::{self, known};
 use crate::calls::poll;
 use crate::calls::time::{NANOSECONDS, nanoseconds, timespec};
-use crate::files::{self, Clock, Counts, Epoll, Setting, SignalFile, TimerFile};
+use crate::credentials::READ;
+use crate::files::{self, Clock, Counts, Epoll, Notices, Setting, SignalFile, TimerFile};
 use crate::memory::{get, get_words, put, put_words};
+use crate::task::credentials;
 
 /// Bytes of `struct epoll_event`, which is packed.
 const EVENT: usize = 12;
@@ -193,5 +195,49 @@ pub(super) fn timerfd_gettime(call: &mut Call<'_>) -> Outcome {
     let file = call.process.file(descriptor)?;
     let setting = file.kind::<TimerFile>().ok_or(Errno::INVAL)?.get();
     put_words(&mut call.token, target, words(setting))?;
+    Ok(0)
+}
+
+pub(super) fn inotify_init(call: &mut Call<'_>) -> Outcome {
+    call.args[0] = 0;
+    inotify_init1(call)
+}
+
+pub(super) fn inotify_init1(call: &mut Call<'_>) -> Outcome {
+    let flags = call.args[0];
+    known(flags, FLAGS)?;
+    add(call, 0, files::notices(flags as u32), on_exec(flags as u32))
+}
+
+pub(super) fn inotify_add_watch(call: &mut Call<'_>) -> Outcome {
+    const HOW: u32 = linux::IN_ONLYDIR
+        | linux::IN_DONT_FOLLOW
+        | linux::IN_EXCL_UNLINK
+        | linux::IN_MASK_CREATE
+        | linux::IN_MASK_ADD
+        | linux::IN_ONESHOT;
+    let [queue, _, mask, ..] = call.args;
+    let mask = mask as u32;
+    if mask & (linux::IN_ALL_EVENTS | HOW) == 0 {
+        return Err(Errno::INVAL);
+    }
+    let file = call.process.file(queue)?;
+    let both = linux::IN_MASK_ADD | linux::IN_MASK_CREATE;
+    let queue = file.kind::<Notices>().filter(|_| mask & both != both).ok_or(Errno::INVAL)?;
+    let follows = mask & linux::IN_DONT_FOLLOW == 0;
+    let path = names::path(call, 1)?;
+    let follow = if follows { Follow::Last } else { Follow::NotLast };
+    let node = files::look_up(&names::cwd(call), &path, follow)?;
+    if mask & linux::IN_ONLYDIR != 0 && node.kind() != Kind::Directory {
+        return Err(Errno::NOTDIR);
+    }
+    credentials().need(&node.attributes()?.status, READ)?;
+    queue.watch(&node, mask)
+}
+
+pub(super) fn inotify_rm_watch(call: &mut Call<'_>) -> Outcome {
+    let [queue, watch, ..] = call.args;
+    let file = call.process.file(queue)?;
+    file.kind::<Notices>().ok_or(Errno::INVAL)?.forget(watch as i32)?;
     Ok(0)
 }

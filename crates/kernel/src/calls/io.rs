@@ -1,15 +1,15 @@
 //! Reads and writes of open files, and what else is done with them by descriptor.
 #![forbid(unsafe_code)]
 
-use faultless::prelude::{MayFault, PAGE_SIZE, SyncKind};
+use faultless::prelude::{MayFault, SyncKind};
 use faultless_posix::{Errno, Follow, Kind, RwFlags};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
-use crate::calls::{descriptors, names};
+use crate::calls::names;
 use crate::credentials::WRITE;
-use crate::files::{self, OpenFile, PipeEnd, Regular};
-use crate::memory::{get, put, with_buffer, with_vector};
+use crate::files::{self, APPEND, IMMUTABLE, OpenFile, PipeEnd, Regular, need_changeable, notify};
+use crate::memory::{with_buffer, with_vector};
 use crate::task::{Running, credentials};
 
 /// The open file of the first argument.
@@ -120,18 +120,10 @@ pub(super) fn preadv2(call: &mut Call<'_>) -> Outcome {
     let position = position_or_own(&file, position, linux::O_WRONLY)?;
     with_vector(&mut call.token, vector, count, |to, token| {
         let flags = RwFlags::from_raw(flags as u32)?;
-        let Some(regular) = file.regular() else {
-            return match position {
-                Some(position) => file.read_at(token, to, position),
-                None => file.read(token, to),
-            };
-        };
-        let open = regular.description();
-        match (position, flags.contains(RwFlags::NOWAIT)) {
-            (None, true) => open.try_read(token, to, &Running),
-            (None, false) => file.read(token, to),
-            (Some(position), true) => open.try_read_at(token, to, position, &Running),
-            (Some(position), false) => file.read_at(token, to, position),
+        match (file.regular(), position) {
+            (Some(file), position) => file.read(token, to, position, flags),
+            (None, Some(position)) => file.read_at(token, to, position),
+            (None, None) => file.read(token, to),
         }
     })
 }
@@ -143,10 +135,7 @@ pub(super) fn pwritev2(call: &mut Call<'_>) -> Outcome {
     with_vector(&mut call.token, vector, count, |from, token| {
         let flags = RwFlags::from_raw(flags as u32)?;
         match (file.regular(), position) {
-            (Some(file), Some(position)) => {
-                file.description().write_at(token, from, position, flags, &Running)
-            }
-            (Some(file), None) => file.description().write(token, from, flags, &Running),
+            (Some(file), position) => file.write(token, from, position, flags),
             (None, Some(position)) => file.write_at(token, from, position),
             (None, None) => file.write(token, from),
         }
@@ -165,7 +154,11 @@ pub(super) fn seek(call: &mut Call<'_>) -> Outcome {
 pub(super) fn ftruncate(call: &mut Call<'_>) -> Outcome {
     let size = u64::try_from(call.args[1] as i64).map_err(|_| Errno::INVAL)?;
     regular(call, Errno::INVAL, |file, token, _| {
+        if file.node().flags()? & APPEND != 0 {
+            return Err(Errno::PERM);
+        }
         file.description().truncate(token, size, &Running)?;
+        notify(file.node(), linux::IN_MODIFY);
         Ok(0)
     })
 }
@@ -179,9 +172,11 @@ pub(super) fn truncate(call: &mut Call<'_>) -> Outcome {
         Kind::Directory => return Err(Errno::ISDIR),
         _ => return Err(Errno::INVAL),
     }
+    need_changeable(&*node)?;
     credentials().need(&node.attributes()?.status, WRITE)?;
     let _writing = files::Use::writing(&*node)?;
     node.open(linux::O_WRONLY)?.truncate(&mut call.token, size, &Running)?;
+    notify(&node, linux::IN_MODIFY);
     Ok(0)
 }
 
@@ -207,7 +202,13 @@ pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
         need(&file, linux::O_RDONLY)?;
         return Err(if file.kind::<PipeEnd>().is_some() { Errno::SPIPE } else { Errno::NODEV });
     };
+    let kept = regular.node().flags()?;
+    let grows = mode as u32 & !linux::FALLOC_FL_KEEP_SIZE == 0;
+    if kept & IMMUTABLE != 0 || (kept & APPEND != 0 && !grows) {
+        return Err(Errno::PERM);
+    }
     regular.description().allocate(&mut call.token, mode as u32, offset, len, &Running)?;
+    notify(regular.node(), linux::IN_MODIFY);
     Ok(0)
 }
 
@@ -296,42 +297,4 @@ pub(super) fn readahead(call: &mut Call<'_>) -> Outcome {
         open.advise(&mut call.token, offset as u64, len as u64, advice, &Running)?;
     }
     Ok(0)
-}
-
-pub(super) fn ioctl(call: &mut Call<'_>) -> Outcome {
-    let file = file(call)?;
-    let [_, request, argument, ..] = call.args;
-    match request as u32 {
-        linux_raw_sys::ioctl::FIOCLEX | linux_raw_sys::ioctl::FIONCLEX => {
-            let closes = request as u32 == linux_raw_sys::ioctl::FIOCLEX;
-            descriptors::set_on_exec(call, usize::from(closes))
-        }
-        linux_raw_sys::ioctl::FIONBIO => {
-            let mut word = [0; 4];
-            get(&mut call.token, argument, &mut word)?;
-            let others = file.flags() & !linux::O_NONBLOCK;
-            let sets = u32::from_ne_bytes(word) != 0;
-            file.set_flags(if sets { others | linux::O_NONBLOCK } else { others });
-            Ok(0)
-        }
-        linux_raw_sys::ioctl::FIGETBSZ => {
-            let size = file.node().map_or(PAGE_SIZE as u64, |node| node.space().block_size);
-            put(&mut call.token, argument, &(size as u32).to_ne_bytes())?;
-            Ok(0)
-        }
-        // No file system shares blocks.
-        linux_raw_sys::ioctl::FICLONE if file.regular().is_some() => {
-            need(&call.process.file(argument)?, linux::O_WRONLY)?;
-            need(&file, linux::O_RDONLY)?;
-            Err(Errno::OPNOTSUPP)
-        }
-        linux_raw_sys::ioctl::FIONREAD if let Some(regular) = file.regular() => {
-            let open = regular.description();
-            let position = open.seek(&mut call.token, 0, linux::SEEK_CUR, &Running)?;
-            let left = open.inode().size().saturating_sub(position) as u32;
-            put(&mut call.token, argument, &left.to_ne_bytes())?;
-            Ok(0)
-        }
-        request => file.control(&mut call.token, request, argument),
-    }
 }

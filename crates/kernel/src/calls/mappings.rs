@@ -6,14 +6,14 @@ use core::sync::atomic::Ordering::Relaxed;
 use alloc::vec::Vec;
 
 use faultless::prelude::{InFault, PAGE_SIZE};
-use faultless_posix::{Advised, Area, Errno, MapRequest, PageTable, Rights, Sharing};
+use faultless_posix::{AccessMode, Advised, Area, Errno, MapRequest, PageTable, Rights, Sharing};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::lock_limit::{has_lock_room, may_lock};
-use crate::files::OpenFile;
+use crate::files::{APPEND, OpenFile};
 use crate::memory::{
-    AddressSpace, Machine, Space, anonymous_request, is_anonymous, put, shared_anonymous,
+    AddressSpace, Machine, Space, USER_END, anonymous_request, is_anonymous, put, shared_anonymous,
 };
 use crate::process::{Layout, checked};
 use crate::task::Running;
@@ -89,8 +89,23 @@ fn request(
     if grows {
         return Err(Errno::INVAL);
     }
+    let may_store = file.description().mode().contains(AccessMode::WRITE);
+    if sharing == Sharing::Shared && may_store && file.node().flags()? & APPEND != 0 {
+        return Err(Errno::ACCES);
+    }
     let description = file.description().clone();
     Ok(Some(MapRequest { description, offset: offset as u64, len, rights, sharing }))
+}
+
+/// Mappings that a process may have.
+const MOST: usize = 65_530;
+
+/// Checks that a process may have more mappings: a call makes one, or cuts one at both ends.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(super) fn need_areas(space: &Space) -> Result<(), Errno> {
+    if space.area_count() + 2 > MOST { Err(Errno::NOMEM) } else { Ok(()) }
 }
 
 /// Checks that a process may map more bytes (`RLIMIT_AS`).
@@ -130,12 +145,15 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
     let memory = call.process.memory()?;
     let space = memory.space();
     let layout = memory.layout.lock();
+    need_areas(space)?;
     need_room(call, space, len)?;
     let is_locked = flags & linux::MAP_LOCKED != 0;
     if is_locked {
         may_lock(call)?;
     }
-    let is_locked = is_locked || memory.locks_new.load(Relaxed);
+    let is_lazily_locked = memory.locks_new_lazily.load(Relaxed);
+    let comes_in = is_locked || memory.locks_new.load(Relaxed) || flags & linux::MAP_POPULATE != 0;
+    let is_locked = is_locked || memory.locks_new.load(Relaxed) || is_lazily_locked;
     if is_locked && !has_lock_room(call, space, len)? {
         return Err(Errno::AGAIN);
     }
@@ -162,7 +180,7 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
     if is_locked {
         AddressSpace::advise(space, address, len, Advised::LOCKED, Advised::empty())?;
     }
-    if is_locked || flags & linux::MAP_POPULATE != 0 {
+    if comes_in {
         // Linux does not tell of pages that it could not bring in.
         let _not_reported = populate(space, address, len);
     }
@@ -179,8 +197,15 @@ pub(super) fn munmap(call: &mut Call<'_>) -> Outcome {
     let [address, len, ..] = call.args;
     checked(address, len).map_err(|_| Errno::INVAL)?;
     let memory = call.process.memory()?;
+    let space = memory.space();
     let _layout = memory.layout.lock();
-    AddressSpace::unmap(memory.space(), address, len)?;
+    let is_hole = space.area_at(address).is_some_and(|area| {
+        area.pages.start * PAGE_SIZE < address && address + len < area.pages.end * PAGE_SIZE
+    });
+    if is_hole {
+        need_areas(space)?;
+    }
+    AddressSpace::unmap(space, address, len)?;
     Ok(0)
 }
 
@@ -208,6 +233,7 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
         }
         _ => return Err(Errno::INVAL),
     }
+    need_areas(space)?;
     let end = range.end.next_multiple_of(PAGE_SIZE);
     let rights = Rights::from_bits_truncate(rights as u32);
     // As far as it is mapped.
@@ -226,13 +252,18 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
     let flags = flags as u32;
     let may_move = flags & linux::MREMAP_MAYMOVE != 0;
     let fixed = flags & linux::MREMAP_FIXED != 0;
-    let known = linux::MREMAP_MAYMOVE | linux::MREMAP_FIXED;
-    let aligned = address.is_multiple_of(PAGE_SIZE) && (!fixed || to.is_multiple_of(PAGE_SIZE));
-    if flags & !known != 0 || (fixed && !may_move) || !aligned || new == 0 {
+    let stays = flags & linux::MREMAP_DONTUNMAP != 0;
+    let known = linux::MREMAP_MAYMOVE | linux::MREMAP_FIXED | linux::MREMAP_DONTUNMAP;
+    let aligned =
+        address.is_multiple_of(PAGE_SIZE) && (!(fixed || stays) || to.is_multiple_of(PAGE_SIZE));
+    if flags & !known != 0 || ((fixed || stays) && !may_move) || !aligned || new == 0 {
         return Err(Errno::INVAL);
     }
     let pages = |len: usize| len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::INVAL);
     let (old, new) = (pages(old)?, pages(new)?);
+    if new > USER_END || (stays && old != new) {
+        return Err(Errno::INVAL);
+    }
     checked(address, old).map_err(|_| Errno::FAULT)?;
     if fixed {
         let target = checked(to, new).map_err(|_| Errno::INVAL)?;
@@ -241,6 +272,7 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
         }
     }
     let area = space.area_at(address).ok_or(Errno::FAULT)?;
+    need_areas(space)?;
     if old == 0 {
         // Of private memory there is nothing to map again.
         return match (area.sharing, may_move) {
@@ -250,10 +282,20 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
         };
     }
     // What grows or moves is one mapping.
-    if (new > old || fixed) && area.pages.end * PAGE_SIZE < address + old.min(new) {
+    if (new > old || fixed || stays) && area.pages.end * PAGE_SIZE < address + old.min(new) {
         return Err(Errno::FAULT);
     }
-    need_room(call, space, new.saturating_sub(old))?;
+    need_room(call, space, if stays { new } else { new.saturating_sub(old) })?;
+    if stays {
+        return move_to(
+            space,
+            address,
+            old,
+            new,
+            fixed.then_some(to),
+            AddressSpace::relocate_and_keep,
+        );
+    }
     if new < old {
         AddressSpace::unmap(space, address + new, old - new)?;
     }
@@ -263,13 +305,43 @@ pub(super) fn mremap(call: &mut Call<'_>) -> Outcome {
     let end = address + old;
     let has_room =
         !fixed && checked(end, new - old).is_ok_and(|behind| !space.has_mapping_in(behind));
-    if has_room && AddressSpace::extend(space, end, new - old).is_ok() {
-        return Ok(address);
-    }
-    if !may_move {
+    let is_locked = area.advised.contains(Advised::LOCKED);
+    let at = if has_room && AddressSpace::extend(space, end, new - old).is_ok() {
+        address
+    } else if may_move {
+        let (kept, to) = (old.min(new), fixed.then_some(to));
+        move_to(space, address, kept, new, to, AddressSpace::relocate)?
+    } else {
         return Err(Errno::NOMEM);
+    };
+    if is_locked && new > old {
+        // Linux does not tell of pages that it could not bring in.
+        let _not_reported = populate(space, at + old, new - old);
     }
-    move_to(space, address, old.min(new), new, fixed.then_some(to))
+    Ok(at)
+}
+
+/// `remap_file_pages`: has pages of a shared mapping show others of its file.
+pub(super) fn remap_file_pages(call: &mut Call<'_>) -> Outcome {
+    let [address, len, rights, page, ..] = call.args;
+    let (address, len) = (address / PAGE_SIZE * PAGE_SIZE, len / PAGE_SIZE * PAGE_SIZE);
+    let range = checked(address, len).map_err(|_| Errno::INVAL)?;
+    let last = page.checked_add(len / PAGE_SIZE).ok_or(Errno::INVAL)?;
+    if rights != 0 || range.is_empty() || last > usize::MAX / PAGE_SIZE {
+        return Err(Errno::INVAL);
+    }
+    let memory = call.process.memory()?;
+    let space = memory.space();
+    let _layout = memory.layout.lock();
+    let area = space.area_at(address).ok_or(Errno::INVAL)?;
+    need_areas(space)?;
+    if area.sharing != Sharing::Shared || area.pages.end * PAGE_SIZE < range.end {
+        return Err(Errno::INVAL);
+    }
+    let Area { description, rights, sharing, .. } = area;
+    let offset = (page * PAGE_SIZE) as u64;
+    AddressSpace::map(space, address, MapRequest { description, offset, len, rights, sharing })?;
+    Ok(0)
 }
 
 /// Maps what a shared mapping shows at another place, too: `mremap` of a length of 0.
@@ -288,7 +360,14 @@ fn map_again(
 }
 
 /// Moves `kept` bytes to a place for `new`, which is found if it is not given.
-fn move_to(space: &Space, address: usize, kept: usize, new: usize, to: Option<usize>) -> Outcome {
+fn move_to(
+    space: &Space,
+    address: usize,
+    kept: usize,
+    new: usize,
+    to: Option<usize>,
+    relocate: impl FnOnce(&Space, usize, usize, usize) -> Result<(), Errno>,
+) -> Outcome {
     let to = match to {
         Some(to) => {
             let overlaps = to < address + kept && address < to + new;
@@ -308,7 +387,7 @@ fn move_to(space: &Space, address: usize, kept: usize, new: usize, to: Option<us
     if is_short {
         return Err(Errno::NOMEM);
     }
-    AddressSpace::relocate(space, address, to, kept)?;
+    relocate(space, address, to, kept)?;
     if new > kept {
         AddressSpace::extend(space, to + kept, new - kept)?;
     }

@@ -8,11 +8,14 @@
 //! | reads, writes and what else is done with open files | `io` |
 //! | from one open file to another | `between` |
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
+//! | `ioctl` | `control` |
 //! | advisory locks | `locks` |
+//! | extended attributes | `extended` |
 //! | names; what `stat` says of them; `access`, `chmod`, `chown`, `utimensat` | `names`, `stat`, `attributes` |
 //! | `semget` and the like | `semaphores` |
 //! | `io_submit` and the like | `requests` |
 //! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `lock_limit`, `segments` |
+//! | the memory of other processes | `remote` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
@@ -27,8 +30,10 @@ mod advice;
 mod attributes;
 mod between;
 mod call;
+mod control;
 mod descriptors;
 mod events;
+mod extended;
 mod io;
 mod life;
 mod lock_limit;
@@ -36,6 +41,7 @@ mod locks;
 mod mappings;
 mod names;
 mod poll;
+mod remote;
 mod requests;
 mod scheduling;
 mod segments;
@@ -62,6 +68,7 @@ use crate::arch::serial::say;
 use crate::arch::trap::TrapFrame;
 use crate::boot::options::{Tracing, options};
 use crate::calls::call::{Call, Outcome};
+use crate::calls::extended::By;
 use crate::calls::unknown::unknown;
 use crate::calls::users::Which::{Groups, Users};
 use crate::memory;
@@ -118,15 +125,16 @@ fn hexadecimal(args: &[usize; 6]) -> String {
 const fn begins(call: Sysno) -> bool {
     matches!(
         call,
-        Sysno::open | Sysno::openat | Sysno::creat | Sysno::memfd_create
+        Sysno::open | Sysno::openat | Sysno::openat2 | Sysno::creat | Sysno::memfd_create
             | Sysno::dup | Sysno::dup2 | Sysno::dup3 | Sysno::fcntl | Sysno::flock
             | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::socket | Sysno::connect | Sysno::poll | Sysno::ppoll
             | Sysno::epoll_create | Sysno::epoll_create1 | Sysno::epoll_ctl
-            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create | Sysno::signalfd | Sysno::signalfd4
+            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create | Sysno::inotify_init | Sysno::inotify_init1 | Sysno::inotify_add_watch | Sysno::signalfd | Sysno::signalfd4
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
+            | Sysno::setxattr | Sysno::lsetxattr | Sysno::fsetxattr
             | Sysno::io_setup
-            | Sysno::mmap | Sysno::shmget | Sysno::semget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
+            | Sysno::mmap | Sysno::remap_file_pages | Sysno::shmget | Sysno::semget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
             | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
             | Sysno::execveat
     )
@@ -161,7 +169,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::splice => between::splice(call),
         Sysno::tee => between::tee(call),
         Sysno::vmsplice => between::vmsplice(call),
-        Sysno::ioctl => io::ioctl(call),
+        Sysno::ioctl => control::ioctl(call),
         Sysno::io_setup => requests::io_setup(call),
         Sysno::io_destroy => requests::io_destroy(call),
         Sysno::io_submit => requests::io_submit(call),
@@ -171,6 +179,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
 
         Sysno::open => descriptors::open(call),
         Sysno::openat => descriptors::openat(call),
+        Sysno::openat2 => descriptors::openat2(call),
         Sysno::creat => descriptors::creat(call),
         Sysno::close => descriptors::close(call),
         Sysno::close_range => descriptors::close_range(call),
@@ -247,6 +256,9 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::munmap => mappings::munmap(call),
         Sysno::mprotect => mappings::mprotect(call),
         Sysno::mremap => mappings::mremap(call),
+        Sysno::remap_file_pages => mappings::remap_file_pages(call),
+        Sysno::process_vm_readv => remote::process_vm_readv(call),
+        Sysno::process_vm_writev => remote::process_vm_writev(call),
         Sysno::madvise => advice::madvise(call),
         Sysno::msync => mappings::msync(call),
         Sysno::mincore => mappings::mincore(call),
@@ -327,6 +339,10 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::eventfd2 => events::eventfd2(call),
         Sysno::signalfd => events::signalfd(call),
         Sysno::signalfd4 => events::signalfd4(call),
+        Sysno::inotify_init => events::inotify_init(call),
+        Sysno::inotify_init1 => events::inotify_init1(call),
+        Sysno::inotify_add_watch => events::inotify_add_watch(call),
+        Sysno::inotify_rm_watch => events::inotify_rm_watch(call),
         Sysno::timerfd_create => events::timerfd_create(call),
         Sysno::timerfd_settime => events::timerfd_settime(call),
         Sysno::timerfd_gettime => events::timerfd_gettime(call),
@@ -389,13 +405,22 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         | Sysno::swapon | Sysno::swapoff | Sysno::sethostname | Sysno::setdomainname
         | Sysno::reboot | Sysno::vhangup
         | Sysno::init_module | Sysno::delete_module | Sysno::quotactl => users::refused(),
-        // Files have none.
-        Sysno::setxattr | Sysno::lsetxattr | Sysno::fsetxattr | Sysno::getxattr
-        | Sysno::lgetxattr | Sysno::fgetxattr | Sysno::listxattr | Sysno::llistxattr
-        | Sysno::flistxattr | Sysno::removexattr | Sysno::lremovexattr
-        | Sysno::fremovexattr => Err(Errno::OPNOTSUPP),
+        // Files are found by names alone.
+        Sysno::name_to_handle_at | Sysno::open_by_handle_at => Err(Errno::OPNOTSUPP),
+        Sysno::setxattr => extended::set_extended(call, By::Path),
+        Sysno::lsetxattr => extended::set_extended(call, By::Link),
+        Sysno::fsetxattr => extended::set_extended(call, By::Descriptor),
+        Sysno::getxattr => extended::get_extended(call, By::Path),
+        Sysno::lgetxattr => extended::get_extended(call, By::Link),
+        Sysno::fgetxattr => extended::get_extended(call, By::Descriptor),
+        Sysno::listxattr => extended::list_extended(call, By::Path),
+        Sysno::llistxattr => extended::list_extended(call, By::Link),
+        Sysno::flistxattr => extended::list_extended(call, By::Descriptor),
+        Sysno::removexattr => extended::remove_extended(call, By::Path),
+        Sysno::lremovexattr => extended::remove_extended(call, By::Link),
+        Sysno::fremovexattr => extended::remove_extended(call, By::Descriptor),
         // Programs do without them.
-        Sysno::rseq | Sysno::membarrier => Err(Errno::NOSYS),
+        Sysno::rseq | Sysno::membarrier | Sysno::fanotify_init | Sysno::fanotify_mark => Err(Errno::NOSYS),
         _ => unknown(number as usize),
     }
 }

@@ -22,11 +22,20 @@ pub(super) fn path(call: &mut Call<'_>, argument: usize) -> Result<Vec<u8>, Errn
 
 /// The directory that a path begins at: that of a descriptor, or the working directory.
 pub(super) fn start(call: &Call<'_>, argument: usize, path: &[u8]) -> Result<Directory, Errno> {
+    if path.starts_with(b"/") { Ok(cwd(call)) } else { start_of_any(call, argument, path) }
+}
+
+/// The same for a path that begins there even if there is a slash in front.
+pub(super) fn start_of_any(
+    call: &Call<'_>,
+    argument: usize,
+    path: &[u8],
+) -> Result<Directory, Errno> {
     let descriptor = call.args[argument];
     if path.is_empty() {
         return Err(Errno::NOENT);
     }
-    if descriptor as i32 == linux::AT_FDCWD || path.starts_with(b"/") {
+    if descriptor as i32 == linux::AT_FDCWD {
         return Ok(cwd(call));
     }
     let file = call.process.any_file(descriptor)?;

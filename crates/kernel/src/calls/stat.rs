@@ -1,16 +1,18 @@
 //! What programs are told of a file.
 #![forbid(unsafe_code)]
 
-use faultless_posix::{Errno, Follow};
+use faultless_posix::{Errno, Follow, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::names;
-use crate::files::{self, Attributes, Space};
+use crate::files::{self, Attributes, Handle, PipeEnd, Space};
 use crate::memory::{put, put_words};
 
 const NANOSECONDS: i64 = 1_000_000_000;
 const BLOCK: u64 = 4096;
+/// What `fstatfs` calls the file system of pipes.
+const PIPES: u64 = 0x5049_5045;
 /// The flags that say which file is meant.
 const FLAGS: u32 = linux::AT_SYMLINK_NOFOLLOW | linux::AT_NO_AUTOMOUNT | linux::AT_EMPTY_PATH;
 
@@ -69,31 +71,38 @@ pub(super) fn fstat(call: &mut Call<'_>) -> Outcome {
     put_stat(call, call.args[1], &attributes)
 }
 
-/// The attributes of a directory, a path and flags.
-fn attributes(call: &mut Call<'_>, flags: usize) -> Result<Attributes, Errno> {
+/// The attributes of a directory, a path and flags, and the node if there is one.
+fn attributes(call: &mut Call<'_>, flags: usize) -> Result<(Attributes, Option<Handle>), Errno> {
     let is_empty = flags as u32 & linux::AT_EMPTY_PATH != 0
         && (call.args[1] == 0 || names::path(call, 1)?.is_empty());
     if is_empty && call.args[0] as i32 != linux::AT_FDCWD {
-        return call.process.any_file(call.args[0])?.attributes();
+        let file = call.process.any_file(call.args[0])?;
+        return Ok((file.attributes()?, file.node().cloned()));
     }
-    if is_empty {
-        return files::attributes_at(&names::cwd(call), b".", Follow::Last);
-    }
-    let path = names::path(call, 1)?;
-    let at = names::start(call, 0, &path)?;
-    let not_last = flags as u32 & linux::AT_SYMLINK_NOFOLLOW != 0;
-    let follow = if not_last { Follow::NotLast } else { Follow::Last };
-    files::attributes_at(&at, &path, follow)
+    let node = if is_empty {
+        names::cwd(call)
+    } else {
+        let path = names::path(call, 1)?;
+        let at = names::start(call, 0, &path)?;
+        let not_last = flags as u32 & linux::AT_SYMLINK_NOFOLLOW != 0;
+        let follow = if not_last { Follow::NotLast } else { Follow::Last };
+        files::look_up(&at, &path, follow)?
+    };
+    Ok((node.attributes()?, Some(node)))
 }
 
 pub(super) fn fstatat(call: &mut Call<'_>) -> Outcome {
     let [_, _, target, flags, ..] = call.args;
     names::known(flags, FLAGS)?;
-    let attributes = attributes(call, flags)?;
+    let (attributes, _) = attributes(call, flags)?;
     put_stat(call, target, &attributes)
 }
 
-/// `struct statx`, with what `stat` has.
+/// The attributes of `statx` that have the bits of flags.
+const FLAG_ATTRIBUTES: u32 =
+    linux::STATX_ATTR_IMMUTABLE | linux::STATX_ATTR_APPEND | linux::STATX_ATTR_NODUMP;
+
+/// `struct statx`, with what `stat` has, the mount and the flags.
 pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     let [_, _, flags, mask, target, _] = call.args;
     const STATX_RESERVED: u32 = 1 << 31;
@@ -102,11 +111,28 @@ pub(super) fn statx(call: &mut Call<'_>) -> Outcome {
     if flags as u32 & kinds == kinds || mask as u32 & STATX_RESERVED != 0 {
         return Err(Errno::INVAL);
     }
-    let attributes = attributes(call, flags)?;
+    let (attributes, node) = attributes(call, flags)?;
     let status = attributes.status;
     let mut bytes = [0; 256];
     let mut set = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
-    set(0, &linux::STATX_BASIC_STATS.to_ne_bytes());
+    let mut known = linux::STATX_BASIC_STATS;
+    if let Some(node) = node {
+        known |= linux::STATX_MNT_ID;
+        set(144, &files::mount_number(&node).to_ne_bytes());
+        if mask as u32 & linux::STATX_DIOALIGN != 0 && status.kind == Kind::File {
+            known |= linux::STATX_DIOALIGN;
+            let sector = node.direct_alignment();
+            set(152, &sector.to_ne_bytes());
+            set(156, &sector.to_ne_bytes());
+        }
+        let mut told: u32 = node.flags()? & FLAG_ATTRIBUTES;
+        if files::is_mount_root(&node) {
+            told |= linux::STATX_ATTR_MOUNT_ROOT;
+        }
+        set(8, &u64::from(told).to_ne_bytes());
+        set(56, &u64::from(FLAG_ATTRIBUTES | linux::STATX_ATTR_MOUNT_ROOT).to_ne_bytes());
+    }
+    set(0, &known.to_ne_bytes());
     set(4, &(BLOCK as u32).to_ne_bytes());
     set(16, &(status.links as u32).to_ne_bytes());
     set(20, &status.uid.to_ne_bytes());
@@ -139,8 +165,9 @@ pub(super) fn fstatfs(call: &mut Call<'_>) -> Outcome {
         Ok(node) => node.space(),
         // Pipes and the like, too, have some file system.
         Err(_) => {
-            call.process.any_file(call.args[0])?;
-            files::root().space()
+            let file = call.process.any_file(call.args[0])?;
+            let space = files::root().space();
+            if file.kind::<PipeEnd>().is_some() { Space { magic: PIPES, ..space } } else { space }
         }
     };
     put_space(call, &space)

@@ -7,8 +7,9 @@ use linux_raw_sys::general as linux;
 
 use crate::files::directory::Directory;
 use crate::files::mount;
-use crate::files::vnode::{Handle, New};
+use crate::files::vnode::{Handle, New, is_same, need_changeable};
 use crate::files::walk::{Last, Name, Walk, need_change, need_removal};
+use crate::files::watches::{notify_loss, notify_move, notify_name, notify_self};
 
 /// Makes a directory, a symbolic link, or a name of something else.
 ///
@@ -22,7 +23,8 @@ pub(crate) fn make(at: &Directory, path: &[u8], new: New<'_>) -> Result<(), Errn
     if !matches!(new, New::Directory(_)) {
         place.need_no_slash()?;
     }
-    place.directory.make(&place.name.name, new)?;
+    let made = place.directory.make(&place.name.name, new)?;
+    notify_name(&place.directory, &place.name.name, &made, linux::IN_CREATE);
     Ok(())
 }
 
@@ -43,7 +45,11 @@ pub(crate) fn link(node: &Handle, at: &Directory, path: &[u8]) -> Result<(), Err
     let place = free_place(at, path)?;
     place.need_no_slash()?;
     need_one_system(node, &place.directory)?;
-    place.directory.link(&**node, &place.name.name)
+    need_changeable(&**node)?;
+    place.directory.link(&**node, &place.name.name)?;
+    notify_self(node, linux::IN_ATTRIB);
+    notify_name(&place.directory, &place.name.name, node, linux::IN_CREATE);
+    Ok(())
 }
 
 /// A place where something is to be made.
@@ -88,13 +94,15 @@ pub(crate) fn unlink(at: &Directory, path: &[u8]) -> Result<(), Errno> {
         let is_directory = node.kind() == Kind::Directory;
         return Err(if is_directory { Errno::ISDIR } else { Errno::NOTDIR });
     }
-    if let Some(node) = walk.find(&name)? {
-        need_removal(&walk.current, &node)?;
-        if node.kind() == Kind::Directory {
-            return Err(Errno::ISDIR);
-        }
+    let node = walk.find(&name)?.ok_or(Errno::NOENT)?;
+    need_removal(&walk.current, &node)?;
+    if node.kind() == Kind::Directory {
+        return Err(Errno::ISDIR);
     }
-    walk.current.unlink(&name)
+    walk.current.unlink(&name)?;
+    notify_name(&walk.current, &name, &node, linux::IN_DELETE);
+    notify_loss(&node);
+    Ok(())
 }
 
 /// `rmdir`.
@@ -110,16 +118,18 @@ pub(crate) fn remove_directory(at: &Directory, path: &[u8]) -> Result<(), Errno>
         Last::DotDot => return Err(Errno::NOTEMPTY),
         Last::Name(name) => name.name,
     };
-    if let Some(node) = walk.find(&name)? {
-        need_removal(&walk.current, &node)?;
-        if node.kind() != Kind::Directory {
-            return Err(Errno::NOTDIR);
-        }
-        if mount::is_root(&node) {
-            return Err(Errno::BUSY);
-        }
+    let node = walk.find(&name)?.ok_or(Errno::NOENT)?;
+    need_removal(&walk.current, &node)?;
+    if node.kind() != Kind::Directory {
+        return Err(Errno::NOTDIR);
     }
-    walk.current.remove_directory(&name)
+    if mount::is_root(&node) {
+        return Err(Errno::BUSY);
+    }
+    walk.current.remove_directory(&name)?;
+    notify_name(&walk.current, &name, &node, linux::IN_DELETE);
+    notify_loss(&node);
+    Ok(())
 }
 
 /// `renameat2`.
@@ -132,10 +142,11 @@ pub(crate) fn rename(
     (new_at, new): (&Directory, &[u8]),
     flags: u32,
 ) -> Result<(), Errno> {
-    let mut from = Walk::new(old_at, old)?;
-    let Last::Name(old) = from.reach_last()? else { return Err(Errno::BUSY) };
-    let mut to = Walk::new(new_at, new)?;
-    let Last::Name(new) = to.reach_last()? else {
+    let (mut from, mut to) = (Walk::new(old_at, old)?, Walk::new(new_at, new)?);
+    let (old, new) = (from.reach_last()?, to.reach_last()?);
+    need_one_system(&from.current, &to.current)?;
+    let Last::Name(old) = old else { return Err(Errno::BUSY) };
+    let Last::Name(new) = new else {
         let keeps = flags & linux::RENAME_NOREPLACE != 0;
         return Err(if keeps { Errno::EXIST } else { Errno::BUSY });
     };
@@ -153,8 +164,19 @@ pub(crate) fn rename(
     if mount::is_root(&source) || target.as_ref().is_some_and(mount::is_root) {
         return Err(Errno::BUSY);
     }
-    need_one_system(&from.current, &to.current)?;
-    // The last handle of what is replaced goes after the call.
-    drop((source, target));
-    from.current.rename(&old.name, &*to.current, &new.name, flags)
+    from.current.rename(&old.name, &*to.current, &new.name, flags)?;
+    let (before, after) = ((&from.current, &*old.name), (&to.current, &*new.name));
+    match &target {
+        // Two names of one node stay.
+        Some(target) if is_same(&**target, &*source) => {}
+        Some(target) if flags & linux::RENAME_EXCHANGE != 0 => {
+            notify_move(before, after, &source);
+            notify_move(after, before, target);
+        }
+        target => {
+            notify_move(before, after, &source);
+            target.iter().for_each(notify_loss);
+        }
+    }
+    Ok(())
 }

@@ -102,7 +102,23 @@ impl File for Memory {
     }
 
     fn put(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        if self.what == What::Full { Err(Errno::NOSPC) } else { Ok(bytes.len()) }
+        match self.what {
+            What::Null | What::Zero => Ok(bytes.len()),
+            What::Full | What::Random => Err(Errno::INVAL),
+        }
+    }
+
+    fn take(&self, bytes: &mut [u8]) -> Result<usize, Errno> {
+        match self.what {
+            What::Null => return Err(Errno::INVAL),
+            What::Zero | What::Full => bytes.fill(0),
+            What::Random => {
+                for piece in bytes.chunks_mut(PIECE) {
+                    piece.copy_from_slice(&random_bytes::<PIECE>()[..piece.len()]);
+                }
+            }
+        }
+        Ok(bytes.len())
     }
 
     /// A position means nothing to it, but may be named.

@@ -11,6 +11,7 @@ use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
 use crate::files::vnode::{Entry, Handle};
+use crate::files::watches::{OpenNode, notify};
 use crate::memory::put;
 use crate::waits::SleepLock;
 
@@ -29,11 +30,13 @@ pub(crate) struct OpenDirectory {
     flags: AtomicU32,
     /// The cookie of the next entry.
     position: SleepLock<u64>,
+    _opened: OpenNode,
 }
 
 impl OpenDirectory {
-    pub(super) const fn new(node: Directory, flags: u32) -> Self {
-        Self { node, flags: AtomicU32::new(flags), position: SleepLock::new(0) }
+    pub(super) fn new(node: Directory, flags: u32) -> Self {
+        let (opened, position) = (OpenNode::new(&node, flags), SleepLock::new(0));
+        Self { node, flags: AtomicU32::new(flags), position, _opened: opened }
     }
 
     /// Its node.
@@ -103,6 +106,7 @@ impl OpenDirectory {
         if self.flags() & linux::O_NOATIME == 0 {
             self.node.accessed();
         }
+        notify(&self.node, linux::IN_ACCESS);
         let mut done = 0;
         while let Some(entry) = self.node.entry(*position, end)? {
             let bytes = bytes_of(&entry);

@@ -74,6 +74,14 @@ pub(crate) trait File: Send + Sync {
         Err(Errno::INVAL)
     }
 
+    /// As [`read`](Self::read), to bytes of the kernel's, and with no position moved. May sleep.
+    ///
+    /// # Errors
+    /// `EINVAL` if it cannot be read that way.
+    fn take(&self, _bytes: &mut [u8]) -> Result<usize, Errno> {
+        Err(Errno::INVAL)
+    }
+
     /// `pread`. May sleep.
     ///
     /// # Errors
@@ -186,13 +194,11 @@ impl dyn File {
 
 impl File for Regular {
     fn read(&self, token: &mut MayFault, to: &mut UserBytes<'_>) -> Result<usize, Errno> {
-        let bytes = self.description().read(token, to, &Running)?;
-        self.accessed();
-        Ok(bytes)
+        Self::read(self, token, to, None, RwFlags::empty())
     }
 
     fn write(&self, token: &mut MayFault, from: &mut UserBytes<'_>) -> Result<usize, Errno> {
-        self.description().write(token, from, RwFlags::empty(), &Running)
+        Self::write(self, token, from, None, RwFlags::empty())
     }
 
     fn read_at(
@@ -201,9 +207,7 @@ impl File for Regular {
         to: &mut UserBytes<'_>,
         position: u64,
     ) -> Result<usize, Errno> {
-        let bytes = self.description().read_at(token, to, position, &Running)?;
-        self.accessed();
-        Ok(bytes)
+        Self::read(self, token, to, Some(position), RwFlags::empty())
     }
 
     fn write_at(
@@ -212,7 +216,7 @@ impl File for Regular {
         from: &mut UserBytes<'_>,
         position: u64,
     ) -> Result<usize, Errno> {
-        self.description().write_at(token, from, position, RwFlags::empty(), &Running)
+        Self::write(self, token, from, Some(position), RwFlags::empty())
     }
 
     fn seek(&self, token: &mut MayFault, offset: i64, whence: u32) -> Result<u64, Errno> {

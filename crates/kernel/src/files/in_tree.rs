@@ -7,11 +7,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::parts::RamStore;
-use faultless_posix::{Accessed, Description, Errno, Follow, Kind, Node, Room, TmpfsStore, Tree};
+use faultless_posix::{
+    Accessed, Description, Errno, Follow, Kind, Node, Room, SetFlags, TmpfsStore, Tree,
+};
 use spin::Once;
 
 use crate::files::nodes::Attributes;
-use crate::files::vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
+use crate::files::vnode::{APPEND, Entry, Handle, IMMUTABLE, New, NewTimes, Place, Space, Vnode};
 use crate::memory::{FileHandle, Machine, Open, frames};
 use crate::sync::Short;
 use crate::task::{Uninterrupted, caller};
@@ -45,6 +47,9 @@ pub(super) fn limit() {
     ROOM.call_once(|| Room::new((frames().total() / PART).into()));
 }
 
+/// The flags that its nodes can have: those that forbid something, `FS_NODUMP_FL`, `FS_NOATIME_FL`.
+const FLAGS: u32 = APPEND | IMMUTABLE | 0xc0;
+
 /// An empty file of the tree.
 pub(super) fn new_file() -> FileHandle {
     match ROOM.get() {
@@ -70,11 +75,11 @@ fn sectors(file: &FileHandle) -> u64 {
 }
 
 /// A node of the tree.
-struct InTree(Arc<Node<Machine>>);
+struct InTree(Arc<Node<Machine>>, Option<Place>);
 
 impl InTree {
     fn handle(node: Arc<Node<Machine>>) -> Handle {
-        Arc::new(Self(node))
+        Arc::new(Self(node, None))
     }
 
     /// A node that the caller knows to be of the tree.
@@ -97,6 +102,14 @@ impl Vnode for InTree {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn place(&self) -> Option<&Place> {
+        self.1.as_ref()
+    }
+
+    fn at(&self, place: Option<Place>) -> Option<Handle> {
+        Some(Arc::new(Self(Arc::clone(&self.0), place)))
     }
 
     fn attributes(&self) -> Result<Attributes, Errno> {
@@ -187,6 +200,34 @@ impl Vnode for InTree {
 
     fn end_cookie(&self) -> u64 {
         self.0.end_cookie()
+    }
+
+    fn extended(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.0.extended(name).map(|value| value.to_vec())
+    }
+
+    fn extended_names(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        Ok(self.0.extended_names().iter().map(|name| name.to_vec()).collect())
+    }
+
+    fn set_extended(&self, name: &[u8], value: &[u8], flags: SetFlags) -> Result<(), Errno> {
+        self.0.set_extended(&caller(), name, value, flags)
+    }
+
+    fn remove_extended(&self, name: &[u8]) -> Result<(), Errno> {
+        self.0.remove_extended(&caller(), name)
+    }
+
+    fn flags(&self) -> Result<u32, Errno> {
+        Ok(self.0.flags())
+    }
+
+    fn set_flags(&self, flags: u32) -> Result<(), Errno> {
+        if flags & !FLAGS != 0 {
+            return Err(Errno::OPNOTSUPP);
+        }
+        self.0.set_flags(&caller(), flags);
+        Ok(())
     }
 
     fn set_mode(&self, mode: u32) -> Result<(), Errno> {

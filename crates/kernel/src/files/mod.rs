@@ -11,6 +11,7 @@
 //! | devices, and the nodes that the tree begins with | `devices`, `console`, `first` |
 //! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
 //! | what is written, and what runs: not both | `uses` |
+//! | what programs are told of that happens to files | `watches`, `notices` |
 //! | pipes and FIFOs; sockets of streams and of messages, and their names | `pipe`, `socket`, `datagram`, `bound` |
 //! | sets of files, counters, timers, signals: what programs wait for | `epoll`, `timer`, `signal_file` |
 //! | texts that are made when they are opened | `text` |
@@ -35,6 +36,7 @@ mod initramfs;
 mod mount;
 mod names;
 mod nodes;
+mod notices;
 mod on_disk;
 mod open;
 mod path_only;
@@ -49,6 +51,7 @@ mod uses;
 mod vnode;
 mod volume;
 mod walk;
+mod watches;
 
 use alloc::sync::Arc;
 
@@ -67,12 +70,14 @@ pub(crate) use directory::Directory;
 pub(crate) use epoll::{Epoll, epoll};
 pub(crate) use file::{File, OpenFile, Ready};
 pub(crate) use in_tree::root;
-pub(crate) use mount::{mount, path, table as mounts};
+pub(crate) use mount::{is_mount_root, mount, mount_number, path, table as mounts};
 pub(crate) use names::{
     attributes_at, first_directory, look_up, make_directory, open, open_program, read_link,
 };
 pub(crate) use nodes::Attributes;
+pub(crate) use notices::{Notices, notices};
 pub(crate) use on_disk::{shut_down, sync};
+pub(crate) use open::How;
 pub(crate) use paths::absolute;
 pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use regular::Regular;
@@ -80,7 +85,11 @@ pub(crate) use signal_file::{SignalFile, signal_file};
 pub(crate) use socket::{Socket, Way, pair as socket_pair, stream};
 pub(crate) use timer::{Clock, Counts, Setting, TimerFile, count_one, counter, is_counter, timer};
 pub(crate) use uses::Use;
-pub(crate) use vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
+pub(crate) use vnode::{
+    APPEND, Entry, Extent, Handle, IMMUTABLE, New, NewTimes, Space, Vnode, need_changeable,
+};
+pub(crate) use walk::Resolve;
+pub(crate) use watches::notify;
 
 /// Makes the tree of names, with the files of the initramfs, and mounts the disk if there is one.
 ///

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use faultless_posix::Errno;
 
+use crate::files::in_tree::root;
 use crate::files::vnode::{Handle, is_same};
 use crate::sync::Lock;
 
@@ -58,6 +59,18 @@ pub(super) fn leave(node: Handle) -> Handle {
 /// Whether a node is the root of what is mounted.
 pub(super) fn is_root(node: &Handle) -> bool {
     MOUNTS.lock().iter().any(|mount| is_same(&*mount.root, &**node))
+}
+
+/// Whether a node is the root of a file system.
+pub(crate) fn is_mount_root(node: &Handle) -> bool {
+    is_root(node) || is_same(&**node, &*root())
+}
+
+/// The number of the mount that a node is in; that of the root is 1.
+pub(crate) fn mount_number(node: &Handle) -> u64 {
+    let device = node.id().0;
+    let place = MOUNTS.lock().iter().position(|mount| mount.root.id().0 == device);
+    place.map_or(1, |place| place as u64 + 2)
 }
 
 /// The path of a directory from the root of all.

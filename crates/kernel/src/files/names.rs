@@ -14,15 +14,16 @@ use crate::files::directory::{Directory, OpenDirectory};
 use crate::files::file::OpenFile;
 use crate::files::in_tree::{new_file, root, tree};
 use crate::files::nodes::Attributes;
-use crate::files::open::{Opened, open_node};
+use crate::files::open::{How, Opened, open_node};
 use crate::files::path_only::{Named, PathOnly};
 use crate::files::paths::OpenedBy;
 use crate::files::pipe;
 use crate::files::regular::Regular;
 use crate::files::text::text;
 use crate::files::uses::Use;
-use crate::files::vnode::{Handle, NewTimes};
+use crate::files::vnode::{APPEND, Handle, IMMUTABLE, NewTimes};
 use crate::files::walk::Walk;
+use crate::files::watches::{OpenNode, notify};
 use crate::memory::{Machine, Open};
 use crate::task::{Running, caller, credentials};
 
@@ -85,7 +86,7 @@ pub(crate) fn read_link(at: &Directory, path: &[u8]) -> Result<Vec<u8>, Errno> {
     look_up(at, path, Follow::NotLast)?.target()
 }
 
-/// `open`: a file of whatever kind; a new one has this mode. May wait for the other end of a FIFO.
+/// `open`: a file of whatever kind. May wait for the other end of a FIFO.
 ///
 /// # Errors
 /// Those of `open`.
@@ -93,10 +94,10 @@ pub(crate) fn open(
     token: &mut MayFault,
     at: &Directory,
     path: &[u8],
-    flags: u32,
-    mode: u32,
+    how: How,
 ) -> Result<OpenFile, Errno> {
-    match open_node(at, path, flags, mode)? {
+    let flags = how.flags;
+    match open_node(at, path, how)? {
         Opened::Again(file) => match file.node() {
             Some(node) => {
                 let path = OpenedBy::new(&root(), &file.path().unwrap_or_default());
@@ -126,8 +127,13 @@ fn open_found(
     if origin == Origin::Found {
         need_open(node, flags)?;
     }
+    let is_file = matches!(node.kind(), Kind::File | Kind::Fifo);
+    if flags & linux::O_DIRECT != 0 && !is_file {
+        return Err(Errno::INVAL);
+    }
     let named = |inner| -> OpenFile {
-        Arc::new(Named { node: Arc::clone(node), path: path.clone(), inner })
+        let opened = OpenNode::new(node, flags);
+        Arc::new(Named { node: Arc::clone(node), path: path.clone(), inner, _opened: opened })
     };
     match node.kind() {
         Kind::File => {}
@@ -146,6 +152,7 @@ fn open_found(
     let regular = Regular::new(Arc::clone(node), node.open(flags)?, path)?;
     if flags & linux::O_TRUNC != 0 && origin == Origin::Found {
         truncate(token, node, regular.description())?;
+        notify(node, linux::IN_MODIFY);
     }
     Ok(Arc::new(regular))
 }
@@ -164,8 +171,15 @@ fn truncate(token: &mut MayFault, node: &Handle, description: &Open) -> Result<(
 /// Checks that the caller may open what is there.
 ///
 /// # Errors
-/// `EACCES`; `EPERM` for `O_NOATIME` of a file of another user.
+/// `EACCES`; `EPERM` for `O_NOATIME` of a file of another user, and for what its flags forbid.
 fn need_open(node: &Handle, flags: u32) -> Result<(), Errno> {
+    let (kept, writes) = (node.flags()?, flags & linux::O_ACCMODE != linux::O_RDONLY);
+    let (appends, cuts) = (flags & linux::O_APPEND != 0, flags & linux::O_TRUNC != 0);
+    let changes = kept & IMMUTABLE != 0 && (writes || cuts);
+    let is_file = node.kind() == Kind::File;
+    if changes || (is_file && kept & APPEND != 0 && ((writes && !appends) || cuts)) {
+        return Err(Errno::PERM);
+    }
     let credentials = credentials();
     if credentials.is_root_of_files() {
         return Ok(());

@@ -9,7 +9,7 @@ use faultless::filemap::InKernel;
 use faultless::prelude::Times;
 use faultless_ext2 as ext2;
 use faultless_ext2::{Access, Change, Replace};
-use faultless_posix::{Errno, Kind, Status};
+use faultless_posix::{Errno, Kind, SetFlags, Status};
 use linux_raw_sys::general as linux;
 
 use crate::boot::options::options;
@@ -18,7 +18,7 @@ use crate::files::in_tree::root;
 use crate::files::mount;
 use crate::files::names::make_directory;
 use crate::files::nodes::Attributes;
-use crate::files::vnode::{Entry, Handle, New, NewTimes, Space, Vnode};
+use crate::files::vnode::{Entry, Extent, Handle, New, NewTimes, Place, Space, Vnode};
 use crate::files::volume::{Mounted, Node, errno, set_id, unmount};
 use crate::memory::{FileHandle, Open};
 use crate::sync::Lock;
@@ -29,6 +29,9 @@ const DEVICE: u64 = 0xfe00;
 
 /// What `statfs` calls it.
 const MAGIC: u64 = 0xef53;
+
+/// Bytes of a sector.
+const SECTOR: u32 = 512;
 
 /// Where it is mounted.
 const PLACE: &str = "/mnt";
@@ -43,6 +46,7 @@ struct OnDisk {
     mounted: Arc<Mounted>,
     node: Node,
     kind: Kind,
+    place: Option<Place>,
 }
 
 /// Mounts the disk, which may fail from then on.
@@ -113,7 +117,7 @@ fn own_caller() -> ext2::Caller {
 impl OnDisk {
     fn handle(mounted: &Arc<Mounted>, node: Node) -> Result<Handle, Errno> {
         let kind = kind(mounted.ext2.status(&node).map_err(errno)?.kind);
-        Ok(Arc::new(Self { mounted: Arc::clone(mounted), node, kind }))
+        Ok(Arc::new(Self { mounted: Arc::clone(mounted), node, kind, place: None }))
     }
 
     fn of(node: &dyn Vnode) -> Result<&Self, Errno> {
@@ -126,6 +130,16 @@ impl OnDisk {
 
     fn change(&self, change: &Change) -> Result<(), Errno> {
         self.mounted.ext2.change(&self.node, change, caller().now).map_err(errno)
+    }
+
+    fn change_extended(
+        &self,
+        name: &[u8],
+        value: Option<&[u8]>,
+        flags: SetFlags,
+    ) -> Result<(), Errno> {
+        let may = |found: Option<&[u8]>| flags.check(found);
+        self.mounted.ext2.set_extended(&self.node, name, value, may, caller().now)
     }
 
     /// The name of the directory with this number.
@@ -152,6 +166,15 @@ impl Vnode for OnDisk {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    fn at(&self, place: Option<Place>) -> Option<Handle> {
+        let (mounted, node) = (Arc::clone(&self.mounted), Arc::clone(&self.node));
+        Some(Arc::new(Self { mounted, node, kind: self.kind, place }))
     }
 
     /// Of a file that is in the cache, the size and the times are the cache's.
@@ -301,6 +324,46 @@ impl Vnode for OnDisk {
 
     fn end_cookie(&self) -> u64 {
         u64::MAX
+    }
+
+    fn extended(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        let found = self.mounted.ext2.extended(&self.node, name).map_err(errno)?;
+        found.ok_or(Errno::NODATA)
+    }
+
+    fn extended_names(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        self.mounted.ext2.extended_names(&self.node).map_err(errno)
+    }
+
+    fn set_extended(&self, name: &[u8], value: &[u8], flags: SetFlags) -> Result<(), Errno> {
+        self.change_extended(name, Some(value), flags)
+    }
+
+    fn remove_extended(&self, name: &[u8]) -> Result<(), Errno> {
+        self.change_extended(name, None, SetFlags::REPLACE)
+    }
+
+    fn flags(&self) -> Result<u32, Errno> {
+        Ok(self.mounted.ext2.status(&self.node).map_err(errno)?.flags)
+    }
+
+    fn set_flags(&self, flags: u32) -> Result<(), Errno> {
+        self.change(&Change { flags: Some(flags), ..Change::default() })
+    }
+
+    fn extent_from(&self, position: u64) -> Result<Option<Extent>, Errno> {
+        let ext2 = &self.mounted.ext2;
+        let size = u64::from(ext2.space().block_size);
+        let found = ext2.extent_from(&self.node, position / size)?;
+        Ok(found.map(|extent| Extent {
+            position: extent.first * size,
+            place: u64::from(extent.place) * size,
+            len: extent.count * size,
+        }))
+    }
+
+    fn direct_alignment(&self) -> u32 {
+        SECTOR
     }
 
     fn set_mode(&self, mode: u32) -> Result<(), Errno> {

@@ -7,7 +7,19 @@ use linux_raw_sys::general as linux;
 use crate::files::directory::Directory;
 use crate::files::file::OpenFile;
 use crate::files::vnode::{Handle, New};
-use crate::files::walk::{Last, Name, Reached, Walk, need_change, open_behind};
+use crate::files::walk::{Last, Name, Reached, Resolve, Walk, need_change};
+use crate::files::watches::notify_name;
+
+/// What `open` is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// The flags of `open`.
+    pub(crate) flags: u32,
+    /// The mode of a new file.
+    pub(crate) mode: u32,
+    /// How far the path may lead.
+    pub(crate) resolve: Resolve,
+}
 
 /// What `open` has found.
 pub(super) enum Opened {
@@ -52,18 +64,13 @@ impl Flags {
     }
 }
 
-/// The node that `open` opens; a new file has this mode.
+/// The node that `open` opens.
 ///
 /// # Errors
 /// Those of `open`.
-pub(super) fn open_node(
-    at: &Directory,
-    path: &[u8],
-    flags: u32,
-    mode: u32,
-) -> Result<Opened, Errno> {
-    let flags = Flags::new(flags)?;
-    let mut walk = Walk::new(at, path)?;
+pub(super) fn open_node(at: &Directory, path: &[u8], how: How) -> Result<Opened, Errno> {
+    let (flags, mode) = (Flags::new(how.flags)?, how.mode);
+    let mut walk = Walk::within(at, path, how.resolve)?;
     if flags.has(linux::__O_TMPFILE) {
         let directory = walk.reach_node(flags.follow())?;
         if directory.kind() != Kind::Directory {
@@ -93,7 +100,10 @@ pub(super) fn open_node(
             None => {
                 need_change(&walk.current)?;
                 match walk.current.make(&name, New::File(mode)) {
-                    Ok(node) => return Ok(Opened::Node(node, Origin::Made)),
+                    Ok(node) => {
+                        notify_name(&walk.current, &name, &node, linux::IN_CREATE);
+                        return Ok(Opened::Node(walk.placed(node, &name), Origin::Made));
+                    }
                     // Made by another task meanwhile.
                     Err(Errno::EXIST) if !flags.has(linux::O_EXCL) => {
                         walk.find(&name)?.ok_or(Errno::NOENT)?
@@ -105,7 +115,7 @@ pub(super) fn open_node(
         if node.kind() != Kind::Link || flags.follow() == Follow::NotLast {
             return found(node, flags);
         }
-        if let Some(file) = open_behind(&node) {
+        if let Some(file) = walk.open_behind(&node)? {
             return Ok(Opened::Again(file));
         }
         walk.follow_last(&node)?;

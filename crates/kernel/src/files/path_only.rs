@@ -14,6 +14,7 @@ use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::Attributes;
 use crate::files::paths::OpenedBy;
 use crate::files::vnode::Handle;
+use crate::files::watches::OpenNode;
 use crate::memory::UserBytes;
 
 /// The flags of an open file that stand for a place alone.
@@ -52,6 +53,7 @@ pub(super) struct Named {
     pub(super) node: Handle,
     pub(super) path: OpenedBy,
     pub(super) inner: OpenFile,
+    pub(super) _opened: OpenNode,
 }
 
 impl File for Named {
@@ -65,6 +67,10 @@ impl File for Named {
 
     fn put(&self, bytes: &[u8]) -> Result<usize, Errno> {
         self.inner.put(bytes)
+    }
+
+    fn take(&self, bytes: &mut [u8]) -> Result<usize, Errno> {
+        self.inner.take(bytes)
     }
 
     fn read_at(

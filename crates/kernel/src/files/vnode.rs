@@ -11,7 +11,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use faultless_posix::{Errno, Kind};
+use faultless_posix::{Errno, Kind, SetFlags};
 
 use crate::files::nodes::Attributes;
 use crate::memory::{FileHandle, Open};
@@ -62,6 +62,34 @@ pub(crate) struct NewTimes {
     pub(crate) modified: Option<u64>,
 }
 
+/// The name that a handle was found by.
+pub(crate) struct Place {
+    /// The directory, by a handle without a place.
+    pub(crate) directory: Handle,
+    pub(crate) name: Vec<u8>,
+}
+
+/// Bytes of a file that lie one behind the other on the disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) position: u64,
+    /// Where the first one is on the disk.
+    pub(crate) place: u64,
+    pub(crate) len: u64,
+}
+
+/// The flags of a node that forbid something: it is only appended to, or does not change at all.
+pub(crate) const APPEND: u32 = 0x20;
+pub(crate) const IMMUTABLE: u32 = 0x10;
+
+/// Checks that what is told of a node may change, and its names.
+///
+/// # Errors
+/// `EPERM`.
+pub(crate) fn need_changeable(node: &dyn Vnode) -> Result<(), Errno> {
+    if node.flags()? & (APPEND | IMMUTABLE) == 0 { Ok(()) } else { Err(Errno::PERM) }
+}
+
 /// A node: a file, a directory or a symbolic link. The calls about names are those of a directory,
 /// and fail with `ENOTDIR` for others.
 pub(crate) trait Vnode: Any + Send + Sync {
@@ -73,6 +101,16 @@ pub(crate) trait Vnode: Any + Send + Sync {
 
     /// As the type that it has in its file system.
     fn as_any(&self) -> &dyn Any;
+
+    /// The name that this handle was found by, if that is known.
+    fn place(&self) -> Option<&Place> {
+        None
+    }
+
+    /// Another handle of the node, with this place; `None` if the file system's have none.
+    fn at(&self, _place: Option<Place>) -> Option<Handle> {
+        None
+    }
 
     /// `stat`.
     ///
@@ -172,6 +210,64 @@ pub(crate) trait Vnode: Any + Send + Sync {
 
     /// The cookie that names have which are made from now on, or the highest.
     fn end_cookie(&self) -> u64;
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// `ENODATA`; `EOPNOTSUPP` if the file system has none.
+    fn extended(&self, _name: &[u8]) -> Result<Vec<u8>, Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    /// The names of the extended attributes.
+    ///
+    /// # Errors
+    /// As [`extended`](Self::extended).
+    fn extended_names(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// Those of the flags; `ENOSPC`; `EOPNOTSUPP`.
+    fn set_extended(&self, _name: &[u8], _value: &[u8], _flags: SetFlags) -> Result<(), Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// `ENODATA`; `EOPNOTSUPP`.
+    fn remove_extended(&self, _name: &[u8]) -> Result<(), Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    /// `FS_IOC_GETFLAGS`.
+    fn flags(&self) -> Result<u32, Errno> {
+        Ok(0)
+    }
+
+    /// `FS_IOC_SETFLAGS`.
+    ///
+    /// # Errors
+    /// `ENOTTY` if the file system has no flags; `EOPNOTSUPP` for those that it does not have.
+    fn set_flags(&self, _flags: u32) -> Result<(), Errno> {
+        Err(Errno::NOTTY)
+    }
+
+    /// Where bytes of a file are on the disk, from a position on: those that were written back.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` if there is no disk.
+    fn extent_from(&self, _position: u64) -> Result<Option<Extent>, Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    /// What positions, lengths and addresses of a transfer with `O_DIRECT` have to be multiples of.
+    fn direct_alignment(&self) -> u32 {
+        1
+    }
 
     /// `chmod`.
     fn set_mode(&self, mode: u32) -> Result<(), Errno>;

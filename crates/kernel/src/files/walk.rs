@@ -6,6 +6,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bitflags::bitflags;
 use faultless_posix::{Errno, Follow, Kind};
 use linux_raw_sys::general as linux;
 
@@ -13,7 +14,8 @@ use crate::credentials::{EXECUTE, WRITE};
 use crate::files::file::OpenFile;
 use crate::files::in_tree::root;
 use crate::files::mount;
-use crate::files::vnode::{Handle, is_same};
+use crate::files::vnode::{APPEND, Handle, IMMUTABLE, Place, is_same, need_changeable};
+use crate::files::watches;
 use crate::task::credentials;
 
 /// Symbolic links that one path may follow.
@@ -42,9 +44,23 @@ pub(super) enum Reached {
     Open(OpenFile),
 }
 
-/// The open file that a link leads to, whatever names it has.
-pub(super) fn open_behind(link: &Handle) -> Option<OpenFile> {
-    link.open_file()?.downcast().ok().map(|file| *file)
+bitflags! {
+    /// How far a path may lead (`openat2`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Resolve: u32 {
+        /// Into no other file system.
+        const NO_XDEV = linux::RESOLVE_NO_XDEV;
+        /// By no link to an open file.
+        const NO_MAGICLINKS = linux::RESOLVE_NO_MAGICLINKS;
+        /// By no link.
+        const NO_SYMLINKS = linux::RESOLVE_NO_SYMLINKS;
+        /// Not out of the directory that it begins at.
+        const BENEATH = linux::RESOLVE_BENEATH;
+        /// The directory that it begins at is its root.
+        const IN_ROOT = linux::RESOLVE_IN_ROOT;
+        /// Only if that takes no time: here nothing is looked up without.
+        const CACHED = linux::RESOLVE_CACHED;
+    }
 }
 
 /// A path on the way to its end.
@@ -54,6 +70,9 @@ pub(super) struct Walk {
     /// What is left of the path.
     rest: Vec<u8>,
     followed: u32,
+    resolve: Resolve,
+    /// The directory that it begins at.
+    top: Handle,
 }
 
 /// Checks that a node is a directory.
@@ -67,8 +86,11 @@ fn need_directory(node: &Handle) -> Result<(), Errno> {
 /// Checks that the caller may do with a node what the bits say.
 ///
 /// # Errors
-/// `EACCES`.
+/// `EACCES`; `EPERM` for writes to a node that does not change.
 fn need(node: &Handle, wanted: u32) -> Result<(), Errno> {
+    if wanted & WRITE != 0 && node.flags()? & IMMUTABLE != 0 {
+        return Err(Errno::PERM);
+    }
     let credentials = credentials();
     if credentials.is_root_of_files() && node.kind() == Kind::Directory {
         return Ok(());
@@ -87,9 +109,14 @@ pub(super) fn need_change(directory: &Handle) -> Result<(), Errno> {
 /// Checks that the caller may take a name of a node out of a directory.
 ///
 /// # Errors
-/// `EACCES`; `EPERM` for a node of another user, where each may only remove its own.
+/// `EACCES`; `EPERM` for a node of another user, where each may only remove its own, and for one
+/// that does not change, or whose directory only grows.
 pub(super) fn need_removal(directory: &Handle, node: &Handle) -> Result<(), Errno> {
     need_change(directory)?;
+    need_changeable(&**node)?;
+    if directory.flags()? & APPEND != 0 {
+        return Err(Errno::PERM);
+    }
     let credentials = credentials();
     if credentials.is_root_of_files() {
         return Ok(());
@@ -107,15 +134,58 @@ impl Walk {
     /// # Errors
     /// `ENOENT` for the empty path; `ENAMETOOLONG`; `ENOTDIR`.
     pub(super) fn new(at: &Handle, path: &[u8]) -> Result<Self, Errno> {
+        Self::within(at, path, Resolve::empty())
+    }
+
+    /// As [`new`](Self::new), no further than `resolve` says.
+    ///
+    /// # Errors
+    /// Those of `new`; `EXDEV`.
+    pub(super) fn within(at: &Handle, path: &[u8], resolve: Resolve) -> Result<Self, Errno> {
         if path.is_empty() {
             return Err(Errno::NOENT);
         }
         if path.len() >= linux::PATH_MAX as usize {
             return Err(Errno::NAMETOOLONG);
         }
-        let current = if path.starts_with(b"/") { root() } else { Arc::clone(at) };
-        need_directory(&current)?;
-        Ok(Self { current, rest: path.to_vec(), followed: 0 })
+        let (current, top) = (Arc::clone(at), Arc::clone(at));
+        let mut walk = Self { current, rest: path.to_vec(), followed: 0, resolve, top };
+        if path.starts_with(b"/") {
+            walk.current = walk.root()?;
+        }
+        need_directory(&walk.current)?;
+        Ok(walk)
+    }
+
+    /// Goes on at another node.
+    ///
+    /// # Errors
+    /// `EXDEV`: it is of another file system, and must not be.
+    fn go(&mut self, to: Handle) -> Result<(), Errno> {
+        self.need_same_system(&to)?;
+        self.current = to;
+        Ok(())
+    }
+
+    /// Where a path with a slash in front begins.
+    ///
+    /// # Errors
+    /// `EXDEV`: the walk must not go there.
+    fn root(&self) -> Result<Handle, Errno> {
+        if self.resolve.contains(Resolve::BENEATH) {
+            return Err(Errno::XDEV);
+        }
+        let in_root = self.resolve.contains(Resolve::IN_ROOT);
+        Ok(if in_root { Arc::clone(&self.top) } else { root() })
+    }
+
+    /// Checks that the walk may go to a node as far as file systems go.
+    ///
+    /// # Errors
+    /// `EXDEV`.
+    fn need_same_system(&self, to: &Handle) -> Result<(), Errno> {
+        let stays = !self.resolve.contains(Resolve::NO_XDEV) || to.id().0 == self.current.id().0;
+        if stays { Ok(()) } else { Err(Errno::XDEV) }
     }
 
     /// Walks to the directory of the last component.
@@ -149,7 +219,7 @@ impl Walk {
                         self.follow(&next)?;
                     } else {
                         need_directory(&next)?;
-                        self.current = next;
+                        self.go(next)?;
                     }
                 }
             }
@@ -185,7 +255,7 @@ impl Walk {
             wants_directory |= has_slash;
             let node = self.find(&name)?.ok_or(Errno::NOENT)?;
             if node.kind() == Kind::Link && (follow == Follow::Last || wants_directory) {
-                if let Some(file) = open_behind(&node) {
+                if let Some(file) = self.open_behind(&node)? {
                     return Ok(Reached::Open(file));
                 }
                 self.follow_last(&node)?;
@@ -205,7 +275,35 @@ impl Walk {
     /// `EACCES`; those of the file system.
     pub(super) fn find(&self, name: &[u8]) -> Result<Option<Handle>, Errno> {
         need(&self.current, EXECUTE)?;
-        Ok(self.current.find(name)?.map(mount::enter))
+        let found = self.current.find(name)?.map(mount::enter);
+        found.iter().try_for_each(|node| self.need_same_system(node))?;
+        Ok(found.map(|node| self.placed(node, name)))
+    }
+
+    /// The node with the place that it was found or made at, if a program could be told of it.
+    pub(super) fn placed(&self, node: Handle, name: &[u8]) -> Handle {
+        if !watches::are_there() {
+            return node;
+        }
+        let bare = self.current.at(None);
+        let place = bare.map(|directory| Place { directory, name: name.into() });
+        node.at(place).unwrap_or(node)
+    }
+
+    /// The open file that a link leads to, whatever names it has; none for any other link.
+    ///
+    /// # Errors
+    /// `ELOOP`, `EXDEV`: the walk must not go by it.
+    pub(super) fn open_behind(&self, link: &Handle) -> Result<Option<OpenFile>, Errno> {
+        let behind = link.open_file().and_then(|file| file.downcast().ok());
+        let Some(file) = behind else { return Ok(None) };
+        if self.resolve.intersects(Resolve::NO_MAGICLINKS | Resolve::NO_SYMLINKS) {
+            return Err(Errno::LOOP);
+        }
+        if self.resolve.intersects(Resolve::BENEATH | Resolve::IN_ROOT) {
+            return Err(Errno::XDEV);
+        }
+        Ok(Some(*file))
     }
 
     /// Follows a symbolic link at the end of the path.
@@ -220,20 +318,26 @@ impl Walk {
     /// Goes to the parent; that of the root is the root.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// `EXDEV`: the walk must not; those of the file system.
     pub(super) fn up(&mut self) -> Result<(), Errno> {
+        if self.resolve.intersects(Resolve::BENEATH | Resolve::IN_ROOT)
+            && is_same(&*self.current, &*self.top)
+        {
+            let stays = self.resolve.contains(Resolve::IN_ROOT);
+            return if stays { Ok(()) } else { Err(Errno::XDEV) };
+        }
         let here = mount::leave(Arc::clone(&self.current));
-        self.current = if is_same(&*here, &*root()) { here } else { here.parent()? };
-        Ok(())
+        let above = if is_same(&*here, &*root()) { here } else { here.parent()? };
+        self.go(above)
     }
 
     /// Puts what a link stands for before the rest of the path.
     fn follow(&mut self, link: &Handle) -> Result<(), Errno> {
-        if self.followed == MAX_LINKS {
+        if self.followed == MAX_LINKS || self.resolve.contains(Resolve::NO_SYMLINKS) {
             return Err(Errno::LOOP);
         }
         self.followed += 1;
-        if let Some(file) = open_behind(link) {
+        if let Some(file) = self.open_behind(link)? {
             self.current = file.node().cloned().ok_or(Errno::NOTDIR)?;
             return need_directory(&self.current);
         }
@@ -242,7 +346,8 @@ impl Walk {
             return Err(Errno::NOENT);
         }
         if path.starts_with(b"/") {
-            self.current = root();
+            let root = self.root()?;
+            self.go(root)?;
         }
         path.extend_from_slice(&self.rest);
         self.rest = path;

@@ -39,4 +39,4 @@ pub(crate) use signals::{
     all_processes, fault_signal, force, send, send_to_thread, with_group, with_process,
 };
 pub(crate) use space::grow_down;
-pub(crate) use state::{NAME, Process, Words, current, memory, process_of};
+pub(crate) use state::{Memory, NAME, Process, Words, current, memory, process_of};

@@ -103,16 +103,18 @@ pub(crate) struct Memory {
     pub(crate) layout: SleepLock<Layout>,
     /// The use of the file of its program.
     running: Option<Arc<Use>>,
-    /// New mappings are locked (`MCL_FUTURE`).
+    /// New mappings are locked (`MCL_FUTURE`), and brought in.
     pub(crate) locks_new: AtomicBool,
+    /// New mappings are locked, and not brought in (`MCL_ONFAULT`).
+    pub(crate) locks_new_lazily: AtomicBool,
     pub(crate) contexts: Contexts,
 }
 
 impl Memory {
     pub(super) fn new(space: Space, layout: Layout, running: Option<Arc<Use>>) -> Arc<Self> {
-        let locks_new = AtomicBool::new(false);
+        let (locks_new, locks_new_lazily) = (AtomicBool::new(false), AtomicBool::new(false));
         let (layout, contexts) = (SleepLock::new(layout), Contexts::new());
-        Arc::new(Self { space, layout, running, locks_new, contexts })
+        Arc::new(Self { space, layout, running, locks_new, locks_new_lazily, contexts })
     }
 
     /// The use of the file of its program, for a copy of the memory.

@@ -1,7 +1,7 @@
 //! The position of an open file: `lseek`.
 #![forbid(unsafe_code)]
 
-use faultless::page::{MAX_FILE_SIZE, SleepGuard, Spin};
+use faultless::page::{AddressSpaceOperations, MAX_FILE_SIZE, SleepGuard, Spin};
 use faultless::prelude::{MayFault, Task};
 use linux_raw_sys::general as linux;
 
@@ -18,7 +18,7 @@ impl<S: System> Description<S> {
     /// systems differ in what they call data that was never written.
     ///
     /// # Errors
-    /// `EINVAL` for a position before the start or past the largest one, and for a `whence` that
+    /// `EINVAL` for a position before the start or past the largest file, and for a `whence` that
     /// means nothing; `ENXIO` for `SEEK_DATA` and `SEEK_HOLE` at or past the end of the file, and
     /// for `SEEK_DATA` behind the last data; what the store says when it is asked. The position
     /// stays. `EINTR` if the task is to die.
@@ -47,7 +47,8 @@ impl<S: System> Description<S> {
             }
             _ => return Err(Errno::INVAL),
         };
-        let to = base.checked_add_signed(offset).filter(|to| *to <= MAX_FILE_SIZE);
+        let largest = self.inode().mapping().store().max_size().min(MAX_FILE_SIZE);
+        let to = base.checked_add_signed(offset).filter(|to| *to <= largest);
         let to = to.ok_or(Errno::INVAL)?;
         *self.position.lock() = to;
         Ok(to)

@@ -7,14 +7,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::page::{Spin, SpinLock};
-use faultless::prelude::{Access, Frames, InFault, MayFault, PAGE_SIZE, PageIndex, SyncKind, Task};
+use faultless::prelude::{Frames, MayFault, PAGE_SIZE, PageIndex, SyncKind, Task};
 use linux_raw_sys::general as linux;
 
 use crate::errno::Errno;
 use crate::file::{AccessMode, Description};
 use crate::mm::area::{Advised, Area, Sharing};
-use crate::mm::fault::Signal;
-use crate::mm::remove::What;
+use crate::mm::remove::{Unmapped, What};
 use crate::mm::space::{AddressSpace, State, cache, mapped_pages_of, pages_of};
 use crate::mm::table::{Entry, Owner, PageTable, Rights};
 use crate::system::System;
@@ -58,6 +57,14 @@ impl<S: System> MapRequest<S> {
     }
 }
 
+/// What is where a mapping was that has moved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// The same mapping, without private copies.
+    Mapping,
+}
+
 /// The held lock of an address space.
 type Locked<'s, S> = <SpinLock<<S as System>::Kernel, State<S>> as Spin<State<S>>>::Guard<'s>;
 
@@ -93,7 +100,7 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     fn vacate<'s>(
         space: &'s S::Space,
         pages: &Range<usize>,
-        unmapped: &mut Vec<Area<S>>,
+        unmapped: &mut Unmapped<S>,
     ) -> Locked<'s, S> {
         loop {
             Self::remove(space, pages, unmapped);
@@ -173,6 +180,30 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// `EINVAL` for addresses that are not starts of pages, and ranges that overlap. `EFAULT` if a
     /// page of the range has no mapping.
     pub fn relocate(space: &S::Space, from: usize, to: usize, len: usize) -> Result<(), Errno> {
+        Self::relocate_by(space, from, to, len, Left::Nothing)
+    }
+
+    /// As [`relocate`](Self::relocate), but the old place stays mapped, as if it was mapped just
+    /// now (`MREMAP_DONTUNMAP`). It is no longer locked.
+    ///
+    /// # Errors
+    /// Those of `relocate`.
+    pub fn relocate_and_keep(
+        space: &S::Space,
+        from: usize,
+        to: usize,
+        len: usize,
+    ) -> Result<(), Errno> {
+        Self::relocate_by(space, from, to, len, Left::Mapping)
+    }
+
+    fn relocate_by(
+        space: &S::Space,
+        from: usize,
+        to: usize,
+        len: usize,
+        left: Left,
+    ) -> Result<(), Errno> {
         let (old, new) = (pages_of(from, len)?, pages_of(to, len)?);
         if old.start < new.end && new.start < old.end {
             return Err(Errno::INVAL);
@@ -191,6 +222,10 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
             let moved = |page: usize| page - old.start + new.start;
             for area in cut {
                 let pages = moved(area.pages.start)..moved(area.pages.end);
+                if left == Left::Mapping {
+                    let advised = area.advised.difference(Advised::LOCKED);
+                    state.insert(Area { advised, ..area.clone() });
+                }
                 state.insert(Area { pages, ..area });
             }
             let mut at = old.start;
@@ -309,31 +344,6 @@ impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
             }
         }
         if covered { Ok(()) } else { Err(Errno::NOMEM) }
-    }
-
-    /// Brings the pages of a range in, as `MAP_POPULATE`, `mlock` and `MADV_POPULATE_READ` do, by
-    /// faults: writable private and shared ones too. May sleep. No lock is held.
-    ///
-    /// # Errors
-    /// `EINVAL` for an address that is not the start of a page; `ENOMEM` at the first page that
-    /// cannot be brought in.
-    pub fn populate<T: Task>(
-        space: &S::Space,
-        token: &mut InFault,
-        address: usize,
-        len: usize,
-        task: &T,
-    ) -> Result<(), Errno> {
-        for page in pages_of(address, len)? {
-            let address = page * PAGE_SIZE;
-            let area = space.area_at(address).ok_or(Errno::NOMEM)?;
-            let stores = area.sharing == Sharing::Private && area.rights.contains(Rights::WRITE);
-            let access = if stores { Access::Write } else { Access::Read };
-            space.fault(token, address, access, task).map_err(|signal| match signal {
-                Signal::Segv | Signal::Bus | Signal::Kill => Errno::NOMEM,
-            })?;
-        }
-        Ok(())
     }
 
     /// Gives `child`, an empty address space that was made after `parent`, what `parent` has

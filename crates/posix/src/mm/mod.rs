@@ -1,5 +1,6 @@
 //! Address spaces: which pages of which files a program sees at which addresses.
 
+mod access;
 mod advice;
 mod area;
 mod areas_lock;

@@ -18,6 +18,12 @@ use crate::system::System;
 /// Entries that are taken out in one hold of the lock.
 const BATCH: usize = 32;
 
+/// Mappings that are taken out in one hold of the lock, and lie together in memory afterwards.
+const AREAS: usize = 1024;
+
+/// Mappings that were taken out, as many together as were in one hold of the lock.
+pub(crate) type Unmapped<S> = Vec<Vec<Area<S>>>;
+
 /// Counts of frames whose entries are gone, while a CPU may still use those.
 #[must_use]
 #[derive(Default)]
@@ -120,21 +126,26 @@ impl<S: System> AddressSpace<S> {
 impl<S: System<Space: Deref<Target = Self>>> AddressSpace<S> {
     /// Takes mappings and entries of `pages` out. The mappings go to `unmapped`, which is dropped
     /// with no lock held: it may have the last handles of files. No short lock is held.
-    pub(crate) fn remove(space: &S::Space, pages: &Range<usize>, unmapped: &mut Vec<Area<S>>) {
+    pub(crate) fn remove(space: &S::Space, pages: &Range<usize>, unmapped: &mut Unmapped<S>) {
         let mut pages = pages.clone();
         loop {
-            let (mut gone, before) = (Gone::default(), unmapped.len());
-            let rest = {
+            let (mut gone, mut cut) = (Gone::default(), Vec::new());
+            let end = {
                 let mut state = space.state.lock();
-                let rest = state.take(&pages, What::Everything, &mut gone);
+                let end = state.areas(&pages).nth(AREAS).map_or(pages.end, |area| area.pages.start);
+                let rest = state.take(&(pages.start..end), What::Everything, &mut gone);
+                let end = rest.unwrap_or(end);
                 // Together with their entries: the reverse map finds entries by their mappings.
-                state.cut(&(pages.start..rest.unwrap_or(pages.end)), unmapped);
-                rest
+                state.cut(&(pages.start..end), &mut cut);
+                end
             };
-            space.retire(pages.start..rest.unwrap_or(pages.end), gone);
-            Self::forget_files(space, &unmapped[before..]);
-            let Some(rest) = rest else { return };
-            pages.start = rest;
+            space.retire(pages.start..end, gone);
+            Self::forget_files(space, &cut);
+            unmapped.push(cut);
+            if end == pages.end {
+                return;
+            }
+            pages.start = end;
         }
     }
 

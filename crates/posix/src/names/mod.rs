@@ -11,6 +11,7 @@
 //! | `open` | `open` |
 //! | `mkdir`, `symlink`, `link`, `mknod`; `unlink`, `rmdir`; `rename` | `add`, `remove`, `rename` |
 //! | `fstat`, `chmod`, `chown`, `utimensat` | `status` |
+//! | extended attributes, flags | `extended` |
 //! | nodes, and a directory's names | `node`, `entries` |
 //!
 //! # Locks
@@ -28,7 +29,7 @@
 //! # Unlike Linux
 //! - Permissions are not checked: each call is made as root. A kernel with users looks at
 //!   [`Status`] before it calls.
-//! - There are no mounts, no file attributes, and no `RENAME_WHITEOUT`; nor `chroot`: the root is
+//! - There are no mounts, and no `RENAME_WHITEOUT`; nor `chroot`: the root is
 //!   the tree's. Device nodes, FIFOs and sockets are names: what opening them means is the
 //!   kernel's.
 //! - Directories and files are as many as there is memory.
@@ -36,6 +37,7 @@
 
 mod add;
 mod entries;
+mod extended;
 mod node;
 mod open;
 mod read;
@@ -45,6 +47,7 @@ mod status;
 mod tree;
 mod walk;
 
+pub use extended::SetFlags;
 pub use node::{Caller, Kind, Node};
 pub use open::{Opened, Origin};
 pub use read::DirectoryEntry;

@@ -10,6 +10,7 @@ use core::fmt;
 use core::mem;
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
@@ -120,6 +121,7 @@ pub(super) struct State<S: System> {
     pub(super) entries: Entries<Arc<Node<S>>>,
     /// Changed with the tree locked.
     pub(super) place: Place<S>,
+    pub(super) extended: BTreeMap<Arc<[u8]>, Arc<[u8]>>,
 }
 
 /// What all kinds of nodes have.
@@ -133,6 +135,8 @@ pub(super) struct Attributes {
     pub(super) links: u64,
     /// Whether a node without links may get one.
     pub(super) unnamed: Unnamed,
+    /// `FS_NODUMP_FL` and the like.
+    pub(super) flags: u32,
     pub(super) accessed: u64,
     /// The time of the contents; a file's is the inode's.
     pub(super) modified: u64,
@@ -179,7 +183,8 @@ impl<S: System> Node<S> {
                 changed: attributes.changed,
             });
         }
-        let state = Spin::new(State { attributes, entries: Entries::new(), place });
+        let (entries, extended) = (Entries::new(), BTreeMap::new());
+        let state = Spin::new(State { attributes, entries, place, extended });
         Arc::new(Self { number: S::unique(), device, content, state })
     }
 

@@ -14,6 +14,9 @@ use crate::errno::Errno;
 use crate::names::node::{Attributes, Caller, Content, Node, PERMISSIONS, Place, Unnamed};
 use crate::system::System;
 
+/// The flags of a directory that what is made in it has, too: `FS_NODUMP_FL` and `FS_NOATIME_FL`.
+const INHERITED: u32 = 0x40 | 0x80;
+
 /// A tree of names in memory.
 ///
 /// Every call takes the directory that a relative path begins at (the task's working directory, or
@@ -70,6 +73,7 @@ impl Attributes {
             gid,
             links: 1,
             unnamed: Unnamed::ForGood,
+            flags: 0,
             accessed: now,
             modified: now,
             changed: now,
@@ -87,6 +91,7 @@ impl Attributes {
     ) -> Self {
         let mut attributes = Self::new(caller, mode);
         let of_directory = directory.state.lock().attributes;
+        attributes.flags = of_directory.flags & INHERITED;
         if of_directory.mode & linux::S_ISGID != 0 {
             attributes.gid = of_directory.gid;
             let program = linux::S_ISGID | linux::S_IXGRP;

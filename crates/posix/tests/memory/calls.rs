@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use faultless::prelude::*;
-use faultless_posix::{Errno as E, MapRequest, Rights, Sharing, Signal};
+use faultless_posix::{Errno as E, MapRequest, Owner, Rights, Sharing, Signal};
 use linux_raw_sys::general as linux;
 
 use crate::support::*;
@@ -195,4 +195,51 @@ fn populate_brings_pages_in_as_the_first_access_would() {
     assert!(process.entry(7).is_some());
     process.protect(0, 1, Rights::empty()).unwrap();
     assert_eq!(process.populate(0, 1), Err(E::NOMEM));
+}
+
+#[test]
+fn pages_are_brought_in_for_loads_or_for_stores() {
+    let rig = Rig::new();
+    let file = rig.numbered_on_disk(2);
+    let open = file.open_rw();
+    let process = rig.process();
+    process.map_private(0, 3, &open);
+    let bring_in = |n, pages, access| {
+        // SAFETY: as at the entry of a system call: no lock is held.
+        let mut token = unsafe { InFault::enter() };
+        Space::populate_for(&process.space, &mut token, at(n), pages * PAGE_SIZE, access, &NoTask)
+    };
+    assert_eq!(bring_in(0, 1, Access::Read), Ok(()));
+    assert_eq!(process.entry(0).map(|entry| entry.owner), Some(Owner::File));
+    assert_eq!(bring_in(0, 2, Access::Write), Ok(()));
+    assert_eq!(process.entry(1).map(|entry| entry.owner), Some(Owner::Space));
+    assert_eq!(bring_in(1, 2, Access::Read), Err(E::FAULT), "past the end of the file");
+    assert_eq!(bring_in(3, 1, Access::Read), Err(E::NOMEM), "no mapping");
+    process.protect(0, 1, Rights::READ).unwrap();
+    assert_eq!(bring_in(0, 1, Access::Write), Err(E::ACCES));
+}
+
+#[test]
+fn bytes_of_another_address_space_are_copied_up_to_the_first_that_is_not_there() {
+    let rig = Rig::new();
+    let file = rig.numbered(2);
+    let open = file.open_rw();
+    let process = rig.process();
+    process.share(0, 1, &open);
+    process.map_private(1, 1, &open);
+    // SAFETY: as at the entry of a system call: no lock is held.
+    let mut token = unsafe { InFault::enter() };
+    let (space, start) = (&process.space, at(1) - 4);
+    assert_eq!(space.write_bytes(&mut token, start, b"abcdefgh", &NoTask), 8);
+    let mut read = [0; 8];
+    assert_eq!(space.read_bytes(&mut token, start, &mut read, &NoTask), 8);
+    assert_eq!(&read, b"abcdefgh");
+    assert_eq!(pread(&open, 4, 4092).unwrap(), b"abcd", "the file's");
+    assert_eq!(process.load(1), Ok(b'e'));
+    assert_eq!(pread(&open, 1, 0).unwrap(), [1], "a private copy");
+    let mut more = [0; 5000];
+    assert_eq!(space.read_bytes(&mut token, at(1), &mut more, &NoTask), PAGE_SIZE);
+    process.protect(1, 1, Rights::READ).unwrap();
+    assert_eq!(space.write_bytes(&mut token, start, b"12345678", &NoTask), 4);
+    assert_eq!(space.read_bytes(&mut token, at(2), &mut read, &NoTask), 0);
 }

@@ -1,6 +1,7 @@
 //! `mprotect`, `mremap`, `madvise`.
 
-use faultless_posix::{Errno, Sharing, Signal};
+use faultless::prelude::PAGE_SIZE;
+use faultless_posix::{Advised, Errno, Sharing, Signal};
 use linux_raw_sys::general as linux;
 
 use crate::support::*;
@@ -87,6 +88,45 @@ fn relocate_takes_private_copies_along_and_replaces_what_is_there() {
     // The reverse map finds what was moved.
     truncate(&open, 4096).unwrap();
     assert_eq!(process.loads(10..14)[1..], [Err(Signal::Bus); 3]);
+}
+
+#[test]
+fn what_is_left_of_a_mapping_that_moved_has_no_private_copies_and_is_not_locked() {
+    let rig = Rig::new();
+    let open = rig.numbered(4).open_rw();
+    let process = rig.process();
+    process.map_private(0, 3, &open);
+    process.store(1, 71).unwrap();
+    Space::advise(&process.space, at(0), 3 * PAGE_SIZE, Advised::LOCKED, Advised::empty()).unwrap();
+    Space::relocate_and_keep(&process.space, at(0), at(10), 3 * PAGE_SIZE).unwrap();
+    assert_eq!(process.loads(10..13), [Ok(1), Ok(71), Ok(3)]);
+    assert_eq!(process.loads(0..3), [Ok(1), Ok(2), Ok(3)]);
+    process.store(1, 81).unwrap();
+    assert_eq!((process.load(1), process.load(11)), (Ok(81), Ok(71)));
+    let advised = |n| process.space.area_at(at(n)).map(|area| area.advised);
+    assert_eq!([advised(0), advised(10)], [Some(Advised::empty()), Some(Advised::LOCKED)]);
+    // The reverse map finds both.
+    truncate(&open, 0).unwrap();
+    assert_eq!((process.load(0), process.load(10)), (Err(Signal::Bus), Err(Signal::Bus)));
+}
+
+#[test]
+fn thousands_of_mappings_are_unmapped_and_files_forgotten() {
+    let rig = Rig::new();
+    let file = rig.numbered(4);
+    let open = file.open_rw();
+    let process = rig.process();
+    for n in 0..2500 {
+        process.share(2 * n, 1, &open);
+    }
+    process.load(4998).unwrap();
+    assert_eq!(process.space.area_count(), 2500);
+    process.unmap(1, 4997).unwrap();
+    assert_eq!(process.space.area_count(), 2);
+    assert_eq!((process.load(0), process.load(4998)), (Ok(1), Ok(1)));
+    assert_eq!(process.load(2), Err(Signal::Segv));
+    process.unmap(0, 5000).unwrap();
+    assert_eq!((process.space.area_count(), process.load(4998)), (0, Err(Signal::Segv)));
 }
 
 #[test]

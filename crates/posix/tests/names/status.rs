@@ -1,7 +1,7 @@
 //! `stat`, `chmod`, `chown`, `utimensat`, `readlink`.
 
 use faultless::prelude::{IovIter, KernelMemory, MayFault, NoTask, WriteOptions};
-use faultless_posix::{Accessed, Errno};
+use faultless_posix::{Accessed, Errno, SetFlags};
 
 use crate::kernel::{Node, at_time};
 use crate::world::{World, fails};
@@ -156,4 +156,41 @@ fn a_link_says_what_it_stands_for() {
     assert_eq!(link.status().accessed, 500);
     fails(world.root().target(&world.caller()), Errno::INVAL);
     fails(world.file("f").expect("made").target(&world.caller()), Errno::INVAL);
+}
+
+#[test]
+fn extended_attributes_are_set_replaced_and_removed_and_bounded() {
+    let world = World::new();
+    let node = world.file("f").expect("made");
+    let any = SetFlags::empty();
+    let set = |name: &[u8], len: usize, flags| {
+        node.set_extended(&world.caller(), name, &vec![5; len], flags)
+    };
+    fails(node.extended(b"user.a"), Errno::NODATA);
+    fails(set(b"user.a", 1, SetFlags::REPLACE), Errno::NODATA);
+    let changed = node.status().changed;
+    assert_eq!(set(b"user.a", 3, SetFlags::CREATE), Ok(()));
+    assert!(node.status().changed > changed);
+    fails(set(b"user.a", 1, SetFlags::CREATE), Errno::EXIST);
+    fails(set(b"user.a", 1, SetFlags::CREATE | SetFlags::REPLACE), Errno::EXIST);
+    fails(set(b"user.b", (1 << 16) - 14, any), Errno::NOSPC);
+    assert_eq!(set(b"user.b", (1 << 16) - 15, any), Ok(()));
+    assert_eq!(set(b"user.a", 2, SetFlags::REPLACE), Ok(()), "less than before");
+    fails(set(b"user.c", 0, any), Errno::NOSPC);
+    assert_eq!(&*node.extended(b"user.a").expect("there"), [5, 5]);
+    let names: Vec<_> = node.extended_names().iter().map(|name| name.to_vec()).collect();
+    assert_eq!(names, [b"user.a", b"user.b"]);
+    assert_eq!(node.remove_extended(&world.caller(), b"user.b"), Ok(()));
+    fails(node.remove_extended(&world.caller(), b"user.b"), Errno::NODATA);
+    assert_eq!(set(b"user.c", 0, any), Ok(()));
+}
+
+#[test]
+fn flags_are_kept_and_two_of_them_handed_on() {
+    let world = World::new();
+    let directory = world.mkdir("d").expect("made");
+    directory.set_flags(&world.caller(), 0xf0);
+    assert_eq!(directory.flags(), 0xf0);
+    let made = [world.file("d/f").expect("made"), world.mkdir("d/e").expect("made")];
+    assert_eq!(made.map(|node| node.flags()), [0xc0; 2]);
 }
