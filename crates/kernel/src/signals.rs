@@ -6,10 +6,12 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 
 use linux_raw_sys::general as linux;
 
 use crate::limits::Limits;
+use crate::shared::Shared;
 use crate::sync::Lock;
 
 /// Signals have the numbers from 1 to this.
@@ -138,19 +140,48 @@ impl Pending {
 /// What a process has of signals.
 pub(crate) struct ProcessSignals {
     pending: Pending,
-    pub(crate) actions: Lock<[Action; SIGNALS]>,
+    actions: Shared<Lock<Actions>>,
 }
+
+/// What a program wants done with each signal.
+type Actions = [Action; SIGNALS];
 
 impl Default for ProcessSignals {
     fn default() -> Self {
-        Self { pending: Pending::default(), actions: Lock::new([Action::default(); SIGNALS]) }
+        let actions = Arc::new(Lock::new([Action::default(); SIGNALS]));
+        Self { pending: Pending::default(), actions: Shared::new(actions) }
     }
 }
 
 impl ProcessSignals {
+    /// Has the actions of another process, as they are now.
     pub(crate) fn copy_actions(&self, from: &Self) {
-        let actions = *from.actions.lock();
-        *self.actions.lock() = actions;
+        let actions = from.actions();
+        self.actions.replace(Arc::new(Lock::new(actions)));
+    }
+
+    /// Has the same actions as another process (`CLONE_SIGHAND`).
+    pub(crate) fn share_actions(&self, from: &Self) {
+        self.actions.replace(from.actions.get());
+    }
+
+    /// What becomes of each signal.
+    pub(crate) fn actions(&self) -> Actions {
+        *self.actions.get().lock()
+    }
+
+    /// Has another thing become of a signal.
+    pub(crate) fn set_action(&self, signal: u32, action: Action) {
+        self.actions.get().lock()[signal as usize - 1] = action;
+    }
+
+    /// A new program begins without handlers; ignored signals stay ignored.
+    pub(crate) fn reset_for_exec(&self) {
+        let actions = self.actions().map(|action| match action.handler {
+            SIG_IGN => action,
+            _ => Action::default(),
+        });
+        self.actions.replace(Arc::new(Lock::new(actions)));
     }
 
     /// Notes a signal, for a thread that does not block it.
@@ -179,7 +210,7 @@ impl ProcessSignals {
 
     /// What becomes of a signal.
     pub(crate) fn action(&self, signal: u32) -> Action {
-        self.actions.lock()[signal as usize - 1]
+        self.actions.get().lock()[signal as usize - 1]
     }
 }
 
@@ -192,6 +223,9 @@ pub(crate) struct ThreadSignals {
     pub(crate) blocked: AtomicU64,
     /// The mask to go back to when a handler was called, or none was (`sigsuspend`).
     pub(crate) saved_mask: Lock<Option<u64>>,
+    /// When the call ends that signals interrupted and that is made again, on the monotonic clock;
+    /// 0 if there is none.
+    pub(crate) resumes_until: AtomicU64,
     /// The stack for handlers (`sigaltstack`): start, size.
     pub(crate) stack: Lock<(usize, usize)>,
 }
@@ -203,6 +237,7 @@ impl Default for ThreadSignals {
             status: AtomicU32::new(0),
             blocked: AtomicU64::new(0),
             saved_mask: Lock::new(None),
+            resumes_until: AtomicU64::new(0),
             stack: Lock::new((0, 0)),
         }
     }

@@ -1,8 +1,6 @@
 //! `open`, `close`, `dup`, `fcntl`, `pipe`.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use faultless_posix::{Errno, OnExec};
 use linux_raw_sys::general as linux;
 
@@ -12,7 +10,7 @@ use crate::files::{self, Directory, OpenFile, PipeEnd};
 use crate::memory::{get_string, put};
 use crate::sched;
 
-/// The flag of `close_range` that gives the caller a table of its own, which it has.
+/// The flag of `close_range` that gives the caller a table of its own.
 const CLOSE_RANGE_UNSHARE: u32 = 2;
 
 /// The flag of `close_range` that marks instead.
@@ -31,7 +29,7 @@ pub(super) fn open_at(
     flags: u32,
     mode: u32,
 ) -> Result<OpenFile, Errno> {
-    let mode = mode & !call.process.umask.load(Relaxed);
+    let mode = mode & !call.process.umask();
     files::open(&mut call.token, at, path, flags, mode)
 }
 
@@ -53,7 +51,7 @@ fn open_descriptor(
 /// `EMFILE`. The file is dropped with the table free: that may sleep.
 pub(super) fn add(call: &Call<'_>, from: usize, file: OpenFile, on_exec: OnExec) -> Outcome {
     let kept = OpenFile::clone(&file);
-    let added = call.process.files.lock().add(from, file, on_exec);
+    let added = call.process.files().lock().add(from, file, on_exec);
     drop(kept);
     added
 }
@@ -61,7 +59,7 @@ pub(super) fn add(call: &Call<'_>, from: usize, file: OpenFile, on_exec: OnExec)
 pub(super) fn open(call: &mut Call<'_>) -> Outcome {
     let [_, flags, mode, ..] = call.args;
     let path = names::path(call, 0)?;
-    let cwd = call.process.cwd.lock().clone();
+    let cwd = call.process.cwd();
     open_descriptor(call, &cwd, &path, flags, mode)
 }
 
@@ -79,9 +77,9 @@ pub(super) fn creat(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn close(call: &mut Call<'_>) -> Outcome {
-    let removed = call.process.files.lock().remove(call.args[0] as u32 as usize);
+    let removed = call.process.files().lock().remove(call.args[0] as u32 as usize);
     // With the lock free: the last handle may drop the file.
-    locks::all_closed(call.process.number(), alloc::vec![removed?]);
+    locks::all_closed(call.process.files().owner, alloc::vec![removed?]);
     Ok(0)
 }
 
@@ -92,7 +90,11 @@ pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
     if range.is_empty() {
         return Err(Errno::INVAL);
     }
-    let mut files = call.process.files.lock();
+    if flags as u32 & CLOSE_RANGE_UNSHARE != 0 {
+        call.process.unshare_files();
+    }
+    let table = call.process.files();
+    let mut files = table.lock();
     if flags as u32 & CLOSE_RANGE_CLOEXEC != 0 {
         let marked: alloc::vec::Vec<usize> =
             files.iter().map(|(at, _)| at).filter(|at| range.contains(at)).collect();
@@ -103,7 +105,7 @@ pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
     }
     let closed = files.remove_if(|at, _| range.contains(&at));
     drop(files);
-    locks::all_closed(call.process.number(), closed);
+    locks::all_closed(call.process.files().owner, closed);
     Ok(0)
 }
 
@@ -130,10 +132,10 @@ pub(super) fn dup3(call: &mut Call<'_>) -> Outcome {
     names::known(flags, linux::O_CLOEXEC)?;
     let file = call.process.any_file(old)?;
     let kept = OpenFile::clone(&file);
-    let replaced = call.process.files.lock().set(new, file, on_exec(flags as u32));
+    let replaced = call.process.files().lock().set(new, file, on_exec(flags as u32));
     // With the table free, as in `add`.
     drop(kept);
-    locks::all_closed(call.process.number(), replaced?.into_iter().collect());
+    locks::all_closed(call.process.files().owner, replaced?.into_iter().collect());
     Ok(new)
 }
 
@@ -141,7 +143,7 @@ pub(super) fn dup3(call: &mut Call<'_>) -> Outcome {
 pub(super) fn set_on_exec(call: &Call<'_>, flags: usize) -> Outcome {
     let closes = flags as u32 & linux::FD_CLOEXEC != 0;
     let on_exec = if closes { OnExec::Close } else { OnExec::Keep };
-    call.process.files.lock().set_on_exec(call.args[0] as u32 as usize, on_exec)?;
+    call.process.files().lock().set_on_exec(call.args[0] as u32 as usize, on_exec)?;
     Ok(0)
 }
 
@@ -153,7 +155,7 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         linux::F_DUPFD => add(call, argument, file, OnExec::Keep),
         linux::F_DUPFD_CLOEXEC => add(call, argument, file, OnExec::Close),
         linux::F_GETFD => {
-            let on_exec = call.process.files.lock().on_exec(descriptor as u32 as usize)?;
+            let on_exec = call.process.files().lock().on_exec(descriptor as u32 as usize)?;
             Ok(usize::from(on_exec == OnExec::Close))
         }
         linux::F_SETFD => set_on_exec(call, argument),
@@ -205,7 +207,8 @@ pub(super) fn add_pair(
     target: usize,
 ) -> Outcome {
     let numbers = {
-        let mut files = call.process.files.lock();
+        let table = call.process.files();
+        let mut files = table.lock();
         let first = files.add(0, first, on_exec)?;
         match files.add(0, second, on_exec) {
             Ok(second) => [first, second],
@@ -220,7 +223,7 @@ pub(super) fn add_pair(
     let bytes = numbers.map(|number| (number as u32).to_ne_bytes());
     let told = put(&mut call.token, target, bytes.as_flattened());
     if told.is_err() {
-        let closed = call.process.files.lock().remove_if(|at, _| numbers.contains(&at));
+        let closed = call.process.files().lock().remove_if(|at, _| numbers.contains(&at));
         drop(closed);
     }
     told.map(|()| 0)
@@ -241,11 +244,11 @@ pub(super) fn memfd_create(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::INVAL);
     }
     let path = alloc::format!("/dev/shm/memfd:{}", sched::next_number());
-    let cwd = call.process.cwd.lock().clone();
+    let cwd = call.process.cwd();
     let how = linux::O_CREAT | linux::O_EXCL | linux::O_RDWR;
     let file = files::open(&mut call.token, &cwd, path.as_bytes(), how, 0o777)?;
     files::unlink(&cwd, path.as_bytes())?;
     let closes = flags & linux::MFD_CLOEXEC != 0;
     let on_exec = if closes { OnExec::Close } else { OnExec::Keep };
-    call.process.files.lock().add(0, file, on_exec)
+    call.process.files().lock().add(0, file, on_exec)
 }

@@ -87,6 +87,27 @@ pub(super) fn vfork(call: &mut Call<'_>) -> Outcome {
     run(call, CloneRequest { flags, signal: linux::SIGCHLD, ..CloneRequest::default() })
 }
 
+/// `unshare`: what a process shares with others it has for itself from then on.
+pub(super) fn unshare(call: &mut Call<'_>) -> Outcome {
+    /// Threads share these for good.
+    const OF_THREADS: u32 = linux::CLONE_THREAD | linux::CLONE_SIGHAND | linux::CLONE_VM;
+    let flags = call.args[0] as u32;
+    names::known(call.args[0], OF_THREADS | linux::CLONE_FILES | linux::CLONE_FS | SEMAPHORES)?;
+    if flags & OF_THREADS != 0 && call.process.threads().len() > 1 {
+        return Err(Errno::INVAL);
+    }
+    if flags & linux::CLONE_FILES != 0 {
+        call.process.unshare_files();
+    }
+    if flags & linux::CLONE_FS != 0 {
+        call.process.unshare_place();
+    }
+    Ok(0)
+}
+
+/// What is undone of semaphores is never shared.
+const SEMAPHORES: u32 = linux::CLONE_SYSVSEM;
+
 /// A table of texts, with a 0 at its end.
 ///
 /// `room` is how many bytes there may be, and becomes less by those that there are.

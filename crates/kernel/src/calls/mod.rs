@@ -269,6 +269,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::clone3 => life::clone3(call),
         Sysno::fork => life::fork(call),
         Sysno::vfork => life::vfork(call),
+        Sysno::unshare => life::unshare(call),
         Sysno::execve => life::execve(call),
         Sysno::execveat => life::execveat(call),
         Sysno::exit => life::exit(call),

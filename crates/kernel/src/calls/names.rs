@@ -35,7 +35,7 @@ pub(super) fn start(call: &Call<'_>, argument: usize, path: &[u8]) -> Result<Dir
 }
 
 pub(super) fn cwd(call: &Call<'_>) -> Directory {
-    call.process.cwd.lock().clone()
+    call.process.cwd()
 }
 
 /// A directory and a path of two arguments.
@@ -92,7 +92,7 @@ pub(super) fn mkdir(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn mkdirat(call: &mut Call<'_>) -> Outcome {
     let (at, path) = place(call, 0)?;
-    let mode = call.args[2] as u32 & !call.process.umask.load(Relaxed);
+    let mode = call.args[2] as u32 & !call.process.umask();
     files::make(&at, &path, New::Directory(mode))?;
     Ok(0)
 }
@@ -106,7 +106,7 @@ pub(super) fn mknod(call: &mut Call<'_>) -> Outcome {
 pub(super) fn mknodat(call: &mut Call<'_>) -> Outcome {
     let (at, path) = place(call, 0)?;
     let asked = call.args[2] as u32;
-    let mode = asked & 0o7777 & !call.process.umask.load(Relaxed);
+    let mode = asked & 0o7777 & !call.process.umask();
     let new = match Kind::of_mode(asked) {
         None if asked & linux::S_IFMT == 0 => New::File(mode),
         Some(Kind::File) => New::File(mode),
@@ -246,7 +246,8 @@ fn set_cwd(call: &Call<'_>, node: Directory) -> Outcome {
         return Err(Errno::NOTDIR);
     }
     credentials().need(&node.attributes()?.status, EXECUTE)?;
-    let old = core::mem::replace(&mut *call.process.cwd.lock(), node);
+    let place = call.process.place();
+    let old = core::mem::replace(&mut *place.cwd.lock(), node);
     drop(old);
     Ok(0)
 }
@@ -263,5 +264,5 @@ pub(super) fn fchdir(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn umask(call: &mut Call<'_>) -> Outcome {
-    Ok(call.process.umask.swap(call.args[0] as u32 & 0o777, Relaxed) as usize)
+    Ok(call.process.place().umask.swap(call.args[0] as u32 & 0o777, Relaxed) as usize)
 }

@@ -40,7 +40,7 @@ pub(super) fn sigaction(call: &mut Call<'_>) -> Outcome {
         }
         let [handler, flags, restorer, mask] = get_words(&mut call.token, new)?;
         let action = Action { handler: handler as usize, flags, restorer: restorer as usize, mask };
-        call.process.life.signals.actions.lock()[number as usize - 1] = action;
+        call.process.life.signals.set_action(number, action);
         if call.process.life.signals.ignores(number) {
             // One that is pending goes, too.
             call.process.life.signals.withdraw(bit(number));

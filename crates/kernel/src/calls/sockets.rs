@@ -1,8 +1,6 @@
 //! Sockets of the family `AF_UNIX`: streams of bytes, and messages.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -148,7 +146,7 @@ pub(super) fn bind(call: &mut Call<'_>) -> Outcome {
     let file = call.process.file(descriptor)?;
     let socket = Either::of(&file)?;
     let name = address(&mut call.token, at, len)?;
-    let (from, mode) = (cwd(call), 0o777 & !call.process.umask.load(Relaxed));
+    let (from, mode) = (cwd(call), 0o777 & !call.process.umask());
     socket.name().bind(&from, &name, mode, &file)?;
     Ok(0)
 }

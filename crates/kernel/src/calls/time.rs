@@ -9,7 +9,7 @@ use crate::calls::call::{Call, Outcome};
 use crate::memory::{USER_END, get, get_words, put_words};
 use crate::process::{self, FutexKey};
 use crate::sched;
-use crate::task::credentials;
+use crate::task::{self, credentials};
 
 pub(super) const NANOSECONDS: u64 = 1_000_000_000;
 
@@ -186,7 +186,7 @@ pub(super) fn times(call: &mut Call<'_>) -> Outcome {
 /// Sleeps until a time of the monotonic clock.
 fn sleep_until(until: u64) -> Result<(), Errno> {
     while clock::monotonic() < until {
-        if crate::task::interrupted() {
+        if task::interrupted() {
             return Err(Errno::INTR);
         }
         sched::park_until(until);
@@ -197,14 +197,13 @@ fn sleep_until(until: u64) -> Result<(), Errno> {
 pub(super) fn nanosleep(call: &mut Call<'_>) -> Outcome {
     let [request, rest, ..] = call.args;
     let len = timespec(call, request)?;
-    sleep(call, clock::monotonic().saturating_add(len), rest)
+    sleep(call, task::from_now(len), rest)
 }
 
 fn sleep(call: &mut Call<'_>, until: u64, rest: usize) -> Outcome {
     let slept = sleep_until(until);
     if slept.is_err() {
-        // What is left is told instead: the call is not made again.
-        call.frame.error = 0;
+        task::resumes_until(until);
         if rest != 0 {
             put_timespec(call, rest, until.saturating_sub(clock::monotonic()))?;
         }
@@ -228,7 +227,7 @@ pub(super) fn clock_nanosleep(call: &mut Call<'_>) -> Outcome {
     }
     let time = timespec(call, request)?;
     if flags as u32 & linux::TIMER_ABSTIME == 0 {
-        return sleep(call, clock::monotonic().saturating_add(time), rest);
+        return sleep(call, task::from_now(time), rest);
     }
     let until = clock::monotonic().saturating_add(time.saturating_sub(now));
     sleep_until(until).map(|()| 0)
@@ -246,13 +245,12 @@ fn futex_until(call: &mut Call<'_>, operation: u32, at: usize) -> Result<Option<
     }
     let time = timespec(call, at)?;
     let now = clock::monotonic();
-    let is_absolute = operation & linux::FUTEX_CMD_MASK as u32 == linux::FUTEX_WAIT_BITSET;
-    let left = match (is_absolute, operation & linux::FUTEX_CLOCK_REALTIME != 0) {
-        (false, _) => time,
-        (true, true) => time.saturating_sub(clock::real()),
-        (true, false) => time.saturating_sub(now),
-    };
-    Ok(Some(now.saturating_add(left)))
+    let is_absolute = operation & linux::FUTEX_CMD_MASK as u32 != linux::FUTEX_WAIT;
+    Ok(Some(match (is_absolute, operation & linux::FUTEX_CLOCK_REALTIME != 0) {
+        (false, _) => task::from_now(time),
+        (true, true) => now.saturating_add(time.saturating_sub(clock::real())),
+        (true, false) => time,
+    }))
 }
 
 pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
@@ -269,8 +267,11 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
         command @ (linux::FUTEX_WAIT | linux::FUTEX_WAIT_BITSET) => {
             let bits = if command == linux::FUTEX_WAIT { u32::MAX } else { third as u32 };
             let until = futex_until(call, operation, timeout)?;
-            process::futex_wait(&mut call.token, word, value, bits, until)?;
-            Ok(0)
+            let waited = process::futex_wait(&mut call.token, word, value, bits, until);
+            if waited == Err(Errno::INTR) && command == linux::FUTEX_WAIT {
+                until.map(task::resumes_until);
+            }
+            waited.map(|()| 0)
         }
         linux::FUTEX_WAKE => Ok(process::futex_wake(key(word)?, value as usize, u32::MAX)),
         linux::FUTEX_WAKE_BITSET => {

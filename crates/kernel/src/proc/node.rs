@@ -95,7 +95,7 @@ impl InProc {
             let process = self.of()?;
             let link = match &*self.path {
                 "exe" => Some(process.executable.lock().clone()),
-                "cwd" => Some(path(&process.cwd.lock().clone()).unwrap_or_default()),
+                "cwd" => Some(path(&process.cwd()).unwrap_or_default()),
                 "root" => Some(b"/".into()),
                 _ => None,
             };
@@ -157,7 +157,8 @@ impl InProc {
         }
         let more: Vec<String> = match (self.of(), &*self.path) {
             (Some(process), "fd") => {
-                let files = process.files.lock();
+                let table = process.files();
+                let files = table.lock();
                 return files.iter().map(|(at, _)| at.to_string()).collect();
             }
             (Some(process), "task") => {

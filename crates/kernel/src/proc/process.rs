@@ -123,7 +123,7 @@ fn status(process: &Arc<Process>) -> String {
         "Name:\t{}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{number}\nNgid:\t0\n\
          Pid:\t{number}\nPPid:\t{}\nTracerPid:\t0\n",
         process.short_name(),
-        process.umask.load(Relaxed),
+        process.umask(),
         process.parent_number(),
         number = process.number(),
     );
@@ -132,7 +132,7 @@ fn status(process: &Arc<Process>) -> String {
         // A string takes everything.
         let _taken = writeln!(text, "{name}:\t{real}\t{effective}\t{saved}\t{file}");
     }
-    let open = process.files.lock().iter().last().map_or(0, |(at, _)| at + 1);
+    let open = process.files().lock().iter().last().map_or(0, |(at, _)| at + 1);
     let _taken = write!(text, "FDSize:\t{}\nGroups:\t", open.next_power_of_two().max(64));
     for group in &*credentials.groups {
         let _taken = write!(text, "{group} ");
@@ -172,7 +172,7 @@ fn signal_sets(process: &Process) -> [(&'static str, u64); 5] {
     let first = process.threads().into_iter().next();
     let blocked = first.as_ref().map_or(0, |thread| thread.signals.blocked.load(Relaxed));
     let own = first.map_or(0, |thread| thread.signals.own_pending());
-    let actions = *signals.actions.lock();
+    let actions = signals.actions();
     let set = |is_in: fn(usize) -> bool| {
         let numbers = (1..=SIGNALS as u32).zip(&actions);
         numbers.filter(|(_, action)| is_in(action.handler)).fold(0, |set, (at, _)| set | bit(at))

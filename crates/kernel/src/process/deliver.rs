@@ -70,7 +70,7 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
                 thread.signals.blocked.store(mask, Relaxed);
                 continue;
             }
-            // A signal ended the wait of a call, and another thread took it.
+            // Signals ended the wait of a call, and none of them called a handler.
             restart(frame);
             return;
         }
@@ -80,55 +80,78 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
 fn deliver(thread: &Thread, process: &Process, frame: &mut TrapFrame, signal: u32, cause: Cause) {
     let action = process.life.signals.action(signal);
     match action.handler {
-        SIG_IGN => restart(frame),
-        SIG_DFL if is_ignored_by_default(signal) => restart(frame),
-        SIG_DFL if STOPS & bit(signal) != 0 => {
-            restart(frame);
-            stop(process, signal);
-        }
+        // A call that it came before is made again once no signal is left.
+        SIG_IGN => {}
+        SIG_DFL if is_ignored_by_default(signal) => {}
+        SIG_DFL if STOPS & bit(signal) != 0 => stop(process, signal),
         SIG_DFL => process.begin_exit(signal),
         _ => {
-            if action.flags & u64::from(linux::SA_RESTART) != 0 && !ends_with_handler(frame) {
+            if action.flags & u64::from(linux::SA_RESTART) != 0 && again(frame) == Again::AsHandler
+            {
                 restart(frame);
             }
             if call_handler(thread, frame, signal, cause, &action).is_err() {
                 process.begin_exit(linux::SIGSEGV);
             }
             if action.flags & u64::from(linux::SA_RESETHAND) != 0 {
-                process.life.signals.actions.lock()[signal as usize - 1].handler = SIG_DFL;
+                let action = Action { handler: SIG_DFL, ..action };
+                process.life.signals.set_action(signal, action);
             }
         }
     }
 }
 
-/// Has a system call that a signal came before made again. Its number is kept in `error`.
-const fn restart(frame: &mut TrapFrame) {
-    if frame.vector == SYSTEM_CALL && frame.rax == INTERRUPTED && frame.error != 0 {
+/// Has a system call that a signal came before made again, unless it is one that is not. Its number
+/// is kept in `error`.
+fn restart(frame: &mut TrapFrame) {
+    let was_interrupted = frame.vector == SYSTEM_CALL && frame.rax == INTERRUPTED;
+    if was_interrupted && frame.error != 0 && again(frame) != Again::Never {
         frame.rax = frame.error - 1;
         frame.rip -= 2;
         frame.error = 0;
     }
 }
 
-/// Whether a system call fails with `EINTR` once a handler has run, whatever `SA_RESTART` says: the
-/// waits for several files, and for a signal. Without a handler they go on: it was stopped.
-fn ends_with_handler(frame: &TrapFrame) -> bool {
+/// When a system call is made again that a signal came before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// If no handler has run, or one with `SA_RESTART`.
+    AsHandler,
+    /// If no handler has run, whatever its flags: the waits that end by time, those for several
+    /// files, and for a signal.
+    WithoutHandler,
+    /// It fails with `EINTR`, also once the process goes on that was stopped.
+    Never,
+}
+
+fn again(frame: &TrapFrame) -> Again {
     let number = frame.error.wrapping_sub(1);
     let call = u32::try_from(number).ok().and_then(|number| Sysno::new(number as usize));
-    matches!(
-        call,
+    match call {
+        Some(Sysno::futex) if frame.arguments()[3] == 0 => Again::AsHandler,
         Some(
-            Sysno::poll
-                | Sysno::ppoll
-                | Sysno::select
-                | Sysno::pselect6
-                | Sysno::epoll_wait
-                | Sysno::epoll_pwait
-                | Sysno::epoll_pwait2
-                | Sysno::pause
-                | Sysno::rt_sigsuspend
-        )
-    )
+            Sysno::futex
+            | Sysno::poll
+            | Sysno::ppoll
+            | Sysno::select
+            | Sysno::pselect6
+            | Sysno::pause
+            | Sysno::rt_sigsuspend
+            | Sysno::nanosleep
+            | Sysno::clock_nanosleep,
+        ) => Again::WithoutHandler,
+        Some(
+            Sysno::epoll_wait
+            | Sysno::epoll_pwait
+            | Sysno::epoll_pwait2
+            | Sysno::semop
+            | Sysno::semtimedop
+            | Sysno::rt_sigtimedwait
+            | Sysno::io_getevents
+            | Sysno::io_pgetevents,
+        ) => Again::Never,
+        _ => Again::AsHandler,
+    }
 }
 
 /// Lets the program go on in the handler, with what it was at on its stack.
@@ -144,6 +167,8 @@ fn call_handler(
 ) -> Result<(), Errno> {
     // SAFETY: on the way to user mode no lock is held.
     let mut token = unsafe { MayFault::assert() };
+    // A call that is made after the handler begins its time anew.
+    thread.signals.resumes_until.store(0, Relaxed);
     let blocked = thread.signals.blocked.load(Relaxed);
     let mask = thread.signals.saved_mask.lock().take().unwrap_or(blocked);
     let (stack, size) = *thread.signals.stack.lock();

@@ -10,7 +10,7 @@ use linux_raw_sys::general as linux;
 use spin::Once;
 
 use crate::arch::{clock, serial};
-use crate::calls::{all_closed, tell_unknown, undo_semaphores};
+use crate::calls::{tell_unknown, undo_semaphores};
 use crate::files;
 use crate::memory::put;
 use crate::process::futex::{FutexKey, futex_wake};
@@ -20,6 +20,7 @@ use crate::process::space::leave_memory;
 use crate::process::state::{Change, Process, current, process_of};
 use crate::process::timers;
 use crate::sched::{self, Thread};
+use crate::shared::Place;
 use crate::signals::{Cause, SIG_IGN, WaitStatus, Waited};
 use crate::waits::{key_of, wake};
 
@@ -90,14 +91,13 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
         process.life.status.store(status, Release);
     }
     timers::delete_all(process);
-    let files = process.files.lock().remove_if(|_, _| true);
-    all_closed(process.number, files);
+    process.files().leave();
     undo_semaphores(process.number);
     let memory = process.memory.lock().take();
     drop(memory);
-    // The working directory is in use no more.
-    let cwd = core::mem::replace(&mut *process.cwd.lock(), files::root());
-    drop(cwd);
+    // The working directory is in use no more, unless another process has it.
+    let nowhere = Arc::new(Place::new(files::root(), 0));
+    drop(process.place.replace(nowhere));
     let Some(first) = FIRST.get() else { return };
     if Arc::ptr_eq(first, process) {
         end_run(first, process.life.status.load(Acquire));

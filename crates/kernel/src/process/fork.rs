@@ -157,21 +157,22 @@ fn new_process(
         }
         child
     };
-    let files = parent.files.lock().fork();
-    let cwd = parent.cwd.lock().clone();
+    let files = parent.files();
+    let files = if request.has(linux::CLONE_FILES) { files.share() } else { files.copy(number) };
+    let place = parent.place();
+    let place = if request.has(linux::CLONE_FS) { place } else { place.copy() };
     let above = if request.has(linux::CLONE_PARENT) {
         parent.parent.lock().clone()
     } else {
         Arc::downgrade(parent)
     };
-    let child = Process::new(number, above, Some(memory), files, cwd);
+    let child = Process::new(number, above, Some(memory), files, place);
     let signal = if request.has(linux::CLONE_PARENT) {
         parent.end_signal.load(Relaxed)
     } else {
         request.signal
     };
     child.end_signal.store(signal, Relaxed);
-    child.umask.store(parent.umask.load(Relaxed), Relaxed);
     let gains_none = parent.asked.no_new_rights.load(Relaxed);
     child.asked.no_new_rights.store(gains_none, Relaxed);
     child.group.store(parent.group.load(Relaxed), Relaxed);
@@ -183,7 +184,11 @@ fn new_process(
     *child.name.lock() = name;
     let words = parent.words.lock().clone();
     *child.words.lock() = words;
-    child.life.signals.copy_actions(&parent.life.signals);
+    if request.has(linux::CLONE_SIGHAND) {
+        child.life.signals.share_actions(&parent.life.signals);
+    } else {
+        child.life.signals.copy_actions(&parent.life.signals);
+    }
     let child = Arc::new(child);
     timers::limit(&child);
     Ok(child)
