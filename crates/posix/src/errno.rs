@@ -84,6 +84,8 @@ numbers! {
     SPIPE = ESPIPE;
     /// A pipe that nothing reads.
     PIPE = EPIPE;
+    /// A number out of its range.
+    DOM = EDOM;
     /// A result that the buffer is too small for.
     RANGE = ERANGE;
     /// A wait that would never end.
@@ -114,6 +116,10 @@ numbers! {
     MSGSIZE = EMSGSIZE;
     /// A socket of another type.
     PROTOTYPE = EPROTOTYPE;
+    /// Too much at a time.
+    NOBUFS = ENOBUFS;
+    /// The other side was closed before it had received everything.
+    CONNRESET = ECONNRESET;
     /// No such option of a socket.
     NOPROTOOPT = ENOPROTOOPT;
     /// No such protocol.

@@ -19,7 +19,7 @@
 //! | `poll`, `select`; `epoll`, `eventfd`, `timerfd` | `poll`, `events` |
 //! | timers | `timers` |
 //! | priorities | `scheduling` |
-//! | pairs of sockets | `sockets` |
+//! | sockets; their options; what is sent along with bytes | `sockets`, `socket_options`, `control` |
 //! | users, and what is refused | `users` |
 //! | what the system is | `system` |
 
@@ -27,6 +27,7 @@ mod advice;
 mod attributes;
 mod between;
 mod call;
+mod control;
 mod descriptors;
 mod events;
 mod io;
@@ -41,6 +42,7 @@ mod scheduling;
 mod segments;
 mod semaphores;
 mod signals;
+mod socket_options;
 mod sockets;
 mod stat;
 mod system;
@@ -120,7 +122,8 @@ const fn begins(call: Sysno) -> bool {
         call,
         Sysno::open | Sysno::openat | Sysno::creat | Sysno::memfd_create
             | Sysno::dup | Sysno::dup2 | Sysno::dup3 | Sysno::fcntl | Sysno::flock
-            | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::socket | Sysno::connect | Sysno::poll | Sysno::ppoll
+            | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::socket | Sysno::connect
+            | Sysno::sendto | Sysno::sendmsg | Sysno::sendmmsg | Sysno::poll | Sysno::ppoll
             | Sysno::epoll_create | Sysno::epoll_create1 | Sysno::epoll_ctl
             | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create | Sysno::signalfd | Sysno::signalfd4
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
@@ -191,12 +194,14 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::accept4 => sockets::accept4(call),
         Sysno::getsockname => sockets::getsockname(call),
         Sysno::getpeername => sockets::getpeername(call),
-        Sysno::getsockopt => sockets::getsockopt(call),
-        Sysno::setsockopt => sockets::setsockopt(call),
+        Sysno::getsockopt => socket_options::getsockopt(call),
+        Sysno::setsockopt => socket_options::setsockopt(call),
         Sysno::sendmsg => sockets::sendmsg(call),
         Sysno::recvmsg => sockets::recvmsg(call),
         Sysno::recvfrom => sockets::recvfrom(call),
         Sysno::sendto => sockets::sendto(call),
+        Sysno::sendmmsg => sockets::sendmmsg(call),
+        Sysno::recvmmsg => sockets::recvmmsg(call),
 
         Sysno::mkdir => names::mkdir(call),
         Sysno::mkdirat => names::mkdirat(call),
