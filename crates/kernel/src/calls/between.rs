@@ -56,7 +56,7 @@ fn write(token: &mut MayFault, to: &Regular, from: &[u8], position: u64) -> Outc
     let memory = KernelMemory::<MayFault>::readable(from);
     let slice = memory.slice();
     let mut from = IovIter::from_slice(&memory, &slice);
-    to.description().write_at(token, &mut from, position, RwFlags::empty(), &Running)
+    to.write(token, &mut from, Some(position), RwFlags::empty())
 }
 
 /// Two regular files.

@@ -8,7 +8,6 @@ use crate::calls::call::{Call, Outcome};
 use crate::calls::{locks, names};
 use crate::files::{self, Directory, OpenFile, PipeEnd};
 use crate::memory::{get_string, put};
-use crate::sched;
 
 /// The flag of `close_range` that gives the caller a table of its own.
 const CLOSE_RANGE_UNSHARE: u32 = 2;
@@ -176,6 +175,10 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         linux::F_SETPIPE_SZ => {
             file.kind::<PipeEnd>().ok_or(Errno::BADF)?.set_capacity(argument as u32 as usize)
         }
+        linux::F_ADD_SEALS => {
+            files::add_seals(file.regular().ok_or(Errno::INVAL)?, argument as u32).map(|()| 0)
+        }
+        linux::F_GET_SEALS => Ok(files::seals(file.regular().ok_or(Errno::INVAL)?)? as usize),
         // Signals for input are never sent, and nothing is leased.
         linux::F_SETOWN | linux::F_SETSIG => Ok(0),
         linux::F_GETOWN | linux::F_GETSIG => Ok(0),
@@ -229,26 +232,24 @@ pub(super) fn add_pair(
     told.map(|()| 0)
 }
 
-/// A file without a name: one of `/dev/shm` whose name goes at once.
+/// A file without a name.
 pub(super) fn memfd_create(call: &mut Call<'_>) -> Outcome {
     /// Characters of a name.
     const MOST: usize = 249;
+    const EXECUTES: u32 = 0x10;
+    const BOTH: u32 = linux::MFD_NOEXEC_SEAL | EXECUTES;
+    const KNOWN: u32 = linux::MFD_CLOEXEC | linux::MFD_ALLOW_SEALING | BOTH;
     let [name, flags, ..] = call.args;
+    names::known(flags, KNOWN)?;
     let flags = flags as u32;
-    // What a program says is no name for a file: it may be taken.
-    get_string(&mut call.token, name, MOST).map_err(|why| match why {
+    if flags & BOTH == BOTH {
+        return Err(Errno::INVAL);
+    }
+    let name = get_string(&mut call.token, name, MOST).map_err(|why| match why {
         Errno::NAMETOOLONG => Errno::INVAL,
         why => why,
     })?;
-    if flags & !(linux::MFD_CLOEXEC | linux::MFD_ALLOW_SEALING | linux::MFD_NOEXEC_SEAL) != 0 {
-        return Err(Errno::INVAL);
-    }
-    let path = alloc::format!("/dev/shm/memfd:{}", sched::next_number());
-    let cwd = call.process.cwd();
-    let how = linux::O_CREAT | linux::O_EXCL | linux::O_RDWR;
-    let file = files::open(&mut call.token, &cwd, path.as_bytes(), how, 0o777)?;
-    files::unlink(&cwd, path.as_bytes())?;
+    let file = files::memfd(&mut call.token, &call.process.cwd(), &name, flags)?;
     let closes = flags & linux::MFD_CLOEXEC != 0;
-    let on_exec = if closes { OnExec::Close } else { OnExec::Keep };
-    call.process.files().lock().add(0, file, on_exec)
+    add(call, 0, file, if closes { OnExec::Close } else { OnExec::Keep })
 }

@@ -143,10 +143,7 @@ pub(super) fn pwritev2(call: &mut Call<'_>) -> Outcome {
     with_vector(&mut call.token, vector, count, |from, token| {
         let flags = RwFlags::from_raw(flags as u32)?;
         match (file.regular(), position) {
-            (Some(file), Some(position)) => {
-                file.description().write_at(token, from, position, flags, &Running)
-            }
-            (Some(file), None) => file.description().write(token, from, flags, &Running),
+            (Some(file), position) => file.write(token, from, position, flags),
             (None, Some(position)) => file.write_at(token, from, position),
             (None, None) => file.write(token, from),
         }
@@ -165,7 +162,7 @@ pub(super) fn seek(call: &mut Call<'_>) -> Outcome {
 pub(super) fn ftruncate(call: &mut Call<'_>) -> Outcome {
     let size = u64::try_from(call.args[1] as i64).map_err(|_| Errno::INVAL)?;
     regular(call, Errno::INVAL, |file, token, _| {
-        file.description().truncate(token, size, &Running)?;
+        file.truncate(token, size)?;
         Ok(0)
     })
 }
@@ -207,7 +204,7 @@ pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
         need(&file, linux::O_RDONLY)?;
         return Err(if file.kind::<PipeEnd>().is_some() { Errno::SPIPE } else { Errno::NODEV });
     };
-    regular.description().allocate(&mut call.token, mode as u32, offset, len, &Running)?;
+    regular.allocate(&mut call.token, mode as u32, offset, len)?;
     Ok(0)
 }
 

@@ -11,7 +11,7 @@ use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::lock_limit::{has_lock_room, may_lock};
-use crate::files::OpenFile;
+use crate::files::{NO_WRITES, OpenFile};
 use crate::memory::{
     AddressSpace, Machine, Space, anonymous_request, is_anonymous, put, shared_anonymous,
 };
@@ -47,10 +47,11 @@ const RIGHTS: u32 = linux::PROT_READ
     | linux::PROT_GROWSDOWN
     | linux::PROT_GROWSUP;
 
-/// A file that shared memory is mapped from, or none.
+/// A file with these seals that shared memory is mapped from, or none.
 fn request(
     call: &Call<'_>,
     file: Option<&OpenFile>,
+    seals: u32,
     len: usize,
     rights: Rights,
 ) -> Result<Option<MapRequest<Machine>>, Errno> {
@@ -89,7 +90,15 @@ fn request(
     if grows {
         return Err(Errno::INVAL);
     }
-    let description = file.description().clone();
+    let is_sealed = sharing == Sharing::Shared && seals & NO_WRITES != 0;
+    if is_sealed && rights.contains(Rights::WRITE) {
+        return Err(Errno::PERM);
+    }
+    // One that cannot be made writable later.
+    let description = match is_sealed {
+        true => file.node().open(linux::O_RDONLY)?,
+        false => file.description().clone(),
+    };
     Ok(Some(MapRequest { description, offset: offset as u64, len, rights, sharing }))
 }
 
@@ -122,7 +131,11 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         return Err(if is_memory { Errno::NOMEM } else { Errno::INVAL });
     }
     let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::NOMEM)?;
-    let request = request(call, file.as_ref(), len, rights)?;
+    let memfd = file.as_ref().and_then(|file| file.regular()?.memfd());
+    // None is added until it is mapped.
+    let seals = memfd.map(|memfd| memfd.seals.lock());
+    let sealed = seals.as_ref().map_or(0, |seals| **seals);
+    let request = request(call, file.as_ref(), sealed, len, rights)?;
     if let Some(request) = &request {
         request.check()?;
     }
@@ -156,6 +169,7 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         layout.map(space, address, len, |address| Ok(at(address)))?
     };
     drop(layout);
+    drop(seals);
     if is_memory && flags & linux::MAP_GROWSDOWN != 0 {
         AddressSpace::advise(space, address, len, Advised::GROWS_DOWN, Advised::empty())?;
     }

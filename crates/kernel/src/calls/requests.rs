@@ -18,7 +18,7 @@ use crate::memory::{
     AddressSpace, UserBytes, get_words, put, put_words, shared_anonymous, with_buffer, with_vector,
 };
 use crate::process::{Context, Event, Layout};
-use crate::task::{Running, wait_until};
+use crate::task::wait_until;
 use crate::waits::key_of;
 
 /// Requests of one context, at most.
@@ -198,7 +198,7 @@ impl Request {
         let position = self.offset as u64;
         if let Some(file) = self.file.regular() {
             let flags = RwFlags::from_raw(self.flags)?;
-            return file.description().write_at(token, from, position, flags, &Running);
+            return file.write(token, from, Some(position), flags);
         }
         match self.file.write_at(token, from, position) {
             Err(Errno::SPIPE) => self.file.write(token, from),

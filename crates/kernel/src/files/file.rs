@@ -201,7 +201,7 @@ impl File for Regular {
     }
 
     fn write(&self, token: &mut MayFault, from: &mut UserBytes<'_>) -> Result<usize, Errno> {
-        self.description().write(token, from, RwFlags::empty(), &Running)
+        self.write(token, from, None, RwFlags::empty())
     }
 
     fn read_at(
@@ -221,7 +221,7 @@ impl File for Regular {
         from: &mut UserBytes<'_>,
         position: u64,
     ) -> Result<usize, Errno> {
-        self.description().write_at(token, from, position, RwFlags::empty(), &Running)
+        self.write(token, from, Some(position), RwFlags::empty())
     }
 
     fn seek(&self, token: &mut MayFault, offset: i64, whence: u32) -> Result<u64, Errno> {

@@ -13,6 +13,7 @@
 //! | what is written, and what runs: not both | `uses` |
 //! | pipes and FIFOs; sockets, what waits in them, and their names | `pipe`, `socket`, `inbox`, `bound` |
 //! | sets of files, and when they tell of one again; counters, timers, signals | `epoll`, `edges`, `timer`, `signal_file` |
+//! | files without a name, and their seals | `memfd` |
 //! | texts that are made when they are opened | `text` |
 //! | paths from the root | `paths` |
 //! | what paths lead to, `open`, and what changes names | `names`, `open`, `change` |
@@ -33,6 +34,7 @@ mod first;
 mod in_tree;
 mod inbox;
 mod initramfs;
+mod memfd;
 mod mount;
 mod names;
 mod nodes;
@@ -68,6 +70,7 @@ pub(crate) use epoll::{Epoll, epoll};
 pub(crate) use file::{File, OpenFile, Ready};
 pub(crate) use in_tree::root;
 pub(crate) use inbox::{Passed, Sender, Taking};
+pub(crate) use memfd::{NO_WRITES, add_seals, memfd, seals};
 pub(crate) use mount::{mount, path, table as mounts};
 pub(crate) use names::{
     attributes_at, first_directory, look_up, make_directory, open, open_program, read_link,
