@@ -165,9 +165,10 @@ pub(crate) fn from_now(len: u64) -> u64 {
     if resumes != 0 { resumes } else { clock::monotonic().saturating_add(len) }
 }
 
-/// Notes when a call was to end that a signal interrupted, for [`from_now`].
-pub(crate) fn resumes_until(until: u64) {
-    sched::with_current(|thread| thread.signals.resumes_until.store(until, Relaxed));
+/// Notes when a call was to end that a signal interrupted, for [`from_now`]; none for a call that
+/// waits for good.
+pub(crate) fn resumes_until(until: Option<u64>) {
+    sched::with_current(|thread| thread.signals.resumes_until.store(until.unwrap_or(0), Relaxed));
 }
 
 /// Has this mask hold until the next signal is delivered, or the system call returns.

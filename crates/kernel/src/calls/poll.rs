@@ -69,7 +69,7 @@ pub(super) fn poll(call: &mut Call<'_>) -> Outcome {
     let until = in_milliseconds(milliseconds);
     let polled = poll_until(call, files, count, until);
     if polled == Err(Errno::INTR) {
-        until.map(task::resumes_until);
+        task::resumes_until(until);
     }
     polled
 }

@@ -14,6 +14,7 @@ use crate::calls::{tell_unknown, undo_semaphores};
 use crate::files;
 use crate::memory::put;
 use crate::process::futex::{FutexKey, futex_wake};
+use crate::process::priority::owner_ends;
 use crate::process::robust::let_go;
 use crate::process::signals::send;
 use crate::process::space::leave_memory;
@@ -69,6 +70,7 @@ pub(crate) fn exit_thread(status: WaitStatus) -> ! {
 fn let_go_futexes(thread: &Thread) {
     // SAFETY: at the end of a system call, or on the way to user mode, no lock is held.
     let mut token = unsafe { MayFault::assert() };
+    owner_ends(thread.number());
     let robust = thread.robust_list.swap(0, Relaxed);
     if robust != 0 {
         // A program that spoils its list has its futexes stay as they are.

@@ -8,7 +8,7 @@
 //! | signals | `signals`, `deliver` |
 //! | timers that send signals | `timers` |
 //! | keys of the console that do | `terminal` |
-//! | futexes | `futex`, `robust` |
+//! | futexes | `futex`, `priority`, `robust` |
 //! | the process itself | `state` |
 //! | what became of asynchronous requests | `contexts` |
 //! | places in an address space: `brk`, `mmap` | `layout` |
@@ -21,6 +21,7 @@ mod fork;
 mod futex;
 mod image;
 mod layout;
+mod priority;
 mod robust;
 mod signals;
 mod space;
@@ -35,6 +36,7 @@ pub(crate) use exit::{Ending, exit_call, wait};
 pub(crate) use fork::{CloneRequest, begin_thread, clone, spawn_in_current};
 pub(crate) use futex::{FutexKey, futex_requeue, futex_wait, futex_wake};
 pub(crate) use layout::{Layout, STACK_END, checked};
+pub(crate) use priority::{lock as futex_lock, try_lock as futex_try_lock, unlock as futex_unlock};
 pub(crate) use signals::{
     all_processes, fault_signal, force, send, send_to_thread, with_group, with_process,
 };
