@@ -90,6 +90,8 @@ numbers! {
     RANGE = ERANGE;
     /// A wait that would never end.
     DEADLK = EDEADLK;
+    /// No message that is meant.
+    NOMSG = ENOMSG;
     /// An object that was removed meanwhile.
     IDRM = EIDRM;
     /// Not a socket.

@@ -10,9 +10,10 @@
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
 //! | advisory locks | `locks` |
 //! | names; what `stat` says of them; `access`, `chmod`, `chown`, `utimensat` | `names`, `stat`, `attributes` |
-//! | `semget` and the like | `semaphores` |
+//! | `semget`, `msgget` and the like | `semaphores`, `queues` |
 //! | `io_submit` and the like | `requests` |
 //! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `lock_limit`, `segments` |
+//! | whose the objects of System V are | `ipc` |
 //! | processes and threads | `life` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
@@ -31,12 +32,14 @@ mod control;
 mod descriptors;
 mod events;
 mod io;
+mod ipc;
 mod life;
 mod lock_limit;
 mod locks;
 mod mappings;
 mod names;
 mod poll;
+mod queues;
 mod requests;
 mod scheduling;
 mod segments;
@@ -129,7 +132,7 @@ const fn begins(call: Sysno) -> bool {
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
             | Sysno::io_setup
-            | Sysno::mmap | Sysno::shmget | Sysno::semget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
+            | Sysno::mmap | Sysno::shmget | Sysno::semget | Sysno::msgget | Sysno::msgsnd | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
             | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
             | Sysno::execveat
     )
@@ -265,6 +268,10 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::shmat => segments::shmat(call),
         Sysno::shmdt => segments::shmdt(call),
         Sysno::shmctl => segments::shmctl(call),
+        Sysno::msgget => queues::msgget(call),
+        Sysno::msgsnd => queues::msgsnd(call),
+        Sysno::msgrcv => queues::msgrcv(call),
+        Sysno::msgctl => queues::msgctl(call),
         Sysno::semget => semaphores::semget(call),
         Sysno::semop => semaphores::semop(call),
         Sysno::semtimedop => semaphores::semtimedop(call),

@@ -138,7 +138,9 @@ fn again(frame: &TrapFrame) -> Again {
             | Sysno::pause
             | Sysno::rt_sigsuspend
             | Sysno::nanosleep
-            | Sysno::clock_nanosleep,
+            | Sysno::clock_nanosleep
+            | Sysno::msgsnd
+            | Sysno::msgrcv,
         ) => Again::WithoutHandler,
         Some(
             Sysno::epoll_wait
