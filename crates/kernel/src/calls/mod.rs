@@ -14,7 +14,8 @@
 //! | `io_submit` and the like | `requests` |
 //! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `lock_limit`, `segments` |
 //! | whose the objects of System V are | `ipc` |
-//! | processes and threads | `life` |
+//! | processes and threads; what they ask for by `prctl` | `life`, `asked` |
+//! | processes by descriptors | `pidfd` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
 //! | `poll`, `select`; `epoll`, `eventfd`, `timerfd` | `poll`, `events` |
@@ -25,6 +26,7 @@
 //! | what the system is | `system` |
 
 mod advice;
+mod asked;
 mod attributes;
 mod between;
 mod call;
@@ -38,6 +40,7 @@ mod lock_limit;
 mod locks;
 mod mappings;
 mod names;
+mod pidfd;
 mod poll;
 mod queues;
 mod requests;
@@ -128,7 +131,7 @@ const fn begins(call: Sysno) -> bool {
             | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::socket | Sysno::connect
             | Sysno::sendto | Sysno::sendmsg | Sysno::sendmmsg | Sysno::poll | Sysno::ppoll
             | Sysno::epoll_create | Sysno::epoll_create1 | Sysno::epoll_ctl
-            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create | Sysno::signalfd | Sysno::signalfd4
+            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create | Sysno::pidfd_open | Sysno::signalfd | Sysno::signalfd4
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
             | Sysno::io_setup
@@ -288,6 +291,9 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::exit_group => life::exit_group(call),
         Sysno::wait4 => life::wait4(call),
         Sysno::waitid => life::waitid(call),
+        Sysno::pidfd_open => pidfd::pidfd_open(call),
+        Sysno::pidfd_send_signal => pidfd::pidfd_send_signal(call),
+        Sysno::pidfd_getfd => pidfd::pidfd_getfd(call),
         Sysno::getpid => Ok(call.process.number() as usize),
         Sysno::getppid => Ok(call.process.parent_number() as usize),
         Sysno::gettid => life::gettid(call),
@@ -300,7 +306,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::set_robust_list => life::set_robust_list(call),
         Sysno::get_robust_list => life::get_robust_list(call),
         Sysno::arch_prctl => life::arch_prctl(call),
-        Sysno::prctl => life::prctl(call),
+        Sysno::prctl => asked::prctl(call),
 
         Sysno::rt_sigaction => signals::sigaction(call),
         Sysno::rt_sigprocmask => signals::sigprocmask(call),

@@ -12,7 +12,7 @@
 //! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
 //! | what is written, and what runs: not both | `uses` |
 //! | pipes and FIFOs; sockets, what waits in them, and their names | `pipe`, `socket`, `inbox`, `bound` |
-//! | sets of files, and when they tell of one again; counters, timers, signals | `epoll`, `edges`, `timer`, `signal_file` |
+//! | sets of files, and when they tell of one again; counters, timers, signals, processes | `epoll`, `edges`, `timer`, `signal_file`, `process_file` |
 //! | files without a name, and their seals | `memfd` |
 //! | texts that are made when they are opened | `text` |
 //! | paths from the root | `paths` |
@@ -43,6 +43,7 @@ mod open;
 mod path_only;
 mod paths;
 mod pipe;
+mod process_file;
 mod regular;
 mod signal_file;
 mod socket;
@@ -79,6 +80,7 @@ pub(crate) use nodes::Attributes;
 pub(crate) use on_disk::{shut_down, sync};
 pub(crate) use paths::absolute;
 pub(crate) use pipe::{PipeEnd, pipe};
+pub(crate) use process_file::{ProcessFile, process_file};
 pub(crate) use regular::Regular;
 pub(crate) use signal_file::{SignalFile, signal_file};
 pub(crate) use socket::{Along, ROOM, Socket, Type, socket, socket_pair};

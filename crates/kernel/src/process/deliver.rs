@@ -16,7 +16,7 @@ use crate::process::signals::stop;
 use crate::process::state::{Process, process_of};
 use crate::sched::{self, Thread};
 use crate::signals::{
-    Action, Cause, SIG_DFL, SIG_IGN, STOPS, UNBLOCKABLE, bit, is_ignored_by_default,
+    Action, Cause, HandlerStack, SIG_DFL, SIG_IGN, STOPS, UNBLOCKABLE, bit, is_ignored_by_default,
 };
 use crate::waits::{key_of, waits};
 
@@ -29,7 +29,8 @@ const CONTEXT_WORDS: usize = 5 + REGISTER_WORDS + 1;
 const REGISTER_WORDS: usize = 32;
 pub(crate) const INFO_WORDS: usize = 16;
 
-/// Where in `struct ucontext` the registers and the mask are, in words.
+/// Where in `struct ucontext` the stack, the registers and the mask are, in words.
+const STACK: usize = 2;
 const REGISTERS: usize = 5;
 const MASK: usize = REGISTERS + REGISTER_WORDS;
 
@@ -173,10 +174,10 @@ fn call_handler(
     thread.signals.resumes_until.store(0, Relaxed);
     let blocked = thread.signals.blocked.load(Relaxed);
     let mask = thread.signals.saved_mask.lock().take().unwrap_or(blocked);
-    let (stack, size) = *thread.signals.stack.lock();
-    let (start, end) = (stack as u64, stack.saturating_add(size) as u64);
-    let is_on_it = start < frame.rsp && frame.rsp <= end;
-    let uses_it = action.flags & u64::from(linux::SA_ONSTACK) != 0 && size > 0 && !is_on_it;
+    let stack = *thread.signals.stack.lock();
+    let is_on_it = stack.has(frame.rsp as usize);
+    let uses_it = action.flags & u64::from(linux::SA_ONSTACK) != 0 && stack.size > 0 && !is_on_it;
+    let end = stack.start.saturating_add(stack.size) as u64;
     let top = if uses_it { end } else { frame.rsp.wrapping_sub(RED_ZONE) };
     let vectors = top.wrapping_sub(size_of::<Vectors>() as u64) & !63;
     // As after a call: a word below a multiple of 16.
@@ -186,15 +187,18 @@ fn call_handler(
     words[0] = action.restorer as u64;
     let context = &mut words[1..=CONTEXT_WORDS];
     context[0] = CONTEXT_FLAGS;
-    context[2] = stack as u64;
-    context[3] = if size == 0 { u64::from(linux::SS_DISABLE) } else { 0 };
-    context[4] = size as u64;
+    let [start, flags, size] = &mut context[STACK..STACK + 3] else { return Err(Errno::FAULT) };
+    (*start, *size) = (stack.start as u64, stack.size as u64);
+    *flags = stack.flags(frame.rsp as usize).into();
     context[REGISTERS..MASK].copy_from_slice(&registers(frame, vectors, cause));
     context[MASK] = mask;
     information(&mut words[1 + CONTEXT_WORDS..], signal, cause);
     put(&mut token, vectors as usize, &frame.vectors.0)?;
     put(&mut token, at as usize, words.map(u64::to_ne_bytes).as_flattened())?;
 
+    if stack.disarms {
+        *thread.signals.stack.lock() = HandlerStack::default();
+    }
     let deferred = if action.flags & u64::from(linux::SA_NODEFER) == 0 { bit(signal) } else { 0 };
     let now_blocked = (blocked | action.mask | deferred) & !UNBLOCKABLE;
     thread.signals.blocked.store(now_blocked, Relaxed);
@@ -300,8 +304,18 @@ pub(crate) fn sigreturn(token: &mut MayFault, frame: &mut TrapFrame) -> Result<(
         rflags: begin.rflags | words[17] & USER_FLAGS,
         ..begin
     };
+    let [start, flags, size] = [context[STACK], context[STACK + 1], context[STACK + 2]];
+    let stack = HandlerStack::new(flags as u32, start as usize, size as usize);
+    let rsp = frame.rsp as usize;
     sched::with_current(|thread| {
         thread.signals.blocked.store(context[MASK] & !UNBLOCKABLE, Relaxed);
+        let mut own = thread.signals.stack.lock();
+        // As on Linux: one that cannot be, or that is in use, is left as it is.
+        if let Ok(stack) = stack
+            && !own.has(rsp)
+        {
+            *own = stack;
+        }
     });
     sane(frame)
 }

@@ -23,7 +23,7 @@ use crate::process::timers;
 use crate::sched::{self, Thread};
 use crate::shared::Place;
 use crate::signals::{Cause, SIG_IGN, WaitStatus, Waited};
-use crate::waits::{key_of, wake};
+use crate::waits::{key_of, wake, wake_pollers};
 
 /// How long the end of the run waits for other processes, and how often it looks.
 const LAST_NS: u64 = 5_000_000_000;
@@ -121,7 +121,7 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     }
     process.ended.store(true, SeqCst);
     process.released.store(true, SeqCst);
-    wake(key_of(&process.released));
+    wake_pollers(key_of(&process.released));
     wake(key_of(&reaper.children));
     if let Some(parent) = parent {
         tell(&parent, process, process.life.status.load(Acquire));
@@ -260,7 +260,12 @@ pub(super) fn end_other_threads(process: &Process) -> Result<(), Errno> {
         key_of(&process.threads),
         &mut done,
     );
-    if alone() { Ok(()) } else { Err(Errno::AGAIN) }
+    if !alone() {
+        return Err(Errno::AGAIN);
+    }
+    // The one that is left is the first thread now.
+    sched::renumber(process.number);
+    Ok(())
 }
 
 /// Which children `wait` waits for.

@@ -6,12 +6,13 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use faultless::prelude::{MayFault, Wait};
-use faultless_posix::Errno;
+use faultless_posix::{Errno, OnExec};
 use linux_raw_sys::general as linux;
 use x86_64::instructions::interrupts;
 
 use crate::arch::switch;
 use crate::arch::trap::TrapFrame;
+use crate::files;
 use crate::memory::{AddressSpace, new_space, put};
 use crate::process::exit::exit_thread;
 use crate::process::state::{Memory, Process, current};
@@ -27,15 +28,16 @@ pub(crate) struct CloneRequest {
     /// The new stack pointer; 0 for the caller's.
     pub(crate) stack: usize,
     pub(crate) parent_number: usize,
+    /// Where the descriptor of the new process is told (`CLONE_PIDFD`).
+    pub(crate) descriptor: usize,
     pub(crate) child_number: usize,
     pub(crate) thread_pointer: usize,
     /// The signal that tells the parent of the end of a new process; 0 for none.
     pub(crate) signal: u32,
 }
 
-/// What cannot be had: descriptors of processes, traced children, namespaces and control groups.
-const REFUSED: u64 = (linux::CLONE_PIDFD
-    | linux::CLONE_NEWNS
+/// What cannot be had: namespaces and control groups.
+const REFUSED: u64 = (linux::CLONE_NEWNS
     | linux::CLONE_NEWCGROUP
     | linux::CLONE_NEWUTS
     | linux::CLONE_NEWIPC
@@ -54,6 +56,7 @@ impl CloneRequest {
         if self.flags & REFUSED == 0
             && needs(linux::CLONE_THREAD, linux::CLONE_SIGHAND)
             && needs(linux::CLONE_SIGHAND, linux::CLONE_VM)
+            && !(self.has(linux::CLONE_PIDFD) && self.has(linux::CLONE_THREAD))
         {
             Ok(())
         } else {
@@ -106,6 +109,11 @@ pub(crate) fn clone(
     if request.has(linux::CLONE_CHILD_SETTID) {
         // By the thread itself: it may have another memory.
         thread.set_at_begin.store(request.child_number, Relaxed);
+    }
+    if request.has(linux::CLONE_PIDFD) {
+        let file = files::process_file(Arc::clone(&of), 0);
+        let descriptor = process.files().lock().add(0, file, OnExec::Close)?;
+        put(token, request.descriptor, &(descriptor as u32).to_ne_bytes())?;
     }
     of.add_thread(&thread);
     if !is_thread {

@@ -12,13 +12,13 @@ use linux_raw_sys::general as linux;
 
 use crate::process::state::{Change, Process, current, memory, process_of};
 use crate::sched::{self, Thread};
-use crate::signals::{Cause, SIG_DFL, SIG_IGN, STOPS, bit};
+use crate::signals::{Cause, HandlerStack, SIG_DFL, SIG_IGN, STOPS, bit};
 use crate::waits::{key_of, wake};
 
 /// A new program begins without handlers, and without a stack for them.
 pub(super) fn reset_for_exec(process: &Process) {
     process.life.signals.reset_for_exec();
-    sched::with_current(|thread| *thread.signals.stack.lock() = (0, 0));
+    sched::with_current(|thread| *thread.signals.stack.lock() = HandlerStack::default());
 }
 
 /// Sends a signal to a process.

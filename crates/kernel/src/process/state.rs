@@ -3,7 +3,7 @@
 
 use core::fmt;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicU32};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
@@ -74,6 +74,12 @@ pub(crate) struct Asked {
     pub(crate) death_signal: AtomicU32,
     /// It gets the children of those below it that end.
     pub(crate) reaps: AtomicBool,
+    /// It is not dumped (`PR_SET_DUMPABLE`), keeps what root may do (`PR_SET_KEEPCAPS`), wants no
+    /// large pages, and timers that are late by so many nanoseconds at most: kept to be told.
+    pub(crate) is_not_dumped: AtomicBool,
+    pub(crate) keeps: AtomicBool,
+    pub(crate) has_no_large_pages: AtomicBool,
+    pub(crate) slack: AtomicU64,
     /// `execve` gives it no rights that it has not. Inherited.
     pub(crate) no_new_rights: AtomicBool,
 }
@@ -199,8 +205,14 @@ impl Process {
         self.life.is_exiting()
     }
 
+    /// Whether it has ended, and no parent can wait for it any more.
+    pub(crate) fn was_waited_for(&self) -> bool {
+        let parent = self.parent.lock().upgrade();
+        self.has_ended() && parent.is_none_or(|parent| parent.child(self.number).is_none())
+    }
+
     /// Whether it has ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Acquire)
     }
 
