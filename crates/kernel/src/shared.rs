@@ -1,16 +1,9 @@
-//! What processes share that `clone` was told to: open files, places, handlers of signals.
+//! What one process has, or several have together.
 #![forbid(unsafe_code)]
-
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 use alloc::sync::Arc;
 
-use faultless_posix::Descriptors;
-
-use crate::calls::all_closed;
-use crate::files::{Directory, OpenFile};
-use crate::sync::{Guard, Lock};
+use crate::sync::Lock;
 
 /// What one process has, or several have together, until one of them gets another.
 #[derive(Debug)]
@@ -29,69 +22,5 @@ impl<T> Shared<T> {
     /// Has the same as another process from now on, or something of its own; what it had.
     pub(crate) fn replace(&self, value: Arc<T>) -> Arc<T> {
         core::mem::replace(&mut *self.0.lock(), value)
-    }
-}
-
-/// The descriptors of one process or several, which own its locks of records together.
-pub(crate) struct OpenFiles {
-    /// The process that they were made for, by its number.
-    pub(crate) owner: u32,
-    processes: AtomicUsize,
-    descriptors: Lock<Descriptors<OpenFile>>,
-}
-
-impl OpenFiles {
-    /// Those of one process.
-    pub(crate) const fn new(owner: u32, descriptors: Descriptors<OpenFile>) -> Self {
-        let descriptors = Lock::new(descriptors);
-        Self { owner, processes: AtomicUsize::new(1), descriptors }
-    }
-
-    /// The table. What is taken out of it is dropped with its lock free: that may sleep.
-    pub(crate) fn lock(&self) -> Guard<'_, Descriptors<OpenFile>> {
-        self.descriptors.lock()
-    }
-
-    /// A copy of them, for another process.
-    pub(crate) fn copy(&self, owner: u32) -> Arc<Self> {
-        let descriptors = self.lock().fork();
-        Arc::new(Self::new(owner, descriptors))
-    }
-
-    /// Another process has them, too.
-    pub(crate) fn share(self: &Arc<Self>) -> Arc<Self> {
-        self.processes.fetch_add(1, Relaxed);
-        Arc::clone(self)
-    }
-
-    /// Whether several processes have them.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.processes.load(Acquire) > 1
-    }
-
-    /// A process has them no more. The last one closes those that are open.
-    pub(crate) fn leave(&self) {
-        if self.processes.fetch_sub(1, AcqRel) == 1 {
-            let closed = self.lock().remove_if(|_, _| true);
-            all_closed(self.owner, closed);
-        }
-    }
-}
-
-/// Where the paths of one process or several begin, and what their new files do not let others do.
-pub(crate) struct Place {
-    pub(crate) cwd: Lock<Directory>,
-    pub(crate) umask: AtomicU32,
-}
-
-impl Place {
-    pub(crate) const fn new(cwd: Directory, umask: u32) -> Self {
-        Self { cwd: Lock::new(cwd), umask: AtomicU32::new(umask) }
-    }
-
-    /// A copy of it, for another process.
-    pub(crate) fn copy(&self) -> Arc<Self> {
-        let cwd = self.cwd.lock().clone();
-        Arc::new(Self::new(cwd, self.umask.load(Relaxed)))
     }
 }

@@ -115,7 +115,7 @@ static void queues(void)
 	if (child == 0) {
 		struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 		sigaction(SIGALRM, &action, NULL);
-		alarm(1);
+		ualarm(50000, 0);
 		SHOW(msgrcv(queue, &message, 10, 0, 0));
 		_exit(0);
 	}

@@ -132,7 +132,7 @@ static int wait_so(int kind, int len)
 	case SELECT: return select(0, NULL, NULL, NULL, &micro);
 	case PPOLL: return ppoll(NULL, 0, &time, NULL);
 	case FUTEX: return syscall(SYS_futex, &word, 0 /* wait */, 1, &time, NULL, 0);
-	case PAUSE: alarm(1); return pause();
+	case PAUSE: ualarm(200000, 0); return pause();
 	case EPOLL: return epoll_wait(epoll_create1(0), &event, 1, len);
 	case SIGWAIT:
 		sigemptyset(&set);

@@ -5,9 +5,10 @@ use faultless_posix::{Errno, OnExec};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
-use crate::calls::{locks, names};
+use crate::calls::{locks, names, seals};
 use crate::files::{self, Directory, OpenFile, PipeEnd};
 use crate::memory::{get_string, put};
+use crate::process;
 
 /// The flag of `close_range` that gives the caller a table of its own.
 const CLOSE_RANGE_UNSHARE: u32 = 2;
@@ -90,7 +91,7 @@ pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::INVAL);
     }
     if flags as u32 & CLOSE_RANGE_UNSHARE != 0 {
-        call.process.unshare_files();
+        process::unshare_files(&call.process);
     }
     let table = call.process.files();
     let mut files = table.lock();
@@ -176,9 +177,9 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
             file.kind::<PipeEnd>().ok_or(Errno::BADF)?.set_capacity(argument as u32 as usize)
         }
         linux::F_ADD_SEALS => {
-            files::add_seals(file.regular().ok_or(Errno::INVAL)?, argument as u32).map(|()| 0)
+            seals::add_seals(file.regular().ok_or(Errno::INVAL)?, argument as u32).map(|()| 0)
         }
-        linux::F_GET_SEALS => Ok(files::seals(file.regular().ok_or(Errno::INVAL)?)? as usize),
+        linux::F_GET_SEALS => Ok(seals::seals(file.regular().ok_or(Errno::INVAL)?)? as usize),
         // Signals for input are never sent, and nothing is leased.
         linux::F_SETOWN | linux::F_SETSIG => Ok(0),
         linux::F_GETOWN | linux::F_GETSIG => Ok(0),
@@ -249,7 +250,7 @@ pub(super) fn memfd_create(call: &mut Call<'_>) -> Outcome {
         Errno::NAMETOOLONG => Errno::INVAL,
         why => why,
     })?;
-    let file = files::memfd(&mut call.token, &call.process.cwd(), &name, flags)?;
+    let file = seals::memfd(&mut call.token, &call.process.cwd(), &name, flags)?;
     let closes = flags & linux::MFD_CLOEXEC != 0;
     add(call, 0, file, if closes { OnExec::Close } else { OnExec::Keep })
 }

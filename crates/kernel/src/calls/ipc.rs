@@ -40,16 +40,19 @@ impl Owned {
         Self { key, owner, creator: owner, mode: flags & 0o777 }
     }
 
-    /// What a call that makes or finds an object comes to that is there already.
+    /// What a call comes to that makes or finds an object, which is there already and has room for
+    /// `has`, if it asks for `wanted`.
     ///
     /// # Errors
-    /// `EEXIST`; `EINVAL` for one that does not have `fits`; `EACCES`.
-    pub(super) fn find(&self, flags: u32, fits: bool) -> Result<(), Errno> {
+    /// `EEXIST`; `EINVAL`: it asks for more; `EACCES`.
+    pub(super) fn find(&self, flags: u32, has: usize, wanted: usize) -> Result<(), Errno> {
         if flags & (CREATE | EXCLUSIVE) == CREATE | EXCLUSIVE {
             return Err(Errno::EXIST);
         }
-        self.need(flags >> 6 & 7 | flags >> 3 & 7 | flags & 7)?;
-        if fits { Ok(()) } else { Err(Errno::INVAL) }
+        if wanted > has {
+            return Err(Errno::INVAL);
+        }
+        self.need(flags >> 6 & 7 | flags >> 3 & 7 | flags & 7)
     }
 
     /// Checks that the caller may do what the bits say.

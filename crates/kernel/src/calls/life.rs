@@ -112,7 +112,7 @@ pub(super) fn unshare(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::INVAL);
     }
     if flags & linux::CLONE_FILES != 0 {
-        call.process.unshare_files();
+        process::unshare_files(&call.process);
     }
     if flags & linux::CLONE_FS != 0 {
         call.process.unshare_place();

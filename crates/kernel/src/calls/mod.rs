@@ -8,7 +8,7 @@
 //! | reads, writes and what else is done with open files | `io` |
 //! | from one open file to another | `between` |
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
-//! | advisory locks | `locks` |
+//! | advisory locks; files without a name | `locks`, `seals` |
 //! | names; what `stat` says of them; `access`, `chmod`, `chown`, `utimensat` | `names`, `stat`, `attributes` |
 //! | `semget`, `msgget` and the like | `semaphores`, `queues` |
 //! | `io_submit` and the like | `requests` |
@@ -45,6 +45,7 @@ mod poll;
 mod queues;
 mod requests;
 mod scheduling;
+mod seals;
 mod segments;
 mod semaphores;
 mod signals;

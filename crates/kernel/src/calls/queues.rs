@@ -120,7 +120,7 @@ pub(super) fn msgget(call: &mut Call<'_>) -> Outcome {
     let mut queues = QUEUES.lock();
     let known = queues.iter().find(|(_, queue)| key != PRIVATE && queue.owned.key == key);
     if let Some((number, queue)) = known {
-        return queue.owned.find(flags, true).map(|()| *number as usize);
+        return queue.owned.find(flags, 0, 0).map(|()| *number as usize);
     }
     if key != PRIVATE && flags & CREATE == 0 {
         return Err(Errno::NOENT);
@@ -269,7 +269,7 @@ pub(super) fn msgctl(call: &mut Call<'_>) -> Outcome {
                 let bytes = queues.values().map(Queue::bytes);
                 (queues.len(), messages.sum::<usize>(), bytes.sum::<usize>())
             };
-            let counts = if command as u32 == USE { [queues, messages, bytes] } else { [0; 3] };
+            let counts = if command == USE { [queues, messages, bytes] } else { [0; 3] };
             let [pool, map, most] = counts;
             // `struct msginfo`: its numbers have four bytes, the last one two.
             let words = [pool, map, LARGEST, ROOM, MOST, 16, most, 0xffff];

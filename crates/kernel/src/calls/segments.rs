@@ -90,7 +90,7 @@ pub(super) fn shmget(call: &mut Call<'_>) -> Outcome {
         let segments = SEGMENTS.lock();
         let known = segments.iter().find(|(_, segment)| segment.owned.key == key);
         if let Some((number, segment)) = known {
-            return segment.owned.find(flags, size <= segment.size).map(|()| *number as usize);
+            return segment.owned.find(flags, segment.size, size).map(|()| *number as usize);
         }
         if flags & CREATE == 0 {
             return Err(Errno::NOENT);

@@ -193,7 +193,7 @@ pub(super) fn semget(call: &mut Call<'_>) -> Outcome {
     let mut sets = SETS.lock();
     let known = sets.iter().find(|(_, set)| key != PRIVATE && set.owned.key == key);
     if let Some((number, set)) = known {
-        return set.owned.find(flags, count <= set.each.len()).map(|()| *number as usize);
+        return set.owned.find(flags, set.each.len(), count).map(|()| *number as usize);
     }
     if key != PRIVATE && flags & CREATE == 0 {
         return Err(Errno::NOENT);

@@ -16,7 +16,7 @@ use crate::calls::control::{self, CLOSES, CUT, FLAGS, Room};
 use crate::calls::descriptors::{add, add_pair, on_exec};
 use crate::calls::names::cwd;
 use crate::calls::time::timespec;
-use crate::files::{self, Along, OpenFile, Passed, Sender, Socket, Taking, Type};
+use crate::files::{self, Along, OpenFile, Passed, Sender, Socket, Taking, Type, Waits, Way};
 use crate::memory::{
     UserBytes, copy_out, get, get_words, put, put_words, with_buffer, with_vector,
 };
@@ -222,8 +222,18 @@ pub(super) fn shutdown(call: &mut Call<'_>) -> Outcome {
     if how > BOTH {
         return Err(Errno::INVAL);
     }
-    socket.shut_down(how != SENDS, how != RECEIVES);
+    if how != SENDS {
+        socket.shut_down(Way::In);
+    }
+    if how != RECEIVES {
+        socket.shut_down(Way::Out);
+    }
     Ok(0)
+}
+
+/// Whether a call with these flags waits.
+const fn waits(flags: u32) -> Waits {
+    if flags & DONT_WAIT == 0 { Waits::AsFlags } else { Waits::Never }
 }
 
 /// Sends bytes, or a message.
@@ -237,8 +247,8 @@ fn send(
     if flags & OUT_OF_BAND != 0 {
         return Err(Errno::OPNOTSUPP);
     }
-    let (never_waits, is_silent) = (flags & DONT_WAIT != 0, flags & NO_SIGNAL != 0);
-    of(file)?.send(token, from, Along { never_waits, is_silent, ..along })
+    let is_silent = flags & NO_SIGNAL != 0;
+    of(file)?.send(token, from, Along { waits: waits(flags), is_silent, ..along })
 }
 
 /// What has come: how many bytes, the name of the sender, what came along, and whether there were
@@ -263,15 +273,14 @@ fn receive(
         let is_stream = socket.kind == Type::Stream;
         return Err(if is_stream { Errno::INVAL } else { Errno::OPNOTSUPP });
     }
-    let never_waits = flags & DONT_WAIT != 0;
     let taking = if flags & PEEK == 0 { Taking::Taken } else { Taking::Left };
     if socket.kind == Type::Stream {
-        let how = (never_waits, flags & WAIT_ALL != 0);
-        let got = socket.receive_bytes(token, to, how, taking)?;
+        let least = if flags & WAIT_ALL == 0 { 0 } else { usize::MAX };
+        let got = socket.receive_bytes(token, to, (waits(flags), least), taking)?;
         let (len, from, sender, files) = (got.len, got.from, got.sender, got.files);
         return Ok(Received { len, from, sender, files, flags: 0 });
     }
-    let Some(message) = socket.receive(never_waits, taking)? else {
+    let Some(message) = socket.receive(waits(flags), taking)? else {
         return Ok(Received::default());
     };
     let (whole, len) = (message.bytes.len(), message.bytes.len().min(to.count()));

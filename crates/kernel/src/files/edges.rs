@@ -4,8 +4,6 @@
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Release};
 
-use crate::files::file::Ready;
-
 /// Counts how often there was something new to read, and new room to write.
 #[derive(Debug, Default)]
 pub(super) struct Edges {
@@ -35,13 +33,4 @@ impl Edges {
 pub(crate) struct Seen {
     pub(super) ins: u64,
     pub(super) outs: u64,
-}
-
-impl Seen {
-    /// Whether a program that asks for these is told again.
-    pub(super) fn is_news(self, before: Self, asked: Ready) -> bool {
-        let writes = asked.contains(Ready::OUT);
-        let reads = asked.intersects(Ready::IN | Ready::HANG_UP_IN) || !writes;
-        (reads && self.ins != before.ins) || (writes && self.outs != before.outs)
-    }
 }

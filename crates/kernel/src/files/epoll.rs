@@ -1,5 +1,5 @@
-//! Sets of files that are waited for (`epoll`). A program that asks for edges is told of a file once
-//! for each time that it became ready, as far as the file counts these ([`File::edges`]).
+//! Sets of files that are waited for (`epoll`). A program that asks for edges is told of a file
+//! once for each time that it became ready, as far as the file counts these ([`File::edges`]).
 #![forbid(unsafe_code)]
 
 use core::any::Any;
@@ -239,7 +239,10 @@ impl Interest {
     fn is_told(&self, edges: Option<Seen>) -> bool {
         match (edges, self.seen) {
             (Some(now), Some(before)) if self.events & EDGES != 0 => {
-                now.is_news(before, Ready::from_bits_truncate(self.events))
+                let asked = Ready::from_bits_truncate(self.events);
+                let writes = asked.contains(Ready::OUT);
+                let reads = asked.intersects(Ready::IN | Ready::HANG_UP_IN) || !writes;
+                (reads && now.ins != before.ins) || (writes && now.outs != before.outs)
             }
             _ => true,
         }

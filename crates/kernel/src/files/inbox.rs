@@ -22,7 +22,8 @@ use crate::waits::{SleepLock, key_of, wake_pollers};
 /// What a message takes of the room of its sender beside its bytes, as on Linux.
 const OVERHEAD: usize = 768;
 
-/// Messages of senders that are not the peer, at most (`max_dgram_qlen`, and one more, as on Linux).
+/// Messages of senders that are not the peer, at most (`max_dgram_qlen`, and one more, as on
+/// Linux).
 const MOST_WAITING: usize = 11;
 
 /// Bytes that are copied at a time.
@@ -209,10 +210,10 @@ impl Inbox {
         self.state.lock().error.is_some()
     }
 
-    /// Bytes that can be received at once: of a stream all, else those of the first message.
-    pub(crate) fn bytes(&self, is_stream: bool) -> usize {
+    /// Bytes that can be received of so many messages.
+    pub(crate) fn bytes(&self, most: usize) -> usize {
         let state = self.state.lock();
-        let messages = state.messages.iter().take(if is_stream { usize::MAX } else { 1 });
+        let messages = state.messages.iter().take(most);
         messages.map(|message| message.bytes.len()).sum::<usize>() - state.taken
     }
 

@@ -9,9 +9,11 @@
 //! | the disk, mounted: its files in the cache, its flusher | `volume` |
 //! | paths across mounts | `walk`, `mount` |
 //! | devices, and the nodes that the tree begins with | `devices`, `console`, `first` |
+//! | what the console makes of keys | `discipline` |
 //! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
 //! | what is written, and what runs: not both | `uses` |
 //! | pipes and FIFOs; sockets, what waits in them, and their names | `pipe`, `socket`, `inbox`, `bound` |
+//! | how sockets find each other; what they send and receive | `connections`, `transfers` |
 //! | sets of files, and when they tell of one again; counters, timers, signals, processes | `epoll`, `edges`, `timer`, `signal_file`, `process_file` |
 //! | files without a name, and their seals | `memfd` |
 //! | texts that are made when they are opened | `text` |
@@ -24,9 +26,11 @@
 
 mod bound;
 mod change;
+mod connections;
 mod console;
 mod devices;
 mod directory;
+mod discipline;
 mod edges;
 mod epoll;
 mod file;
@@ -49,6 +53,7 @@ mod signal_file;
 mod socket;
 mod text;
 mod timer;
+mod transfers;
 mod uses;
 mod vnode;
 mod volume;
@@ -71,7 +76,7 @@ pub(crate) use epoll::{Epoll, epoll};
 pub(crate) use file::{File, OpenFile, Ready};
 pub(crate) use in_tree::root;
 pub(crate) use inbox::{Passed, Sender, Taking};
-pub(crate) use memfd::{NO_WRITES, add_seals, memfd, seals};
+pub(crate) use memfd::NO_WRITES;
 pub(crate) use mount::{mount, path, table as mounts};
 pub(crate) use names::{
     attributes_at, first_directory, look_up, make_directory, open, open_program, read_link,
@@ -83,7 +88,7 @@ pub(crate) use pipe::{PipeEnd, pipe};
 pub(crate) use process_file::{ProcessFile, process_file};
 pub(crate) use regular::Regular;
 pub(crate) use signal_file::{SignalFile, signal_file};
-pub(crate) use socket::{Along, ROOM, Socket, Type, socket, socket_pair};
+pub(crate) use socket::{Along, ROOM, Socket, Type, Waits, Way, socket, socket_pair};
 pub(crate) use timer::{Clock, Counts, Setting, TimerFile, count_one, counter, is_counter, timer};
 pub(crate) use uses::Use;
 pub(crate) use vnode::{Entry, Handle, New, NewTimes, Space, Vnode};

@@ -67,8 +67,9 @@ impl Regular {
         self.memfd.get().map(|memfd| &**memfd)
     }
 
-    pub(super) fn become_memfd(&self, memfd: Arc<Memfd>) {
-        self.memfd.call_once(|| memfd);
+    /// It was made without a name, but for this one, and is sealed so.
+    pub(crate) fn become_memfd(&self, name: &[u8], seals: u32) {
+        self.memfd.call_once(|| Memfd::new(&*self.node, name, seals));
     }
 
     /// Writes at a position, or at the file's own. May sleep.

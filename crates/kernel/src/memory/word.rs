@@ -16,7 +16,8 @@ use crate::task::Running;
 /// stays as it is. May sleep.
 ///
 /// # Errors
-/// `EINVAL` for an address that is not a multiple of 4; `EFAULT` if the program may not write there.
+/// `EINVAL` for an address that is not a multiple of 4; `EFAULT` if the program may not write
+/// there.
 pub(crate) fn change_word(
     space: &Space,
     address: usize,

@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 use faultless_posix::{Errno, Kind, Status};
 
 use crate::files::{
-    Attributes, Entry, Handle, New, NewTimes, OpenFile, PipeEnd, Space, Vnode, make_directory,
-    mount, path, root,
+    Attributes, Entry, Handle, New, NewTimes, OpenFile, PipeEnd, Socket, Space, Vnode,
+    make_directory, mount, path, root,
 };
 use crate::memory::{FileHandle, Open};
 use crate::proc::made::Made;
@@ -71,8 +71,12 @@ fn target(file: &OpenFile) -> Vec<u8> {
     if let Some(directory) = file.directory() {
         return path(directory.node()).unwrap_or_else(|_| b"(deleted)".into());
     }
-    let kind = if file.kind::<PipeEnd>().is_some() { "pipe" } else { "anon_inode" };
-    let number = Arc::as_ptr(file).cast::<()>().addr() >> 4;
+    let kind = match file {
+        _ if file.kind::<PipeEnd>().is_some() => "pipe",
+        _ if file.kind::<Socket>().is_some() => "socket",
+        _ => "anon_inode",
+    };
+    let number = (Arc::as_ptr(file).cast::<()>().addr() >> 4) as u32;
     alloc::format!("{kind}:[{number}]").into_bytes()
 }
 

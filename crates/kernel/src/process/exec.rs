@@ -18,12 +18,12 @@ use crate::limits::{FIRST_FILES, STACK};
 use crate::memory::{AddressSpace, Open, anonymous_request, new_space, put, user_memory};
 use crate::process::image::{Image, Tail, read_at};
 use crate::process::layout::{Layout, STACK_END};
+use crate::process::open_files::{OpenFiles, Place};
 use crate::process::space::replace_memory;
 use crate::process::state::{Memory, Process, Words, current};
 use crate::process::{exit, signals, timers};
 use crate::sched;
 use crate::selftest::{self, locks};
-use crate::shared::{OpenFiles, Place};
 use crate::waits::key_of;
 
 /// Where programs and their loaders are put that run at any address.
@@ -152,7 +152,7 @@ pub(crate) fn execute(
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     *process.name.lock() = name.to_vec();
     *process.words.lock() = words.clone();
-    process.unshare_files();
+    unshare_files(&process);
     let files = process.files();
     let closed = files.lock().remove_if(|_, on_exec| on_exec == OnExec::Close);
     all_closed(files.owner, closed);
@@ -172,6 +172,15 @@ pub(crate) fn execute(
             process.begin_exit(linux_raw_sys::general::SIGKILL);
             Err(why)
         }
+    }
+}
+
+/// Gives a process a copy of descriptors that it shares (`execve`, `CLONE_FILES` of `unshare`).
+pub(crate) fn unshare_files(process: &Process) {
+    let shared = process.files();
+    if shared.is_shared() {
+        let left = process.files.replace(shared.copy(process.number)).leave();
+        all_closed(shared.owner, left);
     }
 }
 

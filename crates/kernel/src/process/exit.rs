@@ -10,10 +10,11 @@ use linux_raw_sys::general as linux;
 use spin::Once;
 
 use crate::arch::{clock, serial};
-use crate::calls::{tell_unknown, undo_semaphores};
+use crate::calls::{all_closed, tell_unknown, undo_semaphores};
 use crate::files;
 use crate::memory::put;
 use crate::process::futex::{FutexKey, futex_wake};
+use crate::process::open_files::Place;
 use crate::process::priority::owner_ends;
 use crate::process::robust::let_go;
 use crate::process::signals::send;
@@ -21,7 +22,6 @@ use crate::process::space::leave_memory;
 use crate::process::state::{Change, Process, current, process_of};
 use crate::process::timers;
 use crate::sched::{self, Thread};
-use crate::shared::Place;
 use crate::signals::{Cause, SIG_IGN, WaitStatus, Waited};
 use crate::waits::{key_of, wake, wake_pollers};
 
@@ -93,7 +93,8 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
         process.life.status.store(status, Release);
     }
     timers::delete_all(process);
-    process.files().leave();
+    let files = process.files();
+    all_closed(files.owner, files.leave());
     undo_semaphores(process.number);
     let memory = process.memory.lock().take();
     drop(memory);

@@ -18,8 +18,9 @@ use crate::files::{Directory, OpenFile, Use};
 use crate::memory::{AddressSpace, Space};
 use crate::process::contexts::Contexts;
 use crate::process::layout::Layout;
+use crate::process::open_files::{OpenFiles, Place};
 use crate::sched::{self, Main, Owner, Thread};
-use crate::shared::{OpenFiles, Place, Shared};
+use crate::shared::Shared;
 use crate::signals::{CONTINUED, Life, WaitStatus, stopped_status};
 use crate::sync::Lock;
 use crate::waits::SleepLock;
@@ -219,14 +220,6 @@ impl Process {
     /// Its descriptors.
     pub(crate) fn files(&self) -> Arc<OpenFiles> {
         self.files.get()
-    }
-
-    /// Gives it a copy of descriptors that it shares (`execve`, `CLONE_FILES` of `unshare`).
-    pub(crate) fn unshare_files(&self) {
-        let shared = self.files();
-        if shared.is_shared() {
-            self.files.replace(shared.copy(self.number)).leave();
-        }
     }
 
     /// Where its paths begin.
