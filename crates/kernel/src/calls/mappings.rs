@@ -102,11 +102,17 @@ fn request(
     Ok(Some(MapRequest { description, offset: offset as u64, len, rights, sharing }))
 }
 
-/// Checks that a process may map more bytes (`RLIMIT_AS`).
+/// Mappings of a process, at most (`max_map_count`): what takes many away at once notes them all.
+const MOST: usize = 65_530;
+
+/// Checks that a process may map more bytes (`RLIMIT_AS`), and have more mappings.
 ///
 /// # Errors
 /// `ENOMEM`.
 fn need_room(call: &Call<'_>, space: &Space, more: usize) -> Result<(), Errno> {
+    if space.area_count() >= MOST {
+        return Err(Errno::NOMEM);
+    }
     let [limit, _] = call.process.life.limits.get(linux::RLIMIT_AS as usize)?;
     if limit == u64::MAX {
         return Ok(());
@@ -224,6 +230,9 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
     }
     let end = range.end.next_multiple_of(PAGE_SIZE);
     let rights = Rights::from_bits_truncate(rights as u32);
+    if space.area_count() >= MOST {
+        return Err(Errno::NOMEM);
+    }
     // As far as it is mapped.
     let mapped = space.mapped_end(range.start..end);
     if mapped > range.start {

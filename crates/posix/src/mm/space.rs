@@ -154,6 +154,12 @@ impl<S: System> AddressSpace<S> {
         self.state.lock().all_areas().cloned().collect()
     }
 
+    /// How many mappings there are. Takes the short lock.
+    #[must_use]
+    pub fn area_count(&self) -> usize {
+        self.state.lock().areas.len()
+    }
+
     /// Whether a mapping has one of the bytes in `addresses`. Takes the short lock.
     #[must_use]
     pub fn has_mapping_in(&self, addresses: Range<usize>) -> bool {
