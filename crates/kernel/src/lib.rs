@@ -13,6 +13,7 @@
 //! | threads, and which of them runs | `sched` |
 //! | short locks; waits, and locks to sleep with | `sync`, `waits` |
 //! | signals as they are kept; limits; users; the current task | `signals`, `limits`, `credentials`, `task` |
+//! | what one process has, or several together | `shared` |
 //! | processes: `exec`, `fork`, `exit`, signals | `process` |
 //! | the disk | `disk` |
 //! | names, open files, devices, pipes | `files` |
@@ -43,6 +44,7 @@ mod proc;
 mod process;
 mod sched;
 mod selftest;
+mod shared;
 mod signals;
 mod sync;
 mod task;

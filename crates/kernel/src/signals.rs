@@ -6,10 +6,13 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 
+use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
 use crate::limits::Limits;
+use crate::shared::Shared;
 use crate::sync::Lock;
 
 /// Signals have the numbers from 1 to this.
@@ -25,6 +28,14 @@ pub(crate) const fn bit(signal: u32) -> u64 {
 
 /// Signals that cannot be blocked.
 pub(crate) const UNBLOCKABLE: u64 = bit(linux::SIGKILL) | bit(linux::SIGSTOP);
+
+/// Signals that a thread brings about itself, which come before others.
+const OWN_DOING: u64 = bit(linux::SIGSEGV)
+    | bit(linux::SIGBUS)
+    | bit(linux::SIGILL)
+    | bit(linux::SIGTRAP)
+    | bit(linux::SIGFPE)
+    | bit(linux::SIGSYS);
 
 /// Signals that stop a process, unless it wants something else.
 pub(crate) const STOPS: u64 =
@@ -121,7 +132,8 @@ impl Pending {
         if ready == 0 {
             return None;
         }
-        let signal = ready.trailing_zeros() + 1;
+        let own = ready & OWN_DOING;
+        let signal = if own != 0 { own } else { ready }.trailing_zeros() + 1;
         let cause = causes.first[signal as usize - 1].take().unwrap_or(Cause::Kernel);
         match causes.more.iter().position(|(other, _)| *other == signal) {
             Some(at) => {
@@ -138,19 +150,48 @@ impl Pending {
 /// What a process has of signals.
 pub(crate) struct ProcessSignals {
     pending: Pending,
-    pub(crate) actions: Lock<[Action; SIGNALS]>,
+    actions: Shared<Lock<Actions>>,
 }
+
+/// What a program wants done with each signal.
+type Actions = [Action; SIGNALS];
 
 impl Default for ProcessSignals {
     fn default() -> Self {
-        Self { pending: Pending::default(), actions: Lock::new([Action::default(); SIGNALS]) }
+        let actions = Arc::new(Lock::new([Action::default(); SIGNALS]));
+        Self { pending: Pending::default(), actions: Shared::new(actions) }
     }
 }
 
 impl ProcessSignals {
+    /// Has the actions of another process, as they are now.
     pub(crate) fn copy_actions(&self, from: &Self) {
-        let actions = *from.actions.lock();
-        *self.actions.lock() = actions;
+        let actions = from.actions();
+        self.actions.replace(Arc::new(Lock::new(actions)));
+    }
+
+    /// Has the same actions as another process (`CLONE_SIGHAND`).
+    pub(crate) fn share_actions(&self, from: &Self) {
+        self.actions.replace(from.actions.get());
+    }
+
+    /// What becomes of each signal.
+    pub(crate) fn actions(&self) -> Actions {
+        *self.actions.get().lock()
+    }
+
+    /// Has another thing become of a signal.
+    pub(crate) fn set_action(&self, signal: u32, action: Action) {
+        self.actions.get().lock()[signal as usize - 1] = action;
+    }
+
+    /// A new program begins without handlers; ignored signals stay ignored.
+    pub(crate) fn reset_for_exec(&self) {
+        let actions = self.actions().map(|action| match action.handler {
+            SIG_IGN => action,
+            _ => Action::default(),
+        });
+        self.actions.replace(Arc::new(Lock::new(actions)));
     }
 
     /// Notes a signal, for a thread that does not block it.
@@ -179,7 +220,52 @@ impl ProcessSignals {
 
     /// What becomes of a signal.
     pub(crate) fn action(&self, signal: u32) -> Action {
-        self.actions.lock()[signal as usize - 1]
+        self.actions.get().lock()[signal as usize - 1]
+    }
+}
+
+/// A stack for handlers (`sigaltstack`); none if it has no bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HandlerStack {
+    pub(crate) start: usize,
+    pub(crate) size: usize,
+    /// It is none once a handler has begun on it, until that returns (`SS_AUTODISARM`).
+    pub(crate) disarms: bool,
+}
+
+/// The flag of such a stack.
+pub(crate) const DISARMS: u32 = 1 << 31;
+
+impl HandlerStack {
+    /// Whether a stack pointer is on it. That is not asked of one that is none meanwhile.
+    pub(crate) const fn has(&self, pointer: usize) -> bool {
+        !self.disarms && self.start < pointer && pointer - self.start <= self.size
+    }
+
+    /// Its flags, as a program with this stack pointer sees them.
+    pub(crate) const fn flags(&self, pointer: usize) -> u32 {
+        let disarms = if self.disarms { DISARMS } else { 0 };
+        if self.size == 0 {
+            linux::SS_DISABLE | disarms
+        } else if self.has(pointer) {
+            linux::SS_ONSTACK
+        } else {
+            disarms
+        }
+    }
+
+    /// A stack that a program sets: flags, start, size.
+    ///
+    /// # Errors
+    /// `EINVAL` for unknown flags; `ENOMEM` for one that is too small.
+    pub(crate) fn new(flags: u32, start: usize, size: usize) -> Result<Self, Errno> {
+        let disarms = flags & DISARMS != 0;
+        match flags & !DISARMS {
+            linux::SS_DISABLE => Ok(Self { start: 0, size: 0, disarms }),
+            0 | linux::SS_ONSTACK if size < linux::MINSIGSTKSZ as usize => Err(Errno::NOMEM),
+            0 | linux::SS_ONSTACK => Ok(Self { start, size, disarms }),
+            _ => Err(Errno::INVAL),
+        }
     }
 }
 
@@ -192,8 +278,11 @@ pub(crate) struct ThreadSignals {
     pub(crate) blocked: AtomicU64,
     /// The mask to go back to when a handler was called, or none was (`sigsuspend`).
     pub(crate) saved_mask: Lock<Option<u64>>,
-    /// The stack for handlers (`sigaltstack`): start, size.
-    pub(crate) stack: Lock<(usize, usize)>,
+    /// When the call ends that signals interrupted and that is made again, on the monotonic clock;
+    /// 0 if there is none.
+    pub(crate) resumes_until: AtomicU64,
+    /// The stack for handlers (`sigaltstack`).
+    pub(crate) stack: Lock<HandlerStack>,
 }
 
 impl Default for ThreadSignals {
@@ -203,7 +292,8 @@ impl Default for ThreadSignals {
             status: AtomicU32::new(0),
             blocked: AtomicU64::new(0),
             saved_mask: Lock::new(None),
-            stack: Lock::new((0, 0)),
+            resumes_until: AtomicU64::new(0),
+            stack: Lock::new(HandlerStack::default()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use faultless::parts::{InterruptControl, InterruptsOff, InterruptsOffLock};
+use faultless::parts::{InterruptControl, InterruptsOff, InterruptsOffGuard, InterruptsOffLock};
 
 use crate::arch::trap::INTERRUPTS;
 
@@ -33,3 +33,6 @@ pub(crate) type Short = InterruptsOff<Interrupts>;
 
 /// A short lock: held for a bounded number of instructions, with interrupts off.
 pub(crate) type Lock<T> = InterruptsOffLock<Interrupts, T>;
+
+/// A [`Lock`] that is held.
+pub(crate) type Guard<'l, T> = InterruptsOffGuard<'l, Interrupts, T>;

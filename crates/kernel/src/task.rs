@@ -158,6 +158,19 @@ pub(crate) fn wait_until(
     if met || waited.is_err() { waited } else { Err(Errno::TIMEDOUT) }
 }
 
+/// The time `len` nanoseconds from now, at which a call ends; that of its first try if it is made
+/// again after a signal without a handler.
+pub(crate) fn from_now(len: u64) -> u64 {
+    let resumes = sched::with_current(|thread| thread.signals.resumes_until.swap(0, Relaxed));
+    if resumes != 0 { resumes } else { clock::monotonic().saturating_add(len) }
+}
+
+/// Notes when a call was to end that a signal interrupted, for [`from_now`]; none for a call that
+/// waits for good.
+pub(crate) fn resumes_until(until: Option<u64>) {
+    sched::with_current(|thread| thread.signals.resumes_until.store(until.unwrap_or(0), Relaxed));
+}
+
 /// Has this mask hold until the next signal is delivered, or the system call returns.
 pub(crate) fn suspend_mask(mask: u64) {
     sched::with_current(|thread| {

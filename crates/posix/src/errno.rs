@@ -88,10 +88,14 @@ numbers! {
     SPIPE = ESPIPE;
     /// A pipe that nothing reads.
     PIPE = EPIPE;
+    /// A number out of its range.
+    DOM = EDOM;
     /// A result that the buffer is too small for.
     RANGE = ERANGE;
     /// A wait that would never end.
     DEADLK = EDEADLK;
+    /// No message that is meant.
+    NOMSG = ENOMSG;
     /// An object that was removed meanwhile.
     IDRM = EIDRM;
     /// Not a socket.
@@ -118,6 +122,10 @@ numbers! {
     MSGSIZE = EMSGSIZE;
     /// A socket of another type.
     PROTOTYPE = EPROTOTYPE;
+    /// Too much at a time.
+    NOBUFS = ENOBUFS;
+    /// The other side was closed before it had received everything.
+    CONNRESET = ECONNRESET;
     /// No such option of a socket.
     NOPROTOOPT = ENOPROTOOPT;
     /// No such protocol.

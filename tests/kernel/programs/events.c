@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -127,10 +128,120 @@ static void timers(void)
 	close(file);
 }
 
+static int told(int set)
+{
+	struct epoll_event found[4];
+	int count = epoll_wait(set, found, 4, 0);
+
+	/* Their order says nothing. */
+	for (int file = 0; file < 3; file++)
+		for (int at = 0; at < count; at++)
+			if (found[at].data.fd == file)
+				printf("  %d: %x\n", file, found[at].events);
+	return count;
+}
+
+static void edges_of(const char *what, int in, int out)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.fd = 1 };
+	int set = epoll_create1(0);
+	char bytes[8];
+
+	printf("# edges of a %s\n", what);
+	SHOW(epoll_ctl(set, EPOLL_CTL_ADD, in, &event));
+	event.events = EPOLLOUT | EPOLLET;
+	event.data.fd = 2;
+	SHOW(epoll_ctl(set, EPOLL_CTL_ADD, out, &event));
+	SHOW(told(set));
+	SHOW(told(set));
+	SHOW(write(out, "\1\0\0\0\0\0\0\0", 8));
+	SHOW(told(set));
+	SHOW(told(set));
+	/* More, which was not read yet. */
+	SHOW(write(out, "\1\0\0\0\0\0\0\0", 8));
+	SHOW(told(set));
+	SHOW(told(set));
+	/* A change has it told again. */
+	event.events = EPOLLIN | EPOLLET;
+	event.data.fd = 1;
+	SHOW(epoll_ctl(set, EPOLL_CTL_MOD, in, &event));
+	SHOW(told(set));
+	SHOW(told(set));
+	event.events = EPOLLIN | EPOLLET | EPOLLONESHOT;
+	SHOW(epoll_ctl(set, EPOLL_CTL_MOD, in, &event));
+	SHOW(told(set));
+	SHOW(write(out, "\1\0\0\0\0\0\0\0", 8));
+	SHOW(told(set));
+	SHOW(epoll_ctl(set, EPOLL_CTL_MOD, in, &event));
+	SHOW(told(set));
+	SHOW(told(set));
+	SHOW(read(in, bytes, 8));
+	if (in != out) {
+		event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+		SHOW(epoll_ctl(set, EPOLL_CTL_MOD, in, &event));
+		SHOW(told(set));
+		SHOW(read(in, bytes, 4));
+		SHOW(told(set));
+		close(out);
+		SHOW(told(set));
+		SHOW(told(set));
+	}
+	close(in);
+	close(set);
+}
+
+static void edges(void)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLEXCLUSIVE };
+	int ends[2], set = epoll_create1(0), outer = epoll_create1(0);
+	static char page[65536];
+
+	pipe(ends);
+	edges_of("pipe", ends[0], ends[1]);
+	socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+	edges_of("stream", ends[0], ends[1]);
+	ends[0] = eventfd(0, 0);
+	edges_of("counter", ends[0], ends[0]);
+	puts("# a pipe that becomes full");
+	pipe2(ends, O_NONBLOCK);
+	event.events = EPOLLOUT | EPOLLET;
+	SHOW(epoll_ctl(set, EPOLL_CTL_ADD, ends[1], &event));
+	SHOW(told(set));
+	SHOW(write(ends[1], page, sizeof page));
+	SHOW(told(set));
+	SHOW(read(ends[0], page, sizeof page));
+	SHOW(told(set));
+	SHOW(told(set));
+	puts("# alone");
+	event.events = EPOLLIN | EPOLLEXCLUSIVE;
+	SHOW(epoll_ctl(set, EPOLL_CTL_ADD, ends[0], &event));
+	SHOW(epoll_ctl(set, EPOLL_CTL_MOD, ends[0], &event));
+	event.events = EPOLLIN;
+	SHOW(epoll_ctl(set, EPOLL_CTL_MOD, ends[0], &event));
+	SHOW(epoll_ctl(set, EPOLL_CTL_DEL, ends[0], &event));
+	event.events = EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT;
+	SHOW(epoll_ctl(set, EPOLL_CTL_ADD, ends[0], &event));
+	event.events = EPOLLIN | EPOLLEXCLUSIVE;
+	SHOW(epoll_ctl(outer, EPOLL_CTL_ADD, set, &event));
+	event.events = EPOLLIN | EPOLLRDNORM;
+	SHOW(epoll_ctl(set, EPOLL_CTL_ADD, ends[0], &event));
+	SHOW(write(ends[1], "x", 1));
+	SHOW(told(set));
+	event.events = EPOLLIN;
+	SHOW(epoll_ctl(outer, EPOLL_CTL_ADD, set, &event));
+	SHOW(told(outer));
+	SHOW(told(outer));
+	close(ends[0]);
+	close(ends[1]);
+	close(set);
+	close(outer);
+}
+
 int main(void)
 {
 	counters();
 	sets();
+	edges();
 	timers();
 	return 0;
 }

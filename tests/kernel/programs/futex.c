@@ -1,6 +1,7 @@
 /* Futexes, and what threads make of them. */
 #include "show.h"
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -157,12 +158,129 @@ static void *take_turns(void *own)
 	return NULL;
 }
 
+#define WAKE_OP 5
+#define LOCK_PI 6
+#define UNLOCK_PI 7
+#define TRYLOCK_PI 8
+#define OP(operation, argument, comparison, compared)                                              \
+	((int)((unsigned)(operation) << 28 | ((argument) & 0xfffu) << 12 | (comparison) << 24 |    \
+	       ((compared) & 0xfffu)))
+
+static void operations(void)
+{
+	puts("# operations");
+	static const unsigned changes[][4] = {
+		{ 0, 7, 0, 5 }, { 1, -2u, 1, 3 }, { 2, 8, 2, -1u }, { 3, 1, 3, 100 }, { 4, 5, 4, 0 },
+		{ 9, 4, 5, 20 }, { 5, 1, 0, 0 }, { 0, 0, 6, 0 },
+	};
+	atomic_store(&other, 5);
+	for (int at = 0; at < 8; at++) {
+		const unsigned *now = changes[at];
+
+		SHOW(futex(&word, WAKE_OP, 1, (void *)1, &other, OP(now[0], now[1], now[2], now[3])));
+		SHOW(other);
+	}
+	SHOW(futex(&word, WAKE_OP, 1, (void *)1, (void *)8, 0));
+	SHOW(futex(&word, FUTEX_WAIT | 256, 0, &(struct timespec){ 0, 1 }, NULL, 0));
+	SHOW(futex(&word, FUTEX_WAKE | 256, 0, NULL, NULL, 0));
+	atomic_store(&other, 0);
+	pthread_t thread;
+	word = 0;
+	pthread_create(&thread, NULL, wait_on_word, NULL);
+	/* The second word is the one that is waited for. */
+	while (futex(&other, WAKE_OP, 1, (void *)1, &word, OP(1, 0, 0, 0)) == 0)
+		;
+	pthread_join(thread, NULL);
+}
+
+static _Atomic int owned;
+static int guarded;
+
+static void *adds(void *none)
+{
+	int own = syscall(SYS_gettid);
+
+	(void)none;
+	for (int at = 0; at < 2000; at++) {
+		int none = 0;
+		if (!atomic_compare_exchange_strong(&owned, &none, own) &&
+		    futex(&owned, LOCK_PI, 0, NULL, NULL, 0) != 0)
+			printf("not locked: %s\n", error_name(errno));
+		guarded++;
+		if (at % 100 == 0)
+			sched_yield();
+		int mine = own;
+		if (!atomic_compare_exchange_strong(&owned, &mine, 0) &&
+		    futex(&owned, UNLOCK_PI, 0, NULL, NULL, 0) != 0)
+			printf("not unlocked: %s\n", error_name(errno));
+	}
+	return NULL;
+}
+
+static void *tries(void *until)
+{
+	struct timespec past = { 1, 0 };
+
+	SHOW(futex(&owned, TRYLOCK_PI, 0, NULL, NULL, 0));
+	SHOW(futex(&owned, UNLOCK_PI, 0, NULL, NULL, 0));
+	SHOW(futex(&owned, LOCK_PI, 0, &past, NULL, 0));
+	return until;
+}
+
+static void *keeps(void *none)
+{
+	futex(&owned, LOCK_PI, 0, NULL, NULL, 0);
+	*(_Atomic int *)none = 1;
+	while (!(owned & 0x80000000))
+		sched_yield();
+	return NULL;
+}
+
+static void owners(void)
+{
+	pthread_t threads[3];
+	_Atomic int has = 0;
+	int own = syscall(SYS_gettid);
+
+	puts("# owners");
+	SHOW(futex(&owned, LOCK_PI, 0, NULL, NULL, 0));
+	SHOW_IS(owned == own);
+	SHOW(futex(&owned, LOCK_PI, 0, NULL, NULL, 0));
+	SHOW(futex(&owned, TRYLOCK_PI, 0, NULL, NULL, 0));
+	pthread_create(&threads[0], NULL, tries, NULL);
+	pthread_join(threads[0], NULL);
+	SHOW(futex(&owned, UNLOCK_PI, 0, NULL, NULL, 0));
+	SHOW(owned);
+	SHOW(futex(&owned, UNLOCK_PI, 0, NULL, NULL, 0));
+	owned = 0x3fffffff;
+	SHOW(futex(&owned, LOCK_PI, 0, NULL, NULL, 0));
+	owned = 0;
+	for (int at = 0; at < 3; at++)
+		pthread_create(&threads[at], NULL, adds, NULL);
+	for (int at = 0; at < 3; at++)
+		pthread_join(threads[at], NULL);
+	SHOW(guarded);
+	SHOW(owned & 0x3fffffff);
+	owned = 0;
+	/* An owner that ends while another thread waits. */
+	pthread_create(&threads[0], NULL, keeps, &has);
+	while (!has)
+		sched_yield();
+	SHOW(futex(&owned, LOCK_PI, 0, NULL, NULL, 0));
+	SHOW_IS((owned & 0x7fffffff) == (own | 0x40000000));
+	pthread_join(threads[0], NULL);
+	SHOW(futex(&owned, UNLOCK_PI, 0, NULL, NULL, 0));
+	SHOW(owned);
+}
+
 int main(void)
 {
 	pthread_t threads[4];
 
 	errors();
 	wakes();
+	operations();
+	owners();
 	dies();
 	puts("# turns");
 	for (long at = 0; at < 4; at++)

@@ -270,9 +270,70 @@ static int status_of(int signal)
 	return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
 }
 
+static int came[16], have_come;
+
+static void append(int signal)
+{
+	came[have_come++] = signal;
+}
+
+/* Those that a thread brings about itself come first, then the others by their numbers. */
+static void in_order(void)
+{
+	static const int sent[] = {SIGUSR2, SIGUSR1, SIGSEGV, SIGUSR1, SIGHUP};
+	struct sigaction action = {.sa_handler = append};
+	sigset_t all;
+
+	puts("# order");
+	sigfillset(&action.sa_mask);
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	for (int at = 0; at < 5; at++) {
+		sigaction(sent[at], &action, NULL);
+		raise(sent[at]);
+	}
+	sigprocmask(SIG_UNBLOCK, &all, NULL);
+	for (int at = 0; at < have_come; at++)
+		printf("%d\n", came[at]);
+	for (int at = 0; at < 5; at++)
+		signal(sent[at], SIG_DFL);
+}
+
+static char disarmed[32768];
+
+static void show_stack(int signal, siginfo_t *info, void *context)
+{
+	stack_t now;
+	char here;
+
+	(void)signal, (void)info;
+	sigaltstack(NULL, &now);
+	SHOW_IS(&here >= disarmed && &here < disarmed + sizeof disarmed);
+	printf("flags %x, %x\n", now.ss_flags, ((ucontext_t *)context)->uc_stack.ss_flags);
+}
+
+/* A stack that is none while a handler runs on it. */
+static void disarms(void)
+{
+	struct sigaction action = {.sa_sigaction = show_stack, .sa_flags = SA_ONSTACK | SA_SIGINFO};
+	stack_t stack = {.ss_sp = disarmed, .ss_size = sizeof disarmed, .ss_flags = (int)(1U << 31)};
+
+	puts("# a stack that is disarmed");
+	sigaction(SIGUSR1, &action, NULL);
+	SHOW(sigaltstack(&stack, NULL));
+	raise(SIGUSR1);
+	SHOW(sigaltstack(NULL, &stack));
+	printf("flags %x, %zu bytes\n", stack.ss_flags, (size_t)stack.ss_size);
+	stack.ss_flags = SS_DISABLE;
+	SHOW(sigaltstack(&stack, NULL));
+	signal(SIGUSR1, SIG_DFL);
+}
+
 int main(void)
 {
 	masks();
+	in_order();
+	disarms();
 	waits();
 	faults();
 	stacks();

@@ -17,7 +17,7 @@ const SOURCE: &str = "crates/kernel/src";
 const SEAMS: &[(&str, &[&str])] = &[
     ("`Kernel`: the machine as the cache sees it", &["memory/machine.rs"]),
     ("`Frames`: memory for pages", &["memory/frames.rs"]),
-    ("`SyncFamily`: words and short locks", &["sync.rs"]),
+    ("`SyncFamily`: words, short locks, and read sections if the kernel has its own", &["sync.rs"]),
     ("`Wait`: sleep and wake", &["waits.rs", "sched/mod.rs"]),
     ("User copies: the exception table and the fault handler", &["arch/faults.rs"]),
     ("`UserMemory`: buffers and vectors of system calls", &["memory/user.rs"]),

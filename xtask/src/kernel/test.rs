@@ -4,7 +4,7 @@
 //! |---|---|
 //! | programs | the conformance suite of user copies passes, and the staged writes end; each program prints and returns what it does on Linux, and no lock is taken out of order |
 //! | ram_full | files in memory end with `ENOSPC` before memory does |
-//! | typed | Ctrl-C ends the group of processes in the foreground, and no other |
+//! | typed | Ctrl-C ends the group of processes in the foreground, and no other; lines are edited |
 //! | overflow | a kernel stack that overflows ends the run with a message |
 //! | each control | the write path of 2007 hangs, and the watchdog shows the cycle |
 //! | fuzz | the kernel stays alive, each process ends, and the disk is sound |
@@ -86,10 +86,11 @@ const FILLED: &str = "loads of a hole: 2, a store among them: 1\n\
 /// The memory of a machine that runs it.
 const LITTLE: &str = "64M";
 
-/// The program whose child is interrupted by Ctrl-C, and what it prints.
+/// The program whose child is interrupted by Ctrl-C, what is typed at it, and what it prints.
 const TYPED: &str = "typed";
-const CTRL_C: u8 = 3;
-const INTERRUPTED: &str = "waits\nended by 2\nthe foreground is its own\n";
+const KEYS: &[u8] = b"lost\x03abx\x7fc\rgone\x15ok\n\x04end\x04!";
+const INTERRUPTED: &str = "waits\nended by 2\nthe foreground is its own\n\
+    4: 97 98 99 10\n3: 111 107 10\n0:\n3: 101 110 100\n1: 33\n";
 
 /// The scene in which a kernel stack overflows, and what a panic ends a run with.
 const OVERFLOW: &str = "overflow";
@@ -286,7 +287,7 @@ fn fills(image: &Path) -> Result<Result<(), String>> {
 
 /// Ctrl-C is typed once the program has printed something.
 fn is_interrupted(image: &Path) -> Result<Result<(), String>> {
-    prints(image, TYPED, &[CTRL_C], INTERRUPTED)
+    prints(image, TYPED, KEYS, INTERRUPTED)
 }
 
 /// A program of `tests/kernel`, at which this is typed, prints what is expected.

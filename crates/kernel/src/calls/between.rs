@@ -63,10 +63,7 @@ fn write(token: &mut MayFault, to: &Regular, from: &[u8], position: u64) -> Outc
     let memory = KernelMemory::<MayFault>::readable(from);
     let slice = memory.slice();
     let mut from = IovIter::from_slice(&memory, &slice);
-    let bytes =
-        to.description().write_at(token, &mut from, position, RwFlags::empty(), &Running)?;
-    to.modified(bytes);
-    Ok(bytes)
+    to.write_own(token, &mut from, Some(position), RwFlags::empty())
 }
 
 /// Two regular files.

@@ -1,19 +1,17 @@
 //! `open`, `close`, `dup`, `fcntl`, `pipe`.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use faultless_posix::{Errno, OnExec};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
-use crate::calls::{locks, names};
+use crate::calls::{locks, names, seals};
 use crate::files::{self, APPEND, Directory, How, OpenFile, PipeEnd, Resolve};
 use crate::memory::{get, get_string, get_words, put};
-use crate::sched;
+use crate::process;
 use crate::task::credentials;
 
-/// The flag of `close_range` that gives the caller a table of its own, which it has.
+/// The flag of `close_range` that gives the caller a table of its own.
 const CLOSE_RANGE_UNSHARE: u32 = 2;
 
 /// The flag of `close_range` that marks instead.
@@ -25,13 +23,13 @@ pub(super) const fn on_exec(flags: u32) -> OnExec {
 }
 
 fn open_descriptor(call: &mut Call<'_>, at: &Directory, path: &[u8], how: How) -> Outcome {
-    let mode = how.mode & !call.process.umask.load(Relaxed);
+    let mode = how.mode & !call.process.umask();
     let file = files::open(&mut call.token, at, path, How { mode, ..how })?;
     add(call, 0, file, on_exec(how.flags))
 }
 
 /// What the arguments of `open` ask for.
-const fn how(flags: usize, mode: usize) -> How {
+pub(super) const fn how(flags: usize, mode: usize) -> How {
     How { flags: flags as u32, mode: mode as u32, resolve: Resolve::empty() }
 }
 
@@ -41,7 +39,7 @@ const fn how(flags: usize, mode: usize) -> How {
 /// `EMFILE`. The file is dropped with the table free: that may sleep.
 pub(super) fn add(call: &Call<'_>, from: usize, file: OpenFile, on_exec: OnExec) -> Outcome {
     let kept = OpenFile::clone(&file);
-    let added = call.process.files.lock().add(from, file, on_exec);
+    let added = call.process.files().lock().add(from, file, on_exec);
     drop(kept);
     added
 }
@@ -49,7 +47,7 @@ pub(super) fn add(call: &Call<'_>, from: usize, file: OpenFile, on_exec: OnExec)
 pub(super) fn open(call: &mut Call<'_>) -> Outcome {
     let [_, flags, mode, ..] = call.args;
     let path = names::path(call, 0)?;
-    let cwd = call.process.cwd.lock().clone();
+    let cwd = call.process.cwd();
     open_descriptor(call, &cwd, &path, how(flags, mode))
 }
 
@@ -131,9 +129,9 @@ pub(super) fn creat(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn close(call: &mut Call<'_>) -> Outcome {
-    let removed = call.process.files.lock().remove(call.args[0] as u32 as usize);
+    let removed = call.process.files().lock().remove(call.args[0] as u32 as usize);
     // With the lock free: the last handle may drop the file.
-    locks::all_closed(call.process.number(), alloc::vec![removed?]);
+    locks::all_closed(call.process.files().owner, alloc::vec![removed?]);
     Ok(0)
 }
 
@@ -144,7 +142,11 @@ pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
     if range.is_empty() {
         return Err(Errno::INVAL);
     }
-    let mut files = call.process.files.lock();
+    if flags as u32 & CLOSE_RANGE_UNSHARE != 0 {
+        process::unshare_files(&call.process);
+    }
+    let table = call.process.files();
+    let mut files = table.lock();
     if flags as u32 & CLOSE_RANGE_CLOEXEC != 0 {
         let marked: alloc::vec::Vec<usize> =
             files.iter().map(|(at, _)| at).filter(|at| range.contains(at)).collect();
@@ -155,7 +157,7 @@ pub(super) fn close_range(call: &mut Call<'_>) -> Outcome {
     }
     let closed = files.remove_if(|at, _| range.contains(&at));
     drop(files);
-    locks::all_closed(call.process.number(), closed);
+    locks::all_closed(call.process.files().owner, closed);
     Ok(0)
 }
 
@@ -182,10 +184,10 @@ pub(super) fn dup3(call: &mut Call<'_>) -> Outcome {
     names::known(flags, linux::O_CLOEXEC)?;
     let file = call.process.any_file(old)?;
     let kept = OpenFile::clone(&file);
-    let replaced = call.process.files.lock().set(new, file, on_exec(flags as u32));
+    let replaced = call.process.files().lock().set(new, file, on_exec(flags as u32));
     // With the table free, as in `add`.
     drop(kept);
-    locks::all_closed(call.process.number(), replaced?.into_iter().collect());
+    locks::all_closed(call.process.files().owner, replaced?.into_iter().collect());
     Ok(new)
 }
 
@@ -193,7 +195,7 @@ pub(super) fn dup3(call: &mut Call<'_>) -> Outcome {
 pub(super) fn set_on_exec(call: &Call<'_>, flags: usize) -> Outcome {
     let closes = flags as u32 & linux::FD_CLOEXEC != 0;
     let on_exec = if closes { OnExec::Close } else { OnExec::Keep };
-    call.process.files.lock().set_on_exec(call.args[0] as u32 as usize, on_exec)?;
+    call.process.files().lock().set_on_exec(call.args[0] as u32 as usize, on_exec)?;
     Ok(0)
 }
 
@@ -226,7 +228,7 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         linux::F_DUPFD => add(call, argument, file, OnExec::Keep),
         linux::F_DUPFD_CLOEXEC => add(call, argument, file, OnExec::Close),
         linux::F_GETFD => {
-            let on_exec = call.process.files.lock().on_exec(descriptor as u32 as usize)?;
+            let on_exec = call.process.files().lock().on_exec(descriptor as u32 as usize)?;
             Ok(usize::from(on_exec == OnExec::Close))
         }
         linux::F_SETFD => set_on_exec(call, argument),
@@ -248,6 +250,10 @@ pub(super) fn fcntl(call: &mut Call<'_>) -> Outcome {
         linux::F_SETPIPE_SZ => {
             file.kind::<PipeEnd>().ok_or(Errno::BADF)?.set_capacity(argument as u32 as usize)
         }
+        linux::F_ADD_SEALS => {
+            seals::add_seals(file.regular().ok_or(Errno::INVAL)?, argument as u32).map(|()| 0)
+        }
+        linux::F_GET_SEALS => Ok(seals::seals(file.regular().ok_or(Errno::INVAL)?)? as usize),
         // Signals for input are never sent, and nothing is leased.
         linux::F_SETOWN | linux::F_SETSIG => Ok(0),
         linux::F_GETOWN | linux::F_GETSIG => Ok(0),
@@ -279,7 +285,8 @@ pub(super) fn add_pair(
     target: usize,
 ) -> Outcome {
     let numbers = {
-        let mut files = call.process.files.lock();
+        let table = call.process.files();
+        let mut files = table.lock();
         let first = files.add(0, first, on_exec)?;
         match files.add(0, second, on_exec) {
             Ok(second) => [first, second],
@@ -294,32 +301,30 @@ pub(super) fn add_pair(
     let bytes = numbers.map(|number| (number as u32).to_ne_bytes());
     let told = put(&mut call.token, target, bytes.as_flattened());
     if told.is_err() {
-        let closed = call.process.files.lock().remove_if(|at, _| numbers.contains(&at));
+        let closed = call.process.files().lock().remove_if(|at, _| numbers.contains(&at));
         drop(closed);
     }
     told.map(|()| 0)
 }
 
-/// A file without a name: one of `/dev/shm` whose name goes at once.
+/// A file without a name.
 pub(super) fn memfd_create(call: &mut Call<'_>) -> Outcome {
     /// Characters of a name.
     const MOST: usize = 249;
+    const EXECUTES: u32 = 0x10;
+    const BOTH: u32 = linux::MFD_NOEXEC_SEAL | EXECUTES;
+    const KNOWN: u32 = linux::MFD_CLOEXEC | linux::MFD_ALLOW_SEALING | BOTH;
     let [name, flags, ..] = call.args;
+    names::known(flags, KNOWN)?;
     let flags = flags as u32;
-    // What a program says is no name for a file: it may be taken.
-    get_string(&mut call.token, name, MOST).map_err(|why| match why {
+    if flags & BOTH == BOTH {
+        return Err(Errno::INVAL);
+    }
+    let name = get_string(&mut call.token, name, MOST).map_err(|why| match why {
         Errno::NAMETOOLONG => Errno::INVAL,
         why => why,
     })?;
-    if flags & !(linux::MFD_CLOEXEC | linux::MFD_ALLOW_SEALING | linux::MFD_NOEXEC_SEAL) != 0 {
-        return Err(Errno::INVAL);
-    }
-    let path = alloc::format!("/dev/shm/memfd:{}", sched::next_number());
-    let cwd = call.process.cwd.lock().clone();
-    let opens = (linux::O_CREAT | linux::O_EXCL | linux::O_RDWR) as usize;
-    let file = files::open(&mut call.token, &cwd, path.as_bytes(), how(opens, 0o777))?;
-    files::unlink(&cwd, path.as_bytes())?;
+    let file = seals::memfd(&mut call.token, &call.process.cwd(), &name, flags)?;
     let closes = flags & linux::MFD_CLOEXEC != 0;
-    let on_exec = if closes { OnExec::Close } else { OnExec::Keep };
-    call.process.files.lock().add(0, file, on_exec)
+    add(call, 0, file, if closes { OnExec::Close } else { OnExec::Keep })
 }

@@ -157,7 +157,7 @@ pub(super) fn ftruncate(call: &mut Call<'_>) -> Outcome {
         if file.node().flags()? & APPEND != 0 {
             return Err(Errno::PERM);
         }
-        file.description().truncate(token, size, &Running)?;
+        file.truncate(token, size)?;
         notify(file.node(), linux::IN_MODIFY);
         Ok(0)
     })
@@ -207,7 +207,7 @@ pub(super) fn fallocate(call: &mut Call<'_>) -> Outcome {
     if kept & IMMUTABLE != 0 || (kept & APPEND != 0 && !grows) {
         return Err(Errno::PERM);
     }
-    regular.description().allocate(&mut call.token, mode as u32, offset, len, &Running)?;
+    regular.allocate(&mut call.token, mode as u32, offset, len)?;
     notify(regular.node(), linux::IN_MODIFY);
     Ok(0)
 }

@@ -14,9 +14,9 @@ use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::{names, system};
-use crate::files;
+use crate::files::{self, ProcessFile};
 use crate::memory::{USER_END, get, get_string, get_words, put, put_words};
-use crate::process::{self, CloneRequest, NAME, Process, Words};
+use crate::process::{self, CloneRequest, Process, Words};
 use crate::sched;
 use crate::signals::{Cause, SIGNALS, Waited};
 
@@ -27,8 +27,22 @@ pub(super) fn clone(call: &mut Call<'_>) -> Outcome {
     let [flags, stack, parent_number, child_number, thread_pointer, _] = call.args;
     let flags = flags as u64;
     let signal = flags as u32 & SIGNAL;
-    let request =
-        CloneRequest { flags, stack, parent_number, child_number, thread_pointer, signal };
+    const BOTH: u64 = (linux::CLONE_PIDFD | linux::CLONE_PARENT_SETTID) as u64;
+    // One place is for the one or the other.
+    let is_pid_fd = flags & u64::from(linux::CLONE_PIDFD) != 0;
+    if flags & BOTH == BOTH || (is_pid_fd && flags & u64::from(linux::CLONE_DETACHED) != 0) {
+        return Err(Errno::INVAL);
+    }
+    let descriptor = parent_number;
+    let request = CloneRequest {
+        flags,
+        stack,
+        parent_number,
+        descriptor,
+        child_number,
+        thread_pointer,
+        signal,
+    };
     run(call, request)
 }
 
@@ -58,7 +72,7 @@ pub(super) fn clone3(call: &mut Call<'_>) -> Outcome {
         // What a later version has is not known.
         return Err(Errno::TOOBIG);
     }
-    let [flags, _pidfd, child, parent, signal, stack, stack_size, thread_pointer] =
+    let [flags, descriptor, child, parent, signal, stack, stack_size, thread_pointer] =
         words.map(|word| word as usize);
     let refused = SIGNAL | linux::CLONE_DETACHED;
     if flags as u32 & refused != 0 || signal > SIGNALS || (stack == 0) != (stack_size == 0) {
@@ -72,6 +86,7 @@ pub(super) fn clone3(call: &mut Call<'_>) -> Outcome {
         signal: signal as u32,
         stack: stack.wrapping_add(stack_size),
         parent_number: parent,
+        descriptor,
         child_number: child,
         thread_pointer,
     };
@@ -86,6 +101,27 @@ pub(super) fn vfork(call: &mut Call<'_>) -> Outcome {
     let flags = u64::from(linux::CLONE_VM | linux::CLONE_VFORK);
     run(call, CloneRequest { flags, signal: linux::SIGCHLD, ..CloneRequest::default() })
 }
+
+/// `unshare`: what a process shares with others it has for itself from then on.
+pub(super) fn unshare(call: &mut Call<'_>) -> Outcome {
+    /// Threads share these for good.
+    const OF_THREADS: u32 = linux::CLONE_THREAD | linux::CLONE_SIGHAND | linux::CLONE_VM;
+    let flags = call.args[0] as u32;
+    names::known(call.args[0], OF_THREADS | linux::CLONE_FILES | linux::CLONE_FS | SEMAPHORES)?;
+    if flags & OF_THREADS != 0 && call.process.threads().len() > 1 {
+        return Err(Errno::INVAL);
+    }
+    if flags & linux::CLONE_FILES != 0 {
+        process::unshare_files(&call.process);
+    }
+    if flags & linux::CLONE_FS != 0 {
+        call.process.unshare_place();
+    }
+    Ok(0)
+}
+
+/// What is undone of semaphores is never shared.
+const SEMAPHORES: u32 = linux::CLONE_SYSVSEM;
 
 /// A table of texts, with a 0 at its end.
 ///
@@ -190,7 +226,16 @@ pub(super) fn wait4(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn waitid(call: &mut Call<'_>) -> Outcome {
     let [kind, which, target, flags, ..] = call.args;
+    let mut flags = flags;
     let which = match (kind as u32, which as i32) {
+        (linux::P_PIDFD, number) if number >= 0 => {
+            let file = call.process.file(number as usize)?;
+            let of = file.kind::<ProcessFile>().ok_or(Errno::BADF)?;
+            if file.flags() & linux::O_NONBLOCK != 0 {
+                flags |= linux::WNOHANG as usize;
+            }
+            of.process.number().cast_signed()
+        }
         (linux::P_ALL, _) => -1,
         (linux::P_PID, number) if number > 0 => number,
         (linux::P_PGID, group) if group >= 0 => -group,
@@ -201,7 +246,11 @@ pub(super) fn waitid(call: &mut Call<'_>) -> Outcome {
     if flags as u32 & known == 0 || flags as u32 & !(known | more) != 0 {
         return Err(Errno::INVAL);
     }
+    let asked = call.args[3] as u32;
     let child = process::wait(which, flags as u32)?;
+    if child.is_none() && asked & linux::WNOHANG == 0 {
+        return Err(Errno::AGAIN);
+    }
     if target != 0 {
         put_words(&mut call.token, target, child.map_or([0; process::INFO_WORDS], information))?;
     }
@@ -332,80 +381,6 @@ pub(super) fn arch_prctl(call: &mut Call<'_>) -> Outcome {
         GET_FS | GET_GS => {
             let base = if code as u32 == GET_FS { FsBase::read() } else { KernelGsBase::read() };
             put_words(&mut call.token, address, [base.as_u64()])?;
-            Ok(0)
-        }
-        _ => Err(Errno::INVAL),
-    }
-}
-
-/// What is asked for is the process', not the thread's.
-pub(super) fn prctl(call: &mut Call<'_>) -> Outcome {
-    const LAST_CAPABILITY: usize = 40;
-    const SET_DEATH_SIGNAL: u32 = 1;
-    const GET_DEATH_SIGNAL: u32 = 2;
-    const GET_DUMPABLE: u32 = 3;
-    const SET_DUMPABLE: u32 = 4;
-    const SET_NAME: u32 = 15;
-    const GET_NAME: u32 = 16;
-    const HAS_CAPABILITY: u32 = 23;
-    const SET_SLACK: u32 = 29;
-    const GET_SLACK: u32 = 30;
-    const SET_SUBREAPER: u32 = 36;
-    const GET_SUBREAPER: u32 = 37;
-    const SET_NO_NEW_PRIVILEGES: u32 = 38;
-    const GET_NO_NEW_PRIVILEGES: u32 = 39;
-    const SET_TRACER: u32 = 0x5961_6d61;
-    let asked = &call.process.asked;
-    match call.args[0] as u32 {
-        SET_DEATH_SIGNAL if call.args[1] > SIGNALS => Err(Errno::INVAL),
-        SET_DUMPABLE if call.args[1] > 1 => Err(Errno::INVAL),
-        SET_NO_NEW_PRIVILEGES if call.args[1..5] != [1, 0, 0, 0] => Err(Errno::INVAL),
-        GET_NO_NEW_PRIVILEGES if call.args[1..5] != [0; 4] => Err(Errno::INVAL),
-        SET_DEATH_SIGNAL => {
-            asked.death_signal.store(call.args[1] as u32, Relaxed);
-            Ok(0)
-        }
-        SET_SUBREAPER => {
-            asked.reaps.store(call.args[1] != 0, Relaxed);
-            Ok(0)
-        }
-        SET_NO_NEW_PRIVILEGES => {
-            asked.no_new_rights.store(true, Relaxed);
-            Ok(0)
-        }
-        SET_DUMPABLE | SET_SLACK | SET_TRACER => Ok(0),
-        GET_DUMPABLE => Ok(1),
-        GET_NO_NEW_PRIVILEGES => Ok(usize::from(asked.no_new_rights.load(Relaxed))),
-        GET_SLACK => Ok(50_000),
-        HAS_CAPABILITY if call.args[1] <= LAST_CAPABILITY => Ok(1),
-        code @ (GET_DEATH_SIGNAL | GET_SUBREAPER) => {
-            let value = if code == GET_SUBREAPER {
-                u32::from(asked.reaps.load(Relaxed))
-            } else {
-                asked.death_signal.load(Relaxed)
-            };
-            put(&mut call.token, call.args[1], &value.to_ne_bytes())?;
-            Ok(0)
-        }
-        SET_NAME => {
-            let mut bytes = [0; NAME];
-            // A short name may end where memory does.
-            match get_string(&mut call.token, call.args[1], NAME) {
-                Ok(name) => *call.process.name.lock() = name,
-                Err(Errno::NAMETOOLONG) => {
-                    get(&mut call.token, call.args[1], &mut bytes)?;
-                    *call.process.name.lock() = bytes.to_vec();
-                }
-                Err(errno) => return Err(errno),
-            }
-            Ok(0)
-        }
-        GET_NAME => {
-            let mut bytes = [0; NAME + 1];
-            let name = call.process.short_name();
-            let len = name.len().min(NAME);
-            bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
-            put(&mut call.token, call.args[1], &bytes)?;
             Ok(0)
         }
         _ => Err(Errno::INVAL),

@@ -210,7 +210,7 @@ pub(super) fn records(call: &mut Call<'_>, file: &OpenFile) -> Outcome {
     if is_open && told[PROCESS..PROCESS + 4] != [0; 4] {
         return Err(Errno::INVAL);
     }
-    let owner = if is_open { open_owner(file) } else { Owner::Process(call.process.number()) };
+    let owner = if is_open { open_owner(file) } else { Owner::Process(call.process.files().owner) };
     let table = Table::Records(number(file).ok_or(Errno::INVAL)?);
     let asks = matches!(command, linux::F_GETLK | linux::F_OFD_GETLK);
     let kind = match u32::from(u16::from_ne_bytes([told[0], told[1]])) {

@@ -11,7 +11,7 @@ use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
 use crate::calls::lock_limit::{has_lock_room, may_lock};
-use crate::files::{APPEND, OpenFile};
+use crate::files::{APPEND, NO_WRITES, OpenFile};
 use crate::memory::{
     AddressSpace, Machine, Space, USER_END, anonymous_request, is_anonymous, put, shared_anonymous,
 };
@@ -47,10 +47,11 @@ const RIGHTS: u32 = linux::PROT_READ
     | linux::PROT_GROWSDOWN
     | linux::PROT_GROWSUP;
 
-/// A file that shared memory is mapped from, or none.
+/// A file with these seals that shared memory is mapped from, or none.
 fn request(
     call: &Call<'_>,
     file: Option<&OpenFile>,
+    seals: u32,
     len: usize,
     rights: Rights,
 ) -> Result<Option<MapRequest<Machine>>, Errno> {
@@ -93,11 +94,19 @@ fn request(
     if sharing == Sharing::Shared && may_store && file.node().flags()? & APPEND != 0 {
         return Err(Errno::ACCES);
     }
-    let description = file.description().clone();
+    let is_sealed = sharing == Sharing::Shared && seals & NO_WRITES != 0;
+    if is_sealed && rights.contains(Rights::WRITE) {
+        return Err(Errno::PERM);
+    }
+    // One that cannot be made writable later.
+    let description = match is_sealed {
+        true => file.node().open(linux::O_RDONLY)?,
+        false => file.description().clone(),
+    };
     Ok(Some(MapRequest { description, offset: offset as u64, len, rights, sharing }))
 }
 
-/// Mappings that a process may have.
+/// Mappings that a process may have (`max_map_count`).
 const MOST: usize = 65_530;
 
 /// Checks that a process may have more mappings: a call makes one, or cuts one at both ends.
@@ -137,7 +146,11 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         return Err(if is_memory { Errno::NOMEM } else { Errno::INVAL });
     }
     let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::NOMEM)?;
-    let request = request(call, file.as_ref(), len, rights)?;
+    let memfd = file.as_ref().and_then(|file| file.regular()?.memfd());
+    // None is added until it is mapped.
+    let seals = memfd.map(|memfd| memfd.seals.lock());
+    let sealed = seals.as_ref().map_or(0, |seals| **seals);
+    let request = request(call, file.as_ref(), sealed, len, rights)?;
     if let Some(request) = &request {
         request.check()?;
     }
@@ -174,6 +187,7 @@ pub(super) fn mmap(call: &mut Call<'_>) -> Outcome {
         layout.map(space, address, len, |address| Ok(at(address)))?
     };
     drop(layout);
+    drop(seals);
     if is_memory && flags & linux::MAP_GROWSDOWN != 0 {
         AddressSpace::advise(space, address, len, Advised::GROWS_DOWN, Advised::empty())?;
     }
@@ -236,6 +250,9 @@ pub(super) fn mprotect(call: &mut Call<'_>) -> Outcome {
     need_areas(space)?;
     let end = range.end.next_multiple_of(PAGE_SIZE);
     let rights = Rights::from_bits_truncate(rights as u32);
+    if space.area_count() >= MOST {
+        return Err(Errno::NOMEM);
+    }
     // As far as it is mapped.
     let mapped = space.mapped_end(range.start..end);
     if mapped > range.start {

@@ -8,25 +8,29 @@
 //! | reads, writes and what else is done with open files | `io` |
 //! | from one open file to another | `between` |
 //! | `open`, `close`, `dup`, `fcntl`, `pipe` | `descriptors` |
-//! | `ioctl` | `control` |
-//! | advisory locks | `locks` |
+//! | `ioctl`; control messages of sockets | `control`, `ancillary` |
+//! | advisory locks; files without a name | `locks`, `seals` |
 //! | extended attributes | `extended` |
 //! | names; what `stat` says of them; `access`, `chmod`, `chown`, `utimensat` | `names`, `stat`, `attributes` |
-//! | `semget` and the like | `semaphores` |
+//! | `semget`, `msgget` and the like | `semaphores`, `queues` |
 //! | `io_submit` and the like | `requests` |
 //! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `lock_limit`, `segments` |
 //! | the memory of other processes | `remote` |
-//! | processes and threads | `life` |
+//! | whose the objects of System V are | `ipc` |
+//! | processes and threads; what they ask for by `prctl` | `life`, `asked` |
+//! | processes by descriptors | `pidfd` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
 //! | `poll`, `select`; `epoll`, `eventfd`, `timerfd` | `poll`, `events` |
 //! | timers | `timers` |
 //! | priorities | `scheduling` |
-//! | pairs of sockets | `sockets` |
+//! | sockets; their options; what is sent along with bytes | `sockets`, `socket_options`, `control` |
 //! | users, and what is refused | `users` |
 //! | what the system is | `system` |
 
 mod advice;
+mod ancillary;
+mod asked;
 mod attributes;
 mod between;
 mod call;
@@ -35,18 +39,23 @@ mod descriptors;
 mod events;
 mod extended;
 mod io;
+mod ipc;
 mod life;
 mod lock_limit;
 mod locks;
 mod mappings;
 mod names;
+mod pidfd;
 mod poll;
+mod queues;
 mod remote;
 mod requests;
 mod scheduling;
+mod seals;
 mod segments;
 mod semaphores;
 mod signals;
+mod socket_options;
 mod sockets;
 mod stat;
 mod system;
@@ -127,14 +136,15 @@ const fn begins(call: Sysno) -> bool {
         call,
         Sysno::open | Sysno::openat | Sysno::openat2 | Sysno::creat | Sysno::memfd_create
             | Sysno::dup | Sysno::dup2 | Sysno::dup3 | Sysno::fcntl | Sysno::flock
-            | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::socket | Sysno::connect | Sysno::poll | Sysno::ppoll
+            | Sysno::pipe | Sysno::pipe2 | Sysno::socketpair | Sysno::socket | Sysno::connect
+            | Sysno::sendto | Sysno::sendmsg | Sysno::sendmmsg | Sysno::poll | Sysno::ppoll
             | Sysno::epoll_create | Sysno::epoll_create1 | Sysno::epoll_ctl
-            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create | Sysno::inotify_init | Sysno::inotify_init1 | Sysno::inotify_add_watch | Sysno::signalfd | Sysno::signalfd4
+            | Sysno::eventfd | Sysno::eventfd2 | Sysno::timerfd_create | Sysno::pidfd_open | Sysno::inotify_init | Sysno::inotify_init1 | Sysno::inotify_add_watch | Sysno::signalfd | Sysno::signalfd4
             | Sysno::mknod | Sysno::mknodat | Sysno::mkdir | Sysno::mkdirat | Sysno::symlink | Sysno::symlinkat
             | Sysno::link | Sysno::linkat | Sysno::rename | Sysno::renameat | Sysno::renameat2
             | Sysno::setxattr | Sysno::lsetxattr | Sysno::fsetxattr
             | Sysno::io_setup
-            | Sysno::mmap | Sysno::remap_file_pages | Sysno::shmget | Sysno::semget | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
+            | Sysno::mmap | Sysno::remap_file_pages | Sysno::shmget | Sysno::semget | Sysno::msgget | Sysno::msgsnd | Sysno::shmat | Sysno::mremap | Sysno::mprotect | Sysno::timer_create
             | Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::execve
             | Sysno::execveat
     )
@@ -200,12 +210,14 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::accept4 => sockets::accept4(call),
         Sysno::getsockname => sockets::getsockname(call),
         Sysno::getpeername => sockets::getpeername(call),
-        Sysno::getsockopt => sockets::getsockopt(call),
-        Sysno::setsockopt => sockets::setsockopt(call),
+        Sysno::getsockopt => socket_options::getsockopt(call),
+        Sysno::setsockopt => socket_options::setsockopt(call),
         Sysno::sendmsg => sockets::sendmsg(call),
         Sysno::recvmsg => sockets::recvmsg(call),
         Sysno::recvfrom => sockets::recvfrom(call),
         Sysno::sendto => sockets::sendto(call),
+        Sysno::sendmmsg => sockets::sendmmsg(call),
+        Sysno::recvmmsg => sockets::recvmmsg(call),
 
         Sysno::mkdir => names::mkdir(call),
         Sysno::mkdirat => names::mkdirat(call),
@@ -272,6 +284,10 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::shmat => segments::shmat(call),
         Sysno::shmdt => segments::shmdt(call),
         Sysno::shmctl => segments::shmctl(call),
+        Sysno::msgget => queues::msgget(call),
+        Sysno::msgsnd => queues::msgsnd(call),
+        Sysno::msgrcv => queues::msgrcv(call),
+        Sysno::msgctl => queues::msgctl(call),
         Sysno::semget => semaphores::semget(call),
         Sysno::semop => semaphores::semop(call),
         Sysno::semtimedop => semaphores::semtimedop(call),
@@ -281,12 +297,16 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::clone3 => life::clone3(call),
         Sysno::fork => life::fork(call),
         Sysno::vfork => life::vfork(call),
+        Sysno::unshare => life::unshare(call),
         Sysno::execve => life::execve(call),
         Sysno::execveat => life::execveat(call),
         Sysno::exit => life::exit(call),
         Sysno::exit_group => life::exit_group(call),
         Sysno::wait4 => life::wait4(call),
         Sysno::waitid => life::waitid(call),
+        Sysno::pidfd_open => pidfd::pidfd_open(call),
+        Sysno::pidfd_send_signal => pidfd::pidfd_send_signal(call),
+        Sysno::pidfd_getfd => pidfd::pidfd_getfd(call),
         Sysno::getpid => Ok(call.process.number() as usize),
         Sysno::getppid => Ok(call.process.parent_number() as usize),
         Sysno::gettid => life::gettid(call),
@@ -299,7 +319,7 @@ fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::set_robust_list => life::set_robust_list(call),
         Sysno::get_robust_list => life::get_robust_list(call),
         Sysno::arch_prctl => life::arch_prctl(call),
-        Sysno::prctl => life::prctl(call),
+        Sysno::prctl => asked::prctl(call),
 
         Sysno::rt_sigaction => signals::sigaction(call),
         Sysno::rt_sigprocmask => signals::sigprocmask(call),

@@ -44,7 +44,7 @@ pub(super) fn start_of_any(
 }
 
 pub(super) fn cwd(call: &Call<'_>) -> Directory {
-    call.process.cwd.lock().clone()
+    call.process.cwd()
 }
 
 /// A directory and a path of two arguments.
@@ -101,7 +101,7 @@ pub(super) fn mkdir(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn mkdirat(call: &mut Call<'_>) -> Outcome {
     let (at, path) = place(call, 0)?;
-    let mode = call.args[2] as u32 & !call.process.umask.load(Relaxed);
+    let mode = call.args[2] as u32 & !call.process.umask();
     files::make(&at, &path, New::Directory(mode))?;
     Ok(0)
 }
@@ -115,7 +115,7 @@ pub(super) fn mknod(call: &mut Call<'_>) -> Outcome {
 pub(super) fn mknodat(call: &mut Call<'_>) -> Outcome {
     let (at, path) = place(call, 0)?;
     let asked = call.args[2] as u32;
-    let mode = asked & 0o7777 & !call.process.umask.load(Relaxed);
+    let mode = asked & 0o7777 & !call.process.umask();
     let new = match Kind::of_mode(asked) {
         None if asked & linux::S_IFMT == 0 => New::File(mode),
         Some(Kind::File) => New::File(mode),
@@ -255,7 +255,8 @@ fn set_cwd(call: &Call<'_>, node: Directory) -> Outcome {
         return Err(Errno::NOTDIR);
     }
     credentials().need(&node.attributes()?.status, EXECUTE)?;
-    let old = core::mem::replace(&mut *call.process.cwd.lock(), node);
+    let place = call.process.place();
+    let old = core::mem::replace(&mut *place.cwd.lock(), node);
     drop(old);
     Ok(0)
 }
@@ -272,5 +273,5 @@ pub(super) fn fchdir(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn umask(call: &mut Call<'_>) -> Outcome {
-    Ok(call.process.umask.swap(call.args[0] as u32 & 0o777, Relaxed) as usize)
+    Ok(call.process.place().umask.swap(call.args[0] as u32 & 0o777, Relaxed) as usize)
 }

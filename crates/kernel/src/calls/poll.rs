@@ -14,16 +14,11 @@ use crate::calls::call::{Call, Outcome};
 use crate::calls::time::{NANOSECONDS, nanoseconds, timespec};
 use crate::files::{OpenFile, Ready};
 use crate::memory::{get, get_words, put, put_words};
-use crate::task;
+use crate::task::{self, from_now};
 use crate::waits::poll_key;
 
 /// Files of one call, at most.
 const MAX_POLLED: usize = 65_536;
-
-/// The time `len` nanoseconds from now.
-fn from_now(len: u64) -> u64 {
-    clock::monotonic().saturating_add(len)
-}
 
 /// Has a mask hold for the call, if there is one.
 pub(super) fn mask(call: &mut Call<'_>, at: usize, size: usize) -> Result<(), Errno> {
@@ -71,7 +66,12 @@ pub(super) fn in_milliseconds(milliseconds: usize) -> Option<u64> {
 
 pub(super) fn poll(call: &mut Call<'_>) -> Outcome {
     let [files, count, milliseconds, ..] = call.args;
-    poll_until(call, files, count, in_milliseconds(milliseconds))
+    let until = in_milliseconds(milliseconds);
+    let polled = poll_until(call, files, count, until);
+    if polled == Err(Errno::INTR) {
+        task::resumes_until(until);
+    }
+    polled
 }
 
 pub(super) fn ppoll(call: &mut Call<'_>) -> Outcome {
@@ -81,7 +81,18 @@ pub(super) fn ppoll(call: &mut Call<'_>) -> Outcome {
         timeout => Some(from_now(timespec(call, timeout)?)),
     };
     mask(call, signals, size)?;
-    poll_until(call, files, count, until)
+    let polled = poll_until(call, files, count, until);
+    tell_rest(call, timeout, until, 1);
+    polled
+}
+
+/// Tells what is left of a time, in seconds and units of so many nanoseconds, unless the call waits
+/// for good. As on Linux, it is no error if the time lies in memory that is only read.
+fn tell_rest(call: &mut Call<'_>, at: usize, until: Option<u64>, unit: u64) {
+    let Some(until) = until.filter(|_| at != 0) else { return };
+    let left = until.saturating_sub(clock::monotonic());
+    let words = [left / NANOSECONDS, left % NANOSECONDS / unit];
+    let _not_reported = put_words(&mut call.token, at, words);
 }
 
 fn poll_until(call: &mut Call<'_>, at: usize, count: usize, until: Option<u64>) -> Outcome {
@@ -185,14 +196,7 @@ fn select_until(call: &mut Call<'_>, until: Option<u64>, unit: u64) -> Outcome {
     let files = selected(call, count, &asked)?;
     let wakes_at = files.iter().filter_map(|(_, file)| file.wakes_at()).min();
     let ready = wait(until, wakes_at, || Ok(select_among(&files, &asked, &mut told)));
-    if timeout != 0
-        && let Some(until) = until
-    {
-        let left = until.saturating_sub(clock::monotonic());
-        let words = [left / NANOSECONDS, left % NANOSECONDS / unit];
-        // As on Linux: the time may lie in memory that is only read.
-        let _not_reported = put_words(&mut call.token, timeout, words);
-    }
+    tell_rest(call, timeout, until, unit);
     let ready = ready?;
     for (set, at) in told.iter().zip(sets).filter(|(_, at)| *at != 0) {
         put(&mut call.token, at, &set.map(u64::to_ne_bytes).as_flattened()[..len])?;

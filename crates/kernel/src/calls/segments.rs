@@ -3,74 +3,114 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use faultless::prelude::PAGE_SIZE;
 use faultless_posix::{Errno, MapRequest, Rights, Sharing};
 
+use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
-use crate::memory::{AddressSpace, Open, put, shared_anonymous};
+use crate::calls::ipc::{CREATE, LIMITS, New, Owned, PRIVATE, REMOVE, SET, STATUS};
+use crate::credentials::{EXECUTE, READ, WRITE};
+use crate::memory::{AddressSpace, Open, put_words, shared_anonymous};
 use crate::process::{Layout, checked};
 use crate::sched;
 use crate::sync::Lock;
-use crate::task::credentials;
-
-pub(super) const PRIVATE: u32 = 0;
-pub(super) const CREATE: u32 = 0o1000;
-pub(super) const EXCLUSIVE: u32 = 0o2000;
 
 /// The flags of `shmat`.
 const READ_ONLY: u32 = 0o10000;
 const ROUND: u32 = 0o20000;
 const REPLACE: u32 = 0o40000;
+const EXECUTES: u32 = 0o100_000;
 
-/// The commands of `shmctl`.
-pub(super) const REMOVE: u32 = 0;
-pub(super) const SET: u32 = 1;
-pub(super) const STATUS: u32 = 2;
+/// The mode bits of a segment that goes with its last mapping, and of one that is locked.
+const GOES: u32 = 0o1000;
+const LOCKED: u32 = 0o2000;
+
+/// The commands of `shmctl`, beside those that all kinds know.
+const LOCK: u32 = 11;
+const UNLOCK: u32 = 12;
+const STATUS_AT: u32 = 13;
+const USE: u32 = 14;
+const ANY_STATUS_AT: u32 = 15;
 
 /// Bytes of a segment, at most, and how many there are.
 const LARGEST: usize = 1 << 40;
 const MOST: usize = 4096;
 
 struct Segment {
-    key: u32,
+    owned: Owned,
     size: usize,
-    mode: u32,
-    owner: (u32, u32),
     creator: u32,
+    /// The process that mapped it or took it away last, and when; when it changed.
+    last: u32,
+    mapped: u64,
+    unmapped: u64,
+    changed: u64,
     memory: Open,
+}
+
+impl Segment {
+    /// How often it is mapped.
+    fn count(&self) -> usize {
+        Arc::strong_count(&self.memory) - 1
+    }
+
+    /// Whether it was to go, and is not mapped any more.
+    fn is_over(&self) -> bool {
+        self.owned.mode & GOES != 0 && self.count() == 0
+    }
 }
 
 static SEGMENTS: Lock<BTreeMap<u32, Segment>> = Lock::new(BTreeMap::new());
 
+/// Calls `body` with a segment.
+///
+/// # Errors
+/// `EINVAL`: there is none; those of `body`.
+fn with<R>(number: u32, body: impl FnOnce(&mut Segment) -> Result<R, Errno>) -> Result<R, Errno> {
+    drop(take_over());
+    body(SEGMENTS.lock().get_mut(&number).ok_or(Errno::INVAL)?)
+}
+
+/// Takes those out that are over: the end of a mapping does not tell. They are dropped by the
+/// caller, with the lock free.
+fn take_over() -> Vec<Segment> {
+    let mut segments = SEGMENTS.lock();
+    let over = segments.iter().filter(|(_, segment)| segment.is_over());
+    let over: Vec<u32> = over.map(|(number, _)| *number).collect();
+    over.iter().filter_map(|number| segments.remove(number)).collect()
+}
+
 pub(super) fn shmget(call: &mut Call<'_>) -> Outcome {
     let [key, size, flags, ..] = call.args;
     let (key, flags) = (key as u32, flags as u32);
+    drop(take_over());
     if key != PRIVATE {
         let segments = SEGMENTS.lock();
-        let known = segments.iter().find(|(_, segment)| segment.key == key);
+        let known = segments.iter().find(|(_, segment)| segment.owned.key == key);
         if let Some((number, segment)) = known {
-            return match flags {
-                flags if flags & (CREATE | EXCLUSIVE) == CREATE | EXCLUSIVE => Err(Errno::EXIST),
-                _ if size > segment.size => Err(Errno::INVAL),
-                _ => Ok(*number as usize),
-            };
+            return segment.owned.find(flags, segment.size, size).map(|()| *number as usize);
         }
         if flags & CREATE == 0 {
             return Err(Errno::NOENT);
         }
     }
+    if flags & LARGE_PAGES != 0 {
+        return Err(Errno::NOMEM);
+    }
     if size == 0 || size > LARGEST {
         return Err(Errno::INVAL);
     }
     let memory = shared_anonymous(size, Rights::empty())?.description;
-    let own = credentials();
     let segment = Segment {
-        key,
+        owned: Owned::new(key, flags),
         size,
-        mode: flags & 0o777,
-        owner: (own.user.effective, own.group.effective),
         creator: call.process.number(),
+        last: 0,
+        mapped: 0,
+        unmapped: 0,
+        changed: clock::real(),
         memory,
     };
     let number = sched::next_number();
@@ -84,16 +124,28 @@ pub(super) fn shmget(call: &mut Call<'_>) -> Outcome {
     Ok(number as usize)
 }
 
+/// `SHM_HUGETLB`.
+const LARGE_PAGES: u32 = 0o4000;
+
 pub(super) fn shmat(call: &mut Call<'_>) -> Outcome {
     let [number, address, flags, ..] = call.args;
     let flags = flags as u32;
-    let (description, size) = {
-        let segments = SEGMENTS.lock();
-        let segment = segments.get(&(number as u32)).ok_or(Errno::INVAL)?;
-        (Arc::clone(&segment.memory), segment.size)
-    };
     let mut rights = Rights::READ;
     rights.set(Rights::WRITE, flags & READ_ONLY == 0);
+    rights.set(Rights::EXECUTE, flags & EXECUTES != 0);
+    if (address == 0 && flags & REPLACE != 0)
+        || (flags & ROUND == 0 && !address.is_multiple_of(PAGE_SIZE))
+    {
+        return Err(Errno::INVAL);
+    }
+    let process = call.process.number();
+    let (description, size) = with(number as u32, |segment| {
+        let wanted = if rights.contains(Rights::WRITE) { READ | WRITE } else { READ };
+        let executes = if rights.contains(Rights::EXECUTE) { EXECUTE } else { 0 };
+        segment.owned.need(wanted | executes)?;
+        (segment.last, segment.mapped) = (process, clock::real());
+        Ok((Arc::clone(&segment.memory), segment.size))
+    })?;
     let len = size.next_multiple_of(PAGE_SIZE);
     let request = MapRequest { description, offset: 0, len, rights, sharing: Sharing::Shared };
     let address = if flags & ROUND == 0 { address } else { address / PAGE_SIZE * PAGE_SIZE };
@@ -121,44 +173,96 @@ pub(super) fn shmdt(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::INVAL);
     }
     AddressSpace::unmap(memory.space(), address, area.pages.len() * PAGE_SIZE)?;
+    let process = call.process.number();
+    for segment in SEGMENTS.lock().values_mut() {
+        if Arc::ptr_eq(&segment.memory, &area.description) {
+            (segment.last, segment.unmapped) = (process, clock::real());
+        }
+    }
+    drop(area);
+    drop(take_over());
     Ok(0)
 }
 
-/// The words of a `struct ipc_perm`. Whoever made it counts as its owner.
-pub(super) const fn ownership(key: u32, (uid, gid): (u32, u32), mode: u32) -> [u64; 6] {
-    const fn pair(low: u32, high: u32) -> u64 {
-        low as u64 | (high as u64) << 32
-    }
-    [pair(key, uid), pair(gid, uid), pair(gid, mode), 0, 0, 0]
+/// The words of a `struct shmid_ds`.
+fn status(segment: &Segment) -> [u64; 14] {
+    const SECOND: u64 = 1_000_000_000;
+    let [a, b, c, d, e, f] = segment.owned.words();
+    let times = [segment.mapped, segment.unmapped, segment.changed].map(|time| time / SECOND);
+    let processes = u64::from(segment.creator) | u64::from(segment.last) << 32;
+    let [mapped, unmapped, changed] = times;
+    let (size, count) = (segment.size as u64, segment.count() as u64);
+    [a, b, c, d, e, f, size, mapped, unmapped, changed, processes, count, 0, 0]
 }
 
-/// A segment that is removed stays for as long as it is mapped.
 pub(super) fn shmctl(call: &mut Call<'_>) -> Outcome {
-    const LIMITS: u32 = 3;
     let [number, command, target, ..] = call.args;
     let number = number as u32;
+    if number.cast_signed() < 0 {
+        return Err(Errno::INVAL);
+    }
     match command as u32 {
         REMOVE => {
-            let removed = SEGMENTS.lock().remove(&number);
-            removed.map(|_| 0).ok_or(Errno::INVAL)
+            with(number, |segment| {
+                segment.owned.need_owner()?;
+                segment.owned.mode |= GOES;
+                segment.owned.key = PRIVATE;
+                Ok(())
+            })?;
+            drop(take_over());
+            Ok(0)
         }
         STATUS => {
-            let words = {
-                let segments = SEGMENTS.lock();
-                let segment = segments.get(&number).ok_or(Errno::INVAL)?;
-                let [a, b, c, d, e, f] = ownership(segment.key, segment.owner, segment.mode);
-                let mapped = Arc::strong_count(&segment.memory) as u64 - 1;
-                let (size, creator) = (segment.size as u64, u64::from(segment.creator));
-                [a, b, c, d, e, f, size, 0, 0, 0, creator, mapped, 0, 0]
-            };
-            put(&mut call.token, target, words.map(u64::to_ne_bytes).as_flattened())?;
+            let words = with(number, |segment| {
+                segment.owned.need(READ)?;
+                Ok(status(segment))
+            })?;
+            put_words(&mut call.token, target, words)?;
             Ok(0)
         }
-        SET => SEGMENTS.lock().get(&number).map(|_| 0).ok_or(Errno::INVAL),
+        command @ (STATUS_AT | ANY_STATUS_AT) => {
+            let (found, words) = {
+                let segments = SEGMENTS.lock();
+                let (found, segment) = segments.iter().nth(number as usize).ok_or(Errno::INVAL)?;
+                if command == STATUS_AT {
+                    segment.owned.need(READ)?;
+                }
+                (*found, status(segment))
+            };
+            put_words(&mut call.token, target, words)?;
+            Ok(found as usize)
+        }
+        SET => {
+            let new = New::get(call, target)?;
+            with(number, |segment| {
+                segment.owned.set(new)?;
+                segment.changed = clock::real();
+                Ok(0)
+            })
+        }
+        command @ (LOCK | UNLOCK) => with(number, |segment| {
+            segment.owned.need_owner()?;
+            segment.owned.mode &= !LOCKED;
+            segment.owned.mode |= if command == LOCK { LOCKED } else { 0 };
+            Ok(0)
+        }),
         LIMITS => {
             let words = [LARGEST as u64, 1, MOST as u64, MOST as u64, (LARGEST / PAGE_SIZE) as u64];
-            put(&mut call.token, target, words.map(u64::to_ne_bytes).as_flattened())?;
-            Ok(0)
+            put_words(&mut call.token, target, words)?;
+            Ok(SEGMENTS.lock().len().saturating_sub(1))
+        }
+        USE => {
+            let (count, pages) = {
+                let segments = SEGMENTS.lock();
+                let pages = segments.values().map(|segment| segment.size.div_ceil(PAGE_SIZE));
+                (segments.len(), pages.sum::<usize>())
+            };
+            put_words(
+                &mut call.token,
+                target,
+                [count as u64, pages as u64, pages as u64, 0, 0, 0],
+            )?;
+            Ok(count.saturating_sub(1))
         }
         _ => Err(Errno::INVAL),
     }

@@ -14,13 +14,13 @@ use faultless_posix::Errno;
 
 use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
-use crate::calls::segments::{CREATE, EXCLUSIVE, PRIVATE, REMOVE, SET, STATUS, ownership};
+use crate::calls::ipc::{CREATE, New, Owned, PRIVATE, REMOVE, SET, STATUS};
 use crate::calls::time::timespec;
-use crate::credentials::{READ, WRITE, allowed};
+use crate::credentials::{READ, WRITE};
 use crate::memory::{get, put};
 use crate::sched;
 use crate::sync::Lock;
-use crate::task::{credentials, wait_until};
+use crate::task::wait_until;
 use crate::waits::{key_of, wake};
 
 /// Semaphores of a set, and sets, at most; operations of one call; the largest value.
@@ -50,9 +50,7 @@ struct Semaphore {
 }
 
 struct Semaphores {
-    key: u32,
-    mode: u32,
-    owner: (u32, u32),
+    owned: Owned,
     each: Vec<Semaphore>,
     /// What the end of a process adds to the values.
     undone: BTreeMap<u32, Vec<i32>>,
@@ -95,28 +93,6 @@ impl Operation {
 }
 
 impl Semaphores {
-    /// Checks that the caller may do with the set what the bits say.
-    ///
-    /// # Errors
-    /// `EACCES`.
-    fn need(&self, wanted: u32) -> Result<(), Errno> {
-        let own = credentials();
-        let groups = |group| own.group.effective == group || own.groups.contains(&group);
-        let bits = allowed(self.mode, self.owner, own.user.effective, groups);
-        let has = own.is_root() || bits & wanted == wanted;
-        if has { Ok(()) } else { Err(Errno::ACCES) }
-    }
-
-    /// Checks that the set is the caller's.
-    ///
-    /// # Errors
-    /// `EPERM`.
-    fn need_owner(&self) -> Result<(), Errno> {
-        let own = credentials();
-        let is_own = own.is_root() || own.user.effective == self.owner.0;
-        if is_own { Ok(()) } else { Err(Errno::PERM) }
-    }
-
     fn get(&self, number: usize) -> Result<Semaphore, Errno> {
         self.each.get(number).copied().ok_or(Errno::INVAL)
     }
@@ -206,11 +182,8 @@ pub(super) fn semget(call: &mut Call<'_>) -> Outcome {
     if count > LARGEST {
         return Err(Errno::INVAL);
     }
-    let own = credentials();
     let made = Semaphores {
-        key,
-        mode: flags & 0o777,
-        owner: (own.user.effective, own.group.effective),
+        owned: Owned::new(key, flags),
         each: vec![Semaphore::default(); count],
         undone: BTreeMap::new(),
         waiting: Vec::new(),
@@ -218,13 +191,9 @@ pub(super) fn semget(call: &mut Call<'_>) -> Outcome {
         changed: clock::real(),
     };
     let mut sets = SETS.lock();
-    let known = sets.iter().find(|(_, set)| key != PRIVATE && set.key == key);
+    let known = sets.iter().find(|(_, set)| key != PRIVATE && set.owned.key == key);
     if let Some((number, set)) = known {
-        return match flags {
-            flags if flags & (CREATE | EXCLUSIVE) == CREATE | EXCLUSIVE => Err(Errno::EXIST),
-            _ if count > set.each.len() => Err(Errno::INVAL),
-            _ => set.need(flags >> 6 & 7 | flags >> 3 & 7 | flags & 7).map(|()| *number as usize),
-        };
+        return set.owned.find(flags, set.each.len(), count).map(|()| *number as usize);
     }
     if key != PRIVATE && flags & CREATE == 0 {
         return Err(Errno::NOENT);
@@ -267,7 +236,7 @@ pub(super) fn semtimedop(call: &mut Call<'_>) -> Outcome {
         if operations.iter().any(|operation| operation.number >= set.each.len()) {
             return Err(Errno::FBIG);
         }
-        set.need(if changes { WRITE } else { READ })
+        set.owned.need(if changes { WRITE } else { READ })
     })?;
     let waits = with(number, |set| match set.operate(&operations, by)? {
         None => {
@@ -324,7 +293,7 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
         REMOVE => {
             let removed = {
                 let mut sets = SETS.lock();
-                sets.get(&number).ok_or(Errno::INVAL)?.need_owner()?;
+                sets.get(&number).ok_or(Errno::INVAL)?.owned.need_owner()?;
                 sets.remove(&number)
             };
             for waiting in removed.into_iter().flat_map(|set| set.waiting) {
@@ -333,18 +302,25 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
             wake(key_of(&SETS));
             Ok(0)
         }
-        SET => set_owner(call, number, argument),
+        SET => {
+            let new = New::get(call, argument)?;
+            with(number, |set| {
+                set.owned.set(new)?;
+                set.changed = clock::real();
+                Ok(0)
+            })
+        }
         STATUS => tell(call, number, argument),
         GET_VALUE => with(number, |set| {
-            set.need(READ)?;
+            set.owned.need(READ)?;
             set.get(which).map(|semaphore| semaphore.value.into())
         }),
         GET_PROCESS => with(number, |set| {
-            set.need(READ)?;
+            set.owned.need(READ)?;
             set.get(which).map(|semaphore| semaphore.process as usize)
         }),
         COUNT_MORE | COUNT_ZERO => with(number, |set| {
-            set.need(READ)?;
+            set.owned.need(READ)?;
             set.get(which)?;
             let for_zero = command as u32 == COUNT_ZERO;
             let is_meant = |on: &Operation| on.number == which && (on.change == 0) == for_zero;
@@ -352,7 +328,7 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
         }),
         GET_ALL => {
             let values: Vec<u8> = with(number, |set| {
-                set.need(READ)?;
+                set.owned.need(READ)?;
                 Ok(set.each.iter().flat_map(|one| one.value.to_ne_bytes()).collect())
             })?;
             put(&mut call.token, argument, &values)?;
@@ -375,7 +351,7 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
 fn set_values(call: &Call<'_>, number: u32, first: usize, values: &[u32]) -> Outcome {
     let process = call.process.number();
     with(number, |set| {
-        set.need(WRITE)?;
+        set.owned.need(WRITE)?;
         let end = first + values.len();
         let each = set.each.get_mut(first..end).ok_or(Errno::INVAL)?;
         if values.iter().any(|value| *value > MOST_VALUE as u32) {
@@ -395,26 +371,12 @@ fn set_values(call: &Call<'_>, number: u32, first: usize, values: &[u32]) -> Out
     Ok(0)
 }
 
-/// `IPC_SET`: gives the set away, and changes its mode.
-fn set_owner(call: &mut Call<'_>, number: u32, at: usize) -> Outcome {
-    let mut words = [[0; 4]; 6];
-    get(&mut call.token, at, words.as_flattened_mut())?;
-    let [_, user, group, _, _, mode] = words.map(u32::from_ne_bytes);
-    with(number, |set| {
-        set.need_owner()?;
-        set.owner = (user, group);
-        set.mode = mode & 0o777;
-        set.changed = clock::real();
-        Ok(0)
-    })
-}
-
 /// `IPC_STAT`: `struct semid_ds`.
 fn tell(call: &mut Call<'_>, number: u32, target: usize) -> Outcome {
     const SECOND: u64 = 1_000_000_000;
     let words = with(number, |set| {
-        set.need(READ)?;
-        let [a, b, c, d, e, f] = ownership(set.key, set.owner, set.mode);
+        set.owned.need(READ)?;
+        let [a, b, c, d, e, f] = set.owned.words();
         let (operated, changed) = (set.operated / SECOND, set.changed / SECOND);
         Ok([a, b, c, d, e, f, operated, 0, changed, 0, set.each.len() as u64, 0, 0])
     })?;

@@ -11,10 +11,10 @@ use linux_raw_sys::general as linux;
 use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
 use crate::calls::time::timespec;
-use crate::memory::{get_words, put_words};
+use crate::memory::{get_words, put, put_words};
 use crate::process::{self, Process};
 use crate::sched;
-use crate::signals::{Action, Cause, SIGNALS, UNBLOCKABLE, bit};
+use crate::signals::{Action, Cause, HandlerStack, SIGNALS, UNBLOCKABLE, bit};
 use crate::task::credentials;
 
 /// The size of a set of signals.
@@ -40,7 +40,7 @@ pub(super) fn sigaction(call: &mut Call<'_>) -> Outcome {
         }
         let [handler, flags, restorer, mask] = get_words(&mut call.token, new)?;
         let action = Action { handler: handler as usize, flags, restorer: restorer as usize, mask };
-        call.process.life.signals.actions.lock()[number as usize - 1] = action;
+        call.process.life.signals.set_action(number, action);
         if call.process.life.signals.ignores(number) {
             // One that is pending goes, too.
             call.process.life.signals.withdraw(bit(number));
@@ -88,9 +88,14 @@ pub(super) fn sigreturn(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn sigpending(call: &mut Call<'_>) -> Outcome {
     let [target, size, ..] = call.args;
-    check_size(size)?;
-    let pending = sched::with_current(|thread| thread.signals.pending(&call.process.life.signals));
-    put_words(&mut call.token, target, [pending])?;
+    if size > SET {
+        return Err(Errno::INVAL);
+    }
+    let pending = sched::with_current(|thread| {
+        let blocked = thread.signals.blocked.load(Relaxed);
+        thread.signals.pending(&call.process.life.signals) & blocked
+    });
+    put(&mut call.token, target, &pending.to_ne_bytes()[..size])?;
     Ok(0)
 }
 
@@ -115,40 +120,25 @@ pub(super) fn pause() -> Outcome {
 
 pub(super) fn sigaltstack(call: &mut Call<'_>) -> Outcome {
     let [new, old, ..] = call.args;
-    let (start, size) = sched::with_current(|thread| *thread.signals.stack.lock());
+    let before = sched::with_current(|thread| *thread.signals.stack.lock());
     let stack_pointer = call.frame.rsp as usize;
-    let is_on_it = start < stack_pointer && stack_pointer - start <= size;
     if new != 0 {
-        let [new_start, flags, new_size] = get_words(&mut call.token, new)?;
-        if is_on_it {
+        let [start, flags, size] = get_words(&mut call.token, new)?;
+        if before.has(stack_pointer) {
             return Err(Errno::PERM);
         }
-        let stack = match flags as u32 {
-            linux::SS_DISABLE => (0, 0),
-            0 | linux::SS_ONSTACK if (new_size as usize) < linux::MINSIGSTKSZ as usize => {
-                return Err(Errno::NOMEM);
-            }
-            0 | linux::SS_ONSTACK => {
-                let range = process::checked(new_start as usize, new_size as usize)?;
-                (range.start, range.len())
-            }
-            _ => return Err(Errno::INVAL),
-        };
+        let stack = HandlerStack::new(flags as u32, start as usize, size as usize)?;
         sched::with_current(|thread| *thread.signals.stack.lock() = stack);
     }
     if old != 0 {
-        let flags = match (size, is_on_it) {
-            (0, _) => linux::SS_DISABLE,
-            (_, true) => linux::SS_ONSTACK,
-            (_, false) => 0,
-        };
-        put_words(&mut call.token, old, [start as u64, flags.into(), size as u64])?;
+        let flags = before.flags(stack_pointer).into();
+        put_words(&mut call.token, old, [before.start as u64, flags, before.size as u64])?;
     }
     Ok(0)
 }
 
 /// A signal, or 0 to send none and look whether it could be sent.
-fn signal_or_none(argument: usize) -> Result<Option<u32>, Errno> {
+pub(super) fn signal_or_none(argument: usize) -> Result<Option<u32>, Errno> {
     if argument as u32 == 0 { Ok(None) } else { signal(argument).map(Some) }
 }
 
@@ -173,7 +163,7 @@ fn send_to(call: &Call<'_>, number: i32, signal: Option<u32>, cause: Cause) -> O
 
 /// Whether the caller may send a signal to a process: one of the same user, or of the same session
 /// if it is to go on.
-fn may_send(call: &Call<'_>, to: &Process, signal: Option<u32>) -> bool {
+pub(super) fn may_send(call: &Call<'_>, to: &Process, signal: Option<u32>) -> bool {
     let (own, other) = (credentials().user, to.credentials().user);
     let is_same = [own.real, own.effective].iter().any(|id| [other.real, other.saved].contains(id));
     let session = call.process.session.load(Relaxed);
@@ -198,6 +188,24 @@ pub(super) fn sigqueueinfo(call: &mut Call<'_>) -> Outcome {
     }
     let cause = Cause::Queued { code, words: [first, value] };
     send_to(call, number, signal_or_none(which)?, cause)
+}
+
+/// What a program says of a signal in a `siginfo_t`, for the process of a number.
+///
+/// # Errors
+/// `EINVAL`: it is of another signal; `EPERM`; `EFAULT`.
+pub(super) fn queued(
+    call: &mut Call<'_>,
+    at: usize,
+    which: usize,
+    number: u32,
+) -> Result<Cause, Errno> {
+    let [signal, code, first, value] = get_words(&mut call.token, at)?;
+    if signal as u32 != which as u32 {
+        return Err(Errno::INVAL);
+    }
+    need_code(call, code as i32, number.cast_signed())?;
+    Ok(Cause::Queued { code: code as i32, words: [first, value] })
 }
 
 /// Checks the `si_code` of a signal that a program sends: only the kernel sends others with these.

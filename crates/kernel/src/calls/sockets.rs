@@ -1,6 +1,7 @@
 //! Sockets of the family `AF_UNIX`: streams of bytes, and messages.
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use alloc::vec;
@@ -8,21 +9,23 @@ use alloc::vec::Vec;
 
 use faultless::prelude::MayFault;
 use faultless_posix::Errno;
-use linux_raw_sys::general as linux;
 
+use crate::arch::clock;
+use crate::calls::ancillary::{self, CLOSES, CUT, FLAGS, Room};
 use crate::calls::call::{Call, Outcome};
 use crate::calls::descriptors::{add, add_pair, on_exec};
 use crate::calls::names::cwd;
-use crate::files::{self, Datagrams, Name, OpenFile, PipeEnd, Ready, Socket, Taking, Waits, Way};
+use crate::calls::time::timespec;
+use crate::files::{self, Along, OpenFile, Passed, Sender, Socket, Taking, Type, Waits, Way};
 use crate::memory::{
     UserBytes, copy_out, get, get_words, put, put_words, with_buffer, with_vector,
 };
-use crate::task::raise;
 
 /// `AF_UNIX`, and the types of its sockets.
 const UNIX: u16 = 1;
 const STREAM: u32 = 1;
 const DATAGRAM: u32 = 2;
+const PACKETS: u32 = 5;
 const TYPE: u32 = 0xf;
 
 /// Flags of sending and receiving.
@@ -30,7 +33,9 @@ const OUT_OF_BAND: u32 = 1;
 const PEEK: u32 = 2;
 const TRUNCATED: u32 = 0x20;
 const DONT_WAIT: u32 = 0x40;
+const WAIT_ALL: u32 = 0x100;
 const NO_SIGNAL: u32 = 0x4000;
+const WAIT_FOR_ONE: u32 = 0x1_0000;
 
 /// Bytes of `struct sockaddr_un`: the family, and a path.
 const FAMILY: usize = 2;
@@ -40,67 +45,48 @@ const ADDRESS: usize = 110;
 ///
 /// # Errors
 /// Why there is no such socket.
-fn kind(family: usize, kind: usize, protocol: usize) -> Result<(u32, u32), Errno> {
+fn kind(family: usize, kind: usize, protocol: usize) -> Result<(Type, u32), Errno> {
     let (kind, flags) = (kind as u32 & TYPE, kind as u32 & !TYPE);
-    if flags & !(linux::O_CLOEXEC | linux::O_NONBLOCK) != 0 {
+    if flags & !FLAGS != 0 {
         return Err(Errno::INVAL);
     }
     match (family as u32, kind) {
         (family, _) if family != UNIX.into() => Err(Errno::AFNOSUPPORT),
         _ if protocol != 0 && protocol != UNIX.into() => Err(Errno::PROTONOSUPPORT),
-        (_, STREAM | DATAGRAM) => Ok((kind, flags)),
+        (_, STREAM) => Ok((Type::Stream, flags)),
+        (_, DATAGRAM) => Ok((Type::Datagram, flags)),
+        (_, PACKETS) => Ok((Type::Packets, flags)),
         _ => Err(Errno::SOCKTNOSUPPORT),
+    }
+}
+
+/// The number of a type (`SO_TYPE`).
+pub(super) const fn number(kind: Type) -> u32 {
+    match kind {
+        Type::Stream => STREAM,
+        Type::Datagram => DATAGRAM,
+        Type::Packets => PACKETS,
     }
 }
 
 pub(super) fn socket(call: &mut Call<'_>) -> Outcome {
     let [family, kind_and_flags, protocol, ..] = call.args;
     let (kind, flags) = kind(family, kind_and_flags, protocol)?;
-    let socket = if kind == STREAM { files::stream(flags) } else { files::datagrams(flags) };
-    add(call, 0, socket, on_exec(flags))
+    add(call, 0, files::socket(kind, flags), on_exec(flags))
 }
 
 pub(super) fn socketpair(call: &mut Call<'_>) -> Outcome {
     let [family, kind_and_flags, protocol, target, ..] = call.args;
     let (kind, flags) = kind(family, kind_and_flags, protocol)?;
-    let pair = if kind == STREAM { files::socket_pair(flags) } else { files::datagram_pair(flags) };
-    add_pair(call, pair, on_exec(flags), target)
+    add_pair(call, files::socket_pair(kind, flags), on_exec(flags), target)
 }
 
-/// A socket of one of the two types.
-enum Either<'f> {
-    Stream(&'f Socket),
-    Datagrams(&'f Datagrams),
-}
-
-impl<'f> Either<'f> {
-    /// # Errors
-    /// `ENOTSOCK`.
-    fn of(file: &'f OpenFile) -> Result<Self, Errno> {
-        match (file.kind::<Socket>(), file.kind::<Datagrams>()) {
-            (Some(stream), _) => Ok(Self::Stream(stream)),
-            (_, Some(datagrams)) => Ok(Self::Datagrams(datagrams)),
-            _ => Err(Errno::NOTSOCK),
-        }
-    }
-
-    fn name(&self) -> &Name {
-        match self {
-            Self::Stream(stream) => stream.name(),
-            Self::Datagrams(datagrams) => datagrams.name(),
-        }
-    }
-}
-
-/// The socket of the first argument, if it is one of streams.
+/// The socket that a file is.
 ///
 /// # Errors
-/// `ENOTSOCK`; `EOPNOTSUPP` for one of messages.
-fn need_stream(file: &OpenFile) -> Result<&Socket, Errno> {
-    match Either::of(file)? {
-        Either::Stream(stream) => Ok(stream),
-        Either::Datagrams(_) => Err(Errno::OPNOTSUPP),
-    }
+/// `ENOTSOCK`.
+pub(super) fn of(file: &OpenFile) -> Result<&Socket, Errno> {
+    file.kind().ok_or(Errno::NOTSOCK)
 }
 
 /// A name in a program's `struct sockaddr_un`: a path, or an abstract name, which begins with a 0.
@@ -143,33 +129,51 @@ fn put_address(
     put(token, len_at, &(whole.len() as u32).to_ne_bytes())
 }
 
+/// A name of its own for a socket that is bound to none, as Linux makes it.
+fn free_name() -> Vec<u8> {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    alloc::format!("\0{:05x}", LAST.fetch_add(1, Relaxed) & 0xf_ffff).into_bytes()
+}
+
 pub(super) fn bind(call: &mut Call<'_>) -> Outcome {
     let [descriptor, at, len, ..] = call.args;
     let file = call.process.file(descriptor)?;
-    let socket = Either::of(&file)?;
-    let name = address(&mut call.token, at, len)?;
-    let (from, mode) = (cwd(call), 0o777 & !call.process.umask.load(Relaxed));
+    let socket = of(&file)?;
+    let mut family = [0; FAMILY];
+    let is_free = len as u32 as usize == FAMILY
+        && get(&mut call.token, at, &mut family).is_ok()
+        && family == UNIX.to_ne_bytes();
+    if is_free && socket.name().address().is_some() {
+        return Ok(0);
+    }
+    let name = if is_free { free_name() } else { address(&mut call.token, at, len)? };
+    let (from, mode) = (cwd(call), 0o777 & !call.process.umask());
     socket.name().bind(&from, &name, mode, &file)?;
     Ok(0)
 }
 
 pub(super) fn listen(call: &mut Call<'_>) -> Outcome {
     let file = call.process.file(call.args[0])?;
-    need_stream(&file)?.listen(call.args[1] as u32)?;
+    of(&file)?.listen(call.args[1] as u32)?;
     Ok(0)
 }
 
 pub(super) fn connect(call: &mut Call<'_>) -> Outcome {
     let [descriptor, at, len, ..] = call.args;
     let file = call.process.file(descriptor)?;
-    let socket = Either::of(&file)?;
+    let socket = of(&file)?;
+    if !socket.connects() && len as u32 as usize >= FAMILY {
+        let mut family = [0; FAMILY];
+        get(&mut call.token, at, &mut family)?;
+        // To no family: to nothing.
+        if family == [0; FAMILY] {
+            socket.disconnect();
+            return Ok(0);
+        }
+    }
     let name = address(&mut call.token, at, len)?;
     let other = files::find_socket(&cwd(call), &name)?;
-    match (socket, Either::of(&other)?) {
-        (Either::Stream(stream), Either::Stream(other)) => stream.connect(other)?,
-        (Either::Datagrams(datagrams), Either::Datagrams(_)) => datagrams.connect(&other)?,
-        _ => return Err(Errno::PROTOTYPE),
-    }
+    socket.connect(&other)?;
     Ok(0)
 }
 
@@ -181,13 +185,13 @@ pub(super) fn accept(call: &mut Call<'_>) -> Outcome {
 pub(super) fn accept4(call: &mut Call<'_>) -> Outcome {
     let [descriptor, at, len_at, flags, ..] = call.args;
     let flags = flags as u32;
-    if flags & !(linux::O_CLOEXEC | linux::O_NONBLOCK) != 0 {
+    if flags & !FLAGS != 0 {
         return Err(Errno::INVAL);
     }
     let file = call.process.file(descriptor)?;
-    let side = need_stream(&file)?.accept()?;
+    let side = of(&file)?.accept()?;
     side.set_flags(flags);
-    let name = need_stream(&side)?.peer()?;
+    let name = of(&side)?.peer_name()?;
     put_address(&mut call.token, at, len_at, name)?;
     add(call, 0, side, on_exec(flags))
 }
@@ -195,7 +199,7 @@ pub(super) fn accept4(call: &mut Call<'_>) -> Outcome {
 pub(super) fn getsockname(call: &mut Call<'_>) -> Outcome {
     let [descriptor, at, len_at, ..] = call.args;
     let file = call.process.file(descriptor)?;
-    let name = Either::of(&file)?.name().address();
+    let name = of(&file)?.name().address();
     put_address(&mut call.token, at, len_at, name)?;
     Ok(0)
 }
@@ -203,77 +207,26 @@ pub(super) fn getsockname(call: &mut Call<'_>) -> Outcome {
 pub(super) fn getpeername(call: &mut Call<'_>) -> Outcome {
     let [descriptor, at, len_at, ..] = call.args;
     let file = call.process.file(descriptor)?;
-    let name = match Either::of(&file)? {
-        Either::Stream(stream) => stream.peer()?,
-        Either::Datagrams(datagrams) => Either::of(&datagrams.peer()?)?.name().address(),
-    };
+    let name = of(&file)?.peer_name()?;
     put_address(&mut call.token, at, len_at, name)?;
     Ok(0)
 }
 
-/// `SOL_SOCKET`, and its options that are known.
-const SOCKET: usize = 1;
-const REUSE: u32 = 2;
-const KIND: u32 = 3;
-const ERROR: u32 = 4;
-const SEND_ROOM: u32 = 7;
-const RECEIVE_ROOM: u32 = 8;
-const KEEP_ALIVE: u32 = 9;
-const LISTENS: u32 = 30;
-const PROTOCOL: u32 = 38;
-const DOMAIN: u32 = 39;
-
-/// What Linux has for the room of a socket.
-const ROOM: u32 = 212_992;
-
-pub(super) fn getsockopt(call: &mut Call<'_>) -> Outcome {
-    let [descriptor, level, option, at, len_at, _] = call.args;
-    let file = call.process.file(descriptor)?;
-    let socket = Either::of(&file)?;
-    if level != SOCKET {
-        return Err(Errno::OPNOTSUPP);
-    }
-    let value = match (option as u32, &socket) {
-        (KIND, Either::Stream(_)) => STREAM,
-        (KIND, Either::Datagrams(_)) => DATAGRAM,
-        (LISTENS, Either::Stream(stream)) => stream.listens().into(),
-        (DOMAIN, _) => UNIX.into(),
-        (SEND_ROOM | RECEIVE_ROOM, _) => ROOM,
-        (ERROR | REUSE | KEEP_ALIVE | LISTENS | PROTOCOL, _) => 0,
-        _ => return Err(Errno::NOPROTOOPT),
-    };
-    let mut len = [0; 4];
-    get(&mut call.token, len_at, &mut len)?;
-    let len = usize::try_from(i32::from_ne_bytes(len)).map_err(|_| Errno::INVAL)?.min(4);
-    put(&mut call.token, at, &value.to_ne_bytes()[..len])?;
-    put(&mut call.token, len_at, &(len as u32).to_ne_bytes())?;
-    Ok(0)
-}
-
-/// Options that change nothing here.
-pub(super) fn setsockopt(call: &mut Call<'_>) -> Outcome {
-    let [descriptor, level, option, ..] = call.args;
-    Either::of(&call.process.file(descriptor)?)?;
-    match (level, option as u32) {
-        (SOCKET, REUSE | SEND_ROOM | RECEIVE_ROOM | KEEP_ALIVE) => Ok(0),
-        (SOCKET, _) => Err(Errno::NOPROTOOPT),
-        _ => Err(Errno::OPNOTSUPP),
-    }
-}
-
 pub(super) fn shutdown(call: &mut Call<'_>) -> Outcome {
-    const BOTH: usize = 2;
+    const RECEIVES: u32 = 0;
+    const SENDS: u32 = 1;
+    const BOTH: u32 = 2;
     let file = call.process.file(call.args[0])?;
-    let socket = need_stream(&file)?;
-    let how = call.args[1];
+    let socket = of(&file)?;
+    let how = call.args[1] as u32;
     if how > BOTH {
         return Err(Errno::INVAL);
     }
-    if how != 1 {
-        socket.shut_down(Way::In)?;
+    if how != SENDS {
+        socket.shut_down(Way::In);
     }
-    if how != 0 {
-        socket.shut_down(Way::Out)?;
+    if how != RECEIVES {
+        socket.shut_down(Way::Out);
     }
     Ok(0)
 }
@@ -283,40 +236,29 @@ const fn waits(flags: u32) -> Waits {
     if flags & DONT_WAIT == 0 { Waits::AsFlags } else { Waits::Never }
 }
 
-/// Sends bytes, or a message to the socket `to`.
+/// Sends bytes, or a message.
 fn send(
     file: &OpenFile,
     token: &mut MayFault,
     from: &mut UserBytes<'_>,
     flags: u32,
-    to: Option<OpenFile>,
+    along: Along,
 ) -> Outcome {
-    if flags & !(DONT_WAIT | NO_SIGNAL) != 0 {
+    if flags & OUT_OF_BAND != 0 {
         return Err(Errno::OPNOTSUPP);
     }
-    match Either::of(file)? {
-        Either::Datagrams(datagrams) => datagrams.send(token, from, to, waits(flags)),
-        Either::Stream(_) if to.is_some() => Err(Errno::ISCONN),
-        Either::Stream(stream) => {
-            let end = stream.end(Way::Out)?.filter(|end| !end.ready().contains(Ready::ERROR));
-            let Some(end) = end else {
-                if flags & NO_SIGNAL == 0 {
-                    raise(linux::SIGPIPE);
-                }
-                return Err(Errno::PIPE);
-            };
-            if flags & DONT_WAIT != 0 && !end.ready().contains(Ready::OUT) {
-                return Err(Errno::AGAIN);
-            }
-            end.write(token, from)
-        }
-    }
+    let is_silent = flags & NO_SIGNAL != 0;
+    of(file)?.send(token, from, Along { waits: waits(flags), is_silent, ..along })
 }
 
-/// What has come: how many bytes, the name of the sender, and whether there were more.
+/// What has come: how many bytes, the name of the sender, what came along, and whether there were
+/// more bytes.
+#[derive(Default)]
 struct Received {
     len: usize,
     from: Option<Vec<u8>>,
+    sender: Option<Sender>,
+    files: Passed,
     flags: u32,
 }
 
@@ -326,64 +268,64 @@ fn receive(
     to: &mut UserBytes<'_>,
     flags: u32,
 ) -> Result<Received, Errno> {
+    let socket = of(file)?;
     if flags & OUT_OF_BAND != 0 {
-        return Err(Errno::OPNOTSUPP);
+        let is_stream = socket.kind == Type::Stream;
+        return Err(if is_stream { Errno::INVAL } else { Errno::OPNOTSUPP });
     }
-    match Either::of(file)? {
-        Either::Datagrams(datagrams) => {
-            let taking = if flags & PEEK == 0 { Taking::Taken } else { Taking::Left };
-            let message = datagrams.receive(waits(flags), taking)?;
-            let (whole, len) = (message.bytes.len(), message.bytes.len().min(to.count()));
-            if copy_out(to, token, &message.bytes[..len]) < len {
-                return Err(Errno::FAULT);
-            }
-            let told = if flags & TRUNCATED == 0 { len } else { whole };
-            let flags = if len < whole { TRUNCATED } else { 0 };
-            Ok(Received { len: told, from: message.from, flags })
-        }
-        Either::Stream(stream) => {
-            let end = stream.end(Way::In).map_err(|_| Errno::INVAL)?;
-            let is_there = Ready::IN | Ready::HANG_UP;
-            let len = match end {
-                None => 0,
-                Some(end) if flags & DONT_WAIT != 0 && !end.ready().intersects(is_there) => {
-                    return Err(Errno::AGAIN);
-                }
-                Some(end) if flags & PEEK != 0 => {
-                    let bytes =
-                        end.kind::<PipeEnd>().map_or(Ok(Vec::new()), |end| end.peek(to.count()))?;
-                    copy_out(to, token, &bytes)
-                }
-                Some(end) => end.read(token, to)?,
-            };
-            Ok(Received { len, from: None, flags: 0 })
-        }
+    let taking = if flags & PEEK == 0 { Taking::Taken } else { Taking::Left };
+    if socket.kind == Type::Stream {
+        let least = if flags & WAIT_ALL == 0 { 0 } else { usize::MAX };
+        let got = socket.receive_bytes(token, to, (waits(flags), least), taking)?;
+        let (len, from, sender, files) = (got.len, got.from, got.sender, got.files);
+        return Ok(Received { len, from, sender, files, flags: 0 });
     }
+    let Some(message) = socket.receive(waits(flags), taking)? else {
+        return Ok(Received::default());
+    };
+    let (whole, len) = (message.bytes.len(), message.bytes.len().min(to.count()));
+    if copy_out(to, token, &message.bytes[..len]) < len {
+        return Err(Errno::FAULT);
+    }
+    let told = if flags & TRUNCATED == 0 { len } else { whole };
+    let flags = if len < whole { TRUNCATED } else { 0 };
+    let (from, sender, files) = (message.from, message.sender, message.files);
+    Ok(Received { len: told, from, sender, files, flags })
 }
 
-/// The socket with a name of the program's; none if it gives none.
-fn target(call: &mut Call<'_>, at: usize, len: usize) -> Result<Option<OpenFile>, Errno> {
-    if at == 0 || len == 0 {
-        return Ok(None);
+/// The socket with a name of the program's; none if it gives none, or if the name means nothing to
+/// a socket that is connected.
+fn target(
+    call: &mut Call<'_>,
+    file: &OpenFile,
+    at: usize,
+    len: usize,
+) -> Result<Option<OpenFile>, Errno> {
+    match of(file)?.kind {
+        _ if at == 0 || len == 0 => Ok(None),
+        Type::Packets => Ok(None),
+        // It is not looked at.
+        Type::Stream => Ok(Some(OpenFile::clone(file))),
+        Type::Datagram => {
+            let name = address(&mut call.token, at, len)?;
+            files::find_socket(&cwd(call), &name).map(Some)
+        }
     }
-    let name = address(&mut call.token, at, len)?;
-    files::find_socket(&cwd(call), &name).map(Some)
 }
 
 pub(super) fn sendto(call: &mut Call<'_>) -> Outcome {
     let [descriptor, buffer, len, flags, at, address_len] = call.args;
     let file = call.process.file(descriptor)?;
-    Either::of(&file)?;
-    let to = target(call, at, address_len)?;
+    let along = Along { to: target(call, &file, at, address_len)?, ..Along::default() };
     with_buffer(&mut call.token, buffer, len, |from, token| {
-        send(&file, token, from, flags as u32, to)
+        send(&file, token, from, flags as u32, along)
     })
 }
 
 pub(super) fn recvfrom(call: &mut Call<'_>) -> Outcome {
     let [descriptor, buffer, len, flags, at, len_at] = call.args;
     let file = call.process.file(descriptor)?;
-    Either::of(&file)?;
+    of(&file)?;
     let received = with_buffer(&mut call.token, buffer, len, |to, token| {
         receive(&file, token, to, flags as u32)
     })?;
@@ -405,36 +347,111 @@ fn put_sender(
     }
 }
 
-/// Where in `struct msghdr` the length of the name stands, and the flags.
+/// Where in `struct msghdr` the length of the name stands, that of control messages, and the flags.
 const NAME_LEN: usize = 8;
+const CONTROL_LEN: usize = 40;
 const MESSAGE_FLAGS: usize = 48;
 
 pub(super) fn sendmsg(call: &mut Call<'_>) -> Outcome {
     let [descriptor, header, flags, ..] = call.args;
     let file = call.process.file(descriptor)?;
-    Either::of(&file)?;
-    let [name, name_len, vector, count, _control, control_len] =
-        get_words(&mut call.token, header)?;
-    if control_len > 0 {
-        // Nothing but bytes is sent.
-        return Err(Errno::OPNOTSUPP);
+    of(&file)?;
+    send_message(call, &file, header, flags as u32)
+}
+
+fn send_message(call: &mut Call<'_>, file: &OpenFile, header: usize, flags: u32) -> Outcome {
+    let words = get_words(&mut call.token, header)?;
+    let [name, name_len, vector, count, control, control_len] = words.map(|word| word as usize);
+    if (name_len as i32) < 0 {
+        return Err(Errno::INVAL);
     }
-    let to = target(call, name as usize, name_len as u32 as usize)?;
-    with_vector(&mut call.token, vector as usize, count as usize, |from, token| {
-        send(&file, token, from, flags as u32, to)
-    })
+    let (sender, files) = match control_len {
+        0 => (None, Passed::default()),
+        len => ancillary::sent(call, control, len)?,
+    };
+    let to = target(call, file, name, name_len as u32 as usize)?;
+    let along = Along { sender, files, to, ..Along::default() };
+    with_vector(&mut call.token, vector, count, |from, token| send(file, token, from, flags, along))
 }
 
 pub(super) fn recvmsg(call: &mut Call<'_>) -> Outcome {
     let [descriptor, header, flags, ..] = call.args;
     let file = call.process.file(descriptor)?;
-    Either::of(&file)?;
-    let [name, _, vector, count, _, _] = get_words(&mut call.token, header)?;
-    let received = with_vector(&mut call.token, vector as usize, count as usize, |to, token| {
-        receive(&file, token, to, flags as u32)
-    })?;
-    put_sender(call, name as usize, header + NAME_LEN, received.from)?;
-    // No control messages, and the flags.
-    put_words(&mut call.token, header + MESSAGE_FLAGS - 8, [0, received.flags.into()])?;
+    of(&file)?;
+    receive_message(call, &file, header, flags as u32)
+}
+
+fn receive_message(call: &mut Call<'_>, file: &OpenFile, header: usize, flags: u32) -> Outcome {
+    let words = get_words(&mut call.token, header)?;
+    let [name, name_len, vector, count, control, control_len] = words.map(|word| word as usize);
+    if (name_len as i32) < 0 {
+        return Err(Errno::INVAL);
+    }
+    let received =
+        with_vector(&mut call.token, vector, count, |to, token| receive(file, token, to, flags))?;
+    put_sender(call, name, header + NAME_LEN, received.from)?;
+    let mut room = Room { at: control, len: if control == 0 { 0 } else { control_len } };
+    let along = (received.sender, &received.files);
+    let cut = ancillary::received(call, of(file)?, &mut room, along, flags)?;
+    let told = received.flags | cut & CUT | flags & CLOSES;
+    let used = if control == 0 { 0 } else { control_len - room.len };
+    put_words(&mut call.token, header + CONTROL_LEN, [used as u64])?;
+    put(&mut call.token, header + MESSAGE_FLAGS, &told.to_ne_bytes())?;
     Ok(received.len)
+}
+
+/// Bytes of `struct mmsghdr`, where in it the length of a message stands, and how many there are at
+/// most.
+const MANY: usize = 64;
+const MANY_LEN: usize = 56;
+const MOST: usize = 1024;
+
+/// Calls `one` for each message, until one fails; how many did not.
+fn many(
+    call: &mut Call<'_>,
+    mut one: impl FnMut(&mut Call<'_>, &OpenFile, usize, usize) -> Result<bool, Errno>,
+) -> Outcome {
+    let [descriptor, messages, count, ..] = call.args;
+    let file = call.process.file(descriptor)?;
+    of(&file)?;
+    let mut done = 0;
+    while done < (count as u32 as usize).min(MOST) {
+        match one(call, &file, messages + MANY * done, done) {
+            Ok(goes_on) => {
+                done += 1;
+                if !goes_on {
+                    break;
+                }
+            }
+            Err(errno) if done == 0 => return Err(errno),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
+}
+
+pub(super) fn sendmmsg(call: &mut Call<'_>) -> Outcome {
+    let flags = call.args[3] as u32;
+    many(call, |call, file, at, _| {
+        let len = send_message(call, file, at, flags)?;
+        put(&mut call.token, at + MANY_LEN, &(len as u32).to_ne_bytes())?;
+        Ok(true)
+    })
+}
+
+pub(super) fn recvmmsg(call: &mut Call<'_>) -> Outcome {
+    let [_, _, _, flags, timeout, _] = call.args;
+    let flags = flags as u32;
+    let until = match timeout {
+        0 => None,
+        at => Some(clock::monotonic().saturating_add(timespec(call, at)?)),
+    };
+    many(call, |call, file, at, done| {
+        let waits = done == 0 || flags & WAIT_FOR_ONE == 0;
+        let own = if waits { flags } else { flags | DONT_WAIT };
+        let len = receive_message(call, file, at, own & !WAIT_FOR_ONE)?;
+        put(&mut call.token, at + MANY_LEN, &(len as u32).to_ne_bytes())?;
+        // As on Linux, the time is looked at when a message has come.
+        Ok(until.is_none_or(|until| clock::monotonic() < until))
+    })
 }

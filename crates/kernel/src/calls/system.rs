@@ -79,7 +79,7 @@ fn change_limit(
     }
     of.life.limits.set(which, limit)?;
     if which as u32 == linux::RLIMIT_NOFILE {
-        of.files.lock().set_limit(limit[0] as usize);
+        of.files().lock().set_limit(limit[0] as usize);
     }
     if which as u32 == linux::RLIMIT_CPU {
         process::timers::limit(of);

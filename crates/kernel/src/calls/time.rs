@@ -6,10 +6,10 @@ use linux_raw_sys::general as linux;
 
 use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
-use crate::memory::{USER_END, get, get_words, put_words};
+use crate::memory::{USER_END, change_word, get, get_words, put_words};
 use crate::process::{self, FutexKey};
 use crate::sched;
-use crate::task::credentials;
+use crate::task::{self, credentials};
 
 pub(super) const NANOSECONDS: u64 = 1_000_000_000;
 
@@ -186,7 +186,7 @@ pub(super) fn times(call: &mut Call<'_>) -> Outcome {
 /// Sleeps until a time of the monotonic clock.
 fn sleep_until(until: u64) -> Result<(), Errno> {
     while clock::monotonic() < until {
-        if crate::task::interrupted() {
+        if task::interrupted() {
             return Err(Errno::INTR);
         }
         sched::park_until(until);
@@ -197,14 +197,13 @@ fn sleep_until(until: u64) -> Result<(), Errno> {
 pub(super) fn nanosleep(call: &mut Call<'_>) -> Outcome {
     let [request, rest, ..] = call.args;
     let len = timespec(call, request)?;
-    sleep(call, clock::monotonic().saturating_add(len), rest)
+    sleep(call, task::from_now(len), rest)
 }
 
 fn sleep(call: &mut Call<'_>, until: u64, rest: usize) -> Outcome {
     let slept = sleep_until(until);
     if slept.is_err() {
-        // What is left is told instead: the call is not made again.
-        call.frame.error = 0;
+        task::resumes_until(Some(until));
         if rest != 0 {
             put_timespec(call, rest, until.saturating_sub(clock::monotonic()))?;
         }
@@ -228,7 +227,7 @@ pub(super) fn clock_nanosleep(call: &mut Call<'_>) -> Outcome {
     }
     let time = timespec(call, request)?;
     if flags as u32 & linux::TIMER_ABSTIME == 0 {
-        return sleep(call, clock::monotonic().saturating_add(time), rest);
+        return sleep(call, task::from_now(time), rest);
     }
     let until = clock::monotonic().saturating_add(time.saturating_sub(now));
     sleep_until(until).map(|()| 0)
@@ -246,13 +245,14 @@ fn futex_until(call: &mut Call<'_>, operation: u32, at: usize) -> Result<Option<
     }
     let time = timespec(call, at)?;
     let now = clock::monotonic();
-    let is_absolute = operation & linux::FUTEX_CMD_MASK as u32 == linux::FUTEX_WAIT_BITSET;
-    let left = match (is_absolute, operation & linux::FUTEX_CLOCK_REALTIME != 0) {
-        (false, _) => time,
-        (true, true) => time.saturating_sub(clock::real()),
-        (true, false) => time.saturating_sub(now),
-    };
-    Ok(Some(now.saturating_add(left)))
+    let command = operation & linux::FUTEX_CMD_MASK as u32;
+    let is_absolute = command != linux::FUTEX_WAIT;
+    let is_real = operation & linux::FUTEX_CLOCK_REALTIME != 0 || command == linux::FUTEX_LOCK_PI;
+    Ok(Some(match (is_absolute, is_real) {
+        (false, _) => task::from_now(time),
+        (true, true) => now.saturating_add(time.saturating_sub(clock::real())),
+        (true, false) => time,
+    }))
 }
 
 pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
@@ -265,19 +265,27 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
         }
         key => key,
     };
-    match operation & linux::FUTEX_CMD_MASK as u32 {
+    let command = operation & linux::FUTEX_CMD_MASK as u32;
+    let has_clock = [linux::FUTEX_WAIT_BITSET, linux::FUTEX_LOCK_PI2].contains(&command);
+    if operation & linux::FUTEX_CLOCK_REALTIME != 0 && !has_clock {
+        return Err(Errno::NOSYS);
+    }
+    match command {
         command @ (linux::FUTEX_WAIT | linux::FUTEX_WAIT_BITSET) => {
             let bits = if command == linux::FUTEX_WAIT { u32::MAX } else { third as u32 };
             let until = futex_until(call, operation, timeout)?;
-            process::futex_wait(&mut call.token, word, value, bits, until)?;
-            Ok(0)
+            let waited = process::futex_wait(&mut call.token, word, value, bits, until);
+            if waited == Err(Errno::INTR) && command == linux::FUTEX_WAIT {
+                task::resumes_until(until);
+            }
+            waited.map(|()| 0)
         }
-        linux::FUTEX_WAKE => Ok(process::futex_wake(key(word)?, value as usize, u32::MAX)),
+        linux::FUTEX_WAKE => Ok(process::futex_wake(key(word)?, wakes(value), u32::MAX)),
         linux::FUTEX_WAKE_BITSET => {
             if third as u32 == 0 {
                 return Err(Errno::INVAL);
             }
-            Ok(process::futex_wake(key(word)?, value as usize, third as u32))
+            Ok(process::futex_wake(key(word)?, wakes(value), third as u32))
         }
         command @ (linux::FUTEX_REQUEUE | linux::FUTEX_CMP_REQUEUE) => {
             if command == linux::FUTEX_CMP_REQUEUE {
@@ -292,6 +300,90 @@ pub(super) fn futex(call: &mut Call<'_>) -> Outcome {
             let (from, to) = (key(word)?, key(other)?);
             Ok(process::futex_requeue(from, wakes, to, moves))
         }
+        linux::FUTEX_WAKE_OP => {
+            let change = Change::new(third as u32)?;
+            let (first, second) = (key(word)?, key(other)?);
+            let before = change_word(call.process.memory()?.space(), other, |word| {
+                Some(change.apply(word))
+            })?;
+            let is_met = change.is_met(before)?;
+            let woken = process::futex_wake(first, wakes(value), u32::MAX);
+            let more = if is_met {
+                process::futex_wake(second, wakes(timeout as u32), u32::MAX)
+            } else {
+                0
+            };
+            Ok(woken + more)
+        }
+        linux::FUTEX_LOCK_PI | linux::FUTEX_LOCK_PI2 => {
+            let until = futex_until(call, operation, timeout)?;
+            process::futex_lock(word, until).map(|()| 0)
+        }
+        linux::FUTEX_TRYLOCK_PI => process::futex_try_lock(word).map(|()| 0),
+        linux::FUTEX_UNLOCK_PI => process::futex_unlock(word).map(|()| 0),
         _ => Err(Errno::NOSYS),
+    }
+}
+
+/// How many threads are woken at most. As on Linux, it is one at least.
+fn wakes(value: u32) -> usize {
+    usize::try_from(value.cast_signed()).map_or(1, |value| value.max(1))
+}
+
+/// How `FUTEX_WAKE_OP` changes the second word, and what that must have been before.
+#[derive(Clone, Copy)]
+struct Change {
+    operation: u32,
+    argument: u32,
+    comparison: u32,
+    compared: u32,
+}
+
+impl Change {
+    /// Takes the argument of the call apart.
+    ///
+    /// # Errors
+    /// `ENOSYS` for an operation that is none.
+    fn new(encoded: u32) -> Result<Self, Errno> {
+        /// A number of 12 bits with a sign.
+        const fn signed(bits: u32) -> u32 {
+            ((bits << 20).cast_signed() >> 20).cast_unsigned()
+        }
+        let (operation, comparison) = (encoded >> 28, encoded >> 24 & 0xf);
+        let argument = signed(encoded >> 12 & 0xfff);
+        let is_shift = operation & linux::FUTEX_OP_OPARG_SHIFT != 0;
+        let argument = if is_shift { 1_u32.wrapping_shl(argument) } else { argument };
+        let operation = operation & !linux::FUTEX_OP_OPARG_SHIFT;
+        if operation > linux::FUTEX_OP_XOR {
+            return Err(Errno::NOSYS);
+        }
+        Ok(Self { operation, argument, comparison, compared: signed(encoded & 0xfff) })
+    }
+
+    const fn apply(self, word: u32) -> u32 {
+        match self.operation {
+            linux::FUTEX_OP_SET => self.argument,
+            linux::FUTEX_OP_ADD => word.wrapping_add(self.argument),
+            linux::FUTEX_OP_OR => word | self.argument,
+            linux::FUTEX_OP_ANDN => word & !self.argument,
+            _ => word ^ self.argument,
+        }
+    }
+
+    /// Whether the second word was as it has to be.
+    ///
+    /// # Errors
+    /// `ENOSYS` for a comparison that is none. The word has changed.
+    const fn is_met(self, before: u32) -> Result<bool, Errno> {
+        let (before, compared) = (before.cast_signed(), self.compared.cast_signed());
+        Ok(match self.comparison {
+            linux::FUTEX_OP_CMP_EQ => before == compared,
+            linux::FUTEX_OP_CMP_NE => before != compared,
+            linux::FUTEX_OP_CMP_LT => before < compared,
+            linux::FUTEX_OP_CMP_LE => before <= compared,
+            linux::FUTEX_OP_CMP_GT => before > compared,
+            linux::FUTEX_OP_CMP_GE => before >= compared,
+            _ => return Err(Errno::NOSYS),
+        })
     }
 }

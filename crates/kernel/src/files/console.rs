@@ -4,15 +4,17 @@
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use faultless::prelude::MayFault;
 use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
+use linux_raw_sys::ioctl;
 
 use crate::arch::serial;
 use crate::boot::options::{Typing, options};
+use crate::files::discipline::{Discipline, Settings, TERMIOS};
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
 use crate::memory::{UserBytes, copy_in, copy_out, get, put};
@@ -21,42 +23,35 @@ use crate::sync::Lock;
 use crate::task::wait_interruptibly;
 use crate::waits::{key_of, wake, wake_pollers};
 
-/// Bytes that were typed and not read yet.
-static TYPED: Lock<VecDeque<u8>> = Lock::new(VecDeque::new());
+/// What was typed.
+static TYPED: Lock<Discipline> = Lock::new(Discipline::new());
+
+/// Its size: lines, columns, and two words for points.
+static SIZE: Lock<[u8; SIZE_BYTES]> = Lock::new([24, 0, 80, 0, 0, 0, 0, 0]);
+const SIZE_BYTES: usize = 8;
 
 /// Signals that were typed and not sent yet, by their bits, and the group of processes that gets
 /// them.
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 static FOREGROUND: AtomicU32 = AtomicU32::new(0);
 
-/// Keys that send signals: Ctrl-C, Ctrl-\ and Ctrl-Z.
-const KEYS: [(u8, u32); 3] = [(3, linux::SIGINT), (28, linux::SIGQUIT), (26, linux::SIGTSTP)];
-
-/// Typed bytes that are kept at most.
-const MOST: usize = 4096;
-
 /// Bytes that are copied at a time.
 const PIECE: usize = 256;
-
-/// Bytes of `struct termios`, and what one says that is not changed: lines, with an echo.
-const TERMIOS: usize = 36;
-const TERMIOS_WORDS: [u32; 4] = [0x500, 0x5, 0xbf, 0x8a3b];
 
 /// Looks at the port. Called at each turn of the timer on the first CPU, with interrupts off.
 pub(crate) fn tick() {
     let mut came = false;
     while let Some(byte) = serial::read() {
-        let key = KEYS.iter().find(|(key, _)| *key == byte);
-        if let Some((_, signal)) = key
-            && options().console == Typing::Person
-        {
-            SIGNALS.fetch_or(bit(*signal), SeqCst);
+        let mut echo = Vec::new();
+        let signal = {
+            let mut typed = TYPED.lock();
+            typed.edits = options().console == Typing::Person;
+            typed.typed(byte, &mut echo)
+        };
+        serial::print(&echo);
+        if let Some(signal) = signal {
+            SIGNALS.fetch_or(bit(signal), SeqCst);
             wake(key_of(&SIGNALS));
-            continue;
-        }
-        let mut typed = TYPED.lock();
-        if typed.len() < MOST {
-            typed.push_back(byte);
         }
         came = true;
     }
@@ -104,20 +99,17 @@ impl File for Console {
         if to.count() == 0 {
             return Ok(0);
         }
-        let is_there = || !TYPED.lock().is_empty();
-        if self.flags() & linux::O_NONBLOCK != 0 && !is_there() {
+        let is_ready = || TYPED.lock().is_ready();
+        if self.flags() & linux::O_NONBLOCK != 0 && !is_ready() {
             return Err(Errno::AGAIN);
         }
-        wait_interruptibly(key_of(&TYPED), &mut { is_there })?;
+        wait_interruptibly(key_of(&TYPED), &mut { is_ready })?;
         let mut bytes = [0; PIECE];
-        let len = {
-            let mut typed = TYPED.lock();
-            let len = typed.len().min(to.count()).min(PIECE);
-            for (byte, typed) in bytes.iter_mut().zip(typed.drain(..len)) {
-                *byte = typed;
-            }
-            len
-        };
+        let most = to.count().min(PIECE);
+        let len = TYPED.lock().take(&mut bytes[..most]);
+        if len == 0 {
+            return Ok(0);
+        }
         match copy_out(to, token, &bytes[..len]) {
             0 => Err(Errno::FAULT),
             done => Ok(done),
@@ -154,19 +146,45 @@ impl File for Console {
 
     fn control(&self, token: &mut MayFault, request: u32, argument: usize) -> Result<usize, Errno> {
         match request {
-            linux_raw_sys::ioctl::TCGETS => {
-                let mut bytes = [0; TERMIOS];
-                for (word, place) in TERMIOS_WORDS.iter().zip(bytes.chunks_exact_mut(4)) {
-                    place.copy_from_slice(&word.to_ne_bytes());
-                }
+            ioctl::TCGETS => {
+                let bytes = TYPED.lock().settings.bytes();
                 put(token, argument, &bytes)?;
                 Ok(0)
             }
-            linux_raw_sys::ioctl::TIOCGPGRP => {
+            // What is written is sent at once.
+            ioctl::TCSETS | ioctl::TCSETSW | ioctl::TCSETSF => {
+                let mut bytes = [0; TERMIOS];
+                get(token, argument, &mut bytes)?;
+                {
+                    let mut typed = TYPED.lock();
+                    if request == ioctl::TCSETSF {
+                        typed.flush();
+                    }
+                    typed.set(Settings::from_bytes(&bytes));
+                }
+                wake_pollers(key_of(&TYPED));
+                Ok(0)
+            }
+            ioctl::TCSBRK | ioctl::TCSBRKP | ioctl::TCXONC => Ok(0),
+            ioctl::TCFLSH => match argument as u32 {
+                linux::TCOFLUSH => Ok(0),
+                linux::TCIFLUSH | linux::TCIOFLUSH => {
+                    TYPED.lock().flush();
+                    Ok(0)
+                }
+                _ => Err(Errno::INVAL),
+            },
+            ioctl::FIONREAD | ioctl::TIOCOUTQ => {
+                let count = TYPED.lock().readable();
+                let count = if request == ioctl::FIONREAD { count } else { 0 };
+                put(token, argument, &(count as u32).to_ne_bytes())?;
+                Ok(0)
+            }
+            ioctl::TIOCGPGRP => {
                 put(token, argument, &FOREGROUND.load(Relaxed).to_ne_bytes())?;
                 Ok(0)
             }
-            linux_raw_sys::ioctl::TIOCSPGRP => {
+            ioctl::TIOCSPGRP => {
                 let mut group = [0; 4];
                 get(token, argument, &mut group)?;
                 let group = u32::from_ne_bytes(group);
@@ -176,9 +194,15 @@ impl File for Console {
                 set_foreground(group);
                 Ok(0)
             }
-            linux_raw_sys::ioctl::TIOCGWINSZ => {
-                let size = [24_u16, 80, 0, 0];
-                put(token, argument, size.map(u16::to_ne_bytes).as_flattened())?;
+            ioctl::TIOCGWINSZ => {
+                let size = *SIZE.lock();
+                put(token, argument, &size)?;
+                Ok(0)
+            }
+            ioctl::TIOCSWINSZ => {
+                let mut size = [0; SIZE_BYTES];
+                get(token, argument, &mut size)?;
+                *SIZE.lock() = size;
                 Ok(0)
             }
             _ => Err(Errno::NOTTY),
@@ -195,6 +219,6 @@ impl File for Console {
     }
 
     fn ready(&self) -> Ready {
-        if TYPED.lock().is_empty() { Ready::OUT } else { Ready::IN | Ready::OUT }
+        if TYPED.lock().has_input() { Ready::IN | Ready::OUT } else { Ready::OUT }
     }
 }

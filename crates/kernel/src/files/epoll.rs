@@ -1,5 +1,5 @@
-//! Sets of files that are waited for (`epoll`). Edges are not told apart from levels: a program
-//! that asks for edges is told again of what it has left, which costs it a call.
+//! Sets of files that are waited for (`epoll`). A program that asks for edges is told of a file
+//! once for each time that it became ready, as far as the file counts these ([`File::edges`]).
 #![forbid(unsafe_code)]
 
 use core::any::Any;
@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
 
+use crate::files::edges::Seen;
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
 use crate::sync::Lock;
@@ -22,6 +23,17 @@ const MOST: usize = 65_536;
 
 /// The bits of `events` that say how, and not what, is told.
 const ONE_SHOT: u32 = linux::EPOLLONESHOT;
+const EDGES: u32 = linux::EPOLLET;
+const ALONE: u32 = linux::EPOLLEXCLUSIVE;
+
+/// What can be asked for together with [`ALONE`].
+const WITH_ALONE: u32 = linux::EPOLLIN
+    | linux::EPOLLOUT
+    | linux::EPOLLERR
+    | linux::EPOLLHUP
+    | linux::EPOLLWAKEUP
+    | EDGES
+    | ALONE;
 
 /// A file that is waited for.
 #[derive(Clone)]
@@ -31,6 +43,8 @@ struct Interest {
     file: Weak<dyn File>,
     events: u32,
     data: u64,
+    /// How often it had become ready when it was told of; none if it was not yet.
+    seen: Option<Seen>,
 }
 
 /// A set of files.
@@ -144,7 +158,9 @@ impl Epoll {
         if file.kind::<Epoll>().is_some_and(|other| core::ptr::eq(other, self)) {
             return Err(Errno::INVAL);
         }
-        if operation == linux::EPOLL_CTL_MOD && events & linux::EPOLLEXCLUSIVE != 0 {
+        let is_set = file.kind::<Self>().is_some();
+        let cannot = events & !WITH_ALONE != 0 || is_set || operation == linux::EPOLL_CTL_MOD;
+        if operation != linux::EPOLL_CTL_DEL && events & ALONE != 0 && cannot {
             return Err(Errno::INVAL);
         }
         if operation == linux::EPOLL_CTL_ADD {
@@ -161,11 +177,15 @@ impl Epoll {
                 }
                 (linux::EPOLL_CTL_ADD, None) => {
                     let file = Arc::downgrade(file);
-                    interests.push(Interest { descriptor, file, events, data });
+                    interests.push(Interest { descriptor, file, events, data, seen: None });
                 }
                 (linux::EPOLL_CTL_MOD | linux::EPOLL_CTL_DEL, None) => return Err(Errno::NOENT),
+                (linux::EPOLL_CTL_MOD, Some(at)) if interests[at].events & ALONE != 0 => {
+                    return Err(Errno::INVAL);
+                }
                 (linux::EPOLL_CTL_MOD, Some(at)) => {
-                    (interests[at].events, interests[at].data) = (events, data);
+                    let before = &mut interests[at];
+                    (before.events, before.data, before.seen) = (events, data, None);
                 }
                 (linux::EPOLL_CTL_DEL, Some(at)) => {
                     interests.remove(at);
@@ -194,17 +214,38 @@ impl Epoll {
         self.changes.load(Acquire) != looked.changes
     }
 
-    /// A file was told of that is told of once.
-    fn told(&self, interest: &Interest) {
-        if interest.events & ONE_SHOT == 0 {
-            return;
+    /// Whether a file that is ready, and had become so as often as `edges` say, is to be told of:
+    /// not if that was done already, by another thread or before.
+    fn tells(&self, interest: &Interest, edges: Option<Seen>) -> bool {
+        let mut interests = self.interests.lock();
+        let is_same = |own: &&mut Interest| {
+            own.descriptor == interest.descriptor && own.file.ptr_eq(&interest.file)
+        };
+        let Some(own) = interests.iter_mut().find(is_same) else { return false };
+        if !own.is_told(edges) || own.events != interest.events {
+            return false;
         }
-        for own in self.interests.lock().iter_mut() {
-            if own.descriptor == interest.descriptor && own.file.ptr_eq(&interest.file) {
-                own.events &= ONE_SHOT;
+        own.seen = edges;
+        if own.events & ONE_SHOT != 0 {
+            own.events &= ONE_SHOT;
+            self.changes.fetch_add(1, Release);
+        }
+        true
+    }
+}
+
+impl Interest {
+    /// Whether its file is told of, which is ready, and became so as often as `edges` say.
+    fn is_told(&self, edges: Option<Seen>) -> bool {
+        match (edges, self.seen) {
+            (Some(now), Some(before)) if self.events & EDGES != 0 => {
+                let asked = Ready::from_bits_truncate(self.events);
+                let writes = asked.contains(Ready::OUT);
+                let reads = asked.intersects(Ready::IN | Ready::HANG_UP_IN) || !writes;
+                (reads && now.ins != before.ins) || (writes && now.outs != before.outs)
             }
+            _ => true,
         }
-        self.changes.fetch_add(1, Release);
     }
 }
 
@@ -231,14 +272,10 @@ fn levels(
     levels
 }
 
-fn ready_of(interest: &Interest, file: &OpenFile) -> Ready {
-    let asked = Ready::from_bits_truncate(interest.events);
+/// What of a file is ready that a program asks for.
+fn ready_of(interest: &Interest, file: &OpenFile) -> u32 {
     // One that was told of once is asked for nothing.
-    if interest.events & !ONE_SHOT == 0 {
-        Ready::empty()
-    } else {
-        file.ready() & (asked | Ready::ALWAYS)
-    }
+    if interest.events & !ONE_SHOT == 0 { 0 } else { file.ready().told(interest.events) }
 }
 
 impl Looked {
@@ -246,10 +283,11 @@ impl Looked {
     pub(crate) fn ready(&self, of: &Epoll, most: usize) -> Vec<(u32, u64)> {
         let mut found = Vec::new();
         for (interest, file) in &self.files {
+            // Before the look: what becomes ready behind it is told of once more.
+            let edges = file.edges();
             let ready = ready_of(interest, file);
-            if !ready.is_empty() && found.len() < most {
-                of.told(interest);
-                found.push((ready.bits(), interest.data));
+            if ready != 0 && found.len() < most && of.tells(interest, edges) {
+                found.push((ready, interest.data));
             }
         }
         found
@@ -278,7 +316,9 @@ impl File for Epoll {
 
     fn ready(&self) -> Ready {
         let Looked { files, .. } = self.files();
-        let any = files.iter().any(|(interest, file)| !ready_of(interest, file).is_empty());
+        let any = files.iter().any(|(interest, file)| {
+            interest.is_told(file.edges()) && ready_of(interest, file) != 0
+        });
         self.held.lock().extend(files.into_iter().map(|(_, file)| file));
         if any { Ready::IN } else { Ready::empty() }
     }

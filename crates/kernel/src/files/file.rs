@@ -13,6 +13,7 @@ use faultless_posix::{Errno, RwFlags};
 use linux_raw_sys::general as linux;
 
 use crate::files::directory::OpenDirectory;
+use crate::files::edges::Seen;
 use crate::files::nodes::Attributes;
 use crate::files::regular::Regular;
 use crate::files::vnode::Handle;
@@ -30,6 +31,8 @@ bitflags! {
         const OUT = linux::POLLOUT;
         const HANG_UP = linux::POLLHUP;
         const ERROR = linux::POLLERR;
+        /// The other side sends no more.
+        const HANG_UP_IN = linux::POLLRDHUP;
     }
 }
 
@@ -167,6 +170,12 @@ pub(crate) trait File: Send + Sync {
     /// What can be done without waiting.
     fn ready(&self) -> Ready {
         Ready::IN | Ready::OUT
+    }
+
+    /// How often it became ready; none for a kind that does not count, and is told of as long as it
+    /// is ready.
+    fn edges(&self) -> Option<Seen> {
+        None
     }
 
     /// When it becomes ready by itself, on the monotonic clock.

@@ -9,11 +9,14 @@
 //! | the disk, mounted: its files in the cache, its flusher | `volume` |
 //! | paths across mounts | `walk`, `mount` |
 //! | devices, and the nodes that the tree begins with | `devices`, `console`, `first` |
+//! | what the console makes of keys | `discipline` |
 //! | places without contents (`O_PATH`), what a name of a FIFO or a device stands for | `path_only` |
 //! | what is written, and what runs: not both | `uses` |
 //! | what programs are told of that happens to files | `watches`, `notices` |
-//! | pipes and FIFOs; sockets of streams and of messages, and their names | `pipe`, `socket`, `datagram`, `bound` |
-//! | sets of files, counters, timers, signals: what programs wait for | `epoll`, `timer`, `signal_file` |
+//! | pipes and FIFOs; sockets, what waits in them, and their names | `pipe`, `socket`, `inbox`, `bound` |
+//! | how sockets find each other; what they send and receive | `connections`, `transfers` |
+//! | sets of files, and when they tell of one again; counters, timers, signals, processes | `epoll`, `edges`, `timer`, `signal_file`, `process_file` |
+//! | files without a name, and their seals | `memfd` |
 //! | texts that are made when they are opened | `text` |
 //! | paths from the root | `paths` |
 //! | what paths lead to, `open`, and what changes names | `names`, `open`, `change` |
@@ -24,15 +27,19 @@
 
 mod bound;
 mod change;
+mod connections;
 mod console;
-mod datagram;
 mod devices;
 mod directory;
+mod discipline;
+mod edges;
 mod epoll;
 mod file;
 mod first;
 mod in_tree;
+mod inbox;
 mod initramfs;
+mod memfd;
 mod mount;
 mod names;
 mod nodes;
@@ -42,11 +49,13 @@ mod open;
 mod path_only;
 mod paths;
 mod pipe;
+mod process_file;
 mod regular;
 mod signal_file;
 mod socket;
 mod text;
 mod timer;
+mod transfers;
 mod uses;
 mod vnode;
 mod volume;
@@ -61,15 +70,16 @@ use crate::arch::serial::say;
 use crate::disk;
 use crate::memory::Module;
 
-pub(crate) use bound::{Name, find as find_socket};
+pub(crate) use bound::find as find_socket;
 pub(crate) use change::{link, make, remove_directory, rename, unlink};
 pub(crate) use console::{set_foreground, tick as console_tick, typed_signals};
-pub(crate) use datagram::{Datagrams, Taking, Waits, datagram_pair, datagrams};
 pub(crate) use devices::{ZERO, random_bytes};
 pub(crate) use directory::Directory;
 pub(crate) use epoll::{Epoll, epoll};
 pub(crate) use file::{File, OpenFile, Ready};
 pub(crate) use in_tree::root;
+pub(crate) use inbox::{Passed, Sender, Taking};
+pub(crate) use memfd::NO_WRITES;
 pub(crate) use mount::{is_mount_root, mount, mount_number, path, table as mounts};
 pub(crate) use names::{
     attributes_at, first_directory, look_up, make_directory, open, open_program, read_link,
@@ -80,9 +90,10 @@ pub(crate) use on_disk::{shut_down, sync};
 pub(crate) use open::How;
 pub(crate) use paths::absolute;
 pub(crate) use pipe::{PipeEnd, pipe};
+pub(crate) use process_file::{ProcessFile, process_file};
 pub(crate) use regular::Regular;
 pub(crate) use signal_file::{SignalFile, signal_file};
-pub(crate) use socket::{Socket, Way, pair as socket_pair, stream};
+pub(crate) use socket::{Along, ROOM, Socket, Type, Waits, Way, socket, socket_pair};
 pub(crate) use timer::{Clock, Counts, Setting, TimerFile, count_one, counter, is_counter, timer};
 pub(crate) use uses::Use;
 pub(crate) use vnode::{

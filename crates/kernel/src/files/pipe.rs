@@ -13,6 +13,7 @@ use faultless::prelude::MayFault;
 use faultless_posix::{AccessMode, Errno, Kind};
 use linux_raw_sys::general as linux;
 
+use crate::files::edges::{Edges, Seen};
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
 use crate::memory::{UserBytes, copy_in, copy_out, put};
@@ -33,6 +34,7 @@ const KEPT: u32 = linux::O_NONBLOCK | linux::O_DIRECT;
 /// What all ends share.
 pub(super) struct Pipe {
     state: Lock<State>,
+    edges: Edges,
     /// One reader, and one writer, at a time: so the bytes of a write stay together.
     readers: SleepLock<()>,
     writers: SleepLock<()>,
@@ -122,6 +124,7 @@ impl Pipe {
         };
         Arc::new(Self {
             state: Lock::new(state),
+            edges: Edges::default(),
             readers: SleepLock::new(()),
             writers: SleepLock::new(()),
         })
@@ -153,6 +156,28 @@ impl State {
 
     fn room(&self) -> usize {
         self.capacity.saturating_sub(self.bytes.len())
+    }
+}
+
+impl Pipe {
+    /// Takes the first bytes out. Room is news only to those that found none.
+    fn take(&self, len: usize) {
+        let was_full = {
+            let mut state = self.state.lock();
+            let was_full = state.room() < PIECE;
+            let len = len.min(state.bytes.len());
+            state.take(len);
+            was_full && state.room() >= PIECE
+        };
+        if was_full {
+            self.edges.left();
+        }
+    }
+
+    /// Puts bytes in, as a packet if `flags` have `O_DIRECT`.
+    fn put(&self, bytes: &[u8], flags: u32) {
+        self.state.lock().put(bytes, flags);
+        self.edges.came();
     }
 }
 
@@ -232,11 +257,7 @@ impl PipeEnd {
 
     /// Takes out what was seen by [`peek`](Self::peek).
     pub(crate) fn consume(&self, len: usize) {
-        {
-            let mut state = self.pipe.state.lock();
-            let len = len.min(state.bytes.len());
-            state.take(len);
-        }
+        self.pipe.take(len);
         wake_pollers(key_of(&*self.pipe));
     }
 
@@ -316,7 +337,7 @@ impl File for PipeEnd {
             let copied = copy_out(to, token, &piece[..len]);
             // What of a packet is not read is lost.
             let taken = if copied == len { packet.unwrap_or(copied) } else { copied };
-            self.pipe.state.lock().take(taken);
+            self.pipe.take(taken);
             done += copied;
             if copied < len && done == 0 {
                 return Err(Errno::FAULT);
@@ -351,7 +372,7 @@ impl File for PipeEnd {
             // Only the thread that has the turn takes room.
             let len = len.min(self.pipe.state.lock().room());
             let copied = copy_in(from, token, &mut piece[..len]);
-            self.pipe.state.lock().put(&piece[..copied], self.flags());
+            self.pipe.put(&piece[..copied], self.flags());
             wake_pollers(key_of(&*self.pipe));
             done += copied;
             if copied < len {
@@ -371,12 +392,9 @@ impl File for PipeEnd {
                 Err(errno) if done == 0 => return Err(errno),
                 Ok(None) | Err(_) => break,
             }
-            {
-                let mut state = self.pipe.state.lock();
-                let len = state.room().min(bytes.len() - done);
-                state.put(&bytes[done..done + len], self.flags());
-                done += len;
-            }
+            let len = self.pipe.state.lock().room().min(bytes.len() - done);
+            self.pipe.put(&bytes[done..done + len], self.flags());
+            done += len;
             wake_pollers(key_of(&*self.pipe));
         }
         Ok(done)
@@ -415,6 +433,10 @@ impl File for PipeEnd {
         self.flags.store(flags & KEPT | mode, Relaxed);
     }
 
+    fn edges(&self) -> Option<Seen> {
+        Some(self.pipe.edges.now())
+    }
+
     fn ready(&self) -> Ready {
         let state = self.pipe.state.lock();
         let mut ready = Ready::empty();
@@ -438,6 +460,8 @@ impl Drop for PipeEnd {
             state.readers -= usize::from(self.mode.contains(AccessMode::READ));
             state.writers -= usize::from(self.mode.contains(AccessMode::WRITE));
         }
+        self.pipe.edges.came();
+        self.pipe.edges.left();
         wake_pollers(key_of(&*self.pipe));
     }
 }

@@ -1,63 +1,95 @@
-//! Sockets that move streams of bytes: two pipes, one for each way.
+//! Sockets of the family `AF_UNIX`: streams of bytes, messages, and messages in order. What comes
+//! for one waits in its [`Inbox`].
 #![forbid(unsafe_code)]
 
 use core::any::Any;
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use faultless::prelude::MayFault;
 use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
+use linux_raw_sys::ioctl;
 
 use crate::files::bound::Name;
+use crate::files::edges::Seen;
 use crate::files::file::{File, OpenFile, Ready};
+use crate::files::inbox::{Inbox, Message, Passed, Sender, Taking, Waiting};
 use crate::files::nodes::{Attributes, stream_attributes};
-use crate::files::pipe::pipe;
-use crate::memory::UserBytes;
+use crate::memory::{UserBytes, copy_out, put};
+use crate::process;
 use crate::sync::Lock;
-use crate::task::wait_interruptibly;
+use crate::task::credentials;
 use crate::waits::{key_of, wake_pollers};
 
-/// Connections that wait to be accepted, at most (`somaxconn`).
-const MOST_WAITING: usize = 4096;
+/// What Linux has for the room of a socket.
+pub(crate) const ROOM: u32 = 212_992;
+
+/// The type of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Type {
+    /// Bytes, by a connection.
+    Stream,
+    /// Messages, from any other socket or from one.
+    Datagram,
+    /// Messages, by a connection.
+    Packets,
+}
 
 /// A socket.
 pub(crate) struct Socket {
-    link: Lock<Link>,
-    name: Name,
-    /// The name of the other side.
-    peer: Lock<Option<Vec<u8>>>,
+    pub(crate) kind: Type,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) link: Lock<Link>,
+    pub(super) name: Name,
     flags: AtomicU32,
+    /// It sends no more (`shutdown`), though it may have no peer.
+    pub(super) mute: AtomicBool,
+    pub(crate) options: Options,
+}
+
+/// What programs set of a socket (`setsockopt`).
+pub(crate) struct Options {
+    pub(crate) send_room: AtomicU32,
+    pub(crate) receive_room: AtomicU32,
+    /// Bytes of a stream that a call waits for, at least.
+    pub(crate) least: AtomicU32,
+    /// How long calls wait, in nanoseconds; 0 for as long as it takes.
+    pub(crate) receive_time: AtomicU64,
+    pub(crate) send_time: AtomicU64,
 }
 
 /// What a socket is at.
-enum Link {
-    /// Neither of the others.
+pub(super) enum Link {
+    /// None of the others.
     New,
     /// It takes connections: the other sides of those that were not accepted yet.
-    Listening { most: usize, waiting: VecDeque<OpenFile> },
+    Listening { most: usize, waiting: VecDeque<OpenFile>, by: Sender },
     /// It is one side of a connection.
-    Connected(Ways),
+    Connected(Side),
+    /// Where messages without an address go, and whose messages alone come.
+    Peer { socket: Weak<dyn File>, inbox: Arc<Inbox>, by: Sender },
 }
 
-/// The end of a pipe to read from, and that of the other one to write to, until that way is shut
-/// down.
-struct Ways {
-    from: Option<OpenFile>,
-    to: Option<OpenFile>,
+/// What one side of a connection has of the other.
+pub(super) struct Side {
+    pub(super) outbox: Arc<Inbox>,
+    pub(super) name: Option<Vec<u8>>,
+    pub(super) by: Sender,
 }
 
-/// The ends of two pipes, for the two sides of a connection.
-fn ways(first: u32, second: u32) -> (Ways, Ways) {
-    let (one, other) = (pipe(first), pipe(second));
-    // Each end waits as its own side does.
-    one.1.set_flags(second);
-    other.1.set_flags(first);
-    (Ways { from: Some(one.0), to: Some(other.1) }, Ways { from: Some(other.0), to: Some(one.1) })
+/// The current process.
+pub(crate) fn own_sender() -> Sender {
+    let own = credentials();
+    Sender {
+        process: process::current().map_or(0, |process| process.number()),
+        user: own.user.effective,
+        group: own.group.effective,
+    }
 }
 
 /// A way of a socket.
@@ -67,59 +99,71 @@ pub(crate) enum Way {
     Out,
 }
 
-impl Ways {
-    const fn end(&mut self, way: Way) -> &mut Option<OpenFile> {
-        match way {
-            Way::In => &mut self.from,
-            Way::Out => &mut self.to,
-        }
-    }
+/// Whether a call waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// As the flags of the socket say.
+    #[default]
+    AsFlags,
+    /// It does not (`MSG_DONTWAIT`).
+    Never,
 }
 
-/// A socket that is not connected.
-pub(crate) fn stream(flags: u32) -> OpenFile {
-    Arc::new(Socket::with(Link::New, flags))
+/// What is sent, beside bytes.
+#[derive(Default)]
+pub(crate) struct Along {
+    /// Who the program says that it is.
+    pub(crate) sender: Option<Sender>,
+    pub(crate) files: Passed,
+    /// Where it goes, if not to the peer.
+    pub(crate) to: Option<OpenFile>,
+    pub(crate) waits: Waits,
+    /// `MSG_NOSIGNAL`.
+    pub(crate) is_silent: bool,
+}
+
+/// A socket without a name and a peer.
+pub(crate) fn socket(kind: Type, flags: u32) -> OpenFile {
+    Arc::new(Socket::with(kind, Inbox::new(), Link::New, flags))
 }
 
 /// Two sockets: what is written to one is read from the other.
-pub(crate) fn pair(flags: u32) -> (OpenFile, OpenFile) {
-    let (first, second) = ways(flags, flags);
-    let socket = |ways| -> OpenFile { Arc::new(Socket::with(Link::Connected(ways), flags)) };
-    (socket(first), socket(second))
+pub(crate) fn socket_pair(kind: Type, flags: u32) -> (OpenFile, OpenFile) {
+    let (one, other) = (Inbox::new(), Inbox::new());
+    let by = own_sender();
+    let side = |outbox: &Arc<Inbox>| match kind {
+        Type::Datagram => Link::New,
+        _ => Link::Connected(Side { outbox: Arc::clone(outbox), name: None, by }),
+    };
+    let first = Arc::new(Socket::with(kind, Arc::clone(&one), side(&other), flags));
+    let second = Arc::new(Socket::with(kind, other, side(&one), flags));
+    let files: (OpenFile, OpenFile) = (first.clone(), second.clone());
+    if kind == Type::Datagram {
+        for (one, other, file) in [(&first, &second, &files.1), (&second, &first, &files.0)] {
+            let (socket, inbox) = (Arc::downgrade(file), Arc::clone(&other.inbox));
+            *one.link.lock() = Link::Peer { socket, inbox, by };
+        }
+    }
+    files
 }
 
 impl Socket {
-    fn with(link: Link, flags: u32) -> Self {
+    pub(super) fn with(kind: Type, inbox: Arc<Inbox>, link: Link, flags: u32) -> Self {
         Self {
+            kind,
+            inbox,
             link: Lock::new(link),
             name: Name::none(),
-            peer: Lock::new(None),
             flags: AtomicU32::new(flags & linux::O_NONBLOCK | linux::O_RDWR),
+            mute: AtomicBool::new(false),
+            options: Options {
+                send_room: AtomicU32::new(ROOM),
+                receive_room: AtomicU32::new(ROOM),
+                least: AtomicU32::new(1),
+                receive_time: AtomicU64::new(0),
+                send_time: AtomicU64::new(0),
+            },
         }
-    }
-
-    /// The end for a way of a connection; none once it is shut down.
-    ///
-    /// # Errors
-    /// `ENOTCONN`.
-    pub(crate) fn end(&self, way: Way) -> Result<Option<OpenFile>, Errno> {
-        match &mut *self.link.lock() {
-            Link::Connected(ways) => Ok(ways.end(way).clone()),
-            Link::New | Link::Listening { .. } => Err(Errno::NOTCONN),
-        }
-    }
-
-    /// `shutdown` of one way.
-    ///
-    /// # Errors
-    /// `ENOTCONN`.
-    pub(crate) fn shut_down(&self, way: Way) -> Result<(), Errno> {
-        let end = match &mut *self.link.lock() {
-            Link::Connected(ways) => ways.end(way).take(),
-            Link::New | Link::Listening { .. } => return Err(Errno::NOTCONN),
-        };
-        drop(end);
-        Ok(())
     }
 
     /// Its name.
@@ -127,13 +171,56 @@ impl Socket {
         &self.name
     }
 
+    /// What has come for it.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Whether connections are made with it.
+    pub(crate) fn connects(&self) -> bool {
+        self.kind != Type::Datagram
+    }
+
+    pub(super) fn outbox(&self) -> Option<Arc<Inbox>> {
+        match &*self.link.lock() {
+            Link::Connected(side) => Some(Arc::clone(&side.outbox)),
+            _ => None,
+        }
+    }
+
+    /// The peer of a socket of messages.
+    ///
+    /// # Errors
+    /// `ENOTCONN`; `ECONNREFUSED`: the peer is closed.
+    pub(super) fn peer(&self) -> Result<OpenFile, Errno> {
+        let peer = match &*self.link.lock() {
+            Link::Peer { socket, .. } => Weak::clone(socket),
+            _ => return Err(Errno::NOTCONN),
+        };
+        peer.upgrade().ok_or(Errno::CONNREFUSED)
+    }
+
     /// The name of the other side, if that has one.
     ///
     /// # Errors
     /// `ENOTCONN`.
-    pub(crate) fn peer(&self) -> Result<Option<Vec<u8>>, Errno> {
-        self.end(Way::In)?;
-        Ok(self.peer.lock().clone())
+    pub(crate) fn peer_name(&self) -> Result<Option<Vec<u8>>, Errno> {
+        if let Link::Connected(side) = &*self.link.lock() {
+            return Ok(side.name.clone());
+        }
+        let peer = self.peer()?;
+        let peer: &Self = peer.kind().ok_or(Errno::NOTCONN)?;
+        Ok(peer.name.address())
+    }
+
+    /// Who connected it, or listened to it (`SO_PEERCRED`).
+    pub(crate) fn peer_sender(&self) -> Sender {
+        match &*self.link.lock() {
+            Link::Connected(Side { by, .. })
+            | Link::Peer { by, .. }
+            | Link::Listening { by, .. } => *by,
+            Link::New => Sender::NONE,
+        }
     }
 
     /// Whether it takes connections.
@@ -141,110 +228,67 @@ impl Socket {
         matches!(*self.link.lock(), Link::Listening { .. })
     }
 
-    /// `listen`.
-    ///
-    /// # Errors
-    /// `EINVAL` for a socket without a name, or one that is connected.
-    pub(crate) fn listen(&self, backlog: u32) -> Result<(), Errno> {
-        let wanted = usize::try_from(backlog.cast_signed()).unwrap_or(MOST_WAITING);
-        if self.name.address().is_none() {
-            return Err(Errno::INVAL);
+    /// How long a call waits, of at most `time` nanoseconds.
+    pub(super) fn waiting(&self, waits: Waits, time: &AtomicU64) -> Waiting {
+        if waits == Waits::Never || self.flags() & linux::O_NONBLOCK != 0 {
+            return Waiting::Never;
         }
-        {
-            let mut link = self.link.lock();
-            match &mut *link {
-                Link::New => {
-                    let (most, waiting) = (wanted.min(MOST_WAITING), VecDeque::new());
-                    *link = Link::Listening { most, waiting };
-                }
-                Link::Listening { most, .. } => *most = wanted.min(MOST_WAITING),
-                Link::Connected(_) => return Err(Errno::INVAL),
-            }
-        }
-        // There may be more room.
-        wake_pollers(key_of(self));
-        Ok(())
+        let time = time.load(Relaxed);
+        Waiting::Until((time > 0).then(|| crate::arch::clock::monotonic().saturating_add(time)))
     }
 
-    /// `connect` to a socket that listens. Waits while too many connections are not accepted yet.
-    ///
-    /// # Errors
-    /// `EISCONN`; `EINVAL` for one that listens itself; `ECONNREFUSED`; `EAGAIN` and `EINTR` in
-    /// place of a wait.
-    pub(crate) fn connect(&self, to: &Self) -> Result<(), Errno> {
-        // Told once there is room, as on Linux.
-        let may = match &*self.link.lock() {
-            Link::New => Ok(()),
-            Link::Connected(_) => Err(Errno::ISCONN),
-            Link::Listening { .. } => Err(Errno::INVAL),
-        };
-        let (own, other) = ways(self.flags(), 0);
-        let side = Self::with(Link::Connected(other), 0);
-        side.name.share(&to.name);
-        *side.peer.lock() = self.name.address();
-        let mut side: Option<OpenFile> = Some(Arc::new(side));
-        let mut queue = || match &mut *to.link.lock() {
-            Link::Listening { most, waiting } if waiting.len() <= *most => {
-                waiting.extend(side.take_if(|_| may.is_ok()));
-                Some(may)
+    /// `shutdown`: it receives no more, or sends no more.
+    pub(crate) fn shut_down(&self, way: Way) {
+        match way {
+            Way::In => self.inbox.deafen(),
+            Way::Out => {
+                self.mute.store(true, Relaxed);
+                self.outbox().iter().for_each(|outbox| outbox.end());
+                wake_pollers(key_of(&*self.inbox));
             }
-            Link::Listening { .. } => None,
-            Link::New | Link::Connected(_) => Some(Err(Errno::CONNREFUSED)),
-        };
-        let mut queued = queue();
-        if queued.is_none() {
-            if self.flags() & linux::O_NONBLOCK != 0 {
-                return Err(Errno::AGAIN);
-            }
-            wait_interruptibly(key_of(to), &mut || {
-                queued = queue();
-                queued.is_some()
-            })?;
         }
-        queued.unwrap_or(Err(Errno::CONNREFUSED))?;
-        *self.peer.lock() = to.name.address();
-        *self.link.lock() = Link::Connected(own);
-        wake_pollers(key_of(to));
-        Ok(())
-    }
-
-    /// `accept`: the next connection. Waits for one.
-    ///
-    /// # Errors
-    /// `EINVAL` if it does not listen; `EAGAIN` and `EINTR` in place of a wait.
-    pub(crate) fn accept(&self) -> Result<OpenFile, Errno> {
-        let take = || match &mut *self.link.lock() {
-            Link::Listening { waiting, .. } => waiting.pop_front().map(Ok),
-            Link::New | Link::Connected(_) => Some(Err(Errno::INVAL)),
-        };
-        let mut taken = take();
-        if taken.is_none() {
-            if self.flags() & linux::O_NONBLOCK != 0 {
-                return Err(Errno::AGAIN);
-            }
-            wait_interruptibly(key_of(self), &mut || {
-                taken = take();
-                taken.is_some()
-            })?;
-        }
-        // There is room for another one.
-        wake_pollers(key_of(self));
-        taken.unwrap_or(Err(Errno::AGAIN))
     }
 }
 
 impl File for Socket {
+    /// What of a message does not fit is lost.
     fn read(&self, token: &mut MayFault, to: &mut UserBytes<'_>) -> Result<usize, Errno> {
-        let end = self.end(Way::In).map_err(|_| Errno::INVAL)?;
-        end.map_or(Ok(0), |end| end.read(token, to))
+        if self.kind == Type::Stream {
+            return Ok(self.receive_bytes(token, to, (Waits::AsFlags, 0), Taking::Taken)?.len);
+        }
+        let Some(message) = self.receive(Waits::AsFlags, Taking::Taken)? else { return Ok(0) };
+        let len = message.bytes.len().min(to.count());
+        if copy_out(to, token, &message.bytes[..len]) < len { Err(Errno::FAULT) } else { Ok(len) }
     }
 
     fn write(&self, token: &mut MayFault, from: &mut UserBytes<'_>) -> Result<usize, Errno> {
-        self.end(Way::Out)?.ok_or(Errno::PIPE)?.write(token, from)
+        self.send(token, from, Along::default())
     }
 
     fn put(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        self.end(Way::Out)?.ok_or(Errno::PIPE)?.put(bytes)
+        let outbox = self.outbox().ok_or(Errno::NOTCONN)?;
+        let limit = self.options.send_room.load(Relaxed) as usize;
+        let waiting = self.waiting(Waits::AsFlags, &self.options.send_time);
+        let mut message = Message {
+            bytes: bytes.into(),
+            from: self.name.address(),
+            sender: self.sender(&Along::default(), &outbox),
+            files: Passed::default(),
+        };
+        if self.kind != Type::Stream {
+            outbox.put(message, Some(limit), waiting)?;
+            return Ok(bytes.len());
+        }
+        let mut done = 0;
+        while done < bytes.len() {
+            match outbox.put_bytes(&mut message, limit, waiting) {
+                Ok(put) => done += put,
+                Err(_) if done > 0 => break,
+                Err(Errno::PIPE) => return Err(self.broken(&Along::default())),
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(done)
     }
 
     fn as_any(&self) -> Option<&dyn Any> {
@@ -256,8 +300,15 @@ impl File for Socket {
     }
 
     fn control(&self, token: &mut MayFault, request: u32, argument: usize) -> Result<usize, Errno> {
-        let end = self.end(Way::In).map_err(|_| Errno::INVAL)?;
-        end.ok_or(Errno::NOTTY)?.control(token, request, argument)
+        let count = match request {
+            ioctl::FIONREAD if self.listens() => return Err(Errno::INVAL),
+            ioctl::FIONREAD if self.kind == Type::Stream => self.inbox.bytes(usize::MAX),
+            ioctl::FIONREAD => self.inbox.bytes(1),
+            ioctl::TIOCOUTQ => self.outbox().map_or(0, |outbox| outbox.charge()),
+            _ => return Err(Errno::NOTTY),
+        };
+        put(token, argument, &(count as u32).to_ne_bytes())?;
+        Ok(0)
     }
 
     fn flags(&self) -> u32 {
@@ -266,33 +317,65 @@ impl File for Socket {
 
     fn set_flags(&self, flags: u32) {
         self.flags.store(flags & linux::O_NONBLOCK | linux::O_RDWR, Relaxed);
-        for end in [Way::In, Way::Out].into_iter().filter_map(|way| self.end(way).ok()?) {
-            end.set_flags(flags);
-        }
+    }
+
+    fn edges(&self) -> Option<Seen> {
+        let outs = match &*self.link.lock() {
+            Link::Connected(Side { outbox, .. }) => outbox.edges.now().outs,
+            Link::Peer { inbox, .. } => inbox.edges.now().outs,
+            Link::New | Link::Listening { .. } => 0,
+        };
+        Some(Seen { outs, ..self.inbox.edges.now() })
     }
 
     fn ready(&self) -> Ready {
-        let (from, to) = match &mut *self.link.lock() {
-            Link::New => return Ready::OUT | Ready::HANG_UP,
-            Link::Listening { waiting, .. } => {
-                return if waiting.is_empty() { Ready::empty() } else { Ready::IN };
-            }
-            Link::Connected(ways) => (ways.from.clone(), ways.to.clone()),
-        };
-        // The end of what can be read is read, too. A way that is shut down is at its end.
-        let from = from.map_or(Ready::HANG_UP, |end| end.ready());
-        let to = to.map_or(Ready::ERROR, |end| end.ready());
+        let limit = self.options.send_room.load(Relaxed) as usize;
         let mut ready = Ready::empty();
-        ready.set(Ready::IN, from.intersects(Ready::IN | Ready::HANG_UP));
-        ready.set(Ready::OUT, to.intersects(Ready::OUT | Ready::ERROR));
-        ready.set(Ready::HANG_UP, from.contains(Ready::HANG_UP) && to.contains(Ready::ERROR));
+        ready.set(Ready::ERROR, self.inbox.has_error());
+        ready.set(Ready::IN, self.inbox.has_messages() || self.inbox.is_over());
+        ready.set(Ready::HANG_UP_IN, self.inbox.is_over());
+        let mut sends = !self.mute.load(Relaxed);
+        match &*self.link.lock() {
+            Link::New => {
+                ready.insert(Ready::OUT);
+                ready.set(Ready::HANG_UP, self.connects());
+            }
+            Link::Listening { waiting, .. } => ready.set(Ready::IN, !waiting.is_empty()),
+            Link::Connected(side) => {
+                sends = !side.outbox.is_over();
+                // As on Linux: a quarter of the room is free at least.
+                ready.set(Ready::OUT, !sends || side.outbox.charge() * 4 <= limit);
+            }
+            Link::Peer { inbox, .. } => ready.set(Ready::OUT, !inbox.is_full()),
+        }
+        if !sends && self.inbox.is_over() {
+            ready.insert(Ready::HANG_UP);
+        }
         ready
     }
 }
 
 impl Drop for Socket {
-    /// Those that wait to connect look again.
+    /// The other side hears of it; also if it has not taken all that came.
     fn drop(&mut self) {
+        let had_messages = self.inbox.close();
+        if let Some(outbox) = self.outbox() {
+            outbox.end();
+            if had_messages {
+                outbox.fail(Errno::CONNRESET);
+            }
+        }
+        // Connections that were not accepted end with a reset, too.
+        let link = core::mem::replace(&mut *self.link.lock(), Link::New);
+        if let Link::Listening { waiting, .. } = link {
+            for side in &waiting {
+                let side: Option<&Self> = side.kind();
+                if let Some(outbox) = side.and_then(Self::outbox) {
+                    outbox.fail(Errno::CONNRESET);
+                }
+            }
+        }
+        // Those that wait to connect look again.
         wake_pollers(key_of(self));
     }
 }

@@ -12,6 +12,7 @@ use faultless_posix::{Errno, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::arch::clock;
+use crate::files::edges::{Edges, Seen};
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
 use crate::memory::{UserBytes, copy_in, copy_out};
@@ -47,6 +48,7 @@ pub(crate) enum Counts {
 
 struct Counter {
     count: Lock<u64>,
+    edges: Edges,
     counts: Counts,
     flags: AtomicU32,
 }
@@ -54,7 +56,8 @@ struct Counter {
 /// `eventfd2`.
 pub(crate) fn counter(count: u32, counts: Counts, flags: u32) -> OpenFile {
     let flags = AtomicU32::new(flags & linux::O_NONBLOCK | linux::O_RDWR);
-    Arc::new(Counter { count: Lock::new(count.into()), counts, flags })
+    let (count, edges) = (Lock::new(count.into()), Edges::default());
+    Arc::new(Counter { count, edges, counts, flags })
 }
 
 /// Whether a file is an `eventfd`.
@@ -69,6 +72,7 @@ pub(crate) fn count_one(file: &OpenFile) {
             let mut count = counter.count.lock();
             *count = (*count + 1).min(MOST);
         }
+        counter.edges.came();
         wake_pollers(key_of(counter));
     }
 }
@@ -92,6 +96,7 @@ impl File for Counter {
                 taken > 0
             })?;
         }
+        self.edges.left();
         wake_pollers(key_of(self));
         put_word(token, to, taken)
     }
@@ -118,8 +123,13 @@ impl File for Counter {
             may_wait(self.flags())?;
             wait_interruptibly(key_of(self), &mut { add })?;
         }
+        self.edges.came();
         wake_pollers(key_of(self));
         Ok(WORD)
+    }
+
+    fn edges(&self) -> Option<Seen> {
+        Some(self.edges.now())
     }
 
     fn attributes(&self) -> Result<Attributes, Errno> {

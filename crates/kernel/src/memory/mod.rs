@@ -21,6 +21,7 @@ pub(crate) mod map;
 pub(crate) mod stacks;
 mod table;
 mod user;
+mod word;
 
 use core::ptr::NonNull;
 
@@ -41,6 +42,8 @@ pub(crate) use user::{
     User, UserBytes, copy_in, copy_out, get, get_string, get_words, put, put_words, user_memory,
     with_buffer, with_vector,
 };
+
+pub(crate) use word::change_word;
 
 /// Bytes of physical memory that are mapped.
 const MAPPED: usize = 4 << 30;

@@ -7,12 +7,13 @@
 //! | what | module |
 //! |---|---|
 //! | nodes, as the rest of the kernel sees them | `node` |
-//! | texts of the system, of a process | `system`, `process` |
+//! | texts of the system, of a process, of its mappings | `system`, `process`, `areas` |
 //! | how a text is made | `made` |
 //!
 //! To add a text: a line in the table of its module.
 #![forbid(unsafe_code)]
 
+mod areas;
 mod made;
 mod node;
 mod process;

@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 use faultless_posix::{Errno, Kind, Status};
 
 use crate::files::{
-    Attributes, Entry, Handle, New, NewTimes, OpenFile, PipeEnd, Space, Vnode, make_directory,
-    mount, path, root,
+    Attributes, Entry, Handle, New, NewTimes, OpenFile, PipeEnd, Socket, Space, Vnode,
+    make_directory, mount, path, root,
 };
 use crate::memory::{FileHandle, Open};
 use crate::proc::made::Made;
@@ -71,8 +71,12 @@ fn target(file: &OpenFile) -> Vec<u8> {
     if let Some(directory) = file.directory() {
         return path(directory.node()).unwrap_or_else(|_| b"(deleted)".into());
     }
-    let kind = if file.kind::<PipeEnd>().is_some() { "pipe" } else { "anon_inode" };
-    let number = Arc::as_ptr(file).cast::<()>().addr() >> 4;
+    let kind = match file {
+        _ if file.kind::<PipeEnd>().is_some() => "pipe",
+        _ if file.kind::<Socket>().is_some() => "socket",
+        _ => "anon_inode",
+    };
+    let number = (Arc::as_ptr(file).cast::<()>().addr() >> 4) as u32;
     alloc::format!("{kind}:[{number}]").into_bytes()
 }
 
@@ -95,7 +99,7 @@ impl InProc {
             let process = self.of()?;
             let link = match &*self.path {
                 "exe" => Some(process.executable.lock().clone()),
-                "cwd" => Some(path(&process.cwd.lock().clone()).unwrap_or_default()),
+                "cwd" => Some(path(&process.cwd()).unwrap_or_default()),
                 "root" => Some(b"/".into()),
                 _ => None,
             };
@@ -157,7 +161,8 @@ impl InProc {
         }
         let more: Vec<String> = match (self.of(), &*self.path) {
             (Some(process), "fd") => {
-                let files = process.files.lock();
+                let table = process.files();
+                let files = table.lock();
                 return files.iter().map(|(at, _)| at.to_string()).collect();
             }
             (Some(process), "task") => {

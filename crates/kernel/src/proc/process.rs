@@ -9,11 +9,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::prelude::PAGE_SIZE;
-use faultless_posix::{Advised, Rights, Sharing};
+use faultless_posix::Advised;
 use linux_raw_sys::general as linux;
 
 use crate::files::mounts;
-use crate::memory::is_anonymous;
+use crate::proc::areas::{maps, smaps};
 use crate::proc::made::Made::{self, Of, WrittenOf};
 use crate::process::{Process, STACK_END};
 use crate::sched;
@@ -27,9 +27,12 @@ pub(super) const TEXTS: &[(&str, Made)] = &[
     ("limits", Of(limits)),
     ("maps", Of(maps)),
     ("mounts", Of(|_| mounts())),
+    ("mountinfo", Of(mount_lines)),
     ("oom_adj", WrittenOf(|_| "0\n".into())),
     ("oom_score", Of(|_| "0\n".into())),
     ("oom_score_adj", WrittenOf(|_| "0\n".into())),
+    ("personality", Of(|_| "00000000\n".into())),
+    ("smaps", Of(smaps)),
     ("stat", Of(stat)),
     ("statm", Of(|process| alloc::format!("{0} {0} 0 0 0 {0} 0\n", size(process) / PAGE_SIZE))),
     ("status", Of(status)),
@@ -51,31 +54,22 @@ fn size(process: &Process) -> usize {
     areas.iter().map(|area| area.pages.len() * PAGE_SIZE).sum()
 }
 
-/// A line for each mapping.
-fn maps(process: &Arc<Process>) -> String {
+/// A line for each file system that is mounted, with numbers.
+fn mount_lines(_process: &Arc<Process>) -> String {
     let mut text = String::new();
-    let Ok(memory) = process.memory() else { return text };
-    let heap = memory.layout.lock().data();
-    for area in memory.space().areas() {
-        let flag = |right, letter| if area.rights.contains(right) { letter } else { '-' };
-        let sharing = if area.sharing == Sharing::Shared { 's' } else { 'p' };
-        let (start, end) = (area.pages.start * PAGE_SIZE, area.pages.end * PAGE_SIZE);
-        let is_memory = is_anonymous(&area.description);
-        let (offset, number) =
-            if is_memory { (0, 0) } else { (area.first.start(), area.inode().mapping().id()) };
-        let name = match start {
-            _ if !is_memory => "",
-            start if start == heap.start && !heap.is_empty() => "[heap]",
-            _ if end == STACK_END => "[stack]",
-            _ => "",
+    let table = mounts();
+    for (at, line) in table.lines().enumerate() {
+        let mut words = line.split(' ');
+        let [Some(source), Some(place), Some(kind), Some(options)] =
+            [words.next(), words.next(), words.next(), words.next()]
+        else {
+            continue;
         };
+        let (number, above) = (at + 1, usize::from(at > 0));
         // A string takes everything.
         let _taken = writeln!(
             text,
-            "{start:08x}-{end:08x} {}{}{}{sharing} {offset:08x} 00:10 {number} {name:>40}",
-            flag(Rights::READ, 'r'),
-            flag(Rights::WRITE, 'w'),
-            flag(Rights::EXECUTE, 'x'),
+            "{number} {above} 0:{number} / {place} {options} - {kind} {source} {options}"
         );
     }
     text
@@ -123,7 +117,7 @@ fn status(process: &Arc<Process>) -> String {
         "Name:\t{}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{number}\nNgid:\t0\n\
          Pid:\t{number}\nPPid:\t{}\nTracerPid:\t0\n",
         process.short_name(),
-        process.umask.load(Relaxed),
+        process.umask(),
         process.parent_number(),
         number = process.number(),
     );
@@ -132,7 +126,7 @@ fn status(process: &Arc<Process>) -> String {
         // A string takes everything.
         let _taken = writeln!(text, "{name}:\t{real}\t{effective}\t{saved}\t{file}");
     }
-    let open = process.files.lock().iter().last().map_or(0, |(at, _)| at + 1);
+    let open = process.files().lock().iter().last().map_or(0, |(at, _)| at + 1);
     let _taken = write!(text, "FDSize:\t{}\nGroups:\t", open.next_power_of_two().max(64));
     for group in &*credentials.groups {
         let _taken = write!(text, "{group} ");
@@ -172,7 +166,7 @@ fn signal_sets(process: &Process) -> [(&'static str, u64); 5] {
     let first = process.threads().into_iter().next();
     let blocked = first.as_ref().map_or(0, |thread| thread.signals.blocked.load(Relaxed));
     let own = first.map_or(0, |thread| thread.signals.own_pending());
-    let actions = *signals.actions.lock();
+    let actions = signals.actions();
     let set = |is_in: fn(usize) -> bool| {
         let numbers = (1..=SIGNALS as u32).zip(&actions);
         numbers.filter(|(_, action)| is_in(action.handler)).fold(0, |set, (at, _)| set | bit(at))

@@ -16,7 +16,7 @@ use crate::process::signals::stop;
 use crate::process::state::{Process, process_of};
 use crate::sched::{self, Thread};
 use crate::signals::{
-    Action, Cause, SIG_DFL, SIG_IGN, STOPS, UNBLOCKABLE, bit, is_ignored_by_default,
+    Action, Cause, HandlerStack, SIG_DFL, SIG_IGN, STOPS, UNBLOCKABLE, bit, is_ignored_by_default,
 };
 use crate::waits::{key_of, waits};
 
@@ -29,7 +29,8 @@ const CONTEXT_WORDS: usize = 5 + REGISTER_WORDS + 1;
 const REGISTER_WORDS: usize = 32;
 pub(crate) const INFO_WORDS: usize = 16;
 
-/// Where in `struct ucontext` the registers and the mask are, in words.
+/// Where in `struct ucontext` the stack, the registers and the mask are, in words.
+const STACK: usize = 2;
 const REGISTERS: usize = 5;
 const MASK: usize = REGISTERS + REGISTER_WORDS;
 
@@ -70,7 +71,7 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
                 thread.signals.blocked.store(mask, Relaxed);
                 continue;
             }
-            // A signal ended the wait of a call, and another thread took it.
+            // Signals ended the wait of a call, and none of them called a handler.
             restart(frame);
             return;
         }
@@ -80,55 +81,80 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
 fn deliver(thread: &Thread, process: &Process, frame: &mut TrapFrame, signal: u32, cause: Cause) {
     let action = process.life.signals.action(signal);
     match action.handler {
-        SIG_IGN => restart(frame),
-        SIG_DFL if is_ignored_by_default(signal) => restart(frame),
-        SIG_DFL if STOPS & bit(signal) != 0 => {
-            restart(frame);
-            stop(process, signal);
-        }
+        // A call that it came before is made again once no signal is left.
+        SIG_IGN => {}
+        SIG_DFL if is_ignored_by_default(signal) => {}
+        SIG_DFL if STOPS & bit(signal) != 0 => stop(process, signal),
         SIG_DFL => process.begin_exit(signal),
         _ => {
-            if action.flags & u64::from(linux::SA_RESTART) != 0 && !ends_with_handler(frame) {
+            if action.flags & u64::from(linux::SA_RESTART) != 0 && again(frame) == Again::AsHandler
+            {
                 restart(frame);
             }
             if call_handler(thread, frame, signal, cause, &action).is_err() {
                 process.begin_exit(linux::SIGSEGV);
             }
             if action.flags & u64::from(linux::SA_RESETHAND) != 0 {
-                process.life.signals.actions.lock()[signal as usize - 1].handler = SIG_DFL;
+                let action = Action { handler: SIG_DFL, ..action };
+                process.life.signals.set_action(signal, action);
             }
         }
     }
 }
 
-/// Has a system call that a signal came before made again. Its number is kept in `error`.
-const fn restart(frame: &mut TrapFrame) {
-    if frame.vector == SYSTEM_CALL && frame.rax == INTERRUPTED && frame.error != 0 {
+/// Has a system call that a signal came before made again, unless it is one that is not. Its number
+/// is kept in `error`.
+fn restart(frame: &mut TrapFrame) {
+    let was_interrupted = frame.vector == SYSTEM_CALL && frame.rax == INTERRUPTED;
+    if was_interrupted && frame.error != 0 && again(frame) != Again::Never {
         frame.rax = frame.error - 1;
         frame.rip -= 2;
         frame.error = 0;
     }
 }
 
-/// Whether a system call fails with `EINTR` once a handler has run, whatever `SA_RESTART` says: the
-/// waits for several files, and for a signal. Without a handler they go on: it was stopped.
-fn ends_with_handler(frame: &TrapFrame) -> bool {
+/// When a system call is made again that a signal came before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// If no handler has run, or one with `SA_RESTART`.
+    AsHandler,
+    /// If no handler has run, whatever its flags: the waits that end by time, those for several
+    /// files, and for a signal.
+    WithoutHandler,
+    /// It fails with `EINTR`, also once the process goes on that was stopped.
+    Never,
+}
+
+fn again(frame: &TrapFrame) -> Again {
     let number = frame.error.wrapping_sub(1);
     let call = u32::try_from(number).ok().and_then(|number| Sysno::new(number as usize));
-    matches!(
-        call,
+    match call {
+        Some(Sysno::futex) if frame.arguments()[3] == 0 => Again::AsHandler,
         Some(
-            Sysno::poll
-                | Sysno::ppoll
-                | Sysno::select
-                | Sysno::pselect6
-                | Sysno::epoll_wait
-                | Sysno::epoll_pwait
-                | Sysno::epoll_pwait2
-                | Sysno::pause
-                | Sysno::rt_sigsuspend
-        )
-    )
+            Sysno::futex
+            | Sysno::poll
+            | Sysno::ppoll
+            | Sysno::select
+            | Sysno::pselect6
+            | Sysno::pause
+            | Sysno::rt_sigsuspend
+            | Sysno::nanosleep
+            | Sysno::clock_nanosleep
+            | Sysno::msgsnd
+            | Sysno::msgrcv,
+        ) => Again::WithoutHandler,
+        Some(
+            Sysno::epoll_wait
+            | Sysno::epoll_pwait
+            | Sysno::epoll_pwait2
+            | Sysno::semop
+            | Sysno::semtimedop
+            | Sysno::rt_sigtimedwait
+            | Sysno::io_getevents
+            | Sysno::io_pgetevents,
+        ) => Again::Never,
+        _ => Again::AsHandler,
+    }
 }
 
 /// Lets the program go on in the handler, with what it was at on its stack.
@@ -144,12 +170,14 @@ fn call_handler(
 ) -> Result<(), Errno> {
     // SAFETY: on the way to user mode no lock is held.
     let mut token = unsafe { MayFault::assert() };
+    // A call that is made after the handler begins its time anew.
+    thread.signals.resumes_until.store(0, Relaxed);
     let blocked = thread.signals.blocked.load(Relaxed);
     let mask = thread.signals.saved_mask.lock().take().unwrap_or(blocked);
-    let (stack, size) = *thread.signals.stack.lock();
-    let (start, end) = (stack as u64, stack.saturating_add(size) as u64);
-    let is_on_it = start < frame.rsp && frame.rsp <= end;
-    let uses_it = action.flags & u64::from(linux::SA_ONSTACK) != 0 && size > 0 && !is_on_it;
+    let stack = *thread.signals.stack.lock();
+    let is_on_it = stack.has(frame.rsp as usize);
+    let uses_it = action.flags & u64::from(linux::SA_ONSTACK) != 0 && stack.size > 0 && !is_on_it;
+    let end = stack.start.saturating_add(stack.size) as u64;
     let top = if uses_it { end } else { frame.rsp.wrapping_sub(RED_ZONE) };
     let vectors = top.wrapping_sub(size_of::<Vectors>() as u64) & !63;
     // As after a call: a word below a multiple of 16.
@@ -159,15 +187,18 @@ fn call_handler(
     words[0] = action.restorer as u64;
     let context = &mut words[1..=CONTEXT_WORDS];
     context[0] = CONTEXT_FLAGS;
-    context[2] = stack as u64;
-    context[3] = if size == 0 { u64::from(linux::SS_DISABLE) } else { 0 };
-    context[4] = size as u64;
+    let [start, flags, size] = &mut context[STACK..STACK + 3] else { return Err(Errno::FAULT) };
+    (*start, *size) = (stack.start as u64, stack.size as u64);
+    *flags = stack.flags(frame.rsp as usize).into();
     context[REGISTERS..MASK].copy_from_slice(&registers(frame, vectors, cause));
     context[MASK] = mask;
     information(&mut words[1 + CONTEXT_WORDS..], signal, cause);
     put(&mut token, vectors as usize, &frame.vectors.0)?;
     put(&mut token, at as usize, words.map(u64::to_ne_bytes).as_flattened())?;
 
+    if stack.disarms {
+        *thread.signals.stack.lock() = HandlerStack::default();
+    }
     let deferred = if action.flags & u64::from(linux::SA_NODEFER) == 0 { bit(signal) } else { 0 };
     let now_blocked = (blocked | action.mask | deferred) & !UNBLOCKABLE;
     thread.signals.blocked.store(now_blocked, Relaxed);
@@ -273,8 +304,18 @@ pub(crate) fn sigreturn(token: &mut MayFault, frame: &mut TrapFrame) -> Result<(
         rflags: begin.rflags | words[17] & USER_FLAGS,
         ..begin
     };
+    let [start, flags, size] = [context[STACK], context[STACK + 1], context[STACK + 2]];
+    let stack = HandlerStack::new(flags as u32, start as usize, size as usize);
+    let rsp = frame.rsp as usize;
     sched::with_current(|thread| {
         thread.signals.blocked.store(context[MASK] & !UNBLOCKABLE, Relaxed);
+        let mut own = thread.signals.stack.lock();
+        // As on Linux: one that cannot be, or that is in use, is left as it is.
+        if let Ok(stack) = stack
+            && !own.has(rsp)
+        {
+            *own = stack;
+        }
     });
     sane(frame)
 }

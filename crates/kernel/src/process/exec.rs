@@ -18,6 +18,7 @@ use crate::limits::{FIRST_FILES, STACK};
 use crate::memory::{AddressSpace, Open, anonymous_request, new_space, put, user_memory};
 use crate::process::image::{Image, Tail, read_at};
 use crate::process::layout::{Layout, STACK_END};
+use crate::process::open_files::{OpenFiles, Place};
 use crate::process::space::replace_memory;
 use crate::process::state::{Memory, Process, Words, current};
 use crate::process::{exit, signals, timers};
@@ -55,7 +56,8 @@ pub(crate) fn start_first(options: &Options) -> Result<(), Errno> {
         descriptors.add(0, Arc::clone(&console), OnExec::Keep)?;
     }
     let number = sched::next_number();
-    let process = Process::new(number, Weak::new(), None, descriptors, cwd);
+    let files = Arc::new(OpenFiles::new(number, descriptors));
+    let process = Process::new(number, Weak::new(), None, files, Arc::new(Place::new(cwd, 0o022)));
     let process = Arc::new(process);
     exit::set_first(&process);
     files::set_foreground(number);
@@ -110,7 +112,7 @@ pub(crate) fn execute(
     words: Words,
 ) -> Result<(), Errno> {
     let process = current().ok_or(Errno::NOENT)?;
-    let cwd = process.cwd.lock().clone();
+    let cwd = process.cwd();
     let Program { file, running, path: executable, words } =
         find_program(token, &cwd, path, words)?;
     let text: usize =
@@ -150,8 +152,10 @@ pub(crate) fn execute(
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     *process.name.lock() = name.to_vec();
     *process.words.lock() = words.clone();
-    let closed = process.files.lock().remove_if(|_, on_exec| on_exec == OnExec::Close);
-    all_closed(process.number, closed);
+    unshare_files(&process);
+    let files = process.files();
+    let closed = files.lock().remove_if(|_, on_exec| on_exec == OnExec::Close);
+    all_closed(files.owner, closed);
     timers::delete_made(&process);
     signals::reset_for_exec(&process);
     let begun = begin(token, &image, loader.as_ref(), &tails, &words, path);
@@ -168,6 +172,15 @@ pub(crate) fn execute(
             process.begin_exit(linux_raw_sys::general::SIGKILL);
             Err(why)
         }
+    }
+}
+
+/// Gives a process a copy of descriptors that it shares (`execve`, `CLONE_FILES` of `unshare`).
+pub(crate) fn unshare_files(process: &Process) {
+    let shared = process.files();
+    if shared.is_shared() {
+        let left = process.files.replace(shared.copy(process.number)).leave();
+        all_closed(shared.owner, left);
     }
 }
 

@@ -14,6 +14,8 @@ use crate::calls::{all_closed, tell_unknown, undo_semaphores};
 use crate::files;
 use crate::memory::put;
 use crate::process::futex::{FutexKey, futex_wake};
+use crate::process::open_files::Place;
+use crate::process::priority::owner_ends;
 use crate::process::robust::let_go;
 use crate::process::signals::send;
 use crate::process::space::leave_memory;
@@ -21,7 +23,7 @@ use crate::process::state::{Change, Process, current, process_of};
 use crate::process::timers;
 use crate::sched::{self, Thread};
 use crate::signals::{Cause, SIG_IGN, WaitStatus, Waited};
-use crate::waits::{key_of, wake};
+use crate::waits::{key_of, wake, wake_pollers};
 
 /// How long the end of the run waits for other processes, and how often it looks.
 const LAST_NS: u64 = 5_000_000_000;
@@ -68,6 +70,7 @@ pub(crate) fn exit_thread(status: WaitStatus) -> ! {
 fn let_go_futexes(thread: &Thread) {
     // SAFETY: at the end of a system call, or on the way to user mode, no lock is held.
     let mut token = unsafe { MayFault::assert() };
+    owner_ends(thread.number());
     let robust = thread.robust_list.swap(0, Relaxed);
     if robust != 0 {
         // A program that spoils its list has its futexes stay as they are.
@@ -90,14 +93,14 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
         process.life.status.store(status, Release);
     }
     timers::delete_all(process);
-    let files = process.files.lock().remove_if(|_, _| true);
-    all_closed(process.number, files);
+    let files = process.files();
+    all_closed(files.owner, files.leave());
     undo_semaphores(process.number);
     let memory = process.memory.lock().take();
     drop(memory);
-    // The working directory is in use no more.
-    let cwd = core::mem::replace(&mut *process.cwd.lock(), files::root());
-    drop(cwd);
+    // The working directory is in use no more, unless another process has it.
+    let nowhere = Arc::new(Place::new(files::root(), 0));
+    drop(process.place.replace(nowhere));
     let Some(first) = FIRST.get() else { return };
     if Arc::ptr_eq(first, process) {
         end_run(first, process.life.status.load(Acquire));
@@ -119,7 +122,7 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     }
     process.ended.store(true, SeqCst);
     process.released.store(true, SeqCst);
-    wake(key_of(&process.released));
+    wake_pollers(key_of(&process.released));
     wake(key_of(&reaper.children));
     if let Some(parent) = parent {
         tell(&parent, process, process.life.status.load(Acquire));
@@ -258,7 +261,12 @@ pub(super) fn end_other_threads(process: &Process) -> Result<(), Errno> {
         key_of(&process.threads),
         &mut done,
     );
-    if alone() { Ok(()) } else { Err(Errno::AGAIN) }
+    if !alone() {
+        return Err(Errno::AGAIN);
+    }
+    // The one that is left is the first thread now.
+    sched::renumber(process.number);
+    Ok(())
 }
 
 /// Which children `wait` waits for.

@@ -6,12 +6,13 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use faultless::prelude::{MayFault, Wait};
-use faultless_posix::Errno;
+use faultless_posix::{Errno, OnExec};
 use linux_raw_sys::general as linux;
 use x86_64::instructions::interrupts;
 
 use crate::arch::switch;
 use crate::arch::trap::TrapFrame;
+use crate::files;
 use crate::memory::{AddressSpace, new_space, put};
 use crate::process::exit::exit_thread;
 use crate::process::state::{Memory, Process, current};
@@ -27,15 +28,16 @@ pub(crate) struct CloneRequest {
     /// The new stack pointer; 0 for the caller's.
     pub(crate) stack: usize,
     pub(crate) parent_number: usize,
+    /// Where the descriptor of the new process is told (`CLONE_PIDFD`).
+    pub(crate) descriptor: usize,
     pub(crate) child_number: usize,
     pub(crate) thread_pointer: usize,
     /// The signal that tells the parent of the end of a new process; 0 for none.
     pub(crate) signal: u32,
 }
 
-/// What cannot be had: descriptors of processes, traced children, namespaces and control groups.
-const REFUSED: u64 = (linux::CLONE_PIDFD
-    | linux::CLONE_NEWNS
+/// What cannot be had: namespaces and control groups.
+const REFUSED: u64 = (linux::CLONE_NEWNS
     | linux::CLONE_NEWCGROUP
     | linux::CLONE_NEWUTS
     | linux::CLONE_NEWIPC
@@ -54,6 +56,7 @@ impl CloneRequest {
         if self.flags & REFUSED == 0
             && needs(linux::CLONE_THREAD, linux::CLONE_SIGHAND)
             && needs(linux::CLONE_SIGHAND, linux::CLONE_VM)
+            && !(self.has(linux::CLONE_PIDFD) && self.has(linux::CLONE_THREAD))
         {
             Ok(())
         } else {
@@ -107,6 +110,11 @@ pub(crate) fn clone(
         // By the thread itself: it may have another memory.
         thread.set_at_begin.store(request.child_number, Relaxed);
     }
+    if request.has(linux::CLONE_PIDFD) {
+        let file = files::process_file(Arc::clone(&of), 0);
+        let descriptor = process.files().lock().add(0, file, OnExec::Close)?;
+        put(token, request.descriptor, &(descriptor as u32).to_ne_bytes())?;
+    }
     of.add_thread(&thread);
     if !is_thread {
         process.children.lock().push(Arc::clone(&of));
@@ -157,21 +165,22 @@ fn new_process(
         }
         child
     };
-    let files = parent.files.lock().fork();
-    let cwd = parent.cwd.lock().clone();
+    let files = parent.files();
+    let files = if request.has(linux::CLONE_FILES) { files.share() } else { files.copy(number) };
+    let place = parent.place();
+    let place = if request.has(linux::CLONE_FS) { place } else { place.copy() };
     let above = if request.has(linux::CLONE_PARENT) {
         parent.parent.lock().clone()
     } else {
         Arc::downgrade(parent)
     };
-    let child = Process::new(number, above, Some(memory), files, cwd);
+    let child = Process::new(number, above, Some(memory), files, place);
     let signal = if request.has(linux::CLONE_PARENT) {
         parent.end_signal.load(Relaxed)
     } else {
         request.signal
     };
     child.end_signal.store(signal, Relaxed);
-    child.umask.store(parent.umask.load(Relaxed), Relaxed);
     let gains_none = parent.asked.no_new_rights.load(Relaxed);
     child.asked.no_new_rights.store(gains_none, Relaxed);
     child.group.store(parent.group.load(Relaxed), Relaxed);
@@ -183,7 +192,11 @@ fn new_process(
     *child.name.lock() = name;
     let words = parent.words.lock().clone();
     *child.words.lock() = words;
-    child.life.signals.copy_actions(&parent.life.signals);
+    if request.has(linux::CLONE_SIGHAND) {
+        child.life.signals.share_actions(&parent.life.signals);
+    } else {
+        child.life.signals.copy_actions(&parent.life.signals);
+    }
     let child = Arc::new(child);
     timers::limit(&child);
     Ok(child)

@@ -8,8 +8,8 @@
 //! | signals | `signals`, `deliver` |
 //! | timers that send signals | `timers` |
 //! | keys of the console that do | `terminal` |
-//! | futexes | `futex`, `robust` |
-//! | the process itself | `state` |
+//! | futexes | `futex`, `priority`, `robust` |
+//! | the process itself; what it may share with others | `state`, `open_files` |
 //! | what became of asynchronous requests | `contexts` |
 //! | places in an address space: `brk`, `mmap` | `layout` |
 
@@ -21,6 +21,8 @@ mod fork;
 mod futex;
 mod image;
 mod layout;
+mod open_files;
+mod priority;
 mod robust;
 mod signals;
 mod space;
@@ -30,11 +32,12 @@ pub(crate) mod timers;
 
 pub(crate) use contexts::{Context, Event};
 pub(crate) use deliver::{INFO_WORDS, information, prepare_return, sigreturn};
-pub(crate) use exec::{MAX_TEXT, WORD, execute, start_first};
+pub(crate) use exec::{MAX_TEXT, WORD, execute, start_first, unshare_files};
 pub(crate) use exit::{Ending, exit_call, wait};
 pub(crate) use fork::{CloneRequest, begin_thread, clone, spawn_in_current};
 pub(crate) use futex::{FutexKey, futex_requeue, futex_wait, futex_wake};
 pub(crate) use layout::{Layout, STACK_END, checked};
+pub(crate) use priority::{lock as futex_lock, try_lock as futex_try_lock, unlock as futex_unlock};
 pub(crate) use signals::{
     all_processes, fault_signal, force, send, send_to_thread, with_group, with_process,
 };

@@ -7,8 +7,9 @@ use faultless::prelude::MayFault;
 use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
-use crate::memory::{get, get_words, put};
+use crate::memory::{change_word, get_words};
 use crate::process::futex::{FutexKey, futex_wake};
+use crate::process::state::memory;
 
 /// Entries of a list that are looked at: it may lead back to where it was.
 const MOST: usize = 2048;
@@ -31,32 +32,26 @@ pub(super) fn let_go(token: &mut MayFault, head: usize, number: u32) -> Result<(
         // Read before the word is let go: another thread may then use the entry again.
         let next = get_words::<1>(token, (entry & !PRIORITY) as usize);
         if entry != pending {
-            mark(token, at(entry), number)?;
+            mark(at(entry), number)?;
         }
         entry = next?[0];
     }
     if pending & !PRIORITY != 0 {
         // The thread was about to take it, or had let it go and not woken another one yet.
-        mark(token, at(pending), number)?;
+        mark(at(pending), number)?;
     }
     Ok(())
 }
 
 /// Says of a word that its owner has died, if that is the thread.
-///
-/// The word is changed without an atomic operation. It is the thread's own until it changes, but
-/// for the bit that says that others wait: a waiter that sets it meanwhile looks at the word again
-/// before it sleeps, and one that sleeps already is woken.
-fn mark(token: &mut MayFault, address: usize, number: u32) -> Result<(), Errno> {
+fn mark(address: usize, number: u32) -> Result<(), Errno> {
     let key = FutexKey::of(address)?;
-    let mut word = [0; 4];
-    get(token, address, &mut word)?;
-    let word = u32::from_ne_bytes(word);
-    if word & linux::FUTEX_TID_MASK != number {
-        return Ok(());
+    let is_own = |word: u32| word & linux::FUTEX_TID_MASK == number;
+    let before = change_word(memory()?.space(), address, |word| {
+        is_own(word).then_some(word & linux::FUTEX_WAITERS | linux::FUTEX_OWNER_DIED)
+    })?;
+    if is_own(before) {
+        futex_wake(key, 1, u32::MAX);
     }
-    let marked = word & linux::FUTEX_WAITERS | linux::FUTEX_OWNER_DIED;
-    put(token, address, &marked.to_ne_bytes())?;
-    futex_wake(key, 1, u32::MAX);
     Ok(())
 }

@@ -12,17 +12,13 @@ use linux_raw_sys::general as linux;
 
 use crate::process::state::{Change, Process, current, memory, process_of};
 use crate::sched::{self, Thread};
-use crate::signals::{Action, Cause, SIG_DFL, SIG_IGN, STOPS, bit};
+use crate::signals::{Cause, HandlerStack, SIG_DFL, SIG_IGN, STOPS, bit};
 use crate::waits::{key_of, wake};
 
-/// A new program begins without handlers; ignored signals stay ignored.
+/// A new program begins without handlers, and without a stack for them.
 pub(super) fn reset_for_exec(process: &Process) {
-    for action in process.life.signals.actions.lock().iter_mut() {
-        if action.handler != SIG_IGN {
-            *action = Action::default();
-        }
-    }
-    sched::with_current(|thread| *thread.signals.stack.lock() = (0, 0));
+    process.life.signals.reset_for_exec();
+    sched::with_current(|thread| *thread.signals.stack.lock() = HandlerStack::default());
 }
 
 /// Sends a signal to a process.

@@ -2,14 +2,14 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use core::sync::atomic::{AtomicBool, AtomicU32};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
-use faultless_posix::{Descriptors, Errno};
+use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
 use crate::arch::trap::TrapFrame;
@@ -18,7 +18,9 @@ use crate::files::{Directory, OpenFile, Use};
 use crate::memory::{AddressSpace, Space};
 use crate::process::contexts::Contexts;
 use crate::process::layout::Layout;
+use crate::process::open_files::{OpenFiles, Place};
 use crate::sched::{self, Main, Owner, Thread};
+use crate::shared::Shared;
 use crate::signals::{CONTINUED, Life, WaitStatus, stopped_status};
 use crate::sync::Lock;
 use crate::waits::SleepLock;
@@ -39,9 +41,8 @@ pub(crate) struct Process {
     pub(super) parent: Lock<Weak<Process>>,
     pub(super) children: Lock<Vec<Arc<Process>>>,
     pub(super) memory: Lock<Option<Arc<Memory>>>,
-    pub(crate) files: Lock<Descriptors<OpenFile>>,
-    pub(crate) cwd: Lock<Directory>,
-    pub(crate) umask: AtomicU32,
+    pub(super) files: Shared<OpenFiles>,
+    pub(super) place: Shared<Place>,
     /// The path of the program.
     pub(crate) executable: Lock<Vec<u8>>,
     /// What it is called (`PR_SET_NAME`); at first the last component of that path.
@@ -74,6 +75,12 @@ pub(crate) struct Asked {
     pub(crate) death_signal: AtomicU32,
     /// It gets the children of those below it that end.
     pub(crate) reaps: AtomicBool,
+    /// It is not dumped (`PR_SET_DUMPABLE`), keeps what root may do (`PR_SET_KEEPCAPS`), wants no
+    /// large pages, and timers that are late by so many nanoseconds at most: kept to be told.
+    pub(crate) is_not_dumped: AtomicBool,
+    pub(crate) keeps: AtomicBool,
+    pub(crate) has_no_large_pages: AtomicBool,
+    pub(crate) slack: AtomicU64,
     /// `execve` gives it no rights that it has not. Inherited.
     pub(crate) no_new_rights: AtomicBool,
 }
@@ -141,17 +148,16 @@ impl Process {
         number: u32,
         parent: Weak<Self>,
         memory: Option<Arc<Memory>>,
-        files: Descriptors<OpenFile>,
-        cwd: Directory,
+        files: Arc<OpenFiles>,
+        place: Arc<Place>,
     ) -> Self {
         Self {
             number,
             parent: Lock::new(parent),
             children: Lock::new(Vec::new()),
             memory: Lock::new(memory),
-            files: Lock::new(files),
-            cwd: Lock::new(cwd),
-            umask: AtomicU32::new(0o022),
+            files: Shared::new(files),
+            place: Shared::new(place),
             executable: Lock::new(Vec::new()),
             name: Lock::new(Vec::new()),
             words: Lock::new(Words::default()),
@@ -202,9 +208,41 @@ impl Process {
         self.life.is_exiting()
     }
 
+    /// Whether it has ended, and no parent can wait for it any more.
+    pub(crate) fn was_waited_for(&self) -> bool {
+        let parent = self.parent.lock().upgrade();
+        self.has_ended() && parent.is_none_or(|parent| parent.child(self.number).is_none())
+    }
+
     /// Whether it has ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Acquire)
+    }
+
+    /// Its descriptors.
+    pub(crate) fn files(&self) -> Arc<OpenFiles> {
+        self.files.get()
+    }
+
+    /// Where its paths begin.
+    pub(crate) fn place(&self) -> Arc<Place> {
+        self.place.get()
+    }
+
+    /// Gives it a place of its own (`CLONE_FS` of `unshare`).
+    pub(crate) fn unshare_place(&self) {
+        let own = self.place().copy();
+        self.place.replace(own);
+    }
+
+    /// Its working directory.
+    pub(crate) fn cwd(&self) -> Directory {
+        self.place().cwd.lock().clone()
+    }
+
+    /// What its new files do not let others do.
+    pub(crate) fn umask(&self) -> u32 {
+        self.place().umask.load(Relaxed)
     }
 
     /// An open file.
@@ -222,7 +260,7 @@ impl Process {
     /// `EBADF`.
     pub(crate) fn any_file(&self, descriptor: usize) -> Result<OpenFile, Errno> {
         // A descriptor is an `int`.
-        self.files.lock().get(descriptor as u32 as usize).cloned()
+        self.files().lock().get(descriptor as u32 as usize).cloned()
     }
 
     /// Who its first thread is.

@@ -29,8 +29,8 @@ pub(crate) use queue::{
 };
 pub(crate) use report::{hung, interruptibly, report};
 pub(crate) use thread::{
-    Main, Owner, Thread, all, current, find, next_number, register, take_main, with_current,
-    with_own_writes,
+    Main, Owner, Thread, all, current, find, next_number, register, renumber, take_main,
+    with_current, with_own_writes,
 };
 
 /// The kernel's threads, as wait queues see them. A thread is named by its number.

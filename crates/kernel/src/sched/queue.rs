@@ -243,7 +243,7 @@ pub(crate) fn own_run_time() -> u64 {
 /// Ends the current thread.
 pub(crate) fn end_thread() -> ! {
     let flags = Interrupts::save_and_disable();
-    with_current(|thread| unregister(thread.number()));
+    unregister(&current());
     let mut queue = QUEUE.lock();
     with_current(|thread| *queue.state(thread) = State::Ended);
     leave(queue);

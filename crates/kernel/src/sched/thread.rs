@@ -56,7 +56,8 @@ pub(crate) struct Owner {
 
 /// A thread of the kernel, or of a program.
 pub(crate) struct Thread {
-    number: u32,
+    /// Changes if a thread that is not the first one calls `execve`.
+    number: AtomicU32,
     stack: Stack,
     /// The stack pointer while it does not run. Guarded by the lock of the queue.
     pub(super) saved: UnsafeCell<usize>,
@@ -130,7 +131,7 @@ impl Thread {
         main: Option<Main>,
     ) -> Self {
         Self {
-            number,
+            number: AtomicU32::new(number),
             stack,
             saved: UnsafeCell::new(saved),
             state: UnsafeCell::new(State::default()),
@@ -153,8 +154,8 @@ impl Thread {
     }
 
     /// Its number (`gettid`).
-    pub(crate) const fn number(&self) -> u32 {
-        self.number
+    pub(crate) fn number(&self) -> u32 {
+        self.number.load(Relaxed)
     }
 
     /// Its process, whose type the scheduler does not know; none for a thread of the kernel.
@@ -206,7 +207,7 @@ impl Thread {
 
 impl fmt::Debug for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Thread").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Thread").field("number", &self.number()).finish_non_exhaustive()
     }
 }
 
@@ -280,7 +281,7 @@ pub(super) fn for_each(act: impl FnMut(&Arc<Thread>)) {
 /// The number of a thread that `is_meant`.
 pub(super) fn find_by(is_meant: impl Fn(&Thread) -> bool) -> Option<u32> {
     let threads = THREADS.lock();
-    threads.values().find(|thread| is_meant(thread)).map(|thread| thread.number)
+    threads.values().find(|thread| is_meant(thread)).map(|thread| thread.number())
 }
 
 /// All threads that have not ended.
@@ -290,11 +291,32 @@ pub(crate) fn all() -> Vec<Arc<Thread>> {
 
 /// Lets a thread be found.
 pub(crate) fn register(thread: &Arc<Thread>) {
-    THREADS.lock().insert(thread.number, Arc::clone(thread));
+    THREADS.lock().insert(thread.number(), Arc::clone(thread));
 }
 
 /// The thread is about to end.
-pub(crate) fn unregister(number: u32) {
-    let removed = THREADS.lock().remove(&number);
+pub(crate) fn unregister(thread: &Arc<Thread>) {
+    let removed = {
+        let mut threads = THREADS.lock();
+        let number = thread.number();
+        // Another one may have its number already.
+        let is_it = threads.get(&number).is_some_and(|other| Arc::ptr_eq(other, thread));
+        if is_it { threads.remove(&number) } else { None }
+    };
+    drop(removed);
+}
+
+/// Gives the current thread another number: that of its process, whose other threads are over.
+pub(crate) fn renumber(number: u32) {
+    let own = current();
+    if own.number() == number {
+        return;
+    }
+    let removed = {
+        let mut threads = THREADS.lock();
+        threads.remove(&own.number());
+        own.number.store(number, Relaxed);
+        threads.insert(number, own)
+    };
     drop(removed);
 }
