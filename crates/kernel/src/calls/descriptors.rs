@@ -28,11 +28,6 @@ fn open_descriptor(call: &mut Call<'_>, at: &Directory, path: &[u8], how: How) -
     add(call, 0, file, on_exec(how.flags))
 }
 
-/// What the arguments of `open` ask for.
-pub(super) const fn how(flags: usize, mode: usize) -> How {
-    How { flags: flags as u32, mode: mode as u32, resolve: Resolve::empty() }
-}
-
 /// Gives an open file the lowest descriptor from `from` on.
 ///
 /// # Errors
@@ -48,14 +43,14 @@ pub(super) fn open(call: &mut Call<'_>) -> Outcome {
     let [_, flags, mode, ..] = call.args;
     let path = names::path(call, 0)?;
     let cwd = call.process.cwd();
-    open_descriptor(call, &cwd, &path, how(flags, mode))
+    open_descriptor(call, &cwd, &path, How::plain(flags as u32, mode as u32))
 }
 
 pub(super) fn openat(call: &mut Call<'_>) -> Outcome {
     let [_, _, flags, mode, ..] = call.args;
     let path = names::path(call, 1)?;
     let at = names::start(call, 0, &path)?;
-    open_descriptor(call, &at, &path, how(flags, mode))
+    open_descriptor(call, &at, &path, How::plain(flags as u32, mode as u32))
 }
 
 /// Flags of `open` that `openat2` takes: those that mean something.

@@ -5,8 +5,7 @@ use faultless::prelude::MayFault;
 use faultless_posix::{AccessMode, Errno, Sharing};
 use linux_raw_sys::general as linux;
 
-use crate::calls::descriptors::how;
-use crate::files::{self, Directory, NO_WRITES, OpenFile, Regular};
+use crate::files::{self, Directory, How, NO_WRITES, OpenFile, Regular};
 use crate::process::all_processes;
 
 /// All seals.
@@ -28,12 +27,7 @@ pub(super) fn memfd(
 ) -> Result<OpenFile, Errno> {
     let is_program = flags & linux::MFD_NOEXEC_SEAL == 0;
     let mode = if is_program { 0o777 } else { 0o666 };
-    let file = files::open(
-        token,
-        at,
-        PLACE,
-        how(linux::O_TMPFILE as usize | linux::O_RDWR as usize, mode),
-    )?;
+    let file = files::open(token, at, PLACE, How::plain(linux::O_TMPFILE | linux::O_RDWR, mode))?;
     let regular = file.regular().ok_or(Errno::INVAL)?;
     let seals = match flags & (linux::MFD_ALLOW_SEALING | linux::MFD_NOEXEC_SEAL) {
         0 => linux::F_SEAL_SEAL,

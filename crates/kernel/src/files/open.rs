@@ -21,6 +21,13 @@ pub(crate) struct How {
     pub(crate) resolve: Resolve,
 }
 
+impl How {
+    /// What `open` asks for, which lets a path lead anywhere.
+    pub(crate) const fn plain(flags: u32, mode: u32) -> Self {
+        Self { flags, mode, resolve: Resolve::empty() }
+    }
+}
+
 /// What `open` has found.
 pub(super) enum Opened {
     Node(Handle, Origin),
