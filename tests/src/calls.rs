@@ -48,13 +48,10 @@ pub fn pwritev<U: UserMemory<Token = MayFault>, F: Flavor>(
     write_as(user, file, segments, &WriteOptions::at(pos), &NoTask).map(|written| written.bytes)
 }
 
-/// `pwrite`: how many bytes landed.
+/// `pwrite`: how many bytes landed. Without a cursor.
 ///
 /// # Errors
-/// As [`Inode::write`].
-///
-/// # Panics
-/// As [`write_as`].
+/// As [`Inode::write_slice`].
 #[track_caller]
 pub fn pwrite<U: UserMemory<Token = MayFault>, F: Flavor>(
     user: &U,
@@ -62,7 +59,22 @@ pub fn pwrite<U: UserMemory<Token = MayFault>, F: Flavor>(
     pos: u64,
     source: UserSlice,
 ) -> Result<usize, Errno> {
-    pwritev(user, file, pos, &[source])
+    pwrite_with(user, file, source, &WriteOptions::at(pos))
+}
+
+/// The same with options.
+///
+/// # Errors
+/// As [`Inode::write_slice`].
+#[track_caller]
+pub fn pwrite_with<U: UserMemory<Token = MayFault>, F: Flavor>(
+    user: &U,
+    file: &Inode<HostKernel<F>>,
+    source: UserSlice,
+    options: &WriteOptions,
+) -> Result<usize, Errno> {
+    let written = syscall(|token| file.write_slice(token, user, &source, options, &NoTask));
+    written.map(|written| written.bytes)
 }
 
 /// `preadv`: how many bytes arrived.
@@ -83,10 +95,10 @@ pub fn preadv<U: UserMemory<Token = MayFault>, F: Flavor>(
     syscall(|token| file.read(token, &mut to, pos, &NoTask))
 }
 
-/// `pread`: how many bytes arrived.
+/// `pread`: how many bytes arrived. Without a cursor.
 ///
 /// # Errors
-/// As [`Inode::read`].
+/// As [`Inode::read_slice`].
 #[track_caller]
 pub fn pread<U: UserMemory<Token = MayFault>, F: Flavor>(
     user: &U,
@@ -94,7 +106,7 @@ pub fn pread<U: UserMemory<Token = MayFault>, F: Flavor>(
     pos: u64,
     target: UserSlice,
 ) -> Result<usize, Errno> {
-    preadv(user, file, pos, &[target])
+    syscall(|token| file.read_slice(token, user, &target, pos, &NoTask))
 }
 
 /// `ftruncate`.

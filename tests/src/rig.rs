@@ -185,7 +185,8 @@ impl<'m, M: Mmu> Rig<'m, M> {
     /// As [`Inode::write`].
     #[track_caller]
     pub fn write(&self, pos: u64, source: UserSlice) -> Result<usize, Errno> {
-        self.writev(pos, &[source])
+        self.machine.check().adopt();
+        calls::pwrite_with(&self.user, &self.file, source, &self.at(pos))
     }
 
     /// `pwritev` with the rig's strategy.

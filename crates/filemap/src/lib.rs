@@ -17,6 +17,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod buffers;
 mod direct;
 mod dirty_age;
 mod dirty_limit;

@@ -13,8 +13,9 @@
 use core::mem;
 
 use faultless_page::{Count, Errno, Kernel, PageRun, SleepGuard, Trace, Usage};
-use faultless_usercopy::{IovIter, UserMemory};
+use faultless_usercopy::{IovIter, UserMemory, UserSlice, WholeRequest};
 
+use crate::buffers::{Buffers, Single};
 use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
 use crate::moving::Patience;
@@ -70,7 +71,7 @@ struct Copied {
 /// What came of a [hot read](Inode::read_hot).
 enum HotRead {
     /// All bytes arrived.
-    Done(usize),
+    Done,
     /// Some arrived, or none; or bytes may have been cut off.
     Round(Copied),
     /// Nothing was copied.
@@ -185,52 +186,68 @@ impl<K: Kernel> Inode<K> {
         self.read_with(token, to, pos, &Missing::Read, Some(kept), task)
     }
 
+    /// As [`read`](Self::read) into one buffer, for system calls that have one (`pread64`): needs
+    /// no cursor as long as nothing is in its way. A buffer beyond
+    /// [`MAX_RW_COUNT`](faultless_usercopy::MAX_RW_COUNT) bytes is clipped to that.
+    ///
+    /// # Errors
+    /// As `read`.
+    #[doc(alias = "pread64")]
     #[inline]
-    fn read_with<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+    pub fn read_slice<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        user: &U,
+        slice: &UserSlice,
+        pos: u64,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.read_with(token, Single { user, slice }, pos, &Missing::Read, None, task)
+    }
+
+    #[inline]
+    fn read_with<'i, 'u, U: UserMemory<Token: InodeLocks> + ?Sized + 'u, T: Task>(
         &'i self,
         token: &mut U::Token,
-        to: &mut IovIter<'_, U>,
+        mut to: impl Buffers<'u, U>,
         pos: u64,
         missing: &Missing<'_, K>,
         reading: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
         let pos = FilePos::new(pos)?;
-        if to.is_empty() {
-            return Ok(0);
+        let mut begun = None;
+        if let Some(whole) = to.whole()
+            && !whole.is_empty()
+            && missing.behind().is_none()
+            && !task.fatal_signal_pending()
+        {
+            match self.read_hot(token, &whole, pos) {
+                HotRead::Done => {
+                    to.finish_whole();
+                    return Ok(whole.len());
+                }
+                other => begun = Some(other),
+            }
         }
-        if task.fatal_signal_pending() {
-            return Err(Errno::Interrupted);
-        }
-        let first = match self.read_hot(token, to, pos, missing) {
-            HotRead::Done(bytes) => return Ok(bytes),
-            HotRead::Round(copied) => Some(copied),
-            HotRead::Not => None,
-        };
-        self.read_in_rounds(token, to, pos, first, missing, reading, task)
+        to.with_cursor(|to| self.read_slowly(token, to, pos, begun, missing, reading, task))
     }
 
-    /// The first round of a read, if its target is one segment, its bytes lie inside the size, and
-    /// the first ones are in the cache with nothing to be noticed. `to` has moved on only if all
-    /// arrived.
+    /// The first round of a read, if its bytes lie inside the size, and the first ones are in the
+    /// cache with nothing to be noticed.
     #[inline(always)]
     fn read_hot<U: UserMemory<Token: InodeLocks> + ?Sized>(
         &self,
         token: &mut U::Token,
-        to: &mut IovIter<'_, U>,
+        whole: &WholeRequest<'_, U>,
         pos: FilePos,
-        missing: &Missing<'_, K>,
     ) -> HotRead {
-        let Some(whole) = to.whole() else { return HotRead::Not };
-        if missing.behind().is_some() {
-            return HotRead::Not;
-        }
         let then = self.size_changes.now();
         if pos.get() + whole.len() as u64 > self.size() {
             return HotRead::Not;
         }
         let section = self.mapping().read_section(token.page_locks());
-        let Some(left) = copy_whole_out(&section, &whole, pos.get()) else {
+        let Some(left) = copy_whole_out(&section, whole, pos.get()) else {
             return HotRead::Not;
         };
         drop(section);
@@ -242,14 +259,36 @@ impl<K: Kernel> Inode<K> {
         }
         let pages = pos.run(whole.len()).map_or(0, PageRun::pages);
         self.mapping().count(Count::Used, pages);
-        to.finish_whole();
-        HotRead::Done(whole.len())
+        HotRead::Done
+    }
+
+    /// The general path. `begun` is what came of a hot read, before which the task was asked
+    /// whether it is to die.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "a read, as it stands")]
+    fn read_slowly<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'i self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: FilePos,
+        begun: Option<HotRead>,
+        missing: &Missing<'_, K>,
+        reading: Kept<'_, 'i, K>,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        if to.is_empty() {
+            return Ok(0);
+        }
+        if begun.is_none() && task.fatal_signal_pending() {
+            return Err(Errno::Interrupted);
+        }
+        let first = if let Some(HotRead::Round(copied)) = begun { Some(copied) } else { None };
+        self.read_in_rounds(token, to, pos, first, missing, reading, task)
     }
 
     /// A read from `pos` on, whose first round may have copied already. The task has just been
     /// asked whether it is to die.
-    #[cold]
-    #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "a read, as it stands")]
     fn read_in_rounds<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &'i self,

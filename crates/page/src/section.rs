@@ -61,7 +61,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     #[inline]
     #[must_use]
     pub fn span(&self, pos: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
-        self.leaf_span(pos, len).map(|(_, memory, len)| (memory, len))
+        leaf_span(self.mapping, pos, len).map(|(_, memory, len)| (memory, len))
     }
 
     /// As [`span`](Self::span), with the slots of the leaf whose use is to be noticed, by
@@ -76,7 +76,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         len: usize,
         usage: Usage,
     ) -> Option<(NonNull<u8>, usize, SlotMask)> {
-        let (leaf, memory, len) = self.leaf_span(pos, len)?;
+        let (leaf, memory, len) = leaf_span(self.mapping, pos, len)?;
         if usage == Usage::Again
             && let Some(run) = PageRun::covering(pos, len)
         {
@@ -93,7 +93,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     pub fn whole_span(&self, pos: u64, len: usize) -> Option<*const u8> {
         let room = PAGE_SIZE - pos as usize % PAGE_SIZE;
         if len > room {
-            return self.whole_pages(pos, len);
+            return whole_pages(self.mapping, pos, len);
         }
         let index = PageIndex::containing(pos);
         let leaf = self.leaf_of(index)?;
@@ -103,34 +103,6 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
         }
         K::Replacement::used(&leaf.words, index.bit());
         Some(bytes_at(self.mapping.cache().frames(), frame, pos).0.as_ptr().cast_const())
-    }
-
-    /// [`whole_span`](Self::whole_span) of more than one page.
-    #[inline(never)]
-    fn whole_pages(&self, pos: u64, len: usize) -> Option<*const u8> {
-        let (leaf, memory, found) = self.leaf_span(pos, len)?;
-        if found < len || !leaf.marker.load(Relaxed).is_empty() {
-            return None;
-        }
-        let run = PageRun::covering(pos, len)?;
-        K::Replacement::used(&leaf.words, run.mask());
-        Some(memory.as_ptr().cast_const())
-    }
-
-    #[inline(always)]
-    fn leaf_span(&self, pos: u64, len: usize) -> Option<Span<'_, K>> {
-        let index = PageIndex::containing(pos);
-        let leaf = self.mapping.tree().lookup(index)?;
-        if len == 0 || !leaf.is(self.mapping.id(), index.leaf_base()) {
-            return None;
-        }
-        // One page too many at most: what is not asked for is clipped at the end.
-        let touched = (len >> PAGE_SHIFT).saturating_add(2);
-        let limit = touched.min(PAGES_PER_LEAF) as u32;
-        let (frame, pages) = leaf.readable(index.slot(), limit)?;
-        let (memory, room) = bytes_at(self.mapping.cache().frames(), frame, pos);
-        let len = len.min(room + (pages as usize - 1) * PAGE_SIZE);
-        Some((leaf, memory, len))
     }
 
     /// Takes the [marker](crate::LockedRun::set_marker) from a page; whether it had one. A
@@ -168,6 +140,36 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     pub fn is_uptodate(&self, index: PageIndex) -> bool {
         self.span(index.start(), 1).is_some()
     }
+}
+
+/// What lies in one leaf. Inside a read section, whose guard is not handed over: it would have to
+/// be in memory for that.
+#[inline(always)]
+fn leaf_span<K: Kernel>(mapping: &Mapping<K>, pos: u64, len: usize) -> Option<Span<'_, K>> {
+    let index = PageIndex::containing(pos);
+    let leaf = mapping.tree().lookup(index)?;
+    if len == 0 || !leaf.is(mapping.id(), index.leaf_base()) {
+        return None;
+    }
+    // One page too many at most: what is not asked for is clipped at the end.
+    let touched = (len >> PAGE_SHIFT).saturating_add(2);
+    let limit = touched.min(PAGES_PER_LEAF) as u32;
+    let (frame, pages) = leaf.readable(index.slot(), limit)?;
+    let (memory, room) = bytes_at(mapping.cache().frames(), frame, pos);
+    let len = len.min(room + (pages as usize - 1) * PAGE_SIZE);
+    Some((leaf, memory, len))
+}
+
+/// [`whole_span`](ReadSection::whole_span) of more than one page, inside the section.
+#[inline(never)]
+fn whole_pages<K: Kernel>(mapping: &Mapping<K>, pos: u64, len: usize) -> Option<*const u8> {
+    let (leaf, memory, found) = leaf_span(mapping, pos, len)?;
+    if found < len || !leaf.marker.load(Relaxed).is_empty() {
+        return None;
+    }
+    let run = PageRun::covering(pos, len)?;
+    K::Replacement::used(&leaf.words, run.mask());
+    Some(memory.as_ptr().cast_const())
 }
 
 kernel_debug!(ReadSection<'_, K>, |this| { mapping: this.mapping.id(), epoch: this.epoch });

@@ -428,7 +428,15 @@ impl<U: UserMemory + ?Sized> fmt::Debug for WholeRequest<'_, U> {
     }
 }
 
-impl<U: UserMemory + ?Sized> WholeRequest<'_, U> {
+impl<'a, U: UserMemory + ?Sized> WholeRequest<'a, U> {
+    /// All of `piece`, if it lies in the range of `user` and is no longer than [`MAX_RW_COUNT`].
+    #[must_use]
+    #[inline(always)]
+    pub fn new(user: &'a U, piece: UserSlice) -> Option<Self> {
+        let fits = piece.len() <= MAX_RW_COUNT && piece.is_within(&user.user_range());
+        fits.then_some(Self { user, piece })
+    }
+
     /// Its length in bytes.
     #[must_use]
     #[inline(always)]

@@ -5,8 +5,8 @@ mod support;
 use faultless_usercopy::conformance::Layout;
 use faultless_usercopy::conformance::scripted::Scripted;
 use faultless_usercopy::{
-    IovIter, IovecError, MAX_RW_COUNT, MAX_SEGMENTS, MayFault, PROBE_STEP, USER_IOVEC_BYTES,
-    UserAddr, UserMemory, UserSlice, import_iovec,
+    IovIter, IovecError, KernelMemory, MAX_RW_COUNT, MAX_SEGMENTS, MayFault, PROBE_STEP,
+    USER_IOVEC_BYTES, UserAddr, UserMemory, UserSlice, WholeRequest, import_iovec,
 };
 use support::{Random, may_fault, seed};
 
@@ -337,4 +337,15 @@ fn lengths_are_judged_before_addresses_and_both_before_any_effect() {
     assert_eq!(import(&[(base, 1), (usize::MAX - 1, 4)], 2), Err(IovecError::Fault), "wraps");
     assert_eq!(import(&[(base, 1), (base, half - 1)], 2), Err(IovecError::Fault));
     assert_eq!(import(&[(base, 1), (usize::MAX, 0)], 2), Err(IovecError::Fault), "any segment");
+}
+
+#[test]
+fn u5_a_whole_request_lies_in_the_range_of_its_own_memory() {
+    let (user, bytes) = (Scripted::new(), [0; 10]);
+    let other = KernelMemory::<MayFault>::readable(&bytes);
+    let own = slice(&user, GOOD, 10);
+    assert_eq!(WholeRequest::new(&user, own).map(|whole| whole.len()), Some(10));
+    assert!(WholeRequest::new(&user, other.slice()).is_none());
+    let empty = WholeRequest::new(&user, UserSlice::EMPTY).expect("nothing lies everywhere");
+    assert!(empty.is_empty());
 }

@@ -307,26 +307,18 @@ impl<K: Measured> Rig<K> {
         len: usize,
     ) {
         let slice = self.slice(user, offset, len);
-        self.write_all(&mut IovIter::from_slice(user, &slice), options, len);
+        let written = self.inode.write_slice(&mut entry(), user, &slice, options, &K::task());
+        assert!(matches!(written, Ok(w) if w.bytes == len), "{written:?}");
     }
 
     /// A system call: write these segments, `len` bytes in all.
     #[inline]
     pub(super) fn writev(&self, segments: &[UserSlice], options: &WriteOptions, len: usize) {
-        match IovIter::new(&self.user, segments) {
-            Ok(mut from) => self.write_all(&mut from, options, len),
+        let mut from = match IovIter::new(&self.user, segments) {
+            Ok(from) => from,
             Err(error) => panic!("too many segments: {error:?}"),
-        }
-    }
-
-    #[inline]
-    fn write_all<U: UserMemory<Token = MayFault>>(
-        &self,
-        from: &mut IovIter<'_, U>,
-        options: &WriteOptions,
-        len: usize,
-    ) {
-        let written = self.inode.write(&mut entry(), from, options, &K::task());
+        };
+        let written = self.inode.write(&mut entry(), &mut from, options, &K::task());
         assert!(matches!(written, Ok(w) if w.bytes == len), "{written:?}");
     }
 
@@ -340,8 +332,7 @@ impl<K: Measured> Rig<K> {
     #[inline]
     pub(super) fn read_to(&self, offset: usize, pos: u64, len: usize) {
         let slice = self.slice(&self.user, offset, len);
-        let mut to = IovIter::from_slice(&self.user, &slice);
-        let read = self.inode.read(&mut entry(), &mut to, pos, &K::task());
+        let read = self.inode.read_slice(&mut entry(), &self.user, &slice, pos, &K::task());
         assert!(matches!(read, Ok(n) if n == len), "{read:?}");
     }
 

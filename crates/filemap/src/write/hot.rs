@@ -10,7 +10,7 @@
 use core::mem::ManuallyDrop;
 
 use faultless_page::{Count, Kernel, LockedRun, PageRun, Trace};
-use faultless_usercopy::{IovIter, UserMemory};
+use faultless_usercopy::{UserMemory, WholeRequest};
 
 use super::request::{Attempt, Claim, Mode, Request, Stop};
 use crate::inode::Inode;
@@ -46,17 +46,16 @@ pub(super) struct Short<'t, K: Kernel> {
     then: Moment,
 }
 
-/// Overwrites the bytes from `start` on by all of `from`, which lies in one segment, if they lie
-/// inside the size and their pages are free and need no preparation. `from` moves on if all landed.
+/// Overwrites the bytes from `start` on by all of `whole`, if they lie inside the size and their
+/// pages are free and need no preparation.
 #[inline(always)]
 pub(super) fn overwrite<'t, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     inode: &'t Inode<K>,
     token: &'t mut U::Token,
-    from: &mut IovIter<'_, U>,
+    whole: &WholeRequest<'_, U>,
     start: u64,
     task: &T,
 ) -> Overwrite<'t, K> {
-    let Some(whole) = from.whole() else { return Overwrite::Left(None) };
     let Some(run) = PageRun::covering_all(start, whole.len()) else {
         return Overwrite::Left(None);
     };
@@ -76,13 +75,12 @@ pub(super) fn overwrite<'t, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized
     }
     let steady = locked.uptodate() & locked.reserved() & locked.dirty();
     if steady != locked.mask() || inode.wants_stable_pages() {
-        return overwrite_unsteady(inode, locked.moved(), from, start, then, task);
+        return overwrite_unsteady(inode, locked.moved(), *whole, start, then, task);
     }
-    let left = copy_whole_in(&locked, &whole, start);
+    let left = copy_whole_in(&locked, whole, start);
     if left > 0 {
         return come_short(locked.moved(), start, whole.len(), left, then);
     }
-    from.finish_whole();
     K::trace(Trace::FastPath(run.pages()));
     inode.mapping().count(Count::Used, run.pages());
     locked.unlock();
@@ -100,7 +98,7 @@ const fn landed(start: u64, bytes: usize) -> Written {
 fn overwrite_unsteady<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
     inode: &Inode<K>,
     mut locked: LockedRun<'t, K>,
-    from: &mut IovIter<'_, U>,
+    whole: WholeRequest<'_, U>,
     start: u64,
     then: Moment,
     task: &T,
@@ -108,12 +106,10 @@ fn overwrite_unsteady<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
     if let Some(attempt) = needs_more::<K, T>(inode, &locked) {
         return back_out(locked, Some(attempt));
     }
-    let Some(whole) = from.whole() else { return back_out(locked, None) };
     let left = copy_whole_in(&locked, &whole, start);
     if left > 0 {
         return come_short(locked, start, whole.len(), left, then);
     }
-    from.finish_whole();
     mark_landed(inode, &mut locked, Mode::Overwrite, (start, whole.len()), task);
     Overwrite::Landed(landed(start, whole.len()))
 }
@@ -145,23 +141,21 @@ fn come_short<K: Kernel>(
 }
 
 impl<K: Kernel> Short<'_, K> {
-    /// Marks what landed, and claims the rest of the request before the pages are unlocked. `from`
-    /// moves on by what landed. How much that is, and when the request began.
+    /// Marks what landed, and claims the rest of the request before the pages are unlocked. How
+    /// much landed, not 0, and when the request began.
     #[cold]
     #[inline(never)]
-    pub(super) fn claim_the_rest<'w, U: UserMemory + ?Sized, T: Task>(
+    pub(super) fn claim_the_rest<'w, T: Task>(
         self,
         inode: &'w Inode<K>,
         claim: &mut Claim<'w, K>,
-        from: &mut IovIter<'_, U>,
         task: &T,
-    ) -> (Option<Attempt>, Moment) {
+    ) -> (usize, Moment) {
         let Self { locked, bytes, copied, then } = self;
         let mut locked = ManuallyDrop::into_inner(locked);
-        from.advance(copied);
         claim.get_ahead(inode, bytes);
         mark_landed(inode, &mut locked, Mode::Overwrite, (bytes.start, copied), task);
-        (Some(Attempt::Landed(copied)), then)
+        (copied, then)
     }
 }
 

@@ -24,11 +24,12 @@ mod writer;
 use core::pin::pin;
 
 use faultless_page::{Errno, Kernel, Strategy};
-use faultless_usercopy::{IovIter, UserMemory};
+use faultless_usercopy::{IovIter, UserMemory, UserSlice};
 
 use self::hot::Overwrite;
 use self::request::{Attempt, Claim, Request, Stop};
 use self::writer::Writer;
+use crate::buffers::{Buffers, Single};
 use crate::drop_behind::DropBehind;
 use crate::inode::Inode;
 use crate::limits;
@@ -69,12 +70,31 @@ impl<K: Kernel> Inode<K> {
         self.write_with(token, from, options, None, None, task)
     }
 
+    /// As [`write`](Self::write) of one buffer, for system calls that have one (`pwrite64`): needs
+    /// no cursor as long as nothing is in its way. A buffer beyond
+    /// [`MAX_RW_COUNT`](faultless_usercopy::MAX_RW_COUNT) bytes is clipped to that.
+    ///
+    /// # Errors
+    /// As `write`.
+    #[doc(alias = "pwrite64")]
+    #[inline]
+    pub fn write_slice<U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &self,
+        token: &mut U::Token,
+        user: &U,
+        slice: &UserSlice,
+        options: &WriteOptions,
+        task: &T,
+    ) -> Result<Written, Errno> {
+        self.write_with(token, Single { user, slice }, options, None, None, task)
+    }
+
     /// [`write`](Self::write), or [`write_behind`](Self::write_behind).
     #[inline]
-    pub(crate) fn write_with<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+    pub(crate) fn write_with<'f, 'u, U: UserMemory<Token: InodeLocks> + ?Sized + 'u, T: Task>(
         &'f self,
         token: &mut U::Token,
-        from: &mut IovIter<'_, U>,
+        mut from: impl Buffers<'u, U>,
         options: &WriteOptions,
         behind: Option<&DropBehind<K>>,
         kept: Kept<'_, 'f, K>,
@@ -85,28 +105,34 @@ impl<K: Kernel> Inode<K> {
             && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
             && options.sync.is_none()
             && !task.fatal_signal_pending()
+            && let Some(whole) = from.whole()
         {
-            match hot::overwrite(self, token, from, start, task) {
+            match hot::overwrite(self, token, &whole, start, task) {
                 Overwrite::Landed(written) => {
+                    from.finish_whole();
                     task.throttle();
                     return Ok(written);
                 }
                 Overwrite::Short(short) => {
-                    let asked = from.count();
+                    let asked = whole.len();
                     let entry = pin!(self.ranges.request());
                     let mut claim = Claim::none(entry.as_ref());
-                    let (landed, then) = short.claim_the_rest(self, &mut claim, from, task);
-                    let strategy = Strategy::BeginEnd;
-                    let request = Request { token, from, task, strategy, start, asked, then };
-                    let written = self.write_in_steps(request, claim, landed, behind, kept);
-                    task.throttle();
-                    return written;
+                    let (landed, then) = short.claim_the_rest(self, &mut claim, task);
+                    return from.with_cursor(|from| {
+                        from.advance(landed);
+                        let strategy = Strategy::BeginEnd;
+                        let request = Request { token, from, task, strategy, start, asked, then };
+                        let first = Some(Attempt::Landed(landed));
+                        let written = self.write_in_steps(request, claim, first, behind, kept);
+                        task.throttle();
+                        written
+                    });
                 }
                 // What stopped it stops the next attempt as well, or has gone by then.
                 Overwrite::Left(attempt) => first = attempt,
             }
         }
-        self.write_slowly(token, from, options, first, behind, kept, task)
+        from.with_cursor(|from| self.write_slowly(token, from, options, first, behind, kept, task))
     }
 
     /// The general path. `first` is what came of an attempt to overwrite, if that is known.
