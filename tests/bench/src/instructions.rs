@@ -33,6 +33,7 @@ const CALLS: &[Call] = &[
     ("write 64 B", |rig| write(rig, 64)),
     ("write 4 KiB", |rig| write(rig, 4 << 10)),
     ("write 64 KiB", |rig| write(rig, LONGEST)),
+    ("append 4 KiB", |rig| rig.write(&WriteOptions::append(), 4 << 10)),
     ("read 1 B", |rig| rig.read(MIDDLE, 1)),
     ("read 64 B", |rig| rig.read(MIDDLE, 64)),
     ("read 4 KiB", |rig| rig.read(MIDDLE, 4 << 10)),
