@@ -162,7 +162,10 @@ pub(crate) fn of(names: &[&str]) -> io::Result<Vec<Profile>> {
     names.iter().map(profile).collect()
 }
 
-/// Where the instructions of each call go, as Markdown.
+/// Fewer instructions of one function are not told apart.
+const LEAST: usize = 5;
+
+/// Where the instructions of each call go, as Markdown: the functions with most of them.
 ///
 /// # Errors
 /// As of [`all`].
@@ -172,9 +175,13 @@ pub(crate) fn text() -> io::Result<String> {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
         table.set_header(["function", "instructions"]);
-        for (name, count) in &profile.functions {
+        let (many, few): (Vec<_>, Vec<_>) =
+            profile.functions.iter().partition(|(_, count)| *count >= LEAST);
+        for (name, count) in many {
             table.add_row([name.clone(), count.to_string()]);
         }
+        let rest: usize = few.iter().map(|(_, count)| count).sum();
+        table.add_row([format!("{} others", few.len()), rest.to_string()]);
         let Profile { call, total, copy, .. } = profile;
         text += &format!("{call}: {total} instructions, {copy} of which copy\n\n{table}\n\n");
     }
