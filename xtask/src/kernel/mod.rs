@@ -6,6 +6,7 @@
 //! | `test`: C programs, the kernel's tests of itself, and the staged deadlocks | [`mod@test`] |
 //! | the same with a disk; when its power is cut | [`disk_test`], [`power`] |
 //! | `fuzz`: random system calls | [`fuzz`] |
+//! | `instructions`: what system calls take | [`instructions`] |
 //! | `lines`: what an embedder writes, file by file | [`lines`] |
 //! | nothing: a shell, if this machine has a static busybox | [`shell`] |
 //! | the image, and names for its addresses | [`image`], [`symbols`] |
@@ -30,6 +31,7 @@ mod foreign;
 mod fuzz;
 mod image;
 mod initramfs;
+mod instructions;
 mod libraries;
 mod lines;
 mod many;
@@ -60,6 +62,8 @@ enum Command {
     Test(test::Test),
     /// Make random system calls with random pointers, from several threads and processes.
     Fuzz(fuzz::Fuzz),
+    /// Count the instructions of system calls, here and in a kernel of Linux.
+    Instructions(instructions::Instructions),
     /// Print what an embedder writes, seam by seam: the kernel's own files with their lines.
     Lines,
 }
@@ -84,6 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Some(Command::Run(run)) => run.start(image),
         Some(Command::Test(test)) => test.run(&image),
         Some(Command::Fuzz(fuzz)) => fuzz.run(&image),
+        Some(Command::Instructions(instructions)) => instructions.run(&image),
         Some(Command::Lines) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -26,13 +26,16 @@ use faultless_tools::process::on_path;
 use super::initramfs::Initramfs;
 use super::symbols::Symbols;
 
-const PROGRAM: &str = "qemu-system-x86_64";
+pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGE: &str = "qemu-system-x86";
 
 /// What a machine has, unless it is told otherwise.
 pub(super) const MEMORY: &str = "512M";
 pub(super) const CPUS: u32 = 2;
 const PATIENCE: Duration = Duration::from_secs(150);
+
+/// A machine whose time stamps count instructions.
+pub(super) const COUNTING: [&str; 2] = ["-icount", "shift=0,sleep=off"];
 
 /// What `timeout(1)` exits with.
 const TIMED_OUT: u8 = 124;
@@ -59,6 +62,8 @@ pub(super) struct Machine {
     pub(super) command_line: String,
     pub(super) mem: String,
     pub(super) smp: u32,
+    /// The time stamps of its one CPU count instructions.
+    pub(super) counts_instructions: bool,
     pub(super) timeout: Duration,
     pub(super) waits_for_debugger: bool,
     /// A person types: the machine has keys that send signals, and Ctrl-A X ends it.
@@ -112,6 +117,7 @@ impl Machine {
             command_line: String::new(),
             mem: MEMORY.into(),
             smp: CPUS,
+            counts_instructions: false,
             timeout: PATIENCE,
             waits_for_debugger: false,
             terminal: false,
@@ -202,6 +208,9 @@ impl Machine {
             let mut drive = OsString::from("if=none,id=disk,format=raw,file=");
             drive.push(escape_commas(disk.as_os_str()));
             qemu.arg("-drive").arg(drive).args(["-device", "virtio-blk-pci,drive=disk"]);
+        }
+        if self.counts_instructions {
+            qemu.args(COUNTING);
         }
         if let Some(pid) = &self.pid {
             qemu.arg("-pidfile").arg(pid);
