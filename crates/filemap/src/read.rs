@@ -230,7 +230,7 @@ impl<K: Kernel> Inode<K> {
                 other => begun = Some(other),
             }
         }
-        to.with_cursor(|to| self.read_slowly(token, to, pos, begun, missing, reading, task))
+        to.with_cursor(|to| self.read_in_rounds(token, to, pos, begun, missing, reading, task))
     }
 
     /// The first round of a read, if its bytes lie inside the size, and the first ones are in the
@@ -262,47 +262,25 @@ impl<K: Kernel> Inode<K> {
         HotRead::Done
     }
 
-    /// The general path. `begun` is what came of a hot read, before which the task was asked
-    /// whether it is to die.
+    /// A read from `pos` on. `begun` is what came of a hot read: the first round, if it has copied,
+    /// and before it the task was asked whether it is to die.
     #[cold]
     #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "a read, as it stands")]
-    fn read_slowly<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
-        &'i self,
-        token: &mut U::Token,
-        to: &mut IovIter<'_, U>,
-        pos: FilePos,
-        begun: Option<HotRead>,
-        missing: &Missing<'_, K>,
-        reading: Kept<'_, 'i, K>,
-        task: &T,
-    ) -> Result<usize, Errno> {
-        if to.is_empty() {
-            return Ok(0);
-        }
-        if begun.is_none() && task.fatal_signal_pending() {
-            return Err(Errno::Interrupted);
-        }
-        let first = if let Some(HotRead::Round(copied)) = begun { Some(copied) } else { None };
-        self.read_in_rounds(token, to, pos, first, missing, reading, task)
-    }
-
-    /// A read from `pos` on, whose first round may have copied already. The task has just been
-    /// asked whether it is to die.
     #[expect(clippy::too_many_arguments, reason = "a read, as it stands")]
     fn read_in_rounds<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &'i self,
         token: &mut U::Token,
         to: &mut IovIter<'_, U>,
         pos: FilePos,
-        mut first: Option<Copied>,
+        begun: Option<HotRead>,
         missing: &Missing<'_, K>,
         mut reading: Kept<'_, 'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
+        let mut has_asked = begun.is_some();
+        let mut first = if let Some(HotRead::Round(copied)) = begun { Some(copied) } else { None };
         let mut done = 0;
         let mut rounds = Rounds::none();
-        let mut has_asked = true;
         while !to.is_empty() {
             if !mem::take(&mut has_asked) && task.fatal_signal_pending() {
                 return if done == 0 { Err(Errno::Interrupted) } else { Ok(done) };
