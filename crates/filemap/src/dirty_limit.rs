@@ -78,36 +78,33 @@ impl<K: Kernel, const STORES: usize> DirtyLimit<K, STORES> {
     /// To be called by [`Kernel::count`], with all that it is told, from the first page on. Wakes
     /// tasks that wait for a promise, through the cache's `wait`. Does not sleep; any lock may be
     /// held.
+    // Where `what` is told it is known: a use of a page, which most calls are, costs nothing.
     #[inline(always)]
     pub fn count(&self, store: StoreId, what: Count, pages: u32, wait: &K::Wait) {
-        // A use of a page, which most calls are, costs nothing: `what` is known where it is told.
-        if matches!(
-            what,
-            Count::Dirtied | Count::WritebackBegun | Count::WritebackEnded | Count::Cleaned
-        ) {
-            self.count_dirty(store, what, pages, wait);
+        let pages = u64::from(pages);
+        match what {
+            Count::Dirtied => self.dirtied(self.store(store), pages),
+            Count::WritebackBegun => self.writeback_begun(self.store(store), pages),
+            Count::WritebackEnded => self.writeback_ended(self.store(store), pages, wait),
+            Count::Cleaned => self.take_off(self.store(store), pages, wait),
+            _ => {}
         }
     }
 
-    fn count_dirty(&self, store: StoreId, what: Count, pages: u32, wait: &K::Wait) {
-        let (store, pages) = (self.store(store), u64::from(pages));
-        match what {
-            Count::Dirtied => {
-                self.add(store, pages);
-                store.dirtied.fetch_add(pages, Relaxed);
-            }
-            Count::WritebackBegun => {
-                self.add(store, pages);
-                store.under_writeback.fetch_add(pages, Relaxed);
-            }
-            Count::WritebackEnded => {
-                store.under_writeback.fetch_sub(pages, Relaxed);
-                store.written.fetch_add(pages, Relaxed);
-                self.take_off(store, pages, wait);
-            }
-            Count::Cleaned => self.take_off(store, pages, wait),
-            _ => {}
-        }
+    fn dirtied(&self, store: &StoreDirty<K>, pages: u64) {
+        self.add(store, pages);
+        store.dirtied.fetch_add(pages, Relaxed);
+    }
+
+    fn writeback_begun(&self, store: &StoreDirty<K>, pages: u64) {
+        self.add(store, pages);
+        store.under_writeback.fetch_add(pages, Relaxed);
+    }
+
+    fn writeback_ended(&self, store: &StoreDirty<K>, pages: u64, wait: &K::Wait) {
+        store.under_writeback.fetch_sub(pages, Relaxed);
+        store.written.fetch_add(pages, Relaxed);
+        self.take_off(store, pages, wait);
     }
 
     /// Pages that are dirty, under writeback or promised. A page that is two of these counts twice.
