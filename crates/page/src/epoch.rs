@@ -99,17 +99,14 @@ impl<S: SyncFamily> Epoch<S> {
     #[inline(always)]
     pub fn enter<'a, W: Wait>(&'a self, cpu: usize, wait: &'a W) -> EpochGuard<'a, S, W> {
         let stripe = &self.stripes[cpu % STRIPES];
-        if S::HAS_READ_SECTIONS {
+        let counter = if S::HAS_READ_SECTIONS {
             S::enter_read_section();
-            return EpochGuard {
-                epoch: self,
-                wait,
-                counter: &stripe.readers[0],
-                thread: PhantomData,
-            };
-        }
-        let counter = &stripe.readers[self.phase.load(Relaxed) as usize % 2];
-        counter.fetch_add(1, SeqCst);
+            &stripe.readers[0]
+        } else {
+            let counter = &stripe.readers[self.phase.load(Relaxed) as usize % 2];
+            counter.fetch_add(1, SeqCst);
+            counter
+        };
         EpochGuard { epoch: self, wait, counter, thread: PhantomData }
     }
 
