@@ -62,7 +62,7 @@ pub(crate) fn copy_whole_in<K: Kernel, U: UserMemory + ?Sized>(
     if left > 0 {
         K::trace(Trace::ShortCopy);
     }
-    K::trace(Trace::Copied(from.len() - left));
+    K::trace(Trace::Copied(from.len().saturating_sub(left)));
     left
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn copy_whole_out<K: Kernel, U: UserMemory + ?Sized>(
     if left > 0 {
         K::trace(Trace::ShortCopy);
     }
-    K::trace(Trace::Copied(to.len() - left));
+    K::trace(Trace::Copied(to.len().saturating_sub(left)));
     Some(left)
 }
 
