@@ -36,6 +36,7 @@ fn a_hit_on_many_slots_is_the_hits_on_each_of_them() {
                 each.extra |= hit.extra;
             }
             assert_eq!(marks.hit(slots), each);
+            assert_eq!(marks.has_noticed(slots), each.is_empty());
         }
     }
 }
