@@ -255,11 +255,12 @@ impl<K: Kernel> Inode<K> {
             if brought.take().is_none() {
                 locked.mark_used(slot);
             }
-            if access == Access::Write || !self.mapping().holes_are_zeros() {
-                locked.keep(slot);
-            }
-            if access == Access::Write {
-                self.wait_stable(&locked, task)?;
+            match access {
+                Access::Read => locked.keep_read(slot),
+                Access::Write => {
+                    locked.keep(slot);
+                    self.wait_stable(&locked, task)?;
+                }
             }
             let is_dirty = || locked.dirty().contains(slot);
             if self.limits_dirty::<T>() && promise.is_missing(access) && !is_dirty() {

@@ -73,8 +73,8 @@ impl<K: Kernel> Inode<K> {
             let locked = self.mapping().lock_killable(locks, run, &killed)?;
             // Otherwise a truncation has taken it away, or a shift.
             if let Some(mut locked) = locked.filter(|locked| !locked.uptodate().is_empty()) {
-                if retention == Retention::Kept && !self.mapping().holes_are_zeros() {
-                    locked.keep(run.mask());
+                if retention == Retention::Kept {
+                    locked.keep_read(run.mask());
                 }
                 let len = self.bytes_before_end(pos, run.clip_len(pos.get(), len));
                 return Ok(temporary.fill_from_locked(&locked, pos.get(), len) > 0);

@@ -396,6 +396,14 @@ impl<'t, K: Kernel> LockedRun<'t, K> {
         }
     }
 
+    /// As [`keep`](Self::keep), by a use that writes nothing: pages of zeros that can be had again
+    /// [at any time](Mapping::holes_are_zeros) stay as they are.
+    pub fn keep_read(&mut self, slots: SlotMask) {
+        if !self.mapping.holes_are_zeros() {
+            self.keep(slots);
+        }
+    }
+
     /// Marks pages that a user mapping may have written past the end of the file.
     pub fn set_wrote_past_eof(&mut self, slots: SlotMask) {
         self.set(&self.leaf.wrote_past_eof, slots);
