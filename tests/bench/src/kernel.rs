@@ -65,61 +65,11 @@ pub(super) trait Measured:
     fn task() -> impl Task;
 }
 
-/// The smallest kernel.
+/// The smallest kernel, with these words and read sections, and this policy of what to keep.
 #[derive(Debug)]
-pub(super) enum Bare {}
-impl Kernel for Bare {
-    type Sync = CoreSync;
-    type Frames = ArenaFrames;
-    type Wait = Yielding;
-    type Cache = Arc<PageCache<Self>>;
-    type Store = Arc<dyn AddressSpaceOperations>;
-    type UserMappings = NoUserMappings;
-    type Replacement = ();
-
-    #[inline]
-    fn cpu() -> usize {
-        memory::cpu()
-    }
-}
-
-impl Measured for Bare {
-    #[inline]
-    fn task() -> impl Task {
-        NoTask
-    }
-}
-
-/// The smallest kernel, with read sections of its own.
-#[derive(Debug)]
-pub(super) enum Preemptible {}
-impl Kernel for Preemptible {
-    type Sync = PreemptionOff;
-    type Frames = ArenaFrames;
-    type Wait = Yielding;
-    type Cache = Arc<PageCache<Self>>;
-    type Store = Arc<dyn AddressSpaceOperations>;
-    type UserMappings = NoUserMappings;
-    type Replacement = ();
-
-    #[inline]
-    fn cpu() -> usize {
-        memory::cpu()
-    }
-}
-
-impl Measured for Preemptible {
-    #[inline]
-    fn task() -> impl Task {
-        NoTask
-    }
-}
-
-/// The smallest kernel, with words that are noted, and a policy of what to keep.
-#[derive(Debug)]
-pub(super) struct Noted<R>(PhantomData<R>);
-impl<R: Replacement> Kernel for Noted<R> {
-    type Sync = Recorded;
+pub(super) struct Smallest<S, R = ()>(PhantomData<(S, R)>);
+impl<S: ConstSync + Send + Sync, R: Replacement> Kernel for Smallest<S, R> {
+    type Sync = S;
     type Frames = ArenaFrames;
     type Wait = Yielding;
     type Cache = Arc<PageCache<Self>>;
@@ -127,16 +77,25 @@ impl<R: Replacement> Kernel for Noted<R> {
     type UserMappings = NoUserMappings;
     type Replacement = R;
 
+    #[inline]
     fn cpu() -> usize {
         memory::cpu()
     }
 }
 
-impl<R: Replacement> Measured for Noted<R> {
+impl<S: ConstSync + Send + Sync, R: Replacement> Measured for Smallest<S, R> {
+    #[inline]
     fn task() -> impl Task {
         NoTask
     }
 }
+
+/// As it ships.
+pub(super) type Bare = Smallest<CoreSync>;
+/// With read sections of its own.
+pub(super) type Preemptible = Smallest<PreemptionOff>;
+/// With words that are noted.
+pub(super) type Noted<R> = Smallest<Recorded, R>;
 
 /// A kernel with all that one may have: replacement, counters, a limit of dirty pages.
 #[derive(Debug)]
