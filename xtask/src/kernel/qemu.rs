@@ -191,9 +191,8 @@ impl Machine {
     fn command(&self, folder: &Path) -> Command {
         let path = |name: &str| folder.join(name).display().to_string();
         let mut qemu = Command::new(PROGRAM);
-        qemu.args(["-cpu", "max", "-m", &self.mem, "-smp", &self.smp.to_string()]);
-        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        qemu.arg("-kernel").arg(&self.image).arg("-initrd").arg(path("initramfs"));
+        qemu.args(["-m", &self.mem, "-smp", &self.smp.to_string()]);
+        qemu.args(bare(&self.image, &folder.join("initramfs")));
         let (console, option) = match self.terminal {
             true => ("mon:stdio", "terminal "),
             false => ("stdio", if self.typed.is_empty() { "" } else { "terminal " }),
@@ -221,6 +220,16 @@ impl Machine {
         }
         qemu
     }
+}
+
+/// What each machine has: a CPU with all features, a kernel and the files that it begins with, and
+/// nothing else.
+pub(super) fn bare(kernel: &Path, initramfs: &Path) -> Vec<OsString> {
+    let options = ["-cpu", "max", "-nodefaults", "-no-user-config", "-display", "none"];
+    let mut arguments: Vec<OsString> = options.iter().map(OsString::from).collect();
+    arguments.extend(["-no-reboot".into(), "-kernel".into(), kernel.into()]);
+    arguments.extend(["-initrd".into(), initramfs.into()]);
+    arguments
 }
 
 /// Reads the kernel's messages until QEMU ends; the stream to ask by comes once it is there.
