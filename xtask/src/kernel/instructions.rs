@@ -1,8 +1,9 @@
 //! `cargo xtask kernel instructions`: what system calls take in this kernel, and in Linux's.
 //!
 //! The machine has one CPU, whose time stamps count instructions (QEMU's `-icount shift=0`), so the
-//! figures hardly depend on the machine that this runs on: interrupts come at other moments. A repeated string instruction counts once for each repetition:
-//! the bytes of a copy are in them, in both kernels.
+//! figures hardly depend on the machine that this runs on: interrupts come at other moments. A
+//! repeated string instruction counts once for each repetition: the bytes of a copy are in them, in
+//! both kernels.
 
 #![forbid(unsafe_code)]
 

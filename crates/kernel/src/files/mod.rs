@@ -16,6 +16,7 @@
 //! | pipes and FIFOs; sockets, what waits in them, and their names | `pipe`, `socket`, `inbox`, `bound` |
 //! | how sockets find each other; what they send and receive | `connections`, `transfers` |
 //! | sets of files, and when they tell of one again; counters, timers, signals, processes | `epoll`, `edges`, `timer`, `signal_file`, `process_file` |
+//! | the flags of files without a place in the tree | `stream_flags` |
 //! | files without a name, and their seals | `memfd` |
 //! | texts that are made when they are opened | `text` |
 //! | paths from the root | `paths` |
@@ -53,6 +54,7 @@ mod process_file;
 mod regular;
 mod signal_file;
 mod socket;
+mod stream_flags;
 mod text;
 mod timer;
 mod transfers;

@@ -2,8 +2,6 @@
 #![forbid(unsafe_code)]
 
 use core::any::Any;
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::Relaxed;
 
 use alloc::sync::Arc;
 
@@ -13,6 +11,7 @@ use linux_raw_sys::general as linux;
 
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
+use crate::files::stream_flags::StreamFlags;
 use crate::files::vnode::Handle;
 use crate::files::watches::Queue;
 use crate::memory::{UserBytes, copy_out, put};
@@ -22,12 +21,12 @@ use crate::waits::key_of;
 /// A queue of events, open.
 pub(crate) struct Notices {
     queue: Arc<Queue>,
-    flags: AtomicU32,
+    flags: StreamFlags,
 }
 
 /// `inotify_init1`.
 pub(crate) fn notices(flags: u32) -> OpenFile {
-    let flags = AtomicU32::new(flags & linux::O_NONBLOCK);
+    let flags = StreamFlags::new(linux::O_RDONLY, flags);
     Arc::new(Notices { queue: Queue::new(), flags })
 }
 
@@ -58,9 +57,7 @@ impl Drop for Notices {
 impl File for Notices {
     fn read(&self, token: &mut MayFault, to: &mut UserBytes<'_>) -> Result<usize, Errno> {
         if !self.queue.has_events() {
-            if self.flags() & linux::O_NONBLOCK != 0 {
-                return Err(Errno::AGAIN);
-            }
+            self.flags.need_wait()?;
             wait_interruptibly(key_of(&*self.queue), &mut || self.queue.has_events())?;
         }
         let mut done = 0;
@@ -98,11 +95,11 @@ impl File for Notices {
     }
 
     fn flags(&self) -> u32 {
-        self.flags.load(Relaxed)
+        self.flags.get()
     }
 
     fn set_flags(&self, flags: u32) {
-        self.flags.store(flags & linux::O_NONBLOCK, Relaxed);
+        self.flags.set(flags);
     }
 
     fn ready(&self) -> Ready {

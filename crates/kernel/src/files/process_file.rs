@@ -2,8 +2,6 @@
 #![forbid(unsafe_code)]
 
 use core::any::Any;
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::Relaxed;
 
 use alloc::sync::Arc;
 
@@ -12,17 +10,18 @@ use linux_raw_sys::general as linux;
 
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
+use crate::files::stream_flags::StreamFlags;
 use crate::process::Process;
 
 /// A process, open.
 pub(crate) struct ProcessFile {
     pub(crate) process: Arc<Process>,
-    flags: AtomicU32,
+    flags: StreamFlags,
 }
 
 /// Opens a process.
 pub(crate) fn process_file(process: Arc<Process>, flags: u32) -> OpenFile {
-    let flags = AtomicU32::new(flags & linux::O_NONBLOCK | linux::O_RDWR);
+    let flags = StreamFlags::new(linux::O_RDWR, flags);
     Arc::new(ProcessFile { process, flags })
 }
 
@@ -36,11 +35,11 @@ impl File for ProcessFile {
     }
 
     fn flags(&self) -> u32 {
-        self.flags.load(Relaxed)
+        self.flags.get()
     }
 
     fn set_flags(&self, flags: u32) {
-        self.flags.store(flags & linux::O_NONBLOCK | linux::O_RDWR, Relaxed);
+        self.flags.set(flags);
     }
 
     /// It is read when the process has ended, and nothing is read.

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use core::any::Any;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use alloc::sync::Arc;
 
@@ -13,6 +13,7 @@ use linux_raw_sys::general as linux;
 
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
+use crate::files::stream_flags::StreamFlags;
 use crate::memory::{UserBytes, copy_out};
 use crate::sched;
 use crate::signals::{Cause, UNBLOCKABLE};
@@ -25,12 +26,12 @@ const INFO: usize = 128;
 /// A file of signals.
 pub(crate) struct SignalFile {
     set: AtomicU64,
-    flags: AtomicU32,
+    flags: StreamFlags,
 }
 
 /// `signalfd4`: a file of the signals of a set.
 pub(crate) fn signal_file(set: u64, flags: u32) -> OpenFile {
-    let flags = AtomicU32::new(flags & linux::O_NONBLOCK | linux::O_RDWR);
+    let flags = StreamFlags::new(linux::O_RDWR, flags);
     Arc::new(SignalFile { set: AtomicU64::new(set & !UNBLOCKABLE), flags })
 }
 
@@ -80,9 +81,7 @@ impl File for SignalFile {
         }
         let mut taken = self.take();
         if taken.is_none() {
-            if self.flags() & linux::O_NONBLOCK != 0 {
-                return Err(Errno::AGAIN);
-            }
+            self.flags.need_wait()?;
             // A signal that is sent has the threads of its process look.
             wait_interruptibly(key_of(self), &mut || {
                 taken = self.take();
@@ -109,11 +108,11 @@ impl File for SignalFile {
     }
 
     fn flags(&self) -> u32 {
-        self.flags.load(Relaxed)
+        self.flags.get()
     }
 
     fn set_flags(&self, flags: u32) {
-        self.flags.store(flags & linux::O_NONBLOCK | linux::O_RDWR, Relaxed);
+        self.flags.set(flags);
     }
 
     fn ready(&self) -> Ready {

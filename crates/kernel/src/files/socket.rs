@@ -20,6 +20,7 @@ use crate::files::edges::Seen;
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::inbox::{Inbox, Message, Passed, Sender, Taking, Waiting};
 use crate::files::nodes::{Attributes, stream_attributes};
+use crate::files::stream_flags::StreamFlags;
 use crate::memory::{UserBytes, copy_out, put};
 use crate::process;
 use crate::sync::Lock;
@@ -46,7 +47,7 @@ pub(crate) struct Socket {
     pub(super) inbox: Arc<Inbox>,
     pub(super) link: Lock<Link>,
     pub(super) name: Name,
-    flags: AtomicU32,
+    flags: StreamFlags,
     /// It sends no more (`shutdown`), though it may have no peer.
     pub(super) mute: AtomicBool,
     pub(crate) options: Options,
@@ -154,7 +155,7 @@ impl Socket {
             inbox,
             link: Lock::new(link),
             name: Name::none(),
-            flags: AtomicU32::new(flags & linux::O_NONBLOCK | linux::O_RDWR),
+            flags: StreamFlags::new(linux::O_RDWR, flags),
             mute: AtomicBool::new(false),
             options: Options {
                 send_room: AtomicU32::new(ROOM),
@@ -312,11 +313,11 @@ impl File for Socket {
     }
 
     fn flags(&self) -> u32 {
-        self.flags.load(Relaxed)
+        self.flags.get()
     }
 
     fn set_flags(&self, flags: u32) {
-        self.flags.store(flags & linux::O_NONBLOCK | linux::O_RDWR, Relaxed);
+        self.flags.set(flags);
     }
 
     fn edges(&self) -> Option<Seen> {

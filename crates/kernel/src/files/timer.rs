@@ -2,8 +2,6 @@
 #![forbid(unsafe_code)]
 
 use core::any::Any;
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::Relaxed;
 
 use alloc::sync::Arc;
 
@@ -15,6 +13,7 @@ use crate::arch::clock;
 use crate::files::edges::{Edges, Seen};
 use crate::files::file::{File, OpenFile, Ready};
 use crate::files::nodes::{Attributes, stream_attributes};
+use crate::files::stream_flags::StreamFlags;
 use crate::memory::{UserBytes, copy_in, copy_out};
 use crate::sync::Lock;
 use crate::task::{wait_interruptibly, wait_until};
@@ -33,10 +32,6 @@ fn put_word(token: &mut MayFault, to: &mut UserBytes<'_>, word: u64) -> Result<u
     }
 }
 
-fn may_wait(flags: u32) -> Result<(), Errno> {
-    if flags & linux::O_NONBLOCK == 0 { Ok(()) } else { Err(Errno::AGAIN) }
-}
-
 /// How an `eventfd` is counted down.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counts {
@@ -50,12 +45,12 @@ struct Counter {
     count: Lock<u64>,
     edges: Edges,
     counts: Counts,
-    flags: AtomicU32,
+    flags: StreamFlags,
 }
 
 /// `eventfd2`.
 pub(crate) fn counter(count: u32, counts: Counts, flags: u32) -> OpenFile {
-    let flags = AtomicU32::new(flags & linux::O_NONBLOCK | linux::O_RDWR);
+    let flags = StreamFlags::new(linux::O_RDWR, flags);
     let (count, edges) = (Lock::new(count.into()), Edges::default());
     Arc::new(Counter { count, edges, counts, flags })
 }
@@ -90,7 +85,7 @@ impl File for Counter {
         };
         let mut taken = take();
         if taken == 0 {
-            may_wait(self.flags())?;
+            self.flags.need_wait()?;
             wait_interruptibly(key_of(self), &mut || {
                 taken = take();
                 taken > 0
@@ -120,7 +115,7 @@ impl File for Counter {
             fits
         };
         if !add() {
-            may_wait(self.flags())?;
+            self.flags.need_wait()?;
             wait_interruptibly(key_of(self), &mut { add })?;
         }
         self.edges.came();
@@ -141,11 +136,11 @@ impl File for Counter {
     }
 
     fn flags(&self) -> u32 {
-        self.flags.load(Relaxed)
+        self.flags.get()
     }
 
     fn set_flags(&self, flags: u32) {
-        self.flags.store(flags & linux::O_NONBLOCK | linux::O_RDWR, Relaxed);
+        self.flags.set(flags);
     }
 
     fn ready(&self) -> Ready {
@@ -189,7 +184,7 @@ impl Setting {
 /// A timer that is open.
 pub(crate) struct TimerFile {
     setting: Lock<Setting>,
-    flags: AtomicU32,
+    flags: StreamFlags,
     pub(crate) clock: Clock,
 }
 
@@ -203,7 +198,7 @@ pub(crate) enum Clock {
 
 /// `timerfd_create`.
 pub(crate) fn timer(clock: Clock, flags: u32) -> OpenFile {
-    let flags = AtomicU32::new(flags & linux::O_NONBLOCK | linux::O_RDWR);
+    let flags = StreamFlags::new(linux::O_RDWR, flags);
     Arc::new(TimerFile { setting: Lock::new(Setting::default()), flags, clock })
 }
 
@@ -242,7 +237,7 @@ impl File for TimerFile {
             if taken > 0 {
                 return put_word(token, to, taken);
             }
-            may_wait(self.flags())?;
+            self.flags.need_wait()?;
             let before = *self.setting.lock();
             let until = (before.at > 0).then_some(before.at);
             match wait_until(key_of(self), until, &mut || *self.setting.lock() != before) {
@@ -261,11 +256,11 @@ impl File for TimerFile {
     }
 
     fn flags(&self) -> u32 {
-        self.flags.load(Relaxed)
+        self.flags.get()
     }
 
     fn set_flags(&self, flags: u32) {
-        self.flags.store(flags & linux::O_NONBLOCK | linux::O_RDWR, Relaxed);
+        self.flags.set(flags);
     }
 
     fn ready(&self) -> Ready {
