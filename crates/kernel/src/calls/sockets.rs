@@ -352,6 +352,15 @@ const NAME_LEN: usize = 8;
 const CONTROL_LEN: usize = 40;
 const MESSAGE_FLAGS: usize = 48;
 
+/// The first words of a `struct msghdr`.
+///
+/// # Errors
+/// `EFAULT`; `EINVAL` for a length of the name that cannot be.
+fn message_header(call: &mut Call<'_>, at: usize) -> Result<[usize; 6], Errno> {
+    let words = get_words(&mut call.token, at)?.map(|word| word as usize);
+    if (words[1] as i32) < 0 { Err(Errno::INVAL) } else { Ok(words) }
+}
+
 pub(super) fn sendmsg(call: &mut Call<'_>) -> Outcome {
     let [descriptor, header, flags, ..] = call.args;
     let file = call.process.file(descriptor)?;
@@ -360,11 +369,7 @@ pub(super) fn sendmsg(call: &mut Call<'_>) -> Outcome {
 }
 
 fn send_message(call: &mut Call<'_>, file: &OpenFile, header: usize, flags: u32) -> Outcome {
-    let words = get_words(&mut call.token, header)?;
-    let [name, name_len, vector, count, control, control_len] = words.map(|word| word as usize);
-    if (name_len as i32) < 0 {
-        return Err(Errno::INVAL);
-    }
+    let [name, name_len, vector, count, control, control_len] = message_header(call, header)?;
     let (sender, files) = match control_len {
         0 => (None, Passed::default()),
         len => ancillary::sent(call, control, len)?,
@@ -382,11 +387,7 @@ pub(super) fn recvmsg(call: &mut Call<'_>) -> Outcome {
 }
 
 fn receive_message(call: &mut Call<'_>, file: &OpenFile, header: usize, flags: u32) -> Outcome {
-    let words = get_words(&mut call.token, header)?;
-    let [name, name_len, vector, count, control, control_len] = words.map(|word| word as usize);
-    if (name_len as i32) < 0 {
-        return Err(Errno::INVAL);
-    }
+    let [name, _, vector, count, control, control_len] = message_header(call, header)?;
     let received =
         with_vector(&mut call.token, vector, count, |to, token| receive(file, token, to, flags))?;
     put_sender(call, name, header + NAME_LEN, received.from)?;
