@@ -1,11 +1,15 @@
 //! What the objects of System V have in common that programs find by numbers: keys, owners, modes.
 #![forbid(unsafe_code)]
 
+use alloc::collections::BTreeMap;
+
 use faultless_posix::Errno;
 
-use crate::calls::call::Call;
+use crate::calls::call::{Call, Outcome};
 use crate::credentials::allowed;
 use crate::memory::get;
+use crate::sched;
+use crate::sync::{Guard, Lock};
 use crate::task::credentials;
 
 /// The key of an object that has none.
@@ -95,6 +99,112 @@ impl Owned {
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let ((uid, gid), (creator, creator_group)) = (self.owner, self.creator);
         [pair(self.key, uid), pair(gid, creator), pair(creator_group, self.mode), 0, 0, 0]
+    }
+}
+
+/// An object of System V.
+pub(super) trait Object {
+    /// Whose it is.
+    fn owned(&self) -> &Owned;
+
+    /// How much it holds, where a caller says how much it needs.
+    fn len(&self) -> usize {
+        0
+    }
+}
+
+/// The objects of a kind, by their numbers, behind a short lock.
+pub(super) struct Objects<T>(Lock<BTreeMap<u32, T>>);
+
+impl<T: Object> Objects<T> {
+    pub(super) const fn new() -> Self {
+        Self(Lock::new(BTreeMap::new()))
+    }
+
+    pub(super) fn lock(&self) -> Guard<'_, BTreeMap<u32, T>> {
+        self.0.lock()
+    }
+
+    /// Calls `body` with an object.
+    ///
+    /// # Errors
+    /// `EINVAL`: there is none; those of `body`.
+    pub(super) fn with<R>(
+        &self,
+        number: u32,
+        body: impl FnOnce(&mut T) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
+        body(self.lock().get_mut(&number).ok_or(Errno::INVAL)?)
+    }
+
+    /// The number of the object with a key, if it has to be there or is; `None` for one to be made.
+    ///
+    /// # Errors
+    /// `ENOENT`; those of [`Owned::find`], for `wanted` of its room.
+    pub(super) fn find(&self, key: u32, flags: u32, wanted: usize) -> Result<Option<u32>, Errno> {
+        find(&self.lock(), key, flags, wanted)
+    }
+
+    /// Adds an object, unless another caller has made one with its key meanwhile, which is found in
+    /// its place. What is not added is dropped with the lock free.
+    ///
+    /// # Errors
+    /// `ENOSPC`: there are `most`; those of [`find`](Self::find).
+    pub(super) fn add(&self, made: T, flags: u32, wanted: usize, most: usize) -> Outcome {
+        let mut objects = self.lock();
+        if let Some(number) = find(&objects, made.owned().key, flags, wanted)? {
+            return Ok(number as usize);
+        }
+        if objects.len() >= most {
+            return Err(Errno::NOSPC);
+        }
+        let number = sched::next_number();
+        objects.insert(number, made);
+        Ok(number as usize)
+    }
+
+    /// Takes an object out.
+    ///
+    /// # Errors
+    /// `EINVAL`: there is none; `EPERM`: it is not the caller's.
+    pub(super) fn remove(&self, number: u32) -> Result<Option<T>, Errno> {
+        let mut objects = self.lock();
+        objects.get(&number).ok_or(Errno::INVAL)?.owned().need_owner()?;
+        Ok(objects.remove(&number))
+    }
+
+    /// What `tell` says of the object at a place among all of them, and its number.
+    ///
+    /// # Errors
+    /// `EINVAL`: there is none; `EACCES`: the caller may not do with it what the bits say.
+    pub(super) fn at<R>(
+        &self,
+        place: u32,
+        wanted: u32,
+        tell: impl FnOnce(&T) -> R,
+    ) -> Result<(usize, R), Errno> {
+        let objects = self.lock();
+        let (number, object) = objects.iter().nth(place as usize).ok_or(Errno::INVAL)?;
+        object.owned().need(wanted)?;
+        Ok((*number as usize, tell(object)))
+    }
+}
+
+fn find<T: Object>(
+    objects: &BTreeMap<u32, T>,
+    key: u32,
+    flags: u32,
+    wanted: usize,
+) -> Result<Option<u32>, Errno> {
+    if key == PRIVATE {
+        return Ok(None);
+    }
+    match objects.iter().find(|(_, object)| object.owned().key == key) {
+        Some((number, object)) => {
+            object.owned().find(flags, object.len(), wanted).map(|()| Some(*number))
+        }
+        None if flags & CREATE == 0 => Err(Errno::NOENT),
+        None => Ok(None),
     }
 }
 

@@ -3,7 +3,7 @@
 //! All queues have one short lock, and all waits one key.
 #![forbid(unsafe_code)]
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -11,11 +11,9 @@ use faultless_posix::Errno;
 
 use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
-use crate::calls::ipc::{CREATE, LIMITS, NO_WAIT, New, Owned, PRIVATE, REMOVE, SET, STATUS};
+use crate::calls::ipc::{LIMITS, NO_WAIT, New, Object, Objects, Owned, REMOVE, SET, STATUS};
 use crate::credentials::{READ, WRITE};
 use crate::memory::{get, get_words, put, put_words};
-use crate::sched;
-use crate::sync::Lock;
 use crate::task::{credentials, wait_interruptibly};
 use crate::waits::{key_of, wake};
 
@@ -54,7 +52,13 @@ struct Queue {
     changed: u64,
 }
 
-static QUEUES: Lock<BTreeMap<u32, Queue>> = Lock::new(BTreeMap::new());
+static QUEUES: Objects<Queue> = Objects::new();
+
+impl Object for Queue {
+    fn owned(&self) -> &Owned {
+        &self.owned
+    }
+}
 
 impl Queue {
     fn bytes(&self) -> usize {
@@ -96,14 +100,6 @@ impl Queue {
     }
 }
 
-/// Calls `body` with a queue.
-///
-/// # Errors
-/// `EINVAL`: there is none; those of `body`.
-fn with<R>(number: u32, body: impl FnOnce(&mut Queue) -> Result<R, Errno>) -> Result<R, Errno> {
-    body(QUEUES.lock().get_mut(&number).ok_or(Errno::INVAL)?)
-}
-
 pub(super) fn msgget(call: &mut Call<'_>) -> Outcome {
     let [key, flags, ..] = call.args;
     let (key, flags) = (key as u32, flags as u32);
@@ -117,20 +113,7 @@ pub(super) fn msgget(call: &mut Call<'_>) -> Outcome {
         received: 0,
         changed: clock::real(),
     };
-    let mut queues = QUEUES.lock();
-    let known = queues.iter().find(|(_, queue)| key != PRIVATE && queue.owned.key == key);
-    if let Some((number, queue)) = known {
-        return queue.owned.find(flags, 0, 0).map(|()| *number as usize);
-    }
-    if key != PRIVATE && flags & CREATE == 0 {
-        return Err(Errno::NOENT);
-    }
-    if queues.len() >= MOST {
-        return Err(Errno::NOSPC);
-    }
-    let number = sched::next_number();
-    queues.insert(number, made);
-    Ok(number as usize)
+    QUEUES.add(made, flags, 0, MOST)
 }
 
 /// Does what `attempt` does with a queue, once that is not `None`. Waits for it.
@@ -143,7 +126,7 @@ fn when<R>(
     (flags, none): (u32, Errno),
     mut attempt: impl FnMut(&mut Queue) -> Result<Option<R>, Errno>,
 ) -> Result<R, Errno> {
-    let mut done = with(number, &mut attempt);
+    let mut done = QUEUES.with(number, &mut attempt);
     if matches!(done, Ok(None)) {
         if flags & NO_WAIT != 0 {
             return Err(none);
@@ -217,17 +200,12 @@ pub(super) fn msgctl(call: &mut Call<'_>) -> Outcome {
     }
     match command as u32 {
         REMOVE => {
-            let removed = {
-                let mut queues = QUEUES.lock();
-                queues.get(&number).ok_or(Errno::INVAL)?.owned.need_owner()?;
-                queues.remove(&number)
-            };
-            drop(removed);
+            drop(QUEUES.remove(number)?);
             wake(key_of(&QUEUES));
             Ok(0)
         }
         STATUS => {
-            let words = with(number, |queue| {
+            let words = QUEUES.with(number, |queue| {
                 queue.owned.need(READ)?;
                 Ok(queue.words())
             })?;
@@ -235,22 +213,16 @@ pub(super) fn msgctl(call: &mut Call<'_>) -> Outcome {
             Ok(0)
         }
         command @ (STATUS_AT | ANY_STATUS_AT) => {
-            let (found, words) = {
-                let queues = QUEUES.lock();
-                let (found, queue) = queues.iter().nth(number as usize).ok_or(Errno::INVAL)?;
-                if command == STATUS_AT {
-                    queue.owned.need(READ)?;
-                }
-                (*found, queue.words())
-            };
+            let wanted = if command == STATUS_AT { READ } else { 0 };
+            let (found, words) = QUEUES.at(number, wanted, Queue::words)?;
             put_words(&mut call.token, target, words)?;
-            Ok(found as usize)
+            Ok(found)
         }
         SET => {
             let new = New::get(call, target)?;
             let [room] = get_words(&mut call.token, target.wrapping_add(ROOM_AT))?;
             let may_grow = credentials().is_root();
-            with(number, |queue| {
+            QUEUES.with(number, |queue| {
                 queue.owned.need_owner()?;
                 if room as usize > ROOM && !may_grow {
                     return Err(Errno::PERM);

@@ -1,7 +1,6 @@
 //! Shared memory of System V: files in memory without names, which programs find by numbers.
 #![forbid(unsafe_code)]
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -10,12 +9,10 @@ use faultless_posix::{Errno, MapRequest, Rights, Sharing};
 
 use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
-use crate::calls::ipc::{CREATE, LIMITS, New, Owned, PRIVATE, REMOVE, SET, STATUS};
+use crate::calls::ipc::{LIMITS, New, Object, Objects, Owned, PRIVATE, REMOVE, SET, STATUS};
 use crate::credentials::{EXECUTE, READ, WRITE};
 use crate::memory::{AddressSpace, Open, put_words, shared_anonymous};
 use crate::process::{Layout, checked};
-use crate::sched;
-use crate::sync::Lock;
 
 /// The flags of `shmat`.
 const READ_ONLY: u32 = 0o10000;
@@ -62,7 +59,17 @@ impl Segment {
     }
 }
 
-static SEGMENTS: Lock<BTreeMap<u32, Segment>> = Lock::new(BTreeMap::new());
+static SEGMENTS: Objects<Segment> = Objects::new();
+
+impl Object for Segment {
+    fn owned(&self) -> &Owned {
+        &self.owned
+    }
+
+    fn len(&self) -> usize {
+        self.size
+    }
+}
 
 /// Calls `body` with a segment.
 ///
@@ -70,7 +77,7 @@ static SEGMENTS: Lock<BTreeMap<u32, Segment>> = Lock::new(BTreeMap::new());
 /// `EINVAL`: there is none; those of `body`.
 fn with<R>(number: u32, body: impl FnOnce(&mut Segment) -> Result<R, Errno>) -> Result<R, Errno> {
     drop(take_over());
-    body(SEGMENTS.lock().get_mut(&number).ok_or(Errno::INVAL)?)
+    SEGMENTS.with(number, body)
 }
 
 /// Takes those out that are over: the end of a mapping does not tell. They are dropped by the
@@ -86,15 +93,8 @@ pub(super) fn shmget(call: &mut Call<'_>) -> Outcome {
     let [key, size, flags, ..] = call.args;
     let (key, flags) = (key as u32, flags as u32);
     drop(take_over());
-    if key != PRIVATE {
-        let segments = SEGMENTS.lock();
-        let known = segments.iter().find(|(_, segment)| segment.owned.key == key);
-        if let Some((number, segment)) = known {
-            return segment.owned.find(flags, segment.size, size).map(|()| *number as usize);
-        }
-        if flags & CREATE == 0 {
-            return Err(Errno::NOENT);
-        }
+    if let Some(known) = SEGMENTS.find(key, flags, size)? {
+        return Ok(known as usize);
     }
     if flags & LARGE_PAGES != 0 {
         return Err(Errno::NOMEM);
@@ -113,15 +113,7 @@ pub(super) fn shmget(call: &mut Call<'_>) -> Outcome {
         changed: clock::real(),
         memory,
     };
-    let number = sched::next_number();
-    let mut segments = SEGMENTS.lock();
-    if segments.len() >= MOST {
-        drop(segments);
-        drop(segment);
-        return Err(Errno::NOSPC);
-    }
-    segments.insert(number, segment);
-    Ok(number as usize)
+    SEGMENTS.add(segment, flags, size, MOST)
 }
 
 /// `SHM_HUGETLB`.
@@ -221,16 +213,10 @@ pub(super) fn shmctl(call: &mut Call<'_>) -> Outcome {
             Ok(0)
         }
         command @ (STATUS_AT | ANY_STATUS_AT) => {
-            let (found, words) = {
-                let segments = SEGMENTS.lock();
-                let (found, segment) = segments.iter().nth(number as usize).ok_or(Errno::INVAL)?;
-                if command == STATUS_AT {
-                    segment.owned.need(READ)?;
-                }
-                (*found, status(segment))
-            };
+            let wanted = if command == STATUS_AT { READ } else { 0 };
+            let (found, words) = SEGMENTS.at(number, wanted, status)?;
             put_words(&mut call.token, target, words)?;
-            Ok(found as usize)
+            Ok(found)
         }
         SET => {
             let new = New::get(call, target)?;

@@ -14,11 +14,10 @@ use faultless_posix::Errno;
 
 use crate::arch::clock;
 use crate::calls::call::{Call, Outcome};
-use crate::calls::ipc::{CREATE, New, Owned, PRIVATE, REMOVE, SET, STATUS};
+use crate::calls::ipc::{New, Object, Objects, Owned, REMOVE, SET, STATUS};
 use crate::calls::time::timespec;
 use crate::credentials::{READ, WRITE};
 use crate::memory::{get, put};
-use crate::sched;
 use crate::sync::Lock;
 use crate::task::wait_until;
 use crate::waits::{key_of, wake};
@@ -72,7 +71,17 @@ struct Waiting {
 /// What became of a call that waits.
 type Done = Arc<Lock<Option<Result<(), Errno>>>>;
 
-static SETS: Lock<BTreeMap<u32, Semaphores>> = Lock::new(BTreeMap::new());
+static SETS: Objects<Semaphores> = Objects::new();
+
+impl Object for Semaphores {
+    fn owned(&self) -> &Owned {
+        &self.owned
+    }
+
+    fn len(&self) -> usize {
+        self.each.len()
+    }
+}
 
 /// A `struct sembuf`.
 #[derive(Clone, Copy)]
@@ -164,22 +173,17 @@ impl Semaphores {
     }
 }
 
-/// Calls `body` with a set.
-///
-/// # Errors
-/// `EINVAL`: there is none; those of `body`.
-fn with<R>(
-    number: u32,
-    body: impl FnOnce(&mut Semaphores) -> Result<R, Errno>,
-) -> Result<R, Errno> {
-    body(SETS.lock().get_mut(&number).ok_or(Errno::INVAL)?)
-}
-
 pub(super) fn semget(call: &mut Call<'_>) -> Outcome {
     let [key, count, flags, ..] = call.args;
     let (key, flags) = (key as u32, flags as u32);
     let count = usize::try_from(count as i32).map_err(|_| Errno::INVAL)?;
     if count > LARGEST {
+        return Err(Errno::INVAL);
+    }
+    if let Some(known) = SETS.find(key, flags, count)? {
+        return Ok(known as usize);
+    }
+    if count == 0 {
         return Err(Errno::INVAL);
     }
     let made = Semaphores {
@@ -190,23 +194,7 @@ pub(super) fn semget(call: &mut Call<'_>) -> Outcome {
         operated: 0,
         changed: clock::real(),
     };
-    let mut sets = SETS.lock();
-    let known = sets.iter().find(|(_, set)| key != PRIVATE && set.owned.key == key);
-    if let Some((number, set)) = known {
-        return set.owned.find(flags, set.each.len(), count).map(|()| *number as usize);
-    }
-    if key != PRIVATE && flags & CREATE == 0 {
-        return Err(Errno::NOENT);
-    }
-    if count == 0 {
-        return Err(Errno::INVAL);
-    }
-    if sets.len() >= MOST {
-        return Err(Errno::NOSPC);
-    }
-    let number = sched::next_number();
-    sets.insert(number, made);
-    Ok(number as usize)
+    SETS.add(made, flags, count, MOST)
 }
 
 pub(super) fn semop(call: &mut Call<'_>) -> Outcome {
@@ -232,13 +220,13 @@ pub(super) fn semtimedop(call: &mut Call<'_>) -> Outcome {
     let operations: Vec<Operation> = bytes.into_iter().map(Operation::from_bytes).collect();
     let changes = operations.iter().any(|operation| operation.change != 0);
     let by = call.process.number();
-    with(number, |set| {
+    SETS.with(number, |set| {
         if operations.iter().any(|operation| operation.number >= set.each.len()) {
             return Err(Errno::FBIG);
         }
         set.owned.need(if changes { WRITE } else { READ })
     })?;
-    let waits = with(number, |set| match set.operate(&operations, by)? {
+    let waits = SETS.with(number, |set| match set.operate(&operations, by)? {
         None => {
             set.settle();
             Ok(None)
@@ -257,7 +245,7 @@ pub(super) fn semtimedop(call: &mut Call<'_>) -> Outcome {
     };
     let waited = wait_until(key_of(&SETS), until, &mut || done.lock().is_some());
     // Afterwards nothing becomes of it any more.
-    let _removed = with(number, |set| {
+    let _removed = SETS.with(number, |set| {
         set.waiting.retain(|waiting| !Arc::ptr_eq(&waiting.done, &done));
         Ok(())
     });
@@ -291,11 +279,7 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
     let (number, which) = (number as u32, which as u32 as usize);
     match command as u32 {
         REMOVE => {
-            let removed = {
-                let mut sets = SETS.lock();
-                sets.get(&number).ok_or(Errno::INVAL)?.owned.need_owner()?;
-                sets.remove(&number)
-            };
+            let removed = SETS.remove(number)?;
             for waiting in removed.into_iter().flat_map(|set| set.waiting) {
                 *waiting.done.lock() = Some(Err(Errno::IDRM));
             }
@@ -304,22 +288,22 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
         }
         SET => {
             let new = New::get(call, argument)?;
-            with(number, |set| {
+            SETS.with(number, |set| {
                 set.owned.set(new)?;
                 set.changed = clock::real();
                 Ok(0)
             })
         }
         STATUS => tell(call, number, argument),
-        GET_VALUE => with(number, |set| {
+        GET_VALUE => SETS.with(number, |set| {
             set.owned.need(READ)?;
             set.get(which).map(|semaphore| semaphore.value.into())
         }),
-        GET_PROCESS => with(number, |set| {
+        GET_PROCESS => SETS.with(number, |set| {
             set.owned.need(READ)?;
             set.get(which).map(|semaphore| semaphore.process as usize)
         }),
-        COUNT_MORE | COUNT_ZERO => with(number, |set| {
+        COUNT_MORE | COUNT_ZERO => SETS.with(number, |set| {
             set.owned.need(READ)?;
             set.get(which)?;
             let for_zero = command as u32 == COUNT_ZERO;
@@ -327,7 +311,7 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
             Ok(set.waiting.iter().filter(|waiting| is_meant(&waiting.on)).count())
         }),
         GET_ALL => {
-            let values: Vec<u8> = with(number, |set| {
+            let values: Vec<u8> = SETS.with(number, |set| {
                 set.owned.need(READ)?;
                 Ok(set.each.iter().flat_map(|one| one.value.to_ne_bytes()).collect())
             })?;
@@ -336,7 +320,7 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
         }
         SET_VALUE => set_values(call, number, which, &[argument as u32]),
         SET_ALL => {
-            let count = with(number, |set| Ok(set.each.len()))?;
+            let count = SETS.with(number, |set| Ok(set.each.len()))?;
             let mut bytes = vec![[0; 2]; count];
             get(&mut call.token, argument, bytes.as_flattened_mut())?;
             let values: Vec<u32> =
@@ -350,7 +334,7 @@ pub(super) fn semctl(call: &mut Call<'_>) -> Outcome {
 /// Sets the values of semaphores from `first` on. Nothing is undone to them any more.
 fn set_values(call: &Call<'_>, number: u32, first: usize, values: &[u32]) -> Outcome {
     let process = call.process.number();
-    with(number, |set| {
+    SETS.with(number, |set| {
         set.owned.need(WRITE)?;
         let end = first + values.len();
         let each = set.each.get_mut(first..end).ok_or(Errno::INVAL)?;
@@ -374,7 +358,7 @@ fn set_values(call: &Call<'_>, number: u32, first: usize, values: &[u32]) -> Out
 /// `IPC_STAT`: `struct semid_ds`.
 fn tell(call: &mut Call<'_>, number: u32, target: usize) -> Outcome {
     const SECOND: u64 = 1_000_000_000;
-    let words = with(number, |set| {
+    let words = SETS.with(number, |set| {
         set.owned.need(READ)?;
         let [a, b, c, d, e, f] = set.owned.words();
         let (operated, changed) = (set.operated / SECOND, set.changed / SECOND);
