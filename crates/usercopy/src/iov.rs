@@ -6,10 +6,7 @@
 
 use core::fmt;
 
-use crate::{IovecError, UserMemory, UserSlice};
-
-/// The most bytes that one request moves; a longer one is clipped to this (W7).
-pub const MAX_RW_COUNT: usize = 0x7fff_f000;
+use crate::{IovecError, MAX_RW_COUNT, UserMemory, UserSlice, WholeRequest};
 
 /// The most segments that one request may have (W7).
 #[doc(alias = "UIO_MAXIOV")]
@@ -121,7 +118,7 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
     #[inline(always)]
     pub fn whole(&self) -> Option<WholeRequest<'a, U>> {
         let piece = self.whole_piece(self.count)?;
-        Some(WholeRequest { user: self.user, piece })
+        Some(WholeRequest::of_piece(self.user, piece))
     }
 
     /// Moves forward by `bytes`, or to the end if fewer remain.
@@ -401,91 +398,5 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         let len = len.min(self.count);
         let mut probe = probe;
         len - self.clone().transfer(len, |_, piece| probe(piece))
-    }
-}
-
-/// The rest of a request that lies in one segment. A copy of it does not look at the cursor, which
-/// the caller [moves](IovIter::advance) once it is known how much came.
-///
-/// # Invariants
-/// The piece lies in the user range.
-pub struct WholeRequest<'a, U: UserMemory + ?Sized> {
-    user: &'a U,
-    piece: UserSlice,
-}
-
-impl<U: UserMemory + ?Sized> Clone for WholeRequest<'_, U> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<U: UserMemory + ?Sized> Copy for WholeRequest<'_, U> {}
-
-impl<U: UserMemory + ?Sized> fmt::Debug for WholeRequest<'_, U> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WholeRequest").field(&self.piece).finish()
-    }
-}
-
-impl<'a, U: UserMemory + ?Sized> WholeRequest<'a, U> {
-    /// All of `piece`, if it lies in the range of `user` and is no longer than [`MAX_RW_COUNT`].
-    #[must_use]
-    #[inline(always)]
-    pub fn new(user: &'a U, piece: UserSlice) -> Option<Self> {
-        let fits = piece.len() <= MAX_RW_COUNT && piece.is_within(&user.user_range());
-        fits.then_some(Self { user, piece })
-    }
-
-    /// Its length in bytes.
-    #[must_use]
-    #[inline(always)]
-    pub const fn len(&self) -> usize {
-        self.piece.len()
-    }
-
-    /// Whether nothing remains.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_empty(&self) -> bool {
-        self.piece.is_empty()
-    }
-
-    /// Copies `len` bytes from `skip` on to kernel memory, as [`IovIter::copy_from_atomic`] does;
-    /// how many came.
-    ///
-    /// # Safety
-    /// As for [`IovIter::copy_from_atomic`]; and `skip + len` is at most [`len()`](Self::len).
-    #[inline(always)]
-    pub unsafe fn copy_from_atomic(&self, skip: usize, dst: *mut u8, len: usize) -> usize {
-        debug_assert!(skip + len <= self.len(), "inside the request");
-        let src = self.piece.addr().wrapping_add(skip);
-        // SAFETY: `len` bytes are valid at `dst`; those at `src` are part of the piece, in range.
-        let left = unsafe { self.user.raw_copy_from_user_atomic(dst, src, len) };
-        len - left.min(len)
-    }
-
-    /// Copies all of it to kernel memory, as [`IovIter::copy_from_atomic`] does; how many bytes did
-    /// *not* come.
-    ///
-    /// # Safety
-    /// As for [`IovIter::copy_from_atomic`], with `len` being [`len()`](Self::len).
-    #[inline(always)]
-    pub unsafe fn copy_all_from_atomic(&self, dst: *mut u8) -> usize {
-        let (src, len) = (self.piece.addr(), self.piece.len());
-        // SAFETY: `len` bytes are valid at `dst`; the piece lies in range.
-        unsafe { self.user.raw_copy_from_user_atomic(dst, src, len) }
-    }
-
-    /// Copies kernel memory to all of it, as [`IovIter::copy_to_atomic`] does; how many bytes did
-    /// *not* arrive.
-    ///
-    /// # Safety
-    /// As for [`IovIter::copy_to_atomic`], with `len` being [`len()`](Self::len).
-    #[inline(always)]
-    pub unsafe fn copy_all_to_atomic(&self, src: *const u8) -> usize {
-        let (dst, len) = (self.piece.addr(), self.piece.len());
-        // SAFETY: `len` bytes are valid at `src`; the piece lies in range.
-        unsafe { self.user.raw_copy_to_user_atomic(dst, src, len) }
     }
 }

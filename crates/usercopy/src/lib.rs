@@ -40,6 +40,7 @@ mod kernel;
 mod memory;
 mod token;
 mod walked;
+mod whole;
 
 pub use addr::{UserAddr, UserSlice};
 pub use arch::native::sort_extable;
@@ -51,8 +52,9 @@ pub use current::CurrentUser;
 pub use error::{Efault, IovecError};
 pub use fault_in::PROBE_STEP;
 pub use import::{USER_IOVEC_BYTES, import_iovec};
-pub use iov::{IovIter, MAX_RW_COUNT, MAX_SEGMENTS, WholeRequest};
+pub use iov::{IovIter, MAX_SEGMENTS};
 pub use kernel::{KernelMemory, clear_kernel, copy_kernel};
 pub use memory::UserMemory;
 pub use token::MayFault;
 pub use walked::{PageWalk, WalkAccess, WalkedUser};
+pub use whole::{MAX_RW_COUNT, WholeRequest};
