@@ -7,8 +7,8 @@
 use core::ptr::NonNull;
 
 use faultless_page::{
-    Errno, Kernel, LockedBytes, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, PageIndex, PageRun,
-    ReadSection, SlotMask, Trace, Usage,
+    Errno, FrameBatch, Kernel, LockedBytes, LockedRun, OwnedFrame, PAGE_SIZE, PageCache, PageIndex,
+    PageRun, ReadSection, SlotMask, Trace, Usage,
 };
 use faultless_usercopy::{IovIter, UserMemory, WholeRequest, copy_kernel};
 
@@ -88,6 +88,55 @@ fn copy_across_pages_in<K: Kernel, U: UserMemory + ?Sized>(
     }
     K::trace(Trace::Copied(copied));
     from.len() - copied
+}
+
+/// Fills frames that are in no file yet: from byte `offset` on, which lies in the first one, with all
+/// that remains of a request, and with zeros around that. Does not fault. Whether all of it came;
+/// there is room for it. The cursor of the request stays.
+#[inline(always)]
+pub(crate) fn fill_whole<K: Kernel, U: UserMemory + ?Sized>(
+    frames: &mut FrameBatch<'_, K>,
+    from: &WholeRequest<'_, U>,
+    offset: usize,
+) -> bool {
+    let (end, room) = (offset + from.len(), frames.len() * PAGE_SIZE);
+    debug_assert!(end <= room, "there is room for the request");
+    if end > room {
+        return false;
+    }
+    frames.zero(0..offset);
+    frames.zero(end..room);
+    // SAFETY: the frames have room for the request from `offset` on, and belong to the batch alone.
+    let left = unsafe { from.copy_all_from_atomic(frames.as_ptr().add(offset).as_ptr()) };
+    if left > 0 {
+        K::trace(Trace::ShortCopy);
+    }
+    K::trace(Trace::Copied(from.len().saturating_sub(left)));
+    left == 0
+}
+
+/// The same with the next `len` bytes of `from`, which moves on by what came.
+#[inline]
+pub(crate) fn fill<K: Kernel, U: UserMemory + ?Sized>(
+    frames: &mut FrameBatch<'_, K>,
+    from: &mut IovIter<'_, U>,
+    offset: usize,
+    len: usize,
+) -> usize {
+    let (end, room) = (offset + len, frames.len() * PAGE_SIZE);
+    debug_assert!(end <= room, "there is room for the bytes");
+    if end > room {
+        return 0;
+    }
+    frames.zero(0..offset);
+    frames.zero(end..room);
+    // SAFETY: the frames have room for `len` bytes from `offset` on, and belong to the batch alone.
+    let came = unsafe { from.copy_from_atomic(frames.as_ptr().add(offset).as_ptr(), len) };
+    if came < len {
+        K::trace(Trace::ShortCopy);
+    }
+    K::trace(Trace::Copied(came));
+    came
 }
 
 /// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a

@@ -1,6 +1,7 @@
 //! Frames between their allocation and their place in a mapping.
 
 use core::mem;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use crate::debug::kernel_debug;
@@ -67,6 +68,26 @@ impl<'c, K: Kernel> FrameBatch<'c, K> {
         self.next = frame.checked_add(1).unwrap_or(frame);
         // INVARIANT of the frame: the batch owned a count, and doesn't any more.
         Some(OwnedFrame { count: SharedFrame { cache: self.cache, frame } })
+    }
+
+    /// The first byte of the frames that are left: [`len`](Self::len) pages, one after the other in
+    /// memory, arbitrary at first, writable while the value lives. Nothing else looks at them.
+    #[inline]
+    #[must_use]
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.cache.frames().address(self.next)
+    }
+
+    /// Sets bytes of the frames that are left to zero: those of `bytes`, counted from the
+    /// [first](Self::as_ptr), as far as there are such. Traces [`Trace::Zeroed`] if there is one.
+    #[inline]
+    pub fn zero(&mut self, bytes: Range<usize>) {
+        let end = bytes.end.min(self.len() * PAGE_SIZE);
+        let Some(len) = end.checked_sub(bytes.start).filter(|&len| len > 0) else { return };
+        // SAFETY: frames with consecutive numbers are one object; the range ends inside the frames
+        // that are ours, which no one else reads or writes.
+        unsafe { self.as_ptr().add(bytes.start).write_bytes(0, len) };
+        K::trace(Trace::Zeroed(len));
     }
 
     /// Whether the frames are those of `cache`.

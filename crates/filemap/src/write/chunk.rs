@@ -133,7 +133,7 @@ pub(super) fn prepare<K: Kernel>(
 
 /// Whether the file holds bytes of the page of `pos` besides the `len` at `pos`, as far as its size
 /// tells.
-fn has_rest<K: Kernel>(inode: &Inode<K>, pos: u64, len: usize) -> bool {
+pub(super) fn has_rest<K: Kernel>(inode: &Inode<K>, pos: u64, len: usize) -> bool {
     let (index, size) = (PageIndex::containing(pos), inode.size());
     let (end, page_end) = (pos + len as u64, index.plus(1).start());
     index.start() < size && (pos > index.start() || end < size.min(page_end))
@@ -155,7 +155,7 @@ fn unread_tail<K: Kernel>(inode: &Inode<K>, locked: &LockedRun<'_, K>, end: u64)
 /// meanwhile: readers wait for nothing.
 #[cold]
 #[inline(never)] // for the stack of its callers
-fn take_back<K: Kernel>(locked: &mut LockedRun<'_, K>, slots: SlotMask) {
+pub(super) fn take_back<K: Kernel>(locked: &mut LockedRun<'_, K>, slots: SlotMask) {
     drop(locked.remove(slots));
 }
 

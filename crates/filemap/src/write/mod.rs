@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod chunk;
+mod fresh;
 mod hot;
 mod request;
 mod step;
@@ -101,35 +102,48 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Written, Errno> {
         let mut first = None;
-        if let Position::At(start) = options.position
-            && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
-            && options.sync.is_none()
+        if options.sync.is_none()
             && !task.fatal_signal_pending()
             && let Some(whole) = from.whole()
         {
-            match hot::overwrite(self, token, &whole, start, task) {
-                Overwrite::Landed(written) => {
-                    from.finish_whole();
-                    task.throttle();
-                    return Ok(written);
-                }
-                Overwrite::Short(short) => {
-                    let asked = whole.len();
-                    let entry = pin!(self.ranges.request());
-                    let mut claim = Claim::none(entry.as_ref());
-                    let (landed, then) = short.claim_the_rest(self, &mut claim, task);
-                    return from.with_cursor(|from| {
-                        from.advance(landed);
-                        let strategy = Strategy::BeginEnd;
-                        let request = Request { token, from, task, strategy, start, asked, then };
-                        let first = Some(Attempt::Landed(landed));
-                        let written = self.write_in_steps(request, claim, first, behind, kept);
+            if let Position::At(start) = options.position
+                && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
+            {
+                match hot::overwrite(self, token, &whole, start, task) {
+                    Overwrite::Landed(written) => {
+                        from.finish_whole();
                         task.throttle();
-                        written
-                    });
+                        return Ok(written);
+                    }
+                    Overwrite::Short(short) => {
+                        let asked = whole.len();
+                        let entry = pin!(self.ranges.request());
+                        let mut claim = Claim::none(entry.as_ref());
+                        let (landed, then) = short.claim_the_rest(self, &mut claim, task);
+                        return from.with_cursor(|from| {
+                            from.advance(landed);
+                            let strategy = Strategy::BeginEnd;
+                            let request =
+                                Request { token, from, task, strategy, start, asked, then };
+                            let first = Some(Attempt::Landed(landed));
+                            let written = self.write_in_steps(request, claim, first, behind, kept);
+                            task.throttle();
+                            written
+                        });
+                    }
+                    // What stopped it stops the next attempt as well, or has gone by then.
+                    Overwrite::Left(attempt) => first = attempt,
                 }
-                // What stopped it stops the next attempt as well, or has gone by then.
-                Overwrite::Left(attempt) => first = attempt,
+            }
+            if behind.is_none()
+                && kept.is_none()
+                && let Some(written) =
+                    fresh::write_page(self, token, &whole, options.position, first, task)
+            {
+                let written = written?;
+                from.finish_whole();
+                task.throttle();
+                return Ok(written);
             }
         }
         from.with_cursor(|from| self.write_slowly(token, from, options, first, behind, kept, task))

@@ -47,6 +47,9 @@ where
             None => self.fast_path(run, len)?,
         };
         if let Attempt::NotReady(missing) = attempt {
+            if self.step_fresh(run, len, missing)? {
+                return Ok(());
+            }
             self.wanted_frames = self.wanted_frames.max(missing);
             attempt = self.prepare_and_copy(run, len, Source::User)?;
         }
@@ -61,8 +64,11 @@ where
     }
 
     /// Strategy A: fault in first, one page at a time; straight into an uptodate page, else by a
-    /// temporary one.
+    /// temporary one, which becomes the page if that is new.
     pub(super) fn step_prepare_commit(&mut self) -> Result<(), Stop> {
+        if self.step_prepare_fresh()? {
+            return Ok(());
+        }
         let Some(len) = self.next_piece() else { return Ok(()) };
         self.claim_if_in_steps(len)?;
         let reached = self.fault_in(len)?;
@@ -89,10 +95,22 @@ where
         Ok(())
     }
 
+    /// Faults in what all the next pages take, if they are new, and lands it; whether a byte has.
+    fn step_prepare_fresh(&mut self) -> Result<bool, Stop> {
+        let Some((run, len)) = self.next_chunk(self.reachable) else { return Ok(false) };
+        if self.fresh_pages(run) < run.pages() {
+            return Ok(false);
+        }
+        self.claim_if_in_steps(len)?;
+        let reached = self.fault_in(len)?;
+        let Some(run) = PageRun::covering(self.pos, reached) else { return Ok(false) };
+        self.step_fresh(run, reached, run.pages())
+    }
+
     /// Claims the range of the whole request before a step of `len` bytes that is not all of it,
     /// and so before the page locks are let go of for the first time. No page lock is held.
     #[inline(always)]
-    fn claim_if_in_steps(&mut self, len: usize) -> Result<(), Stop> {
+    pub(super) fn claim_if_in_steps(&mut self, len: usize) -> Result<(), Stop> {
         if len < self.request.from.count() || self.pos > self.request.start {
             self.claim_all()?;
         }
@@ -155,7 +173,7 @@ where
     /// The page of the old end, if the bytes from the position on leave a gap behind it: it has to
     /// be locked with theirs while the end moves up, so that no mapping of it becomes writable
     /// meanwhile (P2).
-    fn end_page_before(&self, run: PageRun) -> Option<PageRun> {
+    pub(super) fn end_page_before(&self, run: PageRun) -> Option<PageRun> {
         let size = self.inode.eof();
         let end_page = size.page();
         let leaves_gap =

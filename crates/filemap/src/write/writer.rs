@@ -55,8 +55,21 @@ pub(super) struct Writer<'w, 'i, 'f, K: Kernel, U: UserMemory + ?Sized, T> {
 /// Stands for a growing write that is under way, under I. Dropped by a callback that unwinds: bytes
 /// may have been copied past the end that do not count, and room may have been made there. They go
 /// before the file grows, as after a truncation that was left incomplete (P2, W9).
-struct Unwinding<'w, K: Kernel> {
+pub(super) struct Unwinding<'w, K: Kernel> {
     inode: &'w Inode<K>,
+}
+
+impl<'w, K: Kernel> Unwinding<'w, K> {
+    #[inline(always)]
+    pub(super) const fn of(inode: &'w Inode<K>) -> Self {
+        Self { inode }
+    }
+
+    /// The write is over, and nothing has unwound.
+    #[inline(always)]
+    pub(super) fn forget(self) {
+        mem::forget(self);
+    }
 }
 
 impl<K: Kernel> Drop for Unwinding<'_, K> {
@@ -118,9 +131,9 @@ where
         self.mode = Mode::Grow;
         // What an earlier truncation left past the end must not come back (P2).
         self.inode.complete_cut(self.request.token, self.request.task)?;
-        let unwinding = Unwinding { inode: self.inode };
+        let unwinding = Unwinding::of(self.inode);
         let stop = self.run(None);
-        mem::forget(unwinding);
+        unwinding.forget();
         if self.overreached {
             self.inode.give_back(self.request.token, self.request.task);
         }
