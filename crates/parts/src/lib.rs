@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`FramePool`] | a region of memory and no allocator of frames |
 //! | [`CountedFrames`] | an allocator of single frames without counts |
+//! | [`CpuFrames`] | several CPUs, and an allocator of frames that they share |
 //! | [`RamStore`] | files whose only copy is the cache (tmpfs) |
 //! | [`BlockStore`] | a block device, and a map from file blocks to its blocks |
 //! | [`SwapStore`] | a file in memory that is swapped out to a block device |
@@ -15,7 +16,7 @@
 //! | [`CacheCounters`] | statistics: hits, misses, dirty pages, … |
 //! | [`LockOrder`] | debug builds: orders of locks that could deadlock |
 //!
-//! The first two implement [`Frames`], the stores [`AddressSpaceOperations`], the next three
+//! The first three implement [`Frames`], the stores [`AddressSpaceOperations`], the next three
 //! [`SyncFamily`] and [`Wait`]; the last two are called by hooks of the kernel.
 //!
 //! # Which locks, which wait
@@ -70,6 +71,7 @@ mod block;
 mod counted;
 mod counters;
 mod counts;
+mod cpu_frames;
 mod direct;
 mod faulty;
 mod interrupts;
@@ -84,6 +86,7 @@ mod yielding;
 pub use block::{BlockDevice, BlockMap, BlockStore, FixedMap, RamDisk, SwapStore};
 pub use counted::{CountedFrames, FrameSource};
 pub use counters::{CacheCounters, CacheCounts};
+pub use cpu_frames::{CpuFrames, CurrentCpu};
 pub use faulty::{Answer, Call, FaultyStore, When};
 pub use interrupts::{InterruptControl, InterruptsOff, InterruptsOffGuard, InterruptsOffLock};
 pub use lock_order::{Lock, LockOrder, Violation};

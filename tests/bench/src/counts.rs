@@ -15,7 +15,7 @@ use faultless_usercopy::CurrentUser;
 use faultless_usercopy::arch::NoWindow;
 
 use super::board::{Judged, Line, Sense};
-use super::frames::Layout;
+use super::frames::{Layout, RigFrames};
 use super::instructions;
 use super::kernel::{Bare, Measured, Noted, Rig, Whole};
 use super::memory::Arena;
@@ -136,10 +136,10 @@ pub(super) fn metadata() -> io::Result<Vec<Line>> {
 /// Row 20.
 pub(super) fn allocations() -> io::Result<Vec<Line>> {
     let rig = filled::<Bare>()?;
-    let before = rig.allocated();
+    let before = RigFrames::allocated();
     overwrites(&rig, &CountingUser::new(rig.user()));
     rig.writev(&rig.segments(512, 8), &WriteOptions::at(5), PAGE_SIZE);
-    let found = (rig.allocated() - before) as f64;
+    let found = (RigFrames::allocated() - before) as f64;
     line(20, "allocations for cached overwrites", found, 0.0, 0.0)
 }
 

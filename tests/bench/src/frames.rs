@@ -1,14 +1,80 @@
-//! Frames of the measured kernel: from one mapping, first in, first out.
+//! Frames of the measured kernel: from one mapping, first in, first out, and a few at hand on each
+//! CPU.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultless_page::{Errno, FrameNumber, Frames, PAGE_SIZE};
+use faultless_parts::{CpuFrames, CurrentCpu};
 
-use super::memory::Arena;
+use super::memory::{self, Arena};
 use super::stats::Dice;
+
+/// CPUs that are told apart.
+const CPUS: usize = 2;
+
+/// The frames of a rig.
+#[derive(Debug)]
+pub(super) struct RigFrames(CpuFrames<ArenaFrames, Cpu, CPUS>);
+
+/// The CPU that a thread stands for.
+#[derive(Debug)]
+enum Cpu {}
+
+impl CurrentCpu for Cpu {
+    #[inline]
+    fn cpu() -> usize {
+        memory::cpu()
+    }
+}
+
+thread_local! {
+    /// Frames ever handed out to this thread.
+    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
+}
+
+impl RigFrames {
+    /// All of `arena`.
+    pub(super) fn new(arena: Arena, layout: Layout) -> Self {
+        Self(CpuFrames::new(ArenaFrames::new(arena, layout)))
+    }
+
+    /// Frames ever handed out to this thread, by any allocator.
+    pub(super) fn allocated() -> u64 {
+        ALLOCATED.get()
+    }
+}
+
+// SAFETY: those of `CpuFrames`.
+unsafe impl Frames for RigFrames {
+    #[inline]
+    fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        let (first, len) = self.0.allocate(pages)?;
+        ALLOCATED.set(ALLOCATED.get() + u64::from(len));
+        Ok((first, len))
+    }
+
+    fn retain(&self, frame: FrameNumber) {
+        self.0.retain(frame);
+    }
+
+    fn references(&self, frame: FrameNumber) -> u32 {
+        self.0.references(frame)
+    }
+
+    unsafe fn release(&self, frame: FrameNumber) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.release(frame) };
+    }
+
+    #[inline]
+    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
+        self.0.address(frame)
+    }
+}
 
 /// How frames lie that are allocated one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,28 +85,17 @@ pub(super) enum Layout {
     Scattered,
 }
 
-/// Frames from an arena, first in, first out, so that a frame is cold when it is used again. Only
-/// the last one that came back goes out next, if one is asked for: a kernel's per-CPU list does so,
-/// and a temporary page is hot for that reason.
+/// Frames from an arena, first in, first out, so that a frame is cold when it is used again.
 #[derive(Debug)]
-pub(super) struct ArenaFrames {
+struct ArenaFrames {
     arena: Arena,
     /// Reference counts. Frame 1 is the first: zero is never a frame.
     counts: Vec<AtomicU32>,
-    free: Mutex<Free>,
-    /// Frames ever handed out.
-    allocated: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Free {
-    frames: VecDeque<u32>,
-    last: Option<u32>,
+    free: Mutex<VecDeque<u32>>,
 }
 
 impl ArenaFrames {
-    /// All of `arena`.
-    pub(super) fn new(arena: Arena, layout: Layout) -> Self {
+    fn new(arena: Arena, layout: Layout) -> Self {
         let pages = (arena.bytes() / PAGE_SIZE) as u32;
         let mut free: Vec<u32> = (1..=pages).collect();
         if layout == Layout::Scattered {
@@ -49,17 +104,11 @@ impl ArenaFrames {
         Self {
             arena,
             counts: (0..=pages).map(|_| AtomicU32::new(0)).collect(),
-            free: Mutex::new(Free { frames: free.into(), last: None }),
-            allocated: AtomicU64::new(0),
+            free: Mutex::new(free.into()),
         }
     }
 
-    /// Frames ever handed out.
-    pub(super) fn allocated(&self) -> u64 {
-        self.allocated.load(Ordering::Relaxed)
-    }
-
-    fn free(&self) -> MutexGuard<'_, Free> {
+    fn free(&self) -> MutexGuard<'_, VecDeque<u32>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,18 +123,16 @@ impl ArenaFrames {
 unsafe impl Frames for ArenaFrames {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         let mut free = self.free();
-        let last = if pages == 1 || free.frames.is_empty() { free.last.take() } else { None };
-        let first = last.or_else(|| free.frames.pop_front()).ok_or(Errno::NoMemory)?;
+        let first = free.pop_front().ok_or(Errno::NoMemory)?;
         let mut len = 1;
-        while len < pages && free.frames.front() == Some(&(first + len)) {
-            free.frames.pop_front();
+        while len < pages && free.front() == Some(&(first + len)) {
+            free.pop_front();
             len += 1;
         }
         drop(free);
         for frame in first..first + len {
             self.count(frame).store(1, Ordering::Relaxed);
         }
-        self.allocated.fetch_add(u64::from(len), Ordering::Relaxed);
         Ok((FrameNumber::new(first).ok_or(Errno::NoMemory)?, len))
     }
 
@@ -99,10 +146,7 @@ unsafe impl Frames for ArenaFrames {
 
     unsafe fn release(&self, frame: FrameNumber) {
         if self.count(frame.get()).fetch_sub(1, Ordering::AcqRel) == 1 {
-            let mut free = self.free();
-            if let Some(before) = free.last.replace(frame.get()) {
-                free.frames.push_back(before);
-            }
+            self.free().push_back(frame.get());
         }
     }
 

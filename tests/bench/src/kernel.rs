@@ -22,7 +22,7 @@ use faultless_page::{
 use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserMemory, UserSlice};
 
-use super::frames::{ArenaFrames, Layout};
+use super::frames::{Layout, RigFrames};
 use super::memory::{self, Arena};
 use super::preemption::PreemptionOff;
 use super::recorder::Recorded;
@@ -54,7 +54,7 @@ impl Wait for Yielding {
 pub(super) trait Measured:
     Kernel<
         Sync: ConstSync,
-        Frames = ArenaFrames,
+        Frames = RigFrames,
         Wait = Yielding,
         Cache = Arc<PageCache<Self>>,
         Store = Arc<dyn AddressSpaceOperations>,
@@ -70,7 +70,7 @@ pub(super) trait Measured:
 pub(super) struct Smallest<S, R = ()>(PhantomData<(S, R)>);
 impl<S: ConstSync + Send + Sync, R: Replacement> Kernel for Smallest<S, R> {
     type Sync = S;
-    type Frames = ArenaFrames;
+    type Frames = RigFrames;
     type Wait = Yielding;
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
@@ -102,7 +102,7 @@ pub(super) type Noted<R> = Smallest<Recorded, R>;
 pub(super) enum Whole {}
 impl Kernel for Whole {
     type Sync = CoreSync;
-    type Frames = ArenaFrames;
+    type Frames = RigFrames;
     type Wait = Yielding;
     type Cache = Arc<PageCache<Self>>;
     type Store = Arc<dyn AddressSpaceOperations>;
@@ -202,7 +202,7 @@ impl<K: Measured> Rig<K> {
         layout: Layout,
         memory: Arc<Arena>,
     ) -> Self {
-        let cache = PageCache::new(ArenaFrames::new(frames, layout), Yielding);
+        let cache = PageCache::new(RigFrames::new(frames, layout), Yielding);
         Self::in_cache(Arc::new(cache), store, memory)
     }
 
@@ -347,11 +347,6 @@ impl<K: Measured> Rig<K> {
         let resolved =
             self.inode.fault(&mut in_fault, PageIndex::new(page), access, &K::task(), |_| ());
         assert!(resolved.is_ok(), "{resolved:?}");
-    }
-
-    /// Frames handed out so far.
-    pub(super) fn allocated(&self) -> u64 {
-        self.inode.mapping().cache().frames().allocated()
     }
 
     /// Bytes of index for each cached page.

@@ -59,7 +59,7 @@ struct PutIn {
 ///
 /// # Errors
 /// The store's. No byte has landed.
-#[inline(never)]
+#[inline(always)] // into its only caller
 pub(super) fn write_page<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     inode: &Inode<K>,
     token: &mut U::Token,

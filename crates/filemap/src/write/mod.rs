@@ -102,49 +102,66 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Written, Errno> {
         let mut first = None;
-        if options.sync.is_none()
+        if let Position::At(start) = options.position
+            && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
+            && options.sync.is_none()
             && !task.fatal_signal_pending()
             && let Some(whole) = from.whole()
         {
-            if let Position::At(start) = options.position
-                && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
-            {
-                match hot::overwrite(self, token, &whole, start, task) {
-                    Overwrite::Landed(written) => {
-                        from.finish_whole();
-                        task.throttle();
-                        return Ok(written);
-                    }
-                    Overwrite::Short(short) => {
-                        let asked = whole.len();
-                        let entry = pin!(self.ranges.request());
-                        let mut claim = Claim::none(entry.as_ref());
-                        let (landed, then) = short.claim_the_rest(self, &mut claim, task);
-                        return from.with_cursor(|from| {
-                            from.advance(landed);
-                            let strategy = Strategy::BeginEnd;
-                            let request =
-                                Request { token, from, task, strategy, start, asked, then };
-                            let first = Some(Attempt::Landed(landed));
-                            let written = self.write_in_steps(request, claim, first, behind, kept);
-                            task.throttle();
-                            written
-                        });
-                    }
-                    // What stopped it stops the next attempt as well, or has gone by then.
-                    Overwrite::Left(attempt) => first = attempt,
+            match hot::overwrite(self, token, &whole, start, task) {
+                Overwrite::Landed(written) => {
+                    from.finish_whole();
+                    task.throttle();
+                    return Ok(written);
                 }
+                Overwrite::Short(short) => {
+                    let asked = whole.len();
+                    let entry = pin!(self.ranges.request());
+                    let mut claim = Claim::none(entry.as_ref());
+                    let (landed, then) = short.claim_the_rest(self, &mut claim, task);
+                    return from.with_cursor(|from| {
+                        from.advance(landed);
+                        let strategy = Strategy::BeginEnd;
+                        let request = Request { token, from, task, strategy, start, asked, then };
+                        let first = Some(Attempt::Landed(landed));
+                        let written = self.write_in_steps(request, claim, first, behind, kept);
+                        task.throttle();
+                        written
+                    });
+                }
+                // What stopped it stops the next attempt as well, or has gone by then.
+                Overwrite::Left(attempt) => first = attempt,
             }
-            if behind.is_none()
-                && kept.is_none()
-                && let Some(written) =
-                    fresh::write_page(self, token, &whole, options.position, first, task)
-            {
-                let written = written?;
-                from.finish_whole();
-                task.throttle();
-                return Ok(written);
-            }
+        }
+        self.write_otherwise(token, from, options, first, behind, kept, task)
+    }
+
+    /// What is not a hot overwrite: a new page, or the general path. `first` is what came of an
+    /// attempt to overwrite, if that is known.
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
+    fn write_otherwise<'f, 'u, U: UserMemory<Token: InodeLocks> + ?Sized + 'u, T: Task>(
+        &'f self,
+        token: &mut U::Token,
+        mut from: impl Buffers<'u, U>,
+        options: &WriteOptions,
+        first: Option<Attempt>,
+        behind: Option<&DropBehind<K>>,
+        kept: Kept<'_, 'f, K>,
+        task: &T,
+    ) -> Result<Written, Errno> {
+        if options.sync.is_none()
+            && behind.is_none()
+            && kept.is_none()
+            && !task.fatal_signal_pending()
+            && let Some(whole) = from.whole()
+            && let Some(written) =
+                fresh::write_page(self, token, &whole, options.position, first, task)
+        {
+            let written = written?;
+            from.finish_whole();
+            task.throttle();
+            return Ok(written);
         }
         from.with_cursor(|from| self.write_slowly(token, from, options, first, behind, kept, task))
     }

@@ -26,6 +26,7 @@ mod block_twins;
 mod counted;
 mod counters;
 mod counts;
+mod cpu_frames;
 mod faulty;
 mod interrupts;
 mod lock_order;
