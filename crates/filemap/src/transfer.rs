@@ -99,15 +99,9 @@ pub(crate) fn fill_whole<K: Kernel, U: UserMemory + ?Sized>(
     from: &WholeRequest<'_, U>,
     offset: usize,
 ) -> bool {
-    let (end, room) = (offset + from.len(), frames.len() * PAGE_SIZE);
-    debug_assert!(end <= room, "there is room for the request");
-    if end > room {
-        return false;
-    }
-    frames.zero(0..offset);
-    frames.zero(end..room);
-    // SAFETY: the frames have room for the request from `offset` on, and belong to the batch alone.
-    let left = unsafe { from.copy_all_from_atomic(frames.as_ptr().add(offset).as_ptr()) };
+    let Some(memory) = zero_around(frames, offset, from.len()) else { return false };
+    // SAFETY: the frames have room for the request there, and belong to the batch alone.
+    let left = unsafe { from.copy_all_from_atomic(memory) };
     if left > 0 {
         K::trace(Trace::ShortCopy);
     }
@@ -115,7 +109,7 @@ pub(crate) fn fill_whole<K: Kernel, U: UserMemory + ?Sized>(
     left == 0
 }
 
-/// The same with the next `len` bytes of `from`, which moves on by what came.
+/// The same with the next `len` bytes of `from`, which moves on by what came; how many did.
 #[inline]
 pub(crate) fn fill<K: Kernel, U: UserMemory + ?Sized>(
     frames: &mut FrameBatch<'_, K>,
@@ -123,20 +117,33 @@ pub(crate) fn fill<K: Kernel, U: UserMemory + ?Sized>(
     offset: usize,
     len: usize,
 ) -> usize {
-    let (end, room) = (offset + len, frames.len() * PAGE_SIZE);
-    debug_assert!(end <= room, "there is room for the bytes");
-    if end > room {
-        return 0;
-    }
-    frames.zero(0..offset);
-    frames.zero(end..room);
-    // SAFETY: the frames have room for `len` bytes from `offset` on, and belong to the batch alone.
-    let came = unsafe { from.copy_from_atomic(frames.as_ptr().add(offset).as_ptr(), len) };
+    let Some(memory) = zero_around(frames, offset, len) else { return 0 };
+    // SAFETY: the frames have room for `len` bytes there, and belong to the batch alone.
+    let came = unsafe { from.copy_from_atomic(memory, len) };
     if came < len {
         K::trace(Trace::ShortCopy);
     }
     K::trace(Trace::Copied(came));
     came
+}
+
+/// Zeroes frames that are in no file yet, all but the `len` bytes from `offset` on; where those are.
+/// `None` if the frames have no room for them.
+#[inline(always)]
+fn zero_around<K: Kernel>(
+    frames: &mut FrameBatch<'_, K>,
+    offset: usize,
+    len: usize,
+) -> Option<*mut u8> {
+    let (end, room) = (offset + len, frames.len() * PAGE_SIZE);
+    debug_assert!(end <= room, "there is room for the bytes");
+    if end > room {
+        return None;
+    }
+    frames.zero(0..offset);
+    frames.zero(end..room);
+    // SAFETY: inside the frames, which are one object.
+    Some(unsafe { frames.as_ptr().add(offset) }.as_ptr())
 }
 
 /// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a

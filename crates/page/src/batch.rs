@@ -84,9 +84,10 @@ impl<'c, K: Kernel> FrameBatch<'c, K> {
     pub fn zero(&mut self, bytes: Range<usize>) {
         let end = bytes.end.min(self.len() * PAGE_SIZE);
         let Some(len) = end.checked_sub(bytes.start).filter(|&len| len > 0) else { return };
-        // SAFETY: frames with consecutive numbers are one object; the range ends inside the frames
-        // that are ours, which no one else reads or writes.
-        unsafe { self.as_ptr().add(bytes.start).write_bytes(0, len) };
+        // SAFETY: frames with consecutive numbers are one object; the range ends inside those left.
+        let first = unsafe { self.as_ptr().add(bytes.start) };
+        // SAFETY: as above; the frames are ours, and no one else reads or writes them.
+        unsafe { first.write_bytes(0, len) };
         K::trace(Trace::Zeroed(len));
     }
 

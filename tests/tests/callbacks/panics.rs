@@ -41,6 +41,10 @@ enum Operation {
     Append {
         len: usize,
     },
+    /// At the end of a page, from memory that is there.
+    AppendPages {
+        len: usize,
+    },
     SyncedWrite {
         pos: u64,
         len: usize,
@@ -61,6 +65,8 @@ const OPERATIONS: &[Operation] = &[
     Operation::Write { pos: SIZE + 5000, len: 3000 },
     Operation::Write { pos: SIZE - 100, len: 3 * PAGE_SIZE },
     Operation::Append { len: 3 * PAGE_SIZE + 100 },
+    Operation::AppendPages { len: PAGE_SIZE },
+    Operation::AppendPages { len: 2 * PAGE_SIZE },
     Operation::SyncedWrite { pos: SIZE - 10, len: PAGE_SIZE },
     Operation::SetSize(PAGE + 100),
     Operation::SetSize(0),
@@ -137,6 +143,11 @@ impl<'m, M: Mmu> Scene<'m, M> {
         match operation {
             Operation::Write { pos, len } => write(&WriteOptions::at(pos), len),
             Operation::Append { len } => write(&WriteOptions::append(), len),
+            Operation::AppendPages { len } => {
+                assert_eq!(set_size(file, 4 * PAGE), Ok(()));
+                process.space.fill(process.space.at(SOURCE, 0), NEW, len).expect("mapped");
+                write(&WriteOptions::append(), len);
+            }
             Operation::SyncedWrite { pos, len } => {
                 write(&WriteOptions::at(pos).with_sync(SyncKind::Data), len);
             }

@@ -25,6 +25,7 @@ mod fault;
 mod fault_huge;
 mod flush;
 mod flusher;
+mod fresh;
 mod hot;
 mod invalidate;
 mod kernel_memory;

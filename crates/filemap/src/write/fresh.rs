@@ -107,7 +107,7 @@ fn write_page_at<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     if whole.is_empty()
         || bytes.end > page.plus(1).start()
         || bytes.end > limits::end(inode.max_size().get(), task)
-        || !may_be_fresh(inode, mode, bytes)
+        || !may_be_fresh(inode, bytes)
     {
         return None;
     }
@@ -139,12 +139,14 @@ fn promised<K: Kernel, T: Task, R>(
     result
 }
 
-/// Whether pages of which `bytes` are all that is written can be had without reading, unless the
-/// store says otherwise.
+/// Whether absent pages of which `bytes` are all that is written can be had without reading, unless
+/// the store says otherwise.
 #[inline]
-fn may_be_fresh<K: Kernel>(inode: &Inode<K>, mode: Mode, bytes: ByteRange) -> bool {
+fn may_be_fresh<K: Kernel>(inode: &Inode<K>, bytes: ByteRange) -> bool {
     let is_whole = (bytes.start | bytes.end) % PAGE_SIZE as u64 == 0;
-    mode == Mode::Grow || is_whole || inode.mapping().holes_are_zeros()
+    is_whole
+        || inode.mapping().holes_are_zeros()
+        || PageIndex::containing(bytes.start) >= inode.eof().page_from()
 }
 
 #[inline(always)]
@@ -341,7 +343,7 @@ where
         if absent < run.pages()
             || !is_plain
             || self.end_page_before(run).is_some()
-            || !may_be_fresh(self.inode, self.mode, self.next_bytes(len))
+            || !may_be_fresh(self.inode, self.next_bytes(len))
         {
             return Ok(false);
         }

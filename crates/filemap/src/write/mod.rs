@@ -158,10 +158,10 @@ impl<K: Kernel> Inode<K> {
             && let Some(written) =
                 fresh::write_page(self, token, &whole, options.position, first, task)
         {
-            let written = written?;
+            let landed = written?;
             from.finish_whole();
             task.throttle();
-            return Ok(written);
+            return Ok(landed);
         }
         from.with_cursor(|from| self.write_slowly(token, from, options, first, behind, kept, task))
     }
