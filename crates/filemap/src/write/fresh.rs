@@ -143,7 +143,7 @@ fn promised<K: Kernel, T: Task, R>(
 /// the store says otherwise.
 #[inline]
 fn may_be_fresh<K: Kernel>(inode: &Inode<K>, bytes: ByteRange) -> bool {
-    let is_whole = (bytes.start | bytes.end) % PAGE_SIZE as u64 == 0;
+    let is_whole = (bytes.start | bytes.end).is_multiple_of(PAGE_SIZE as u64);
     is_whole
         || inode.mapping().holes_are_zeros()
         || PageIndex::containing(bytes.start) >= inode.eof().page_from()
