@@ -90,9 +90,9 @@ fn copy_across_pages_in<K: Kernel, U: UserMemory + ?Sized>(
     from.len() - copied
 }
 
-/// Fills frames that are in no file yet: from byte `offset` on, which lies in the first one, with all
-/// that remains of a request, and with zeros around that. Does not fault. Whether all of it came;
-/// there is room for it. The cursor of the request stays.
+/// Fills frames that are in no file yet: from byte `offset` on, which lies in the first one, with
+/// all that remains of a request, and with zeros around that. Does not fault. Whether all of it
+/// came; there is room for it. The cursor of the request stays.
 #[inline(always)]
 pub(crate) fn fill_whole<K: Kernel, U: UserMemory + ?Sized>(
     frames: &mut FrameBatch<'_, K>,
@@ -109,7 +109,8 @@ pub(crate) fn fill_whole<K: Kernel, U: UserMemory + ?Sized>(
     left == 0
 }
 
-/// The same with the next `len` bytes of `from`, which moves on by what came; how many did.
+/// The same with the next `len` bytes of `from`, which moves on by what came; how many did. What
+/// follows them in their page is zeros as well.
 #[inline]
 pub(crate) fn fill<K: Kernel, U: UserMemory + ?Sized>(
     frames: &mut FrameBatch<'_, K>,
@@ -120,15 +121,17 @@ pub(crate) fn fill<K: Kernel, U: UserMemory + ?Sized>(
     let Some(memory) = zero_around(frames, offset, len) else { return 0 };
     // SAFETY: the frames have room for `len` bytes there, and belong to the batch alone.
     let came = unsafe { from.copy_from_atomic(memory, len) };
+    K::trace(Trace::Copied(came));
     if came < len {
         K::trace(Trace::ShortCopy);
+        let end = offset + came;
+        frames.zero(end..end.next_multiple_of(PAGE_SIZE).min(offset + len));
     }
-    K::trace(Trace::Copied(came));
     came
 }
 
-/// Zeroes frames that are in no file yet, all but the `len` bytes from `offset` on; where those are.
-/// `None` if the frames have no room for them.
+/// Zeroes frames that are in no file yet, all but the `len` bytes from `offset` on; where those
+/// are. `None` if the frames have no room for them.
 #[inline(always)]
 fn zero_around<K: Kernel>(
     frames: &mut FrameBatch<'_, K>,

@@ -30,9 +30,9 @@ pub trait CurrentCpu: 'static {
 /// are none, and taken in ascending order; a frame that came back goes out before them, because the
 /// CPU's caches may still hold it. Requests for several frames, and for [spare] ones, go to `F`.
 ///
-/// At most 64 frames a CPU are at hand; to `F` they are in use ([`at_hand`](Self::at_hand) tells how
-/// many). None is out of reach: when `F` has no more, those of all CPUs are handed out before an
-/// allocation fails.
+/// At most 64 frames a CPU are at hand; to `F` they are in use ([`at_hand`](Self::at_hand) tells
+/// how many). None is out of reach: when `F` has no more, those of all CPUs are handed out before
+/// an allocation fails.
 ///
 /// `S` is the family of the short locks, as for [`FramePool`](crate::FramePool). No method sleeps
 /// unless one of `F` does, and no lock is held across a call of `F`.
@@ -177,7 +177,7 @@ unsafe impl<F: Frames, C: CurrentCpu, const CPUS: usize, S: SyncFamily> Frames
     }
 
     unsafe fn release(&self, frame: FrameNumber) {
-        // The only count is the caller's, who gives it up: no other can come.
+        // The only count is the caller's, which gives it up: no other can come.
         if self.source.references(frame) == 1 {
             // INVARIANT: the count is ours from here on, if there is room.
             if self.own().lock().push(frame).is_ok() {

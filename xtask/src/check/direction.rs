@@ -47,7 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("faultless-compile-tests", &[FAULTLESS]),
     ("faultless-model", &[PAGE, USERCOPY, FILEMAP, HOST, CONTROLS]),
     (TOOLS, &[]),
-    ("faultless-bench", &[PAGE, USERCOPY, FILEMAP, HOST, SIMULATOR, TOOLS]),
+    ("faultless-bench", &[PAGE, USERCOPY, FILEMAP, PARTS, HOST, SIMULATOR, TOOLS]),
     ("faultless-planted", &[TOOLS]),
     ("faultless-preload", &[FAULTLESS, POSIX]),
     ("faultless-programs", &[TOOLS]),

@@ -134,9 +134,10 @@ fn p5_every_begin_has_its_end_with_what_landed() {
     let asked: std::vec::Vec<Event> = rig.store.take_events().into_iter().filter(wanted).collect();
     let expected = [
         Event::Begin(0, PAGE),
-        Event::Begin(page, PAGE),
+        // What has come is known before the store is asked.
+        Event::Begin(page, 10),
         Event::End(0, PAGE, PAGE),
-        Event::End(page, PAGE, 10),
+        Event::End(page, 10, 10),
         // Once more, before the source is faulted in and found to end.
         Event::Begin(page + 10, PAGE - 10),
         Event::End(page + 10, PAGE - 10, 0),

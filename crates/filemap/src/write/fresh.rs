@@ -1,14 +1,14 @@
 //! Pages that come into being by a write: filled while nothing is locked, then put in.
 //!
-//! A page that is not in the cache, and of which nothing else remains, needs no copy under its lock:
-//! the bytes go into a frame that nothing else knows, as into a temporary page, and the frame
-//! becomes the page. A source that comes short, or a thread that was faster with the page, costs the
-//! frame and no more. Both strategies do so.
+//! A page that is not in the cache, and of which nothing else remains, needs no copy under its
+//! lock: the bytes go into a frame that nothing else knows, as into a temporary page, and the frame
+//! becomes the page. A source that comes short, or a thread that was faster with the page, costs
+//! the frame and no more. Both strategies do so.
 //!
 //! [`write_page`] is tried first, for a request that one page takes, from one segment: it has
 //! neither claim nor cursor, and whatever is out of the ordinary is undone, and left to
-//! [`step`](super::step). [`Writer::step_fresh`] is a step of the general path, for as many pages as
-//! there are frames side by side.
+//! [`step`](super::step). [`Writer::step_fresh`] is a step of the general path, for as many pages
+//! as there are frames side by side.
 #![forbid(unsafe_code)]
 
 use faultless_page::{
@@ -76,14 +76,19 @@ pub(super) fn write_page<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T
             .then(|| write_page_at(inode, token, whole, start, Mode::Overwrite, task))
             .flatten();
     }
+    // The page of the end is there, or has to be locked as well (P2).
+    let ends_in_page = || inode.eof().offset_in_page() != 0;
+    if ends_in_page() || inode.size_changes.is_cut_incomplete() {
+        return None;
+    }
     let _size_lock = inode.lock.try_lock(inode.mapping().cache().wait())?;
-    let size = inode.eof();
+    let size = inode.size();
     let start = match position {
         Position::At(start) => start,
-        Position::Append => size.get(),
+        Position::Append => size,
     };
-    // The page of the end is there, or has to be locked as well (P2).
-    if start < size.get() || size.offset_in_page() != 0 || inode.size_changes.is_cut_incomplete() {
+    // Once more, now that the end stays where it is.
+    if start < size || ends_in_page() || inode.size_changes.is_cut_incomplete() {
         return None;
     }
     let unwinding = Unwinding::of(inode);
@@ -265,6 +270,8 @@ fn put_in<K: Kernel, T: Task>(
     let mut done = PutIn::default();
     let Some(run) = PageRun::covering(bytes.start, bytes.len()) else { return done };
     let inserted = locked.insert_batch(run.mask(), frames);
+    // Said while it is known: a copy of more than one page looks for it.
+    let _side_by_side = locked.contiguous(run.first(), run.pages());
     debug_assert!(inserted == run.mask(), "the pages were absent, and there are as many frames");
     if is_out_of_place(inode, mode, bytes) || mode == Mode::Overwrite && is_cut() {
         take_back(locked, inserted);
@@ -328,8 +335,8 @@ where
     T: Task,
 {
     /// Lands the next `len` bytes, which the pages of `run` take, in new pages, of which `absent`
-    /// were seen to be absent; fewer, if there are not as many frames side by side, or not as much
-    /// room. Whether a byte has landed.
+    /// were seen to be absent; fewer, if there are not as many frames side by side, not as much
+    /// room, or the source comes short. [`Attempt::NotReady`] leaves it to the general path.
     ///
     /// # Errors
     /// The store's, if it refuses the first page that it is asked for in a round.
@@ -338,44 +345,49 @@ where
         run: PageRun,
         len: usize,
         absent: u32,
-    ) -> Result<bool, Stop> {
+    ) -> Result<Attempt, Stop> {
+        let otherwise = Attempt::NotReady(absent);
         let is_plain = self.retention() == Retention::Kept && self.reading.is_none();
         if absent < run.pages()
             || !is_plain
             || self.end_page_before(run).is_some()
             || !may_be_fresh(self.inode, self.next_bytes(len))
         {
-            return Ok(false);
+            return Ok(otherwise);
         }
         let Ok(mut frames) = self.inode.mapping().cache().allocate(run.pages()) else {
-            return Ok(false);
+            return Ok(otherwise);
         };
         let run = PageRun::new(run.first(), frames.len() as u64);
         let len = run.clip_len(self.pos, len);
         self.claim_if_in_steps(len)?;
+        self.came = 0;
         let came = fill(&mut frames, self.request.from, self.pos as usize % PAGE_SIZE, len);
-        let mut done = PutIn::default();
-        if came == len {
-            let (inode, task) = (self.inode, self.request.task);
-            done = promised(inode, run.pages(), task, done, || {
-                let done = self.put_in(run, len, &mut frames);
-                (done.pages, done)
-            });
+        if came == 0 {
+            return Ok(Attempt::Nothing);
         }
+        let (inode, task) = (self.inode, self.request.task);
+        let done = promised(inode, run.pages(), task, PutIn::default(), || {
+            let done = self.put_in(run, came, &mut frames);
+            (done.pages, done)
+        });
         self.request.from.revert(came - done.bytes);
         self.overreached |= done.overreached;
-        if done.bytes > 0 {
-            self.progressed(done.bytes);
-        }
         // A round of strategy A is a page.
         let is_first = done.bytes == 0 || self.request.strategy == Strategy::PrepareCommit;
         match done.refused {
-            Some(errno) if is_first => Err(Stop::Failed(errno)),
-            _ => Ok(done.bytes > 0),
+            Some(errno) if is_first => {
+                if done.bytes > 0 {
+                    self.progressed(done.bytes);
+                }
+                Err(Stop::Failed(errno))
+            }
+            _ if done.bytes > 0 => Ok(Attempt::Landed(done.bytes)),
+            _ => Ok(otherwise),
         }
     }
 
-    /// Puts new pages with the next `len` bytes in.
+    /// Puts new pages with the next `len` bytes, which may be fewer than `run` takes, in.
     fn put_in(&mut self, run: PageRun, len: usize, frames: &mut FrameBatch<'_, K>) -> PutIn {
         let (inode, mode, bytes) = (self.inode, self.mode, self.next_bytes(len));
         let (task, then) = (self.request.task, self.request.then);

@@ -47,9 +47,9 @@ where
             None => self.fast_path(run, len)?,
         };
         if let Attempt::NotReady(missing) = attempt {
-            if self.step_fresh(run, len, missing)? {
-                return Ok(());
-            }
+            attempt = self.step_fresh(run, len, missing)?;
+        }
+        if let Attempt::NotReady(missing) = attempt {
             self.wanted_frames = self.wanted_frames.max(missing);
             attempt = self.prepare_and_copy(run, len, Source::User)?;
         }
@@ -104,7 +104,11 @@ where
         self.claim_if_in_steps(len)?;
         let reached = self.fault_in(len)?;
         let Some(run) = PageRun::covering(self.pos, reached) else { return Ok(false) };
-        self.step_fresh(run, reached, run.pages())
+        let attempt = self.step_fresh(run, reached, run.pages())?;
+        if let Attempt::Landed(bytes) = attempt {
+            self.progressed(bytes);
+        }
+        Ok(matches!(attempt, Attempt::Landed(_)))
     }
 
     /// Claims the range of the whole request before a step of `len` bytes that is not all of it,
