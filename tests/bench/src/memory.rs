@@ -7,6 +7,7 @@ use std::arch::asm;
 use std::cell::Cell;
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 
 /// Anonymous memory, zeroed, page-aligned, resident, in huge pages where the system gives some, so
 /// that every contestant has the same chance with the TLB.
@@ -46,6 +47,14 @@ impl Arena {
     /// The size.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// All of it as words, for those who make no copies to it.
+    pub(super) fn words(&self) -> &[AtomicU32] {
+        let words = self.bytes / size_of::<AtomicU32>();
+        // SAFETY: the mapping is page-aligned, initialized, writable, and lives as long as the
+        // arena; any bits are a word.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), words) }
     }
 
     /// The byte at `offset`, from which `len` bytes lie in the arena.
