@@ -75,7 +75,7 @@ impl Goal {
         }
         let found = measured.ratio(self.against)?.median;
         // What a machine decides: how fast its copies and its system calls are.
-        let foreign = matches!(self.against, Role::Memcpy | Role::Tmpfs);
+        let foreign = matches!(self.against, Role::Memcpy | Role::Tmpfs | Role::HugeTmpfs);
         let limit = measured.ratio_of(Role::Limit, self.against).filter(|_| foreign);
         let Self { sense, must, stretch, .. } = self;
         let limit = limit.map(|spread| spread.median);

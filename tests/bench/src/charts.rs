@@ -29,6 +29,7 @@ fn colour(name: &str) -> RGBColor {
         "BTreeMap" | "S3-FIFO" => RGBColor(230, 140, 0),
         "+ bounce" | "Clock2Q+" => RGBColor(200, 70, 130),
         "tmpfs" | "LRU" => RGBColor(0, 150, 110),
+        "huge tmpfs" => RGBColor(100, 190, 220),
         _ => RGBColor(130, 80, 180),
     }
 }
@@ -238,8 +239,9 @@ fn scaling(path: &Path, lines: &[Line]) -> Result<()> {
             colour: colour(name),
             text: format!("{name} {value:.2}"),
         };
-        let others =
-            [Role::Twin, Role::Memcpy, Role::Tree, Role::Tmpfs].into_iter().filter_map(|role| {
+        let others = [Role::Twin, Role::Memcpy, Role::Tree, Role::Tmpfs, Role::HugeTmpfs]
+            .into_iter()
+            .filter_map(|role| {
                 let name = if role == Role::Twin { "a kernel for each" } else { role.name() };
                 Some(bar(name, ours / line.ratio(role)?.median))
             });
@@ -259,7 +261,7 @@ fn scaling(path: &Path, lines: &[Line]) -> Result<()> {
 fn rivals(path: &Path, lines: &[Line]) -> Result<()> {
     let group = |line: &Line| {
         let (unit, _) = *line.values.first()?;
-        let rivals = [Role::Tree, Role::TreeWithBounce, Role::Tmpfs];
+        let rivals = [Role::Tree, Role::TreeWithBounce, Role::Tmpfs, Role::HugeTmpfs];
         let ratios = rivals.into_iter().filter_map(|role| Some((line.ratio(role)?.median, role)));
         let (ratio, best) = ratios.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
         let bar = Bar {
@@ -272,7 +274,7 @@ fn rivals(path: &Path, lines: &[Line]) -> Result<()> {
     };
     let bars = Bars {
         title: "Time, of the best rival's in each row: below 1 Faultless wins",
-        across: "times the best of BTreeMap, BTreeMap with bounce buffer, and tmpfs",
+        across: "times the best of BTreeMap, BTreeMap with bounce buffer, and tmpfs in small and huge pages",
         rule: 1.0,
         groups: lines.iter().filter_map(group).collect(),
     };

@@ -263,6 +263,11 @@ mod tests {
     }
 
     #[test]
+    fn cached_overwrites_allocate_nothing() {
+        assert_eq!(allocations().expect("memory")[0].goals[0].found, 0.0);
+    }
+
+    #[test]
     fn overwrites_of_two_leaves_share_no_line_and_of_one_leaf_its_first() {
         assert_eq!(travelling_lines().expect("memory"), [0, 1]);
     }

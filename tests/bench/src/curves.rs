@@ -39,8 +39,15 @@ pub(super) struct Hits {
 }
 
 /// Those that have a line in the chart of costs.
-const DRAWN: [Role; 6] =
-    [Role::Subject, Role::Limit, Role::Memcpy, Role::Tree, Role::TreeWithBounce, Role::Tmpfs];
+const DRAWN: [Role; 7] = [
+    Role::Subject,
+    Role::Limit,
+    Role::Memcpy,
+    Role::Tree,
+    Role::TreeWithBounce,
+    Role::Tmpfs,
+    Role::HugeTmpfs,
+];
 /// Bytes of hot overwrites.
 const SIZES: [usize; 9] = [1, 8, 64, 512, 4 << 10, 16 << 10, 64 << 10, 128 << 10, 256 << 10];
 /// Offsets at which the pages of a sparse file are.
@@ -64,7 +71,7 @@ pub(super) fn cost(rounds: usize, dice: &mut Dice) -> io::Result<Panel> {
         across: "bytes",
         up: "nanoseconds",
         labels: 10,
-        curves: curves.into(),
+        curves: curves.into_iter().filter(|curve| !curve.points.is_empty()).collect(),
     })
 }
 

@@ -49,6 +49,7 @@ mod stats;
 mod stepper;
 mod teams;
 mod throttle;
+mod tmpfs;
 mod waits;
 
 /// Measure against plain copies, a BTreeMap cache and Linux tmpfs.
@@ -279,7 +280,10 @@ impl Session {
         let Self { rounds, seed, cpus, quick, .. } = self;
         let other =
             cpus.other.map_or_else(String::new, |cpu| format!(", threads beside it on {cpu}"));
-        format!("{quick}{rounds} rounds a row, seed {seed}, CPU {}{other}.", cpus.own)
+        let missing = tmpfs::refused().map_or_else(String::new, |why| {
+            format!("\n\nNOT MEASURED, tmpfs with huge pages, which could not be had: {why}.")
+        });
+        format!("{quick}{rounds} rounds a row, seed {seed}, CPU {}{other}.{missing}", cpus.own)
     }
 }
 

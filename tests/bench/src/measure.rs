@@ -47,19 +47,22 @@ pub(super) enum Role {
     TreeWithBounce,
     /// Linux tmpfs, including the system call.
     Tmpfs,
+    /// The same with huge pages.
+    HugeTmpfs,
     /// A system call that does nothing.
     NullSyscall,
 }
 
 impl Role {
     /// Those that the subject is compared with, in the order of the report.
-    pub(super) const COMPARED: [Self; 8] = [
+    pub(super) const COMPARED: [Self; 9] = [
         Self::Limit,
         Self::CountedLimit,
         Self::Memcpy,
         Self::Tree,
         Self::TreeWithBounce,
         Self::Tmpfs,
+        Self::HugeTmpfs,
         Self::Twin,
         Self::Control,
     ];
@@ -76,6 +79,7 @@ impl Role {
             Self::Tree => "BTreeMap",
             Self::TreeWithBounce => "+ bounce",
             Self::Tmpfs => "tmpfs",
+            Self::HugeTmpfs => "huge tmpfs",
             Self::NullSyscall => "null syscall",
         }
     }
@@ -172,7 +176,7 @@ impl Round {
     /// What the subject is compared with. Tmpfs is what it takes beyond the system call.
     fn reference(&self, role: Role) -> Option<f64> {
         let time = self.best(role)?;
-        if role != Role::Tmpfs {
+        if !matches!(role, Role::Tmpfs | Role::HugeTmpfs) {
             return Some(time);
         }
         Some(time - self.best(Role::NullSyscall).unwrap_or(0.0)).filter(|time| *time > 0.0)
@@ -271,10 +275,12 @@ mod tests {
 
     #[test]
     fn tmpfs_is_counted_without_the_system_call() {
-        let measured =
-            measured(&[&[(Role::Subject, 10.0), (Role::Tmpfs, 300.0), (Role::NullSyscall, 100.0)]]);
-        assert_eq!(measured.ratio(Role::Tmpfs).map(|s| s.median), Some(0.05));
-        assert_eq!(measured.time(Role::Tmpfs).map(|s| s.median), Some(200.0));
+        for tmpfs in [Role::Tmpfs, Role::HugeTmpfs] {
+            let measured =
+                measured(&[&[(Role::Subject, 10.0), (tmpfs, 300.0), (Role::NullSyscall, 100.0)]]);
+            assert_eq!(measured.ratio(tmpfs).map(|s| s.median), Some(0.05));
+            assert_eq!(measured.time(tmpfs).map(|s| s.median), Some(200.0));
+        }
     }
 
     #[test]

@@ -5,10 +5,9 @@
 
 use std::arch::asm;
 use std::cell::Cell;
-use std::fs::File;
 use std::io;
-use std::os::fd::FromRawFd;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 
 /// Anonymous memory, zeroed, page-aligned, resident, in huge pages where the system gives some, so
 /// that every contestant has the same chance with the TLB.
@@ -48,6 +47,14 @@ impl Arena {
     /// The size.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// All of it as words, for those who make no copies to it.
+    pub(super) fn words(&self) -> &[AtomicU32] {
+        let words = self.bytes / size_of::<AtomicU32>();
+        // SAFETY: the mapping is page-aligned, initialized, writable, and lives as long as the
+        // arena; any bits are a word.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), words) }
     }
 
     /// The byte at `offset`, from which `len` bytes lie in the arena.
@@ -137,20 +144,6 @@ pub(super) fn bytes_of(arena: &Arena, offset: usize, len: usize) -> Vec<u8> {
     // SAFETY: the range lies in the arena and the vector is fresh.
     unsafe { std::ptr::copy_nonoverlapping(src, bytes.as_mut_ptr(), len) };
     bytes
-}
-
-/// An empty file on tmpfs.
-///
-/// # Errors
-/// The system's.
-pub(super) fn tmpfs_file() -> io::Result<File> {
-    // SAFETY: the name is a C string; no flags.
-    let fd = unsafe { libc::memfd_create(c"bench".as_ptr(), 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a descriptor that was just made and that nothing else owns.
-    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// The cheapest system call, past any cache in the C library.

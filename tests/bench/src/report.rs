@@ -18,11 +18,12 @@ read with two locked operations more. copy: the better of memcpy and rep movsb.\
 twin: the same without what the row is about (near offset, all off, strategy B, a kernel for each \
 thread, contiguous pages). A/A: the row against itself; more than 3 % off voids it.\n\
 Bars that the limit itself does not reach here are in brackets and do not count.\n\
-Tmpfs is what pwrite takes beyond a null system call. Linux also pays for security hooks, timestamps \
+Tmpfs is what pwrite takes beyond a null system call, huge tmpfs the same on a mount with \
+huge=always. Linux also pays for security hooks, timestamps \
 and SMAP, which are not measured here: of its 1,333 instructions for 1 B about 750 are page cache \
 and copy.";
 
-const BESIDE: [Role; 8] = Role::COMPARED;
+const BESIDE: [Role; 9] = Role::COMPARED;
 
 /// How the table is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,18 +1,13 @@
-//! What a kernel would have without Faultless: a `BTreeMap` of boxed pages under a mutex, and Linux
-//! itself.
+//! What a kernel would have without Faultless: a `BTreeMap` of boxed pages under a mutex. Linux
+//! itself is in [`tmpfs`](crate::tmpfs).
 
 #![forbid(unsafe_code)]
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
 use faultless_page::PAGE_SIZE;
-
-use super::memory::tmpfs_file;
 
 /// The page cache of many hobby kernels, with the same duties: lookup, lock, dirty mark, size.
 #[derive(Debug, Default)]
@@ -149,18 +144,6 @@ impl ListedCache {
     }
 }
 
-/// Writes to a file on tmpfs. A benchmark that cannot write has nothing to report.
-pub(super) fn pwrite(file: &File, pos: u64, source: &[u8]) {
-    let written = file.write_at(source, pos);
-    assert!(matches!(written, Ok(n) if n == source.len()), "tmpfs: {written:?}");
-}
-
-/// Reads from a file on tmpfs.
-pub(super) fn pread(file: &File, pos: u64, target: &mut [u8]) {
-    let read = file.read_at(target, pos);
-    assert!(matches!(read, Ok(n) if n == target.len()), "tmpfs: {read:?}");
-}
-
 /// A tree with so many bytes in its pages.
 pub(super) fn filled_tree(bytes: usize) -> TreeCache {
     let tree = TreeCache::default();
@@ -168,18 +151,6 @@ pub(super) fn filled_tree(bytes: usize) -> TreeCache {
         tree.write(pos as u64, &[1; PAGE_SIZE]);
     }
     tree
-}
-
-/// A file with so many bytes on tmpfs.
-///
-/// # Errors
-/// The system's.
-pub(super) fn filled_tmpfs(bytes: usize) -> io::Result<File> {
-    let file = tmpfs_file()?;
-    for pos in (0..bytes).step_by(PAGE_SIZE) {
-        pwrite(&file, pos as u64, &[1; PAGE_SIZE]);
-    }
-    Ok(file)
 }
 
 #[cfg(test)]

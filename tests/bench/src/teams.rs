@@ -53,6 +53,11 @@ impl Playing {
         took.as_nanos() as f64 / iterations as f64
     }
 
+    /// Nanoseconds of one operation of one member alone.
+    pub(super) fn by_one(&self, iterations: u64) -> f64 {
+        self.alone(iterations).as_nanos() as f64 / iterations as f64
+    }
+
     /// How long one member takes alone.
     fn alone(&self, iterations: u64) -> Duration {
         (self.team.work)(0, 1);

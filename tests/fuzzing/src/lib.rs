@@ -33,8 +33,8 @@ mod tail;
 mod target;
 
 pub use self::concurrency::{
-    CASES, CRASHES, Case, Extent, Longest, killed_pairs, late_killed_pairs, late_pairs,
-    late_rivals, pairs, rivals, troubled_pairs, twice,
+    CASES, CRASHES, Cached, Case, Extent, Longest, killed_pairs, late_killed_pairs, late_pairs,
+    late_rivals, pairs, reclaiming_pairs, rivals, troubled_pairs, twice,
 };
 pub use self::plant::Plant;
 pub use self::search::{Find, search};

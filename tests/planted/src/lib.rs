@@ -59,7 +59,7 @@ pub struct Options {
     /// Only bugs whose name contains this.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Test programs at a time. Default: one for each processor.
+    /// Test programs at a time. Default: one for each processor, and one more: some hang asleep.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// List the bugs and stop.
@@ -89,7 +89,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let folders = Folders::new(&workspace::target_dir()?.join("planted"))?;
     let sources = copy::copy(&folders, PACKAGES)?;
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = options.jobs.unwrap_or_else(processors);
+    let jobs = options.jobs.unwrap_or_else(|| processors() + 1);
     let packages = packages()?;
     let found = try_all(&plants, &sources, &folders, &packages, jobs)?;
     println!("{}", table(&plants, &found));

@@ -3,28 +3,54 @@
 
 use faultless::page::Strategy;
 use faultless_fuzzing::{
-    Extent, Plant, killed_pairs, late_killed_pairs, late_pairs, pairs, troubled_pairs, twice,
+    Cached, Extent, Plant, killed_pairs, late_killed_pairs, late_pairs, pairs, reclaiming_pairs,
+    troubled_pairs, twice,
 };
 
 /// Every run keeps the contract, and there are as many as one would think.
-fn all_keep_the_contract(strategy: Strategy) {
-    match pairs(strategy, extent(), Plant::None) {
-        Ok(runs) => {
-            println!("{strategy:?}: {runs} runs");
-            assert!(runs > 10_000, "{runs} runs");
-        }
-        Err(found) => panic!("{found}"),
-    }
+fn all_keep_the_contract(strategy: Strategy, played: Result<u64, String>) {
+    let runs = played.unwrap_or_else(|found| panic!("{found}"));
+    println!("{strategy:?}: {runs} runs");
+    assert!(runs > LEAST, "{runs} runs");
+}
+
+/// Runs of a sweep, at least.
+const LEAST: u64 = 10_000;
+
+#[test]
+fn any_two_operations_on_cold_files_may_meet_at_any_point_by_strategy_a() {
+    let strategy = Strategy::PrepareCommit;
+    all_keep_the_contract(strategy, pairs(strategy, extent(), Cached::No, Plant::None));
 }
 
 #[test]
-fn any_two_operations_may_meet_at_any_point_by_strategy_a() {
-    all_keep_the_contract(Strategy::PrepareCommit);
+fn any_two_operations_on_cold_files_may_meet_at_any_point_by_strategy_b() {
+    let strategy = Strategy::BeginEnd;
+    all_keep_the_contract(strategy, pairs(strategy, extent(), Cached::No, Plant::None));
 }
 
 #[test]
-fn any_two_operations_may_meet_at_any_point_by_strategy_b() {
-    all_keep_the_contract(Strategy::BeginEnd);
+fn any_two_operations_on_cached_files_may_meet_at_any_point_by_strategy_a() {
+    let strategy = Strategy::PrepareCommit;
+    all_keep_the_contract(strategy, pairs(strategy, extent(), Cached::Yes, Plant::None));
+}
+
+#[test]
+fn any_two_operations_on_cached_files_may_meet_at_any_point_by_strategy_b() {
+    let strategy = Strategy::BeginEnd;
+    all_keep_the_contract(strategy, pairs(strategy, extent(), Cached::Yes, Plant::None));
+}
+
+#[test]
+fn any_two_operations_may_meet_while_allocations_reclaim_by_strategy_a() {
+    let strategy = Strategy::PrepareCommit;
+    all_keep_the_contract(strategy, reclaiming_pairs(strategy, extent()));
+}
+
+#[test]
+fn any_two_operations_may_meet_while_allocations_reclaim_by_strategy_b() {
+    let strategy = Strategy::BeginEnd;
+    all_keep_the_contract(strategy, reclaiming_pairs(strategy, extent()));
 }
 
 /// How much is swept: `FAULTLESS_PAIRS=long` asks for more.
@@ -40,7 +66,7 @@ fn all_keep_the_contract_though_a_call_fails(strategy: Strategy) {
     let (runs, found) = troubled_pairs(strategy, extent());
     println!("{strategy:?}: {runs} runs");
     assert!(found.is_empty(), "{} pairs break the contract: {found:#?}", found.len());
-    assert!(runs > 10_000, "{runs} runs");
+    assert!(runs > LEAST, "{runs} runs");
 }
 
 #[test]
@@ -54,21 +80,31 @@ fn any_two_operations_may_meet_while_a_call_of_the_store_fails_by_strategy_b() {
 }
 
 /// The same while requests are under way, which end on a thread of the stores.
-fn all_keep_the_contract_though_requests_end_later(strategy: Strategy) {
-    let (runs, found) = late_pairs(strategy, extent());
+fn all_keep_the_contract_though_requests_end_later(strategy: Strategy, cached: Cached) {
+    let (runs, found) = late_pairs(strategy, extent(), cached);
     println!("{strategy:?}: {runs} runs");
     assert!(found.is_empty(), "{} pairs break the contract: {found:#?}", found.len());
-    assert!(runs > 10_000, "{runs} runs");
+    assert!(runs > LEAST, "{runs} runs");
 }
 
 #[test]
-fn any_two_operations_may_meet_while_requests_are_under_way_by_strategy_a() {
-    all_keep_the_contract_though_requests_end_later(Strategy::PrepareCommit);
+fn any_two_operations_on_cold_files_may_meet_while_requests_are_under_way_by_strategy_a() {
+    all_keep_the_contract_though_requests_end_later(Strategy::PrepareCommit, Cached::No);
 }
 
 #[test]
-fn any_two_operations_may_meet_while_requests_are_under_way_by_strategy_b() {
-    all_keep_the_contract_though_requests_end_later(Strategy::BeginEnd);
+fn any_two_operations_on_cold_files_may_meet_while_requests_are_under_way_by_strategy_b() {
+    all_keep_the_contract_though_requests_end_later(Strategy::BeginEnd, Cached::No);
+}
+
+#[test]
+fn any_two_operations_on_dirty_files_may_meet_while_requests_are_under_way_by_strategy_a() {
+    all_keep_the_contract_though_requests_end_later(Strategy::PrepareCommit, Cached::Dirty);
+}
+
+#[test]
+fn any_two_operations_on_dirty_files_may_meet_while_requests_are_under_way_by_strategy_b() {
+    all_keep_the_contract_though_requests_end_later(Strategy::BeginEnd, Cached::Dirty);
 }
 
 #[test]
@@ -80,14 +116,27 @@ fn operations_that_wait_for_each_other_may_meet_twice() {
 }
 
 #[test]
-fn l3_an_operation_that_waits_for_another_may_be_killed() {
-    for strategy in [Strategy::PrepareCommit, Strategy::BeginEnd] {
-        for killed in [killed_pairs, late_killed_pairs] {
-            let runs = killed(strategy, extent()).unwrap_or_else(|found| panic!("{found}"));
-            println!("{strategy:?}: {runs} runs");
-            assert!(runs > 10_000, "{runs} runs");
-        }
-    }
+fn l3_an_operation_that_waits_for_another_may_be_killed_by_strategy_a() {
+    let strategy = Strategy::PrepareCommit;
+    all_keep_the_contract(strategy, killed_pairs(strategy, extent()));
+}
+
+#[test]
+fn l3_an_operation_that_waits_for_another_may_be_killed_by_strategy_b() {
+    let strategy = Strategy::BeginEnd;
+    all_keep_the_contract(strategy, killed_pairs(strategy, extent()));
+}
+
+#[test]
+fn l3_an_operation_that_waits_for_a_request_may_be_killed_by_strategy_a() {
+    let strategy = Strategy::PrepareCommit;
+    all_keep_the_contract(strategy, late_killed_pairs(strategy, extent()));
+}
+
+#[test]
+fn l3_an_operation_that_waits_for_a_request_may_be_killed_by_strategy_b() {
+    let strategy = Strategy::BeginEnd;
+    all_keep_the_contract(strategy, late_killed_pairs(strategy, extent()));
 }
 
 /// A wake that comes while a thread looks whether to wait is lost: it takes two hand-overs.
@@ -105,7 +154,8 @@ fn a_planted_lost_wake_is_met_by_two_hand_overs() {
 fn planted_bugs_are_met() {
     use Plant::{ConcurrencyLinux2623, ConcurrencyNoZap, ConcurrencyPrefaultOnly};
     for plant in [ConcurrencyLinux2623, ConcurrencyPrefaultOnly, ConcurrencyNoZap] {
-        let found = pairs(Strategy::BeginEnd, Extent::Long, plant).expect_err(plant.name());
+        let on = |cached| pairs(Strategy::BeginEnd, Extent::Long, cached, plant);
+        let found = on(Cached::No).and_then(|_| on(Cached::Yes)).expect_err(plant.name());
         println!("{}: {found}", plant.name());
         assert!(plant.is_shown_by(&found), "{} by: {found}", plant.name());
     }

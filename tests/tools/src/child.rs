@@ -3,7 +3,7 @@
 //! [`process`](crate::process).
 
 use std::fs::File;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ pub enum Ending {
     Passed,
     /// A test failed, or the program crashed.
     Failed,
-    /// It had to be ended.
+    /// It had to be ended: it took too long, or too much of a processor ([`limit_cpu`]).
     TimedOut,
 }
 
@@ -42,7 +42,11 @@ pub fn finish(command: &mut Command, limit: Duration) -> Result<Ending> {
             return Ok(Ending::TimedOut);
         }
     };
-    Ok(if status.success() { Ending::Passed } else { Ending::Failed })
+    Ok(match status.signal() {
+        Some(libc::SIGXCPU) => Ending::TimedOut,
+        _ if status.success() => Ending::Passed,
+        _ => Ending::Failed,
+    })
 }
 
 /// How a command ended, and what it printed.
@@ -133,10 +137,22 @@ fn bind(command: &mut Command) {
 /// file.
 pub fn limit_memory(command: &mut Command) {
     let before_exec = || {
-        limit_resource(libc::RLIMIT_DATA, MOST_MEMORY_BYTES)?;
-        limit_resource(libc::RLIMIT_CORE, 0)
+        limit_resource(libc::RLIMIT_DATA, MOST_MEMORY_BYTES, MOST_MEMORY_BYTES)?;
+        limit_resource(libc::RLIMIT_CORE, 0, 0)
     };
     // SAFETY: between fork and exec it only makes system calls: it neither allocates nor locks.
+    unsafe { command.pre_exec(before_exec) };
+}
+
+/// Limits the CPU time of the command, and that of each program that it starts, to whole seconds: a
+/// loop without end is ended after as much work on a busy machine as on an idle one.
+pub fn limit_cpu(command: &mut Command, most: Duration) {
+    /// Until a program that catches the signal is ended without one.
+    const GRACE_SECONDS: libc::rlim_t = 5;
+    let seconds = most.as_secs() + u64::from(most.subsec_nanos() > 0);
+    let before_exec =
+        move || limit_resource(libc::RLIMIT_CPU, seconds, seconds.saturating_add(GRACE_SECONDS));
+    // SAFETY: between fork and exec it only makes a system call: it neither allocates nor locks.
     unsafe { command.pre_exec(before_exec) };
 }
 
@@ -148,8 +164,12 @@ fn end_with_parent() -> std::io::Result<()> {
     }
 }
 
-fn limit_resource(resource: libc::__rlimit_resource_t, most: libc::rlim_t) -> std::io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+fn limit_resource(
+    resource: libc::__rlimit_resource_t,
+    soft: libc::rlim_t,
+    hard: libc::rlim_t,
+) -> std::io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: `limit` is a whole `rlimit` that lives during the call.
     match unsafe { libc::setrlimit(resource, &raw const limit) } {
         0 => Ok(()),
@@ -159,8 +179,6 @@ fn limit_resource(resource: libc::__rlimit_resource_t, most: libc::rlim_t) -> st
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt;
-
     use super::*;
 
     fn shell(script: &str, limit: Duration) -> Ending {
@@ -188,6 +206,15 @@ mod tests {
     #[test]
     fn a_program_that_hangs_is_ended_with_its_children() {
         assert_eq!(shell("sleep 1000 & sleep 1000", Duration::from_millis(200)), Ending::TimedOut);
+    }
+
+    #[test]
+    fn a_loop_without_end_is_ended_by_its_cpu_time() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "while :; do :; done"]);
+        limit_cpu(&mut command, Duration::from_millis(300));
+        let ending = finish(&mut command, Duration::from_secs(600)).expect("it runs");
+        assert_eq!(ending, Ending::TimedOut);
     }
 
     #[test]

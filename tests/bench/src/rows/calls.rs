@@ -18,8 +18,9 @@ use crate::kernel::{Measured, Rig};
 use crate::limit::{Limit, Section};
 use crate::measure::{Contestant, Role};
 use crate::memory::{Arena, Copier, bytes_of, copy};
-use crate::rivals::{filled_tmpfs, filled_tree, pread, pwrite};
+use crate::rivals::filled_tree;
 use crate::stats::Dice;
+use crate::tmpfs::{self, Pages, pread, pwrite};
 
 /// A file whose index has some depth.
 const HOT: usize = 64 * MIB;
@@ -169,15 +170,18 @@ fn tree_writes(places: &Places, bytes: usize, source: &[u8]) -> [Contestant; 2] 
     ]
 }
 
-fn tmpfs_writes(places: &Places, bytes: usize, source: Vec<u8>) -> io::Result<[Contestant; 2]> {
-    let file = filled_tmpfs(bytes)?;
-    let mut at = places.clone();
-    let tmpfs = Contestant::new(Role::Tmpfs, move |n| {
-        for _ in 0..n {
-            pwrite(&file, at.next(), &source);
-        }
-    });
-    Ok([tmpfs, nothing()])
+fn tmpfs_writes(places: &Places, bytes: usize, source: Vec<u8>) -> io::Result<Vec<Contestant>> {
+    let mut all = vec![nothing()];
+    for pages in Pages::ALL {
+        let Some(file) = tmpfs::filled(pages, bytes)? else { continue };
+        let (mut at, source) = (places.clone(), source.clone());
+        all.push(Contestant::new(pages.role(), move |n| {
+            for _ in 0..n {
+                pwrite(&file, at.next(), &source);
+            }
+        }));
+    }
+    Ok(all)
 }
 
 /// 64 KiB at once against one `memcpy` for each of its 16 pages, neither lying side by side.
@@ -269,13 +273,15 @@ pub(super) fn read<K: Measured>(len: usize) -> io::Result<Vec<Contestant>> {
             tree.read(black_box(middle), &mut target);
         }
     }));
-    let file = filled_tmpfs(HOT)?;
-    let mut target = vec![0; len];
-    all.push(Contestant::new(Role::Tmpfs, move |n| {
-        for _ in 0..n {
-            pread(&file, black_box(middle), &mut target);
-        }
-    }));
+    for pages in Pages::ALL {
+        let Some(file) = tmpfs::filled(pages, HOT)? else { continue };
+        let mut target = vec![0; len];
+        all.push(Contestant::new(pages.role(), move |n| {
+            for _ in 0..n {
+                pread(&file, black_box(middle), &mut target);
+            }
+        }));
+    }
     all.push(nothing());
     Ok(all)
 }

@@ -14,8 +14,9 @@ use super::shared::{COLD, TWICE, nothing, user_memory};
 use crate::frames::Layout;
 use crate::kernel::Rig;
 use crate::measure::{Contestant, Role};
-use crate::memory::{Arena, Copier, bytes_of, copy, fill, tmpfs_file};
-use crate::rivals::{TreeCache, pwrite};
+use crate::memory::{Arena, Copier, bytes_of, copy, fill};
+use crate::rivals::TreeCache;
+use crate::tmpfs::{self, Pages, pwrite};
 
 /// Bytes that a growing file may reach before it is emptied, outside the measured time.
 const GROWN: usize = COLD / 2;
@@ -82,20 +83,22 @@ pub(super) fn append(len: usize) -> io::Result<Vec<Contestant>> {
         start.set(0);
     }));
 
-    let file = Rc::new(tmpfs_file()?);
-    let end = Rc::new(Cell::new(0));
-    let (emptied, start) = (file.clone(), end.clone());
-    let run = move |n| {
-        for _ in 0..n {
-            pwrite(&file, end.get(), &source);
-            end.set(end.get() + len as u64);
-        }
-    };
-    all.push(Contestant::new(Role::Tmpfs, run).with_reset(most, move || {
-        let emptied = emptied.set_len(0);
-        assert!(emptied.is_ok(), "tmpfs: {emptied:?}");
-        start.set(0);
-    }));
+    for pages in Pages::ALL {
+        let Some(file) = tmpfs::file(pages)?.map(Rc::new) else { continue };
+        let (end, source) = (Rc::new(Cell::new(0)), source.clone());
+        let (emptied, start) = (file.clone(), end.clone());
+        let run = move |n| {
+            for _ in 0..n {
+                pwrite(&file, end.get(), &source);
+                end.set(end.get() + len as u64);
+            }
+        };
+        all.push(Contestant::new(pages.role(), run).with_reset(most, move || {
+            let emptied = emptied.set_len(0);
+            assert!(emptied.is_ok(), "tmpfs: {emptied:?}");
+            start.set(0);
+        }));
+    }
     all.push(nothing());
     Ok(all)
 }

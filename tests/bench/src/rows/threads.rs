@@ -13,8 +13,9 @@ use crate::frames::Layout;
 use crate::kernel::Rig;
 use crate::measure::Role;
 use crate::memory::{Arena, Copier, copy};
-use crate::rivals::{TreeCache, filled_tmpfs, filled_tree, pread, pwrite};
+use crate::rivals::{TreeCache, filled_tree};
 use crate::teams::Team;
+use crate::tmpfs::{self, Pages, pread, pwrite};
 
 /// Bytes of the file.
 const FILE: usize = 16 * MIB;
@@ -73,13 +74,15 @@ pub(super) fn disjoint(len: usize) -> io::Result<Vec<Team>> {
         }
     }));
     all.push(writes_to_tree(filled_tree(FILE), len, apart));
-    let file = filled_tmpfs(FILE)?;
-    let sources = [vec![1; len], vec![2; len]];
-    all.push(Team::new(Role::Tmpfs, move |member, n| {
-        for _ in 0..n {
-            pwrite(&file, apart(member), &sources[member]);
-        }
-    }));
+    for pages in Pages::ALL {
+        let Some(file) = tmpfs::filled(pages, FILE)? else { continue };
+        let sources = [vec![1; len], vec![2; len]];
+        all.push(Team::new(pages.role(), move |member, n| {
+            for _ in 0..n {
+                pwrite(&file, apart(member), &sources[member]);
+            }
+        }));
+    }
     Ok(all)
 }
 
@@ -106,13 +109,15 @@ pub(super) fn same_page_read(len: usize) -> io::Result<Vec<Team>> {
             tree.read(black_box(AT), &mut target);
         }
     }));
-    let file = filled_tmpfs(FILE)?;
-    all.push(Team::new(Role::Tmpfs, move |_, n| {
-        let mut target = vec![0; len];
-        for _ in 0..n {
-            pread(&file, black_box(AT), &mut target);
-        }
-    }));
+    for pages in Pages::ALL {
+        let Some(file) = tmpfs::filled(pages, FILE)? else { continue };
+        all.push(Team::new(pages.role(), move |_, n| {
+            let mut target = vec![0; len];
+            for _ in 0..n {
+                pread(&file, black_box(AT), &mut target);
+            }
+        }));
+    }
     Ok(all)
 }
 

@@ -58,35 +58,32 @@ fn within(script: &Script, strategy: Strategy) -> Result<u64, String> {
     Ok(runs)
 }
 
-/// Plays all pairs; how many runs that were, and for each pair that broke the contract how. In the
-/// long extent, each call of the stores fails besides.
+/// Plays all pairs of files of which the cache holds so much; how many runs that were, and for each
+/// pair that broke the contract how. In the long extent, each call of the stores fails besides.
 #[must_use]
-pub fn late_pairs(strategy: Strategy, extent: Extent) -> (u64, Vec<String>) {
+pub fn late_pairs(strategy: Strategy, extent: Extent, cached: Cached) -> (u64, Vec<String>) {
     let (mut runs, mut found) = (0, Vec::new());
     let operations = match extent {
         Extent::Short => &OPERATIONS[..SHORT],
         Extent::Long => OPERATIONS,
     };
-    for cached in [Cached::No, Cached::Dirty] {
-        for [first, second] in square(operations, strategy, extent) {
-            if found.len() >= ENOUGH {
-                return (runs, found);
-            }
-            let mut script = pair(cached, [first, second]);
-            script.setting.stores = Stores::Late(Vec::new());
-            let mut note = |played: Result<u64, String>| match played {
-                Ok(more) => runs += more,
-                Err(what) => found.push(format!(
-                    "{strategy:?}, cached: {cached:?}, {first:?}, {second:?}: {what}"
-                )),
-            };
-            if extent == Extent::Short {
-                let met = meet(&script, strategy, Plant::None);
-                note(met.map_err(|(points, what)| format!("after {points} points: {what}")));
-            } else {
-                note(trouble(&script, strategy, Extent::Short, Failures::One, Plant::None));
-                note(within(&script, strategy));
-            }
+    for [first, second] in square(operations, strategy, extent) {
+        if found.len() >= ENOUGH {
+            break;
+        }
+        let mut script = pair(cached, [first, second]);
+        script.setting.stores = Stores::Late(Vec::new());
+        let mut note = |played: Result<u64, String>| match played {
+            Ok(more) => runs += more,
+            Err(what) => found
+                .push(format!("{strategy:?}, cached: {cached:?}, {first:?}, {second:?}: {what}")),
+        };
+        if extent == Extent::Short {
+            let met = meet(&script, strategy, Plant::None);
+            note(met.map_err(|(points, what)| format!("after {points} points: {what}")));
+        } else {
+            note(trouble(&script, strategy, Extent::Short, Failures::One, Plant::None));
+            note(within(&script, strategy));
         }
     }
     (runs, found)

@@ -40,8 +40,11 @@ use arbitrary::Unstructured;
 pub use self::cases::{CASES, CRASHES, Case};
 pub use self::late_pairs::late_pairs;
 pub use self::liveness::{Longest, late_rivals, rivals};
-pub use self::pairs::{Extent, killed_pairs, late_killed_pairs, pairs, troubled_pairs, twice};
+pub use self::pairs::{
+    Extent, killed_pairs, late_killed_pairs, pairs, reclaiming_pairs, troubled_pairs, twice,
+};
 use self::play::play;
+pub use self::script::Cached;
 use self::script::{Mode, Script};
 use super::plant::Plant;
 use super::show::show;

@@ -83,15 +83,6 @@ pub(super) const fn insert(at: usize, cells: usize) -> Operation {
     Operation::Shift { shift: Shift::Insert, at, cells }
 }
 
-/// What the cache holds at first, and whether allocations reclaim: then pages that an operation has
-/// just brought in go while it allocates the next.
-const STARTS: &[(Cached, Reclaims)] = &[
-    (Cached::No, Reclaims::Never),
-    (Cached::Yes, Reclaims::Never),
-    (Cached::No, Reclaims::Always),
-    (Cached::No, Reclaims::Short),
-];
-
 /// Hands over to the other thread, which then runs until it waits or ends.
 const HAND_OVER: &[u8] = &[0x3f];
 
@@ -132,28 +123,48 @@ pub(super) fn half_square(
     })
 }
 
-/// Plays all pairs by `strategy`; how many runs that were. It is deterministic.
+/// Plays all pairs by `strategy`, of files of which the cache holds so much; how many runs that
+/// were. It is deterministic.
 ///
 /// # Errors
 /// The first pair whose run broke the contract, after how many points it was handed over, and what
 /// was seen.
-pub fn pairs(strategy: Strategy, extent: Extent, plant: Plant) -> Result<u64, String> {
-    let mut runs = 0;
-    for &(cached, reclaims) in STARTS {
-        for [first, second] in square(OPERATIONS, strategy, extent) {
-            if reclaims != Reclaims::Never && !allocates(&first) {
-                continue;
-            }
-            let mut script = pair(cached, [first, second]);
-            script.setting.reclaims = reclaims;
-            runs += meet(&script, strategy, plant).map_err(|(points, what)| {
-                format!(
-                    "{strategy:?}, cached: {cached:?}, reclaims: {reclaims:?}, {first:?}, after {points} points {second:?}: {what}"
-                )
-            })?;
-        }
-    }
-    Ok(runs)
+pub fn pairs(
+    strategy: Strategy,
+    extent: Extent,
+    cached: Cached,
+    plant: Plant,
+) -> Result<u64, String> {
+    let all = square(OPERATIONS, strategy, extent);
+    all.map(|both| meet_in(strategy, (cached, Reclaims::Never), both, plant)).sum()
+}
+
+/// The same of files that are not cached, while allocations reclaim: then pages that an operation
+/// has just brought in go while it allocates the next.
+///
+/// # Errors
+/// As for [`pairs`].
+pub fn reclaiming_pairs(strategy: Strategy, extent: Extent) -> Result<u64, String> {
+    let all = || square(OPERATIONS, strategy, extent).filter(|[first, _]| allocates(first));
+    let each = [Reclaims::Always, Reclaims::Short];
+    let all = each.into_iter().flat_map(|reclaims| all().map(move |both| (reclaims, both)));
+    all.map(|(reclaims, both)| meet_in(strategy, (Cached::No, reclaims), both, Plant::None)).sum()
+}
+
+/// One pair.
+fn meet_in(
+    strategy: Strategy,
+    (cached, reclaims): (Cached, Reclaims),
+    [first, second]: [OnFile; 2],
+    plant: Plant,
+) -> Result<u64, String> {
+    let mut script = pair(cached, [first, second]);
+    script.setting.reclaims = reclaims;
+    meet(&script, strategy, plant).map_err(|(points, what)| {
+        format!(
+            "{strategy:?}, cached: {cached:?}, reclaims: {reclaims:?}, {first:?}, after {points} points {second:?}: {what}"
+        )
+    })
 }
 
 /// Whether it stands for the operations that allocate frames.

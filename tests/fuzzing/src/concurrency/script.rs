@@ -193,8 +193,10 @@ pub(super) enum Sources {
 
 /// Whether the files are in the cache at the begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cached {
+pub enum Cached {
+    /// They are not.
     No,
+    /// They are, and the stores hold the same.
     Yes,
     /// They are, and the stores do not hold what the cache holds.
     Dirty,
