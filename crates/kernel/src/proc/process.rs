@@ -164,7 +164,7 @@ fn status(process: &Arc<Process>) -> String {
 fn signal_sets(process: &Process) -> [(&'static str, u64); 5] {
     let signals = &process.life.signals;
     let first = process.threads().into_iter().next();
-    let blocked = first.as_ref().map_or(0, |thread| thread.signals.blocked.load(Relaxed));
+    let blocked = first.as_ref().map_or(0, |thread| thread.signals.blocked());
     let own = first.map_or(0, |thread| thread.signals.own_pending());
     let actions = signals.actions();
     let set = |is_in: fn(usize) -> bool| {

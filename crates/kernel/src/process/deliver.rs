@@ -16,7 +16,7 @@ use crate::process::signals::stop;
 use crate::process::state::{Process, process_of};
 use crate::sched::{self, Thread};
 use crate::signals::{
-    Action, Cause, HandlerStack, SIG_DFL, SIG_IGN, STOPS, UNBLOCKABLE, bit, is_ignored_by_default,
+    Action, Cause, HandlerStack, SIG_DFL, SIG_IGN, STOPS, bit, is_ignored_by_default,
 };
 use crate::waits::{key_of, waits};
 
@@ -40,11 +40,13 @@ const CONTEXT_FLAGS: u64 = 6;
 /// The result of a call that a signal came before: it is made again, or fails with `EINTR`.
 const INTERRUPTED: u64 = -(linux_raw_sys::errno::EINTR as i64) as u64;
 
-/// Prepares the way to user mode, with interrupts off. They are off again when it returns.
+/// Does what there is to do on the way to user mode, with interrupts off. They are off again when
+/// it returns. Called if the thread [has work](crate::signals::ThreadSignals::has_work).
 pub(crate) fn prepare_return(frame: &mut TrapFrame) {
     loop {
         let thread = sched::current();
         let Some(process) = process_of(&thread) else { return };
+        thread.signals.take_work();
         let ends = thread.signals.ends();
         if process.is_exiting() || ends.is_some() {
             drop(thread);
@@ -68,7 +70,7 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
         } else {
             // A mask that was to hold until a signal comes holds no longer.
             if let Some(mask) = thread.signals.saved_mask.lock().take() {
-                thread.signals.blocked.store(mask, Relaxed);
+                thread.signals.block(mask);
                 continue;
             }
             // Signals ended the wait of a call, and none of them called a handler.
@@ -172,7 +174,7 @@ fn call_handler(
     let mut token = unsafe { MayFault::assert() };
     // A call that is made after the handler begins its time anew.
     thread.signals.resumes_until.store(0, Relaxed);
-    let blocked = thread.signals.blocked.load(Relaxed);
+    let blocked = thread.signals.blocked();
     let mask = thread.signals.saved_mask.lock().take().unwrap_or(blocked);
     let stack = *thread.signals.stack.lock();
     let is_on_it = stack.has(frame.rsp as usize);
@@ -200,8 +202,7 @@ fn call_handler(
         *thread.signals.stack.lock() = HandlerStack::default();
     }
     let deferred = if action.flags & u64::from(linux::SA_NODEFER) == 0 { bit(signal) } else { 0 };
-    let now_blocked = (blocked | action.mask | deferred) & !UNBLOCKABLE;
-    thread.signals.blocked.store(now_blocked, Relaxed);
+    thread.signals.block(blocked | action.mask | deferred);
     let begin = TrapFrame::user(action.handler, at as usize);
     *frame = TrapFrame {
         rdi: signal.into(),

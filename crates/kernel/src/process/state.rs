@@ -281,7 +281,7 @@ impl Process {
             self.life.status.store(status, Release);
         }
         // Those that sleep look again; those that run come by the kernel with their next turn.
-        self.threads().iter().for_each(sched::unpark);
+        self.threads().iter().for_each(sched::alert);
     }
 
     /// A child of it, also one that has ended.
