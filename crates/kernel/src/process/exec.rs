@@ -206,7 +206,7 @@ fn find_program(
         let mut line = [0; SCRIPT_LINE];
         let len = read_at(token, &file, 0, &mut line)?;
         let Some(line) = line[..len].strip_prefix(SCRIPT) else {
-            return Ok(Program { file, running, path: files::absolute(cwd, &path), words });
+            return Ok(Program { file, running, path: files::program_path(cwd, &path), words });
         };
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         let mut parts = line.splitn(2, |byte| *byte == b' ' || *byte == b'\t');
