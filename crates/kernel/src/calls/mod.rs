@@ -20,6 +20,7 @@
 //! | whose the objects of System V are | `ipc` |
 //! | processes and threads; what they ask for by `prctl` | `life`, `asked` |
 //! | processes by descriptors | `pidfd` |
+//! | `rseq` | `sequences` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
 //! | `poll`, `select`; `epoll`, `eventfd`, `timerfd` | `poll`, `events` |
@@ -55,6 +56,7 @@ mod scheduling;
 mod seals;
 mod segments;
 mod semaphores;
+mod sequences;
 mod signals;
 mod socket_options;
 mod sockets;

@@ -208,6 +208,7 @@ pub(super) fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::set_robust_list => life::set_robust_list(call),
         Sysno::get_robust_list => life::get_robust_list(call),
         Sysno::arch_prctl => life::arch_prctl(call),
+        Sysno::rseq => sequences::rseq(call),
         Sysno::prctl => asked::prctl(call),
 
         Sysno::rt_sigaction => signals::sigaction(call),
@@ -329,7 +330,7 @@ pub(super) fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::lremovexattr => extended::remove_extended(call, By::Link),
         Sysno::fremovexattr => extended::remove_extended(call, By::Descriptor),
         // Programs do without them.
-        Sysno::rseq | Sysno::membarrier | Sysno::fanotify_init | Sysno::fanotify_mark => Err(Errno::NOSYS),
+        Sysno::membarrier | Sysno::fanotify_init | Sysno::fanotify_mark => Err(Errno::NOSYS),
         _ => unknown(number as usize),
     }
 }

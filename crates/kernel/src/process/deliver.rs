@@ -12,7 +12,8 @@ use crate::arch::percpu;
 use crate::arch::trap::{SYSTEM_CALL, TrapFrame, USER_FLAGS, Vectors};
 use crate::memory::{USER_END, get, put};
 use crate::process::exit::exit_thread;
-use crate::process::signals::stop;
+use crate::process::sequences;
+use crate::process::signals::{force, stop};
 use crate::process::state::{Process, process_of};
 use crate::sched::{self, Thread};
 use crate::signals::{
@@ -45,8 +46,8 @@ const INTERRUPTED: u64 = -(linux_raw_sys::errno::EINTR as i64) as u64;
 pub(crate) fn prepare_return(frame: &mut TrapFrame) {
     loop {
         let thread = sched::current();
-        let Some(process) = process_of(&thread) else { return };
         thread.signals.take_work();
+        let Some(process) = process_of(&thread) else { return };
         let ends = thread.signals.ends();
         if process.is_exiting() || ends.is_some() {
             drop(thread);
@@ -67,6 +68,12 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
             interrupts::disable();
         } else if percpu::this().preempt.load(Relaxed) {
             sched::yield_now();
+        } else if thread.sequences.take_interrupted() {
+            interrupts::enable();
+            if sequences::resume(&mut no_lock(), &thread, &process, frame).is_err() {
+                force(linux::SIGSEGV, Cause::Kernel);
+            }
+            interrupts::disable();
         } else {
             // A mask that was to hold until a signal comes holds no longer.
             if let Some(mask) = thread.signals.saved_mask.lock().take() {
@@ -78,6 +85,12 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
             return;
         }
     }
+}
+
+/// The right to access user memory, on the way to it.
+fn no_lock() -> MayFault {
+    // SAFETY: on the way to user mode no lock is held, and the call's own token is gone.
+    unsafe { MayFault::assert() }
 }
 
 fn deliver(thread: &Thread, process: &Process, frame: &mut TrapFrame, signal: u32, cause: Cause) {
@@ -93,7 +106,11 @@ fn deliver(thread: &Thread, process: &Process, frame: &mut TrapFrame, signal: u3
             {
                 restart(frame);
             }
-            if call_handler(thread, frame, signal, cause, &action).is_err() {
+            // What was interrupted goes on at the abort handler if it was a sequence.
+            let token = &mut no_lock();
+            let called = sequences::resume(token, thread, process, frame)
+                .and_then(|()| call_handler(token, thread, frame, signal, cause, &action));
+            if called.is_err() {
                 process.begin_exit(linux::SIGSEGV);
             }
             if action.flags & u64::from(linux::SA_RESETHAND) != 0 {
@@ -164,14 +181,13 @@ fn again(frame: &TrapFrame) -> Again {
 /// # Errors
 /// `EFAULT`: the stack cannot be written to.
 fn call_handler(
+    token: &mut MayFault,
     thread: &Thread,
     frame: &mut TrapFrame,
     signal: u32,
     cause: Cause,
     action: &Action,
 ) -> Result<(), Errno> {
-    // SAFETY: on the way to user mode no lock is held.
-    let mut token = unsafe { MayFault::assert() };
     // A call that is made after the handler begins its time anew.
     thread.signals.resumes_until.store(0, Relaxed);
     let blocked = thread.signals.blocked();
@@ -195,8 +211,8 @@ fn call_handler(
     context[REGISTERS..MASK].copy_from_slice(&registers(frame, vectors, cause));
     context[MASK] = mask;
     information(&mut words[1 + CONTEXT_WORDS..], signal, cause);
-    put(&mut token, vectors as usize, &frame.vectors.0)?;
-    put(&mut token, at as usize, words.map(u64::to_ne_bytes).as_flattened())?;
+    put(token, vectors as usize, &frame.vectors.0)?;
+    put(token, at as usize, words.map(u64::to_ne_bytes).as_flattened())?;
 
     if stack.disarms {
         *thread.signals.stack.lock() = HandlerStack::default();
@@ -309,7 +325,7 @@ pub(crate) fn sigreturn(token: &mut MayFault, frame: &mut TrapFrame) -> Result<(
     let stack = HandlerStack::new(flags as u32, start as usize, size as usize);
     let rsp = frame.rsp as usize;
     sched::with_current(|thread| {
-        thread.signals.blocked.store(context[MASK] & !UNBLOCKABLE, Relaxed);
+        thread.signals.block(context[MASK]);
         let mut own = thread.signals.stack.lock();
         // As on Linux: one that cannot be, or that is in use, is left as it is.
         if let Ok(stack) = stack

@@ -24,6 +24,7 @@ use crate::process::state::{Memory, Process, Words, current};
 use crate::process::{exit, signals, timers};
 use crate::sched;
 use crate::selftest::{self, locks};
+use crate::sequences;
 use crate::waits::key_of;
 
 /// Where programs and their loaders are put that run at any address.
@@ -265,6 +266,8 @@ fn begin(
         (auxvec::AT_EXECFN, name),
         (auxvec::AT_PLATFORM, platform),
         (auxvec::AT_HWCAP, 0),
+        (auxvec::AT_RSEQ_FEATURE_SIZE, sequences::USED),
+        (auxvec::AT_RSEQ_ALIGN, sequences::ALIGNMENT),
         (auxvec::AT_NULL, 0),
     ];
     let mut table = alloc::vec![words.arguments.len()];

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use alloc::string::String;
@@ -115,18 +115,45 @@ pub(crate) struct Memory {
     /// New mappings are locked, and not brought in (`MCL_ONFAULT`).
     pub(crate) locks_new_lazily: AtomicBool,
     pub(crate) contexts: Contexts,
+    /// Threads that run in it.
+    threads: AtomicU32,
 }
 
 impl Memory {
     pub(super) fn new(space: Space, layout: Layout, running: Option<Arc<Use>>) -> Arc<Self> {
         let (locks_new, locks_new_lazily) = (AtomicBool::new(false), AtomicBool::new(false));
         let (layout, contexts) = (SleepLock::new(layout), Contexts::new());
-        Arc::new(Self { space, layout, running, locks_new, locks_new_lazily, contexts })
+        let threads = AtomicU32::new(0);
+        Arc::new(Self {
+            space,
+            layout,
+            running,
+            locks_new,
+            locks_new_lazily,
+            contexts,
+            threads,
+        })
     }
 
     /// The use of the file of its program, for a copy of the memory.
     pub(super) fn running(&self) -> Option<Arc<Use>> {
         self.running.clone()
+    }
+
+    /// One more thread runs in it.
+    pub(super) fn enter(&self) {
+        self.threads.fetch_add(1, SeqCst);
+    }
+
+    /// One thread less does.
+    pub(super) fn leave(&self) {
+        self.threads.fetch_sub(1, SeqCst);
+    }
+
+    /// The number of a thread on a CPU, which no other one has that runs in this memory (`mm_cid`):
+    /// below that of the CPUs, and 0 for a thread that is alone. Only a thread of it begins others.
+    pub(super) fn number_on(&self, cpu: u32) -> u32 {
+        if self.threads.load(SeqCst) > 1 { cpu } else { 0 }
     }
 
     /// The address space.
@@ -310,6 +337,9 @@ impl Process {
 
     /// Another thread is one of it.
     pub(super) fn add_thread(&self, thread: &Arc<Thread>) {
+        if let Ok(memory) = self.memory() {
+            memory.enter();
+        }
         sched::register(thread);
         self.threads.lock().push(Arc::clone(thread));
     }

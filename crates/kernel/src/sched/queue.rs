@@ -327,6 +327,7 @@ fn leave(mut queue: MutexGuard<'_, Queue>) {
         return;
     }
     charge(&current, clock::monotonic());
+    current.interrupt_sequence();
     current.fs_base.store(FsBase::read().as_u64(), Relaxed);
     current.gs_base.store(KernelGsBase::read().as_u64(), Relaxed);
     let from = current.saved.get();
