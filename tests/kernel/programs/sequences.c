@@ -1,4 +1,4 @@
-/* Restartable sequences. The C library may have
+/* Restartable sequences, and barriers that one thread makes for all. The C library may have
    registered the area of each thread (glibc); the program begins anew without that. */
 #include "show.h"
 #include <pthread.h>
@@ -277,11 +277,88 @@ static void bad(void)
 	spoiled("of the kernel", (void *)0xffff800000000000);
 }
 
+#define MEMBARRIER(command) syscall(SYS_membarrier, command, 0, 0)
+
+static _Atomic int first, second, ready;
+static _Atomic int turn;
+
+/* Says `second`, and looks for `first`, with no barrier of its own. */
+static void *other_side(void *seen)
+{
+	for (int at = 1; at <= 200; at++) {
+		while (atomic_load_explicit(&turn, memory_order_acquire) != at)
+			;
+		atomic_store_explicit(&second, at, memory_order_relaxed);
+		atomic_signal_fence(memory_order_seq_cst);
+		((int *)seen)[at] = atomic_load_explicit(&first, memory_order_relaxed) == at;
+		atomic_store_explicit(&ready, at, memory_order_release);
+	}
+	return NULL;
+}
+
+static void *spins(void *until)
+{
+	ready = 1;
+	rseq(&area, 32, 0, SIGNATURE);
+	return (void *)(long)spin(until);
+}
+
+static void barriers(void)
+{
+	static int seen[201], let_go;
+	pthread_t thread;
+	int status, missed = 0;
+	void *aborted;
+
+	puts("# barriers");
+	SHOW_IS((MEMBARRIER(0) & 0x1ff) == 0x1ff);
+	SHOW(syscall(SYS_membarrier, 0, 1, 0));
+	SHOW(MEMBARRIER(3));
+	SHOW(MEMBARRIER(1 << 20));
+	SHOW(MEMBARRIER(-1));
+	SHOW(MEMBARRIER(1 << 6));
+	SHOW(MEMBARRIER(1 << 9));
+	for (int at = 0; at < 9; at++)
+		show_result("a command", MEMBARRIER(1 << at));
+	SHOW(MEMBARRIER(1 << 9));
+	SHOW(syscall(SYS_membarrier, 1 << 3, 1, 0));
+	SHOW(syscall(SYS_membarrier, 1 << 7, 2, 0));
+	SHOW(syscall(SYS_membarrier, 1 << 7, 1, 0));
+	SHOW(syscall(SYS_membarrier, 1 << 7, 1, 100000));
+	if (fork() == 0)
+		_exit(MEMBARRIER(1 << 3) == 0 && MEMBARRIER(1 << 5) == 0);
+	wait(&status);
+	SHOW(WEXITSTATUS(status));
+	pthread_create(&thread, NULL, other_side, seen);
+	for (int at = 1; at <= 200; at++) {
+		atomic_store_explicit(&turn, at, memory_order_release);
+		atomic_store_explicit(&first, at, memory_order_relaxed);
+		MEMBARRIER(1 << 3);
+		int saw = atomic_load_explicit(&second, memory_order_relaxed) == at;
+
+		while (atomic_load_explicit(&ready, memory_order_acquire) != at)
+			;
+		missed += !saw && !seen[at];
+	}
+	pthread_join(thread, NULL);
+	SHOW(missed);
+	/* The sequences of other threads are aborted. */
+	ready = 0;
+	pthread_create(&thread, NULL, spins, &let_go);
+	while (!ready)
+		sched_yield();
+	usleep(20000);
+	SHOW(MEMBARRIER(1 << 7));
+	pthread_join(thread, &aborted);
+	SHOW((long)aborted);
+}
+
 int main(int count, char **words)
 {
 	if (count == 1) {
 		puts("# as the library has it");
 		SHOW(library_tells_cpu());
+		SHOW(MEMBARRIER(1 << 4));
 		setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);
 		execl("/proc/self/exe", words[0], "again", NULL);
 		return 1;
@@ -290,6 +367,7 @@ int main(int count, char **words)
 		/* What is registered here is gone with the next program. */
 		SHOW(rseq(&area, 32, 0, SIGNATURE));
 		SHOW(library_tells_cpu());
+		SHOW(MEMBARRIER(1 << 3));
 		execl("/proc/self/exe", words[0], "once", "more", NULL);
 		return 1;
 	}
@@ -298,5 +376,6 @@ int main(int count, char **words)
 	preempted();
 	signalled();
 	bad();
+	barriers();
 	return 0;
 }

@@ -20,7 +20,7 @@
 //! | whose the objects of System V are | `ipc` |
 //! | processes and threads; what they ask for by `prctl` | `life`, `asked` |
 //! | processes by descriptors | `pidfd` |
-//! | `rseq` | `sequences` |
+//! | `rseq`, `membarrier` | `sequences` |
 //! | signals | `signals` |
 //! | time, futexes | `time` |
 //! | `poll`, `select`; `epoll`, `eventfd`, `timerfd` | `poll`, `events` |

@@ -209,6 +209,7 @@ pub(super) fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::get_robust_list => life::get_robust_list(call),
         Sysno::arch_prctl => life::arch_prctl(call),
         Sysno::rseq => sequences::rseq(call),
+        Sysno::membarrier => sequences::membarrier(call),
         Sysno::prctl => asked::prctl(call),
 
         Sysno::rt_sigaction => signals::sigaction(call),
@@ -330,7 +331,7 @@ pub(super) fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::lremovexattr => extended::remove_extended(call, By::Link),
         Sysno::fremovexattr => extended::remove_extended(call, By::Descriptor),
         // Programs do without them.
-        Sysno::membarrier | Sysno::fanotify_init | Sysno::fanotify_mark => Err(Errno::NOSYS),
+        Sysno::fanotify_init | Sysno::fanotify_mark => Err(Errno::NOSYS),
         _ => unknown(number as usize),
     }
 }

@@ -167,6 +167,7 @@ fn new_process(
         let layout = memory.layout.lock();
         let child = Memory::new(Arc::clone(&space), layout.clone(), memory.running());
         AddressSpace::fork(memory.space(), &space)?;
+        child.barriers.store(memory.barriers.load(Relaxed), Relaxed);
         if space.with_table(|table| table.was_short(None)) {
             // The child lacks pages.
             return Err(Errno::NOMEM);

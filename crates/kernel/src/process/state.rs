@@ -115,6 +115,9 @@ pub(crate) struct Memory {
     /// New mappings are locked, and not brought in (`MCL_ONFAULT`).
     pub(crate) locks_new_lazily: AtomicBool,
     pub(crate) contexts: Contexts,
+    /// Kinds of barriers that its threads may make (`membarrier`), as the bits of the commands that
+    /// register them.
+    pub(crate) barriers: AtomicU32,
     /// Threads that run in it.
     threads: AtomicU32,
 }
@@ -123,7 +126,7 @@ impl Memory {
     pub(super) fn new(space: Space, layout: Layout, running: Option<Arc<Use>>) -> Arc<Self> {
         let (locks_new, locks_new_lazily) = (AtomicBool::new(false), AtomicBool::new(false));
         let (layout, contexts) = (SleepLock::new(layout), Contexts::new());
-        let threads = AtomicU32::new(0);
+        let (barriers, threads) = (AtomicU32::new(0), AtomicU32::new(0));
         Arc::new(Self {
             space,
             layout,
@@ -131,6 +134,7 @@ impl Memory {
             locks_new,
             locks_new_lazily,
             contexts,
+            barriers,
             threads,
         })
     }
