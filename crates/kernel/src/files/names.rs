@@ -164,7 +164,7 @@ fn truncate(token: &mut MayFault, node: &Handle, description: &Open) -> Result<(
         return node.set_times(NewTimes { accessed: None, modified: Some(now) });
     }
     // By whatever right it was opened.
-    let cut = Description::<Machine>::new(description.file().clone(), linux::O_WRONLY)?;
+    let cut = Description::<Machine>::new(description.file().clone(), linux::O_WRONLY);
     cut.truncate(token, 0, &Running)
 }
 
