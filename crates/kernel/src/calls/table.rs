@@ -280,6 +280,8 @@ pub(super) fn dispatch(call: &mut Call<'_>, number: Sysno) -> Outcome {
         Sysno::sched_setscheduler => scheduling::sched_setscheduler(call),
         Sysno::sched_setparam => scheduling::sched_setparam(call),
         Sysno::sched_rr_get_interval => scheduling::sched_rr_get_interval(call),
+        Sysno::sched_setattr => scheduling::sched_setattr(call),
+        Sysno::sched_getattr => scheduling::sched_getattr(call),
         Sysno::sched_get_priority_max => scheduling::priority(call, 99),
         Sysno::sched_get_priority_min => scheduling::priority(call, 1),
         Sysno::adjtimex => system::adjtimex(call),

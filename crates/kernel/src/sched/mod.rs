@@ -28,6 +28,7 @@ pub(crate) use queue::{
     run_time, run_time_of, spawn, start, tick, unpark, wait_for_threads, with_timer, yield_now,
 };
 pub(crate) use report::{hung, interruptibly, report};
+pub(crate) use schedule::Schedule;
 pub(crate) use thread::{
     Main, Owner, Thread, all, current, find, next_number, register, renumber, take_main,
     with_current, with_own_writes,
