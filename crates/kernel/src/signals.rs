@@ -175,6 +175,11 @@ impl ProcessSignals {
         self.actions.replace(from.actions.get());
     }
 
+    /// Where the actions are, which processes may share.
+    pub(crate) fn address(&self) -> usize {
+        self.actions.address()
+    }
+
     /// What becomes of each signal.
     pub(crate) fn actions(&self) -> Actions {
         *self.actions.get().lock()

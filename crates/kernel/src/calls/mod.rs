@@ -16,7 +16,7 @@
 //! | `semget`, `msgget` and the like | `semaphores`, `queues` |
 //! | `io_submit` and the like | `requests` |
 //! | `mmap` and the like; `madvise` and `mlock`; `shmget` and the like | `mappings`, `advice`, `lock_limit`, `segments` |
-//! | the memory of other processes | `remote` |
+//! | the memory of other processes, and what they have together | `remote` |
 //! | whose the objects of System V are | `ipc` |
 //! | processes and threads; what they ask for by `prctl` | `life`, `asked` |
 //! | processes by descriptors | `pidfd` |

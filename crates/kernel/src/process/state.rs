@@ -262,6 +262,11 @@ impl Process {
 
     /// Gives it a place of its own (`CLONE_FS` of `unshare`).
     pub(crate) fn unshare_place(&self) {
+    /// Where its descriptors are, which it may share with others, and where its place is.
+    pub(crate) fn addresses(&self) -> [usize; 2] {
+        [self.files.address(), self.place.address()]
+    }
+
         let own = self.place().copy();
         self.place.replace(own);
     }
