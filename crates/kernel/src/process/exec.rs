@@ -62,8 +62,11 @@ pub(crate) fn start_first(options: &Options) -> Result<(), Errno> {
     let process = Arc::new(process);
     exit::set_first(&process);
     files::set_foreground(number);
-    let words =
-        Words { arguments: options.words.clone(), environment: options.environment.clone() };
+    let words = Words {
+        arguments: options.words.clone(),
+        environment: options.environment.clone(),
+        ..Words::default()
+    };
     // The thread begins in the kernel, and goes on in user mode with the frame of the program.
     let main = move || {
         // SAFETY: a new thread holds no lock.
@@ -163,7 +166,8 @@ pub(crate) fn execute(
     process.released.store(true, Release);
     crate::waits::wake(key_of(&process.released));
     match begun {
-        Ok(stack) => {
+        Ok((stack, auxiliary)) => {
+            process.words.lock().auxiliary = auxiliary;
             let entry = loader.as_ref().map_or_else(|| image.entry(), Image::entry);
             *frame = TrapFrame::user(entry, stack);
             Ok(())
@@ -224,7 +228,7 @@ fn find_program(
 }
 
 /// Fills in what the file does not have: zeros behind its data, and the stack; where the stack
-/// pointer is.
+/// pointer is, and the auxiliary vector.
 fn begin(
     token: &mut MayFault,
     image: &Image,
@@ -232,7 +236,7 @@ fn begin(
     tails: &[Tail],
     words: &Words,
     path: &[u8],
-) -> Result<usize, Errno> {
+) -> Result<(usize, Vec<u8>), Errno> {
     for tail in tails {
         // SAFETY: addresses of the program's.
         let left =
@@ -275,11 +279,13 @@ fn begin(
     table.push(0);
     table.extend(environment);
     table.push(0);
+    let auxiliary_at = table.len();
     table.extend(auxiliary.iter().flat_map(|(kind, value)| [*kind as usize, *value]));
     let start = (stack.at - size_of::<usize>() * table.len()) & !15;
-    let bytes: Vec<u8> = table.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    put(stack.token, start, &bytes)?;
-    Ok(start)
+    let bytes = |words: &[usize]| words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let all: Vec<u8> = bytes(&table);
+    put(stack.token, start, &all)?;
+    Ok((start, bytes(&table[auxiliary_at..])))
 }
 
 /// Puts things on a new stack, downwards.

@@ -33,6 +33,8 @@ pub(crate) const NAME: usize = 15;
 pub(crate) struct Words {
     pub(crate) arguments: Vec<Vec<u8>>,
     pub(crate) environment: Vec<Vec<u8>>,
+    /// The auxiliary vector, once the program has begun.
+    pub(crate) auxiliary: Vec<u8>,
 }
 
 /// A process.
@@ -260,13 +262,13 @@ impl Process {
         self.place.get()
     }
 
-    /// Gives it a place of its own (`CLONE_FS` of `unshare`).
-    pub(crate) fn unshare_place(&self) {
     /// Where its descriptors are, which it may share with others, and where its place is.
     pub(crate) fn addresses(&self) -> [usize; 2] {
         [self.files.address(), self.place.address()]
     }
 
+    /// Gives it a place of its own (`CLONE_FS` of `unshare`).
+    pub(crate) fn unshare_place(&self) {
         let own = self.place().copy();
         self.place.replace(own);
     }

@@ -138,6 +138,12 @@ impl<S: System> Description<S> {
         if self.mode.contains(mode) { Ok(()) } else { Err(Errno::BADF) }
     }
 
+    /// Its position, in bytes; that before or behind a call which uses it meanwhile.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        *self.position.lock()
+    }
+
     /// How the kernel waits.
     pub(super) fn wait(&self) -> &<S::Kernel as Kernel>::Wait {
         self.inode().mapping().cache().wait()
