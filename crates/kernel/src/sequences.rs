@@ -9,8 +9,8 @@ use faultless_posix::Errno;
 
 use crate::memory::USER_END;
 
-/// Bytes of `struct rseq` that are used, and the alignment of all but the first version, as programs
-/// are told (`AT_RSEQ_FEATURE_SIZE`, `AT_RSEQ_ALIGN`).
+/// Bytes of `struct rseq` that are used, and the alignment of all but the first version, as
+/// programs are told (`AT_RSEQ_FEATURE_SIZE`, `AT_RSEQ_ALIGN`).
 pub(crate) const USED: usize = 28;
 pub(crate) const ALIGNMENT: usize = 32;
 

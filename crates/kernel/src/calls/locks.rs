@@ -237,7 +237,7 @@ pub(super) fn records(call: &mut Call<'_>, file: &OpenFile) -> Outcome {
         LockKind::Shared => linux::O_WRONLY,
         LockKind::Exclusive => linux::O_RDONLY,
     };
-    need(&file, without)?;
+    need(file, without)?;
     let waits = matches!(command, linux::F_SETLKW | linux::F_OFD_SETLKW);
     lock(table, &wanted, if waits { Waits::Yes } else { Waits::No })?;
     Ok(0)

@@ -1,5 +1,5 @@
-//! System calls. What a call means is in `faultless-posix`, or in the modules of the kernel; here are
-//! arguments and results.
+//! System calls. What a call means is in `faultless-posix`, or in the modules of the kernel; here
+//! are arguments and results.
 //!
 //! To add a call: a line in the table, and its function in the module of its kind.
 //!

@@ -1,5 +1,5 @@
-//! The memory of other processes: `process_vm_readv`, `process_vm_writev`; and what two of them have
-//! together: `kcmp`.
+//! The memory of other processes: `process_vm_readv`, `process_vm_writev`; and what two of them
+//! have together: `kcmp`.
 
 use core::cmp::Ordering;
 

@@ -1,5 +1,5 @@
-//! Restartable sequences on the way to user mode (`rseq`): the program is told which CPU it runs on,
-//! and goes on at the abort handler of the sequence in which it was interrupted.
+//! Restartable sequences on the way to user mode (`rseq`): the program is told which CPU it runs
+//! on, and goes on at the abort handler of the sequence in which it was interrupted.
 #![forbid(unsafe_code)]
 
 use faultless::prelude::MayFault;
