@@ -14,6 +14,7 @@
 //! | short locks; waits, and locks to sleep with | `sync`, `waits` |
 //! | signals as they are kept; limits; users; the current task | `signals`, `limits`, `credentials`, `task` |
 //! | what one process has, or several together | `shared` |
+//! | restartable sequences, as a thread has them | `sequences` |
 //! | processes: `exec`, `fork`, `exit`, signals | `process` |
 //! | the disk | `disk` |
 //! | names, open files, devices, pipes | `files` |
@@ -44,6 +45,7 @@ mod proc;
 mod process;
 mod sched;
 mod selftest;
+mod sequences;
 mod shared;
 mod signals;
 mod sync;

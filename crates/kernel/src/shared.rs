@@ -19,6 +19,11 @@ impl<T> Shared<T> {
         Arc::clone(&self.0.lock())
     }
 
+    /// Where it is: another address for each that there is now.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&*self.0.lock()).addr()
+    }
+
     /// Has the same as another process from now on, or something of its own; what it had.
     pub(crate) fn replace(&self, value: Arc<T>) -> Arc<T> {
         core::mem::replace(&mut *self.0.lock(), value)

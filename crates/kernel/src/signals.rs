@@ -175,6 +175,11 @@ impl ProcessSignals {
         self.actions.replace(from.actions.get());
     }
 
+    /// Where the actions are, which processes may share.
+    pub(crate) fn address(&self) -> usize {
+        self.actions.address()
+    }
+
     /// What becomes of each signal.
     pub(crate) fn actions(&self) -> Actions {
         *self.actions.get().lock()
@@ -275,7 +280,7 @@ pub(crate) struct ThreadSignals {
     /// How it ends itself.
     status: AtomicU32,
     /// Those that wait.
-    pub(crate) blocked: AtomicU64,
+    blocked: AtomicU64,
     /// The mask to go back to when a handler was called, or none was (`sigsuspend`).
     pub(crate) saved_mask: Lock<Option<u64>>,
     /// When the call ends that signals interrupted and that is made again, on the monotonic clock;
@@ -283,6 +288,10 @@ pub(crate) struct ThreadSignals {
     pub(crate) resumes_until: AtomicU64,
     /// The stack for handlers (`sigaltstack`).
     pub(crate) stack: Lock<HandlerStack>,
+    /// There may be something to do on the way to user mode (`process::prepare_return`): a signal,
+    /// the end, another thread's turn. Set once that can be seen, and cleared before it is looked
+    /// for.
+    has_work: AtomicBool,
 }
 
 impl Default for ThreadSignals {
@@ -294,19 +303,48 @@ impl Default for ThreadSignals {
             saved_mask: Lock::new(None),
             resumes_until: AtomicU64::new(0),
             stack: Lock::new(HandlerStack::default()),
+            has_work: AtomicBool::new(false),
         }
     }
 }
 
 impl ThreadSignals {
+    /// Whether there may be something to do on the way to user mode.
+    pub(crate) fn has_work(&self) -> bool {
+        self.has_work.load(Relaxed)
+    }
+
+    /// There is something to do, which can be seen already.
+    pub(crate) fn note_work(&self) {
+        self.has_work.store(true, SeqCst);
+    }
+
+    /// What there is to do is looked for from here on.
+    pub(crate) fn take_work(&self) {
+        self.has_work.swap(false, SeqCst);
+    }
+
     /// Notes a signal.
     pub(crate) fn add(&self, signal: u32, cause: Cause) {
         self.pending.add(signal, cause);
+        self.note_work();
     }
 
     /// Forgets these signals.
     pub(crate) fn withdraw(&self, set: u64) {
         self.pending.withdraw(set);
+    }
+
+    /// The signals that wait.
+    pub(crate) fn blocked(&self) -> u64 {
+        self.blocked.load(Relaxed)
+    }
+
+    /// Has other signals wait; those that waited before. Called by the thread itself.
+    pub(crate) fn block(&self, mask: u64) -> u64 {
+        let before = self.blocked.swap(mask & !UNBLOCKABLE, Relaxed);
+        self.note_work();
+        before
     }
 
     /// Whether it blocks a signal.
@@ -337,6 +375,7 @@ impl ThreadSignals {
     /// The thread has to end.
     pub(crate) fn kill(&self) {
         self.pending.set.fetch_or(KILLED, SeqCst);
+        self.note_work();
     }
 
     /// The thread ends itself, with this status.

@@ -12,8 +12,8 @@ use crate::arch::clock;
 use crate::credentials::Credentials;
 use crate::memory::DISK;
 use crate::process;
-use crate::sched;
-use crate::signals::{Cause, Life, UNBLOCKABLE};
+use crate::sched::{self, Thread};
+use crate::signals::{Cause, Life};
 use crate::waits::{Held, SleepLock, key_of, waits};
 
 /// The current task, in calls of Faultless.
@@ -26,7 +26,7 @@ impl Task for Running {
     }
 
     fn fatal_signal_pending(&self) -> bool {
-        sched::with_current(|thread| thread.life().is_some_and(Life::is_exiting))
+        sched::with_current(|thread| ends_early(thread, |life| life.is_exiting()))
     }
 
     fn file_size_limit(&self) -> u64 {
@@ -89,10 +89,20 @@ pub(crate) fn caller() -> Caller {
 /// Whether a signal interrupts the current thread.
 pub(crate) fn interrupted() -> bool {
     sched::with_current(|thread| {
-        let Some(life) = thread.life() else { return false };
-        let ready = thread.signals.pending(&life.signals) & !thread.signals.blocked.load(Relaxed);
-        life.is_exiting() || ready != 0
+        let signals = &thread.signals;
+        let is_ready = |life: &Life| signals.pending(&life.signals) & !signals.blocked() != 0;
+        ends_early(thread, |life| life.is_exiting() || is_ready(life))
     })
+}
+
+/// Whether a call of the current thread ends early for what it finds of its process. What it has
+/// found may not have been told to the thread yet, and has to be looked at before user mode.
+fn ends_early(thread: &Thread, finds: impl FnOnce(&Life) -> bool) -> bool {
+    let ends = thread.life().is_some_and(finds);
+    if ends {
+        thread.signals.note_work();
+    }
+    ends
 }
 
 /// Takes a lock whose holder may wait for what programs do.
@@ -174,7 +184,7 @@ pub(crate) fn resumes_until(until: Option<u64>) {
 /// Has this mask hold until the next signal is delivered, or the system call returns.
 pub(crate) fn suspend_mask(mask: u64) {
     sched::with_current(|thread| {
-        let before = thread.signals.blocked.swap(mask & !UNBLOCKABLE, Relaxed);
+        let before = thread.signals.block(mask);
         *thread.signals.saved_mask.lock() = Some(before);
     });
 }

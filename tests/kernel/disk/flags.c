@@ -110,6 +110,20 @@ static int set(int file, int flags)
 	return ioctl(file, FS_IOC_SETFLAGS, &flags);
 }
 
+/* The same by their other names. */
+static int kinds_of(int file)
+{
+	struct fsxattr told = {0};
+
+	return ioctl(file, FS_IOC_FSGETXATTR, &told) ? -1 : (int)(told.fsx_xflags + told.fsx_extsize);
+}
+static int set_kinds(int file, int kinds)
+{
+	struct fsxattr now = {.fsx_xflags = kinds};
+
+	return ioctl(file, FS_IOC_FSSETXATTR, &now);
+}
+
 static void flags(void)
 {
 	int file = open("f", O_CREAT | O_RDWR | O_TRUNC, 0600), folder, again;
@@ -122,6 +136,16 @@ static void flags(void)
 	SHOW(set(file, 0));
 	SHOW(ioctl(file, FS_IOC_GETFLAGS, NULL));
 	SHOW(ioctl(file, FS_IOC_SETFLAGS, NULL));
+	SHOW(ioctl(file, FS_IOC_FSGETXATTR, NULL));
+	SHOW(set_kinds(file, FS_XFLAG_NODUMP | FS_XFLAG_NOATIME));
+	SHOW(flags_of(file));
+	SHOW(kinds_of(file));
+	SHOW(set_kinds(file, FS_XFLAG_SYNC));
+	SHOW(flags_of(file));
+	SHOW(kinds_of(file));
+	SHOW(set_kinds(file, FS_XFLAG_REALTIME));
+	SHOW(set(file, 0));
+	SHOW(kinds_of(file));
 	write(file, "abc", 3);
 	SHOW(set(file, FS_APPEND_FL));
 	SHOW(flags_of(file));

@@ -18,6 +18,9 @@ static struct flock range(int kind, off_t start, off_t len)
 	return (struct flock){.l_type = kind, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
 }
 
+/* O_ACCMODE has other bits, too, with musl. */
+enum { NEITHER = 3 };
+
 /* The result of a call in a child. */
 #define IN_CHILD(call)                                                         \
 	do {                                                                   \
@@ -196,6 +199,23 @@ static void descriptors(void)
 	SHOW(open("f", O_CREAT | O_EXCL | O_RDWR, 0644));
 	SHOW(open("f/g", O_RDONLY));
 	SHOW(open("none", O_RDONLY));
+	/* Open for neither. */
+	int neither = open("f", NEITHER);
+	SHOW_IS((fcntl(neither, F_GETFL) & NEITHER) == NEITHER);
+	SHOW(read(neither, &byte, 1));
+	SHOW(pread(neither, &byte, 1, 0));
+	SHOW(write(neither, &byte, 1));
+	SHOW(ftruncate(neither, 1));
+	SHOW(lseek(neither, 1, SEEK_SET));
+	SHOW(fsync(neither));
+	SHOW_DONE(mmap(NULL, 4096, PROT_READ, MAP_SHARED, neither, 0));
+	SHOW(fcntl(neither, F_SETLK, &(struct flock){ .l_type = F_RDLCK }));
+	SHOW(fcntl(neither, F_SETLK, &(struct flock){ .l_type = F_WRLCK }));
+	close(neither);
+	SHOW(open("/", NEITHER));
+	SHOW(mkfifo("neither", 0600));
+	SHOW(open("neither", NEITHER));
+	SHOW(unlink("neither"));
 	SHOW(open("", O_RDONLY));
 	SHOW(open("/", O_WRONLY));
 	SHOW(open("f", O_DIRECTORY));

@@ -72,6 +72,64 @@ static void classes(void)
 	SHOW(syscall(SYS_personality, 0xffffffff));
 }
 
+/* As in <linux/sched/types.h>, which not every compiler finds. */
+struct attributes {
+	uint32_t size, class;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+	uint32_t least, most;
+	uint64_t later;
+};
+
+static void attributes(void)
+{
+	struct attributes told = {0}, now = {.size = 48};
+
+	puts("# all of them at once");
+	SHOW(syscall(SYS_sched_getattr, 0, &told, 48, 0));
+	SHOW(told.size);
+	SHOW(told.class);
+	SHOW(told.nice);
+	SHOW(told.priority);
+	SHOW(syscall(SYS_sched_getattr, 0, &told, sizeof told, 0) == 0 && told.size >= 48);
+	SHOW(syscall(SYS_sched_getattr, 0, &told, 4097, 0));
+	SHOW(syscall(SYS_sched_getattr, 0, &told, 47, 0));
+	SHOW(syscall(SYS_sched_getattr, 0, &told, 48, 1));
+	SHOW(syscall(SYS_sched_getattr, 0, NULL, 48, 0));
+	SHOW(syscall(SYS_sched_getattr, 0, 8, 48, 0));
+	SHOW(syscall(SYS_sched_getattr, -1, &told, 48, 0));
+	SHOW(syscall(SYS_sched_getattr, NOBODY, &told, 48, 0));
+	now.nice = 100;
+	SHOW(syscall(SYS_sched_setattr, 0, &now, 0));
+	SHOW(getpriority(PRIO_PROCESS, 0));
+	SHOW(syscall(SYS_sched_getscheduler, 0));
+	now.class = SCHED_BATCH, now.flags = 16;
+	SHOW(syscall(SYS_sched_setattr, 0, &now, 0));
+	SHOW(syscall(SYS_sched_getscheduler, 0));
+	now.flags = 8, now.class = 99;
+	SHOW(syscall(SYS_sched_setattr, 0, &now, 0));
+	SHOW(syscall(SYS_sched_getscheduler, 0));
+	now.flags = 0;
+	SHOW(syscall(SYS_sched_setattr, 0, &now, 0));
+	now.class = SCHED_OTHER, now.priority = 1;
+	SHOW(syscall(SYS_sched_setattr, 0, &now, 0));
+	now.priority = 0, now.flags = 1 << 20;
+	SHOW(syscall(SYS_sched_setattr, 0, &now, 0));
+	now.flags = 0, now.size = 47;
+	SHOW(syscall(SYS_sched_setattr, 0, &now, 0));
+	SHOW(now.size >= 56);
+	now.size = 4097;
+	SHOW(syscall(SYS_sched_setattr, 0, &now, 0));
+	now.size = 0;
+	SHOW(syscall(SYS_sched_setattr, 0, &now, 0));
+	SHOW(syscall(SYS_sched_setattr, 0, &now, 1));
+	SHOW(syscall(SYS_sched_setattr, 0, NULL, 0));
+	SHOW(syscall(SYS_sched_setattr, -1, &now, 0));
+	SHOW(syscall(SYS_sched_setattr, NOBODY, &now, 0));
+}
+
 static volatile sig_atomic_t told;
 
 static void note(int signal)
@@ -277,6 +335,7 @@ int main(void)
 {
 	priorities();
 	classes();
+	attributes();
 	asked_of_prctl();
 	pages();
 	growing();

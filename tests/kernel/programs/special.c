@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -169,6 +170,60 @@ static void open_files(void)
 	close(file);
 }
 
+/* A line of what is told of a descriptor. */
+static void tell(int file, const char *what)
+{
+	char path[64], text[512], *line;
+	int told;
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", file);
+	told = open(path, O_RDONLY);
+	text[read(told, text, sizeof text - 1)] = 0;
+	close(told);
+	line = strstr(text, what);
+	/* O_LARGEFILE is not told everywhere. */
+	if (strcmp(what, "flags:") == 0)
+		printf("%s %lo\n", what, strtol(line + 6, NULL, 8) & ~0100000);
+	else
+		printf("%s %ld\n", what, strtol(line + strlen(what), NULL, 10));
+}
+
+static void told(void)
+{
+	int file = open("told", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600), ends[2];
+	unsigned long words[64] = {0}, own[2] = {0};
+	struct stat status;
+	int auxiliary = open("/proc/self/auxv", O_RDONLY);
+	ssize_t len = read(auxiliary, words, sizeof words);
+
+	puts("# told of descriptors, and of the program");
+	SHOW(write(file, "abcdef", 6));
+	SHOW(lseek(file, 3, SEEK_SET));
+	tell(file, "pos:");
+	tell(file, "flags:");
+	SHOW(pipe(ends));
+	tell(ends[0], "pos:");
+	tell(ends[1], "flags:");
+	SHOW(stat("/proc/self/fdinfo", &status));
+	SHOW(S_ISDIR(status.st_mode));
+	SHOW(stat("/proc/self/fdinfo/0", &status));
+	SHOW(status.st_mode);
+	SHOW(open("/proc/self/fdinfo/900", O_RDONLY));
+	unlink("told");
+	for (int at = 0; at < len / 8; at += 2)
+		if (words[at] == AT_PAGESZ)
+			own[0] = words[at + 1];
+		else if (words[at] == AT_ENTRY)
+			own[1] = words[at + 1];
+	SHOW(own[0]);
+	SHOW_IS(own[1] == getauxval(AT_ENTRY));
+	SHOW(words[len / 8 - 2]);
+	close(auxiliary);
+	close(file);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void devices(void)
 {
 	char byte = 'x';
@@ -217,6 +272,7 @@ int main(void)
 	capacity();
 	places();
 	open_files();
+	told();
 	devices();
 	directories();
 	return 0;

@@ -60,7 +60,9 @@ pub(super) extern "C" fn trap(frame: &mut TrapFrame) {
     }
     cpu_interrupts::disable();
     if frame.is_user() {
-        process::prepare_return(frame);
+        if sched::with_current(|thread| thread.signals.has_work()) {
+            process::prepare_return(frame);
+        }
     } else if frame.had_interrupts() && percpu::this().preempt.load(Relaxed) {
         sched::yield_now();
     }

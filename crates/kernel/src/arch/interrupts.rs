@@ -1,8 +1,6 @@
 //! Interrupts: what is done.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use crate::arch::trap::TrapFrame;
 use crate::arch::vectors::{DISK, RESCHEDULE, SHOOTDOWN, SPURIOUS, TIMER};
 use crate::arch::{apic, percpu, shootdown};
@@ -24,7 +22,7 @@ pub(super) fn serve(frame: &TrapFrame) {
         }
         RESCHEDULE => {
             apic::end_of_interrupt();
-            percpu::this().preempt.store(true, Relaxed);
+            sched::preempt();
         }
         SHOOTDOWN => {
             shootdown::answer();

@@ -31,6 +31,8 @@ pub(crate) struct PerCpu {
     /// How often its TLB was to be flushed, and up to where that is done.
     pub(crate) flushes_wanted: AtomicU64,
     pub(crate) flushes_done: AtomicU64,
+    /// The restartable sequence of the current thread is to begin anew.
+    pub(crate) restarts: AtomicBool,
     /// The current thread has had its turn.
     pub(crate) preempt: AtomicBool,
     /// When the current thread came to it, in nanoseconds of the monotonic clock.
@@ -60,12 +62,20 @@ impl PerCpu {
             root: AtomicUsize::new(0),
             flushes_wanted: AtomicU64::new(0),
             flushes_done: AtomicU64::new(0),
+            restarts: AtomicBool::new(false),
             preempt: AtomicBool::new(false),
             since: AtomicU64::new(0),
             idle: AtomicBool::new(false),
             apic: AtomicUsize::new(0),
             online: AtomicBool::new(false),
         }
+    }
+}
+
+impl PerCpu {
+    /// The number of the CPU.
+    pub(crate) fn number(&self) -> usize {
+        self.number.load(Relaxed)
     }
 }
 

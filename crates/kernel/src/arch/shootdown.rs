@@ -1,4 +1,5 @@
-//! TLB shoot-down: making all CPUs forget old entries of a page table.
+//! TLB shoot-down: making all CPUs forget old entries of a page table. The same request serves for
+//! a barrier that one thread makes for all (`membarrier`).
 //!
 //! A CPU that uses the table is asked by an interrupt, and forgets all its entries. Its two counts
 //! say how often it was asked, and up to which request it has answered; the caller waits with
@@ -18,6 +19,7 @@ use x86_64::instructions::{interrupts, tlb};
 use crate::arch::apic;
 use crate::arch::percpu::{self, MAX_CPUS, PerCpu};
 use crate::arch::vectors::SHOOTDOWN;
+use crate::sched;
 use crate::sync::Interrupts;
 
 /// As many pages are forgotten one by one; for more, all are.
@@ -32,6 +34,32 @@ pub(crate) fn flush(root: usize, pages: &Range<usize>) {
 /// The same for pages of the kernel, which all tables have.
 pub(crate) fn flush_kernel(pages: &Range<usize>) {
     flush_where(pages, |cpu| cpu.online.load(SeqCst));
+}
+
+/// What a barrier is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Barrier {
+    /// Accesses to memory, and instructions that were changed.
+    Order,
+    /// Restartable sequences begin anew, too.
+    Restart,
+}
+
+/// Makes the CPUs that are meant go through a full barrier, and begin anew to fetch instructions:
+/// those that use the table at `root`, or all; the one of a number, or all of them. As [`flush`].
+///
+/// A CPU that leaves the table meanwhile goes through a barrier of its own.
+pub(crate) fn barrier(root: Option<usize>, number: Option<usize>, kind: Barrier) {
+    flush_where(&(0..0), |cpu| {
+        let is_meant = cpu.online.load(SeqCst)
+            && root.is_none_or(|root| cpu.root.load(SeqCst) == root)
+            && number.is_none_or(|number| cpu.number() == number);
+        // The caller itself is in no sequence.
+        if is_meant && kind == Barrier::Restart && cpu.number() != percpu::number() {
+            cpu.restarts.store(true, SeqCst);
+        }
+        is_meant
+    });
 }
 
 fn flush_where(pages: &Range<usize>, is_meant: impl Fn(&PerCpu) -> bool) {
@@ -72,6 +100,10 @@ fn flush_own(pages: &Range<usize>) {
 pub(super) fn answer() {
     let own = percpu::this();
     let wanted = own.flushes_wanted.load(SeqCst);
+    if own.restarts.swap(false, SeqCst) {
+        sched::with_current(sched::Thread::interrupt_sequence);
+    }
+    // Serialising: as much as a barrier asks for.
     tlb::flush_all();
     own.flushes_done.fetch_max(wanted, SeqCst);
 }

@@ -10,6 +10,7 @@ use faultless_posix::{Errno, RwFlags};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
+use crate::calls::io::need;
 use crate::calls::names::known;
 use crate::files::{File, OpenFile, PipeEnd, Ready, Regular};
 use crate::memory::{get_words, put_words, with_vector};
@@ -88,11 +89,6 @@ pub(super) fn copy_file_range(call: &mut Call<'_>) -> Outcome {
     set_position(call, from_at, &*from, source + done as u64)?;
     set_position(call, to_at, &*to, target + done as u64)?;
     Ok(done)
-}
-
-/// Checks what a file is open for.
-fn need(file: &OpenFile, without: u32) -> Result<(), Errno> {
-    if file.flags() & linux::O_ACCMODE == without { Err(Errno::BADF) } else { Ok(()) }
 }
 
 pub(super) fn sendfile(call: &mut Call<'_>) -> Outcome {

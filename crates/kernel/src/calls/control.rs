@@ -46,7 +46,23 @@ pub(super) fn ioctl(call: &mut Call<'_>) -> Outcome {
         requests::FS_IOC_GETFLAGS if let Some(node) = flagged(&file) => {
             put_word(call, argument, node.flags()?)
         }
-        requests::FS_IOC_SETFLAGS if let Some(node) = flagged(&file) => set_flags(call, node),
+        requests::FS_IOC_SETFLAGS if let Some(node) = flagged(&file) => {
+            let flags = word(call, argument)?;
+            set_flags(node, flags)
+        }
+        requests::FS_IOC_FSGETXATTR if let Some(node) = flagged(&file) => {
+            let kept = node.flags()?;
+            let told = KINDS.iter().filter(|(flag, _)| kept & flag != 0);
+            let words = [told.map(|(_, told)| told).sum(), 0, 0, 0, 0, 0, 0];
+            put(&mut call.token, argument, words.map(u32::to_ne_bytes).as_flattened())?;
+            Ok(0)
+        }
+        requests::FS_IOC_FSSETXATTR if let Some(node) = flagged(&file) => {
+            let mut words = [[0; 4]; KIND_WORDS];
+            get(&mut call.token, argument, words.as_flattened_mut())?;
+            let [kinds, _, _, project, ..] = words.map(u32::from_ne_bytes);
+            set_kinds(node, kinds, project)
+        }
         request => file.control(&mut call.token, request, argument),
     }
 }
@@ -71,9 +87,30 @@ fn flagged(file: &OpenFile) -> Option<&Handle> {
     }
 }
 
+/// Flags, and what `struct fsxattr` calls them, which has so many words.
+const KINDS: [(u32, u32); 5] = [
+    (linux::FS_IMMUTABLE_FL, linux::FS_XFLAG_IMMUTABLE),
+    (linux::FS_APPEND_FL, linux::FS_XFLAG_APPEND),
+    (linux::FS_SYNC_FL, linux::FS_XFLAG_SYNC),
+    (linux::FS_NOATIME_FL, linux::FS_XFLAG_NOATIME),
+    (linux::FS_NODUMP_FL, linux::FS_XFLAG_NODUMP),
+];
+const KIND_WORDS: usize = 7;
+
+/// `FS_IOC_FSSETXATTR`: sets the flags that have such a name, and no others, as ext4 does. No file
+/// system has projects.
+fn set_kinds(node: &Handle, kinds: u32, project: u32) -> Outcome {
+    if project != 0 {
+        return Err(Errno::OPNOTSUPP);
+    }
+    let flags = KINDS.iter().fold(node.flags()?, |flags, (flag, kind)| {
+        if kinds & kind != 0 { flags | flag } else { flags & !flag }
+    });
+    set_flags(node, flags)
+}
+
 /// Root alone sets and clears the flags that bind root, too.
-fn set_flags(call: &mut Call<'_>, node: &Handle) -> Outcome {
-    let flags = word(call, call.args[2])?;
+fn set_flags(node: &Handle, flags: u32) -> Outcome {
     let own = credentials();
     let bound = (node.flags()? ^ flags) & (APPEND | IMMUTABLE) != 0;
     if !own.owns(&node.attributes()?.status) || (bound && !own.is_root()) {

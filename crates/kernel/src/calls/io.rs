@@ -32,7 +32,9 @@ fn regular<R>(
 
 /// Whether a file is open for reads, or for writes.
 pub(super) fn need(file: &OpenFile, without: u32) -> Result<(), Errno> {
-    if file.flags() & linux::O_ACCMODE == without { Err(Errno::BADF) } else { Ok(()) }
+    // One that is open for neither is as good as without either.
+    let lacks = [without, linux::O_ACCMODE].contains(&(file.flags() & linux::O_ACCMODE));
+    if lacks { Err(Errno::BADF) } else { Ok(()) }
 }
 
 pub(super) fn read(call: &mut Call<'_>) -> Outcome {

@@ -179,6 +179,7 @@ fn execute(call: &mut Call<'_>, path: &[u8], arguments: usize, environment: usiz
     let words = Words {
         arguments: words(call, arguments, &mut room)?,
         environment: words(call, environment, &mut room)?,
+        ..Words::default()
     };
     process::execute(&mut call.token, call.frame, path, words)?;
     // The register is part of what the new program begins with.

@@ -12,6 +12,7 @@ use faultless_posix::{Errno, LockKind, RangeLock, RangeLocks};
 use linux_raw_sys::general as linux;
 
 use crate::calls::call::{Call, Outcome};
+use crate::calls::io::need;
 use crate::files::OpenFile;
 use crate::memory::{get, put};
 use crate::sync::Lock;
@@ -236,9 +237,7 @@ pub(super) fn records(call: &mut Call<'_>, file: &OpenFile) -> Outcome {
         LockKind::Shared => linux::O_WRONLY,
         LockKind::Exclusive => linux::O_RDONLY,
     };
-    if file.flags() & linux::O_ACCMODE == without {
-        return Err(Errno::BADF);
-    }
+    need(file, without)?;
     let waits = matches!(command, linux::F_SETLKW | linux::F_OFD_SETLKW);
     lock(table, &wanted, if waits { Waits::Yes } else { Waits::No })?;
     Ok(0)

@@ -73,9 +73,9 @@ fn request(
         };
     };
     let Some(file) = file.regular() else {
-        let access = file.flags() & linux::O_ACCMODE;
+        let mode = AccessMode::from_open_flags(file.flags());
         let stores = sharing == Sharing::Shared && rights.contains(Rights::WRITE);
-        if access == linux::O_WRONLY || (stores && access == linux::O_RDONLY) {
+        if !mode.contains(AccessMode::READ) || (stores && !mode.contains(AccessMode::WRITE)) {
             return Err(Errno::ACCES);
         }
         // A device of zeros is memory without a file; others cannot be mapped.

@@ -1,4 +1,7 @@
-//! The memory of other processes: `process_vm_readv`, `process_vm_writev`.
+//! The memory of other processes: `process_vm_readv`, `process_vm_writev`; and what two of them
+//! have together: `kcmp`.
+
+use core::cmp::Ordering;
 
 use alloc::sync::Arc;
 use alloc::vec;
@@ -10,7 +13,7 @@ use faultless_posix::Errno;
 
 use crate::calls::call::{Call, Outcome};
 use crate::memory::{AddressSpace, UserBytes, copy_in, copy_out, get_words, with_vector};
-use crate::process::{Memory, with_process};
+use crate::process::{Memory, Process, with_process};
 use crate::task::{Running, credentials};
 
 /// A process whose memory is to be moved, and the ranges of it, clipped to what one call moves.
@@ -36,15 +39,57 @@ fn remote(call: &mut Call<'_>) -> Result<Remote, Errno> {
         }
         ranges.push((start as usize, len as usize));
     }
+    let process = other_process(number)?;
+    let memory = process.memory().map_err(|_| Errno::SRCH)?;
+    Ok(Remote { memory, ranges })
+}
+
+/// Another process, whose state the caller may see.
+///
+/// # Errors
+/// `ESRCH`; `EPERM`: it is another user's.
+fn other_process(number: usize) -> Result<Arc<Process>, Errno> {
     let process = with_process(number as u32, Arc::clone)?;
     let (own, other) = (credentials(), process.credentials().user);
     let is_own =
         [other.real, other.effective, other.saved].iter().all(|user| *user == own.user.real);
-    if !own.is_root() && !is_own {
-        return Err(Errno::PERM);
-    }
-    let memory = process.memory().map_err(|_| Errno::SRCH)?;
-    Ok(Remote { memory, ranges })
+    if own.is_root() || is_own { Ok(process) } else { Err(Errno::PERM) }
+}
+
+/// Whether two processes have the same of something (0), or which of the two comes first, in an
+/// order that stays (1 or 2).
+pub(super) fn kcmp(call: &mut Call<'_>) -> Outcome {
+    /// As in `linux/kcmp.h`.
+    const FILE: u32 = 0;
+    const MEMORY: u32 = 1;
+    const DESCRIPTORS: u32 = 2;
+    const PLACE: u32 = 3;
+    const ACTIONS: u32 = 4;
+    const REQUESTS: u32 = 5;
+    const SEMAPHORES: u32 = 6;
+    let [first, second, kind, first_file, second_file, _] = call.args;
+    let (first, second) = (other_process(first)?, other_process(second)?);
+    let address = |process: &Process, descriptor| -> Result<usize, Errno> {
+        let [descriptors, place] = process.addresses();
+        Ok(match kind as u32 {
+            FILE => Arc::as_ptr(&process.any_file(descriptor)?).cast::<()>().addr(),
+            MEMORY => process.memory().map_or(0, |memory| Arc::as_ptr(&memory).addr()),
+            DESCRIPTORS => descriptors,
+            PLACE => place,
+            ACTIONS => process.life.signals.address(),
+            // No thread has a class for its requests.
+            REQUESTS => 0,
+            // What is undone of semaphores is a process' own.
+            SEMAPHORES => process.number() as usize,
+            _ => return Err(Errno::INVAL),
+        })
+    };
+    let addresses = [address(&first, first_file)?, address(&second, second_file)?];
+    Ok(match addresses[0].cmp(&addresses[1]) {
+        Ordering::Equal => 0,
+        Ordering::Less => 1,
+        Ordering::Greater => 2,
+    })
 }
 
 /// How many bytes of a piece were moved between the caller's memory and another address space's.

@@ -7,6 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use faultless::prelude::PAGE_SIZE;
 use faultless_posix::Errno;
 use linux_raw_sys::general as linux;
 
@@ -15,7 +16,7 @@ use crate::calls::call::{Call, Outcome};
 use crate::calls::time::NANOSECONDS;
 use crate::memory::{get, put, put_words};
 use crate::process::process_of;
-use crate::sched::{self, Thread};
+use crate::sched::{self, Schedule, Thread};
 use crate::task::credentials;
 
 /// The flag beside a class: a child is scheduled as any other. Children are, anyway.
@@ -64,21 +65,95 @@ fn set(call: &mut Call<'_>, class: Option<u32>, at: usize) -> Outcome {
     get(&mut call.token, at, &mut bytes)?;
     let priority = u32::from_ne_bytes(bytes);
     let thread = thread(call)?;
-    let class = class.unwrap_or(thread.schedule.lock().class);
-    let is_real_time = match class {
+    let before = *thread.schedule.lock();
+    change(&thread, Schedule { class: class.unwrap_or(before.class), priority, ..before })
+}
+
+/// Has a thread be scheduled in another way.
+fn change(thread: &Thread, to: Schedule) -> Outcome {
+    check(thread, &to)?;
+    *thread.schedule.lock() = to;
+    Ok(0)
+}
+
+/// Checks that a thread can be scheduled so.
+///
+/// # Errors
+/// `EINVAL`; `EPERM`: the caller may not ask for that.
+fn check(thread: &Thread, to: &Schedule) -> Result<(), Errno> {
+    let is_real_time = match to.class {
         linux::SCHED_FIFO | linux::SCHED_RR => true,
         linux::SCHED_NORMAL | linux::SCHED_BATCH | linux::SCHED_IDLE => false,
         _ => return Err(Errno::INVAL),
     };
-    if is_real_time != (1..=99).contains(&priority) || (!is_real_time && priority != 0) {
+    if is_real_time != (1..=99).contains(&to.priority) || (!is_real_time && to.priority != 0) {
         return Err(Errno::INVAL);
     }
     let own = credentials();
-    if !own.is_root() && (is_real_time || !is_of_user(&thread, own.user.effective)) {
+    let asks_for_more = is_real_time || to.nice < thread.schedule.lock().nice;
+    if !own.is_root() && (asks_for_more || !is_of_user(thread, own.user.effective)) {
         return Err(Errno::PERM);
     }
-    let mut schedule = thread.schedule.lock();
-    (schedule.class, schedule.priority) = (class, priority);
+    Ok(())
+}
+
+/// Bytes of the first version of `struct sched_attr`, and of the last that is known.
+const FIRST_ATTRIBUTES: usize = 48;
+const ATTRIBUTES: usize = 56;
+
+/// `sched_setattr`: class, priority and `nice` at once.
+pub(super) fn sched_setattr(call: &mut Call<'_>) -> Outcome {
+    const KEEPS_CLASS: u64 = linux::SCHED_FLAG_KEEP_POLICY as u64;
+    const KEEPS_REST: u64 = linux::SCHED_FLAG_KEEP_PARAMS as u64;
+    let [number, at, flags, ..] = call.args;
+    if at == 0 || (number as i32) < 0 || flags as u32 != 0 {
+        return Err(Errno::INVAL);
+    }
+    let mut size = [0; 4];
+    get(&mut call.token, at, &mut size)?;
+    let size = match u32::from_ne_bytes(size) as usize {
+        0 => FIRST_ATTRIBUTES,
+        size @ FIRST_ATTRIBUTES..=ATTRIBUTES => size,
+        // Longer ones are of a later version, and so is what they ask for.
+        _ => {
+            put(&mut call.token, at, &(ATTRIBUTES as u32).to_ne_bytes())?;
+            return Err(Errno::TOOBIG);
+        }
+    };
+    let mut words = [[0; 8]; ATTRIBUTES / 8];
+    get(&mut call.token, at, &mut words.as_flattened_mut()[..size])?;
+    let [kind, asked, how, ..] = words.map(u64::from_ne_bytes);
+    if asked & !(u64::from(linux::SCHED_FLAG_RESET_ON_FORK) | KEEPS_CLASS | KEEPS_REST) != 0 {
+        return Err(Errno::INVAL);
+    }
+    let thread = thread(call)?;
+    let before = *thread.schedule.lock();
+    let class = if asked & KEEPS_CLASS != 0 { before.class } else { (kind >> 32) as u32 };
+    if asked & KEEPS_REST != 0 {
+        // The class stays, too.
+        check(&thread, &Schedule { class, ..before })?;
+        return Ok(0);
+    }
+    let nice = (how as i32).clamp(-20, 19);
+    change(&thread, Schedule { class, priority: (how >> 32) as u32, nice })
+}
+
+pub(super) fn sched_getattr(call: &mut Call<'_>) -> Outcome {
+    let [number, at, size, flags, ..] = call.args;
+    let size = size as u32 as usize;
+    let sizes = FIRST_ATTRIBUTES..=PAGE_SIZE;
+    if at == 0 || (number as i32) < 0 || flags as u32 != 0 || !sizes.contains(&size) {
+        return Err(Errno::INVAL);
+    }
+    let Schedule { class, priority, nice } = *thread(call)?.schedule.lock();
+    let told = size.min(ATTRIBUTES);
+    let mut words = [0; ATTRIBUTES / 8];
+    words[0] = u64::from(class) << 32 | told as u64;
+    words[2] = u64::from(priority) << 32 | u64::from(nice.cast_unsigned());
+    // What a later version has is 0.
+    let mut bytes = words.map(u64::to_ne_bytes).as_flattened().to_vec();
+    bytes.resize(size, 0);
+    put(&mut call.token, at, &bytes)?;
     Ok(0)
 }
 

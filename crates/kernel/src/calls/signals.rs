@@ -60,7 +60,7 @@ pub(super) fn sigaction(call: &mut Call<'_>) -> Outcome {
 pub(super) fn sigprocmask(call: &mut Call<'_>) -> Outcome {
     let [how, new, old, size, ..] = call.args;
     check_size(size)?;
-    let before = sched::with_current(|thread| thread.signals.blocked.load(Relaxed));
+    let before = sched::with_current(|thread| thread.signals.blocked());
     if new != 0 {
         let [set] = get_words(&mut call.token, new)?;
         let mask = match how as u32 {
@@ -69,7 +69,7 @@ pub(super) fn sigprocmask(call: &mut Call<'_>) -> Outcome {
             linux::SIG_SETMASK => set,
             _ => return Err(Errno::INVAL),
         };
-        sched::with_current(|thread| thread.signals.blocked.store(mask & !UNBLOCKABLE, Relaxed));
+        sched::with_current(|thread| thread.signals.block(mask));
     }
     if old != 0 {
         put_words(&mut call.token, old, [before])?;
@@ -92,8 +92,7 @@ pub(super) fn sigpending(call: &mut Call<'_>) -> Outcome {
         return Err(Errno::INVAL);
     }
     let pending = sched::with_current(|thread| {
-        let blocked = thread.signals.blocked.load(Relaxed);
-        thread.signals.pending(&call.process.life.signals) & blocked
+        thread.signals.pending(&call.process.life.signals) & thread.signals.blocked()
     });
     put(&mut call.token, target, &pending.to_ne_bytes()[..size])?;
     Ok(0)

@@ -161,6 +161,11 @@ pub(crate) trait File: Send + Sync {
         Err(Errno::NOTTY)
     }
 
+    /// Its position, in bytes; 0 for one that has none.
+    fn position(&self) -> u64 {
+        0
+    }
+
     /// The flags of `open`, as `F_GETFL` returns them.
     fn flags(&self) -> u32;
 
@@ -242,6 +247,10 @@ impl File for Regular {
 
     fn attributes(&self) -> Result<Attributes, Errno> {
         Self::node(self).attributes()
+    }
+
+    fn position(&self) -> u64 {
+        self.description().position()
     }
 
     fn flags(&self) -> u32 {

@@ -125,7 +125,7 @@ impl Vnode for InTree {
     }
 
     fn open(&self, flags: u32) -> Result<Open, Errno> {
-        Ok(Arc::new(Description::new(self.file()?, flags)?))
+        Ok(Arc::new(Description::new(self.file()?, flags)))
     }
 
     fn target(&self) -> Result<Vec<u8>, Errno> {

@@ -50,7 +50,7 @@ fn absolute(name: &[u8]) -> alloc::vec::Vec<u8> {
 pub(super) fn file(path: &[u8], mode: u32, contents: &[u8]) -> Result<(), Errno> {
     let node = make_file(path, mode)?;
     let file = node.file().ok_or(Errno::ISDIR)?.clone();
-    let open: Open = Arc::new(Description::new(file, linux::O_WRONLY)?);
+    let open: Open = Arc::new(Description::new(file, linux::O_WRONLY));
     // SAFETY: a thread of the kernel, which holds no lock.
     let mut token = unsafe { MayFault::assert() };
     let mut rest = contents;

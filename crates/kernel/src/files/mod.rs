@@ -84,7 +84,8 @@ pub(crate) use inbox::{Passed, Sender, Taking};
 pub(crate) use memfd::NO_WRITES;
 pub(crate) use mount::{is_mount_root, mount, mount_number, path, table as mounts};
 pub(crate) use names::{
-    attributes_at, first_directory, look_up, make_directory, open, open_program, read_link,
+    attributes_at, first_directory, look_up, make_directory, open, open_program, program_path,
+    read_link,
 };
 pub(crate) use nodes::Attributes;
 pub(crate) use notices::{Notices, notices};

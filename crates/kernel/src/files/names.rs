@@ -16,13 +16,13 @@ use crate::files::in_tree::{new_file, root, tree};
 use crate::files::nodes::Attributes;
 use crate::files::open::{How, Opened, open_node};
 use crate::files::path_only::{Named, PathOnly};
-use crate::files::paths::OpenedBy;
+use crate::files::paths::{OpenedBy, absolute};
 use crate::files::pipe;
 use crate::files::regular::Regular;
 use crate::files::text::text;
 use crate::files::uses::Use;
 use crate::files::vnode::{APPEND, Handle, IMMUTABLE, NewTimes};
-use crate::files::walk::Walk;
+use crate::files::walk::{MAX_LINKS, Walk};
 use crate::files::watches::{OpenNode, notify};
 use crate::memory::{Machine, Open};
 use crate::task::{Running, caller, credentials};
@@ -164,7 +164,7 @@ fn truncate(token: &mut MayFault, node: &Handle, description: &Open) -> Result<(
         return node.set_times(NewTimes { accessed: None, modified: Some(now) });
     }
     // By whatever right it was opened.
-    let cut = Description::<Machine>::new(description.file().clone(), linux::O_WRONLY)?;
+    let cut = Description::<Machine>::new(description.file().clone(), linux::O_WRONLY);
     cut.truncate(token, 0, &Running)
 }
 
@@ -196,6 +196,19 @@ fn need_open(node: &Handle, flags: u32) -> Result<(), Errno> {
     credentials.need(&status, wanted)?;
     let owns = credentials.owns(&status);
     if flags & linux::O_NOATIME != 0 && !owns { Err(Errno::PERM) } else { Ok(()) }
+}
+
+/// The path of a program from the root, behind the links that its last component leads to: what
+/// `/proc` knows it by. It has been found.
+pub(crate) fn program_path(at: &Directory, path: &[u8]) -> Vec<u8> {
+    let mut path = absolute(at, path);
+    for _ in 0..MAX_LINKS {
+        let Ok(target) = read_link(at, &path) else { break };
+        let kept = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        path.truncate(if target.starts_with(b"/") { 0 } else { kept });
+        path.extend(target);
+    }
+    path
 }
 
 /// The file of a program, which cannot be opened for writing as long as the use is there.

@@ -71,12 +71,22 @@ pub(crate) fn pipe(flags: u32) -> (OpenFile, OpenFile) {
 /// The pipes of FIFOs that are open, by the numbers of their nodes.
 static NAMED: Lock<BTreeMap<(u64, u64), Weak<Pipe>>> = Lock::new(BTreeMap::new());
 
+/// What an end is opened for.
+///
+/// # Errors
+/// `EINVAL`: nothing.
+fn mode(flags: u32) -> Result<AccessMode, Errno> {
+    let mode = AccessMode::from_open_flags(flags);
+    if mode.is_empty() { Err(Errno::INVAL) } else { Ok(mode) }
+}
+
 /// Opens the FIFO of a node. Waits for the other end, but for `O_RDWR` and `O_NONBLOCK`.
 ///
 /// # Errors
-/// `ENXIO`: nothing reads from it, and the call does not wait; `EINTR`.
+/// `ENXIO`: nothing reads from it, and the call does not wait; `EINVAL`: it is opened for nothing;
+/// `EINTR`.
 pub(super) fn open_named(node: (u64, u64), flags: u32) -> Result<OpenFile, Errno> {
-    let mode = AccessMode::from_open_flags(flags)?;
+    let mode = mode(flags)?;
     let pipe = {
         let mut named = NAMED.lock();
         named.retain(|_, pipe| pipe.strong_count() > 0);
@@ -183,11 +193,6 @@ impl Pipe {
 
 impl PipeEnd {
     fn new(pipe: &Arc<Pipe>, flags: u32, mode: AccessMode) -> Self {
-        let named = match (mode.contains(AccessMode::READ), mode.contains(AccessMode::WRITE)) {
-            (true, true) => linux::O_RDWR,
-            (true, false) => linux::O_RDONLY,
-            (false, _) => linux::O_WRONLY,
-        };
         {
             let mut state = pipe.state.lock();
             if mode.contains(AccessMode::READ) {
@@ -199,7 +204,7 @@ impl PipeEnd {
                 state.writers_came += 1;
             }
         }
-        let flags = AtomicU32::new(flags & KEPT | named);
+        let flags = AtomicU32::new(flags & KEPT | mode.open_flags());
         Self { pipe: Arc::clone(pipe), mode, flags }
     }
 
@@ -401,8 +406,7 @@ impl File for PipeEnd {
     }
 
     fn again(&self, flags: u32) -> Result<OpenFile, Errno> {
-        let mode = AccessMode::from_open_flags(flags)?;
-        Ok(Arc::new(Self::new(&self.pipe, flags, mode)))
+        Ok(Arc::new(Self::new(&self.pipe, flags, mode(flags)?)))
     }
 
     fn as_any(&self) -> Option<&dyn Any> {

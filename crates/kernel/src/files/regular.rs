@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::prelude::{IovIter, MayFault, UserMemory};
-use faultless_posix::{Errno, RwFlags};
+use faultless_posix::{AccessMode, Errno, RwFlags};
 use linux_raw_sys::general as linux;
 use spin::Once;
 
@@ -38,7 +38,7 @@ impl Regular {
     /// `ETXTBSY`: it is to be written, and is a running program.
     pub(super) fn new(node: Handle, description: Open, path: OpenedBy) -> Result<Self, Errno> {
         let flags = description.flags();
-        let writes = flags & linux::O_PATH == 0 && flags & linux::O_ACCMODE != linux::O_RDONLY;
+        let writes = description.mode().contains(AccessMode::WRITE);
         let writing = if writes { Some(Use::writing(&*node)?) } else { None };
         let opened = OpenNode::new(&node, flags);
         let memfd = memfd::of_node(&*node).map_or_else(Once::new, Once::initialized);

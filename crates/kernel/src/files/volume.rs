@@ -206,7 +206,7 @@ impl Mounted {
     /// # Errors
     /// `EIO`; `EINVAL` for flags that mean nothing.
     pub(super) fn open(self: &Arc<Self>, node: &Node, flags: u32) -> Result<Open, Errno> {
-        Ok(Arc::new(self.volume.open(self.file(node)?, flags)?))
+        Ok(Arc::new(self.volume.open(self.file(node)?, flags)))
     }
 
     /// Makes everything durable.

@@ -19,7 +19,7 @@ use crate::files::watches;
 use crate::task::credentials;
 
 /// Symbolic links that one path may follow.
-const MAX_LINKS: u32 = 40;
+pub(super) const MAX_LINKS: u32 = 40;
 
 /// The last component of a path.
 pub(super) enum Last {

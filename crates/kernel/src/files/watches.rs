@@ -15,7 +15,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use faultless_posix::{Errno, Kind};
+use faultless_posix::{AccessMode, Errno, Kind};
 use linux_raw_sys::general as linux;
 
 use crate::files::vnode::{Handle, Place};
@@ -330,7 +330,7 @@ impl OpenNode {
             *OPEN.lock().entry(node.id()).or_insert(0) += 1;
             notify(node, linux::IN_OPEN);
         }
-        let writes = flags & linux::O_ACCMODE != linux::O_RDONLY;
+        let writes = AccessMode::from_open_flags(flags).contains(AccessMode::WRITE);
         Self { node: Arc::clone(node), writes, is_counted }
     }
 }

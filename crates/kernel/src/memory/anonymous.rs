@@ -63,8 +63,7 @@ pub(crate) fn is_anonymous(open: &Open) -> bool {
 }
 
 fn open(file: FileHandle) -> Open {
-    let open = Description::new(file, linux::O_RDWR);
-    Arc::new(open.unwrap_or_else(|_| unreachable!("a known access mode")))
+    Arc::new(Description::new(file, linux::O_RDWR))
 }
 
 /// What maps private memory at an address. The offset goes with the address, so that a mapping that

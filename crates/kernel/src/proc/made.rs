@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::process::Process;
 
@@ -15,6 +16,8 @@ pub(super) enum Made {
     /// Of a process.
     Of(fn(&Arc<Process>) -> String),
     WrittenOf(fn(&Arc<Process>) -> String),
+    /// Of a process, for its user alone, and no text.
+    Words(fn(&Arc<Process>) -> Vec<u8>),
 }
 
 impl Made {
@@ -23,6 +26,7 @@ impl Made {
         match self {
             Self::Read(_) | Self::Of(_) => 0o444,
             Self::Written(_) | Self::WrittenOf(_) => 0o644,
+            Self::Words(_) => 0o400,
         }
     }
 }

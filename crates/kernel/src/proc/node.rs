@@ -49,6 +49,8 @@ enum What {
     Link(Vec<u8>),
     /// An open file of a process.
     Open(OpenFile),
+    /// What is told of one, by its descriptor.
+    Told(usize),
 }
 
 /// A node: a path below the root, or below the directory of a process.
@@ -58,10 +60,14 @@ struct InProc {
     path: String,
 }
 
-/// The number of a descriptor, behind the path of the directory of all.
-fn descriptor(path: &str) -> Option<usize> {
-    path.strip_prefix("fd/")?.parse().ok()
+/// The number of a descriptor, behind the path of a directory of all of them.
+fn descriptor(path: &str, directory: &str) -> Option<usize> {
+    path.strip_prefix(directory)?.strip_prefix('/')?.parse().ok()
 }
+
+/// The directories of all descriptors: links to the files, and what is told of them.
+const FILES: &str = "fd";
+const TOLD: &str = "fdinfo";
 
 /// What stands behind `/proc/self/fd/N`.
 fn target(file: &OpenFile) -> Vec<u8> {
@@ -106,10 +112,13 @@ impl InProc {
             if let Some(link) = link {
                 return Some(What::Link(link));
             }
-            if let Some(descriptor) = descriptor(&self.path) {
+            if let Some(descriptor) = descriptor(&self.path, FILES) {
                 return process.any_file(descriptor).ok().map(What::Open);
             }
-            let directories = ["", "fd", "task"];
+            if let Some(descriptor) = descriptor(&self.path, TOLD) {
+                return process.any_file(descriptor).ok().map(|_| What::Told(descriptor));
+            }
+            let directories = ["", FILES, TOLD, "task"];
             if directories.contains(&&*self.path) && process.number() == number {
                 return Some(What::Directory);
             }
@@ -160,7 +169,7 @@ impl InProc {
             names.extend(first.map(String::from));
         }
         let more: Vec<String> = match (self.of(), &*self.path) {
-            (Some(process), "fd") => {
+            (Some(process), FILES | TOLD) => {
                 let table = process.files();
                 let files = table.lock();
                 return files.iter().map(|(at, _)| at.to_string()).collect();
@@ -169,7 +178,7 @@ impl InProc {
                 let threads = process.threads();
                 return threads.iter().map(|thread| thread.number().to_string()).collect();
             }
-            (Some(_), "") => ["exe", "cwd", "root", "fd", "task"].map(String::from).into(),
+            (Some(_), "") => ["exe", "cwd", "root", FILES, TOLD, "task"].map(String::from).into(),
             (None, "") => {
                 let numbers = all_processes().into_iter().map(|process| process.number());
                 let links = ["self", "thread-self", "mounts"].map(String::from);
@@ -197,7 +206,7 @@ impl Vnode for InProc {
 
     fn kind(&self) -> Kind {
         match self.what() {
-            Some(What::Text(_)) => Kind::File,
+            Some(What::Text(_) | What::Told(_)) => Kind::File,
             Some(What::Link(_) | What::Open(_)) => Kind::Link,
             Some(What::Directory) | None => Kind::Directory,
         }
@@ -212,6 +221,7 @@ impl Vnode for InProc {
         let (kind, mode) = match what {
             What::Directory => (Kind::Directory, 0o555),
             What::Text(made) => (Kind::File, made.mode()),
+            What::Told(_) => (Kind::File, 0o444),
             What::Link(_) | What::Open(_) => (Kind::Link, 0o777),
         };
         let now = caller().now;
@@ -242,10 +252,16 @@ impl Vnode for InProc {
     }
 
     fn text(&self) -> Result<Option<Vec<u8>>, Errno> {
-        let Some(What::Text(made)) = self.what() else { return Err(Errno::NOENT) };
-        let made = match made {
-            Made::Read(made) | Made::Written(made) => made(),
-            Made::Of(made) | Made::WrittenOf(made) => made(&self.of().ok_or(Errno::NOENT)?),
+        let of = || self.of().ok_or(Errno::NOENT);
+        let made = match self.what() {
+            Some(What::Text(Made::Read(made) | Made::Written(made))) => made(),
+            Some(What::Text(Made::Of(made) | Made::WrittenOf(made))) => made(&of()?),
+            Some(What::Text(Made::Words(made))) => return Ok(Some(made(&of()?))),
+            Some(What::Told(descriptor)) => {
+                let process = of()?;
+                process::descriptor(&process, descriptor)?
+            }
+            _ => return Err(Errno::NOENT),
         };
         Ok(Some(made.into_bytes()))
     }
@@ -261,7 +277,7 @@ impl Vnode for InProc {
         match self.what() {
             Some(What::Link(target)) => Ok(target),
             Some(What::Open(file)) => Ok(target(&file)),
-            Some(What::Directory | What::Text(_)) => Err(Errno::INVAL),
+            Some(What::Directory | What::Text(_) | What::Told(_)) => Err(Errno::INVAL),
             None => Err(Errno::NOENT),
         }
     }

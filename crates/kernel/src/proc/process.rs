@@ -9,18 +9,19 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use faultless::prelude::PAGE_SIZE;
-use faultless_posix::Advised;
+use faultless_posix::{Advised, Errno, OnExec};
 use linux_raw_sys::general as linux;
 
-use crate::files::mounts;
+use crate::files::{mount_number, mounts};
 use crate::proc::areas::{maps, smaps};
-use crate::proc::made::Made::{self, Of, WrittenOf};
+use crate::proc::made::Made::{self, Of, Words, WrittenOf};
 use crate::process::{Process, STACK_END};
 use crate::sched;
 use crate::signals::{SIG_DFL, SIG_IGN, SIGNALS, bit};
 
 /// The texts, by their paths below the directory of the process.
 pub(super) const TEXTS: &[(&str, Made)] = &[
+    ("auxv", Words(|process| process.words.lock().auxiliary.clone())),
     ("cmdline", Of(|process| joined(&process.words.lock().arguments))),
     ("comm", WrittenOf(|process| process.short_name() + "\n")),
     ("environ", Of(|process| joined(&process.words.lock().environment))),
@@ -46,6 +47,23 @@ fn joined(words: &[Vec<u8>]) -> String {
         text.push('\0');
     }
     text
+}
+
+/// What is told of an open file.
+///
+/// # Errors
+/// `EBADF`.
+pub(super) fn descriptor(process: &Process, descriptor: usize) -> Result<String, Errno> {
+    let (file, on_exec) = {
+        let files = process.files();
+        let table = files.lock();
+        (table.get(descriptor)?.clone(), table.on_exec(descriptor)?)
+    };
+    let closes = if on_exec == OnExec::Close { linux::O_CLOEXEC } else { 0 };
+    let (position, flags) = (file.position(), file.flags() | closes);
+    let mount = file.node().map_or(1, mount_number);
+    let number = file.attributes()?.status.number;
+    Ok(alloc::format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{number}\n"))
 }
 
 /// Bytes that are mapped.
@@ -164,7 +182,7 @@ fn status(process: &Arc<Process>) -> String {
 fn signal_sets(process: &Process) -> [(&'static str, u64); 5] {
     let signals = &process.life.signals;
     let first = process.threads().into_iter().next();
-    let blocked = first.as_ref().map_or(0, |thread| thread.signals.blocked.load(Relaxed));
+    let blocked = first.as_ref().map_or(0, |thread| thread.signals.blocked());
     let own = first.map_or(0, |thread| thread.signals.own_pending());
     let actions = signals.actions();
     let set = |is_in: fn(usize) -> bool| {

@@ -12,11 +12,12 @@ use crate::arch::percpu;
 use crate::arch::trap::{SYSTEM_CALL, TrapFrame, USER_FLAGS, Vectors};
 use crate::memory::{USER_END, get, put};
 use crate::process::exit::exit_thread;
-use crate::process::signals::stop;
+use crate::process::sequences;
+use crate::process::signals::{force, stop};
 use crate::process::state::{Process, process_of};
 use crate::sched::{self, Thread};
 use crate::signals::{
-    Action, Cause, HandlerStack, SIG_DFL, SIG_IGN, STOPS, UNBLOCKABLE, bit, is_ignored_by_default,
+    Action, Cause, HandlerStack, SIG_DFL, SIG_IGN, STOPS, bit, is_ignored_by_default,
 };
 use crate::waits::{key_of, waits};
 
@@ -40,10 +41,12 @@ const CONTEXT_FLAGS: u64 = 6;
 /// The result of a call that a signal came before: it is made again, or fails with `EINTR`.
 const INTERRUPTED: u64 = -(linux_raw_sys::errno::EINTR as i64) as u64;
 
-/// Prepares the way to user mode, with interrupts off. They are off again when it returns.
+/// Does what there is to do on the way to user mode, with interrupts off. They are off again when
+/// it returns. Called if the thread [has work](crate::signals::ThreadSignals::has_work).
 pub(crate) fn prepare_return(frame: &mut TrapFrame) {
     loop {
         let thread = sched::current();
+        thread.signals.take_work();
         let Some(process) = process_of(&thread) else { return };
         let ends = thread.signals.ends();
         if process.is_exiting() || ends.is_some() {
@@ -65,10 +68,16 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
             interrupts::disable();
         } else if percpu::this().preempt.load(Relaxed) {
             sched::yield_now();
+        } else if thread.sequences.take_interrupted() {
+            interrupts::enable();
+            if sequences::resume(&mut no_lock(), &thread, &process, frame).is_err() {
+                force(linux::SIGSEGV, Cause::Kernel);
+            }
+            interrupts::disable();
         } else {
             // A mask that was to hold until a signal comes holds no longer.
             if let Some(mask) = thread.signals.saved_mask.lock().take() {
-                thread.signals.blocked.store(mask, Relaxed);
+                thread.signals.block(mask);
                 continue;
             }
             // Signals ended the wait of a call, and none of them called a handler.
@@ -76,6 +85,12 @@ pub(crate) fn prepare_return(frame: &mut TrapFrame) {
             return;
         }
     }
+}
+
+/// The right to access user memory, on the way to it.
+fn no_lock() -> MayFault {
+    // SAFETY: on the way to user mode no lock is held, and the call's own token is gone.
+    unsafe { MayFault::assert() }
 }
 
 fn deliver(thread: &Thread, process: &Process, frame: &mut TrapFrame, signal: u32, cause: Cause) {
@@ -91,7 +106,11 @@ fn deliver(thread: &Thread, process: &Process, frame: &mut TrapFrame, signal: u3
             {
                 restart(frame);
             }
-            if call_handler(thread, frame, signal, cause, &action).is_err() {
+            // What was interrupted goes on at the abort handler if it was a sequence.
+            let token = &mut no_lock();
+            let called = sequences::resume(token, thread, process, frame)
+                .and_then(|()| call_handler(token, thread, frame, signal, cause, &action));
+            if called.is_err() {
                 process.begin_exit(linux::SIGSEGV);
             }
             if action.flags & u64::from(linux::SA_RESETHAND) != 0 {
@@ -162,17 +181,16 @@ fn again(frame: &TrapFrame) -> Again {
 /// # Errors
 /// `EFAULT`: the stack cannot be written to.
 fn call_handler(
+    token: &mut MayFault,
     thread: &Thread,
     frame: &mut TrapFrame,
     signal: u32,
     cause: Cause,
     action: &Action,
 ) -> Result<(), Errno> {
-    // SAFETY: on the way to user mode no lock is held.
-    let mut token = unsafe { MayFault::assert() };
     // A call that is made after the handler begins its time anew.
     thread.signals.resumes_until.store(0, Relaxed);
-    let blocked = thread.signals.blocked.load(Relaxed);
+    let blocked = thread.signals.blocked();
     let mask = thread.signals.saved_mask.lock().take().unwrap_or(blocked);
     let stack = *thread.signals.stack.lock();
     let is_on_it = stack.has(frame.rsp as usize);
@@ -193,15 +211,14 @@ fn call_handler(
     context[REGISTERS..MASK].copy_from_slice(&registers(frame, vectors, cause));
     context[MASK] = mask;
     information(&mut words[1 + CONTEXT_WORDS..], signal, cause);
-    put(&mut token, vectors as usize, &frame.vectors.0)?;
-    put(&mut token, at as usize, words.map(u64::to_ne_bytes).as_flattened())?;
+    put(token, vectors as usize, &frame.vectors.0)?;
+    put(token, at as usize, words.map(u64::to_ne_bytes).as_flattened())?;
 
     if stack.disarms {
         *thread.signals.stack.lock() = HandlerStack::default();
     }
     let deferred = if action.flags & u64::from(linux::SA_NODEFER) == 0 { bit(signal) } else { 0 };
-    let now_blocked = (blocked | action.mask | deferred) & !UNBLOCKABLE;
-    thread.signals.blocked.store(now_blocked, Relaxed);
+    thread.signals.block(blocked | action.mask | deferred);
     let begin = TrapFrame::user(action.handler, at as usize);
     *frame = TrapFrame {
         rdi: signal.into(),
@@ -308,7 +325,7 @@ pub(crate) fn sigreturn(token: &mut MayFault, frame: &mut TrapFrame) -> Result<(
     let stack = HandlerStack::new(flags as u32, start as usize, size as usize);
     let rsp = frame.rsp as usize;
     sched::with_current(|thread| {
-        thread.signals.blocked.store(context[MASK] & !UNBLOCKABLE, Relaxed);
+        thread.signals.block(context[MASK]);
         let mut own = thread.signals.stack.lock();
         // As on Linux: one that cannot be, or that is in use, is left as it is.
         if let Ok(stack) = stack

@@ -24,6 +24,7 @@ use crate::process::state::{Memory, Process, Words, current};
 use crate::process::{exit, signals, timers};
 use crate::sched;
 use crate::selftest::{self, locks};
+use crate::sequences;
 use crate::waits::key_of;
 
 /// Where programs and their loaders are put that run at any address.
@@ -61,8 +62,11 @@ pub(crate) fn start_first(options: &Options) -> Result<(), Errno> {
     let process = Arc::new(process);
     exit::set_first(&process);
     files::set_foreground(number);
-    let words =
-        Words { arguments: options.words.clone(), environment: options.environment.clone() };
+    let words = Words {
+        arguments: options.words.clone(),
+        environment: options.environment.clone(),
+        ..Words::default()
+    };
     // The thread begins in the kernel, and goes on in user mode with the frame of the program.
     let main = move || {
         // SAFETY: a new thread holds no lock.
@@ -162,7 +166,8 @@ pub(crate) fn execute(
     process.released.store(true, Release);
     crate::waits::wake(key_of(&process.released));
     match begun {
-        Ok(stack) => {
+        Ok((stack, auxiliary)) => {
+            process.words.lock().auxiliary = auxiliary;
             let entry = loader.as_ref().map_or_else(|| image.entry(), Image::entry);
             *frame = TrapFrame::user(entry, stack);
             Ok(())
@@ -206,7 +211,7 @@ fn find_program(
         let mut line = [0; SCRIPT_LINE];
         let len = read_at(token, &file, 0, &mut line)?;
         let Some(line) = line[..len].strip_prefix(SCRIPT) else {
-            return Ok(Program { file, running, path: files::absolute(cwd, &path), words });
+            return Ok(Program { file, running, path: files::program_path(cwd, &path), words });
         };
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         let mut parts = line.splitn(2, |byte| *byte == b' ' || *byte == b'\t');
@@ -223,7 +228,7 @@ fn find_program(
 }
 
 /// Fills in what the file does not have: zeros behind its data, and the stack; where the stack
-/// pointer is.
+/// pointer is, and the auxiliary vector.
 fn begin(
     token: &mut MayFault,
     image: &Image,
@@ -231,7 +236,7 @@ fn begin(
     tails: &[Tail],
     words: &Words,
     path: &[u8],
-) -> Result<usize, Errno> {
+) -> Result<(usize, Vec<u8>), Errno> {
     for tail in tails {
         // SAFETY: addresses of the program's.
         let left =
@@ -265,6 +270,8 @@ fn begin(
         (auxvec::AT_EXECFN, name),
         (auxvec::AT_PLATFORM, platform),
         (auxvec::AT_HWCAP, 0),
+        (auxvec::AT_RSEQ_FEATURE_SIZE, sequences::USED),
+        (auxvec::AT_RSEQ_ALIGN, sequences::ALIGNMENT),
         (auxvec::AT_NULL, 0),
     ];
     let mut table = alloc::vec![words.arguments.len()];
@@ -272,11 +279,13 @@ fn begin(
     table.push(0);
     table.extend(environment);
     table.push(0);
+    let auxiliary_at = table.len();
     table.extend(auxiliary.iter().flat_map(|(kind, value)| [*kind as usize, *value]));
     let start = (stack.at - size_of::<usize>() * table.len()) & !15;
-    let bytes: Vec<u8> = table.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    put(stack.token, start, &bytes)?;
-    Ok(start)
+    let bytes = |words: &[usize]| words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let all: Vec<u8> = bytes(&table);
+    put(stack.token, start, &all)?;
+    Ok((start, bytes(&table[auxiliary_at..])))
 }
 
 /// Puts things on a new stack, downwards.

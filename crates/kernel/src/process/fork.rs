@@ -101,7 +101,13 @@ pub(crate) fn clone(
     if request.has(linux::CLONE_CHILD_CLEARTID) {
         thread.clear_at_exit.store(request.child_number, Relaxed);
     }
-    sched::with_current(|own| thread.signals.copy_mask(&own.signals));
+    sched::with_current(|own| {
+        thread.signals.copy_mask(&own.signals);
+        // One that shares the memory has no area in it.
+        if !request.has(linux::CLONE_VM) {
+            thread.set_sequences(own.sequences.area());
+        }
+    });
     let number_bytes = number.to_ne_bytes();
     if request.has(linux::CLONE_PARENT_SETTID) {
         put(token, request.parent_number, &number_bytes)?;
@@ -116,6 +122,8 @@ pub(crate) fn clone(
         put(token, request.descriptor, &(descriptor as u32).to_ne_bytes())?;
     }
     of.add_thread(&thread);
+    // The caller may not be alone in its memory any more.
+    sched::with_current(Thread::interrupt_sequence);
     if !is_thread {
         process.children.lock().push(Arc::clone(&of));
     }
@@ -159,6 +167,7 @@ fn new_process(
         let layout = memory.layout.lock();
         let child = Memory::new(Arc::clone(&space), layout.clone(), memory.running());
         AddressSpace::fork(memory.space(), &space)?;
+        child.barriers.store(memory.barriers.load(Relaxed), Relaxed);
         if space.with_table(|table| table.was_short(None)) {
             // The child lacks pages.
             return Err(Errno::NOMEM);

@@ -9,6 +9,7 @@
 //! | timers that send signals | `timers` |
 //! | keys of the console that do | `terminal` |
 //! | futexes | `futex`, `priority`, `robust` |
+//! | restartable sequences | `sequences` |
 //! | the process itself; what it may share with others | `state`, `open_files` |
 //! | what became of asynchronous requests | `contexts` |
 //! | places in an address space: `brk`, `mmap` | `layout` |
@@ -24,6 +25,7 @@ mod layout;
 mod open_files;
 mod priority;
 mod robust;
+mod sequences;
 mod signals;
 mod space;
 mod state;
@@ -38,6 +40,7 @@ pub(crate) use fork::{CloneRequest, begin_thread, clone, spawn_in_current};
 pub(crate) use futex::{FutexKey, futex_requeue, futex_wait, futex_wake};
 pub(crate) use layout::{Layout, STACK_END, checked};
 pub(crate) use priority::{lock as futex_lock, try_lock as futex_try_lock, unlock as futex_unlock};
+pub(crate) use sequences::{register as register_sequences, unregister as unregister_sequences};
 pub(crate) use signals::{
     all_processes, fault_signal, force, send, send_to_thread, with_group, with_process,
 };

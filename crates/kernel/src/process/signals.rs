@@ -35,7 +35,8 @@ pub(crate) fn send(process: &Arc<Process>, signal: u32, cause: Cause) {
         return;
     }
     process.life.signals.add(signal, cause);
-    threads.iter().for_each(sched::unpark);
+    // Also those that have begun meanwhile.
+    process.threads().iter().for_each(sched::alert);
 }
 
 /// What comes before a signal is noted: one that stops a process takes back one that lets it go
@@ -60,7 +61,7 @@ fn stop_or_continue(process: &Process, signal: u32) {
 pub(super) fn stop(process: &Process, signal: u32) {
     if process.life.stopped.swap(signal, SeqCst) == 0 {
         process.tell_parent(Change::Stopped(signal));
-        process.threads().iter().for_each(sched::unpark);
+        process.threads().iter().for_each(sched::alert);
     }
 }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use alloc::string::String;
@@ -33,6 +33,8 @@ pub(crate) const NAME: usize = 15;
 pub(crate) struct Words {
     pub(crate) arguments: Vec<Vec<u8>>,
     pub(crate) environment: Vec<Vec<u8>>,
+    /// The auxiliary vector, once the program has begun.
+    pub(crate) auxiliary: Vec<u8>,
 }
 
 /// A process.
@@ -115,18 +117,49 @@ pub(crate) struct Memory {
     /// New mappings are locked, and not brought in (`MCL_ONFAULT`).
     pub(crate) locks_new_lazily: AtomicBool,
     pub(crate) contexts: Contexts,
+    /// Kinds of barriers that its threads may make (`membarrier`), as the bits of the commands that
+    /// register them.
+    pub(crate) barriers: AtomicU32,
+    /// Threads that run in it.
+    threads: AtomicU32,
 }
 
 impl Memory {
     pub(super) fn new(space: Space, layout: Layout, running: Option<Arc<Use>>) -> Arc<Self> {
         let (locks_new, locks_new_lazily) = (AtomicBool::new(false), AtomicBool::new(false));
         let (layout, contexts) = (SleepLock::new(layout), Contexts::new());
-        Arc::new(Self { space, layout, running, locks_new, locks_new_lazily, contexts })
+        let (barriers, threads) = (AtomicU32::new(0), AtomicU32::new(0));
+        Arc::new(Self {
+            space,
+            layout,
+            running,
+            locks_new,
+            locks_new_lazily,
+            contexts,
+            barriers,
+            threads,
+        })
     }
 
     /// The use of the file of its program, for a copy of the memory.
     pub(super) fn running(&self) -> Option<Arc<Use>> {
         self.running.clone()
+    }
+
+    /// One more thread runs in it.
+    pub(super) fn enter(&self) {
+        self.threads.fetch_add(1, SeqCst);
+    }
+
+    /// One thread less does.
+    pub(super) fn leave(&self) {
+        self.threads.fetch_sub(1, SeqCst);
+    }
+
+    /// The number of a thread on a CPU, which no other one has that runs in this memory (`mm_cid`):
+    /// below that of the CPUs, and 0 for a thread that is alone. Only a thread of it begins others.
+    pub(super) fn number_on(&self, cpu: u32) -> u32 {
+        if self.threads.load(SeqCst) > 1 { cpu } else { 0 }
     }
 
     /// The address space.
@@ -229,6 +262,11 @@ impl Process {
         self.place.get()
     }
 
+    /// Where its descriptors are, which it may share with others, and where its place is.
+    pub(crate) fn addresses(&self) -> [usize; 2] {
+        [self.files.address(), self.place.address()]
+    }
+
     /// Gives it a place of its own (`CLONE_FS` of `unshare`).
     pub(crate) fn unshare_place(&self) {
         let own = self.place().copy();
@@ -281,7 +319,7 @@ impl Process {
             self.life.status.store(status, Release);
         }
         // Those that sleep look again; those that run come by the kernel with their next turn.
-        self.threads().iter().for_each(sched::unpark);
+        self.threads().iter().for_each(sched::alert);
     }
 
     /// A child of it, also one that has ended.
@@ -310,6 +348,9 @@ impl Process {
 
     /// Another thread is one of it.
     pub(super) fn add_thread(&self, thread: &Arc<Thread>) {
+        if let Ok(memory) = self.memory() {
+            memory.enter();
+        }
         sched::register(thread);
         self.threads.lock().push(Arc::clone(thread));
     }

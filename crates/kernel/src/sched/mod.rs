@@ -24,10 +24,11 @@ use faultless::parts::Threads;
 use crate::arch::clock;
 
 pub(crate) use queue::{
-    arrived, end_thread, idle, is_asleep, own_run_time, park, park_until, reap, run_time,
-    run_time_of, spawn, start, tick, unpark, wait_for_threads, with_timer, yield_now,
+    alert, arrived, end_thread, idle, is_asleep, own_run_time, park, park_until, preempt, reap,
+    run_time, run_time_of, spawn, start, tick, unpark, wait_for_threads, with_timer, yield_now,
 };
 pub(crate) use report::{hung, interruptibly, report};
+pub(crate) use schedule::Schedule;
 pub(crate) use thread::{
     Main, Owner, Thread, all, current, find, next_number, register, renumber, take_main,
     with_current, with_own_writes,

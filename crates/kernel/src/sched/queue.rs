@@ -148,6 +148,18 @@ pub(crate) fn unpark(thread: &Arc<Thread>) {
     Interrupts::restore(flags);
 }
 
+/// There is something to do for a thread on its way to user mode: has it look, also if it sleeps.
+pub(crate) fn alert(thread: &Arc<Thread>) {
+    thread.signals.note_work();
+    unpark(thread);
+}
+
+/// Another thread is to have its turn on this CPU. Interrupts are off.
+pub(crate) fn preempt() {
+    percpu::this().preempt.store(true, Relaxed);
+    with_current(|thread| thread.signals.note_work());
+}
+
 /// Sleeps until the current thread has a permit, and takes it. No short lock is held.
 pub(crate) fn park() {
     debug_assert!(interrupts::are_enabled(), "a wait with a short lock");
@@ -197,7 +209,7 @@ pub(crate) fn yield_now() {
 
 /// A turn of the timer has passed on this CPU. Interrupts are off.
 pub(crate) fn tick() {
-    percpu::this().preempt.store(true, Relaxed);
+    preempt();
     let now = clock::monotonic();
     // Others see how long a thread has run that nothing else takes turns with.
     with_current(|thread| charge(thread, now));
@@ -315,6 +327,7 @@ fn leave(mut queue: MutexGuard<'_, Queue>) {
         return;
     }
     charge(&current, clock::monotonic());
+    current.interrupt_sequence();
     current.fs_base.store(FsBase::read().as_u64(), Relaxed);
     current.gs_base.store(KernelGsBase::read().as_u64(), Relaxed);
     let from = current.saved.get();

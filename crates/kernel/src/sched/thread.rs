@@ -22,6 +22,7 @@ use crate::credentials::Credentials;
 use crate::memory::stacks::{KernelStack, STACK};
 use crate::memory::{Machine, cache, dirty_limit};
 use crate::sched::schedule::Schedule;
+use crate::sequences::{Area, Sequences};
 use crate::signals::{Life, ThreadSignals};
 use crate::sync::Lock;
 
@@ -79,6 +80,8 @@ pub(crate) struct Thread {
     pub(crate) robust_list: AtomicUsize,
     /// How long it ran on CPUs that it has left, in nanoseconds.
     pub(super) ran: AtomicU64,
+    /// Its restartable sequences.
+    pub(crate) sequences: Sequences,
     /// Signals of the thread's own.
     pub(crate) signals: ThreadSignals,
     /// Who it is.
@@ -144,6 +147,7 @@ impl Thread {
             set_at_begin: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
             ran: AtomicU64::new(0),
+            sequences: Sequences::default(),
             signals: ThreadSignals::default(),
             credentials: Lock::new(Credentials::default()),
             schedule: Lock::new(Schedule::default()),
@@ -166,6 +170,20 @@ impl Thread {
     /// What it has to know of its process.
     pub(crate) fn life(&self) -> Option<&Life> {
         self.owner.as_ref().map(|owner| &*owner.life)
+    }
+
+    /// Registers an area for restartable sequences, or none.
+    pub(crate) fn set_sequences(&self, area: Option<Area>) {
+        self.sequences.set(area);
+        self.interrupt_sequence();
+    }
+
+    /// Has a restartable sequence in which it is begin anew: it may go on with another CPU, or
+    /// another number in its memory.
+    pub(crate) fn interrupt_sequence(&self) {
+        if self.sequences.interrupt() {
+            self.signals.note_work();
+        }
     }
 
     /// Where its kernel stack ends.

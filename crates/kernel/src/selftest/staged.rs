@@ -48,7 +48,7 @@ const LEN: usize = PAGE_SIZE / 2;
 /// are one more each.
 fn mapped(token: &mut MayFault, space: &Space, page: usize, fill: u8) -> Result<Open, Errno> {
     let file = FileHandle::new(Arc::new(RamStore::new()), PAGE_SIZE as u64, None);
-    let file: Open = Arc::new(Description::new(file, linux::O_RDWR)?);
+    let file: Open = Arc::new(Description::new(file, linux::O_RDWR));
     let rights = Rights::READ | Rights::WRITE;
     let (description, sharing) = (Arc::clone(&file), Sharing::Shared);
     let request = MapRequest { description, offset: 0, len: PAGE_SIZE, rights, sharing };

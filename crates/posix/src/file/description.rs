@@ -29,16 +29,26 @@ bitflags! {
 }
 
 impl AccessMode {
-    /// What the flags of `open` say.
-    ///
-    /// # Errors
-    /// `EINVAL` for both `O_WRONLY` and `O_RDWR`.
-    pub const fn from_open_flags(flags: u32) -> Result<Self, Errno> {
+    /// What the flags of `open` say. With both `O_WRONLY` and `O_RDWR` it is open for neither: it
+    /// takes the right to do both, and is for `ioctl`.
+    #[must_use]
+    pub const fn from_open_flags(flags: u32) -> Self {
         match flags & linux::O_ACCMODE {
-            linux::O_RDONLY => Ok(Self::READ),
-            linux::O_WRONLY => Ok(Self::WRITE),
-            linux::O_RDWR => Ok(Self::all()),
-            _ => Err(Errno::INVAL),
+            linux::O_RDONLY => Self::READ,
+            linux::O_WRONLY => Self::WRITE,
+            linux::O_RDWR => Self::all(),
+            _ => Self::empty(),
+        }
+    }
+
+    /// The flags of `open` that say so.
+    #[must_use]
+    pub const fn open_flags(self) -> u32 {
+        match (self.contains(Self::READ), self.contains(Self::WRITE)) {
+            (true, false) => linux::O_RDONLY,
+            (false, true) => linux::O_WRONLY,
+            (true, true) => linux::O_RDWR,
+            (false, false) => linux::O_ACCMODE,
         }
     }
 }
@@ -75,13 +85,10 @@ pub struct Description<S: System> {
 impl<S: System> Description<S> {
     /// An open file at position 0, with the flags of `open` (`O_RDWR`, `O_APPEND`, …). `O_CREAT`,
     /// `O_TRUNC` and the like are the caller's.
-    ///
-    /// # Errors
-    /// `EINVAL` for an access mode that means nothing.
-    pub fn new(file: S::File, flags: u32) -> Result<Self, Errno> {
-        let mode = AccessMode::from_open_flags(flags)?;
-        Ok(Self {
-            mode,
+    #[must_use]
+    pub fn new(file: S::File, flags: u32) -> Self {
+        Self {
+            mode: AccessMode::from_open_flags(flags),
             flags: AtomicU32::new(flags & KEPT),
             position_lock: SleepMutex::new(LockId::OpenFile(S::unique())),
             position: Spin::new(0),
@@ -90,7 +97,7 @@ impl<S: System> Description<S> {
             errors: Spin::new(file.error_cursor()),
             store_errors: Spin::new(StoreCursor::default()),
             file,
-        })
+        }
     }
 
     /// The handle of the file.
@@ -114,13 +121,7 @@ impl<S: System> Description<S> {
     /// What `F_GETFL` returns.
     #[must_use]
     pub fn flags(&self) -> u32 {
-        let mode =
-            match (self.mode.contains(AccessMode::READ), self.mode.contains(AccessMode::WRITE)) {
-                (_, false) => linux::O_RDONLY,
-                (false, true) => linux::O_WRONLY,
-                (true, true) => linux::O_RDWR,
-            };
-        mode | self.flags.load(Relaxed)
+        self.mode.open_flags() | self.flags.load(Relaxed)
     }
 
     /// `F_SETFL`: changes the flags that can be changed, and no others.
@@ -135,6 +136,12 @@ impl<S: System> Description<S> {
     /// `EBADF` if not.
     pub(super) const fn need(&self, mode: AccessMode) -> Result<(), Errno> {
         if self.mode.contains(mode) { Ok(()) } else { Err(Errno::BADF) }
+    }
+
+    /// Its position, in bytes; that before or behind a call which uses it meanwhile.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        *self.position.lock()
     }
 
     /// How the kernel waits.

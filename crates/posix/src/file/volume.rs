@@ -37,13 +37,11 @@ impl<S: System, F: Inodes<S::Kernel>> Volume<S, F> {
 
     /// Opens a file of the table, as [`Description::new`] does. `syncfs` of the open file reports
     /// the failures from here on, and those that no caller was told of.
-    ///
-    /// # Errors
-    /// As `Description::new`.
-    pub fn open(&self, file: S::File, flags: u32) -> Result<Description<S>, Errno> {
-        let mut open = Description::new(file, flags)?;
+    #[must_use]
+    pub fn open(&self, file: S::File, flags: u32) -> Description<S> {
+        let mut open = Description::new(file, flags);
         open.store_errors = Spin::new(self.errors.cursor());
-        Ok(open)
+        open
     }
 
     /// `sync`, for this store; `sync_store` has the store sync. The system call reports nothing:

@@ -54,7 +54,7 @@ impl Mounted {
     }
 
     fn open(&self, file: &File) -> Open {
-        Arc::new(self.volume.open(file.clone(), linux::O_RDWR).expect("flags of open"))
+        Arc::new(self.volume.open(file.clone(), linux::O_RDWR))
     }
 
     fn sync_stores(&self) -> Result<(), CacheErrno> {

@@ -173,7 +173,7 @@ impl File {
 
     /// Opens it, as `open` with these flags.
     pub fn open(&self, flags: u32) -> Open {
-        Arc::new(Description::<Machine>::new(self.clone(), flags).expect("flags of open"))
+        Arc::new(Description::<Machine>::new(self.clone(), flags))
     }
 
     /// Opens it for reads and writes.

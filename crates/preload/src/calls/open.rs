@@ -97,7 +97,7 @@ fn opened(call: &mut Call<'_>, fd: isize, flags: usize) -> Outcome {
 /// Makes the open file of a descriptor, if it is one of the folder; whether it is.
 fn begin(call: &mut Call<'_>, descriptor: usize, flags: usize) -> Result<bool, Errno> {
     let Some(file) = files().opened(descriptor)? else { return Ok(false) };
-    let description = Arc::new(volume().open(file, flags as u32)?);
+    let description = Arc::new(volume().open(file, flags as u32));
     let writes = flags as i32 & libc::O_ACCMODE != libc::O_RDONLY;
     if flags & libc::O_TRUNC as usize != 0 && writes && description.inode().size() > 0 {
         description.truncate(&mut call.token, 0, &Running)?;
