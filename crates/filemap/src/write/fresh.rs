@@ -78,7 +78,7 @@ pub(super) fn write_page<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T
     }
     // The page of the end is there, or has to be locked as well (P2).
     let ends_in_page = || inode.eof().offset_in_page() != 0;
-    if ends_in_page() || inode.size_changes.is_cut_incomplete() {
+    if ends_in_page() {
         return None;
     }
     let _size_lock = inode.lock.try_lock(inode.mapping().cache().wait())?;
