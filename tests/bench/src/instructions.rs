@@ -203,10 +203,15 @@ pub(crate) fn json() -> io::Result<Value> {
 mod tests {
     use super::*;
 
-    /// What the build of the tests takes, which checks assertions and is hardly optimised: about
-    /// twice what ships. A tenth is left for other compilers. A change that needs more says why.
-    const MOST: &[(&str, usize)] =
-        &[("write 1 B", 417), ("write 64 B", 417), ("read 1 B", 296), ("read 4 KiB", 296)];
+    /// What the build of the tests takes, which checks assertions: a third more than what ships. A
+    /// tenth is left for other compilers. A change that needs more says why.
+    const MOST: &[(&str, usize)] = &[
+        ("write 1 B", 331),
+        ("write 64 B", 331),
+        ("append 4 KiB", 810),
+        ("read 1 B", 215),
+        ("read 4 KiB", 219),
+    ];
     /// Instructions for each further page, likewise, with a share of what the second one takes that
     /// the first does not.
     const MOST_A_PAGE: f64 = 14.0;

@@ -126,7 +126,7 @@ mod tests {
             std::hint::black_box(&mut local);
         };
         let (deep, empty) = (depth(deep).expect("a stack"), depth(|| {}).expect("a stack"));
-        assert!((10_000..12_000).contains(&(deep - empty)), "{deep} and {empty} bytes");
+        assert!(empty < 1_000 && (10_000..12_000).contains(&deep), "{deep} and {empty} bytes");
     }
 
     /// Also in a build that is hardly optimised no call needs much.

@@ -206,8 +206,9 @@ on_both_mmus! {
     /// to overwrite. Now it has to grow the file: it lets its range go before it takes the inode
     /// lock, which ranks first (the lock checker would say so).
     fn w2_an_overwrite_that_has_to_grow_the_file_after_all_waits_for_it_with_no_range(machine) {
-        // Strategy B looks for a signal once more, before its first attempt.
-        for (strategy, look) in [(Strategy::PrepareCommit, 1), (Strategy::BeginEnd, 2)] {
+        // Both look for a signal before they try a new page, and strategy B once more, before its
+        // first attempt.
+        for (strategy, look) in [(Strategy::PrepareCommit, 2), (Strategy::BeginEnd, 3)] {
             let store = FaultyStore::new(MemoryStore::new(), machine.watchdog());
             let setup = Setup { strategy, ..Setup::PLAIN };
             let rig = Rig::over(machine, setup, Store::plain(Arc::clone(&store)));
