@@ -76,7 +76,7 @@ struct Granted {
 }
 
 /// Most rounds of a spinning locker between two looks.
-const MOST_BETWEEN: u32 = 16;
+const MOST_BETWEEN: u32 = 64;
 
 /// Compare-and-swaps after which a lock of free slots queues instead: each may fail because another
 /// thread has locked or unlocked another page of the leaf.

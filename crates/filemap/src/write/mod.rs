@@ -101,25 +101,24 @@ impl<K: Kernel> Inode<K> {
         kept: Kept<'_, 'f, K>,
         task: &T,
     ) -> Result<Written, Errno> {
-        let mut first = None;
         if let Position::At(start) = options.position
             && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
             && options.sync.is_none()
             && !task.fatal_signal_pending()
             && let Some(whole) = from.whole()
         {
-            match hot::overwrite(self, token, &whole, start, task) {
+            return match hot::overwrite(self, token, &whole, start, task) {
                 Overwrite::Landed(written) => {
                     from.finish_whole();
                     task.throttle();
-                    return Ok(written);
+                    Ok(written)
                 }
                 Overwrite::Short(short) => {
                     let asked = whole.len();
                     let entry = pin!(self.ranges.request());
                     let mut claim = Claim::none(entry.as_ref());
                     let (landed, then) = short.claim_the_rest(self, &mut claim, task);
-                    return from.with_cursor(|from| {
+                    from.with_cursor(|from| {
                         from.advance(landed);
                         let strategy = Strategy::BeginEnd;
                         let request = Request { token, from, task, strategy, start, asked, then };
@@ -127,17 +126,20 @@ impl<K: Kernel> Inode<K> {
                         let written = self.write_in_steps(request, claim, first, behind, kept);
                         task.throttle();
                         written
-                    });
+                    })
                 }
                 // What stopped it stops the next attempt as well, or has gone by then.
-                Overwrite::Left(attempt) => first = attempt,
-            }
+                Overwrite::Left(attempt) => {
+                    self.write_otherwise(token, from, options, attempt, behind, kept, task)
+                }
+            };
         }
-        self.write_otherwise(token, from, options, first, behind, kept, task)
+        self.write_otherwise(token, from, options, None, behind, kept, task)
     }
 
     /// What is not a hot overwrite: a new page, or the general path. `first` is what came of an
     /// attempt to overwrite, if that is known.
+    #[cold] // beside a hot overwrite, which keeps the registers
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
     fn write_otherwise<'f, 'u, U: UserMemory<Token: InodeLocks> + ?Sized + 'u, T: Task>(
