@@ -75,8 +75,14 @@ struct Granted {
     freed: SlotMask,
 }
 
-/// Most rounds of a spinning locker between two looks.
-const MOST_BETWEEN: u32 = 64;
+/// Rounds of a spinning locker before its first look, and most of them between two looks. A look
+/// takes the leaf's cache line from the holder, and a lock the lines of the page with it, which
+/// costs more than a small write does when they stay: so the holder gets a few dozen turns first.
+const FIRST_BETWEEN: u32 = 64;
+const MOST_BETWEEN: u32 = 128;
+
+/// Rounds in all, in units of [`SyncFamily::SPIN_ROUNDS`]: those are rare looks.
+const SPINS: u32 = 4;
 
 /// Compare-and-swaps after which a lock of free slots queues instead: each may fail because another
 /// thread has locked or unlocked another page of the leaf.
@@ -117,9 +123,9 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
         stale: &impl Fn() -> bool,
         killed: &P,
     ) -> Waited {
-        let (mut rounds, mut between) = (S::SPIN_ROUNDS, 1);
-        // Behind a waiter there is nothing to spin for. Looks become rarer: each takes the leaf's
-        // cache line from the holder, which with the line at hand may be through several times.
+        let mut rounds = SPINS * S::SPIN_ROUNDS;
+        let mut between = FIRST_BETWEEN.min(rounds);
+        // Behind a waiter there is nothing to spin for.
         while rounds > 0 && !self.waiters.load(Relaxed).intersects(slots) {
             for _ in 0..between {
                 S::relax();
