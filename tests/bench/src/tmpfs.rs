@@ -58,7 +58,7 @@ pub(super) fn file(pages: Pages) -> io::Result<Option<File>> {
 /// A file with so many bytes.
 ///
 /// # Errors
-/// As of [`file`].
+/// As of [`file()`].
 pub(super) fn filled(pages: Pages, bytes: usize) -> io::Result<Option<File>> {
     let file = file(pages)?;
     for pos in (0..bytes).step_by(PAGE_SIZE) {
