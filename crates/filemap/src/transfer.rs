@@ -90,27 +90,29 @@ fn copy_across_pages_in<K: Kernel, U: UserMemory + ?Sized>(
     from.len() - copied
 }
 
-/// Fills frames that are in no file yet: from byte `offset` on, which lies in the first one, with
-/// all that remains of a request, and with zeros around that. Does not fault. Whether all of it
-/// came; there is room for it. The cursor of the request stays.
+/// Fills frames that are in no file yet, and are as many as that takes: from byte `offset` on, which
+/// lies in the first one, with all that remains of a request, and with zeros around that, if all of
+/// it comes. Does not fault. How many bytes of it did not come. The cursor of the request stays.
 #[inline(always)]
 pub(crate) fn fill_whole<K: Kernel, U: UserMemory + ?Sized>(
     frames: &mut FrameBatch<'_, K>,
     from: &WholeRequest<'_, U>,
     offset: usize,
-) -> bool {
-    let Some(memory) = zero_around(frames, offset, from.len()) else { return false };
+) -> usize {
+    let len = from.len();
+    let Some(memory) = room_in(frames, offset, len) else { return len };
     // SAFETY: the frames have room for the request there, and belong to the batch alone.
     let left = unsafe { from.copy_all_from_atomic(memory) };
-    if left > 0 {
-        K::trace(Trace::ShortCopy);
+    K::trace(Trace::Copied(len.saturating_sub(left)));
+    match left {
+        0 => zero_around(frames, offset, len),
+        _ => K::trace(Trace::ShortCopy),
     }
-    K::trace(Trace::Copied(from.len().saturating_sub(left)));
-    left == 0
+    left
 }
 
-/// The same with the next `len` bytes of `from`, which moves on by what came; how many did. What
-/// follows them in their page is zeros as well.
+/// The same with the next `len` bytes of `from`, which moves on by what came; how many did. There
+/// are zeros in the rest of their pages.
 #[inline]
 pub(crate) fn fill<K: Kernel, U: UserMemory + ?Sized>(
     frames: &mut FrameBatch<'_, K>,
@@ -118,35 +120,39 @@ pub(crate) fn fill<K: Kernel, U: UserMemory + ?Sized>(
     offset: usize,
     len: usize,
 ) -> usize {
-    let Some(memory) = zero_around(frames, offset, len) else { return 0 };
+    let Some(memory) = room_in(frames, offset, len) else { return 0 };
     // SAFETY: the frames have room for `len` bytes there, and belong to the batch alone.
     let came = unsafe { from.copy_from_atomic(memory, len) };
     K::trace(Trace::Copied(came));
     if came < len {
         K::trace(Trace::ShortCopy);
-        let end = offset + came;
-        frames.zero(end..end.next_multiple_of(PAGE_SIZE).min(offset + len));
+    }
+    if came > 0 {
+        zero_around(frames, offset, came);
     }
     came
 }
 
-/// Zeroes frames that are in no file yet, all but the `len` bytes from `offset` on; where those
-/// are. `None` if the frames have no room for them.
+/// Where byte `offset` of frames is, and `len` bytes from there on, if all of them are in the
+/// frames.
 #[inline(always)]
-fn zero_around<K: Kernel>(
+fn room_in<K: Kernel>(
     frames: &mut FrameBatch<'_, K>,
     offset: usize,
     len: usize,
 ) -> Option<*mut u8> {
-    let (end, room) = (offset + len, frames.len() * PAGE_SIZE);
-    debug_assert!(end <= room, "there is room for the bytes");
-    if end > room {
-        return None;
-    }
-    frames.zero(0..offset);
-    frames.zero(end..room);
+    let has_room = offset + len <= frames.len() * PAGE_SIZE;
+    debug_assert!(has_room, "there is room for the bytes");
     // SAFETY: inside the frames, which are one object.
-    Some(unsafe { frames.as_ptr().add(offset) }.as_ptr())
+    has_room.then(|| unsafe { frames.as_ptr().add(offset) }.as_ptr())
+}
+
+/// Zeroes what is before the `len` bytes from `offset` on in their frames, and behind them.
+#[inline(always)]
+fn zero_around<K: Kernel>(frames: &mut FrameBatch<'_, K>, offset: usize, len: usize) {
+    let end = offset + len;
+    frames.zero(0..offset);
+    frames.zero(end..end.next_multiple_of(PAGE_SIZE));
 }
 
 /// Copies up to `len` bytes of uptodate pages from `pos` on into `to`, without faulting, inside a

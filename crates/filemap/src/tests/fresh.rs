@@ -33,10 +33,28 @@ fn w2_the_bytes_of_new_pages_are_copied_once_and_only_what_stays_is_zeroed() {
             assert_eq!(rig.write(0, &new), Ok(len));
             let expected = match zeroed {
                 0 => std::vec![Trace::Copied(len)],
-                zeroed => std::vec![Trace::Zeroed(zeroed), Trace::Copied(len)],
+                zeroed => std::vec![Trace::Copied(len), Trace::Zeroed(zeroed)],
             };
             assert_eq!(moved(), expected, "{len} bytes");
             rig.assert_keeps(&new);
+        });
+    }
+}
+
+#[test]
+fn w6_a_source_that_is_not_there_is_faulted_in_after_one_copy_that_came_short() {
+    for size in [0, 3 * PAGE as u64] {
+        both(|rig| {
+            assert_eq!(rig.set_size(size), Ok(()));
+            let source = rig.user.put(0, b"new");
+            rig.user.ends_at(0);
+            for options in [WriteOptions::at(size), WriteOptions::append()] {
+                kernel::take_seen(|_| false);
+                let (written, _) = rig.write_from(&[source], &options);
+                assert_eq!(written, Err(Errno::Fault), "{options:?}");
+                // Nothing is zeroed for bytes that do not come.
+                assert_eq!(moved(), [Trace::Copied(0), Trace::ShortCopy], "{options:?}");
+            }
         });
     }
 }

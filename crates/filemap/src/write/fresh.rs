@@ -40,6 +40,20 @@ enum Room {
     Refused(Errno),
 }
 
+/// What came of [`write_page`].
+pub(super) enum NewPage {
+    /// All bytes landed.
+    Landed(Written),
+    /// No byte has. The times may have been stamped. What the first attempt of the general path
+    /// comes to, if that is known.
+    Left(Option<Attempt>),
+}
+
+impl NewPage {
+    /// It is not there, as far as is known.
+    const ABSENT: Self = Self::Left(Some(Attempt::NotReady(1)));
+}
+
 /// What became of new pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct PutIn {
@@ -54,8 +68,7 @@ struct PutIn {
 }
 
 /// Writes all of `whole` to a page that is not there yet, if that is possible without waiting: past
-/// the end of the file; or inside it, if an attempt to overwrite has come to that. `None`: no byte
-/// has landed. The times may have been stamped.
+/// the end of the file; or inside it, if an attempt to `overwrite` has come to that.
 ///
 /// # Errors
 /// The store's. No byte has landed.
@@ -67,21 +80,25 @@ pub(super) fn write_page<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T
     position: Position,
     overwrite: Option<Attempt>,
     task: &T,
-) -> Option<Result<Written, Errno>> {
+) -> Result<NewPage, Errno> {
     if let Position::At(start) = position
         && start < inode.size()
     {
-        let is_absent = overwrite == Some(Attempt::NotReady(1));
-        return is_absent
-            .then(|| write_page_at(inode, token, whole, start, Mode::Overwrite, task))
-            .flatten();
+        return match overwrite {
+            Some(Attempt::NotReady(1)) => {
+                write_page_at(inode, token, whole, start, Mode::Overwrite, task)
+            }
+            _ => Ok(NewPage::Left(overwrite)),
+        };
     }
     // The page of the end is there, or has to be locked as well (P2).
     let ends_in_page = || inode.eof().offset_in_page() != 0;
     if ends_in_page() {
-        return None;
+        return Ok(NewPage::Left(None));
     }
-    let _size_lock = inode.lock.try_lock(inode.mapping().cache().wait())?;
+    let Some(_size_lock) = inode.lock.try_lock(inode.mapping().cache().wait()) else {
+        return Ok(NewPage::Left(None));
+    };
     let size = inode.size();
     let start = match position {
         Position::At(start) => start,
@@ -89,7 +106,7 @@ pub(super) fn write_page<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T
     };
     // Once more, now that the end stays where it is.
     if start < size || ends_in_page() || inode.size_changes.is_cut_incomplete() {
-        return None;
+        return Ok(NewPage::Left(None));
     }
     let unwinding = Unwinding::of(inode);
     let written = write_page_at(inode, token, whole, start, Mode::Grow, task);
@@ -106,22 +123,27 @@ fn write_page_at<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     start: u64,
     mode: Mode,
     task: &T,
-) -> Option<Result<Written, Errno>> {
-    let bytes = ByteRange { start, end: start.checked_add(whole.len() as u64)? };
+) -> Result<NewPage, Errno> {
     let page = PageIndex::containing(start);
+    let left = match mode {
+        Mode::Overwrite => NewPage::ABSENT,
+        Mode::Grow => NewPage::Left(None),
+    };
+    let Some(end) = start.checked_add(whole.len() as u64) else { return Ok(left) };
+    let bytes = ByteRange { start, end };
     if whole.is_empty()
         || bytes.end > page.plus(1).start()
         || bytes.end > limits::end(inode.max_size().get(), task)
         || !may_be_fresh(inode, bytes)
     {
-        return None;
+        return Ok(left);
     }
     if mode == Mode::Grow {
         inode.file_modified(task);
     }
-    promised(inode, 1, task, None, || {
+    promised(inode, 1, task, Ok(left), || {
         let written = fill_page(inode, token, whole, page, (mode, bytes), task);
-        (u32::from(matches!(written, Some(Ok(_)))), written)
+        (u32::from(matches!(written, Ok(NewPage::Landed(_)))), written)
     })
 }
 
@@ -154,6 +176,7 @@ fn may_be_fresh<K: Kernel>(inode: &Inode<K>, bytes: ByteRange) -> bool {
         || PageIndex::containing(bytes.start) >= inode.eof().page_from()
 }
 
+/// The same with all that stands in its way out of it, but what happens meanwhile.
 #[inline(always)]
 fn fill_page<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     inode: &Inode<K>,
@@ -162,28 +185,32 @@ fn fill_page<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     page: PageIndex,
     (mode, bytes): (Mode, ByteRange),
     task: &T,
-) -> Option<Result<Written, Errno>> {
+) -> Result<NewPage, Errno> {
     let mapping = inode.mapping();
-    let mut frames = mapping.cache().allocate(1).ok()?;
-    if !fill_whole(&mut frames, whole, bytes.start as usize % PAGE_SIZE) {
-        return None;
+    let Ok(mut frames) = mapping.cache().allocate(1) else { return Ok(NewPage::ABSENT) };
+    match fill_whole(&mut frames, whole, bytes.start as usize % PAGE_SIZE) {
+        0 => {}
+        left if left == whole.len() => return Ok(NewPage::Left(Some(Attempt::Nothing))),
+        _ => return Ok(NewPage::ABSENT),
     }
     let (locks, killed) = (token.page_locks(), Caller(task));
     let run = PageRun::single(page);
-    let mut locked = mapping.lock_or_create_killable(locks, run, &killed).ok()?;
+    let Ok(mut locked) = mapping.lock_or_create_killable(locks, run, &killed) else {
+        return Ok(NewPage::ABSENT);
+    };
     if !locked.present().is_empty() || !inode.ranges.are_free() {
-        return None;
+        return Ok(NewPage::Left(None));
     }
     let slot = locked.insert_batch(page.bit(), &mut frames);
     if is_out_of_place(inode, mode, bytes) {
         take_back(&mut locked, slot);
-        return None;
+        return Ok(NewPage::Left(None));
     }
     match ask_for_room(inode, bytes.start, bytes.len()) {
         Room::For(len, reserved) if len == bytes.len() => {
             let reserved = if reserved == Reserved::Fully { slot } else { SlotMask::EMPTY };
             let _new = land(inode, &mut locked, mode, bytes, (slot, reserved), task);
-            Some(Ok(Written { bytes: len, end: bytes.end }))
+            return Ok(NewPage::Landed(Written { bytes: len, end: bytes.end }));
         }
         Room::For(len, _) => {
             mapping.store().write_end(bytes.start, len, 0);
@@ -192,17 +219,14 @@ fn fill_page<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
             if mode == Mode::Grow {
                 inode.give_back(token, task);
             }
-            None
         }
-        Room::Stored => {
-            take_back(&mut locked, slot);
-            None
-        }
+        Room::Stored => take_back(&mut locked, slot),
         Room::Refused(errno) => {
             take_back(&mut locked, slot);
-            Some(Err(errno))
+            return Err(errno);
         }
     }
+    Ok(NewPage::ABSENT)
 }
 
 /// Whether pages that were just put in must not take `bytes`. Truncation only waits for pages that

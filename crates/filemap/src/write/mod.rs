@@ -27,6 +27,7 @@ use core::pin::pin;
 use faultless_page::{Errno, Kernel, Strategy};
 use faultless_usercopy::{IovIter, UserMemory, UserSlice};
 
+use self::fresh::NewPage;
 use self::hot::Overwrite;
 use self::request::{Attempt, Claim, Request, Stop};
 use self::writer::Writer;
@@ -147,7 +148,7 @@ impl<K: Kernel> Inode<K> {
         token: &mut U::Token,
         mut from: impl Buffers<'u, U>,
         options: &WriteOptions,
-        first: Option<Attempt>,
+        mut first: Option<Attempt>,
         behind: Option<&DropBehind<K>>,
         kept: Kept<'_, 'f, K>,
         task: &T,
@@ -157,18 +158,20 @@ impl<K: Kernel> Inode<K> {
             && kept.is_none()
             && !task.fatal_signal_pending()
             && let Some(whole) = from.whole()
-            && let Some(written) =
-                fresh::write_page(self, token, &whole, options.position, first, task)
         {
-            let landed = written?;
-            from.finish_whole();
-            task.throttle();
-            return Ok(landed);
+            match fresh::write_page(self, token, &whole, options.position, first, task)? {
+                NewPage::Landed(written) => {
+                    from.finish_whole();
+                    task.throttle();
+                    return Ok(written);
+                }
+                NewPage::Left(attempt) => first = attempt,
+            }
         }
         from.with_cursor(|from| self.write_slowly(token, from, options, first, behind, kept, task))
     }
 
-    /// The general path. `first` is what came of an attempt to overwrite, if that is known.
+    /// The general path. `first` is what came of an attempt at all of it, if that is known.
     #[cold]
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
@@ -196,7 +199,7 @@ impl<K: Kernel> Inode<K> {
                 let entry = pin!(self.ranges.request());
                 self.write_in_steps(request, Claim::none(entry.as_ref()), first, behind, kept)?
             }
-            Position::Append => self.append(token, from, strategy, behind, kept, task)?,
+            Position::Append => self.append(token, from, strategy, first, behind, kept, task)?,
         };
         if written.bytes > 0 {
             task.throttle();
@@ -220,8 +223,8 @@ impl<K: Kernel> Inode<K> {
         kept: Kept<'w, 'f, K>,
     ) -> Result<Written, Errno> {
         let task = request.task;
-        let mut writer = Writer::new(self, request, claim, behind, kept);
-        let mut stop = writer.overwrite(first);
+        let mut writer = Writer::new(self, request, claim, first, behind, kept);
+        let mut stop = writer.overwrite();
         if stop == Err(Stop::MustGrow) {
             writer.claim.release();
             let killed = Caller(task);
@@ -237,11 +240,13 @@ impl<K: Kernel> Inode<K> {
     }
 
     #[inline(never)] // for the stack of its callers
+    #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
     fn append<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &'f self,
         token: &mut U::Token,
         from: &mut IovIter<'_, U>,
         strategy: Strategy,
+        first: Option<Attempt>,
         behind: Option<&DropBehind<K>>,
         kept: Kept<'_, 'f, K>,
         task: &T,
@@ -250,7 +255,8 @@ impl<K: Kernel> Inode<K> {
         let size_lock = self.lock.lock_killable(self.mapping().cache().wait(), &killed)?;
         let request = self.request(token, from, self.size(), strategy, task)?;
         let entry = pin!(self.ranges.request());
-        let mut writer = Writer::new(self, request, Claim::none(entry.as_ref()), behind, kept);
+        let claim = Claim::none(entry.as_ref());
+        let mut writer = Writer::new(self, request, claim, first, behind, kept);
         let stop = writer.grow();
         let written = writer.finish(stop);
         drop(size_lock);

@@ -25,6 +25,8 @@ pub(super) struct Writer<'w, 'i, 'f, K: Kernel, U: UserMemory + ?Sized, T> {
     pub(super) request: Request<'w, 'i, U, T>,
     pub(super) claim: Claim<'w, K>,
     pub(super) mode: Mode,
+    /// What was tried of the whole request before, until the first step takes it into account.
+    tried: Option<Attempt>,
     /// Position of the next byte to land.
     pub(super) pos: u64,
     /// Bytes that the next step may use: what the last fault-in could reach.
@@ -90,6 +92,7 @@ where
         inode: &'f Inode<K>,
         request: Request<'w, 'i, U, T>,
         claim: Claim<'w, K>,
+        tried: Option<Attempt>,
         behind: Option<&'w DropBehind<K>>,
         mut kept: Kept<'w, 'f, K>,
     ) -> Self {
@@ -100,6 +103,7 @@ where
             request,
             claim,
             mode: Mode::Overwrite,
+            tried,
             reachable: usize::MAX,
             fruitless: 0,
             wanted_frames: 0,
@@ -114,16 +118,16 @@ where
         }
     }
 
-    /// Writes inside the size, without I. `first` is what was tried of the whole request.
-    pub(super) fn overwrite(&mut self, mut first: Option<Attempt>) -> Result<(), Stop> {
-        if let Some(Attempt::Landed(bytes)) = first {
+    /// Writes inside the size, without I.
+    pub(super) fn overwrite(&mut self) -> Result<(), Stop> {
+        if let Some(Attempt::Landed(bytes)) = self.tried {
             self.progressed(bytes);
-            first = None;
+            self.tried = None;
         }
         if self.rest().end > self.inode.size() {
             return Err(Stop::MustGrow);
         }
-        self.run(first)
+        self.run()
     }
 
     /// Writes under I. The store learns of the new size with the next writeback or sync.
@@ -132,7 +136,7 @@ where
         // What an earlier truncation left past the end must not come back (P2).
         self.inode.complete_cut(self.request.token, self.request.task)?;
         let unwinding = Unwinding::of(self.inode);
-        let stop = self.run(None);
+        let stop = self.run();
         unwinding.forget();
         if self.overreached {
             self.inode.give_back(self.request.token, self.request.task);
@@ -143,14 +147,17 @@ where
     /// The loop: each round lands a byte, resolves a fault, waits, or ends (W6). The first round
     /// goes on from the attempt that was made, if any.
     #[inline]
-    fn run(&mut self, mut tried: Option<Attempt>) -> Result<(), Stop> {
+    fn run(&mut self) -> Result<(), Stop> {
         loop {
             if self.request.task.fatal_signal_pending() {
                 return Err(Stop::Failed(Errno::Interrupted));
             }
             let begin = self.pos;
             match self.request.strategy {
-                Strategy::BeginEnd => self.step_begin_end(tried.take())?,
+                Strategy::BeginEnd => {
+                    let tried = self.tried.take();
+                    self.step_begin_end(tried)?;
+                }
                 Strategy::PrepareCommit => self.step_prepare_commit()?,
             }
             if let Some(behind) = self.behind
