@@ -28,6 +28,14 @@ impl<K: Kernel> PageCache<K> {
         self.batch(pages, frame::allocate)
     }
 
+    /// As [`allocate`](Self::allocate), of frames that this CPU [fills](Frames::allocate_hot) now.
+    ///
+    /// # Errors
+    /// As `allocate`.
+    pub fn allocate_hot(&self, pages: u32) -> Result<FrameBatch<'_, K>, Errno> {
+        self.batch(pages, frame::allocate_hot)
+    }
+
     /// As [`allocate`](Self::allocate), of frames that are [spare](Frames::allocate_spare).
     ///
     /// # Errors

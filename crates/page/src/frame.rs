@@ -60,6 +60,18 @@ pub unsafe trait Frames: Send + Sync {
     /// [`Errno::NoMemory`] when not even one frame can be had.
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno>;
 
+    /// As [`allocate`](Self::allocate), for pages that this CPU is about to fill: an allocator that
+    /// has free frames at hand on each CPU answers with one that the CPU's caches may hold, and can
+    /// have them fetch the next one meanwhile. The default makes no difference.
+    ///
+    /// # Errors
+    /// As `allocate`.
+    #[doc(alias = "__GFP_COLD")]
+    #[inline]
+    fn allocate_hot(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        self.allocate(pages)
+    }
+
     /// As [`allocate`](Self::allocate), for pages that may never be used: those that are read
     /// ahead. An allocator that has a mark below which memory is short gives none there, so that a
     /// guess pushes out nothing; a thread of the embedder gives pages up at the same mark. The
@@ -96,6 +108,83 @@ pub unsafe trait Frames: Send + Sync {
     fn address(&self, frame: FrameNumber) -> NonNull<u8>;
 }
 
+/// Implements calls of [`Frames`] by those of another allocator, for one that stands before it:
+/// first `self`, then an expression for the other one, then the names of the calls. The promises of
+/// the other are those of this one. `all_but_allocate` names the calls that concern frames which
+/// have been handed out. A call that is neither named nor written keeps its default.
+///
+/// ```
+/// use faultless_page::{Errno, FrameNumber, Frames, forward_to_frames};
+///
+/// /// Frames that are handed out one by one.
+/// struct Single<F>(F);
+///
+/// // SAFETY: those of `F`.
+/// unsafe impl<F: Frames> Frames for Single<F> {
+///     fn allocate(&self, _pages: u32) -> Result<(FrameNumber, u32), Errno> {
+///         self.0.allocate(1)
+///     }
+///     forward_to_frames!(self => self.0; all_but_allocate);
+/// }
+/// ```
+#[macro_export]
+macro_rules! forward_to_frames {
+    ($this:ident => $frames:expr; all_but_allocate) => {
+        $crate::forward_to_frames!($this => $frames; retain, references, release, address);
+    };
+    ($this:ident => $frames:expr; $($call:ident),+) => {
+        $($crate::forward_to_frames!(@$call $this $frames);)+
+    };
+    (@allocate $this:ident $frames:expr) => {
+        #[inline]
+        fn allocate(
+            &$this,
+            pages: u32,
+        ) -> ::core::result::Result<($crate::FrameNumber, u32), $crate::Errno> {
+            $frames.allocate(pages)
+        }
+    };
+    (@allocate_hot $this:ident $frames:expr) => {
+        #[inline]
+        fn allocate_hot(
+            &$this,
+            pages: u32,
+        ) -> ::core::result::Result<($crate::FrameNumber, u32), $crate::Errno> {
+            $frames.allocate_hot(pages)
+        }
+    };
+    (@allocate_spare $this:ident $frames:expr) => {
+        fn allocate_spare(
+            &$this,
+            pages: u32,
+        ) -> ::core::result::Result<($crate::FrameNumber, u32), $crate::Errno> {
+            $frames.allocate_spare(pages)
+        }
+    };
+    (@retain $this:ident $frames:expr) => {
+        fn retain(&$this, frame: $crate::FrameNumber) {
+            $frames.retain(frame);
+        }
+    };
+    (@references $this:ident $frames:expr) => {
+        fn references(&$this, frame: $crate::FrameNumber) -> u32 {
+            $frames.references(frame)
+        }
+    };
+    (@release $this:ident $frames:expr) => {
+        unsafe fn release(&$this, frame: $crate::FrameNumber) {
+            // SAFETY: the caller's promise.
+            unsafe { $frames.release(frame) };
+        }
+    };
+    (@address $this:ident $frames:expr) => {
+        #[inline]
+        fn address(&$this, frame: $crate::FrameNumber) -> ::core::ptr::NonNull<u8> {
+            $frames.address(frame)
+        }
+    };
+}
+
 /// What [`Frames::allocate`] has answered to a request for `pages` frames, in range: frames that
 /// were not asked for are left alone.
 fn in_range(
@@ -111,6 +200,12 @@ fn in_range(
 /// [`Frames::allocate`], with an answer in range.
 pub(crate) fn allocate(frames: &impl Frames, pages: u32) -> Result<(FrameNumber, u32), Errno> {
     in_range(frames.allocate(pages), pages)
+}
+
+/// [`Frames::allocate_hot`], with an answer in range.
+#[inline]
+pub(crate) fn allocate_hot(frames: &impl Frames, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+    in_range(frames.allocate_hot(pages), pages)
 }
 
 /// [`Frames::allocate_spare`], with an answer in range.

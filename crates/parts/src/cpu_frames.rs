@@ -5,10 +5,11 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 
-use faultless_page::{CoreSync, Errno, FrameNumber, Frames, Spin, SyncFamily};
+use faultless_page::{CoreSync, Errno, FrameNumber, Frames, Spin, SyncFamily, forward_to_frames};
 use heapless::Vec;
+
+use crate::prefetch::fetch_page;
 
 /// Most frames at hand on a CPU.
 const MOST: usize = 64;
@@ -29,13 +30,15 @@ pub trait CurrentCpu: 'static {
 /// lock, of the CPU's own, and none of `F`. [`BATCH`](Self::BATCH) of them are asked for when there
 /// are none, and taken in ascending order; a frame that came back goes out before them, because the
 /// CPU's caches may still hold it. Requests for several frames, and for [spare] ones, go to `F`.
+/// Where a [hot] one is asked for, the CPU's caches fetch the next one meanwhile: so a thread that
+/// writes one new page after the other does not wait for memory.
 ///
 /// At most 64 frames a CPU are at hand; to `F` they are in use ([`at_hand`](Self::at_hand) tells
 /// how many). None is out of reach: when `F` has no more, those of all CPUs are handed out before
 /// an allocation fails.
 ///
 /// `S` is the family of the short locks, as for [`FramePool`](crate::FramePool). No method sleeps
-/// unless one of `F` does, and no lock is held across a call of `F`.
+/// unless one of `F` does, and no lock is held across a call of `F`, but [`Frames::address`].
 ///
 /// ```
 /// use faultless_page::Frames;
@@ -56,6 +59,7 @@ pub trait CurrentCpu: 'static {
 /// ```
 ///
 /// [spare]: Frames::allocate_spare
+/// [hot]: Frames::allocate_hot
 ///
 /// # Invariants
 /// The value owns one count of each frame at hand, which is the frame's only one.
@@ -164,17 +168,26 @@ unsafe impl<F: Frames, C: CurrentCpu, const CPUS: usize, S: SyncFamily> Frames
         }
     }
 
-    fn allocate_spare(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
-        self.source.allocate_spare(pages)
+    #[inline]
+    fn allocate_hot(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        if pages > 1 {
+            return self.allocate(pages);
+        }
+        let (at_hand, next) = {
+            let mut own = self.own().lock();
+            // By the invariant no one gives the next frame back before the lock is free.
+            (own.pop(), own.last().map(|&next| self.source.address(next)))
+        };
+        if let Some(next) = next {
+            fetch_page(next);
+        }
+        match at_hand {
+            Some(frame) => Ok((frame, 1)),
+            None => Ok((self.refill()?, 1)),
+        }
     }
 
-    fn retain(&self, frame: FrameNumber) {
-        self.source.retain(frame);
-    }
-
-    fn references(&self, frame: FrameNumber) -> u32 {
-        self.source.references(frame)
-    }
+    forward_to_frames!(self => self.source; allocate_spare, retain, references, address);
 
     unsafe fn release(&self, frame: FrameNumber) {
         // The only count is the caller's, which gives it up: no other can come.
@@ -186,11 +199,6 @@ unsafe impl<F: Frames, C: CurrentCpu, const CPUS: usize, S: SyncFamily> Frames
         }
         // SAFETY: the caller's promise.
         unsafe { self.source.release(frame) };
-    }
-
-    #[inline]
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        self.source.address(frame)
     }
 }
 

@@ -77,6 +77,7 @@ mod faulty;
 mod interrupts;
 mod lock_order;
 mod pool;
+mod prefetch;
 mod queue_wait;
 mod queued;
 mod ram;

@@ -3,6 +3,7 @@
 
 use core::ptr::NonNull;
 
+use faultless::page::forward_to_frames;
 use faultless::parts::FramePool;
 use faultless::prelude::{Errno, FrameNumber, Frames, PAGE_SIZE};
 
@@ -45,17 +46,5 @@ unsafe impl Frames for Memory {
             }
         }
     }
-    fn retain(&self, frame: FrameNumber) {
-        self.0.retain(frame);
-    }
-    fn references(&self, frame: FrameNumber) -> u32 {
-        self.0.references(frame)
-    }
-    unsafe fn release(&self, frame: FrameNumber) {
-        // SAFETY: the caller's.
-        unsafe { self.0.release(frame) };
-    }
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        self.0.address(frame)
-    }
+    forward_to_frames!(self => self.0; all_but_allocate);
 }

@@ -3,13 +3,12 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use faultless::filemap::{InFault, Inode};
 use faultless::page::{
     AddressSpaceOperations, CoreSync, Errno, FrameNumber, Frames, Kernel, NoUserMappings,
-    PageCache, TwoQueues,
+    PageCache, TwoQueues, forward_to_frames,
 };
 use faultless_host::{HostFrames, HostWait, Machine, Mmu};
 
@@ -96,10 +95,6 @@ unsafe impl Frames for Scarce {
         self.inner.allocate(pages.min(u32::try_from(left).unwrap_or(u32::MAX)))
     }
 
-    fn retain(&self, frame: FrameNumber) {
-        self.inner.retain(frame);
-    }
-
     fn references(&self, frame: FrameNumber) -> u32 {
         let references = self.inner.references(frame);
         let other = self.at_look.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -109,14 +104,7 @@ unsafe impl Frames for Scarce {
         references
     }
 
-    unsafe fn release(&self, frame: FrameNumber) {
-        // SAFETY: the same promise, passed on.
-        unsafe { self.inner.release(frame) };
-    }
-
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        self.inner.address(frame)
-    }
+    forward_to_frames!(self => self.inner; retain, release, address);
 }
 
 /// A file of `size` bytes over `store` in a kernel that keeps books, with `limit` frames for its

@@ -1,9 +1,8 @@
 //! Memory.
 
-use std::ptr::NonNull;
 use std::sync::Arc;
 
-use faultless::page::{Errno, FrameNumber, Frames};
+use faultless::page::{Frames, forward_to_frames};
 use faultless::parts::FramePool;
 
 /// Frames of a pool, which an address space shares with the cache.
@@ -24,24 +23,5 @@ impl Memory {
 
 // SAFETY: the pool's promises.
 unsafe impl Frames for Memory {
-    fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
-        self.0.allocate(pages)
-    }
-
-    fn retain(&self, frame: FrameNumber) {
-        self.0.retain(frame);
-    }
-
-    fn references(&self, frame: FrameNumber) -> u32 {
-        self.0.references(frame)
-    }
-
-    unsafe fn release(&self, frame: FrameNumber) {
-        // SAFETY: the same contract.
-        unsafe { self.0.release(frame) };
-    }
-
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        self.0.address(frame)
-    }
+    forward_to_frames!(self => self.0; allocate, retain, references, release, address);
 }

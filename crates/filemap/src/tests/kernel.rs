@@ -2,7 +2,6 @@
 //! watch over the locks that the thread holds.
 
 use core::cell::{Cell, RefCell};
-use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::boxed::Box;
 use std::rc::Rc;
@@ -13,7 +12,7 @@ use std::vec::Vec;
 use faultless_page::{
     AddressSpaceOperations, CoreSync, Count, Errno, FrameNumber, Frames, Kernel, LockContext,
     LockId, PAGE_SIZE, PageCache, PageIndex, PageRun, SlotMask, StoreId, Trace, TwoQueues, Unmap,
-    UserMappings, Wait, WaitKey,
+    UserMappings, Wait, WaitKey, forward_to_frames,
 };
 use faultless_parts::{FramePool, Page};
 
@@ -157,6 +156,8 @@ pub(super) struct Memory {
     pub(super) grants: AtomicU64,
     /// With so many frames left, none is spare.
     pub(super) low: AtomicU64,
+    /// Requests for frames that the CPU fills.
+    pub(super) hot: AtomicU64,
 }
 
 impl Memory {
@@ -164,7 +165,7 @@ impl Memory {
     pub(super) fn new(frames: usize) -> Self {
         let region = std::vec![Page::ZERO; frames + 1].leak();
         let (grants, low) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
-        Self { pool: FramePool::new(region), grants, low }
+        Self { pool: FramePool::new(region), grants, low, hot: AtomicU64::new(0) }
     }
 }
 
@@ -186,6 +187,11 @@ unsafe impl Frames for Memory {
         Ok((first, count))
     }
 
+    fn allocate_hot(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        self.hot.fetch_add(1, Relaxed);
+        self.allocate(pages)
+    }
+
     fn allocate_spare(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         if u64::from(self.pool.free()) <= self.low.load(Relaxed) {
             return Err(Errno::NoMemory);
@@ -193,22 +199,7 @@ unsafe impl Frames for Memory {
         self.allocate(pages)
     }
 
-    fn retain(&self, frame: FrameNumber) {
-        self.pool.retain(frame);
-    }
-
-    fn references(&self, frame: FrameNumber) -> u32 {
-        self.pool.references(frame)
-    }
-
-    unsafe fn release(&self, frame: FrameNumber) {
-        // SAFETY: the same contract.
-        unsafe { self.pool.release(frame) };
-    }
-
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        self.pool.address(frame)
-    }
+    forward_to_frames!(self => self.pool; all_but_allocate);
 }
 
 /// Spins, and fails the test when that does not help.

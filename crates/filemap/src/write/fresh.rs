@@ -187,7 +187,7 @@ fn fill_page<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     task: &T,
 ) -> Result<NewPage, Errno> {
     let mapping = inode.mapping();
-    let Ok(mut frames) = mapping.cache().allocate(1) else { return Ok(NewPage::ABSENT) };
+    let Ok(mut frames) = mapping.cache().allocate_hot(1) else { return Ok(NewPage::ABSENT) };
     match fill_whole(&mut frames, whole, bytes.start as usize % PAGE_SIZE) {
         0 => {}
         left if left == whole.len() => return Ok(NewPage::Left(Some(Attempt::Nothing))),
@@ -379,7 +379,7 @@ where
         {
             return Ok(otherwise);
         }
-        let Ok(mut frames) = self.inode.mapping().cache().allocate(run.pages()) else {
+        let Ok(mut frames) = self.inode.mapping().cache().allocate_hot(run.pages()) else {
             return Ok(otherwise);
         };
         let run = PageRun::new(run.first(), frames.len() as u64);

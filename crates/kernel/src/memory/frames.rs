@@ -1,7 +1,6 @@
 //! The frames of the cache, of programs and of page tables: one pool.
 
-use core::ptr::NonNull;
-
+use faultless::page::forward_to_frames;
 use faultless::parts::FramePool;
 use faultless::prelude::{Errno, FrameNumber, Frames};
 use spin::Once;
@@ -53,20 +52,5 @@ unsafe impl Frames for Pool {
         frames().allocate(pages)
     }
 
-    fn retain(&self, frame: FrameNumber) {
-        frames().retain(frame);
-    }
-
-    fn references(&self, frame: FrameNumber) -> u32 {
-        frames().references(frame)
-    }
-
-    unsafe fn release(&self, frame: FrameNumber) {
-        // SAFETY: the caller's promise.
-        unsafe { frames().release(frame) };
-    }
-
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        frames().address(frame)
-    }
+    forward_to_frames!(self => *frames(); all_but_allocate);
 }

@@ -294,22 +294,7 @@ impl<S: SyncFamily + Send + Sync> Kernel for Test<S> {
 
 // SAFETY: the inner one keeps the promises.
 unsafe impl Frames for Arc<TestFrames> {
-    fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
-        (**self).allocate(pages)
-    }
-    fn retain(&self, frame: FrameNumber) {
-        (**self).retain(frame);
-    }
-    fn references(&self, frame: FrameNumber) -> u32 {
-        (**self).references(frame)
-    }
-    unsafe fn release(&self, frame: FrameNumber) {
-        // SAFETY: the caller's promise.
-        unsafe { (**self).release(frame) }
-    }
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        (**self).address(frame)
-    }
+    crate::forward_to_frames!(self => **self; allocate, retain, references, release, address);
 }
 
 impl Wait for Arc<TestWait> {

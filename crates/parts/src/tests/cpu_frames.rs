@@ -3,9 +3,10 @@
 use std::boxed::Box;
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::ptr::NonNull;
 use std::vec::Vec;
 
-use faultless_page::{Errno, FrameNumber, Frames};
+use faultless_page::{Errno, FrameNumber, Frames, forward_to_frames};
 
 use super::Rng;
 use crate::{CpuFrames, CurrentCpu, FramePool, Page};
@@ -92,6 +93,44 @@ fn no_more_are_kept_at_hand_than_there_is_room_for() {
     assert_eq!(frames.source().free(), 136);
     frames.give_back();
     assert_eq!((frames.at_hand(), frames.source().free()), (0, 200));
+}
+
+/// A pool that remembers of which frame the address was asked last.
+struct Watched(FramePool, Cell<Option<FrameNumber>>);
+
+// SAFETY: the tests share it with no other thread.
+unsafe impl Sync for Watched {}
+
+// SAFETY: the pool's.
+unsafe impl Frames for Watched {
+    forward_to_frames!(self => self.0; allocate, retain, references, release);
+    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
+        self.1.set(Some(frame));
+        self.0.address(frame)
+    }
+}
+
+#[test]
+fn with_a_hot_frame_the_next_one_is_brought_near() {
+    let region = Box::leak(std::vec![Page::ZERO; 18].into_boxed_slice());
+    let frames: CpuFrames<Watched, Cpu, 2> =
+        CpuFrames::new(Watched(FramePool::new(region), Cell::new(None)));
+    CPU.set(0);
+    let hot = || frames.allocate_hot(1).map(|(frame, count)| (frame.get(), count));
+    assert_eq!((hot(), frames.source().1.take()), (Ok((1, 1)), None), "none was at hand");
+    for number in 2..16 {
+        assert_eq!(hot(), Ok((number, 1)));
+        assert_eq!(frames.source().1.take().map(FrameNumber::get), Some(number + 1));
+    }
+    assert_eq!((hot(), frames.source().1.take()), (Ok((16, 1)), None), "the last one at hand");
+    assert_eq!(frames.allocate_hot(2).map(|(frame, _)| frame.get()), Ok(17));
+    assert_eq!(hot(), Err(Errno::NoMemory));
+    // At hand of another CPU, and not out of reach.
+    CPU.set(1);
+    // SAFETY: handed out above, and released once.
+    unsafe { frames.release(FrameNumber::new(7).expect("not 0")) };
+    CPU.set(0);
+    assert_eq!(hot(), Ok((7, 1)));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Frames that know the TLBs: none is free while a CPU may still use it.
 
-use std::ptr::NonNull;
 use std::sync::Mutex;
 
+use faultless::page::forward_to_frames;
 use faultless::parts::{FramePool, InterruptsOff, Page};
 use faultless::prelude::*;
 
@@ -68,14 +68,6 @@ unsafe impl Frames for CheckedFrames {
         self.0.pool.allocate(pages)
     }
 
-    fn retain(&self, frame: FrameNumber) {
-        self.0.pool.retain(frame);
-    }
-
-    fn references(&self, frame: FrameNumber) -> u32 {
-        self.0.pool.references(frame)
-    }
-
     unsafe fn release(&self, frame: FrameNumber) {
         if self.references(frame) == 1 {
             self.check(frame);
@@ -84,9 +76,7 @@ unsafe impl Frames for CheckedFrames {
         unsafe { self.0.pool.release(frame) };
     }
 
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        self.0.pool.address(frame)
-    }
+    forward_to_frames!(self => self.0.pool; retain, references, address);
 }
 
 impl CheckedFrames {
