@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use faultless::page::{
-    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, FillBuf, PAGE_SIZE, PageIndex,
-    Reserved, Strategy, SyncKind, WritebackRun,
+    AddressSpaceOperations, Begun, Contents, Errno, FailedSync, FillBuf, PAGE_SIZE, PAGES_PER_LEAF,
+    PageIndex, Reserved, Strategy, SyncKind, WritebackRun,
 };
 
 /// The store.
@@ -150,6 +150,44 @@ impl StrictStore {
     fn blocks_of_page(&self, index: PageIndex) -> std::ops::Range<u64> {
         self.blocks_of(index.start(), PAGE_SIZE)
     }
+
+    /// Makes room for bytes of one or more pages.
+    fn begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let [index, last] = PageIndex::first_and_last(pos, len);
+        let mut state = self.state();
+        let state = &mut *state;
+        state.calls.begins += 1;
+        if let Some(&errno) = state.failures.begin.get(&index.get()) {
+            return Err(errno);
+        }
+        let failing = state.failures.begin.range(index.get()..=last.get()).next();
+        let failing = failing.map(|(index, _)| PageIndex::new(*index).start());
+        let len = failing.map_or(len, |start| (start - pos) as usize);
+        let blocks = self.blocks_of_page(index).start..self.blocks_of_page(last).end;
+        let held = |state: &State| {
+            blocks.clone().filter(|number| state.blocks.contains_key(number)).count()
+        };
+        let contents = if held(state) > 0 { Contents::Stored } else { Contents::Hole };
+        let mut granted = 0;
+        for number in self.blocks_of(pos, len) {
+            let full = state.failures.capacity.is_some_and(|most| state.blocks.len() >= most);
+            if full && !state.blocks.contains_key(&number) {
+                break;
+            }
+            state.blocks.entry(number).or_insert_with(|| vec![0; self.block]);
+            granted = ((number + 1) * self.block as u64 - pos).min(len as u64) as usize;
+        }
+        if granted == 0 {
+            return Err(Errno::NoSpace);
+        }
+        let reserved = match held(state) == blocks.count() {
+            true => Reserved::Fully,
+            false => Reserved::Partly,
+        };
+        let before = state.begun.insert(index.get(), (pos, granted));
+        assert_eq!(before, None, "{index} is begun twice");
+        Ok(Begun { len: granted, contents, reserved })
+    }
 }
 
 impl AddressSpaceOperations for StrictStore {
@@ -175,37 +213,16 @@ impl AddressSpaceOperations for StrictStore {
     }
 
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        let index = PageIndex::containing(pos);
-        assert!(len > 0 && PageIndex::containing(pos + len as u64 - 1) == index, "one page");
-        let mut state = self.state();
-        let state = &mut *state;
-        state.calls.begins += 1;
-        if let Some(&errno) = state.failures.begin.get(&index.get()) {
-            return Err(errno);
-        }
-        let held = |state: &State| {
-            self.blocks_of_page(index).filter(|number| state.blocks.contains_key(number)).count()
-        };
-        let contents = if held(state) > 0 { Contents::Stored } else { Contents::Hole };
-        let mut granted = 0;
-        for number in self.blocks_of(pos, len) {
-            let full = state.failures.capacity.is_some_and(|most| state.blocks.len() >= most);
-            if full && !state.blocks.contains_key(&number) {
-                break;
-            }
-            state.blocks.entry(number).or_insert_with(|| vec![0; self.block]);
-            granted = ((number + 1) * self.block as u64 - pos).min(len as u64) as usize;
-        }
-        if granted == 0 {
-            return Err(Errno::NoSpace);
-        }
-        let reserved = match held(state) == PAGE_SIZE / self.block {
-            true => Reserved::Fully,
-            false => Reserved::Partly,
-        };
-        let before = state.begun.insert(index.get(), (pos, granted));
-        assert_eq!(before, None, "{index} is begun twice");
-        Ok(Begun { len: granted, contents, reserved })
+        assert!(0 < len && len <= PageIndex::bytes_from(pos), "one page");
+        self.begin(pos, len)
+    }
+
+    /// For one to three pages.
+    fn write_begin_run(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let [first, last] = PageIndex::first_and_last(pos, len);
+        assert!(last.get() < first.leaf_base().plus(PAGES_PER_LEAF as u64).get(), "of one leaf");
+        let end = first.plus(1 + first.get() % 3).start();
+        self.begin(pos, len.min((end - pos) as usize))
     }
 
     fn write_end(&self, pos: u64, len: usize, copied: usize) {

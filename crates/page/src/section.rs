@@ -91,7 +91,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     #[inline(always)]
     #[must_use]
     pub fn whole_span(&self, pos: u64, len: usize) -> Option<*const u8> {
-        let room = PAGE_SIZE - pos as usize % PAGE_SIZE;
+        let room = PageIndex::bytes_from(pos);
         if len > room {
             return whole_pages(self.mapping, pos, len);
         }

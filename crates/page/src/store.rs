@@ -28,7 +28,7 @@ pub struct Begun {
     /// midway; the core then writes that much and asks again. (A value out of range is clipped by
     /// the core.)
     pub len: usize,
-    /// What the page held before.
+    /// What the page held before. Of several pages: whether all of them are holes.
     pub contents: Contents,
     /// Whether every block of the page that lies below the file's maximum size now has room, so
     /// that the store need not be asked again before it writes the page back.
@@ -182,6 +182,20 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// # Errors
     /// Nothing was begun: no [`write_end`](Self::write_end) follows.
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno>;
+
+    /// As [`write_begin`](Self::write_begin), for bytes that may lie in several pages of a leaf, all
+    /// of which are new in the cache: makes room for as many of them as the store likes, from the
+    /// first one on. What the answer says holds for each of the pages that it has room for. The
+    /// pages are locked, and one [`write_end`](Self::write_end) follows for all of them. The
+    /// default makes room in the first page only.
+    ///
+    /// # Errors
+    /// As `write_begin`.
+    #[doc(alias = "iomap_begin")]
+    #[inline]
+    fn write_begin_run(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        self.write_begin(pos, len.min(PageIndex::bytes_from(pos)))
+    }
 
     /// Ends what [`write_begin`](Self::write_begin) began at `pos`: `copied` of the `len` bytes
     /// that it granted landed, `0..=len`. Room beyond them that lies past the file's end is given

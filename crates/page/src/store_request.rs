@@ -66,7 +66,7 @@ macro_rules! forward_to_store {
     ($this:ident => $store:expr; all_but_requests) => {
         $crate::forward_to_store!(
             $this => $store;
-            read, writeback, write_begin, write_end, truncate_blocks, set_size, sync, failed_sync,
+            read, writeback, write_begin, write_begin_run, write_end, truncate_blocks, set_size, sync, failed_sync,
             strategy, max_size, is_persistent, is_empty, wants_stable_pages, is_swap, store_id, fallocate,
             extent, prepare_size, set_times, shift, shift_unit
         );
@@ -108,6 +108,15 @@ macro_rules! forward_to_store {
             len: usize,
         ) -> ::core::result::Result<$crate::Begun, $crate::Errno> {
             $store.write_begin(pos, len)
+        }
+    };
+    (@write_begin_run $this:ident $store:expr) => {
+        fn write_begin_run(
+            &$this,
+            pos: u64,
+            len: usize,
+        ) -> ::core::result::Result<$crate::Begun, $crate::Errno> {
+            $store.write_begin_run(pos, len)
         }
     };
     (@write_end $this:ident $store:expr) => {

@@ -53,6 +53,20 @@ impl PageIndex {
         self.0 << PAGE_SHIFT
     }
 
+    /// How many bytes there are from byte `pos` of a file to the end of its page, `1..=PAGE_SIZE`.
+    #[must_use]
+    #[inline]
+    pub const fn bytes_from(pos: u64) -> usize {
+        PAGE_SIZE - pos as usize % PAGE_SIZE
+    }
+
+    /// The pages of the first and the last one of the `len` bytes at `pos`, not 0.
+    #[must_use]
+    #[inline]
+    pub const fn first_and_last(pos: u64, len: usize) -> [Self; 2] {
+        [Self::containing(pos), Self::containing(pos + (len as u64 - 1))]
+    }
+
     /// How many bytes of the page lie before byte `end` of the file, `0..=PAGE_SIZE`.
     #[must_use]
     #[inline]
@@ -196,6 +210,13 @@ impl PageRun {
     #[inline]
     pub const fn first(self) -> PageIndex {
         self.first
+    }
+
+    /// The last page.
+    #[must_use]
+    #[inline]
+    pub const fn last(self) -> PageIndex {
+        self.first.plus(self.len as u64 - 1)
     }
 
     /// The page after the last one.

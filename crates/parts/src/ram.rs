@@ -157,6 +157,15 @@ where
         Ok(Begun { len, contents: Contents::Hole, reserved: Reserved::Fully })
     }
 
+    fn write_begin_run(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let [_, last] = PageIndex::first_and_last(pos, len);
+        match self.charge(last.get() + 1) {
+            Ok(()) => Ok(Begun { len, contents: Contents::Hole, reserved: Reserved::Fully }),
+            // There may be room for some of them.
+            Err(_) => self.write_begin(pos, len.min(PageIndex::bytes_from(pos))),
+        }
+    }
+
     fn write_end(&self, _pos: u64, _len: usize, _copied: usize) {}
 
     fn writeback(&self, _run: &WritebackRun<'_>) -> Result<(), Errno> {

@@ -48,6 +48,7 @@ const PACKAGES: &[&str] = &[
     "faultless-usercopy",
     "faultless-filemap",
     "faultless-policy",
+    "faultless-parts",
     "faultless-posix",
     "faultless-ext2",
 ];

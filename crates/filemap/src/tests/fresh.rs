@@ -4,14 +4,15 @@
 
 use core::cell::Cell;
 use core::pin::pin;
+use core::sync::atomic::Ordering::Relaxed;
 
-use faultless_page::{Errno, Trace};
+use faultless_page::{Errno, Strategy, Trace};
 use faultless_parts::{Answer, Call, When};
 use faultless_usercopy::IovIter;
 
 use super::kernel::{self, Patient, Tester};
 use super::rig::{token, write_elsewhere};
-use super::store::Event;
+use super::store::{BLOCK, Event};
 use super::{PAGE, Rig, both, bytes, overlay};
 use crate::ranges::ByteRange;
 use crate::{Task, WriteOptions};
@@ -37,6 +38,16 @@ fn w2_the_bytes_of_new_pages_are_copied_once_and_only_what_stays_is_zeroed() {
             };
             assert_eq!(moved(), expected, "{len} bytes");
             rig.assert_keeps(&new);
+        });
+    }
+}
+
+#[test]
+fn frames_of_new_pages_are_asked_for_as_those_that_the_cpu_fills() {
+    for len in [1, PAGE, 3 * PAGE] {
+        both(|rig| {
+            assert_eq!(rig.write(0, &bytes(1, len)), Ok(len));
+            assert_eq!(rig.cache.frames().hot.load(Relaxed), 1, "{len} bytes");
         });
     }
 }
@@ -218,4 +229,62 @@ fn p5_a_store_is_asked_once_for_a_new_page_and_told_once() {
             rig.store.take_events().into_iter().filter(begun).collect();
         assert_eq!(asked, [Event::Begin(0, PAGE), Event::End(0, PAGE, PAGE)]);
     });
+}
+
+/// A rig whose store makes room for up to `pages` new pages at once.
+fn at_once(pages: u32) -> Rig {
+    let rig = Rig::new();
+    rig.store.at_once.store(pages, Relaxed);
+    rig
+}
+
+#[test]
+fn p5_room_for_new_pages_is_asked_for_as_often_as_the_store_likes_and_ended_as_often() {
+    let page = PAGE as u64;
+    for (pages, expected) in [
+        (1, std::vec![(0, PAGE), (page, PAGE), (2 * page, PAGE), (3 * page, 7)]),
+        (3, std::vec![(0, 3 * PAGE), (3 * page, 7)]),
+        (64, std::vec![(0, 3 * PAGE + 7)]),
+    ] {
+        let rig = at_once(pages);
+        let new = bytes(1, 3 * PAGE + 7);
+        assert_eq!(rig.write(0, &new), Ok(new.len()));
+        let begun = |(pos, len): &(u64, usize)| Event::Begin(*pos, *len);
+        let ended = |(pos, len): &(u64, usize)| Event::End(*pos, *len, *len);
+        let calls: std::vec::Vec<Event> =
+            expected.iter().map(begun).chain(expected.iter().map(ended)).collect();
+        assert_eq!(rig.store.take_events(), calls, "{pages} pages at once");
+        rig.assert_keeps(&new);
+    }
+}
+
+#[test]
+fn w9_new_pages_land_as_far_as_there_is_room_in_the_midst_of_a_run() {
+    // A page has four blocks.
+    for blocks in 1..12 {
+        let rig = Rig::with_room(Strategy::BeginEnd, blocks);
+        rig.store.at_once.store(64, Relaxed);
+        let new = bytes(1, 3 * PAGE);
+        let fits = blocks * BLOCK;
+        assert_eq!(rig.write(0, &new), Ok(fits));
+        assert_eq!(rig.file().size(), fits as u64);
+        rig.assert_keeps(&new[..fits]);
+        // What did not fit is not there when the file grows.
+        assert_eq!(rig.set_size(3 * PAGE as u64), Ok(()));
+        rig.assert_holds(&[&new[..fits], &std::vec![0; 3 * PAGE - fits]].concat());
+    }
+}
+
+#[test]
+fn w2_what_the_store_holds_around_the_bytes_of_new_pages_is_read() {
+    for at_once_pages in [1, 2, 64] {
+        let rig = at_once(at_once_pages);
+        let old = bytes(1, 4 * PAGE);
+        rig.fill_cold(&old);
+        // The leaf is there, and these pages are not.
+        assert_eq!(rig.read(0, 1).map(|read| read.len()), Ok(1));
+        let new = bytes(2, 2 * PAGE + 3);
+        assert_eq!(rig.write(PAGE as u64, &new), Ok(new.len()));
+        rig.assert_keeps(&overlay(&old, PAGE, &new));
+    }
 }

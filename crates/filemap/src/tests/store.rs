@@ -3,14 +3,14 @@
 #![forbid(unsafe_code)]
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::boxed::Box;
 use std::sync::Mutex;
 use std::vec::Vec;
 
 use faultless_page::{
     AddressSpaceOperations, Begun, Contents, Errno, FailedSync, Fallocate, FillBuf, PAGE_SIZE,
-    PageIndex, Shift, StoreId, Strategy, SyncKind, WritebackRun, forward_to_store,
+    PageIndex, Reserved, Shift, StoreId, Strategy, SyncKind, WritebackRun, forward_to_store,
 };
 use faultless_parts::{BlockStore, Call, FaultyStore, FixedMap, RamDisk};
 
@@ -84,6 +84,8 @@ pub(super) struct TestStore<S> {
     events: Mutex<Vec<Event>>,
     hook: Mutex<Option<(Call, Hook)>>,
     lie: Mutex<Option<Lie>>,
+    /// For how many new pages it makes room at once, at most.
+    pub(super) at_once: AtomicU32,
     /// Pages must not change while they are written back.
     pub(super) stable: AtomicBool,
     /// A sync that fails loses what was sent.
@@ -98,9 +100,9 @@ impl<S: AddressSpaceOperations> TestStore<S> {
     pub(super) fn new(inner: S, strategy: Strategy) -> Self {
         let (events, hook, lie) = (Mutex::new(Vec::new()), Mutex::new(None), Mutex::new(None));
         let (faults, loses) = (FaultyStore::new(inner), AtomicBool::new(false));
-        let stable = AtomicBool::new(false);
+        let (stable, at_once) = (AtomicBool::new(false), AtomicU32::new(1));
         let times = Mutex::new(None);
-        Self { faults, strategy, events, hook, lie, stable, loses, number: 0, times }
+        Self { faults, strategy, events, hook, lie, at_once, stable, loses, number: 0, times }
     }
 
     /// The kernel knows it by this number.
@@ -199,6 +201,34 @@ impl<S: AddressSpaceOperations> AddressSpaceOperations for TestStore<S> {
         if self.is_lying(Lie::Hole) {
             begun.contents = Contents::Hole;
         }
+        Ok(begun)
+    }
+
+    fn write_begin_run(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        self.run_hook(Call::WriteBegin);
+        let mut all: Option<Begun> = None;
+        for _ in 0..self.at_once.load(Relaxed) {
+            let done = all.map_or(0, |all| all.len);
+            let at = pos + done as u64;
+            let piece = PageIndex::bytes_from(at).min(len - done);
+            let begun = match (self.faults.write_begin(at, piece), all) {
+                (Err(errno), None) => return Err(errno),
+                (Ok(begun), None) => begun,
+                // The answer holds for each page.
+                (Ok(begun), Some(all)) if begun.contents == all.contents => begun,
+                _ => break,
+            };
+            let reserved = match all {
+                Some(Begun { reserved: Reserved::Partly, .. }) => Reserved::Partly,
+                _ => begun.reserved,
+            };
+            all = Some(Begun { len: done + begun.len, reserved, ..begun });
+            if begun.len < piece || done + begun.len == len {
+                break;
+            }
+        }
+        let begun = all.ok_or(Errno::NoSpace)?;
+        self.note(Event::Begin(pos, begun.len));
         Ok(begun)
     }
 

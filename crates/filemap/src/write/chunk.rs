@@ -131,12 +131,13 @@ pub(super) fn prepare<K: Kernel>(
     plan
 }
 
-/// Whether the file holds bytes of the page of `pos` besides the `len` at `pos`, as far as its size
-/// tells.
+/// Whether the file holds bytes of the pages of the `len` bytes at `pos`, not 0, besides these, as
+/// far as its size tells.
 pub(super) fn has_rest<K: Kernel>(inode: &Inode<K>, pos: u64, len: usize) -> bool {
-    let (index, size) = (PageIndex::containing(pos), inode.size());
-    let (end, page_end) = (pos + len as u64, index.plus(1).start());
-    index.start() < size && (pos > index.start() || end < size.min(page_end))
+    let (end, size) = (pos + len as u64, inode.size());
+    let first = PageIndex::containing(pos).start();
+    let pages_end = PageIndex::containing(end - 1).plus(1).start();
+    first < size.min(pos) || end < size.min(pages_end)
 }
 
 /// The page of `end`, the end of the bytes, if it is likely to have to be read as well as the first

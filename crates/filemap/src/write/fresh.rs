@@ -29,10 +29,10 @@ use crate::task::{Caller, Task};
 use crate::token::{InodeLocks, PageLocks};
 use crate::transfer::{fill, fill_whole};
 
-/// What the store says of the bytes of a page, which are all that is written of it.
+/// What the store says of bytes, which are all that is written of their pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
-    /// It has room for so many of them, from the first one on.
+    /// It has room for so many of them, not 0, from the first one on.
     For(usize, Reserved),
     /// It holds bytes around them, which have to be read. It has been told that none came.
     Stored,
@@ -52,6 +52,29 @@ pub(super) enum NewPage {
 impl NewPage {
     /// It is not there, as far as is known.
     const ABSENT: Self = Self::Left(Some(Attempt::NotReady(1)));
+}
+
+/// Pages for which the store has room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Granted {
+    slots: SlotMask,
+    /// Those of them that have room for all of a page.
+    reserved: SlotMask,
+    /// The last page of each of the store's answers.
+    ends: SlotMask,
+}
+
+impl Granted {
+    /// The store has room for bytes of the pages of `run`.
+    #[inline(always)]
+    fn add(&mut self, run: Option<PageRun>, reserved: Reserved) {
+        let Some(run) = run else { return };
+        self.slots |= run.mask();
+        self.ends |= run.last().bit();
+        if reserved == Reserved::Fully {
+            self.reserved |= run.mask();
+        }
+    }
 }
 
 /// What became of new pages.
@@ -208,8 +231,9 @@ fn fill_page<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     }
     match ask_for_room(inode, bytes.start, bytes.len()) {
         Room::For(len, reserved) if len == bytes.len() => {
-            let reserved = if reserved == Reserved::Fully { slot } else { SlotMask::EMPTY };
-            let _new = land(inode, &mut locked, mode, bytes, (slot, reserved), task);
+            let mut room = Granted::default();
+            room.add(Some(run), reserved);
+            let _new = land(inode, &mut locked, mode, bytes, room, task);
             return Ok(NewPage::Landed(Written { bytes: len, end: bytes.end }));
         }
         Room::For(len, _) => {
@@ -241,11 +265,11 @@ fn is_out_of_place<K: Kernel>(inode: &Inode<K>, mode: Mode, bytes: ByteRange) ->
     bytes.end > size.min(moving).get()
 }
 
-/// Asks the store for room for the `len` bytes at `pos`, all that is written of their page.
+/// Asks the store for room for the `len` bytes at `pos`, not 0, all that is written of their pages.
 #[inline]
 fn ask_for_room<K: Kernel>(inode: &Inode<K>, pos: u64, len: usize) -> Room {
     let store = inode.mapping().store();
-    let begun = match store.write_begin(pos, len) {
+    let begun = match store.write_begin_run(pos, len) {
         Ok(begun) => begun,
         Err(errno) => return Room::Refused(errno),
     };
@@ -257,22 +281,22 @@ fn ask_for_room<K: Kernel>(inode: &Inode<K>, pos: u64, len: usize) -> Room {
     Room::Stored
 }
 
-/// Pages with `bytes` have come into being: `slots`, of which `reserved` have room for all of a
-/// page. Those that were not dirty.
+/// Pages with `bytes` have come into being: those of `room`. Those that were not dirty.
 #[inline(always)]
 fn land<K: Kernel, T: Task>(
     inode: &Inode<K>,
     locked: &mut LockedRun<'_, K>,
     mode: Mode,
     bytes: ByteRange,
-    (slots, reserved): (SlotMask, SlotMask),
+    room: Granted,
     task: &T,
 ) -> SlotMask {
+    let Granted { slots, reserved, ends } = room;
     locked.set_uptodate(slots);
     locked.set_reserved(reserved);
     let dirtied = inode.set_dirty(locked, slots, task);
     // After the marks: should the store unwind, what has landed is dirty.
-    for (pos, len) in pieces(bytes) {
+    for (pos, len) in grants(bytes, ends) {
         inode.mapping().store().write_end(pos, len, len);
     }
     if mode == Mode::Grow {
@@ -301,20 +325,21 @@ fn put_in<K: Kernel, T: Task>(
         take_back(locked, inserted);
         return done;
     }
-    let (mut slots, mut reserved) = (SlotMask::EMPTY, SlotMask::EMPTY);
-    for (pos, len) in pieces(bytes) {
-        let index = PageIndex::containing(pos);
-        match ask_for_room(inode, pos, len) {
-            Room::For(granted, room) => {
-                slots |= index.bit();
-                done.bytes += granted;
-                if granted < len {
-                    // The rest of the bytes is not the file's.
-                    locked.zero(pos + granted as u64, len - granted);
+    let mut room = Granted::default();
+    while done.bytes < bytes.len() {
+        let (pos, wanted) = (bytes.start + done.bytes as u64, bytes.len() - done.bytes);
+        match ask_for_room(inode, pos, wanted) {
+            Room::For(len, reserved) => {
+                done.bytes += len;
+                let end = pos + len as u64;
+                let last = PageIndex::containing(end - 1);
+                room.add(PageRun::covering(pos, len), reserved);
+                let rest = (last.plus(1).start().min(bytes.end) - end) as usize;
+                if rest > 0 {
+                    // These bytes are not the file's.
+                    locked.zero(end, rest);
+                    room.reserved -= last.bit();
                     break;
-                }
-                if room == Reserved::Fully {
-                    reserved |= index.bit();
                 }
             }
             Room::Stored => {
@@ -328,26 +353,27 @@ fn put_in<K: Kernel, T: Task>(
         }
     }
     let landed = ByteRange { start: bytes.start, end: bytes.start + done.bytes as u64 };
-    if !slots.is_empty() {
-        done.pages = land(inode, locked, mode, landed, (slots, reserved), task).count();
+    if !room.slots.is_empty() {
+        done.pages = land(inode, locked, mode, landed, room, task).count();
     }
-    let rest = inserted - slots;
+    let rest = inserted - room.slots;
     if !rest.is_empty() {
         take_back(locked, rest);
     }
     done
 }
 
-/// The part of `bytes` in each page: where it begins, and its length.
-#[inline]
-fn pieces(bytes: ByteRange) -> impl Iterator<Item = (u64, usize)> {
+/// The parts of `bytes` that the store has granted, each of which ends in a page of `ends`: where it
+/// begins, and its length.
+#[inline(always)]
+fn grants(bytes: ByteRange, mut ends: SlotMask) -> impl Iterator<Item = (u64, usize)> {
+    let leaf = PageIndex::containing(bytes.start).leaf_base();
     let mut pos = bytes.start;
     core::iter::from_fn(move || {
-        if pos >= bytes.end {
-            return None;
-        }
+        let last = ends.first()?;
+        ends -= SlotMask::single(last);
         let start = pos;
-        pos = PageIndex::containing(start).plus(1).start().min(bytes.end);
+        pos = leaf.plus(u64::from(last) + 1).start().min(bytes.end);
         Some((start, (pos - start) as usize))
     })
 }
@@ -427,7 +453,7 @@ where
         // Strategy A prepares and commits one page after the other.
         let each = match self.request.strategy {
             Strategy::BeginEnd => len,
-            Strategy::PrepareCommit => PAGE_SIZE - bytes.start as usize % PAGE_SIZE,
+            Strategy::PrepareCommit => PageIndex::bytes_from(bytes.start),
         };
         let mut next =
             ByteRange { start: bytes.start, end: bytes.end.min(bytes.start + each as u64) };

@@ -118,8 +118,13 @@ impl AddressSpaceOperations for MemoryStore {
     }
 
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        let index = PageIndex::containing(pos).get();
-        let is_stored = self.keeps == Keeps::Pages && self.lock().pages.contains_key(&index);
+        self.write_begin_run(pos, len)
+    }
+
+    fn write_begin_run(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let [first, last] = PageIndex::first_and_last(pos, len).map(PageIndex::get);
+        let is_stored =
+            self.keeps == Keeps::Pages && self.lock().pages.range(first..=last).next().is_some();
         let contents = if is_stored { Contents::Stored } else { Contents::Hole };
         Ok(Begun { len, contents, reserved: Reserved::Fully })
     }

@@ -227,9 +227,14 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
     }
 
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        self.write_begin_run(pos, len)
+    }
+
+    fn write_begin_run(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
         let size = self.block_size as u64;
-        let page = self.blocks_of(PageIndex::containing(pos));
-        let contents = self.contents(page.clone())?;
+        let [first, last] = PageIndex::first_and_last(pos, len);
+        let pages = self.blocks_of(first).start..self.blocks_of(last).end;
+        let contents = self.contents(pages.clone())?;
         let (first, end) = (pos / size, (pos + len as u64).div_ceil(size));
         let mut room_end = pos;
         for block in first..end {
@@ -239,7 +244,7 @@ impl<D: BlockDevice, M: BlockMap, W: Wait> AddressSpaceOperations for BlockStore
                 Err(_) => break,
             }
         }
-        let is_whole = page.clone().all(|block| matches!(self.map.find(block), Ok(Some(_))));
+        let is_whole = pages.clone().all(|block| matches!(self.map.find(block), Ok(Some(_))));
         let reserved = if is_whole { Reserved::Fully } else { Reserved::Partly };
         Ok(Begun { len: len.min((room_end - pos) as usize), contents, reserved })
     }

@@ -142,3 +142,17 @@ fn two_files_share_a_budget() {
     assert!(other.write_begin(4096, 1).is_ok());
     assert_eq!(budget.left(), 1);
 }
+
+#[test]
+fn room_for_a_run_of_new_pages_is_made_as_far_as_it_goes() {
+    let budget = Arc::new(PageBudget::new(3));
+    let store = Store::within(budget.clone());
+    let begin = |pos, len| store.write_begin_run(pos, len).map(|begun| begun.len);
+    assert_eq!(begin(7, PAGE_SIZE), Ok(PAGE_SIZE));
+    assert_eq!(budget.left(), 1, "it reaches into the second page");
+    // There is no room for both pages, but for the first one.
+    let third = 2 * PAGE_SIZE as u64;
+    assert_eq!(begin(third + 5, PAGE_SIZE), Ok(PAGE_SIZE - 5));
+    assert_eq!(begin(third + PAGE_SIZE as u64, 1), Err(Errno::NoSpace));
+    assert_eq!(budget.left(), 0);
+}

@@ -107,6 +107,15 @@ where
         self.contents.write_begin(pos, len)
     }
 
+    fn write_begin_run(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
+        let [first, last] = PageIndex::first_and_last(pos, len);
+        match self.take(first.get()..last.get() + 1) {
+            Ok(()) => self.contents.write_begin_run(pos, len),
+            // There may be room for some of them.
+            Err(_) => self.write_begin(pos, len.min(PageIndex::bytes_from(pos))),
+        }
+    }
+
     fn write_end(&self, pos: u64, len: usize, copied: usize) {
         self.contents.write_end(pos, len, copied);
     }

@@ -33,6 +33,20 @@ fn pages_are_counted_once_and_holes_are_not() {
 }
 
 #[test]
+fn room_for_a_run_of_new_pages_is_made_as_far_as_it_goes() {
+    let room = Arc::new(Room::new(3));
+    let file = store(&room);
+    let begin = |pos, len| file.write_begin_run(pos, len).map(|begun| begun.len);
+    assert_eq!(begin(7, 2 * PAGE as usize), Ok(2 * PAGE as usize));
+    assert_eq!(room.left(), 0, "it reaches into the third page");
+    file.truncate_blocks(2 * PAGE);
+    // There is no room for both pages, but for the first one.
+    assert_eq!(begin(2 * PAGE + 5, PAGE as usize), Ok(PAGE as usize - 5));
+    assert_eq!(begin(3 * PAGE, 1), Err(Errno::NoSpace));
+    assert_eq!(room.pages(), 3);
+}
+
+#[test]
 fn room_that_is_made_is_counted_as_a_whole_or_not_at_all() {
     let room = Arc::new(Room::new(4));
     let file = store(&room);
