@@ -2,15 +2,14 @@
 //! CPU.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use faultless_page::{Errno, FrameNumber, Frames, PAGE_SIZE};
+use faultless_page::{Errno, FrameNumber, Frames, PAGE_SIZE, forward_to_frames};
 use faultless_parts::{CpuFrames, CurrentCpu};
 
-use super::memory::{self, Arena};
+use super::memory::{self, Part};
 use super::stats::Dice;
 
 /// CPUs that are told apart.
@@ -37,9 +36,9 @@ thread_local! {
 }
 
 impl RigFrames {
-    /// All of `arena`.
-    pub(super) fn new(arena: Arena, layout: Layout) -> Self {
-        Self(CpuFrames::new(ArenaFrames::new(arena, layout)))
+    /// All of `memory`.
+    pub(super) fn new(memory: Part, layout: Layout) -> Self {
+        Self(CpuFrames::new(ArenaFrames::new(memory, layout)))
     }
 
     /// Frames ever handed out to this thread, by any allocator.
@@ -48,32 +47,27 @@ impl RigFrames {
     }
 }
 
+/// Counts the frames of an answer.
+#[inline]
+fn counted(answer: Result<(FrameNumber, u32), Errno>) -> Result<(FrameNumber, u32), Errno> {
+    let (first, len) = answer?;
+    ALLOCATED.set(ALLOCATED.get() + u64::from(len));
+    Ok((first, len))
+}
+
 // SAFETY: those of `CpuFrames`.
 unsafe impl Frames for RigFrames {
     #[inline]
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
-        let (first, len) = self.0.allocate(pages)?;
-        ALLOCATED.set(ALLOCATED.get() + u64::from(len));
-        Ok((first, len))
-    }
-
-    fn retain(&self, frame: FrameNumber) {
-        self.0.retain(frame);
-    }
-
-    fn references(&self, frame: FrameNumber) -> u32 {
-        self.0.references(frame)
-    }
-
-    unsafe fn release(&self, frame: FrameNumber) {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.release(frame) };
+        counted(self.0.allocate(pages))
     }
 
     #[inline]
-    fn address(&self, frame: FrameNumber) -> NonNull<u8> {
-        self.0.address(frame)
+    fn allocate_hot(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
+        counted(self.0.allocate_hot(pages))
     }
+
+    forward_to_frames!(self => self.0; all_but_allocate);
 }
 
 /// How frames lie that are allocated one after the other.
@@ -85,54 +79,64 @@ pub(super) enum Layout {
     Scattered,
 }
 
-/// Frames from an arena, first in, first out, so that a frame is cold when it is used again.
+/// Frames from a part of an arena, the next free one each time, so that a frame is cold when it is
+/// used again, and those that lie side by side stay together.
 #[derive(Debug)]
 struct ArenaFrames {
-    arena: Arena,
-    /// Reference counts. Frame 1 is the first: zero is never a frame.
+    memory: Part,
+    /// Reference counts, 0 of those that are free. Frame 1 is the first of the arena: zero is never
+    /// a frame.
     counts: Vec<AtomicU32>,
-    free: Mutex<VecDeque<u32>>,
+    /// All frames of the part, in the order in which they are handed out.
+    order: Vec<u32>,
+    /// Where in that order the next one is.
+    next: Mutex<usize>,
 }
 
 impl ArenaFrames {
-    fn new(arena: Arena, layout: Layout) -> Self {
-        let pages = (arena.bytes() / PAGE_SIZE) as u32;
-        let mut free: Vec<u32> = (1..=pages).collect();
+    fn new(memory: Part, layout: Layout) -> Self {
+        let pages = (memory.place(0).0.bytes() / PAGE_SIZE) as u32;
+        let frame = |at: usize| (memory.place(at).1 / PAGE_SIZE) as u32 + 1;
+        let mut order: Vec<u32> = (0..memory.bytes()).step_by(PAGE_SIZE).map(frame).collect();
         if layout == Layout::Scattered {
-            Dice::new(0x5ca7).shuffle(&mut free);
+            Dice::new(0x5ca7).shuffle(&mut order);
         }
-        Self {
-            arena,
-            counts: (0..=pages).map(|_| AtomicU32::new(0)).collect(),
-            free: Mutex::new(free.into()),
-        }
-    }
-
-    fn free(&self) -> MutexGuard<'_, VecDeque<u32>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        let counts = (0..=pages).map(|_| AtomicU32::new(0)).collect();
+        Self { memory, counts, order, next: Mutex::new(0) }
     }
 
     fn count(&self, frame: u32) -> &AtomicU32 {
         &self.counts[frame as usize]
     }
+
+    /// Takes a frame, if it is free and the caller holds the lock.
+    fn take(&self, frame: u32) -> bool {
+        let count = self.count(frame);
+        let is_free = count.load(Ordering::Acquire) == 0;
+        if is_free {
+            count.store(1, Ordering::Relaxed);
+        }
+        is_free
+    }
 }
 
-// SAFETY: a number is on the free list or has a count, never both, and comes back only at zero.
+// SAFETY: a frame is handed out when its count is 0, under the lock, and has a count from then on.
 // Numbers are offsets into one mapping, whose every page is writable, initialised and lives as long
 // as `self`.
 unsafe impl Frames for ArenaFrames {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
-        let mut free = self.free();
-        let first = free.pop_front().ok_or(Errno::NoMemory)?;
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, after) = self.order.split_at(*next);
+        let mut rest = after.iter().chain(before).enumerate();
+        let found = rest.find_map(|(passed, &frame)| self.take(frame).then_some((passed, frame)));
+        let (passed, first) = found.ok_or(Errno::NoMemory)?;
         let mut len = 1;
-        while len < pages && free.front() == Some(&(first + len)) {
-            free.pop_front();
+        while len < pages
+            && rest.next().is_some_and(|(_, &frame)| frame == first + len && self.take(frame))
+        {
             len += 1;
         }
-        drop(free);
-        for frame in first..first + len {
-            self.count(frame).store(1, Ordering::Relaxed);
-        }
+        *next = (*next + passed + len as usize) % self.order.len();
         Ok((FrameNumber::new(first).ok_or(Errno::NoMemory)?, len))
     }
 
@@ -145,15 +149,51 @@ unsafe impl Frames for ArenaFrames {
     }
 
     unsafe fn release(&self, frame: FrameNumber) {
-        if self.count(frame.get()).fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.free().push_back(frame.get());
-        }
+        self.count(frame.get()).fetch_sub(1, Ordering::AcqRel);
     }
 
     #[inline]
     fn address(&self, frame: FrameNumber) -> NonNull<u8> {
         let offset = (frame.get() as usize - 1) * PAGE_SIZE;
         // SAFETY: a frame that was handed out lies in the arena.
-        unsafe { self.arena.start().add(offset) }
+        unsafe { self.memory.place(0).0.start().add(offset) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Arena;
+    use super::*;
+
+    #[test]
+    fn frames_that_lie_side_by_side_stay_together_and_come_back_last() -> std::io::Result<()> {
+        let [memory, _] = Part::two(1 << 20)?;
+        let frames = ArenaFrames::new(memory, Layout::Contiguous);
+        let mut seen = Vec::new();
+        // The part is 512 frames.
+        for round in 0..40 {
+            let (first, len) = frames.allocate(32).expect("free");
+            assert_eq!(len, 32, "round {round}");
+            for place in [2, 0, 1].into_iter().chain(3..32) {
+                let frame = first.checked_add(place).expect("a number");
+                // SAFETY: just handed out, with one count.
+                unsafe { frames.release(frame) };
+            }
+            seen.push(first.get());
+        }
+        assert_eq!(seen[..16], (0..16).map(|run| 1 + 32 * run).collect::<Vec<_>>());
+        assert_eq!(seen[16..32], seen[..16]);
+        Ok(())
+    }
+
+    #[test]
+    fn each_frame_is_handed_out_once() -> std::io::Result<()> {
+        let arena = Arena::new(1 << 20)?;
+        let frames = ArenaFrames::new(arena.into(), Layout::Scattered);
+        let mut all: Vec<u32> =
+            std::iter::from_fn(|| frames.allocate(1).ok()).map(|(frame, _)| frame.get()).collect();
+        all.sort_unstable();
+        assert_eq!(all, (1..=256).collect::<Vec<_>>());
+        Ok(())
     }
 }

@@ -208,7 +208,7 @@ mod tests {
     const MOST: &[(&str, usize)] = &[
         ("write 1 B", 315),
         ("write 64 B", 315),
-        ("append 4 KiB", 830),
+        ("append 4 KiB", 950),
         ("read 1 B", 240),
         ("read 4 KiB", 245),
     ];

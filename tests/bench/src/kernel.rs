@@ -23,7 +23,7 @@ use faultless_usercopy::arch::NoWindow;
 use faultless_usercopy::{CurrentUser, IovIter, MayFault, UserAddr, UserMemory, UserSlice};
 
 use super::frames::{Layout, RigFrames};
-use super::memory::{self, Arena};
+use super::memory::{self, Arena, Part};
 use super::preemption::PreemptionOff;
 use super::recorder::Recorded;
 
@@ -189,7 +189,7 @@ pub(super) struct Rig<K: Measured = Bare> {
 
 impl Rig {
     /// An empty file without a store over `frames`, and a user who owns `memory`.
-    pub(super) fn new(frames: Arena, layout: Layout, memory: Arc<Arena>) -> Self {
+    pub(super) fn new(frames: impl Into<Part>, layout: Layout, memory: Arc<Arena>) -> Self {
         Self::over(MemoryStore::volatile(), frames, layout, memory)
     }
 }
@@ -198,11 +198,11 @@ impl<K: Measured> Rig<K> {
     /// An empty file of `store` over `frames`, and a user who owns `memory`.
     pub(super) fn over(
         store: Arc<dyn AddressSpaceOperations>,
-        frames: Arena,
+        frames: impl Into<Part>,
         layout: Layout,
         memory: Arc<Arena>,
     ) -> Self {
-        let cache = PageCache::new(RigFrames::new(frames, layout), Yielding);
+        let cache = PageCache::new(RigFrames::new(frames.into(), layout), Yielding);
         Self::in_cache(Arc::new(cache), store, memory)
     }
 

@@ -66,7 +66,7 @@ pub struct Options {
     /// The same. May be given several times.
     #[arg(long, value_name = "NUMBER")]
     row: Vec<u32>,
-    /// Rounds a row.
+    /// Rounds a row, at least: there are more where they differ much.
     #[arg(long, default_value_t = 101, value_parser = clap::value_parser!(u16).range(3..))]
     rounds: u16,
     /// Few rounds and short scenes: a look, not a measurement.
@@ -271,7 +271,12 @@ impl Session {
         mut all: Vec<S>,
         dice: &mut Dice,
     ) -> Line {
-        let measured = measure(&mut all, self.rounds, dice, || self.bar.inc(1));
+        let measured = measure(&mut all, self.rounds, dice, |is_planned| {
+            if !is_planned {
+                self.bar.inc_length(1);
+            }
+            self.bar.inc(1);
+        });
         Line::measured(row.number, row.title, unit, goals, &measured)
     }
 
@@ -283,7 +288,11 @@ impl Session {
         let missing = tmpfs::refused().map_or_else(String::new, |why| {
             format!("\n\nNOT MEASURED, tmpfs with huge pages, which could not be had: {why}.")
         });
-        format!("{quick}{rounds} rounds a row, seed {seed}, CPU {}{other}.{missing}", cpus.own)
+        let (own, most) = (cpus.own, rounds * measure::REPEATS);
+        let cold = memory::cold_bytes() >> 20;
+        format!(
+            "{quick}{rounds} rounds a row and up to {most} where they differ, seed {seed}, CPU {own}{other}; cold memory: {cold} MiB.{missing}"
+        )
     }
 }
 

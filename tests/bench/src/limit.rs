@@ -162,7 +162,7 @@ mod tests {
     fn a_write_changes_its_bytes_and_no_other_and_a_read_brings_them_back() {
         for how in [Copier::Libc, Copier::RepMovsb] {
             let (limit, frames, user) = limit(how).expect("memory");
-            fill(&user, 0, 2 * PAGE_SIZE);
+            fill((&user, 0), 2 * PAGE_SIZE);
             for (pos, len) in [(0, 1), (4999 * 4096 + 4095, 1), (64 * 4096 + 7, 64), (4096, 8192)] {
                 let before = bytes_of(&frames, 0, frames.bytes());
                 assert!(limit.write(pos as u64, &user, len), "{len} bytes at {pos}");
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_write_to_a_locked_page_copies_nothing() {
         let (limit, frames, user) = limit(Copier::Libc).expect("memory");
-        fill(&user, 0, 1);
+        fill((&user, 0), 1);
         let leaf = limit.lookup(70).expect("a leaf");
         leaf.locked.fetch_or(1 << 6, Relaxed);
         assert!(!limit.write(70 * 4096, &user, 1));

@@ -12,6 +12,10 @@ use super::stats::{Dice, Spread};
 
 /// How long one sample of one contestant should take.
 const SAMPLE: Duration = Duration::from_micros(150);
+/// Most rounds of a row whose rounds differ much, as a multiple of those wanted.
+pub(super) const REPEATS: usize = 8;
+/// The relative standard error of a median that is good enough.
+const SETTLED: f64 = 0.01;
 /// Rounds that may be dropped and repeated, as a multiple of those wanted.
 const PATIENCE: usize = 4;
 
@@ -118,11 +122,6 @@ impl Contestant {
         Self { role, run: Box::new(run), reset: Box::new(|| {}), most: u64::MAX }
     }
 
-    /// The same in another part.
-    pub(super) fn playing(self, role: Role) -> Self {
-        Self { role, ..self }
-    }
-
     /// With something that lasts as long as the contestant.
     pub(super) fn keeping(self, kept: impl Sized + 'static) -> Self {
         let mut run = self.run;
@@ -162,30 +161,12 @@ impl Sampled for Contestant {
     }
 }
 
-/// What each contestant's sample came to, in one round.
-#[derive(Clone, Debug)]
-struct Round(Vec<(Role, f64)>);
-
-impl Round {
-    /// The best time of those who play a part.
-    fn best(&self, role: Role) -> Option<f64> {
-        let times = self.0.iter().filter(|(played, _)| *played == role).map(|(_, time)| *time);
-        times.reduce(f64::min)
-    }
-
-    /// What the subject is compared with. Tmpfs is what it takes beyond the system call.
-    fn reference(&self, role: Role) -> Option<f64> {
-        let time = self.best(role)?;
-        if !matches!(role, Role::Tmpfs | Role::HugeTmpfs) {
-            return Some(time);
-        }
-        Some(time - self.best(Role::NullSyscall).unwrap_or(0.0)).filter(|time| *time > 0.0)
-    }
-}
-
 /// The rounds of one row.
 pub(super) struct Measured {
-    rounds: Vec<Round>,
+    /// What the contestants play.
+    roles: Vec<Role>,
+    /// What the sample of each of them came to, in their order.
+    rounds: Vec<Vec<f64>>,
     /// Rounds that were dropped for a switch of threads.
     pub(super) dropped: usize,
 }
@@ -198,13 +179,43 @@ impl Measured {
 
     /// One's value relative to another's.
     pub(super) fn ratio_of(&self, one: Role, other: Role) -> Option<Spread> {
-        let ratio = |round: &Round| Some(round.best(one)? / round.reference(other)?);
+        let (one, other) = (self.best(one)?, self.reference(other)?);
+        let ratio = |round: &Vec<f64>| Some(round[one] / other(round)?);
         Spread::of(self.rounds.iter().filter_map(ratio).collect())
+    }
+
+    /// The best of those who play a part: with the least median. The fastest of each round would
+    /// be the luckiest, where the machine is noisy.
+    fn best(&self, role: Role) -> Option<usize> {
+        let median = |at: usize| Spread::of(self.rounds.iter().map(|round| round[at]).collect());
+        let medians = self.roles.iter().enumerate().filter(|(_, played)| **played == role);
+        let medians = medians.filter_map(|(at, _)| Some((at, median(at)?.median)));
+        medians.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(at, _)| at)
+    }
+
+    /// What the subject is compared with, in a round. Tmpfs is what it takes beyond the system
+    /// call.
+    fn reference(&self, role: Role) -> Option<impl Fn(&Vec<f64>) -> Option<f64>> {
+        let at = self.best(role)?;
+        let is_call = matches!(role, Role::Tmpfs | Role::HugeTmpfs);
+        let null = is_call.then(|| self.best(Role::NullSyscall)).flatten();
+        Some(move |round: &Vec<f64>| {
+            let time = round[at] - null.map_or(0.0, |null| round[null]);
+            Some(time).filter(|time| !is_call || *time > 0.0)
+        })
+    }
+
+    /// Whether more rounds would hardly move the medians of the ratios.
+    fn is_settled(&self) -> bool {
+        let rounds = self.rounds.len();
+        let ratios = Role::COMPARED.iter().filter_map(|&role| self.ratio(role));
+        ratios.into_iter().all(|ratio| ratio.error_of_median(rounds) <= SETTLED * ratio.median)
     }
 
     /// The value of one of them.
     pub(super) fn time(&self, role: Role) -> Option<Spread> {
-        Spread::of(self.rounds.iter().filter_map(|round| round.reference(role)).collect())
+        let time = self.reference(role)?;
+        Spread::of(self.rounds.iter().filter_map(time).collect())
     }
 }
 
@@ -223,30 +234,37 @@ fn calibrate(contestants: &mut [impl Sampled]) -> Vec<u64> {
     all
 }
 
-/// Runs the rounds. `tick` is called after each.
+/// Runs the rounds that are wanted, and as many again, up to [`REPEATS`] times as many in all, while
+/// chance has too large a part in the medians. `tick` is called after each, and told whether more of
+/// them were wanted from the beginning.
 pub(super) fn measure(
     contestants: &mut [impl Sampled],
     wanted: usize,
     dice: &mut Dice,
-    mut tick: impl FnMut(),
+    mut tick: impl FnMut(bool),
 ) -> Measured {
     let iterations = calibrate(contestants);
     let mut order: Vec<usize> = (0..contestants.len()).collect();
-    let mut measured = Measured { rounds: Vec::with_capacity(wanted), dropped: 0 };
-    while measured.rounds.len() < wanted {
+    let roles = contestants.iter().map(Sampled::role).collect();
+    let mut measured = Measured { roles, rounds: Vec::with_capacity(wanted), dropped: 0 };
+    let mut enough = wanted;
+    while measured.rounds.len() < enough {
         dice.shuffle(&mut order);
         let switches = disturbances(contestants);
-        let times = order
-            .iter()
-            .map(|&at| (contestants[at].role(), contestants[at].sample(iterations[at])))
-            .collect();
+        let mut times = vec![0.0; contestants.len()];
+        for &at in &order {
+            times[at] = contestants[at].sample(iterations[at]);
+        }
         // On a machine that is never quiet, a disturbed round is better than none.
         if disturbances(contestants) != switches && measured.dropped < wanted * PATIENCE {
             measured.dropped += 1;
             continue;
         }
-        measured.rounds.push(Round(times));
-        tick();
+        measured.rounds.push(times);
+        tick(measured.rounds.len() <= wanted);
+        if measured.rounds.len() == enough && enough < wanted * REPEATS && !measured.is_settled() {
+            enough += wanted;
+        }
     }
     measured
 }
@@ -259,25 +277,26 @@ fn disturbances(contestants: &[impl Sampled]) -> i64 {
 mod tests {
     use super::*;
 
-    fn measured(rounds: &[&[(Role, f64)]]) -> Measured {
-        Measured { rounds: rounds.iter().map(|r| Round(r.to_vec())).collect(), dropped: 0 }
+    fn measured(roles: &[Role], rounds: &[&[f64]]) -> Measured {
+        let rounds = rounds.iter().map(|round| round.to_vec()).collect();
+        Measured { roles: roles.to_vec(), rounds, dropped: 0 }
     }
 
     #[test]
     fn ratios_are_taken_inside_a_round_and_against_the_best_copy() {
-        let measured = measured(&[
-            &[(Role::Subject, 30.0), (Role::Memcpy, 20.0), (Role::Memcpy, 15.0)],
-            &[(Role::Subject, 60.0), (Role::Memcpy, 30.0), (Role::Memcpy, 40.0)],
-        ]);
-        assert_eq!(measured.ratio(Role::Memcpy).map(|s| s.median), Some(2.0));
+        let roles = [Role::Subject, Role::Memcpy, Role::Memcpy];
+        let rounds: [&[f64]; 3] = [&[30.0, 50.0, 15.0], &[60.0, 20.0, 30.0], &[90.0, 50.0, 45.0]];
+        let measured = measured(&roles, &rounds);
+        assert_eq!(measured.ratio(Role::Memcpy), Spread::of(vec![2.0, 2.0, 2.0]));
+        assert_eq!(measured.time(Role::Memcpy).map(|s| s.median), Some(30.0));
         assert_eq!(measured.ratio(Role::Tree), None);
     }
 
     #[test]
     fn tmpfs_is_counted_without_the_system_call() {
         for tmpfs in [Role::Tmpfs, Role::HugeTmpfs] {
-            let measured =
-                measured(&[&[(Role::Subject, 10.0), (tmpfs, 300.0), (Role::NullSyscall, 100.0)]]);
+            let roles = [Role::Subject, tmpfs, Role::NullSyscall];
+            let measured = measured(&roles, &[&[10.0, 300.0, 100.0]]);
             assert_eq!(measured.ratio(tmpfs).map(|s| s.median), Some(0.05));
             assert_eq!(measured.time(tmpfs).map(|s| s.median), Some(200.0));
         }
@@ -292,7 +311,18 @@ mod tests {
         })
         .with_reset(100, move || reset.set(100))];
         let mut rounds = 0;
-        measure(&mut contestants, 3, &mut Dice::new(1), || rounds += 1);
-        assert_eq!(rounds, 3);
+        measure(&mut contestants, 3, &mut Dice::new(1), |_| rounds += 1);
+        assert!((3..=3 * REPEATS).contains(&rounds), "{rounds}");
+    }
+
+    #[test]
+    fn rows_that_differ_from_round_to_round_get_more_rounds() {
+        let is_settled =
+            |rounds: &[&[f64]]| measured(&[Role::Subject, Role::Memcpy], rounds).is_settled();
+        let (slow, fast): (&[f64], &[f64]) = (&[30.0, 20.0], &[20.0, 20.0]);
+        assert!(is_settled(&[slow; 10]));
+        let both = [[slow; 10], [fast; 10]].concat();
+        assert!(!is_settled(&both));
+        assert!(is_settled(&both.repeat(200)), "the more, the better is it known");
     }
 }

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 /// Anonymous memory, zeroed, page-aligned, resident, in huge pages where the system gives some, so
 /// that every contestant has the same chance with the TLB.
@@ -78,6 +79,65 @@ unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
 
+/// All of an arena, or one of two parts that alternate: memory is not equally fast everywhere, and
+/// contestants are to have the same.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    arena: Arc<Arena>,
+    /// Which of the two it is.
+    of_two: Option<usize>,
+}
+
+impl Part {
+    /// Bytes that lie side by side in a part of two: those of a huge page.
+    const STRIPE: usize = 2 << 20;
+
+    /// Two parts of at least `bytes` each.
+    ///
+    /// # Errors
+    /// The system's, when there is not enough memory.
+    pub(super) fn two(bytes: usize) -> io::Result<[Self; 2]> {
+        let arena = Arc::new(Arena::new(2 * bytes.next_multiple_of(Self::STRIPE))?);
+        Ok([0, 1].map(|part| Self { arena: arena.clone(), of_two: Some(part) }))
+    }
+
+    /// Its size.
+    pub(super) fn bytes(&self) -> usize {
+        if self.of_two.is_some() { self.arena.bytes() / 2 } else { self.arena.bytes() }
+    }
+
+    /// The arena, and where in it byte `at` of the part is. What follows lies behind it, up to the
+    /// next multiple of 2 MiB.
+    #[inline]
+    pub(super) fn place(&self, at: usize) -> (&Arena, usize) {
+        let stripe = at / Self::STRIPE * Self::STRIPE;
+        (&self.arena, self.of_two.map_or(at, |part| at + stripe + part * Self::STRIPE))
+    }
+}
+
+impl From<Arena> for Part {
+    fn from(arena: Arena) -> Self {
+        Self { arena: Arc::new(arena), of_two: None }
+    }
+}
+
+/// Bytes of memory that is too large for any cache of the CPU: four times the last one, 256 MiB at
+/// least, and no more than a sixteenth of what the machine has to give, since the contestants of a
+/// row have as much each. As the machine was when this was first asked for.
+pub(super) fn cold_bytes() -> usize {
+    const LEAST: usize = 256 << 20;
+    static BYTES: OnceLock<usize> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let [cache, pages, page] =
+            [libc::_SC_LEVEL3_CACHE_SIZE, libc::_SC_AVPHYS_PAGES, libc::_SC_PAGESIZE].map(|name| {
+                // SAFETY: the call has no other effect than its answer.
+                usize::try_from(unsafe { libc::sysconf(name) }).unwrap_or(0)
+            });
+        let most = pages.saturating_mul(page) / 16;
+        (4 * cache).min(most).max(LEAST).next_multiple_of(LEAST)
+    })
+}
+
 /// How bytes are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Copier {
@@ -129,7 +189,7 @@ unsafe fn rep_movsb(dst: *mut u8, src: *const u8, len: usize) {
 
 /// Sets `len` bytes of an arena.
 #[inline]
-pub(super) fn fill(arena: &Arena, offset: usize, len: usize) {
+pub(super) fn fill((arena, offset): (&Arena, usize), len: usize) {
     let dst = arena.at(offset, len);
     // SAFETY: the range lies in the arena, as `at` checked.
     unsafe {

@@ -22,7 +22,7 @@ mod threads;
 
 pub(super) use calls::{FLAT, flat_at, hot};
 
-use calls::{cold, flat, read, scattered};
+use calls::{cold, flat, random, read, scattered};
 use reclaim::Call;
 pub(crate) use reclaim::ReadThrough;
 use shared::{KIB, MIB};
@@ -105,7 +105,7 @@ pub(super) const ROWS: &[Row] = &[
     timed(1, "64 B overwrite, hot", SMALL, |_| hot(64)),
     exact(1, "locked operations of a hot overwrite", counts::overwrite),
     timed(2, "4 KiB overwrite, hot", &[copy_bar(1.8, 1.5), LIMIT], |_| hot(4 * KIB)),
-    timed(3, "4 KiB overwrite, cold random", &[copy_bar(1.35, 1.2)], |_| cold(4 * KIB)),
+    timed(3, "4 KiB overwrite, random over 256 MiB", &[copy_bar(1.35, 1.2)], |_| random(4 * KIB)),
     timed(4, "64 KiB overwrite, hot", &[copy_bar(1.05, 1.02)], |_| hot(64 * KIB)),
     timed(5, "64 KiB overwrite, scattered frames", &[copy_bar(1.08, 1.0)], |_| scattered()),
     timed(6, "64 KiB overwrite, cold", &[copy_bar(1.12, 1.05)], |_| cold(64 * KIB)),

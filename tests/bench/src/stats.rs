@@ -25,6 +25,18 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// The standard error of the median of so many values that are spread like this, as if they
+    /// were distributed normally.
+    pub(super) fn error_of_median(&self, values: usize) -> f64 {
+        /// Standard deviations between the tenth and the ninetieth percentile.
+        const DEVIATIONS: f64 = 2.563;
+        /// The standard error of a median, relative to that of a mean: the root of half of pi.
+        const OF_MEDIAN: f64 = 1.253;
+        OF_MEDIAN * (self.p90 - self.p10) / DEVIATIONS / (values as f64).sqrt()
+    }
+}
+
 fn at_quantile(sorted: &[f64], percent: usize) -> f64 {
     sorted[(sorted.len() - 1) * percent / 100]
 }

@@ -12,12 +12,12 @@ use faultless_filemap::WriteOptions;
 use faultless_host::stores::MemoryStore;
 use faultless_page::PAGE_SIZE;
 
-use super::shared::{COLD, KIB, MIB, TWICE, nothing, user_memory};
+use super::shared::{KIB, MIB, TWICE, nothing, user_memory};
 use crate::frames::Layout;
 use crate::kernel::{Measured, Rig};
 use crate::limit::{Limit, Section};
 use crate::measure::{Contestant, Role};
-use crate::memory::{Arena, Copier, bytes_of, copy};
+use crate::memory::{Arena, Copier, Part, bytes_of, cold_bytes, copy};
 use crate::rivals::filled_tree;
 use crate::stats::Dice;
 use crate::tmpfs::{self, Pages, pread, pwrite};
@@ -74,7 +74,19 @@ impl Places {
 
 /// A rig with `bytes` of a file in the cache, and room for the index beside them.
 fn filled<K: Measured>(bytes: usize, layout: Layout) -> io::Result<Rc<Rig<K>>> {
-    let frames = Arena::new(bytes + bytes / 8 + 4 * MIB)?;
+    filled_over(Arena::new(with_room(bytes))?, bytes, layout)
+}
+
+/// How much memory a rig with so many bytes of a file takes.
+const fn with_room(bytes: usize) -> usize {
+    bytes + bytes / 8 + 4 * MIB
+}
+
+fn filled_over<K: Measured>(
+    frames: impl Into<Part>,
+    bytes: usize,
+    layout: Layout,
+) -> io::Result<Rc<Rig<K>>> {
     let rig = Rig::over(MemoryStore::volatile(), frames, layout, user_memory()?);
     fill_file(&rig, 0, bytes);
     Ok(Rc::new(rig))
@@ -118,15 +130,27 @@ pub(crate) fn hot(len: usize) -> io::Result<Vec<Contestant>> {
     Ok(all)
 }
 
+/// Bytes of the file of row 3, whatever the caches of this machine.
+const RANDOM: usize = 256 * MIB;
+
+pub(super) fn random(len: usize) -> io::Result<Vec<Contestant>> {
+    anywhere(len, RANDOM)
+}
+
 pub(super) fn cold(len: usize) -> io::Result<Vec<Contestant>> {
-    overwrite(len, COLD, &Places::new((COLD / len) as u64, len))
+    anywhere(len, cold_bytes())
+}
+
+/// Overwrites of any `len` bytes of so many.
+fn anywhere(len: usize, bytes: usize) -> io::Result<Vec<Contestant>> {
+    overwrite(len, bytes, &Places::new((bytes / len) as u64, len))
 }
 
 fn overwrite(len: usize, bytes: usize, places: &Places) -> io::Result<Vec<Contestant>> {
-    let rig = filled(bytes, Layout::Contiguous)?;
+    let [frames, plain] = Part::two(with_room(bytes))?;
+    let rig = filled_over(frames, bytes, Layout::Contiguous)?;
     let source = bytes_of(rig.memory(), 0, len);
     let mut all = overwrites(&rig, places, len);
-    let plain = Rc::new(Arena::new(bytes)?);
     all.extend(plain_copies(&plain, rig.memory(), places, len));
     all.extend(tree_writes(places, bytes, &source));
     all.extend(tmpfs_writes(places, bytes, source)?);
@@ -135,7 +159,7 @@ fn overwrite(len: usize, bytes: usize, places: &Places) -> io::Result<Vec<Contes
 
 /// Both kinds of `memcpy` to the same places of plain memory.
 fn plain_copies(
-    to: &Rc<Arena>,
+    to: &Part,
     from: &Arc<Arena>,
     places: &Places,
     len: usize,
@@ -145,7 +169,7 @@ fn plain_copies(
             let (to, from, mut at) = (to.clone(), from.clone(), places.clone());
             Contestant::new(Role::Memcpy, move |n| {
                 for _ in 0..n {
-                    copy(how, (&to, at.next() as usize), (&from, 0), black_box(len));
+                    copy(how, to.place(at.next() as usize), (&from, 0), black_box(len));
                 }
             })
         })

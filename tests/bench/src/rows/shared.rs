@@ -12,8 +12,6 @@ use crate::memory::{Arena, null_syscall};
 pub(super) const KIB: usize = 1024;
 /// One MiB.
 pub(super) const MIB: usize = 1024 * KIB;
-/// What is too large for any cache of the CPU.
-pub(super) const COLD: usize = 256 * MIB;
 /// What the user's memory has room for.
 const USER: usize = 2 * MIB;
 
