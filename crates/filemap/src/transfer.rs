@@ -90,9 +90,10 @@ fn copy_across_pages_in<K: Kernel, U: UserMemory + ?Sized>(
     from.len() - copied
 }
 
-/// Fills frames that are in no file yet, and are as many as that takes: from byte `offset` on, which
-/// lies in the first one, with all that remains of a request, and with zeros around that, if all of
-/// it comes. Does not fault. How many bytes of it did not come. The cursor of the request stays.
+/// Fills frames that are in no file yet, and are as many as that takes: from byte `offset` on,
+/// which lies in the first one, with all that remains of a request, and with zeros around that, if
+/// all of it comes. Does not fault. How many bytes of it did not come. The cursor of the request
+/// stays.
 #[inline(always)]
 pub(crate) fn fill_whole<K: Kernel, U: UserMemory + ?Sized>(
     frames: &mut FrameBatch<'_, K>,

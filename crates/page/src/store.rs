@@ -183,9 +183,9 @@ pub trait AddressSpaceOperations: Send + Sync {
     /// Nothing was begun: no [`write_end`](Self::write_end) follows.
     fn write_begin(&self, pos: u64, len: usize) -> Result<Begun, Errno>;
 
-    /// As [`write_begin`](Self::write_begin), for bytes that may lie in several pages of a leaf, all
-    /// of which are new in the cache: makes room for as many of them as the store likes, from the
-    /// first one on. What the answer says holds for each of the pages that it has room for. The
+    /// As [`write_begin`](Self::write_begin), for bytes that may lie in several pages of a leaf,
+    /// all of which are new in the cache: makes room for as many of them as the store likes, from
+    /// the first one on. What the answer says holds for each of the pages that it has room for. The
     /// pages are locked, and one [`write_end`](Self::write_end) follows for all of them. The
     /// default makes room in the first page only.
     ///

@@ -234,9 +234,9 @@ fn calibrate(contestants: &mut [impl Sampled]) -> Vec<u64> {
     all
 }
 
-/// Runs the rounds that are wanted, and as many again, up to [`REPEATS`] times as many in all, while
-/// chance has too large a part in the medians. `tick` is called after each, and told whether more of
-/// them were wanted from the beginning.
+/// Runs the rounds that are wanted, and as many again, up to [`REPEATS`] times as many in all,
+/// while chance has too large a part in the medians. `tick` is called after each, and told whether
+/// more of them were wanted from the beginning.
 pub(super) fn measure(
     contestants: &mut [impl Sampled],
     wanted: usize,

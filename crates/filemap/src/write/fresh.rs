@@ -363,8 +363,8 @@ fn put_in<K: Kernel, T: Task>(
     done
 }
 
-/// The parts of `bytes` that the store has granted, each of which ends in a page of `ends`: where it
-/// begins, and its length.
+/// The parts of `bytes` that the store has granted, each of which ends in a page of `ends`: where
+/// it begins, and its length.
 #[inline(always)]
 fn grants(bytes: ByteRange, mut ends: SlotMask) -> impl Iterator<Item = (u64, usize)> {
     let leaf = PageIndex::containing(bytes.start).leaf_base();
