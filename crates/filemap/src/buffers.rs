@@ -7,30 +7,30 @@
 use faultless_usercopy::{IovIter, UserMemory, UserSlice, WholeRequest};
 
 /// The user memory of a request.
-pub(crate) trait Buffers<'a, U: UserMemory + ?Sized>: Sized {
-    /// All of it, if it is one piece in the user range.
-    fn whole(&self) -> Option<WholeRequest<'a, U>>;
+pub(crate) trait Buffers<U: UserMemory + ?Sized>: Sized {
+    /// All of the request, if it is one piece in the user range.
+    fn whole(&self) -> Option<WholeRequest<'_, U>>;
 
-    /// All of the piece was transferred.
-    fn finish_whole(&mut self);
+    /// All of the request was transferred, which is one piece.
+    fn finish_whole(self);
 
     /// Goes on with a cursor at its beginning, which stands behind what was transferred in the end.
-    fn with_cursor<R>(self, go_on: impl FnOnce(&mut IovIter<'a, U>) -> R) -> R;
+    fn with_cursor<R>(self, go_on: impl FnOnce(&mut IovIter<'_, U>) -> R) -> R;
 }
 
-impl<'a, U: UserMemory + ?Sized> Buffers<'a, U> for &mut IovIter<'a, U> {
+impl<U: UserMemory + ?Sized> Buffers<U> for &mut IovIter<'_, U> {
     #[inline(always)]
-    fn whole(&self) -> Option<WholeRequest<'a, U>> {
+    fn whole(&self) -> Option<WholeRequest<'_, U>> {
         IovIter::whole(self)
     }
 
     #[inline(always)]
-    fn finish_whole(&mut self) {
+    fn finish_whole(self) {
         IovIter::finish_whole(self);
     }
 
     #[inline(always)]
-    fn with_cursor<R>(self, go_on: impl FnOnce(&mut IovIter<'a, U>) -> R) -> R {
+    fn with_cursor<R>(self, go_on: impl FnOnce(&mut IovIter<'_, U>) -> R) -> R {
         go_on(self)
     }
 }
@@ -38,21 +38,21 @@ impl<'a, U: UserMemory + ?Sized> Buffers<'a, U> for &mut IovIter<'a, U> {
 /// One buffer.
 pub(crate) struct Single<'a, U: UserMemory + ?Sized> {
     pub(crate) user: &'a U,
-    pub(crate) slice: &'a UserSlice,
+    pub(crate) slice: UserSlice,
 }
 
-impl<'a, U: UserMemory + ?Sized> Buffers<'a, U> for Single<'a, U> {
+impl<U: UserMemory + ?Sized> Buffers<U> for Single<'_, U> {
     #[inline(always)]
-    fn whole(&self) -> Option<WholeRequest<'a, U>> {
-        WholeRequest::new(self.user, *self.slice)
+    fn whole(&self) -> Option<WholeRequest<'_, U>> {
+        WholeRequest::new(self.user, self.slice)
     }
 
     #[inline(always)]
-    fn finish_whole(&mut self) {}
+    fn finish_whole(self) {}
 
     #[cold]
     #[inline(never)]
-    fn with_cursor<R>(self, go_on: impl FnOnce(&mut IovIter<'a, U>) -> R) -> R {
-        go_on(&mut IovIter::from_slice(self.user, self.slice))
+    fn with_cursor<R>(self, go_on: impl FnOnce(&mut IovIter<'_, U>) -> R) -> R {
+        go_on(&mut IovIter::from_slice(self.user, &self.slice))
     }
 }

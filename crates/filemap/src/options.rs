@@ -47,6 +47,12 @@ impl WriteOptions {
         Self { position: Position::Append, sync: None, strategy: None }
     }
 
+    /// Whether nothing but strategy B is asked for, besides the position.
+    #[inline(always)]
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.sync.is_none() && !matches!(self.strategy, Some(Strategy::PrepareCommit))
+    }
+
     /// The same, with this algorithm.
     #[must_use]
     pub const fn with_strategy(mut self, strategy: Strategy) -> Self {

@@ -12,7 +12,7 @@
 
 use core::mem;
 
-use faultless_page::{Count, Errno, Kernel, PageRun, SleepGuard, Trace, Usage};
+use faultless_page::{Count, Errno, Kernel, PageIndex, PageRun, SleepGuard, Trace, Usage};
 use faultless_usercopy::{IovIter, UserMemory, UserSlice, WholeRequest};
 
 use crate::buffers::{Buffers, Single};
@@ -122,7 +122,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::Read, None, task)
+        self.read_with(token, IovIter::whole(to), || to, pos, &Missing::Read, None, task)
     }
 
     /// As [`read`](Self::read), but waits for no page, no store and no other task: `RWF_NOWAIT`.
@@ -139,7 +139,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::WouldBlock, None, task)
+        self.read_with(token, IovIter::whole(to), || to, pos, &Missing::WouldBlock, None, task)
     }
 
     /// As [`read`](Self::read), and reads ahead what the streams of `ahead`, an open file's, are
@@ -158,7 +158,15 @@ impl<K: Kernel> Inode<K> {
         ahead: &ReadAhead<K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::ReadAhead(ahead), None, task)
+        self.read_with(
+            token,
+            IovIter::whole(to),
+            || to,
+            pos,
+            &Missing::ReadAhead(ahead),
+            None,
+            task,
+        )
     }
 
     /// As [`read_behind`](Self::read_behind), of a store whose pages may go.
@@ -171,7 +179,15 @@ impl<K: Kernel> Inode<K> {
         behind: &DropBehind<K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::ReadBehind(ahead, behind), None, task)
+        self.read_with(
+            token,
+            IovIter::whole(to),
+            || to,
+            pos,
+            &Missing::ReadBehind(ahead, behind),
+            None,
+            task,
+        )
     }
 
     /// As [`read`](Self::read), for a task that does not sleep.
@@ -183,7 +199,7 @@ impl<K: Kernel> Inode<K> {
         kept: &mut Unfinished<'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, to, pos, &Missing::Read, Some(kept), task)
+        self.read_with(token, IovIter::whole(to), || to, pos, &Missing::Read, Some(kept), task)
     }
 
     /// As [`read`](Self::read) into one buffer, for system calls that have one (`pread64`): needs
@@ -202,35 +218,45 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, Single { user, slice }, pos, &Missing::Read, None, task)
+        let whole = WholeRequest::new(user, *slice);
+        let to = || Single { user, slice: *slice };
+        self.read_with(token, whole, to, pos, &Missing::Read, None, task)
     }
 
+    /// A read into all that `to` makes, which is `whole`, if it is one piece in the user range.
     #[inline]
-    fn read_with<'i, 'u, U: UserMemory<Token: InodeLocks> + ?Sized + 'u, T: Task>(
+    #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
+    fn read_with<'i, U, B: Buffers<U>, T: Task>(
         &'i self,
         token: &mut U::Token,
-        mut to: impl Buffers<'u, U>,
+        whole: Option<WholeRequest<'_, U>>,
+        to: impl FnOnce() -> B,
         pos: u64,
         missing: &Missing<'_, K>,
         reading: Kept<'_, 'i, K>,
         task: &T,
-    ) -> Result<usize, Errno> {
+    ) -> Result<usize, Errno>
+    where
+        U: UserMemory<Token: InodeLocks> + ?Sized,
+    {
         let pos = FilePos::new(pos)?;
         let mut begun = None;
-        if let Some(whole) = to.whole()
+        if let Some(whole) = whole
             && !whole.is_empty()
             && missing.behind().is_none()
             && !task.fatal_signal_pending()
         {
             match self.read_hot(token, &whole, pos) {
                 HotRead::Done => {
-                    to.finish_whole();
+                    to().finish_whole();
                     return Ok(whole.len());
                 }
                 other => begun = Some(other),
             }
         }
-        to.with_cursor(|to| self.read_in_rounds(token, to, pos, begun, missing, reading, task))
+        to().with_cursor(move |to| {
+            self.read_in_rounds(token, to, pos, begun, missing, reading, task)
+        })
     }
 
     /// The first round of a read, if its bytes lie inside the size, and the first ones are in the
@@ -257,8 +283,7 @@ impl<K: Kernel> Inode<K> {
             let end = if left > 0 { CopyEnd::UserMemory } else { CopyEnd::Done };
             return HotRead::Round(Copied { copied, end, then });
         }
-        let pages = pos.run(whole.len()).map_or(0, PageRun::pages);
-        self.mapping().count(Count::Used, pages);
+        self.mapping().count(Count::Used, PageIndex::touched(pos.get(), whole.len()) as u32);
         HotRead::Done
     }
 

@@ -94,13 +94,29 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     #[inline(always)]
     #[must_use]
     pub(crate) fn try_lock(&self, slots: SlotMask) -> bool {
-        let mut seen = self.locked.load(Relaxed);
-        for _ in 0..TRIES {
-            if (seen | self.waiters.load(Relaxed)).intersects(slots) {
-                return false;
-            }
-            match self.locked.compare_exchange(seen, seen | slots, Acquire, Relaxed) {
-                Ok(_) => return true,
+        match self.try_lock_seen(self.locked.load(Relaxed), slots) {
+            Ok(is_locked) => is_locked,
+            Err(now) => self.try_lock_again(now, slots),
+        }
+    }
+
+    /// The same once, if the lock bits are those that were `seen`; those that are there otherwise.
+    #[inline(always)]
+    fn try_lock_seen(&self, seen: SlotMask, slots: SlotMask) -> Result<bool, SlotMask> {
+        if (seen | self.waiters.load(Relaxed)).intersects(slots) {
+            return Ok(false);
+        }
+        let locked = self.locked.compare_exchange(seen, seen | slots, Acquire, Relaxed);
+        locked.map(|_| true)
+    }
+
+    /// [`try_lock`](Self::try_lock), once the lock bits have become those that were `seen`.
+    #[cold]
+    #[inline(never)]
+    fn try_lock_again(&self, mut seen: SlotMask, slots: SlotMask) -> bool {
+        for _ in 1..TRIES {
+            match self.try_lock_seen(seen, slots) {
+                Ok(is_locked) => return is_locked,
                 Err(now) => seen = now,
             }
         }

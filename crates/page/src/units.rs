@@ -60,6 +60,13 @@ impl PageIndex {
         PAGE_SIZE - pos as usize % PAGE_SIZE
     }
 
+    /// How many pages the `len` bytes at `pos` touch.
+    #[must_use]
+    #[inline]
+    pub const fn touched(pos: u64, len: usize) -> usize {
+        if len == 0 { 0 } else { (pos as usize % PAGE_SIZE + len).div_ceil(PAGE_SIZE) }
+    }
+
     /// The pages of the first and the last one of the `len` bytes at `pos`, not 0.
     #[must_use]
     #[inline]

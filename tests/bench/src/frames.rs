@@ -83,7 +83,9 @@ pub(super) enum Layout {
 /// used again, and those that lie side by side stay together.
 #[derive(Debug)]
 struct ArenaFrames {
-    memory: Part,
+    /// Where frame 1 is.
+    first: First,
+    _memory: Part,
     /// Reference counts, 0 of those that are free. Frame 1 is the first of the arena: zero is never
     /// a frame.
     counts: Vec<AtomicU32>,
@@ -92,6 +94,15 @@ struct ArenaFrames {
     /// Where in that order the next one is.
     next: Mutex<usize>,
 }
+
+/// The first byte of an arena, at hand: an address is asked for with each copy.
+#[derive(Debug)]
+struct First(NonNull<u8>);
+
+// SAFETY: a number; bytes are reached by raw copies only.
+unsafe impl Send for First {}
+// SAFETY: as above.
+unsafe impl Sync for First {}
 
 impl ArenaFrames {
     fn new(memory: Part, layout: Layout) -> Self {
@@ -102,7 +113,8 @@ impl ArenaFrames {
             Dice::new(0x5ca7).shuffle(&mut order);
         }
         let counts = (0..=pages).map(|_| AtomicU32::new(0)).collect();
-        Self { memory, counts, order, next: Mutex::new(0) }
+        let first = First(memory.place(0).0.start());
+        Self { first, _memory: memory, counts, order, next: Mutex::new(0) }
     }
 
     fn count(&self, frame: u32) -> &AtomicU32 {
@@ -156,7 +168,7 @@ unsafe impl Frames for ArenaFrames {
     fn address(&self, frame: FrameNumber) -> NonNull<u8> {
         let offset = (frame.get() as usize - 1) * PAGE_SIZE;
         // SAFETY: a frame that was handed out lies in the arena.
-        unsafe { self.memory.place(0).0.start().add(offset) }
+        unsafe { self.first.0.add(offset) }
     }
 }
 

@@ -16,7 +16,7 @@ use faultless_filemap::{
 };
 use faultless_host::stores::MemoryStore;
 use faultless_page::{
-    AddressSpaceOperations, ConstSync, CoreSync, Count, Kernel, NoUserMappings, PageCache,
+    AddressSpaceOperations, ConstSync, CoreSync, Count, Errno, Kernel, NoUserMappings, PageCache,
     PageIndex, Replacement, StoreId, SyncKind, TwoQueues, Wait, WaitKey,
 };
 use faultless_usercopy::arch::NoWindow;
@@ -267,7 +267,7 @@ impl<K: Measured> Rig<K> {
     ) {
         let slice = self.slice(user, offset, len);
         let written = self.inode.write_slice(&mut entry(), user, &slice, options, &K::task());
-        assert!(matches!(written, Ok(w) if w.bytes == len), "{written:?}");
+        assert!(returned(written.map(|written| written.bytes)) == len as isize, "a short write");
     }
 
     /// A system call: write these segments, `len` bytes in all.
@@ -292,7 +292,7 @@ impl<K: Measured> Rig<K> {
     pub(super) fn read_to(&self, offset: usize, pos: u64, len: usize) {
         let slice = self.slice(&self.user, offset, len);
         let read = self.inode.read_slice(&mut entry(), &self.user, &slice, pos, &K::task());
-        assert!(matches!(read, Ok(n) if n == len), "{read:?}");
+        assert!(returned(read) == len as isize, "a short read");
     }
 
     /// Truncates or extends.
@@ -372,6 +372,12 @@ impl<K: Measured> Rig<K> {
             Err(error) => panic!("the user's memory is too small: {error:?}"),
         }
     }
+}
+
+/// What a system call returns: bytes, or minus an error.
+#[inline]
+fn returned(result: Result<usize, Errno>) -> isize {
+    result.map_or_else(|errno| -(errno as isize), |bytes| bytes as isize)
 }
 
 impl<K: Measured> Drop for Rig<K> {

@@ -25,7 +25,7 @@ mod writer;
 use core::pin::pin;
 
 use faultless_page::{Errno, Kernel, Strategy};
-use faultless_usercopy::{IovIter, UserMemory, UserSlice};
+use faultless_usercopy::{IovIter, UserMemory, UserSlice, WholeRequest};
 
 use self::fresh::NewPage;
 use self::hot::Overwrite;
@@ -69,7 +69,7 @@ impl<K: Kernel> Inode<K> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
-        self.write_with(token, from, options, None, None, task)
+        self.write_with(token, IovIter::whole(from), || from, options, None, None, task)
     }
 
     /// As [`write`](Self::write) of one buffer, for system calls that have one (`pwrite64`): needs
@@ -88,29 +88,37 @@ impl<K: Kernel> Inode<K> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
-        self.write_with(token, Single { user, slice }, options, None, None, task)
+        let whole = WholeRequest::new(user, *slice);
+        let from = || Single { user, slice: *slice };
+        self.write_with(token, whole, from, options, None, None, task)
     }
 
-    /// [`write`](Self::write), or [`write_behind`](Self::write_behind).
+    /// [`write`](Self::write), or [`write_behind`](Self::write_behind), of all that `from` makes,
+    /// which is `whole`, if it is one piece in the user range.
     #[inline]
-    pub(crate) fn write_with<'f, 'u, U: UserMemory<Token: InodeLocks> + ?Sized + 'u, T: Task>(
+    #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
+    pub(crate) fn write_with<'f, U, B: Buffers<U>, T: Task>(
         &'f self,
         token: &mut U::Token,
-        mut from: impl Buffers<'u, U>,
+        whole: Option<WholeRequest<'_, U>>,
+        from: impl FnOnce() -> B,
         options: &WriteOptions,
         behind: Option<&DropBehind<K>>,
         kept: Kept<'_, 'f, K>,
         task: &T,
-    ) -> Result<Written, Errno> {
+    ) -> Result<Written, Errno>
+    where
+        U: UserMemory<Token: InodeLocks> + ?Sized,
+    {
         if let Position::At(start) = options.position
-            && options.strategy.unwrap_or(self.strategy()) == Strategy::BeginEnd
-            && options.sync.is_none()
+            && options.is_plain()
+            && self.strategy() == Strategy::BeginEnd
             && !task.fatal_signal_pending()
-            && let Some(whole) = from.whole()
+            && let Some(whole) = &whole
         {
-            return match hot::overwrite(self, token, &whole, start, task) {
+            return match hot::overwrite(self, token, whole, start, task) {
                 Overwrite::Landed(written) => {
-                    from.finish_whole();
+                    from().finish_whole();
                     task.throttle();
                     Ok(written)
                 }
@@ -119,7 +127,7 @@ impl<K: Kernel> Inode<K> {
                     let entry = pin!(self.ranges.request());
                     let mut claim = Claim::none(entry.as_ref());
                     let (landed, then) = short.claim_the_rest(self, &mut claim, task);
-                    from.with_cursor(|from| {
+                    from().with_cursor(move |from| {
                         from.advance(landed);
                         let strategy = Strategy::BeginEnd;
                         let request = Request { token, from, task, strategy, start, asked, then };
@@ -131,11 +139,11 @@ impl<K: Kernel> Inode<K> {
                 }
                 // What stopped it stops the next attempt as well, or has gone by then.
                 Overwrite::Left(attempt) => {
-                    self.write_otherwise(token, from, options, attempt, behind, kept, task)
+                    self.write_otherwise(token, from(), options, attempt, behind, kept, task)
                 }
             };
         }
-        self.write_otherwise(token, from, options, None, behind, kept, task)
+        self.write_otherwise(token, from(), options, None, behind, kept, task)
     }
 
     /// What is not a hot overwrite: a new page, or the general path. `first` is what came of an
@@ -143,10 +151,10 @@ impl<K: Kernel> Inode<K> {
     #[cold] // beside a hot overwrite, which keeps the registers
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
-    fn write_otherwise<'f, 'u, U: UserMemory<Token: InodeLocks> + ?Sized + 'u, T: Task>(
+    fn write_otherwise<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
         &'f self,
         token: &mut U::Token,
-        mut from: impl Buffers<'u, U>,
+        from: impl Buffers<U>,
         options: &WriteOptions,
         mut first: Option<Attempt>,
         behind: Option<&DropBehind<K>>,
@@ -168,7 +176,9 @@ impl<K: Kernel> Inode<K> {
                 NewPage::Left(attempt) => first = attempt,
             }
         }
-        from.with_cursor(|from| self.write_slowly(token, from, options, first, behind, kept, task))
+        from.with_cursor(move |from| {
+            self.write_slowly(token, from, options, first, behind, kept, task)
+        })
     }
 
     /// The general path. `first` is what came of an attempt at all of it, if that is known.
