@@ -60,7 +60,7 @@ impl<K: Kernel> Inode<K> {
         }
         let (mut from, mut evicted) = (first, 0);
         let mut removals = mapping.removals();
-        while let Some(run) = mapping.find(from, end, Mark::Present) {
+        while let Some(run) = mapping.find_span(from, end, Mark::Present) {
             let Some(mut locked) = mapping.try_lock_free(token.page_locks(), run) else {
                 from = run.end();
                 continue;

@@ -227,7 +227,7 @@ impl<K: Kernel> Inode<K> {
         let killed = Caller(task);
         let mut removals = mapping.removals();
         let mut from = first;
-        while let Some(run) = mapping.find(from, end, Mark::Present) {
+        while let Some(run) = mapping.find_span(from, end, Mark::Present) {
             from = run.end();
             let locked = mapping.lock_killable(token.page_locks(), run, &killed)?;
             let Some(mut locked) = locked else { continue };

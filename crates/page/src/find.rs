@@ -68,6 +68,19 @@ impl<K: Kernel> Mapping<K> {
         })
     }
 
+    /// All pages with `mark` in the first leaf of `from..end` that has one, and what lies between
+    /// them: for a caller that takes as many as it can under one lock, whatever their places. As
+    /// [`find`](Self::find) otherwise.
+    #[must_use]
+    pub fn find_span(&self, from: PageIndex, end: PageIndex, mark: Mark) -> Option<PageRun> {
+        self.first_leaf(from, end, |leaf, base, wanted| {
+            let found = leaf.marked(mark) & wanted;
+            let first = found.first()?;
+            let pages = found.last() - first + 1;
+            Some(PageRun::new(base.plus(u64::from(first)), u64::from(pages)))
+        })
+    }
+
     /// The marks of the pages in `from..end` that lie in the first leaf with a page there. Takes no
     /// lock and does not sleep: a snapshot of each word, not of all of them together.
     ///

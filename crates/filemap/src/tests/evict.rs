@@ -1,9 +1,11 @@
 //! Eviction: what may leave the cache, and what stays.
 
-use faultless_page::{Errno, FrameNumber, Frames, PageIndex, PageRun, Strategy, Unmap};
+use faultless_page::{
+    Errno, FrameNumber, Frames, LockId, PageIndex, PageRun, Strategy, Trace, Unmap,
+};
 use faultless_parts::{Answer, Call, RamStore, When};
 
-use super::kernel::RmapCall;
+use super::kernel::{self, RmapCall};
 use super::rig::in_fault;
 use super::rig::token;
 use super::store::Event;
@@ -30,6 +32,27 @@ fn f5_clean_pages_leave_and_come_back_from_the_store() {
     rig.assert_holds(&old);
     let read = [Event::Read(0), Event::Read(1), Event::Read(2)];
     assert_eq!(rig.store.take_events(), read);
+}
+
+/// How often pages are locked in `removal` of each other page of a leaf, which are in the cache.
+fn locks_of(removal: impl Fn(&Rig)) -> usize {
+    let rig = Rig::new();
+    assert_eq!(rig.set_size(64 * PAGE as u64), Ok(()));
+    for page in (0..64).step_by(2) {
+        assert_eq!(rig.write(page * PAGE as u64, b"a"), Ok(1));
+    }
+    assert_eq!(rig.fsync(), Ok(()));
+    kernel::take_seen(|_| false);
+    removal(&rig);
+    assert_eq!(rig.cached(), 0);
+    let is_lock = |event: &Trace| matches!(event, Trace::Acquired(LockId::Pages { .. }));
+    kernel::take_seen(is_lock).len()
+}
+
+#[test]
+fn pages_of_a_leaf_leave_under_one_lock_wherever_they_are() {
+    assert_eq!(locks_of(|rig| assert_eq!(rig.evict(), 32)), 1);
+    assert_eq!(locks_of(|rig| assert_eq!(rig.set_size(0), Ok(()))), 1);
 }
 
 #[test]

@@ -106,7 +106,10 @@ pub(super) fn no_page_is_locked(at: &str) {
 
 fn observe(event: Trace) {
     match event {
-        Trace::Acquired(id) => HELD.with_borrow_mut(|held| held.push(id)),
+        Trace::Acquired(id) => {
+            HELD.with_borrow_mut(|held| held.push(id));
+            SEEN.with_borrow_mut(|seen| seen.push(event));
+        }
         Trace::Released(id) => HELD.with_borrow_mut(|held| {
             let at = held.iter().position(|lock| *lock == id);
             assert!(at.is_some() || panicking(), "P5: {id} is released and not held");

@@ -286,5 +286,15 @@ fn find_yields_maximal_runs_inside_a_leaf() {
     mapping.lock(cx(), run(64, 2)).unwrap().set_dirty(slots(0b10));
     assert_eq!(find(0, u64::MAX, Mark::Dirty), Some((65, 1)));
     assert_eq!(find(5, 5, Mark::Present), None);
+    let span = |from: u64, end: u64, mark| {
+        mapping
+            .find_span(PageIndex::new(from), PageIndex::new(end), mark)
+            .map(|run| (run.first().get(), run.pages()))
+    };
+    assert_eq!(span(0, u64::MAX, Mark::Present), Some((3, 61)));
+    assert_eq!(span(5, 63, Mark::Present), Some((5, 2)));
+    assert_eq!(span(64, u64::MAX, Mark::Present), Some((64, 2)));
+    assert_eq!(span(66, 1 << 30, Mark::Present), None);
+    assert_eq!(span(0, u64::MAX, Mark::Dirty), Some((65, 1)));
     assert_eq!(mapping.cached_pages(), 8);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use faultless_filemap::WriteOptions;
 use faultless_host::stores::MemoryStore;
-use faultless_page::PAGE_SIZE;
+use faultless_page::{AddressSpaceOperations, PAGE_SIZE, forward_to_store};
 
 use super::shared::{MIB, TWICE, user_memory};
 use crate::beside::Beside;
@@ -45,16 +45,31 @@ pub(super) fn evict(cpus: Cpus) -> io::Result<Vec<Contestant>> {
     removals(cpus, Way::Evict)
 }
 
+/// A store that takes what it is sent, keeps nothing, and costs nothing beside the cache: pages of
+/// its files may go.
+struct Sink(Arc<MemoryStore>);
+
+impl Sink {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(MemoryStore::volatile()))
+    }
+}
+
+impl AddressSpaceOperations for Sink {
+    forward_to_store!(self => self.0; read, writeback, write_begin, write_begin_run, write_end);
+    forward_to_store!(self => self.0; truncate_blocks, set_size, sync);
+}
+
 /// All files are in one cache, so that one reader is beside each of them.
 fn removals(cpus: Cpus, way: Way) -> io::Result<Vec<Contestant>> {
     let contestants = [TWICE[0], TWICE[1], Role::Twin];
     let frames = Arena::new((contestants.len() + 1) * OPERATIONS * PAGES * PAGE_SIZE + 4 * MIB)?;
-    let read = Rig::over(MemoryStore::new(), frames, Layout::Contiguous, user_memory()?);
+    let read = Rig::over(Sink::new(), frames, Layout::Contiguous, user_memory()?);
     read.write(&WriteOptions::at(0), MIB);
     let read = Arc::new(read);
     let removal = |role| {
         let spacing = if role == Role::Twin { Spacing::Contiguous } else { Spacing::EachOther };
-        removal(role, read.beside(MemoryStore::new()), way, spacing)
+        removal(role, read.beside(Sink::new()), way, spacing)
     };
     let mut all: Vec<Contestant> = contestants.map(removal).into();
     // The reader's bytes go to the second half of the user's memory.
