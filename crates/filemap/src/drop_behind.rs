@@ -221,15 +221,7 @@ impl<K: Kernel> Inode<K> {
         if !self.drops_behind() {
             return self.write(token, from, options, task);
         }
-        let written = self.write_with(
-            token,
-            IovIter::whole(from),
-            || from,
-            options,
-            Some(behind),
-            None,
-            task,
-        )?;
+        let written = self.write_with(token, from, options, Some(behind), None, task)?;
         behind.work(self, token, task);
         Ok(written)
     }

@@ -120,8 +120,7 @@ impl<K: Kernel> NonBlocking<'_, K> {
         }
         let task = NoSleep::of(task);
         let kept = Some(&mut self.unfinished);
-        let written =
-            self.inode.write_with(token, IovIter::whole(from), || from, options, None, kept, &task);
+        let written = self.inode.write_with(token, from, options, None, kept, &task);
         let written = written.map_err(|errno| task.refusal(errno))?;
         self.unfinished.passed(written.end);
         Ok(written)

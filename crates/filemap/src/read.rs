@@ -122,7 +122,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, IovIter::whole(to), || to, pos, &Missing::Read, None, task)
+        self.read_with(token, to, pos, &Missing::Read, None, task)
     }
 
     /// As [`read`](Self::read), but waits for no page, no store and no other task: `RWF_NOWAIT`.
@@ -139,7 +139,7 @@ impl<K: Kernel> Inode<K> {
         pos: u64,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, IovIter::whole(to), || to, pos, &Missing::WouldBlock, None, task)
+        self.read_with(token, to, pos, &Missing::WouldBlock, None, task)
     }
 
     /// As [`read`](Self::read), and reads ahead what the streams of `ahead`, an open file's, are
@@ -158,15 +158,7 @@ impl<K: Kernel> Inode<K> {
         ahead: &ReadAhead<K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(
-            token,
-            IovIter::whole(to),
-            || to,
-            pos,
-            &Missing::ReadAhead(ahead),
-            None,
-            task,
-        )
+        self.read_with(token, to, pos, &Missing::ReadAhead(ahead), None, task)
     }
 
     /// As [`read_behind`](Self::read_behind), of a store whose pages may go.
@@ -179,15 +171,7 @@ impl<K: Kernel> Inode<K> {
         behind: &DropBehind<K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(
-            token,
-            IovIter::whole(to),
-            || to,
-            pos,
-            &Missing::ReadBehind(ahead, behind),
-            None,
-            task,
-        )
+        self.read_with(token, to, pos, &Missing::ReadBehind(ahead, behind), None, task)
     }
 
     /// As [`read`](Self::read), for a task that does not sleep.
@@ -199,7 +183,7 @@ impl<K: Kernel> Inode<K> {
         kept: &mut Unfinished<'i, K>,
         task: &T,
     ) -> Result<usize, Errno> {
-        self.read_with(token, IovIter::whole(to), || to, pos, &Missing::Read, Some(kept), task)
+        self.read_with(token, to, pos, &Missing::Read, Some(kept), task)
     }
 
     /// As [`read`](Self::read) into one buffer, for system calls that have one (`pread64`): needs
@@ -220,13 +204,26 @@ impl<K: Kernel> Inode<K> {
     ) -> Result<usize, Errno> {
         let whole = WholeRequest::new(user, *slice);
         let to = || Single { user, slice: *slice };
-        self.read_with(token, whole, to, pos, &Missing::Read, None, task)
+        self.read_buffers(token, whole, to, pos, &Missing::Read, None, task)
+    }
+
+    #[inline]
+    fn read_with<'i, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'i self,
+        token: &mut U::Token,
+        to: &mut IovIter<'_, U>,
+        pos: u64,
+        missing: &Missing<'_, K>,
+        reading: Kept<'_, 'i, K>,
+        task: &T,
+    ) -> Result<usize, Errno> {
+        self.read_buffers(token, IovIter::whole(to), || to, pos, missing, reading, task)
     }
 
     /// A read into all that `to` makes, which is `whole`, if it is one piece in the user range.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
-    fn read_with<'i, U, B: Buffers<U>, T: Task>(
+    fn read_buffers<'i, U, B: Buffers<U>, T: Task>(
         &'i self,
         token: &mut U::Token,
         whole: Option<WholeRequest<'_, U>>,

@@ -66,9 +66,9 @@ macro_rules! forward_to_store {
     ($this:ident => $store:expr; all_but_requests) => {
         $crate::forward_to_store!(
             $this => $store;
-            read, writeback, write_begin, write_begin_run, write_end, truncate_blocks, set_size, sync, failed_sync,
-            strategy, max_size, is_persistent, is_empty, wants_stable_pages, is_swap, store_id, fallocate,
-            extent, prepare_size, set_times, shift, shift_unit
+            read, writeback, write_begin, write_begin_run, write_end, truncate_blocks, set_size,
+            sync, failed_sync, strategy, max_size, is_persistent, is_empty, wants_stable_pages,
+            is_swap, store_id, fallocate, extent, prepare_size, set_times, shift, shift_unit
         );
     };
     ($this:ident => $store:expr; $($call:ident),+) => {

@@ -67,11 +67,13 @@ impl PageIndex {
         if len == 0 { 0 } else { (pos as usize % PAGE_SIZE + len).div_ceil(PAGE_SIZE) }
     }
 
-    /// The pages of the first and the last one of the `len` bytes at `pos`, not 0.
+    /// The pages of the first and the last one of the `len` bytes at `pos`: of no bytes, that of
+    /// `pos` twice.
     #[must_use]
     #[inline]
     pub const fn first_and_last(pos: u64, len: usize) -> [Self; 2] {
-        [Self::containing(pos), Self::containing(pos + (len as u64 - 1))]
+        let last = pos.saturating_add((len as u64).saturating_sub(1));
+        [Self::containing(pos), Self::containing(last)]
     }
 
     /// How many bytes of the page lie before byte `end` of the file, `0..=PAGE_SIZE`.

@@ -162,10 +162,7 @@ unsafe impl<F: Frames, C: CurrentCpu, const CPUS: usize, S: SyncFamily> Frames
             };
         }
         let at_hand = self.own().lock().pop();
-        match at_hand {
-            Some(frame) => Ok((frame, 1)),
-            None => Ok((self.refill()?, 1)),
-        }
+        at_hand.map_or_else(|| self.refill(), Ok).map(|frame| (frame, 1))
     }
 
     #[inline]
@@ -181,10 +178,7 @@ unsafe impl<F: Frames, C: CurrentCpu, const CPUS: usize, S: SyncFamily> Frames
         if let Some(next) = next {
             fetch_page(next);
         }
-        match at_hand {
-            Some(frame) => Ok((frame, 1)),
-            None => Ok((self.refill()?, 1)),
-        }
+        at_hand.map_or_else(|| self.refill(), Ok).map(|frame| (frame, 1))
     }
 
     forward_to_frames!(self => self.source; allocate_spare, retain, references, address);

@@ -69,7 +69,7 @@ impl<K: Kernel> Inode<K> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
-        self.write_with(token, IovIter::whole(from), || from, options, None, None, task)
+        self.write_with(token, from, options, None, None, task)
     }
 
     /// As [`write`](Self::write) of one buffer, for system calls that have one (`pwrite64`): needs
@@ -90,14 +90,27 @@ impl<K: Kernel> Inode<K> {
     ) -> Result<Written, Errno> {
         let whole = WholeRequest::new(user, *slice);
         let from = || Single { user, slice: *slice };
-        self.write_with(token, whole, from, options, None, None, task)
+        self.write_buffers(token, whole, from, options, None, None, task)
     }
 
-    /// [`write`](Self::write), or [`write_behind`](Self::write_behind), of all that `from` makes,
-    /// which is `whole`, if it is one piece in the user range.
+    /// [`write`](Self::write), or [`write_behind`](Self::write_behind).
+    #[inline]
+    pub(crate) fn write_with<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
+        options: &WriteOptions,
+        behind: Option<&DropBehind<K>>,
+        kept: Kept<'_, 'f, K>,
+        task: &T,
+    ) -> Result<Written, Errno> {
+        self.write_buffers(token, IovIter::whole(from), || from, options, behind, kept, task)
+    }
+
+    /// The same of all that `from` makes, which is `whole`, if it is one piece in the user range.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
-    pub(crate) fn write_with<'f, U, B: Buffers<U>, T: Task>(
+    fn write_buffers<'f, U, B: Buffers<U>, T: Task>(
         &'f self,
         token: &mut U::Token,
         whole: Option<WholeRequest<'_, U>>,
