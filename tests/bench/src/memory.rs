@@ -127,15 +127,25 @@ impl From<Arena> for Part {
 pub(super) fn cold_bytes() -> usize {
     const LEAST: usize = 256 << 20;
     static BYTES: OnceLock<usize> = OnceLock::new();
-    *BYTES.get_or_init(|| {
-        let [cache, pages, page] =
-            [libc::_SC_LEVEL3_CACHE_SIZE, libc::_SC_AVPHYS_PAGES, libc::_SC_PAGESIZE].map(|name| {
-                // SAFETY: the call has no other effect than its answer.
-                usize::try_from(unsafe { libc::sysconf(name) }).unwrap_or(0)
-            });
-        let most = pages.saturating_mul(page) / 16;
-        (4 * cache).min(most).max(LEAST).next_multiple_of(LEAST)
-    })
+    *BYTES
+        .get_or_init(|| (4 * last_cache()).min(available() / 16).max(LEAST).next_multiple_of(LEAST))
+}
+
+/// Bytes of the last cache of the CPU; 0 where the C library does not tell.
+fn last_cache() -> usize {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call has no other effect than its answer.
+    return usize::try_from(unsafe { libc::sysconf(libc::_SC_LEVEL3_CACHE_SIZE) }).unwrap_or(0);
+    #[cfg(not(target_env = "gnu"))]
+    return 0;
+}
+
+/// Bytes that can be had without swapping; 0 where the system does not tell.
+fn available() -> usize {
+    let all = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = all.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    kibibytes.unwrap_or(0) << 10
 }
 
 /// How bytes are copied.
