@@ -8,9 +8,9 @@ use heapless::Vec;
 use crate::debug::kernel_debug;
 use crate::{FrameNumber, Frames, Kernel, LockedRun, Mapping, PAGES_PER_LEAF, PageCache, SlotMask};
 
-/// Frames that share a grace period in [`Removals`]. More than a leaf has, and less than 512 bytes
-/// on the stack.
-const BATCH: usize = 80;
+/// Frames that share a grace period in [`Removals`]. More than a leaf has, three halves of one, and
+/// less than 512 bytes on the stack.
+const BATCH: usize = 96;
 const _: () = assert!(BATCH >= PAGES_PER_LEAF, "what one leaf holds fits");
 
 /// What [`LockedRun::remove`](crate::LockedRun::remove) took out. Dropping it waits for a grace
@@ -90,7 +90,7 @@ impl<K: Kernel> Drop for Removed<'_, K> {
     }
 }
 
-/// Pages taken out of many runs, which share grace periods: one for each batch of up to 80 frames,
+/// Pages taken out of many runs, which share grace periods: one for each batch of up to 96 frames,
 /// instead of one for each run. Made by [`PageCache::removals`] or
 /// [`Mapping::removals`](crate::Mapping::removals).
 ///

@@ -194,7 +194,10 @@ pub trait AddressSpaceOperations: Send + Sync {
     #[doc(alias = "iomap_begin")]
     #[inline]
     fn write_begin_run(&self, pos: u64, len: usize) -> Result<Begun, Errno> {
-        self.write_begin(pos, len.min(PageIndex::bytes_from(pos)))
+        let len = len.min(PageIndex::bytes_from(pos));
+        let begun = self.write_begin(pos, len)?;
+        // A value out of range is clipped here, where the range is known.
+        Ok(Begun { len: begun.len.min(len), ..begun })
     }
 
     /// Ends what [`write_begin`](Self::write_begin) began at `pos`: `copied` of the `len` bytes

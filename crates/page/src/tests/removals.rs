@@ -12,7 +12,7 @@ fn grace_periods() -> usize {
 }
 
 #[test]
-fn every_other_page_of_two_thousand_leaves_in_a_dozen_grace_periods() {
+fn every_other_page_of_two_thousand_leaves_in_eleven_grace_periods() {
     let machine: Machine = Machine::new(1200);
     let mapping = machine.mapping();
     for page in 0..1000 {
@@ -24,14 +24,14 @@ fn every_other_page_of_two_thousand_leaves_in_a_dozen_grace_periods() {
     while let Some(run) = mapping.find(from, end, Mark::Present) {
         let mut locked = mapping.lock(cx(), run).unwrap();
         assert_eq!(removals.take(&mut locked, SlotMask::ALL), run.mask());
-        assert!(removals.len() <= 80);
+        assert!(removals.len() <= 96);
         from = run.end();
         waits += grace_periods();
     }
     assert_eq!(mapping.cached_pages(), 0);
     drop(removals);
     waits += grace_periods();
-    assert_eq!(waits, 1000_usize.div_ceil(80));
+    assert_eq!(waits, 1000_usize.div_ceil(96));
     drop(mapping);
     machine.assert_balanced();
 }
