@@ -208,8 +208,8 @@ impl Measured {
     /// Whether more rounds would hardly move the medians of the ratios.
     fn is_settled(&self) -> bool {
         let rounds = self.rounds.len();
-        let ratios = Role::COMPARED.iter().filter_map(|&role| self.ratio(role));
-        ratios.into_iter().all(|ratio| ratio.error_of_median(rounds) <= SETTLED * ratio.median)
+        let mut ratios = Role::COMPARED.iter().filter_map(|&role| self.ratio(role));
+        ratios.all(|ratio| ratio.error_of_median(rounds) <= SETTLED * ratio.median)
     }
 
     /// The value of one of them.

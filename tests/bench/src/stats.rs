@@ -23,9 +23,7 @@ impl Spread {
             p90: at_quantile(&sample, 90),
         })
     }
-}
 
-impl Spread {
     /// The standard error of the median of so many values that are spread like this, as if they
     /// were distributed normally.
     pub(super) fn error_of_median(&self, values: usize) -> f64 {
