@@ -5,9 +5,11 @@
 //! does not know which pages are present.
 //!
 //! # Lock and unlock
-//! A lock loads `locked` and `waiters`, and sets its bits by one compare-and-swap if none of them
-//! is set in either; after a few that failed it queues, as if a slot were locked. An unlock clears
-//! its bits by one `fetch_and` and looks at `waiters`. A request that finds a bit set links itself
+//! A lock looks at `waiters` and, if none of its slots is waited for, sets its bits by one
+//! compare-and-swap that takes the leaf for free: a load of `locked` would wait for the unlock that
+//! the same CPU has just made. If pages are locked, the lock has learned which, and tries again if
+//! they are others; after a few times it queues, as if a slot were locked. An unlock clears its
+//! bits by one `fetch_and` and looks at `waiters`. A request that finds a bit set links itself
 //! in the leaf's queue, sets its bits in `waiters` and sleeps until it is *granted*: the thread
 //! that grants sets the bits of `locked` in its place.
 //!
@@ -89,12 +91,12 @@ const SPINS: u32 = 4;
 const TRIES: u32 = 8;
 
 impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
-    /// Locks `slots` if none of them is locked or waited for: one locked instruction, and as many
-    /// more, up to [`TRIES`], as other slots are locked or unlocked meanwhile. Never sleeps.
+    /// Locks `slots` if none of them is locked or waited for: one locked instruction if no slot of
+    /// the leaf is locked, and up to [`TRIES`] otherwise. Never sleeps.
     #[inline(always)]
     #[must_use]
     pub(crate) fn try_lock(&self, slots: SlotMask) -> bool {
-        match self.try_lock_seen(self.locked.load(Relaxed), slots) {
+        match self.try_lock_seen(SlotMask::EMPTY, slots) {
             Ok(is_locked) => is_locked,
             Err(now) => self.try_lock_again(now, slots),
         }
@@ -146,7 +148,7 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
             for _ in 0..between {
                 S::relax();
             }
-            if self.try_lock(slots) {
+            if self.try_lock_again(self.locked.load(Relaxed), slots) {
                 return Waited::Locked;
             }
             rounds = rounds.saturating_sub(between);
