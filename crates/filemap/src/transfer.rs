@@ -52,12 +52,12 @@ pub(crate) fn copy_whole_in<K: Kernel, U: UserMemory + ?Sized>(
     pos: u64,
 ) -> usize {
     let pages = locked.bytes();
-    let Some((page, room)) = pages.first_page(pos) else { return from.len() };
+    let Some((page, room)) = pages.first_bytes(pos, from.len()) else { return from.len() };
     if from.len() > room {
         return copy_across_pages_in(pages, *from, pos);
     }
-    // SAFETY: memory to the end of a page that is locked and so stays with this file; there is no
-    // Rust reference to it. The request needs no more.
+    // SAFETY: memory of pages that are locked and so stay with this file; there is no Rust
+    // reference to it. The request needs no more.
     let left = unsafe { from.copy_all_from_atomic(page) };
     if left > 0 {
         K::trace(Trace::ShortCopy);

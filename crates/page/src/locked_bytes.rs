@@ -54,15 +54,21 @@ impl<K: Kernel> LockedBytes<'_, K> {
     }
 
     /// Memory of byte `pos`, which lies in the first page of the run, and how many bytes there are
-    /// from there to the end of that page. `None` if it is absent.
+    /// from there to the end of that page; or as far as frames lie side by side, if `len` is more.
+    /// `None` if the page is absent.
     ///
     /// A pointer without a niche: an optimiser does not know a sum to be no null pointer, and would
     /// test for `None` a second time.
     #[inline(always)]
     #[must_use]
-    pub fn first_page(&self, pos: u64) -> Option<(*mut u8, usize)> {
+    pub fn first_bytes(&self, pos: u64, len: usize) -> Option<(*mut u8, usize)> {
         debug_assert_eq!(PageIndex::containing(pos), self.first, "in the first page");
-        let (memory, room) = bytes_at(self.frames, self.leaf.frame(self.first.slot())?, pos);
+        let slot = self.first.slot();
+        let frame = self.leaf.frame(slot)?;
+        let (memory, mut room) = bytes_at(self.frames, frame, pos);
+        if len > room && self.leaf.continues(slot, frame) {
+            room += further_bytes(self.leaf, slot, frame, self.mask);
+        }
         Some((memory.as_ptr(), room))
     }
 
