@@ -112,7 +112,7 @@ impl<F: Flavor> Kernel for HostKernel<F> {
     fn cpu() -> usize {
         CPU.try_with(|cpu| {
             if cpu.get() == usize::MAX {
-                cpu.set(NEXT_CPU.fetch_add(1, Ordering::Relaxed));
+                cpu.set(NEXT_CPU.fetch_add(1, Ordering::Relaxed) % CPUS);
             }
             cpu.get()
         })
@@ -140,10 +140,13 @@ impl<F: Flavor> Kernel for HostKernel<F> {
     }
 }
 
+/// How many CPUs there seem to be: fewer than a cache keeps things apart for.
+const CPUS: usize = 16;
+
 static NEXT_CPU: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// Each thread counts as a CPU of its own.
+    /// The CPU that a thread counts as, of its own until there are more threads than CPUs.
     static CPU: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 

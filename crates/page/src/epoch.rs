@@ -98,16 +98,34 @@ impl<S: SyncFamily> Epoch<S> {
     /// [`synchronize`](Self::synchronize) is given, too.
     #[inline(always)]
     pub fn enter<'a, W: Wait>(&'a self, cpu: usize, wait: &'a W) -> EpochGuard<'a, S, W> {
+        let counter = self.begin(cpu);
+        EpochGuard { epoch: self, wait, counter, thread: PhantomData }
+    }
+
+    /// [`enter`](Self::enter) without a guard: the counter that [`end`](Self::end) is to be given.
+    #[inline(always)]
+    pub(crate) fn begin(&self, cpu: usize) -> &S::Word64 {
         let stripe = &self.stripes[cpu % STRIPES];
-        let counter = if S::HAS_READ_SECTIONS {
+        if S::HAS_READ_SECTIONS {
             S::enter_read_section();
             &stripe.readers[0]
         } else {
             let counter = &stripe.readers[self.phase.load(Relaxed) as usize % 2];
             counter.fetch_add(1, SeqCst);
             counter
-        };
-        EpochGuard { epoch: self, wait, counter, thread: PhantomData }
+        }
+    }
+
+    /// Ends a read section of this epoch, whose counter it is.
+    #[inline(always)]
+    pub(crate) fn end(&self, counter: &S::Word64, wait: &impl Wait) {
+        if S::HAS_READ_SECTIONS {
+            return S::leave_read_section();
+        }
+        counter.fetch_sub(1, SeqCst);
+        if self.waiting.load(SeqCst) != 0 {
+            self.wake(wait);
+        }
     }
 
     /// Waits until every section that is open now has ended. May sleep, but never for a page lock.
@@ -255,13 +273,7 @@ impl<S: SyncFamily> Default for Epoch<S> {
 impl<S: SyncFamily, W: Wait> Drop for EpochGuard<'_, S, W> {
     #[inline(always)]
     fn drop(&mut self) {
-        if S::HAS_READ_SECTIONS {
-            return S::leave_read_section();
-        }
-        self.counter.fetch_sub(1, SeqCst);
-        if self.epoch.waiting.load(SeqCst) != 0 {
-            self.epoch.wake(self.wait);
-        }
+        self.epoch.end(self.counter, self.wait);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::leaf::Leaf;
 use crate::node::Inner;
 use crate::nodes::{Nodes, TakenNodes};
 use crate::pool::Pool;
+use crate::recent::RecentLeaves;
 use crate::replacement::Ops;
 use crate::{
     AddressSpaceOperations, ConstSync, Count, Epoch, EpochGuard, Frames, Initial, LockContext,
@@ -45,7 +46,9 @@ pub trait Kernel: Sized + Send + Sync + 'static {
     /// Which pages go when memory is short: `()`, or [`TwoQueues`](crate::TwoQueues).
     type Replacement: Replacement;
 
-    /// A hint of the current CPU, for striping of reader counters. Any value is sound.
+    /// The current CPU, by which what each one writes for itself is kept apart: counters of
+    /// readers, and which pages it has used last. Any value is sound, and may be out of date when
+    /// it is used; CPUs of the same number share cache lines.
     #[inline(always)]
     fn cpu() -> usize {
         0
@@ -115,6 +118,7 @@ pub struct PageCache<K: Kernel> {
     frames: K::Frames,
     wait: K::Wait,
     epoch: Epoch<K::Sync>,
+    recent: RecentLeaves<K::Sync, K::Replacement>,
     leaves: Pool<K::Sync, Leaf<K::Sync, K::Replacement>>,
     inners: Pool<K::Sync, Inner<K::Sync>>,
     anchors: Pool<K::Sync, Anchor<K::Sync>>,
@@ -138,6 +142,7 @@ impl<K: Kernel> PageCache<K> {
             frames,
             wait,
             epoch: Epoch::new(),
+            recent: RecentLeaves::new(),
             leaves: Pool::new(),
             inners: Pool::new(),
             anchors: Pool::new(),
@@ -154,6 +159,7 @@ impl<K: Kernel> PageCache<K> {
             frames,
             wait,
             epoch: Epoch::at_run_time(),
+            recent: RecentLeaves::at_run_time(),
             leaves: Pool::at_run_time(),
             inners: Pool::at_run_time(),
             anchors: Pool::at_run_time(),
@@ -201,6 +207,24 @@ impl<K: Kernel> PageCache<K> {
     #[inline]
     pub(crate) fn enter(&self) -> EpochGuard<'_, K::Sync, K::Wait> {
         self.epoch.enter(K::cpu(), &self.wait)
+    }
+
+    /// Begins a read section, with the counter to end it by.
+    #[inline(always)]
+    pub(crate) fn begin(&self) -> &Word64<K> {
+        self.epoch.begin(K::cpu())
+    }
+
+    /// Ends a read section of this cache.
+    #[inline(always)]
+    pub(crate) fn end(&self, counter: &Word64<K>) {
+        self.epoch.end(counter, &self.wait);
+    }
+
+    /// The leaf that each CPU has used last.
+    #[inline(always)]
+    pub(crate) fn recent(&self) -> &RecentLeaves<K::Sync, K::Replacement> {
+        &self.recent
     }
 
     /// What [`Kernel::Replacement`] has.

@@ -146,9 +146,10 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     ///
     /// The leaf is linked no more: a thread that sees this (acquire) does not find it again. A
     /// locker that found the leaf earlier gets its slots after the unlock that follows, so it sees
-    /// this.
+    /// this. A reader that does not see it is in a section that the grace period waits for, which
+    /// follows: sequentially consistent for that.
     pub(crate) fn retire(&self) {
-        self.owner.store(NOBODY, Release);
+        self.owner.store(NOBODY, SeqCst);
     }
 
     /// Whether the leaf belongs to a mapping.
@@ -173,7 +174,7 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
     /// locked (P6).
     #[inline]
     pub(crate) fn is(&self, owner: u64, base: PageIndex) -> bool {
-        self.owner.load(Acquire) == owner && self.base.load(Relaxed) == base.get()
+        self.owner.load(SeqCst) == owner && self.base.load(Relaxed) == base.get()
     }
 }
 
@@ -325,20 +326,18 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
         }
     }
 
-    /// [`readable`](Self::readable) for one page.
+    /// [`readable`](Self::readable) for one page; `None` also if pages were removed meanwhile.
     #[inline(always)]
     pub(crate) fn readable_page(&self, slot: u32) -> Option<FrameNumber> {
-        loop {
-            let removals = self.removals.load(Acquire);
-            if !self.uptodate.load(SeqCst).contains(SlotMask::single(slot)) {
-                return None;
-            }
-            let frame = self.frame(slot);
-            if self.removals.load(Relaxed) == removals {
-                return frame;
-            }
-            S::relax();
+        let removals = self.removals.load(Acquire);
+        if !self.uptodate.load(SeqCst).contains(SlotMask::single(slot)) {
+            return None;
         }
+        let frame = self.frame(slot);
+        if self.removals.load(Relaxed) != removals {
+            return None;
+        }
+        frame
     }
 }
 

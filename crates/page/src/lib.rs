@@ -61,6 +61,7 @@ mod prune;
 mod queue;
 mod racing;
 mod read_request;
+mod recent;
 mod removed;
 mod replacement;
 mod request;

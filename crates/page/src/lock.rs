@@ -56,18 +56,41 @@ impl<K: Kernel> Mapping<K> {
     }
 
     /// As [`lock`](Self::lock), but never sleeps. `None` if no leaf covers the run, a page of it is
-    /// locked or waited for, or other pages of the leaf are locked and unlocked too fast.
+    /// locked or waited for, other pages of the leaf are locked and unlocked too fast, or the leaf
+    /// was just taken away.
     #[inline(always)]
     #[must_use]
     pub fn try_lock<'t>(&'t self, cx: LockContext<'t>, run: PageRun) -> Option<LockedRun<'t, K>> {
-        loop {
-            let leaf = self.tree().lookup(run.first())?;
-            if !leaf.try_lock(run.mask()) {
-                return None;
-            }
-            if let Some(locked) = self.confirm(leaf, run) {
-                return Some(LockedRun::new(self, leaf, locked, cx));
-            }
+        let leaf = self.tree().lookup(run.first())?;
+        self.cache().recent().set_locked(K::cpu(), leaf);
+        if !leaf.try_lock(run.mask()) {
+            return None;
+        }
+        let locked = self.confirm(leaf, run)?;
+        Some(LockedRun::new(self, leaf, locked, cx))
+    }
+
+    /// As [`try_lock`](Self::try_lock), without a walk of the index: for pages of the leaf that the
+    /// last `try_lock` on this CPU was for.
+    ///
+    /// # Errors
+    /// The context again, with nothing locked: it was for another leaf, or `try_lock` might fail.
+    #[inline(always)]
+    pub fn try_lock_recent<'t>(
+        &'t self,
+        cx: LockContext<'t>,
+        run: PageRun,
+    ) -> Result<LockedRun<'t, K>, LockContext<'t>> {
+        let recent = self.cache().recent();
+        let Some(leaf) = recent.locked(K::cpu(), self.id(), run.leaf_base()) else {
+            return Err(cx);
+        };
+        if !leaf.try_lock(run.mask()) {
+            return Err(cx);
+        }
+        match self.confirm(leaf, run) {
+            Some(locked) => Ok(LockedRun::new(self, leaf, locked, cx)),
+            None => Err(cx),
         }
     }
 

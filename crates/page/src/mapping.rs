@@ -14,8 +14,8 @@ use crate::kernel::count;
 use crate::leaf::{Leaf, ON_BOOKS, ZEROS_ON_BOOKS};
 use crate::tree::Tree;
 use crate::{
-    AddressSpaceOperations, Count, Errno, Kernel, LockId, MAX_FILE_SIZE, PageCache, PageRun,
-    Patience, SlotMask, StoreId, Trace, Word, Word64,
+    AddressSpaceOperations, Count, Errno, Kernel, LockId, MAX_FILE_SIZE, PageCache, PageIndex,
+    PageRun, Patience, SlotMask, StoreId, Trace, Word, Word64,
 };
 
 /// The pages of one file that are in the cache.
@@ -172,6 +172,28 @@ impl<K: Kernel> Mapping<K> {
     #[inline]
     pub(crate) fn tree(&self) -> &Tree<K::Sync, K::Replacement> {
         &self.tree
+    }
+
+    /// As [`leaf_to_read`](Self::leaf_to_read), and not walked to if this CPU has read it last. It
+    /// may just have been unlinked, without a page: a reader that does not find its page walks
+    /// before it brings it in.
+    #[inline(always)]
+    pub(crate) fn recent_leaf(&self, index: PageIndex) -> Option<&Leaf<K::Sync, K::Replacement>> {
+        let recent = self.cache.recent().read(K::cpu(), self.id, index.leaf_base());
+        recent.or_else(|| self.leaf_to_read(index))
+    }
+
+    /// The leaf that covers `index`, for a reader in a section: it is this mapping's until that
+    /// ends.
+    #[cold] // beside what a CPU has read last, which keeps the registers
+    #[inline(never)]
+    pub(crate) fn leaf_to_read(&self, index: PageIndex) -> Option<&Leaf<K::Sync, K::Replacement>> {
+        let leaf = self.tree.lookup(index)?;
+        if !leaf.is(self.id, index.leaf_base()) {
+            return None;
+        }
+        self.cache.recent().set_read(K::cpu(), leaf);
+        Some(leaf)
     }
 
     /// Sleeps until each page of the run was seen not to be under writeback. The caller holds no

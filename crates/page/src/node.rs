@@ -46,6 +46,18 @@ impl Link {
         Self(ptr::from_ref(inner).expose_provenance() as u64 | shift)
     }
 
+    /// The link that [`word`](Self::word) gave the word of.
+    #[inline]
+    pub(crate) fn from_word(word: u64) -> Self {
+        // INVARIANT: as that of the link that it was.
+        Self(word)
+    }
+
+    #[inline]
+    pub(crate) fn word(self) -> u64 {
+        self.0
+    }
+
     #[inline]
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0

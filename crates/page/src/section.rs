@@ -10,8 +10,8 @@ use crate::leaf::Leaf;
 use crate::locked_bytes::bytes_at;
 use crate::replacement::Ops;
 use crate::{
-    EpochGuard, Kernel, LockContext, Mapping, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex,
-    PageRun, SlotMask,
+    Kernel, LockContext, Mapping, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LEAF, PageIndex, PageRun,
+    SlotMask, Word64,
 };
 
 /// A time during which uptodate pages of a mapping can be read without locks: frames found in it
@@ -24,7 +24,7 @@ use crate::{
 /// period of the cache, and with it every removal of pages, waits without end.
 pub struct ReadSection<'t, K: Kernel> {
     mapping: &'t Mapping<K>,
-    epoch: EpochGuard<'t, K::Sync, K::Wait>,
+    counter: &'t Word64<K>,
     context: PhantomData<(LockContext<'t>, *mut ())>,
 }
 
@@ -52,7 +52,7 @@ impl<K: Kernel> Mapping<K> {
 impl<'t, K: Kernel> ReadSection<'t, K> {
     #[inline(always)]
     pub(crate) fn new(mapping: &'t Mapping<K>, _context: LockContext<'t>) -> Self {
-        Self { mapping, epoch: mapping.cache().enter(), context: PhantomData }
+        Self { mapping, counter: mapping.cache().begin(), context: PhantomData }
     }
 
     /// Contiguous memory that holds the file's bytes from `pos` on, at most `len`, inside one leaf:
@@ -96,7 +96,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
             return whole_pages(self.mapping, pos, len);
         }
         let index = PageIndex::containing(pos);
-        let leaf = self.leaf_of(index)?;
+        let leaf = self.mapping.recent_leaf(index)?;
         let frame = leaf.readable_page(index.slot())?;
         if !leaf.marker.load(Relaxed).is_empty() {
             return None;
@@ -130,9 +130,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
 
     #[inline(always)]
     fn leaf_of(&self, index: PageIndex) -> Option<&Leaf<K::Sync, K::Replacement>> {
-        let leaf = self.mapping.tree().lookup(index)?;
-        // A leaf that has been found in this section is not another mapping's before its end.
-        leaf.is(self.mapping.id(), index.leaf_base()).then_some(leaf)
+        self.mapping.leaf_to_read(index)
     }
 
     /// Whether the page is uptodate.
@@ -147,8 +145,8 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
 #[inline(always)]
 fn leaf_span<K: Kernel>(mapping: &Mapping<K>, pos: u64, len: usize) -> Option<Span<'_, K>> {
     let index = PageIndex::containing(pos);
-    let leaf = mapping.tree().lookup(index)?;
-    if len == 0 || !leaf.is(mapping.id(), index.leaf_base()) {
+    let leaf = mapping.leaf_to_read(index)?;
+    if len == 0 {
         return None;
     }
     // One page too many at most: what is not asked for is clipped at the end.
@@ -172,4 +170,11 @@ fn whole_pages<K: Kernel>(mapping: &Mapping<K>, pos: u64, len: usize) -> Option<
     Some(memory.as_ptr().cast_const())
 }
 
-kernel_debug!(ReadSection<'_, K>, |this| { mapping: this.mapping.id(), epoch: this.epoch });
+impl<K: Kernel> Drop for ReadSection<'_, K> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.mapping.cache().end(self.counter);
+    }
+}
+
+kernel_debug!(ReadSection<'_, K>, |this| { mapping: this.mapping.id() });

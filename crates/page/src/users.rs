@@ -43,6 +43,7 @@ impl<K: Kernel> PageCache<K> {
             if *users > 0 {
                 return;
             }
+            self.recent().forget();
             K::Replacement::forget_leaves(&mut self.books().lock());
             self.take_nodes()
         };

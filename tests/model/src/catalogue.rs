@@ -65,6 +65,8 @@ pub const LOOM: &[LoomModel] = loom_models! {
     index::insertion_into_two_leaves, 2, 3, [RelaxedPublish];
     index::stale_locker, 3, 4, [KeptIdentity];
     index::stale_reader, 3, 4, [NoGrace];
+    index::recent_locker, 3, 4, [KeptIdentity];
+    index::recent_reader, 3, 4, [NoGrace];
     marks::uptodate, 5, 8, [RelaxedPublish];
     marks::write_during_writeback, 4, 6, [LateClean];
     marks::waiting_for_writeback, 2, 3, [LostWake, WeakSeqCst];

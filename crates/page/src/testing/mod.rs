@@ -276,7 +276,7 @@ impl<S: SyncFamily + Send + Sync> Kernel for Test<S> {
     fn cpu() -> usize {
         std::thread_local!(static CPU: usize = {
             static NEXT: AtomicUsize = AtomicUsize::new(0);
-            NEXT.fetch_add(1, Ordering::Relaxed)
+            NEXT.fetch_add(1, Ordering::Relaxed) % 16
         });
         CPU.with(|cpu| *cpu)
     }

@@ -212,3 +212,59 @@ pub fn stale_reader() -> Run {
     let threads: Vec<Thread> = vec![reader(&world, &file, &[b"mine"]), Box::new(reuse)];
     Run { threads, end: Box::new(move || drop((world, file, other))) }
 }
+
+/// As `stale_locker`, by a thread whose CPU has locked pages of the leaf last.
+pub fn recent_locker() -> Run {
+    let world = World::new(6);
+    let (file, other) = (world.mapping(4), world.mapping(4));
+    stock_nodes(&world, &file, 2);
+    drop(file.lock_or_create(cx(), PAGE).expect("memory"));
+    drop(file.try_lock(cx(), PAGE).expect("it is free"));
+    let (machine, mapping) = (world.clone(), Arc::clone(&file));
+    let insert = move || {
+        let Ok(mut locked) = mapping.try_lock_recent(cx(), PAGE) else {
+            return machine.fill(&mapping, PageIndex::ZERO, b"mine");
+        };
+        machine.insert(&mut locked, PageIndex::ZERO, b"mine");
+        locked.set_uptodate(locked.mask());
+    };
+    let (machine, from, to) = (world.clone(), Arc::clone(&file), Arc::clone(&other));
+    let reuse = move || {
+        from.prune(PageIndex::ZERO, END);
+        machine.fill(&to, PageIndex::ZERO, b"its!");
+    };
+    let end = move || {
+        assert_eq!(file.find(PageIndex::ZERO, END, Mark::Present), Some(PAGE), "a page was lost");
+        assert_eq!(world.read(&file, 0, 4).as_deref(), Some(&b"mine"[..]));
+        assert_eq!(world.read(&other, 0, 4).as_deref(), Some(&b"its!"[..]));
+    };
+    Run { threads: vec![Box::new(insert), Box::new(reuse)], end: Box::new(end) }
+}
+
+/// As `stale_reader`, by a thread whose CPU has read the leaf last.
+pub fn recent_reader() -> Run {
+    let world = World::new(6);
+    let (file, other) = (world.mapping(4), world.mapping(4));
+    world.fill(&file, PageIndex::ZERO, b"mine");
+    let read = |world: &World, file: &Mapping<K>| {
+        let section = file.read_section(cx());
+        section.whole_span(0, 4).map(|from| world.memory.peek(from, 4))
+    };
+    assert_eq!(read(&world, &file).as_deref(), Some(&b"mine"[..]));
+    let (machine, mapping) = (world.clone(), Arc::clone(&file));
+    let look = move || {
+        let seen = read(&machine, &mapping);
+        assert!(seen.as_deref().is_none_or(|seen| seen == b"mine"), "a reader saw {seen:02x?}");
+    };
+    let (machine, from, to) = (world.clone(), Arc::clone(&file), Arc::clone(&other));
+    let reuse = move || {
+        let mut locked = from.lock(cx(), PAGE).expect("a leaf");
+        let removed = locked.remove(PAGE.mask());
+        drop(locked);
+        drop(removed);
+        from.prune(PageIndex::ZERO, END);
+        machine.fill(&to, PageIndex::ZERO, b"its!");
+    };
+    let threads: Vec<Thread> = vec![Box::new(look), Box::new(reuse)];
+    Run { threads, end: Box::new(move || drop((world, file, other))) }
+}

@@ -60,7 +60,7 @@ impl Checker for Loom {
     type Replacement = ();
 
     fn trace(event: Trace) {
-        if matches!(event, Trace::Zeroed(_) | Trace::Copied(_)) {
+        if matches!(event, Trace::Zeroed(_) | Trace::Copied(_) | Trace::Bounced(_)) {
             memory::publish();
         }
     }

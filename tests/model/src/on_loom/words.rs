@@ -220,6 +220,12 @@ impl LoomWord {
         self.role.load(Relaxed) & role != 0
     }
 
+    /// Whether it says whose a leaf is: the number of a mapping was published in it, and no
+    /// address.
+    fn is_owner(&self) -> bool {
+        self.is(OWNED) && self.published.load(Relaxed) < 0x1000
+    }
+
     fn get(&self, order: Ordering) -> u64 {
         if order == SeqCst
             && (self.is(ANNOUNCED) && plant::is(Plant::NoLook)
@@ -234,7 +240,7 @@ impl LoomWord {
             || order == Relaxed && self.is(ANNOUNCED) && plant::is(Plant::Barge)
         {
             return 0;
-        } else if order == Acquire && self.is(OWNED) && is_blind() {
+        } else if order == SeqCst && self.is_owner() && is_blind() {
             return self.published.load(Relaxed);
         }
         match &self.hot {
@@ -248,7 +254,7 @@ impl LoomWord {
     }
 
     fn put(&self, value: u64, order: Ordering) {
-        if order == Release && value == 0 && self.is(OWNED) && plant::is(Plant::KeptIdentity) {
+        if order == SeqCst && value == 0 && self.is_owner() && plant::is(Plant::KeptIdentity) {
             return;
         }
         if order == Release && value != 0 {

@@ -29,7 +29,7 @@ impl Checker for Shuttle {
             Trace::Acquired(LockId::Pages { .. }) => held::change(1),
             Trace::Released(LockId::Pages { .. }) => held::change(-1),
             Trace::Allocated | Trace::MayFault => held::assert_no_page_lock(),
-            Trace::Zeroed(_) | Trace::Copied(_) => memory::publish(),
+            Trace::Zeroed(_) | Trace::Copied(_) | Trace::Bounced(_) => memory::publish(),
             _ => {}
         }
     }
