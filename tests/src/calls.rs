@@ -24,7 +24,7 @@ pub fn write_as<U: UserMemory<Token = MayFault>, F: Flavor, T: Task>(
     let mut from = IovIter::new(user, segments).expect("a request");
     let asked = from.count();
     let result = syscall(|token| file.write(token, &mut from, options, task));
-    if options.sync.is_none() {
+    if options.sync().is_none() {
         let landed = result.map_or(0, |written| written.bytes);
         assert_eq!(asked - from.count(), landed, "the cursor stands behind what landed");
     }

@@ -61,6 +61,7 @@ pub struct Inode<K: Kernel> {
     strategy: Strategy,
     max_size: FilePos,
     wants_stable_pages: bool,
+    is_plain: bool,
     /// Dirty pages are given up on purpose; see `last_handle`.
     pub(crate) discarded: bool,
 }
@@ -111,6 +112,9 @@ impl<K: Kernel> Inode<K> {
             strategy,
             max_size,
             wants_stable_pages,
+            is_plain: strategy == Strategy::BeginEnd
+                && !wants_stable_pages
+                && size <= max_size.get(),
             discarded: false,
         }
     }
@@ -170,6 +174,14 @@ impl<K: Kernel> Inode<K> {
         self.strategy
     }
 
+    /// Whether bytes inside the size can be written to pages as they are, if these are all there
+    /// and dirty: the store is written for strategy B, does not want stable pages, and had no file
+    /// that is larger than it says is possible.
+    #[inline(always)]
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
     /// Largest size of the file.
     #[inline(always)]
     pub(crate) const fn max_size(&self) -> FilePos {
@@ -186,12 +198,6 @@ impl<K: Kernel> Inode<K> {
     #[inline(always)]
     pub(crate) fn limits_dirty<T: Task>(&self) -> bool {
         T::LIMITS_DIRTY_PAGES && self.mapping.accounts_dirty()
-    }
-
-    /// Whether the store wants pages that stay as they are while they are under writeback.
-    #[inline(always)]
-    pub(crate) const fn wants_stable_pages(&self) -> bool {
-        self.wants_stable_pages
     }
 
     /// Whether the pages must not change now: one is under writeback, and the store wants pages

@@ -115,7 +115,7 @@ impl<K: Kernel> NonBlocking<'_, K> {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, NotYet> {
-        if options.sync.is_some() {
+        if options.sync().is_some() {
             return Err(NotYet::Failed(Errno::Invalid));
         }
         let task = NoSleep::of(task);

@@ -76,14 +76,14 @@ impl OpenFile {
         } else {
             Position::At(position)
         };
-        let sync = if self.flags.contains(OpenFlags::SYNC) {
-            Some(SyncKind::All)
+        let options = WriteOptions::to(position);
+        if self.flags.contains(OpenFlags::SYNC) {
+            options.with_sync(SyncKind::All)
         } else if self.flags.contains(OpenFlags::DATA_SYNC) {
-            Some(SyncKind::Data)
+            options.with_sync(SyncKind::Data)
         } else {
-            None
-        };
-        WriteOptions { position, sync, strategy: None }
+            options
+        }
     }
 
     /// `write(2)`: writes at the position, or at the end with [`OpenFlags::APPEND`]; moves the
@@ -132,9 +132,8 @@ impl OpenFile {
         options: &WriteOptions,
         task: &T,
     ) -> Result<Written, Errno> {
-        let plain = WriteOptions { sync: None, ..*options };
-        let written = inode.write(token, from, &plain, task)?;
-        if let Some(kind) = options.sync
+        let written = inode.write(token, from, &options.without_sync(), task)?;
+        if let Some(kind) = options.sync()
             && written.bytes > 0
         {
             let range = written.end - written.bytes as u64..written.end;

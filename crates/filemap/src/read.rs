@@ -203,7 +203,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<usize, Errno> {
         let whole = WholeRequest::new(user, *slice);
-        let to = || Single { user, slice: *slice };
+        let to = move || Single { user, slice: *slice };
         self.read_buffers(token, whole, to, pos, &Missing::Read, None, task)
     }
 
@@ -239,7 +239,6 @@ impl<K: Kernel> Inode<K> {
         let pos = FilePos::new(pos)?;
         let mut begun = None;
         if let Some(whole) = whole
-            && !whole.is_empty()
             && missing.behind().is_none()
             && !task.fatal_signal_pending()
         {

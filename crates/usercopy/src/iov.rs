@@ -112,11 +112,14 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         self.current.prefix(self.count)
     }
 
-    /// What remains, if the segment that the cursor is in has all of it and it lies in the user
-    /// range: most requests are like that.
+    /// What remains, if that is not nothing, the segment that the cursor is in has all of it and it
+    /// lies in the user range: most requests are like that.
     #[must_use]
     #[inline(always)]
     pub fn whole(&self) -> Option<WholeRequest<'a, U>> {
+        if self.is_empty() {
+            return None;
+        }
         let piece = self.whole_piece(self.count)?;
         Some(WholeRequest::of_piece(self.user, piece))
     }

@@ -14,7 +14,7 @@ pub const MAX_RW_COUNT: usize = 0x7fff_f000;
 /// the caller [moves](crate::IovIter::advance) once it is known how much came.
 ///
 /// # Invariants
-/// The piece lies in the user range.
+/// The piece lies in the user range, and is not empty.
 pub struct WholeRequest<'a, U: UserMemory + ?Sized> {
     user: &'a U,
     piece: UserSlice,
@@ -42,26 +42,21 @@ impl<'a, U: UserMemory + ?Sized> WholeRequest<'a, U> {
         Self { user, piece }
     }
 
-    /// All of `piece`, if it lies in the range of `user` and is no longer than [`MAX_RW_COUNT`].
+    /// All of `piece`, if it lies in the range of `user`, is not empty, and no longer than
+    /// [`MAX_RW_COUNT`].
     #[must_use]
     #[inline(always)]
     pub fn new(user: &'a U, piece: UserSlice) -> Option<Self> {
-        let fits = piece.len() <= MAX_RW_COUNT && piece.is_within(&user.user_range());
-        fits.then_some(Self::of_piece(user, piece))
+        let fits = !piece.is_empty() && piece.len() <= MAX_RW_COUNT;
+        (fits && piece.is_within(&user.user_range())).then_some(Self::of_piece(user, piece))
     }
 
-    /// Its length in bytes.
+    /// Its length in bytes, not 0.
     #[must_use]
     #[inline(always)]
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
     pub const fn len(&self) -> usize {
         self.piece.len()
-    }
-
-    /// Whether nothing remains.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_empty(&self) -> bool {
-        self.piece.is_empty()
     }
 
     /// Copies `len` bytes from `skip` on to kernel memory, as [`IovIter::copy_from_atomic`] does;

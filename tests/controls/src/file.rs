@@ -55,7 +55,7 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
     ) -> Result<Written, Failure> {
         let mapping = self.inode.mapping();
         let lock = self.lock.lock(mapping.cache().wait());
-        let pos = match request.options.position {
+        let pos = match request.options.position() {
             Position::At(pos) => pos,
             Position::Append => mapping.size(),
         };
@@ -94,7 +94,7 @@ impl<'i, K: Kernel> ControlFile<'i, K> {
         start: u64,
         end: u64,
     ) -> Result<(), Errno> {
-        let Some(kind) = request.options.sync else { return Ok(()) };
+        let Some(kind) = request.options.sync() else { return Ok(()) };
         if start == end {
             return Ok(());
         }

@@ -235,7 +235,7 @@ impl<'m, M: Mmu> Player<'m, M> {
         let options = options.with_strategy(self.strategy);
         let written = self.space.sys_write(&self.file, &segments, &options);
         self.promise.wrote(pos, &bytes);
-        if options.sync.is_none() {
+        if options.sync().is_none() {
             assert_eq!(written.map(|written| written.bytes), Ok(bytes.len()), "W1");
         } else {
             self.judge_sync(written.map(|_| ()), pos..pos + bytes.len());

@@ -154,7 +154,9 @@ impl<'m, M: Mmu> Subject<'m, M> {
         ];
         let bytes = self.source[from..from + len].to_vec();
         let mut options = WriteOptions::at(at as u64).with_strategy(self.strategy);
-        options.sync = sync;
+        if let Some(kind) = sync {
+            options = options.with_sync(kind);
+        }
         let written = self.space.sys_write(&self.file, &slices, &options);
         let landed = match written {
             Ok(written) => written.bytes,

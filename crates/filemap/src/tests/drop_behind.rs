@@ -13,9 +13,7 @@ use super::kernel::{Idle, Patient, TestKernel, Tester};
 use super::rig::{File, assert_same, in_fault, token};
 use super::store::{Disk, Event, TestStore, disk};
 use super::{PAGE, Rig, bytes, overlay};
-use crate::{
-    Access, DropBehind, Inode, PageLocks, Position, ReadAhead, Strategy, SyncKind, WriteOptions,
-};
+use crate::{Access, DropBehind, Inode, PageLocks, ReadAhead, Strategy, SyncKind, WriteOptions};
 
 /// Pages of a list of the open file.
 const LIST: u64 = 2;
@@ -166,7 +164,7 @@ fn one_large_write_is_bounded_by_its_steps() {
     let slice = rig.user.put(0, &content);
     let segments = std::vec![slice; LONG];
     let mut from = IovIter::new(&rig.user, &segments).expect("a vector");
-    let options = WriteOptions { position: Position::Append, ..WriteOptions::at(0) };
+    let options = WriteOptions::append();
     let written =
         rig.file().write_behind(&mut token(), &mut from, &options, &open.behind, &rig.task);
     assert_eq!(written.map(|written| written.bytes), Ok(LONG * PAGE));

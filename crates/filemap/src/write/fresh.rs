@@ -154,8 +154,7 @@ fn write_page_at<K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     };
     let Some(end) = start.checked_add(whole.len() as u64) else { return Ok(left) };
     let bytes = ByteRange { start, end };
-    if whole.is_empty()
-        || bytes.end > page.plus(1).start()
+    if bytes.end > page.plus(1).start()
         || bytes.end > limits::end(inode.max_size().get(), task)
         || !may_be_fresh(inode, bytes)
     {

@@ -9,13 +9,11 @@
 
 use core::mem::ManuallyDrop;
 
-use faultless_page::{Count, Kernel, LockedRun, PageRun, Trace};
+use faultless_page::{Count, Kernel, LockContext, LockedRun, PageIndex, PageRun, Trace};
 use faultless_usercopy::{UserMemory, WholeRequest};
 
 use super::request::{Attempt, Claim, Mode, Request, Stop};
 use crate::inode::Inode;
-use crate::limits;
-use crate::options::Written;
 use crate::ranges::ByteRange;
 use crate::size_changes::Moment;
 use crate::task::{Caller, Task};
@@ -25,7 +23,7 @@ use crate::transfer::{copy_in, copy_whole_in};
 /// What came of [`overwrite`].
 pub(super) enum Overwrite<'t, K: Kernel> {
     /// All bytes landed.
-    Landed(Written),
+    Landed,
     /// Nothing happened but the stamps; what the first attempt of the general path comes to, if
     /// that is known.
     Left(Option<Attempt>),
@@ -56,40 +54,81 @@ pub(super) fn overwrite<'t, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized
     start: u64,
     task: &T,
 ) -> Overwrite<'t, K> {
+    // Of one page and without a walk there is neither a call nor a loop before the copy: all that
+    // is needed stays in registers. A word that was stored right before a locked operation is
+    // loaded only after it.
+    let mut cx = token.page_locks();
+    if whole.len() <= PageIndex::bytes_from(start) && is_inside(inode, start, whole.len(), task) {
+        let page = PageRun::single(PageIndex::containing(start));
+        inode.file_modified(task);
+        match inode.mapping().try_lock_recent(cx, page) {
+            Ok(locked) => return overwrite_locked(inode, locked, whole, start, task),
+            Err(back) => cx = back,
+        }
+    }
+    overwrite_slowly(inode, cx, whole, start, task)
+}
+
+/// Whether `len` bytes from `start` on, all in one leaf and at least one, lie inside the size and
+/// the limits.
+#[inline(always)]
+fn is_inside<K: Kernel, T: Task>(inode: &Inode<K>, start: u64, len: usize, task: &T) -> bool {
+    // In the leaf of `start`, so it does not wrap; the end of the leaf may.
+    let last = start + (len as u64 - 1);
+    // The size does not grow past the largest size.
+    last < inode.size().min(task.file_size_limit())
+}
+
+/// [`overwrite`] of any pages of a leaf, which is looked for.
+#[inline(never)]
+fn overwrite_slowly<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
+    inode: &'t Inode<K>,
+    cx: LockContext<'t>,
+    whole: &WholeRequest<'_, U>,
+    start: u64,
+    task: &T,
+) -> Overwrite<'t, K> {
     let Some(run) = PageRun::covering_all(start, whole.len()) else {
         return Overwrite::Left(None);
     };
-    // In the leaf of `start`, so it does not wrap; the end of the leaf may.
-    let last = start + (whole.len() as u64 - 1);
-    if last >= inode.size().min(limits::end(inode.max_size().get(), task)) {
+    if !is_inside(inode, start, whole.len(), task) {
         return Overwrite::Left(None);
     }
     inode.file_modified(task);
-    let Some(locked) = inode.mapping().try_lock(token.page_locks(), run) else {
-        return Overwrite::Left(None);
-    };
+    let recent = inode.mapping().try_lock_recent(cx, run);
+    match recent.map_or_else(|cx| inode.mapping().try_lock(cx, run), Some) {
+        Some(locked) => overwrite_locked(inode, locked, whole, start, task),
+        None => Overwrite::Left(None),
+    }
+}
+
+/// The rest of it, with the pages locked.
+#[inline(always)]
+fn overwrite_locked<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
+    inode: &'t Inode<K>,
+    locked: LockedRun<'t, K>,
+    whole: &WholeRequest<'_, U>,
+    start: u64,
+    task: &T,
+) -> Overwrite<'t, K> {
+    let last = start + (whole.len() as u64 - 1);
     let then = inode.size_changes.now();
     // The size again, now that truncation cannot pass the pages (P6).
     if last >= inode.size() || !inode.ranges.are_free() {
         return back_out(locked.moved(), None);
     }
     let steady = locked.uptodate() & locked.reserved() & locked.dirty();
-    if steady != locked.mask() || inode.wants_stable_pages() {
+    if steady != locked.mask() {
         return overwrite_unsteady(inode, locked.moved(), *whole, start, then, task);
     }
     let left = copy_whole_in(&locked, whole, start);
     if left > 0 {
         return come_short(locked.moved(), start, whole.len(), left, then);
     }
-    K::trace(Trace::FastPath(run.pages()));
-    inode.mapping().count(Count::Used, run.pages());
+    K::trace(Trace::FastPath(locked.mask().count()));
+    inode.mapping().count(Count::Used, locked.mask().count());
     locked.unlock();
-    Overwrite::Landed(landed(start, whole.len()))
-}
-
-#[inline(always)]
-const fn landed(start: u64, bytes: usize) -> Written {
-    Written { bytes, end: start + bytes as u64 }
+    Overwrite::Landed
 }
 
 /// As [`overwrite`], of pages that are clean, or may have to be left alone.
@@ -111,7 +150,7 @@ fn overwrite_unsteady<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
         return come_short(locked, start, whole.len(), left, then);
     }
     mark_landed(inode, &mut locked, Mode::Overwrite, (start, whole.len()), task);
-    Overwrite::Landed(landed(start, whole.len()))
+    Overwrite::Landed
 }
 
 /// The pages stay as they are.

@@ -89,7 +89,7 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Written, Errno> {
         let whole = WholeRequest::new(user, *slice);
-        let from = || Single { user, slice: *slice };
+        let from = move || Single { user, slice: *slice };
         self.write_buffers(token, whole, from, options, None, None, task)
     }
 
@@ -123,17 +123,16 @@ impl<K: Kernel> Inode<K> {
     where
         U: UserMemory<Token: InodeLocks> + ?Sized,
     {
-        if let Position::At(start) = options.position
-            && options.is_plain()
-            && self.strategy() == Strategy::BeginEnd
+        if let Some(whole) = &whole
+            && let Some(start) = options.plain()
+            && self.is_plain()
             && !task.fatal_signal_pending()
-            && let Some(whole) = &whole
         {
             return match hot::overwrite(self, token, whole, start, task) {
-                Overwrite::Landed(written) => {
+                Overwrite::Landed => {
                     from().finish_whole();
                     task.throttle();
-                    Ok(written)
+                    Ok(Written { bytes: whole.len(), end: start + whole.len() as u64 })
                 }
                 Overwrite::Short(short) => {
                     let asked = whole.len();
@@ -174,13 +173,13 @@ impl<K: Kernel> Inode<K> {
         kept: Kept<'_, 'f, K>,
         task: &T,
     ) -> Result<Written, Errno> {
-        if options.sync.is_none()
+        if options.sync().is_none()
             && behind.is_none()
             && kept.is_none()
             && !task.fatal_signal_pending()
             && let Some(whole) = from.whole()
         {
-            match fresh::write_page(self, token, &whole, options.position, first, task)? {
+            match fresh::write_page(self, token, &whole, options.position(), first, task)? {
                 NewPage::Landed(written) => {
                     from.finish_whole();
                     task.throttle();
@@ -209,14 +208,14 @@ impl<K: Kernel> Inode<K> {
         task: &T,
     ) -> Result<Written, Errno> {
         if from.is_empty() {
-            let end = match options.position {
+            let end = match options.position() {
                 Position::At(pos) => pos,
                 Position::Append => self.size(),
             };
             return Ok(Written { bytes: 0, end });
         }
-        let strategy = options.strategy.unwrap_or(self.strategy());
-        let written = match options.position {
+        let strategy = options.strategy().unwrap_or(self.strategy());
+        let written = match options.position() {
             Position::At(start) => {
                 let request = self.request(token, from, start, strategy, task)?;
                 let entry = pin!(self.ranges.request());
@@ -226,7 +225,7 @@ impl<K: Kernel> Inode<K> {
         };
         if written.bytes > 0 {
             task.throttle();
-            if let Some(kind) = options.sync {
+            if let Some(kind) = options.sync() {
                 let range = written.end - written.bytes as u64..written.end;
                 self.fsync_range(token, kind, range, task)?;
             }

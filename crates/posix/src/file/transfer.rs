@@ -252,7 +252,7 @@ impl<S: System> Description<S> {
         } else {
             Position::At(position)
         };
-        WriteOptions { position, sync: None, strategy: None }
+        WriteOptions::to(position)
     }
 
     /// Makes durable what a write has written, if it is to be; what the write returns.

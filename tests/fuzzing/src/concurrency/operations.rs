@@ -320,7 +320,7 @@ impl World {
         assert!(written == Ok(slice.len()) || self.may_fail(), "W1: {op:?}: {written:?}");
         assert!(landed.is_multiple_of(CELL) && landed <= slice.len(), "W9: {op:?}: {written:?}");
         self.landed.borrow_mut().insert(op.tag, landed / CELL);
-        (written.is_ok() || options.sync.is_none()).then_some(landed / CELL)
+        (written.is_ok() || options.sync().is_none()).then_some(landed / CELL)
     }
 
     fn read(&self, op: &Op, thread: usize, at: usize, cells: usize) {

@@ -99,8 +99,10 @@ impl Subject<'_> {
             To::At(_) => WriteOptions::at(self.pos(at)),
             To::Append => WriteOptions::append(),
         };
-        options.sync = write.sync.kind();
-        options.strategy = Some(self.strategy);
+        options = options.with_strategy(self.strategy);
+        if let Some(kind) = write.sync.kind() {
+            options = options.with_sync(kind);
+        }
         let result = match control {
             None => self.write_now(&built, &options, retention, &task),
             Some(control) => self.write_then(&built, &options, control),
@@ -117,7 +119,7 @@ impl Subject<'_> {
             return Some(result);
         }
         built.readable.truncate(room);
-        self.check_result(at, &built, room, options.sync, result, &excuses);
+        self.check_result(at, &built, room, options.sync(), result, &excuses);
         excuses.is_empty().then_some(result)
     }
 
@@ -185,7 +187,7 @@ impl Subject<'_> {
                     assert_eq!(moved, written.bytes, "the cursor stands behind what landed")
                 }
                 // With O_SYNC the error comes after the bytes (W11).
-                Err(_) => assert!(moved == 0 || options.sync.is_some(), "the cursor has moved"),
+                Err(_) => assert!(moved == 0 || options.sync().is_some(), "the cursor has moved"),
             }
             written.map(|written| written.bytes)
         })

@@ -91,7 +91,7 @@ pub(crate) fn write<U: UserMemory<Token = MayFault>, T: Task>(
         return Ok(0);
     }
     let old_size = inode.size();
-    let pos = match request.options.position {
+    let pos = match request.options.position() {
         Position::At(pos) => pos,
         Position::Append => old_size,
     };
