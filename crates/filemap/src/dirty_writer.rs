@@ -75,12 +75,13 @@ impl<'l, K: Kernel, const STORES: usize> DirtyWriter<'l, K, STORES> {
     /// For [`Task::throttle`](crate::Task::throttle), and for a fault handler that has let M go:
     /// how many nanoseconds to sleep now, 200 ms at most. Zero, and nothing is looked at, if no
     /// page has become dirty since the last call.
-    #[inline]
+    #[inline(always)]
     pub fn pause_ns(&self, now: u64) -> u64 {
-        let dirtied = self.dirtied.take();
-        if dirtied == 0 { 0 } else { self.pause_after(dirtied, now) }
+        if self.dirtied.get() == 0 { 0 } else { self.pause_after(self.dirtied.take(), now) }
     }
 
+    #[cold] // beside a call that dirtied nothing, which keeps the registers
+    #[inline(never)]
     fn pause_after(&self, dirtied: u32, now: u64) -> u64 {
         let store = self.limit.store(self.store.get());
         let share = self.limit.share(store);

@@ -158,7 +158,7 @@ impl Task for Limited {
         WRITER.with(|writer| writer.settle(dirtied));
     }
 
-    #[inline]
+    #[inline(always)]
     fn throttle(&self) {
         // Far from the limit, there is no pause to make.
         let pause = WRITER.with(|writer| writer.pause_ns(0));

@@ -38,7 +38,8 @@ impl Marks {
     #[inline(always)]
     #[must_use]
     pub const fn has_noticed(self, slots: u64) -> bool {
-        slots & (!self.referenced | self.main & !self.extra) == 0
+        let noticed = self.referenced & (self.extra | !self.main);
+        noticed & slots == slots
     }
 
     /// The same bits in all three words.
