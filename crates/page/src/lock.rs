@@ -74,24 +74,22 @@ impl<K: Kernel> Mapping<K> {
     /// last `try_lock` on this CPU was for.
     ///
     /// # Errors
-    /// The context again, with nothing locked: it was for another leaf, or `try_lock` might fail.
+    /// The context again: it was for another leaf.
     #[inline(always)]
     pub fn try_lock_recent<'t>(
         &'t self,
         cx: LockContext<'t>,
         run: PageRun,
-    ) -> Result<LockedRun<'t, K>, LockContext<'t>> {
+    ) -> Result<Option<LockedRun<'t, K>>, LockContext<'t>> {
         let recent = self.cache().recent();
         let Some(leaf) = recent.locked(K::cpu(), self.id(), run.leaf_base()) else {
             return Err(cx);
         };
         if !leaf.try_lock(run.mask()) {
-            return Err(cx);
+            return Ok(None);
         }
-        match self.confirm(leaf, run) {
-            Some(locked) => Ok(LockedRun::new(self, leaf, locked, cx)),
-            None => Err(cx),
-        }
+        let locked = self.confirm(leaf, run);
+        Ok(locked.map(|locked| LockedRun::new(self, leaf, locked, cx)))
     }
 
     /// Locks the first maximal stretch of pages of `run` that are neither locked nor waited for,
@@ -268,7 +266,8 @@ impl<K: Kernel> Mapping<K> {
     ) -> Result<Option<PageRun>, Errno> {
         let id = self.lock_id(run);
         K::trace(Trace::Acquiring(id));
-        let waited = if leaf.try_lock(run.mask()) {
+        // Callers that expect the pages to be free have tried before.
+        let waited = if leaf.look_and_lock(run.mask()) {
             Waited::Locked
         } else {
             let stale = || !leaf.is(self.id(), run.leaf_base());

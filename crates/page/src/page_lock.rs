@@ -102,6 +102,14 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
         }
     }
 
+    /// The same after a look, which leaves the leaf's cache line where it is if a slot is locked.
+    #[inline]
+    #[must_use]
+    pub(crate) fn look_and_lock(&self, slots: SlotMask) -> bool {
+        let seen = self.locked.load(Relaxed);
+        self.try_lock_seen(seen, slots).unwrap_or_else(|now| self.try_lock_again(now, slots))
+    }
+
     /// The same once, if the lock bits are those that were `seen`; those that are there otherwise.
     #[inline(always)]
     fn try_lock_seen(&self, seen: SlotMask, slots: SlotMask) -> Result<bool, SlotMask> {
@@ -148,7 +156,7 @@ impl<S: SyncFamily, R: Replacement> Leaf<S, R> {
             for _ in 0..between {
                 S::relax();
             }
-            if self.try_lock_again(self.locked.load(Relaxed), slots) {
+            if self.look_and_lock(slots) {
                 return Waited::Locked;
             }
             rounds = rounds.saturating_sub(between);

@@ -135,7 +135,7 @@ mod tests {
 
     /// Whether this thread's CPU has locked pages of that leaf last; locks nothing in the end.
     fn is_recent(mapping: &Mapping<Kernel>, page: u64) -> bool {
-        mapping.try_lock_recent(cx(), run(page, 1)).is_ok()
+        mapping.try_lock_recent(cx(), run(page, 1)).is_ok_and(|locked| locked.is_some())
     }
 
     fn remembers(machine: &Machine) -> bool {

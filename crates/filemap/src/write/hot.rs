@@ -62,7 +62,8 @@ pub(super) fn overwrite<'t, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized
         let page = PageRun::single(PageIndex::containing(start));
         inode.file_modified(task);
         match inode.mapping().try_lock_recent(cx, page) {
-            Ok(locked) => return overwrite_locked(inode, locked, whole, start, task),
+            Ok(Some(locked)) => return overwrite_locked(inode, locked, whole, start, task),
+            Ok(None) => return Overwrite::Left(None),
             Err(back) => cx = back,
         }
     }
@@ -96,7 +97,7 @@ fn overwrite_slowly<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
     }
     inode.file_modified(task);
     let recent = inode.mapping().try_lock_recent(cx, run);
-    match recent.map_or_else(|cx| inode.mapping().try_lock(cx, run), Some) {
+    match recent.unwrap_or_else(|cx| inode.mapping().try_lock(cx, run)) {
         Some(locked) => overwrite_locked(inode, locked, whole, start, task),
         None => Overwrite::Left(None),
     }

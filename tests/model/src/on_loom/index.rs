@@ -222,7 +222,7 @@ pub fn recent_locker() -> Run {
     drop(file.try_lock(cx(), PAGE).expect("it is free"));
     let (machine, mapping) = (world.clone(), Arc::clone(&file));
     let insert = move || {
-        let Ok(mut locked) = mapping.try_lock_recent(cx(), PAGE) else {
+        let Ok(Some(mut locked)) = mapping.try_lock_recent(cx(), PAGE) else {
             return machine.fill(&mapping, PageIndex::ZERO, b"mine");
         };
         machine.insert(&mut locked, PageIndex::ZERO, b"mine");
