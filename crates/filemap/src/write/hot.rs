@@ -45,7 +45,7 @@ pub(super) struct Short<'t, K: Kernel> {
 }
 
 /// Overwrites the bytes from `start` on by all of `whole`, if they lie inside the size and their
-/// pages are free and need no preparation.
+/// pages are free and need no preparation. The inode is [plain](Inode::is_plain).
 #[inline(always)]
 pub(super) fn overwrite<'t, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
     inode: &'t Inode<K>,
