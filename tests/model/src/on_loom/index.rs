@@ -176,12 +176,30 @@ fn insertion(at: [PageIndex; 2]) -> Run {
 
 /// An empty leaf is pruned and becomes another file's, while a locker is on its way to it.
 pub fn stale_locker() -> Run {
+    leaf_and_locker(|world, file| world.fill(file, PageIndex::ZERO, b"mine"))
+}
+
+/// As `stale_locker`, by a thread whose CPU has locked pages of the leaf last.
+pub fn recent_locker() -> Run {
+    leaf_and_locker(|world, file| {
+        let Ok(Some(mut locked)) = file.try_lock_recent(cx(), PAGE) else {
+            return world.fill(file, PageIndex::ZERO, b"mine");
+        };
+        world.insert(&mut locked, PageIndex::ZERO, b"mine");
+        locked.set_uptodate(locked.mask());
+    })
+}
+
+/// A file's empty leaf, of which pages were locked, becomes another one's while a thread puts a
+/// page into the first file.
+fn leaf_and_locker(insert: fn(&World, &Mapping<K>)) -> Run {
     let world = World::new(6);
     let (file, other) = (world.mapping(4), world.mapping(4));
     stock_nodes(&world, &file, 2);
     drop(file.lock_or_create(cx(), PAGE).expect("memory"));
+    drop(file.try_lock(cx(), PAGE).expect("it is free"));
     let (machine, mapping) = (world.clone(), Arc::clone(&file));
-    let insert = move || machine.fill(&mapping, PageIndex::ZERO, b"mine");
+    let insert = move || insert(&machine, &mapping);
     let (machine, from, to) = (world.clone(), Arc::clone(&file), Arc::clone(&other));
     let reuse = move || {
         from.prune(PageIndex::ZERO, END);
@@ -198,53 +216,16 @@ pub fn stale_locker() -> Run {
 /// A reader is inside while the page goes, its leaf is pruned, and both are another file's.
 pub fn stale_reader() -> Run {
     let world = World::new(6);
-    let (file, other) = (world.mapping(4), world.mapping(4));
+    let file = world.mapping(4);
     world.fill(&file, PageIndex::ZERO, b"mine");
-    let (machine, from, to) = (world.clone(), Arc::clone(&file), Arc::clone(&other));
-    let reuse = move || {
-        let mut locked = from.lock(cx(), PAGE).expect("a leaf");
-        let removed = locked.remove(PAGE.mask());
-        drop(locked);
-        drop(removed);
-        from.prune(PageIndex::ZERO, END);
-        machine.fill(&to, PageIndex::ZERO, b"its!");
-    };
-    let threads: Vec<Thread> = vec![reader(&world, &file, &[b"mine"]), Box::new(reuse)];
-    Run { threads, end: Box::new(move || drop((world, file, other))) }
-}
-
-/// As `stale_locker`, by a thread whose CPU has locked pages of the leaf last.
-pub fn recent_locker() -> Run {
-    let world = World::new(6);
-    let (file, other) = (world.mapping(4), world.mapping(4));
-    stock_nodes(&world, &file, 2);
-    drop(file.lock_or_create(cx(), PAGE).expect("memory"));
-    drop(file.try_lock(cx(), PAGE).expect("it is free"));
-    let (machine, mapping) = (world.clone(), Arc::clone(&file));
-    let insert = move || {
-        let Ok(Some(mut locked)) = mapping.try_lock_recent(cx(), PAGE) else {
-            return machine.fill(&mapping, PageIndex::ZERO, b"mine");
-        };
-        machine.insert(&mut locked, PageIndex::ZERO, b"mine");
-        locked.set_uptodate(locked.mask());
-    };
-    let (machine, from, to) = (world.clone(), Arc::clone(&file), Arc::clone(&other));
-    let reuse = move || {
-        from.prune(PageIndex::ZERO, END);
-        machine.fill(&to, PageIndex::ZERO, b"its!");
-    };
-    let end = move || {
-        assert_eq!(file.find(PageIndex::ZERO, END, Mark::Present), Some(PAGE), "a page was lost");
-        assert_eq!(world.read(&file, 0, 4).as_deref(), Some(&b"mine"[..]));
-        assert_eq!(world.read(&other, 0, 4).as_deref(), Some(&b"its!"[..]));
-    };
-    Run { threads: vec![Box::new(insert), Box::new(reuse)], end: Box::new(end) }
+    let look = reader(&world, &file, &[b"mine"]);
+    leaf_and_reader(world, file, look)
 }
 
 /// As `stale_reader`, by a thread whose CPU has read the leaf last.
 pub fn recent_reader() -> Run {
     let world = World::new(6);
-    let (file, other) = (world.mapping(4), world.mapping(4));
+    let file = world.mapping(4);
     world.fill(&file, PageIndex::ZERO, b"mine");
     let read = |world: &World, file: &Mapping<K>| {
         let section = file.read_section(cx());
@@ -256,6 +237,13 @@ pub fn recent_reader() -> Run {
         let seen = read(&machine, &mapping);
         assert!(seen.as_deref().is_none_or(|seen| seen == b"mine"), "a reader saw {seen:02x?}");
     };
+    leaf_and_reader(world, file, Box::new(look))
+}
+
+/// The only page of `file` goes, its leaf is pruned, and both are another file's, while a thread
+/// looks.
+fn leaf_and_reader(world: World, file: Arc<Mapping<K>>, look: Thread) -> Run {
+    let other = world.mapping(4);
     let (machine, from, to) = (world.clone(), Arc::clone(&file), Arc::clone(&other));
     let reuse = move || {
         let mut locked = from.lock(cx(), PAGE).expect("a leaf");
@@ -265,6 +253,6 @@ pub fn recent_reader() -> Run {
         from.prune(PageIndex::ZERO, END);
         machine.fill(&to, PageIndex::ZERO, b"its!");
     };
-    let threads: Vec<Thread> = vec![Box::new(look), Box::new(reuse)];
+    let threads: Vec<Thread> = vec![look, Box::new(reuse)];
     Run { threads, end: Box::new(move || drop((world, file, other))) }
 }
