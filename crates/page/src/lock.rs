@@ -63,11 +63,7 @@ impl<K: Kernel> Mapping<K> {
     pub fn try_lock<'t>(&'t self, cx: LockContext<'t>, run: PageRun) -> Option<LockedRun<'t, K>> {
         let leaf = self.tree().lookup(run.first())?;
         self.cache().recent().set_locked(K::cpu(), leaf);
-        if !leaf.try_lock(run.mask()) {
-            return None;
-        }
-        let locked = self.confirm(leaf, run)?;
-        Some(LockedRun::new(self, leaf, locked, cx))
+        self.try_lock_in(cx, leaf, run)
     }
 
     /// As [`try_lock`](Self::try_lock), without a walk of the index: for pages of the leaf that the
@@ -82,14 +78,24 @@ impl<K: Kernel> Mapping<K> {
         run: PageRun,
     ) -> Result<Option<LockedRun<'t, K>>, LockContext<'t>> {
         let recent = self.cache().recent();
-        let Some(leaf) = recent.locked(K::cpu(), self.id(), run.leaf_base()) else {
-            return Err(cx);
-        };
-        if !leaf.try_lock(run.mask()) {
-            return Ok(None);
+        match recent.locked(K::cpu(), self.id(), run.leaf_base()) {
+            Some(leaf) => Ok(self.try_lock_in(cx, leaf, run)),
+            None => Err(cx),
         }
-        let locked = self.confirm(leaf, run);
-        Ok(locked.map(|locked| LockedRun::new(self, leaf, locked, cx)))
+    }
+
+    #[inline(always)]
+    fn try_lock_in<'t>(
+        &'t self,
+        cx: LockContext<'t>,
+        leaf: &'t Leaf<K::Sync, K::Replacement>,
+        run: PageRun,
+    ) -> Option<LockedRun<'t, K>> {
+        if !leaf.try_lock(run.mask()) {
+            return None;
+        }
+        let locked = self.confirm(leaf, run)?;
+        Some(LockedRun::new(self, leaf, locked, cx))
     }
 
     /// Locks the first maximal stretch of pages of `run` that are neither locked nor waited for,

@@ -188,12 +188,7 @@ impl<K: Kernel> Mapping<K> {
     #[cold] // beside what a CPU has read last, which keeps the registers
     #[inline(never)]
     pub(crate) fn leaf_to_read(&self, index: PageIndex) -> Option<&Leaf<K::Sync, K::Replacement>> {
-        let leaf = self.tree.lookup(index)?;
-        if !leaf.is(self.id, index.leaf_base()) {
-            return None;
-        }
-        self.cache.recent().set_read(K::cpu(), leaf);
-        Some(leaf)
+        self.leaf_of(index).inspect(|leaf| self.cache.recent().set_read(K::cpu(), leaf))
     }
 
     /// Sleeps until each page of the run was seen not to be under writeback. The caller holds no
@@ -214,7 +209,7 @@ impl<K: Kernel> Mapping<K> {
         killed: &impl Patience,
     ) -> Result<(), Errno> {
         let section = self.cache.enter();
-        let Some(leaf) = self.leaf_of(run) else { return Ok(()) };
+        let Some(leaf) = self.leaf_of(run.first()) else { return Ok(()) };
         // Type-stable, so its keys can be waited on; but its identity may change once the section
         // is over.
         drop(section);
@@ -242,8 +237,8 @@ impl<K: Kernel> Mapping<K> {
         waited
     }
 
-    fn leaf_of(&self, run: PageRun) -> Option<&Leaf<K::Sync, K::Replacement>> {
-        self.tree.lookup(run.first()).filter(|leaf| leaf.is(self.id, run.leaf_base()))
+    fn leaf_of(&self, index: PageIndex) -> Option<&Leaf<K::Sync, K::Replacement>> {
+        self.tree.lookup(index).filter(|leaf| leaf.is(self.id, index.leaf_base()))
     }
 }
 

@@ -109,7 +109,7 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     /// [transient](crate::LockedRun::set_transient) page keeps its own.
     pub fn take_marker(&self, index: PageIndex) -> bool {
         let slot = index.bit();
-        self.leaf_of(index).is_some_and(|leaf| {
+        self.mapping.leaf_to_read(index).is_some_and(|leaf| {
             leaf.asks_for_more(slot).contains(slot)
                 && leaf.marker.fetch_and(!slot, Relaxed).contains(slot)
         })
@@ -120,17 +120,12 @@ impl<'t, K: Kernel> ReadSection<'t, K> {
     /// marker for [`take_marker`](Self::take_marker). A page of zeros that can be had again
     /// [at any time](crate::Mapping::holes_are_zeros) stays as it is.
     pub fn keep(&self, run: PageRun) -> Option<PageIndex> {
-        let leaf = self.leaf_of(run.first())?;
+        let leaf = self.mapping.leaf_to_read(run.first())?;
         if !self.mapping.holes_are_zeros() {
             leaf.keep(run.mask());
         }
         let slot = leaf.asks_for_more(run.mask()).first()?;
         Some(run.leaf_base().plus(u64::from(slot)))
-    }
-
-    #[inline(always)]
-    fn leaf_of(&self, index: PageIndex) -> Option<&Leaf<K::Sync, K::Replacement>> {
-        self.mapping.leaf_to_read(index)
     }
 
     /// Whether the page is uptodate.
