@@ -120,8 +120,13 @@ impl UserSlice {
     /// the invariant that nothing wraps.
     #[inline]
     pub(crate) fn is_within(&self, range: &Range<usize>) -> bool {
-        self.is_empty()
-            || range.start <= self.addr.0 && self.addr.0.wrapping_add(self.len) <= range.end
+        self.is_empty() || self.is_between(range)
+    }
+
+    /// [`is_within`](Self::is_within) that does not let an empty slice lie anywhere.
+    #[inline(always)]
+    pub(crate) const fn is_between(&self, range: &Range<usize>) -> bool {
+        range.start <= self.addr.0 && self.addr.0.wrapping_add(self.len) <= range.end
     }
 }
 

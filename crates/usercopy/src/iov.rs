@@ -2,11 +2,13 @@
 //!
 //! A cursor over checked segments that moves forward by what really landed and back by exactly
 //! that. It owns no memory and no policy: the write loop decides when to fault in and when to give
-//! up.
+//! up. Below it: [`transfer`], the copies that move it.
 
 use core::fmt;
 
 use crate::{IovecError, MAX_RW_COUNT, UserMemory, UserSlice, WholeRequest};
+
+mod transfer;
 
 /// The most segments that one request may have (W7).
 #[doc(alias = "UIO_MAXIOV")]
@@ -61,8 +63,7 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         if segments.len() > MAX_SEGMENTS {
             return Err(IovecError::Invalid);
         }
-        let total = segments.iter().try_fold(0_usize, |sum, s| sum.checked_add(s.len()));
-        match total {
+        match total_len(segments) {
             Some(total) if isize::try_from(total).is_ok() => Ok(Self::begin(user, segments, total)),
             _ => Err(IovecError::Invalid),
         }
@@ -122,6 +123,13 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         }
         let piece = self.whole_piece(self.count)?;
         Some(WholeRequest::of_piece(self.user, piece))
+    }
+
+    /// Whether the segment that the cursor is in does not have all of what remains.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_further_segments(&self) -> bool {
+        self.count > self.current.len()
     }
 
     /// Moves forward by `bytes`, or to the end if fewer remain.
@@ -232,174 +240,19 @@ impl<'a, U: UserMemory + ?Sized> IovIter<'a, U> {
         }
         bytes
     }
+}
 
-    /// Runs `transfer(bytes done, piece)`, which returns bytes *not* transferred, over the next
-    /// `len` bytes piece by piece, and advances by what it did. Stops at the first short piece.
-    /// Pieces that are not in the user range are never handed out (U5).
-    #[inline]
-    fn transfer(
-        &mut self,
-        len: usize,
-        mut transfer: impl FnMut(usize, UserSlice) -> usize,
-    ) -> usize {
-        let len = len.min(self.count);
-        let range = self.user.user_range();
-        // On their own, so that they stay in registers.
-        let mut current = self.current;
-        let mut rest = self.segments.get(self.next..).unwrap_or_default().iter();
-        let mut done = 0;
-        'pieces: while done < len {
-            while current.is_empty() {
-                // There is a next one: bytes remain (A2).
-                let Some(next) = rest.next() else { break 'pieces };
-                current = *next;
-            }
-            let piece = current.prefix(len - done);
-            if !piece.is_within(&range) {
-                break;
-            }
-            let left = transfer(done, piece);
-            if left > 0 {
-                let moved = piece.len().saturating_sub(left);
-                done += moved;
-                current = current.after(moved);
-                break;
-            }
-            done += piece.len();
-            current = current.after(piece.len());
-        }
-        self.current = current;
-        self.next = self.segments.len() - rest.len();
-        self.count -= done;
-        self.skip_empty();
-        done
+/// The length of at most [`MAX_SEGMENTS`] segments together, if it is no more than a `usize`.
+#[inline]
+fn total_len(segments: &[UserSlice]) -> Option<usize> {
+    /// As many segments of this length as there may be are together no longer than a `usize`.
+    const SHORT: usize = usize::MAX / MAX_SEGMENTS;
+    // One test of all of them: if none has a high bit, no sum has wrapped.
+    let (sum, bits) = segments.iter().fold((0_usize, 0), |(sum, bits), segment| {
+        (sum.wrapping_add(segment.len()), bits | segment.len())
+    });
+    if bits <= SHORT {
+        return Some(sum);
     }
-
-    /// Copies up to `len` bytes of the request to kernel memory without resolving a fault and
-    /// without sleeping (U3): callable under page locks. Returns the bytes copied and advances by
-    /// them. `dst` past them is unmodified (U1, U4).
-    ///
-    /// # Safety
-    /// `dst` is valid for writes of `len` bytes and shared only with code that tolerates racing
-    /// stores.
-    #[doc(alias = "copy_page_from_iter_atomic")]
-    #[inline]
-    pub unsafe fn copy_from_atomic(&mut self, dst: *mut u8, len: usize) -> usize {
-        if let Some(piece) = self.whole_piece(len) {
-            // SAFETY: `len` bytes are valid at `dst`; the piece is as long, and lies in range.
-            let left = unsafe { self.user.raw_copy_from_user_atomic(dst, piece.addr(), len) };
-            return self.consume(len - left.min(len));
-        }
-        // SAFETY: the same contract.
-        unsafe { self.copy_pieces_from_atomic(dst, len) }
-    }
-
-    /// [`copy_from_atomic`](Self::copy_from_atomic) for more than one segment, kept out of the path
-    /// of one.
-    ///
-    /// # Safety
-    /// As for `copy_from_atomic`.
-    #[inline(never)]
-    unsafe fn copy_pieces_from_atomic(&mut self, dst: *mut u8, len: usize) -> usize {
-        let user = self.user;
-        self.transfer(len, |done, piece| {
-            let dst = dst.wrapping_add(done);
-            // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in
-            // range.
-            unsafe { user.raw_copy_from_user_atomic(dst, piece.addr(), piece.len()) }
-        })
-    }
-
-    /// As [`copy_from_atomic`](Self::copy_from_atomic), but resolves faults and may sleep (U3).
-    ///
-    /// # Safety
-    /// As for [`copy_from_atomic`](Self::copy_from_atomic).
-    pub unsafe fn copy_from(&mut self, token: &mut U::Token, dst: *mut u8, len: usize) -> usize {
-        let user = self.user;
-        self.transfer(len, |done, piece| {
-            let dst = dst.wrapping_add(done);
-            // SAFETY: `done + piece.len() <= len` bytes are valid at `dst`; the piece lies in
-            // range.
-            unsafe { user.raw_copy_from_user(token, dst, piece.addr(), piece.len()) }
-        })
-    }
-
-    /// Copies up to `len` bytes of kernel memory to the request's segments without resolving a
-    /// fault and without sleeping (U3). Returns the bytes copied and advances by them (U1).
-    ///
-    /// # Safety
-    /// `src` is valid for reads of `len` bytes, which may change meanwhile only by user space or by
-    /// asm copies.
-    #[doc(alias = "copy_page_to_iter_nofault")]
-    #[inline]
-    pub unsafe fn copy_to_atomic(&mut self, src: *const u8, len: usize) -> usize {
-        if let Some(piece) = self.whole_piece(len) {
-            // SAFETY: `len` bytes are valid at `src`; the piece is as long, and lies in range.
-            let left = unsafe { self.user.raw_copy_to_user_atomic(piece.addr(), src, len) };
-            return self.consume(len - left.min(len));
-        }
-        // SAFETY: the same contract.
-        unsafe { self.copy_pieces_to_atomic(src, len) }
-    }
-
-    /// [`copy_to_atomic`](Self::copy_to_atomic) for more than one segment, kept out of the path of
-    /// one.
-    ///
-    /// # Safety
-    /// As for `copy_to_atomic`.
-    #[inline(never)]
-    unsafe fn copy_pieces_to_atomic(&mut self, src: *const u8, len: usize) -> usize {
-        let user = self.user;
-        self.transfer(len, |done, piece| {
-            let src = src.wrapping_add(done);
-            // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in
-            // range.
-            unsafe { user.raw_copy_to_user_atomic(piece.addr(), src, piece.len()) }
-        })
-    }
-
-    /// As [`copy_to_atomic`](Self::copy_to_atomic), but resolves faults and may sleep (U3).
-    ///
-    /// # Safety
-    /// As for [`copy_to_atomic`](Self::copy_to_atomic).
-    pub unsafe fn copy_to(&mut self, token: &mut U::Token, src: *const u8, len: usize) -> usize {
-        let user = self.user;
-        self.transfer(len, |done, piece| {
-            let src = src.wrapping_add(done);
-            // SAFETY: `done + piece.len() <= len` bytes are valid at `src`; the piece lies in
-            // range.
-            unsafe { user.raw_copy_to_user(token, piece.addr(), src, piece.len()) }
-        })
-    }
-
-    /// Zeroes up to `len` bytes of the request's segments; resolves faults, may sleep. Returns the
-    /// bytes zeroed and advances by them.
-    pub fn clear(&mut self, token: &mut U::Token, len: usize) -> usize {
-        let user = self.user;
-        self.transfer(len, |_, piece| {
-            // SAFETY: `transfer` hands out only pieces that lie in range.
-            unsafe { user.raw_clear_user(token, piece.addr(), piece.len()) }
-        })
-    }
-
-    /// Makes the next `len` bytes readable, every page of every segment (U6, A6); resolves faults,
-    /// may sleep. Returns how many of them (of the remaining ones if fewer than `len` remain) could
-    /// not be reached. The cursor stays.
-    pub fn fault_in_readable(&self, token: &mut U::Token, len: usize) -> usize {
-        let user = self.user;
-        self.unreached(len, |piece| user.fault_in_readable(token, piece))
-    }
-
-    /// Makes the next `len` bytes writeable without changing them. Otherwise as
-    /// [`fault_in_readable`](Self::fault_in_readable).
-    pub fn fault_in_writeable(&self, token: &mut U::Token, len: usize) -> usize {
-        let user = self.user;
-        self.unreached(len, |piece| user.fault_in_writeable(token, piece))
-    }
-
-    fn unreached(&self, len: usize, probe: impl FnMut(UserSlice) -> usize) -> usize {
-        let len = len.min(self.count);
-        let mut probe = probe;
-        len - self.clone().transfer(len, |_, piece| probe(piece))
-    }
+    segments.iter().try_fold(0_usize, |sum, segment| sum.checked_add(segment.len()))
 }

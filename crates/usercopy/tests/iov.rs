@@ -348,3 +348,95 @@ fn u5_a_whole_request_lies_in_the_range_of_its_own_memory() {
     assert!(WholeRequest::new(&user, other.slice()).is_none());
     assert!(WholeRequest::new(&user, UserSlice::EMPTY).is_none(), "nothing");
 }
+
+#[test]
+fn u1_a_copy_of_many_segments_ends_at_the_byte_that_faults() {
+    let user = Scripted::new();
+    user.poke(user.base().wrapping_add(GOOD), b"abcdef");
+    user.poke(user.base().wrapping_add(BAD - 2), b"gh");
+    let segments = [slice(&user, GOOD, 3), slice(&user, BAD - 2, 5), slice(&user, GOOD + 3, 3)];
+    let mut iter = IovIter::new(&user, &segments).unwrap();
+    let mut buffer = [0x5a; 11];
+    // SAFETY: the buffer has as many bytes.
+    let copied = unsafe { iter.copy_from_atomic(buffer.as_mut_ptr(), buffer.len()) };
+    assert_eq!((copied, &buffer[..6]), (5, b"abcgh\x5a".as_slice()));
+    assert_eq!((iter.count(), iter.segment()), (6, slice(&user, BAD, 3)));
+    iter.revert(5);
+    // SAFETY: as above.
+    let copied = unsafe { iter.copy_to_atomic(b"ABCDEFGHIJK".as_ptr(), 11) };
+    assert_eq!((copied, iter.segment()), (5, slice(&user, BAD, 3)));
+}
+
+/// Memory whose range is narrower than what it could reach.
+struct Narrow<'a>(&'a Scripted);
+
+// SAFETY: as the memory behind it, of which the range is a part.
+unsafe impl UserMemory for Narrow<'_> {
+    type Token = MayFault;
+
+    fn user_range(&self) -> std::ops::Range<usize> {
+        let start = self.0.base().get() + GOOD;
+        start..start + 8
+    }
+
+    unsafe fn raw_copy_from_user(
+        &self,
+        token: &mut MayFault,
+        dst: *mut u8,
+        src: UserAddr,
+        len: usize,
+    ) -> usize {
+        // SAFETY: the same contract.
+        unsafe { self.0.raw_copy_from_user(token, dst, src, len) }
+    }
+
+    unsafe fn raw_copy_from_user_atomic(&self, dst: *mut u8, src: UserAddr, len: usize) -> usize {
+        // SAFETY: the same contract.
+        unsafe { self.0.raw_copy_from_user_atomic(dst, src, len) }
+    }
+
+    unsafe fn raw_copy_to_user(
+        &self,
+        token: &mut MayFault,
+        dst: UserAddr,
+        src: *const u8,
+        len: usize,
+    ) -> usize {
+        // SAFETY: the same contract.
+        unsafe { self.0.raw_copy_to_user(token, dst, src, len) }
+    }
+
+    unsafe fn raw_copy_to_user_atomic(&self, dst: UserAddr, src: *const u8, len: usize) -> usize {
+        // SAFETY: the same contract.
+        unsafe { self.0.raw_copy_to_user_atomic(dst, src, len) }
+    }
+
+    unsafe fn raw_clear_user(&self, token: &mut MayFault, dst: UserAddr, len: usize) -> usize {
+        // SAFETY: the same contract.
+        unsafe { self.0.raw_clear_user(token, dst, len) }
+    }
+}
+
+#[test]
+fn u5_a_copy_of_many_segments_ends_at_the_first_that_lies_outside() {
+    let user = Scripted::new();
+    user.poke(user.base().wrapping_add(GOOD), b"abcdefghijkl");
+    let narrow = Narrow(&user);
+    let outside = slice(&user, GOOD + 6, 4);
+    let inside = [slice(&user, GOOD, 3), slice(&user, GOOD + 5, 2)];
+    // An empty segment lies anywhere.
+    let segments = [inside[0], outside.prefix(0), inside[1], outside, inside[0]];
+    let mut iter = IovIter::new(&narrow, &segments).unwrap();
+    let mut buffer = [0x5a; 12];
+    // SAFETY: the buffer has as many bytes.
+    let copied = unsafe { iter.copy_from_atomic(buffer.as_mut_ptr(), buffer.len()) };
+    assert_eq!((copied, &buffer[..6]), (5, b"abcfg\x5a".as_slice()));
+    assert_eq!((iter.count(), iter.segment()), (7, outside));
+    iter.revert(5);
+    // SAFETY: as above.
+    let copied = unsafe { iter.copy_to_atomic(b"ABCDEFGHIJKL".as_ptr(), 12) };
+    assert_eq!((copied, iter.segment()), (5, outside));
+    let mut seen = [0; 12];
+    user.peek(user.base().wrapping_add(GOOD), &mut seen);
+    assert_eq!(&seen, b"ABCdeDEhijkl");
+}

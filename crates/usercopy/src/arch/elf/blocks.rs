@@ -87,16 +87,19 @@ pub(super) unsafe fn copy_small<B: Blocks, F: FaultPolicy>(
     src: *const u8,
     len: usize,
 ) -> usize {
-    let (failed, word) = match len {
-        // SAFETY: the caller's promise for one byte.
-        1 => (unsafe { B::byte::<F>(dst, src) }, 1),
-        0 => return 0,
-        // SAFETY: the caller's promise; 2 to 3 bytes.
-        2..=3 => (unsafe { B::ends_2::<F>(dst, src, len) }, 2),
-        // SAFETY: the caller's promise; 4 to 7 bytes.
-        4..=7 => (unsafe { B::ends_4::<F>(dst, src, len) }, 4),
+    let (failed, word) = if len >= 8 {
         // SAFETY: the caller's promise; 8 to 16 bytes.
-        _ => (unsafe { B::ends_8::<F>(dst, src, len) }, 8),
+        (unsafe { B::ends_8::<F>(dst, src, len) }, 8)
+    } else {
+        match len {
+            // SAFETY: the caller's promise for one byte.
+            1 => (unsafe { B::byte::<F>(dst, src) }, 1),
+            0 => return 0,
+            // SAFETY: the caller's promise; 2 to 3 bytes.
+            2..=3 => (unsafe { B::ends_2::<F>(dst, src, len) }, 2),
+            // SAFETY: the caller's promise; 4 to 7 bytes.
+            _ => (unsafe { B::ends_4::<F>(dst, src, len) }, 4),
+        }
     };
     if failed == 0 {
         return 0;
