@@ -4,9 +4,11 @@
 
 use core::cell::Cell;
 use core::pin::pin;
+use std::vec;
+use std::vec::Vec;
 
 use faultless_page::Errno;
-use faultless_usercopy::IovIter;
+use faultless_usercopy::{IovIter, UserSlice};
 
 use super::kernel::{Patient, Tester};
 use super::rig::token;
@@ -40,22 +42,30 @@ impl<F: FnOnce()> Task for Beside<F> {
     }
 }
 
+/// `hello` in user memory, in one segment or in several.
+fn hellos(rig: &Rig) -> [Vec<UserSlice>; 2] {
+    let hello = rig.user.put(0, b"hello");
+    [vec![hello], vec![hello.prefix(2), hello.skip(2).prefix(2), hello.skip(4)]]
+}
+
 #[test]
 fn p6_a_hot_overwrite_looks_at_the_size_again_once_its_pages_are_locked() {
-    let rig = Rig::new();
-    let old = bytes(1, 2 * PAGE);
-    rig.fill(&old);
-    let file = rig.file().clone();
-    // The page stays in the cache.
-    let task = Beside::new(move || {
-        assert_eq!(file.set_size(&mut token(), PAGE as u64 + 5, &Tester::new()), Ok(()));
-    });
-    let slice = rig.user.put(0, b"hello");
-    let mut from = IovIter::from_slice(&rig.user, &slice);
-    let options = WriteOptions::at(PAGE as u64 + 10);
-    let written = rig.file().write(&mut token(), &mut from, &options, &task);
-    assert_eq!(written.map(|written| written.bytes), Ok(5));
-    rig.assert_keeps(&overlay(&old[..PAGE + 5], PAGE + 10, b"hello"));
+    for segments in 0..2 {
+        let rig = Rig::new();
+        let old = bytes(1, 2 * PAGE);
+        rig.fill(&old);
+        let file = rig.file().clone();
+        // The page stays in the cache.
+        let task = Beside::new(move || {
+            assert_eq!(file.set_size(&mut token(), PAGE as u64 + 5, &Tester::new()), Ok(()));
+        });
+        let hello = &hellos(&rig)[segments];
+        let mut from = IovIter::new(&rig.user, hello).unwrap();
+        let options = WriteOptions::at(PAGE as u64 + 10);
+        let written = rig.file().write(&mut token(), &mut from, &options, &task);
+        assert_eq!(written.map(|written| written.bytes), Ok(5));
+        rig.assert_keeps(&overlay(&old[..PAGE + 5], PAGE + 10, b"hello"));
+    }
 }
 
 /// The truncation is not complete: the page of the new end is reserved still, so that nothing but
@@ -76,24 +86,47 @@ fn p6_a_hot_overwrite_lands_nothing_past_a_cut_that_was_interrupted() {
 
 #[test]
 fn w2_a_hot_overwrite_leaves_bytes_alone_that_another_writer_has_claimed() {
-    let rig = Rig::new();
-    let old = bytes(1, 2 * PAGE);
-    rig.fill(&old);
-    let file = rig.file().clone();
-    let entry = pin!(file.ranges.request());
-    let entry = entry.as_ref();
-    let claim = Cell::new(None);
-    let task = Beside::new(|| {
-        let range = ByteRange { start: 0, end: PAGE as u64 };
-        claim.set(Some(file.ranges.get_ahead(entry, &Patient, range)));
-    });
-    let slice = rig.user.put(0, b"hello");
-    let mut from = IovIter::from_slice(&rig.user, &slice);
-    // It would wait for the claim, but is to die.
-    let written = rig.file().write(&mut token(), &mut from, &WriteOptions::at(10), &Dying(&task));
-    assert_eq!(written.map(|written| written.bytes), Err(Errno::Interrupted));
-    claim.set(None);
-    rig.assert_keeps(&old);
+    for segments in 0..2 {
+        let rig = Rig::new();
+        let old = bytes(1, 2 * PAGE);
+        rig.fill(&old);
+        let file = rig.file().clone();
+        let entry = pin!(file.ranges.request());
+        let entry = entry.as_ref();
+        let claim = Cell::new(None);
+        let task = Beside::new(|| {
+            let range = ByteRange { start: 0, end: PAGE as u64 };
+            claim.set(Some(file.ranges.get_ahead(entry, &Patient, range)));
+        });
+        let hello = &hellos(&rig)[segments];
+        let mut from = IovIter::new(&rig.user, hello).unwrap();
+        // It would wait for the claim, but is to die.
+        let options = WriteOptions::at(10);
+        let written = rig.file().write(&mut token(), &mut from, &options, &Dying(&task));
+        assert_eq!(written.map(|written| written.bytes), Err(Errno::Interrupted));
+        claim.set(None);
+        rig.assert_keeps(&old);
+    }
+}
+
+/// Of several segments, one of which is not there; with what landed, the cursor has moved on.
+#[test]
+fn w1_a_hot_overwrite_of_segments_lands_up_to_the_first_byte_that_is_not_there() {
+    for (there, landed) in [(0, Err(Errno::Fault)), (2, Ok(2))] {
+        let rig = Rig::new();
+        let old = bytes(1, 2 * PAGE);
+        rig.fill(&old);
+        let hello = rig.user.put(0, b"hello");
+        rig.user.ends_at(PAGE);
+        let absent = rig.user.slice(PAGE, 3);
+        let segments = [hello.prefix(there), absent, hello.skip(there)];
+        let mut from = IovIter::new(&rig.user, &segments).unwrap();
+        let options = WriteOptions::at(10);
+        let written = rig.file().write(&mut token(), &mut from, &options, &Tester::new());
+        assert_eq!(written.map(|written| written.bytes), landed);
+        assert_eq!(from.count(), 8 - there);
+        rig.assert_keeps(&overlay(&old, 10, &b"hello"[..there]));
+    }
 }
 
 /// A task that is to die once something has happened beside it.

@@ -4,13 +4,14 @@
 //! Two locked operations, no allocation, no call into the store. Whatever is out of the ordinary is
 //! left to [`step`](super::step). [`overwrite`] is tried first, for a request whose source is one
 //! segment: it has neither claim nor cursor, and the guard of its pages stays in registers.
-//! [`attempt`] does the same as a step of the general path.
+//! [`overwrite_pieces`] is the same of several segments. [`attempt`] does it as a step of the
+//! general path.
 #![forbid(unsafe_code)]
 
 use core::mem::ManuallyDrop;
 
 use faultless_page::{Count, Kernel, LockContext, LockedRun, PageIndex, PageRun, Trace};
-use faultless_usercopy::{UserMemory, WholeRequest};
+use faultless_usercopy::{IovIter, UserMemory, WholeRequest};
 
 use super::request::{Attempt, Claim, Mode, Request, Stop};
 use crate::inode::Inode;
@@ -29,6 +30,42 @@ pub(super) enum Overwrite<'t, K: Kernel> {
     Left(Option<Attempt>),
     /// The source came short.
     Short(Short<'t, K>),
+}
+
+/// Where the bytes of an overwrite come from.
+pub(super) trait Source {
+    /// How many they are, not 0.
+    fn bytes(&self) -> usize;
+
+    /// Copies all of them to the locked pages from `pos` on, which lies in the first, without
+    /// faulting; how many did *not* arrive.
+    fn copy_in<K: Kernel>(&mut self, locked: &LockedRun<'_, K>, pos: u64) -> usize;
+}
+
+impl<U: UserMemory + ?Sized> Source for WholeRequest<'_, U> {
+    #[inline(always)]
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+
+    #[inline(always)]
+    fn copy_in<K: Kernel>(&mut self, locked: &LockedRun<'_, K>, pos: u64) -> usize {
+        copy_whole_in(locked, self, pos)
+    }
+}
+
+/// Moves on by what arrived.
+impl<U: UserMemory + ?Sized> Source for &mut IovIter<'_, U> {
+    #[inline(always)]
+    fn bytes(&self) -> usize {
+        self.count()
+    }
+
+    #[inline(always)]
+    fn copy_in<K: Kernel>(&mut self, locked: &LockedRun<'_, K>, pos: u64) -> usize {
+        let len = self.count();
+        len - copy_in(locked, self, pos, len)
+    }
 }
 
 /// An overwrite whose source came short. The pages are locked, and not marked.
@@ -62,7 +99,7 @@ pub(super) fn overwrite<'t, K: Kernel, U: UserMemory<Token: InodeLocks> + ?Sized
         let page = PageRun::single(PageIndex::containing(start));
         inode.file_modified(task);
         match inode.mapping().try_lock_recent(cx, page) {
-            Ok(Some(locked)) => return overwrite_locked(inode, locked, whole, start, task),
+            Ok(Some(locked)) => return overwrite_locked(inode, locked, *whole, start, task),
             Ok(None) => return Overwrite::Left(None),
             Err(back) => cx = back,
         }
@@ -98,21 +135,51 @@ fn overwrite_slowly<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
     inode.file_modified(task);
     let recent = inode.mapping().try_lock_recent(cx, run);
     match recent.unwrap_or_else(|cx| inode.mapping().try_lock(cx, run)) {
-        Some(locked) => overwrite_locked(inode, locked, whole, start, task),
+        Some(locked) => overwrite_locked(inode, locked, *whole, start, task),
+        None => Overwrite::Left(None),
+    }
+}
+
+/// [`overwrite`] by all that remains of a request, which is more than one segment, and moves on by
+/// what landed.
+#[inline(never)]
+pub(super) fn overwrite_pieces<
+    't,
+    K: Kernel,
+    U: UserMemory<Token: InodeLocks> + ?Sized,
+    T: Task,
+>(
+    inode: &'t Inode<K>,
+    token: &'t mut U::Token,
+    from: &mut IovIter<'_, U>,
+    start: u64,
+    task: &T,
+) -> Overwrite<'t, K> {
+    let Some(run) = PageRun::covering_all(start, from.count()) else {
+        return Overwrite::Left(None);
+    };
+    if !is_inside(inode, start, from.count(), task) {
+        return Overwrite::Left(None);
+    }
+    inode.file_modified(task);
+    let recent = inode.mapping().try_lock_recent(token.page_locks(), run);
+    match recent.unwrap_or_else(|cx| inode.mapping().try_lock(cx, run)) {
+        Some(locked) => overwrite_locked(inode, locked, from, start, task),
         None => Overwrite::Left(None),
     }
 }
 
 /// The rest of it, with the pages locked.
 #[inline(always)]
-fn overwrite_locked<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
+fn overwrite_locked<'t, K: Kernel, S: Source, T: Task>(
     inode: &'t Inode<K>,
     locked: LockedRun<'t, K>,
-    whole: &WholeRequest<'_, U>,
+    mut source: S,
     start: u64,
     task: &T,
 ) -> Overwrite<'t, K> {
-    let last = start + (whole.len() as u64 - 1);
+    let len = source.bytes();
+    let last = start + (len as u64 - 1);
     let then = inode.size_changes.now();
     // The size again, now that truncation cannot pass the pages (P6).
     if last >= inode.size() || !inode.ranges.are_free() {
@@ -120,11 +187,11 @@ fn overwrite_locked<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
     }
     let steady = locked.uptodate() & locked.reserved() & locked.dirty();
     if steady != locked.mask() {
-        return overwrite_unsteady(inode, locked.moved(), *whole, start, then, task);
+        return overwrite_unsteady(inode, locked.moved(), source, start, then, task);
     }
-    let left = copy_whole_in(&locked, whole, start);
+    let left = source.copy_in(&locked, start);
     if left > 0 {
-        return come_short(locked.moved(), start, whole.len(), left, then);
+        return come_short(locked.moved(), start, len, left, then);
     }
     K::trace(Trace::FastPath(locked.mask().count()));
     inode.mapping().count(Count::Used, locked.mask().count());
@@ -135,10 +202,10 @@ fn overwrite_locked<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
 /// As [`overwrite`], of pages that are clean, or may have to be left alone.
 #[cold]
 #[inline(never)]
-fn overwrite_unsteady<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
+fn overwrite_unsteady<'t, K: Kernel, S: Source, T: Task>(
     inode: &Inode<K>,
     mut locked: LockedRun<'t, K>,
-    whole: WholeRequest<'_, U>,
+    mut source: S,
     start: u64,
     then: Moment,
     task: &T,
@@ -146,11 +213,12 @@ fn overwrite_unsteady<'t, K: Kernel, U: UserMemory + ?Sized, T: Task>(
     if let Some(attempt) = needs_more::<K, T>(inode, &locked) {
         return back_out(locked, Some(attempt));
     }
-    let left = copy_whole_in(&locked, &whole, start);
+    let len = source.bytes();
+    let left = source.copy_in(&locked, start);
     if left > 0 {
-        return come_short(locked, start, whole.len(), left, then);
+        return come_short(locked, start, len, left, then);
     }
-    mark_landed(inode, &mut locked, Mode::Overwrite, (start, whole.len()), task);
+    mark_landed(inode, &mut locked, Mode::Overwrite, (start, len), task);
     Overwrite::Landed
 }
 

@@ -143,10 +143,7 @@ impl<K: Kernel> Inode<K> {
                         from.advance(landed);
                         let strategy = Strategy::BeginEnd;
                         let request = Request { token, from, task, strategy, start, asked, then };
-                        let first = Some(Attempt::Landed(landed));
-                        let written = self.write_in_steps(request, claim, first, behind, kept);
-                        task.throttle();
-                        written
+                        self.write_rest(request, claim, landed, behind, kept)
                     })
                 }
                 // What stopped it stops the next attempt as well, or has gone by then.
@@ -156,6 +153,25 @@ impl<K: Kernel> Inode<K> {
             };
         }
         self.write_otherwise(token, from(), options, None, behind, kept, task)
+    }
+
+    /// Goes on with what is left of an overwrite whose source came short when `landed` bytes were
+    /// there, with the rest claimed.
+    #[cold]
+    #[inline(never)]
+    fn write_rest<'w, 'f: 'w, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
+        request: Request<'w, '_, U, T>,
+        claim: Claim<'w, K>,
+        landed: usize,
+        behind: Option<&'w DropBehind<K>>,
+        kept: Kept<'w, 'f, K>,
+    ) -> Result<Written, Errno> {
+        let task = request.task;
+        let first = Some(Attempt::Landed(landed));
+        let written = self.write_in_steps(request, claim, first, behind, kept);
+        task.throttle();
+        written
     }
 
     /// What is not a hot overwrite: a new page, or the general path. `first` is what came of an
@@ -189,8 +205,49 @@ impl<K: Kernel> Inode<K> {
             }
         }
         from.with_cursor(move |from| {
+            if first.is_none()
+                && from.has_further_segments()
+                && let Some(start) = options.plain()
+                && self.is_plain()
+                && !task.fatal_signal_pending()
+            {
+                return self.overwrite_pieces(token, from, start, options, behind, kept, task);
+            }
             self.write_slowly(token, from, options, first, behind, kept, task)
         })
+    }
+
+    /// Tries to overwrite at once what is in several segments, and goes on from there.
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "a request, and what its open file keeps")]
+    fn overwrite_pieces<'f, U: UserMemory<Token: InodeLocks> + ?Sized, T: Task>(
+        &'f self,
+        token: &mut U::Token,
+        from: &mut IovIter<'_, U>,
+        start: u64,
+        options: &WriteOptions,
+        behind: Option<&DropBehind<K>>,
+        kept: Kept<'_, 'f, K>,
+        task: &T,
+    ) -> Result<Written, Errno> {
+        let asked = from.count();
+        match hot::overwrite_pieces(self, token, from, start, task) {
+            Overwrite::Landed => {
+                task.throttle();
+                Ok(Written { bytes: asked, end: start + asked as u64 })
+            }
+            Overwrite::Short(short) => {
+                let entry = pin!(self.ranges.request());
+                let mut claim = Claim::none(entry.as_ref());
+                let (landed, then) = short.claim_the_rest(self, &mut claim, task);
+                let strategy = Strategy::BeginEnd;
+                let request = Request { token, from, task, strategy, start, asked, then };
+                self.write_rest(request, claim, landed, behind, kept)
+            }
+            Overwrite::Left(first) => {
+                self.write_slowly(token, from, options, first, behind, kept, task)
+            }
+        }
     }
 
     /// The general path. `first` is what came of an attempt at all of it, if that is known.
