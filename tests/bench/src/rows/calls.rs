@@ -143,7 +143,12 @@ pub(super) fn cold(len: usize) -> io::Result<Vec<Contestant>> {
 
 /// Overwrites of any `len` bytes of so many.
 fn anywhere(len: usize, bytes: usize) -> io::Result<Vec<Contestant>> {
-    overwrite(len, bytes, &Places::new((bytes / len) as u64, len))
+    let slots = (bytes / len) as u64;
+    let mut all = overwrite(len, bytes, &Places::new(slots, len))?;
+    for contestant in &mut all {
+        contestant.run_in(slots);
+    }
+    Ok(all)
 }
 
 fn overwrite(len: usize, bytes: usize, places: &Places) -> io::Result<Vec<Contestant>> {
