@@ -121,14 +121,16 @@ impl From<Arena> for Part {
     }
 }
 
-/// Bytes of memory that is too large for any cache of the CPU: four times the last one, 256 MiB at
-/// least, and no more than a sixteenth of what the machine has to give, since the contestants of a
-/// row have as much each. As the machine was when this was first asked for.
+/// Bytes of memory that no cache of the CPU keeps: twice the last one, 256 MiB at least, and no
+/// more than a thirty-second of what the machine has to give. The contestants of a row, three at
+/// least, have as much each, and all of it is used between two uses of a line. Hosts of virtual
+/// machines take memory away that is seldom used, so that more is not better. As the machine was
+/// when this was first asked for.
 pub(super) fn cold_bytes() -> usize {
     const LEAST: usize = 256 << 20;
     static BYTES: OnceLock<usize> = OnceLock::new();
     *BYTES
-        .get_or_init(|| (4 * last_cache()).min(available() / 16).max(LEAST).next_multiple_of(LEAST))
+        .get_or_init(|| (2 * last_cache()).min(available() / 32).max(LEAST).next_multiple_of(LEAST))
 }
 
 /// Bytes of the last cache of the CPU; 0 where the C library does not tell.
