@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use faultless_page::{Errno, FrameNumber, Frames, PAGE_SIZE, forward_to_frames};
@@ -81,14 +81,18 @@ pub(super) enum Layout {
 
 /// Frames from a part of an arena, the next free one each time, so that a frame is cold when it is
 /// used again, and those that lie side by side stay together.
+///
+/// For several at once it looks at little more than their counts, which are small: what an
+/// allocator takes for itself is not what the rows measure.
 #[derive(Debug)]
 struct ArenaFrames {
     /// Where frame 1 is.
     first: First,
-    _memory: Part,
+    memory: Part,
+    layout: Layout,
     /// Reference counts, 0 of those that are free. Frame 1 is the first of the arena: zero is never
     /// a frame.
-    counts: Vec<AtomicU32>,
+    counts: Vec<AtomicU16>,
     /// All frames of the part, in the order in which they are handed out.
     order: Vec<u32>,
     /// Where in that order the next one is.
@@ -112,12 +116,20 @@ impl ArenaFrames {
         if layout == Layout::Scattered {
             Dice::new(0x5ca7).shuffle(&mut order);
         }
-        let counts = (0..=pages).map(|_| AtomicU32::new(0)).collect();
+        let counts = (0..=pages).map(|_| AtomicU16::new(0)).collect();
         let first = First(memory.place(0).0.start());
-        Self { first, _memory: memory, counts, order, next: Mutex::new(0) }
+        Self { first, memory, layout, counts, order, next: Mutex::new(0) }
     }
 
-    fn count(&self, frame: u32) -> &AtomicU32 {
+    /// How many frames from place `at` of the order on lie side by side.
+    fn side_by_side(&self, at: usize) -> u32 {
+        match self.layout {
+            Layout::Contiguous => (self.memory.bytes_beside(at * PAGE_SIZE) / PAGE_SIZE) as u32,
+            Layout::Scattered => 1,
+        }
+    }
+
+    fn count(&self, frame: u32) -> &AtomicU16 {
         &self.counts[frame as usize]
     }
 
@@ -138,18 +150,15 @@ impl ArenaFrames {
 unsafe impl Frames for ArenaFrames {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let (before, after) = self.order.split_at(*next);
-        let mut rest = after.iter().chain(before).enumerate();
-        let found = rest.find_map(|(passed, &frame)| self.take(frame).then_some((passed, frame)));
-        let (passed, first) = found.ok_or(Errno::NoMemory)?;
-        let mut len = 1;
-        while len < pages
-            && rest.next().is_some_and(|(_, &frame)| frame == first + len && self.take(frame))
-        {
-            len += 1;
-        }
-        *next = (*next + passed + len as usize) % self.order.len();
-        Ok((FrameNumber::new(first).ok_or(Errno::NoMemory)?, len))
+        let places = self.order.len();
+        let places = (0..places).map(|passed| (*next + passed) % places);
+        let mut free = places.filter(|&at| self.take(self.order[at]));
+        let at = free.next().ok_or(Errno::NoMemory)?;
+        let first = self.order[at];
+        let most = pages.min(self.side_by_side(at));
+        let more = (1..most).take_while(|&place| self.take(first + place)).count();
+        *next = (at + 1 + more) % self.order.len();
+        Ok((FrameNumber::new(first).ok_or(Errno::NoMemory)?, 1 + more as u32))
     }
 
     fn retain(&self, frame: FrameNumber) {
@@ -157,7 +166,7 @@ unsafe impl Frames for ArenaFrames {
     }
 
     fn references(&self, frame: FrameNumber) -> u32 {
-        self.count(frame.get()).load(Ordering::Acquire)
+        u32::from(self.count(frame.get()).load(Ordering::Acquire))
     }
 
     unsafe fn release(&self, frame: FrameNumber) {

@@ -106,6 +106,14 @@ impl Part {
         if self.of_two.is_some() { self.arena.bytes() / 2 } else { self.arena.bytes() }
     }
 
+    /// How many bytes of the part, from byte `at` on, lie side by side.
+    pub(super) fn bytes_beside(&self, at: usize) -> usize {
+        match self.of_two {
+            Some(_) => Self::STRIPE - at % Self::STRIPE,
+            None => self.bytes() - at,
+        }
+    }
+
     /// The arena, and where in it byte `at` of the part is. What follows lies behind it, up to the
     /// next multiple of 2 MiB.
     #[inline]
