@@ -71,15 +71,24 @@ impl Goal {
         if self.against == Role::Subject {
             let found = measured.time(Role::Subject)?.median;
             let Self { sense, must, stretch, .. } = self;
-            return Some(Judged { against: "", found, sense, must, stretch, limit: None });
+            return Some(Judged {
+                against: "",
+                found,
+                error: 0.0,
+                sense,
+                must,
+                stretch,
+                limit: None,
+            });
         }
+        let error = measured.error(self.against)?;
         let found = measured.ratio(self.against)?.median;
         // What a machine decides: how fast its copies and its system calls are.
         let foreign = matches!(self.against, Role::Memcpy | Role::Tmpfs | Role::HugeTmpfs);
         let limit = measured.ratio_of(Role::Limit, self.against).filter(|_| foreign);
         let Self { sense, must, stretch, .. } = self;
         let limit = limit.map(|spread| spread.median);
-        Some(Judged { against: self.against.name(), found, sense, must, stretch, limit })
+        Some(Judged { against: self.against.name(), found, error, sense, must, stretch, limit })
     }
 }
 
@@ -89,6 +98,8 @@ pub(super) struct Judged {
     /// What the value relates to, if anything.
     pub(super) against: &'static str,
     pub(super) found: f64,
+    /// How far off it may be by chance.
+    pub(super) error: f64,
     pub(super) sense: Sense,
     pub(super) must: Option<f64>,
     pub(super) stretch: Option<f64>,
@@ -101,7 +112,7 @@ impl Judged {
     /// A value that relates to nothing.
     pub(super) const fn value(found: f64, sense: Sense, must: f64, stretch: f64) -> Self {
         let (must, stretch) = (Some(must), Some(stretch));
-        Self { against: "", found, sense, must, stretch, limit: None }
+        Self { against: "", found, error: 0.0, sense, must, stretch, limit: None }
     }
 
     /// Whether the limit does not reach the bar.
@@ -112,6 +123,17 @@ impl Judged {
     /// The bar, if it counts.
     fn counts(&self, bar: Option<f64>) -> Option<f64> {
         bar.filter(|bar| !self.is_beyond_the_limit(*bar))
+    }
+
+    /// Whether the bar for a release is missed by no more than chance may be off.
+    fn is_missed_by_chance(&self) -> bool {
+        let better = match self.sense {
+            Sense::AtMost => self.found - self.error,
+            Sense::AtLeast => self.found + self.error,
+        };
+        let by_chance =
+            |bar| !self.sense.reaches(self.found, bar) && self.sense.reaches(better, bar);
+        self.counts(self.must).is_some_and(by_chance)
     }
 
     /// Whether the bars are reached, as far as they count.
@@ -141,6 +163,18 @@ pub(super) struct Line {
 
 /// How far the control may be off before a line is void.
 const TOLERANCE: f64 = 0.03;
+
+/// Whether the control is as fast as the subject.
+fn is_controlled(measured: &Measured) -> bool {
+    let control = measured.ratio(Role::Control);
+    control.is_some_and(|spread| (spread.median - 1.0).abs() <= TOLERANCE)
+}
+
+/// Whether it is known if the goals are reached, as far as rounds can tell.
+pub(super) fn is_clear(goals: &[Goal], measured: &Measured) -> bool {
+    let mut judged = goals.iter().filter_map(|goal| goal.judge(measured));
+    is_controlled(measured) && !judged.any(|judged| judged.is_missed_by_chance())
+}
 
 impl Line {
     /// A line with one value.
@@ -180,13 +214,14 @@ impl Line {
         measured: &Measured,
     ) -> Self {
         let subject = measured.time(Role::Subject).map(|spread| spread.median);
-        let control = measured.ratio(Role::Control);
-        let alike = |spread: Spread| (spread.median - 1.0).abs() <= TOLERANCE;
+        let goals: Vec<Judged> = goals.iter().filter_map(|goal| goal.judge(measured)).collect();
         let twin = measured.time(Role::Twin).map(|spread| spread.median);
-        let void = if !control.is_some_and(alike) {
+        let void = if !is_controlled(measured) {
             Some("the control is off".to_owned())
         } else if unit == Unit::Threads && twin.is_some_and(|scaling| scaling < 1.0) {
             Some("two threads had no two CPUs".to_owned())
+        } else if goals.iter().any(Judged::is_missed_by_chance) {
+            Some("the bar is within the error".to_owned())
         } else {
             None
         };
@@ -196,7 +231,7 @@ impl Line {
             title: title.to_owned(),
             figure: subject.map_or_else(String::new, |figure| unit.print(figure)),
             values: subject.map(|figure| (unit.name(), figure)).into_iter().collect(),
-            goals: goals.iter().filter_map(|goal| goal.judge(measured)).collect(),
+            goals,
             ratios: Role::COMPARED.into_iter().filter_map(ratio).collect(),
             void,
             dropped: measured.dropped,
@@ -313,6 +348,34 @@ mod tests {
         assert_eq!(verdict(std::slice::from_ref(&beyond)), Verdict::Must);
         assert_eq!(verdict(&[limited(1.6)]), Verdict::Stretch, "nothing reaches 1.5");
         assert_eq!(verdict(&[limited(1.4)]), Verdict::Must);
+    }
+
+    #[test]
+    fn a_line_whose_bar_is_missed_by_chance_is_void() {
+        const GOAL: &[Goal] = &[Goal::at_most(Role::Memcpy, 1.0, 0.9)];
+        let roles = [Role::Subject, Role::Control, Role::Memcpy];
+        let line = |subjects: &[f64]| {
+            let rounds: Vec<Vec<f64>> =
+                subjects.iter().map(|&took| vec![took, took, 1.0]).collect();
+            let rounds: Vec<&[f64]> = rounds.iter().map(Vec::as_slice).collect();
+            let measured = Measured::of(&roles, &rounds);
+            let line = Line::measured(1, "x", Unit::Nanoseconds, GOAL, &measured);
+            (line.verdict(), is_clear(GOAL, &measured))
+        };
+        let around = |median: f64, spread: f64| {
+            (-10..=10).map(|step| median + spread * f64::from(step)).collect::<Vec<f64>>()
+        };
+        assert_eq!(line(&around(1.01, 0.01)), (Verdict::Void, false));
+        assert_eq!(line(&around(1.01, 0.0001)), (Verdict::Missed, true));
+        assert_eq!(line(&around(1.2, 0.01)), (Verdict::Missed, true));
+        assert_eq!(line(&around(0.99, 0.01)), (Verdict::Must, true), "reached is reached");
+    }
+
+    #[test]
+    fn rounds_go_on_while_the_control_is_off() {
+        let roles = [Role::Subject, Role::Control];
+        assert!(!is_clear(&[], &Measured::of(&roles, &[&[1.0, 1.04]])));
+        assert!(is_clear(&[], &Measured::of(&roles, &[&[1.0, 1.02]])));
     }
 
     #[test]

@@ -60,7 +60,7 @@ const OFFSETS: [u64; 6] = [1 << 27, 1 << 30, 1 << 34, 1 << 37, 1 << 39, 1 << 42]
 pub(super) fn cost(rounds: usize, dice: &mut Dice) -> io::Result<Panel> {
     let mut curves = DRAWN.map(|role| Curve { name: role.name(), points: Vec::new() });
     for len in SIZES {
-        let measured = measure(&mut hot(len)?, rounds, dice, |_| ());
+        let measured = measure(&mut hot(len)?, rounds, dice, |_| true, |_| ());
         for (role, curve) in DRAWN.into_iter().zip(&mut curves) {
             let time = measured.time(role).map(|time| (len as f64, time.median));
             curve.points.extend(time);
@@ -84,7 +84,7 @@ pub(super) fn flatness(rounds: usize, dice: &mut Dice) -> io::Result<Vec<Curve>>
     for (name, slots) in [("hot", 1), ("cold", FLAT / 4096)] {
         let mut points = Vec::new();
         for offset in OFFSETS {
-            let measured = measure(&mut flat_at(offset, slots)?, rounds, dice, |_| ());
+            let measured = measure(&mut flat_at(offset, slots)?, rounds, dice, |_| true, |_| ());
             points.extend(measured.ratio(Role::Twin).map(|ratio| (offset as f64, ratio.median)));
         }
         curves.push(Curve { name, points });

@@ -15,7 +15,7 @@ use faultless_tools::process::cargo;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use board::{Goal, Line, Unit};
-use measure::{Sampled, measure};
+use measure::{Measured, Sampled, measure};
 use memory::Cpus;
 use report::Style;
 use rows::{Kind, ROWS, Row};
@@ -271,7 +271,8 @@ impl Session {
         mut all: Vec<S>,
         dice: &mut Dice,
     ) -> Line {
-        let measured = measure(&mut all, self.rounds, dice, |is_planned| {
+        let is_clear = |measured: &Measured| board::is_clear(goals, measured);
+        let measured = measure(&mut all, self.rounds, dice, is_clear, |is_planned| {
             if !is_planned {
                 self.bar.inc_length(1);
             }

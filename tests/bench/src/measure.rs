@@ -189,6 +189,12 @@ pub(super) struct Measured {
 }
 
 impl Measured {
+    #[cfg(test)]
+    pub(super) fn of(roles: &[Role], rounds: &[&[f64]]) -> Self {
+        let rounds = rounds.iter().map(|round| round.to_vec()).collect();
+        Self { roles: roles.to_vec(), rounds, dropped: 0 }
+    }
+
     /// The subject's value relative to another's.
     pub(super) fn ratio(&self, role: Role) -> Option<Spread> {
         self.ratio_of(Role::Subject, role)
@@ -222,6 +228,11 @@ impl Measured {
         })
     }
 
+    /// How far the median of a ratio to another may be off by chance: two standard errors.
+    pub(super) fn error(&self, role: Role) -> Option<f64> {
+        Some(2.0 * self.ratio(role)?.error_of_median(self.rounds.len()))
+    }
+
     /// Whether more rounds would hardly move the medians of the ratios.
     fn is_settled(&self) -> bool {
         let rounds = self.rounds.len();
@@ -252,12 +263,13 @@ fn calibrate(contestants: &mut [impl Sampled]) -> Vec<u64> {
 }
 
 /// Runs the rounds that are wanted, and as many again, up to [`REPEATS`] times as many in all,
-/// while chance has too large a part in the medians. `tick` is called after each, and told whether
-/// more of them were wanted from the beginning.
+/// while chance has too large a part in the medians, or `is_clear` does not yet know what they say.
+/// `tick` is called after each, and told whether more of them were wanted from the beginning.
 pub(super) fn measure(
     contestants: &mut [impl Sampled],
     wanted: usize,
     dice: &mut Dice,
+    is_clear: impl Fn(&Measured) -> bool,
     mut tick: impl FnMut(bool),
 ) -> Measured {
     let iterations = calibrate(contestants);
@@ -279,7 +291,8 @@ pub(super) fn measure(
         }
         measured.rounds.push(times);
         tick(measured.rounds.len() <= wanted);
-        if measured.rounds.len() == enough && enough < wanted * REPEATS && !measured.is_settled() {
+        let may_repeat = measured.rounds.len() == enough && enough < wanted * REPEATS;
+        if may_repeat && !(measured.is_settled() && is_clear(&measured)) {
             enough += wanted;
         }
     }
@@ -295,8 +308,17 @@ mod tests {
     use super::*;
 
     fn measured(roles: &[Role], rounds: &[&[f64]]) -> Measured {
-        let rounds = rounds.iter().map(|round| round.to_vec()).collect();
-        Measured { roles: roles.to_vec(), rounds, dropped: 0 }
+        Measured::of(roles, rounds)
+    }
+
+    #[test]
+    fn rounds_are_added_until_it_is_clear_what_they_say() {
+        for (clear_at, ran) in [(0, 3), (7, 9), (usize::MAX, 3 * REPEATS)] {
+            let mut contestants = [Contestant::new(Role::Subject, |_| ()).with_reset(9, || ())];
+            let is_clear = |measured: &Measured| measured.rounds.len() >= clear_at;
+            let measured = measure(&mut contestants, 3, &mut Dice::new(1), is_clear, |_| ());
+            assert_eq!(measured.rounds.len(), ran, "clear at {clear_at}");
+        }
     }
 
     #[test]
@@ -328,7 +350,7 @@ mod tests {
         })
         .with_reset(100, move || reset.set(100))];
         let mut rounds = 0;
-        measure(&mut contestants, 3, &mut Dice::new(1), |_| rounds += 1);
+        measure(&mut contestants, 3, &mut Dice::new(1), |_| true, |_| rounds += 1);
         assert!((3..=3 * REPEATS).contains(&rounds), "{rounds}");
     }
 
