@@ -80,11 +80,11 @@ struct Granted {
 /// Rounds of a spinning locker before its first look, and most of them between two looks. A look
 /// takes the leaf's cache line from the holder, and a lock the lines of the page with it, which
 /// costs more than a small write does when they stay: so the holder gets a few dozen turns first.
-const FIRST_BETWEEN: u32 = 64;
-const MOST_BETWEEN: u32 = 128;
+const FIRST_BETWEEN: u32 = 128;
+const MOST_BETWEEN: u32 = 256;
 
 /// Rounds in all, in units of [`SyncFamily::SPIN_ROUNDS`]: those are rare looks.
-const SPINS: u32 = 4;
+const SPINS: u32 = 6;
 
 /// Compare-and-swaps after which a lock of free slots queues instead: each may fail because another
 /// thread has locked or unlocked another page of the leaf.
