@@ -89,14 +89,19 @@ struct ArenaFrames {
     /// Where frame 1 is.
     first: First,
     memory: Part,
-    layout: Layout,
     /// Reference counts, 0 of those that are free. Frame 1 is the first of the arena: zero is never
     /// a frame.
     counts: Vec<AtomicU16>,
-    /// All frames of the part, in the order in which they are handed out.
-    order: Vec<u32>,
+    order: Order,
     /// Where in that order the next one is.
     next: Mutex<usize>,
+}
+
+/// The order in which the frames of a part are handed out.
+#[derive(Debug)]
+enum Order {
+    Ascending,
+    Shuffled(Vec<u32>),
 }
 
 /// The first byte of an arena, at hand: an address is asked for with each copy.
@@ -111,21 +116,28 @@ unsafe impl Sync for First {}
 impl ArenaFrames {
     fn new(memory: Part, layout: Layout) -> Self {
         let pages = (memory.place(0).0.bytes() / PAGE_SIZE) as u32;
-        let frame = |at: usize| (memory.place(at).1 / PAGE_SIZE) as u32 + 1;
-        let mut order: Vec<u32> = (0..memory.bytes()).step_by(PAGE_SIZE).map(frame).collect();
-        if layout == Layout::Scattered {
-            Dice::new(0x5ca7).shuffle(&mut order);
-        }
+        let places = memory.bytes() / PAGE_SIZE;
+        let order = match layout {
+            Layout::Contiguous => Order::Ascending,
+            Layout::Scattered => {
+                let mut order = (0..places).map(|at| frame_at(&memory, at)).collect::<Vec<_>>();
+                Dice::new(0x5ca7).shuffle(&mut order);
+                Order::Shuffled(order)
+            }
+        };
         let counts = (0..=pages).map(|_| AtomicU16::new(0)).collect();
         let first = First(memory.place(0).0.start());
-        Self { first, memory, layout, counts, order, next: Mutex::new(0) }
+        Self { first, memory, counts, order, next: Mutex::new(0) }
     }
 
-    /// How many frames from place `at` of the order on lie side by side.
-    fn side_by_side(&self, at: usize) -> u32 {
-        match self.layout {
-            Layout::Contiguous => (self.memory.bytes_beside(at * PAGE_SIZE) / PAGE_SIZE) as u32,
-            Layout::Scattered => 1,
+    /// The frame in place `at` of the order, and how many from there on lie side by side.
+    fn at(&self, at: usize) -> (u32, u32) {
+        match &self.order {
+            Order::Ascending => {
+                let beside = self.memory.bytes_beside(at * PAGE_SIZE) / PAGE_SIZE;
+                (frame_at(&self.memory, at), beside as u32)
+            }
+            Order::Shuffled(order) => (order[at], 1),
         }
     }
 
@@ -144,20 +156,23 @@ impl ArenaFrames {
     }
 }
 
+/// The frame of page `at` of a part.
+fn frame_at(memory: &Part, at: usize) -> u32 {
+    (memory.place(at * PAGE_SIZE).1 / PAGE_SIZE) as u32 + 1
+}
+
 // SAFETY: a frame is handed out when its count is 0, under the lock, and has a count from then on.
 // Numbers are offsets into one mapping, whose every page is writable, initialised and lives as long
 // as `self`.
 unsafe impl Frames for ArenaFrames {
     fn allocate(&self, pages: u32) -> Result<(FrameNumber, u32), Errno> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let places = self.order.len();
-        let places = (0..places).map(|passed| (*next + passed) % places);
-        let mut free = places.filter(|&at| self.take(self.order[at]));
-        let at = free.next().ok_or(Errno::NoMemory)?;
-        let first = self.order[at];
-        let most = pages.min(self.side_by_side(at));
-        let more = (1..most).take_while(|&place| self.take(first + place)).count();
-        *next = (at + 1 + more) % self.order.len();
+        let places = self.memory.bytes() / PAGE_SIZE;
+        let mut rest = (0..places).map(|passed| (*next + passed) % places);
+        let at = rest.find(|&at| self.take(self.at(at).0)).ok_or(Errno::NoMemory)?;
+        let (first, beside) = self.at(at);
+        let more = (1..pages.min(beside)).take_while(|&place| self.take(first + place)).count();
+        *next = (at + 1 + more) % places;
         Ok((FrameNumber::new(first).ok_or(Errno::NoMemory)?, 1 + more as u32))
     }
 
