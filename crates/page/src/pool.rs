@@ -13,7 +13,10 @@ use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::{ConstSync, Errno, FrameNumber, Frames, Initial, PAGE_SIZE, Spin, SyncFamily, Word};
+use crate::{
+    ConstSync, Errno, FrameNumber, Frames, Initial, PAGE_SIZE, Spin, SyncFamily, Word,
+    fetch_for_write,
+};
 
 /// Bytes at the start of each frame of a pool, for [`Header`].
 const HEADER_SIZE: usize = 64;
@@ -162,6 +165,11 @@ impl<S: SyncFamily, T: Node> Pool<S, T> {
             // SAFETY: the free list holds addresses of nodes of this pool, which lives for `'c`.
             let node: &'c T = unsafe { &*node };
             state.free = node.next().load(Relaxed);
+            if let Some(next) = NonNull::new(ptr::with_exposed_provenance_mut(state.free as usize))
+            {
+                // A thread that fills a file takes that one next.
+                fetch_for_write(next, size_of::<T>());
+            }
             // INVARIANT: it was on the free list, and is not any more.
             return Some(Spare(node));
         }

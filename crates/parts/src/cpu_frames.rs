@@ -6,10 +6,11 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use faultless_page::{CoreSync, Errno, FrameNumber, Frames, Spin, SyncFamily, forward_to_frames};
+use faultless_page::{
+    CoreSync, Errno, FrameNumber, Frames, PAGE_SIZE, Spin, SyncFamily, fetch_for_write,
+    forward_to_frames,
+};
 use heapless::Vec;
-
-use crate::prefetch::fetch_page;
 
 /// Most frames at hand on a CPU.
 const MOST: usize = 64;
@@ -176,7 +177,7 @@ unsafe impl<F: Frames, C: CurrentCpu, const CPUS: usize, S: SyncFamily> Frames
             (own.pop(), own.last().map(|&next| self.source.address(next)))
         };
         if let Some(next) = next {
-            fetch_page(next);
+            fetch_for_write(next, PAGE_SIZE);
         }
         at_hand.map_or_else(|| self.refill(), Ok).map(|frame| (frame, 1))
     }

@@ -77,7 +77,6 @@ mod faulty;
 mod interrupts;
 mod lock_order;
 mod pool;
-mod prefetch;
 mod queue_wait;
 mod queued;
 mod ram;
