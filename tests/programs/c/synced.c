@@ -49,8 +49,9 @@ int main(void) {
     int mapped = written("other");
     unsigned char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     CHECK(page != MAP_FAILED);
-    // The same byte, by a store to a page that is dirty already, and by one to a page that is not.
-    *(volatile unsigned char *)page = pattern(0);
+    // Another byte, by a store to a page that is dirty already, and the right one, by a store to a
+    // page that is not.
+    *(volatile unsigned char *)page = pattern(0) + 1;
     MUST(syncfs(mapped));
     *(volatile unsigned char *)page = pattern(0);
     MUST(syncfs(mapped));

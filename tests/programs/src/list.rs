@@ -212,7 +212,7 @@ const fn python(name: &'static str, script: &'static str) -> Case {
 pub(crate) const PLANTED: &[(&str, &str)] = &[
     ("fault-under-lock", "own page"),
     ("short-copies", "short copies"),
-    ("no-write-protect", "fsx, seed 1"),
+    ("no-write-protect", "synced"),
     ("no-unmap", "truncation"),
     ("lost-dirty", "fsx, seed 2"),
     ("lost-dirty", "synced"),
