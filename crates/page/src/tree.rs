@@ -141,8 +141,6 @@ impl<S: SyncFamily, R: Replacement> Tree<S, R> {
         nodes: Nodes<'a, S, R, impl Frames>,
     ) -> Result<&'a Leaf<S, R>, Errno> {
         let mut preallocated = Preallocated { leaf: None, inner: Vec::new() };
-        // The caller has found none. Without memory, another thread may still have made it.
-        let _refused = preallocated.fill(&Needed { inner: 0 }, nodes);
         let result = loop {
             match self.insert_leaf(owner, index, &mut preallocated) {
                 Ok(leaf) => break Ok(leaf),
