@@ -24,14 +24,16 @@ impl Limits {
     ///
     /// The window covers the pages that the store can transfer in one latency, rounded up to a
     /// power of two; no more than the store can hold in its queue. The first window is a 32nd of
-    /// that, so that the number of windows until then does not grow with the latency.
+    /// that, so that the number of windows until then does not grow with the latency; where the
+    /// window is larger than by default, a 16th, as each window until then is waited for as long.
     #[must_use]
     pub fn for_store(latency_ns: u64, page_ns: u64, depth: u32) -> Self {
         let in_one_latency = latency_ns / page_ns.max(1);
         let queue = depth.saturating_mul(64).clamp(Self::DEFAULT.most, Self::LARGEST);
         let pages = in_one_latency.clamp(1, u64::from(queue)) as u32;
         let most = pages.next_power_of_two().clamp(Self::DEFAULT.most, queue);
-        Self { start: most / 32, most, ..Self::DEFAULT }
+        let part = if most > Self::DEFAULT.most { 16 } else { 32 };
+        Self { start: most / part, most, ..Self::DEFAULT }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One sequence of accesses: how an access fits it, and what follows.
 #![forbid(unsafe_code)]
 
+use super::limits::Limits;
 use super::window::{Run, Window};
 
 /// No page.
@@ -201,9 +202,13 @@ impl Stream {
         }
     }
 
-    /// Doubles the window, from `start` to `most` pages.
+    /// Makes the window larger, from `start` to `most` pages: twice as large; on a store of long
+    /// latency four times, up to a quarter of the largest, as a page too many takes little of the
+    /// time that one window more would be waited for.
     fn grow(&mut self, start: u32, most: u32) {
-        self.window = self.window.saturating_mul(2).max(start).min(most);
+        let is_slow = start > Limits::DEFAULT.start;
+        let times = if is_slow && self.window < most / 4 { 4 } else { 2 };
+        self.window = self.window.saturating_mul(times).max(start).min(most);
     }
 
     /// What to read ahead after a miss of `asked`, which the reader reads itself.

@@ -70,6 +70,28 @@ fn windows_grow_to_the_largest_end_with_a_leaf_and_with_the_file() {
 }
 
 #[test]
+fn windows_grow_faster_on_a_store_of_long_latency() {
+    let sizes = |latency_ns| {
+        let limits = Limits::for_store(latency_ns, 2_000, 8);
+        let file = File { limits: &limits, ..file(1 << 20) };
+        let mut readahead = <Readahead>::new();
+        let mut window = readahead.miss(Run::new(0, 1), &file);
+        let mut sizes = Vec::new();
+        while let Some(marker) = window.and_then(|window| window.marker())
+            && sizes.len() < 5
+        {
+            sizes.push(runs(window).iter().map(|(_, pages)| pages).sum::<u64>());
+            window = readahead.marker(Run::new(marker, 1), &file);
+        }
+        sizes
+    };
+    assert_eq!(sizes(100_000), [4, 8, 16, 32, 64], "twice as large each time");
+    // Those of 128 pages or more end with a leaf.
+    assert_eq!(sizes(500_000), [16, 64, 111, 256, 256]);
+    assert_eq!(sizes(1_000_000), [32, 95, 256, 512, 512]);
+}
+
+#[test]
 fn a_file_that_grew_is_read_on() {
     let mut readahead = <Readahead>::new();
     assert_eq!(runs(readahead.miss(Run::new(0, 1), &file(3))), [(1, 2)]);
