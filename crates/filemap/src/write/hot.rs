@@ -33,7 +33,7 @@ pub(super) enum Overwrite<'t, K: Kernel> {
 }
 
 /// Where the bytes of an overwrite come from.
-pub(super) trait Source {
+pub(super) trait WholeSource {
     /// How many they are, not 0.
     fn bytes(&self) -> usize;
 
@@ -42,7 +42,7 @@ pub(super) trait Source {
     fn copy_in<K: Kernel>(&mut self, locked: &LockedRun<'_, K>, pos: u64) -> usize;
 }
 
-impl<U: UserMemory + ?Sized> Source for WholeRequest<'_, U> {
+impl<U: UserMemory + ?Sized> WholeSource for WholeRequest<'_, U> {
     #[inline(always)]
     fn bytes(&self) -> usize {
         self.len()
@@ -55,7 +55,7 @@ impl<U: UserMemory + ?Sized> Source for WholeRequest<'_, U> {
 }
 
 /// Moves on by what arrived.
-impl<U: UserMemory + ?Sized> Source for &mut IovIter<'_, U> {
+impl<U: UserMemory + ?Sized> WholeSource for &mut IovIter<'_, U> {
     #[inline(always)]
     fn bytes(&self) -> usize {
         self.count()
@@ -171,7 +171,7 @@ pub(super) fn overwrite_pieces<
 
 /// The rest of it, with the pages locked.
 #[inline(always)]
-fn overwrite_locked<'t, K: Kernel, S: Source, T: Task>(
+fn overwrite_locked<'t, K: Kernel, S: WholeSource, T: Task>(
     inode: &'t Inode<K>,
     locked: LockedRun<'t, K>,
     mut source: S,
@@ -202,7 +202,7 @@ fn overwrite_locked<'t, K: Kernel, S: Source, T: Task>(
 /// As [`overwrite`], of pages that are clean, or may have to be left alone.
 #[cold]
 #[inline(never)]
-fn overwrite_unsteady<'t, K: Kernel, S: Source, T: Task>(
+fn overwrite_unsteady<'t, K: Kernel, S: WholeSource, T: Task>(
     inode: &Inode<K>,
     mut locked: LockedRun<'t, K>,
     mut source: S,
