@@ -37,6 +37,19 @@ static void wait_for_children(void)
 	kill(child, SIGTERM);
 	SHOW_IS(waitid(P_PID, child, &info, WEXITED) == 0);
 	SHOW_IS(info.si_code == CLD_KILLED && info.si_status == SIGTERM);
+	/* Of several that have ended, the oldest comes first. */
+	pid_t children[4];
+	for (int at = 0; at < 4; at++) {
+		children[at] = fork();
+		if (children[at] == 0)
+			_exit(at);
+	}
+	for (int at = 0; at < 4; at++)
+		SHOW(waitid(P_PID, children[at], &info, WEXITED | WNOWAIT));
+	for (int at = 0; at < 4; at++) {
+		SHOW_IS(wait(&status) == children[at]);
+		SHOW(WEXITSTATUS(status));
+	}
 	/* Children of a parent that ignores them. */
 	signal(SIGCHLD, SIG_IGN);
 	child = fork();

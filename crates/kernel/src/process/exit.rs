@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use faultless::prelude::MayFault;
 use faultless_posix::Errno;
@@ -107,20 +108,33 @@ fn end(process: &Arc<Process>, status: WaitStatus) {
     }
     let reaper = reaper_of(process).unwrap_or_else(|| Arc::clone(first));
     let children = core::mem::take(&mut *process.children.lock());
-    for child in children {
+    for child in &children {
         *child.parent.lock() = Arc::downgrade(&reaper);
+    }
+    let parent = process.parent.lock().upgrade();
+    // Before it has ended: a parent that does not want to wait for it must not find it.
+    let unwanting = parent.as_ref().filter(|parent| is_unwanted(parent, process));
+    if let Some(parent) = unwanting
+        && !Arc::ptr_eq(parent, &reaper)
+    {
+        take_off(&mut parent.children.lock(), process);
+    }
+    {
+        // At once for a parent that gets its children: who waits for any child finds it before
+        // them, and never none.
+        let mut adopted = reaper.children.lock();
+        if unwanting.is_some_and(|parent| Arc::ptr_eq(parent, &reaper)) {
+            take_off(&mut adopted, process);
+        }
+        adopted.extend(children.iter().map(Arc::clone));
+        process.ended.store(true, SeqCst);
+    }
+    for child in children {
         let signal = child.asked.death_signal.load(Relaxed);
         if signal != 0 && !child.has_ended() {
             send(&child, signal, Cause::User(process.number));
         }
-        reaper.children.lock().push(child);
     }
-    let parent = process.parent.lock().upgrade();
-    if let Some(parent) = &parent {
-        // Before it has ended: a parent that does not want to wait for it must not find it.
-        forget_unwanted(parent, process);
-    }
-    process.ended.store(true, SeqCst);
     process.released.store(true, SeqCst);
     wake_pollers(key_of(&process.released));
     wake(key_of(&reaper.children));
@@ -142,18 +156,19 @@ fn reaper_of(process: &Process) -> Option<Arc<Process>> {
     None
 }
 
-/// Takes a child off the list of a parent that does not want to wait for it.
-fn forget_unwanted(parent: &Process, child: &Process) {
+/// Whether a parent does not want to wait for a child.
+fn is_unwanted(parent: &Process, child: &Process) -> bool {
     if child.end_signal.load(Relaxed) != linux::SIGCHLD {
-        return;
+        return false;
     }
     let action = parent.life.signals.action(linux::SIGCHLD);
-    if action.handler == SIG_IGN || action.flags & u64::from(linux::SA_NOCLDWAIT) != 0 {
-        let mut children = parent.children.lock();
-        let at = children.iter().position(|other| other.number == child.number);
-        let removed = at.map(|at| children.swap_remove(at));
-        drop(children);
-        drop(removed);
+    action.handler == SIG_IGN || action.flags & u64::from(linux::SA_NOCLDWAIT) != 0
+}
+
+/// Takes a child, which is in use elsewhere, off a list.
+fn take_off(children: &mut Vec<Arc<Process>>, child: &Process) {
+    if let Some(at) = children.iter().position(|other| other.number == child.number) {
+        children.remove(at);
     }
 }
 
@@ -308,7 +323,8 @@ pub(crate) fn wait(which: i32, flags: u32) -> Result<Option<Waited>, Errno> {
             return Ok(None);
         };
         let takes = ended == Ended::Yes && flags & linux::WNOWAIT == 0;
-        let taken = takes.then(|| children.swap_remove(at));
+        // The others keep their order: the oldest is told of first.
+        let taken = takes.then(|| children.remove(at));
         drop(children);
         if let Some(child) = taken {
             process.life.add_child(&child.life);
